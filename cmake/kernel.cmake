@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+# The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel.
+farcall_sources(KERNEL_SOURCES
+  lib lib/bare/x86_64 hal/x86_64 rt rt/mem core port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys boot/kernel tests/kernel)
+add_executable(farcall.elf ${KERNEL_SOURCES})
+target_include_directories(farcall.elf PRIVATE ${CMAKE_SOURCE_DIR}
+  ${CMAKE_SOURCE_DIR}/hal/x86_64/include ${CMAKE_SOURCE_DIR}/port/kernel/include ${CMAKE_SOURCE_DIR}/linux/arch/x86_64/include)
+target_compile_options(farcall.elf PRIVATE ${FARCALL_BARE_FLAGS} ${FARCALL_WARNINGS}
+  -O2 -mcmodel=kernel -mno-red-zone -mno-sse -mno-sse2 -mno-mmx -mno-avx -fno-omit-frame-pointer)
+if(CMAKE_BUILD_TYPE STREQUAL "Debug")
+  target_compile_definitions(farcall.elf PRIVATE FARCALL_DEBUG=1)
+endif()
+target_link_options(farcall.elf PRIVATE -nostdlib -static -no-pie -fuse-ld=lld
+  -Wl,-T,${CMAKE_SOURCE_DIR}/hal/x86_64/kernel.ld -Wl,--gc-sections -Wl,-z,max-page-size=4096 -Wl,--build-id=none)
+set_target_properties(farcall.elf PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/hal/x86_64/kernel.ld)

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+// What core/, port/kernel and boot/ need of a machine beside RuntimeMachine: user mode, page tables, user memory,
+// interrupts, other CPUs, FPU state. docs/hal.md tells how each item is met on each architecture.
+//
+// Rules that hold on every machine:
+//   - Interrupts are off in kernel mode, except inside wait_for_event and take_interrupts.
+//   - One kernel stack per CPU. A trap from user mode starts at its top; enter_user abandons what is on it.
+//   - A trap saves the registers straight into the UserContext that was last entered on that CPU.
+//   - Kernel mode never waits for another CPU's acknowledgement while spinning.
+//
+// The kernel supplies these (all on the stack top of the trapping CPU, interrupts off):
+//   farcall_syscall(ctx)      a system call. Returning goes back to ctx; only the result register may have been changed.
+//                             Any other change (pc, flags, other registers) is followed by enter_user instead.
+//   farcall_trap(ctx, info)   any other end of user mode. Returning goes back to ctx, with any change made to it.
+//   kernel_main(boot)         once, on the boot CPU
+//   kernel_ap_main()          on each CPU that start_cpus started
+#pragma once
+#include <concepts>
+#include <cstddef>
+#include <span>
+
+#include "hal/api/runtime_machine.hpp"
+#include "hal/api/types.hpp"
+#include "lib/result.hpp"
+
+namespace hal {
+
+// Source and sink of page-table pages. allocate_table returns a zeroed page, or PhysAddr{0} when there is none.
+// free_table is called for pages that no entry names any more; other CPUs may still walk them (free one epoch later).
+template <class S>
+concept TableSource = requires(S& s, PhysAddr page) {
+    { s.allocate_table() } -> std::same_as<PhysAddr>;
+    { s.free_table(page) } -> std::same_as<void>;
+};
+
+// The registers of one user thread.
+template <class C>
+concept UserRegisters = requires(C& c, const C& k, u64 v, i64 result, unsigned i) {
+    { k.pc() } -> std::same_as<UserAddr>;
+    { k.sp() } -> std::same_as<UserAddr>;
+    { k.tls_base() } -> std::same_as<UserAddr>;
+    { k.flags() } -> std::same_as<u64>;
+    c.set_pc(UserAddr{v});
+    c.set_sp(UserAddr{v});
+    c.set_tls_base(UserAddr{v});
+    c.set_flags(v);  // keeps only what user mode may choose
+    { k.entered_by_syscall() } -> std::same_as<bool>;
+    { k.syscall_number() } -> std::same_as<u64>;
+    { k.syscall_argument(i) } -> std::same_as<u64>;
+    { k.syscall_result() } -> std::same_as<i64>;
+    c.set_syscall_result(result);
+    c.restart_syscall();  // the next entry executes the same system-call instruction again
+    c.reset();            // all registers zero, flags and selectors as a new program gets them
+};
+
+struct NoTables {
+    PhysAddr allocate_table() { return PhysAddr{0}; }
+    void free_table(PhysAddr) {}
+};
+
+// One address space's tables. Changes are serialised by the owner; walks and accessed/dirty updates from other CPUs
+// run beside them. A range visits every table it needs once.
+template <class T, class Source>
+concept AddressTables = requires(T& t, const T& k, UserAddr a, UserAddr b, PhysAddr p, MapFlags f, Source& s) {
+    { T::create(s) } -> std::same_as<T>;
+    { k.valid() } -> std::same_as<bool>;
+    { k.root() } -> std::same_as<PhysAddr>;
+    { t.map(a, p, f, s) } -> std::same_as<bool>;
+    { t.unmap(a, b, [](UserAddr, typename T::Entry) {}) };
+    { t.protect(a, b, f) } -> std::same_as<bool>;
+    { k.query(a) } -> std::same_as<typename T::Entry>;
+    { t.access(a, true) } -> std::same_as<PhysAddr>;
+    { t.free_tables(a, b, s) };
+    { t.destroy(s) };
+};
+
+template <class M>
+concept KernelMachine = RuntimeMachine<M> && UserRegisters<typename M::UserContext> &&
+    AddressTables<typename M::PageTable, NoTables> &&
+    requires(typename M::UserContext& ctx, PhysAddr pa, UserAddr ua, CpuId cpu, void* p, const void* cp, size_t n,
+             u32 vector, u64 ticket, u32* word, InterruptHandler handler, char* text) {
+        // User mode
+        { M::enter_user(ctx) };
+        { M::load_thread_state(ctx) } -> std::same_as<void>;
+        { M::save_thread_state(ctx) } -> std::same_as<void>;
+        { M::on_fresh_stack(handler, p) };
+        { M::take_interrupts() } -> std::same_as<void>;
+        // Memory
+        { M::phys_to_virt(pa) } -> std::same_as<void*>;
+        { M::virt_to_phys(cp) } -> std::same_as<PhysAddr>;
+        { M::user_top() } -> std::same_as<UserAddr>;
+        { M::load_root(pa) } -> std::same_as<void>;
+        { M::current_root() } -> std::same_as<PhysAddr>;
+        { M::kernel_root() } -> std::same_as<PhysAddr>;
+        { M::flush_local_all() } -> std::same_as<void>;
+        { M::flush_local(ua, ua) } -> std::same_as<void>;
+        { M::request_flush(cpu) } -> std::same_as<u64>;
+        { M::kick_flush(cpu) } -> std::same_as<void>;
+        { M::flush_done(cpu, ticket) } -> std::same_as<bool>;
+        { M::map_device(pa, n, MemoryType::kDevice) } -> std::same_as<void*>;
+        // User memory: bytes done, short at the first byte that cannot be reached
+        { M::copy_from_user(p, ua, n) } -> std::same_as<size_t>;
+        { M::copy_to_user(ua, cp, n) } -> std::same_as<size_t>;
+        { M::clear_user(ua, n) } -> std::same_as<size_t>;
+        { M::copy_string_from_user(text, ua, n) } -> std::same_as<UserString>;
+        { M::load_user_u32(ua, word) } -> std::same_as<bool>;
+        { M::compare_exchange_user_u32(ua, word, u32{}) } -> std::same_as<bool>;
+        // Interrupts
+        { M::allocate_vector(handler, p) } -> std::same_as<Result<u32>>;
+        { M::free_vector(vector) } -> std::same_as<void>;
+        { M::msi_message(vector, cpu) } -> std::same_as<MsiMessage>;
+        { M::route_line(vector, vector, cpu, true, true) } -> std::same_as<bool>;
+        { M::mask_line(vector, true) } -> std::same_as<void>;
+        // Processors
+        { M::start_cpus(vector) } -> std::same_as<u32>;
+        { M::set_dump_hook(nullptr) } -> std::same_as<void>;
+        { M::request_dump() } -> std::same_as<void>;
+        { M::power_off(0) };
+        // FPU state
+        { M::fpu_area_size() } -> std::same_as<size_t>;
+        { M::fpu_init(p) } -> std::same_as<void>;
+        { M::fpu_save(p) } -> std::same_as<void>;
+        { M::fpu_restore(cp) } -> std::same_as<void>;
+        { M::fpu_sanitize(p) } -> std::same_as<void>;
+    };
+
+}  // namespace hal

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+// The machine of the kernel world on x86_64: binds hal/api's concepts. What is on a hot path is inline here, the rest
+// is in hal/x86_64/*.cpp. Everything runs with interrupts off unless said otherwise.
+#pragma once
+#include "hal/api/kernel_machine.hpp"
+#include "hal/x86_64/include/hal/cpu.hpp"
+#include "hal/x86_64/include/hal/io.hpp"
+#include "hal/x86_64/include/hal/page_table.hpp"
+#include "hal/x86_64/include/hal/user_access.hpp"
+#include "hal/x86_64/include/hal/user_context.hpp"
+
+// Supplied by the kernel; see hal/api/kernel_machine.hpp.
+extern "C" {
+void farcall_syscall(hal::UserContext& context);
+void farcall_trap(hal::UserContext& context, hal::TrapInfo info);
+[[noreturn]] void kernel_main(const hal::BootInfo& boot);
+[[noreturn]] void kernel_ap_main();
+}
+
+extern "C" [[noreturn]] void hal_enter_user(hal::UserContext& context);                // entry.S
+extern "C" [[noreturn]] void hal_on_fresh_stack(void (*fn)(void*), void* argument);  // entry.S
+
+namespace hal {
+
+// now() = ((tsc - tsc_base) * tsc_scale) >> 32. Constant once kernel_main runs.
+struct TimeScale {
+    u64 tsc_base;
+    u64 tsc_to_ns;    // 32.32
+    u64 tsc_hz;
+    u64 timer_per_ns; // LAPIC timer ticks per ns, 32.32
+};
+extern TimeScale time_scale;
+
+void serve_mailbox(Cpu& cpu);
+
+// Called by NMI dumps and by panic, once a CPU. `frame` is where that CPU was (null: the panicking code itself);
+// `user` is the context last entered there (its registers are current only if the frame is in user mode).
+struct DumpSite {
+    DumpReason reason;
+    CpuId cpu;
+    const KernelFrame* frame;
+    const UserContext* user;
+};
+using DumpHook = void (*)(const DumpSite& site);
+
+struct Machine {
+    using UserContext = hal::UserContext;
+    using PageTable = hal::PageTable;
+    static constexpr const char* kName = "x86_64";
+
+    // --- RuntimeMachine
+    static CpuId this_cpu() { return CpuId{cpu_read<u32, CPU_ID>()}; }
+    static u32 cpu_count() { return hal::cpu_count; }  // started so far
+    static void* local() { return cpu_read<void*, CPU_LOCAL>(); }
+    static void set_local(void* p) { this_cpu_block().local = p; }
+    static Nanoseconds now() {
+        u64 ticks = read_tsc() - time_scale.tsc_base;
+        return Nanoseconds{static_cast<u64>((static_cast<unsigned __int128>(ticks) * time_scale.tsc_to_ns) >> 32)};
+    }
+    static void relax() { pause(); }
+    static void wake(CpuId cpu);
+    static void wait_for_event() {
+        poll_mailbox();
+        // An interrupt that became pending since the caller's last check is taken after STI's shadow, in HLT (SDM 2B, STI).
+        asm volatile("sti\n hlt\n cli" ::: "memory");
+    }
+    static void arm_timer(Nanoseconds deadline);
+    static void disarm_timer();
+    static void poll_mailbox() {
+        Cpu& cpu = this_cpu_block();
+        if (cpu.flush_wanted.load(std::memory_order_relaxed) != cpu.flush_done.load(std::memory_order_relaxed)) [[unlikely]]
+            serve_mailbox(cpu);
+    }
+    [[noreturn]] static void panic(const char* what, std::source_location where = std::source_location::current());
+    static void early_print(std::string_view text);
+
+    // --- User mode
+    // Runs ctx until its next trap. Honours a waiting mailbox first. A pc outside user space comes back as a trap.
+    [[noreturn]] static void enter_user(UserContext& ctx) {
+        poll_mailbox();
+        hal_enter_user(ctx);
+    }
+    // TLS bases live in the CPU while a thread runs. load: before the first entry of a thread on this CPU and after the
+    // kernel changed them; save: before another thread is entered, or before the context is looked at.
+    static void load_thread_state(const UserContext& ctx);
+    static void save_thread_state(UserContext& ctx);
+    [[noreturn]] static void on_fresh_stack(void (*fn)(void*), void* argument) { hal_on_fresh_stack(fn, argument); }
+    // Lets pending interrupts run (device handlers, flushes), for a CPU that is busy in the kernel for long.
+    static void take_interrupts() { asm volatile("sti\n nop\n cli" ::: "memory"); }
+    static u64 interrupts_taken() { return this_cpu_block().interrupts; }
+
+    // --- Memory
+    static void* phys_to_virt(PhysAddr p) { return direct_map(p); }
+    static PhysAddr virt_to_phys(const void* p) {  // of the direct map or the kernel image
+        u64 v = reinterpret_cast<u64>(p);
+        return PhysAddr{v >= HAL_IMAGE_BASE ? v - HAL_IMAGE_BASE : v - HAL_DIRECT_MAP};
+    }
+    static constexpr UserAddr user_top() { return UserAddr{HAL_USER_TOP}; }
+    static void load_root(PhysAddr root) {
+        Cpu& cpu = this_cpu_block();
+        if (cpu.root == root.value) return;
+        cpu.root = root.value;
+        // A flush asked for before this point is done by the load itself.
+        write_cr3(root.value);
+    }
+    static PhysAddr current_root() { return PhysAddr{this_cpu_block().root}; }
+    static PhysAddr kernel_root();
+    static void flush_local_all() { write_cr3(this_cpu_block().root); }
+    static void flush_local(UserAddr from, UserAddr to) {
+        if (to - from > kFlushPages * kPageSize) return flush_local_all();
+        for (u64 va = from.value & ~(kPageSize - 1); va < to.value; va += kPageSize) asm volatile("invlpg (%0)" ::"r"(va) : "memory");
+    }
+    static constexpr u64 kFlushPages = 32;
+    // Asks a CPU to flush all user translations; the ticket is answered by flush_done. No IPI: kick_flush sends one, to
+    // be used when that CPU may be in user mode. A CPU in kernel mode flushes at its next poll_mailbox.
+    static u64 request_flush(CpuId cpu) {
+        // Release: table changes before this are seen by the walk after the flush. Pairs with serve_mailbox.
+        return cpus[cpu.value]->flush_wanted.fetch_add(1, std::memory_order_seq_cst) + 1;
+    }
+    static void kick_flush(CpuId cpu);
+    static bool flush_done(CpuId cpu, u64 ticket) {
+        return cpus[cpu.value]->flush_done.load(std::memory_order_acquire) >= ticket;
+    }
+    // Maps registers or device memory for good; null if there is no room.
+    static void* map_device(PhysAddr at, size_t bytes, MemoryType type);
+
+    // --- User memory
+    static size_t copy_from_user(void* to, UserAddr from, size_t n) { return hal_copy_from_user(to, from.value, n); }
+    static size_t copy_to_user(UserAddr to, const void* from, size_t n) { return hal_copy_to_user(to.value, from, n); }
+    static size_t clear_user(UserAddr to, size_t n) { return hal_clear_user(to.value, n); }
+    // Up to max bytes, the terminator included.
+    static UserString copy_string_from_user(char* to, UserAddr from, size_t max) {
+        return hal::copy_string_from_user(to, from.value, max);
+    }
+    template <class T>
+    static bool load_user(UserAddr at, T& out) {
+        return hal::load_user(at.value, out);
+    }
+    template <class T>
+    static bool store_user(UserAddr at, T v) {
+        return hal::store_user(at.value, v);
+    }
+    static bool load_user_u32(UserAddr at, u32* out) { return hal::load_user(at.value, *out); }
+    static bool compare_exchange_user_u32(UserAddr at, u32* expected, u32 desired) {
+        return hal::compare_exchange_user(at.value, *expected, desired);
+    }
+
+    // --- Interrupts. Handlers run with interrupts off, in user-mode traps, wait_for_event and take_interrupts.
+    static Result<u32> allocate_vector(InterruptHandler handler, void* argument);
+    static void free_vector(u32 vector);
+    static MsiMessage msi_message(u32 vector, CpuId cpu);
+    static bool route_line(u32 line, u32 vector, CpuId cpu, bool level, bool active_low);  // GSI; false: no such line
+    static bool route_isa_line(u32 irq, u32 vector, CpuId cpu);  // ISA interrupt, with the firmware's overrides
+    static void mask_line(u32 line, bool masked);
+    // PCI configuration space: ECAM where the firmware describes it, ports otherwise. width 1, 2 or 4; ~0 if absent.
+    static u32 pci_read(u32 bus, u32 device, u32 function, u32 offset, u32 width);
+    static void pci_write(u32 bus, u32 device, u32 function, u32 offset, u32 width, u32 value);
+    static bool has_pci();
+
+    // --- Processors
+    static u32 start_cpus(u32 limit);  // counts the boot CPU; returns how many run
+    static void set_dump_hook(DumpHook hook);
+    static void request_dump();  // NMI to every other CPU, then this one: each calls the hook
+    // Ends the machine: the exit code goes to isa-debug-exit where there is one, then ACPI, then reset.
+    [[noreturn]] static void power_off(int code);
+    [[noreturn]] static void restart();
+    static void backtrace(u64 frame_pointer);  // lines "#n 0xffffffff8..." on the early console
+    static bool hardware_random(u64& out);
+    static u64 tsc_hz() { return time_scale.tsc_hz; }
+    static u64 wall_clock_at_boot();  // seconds since 1970 when now() was 0, 0 if there is no clock
+    static u32 user_hwcap() { return features.hwcap; }
+    static u32 user_hwcap2() { return features.fsgsbase ? 2 : 0; }  // HWCAP2_FSGSBASE
+
+    // --- FPU state. Areas are 64-byte aligned. The state stays in the CPU until the port restores another.
+    static size_t fpu_area_size();
+    static void fpu_init(void* area);
+    static void fpu_save(void* area);
+    static void fpu_restore(const void* area);
+    static void fpu_sanitize(void* area);  // makes an area that a user wrote safe to restore
+    static u64 fpu_features();             // XCR0, 0 with FXSAVE
+};
+
+static_assert(RuntimeMachine<Machine> && KernelMachine<Machine>);
+
+}  // namespace hal

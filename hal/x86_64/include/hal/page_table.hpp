@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+// 4-level page tables (SDM vol. 3A, 4.5). The owner serialises changes of structure; the MMU and walkers on other CPUs
+// read and set accessed/dirty at any time, so every entry is accessed as an atomic, and a change that must not lose a
+// dirty bit is an exchange or a compare-exchange. Tables are read through the direct map. Table pages that were
+// unlinked go to the source's free_table, which must wait for one epoch.
+#pragma once
+#include <atomic>
+#include <type_traits>
+
+#include "hal/api/kernel_machine.hpp"
+#include "hal/x86_64/include/hal/layout.h"
+
+namespace hal {
+
+inline void* direct_map(PhysAddr p) { return reinterpret_cast<void*>(p.value + HAL_DIRECT_MAP); }
+
+// The value of one leaf entry.
+class Entry {
+public:
+    static constexpr u64 kPresent = 1, kWrite = 2, kUser = 4, kWriteThrough = 8, kCacheDisable = 16, kAccessed = 32;
+    static constexpr u64 kDirty = 64, kLarge = 128, kGlobal = 256, kSoftware = 7u << 9, kNoExec = u64{1} << 63;
+    static constexpr u64 kAddress = 0x000ffffffffff000;
+    static constexpr unsigned kSoftwareShift = 9;
+
+    constexpr Entry() = default;
+    constexpr explicit Entry(u64 raw) : raw_(raw) {}
+    static constexpr Entry make(PhysAddr pa, MapFlags f) {
+        return Entry{(pa.value & kAddress) | rights(f) | type(f.type) | (static_cast<u64>(f.software) << kSoftwareShift & kSoftware) |
+                     (f.global ? kGlobal : 0) | (f.touched ? (kAccessed | (f.write ? kDirty : 0)) : 0)};
+    }
+    constexpr u64 raw() const { return raw_; }
+    constexpr bool mapped() const { return raw_ != 0; }            // there is a frame, perhaps out of reach
+    constexpr bool present() const { return (raw_ & kPresent) != 0; }
+    constexpr bool writable() const { return (raw_ & kWrite) != 0; }
+    constexpr bool executable() const { return (raw_ & kNoExec) == 0; }
+    constexpr bool user() const { return (raw_ & kUser) != 0; }
+    constexpr bool accessed() const { return (raw_ & kAccessed) != 0; }
+    constexpr bool dirty() const { return (raw_ & kDirty) != 0; }
+    constexpr bool large() const { return (raw_ & kLarge) != 0; }  // above the last level only
+    constexpr u8 software() const { return static_cast<u8>((raw_ & kSoftware) >> kSoftwareShift); }
+    constexpr PhysAddr address() const { return PhysAddr{raw_ & kAddress}; }
+    // Other rights, everything else kept (frame, accessed, dirty, memory type, software bits).
+    constexpr Entry with_rights(MapFlags f) const {
+        return Entry{(raw_ & ~(kPresent | kWrite | kUser | kNoExec)) | rights(f)};
+    }
+    constexpr Entry with_software(u8 s) const {
+        return Entry{(raw_ & ~kSoftware) | (static_cast<u64>(s) << kSoftwareShift & kSoftware)};
+    }
+    constexpr Entry write_protected() const { return Entry{raw_ & ~kWrite}; }
+    constexpr Entry clean() const { return Entry{raw_ & ~kDirty}; }
+    constexpr Entry touched(bool dirty) const { return Entry{raw_ | kAccessed | (dirty ? kDirty : 0)}; }
+    friend constexpr bool operator==(Entry, Entry) = default;
+
+    // PAT entry 1 is reprogrammed to write-combining, entry 3 is uncached (fill in paging.cpp).
+    static constexpr u64 type(MemoryType t) {
+        return t == MemoryType::kNormal ? 0 : t == MemoryType::kWriteCombining ? kWriteThrough : kWriteThrough | kCacheDisable;
+    }
+
+private:
+    static constexpr u64 rights(MapFlags f) {
+        return (f.read ? kPresent : 0) | (f.write ? kWrite : 0) | (f.user ? kUser : 0) | (f.exec ? 0 : kNoExec);
+    }
+    u64 raw_ = 0;
+};
+
+// One leaf entry in place.
+class EntrySlot {
+public:
+    explicit EntrySlot(u64* p) : p_(p) {}
+    explicit operator bool() const { return p_ != nullptr; }
+    Entry load() const { return Entry{__atomic_load_n(p_, __ATOMIC_ACQUIRE)}; }
+    void store(Entry e) { __atomic_store_n(p_, e.raw(), __ATOMIC_RELEASE); }
+    Entry exchange(Entry e) { return Entry{__atomic_exchange_n(p_, e.raw(), __ATOMIC_ACQ_REL)}; }
+    bool compare_exchange(Entry& expected, Entry e) {
+        u64 old = expected.raw();
+        bool ok = __atomic_compare_exchange_n(p_, &old, e.raw(), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+        if (!ok) expected = Entry{old};
+        return ok;
+    }
+    // Applies change(old) without losing what the MMU sets meanwhile; the value that was replaced.
+    template <class F>
+    Entry update(F&& change) {
+        Entry old = load();
+        while (!compare_exchange(old, change(old))) {
+        }
+        return old;
+    }
+
+private:
+    u64* p_;
+};
+
+class PageTable {
+public:
+    using Entry = hal::Entry;
+    using Slot = EntrySlot;
+
+    constexpr PageTable() = default;
+    constexpr explicit PageTable(PhysAddr root) : root_(root) {}
+    // A new space with the kernel's half and nothing else; !valid() if there is no memory.
+    template <TableSource S>
+    static PageTable create(S& source) {
+        PhysAddr root = source.allocate_table();
+        if (root.value != 0) copy_kernel_half(root);
+        return PageTable{root};
+    }
+    bool valid() const { return root_.value != 0; }
+    PhysAddr root() const { return root_; }
+
+    // The entry of one page, with the tables above it made where missing; empty Slot if there is no memory.
+    template <TableSource S>
+    Slot slot(UserAddr va, S& source) {
+        u64* table = entries(root_);
+        for (unsigned level = 4; level > 1; level--) {
+            table = descend(table[index(va.value, level)], source);
+            if (!table) return Slot{nullptr};
+        }
+        return Slot{&table[index(va.value, 1)]};
+    }
+    // The entry of one page if its tables exist.
+    Slot find(UserAddr va) const {
+        u64* table = leaf_table(va.value);
+        return Slot{table ? &table[index(va.value, 1)] : nullptr};
+    }
+
+    // Replaces whatever was there; the caller knows whether a flush is due. False: no memory, nothing changed.
+    template <TableSource S>
+    bool map(UserAddr va, PhysAddr pa, MapFlags flags, S& source) {
+        Slot s = slot(va, source);
+        if (!s) return false;
+        s.store(Entry::make(pa, flags));
+        return true;
+    }
+    // fn(UserAddr, Slot) -> bool for every page of the range, tables made where missing. False: no memory or fn said so.
+    template <TableSource S, class F>
+    bool for_each_slot(UserAddr from, UserAddr to, S& source, F&& fn) {
+        for (u64 va = from.value; va < to.value;) {
+            Slot first = slot(UserAddr{va}, source);
+            if (!first) return false;
+            u64* table = leaf_table(va);
+            for (unsigned i = index(va, 1); i < 512 && va < to.value; i++, va += kPageSize)
+                if (!fn(UserAddr{va}, Slot{&table[i]})) return false;
+        }
+        return true;
+    }
+    // fn(UserAddr, Slot) for every page that has a frame; holes cost nothing below the level they are at.
+    template <class F>
+    void for_each_mapped(UserAddr from, UserAddr to, F&& fn) const {
+        u64 va = from.value;
+        while (va < to.value) {
+            u64* table = entries(root_);
+            unsigned level = 4;
+            for (; level > 1; level--) {
+                u64 e = __atomic_load_n(&table[index(va, level)], __ATOMIC_ACQUIRE);
+                if (!(e & Entry::kPresent)) break;
+                table = entries(PhysAddr{e & Entry::kAddress});
+            }
+            if (level > 1) {
+                va = (va | (span(level) - 1)) + 1;
+                continue;
+            }
+            for (unsigned i = index(va, 1); i < 512 && va < to.value; i++, va += kPageSize)
+                if (table[i] != 0) fn(UserAddr{va}, Slot{&table[i]});
+        }
+    }
+    // Empties the range; fn(UserAddr, Entry) gets each old entry with its final dirty bit as far as this CPU knows:
+    // frames are reused only after every CPU has flushed.
+    template <class F>
+    void unmap(UserAddr from, UserAddr to, F&& fn) {
+        for_each_mapped(from, to, [&](UserAddr va, Slot s) { fn(va, s.exchange(Entry{})); });
+    }
+    // New rights for what is mapped; frames and software bits stay. True if some right was taken away (flush).
+    bool protect(UserAddr from, UserAddr to, MapFlags flags) {
+        bool less = false;
+        for_each_mapped(from, to, [&](UserAddr, Slot s) {
+            Entry old = s.update([&](Entry e) { return e.with_rights(flags); });
+            less |= old.present() && (!flags.read || (old.writable() && !flags.write) || (old.executable() && !flags.exec));
+        });
+        return less;
+    }
+    Entry query(UserAddr va) const {
+        Slot s = find(va);
+        return s ? s.load() : Entry{};
+    }
+    // The frame address of a byte, with the rights checked and accessed/dirty set as the MMU would for a user access
+    // (SDM 4.6, 4.8); 0 if the MMU would fault. Safe on any CPU inside an epoch.
+    PhysAddr access(UserAddr va, bool write, bool exec = false) const {
+        Slot s = find(va);
+        if (!s) return PhysAddr{0};
+        Entry e = s.load();
+        for (;;) {
+            if (!e.present() || !e.user() || (write && !e.writable()) || (exec && !e.executable())) return PhysAddr{0};
+            Entry want = e.touched(write);
+            if (want == e || s.compare_exchange(e, want)) return e.address() + (va.value & (kPageSize - 1));
+        }
+    }
+    // Frees the tables above [from, to), which is unmapped, as far as each covers nothing outside [floor, ceiling):
+    // floor is where the mapping before the range ends, ceiling where the next one begins.
+    template <TableSource S>
+    void free_tables(UserAddr from, UserAddr to, UserAddr floor, UserAddr ceiling, S& source) {
+        if (from.value < to.value) free_level<4>(entries(root_), from.value, to.value, floor.value, ceiling.value, source);
+    }
+    template <TableSource S>
+    void free_tables(UserAddr from, UserAddr to, S& source) {
+        free_tables(from, to, from, to, source);
+    }
+    // Frees all tables of the user half and the root. No CPU has the root loaded, no frame is mapped any more.
+    template <TableSource S>
+    void destroy(S& source) {
+        if (!valid()) return;
+        destroy_level<4>(entries(root_), 256, source);
+        source.free_table(root_);
+        root_ = PhysAddr{0};
+    }
+
+    static constexpr u64 span(unsigned level) { return u64{1} << (12 + 9 * (level - 1)); }  // of one entry
+    static constexpr unsigned index(u64 va, unsigned level) { return (va >> (12 + 9 * (level - 1))) & 511; }
+    static u64* entries(PhysAddr table) { return static_cast<u64*>(direct_map(table)); }
+
+private:
+    // First non-zero entry at or after i, or end. `repe scasq` counts one instruction an entry.
+    static unsigned find_used(const u64* table, unsigned i, unsigned end) {
+        u64 left = end - i;
+        const u64* at = table + i;
+        if (left == 0) return end;
+        bool found;
+        asm volatile("repe scasq" : "+D"(at), "+c"(left), "=@ccne"(found) : "a"(0ul) : "memory");
+        return found ? static_cast<unsigned>(at - table) - 1 : end;
+    }
+    u64* leaf_table(u64 va) const {
+        u64* table = entries(root_);
+        for (unsigned level = 4; level > 1; level--) {
+            u64 e = __atomic_load_n(&table[index(va, level)], __ATOMIC_ACQUIRE);
+            if (!(e & Entry::kPresent) || (e & Entry::kLarge)) return nullptr;
+            table = entries(PhysAddr{e & Entry::kAddress});
+        }
+        return table;
+    }
+    template <TableSource S>
+    static u64* descend(u64& entry, S& source) {
+        u64 e = __atomic_load_n(&entry, __ATOMIC_ACQUIRE);
+        if (!(e & Entry::kPresent)) {
+            PhysAddr page = source.allocate_table();
+            if (page.value == 0) return nullptr;
+            // The zeroed page is seen before the entry that names it: pairs with the acquire of every walk.
+            e = page.value | Entry::kPresent | Entry::kWrite | Entry::kUser | Entry::kAccessed;
+            __atomic_store_n(&entry, e, __ATOMIC_RELEASE);
+        }
+        return entries(PhysAddr{e & Entry::kAddress});
+    }
+    template <unsigned Level, TableSource S>
+    static void free_level(u64* table, u64 from, u64 to, u64 floor, u64 ceiling, S& source) {
+        constexpr u64 kSpan = span(Level);
+        for (u64 start = from & ~(kSpan - 1); start < to; start += kSpan) {
+            u64& entry = table[index(start, Level)];
+            u64 e = entry;
+            if (!(e & Entry::kPresent)) continue;
+            PhysAddr child{e & Entry::kAddress};
+            if constexpr (Level > 2)
+                free_level<Level - 1>(entries(child), start > from ? start : from, start + kSpan < to ? start + kSpan : to,
+                                      floor, ceiling, source);
+            if (start >= floor && start + kSpan <= ceiling) {
+                __atomic_store_n(&entry, u64{0}, __ATOMIC_RELEASE);
+                source.free_table(child);
+            }
+        }
+    }
+    template <unsigned Level, TableSource S>
+    static void destroy_level(u64* table, unsigned end, S& source) {
+        for (unsigned i = 0; (i = find_used(table, i, end)) < end; i++) {
+            PhysAddr child{table[i] & Entry::kAddress};
+            if constexpr (Level > 2) destroy_level<Level - 1>(entries(child), 512, source);
+            source.free_table(child);
+        }
+    }
+    static void copy_kernel_half(PhysAddr root);  // paging.cpp
+
+    PhysAddr root_{};
+};
+
+}  // namespace hal

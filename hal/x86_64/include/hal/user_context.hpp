@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// The registers of one user thread. Traps from user mode are saved straight into it: the frame part has the layout
+// that the CPU and entry.S push (ascending), ends 16-byte aligned, and equals Linux's user_regs_struct from r15 to ss.
+// Owned by the thread that runs or is about to run on it; never touched while it is in user mode.
+#pragma once
+#include "hal/x86_64/include/hal/layout.h"
+#include "lib/types.hpp"
+
+namespace hal {
+
+// RFLAGS (SDM vol. 1, 3.4.3).
+inline constexpr u64 kFlagCarry = 1u << 0;
+inline constexpr u64 kFlagFixed = 1u << 1;
+inline constexpr u64 kFlagTrap = 1u << 8;
+inline constexpr u64 kFlagInterrupt = 1u << 9;
+inline constexpr u64 kFlagDirection = 1u << 10;
+inline constexpr u64 kFlagNested = 1u << 14;
+inline constexpr u64 kFlagResume = 1u << 16;
+inline constexpr u64 kFlagAlignment = 1u << 18;
+// CF PF AF ZF SF TF DF OF RF AC ID: what user mode may choose.
+inline constexpr u64 kUserFlags = 0x250dd5;
+
+struct alignas(16) UserContext {
+    void* fpu_area = nullptr;  // the thread's saved FPU state; managed by the port
+    u64 r15 = 0, r14 = 0, r13 = 0, r12 = 0, rbp = 0, rbx = 0;
+    u64 r11 = 0, r10 = 0, r9 = 0, r8 = 0, rax = 0, rcx = 0, rdx = 0, rsi = 0, rdi = 0;
+    u64 number = 0;  // system-call number, or the error code of an exception
+    u64 rip = 0;
+    u64 cs = HAL_USER_CS;  // with HAL_FROM_SYSCALL
+    u64 rflags = kFlagFixed | kFlagInterrupt;
+    u64 rsp = 0;
+    u64 ss = HAL_USER_SS;
+    // Live in the CPU while the thread runs: save_thread_state and load_thread_state.
+    u64 fs_base = 0;
+    u64 gs_base = 0;
+
+    UserAddr pc() const { return UserAddr{rip}; }
+    UserAddr sp() const { return UserAddr{rsp}; }
+    UserAddr tls_base() const { return UserAddr{fs_base}; }
+    u64 flags() const { return rflags; }
+    void set_pc(UserAddr a) { rip = a.value; }
+    void set_sp(UserAddr a) { rsp = a.value; }
+    void set_tls_base(UserAddr a) { fs_base = a.value; }
+    void set_flags(u64 v) { rflags = (v & kUserFlags) | kFlagFixed | kFlagInterrupt; }
+
+    bool entered_by_syscall() const { return (cs & HAL_FROM_SYSCALL) != 0; }
+    void forget_syscall() { cs = HAL_USER_CS; }  // no restart from here on (rt_sigreturn)
+    u64 syscall_number() const { return number; }
+    u64 syscall_argument(unsigned i) const {
+        switch (i) {
+            case 0: return rdi;
+            case 1: return rsi;
+            case 2: return rdx;
+            case 3: return r10;
+            case 4: return r8;
+            default: return r9;
+        }
+    }
+    i64 syscall_result() const { return static_cast<i64>(rax); }
+    void set_syscall_result(i64 v) { rax = static_cast<u64>(v); }
+    void restart_syscall() {
+        rax = number;
+        rip -= 2;  // 0f 05
+    }
+    void reset() {
+        void* area = fpu_area;
+        *this = UserContext{};
+        fpu_area = area;
+    }
+    // Where a call from user code stands, for backtraces of user programs.
+    u64 frame_pointer() const { return rbp; }
+};
+
+static_assert(offsetof(UserContext, r15) == CTX_R15 && offsetof(UserContext, r11) == CTX_R11);
+static_assert(offsetof(UserContext, rax) == CTX_RAX && offsetof(UserContext, rdi) == CTX_RDI);
+static_assert(offsetof(UserContext, number) == CTX_NUMBER && offsetof(UserContext, rip) == CTX_RIP);
+static_assert(offsetof(UserContext, ss) + 8 == CTX_TOP && CTX_TOP % 16 == 0);
+
+// What entry.S leaves of a trap out of kernel mode: the same order, on the stack.
+struct KernelFrame {
+    u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+    u64 error_code, rip, cs, rflags, rsp, ss;
+};
+
+}  // namespace hal
