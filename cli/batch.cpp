@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// Guest test cases: see batch.hpp.
+#include "cli/batch.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+
+#include "cli/symbolize.hpp"
+
+namespace cli {
+
+namespace {
+
+constexpr double kBootTimeout = 30;  // seconds to the first case
+constexpr double kCaseGrace = 15;    // seconds a case may overrun its own limit before the guest counts as hung
+
+fs::path cases_dir() {
+    return source_dir() / "tests" / "linux" / "cases";
+}
+
+bool name_char(char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
+}
+
+std::vector<Case> parse_cases(const std::string& area, const fs::path& path) {
+    std::vector<Case> cases;
+    std::set<std::string> names;
+    std::string indent, blank;
+    bool first_continuation = true;
+    int number = 0;
+    auto bad = [&](const std::string& why) { fail(path.string() + ":" + std::to_string(number) + ": " + why); };
+    for (std::string line : split_lines(read_file(path))) {
+        ++number;
+        if (line.ends_with('\n')) line.pop_back();
+        if (line.starts_with('#')) continue;
+        if (line.find_first_not_of(" \t") == std::string::npos) {
+            blank += '\n';  // kept only if the command goes on
+            continue;
+        }
+        if (line[0] == ' ' || line[0] == '\t') {
+            if (cases.empty()) bad("a continuation before the first case");
+            if (first_continuation) indent = line.substr(0, line.find_first_not_of(" \t"));
+            if (!line.starts_with(indent)) bad("less indented than the first continuation line");
+            std::string& command = cases.back().command;
+            if (!command.empty()) command += '\n';
+            if (!first_continuation) command += blank;
+            command += line.substr(indent.size());
+            first_continuation = false;
+            blank.clear();
+            continue;
+        }
+        blank.clear();
+        size_t end = 0;
+        while (end < line.size() && name_char(line[end])) ++end;
+        Case item{.area = area, .name = line.substr(0, end), .command = {}};
+        size_t at = line.find_first_not_of(' ', end);
+        if (at != std::string::npos && line.compare(at, 9, "(timeout=") == 0) {
+            item.timeout = std::atoi(line.c_str() + at + 9);
+            size_t close = line.find(')', at);
+            if (close == std::string::npos || item.timeout <= 0) bad("a malformed (timeout=SECONDS)");
+            at = line.find_first_not_of(' ', close + 1);
+        }
+        if (end == 0 || at == std::string::npos || line[at] != ':') bad("'name: command' is wanted");
+        size_t command = line.find_first_not_of(" \t", at + 1);
+        if (command != std::string::npos) item.command = line.substr(command);
+        if (!names.insert(item.name).second) bad("a second case named '" + item.name + "'");
+        cases.push_back(item);
+        first_continuation = true;
+    }
+    for (const Case& item : cases) {
+        if (item.command.empty()) fail(path.string() + ": the case '" + item.name + "' has no command");
+    }
+    return cases;
+}
+
+// Splits the runner's output stream into records.
+class RecordParser {
+public:
+    RecordParser(std::function<void(const std::string&)> begin,
+                 std::function<void(const std::string&, CaseResult)> done)
+        : begin_(std::move(begin)), done_(std::move(done)) {}
+
+    void feed(std::string_view bytes) {
+        buffer_.append(bytes);
+        while (step()) {
+        }
+    }
+    bool ended() const { return ended_; }
+    const std::string& stray() const { return stray_; }
+
+private:
+    bool step() {
+        size_t newline = buffer_.find('\n');
+        if (newline == std::string::npos) return false;
+        std::string line = buffer_.substr(0, newline);
+        char name[256], word[16];
+        size_t out, err;
+        if (std::sscanf(line.c_str(), "begin %255s", name) == 1) {
+            buffer_.erase(0, newline + 1);
+            begin_(name);
+        } else if (std::sscanf(line.c_str(), "case %255s %15s %zu %zu", name, word, &out, &err) == 4) {
+            if (buffer_.size() < newline + 1 + out + err + 1) return false;
+            CaseResult result;
+            result.status = word[0] == 't'   ? "timeout"
+                            : word[0] == 's' ? std::string("signal ") + (word + 1)
+                                             : std::string(word + 1);
+            result.output = buffer_.substr(newline + 1, out);
+            result.error = buffer_.substr(newline + 1 + out, err);
+            buffer_.erase(0, newline + 1 + out + err + 1);
+            done_(name, std::move(result));
+        } else if (line.starts_with("end ")) {
+            ended_ = true;
+            buffer_.erase(0, newline + 1);
+        } else {
+            stray_ += line + "\n";
+            buffer_.erase(0, newline + 1);
+        }
+        return true;
+    }
+    std::function<void(const std::string&)> begin_;
+    std::function<void(const std::string&, CaseResult)> done_;
+    std::string buffer_, stray_;
+    bool ended_ = false;
+};
+
+std::string why_lost(const Outcome& outcome, const MachineSpec& spec) {
+    using Kind = Outcome::Kind;
+    auto tail = [&](const std::string& text) {
+        std::string clear = symbolize(text, spec.kernel);
+        return clear.size() > 6000 ? clear.substr(0, 6000) + "[cut]\n" : clear;
+    };
+    switch (outcome.kind) {
+        case Kind::Panic:
+            return "kernel panic\n" + tail(outcome.dump);
+        case Kind::Timeout:
+            return "the guest hung\n" + tail(outcome.dump);
+        case Kind::Stopped:
+            return "the machine stopped\n" + tail(outcome.dump);
+        case Kind::QemuFailed:
+            return "QEMU ended: " + outcome.text;
+        case Kind::NotFound:
+            return "the batch runner was not found in the guest";
+        case Kind::NotExecutable:
+            return "the batch runner cannot be executed by the guest";
+        case Kind::Exit:
+            return "the batch runner exited with status " + std::to_string(outcome.value);
+        case Kind::Signal:
+            return "the batch runner died of signal " + std::to_string(outcome.value);
+        default:
+            return "the guest ended";
+    }
+}
+
+}  // namespace
+
+std::vector<Case> load_cases(const BatchOptions& options) {
+    std::vector<std::string> areas = options.areas;
+    if (areas.empty() && fs::is_directory(cases_dir())) {
+        for (const auto& entry : fs::directory_iterator(cases_dir())) {
+            if (entry.path().extension() == ".txt") areas.push_back(entry.path().stem());
+        }
+        std::sort(areas.begin(), areas.end());
+    }
+    std::vector<Case> all;
+    for (const std::string& area : areas) {
+        fs::path path = cases_dir() / (area + ".txt");
+        if (!fs::exists(path)) fail("there is no area '" + area + "' (no " + path.string() + ")");
+        for (Case& item : parse_cases(area, path)) {
+            bool wanted = options.cases.empty() ||
+                          std::find(options.cases.begin(), options.cases.end(), item.name) != options.cases.end();
+            if (wanted) all.push_back(std::move(item));
+        }
+    }
+    return all;
+}
+
+void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const CaseSink& sink) {
+    size_t next = 0;
+    int fruitless = 0;
+    while (next < cases.size()) {
+        MachineSpec spec = target.machine();
+        TempDir scratch;
+        RootImage root = open_root("", scratch);
+        CpioWriter extra;
+        extra.assume(root.names);
+        target.prepare(extra);
+        add_test_programs(extra);
+        extra.file(".farcall/batch_runner", read_file(build_dir() / "guest" / "support" / "batch_runner"), 0755);
+        std::string list;
+        for (size_t i = next; i < cases.size(); ++i) {
+            list += cases[i].full_name() + '\0' + std::to_string(cases[i].timeout) + '\0' + cases[i].command + '\0';
+        }
+        extra.file(".farcall/cases", list);
+        extra.file(".farcall/init", start_file({"/.farcall/batch_runner"}, default_environment(false)), 0600);
+        spec.initrd = compose_initrd(root, extra.finish(), scratch);
+        spec.append += " tty=0 stdin=null";
+
+        Streams streams;
+        Session* current = nullptr;
+        bool running = false;
+        const size_t start = next;
+        RecordParser parser(
+            [&](const std::string& name) {
+                running = true;
+                if (next < cases.size() && name == cases[next].full_name())
+                    current->set_timeout(cases[next].timeout + kCaseGrace);
+            },
+            [&](const std::string& name, CaseResult result) {
+                running = false;
+                if (next < cases.size() && name == cases[next].full_name()) {
+                    sink(cases[next], result);
+                    ++next;
+                    current->set_timeout(kCaseGrace);
+                }
+            });
+        std::string stray_errors;
+        streams.on_output = [&](std::string_view bytes) { parser.feed(bytes); };
+        streams.on_error = [&](std::string_view bytes) { stray_errors.append(bytes); };
+        Session session(spec, streams);
+        current = &session;
+        session.set_timeout(kBootTimeout);
+        Outcome outcome = session.run();
+        if (next >= cases.size()) break;
+        std::string why = why_lost(outcome, spec);
+        if (!stray_errors.empty()) why += "\nits standard error: " + stray_errors;
+        if (running || next > start) {
+            // The case in progress is at fault; if none was, the next one shall not be blamed for ever either.
+            fruitless = 0;
+            sink(cases[next], {.status = "lost: " + why, .output = {}, .error = {}});
+            ++next;
+        } else if (++fruitless >= 2 || outcome.kind != Outcome::Kind::Timeout) {
+            // The guest does not even begin: no case can run.
+            for (bool first = true; next < cases.size(); ++next, first = false) {
+                sink(cases[next], {.status = first ? "lost: " + why : std::string("lost: the guest did not begin"),
+                                   .output = {},
+                                   .error = {}});
+            }
+        }
+    }
+}
+
+BatchTarget linux_target(int cpus) {
+    RunOptions options;
+    options.cpus = cpus;
+    return {.machine = [options] { return oracle_machine(options); }, .prepare = add_oracle_files};
+}
+
+BatchTarget farcall_target(int cpus, const std::string& route) {
+    RunOptions options;
+    options.cpus = cpus;
+    options.route = route;
+    return {.machine = [options] { return farcall_machine(options); },
+            .prepare = [route](CpioWriter& extra) { add_server(extra, route); }};
+}
+
+}  // namespace cli

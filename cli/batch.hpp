@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// Guest test cases: reading them, running many in one guest, and the recordings they are compared with.
+// The formats are described in tests/linux/README.md and tests/linux/batch_runner.c.
+#pragma once
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cli/commands.hpp"
+
+namespace cli {
+
+struct Case {
+    std::string area, name, command;
+    int timeout = 20;
+    std::string full_name() const { return area + "/" + name; }
+};
+
+struct CaseResult {
+    std::string status;  // "0".."255", "signal N", "timeout"; "lost: WHY" when the guest did not get to the end of it
+    std::string output, error;
+    bool operator==(const CaseResult&) const = default;
+};
+
+// The areas asked for (all of tests/linux/cases when none); throws Failure with file and line for a malformed file.
+std::vector<Case> load_cases(const BatchOptions& options);
+
+// Runs the cases in as few guests as it takes: after a panic or a hang the next guest goes on behind the case that did
+// it. `machine` makes a fresh machine; `prepare` adds its own files to the root.
+struct BatchTarget {
+    std::function<MachineSpec()> machine;
+    std::function<void(CpioWriter&)> prepare;
+};
+using CaseSink = std::function<void(const Case&, const CaseResult&)>;
+void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const CaseSink& sink);
+
+BatchTarget linux_target(int cpus);
+BatchTarget farcall_target(int cpus, const std::string& route);
+
+struct Recording {
+    std::string kernel;
+    struct Entry {
+        std::string command;
+        CaseResult result;
+    };
+    std::map<std::string, Entry> entries;
+};
+Recording load_recording(const std::string& area);  // empty when there is none
+void save_recording(const std::string& area, const std::vector<std::string>& order, const Recording& recording);
+
+int record_areas(const BatchOptions& options);
+std::string oracle_version();
+
+// A unified diff with three lines of context; empty when equal.
+std::string unified_diff(const std::string& want, const std::string& got, const std::string& want_name,
+                         const std::string& got_name);
+
+}  // namespace cli

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// The subcommands of the tool and the options they share.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cli/machine.hpp"
+#include "cli/root.hpp"
+
+namespace cli {
+
+struct RunOptions {
+    int cpus = 1;
+    std::string memory = "256M";
+    std::string route = "inline";
+    std::string root;
+    std::string fastpath;
+    double timeout = 0;
+    bool stats = false;
+    std::string trace;
+    bool gdb = false;
+    bool verbose = false;
+    std::vector<std::string> qemu_args;
+    std::string machine = "q35";
+    std::string cpu = "max";
+    std::string append;
+    std::vector<std::string> program;
+};
+
+struct BatchOptions {
+    std::vector<std::string> areas;
+    std::vector<std::string> cases;  // only these names
+    std::vector<int> cpus = {1, 2, 4};
+    std::vector<std::string> routes = {"inline"};
+    bool on_linux = false;
+    bool verbose = false;
+};
+
+struct BenchOptions {
+    std::string name = "syscall";
+    std::string json;
+    std::string cpu = "qemu64";
+    std::vector<std::string> rows;
+    bool on_linux = false;
+    bool verbose = false;
+    int runs = 1;
+};
+
+// Farcall's kernel with the options of `run`; the initrd is not set. Throws Failure for what cannot be.
+MachineSpec farcall_machine(const RunOptions& options);
+// Debian's Linux 6.1 with our first process; fetches the kernel when it is not there yet.
+MachineSpec oracle_machine(const RunOptions& options);
+// What the oracle needs in its root: our first process and the modules it loads.
+void add_oracle_files(CpioWriter& extra);
+// The route needs its user-level server in the root.
+void add_server(CpioWriter& extra, const std::string& route);
+
+// The streams of `run`: the tool's own descriptors.
+Streams user_streams();
+// Says on standard error what went wrong, if anything, and gives the tool's exit status.
+int report(const Outcome& outcome, const MachineSpec& spec, const std::string& program);
+
+int run_command(const RunOptions& options);
+int oracle_command(const RunOptions& options);
+int oracle_record_command(const BatchOptions& options);
+int oracle_fetch_command();
+int test_command(const std::string& kind, const BatchOptions& options);
+int bench_command(const BenchOptions& options);
+
+}  // namespace cli

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+// The host tool behind ./farcall: options and subcommands.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "cli/commands.hpp"
+
+namespace {
+
+using namespace cli;
+
+void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
+    app.add_option("--cpus", options.cpus, "virtual CPUs, 1 to 16")->check(CLI::Range(1, 16))->capture_default_str();
+    app.add_option("--memory", options.memory, "memory, say 256M or 2G")->capture_default_str();
+    app.add_option("--root", options.root, "root file system: a directory, or a cpio archive (newc)");
+    app.add_option("--timeout", options.timeout, "seconds; then a dump and status 124")->check(CLI::PositiveNumber);
+    app.add_flag("-v,--verbose", options.verbose, "kernel messages on standard error");
+    app.add_option("--qemu-arg", options.qemu_args, "one more word for QEMU's command line")
+        ->group("")
+        ->allow_extra_args(false);
+    app.add_option("--machine", options.machine, "q35, pc or microvm")->group("");
+    app.add_option("--cpu", options.cpu, "QEMU's CPU model")->group("");
+    app.add_option("--append", options.append, "more words for the kernel command line")->group("");
+    if (farcall) {
+        app.add_option("--route", options.route,
+                       "who executes system calls: inline, remote, server, adaptive, MODULE:CPU,...")
+            ->capture_default_str();
+        app.add_option("--fastpath", options.fastpath, "none, exception, ipc, notify or all");
+        app.add_flag("--stats", options.stats, "counters of the kernel on standard error at the end");
+        app.add_option("--trace", options.trace, "write a trace to this file");
+    }
+    app.add_flag("--gdb", options.gdb, "wait for a debugger, and print the line to type");
+    app.prefix_command();
+}
+
+void add_batch_options(CLI::App& app, BatchOptions& options) {
+    app.add_option("--case", options.cases, "only the cases of this name")->allow_extra_args(false);
+    app.add_flag("-v,--verbose", options.verbose, "one line for every case");
+}
+
+int dispatch(int argc, char** argv) {
+    // Words after the first "--" are the program's; the option parser does not see them.
+    std::vector<std::string> words(argv + 1, argv + argc), program;
+    auto dashes = std::find(words.begin(), words.end(), "--");
+    if (dashes != words.end()) {
+        program.assign(dashes + 1, words.end());
+        words.erase(dashes, words.end());
+    }
+    std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
+
+    CLI::App app("Farcall: a multicore kernel that runs Linux programs, each system call by the road you choose.",
+                 "farcall");
+    app.require_subcommand(1);
+    app.footer("farcall run -- busybox wc /etc/passwd\nfarcall test");
+
+    RunOptions run_options, oracle_options;
+    BatchOptions test_options, record_options;
+    BenchOptions bench_options;
+    std::string test_kind, trace_file;
+
+    CLI::App* run = app.add_subcommand(
+        "run", "Run a program as the first process of the kernel: run [OPTIONS] -- PROGRAM [ARGS...]");
+    add_run_options(*run, run_options, true);
+
+    CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
+    test->add_option("kind", test_kind, "style, unit, ktest, guest, mutants or all (the default)")
+        ->check(CLI::IsMember({"style", "unit", "ktest", "guest", "mutants", "all"}));
+    test->add_option("areas", test_options.areas, "guest: only these areas");
+    test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
+        ->check(CLI::Range(1, 16))
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    test->add_option("--route", test_options.routes, "routes to test with")->allow_extra_args(false);
+    test->add_flag("--on-linux", test_options.on_linux, "guest: compare the oracle with its own recording");
+    add_batch_options(*test, test_options);
+
+    CLI::App* bench = app.add_subcommand("bench", "Count guest instructions per operation: bench [syscall]");
+    bench->add_option("name", bench_options.name, "which benchmark")
+        ->check(CLI::IsMember({"syscall"}))
+        ->capture_default_str();
+    bench->add_option("--json", bench_options.json, "write the rows to this file");
+    bench->add_option("--row", bench_options.rows, "only rows whose name contains this")->allow_extra_args(false);
+    bench->add_option("--runs", bench_options.runs, "repeat, and take the median")
+        ->check(CLI::Range(1, 100))
+        ->capture_default_str();
+    bench->add_option("--cpu", bench_options.cpu, "QEMU's CPU model")->capture_default_str();
+    bench->add_flag("--linux", bench_options.on_linux, "measure the oracle's kernel instead");
+    bench->add_flag("-v,--verbose", bench_options.verbose, "kernel messages on standard error");
+
+    CLI::App* trace = app.add_subcommand("trace", "Convert a trace for a viewer: trace FILE");
+    trace->add_option("file", trace_file, "a trace written by run --trace")->required();
+
+    CLI::App* oracle = app.add_subcommand(
+        "oracle", "The same on Debian's Linux 6.1: oracle [OPTIONS] -- PROGRAM [ARGS...] | oracle record [AREA...]");
+    add_run_options(*oracle, oracle_options, false);
+    CLI::App* record = oracle->add_subcommand("record", "Run the guest tests on Linux and record what they give");
+    record->add_option("areas", record_options.areas, "only these areas");
+    add_batch_options(*record, record_options);
+    CLI::App* fetch = oracle->add_subcommand("fetch", "Only fetch the kernel");
+
+    try {
+        app.parse(words);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) {
+            app.exit(error);
+            return 0;
+        }
+        std::string text = error.what();
+        for (char& c : text) {
+            if (c == '\n') c = ' ';
+        }
+        fail(text + " (farcall --help shows the options)");
+    }
+    // Without "--" everything from the first word that is no option on is the program.
+    auto with_program = [&](CLI::App* sub, RunOptions& options) {
+        std::vector<std::string> rest = sub->remaining();
+        if (!rest.empty() && rest[0].starts_with("-")) fail("unknown option " + rest[0]);
+        rest.insert(rest.end(), program.begin(), program.end());
+        options.program = rest;
+        if (options.program.empty() || options.program[0].empty())
+            fail("PROGRAM is missing: farcall " + sub->get_name() + " -- PROGRAM [ARGS...]");
+    };
+    if (run->parsed()) {
+        with_program(run, run_options);
+        return run_command(run_options);
+    }
+    if (record->parsed()) return oracle_record_command(record_options);
+    if (fetch->parsed()) return oracle_fetch_command();
+    if (oracle->parsed()) {
+        with_program(oracle, oracle_options);
+        return oracle_command(oracle_options);
+    }
+    if (!program.empty()) fail("only run and oracle take a program");
+    if (test->parsed()) return test_command(test_kind.empty() ? "all" : test_kind, test_options);
+    if (bench->parsed()) return bench_command(bench_options);
+    if (trace->parsed()) fail("trace: this kernel has no trace buffers yet");
+    return kStatusUsage;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return dispatch(argc, argv);
+    } catch (const cli::Failure& failure) {
+        std::fprintf(stderr, "farcall: %s\n", failure.what());
+        return failure.status;
+    } catch (const cli::Interrupted& interrupted) {
+        return 128 + interrupted.signal;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "farcall: %s\n", error.what());
+        return cli::kStatusUsage;
+    }
+}

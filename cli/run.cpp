@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+// `farcall run`: one program as the first process of a guest, with the tool's own streams.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <sstream>
+
+#include "cli/commands.hpp"
+#include "cli/symbolize.hpp"
+
+namespace cli {
+
+namespace {
+
+// DESIGN section 4: one word for all modules, or MODULE:PLACE pairs ("*" is the rest).
+void check_route(const std::string& route, int cpus) {
+    constexpr std::array kModules = {"task", "mm", "fs", "net", "sync", "time", "*"};
+    if (route == "remote" && cpus < 2) fail("--route remote needs at least two CPUs (--cpus 2)");
+    if (route == "inline" || route == "remote" || route == "server") return;
+    if (route == "adaptive")
+        fail("--route adaptive: this kernel cannot do that yet (it has inline, remote and server)");
+    std::istringstream pairs(route);
+    bool any = false;
+    for (std::string pair; std::getline(pairs, pair, ',');) {
+        size_t colon = pair.find(':');
+        std::string module = pair.substr(0, colon), place = colon == std::string::npos ? "" : pair.substr(colon + 1);
+        bool number =
+            !place.empty() && std::all_of(place.begin(), place.end(), [](char c) { return c >= '0' && c <= '9'; });
+        if (std::find(kModules.begin(), kModules.end(), module) == kModules.end() || !(number || place == "inline")) {
+            fail("not a route: '" + route + "' (inline, remote, server, adaptive, or MODULE:CPU,...,*:inline)");
+        }
+        if (number && (place.size() > 3 || std::stoi(place) >= cpus))
+            fail("--route " + route + ": there is no CPU " + place);
+        any = true;
+    }
+    if (!any) fail("not a route: '" + route + "'");
+    fail("--route " + route + ": this kernel cannot place single modules yet (it has inline, remote and server)");
+}
+
+bool is_null_device(int fd) {
+    struct stat st;
+    return ::fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3);
+}
+
+}  // namespace
+
+MachineSpec farcall_machine(const RunOptions& options) {
+    check_route(options.route, options.cpus);
+    if (!options.fastpath.empty()) {
+        constexpr std::array kFastpaths = {"none", "exception", "ipc", "notify", "all"};
+        if (std::find(kFastpaths.begin(), kFastpaths.end(), options.fastpath) == kFastpaths.end()) {
+            fail("--fastpath is one of none, exception, ipc, notify, all");
+        }
+    }
+    if (!options.trace.empty()) fail("--trace: this kernel has no trace buffers yet");
+    MachineSpec spec;
+    spec.kernel = build_dir() / "kernel" / "farcall.elf";
+    spec.cpus = options.cpus;
+    spec.memory = parse_size(options.memory);
+    spec.machine = options.machine;
+    spec.cpu = options.cpu;
+    spec.extra_args = options.qemu_args;
+    spec.gdb = options.gdb;
+    spec.verbose = options.verbose;
+    spec.append = "route=" + options.route;
+    if (!options.fastpath.empty()) spec.append += " fastpath=" + options.fastpath;
+    if (options.stats) spec.append += " stats=1";
+    if (!options.append.empty()) spec.append += " " + options.append;
+    return spec;
+}
+
+void add_server(CpioWriter& extra, const std::string& route) {
+    if (route != "server") return;
+    fs::path server = build_dir() / "server" / "linux-server";
+    if (!fs::exists(server)) fail("--route server: the server " + server.string() + " has not been built");
+    extra.file(".farcall/linux-server", read_file(server), 0755);
+}
+
+Streams user_streams() {
+    Streams streams;
+    struct stat st;
+    bool open = ::fstat(0, &st) == 0;
+    streams.input = !open || is_null_device(0) ? -1 : 0;
+    streams.terminal = streams.input == 0 && ::isatty(0) && ::isatty(1);
+    return streams;
+}
+
+int report(const Outcome& outcome, const MachineSpec& spec, const std::string& program) {
+    using Kind = Outcome::Kind;
+    auto say = [](const std::string& text) { std::fprintf(stderr, "farcall: %s\n", text.c_str()); };
+    switch (outcome.kind) {
+        case Kind::Exit:
+        case Kind::Signal:
+        case Kind::OutputClosed:
+        case Kind::Cancelled:
+            break;
+        case Kind::NotFound:
+            say(program + ": not found");
+            break;
+        case Kind::NotExecutable:
+            say(program + ": cannot be executed");
+            break;
+        case Kind::Panic:
+            say("kernel panic");
+            std::fputs(symbolize(outcome.dump, spec.kernel).c_str(), stderr);
+            break;
+        case Kind::Timeout:
+            say("timeout; the kernel's state:");
+            std::fputs(outcome.dump.empty() ? "(no answer to the NMI)\n" : symbolize(outcome.dump, spec.kernel).c_str(),
+                       stderr);
+            if (outcome.dump.empty() && !spec.verbose) {
+                size_t from = outcome.serial.size() > 4096 ? outcome.serial.size() - 4096 : 0;
+                std::fputs(symbolize(outcome.serial.substr(from), spec.kernel).c_str(), stderr);
+            }
+            break;
+        case Kind::Stopped:
+            say("the machine stopped without an exit status (triple fault or reset)");
+            std::fputs(symbolize(outcome.dump, spec.kernel).c_str(), stderr);
+            break;
+        case Kind::QemuFailed: {
+            std::string text = outcome.text;
+            while (!text.empty() && text.back() == '\n') text.pop_back();
+            say("QEMU ended: " + text);
+            break;
+        }
+    }
+    return outcome.status();
+}
+
+int run_command(const RunOptions& options) {
+    MachineSpec spec = farcall_machine(options);
+    TempDir scratch;
+    RootImage root = open_root(options.root, scratch);
+    Streams streams = user_streams();
+    spec.append += streams.terminal ? " tty=1" : " tty=0";
+    spec.append += streams.input < 0 ? " stdin=null" : " stdin=port";
+
+    CpioWriter extra;
+    extra.assume(root.names);
+    std::vector<std::string> argv = options.program;
+    add_host_program(extra, argv);
+    add_server(extra, options.route);
+    extra.file(".farcall/init", start_file(argv, default_environment(streams.terminal)), 0600);
+    spec.initrd = compose_initrd(root, extra.finish(), scratch);
+
+    if (options.stats) {
+        streams.on_control = [](std::string_view line) {
+            if (line.starts_with("stats "))
+                std::fprintf(stderr, "%.*s\n", static_cast<int>(line.size() - 6), line.data() + 6);
+        };
+    }
+    Session session(spec, streams);
+    session.set_timeout(options.timeout);
+    return report(session.run(), spec, argv[0]);
+}
+
+}  // namespace cli

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// Kernel addresses (0xffffffff8....) in a log are given to llvm-symbolizer in one go; its answer is put after the
+// line's text.
+#include "cli/symbolize.hpp"
+
+#include <map>
+#include <regex>
+#include <sstream>
+#include <vector>
+
+namespace cli {
+
+std::string symbolize(const std::string& log, const fs::path& kernel) {
+    static const std::regex pattern("0x(ffffffff[89a-f][0-9a-f]{7})");
+    std::vector<std::string> addresses;
+    std::map<std::string, std::string> names;
+    std::string text;
+    for (char c : log) {
+        if (c != '\r') text += c;
+    }
+    // A backtrace line ("#3 0x...") holds a return address: the call is the byte before it.
+    std::istringstream lines(text);
+    auto key = [](const std::string& line, const std::string& hex) {
+        uint64_t value = std::stoull(hex, nullptr, 16);
+        size_t mark = line.find('#');
+        bool frame = mark != std::string::npos && line.compare(mark, 2, "#0") != 0;
+        char out[32];
+        std::snprintf(out, sizeof out, "0x%llx", static_cast<unsigned long long>(frame ? value - 1 : value));
+        return std::string(out);
+    };
+    for (std::string line; std::getline(lines, line);) {
+        for (std::sregex_iterator match(line.begin(), line.end(), pattern), end; match != end; ++match) {
+            std::string address = key(line, (*match)[1]);
+            if (names.emplace(address, "").second) addresses.push_back(address);
+        }
+    }
+    auto tool = find_program("llvm-symbolizer-19");
+    if (addresses.empty() || !tool || !fs::exists(kernel)) return text;
+    if (addresses.size() > 2000) addresses.resize(2000);
+
+    std::string command = *tool + " --obj='" + kernel.string() + "' --pretty-print --demangle --relativenames";
+    for (const std::string& address : addresses) command += " " + address;
+    std::istringstream answer(shell_output(command + " 2>/dev/null"));
+    const std::string prefix = source_dir().string() + "/";
+    size_t index = 0;
+    for (std::string line; std::getline(answer, line);) {
+        if (line.empty()) {
+            ++index;
+            continue;
+        }
+        // One address gives one line, and one more for each function inlined around it.
+        if (index >= addresses.size()) break;
+        size_t at;
+        while ((at = line.find(prefix)) != std::string::npos) line.erase(at, prefix.size());
+        std::string& name = names[addresses[index]];
+        name += (name.empty() ? "" : ",") + line;
+        if (answer.peek() != ' ' && answer.peek() != '\n') ++index;
+    }
+    std::istringstream again(text);
+    std::string out;
+    for (std::string line; std::getline(again, line);) {
+        out += line;
+        for (std::sregex_iterator match(line.begin(), line.end(), pattern), end; match != end; ++match) {
+            const std::string& name = names[key(line, (*match)[1])];
+            if (!name.empty() && !name.starts_with("??")) out += "  " + name;
+        }
+        out += '\n';
+    }
+    return out;
+}
+
+}  // namespace cli
