@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+# Flags shared by the worlds, and the helper that collects a folder's sources.
+set(FARCALL_WORLD_FILE ${FARCALL_WORLD})
+if(FARCALL_WORLD MATCHES "^(asan|tsan)$")
+  set(FARCALL_WORLD_FILE host)
+endif()
+
+# Sources of one folder (not recursive). CONFIGURE_DEPENDS: a new file is seen by the next build.
+function(farcall_sources OUT)
+  set(all)
+  foreach(folder IN LISTS ARGN)
+    file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp ${CMAKE_SOURCE_DIR}/${folder}/*.S)
+    list(APPEND all ${found})
+  endforeach()
+  set(${OUT} ${all} PARENT_SCOPE)
+endfunction()
+
+set(FARCALL_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror)
+# Code without an operating system below it: no exceptions, no RTTI, no vector registers.
+set(FARCALL_BARE_FLAGS
+  -fno-exceptions -fno-rtti -fno-stack-protector -fno-threadsafe-statics -fno-asynchronous-unwind-tables
+  -fno-unwind-tables -nostdlib -fno-pic -fno-pie -ffunction-sections -fdata-sections -g
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-invalid-offsetof>)

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+#include "core/sched.hpp"
+
+#include "rt/timer.hpp"
+
+namespace core::sched {
+namespace {
+
+struct Slice : rt::Timer {
+    constexpr Slice() : Timer(&Slice::over) {}
+    static void over(rt::Timer& t);
+};
+
+struct alignas(64) PerCpu {
+    Slice slice;
+};
+constinit PerCpu per_cpu[lib::kMaxCpus];
+constinit CpuSet user_set{~0u};
+
+void Slice::over(rt::Timer&) { rt::Executor::current().attract(rt::kAttnReschedule); }
+
+}  // namespace
+
+void set_user_cpus(CpuSet cpus) { user_set = cpus; }
+CpuSet user_cpus() { return user_set & CpuSet::first(rt::executor_count()); }
+
+rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred) {
+    CpuSet allowed = affinity & user_cpus();
+    if (allowed.has(preferred.cpu())) return preferred;
+    rt::Executor* best = nullptr;
+    for (u32 i = 0; i < rt::executor_count(); ++i) {
+        if (!allowed.has(CpuId{i})) continue;
+        rt::Executor& ex = rt::Executor::of(CpuId{i});
+        if (ex.state() == rt::Executor::kSleeping) return ex;
+        if (!best) best = &ex;
+    }
+    return best ? *best : preferred;
+}
+
+void start_slice(rt::Executor& ex) {
+    PerCpu& mine = per_cpu[ex.cpu().value];
+    if (!mine.slice.armed && ex.ready_count(rt::Priority::kUser) != 0)
+        ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
+}
+
+void balance(rt::Executor& ex) {
+    CpuSet allowed = user_cpus();
+    for (u32 i = 0; i < rt::executor_count() && ex.ready_count(rt::Priority::kUser) != 0; ++i) {
+        rt::Executor& other = rt::Executor::of(CpuId{i});
+        if (&other == &ex || !allowed.has(CpuId{i}) || other.state() != rt::Executor::kSleeping) continue;
+        auto* thread = static_cast<Thread*>(ex.steal(rt::Priority::kUser));
+        if (!thread->affinity.has(CpuId{i})) {
+            ex.enqueue(*thread);
+            continue;
+        }
+        thread->leave_cpu();
+        thread->set_home(other);
+        thread->make_ready();
+    }
+}
+
+}  // namespace core::sched

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// The policy of the run queues: time slices, placement of new threads, balancing.
+//
+// Round robin within a priority. A slice is armed only while another user thread waits on the same CPU. At the end of a
+// slice the CPU gives surplus threads to idle CPUs (it pushes; nobody steals), so that run queues need no lock.
+#pragma once
+#include "core/thread.hpp"
+
+namespace core::sched {
+
+inline constexpr Nanoseconds kSlice{4'000'000};  // as Debian's CONFIG_HZ=250 tick
+
+// The CPUs that run user threads; a CPU that a module owns is not among them. Set before the first thread starts.
+void set_user_cpus(CpuSet cpus);
+CpuSet user_cpus();
+
+// Where a new thread, or one whose affinity changed, should run.
+rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred);
+
+// Before user mode is entered: arms the slice if somebody waits.
+void start_slice(rt::Executor& ex);
+// The slice is over (kAttnReschedule was seen): offers surplus threads to idle CPUs.
+void balance(rt::Executor& ex);
+
+}  // namespace core::sched

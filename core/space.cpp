@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+// Address spaces over the machine's page tables.
+#include "core/space.hpp"
+
+#include <cstring>
+
+#include "rt/executor.hpp"
+#include "rt/mem/retire.hpp"
+#include "rt/mem/slab.hpp"
+#include "rt/wait.hpp"
+
+namespace core {
+namespace {
+
+using hal::Machine;
+
+// The space each CPU has loaded, with a reference.
+struct alignas(64) Loaded {
+    Space* space = nullptr;
+};
+constinit Loaded loaded[lib::kMaxCpus];
+
+struct Tables {
+    PhysAddr allocate_table() {
+        auto page = rt::alloc_zeroed_frame();
+        return page.ok() ? page.value() : PhysAddr{0};
+    }
+    void free_table(PhysAddr page) { rt::retire_frame(page); }
+};
+
+hal::MapFlags flags_of(port::Prot p) {
+    // A page that may be written or executed can be read on every machine we know.
+    return {.read = p.read || p.write || p.exec, .write = p.write, .exec = p.exec, .user = true, .touched = true};
+}
+
+}  // namespace
+
+Result<Ref<Space>> Space::create() {
+    auto* space = rt::make<Space>();
+    if (!space) return Errno::kNoMem;
+    auto ref = Ref<Space>::adopt(space);
+    Tables tables;
+    space->table_ = Machine::PageTable::create(tables);
+    if (!space->table_.valid()) return Errno::kNoMem;
+    return ref;
+}
+
+Space::~Space() {
+    Tables tables;
+    table_.destroy(tables);
+}
+
+void Space::load() {
+    if (loaded_here()) [[likely]] return;
+    Loaded& mine = loaded[Machine::this_cpu().value];
+    u32 bit = 1u << Machine::this_cpu().value;
+    // seq_cst: pairs with invalidate(), which changes entries before it reads who has the space loaded.
+    loaded_on_.fetch_or(bit, std::memory_order_seq_cst);
+    ref();
+    Machine::load_root(table_.root());
+    if (Space* old = std::exchange(mine.space, this)) {
+        old->loaded_on_.fetch_and(~bit, std::memory_order_seq_cst);
+        old->unref();
+    }
+}
+
+void Space::unload() {
+    Loaded& mine = loaded[Machine::this_cpu().value];
+    Machine::load_root(Machine::kernel_root());
+    if (Space* old = std::exchange(mine.space, nullptr)) {
+        old->loaded_on_.fetch_and(~(1u << Machine::this_cpu().value), std::memory_order_seq_cst);
+        old->unref();
+    }
+}
+
+Result<void> Space::map(std::span<const port::MapEntry> entries) {
+    Tables tables;
+    rt::LockGuard guard{lock_};
+    for (const port::MapEntry& e : entries) {
+        auto slot = table_.slot(e.at, tables);
+        if (!slot) return Errno::kNoMem;
+        auto entry = hal::Machine::PageTable::Entry::make(e.frame, flags_of(e.prot));
+        if (!slot.load().mapped()) {
+            slot.store(entry);
+        } else {
+            slot.exchange(entry);
+            invalidate(e.at, e.at + kPageSize);
+        }
+    }
+    return lib::kOk;
+}
+
+void Space::unmap(std::span<const port::UserRange> ranges) {
+    rt::LockGuard guard{lock_};
+    for (const port::UserRange& r : ranges) {
+        bool any = false;
+        table_.unmap(r.start, r.end, [&](UserAddr, auto) { any = true; });
+        if (any) invalidate(r.start, r.end);
+    }
+}
+
+void Space::protect(std::span<const port::UserRange> ranges, port::Prot prot) {
+    rt::LockGuard guard{lock_};
+    for (const port::UserRange& r : ranges)
+        if (table_.protect(r.start, r.end, flags_of(prot))) invalidate(r.start, r.end);
+}
+
+bool Space::test_and_clear_dirty(UserAddr page) {
+    rt::LockGuard guard{lock_};
+    auto slot = table_.find(page);
+    if (!slot || !slot.load().dirty()) return false;
+    slot.update([](auto e) { return e.clean(); });
+    invalidate(page, page + kPageSize);
+    return true;
+}
+
+void Space::invalidate(UserAddr from, UserAddr to) {
+    if (loaded_here()) Machine::flush_local(from, to);
+    u32 others = loaded_on_.load(std::memory_order_seq_cst) & ~(1u << Machine::this_cpu().value);
+    for (u32 cpu = 0; others >> cpu; ++cpu) {
+        if (!((others >> cpu) & 1)) continue;
+        ticket_[cpu].store(Machine::request_flush(CpuId{cpu}), std::memory_order_release);
+        if (rt::Executor::of(CpuId{cpu}).state() != rt::Executor::kBusy) Machine::kick_flush(CpuId{cpu});
+    }
+}
+
+bool Space::shared_now() const {
+    return (loaded_on_.load(std::memory_order_seq_cst) & ~(1u << Machine::this_cpu().value)) != 0;
+}
+
+bool Space::stale() const {
+    u32 others = loaded_on_.load(std::memory_order_seq_cst) & ~(1u << Machine::this_cpu().value);
+    for (u32 cpu = 0; others >> cpu; ++cpu)
+        if (((others >> cpu) & 1) && !Machine::flush_done(CpuId{cpu}, ticket_[cpu].load(std::memory_order_acquire))) return true;
+    return false;
+}
+
+Task<void> Space::settle() {
+    for (u32 tries = 0; stale(); ++tries) {
+        if (tries < 16) {
+            co_await rt::Yield{};
+        } else {
+            // An acknowledgement takes an interrupt on the other CPU: tens of microseconds.
+            rt::Wait wait{"other CPUs to drop their translations"};
+            wait.until(Machine::now() + Nanoseconds{50'000}).uninterruptible();
+            (void)co_await wait;
+        }
+    }
+}
+
+void Space::clear() {
+    if (loaded_here()) unload();
+    Tables tables;
+    rt::LockGuard guard{lock_};
+    UserAddr top = Machine::user_top();
+    table_.unmap(UserAddr{0}, top, [](UserAddr, auto) {});
+    table_.free_tables(UserAddr{0}, top, tables);
+    u32 others = loaded_on_.load(std::memory_order_seq_cst);
+    for (u32 cpu = 0; others >> cpu; ++cpu)
+        if ((others >> cpu) & 1) {
+            ticket_[cpu].store(Machine::request_flush(CpuId{cpu}), std::memory_order_release);
+            if (rt::Executor::of(CpuId{cpu}).state() != rt::Executor::kBusy) Machine::kick_flush(CpuId{cpu});
+        }
+}
+
+// Calls piece(kernel pointer, bytes, done so far) for each page's part, with the rights checked as the MMU would.
+template <class F>
+size_t Space::walk(UserAddr at, size_t n, bool write, F&& piece) {
+    size_t done = 0;
+    while (done < n) {
+        UserAddr here = at + done;
+        PhysAddr frame = table_.access(here, write);
+        if (frame.value == 0) break;
+        size_t part = kPageSize - (here.value & (kPageSize - 1));
+        if (part > n - done) part = n - done;
+        if (!piece(static_cast<std::byte*>(Machine::phys_to_virt(frame)), part, done)) return done;
+        done += part;
+    }
+    return done;
+}
+
+size_t Space::copy_in(void* to, UserAddr from, size_t n) {
+    if (loaded_here()) [[likely]] return Machine::copy_from_user(to, from, n);
+    return walk(from, n, false, [&](std::byte* p, size_t part, size_t done) {
+        std::memcpy(static_cast<std::byte*>(to) + done, p, part);
+        return true;
+    });
+}
+
+size_t Space::copy_out(UserAddr to, const void* from, size_t n) {
+    if (loaded_here()) [[likely]] return Machine::copy_to_user(to, from, n);
+    return walk(to, n, true, [&](std::byte* p, size_t part, size_t done) {
+        std::memcpy(p, static_cast<const std::byte*>(from) + done, part);
+        return true;
+    });
+}
+
+size_t Space::zero_out(UserAddr to, size_t n) {
+    if (loaded_here()) [[likely]] return Machine::clear_user(to, n);
+    return walk(to, n, true, [&](std::byte* p, size_t part, size_t) {
+        std::memset(p, 0, part);
+        return true;
+    });
+}
+
+size_t Space::copy_in_string(char* to, UserAddr from, size_t max, bool* ended) {
+    if (loaded_here()) [[likely]] {
+        hal::UserString s = Machine::copy_string_from_user(to, from, max);
+        *ended = s.terminated;
+        return s.length;
+    }
+    *ended = false;
+    size_t length = 0;
+    walk(from, max, false, [&](std::byte* p, size_t part, size_t) {
+        for (size_t i = 0; i < part; ++i) {
+            char c = char(p[i]);
+            to[length] = c;
+            if (c == 0) {
+                *ended = true;
+                return false;
+            }
+            ++length;
+        }
+        return true;
+    });
+    return length;
+}
+
+Result<u32> Space::load_u32(UserAddr a) {
+    u32 v = 0;
+    if (loaded_here()) [[likely]] {
+        if (!Machine::load_user_u32(a, &v)) return Errno::kFault;
+        return v;
+    }
+    PhysAddr frame = table_.access(a, false);
+    if (frame.value == 0) return Errno::kFault;
+    return __atomic_load_n(static_cast<u32*>(Machine::phys_to_virt(frame)), __ATOMIC_SEQ_CST);
+}
+
+Result<u32> Space::compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
+    if (loaded_here()) [[likely]] {
+        if (!Machine::compare_exchange_user_u32(a, &expected, desired)) return Errno::kFault;
+        return expected;
+    }
+    PhysAddr frame = table_.access(a, true);
+    if (frame.value == 0) return Errno::kFault;
+    __atomic_compare_exchange_n(static_cast<u32*>(Machine::phys_to_virt(frame)), &expected, desired, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_SEQ_CST);
+    return expected;
+}
+
+}  // namespace core

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// A user address space: page tables, which CPUs have them loaded, and asynchronous invalidation.
+//
+// Locks: Rank::space guards changes of the tables. Walks by other CPUs (user copies of a module) need no lock: entries are
+// atomic, table pages and frames are freed one epoch after they were unlinked.
+// Invalidation: what is taken away is flushed here at once; every other CPU that has the space loaded is asked to flush
+// (an IPI only if it may be in user mode or asleep), and flushes at the latest before it enters user mode or is quiescent.
+#pragma once
+#include <span>
+
+#include "hal/bind.hpp"
+#include "lib/ref.hpp"
+#include "port/api/types.hpp"
+#include "rt/spinlock.hpp"
+#include "rt/task.hpp"
+
+namespace core {
+
+class Space : public RefCounted<Space> {
+public:
+    static Result<Ref<Space>> create();
+    ~Space();
+
+    Result<void> map(std::span<const port::MapEntry> entries);
+    void unmap(std::span<const port::UserRange> ranges);
+    void protect(std::span<const port::UserRange> ranges, port::Prot prot);
+    // Was the page written since this was last asked? Clears the mark.
+    bool test_and_clear_dirty(UserAddr page);
+    // May another CPU hold translations of this space?
+    bool shared_now() const;
+    // May one still hold translations that were taken away?
+    bool stale() const;
+    Task<void> settle();
+    void clear();
+
+    size_t copy_in(void* to, UserAddr from, size_t n);
+    size_t copy_out(UserAddr to, const void* from, size_t n);
+    size_t zero_out(UserAddr to, size_t n);
+    size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);
+    Result<u32> load_u32(UserAddr a);
+    Result<u32> compare_exchange_u32(UserAddr a, u32 expected, u32 desired);  // the value that was there
+
+    // Makes this CPU use the space. The CPU keeps a reference until it loads another.
+    void load();
+    bool loaded_here() const { return hal::Machine::current_root() == table_.root(); }
+    static void unload();  // this CPU: the kernel's own tables
+
+private:
+    void invalidate(UserAddr from, UserAddr to);  // lock held or tables private
+    template <class F>
+    size_t walk(UserAddr at, size_t n, bool write, F&& piece);
+
+    rt::SpinLock<rt::Rank::space> lock_;
+    hal::Machine::PageTable table_;
+    std::atomic<u32> loaded_on_{0};             // CPUs whose root register holds it
+    std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
+};
+
+}  // namespace core

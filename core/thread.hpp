@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// A user thread as the machine sees it: registers, address space, FPU state, a place in a run queue.
+//
+// What a trap does is a property of the thread (its `Abi`): the Linux personality's leaf tier, the native interface, or
+// redirection to a handler by IPC. The trap path calls it directly; nothing here knows who it is.
+//
+// A thread runs on its home CPU. Its FPU state and TLS bases may be live in that CPU while another thread's kernel work is
+// done; they are saved when another thread is entered there, or before the thread moves.
+#pragma once
+#include "core/space.hpp"
+#include "hal/bind.hpp"
+#include "rt/executor.hpp"
+
+namespace core {
+
+class Thread;
+
+// What happens when a thread of this kind traps. Each returns normally to go straight back to the thread, or does not
+// return (it hands the CPU on). Called at the top of the kernel stack, interrupts off, the executor in user state.
+struct Abi {
+    void (*syscall)(Thread&);
+    void (*trap)(Thread&, const port::Trap&);
+    // The thread is about to enter user mode but was kicked: runs whatever looks at it. Does not return.
+    void (*kicked)(Thread&);
+};
+
+class Thread : public rt::Schedulable {
+public:
+    Thread() : Schedulable(&Thread::run_user, rt::Priority::kUser) {}
+    ~Thread();
+    Thread(const Thread&) = delete;
+
+    // Registers. First member after the base so that the trap path finds the thread from the context by a constant.
+    hal::Machine::UserContext context;
+    static Thread& of(hal::Machine::UserContext& c) {
+        return *reinterpret_cast<Thread*>(reinterpret_cast<std::byte*>(&c) - offsetof(Thread, context));
+    }
+
+    const Abi* abi = nullptr;
+    Ref<Space> space;
+
+    // Set by kick(), from any CPU; looked at on every way back to user mode.
+    std::atomic<bool> kicked{false};
+    void kick();
+
+    rt::Executor& home() const { return *home_.load(std::memory_order_relaxed); }
+    void set_home(rt::Executor& ex) { home_.store(&ex, std::memory_order_relaxed); }
+    // Makes the thread runnable on its home CPU, from any CPU. At the front: it goes on with its time slice.
+    void make_ready(bool front = false);
+    CpuSet affinity{~0u};
+
+    // FPU state. allocate once; the others only on the home CPU.
+    Result<void> allocate_fpu();
+    void save_state();     // the area and the TLS bases in `context` are current afterwards
+    void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
+    void leave_cpu();      // saves, and this CPU forgets it: before the thread gets another home
+    void* fpu_area() const { return context.fpu_area; }
+
+    // Accounting, nanoseconds.
+    u64 user_time = 0, system_time = 0;
+    Nanoseconds entered{};  // when it last entered user mode
+    u64 switches = 0;
+
+    // Called on the home CPU: stop the clock that counts user time, start it again.
+    void account_user(Nanoseconds now) { user_time += (now - entered).value; }
+
+    [[noreturn]] void enter();  // user mode, now; this CPU is its home
+
+private:
+    static void run_user(rt::Schedulable& s);
+    std::atomic<rt::Executor*> home_{nullptr};
+};
+
+}  // namespace core

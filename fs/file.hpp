@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// File: an open file description (open(2)). Shared by dup and fork; its operations come in pairs, the plain try_ form that
+// never waits, and the queues to wait on when it says kNeedsTask.
+//
+// User memory is reached through UserIn/UserOut (fs/user_memory.hpp). A copy that stops yields kNeedsFault, and nothing
+// has been consumed or committed: the caller faults the range in and calls again.
+#pragma once
+#include "fs/inode.hpp"
+#include "fs/path.hpp"
+#include "fs/user_memory.hpp"
+
+namespace fs {
+
+// open(2) flags, x86_64/asm-generic values.
+inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOpenReadWrite = 2, kOpenCreate = 0100,
+                     kOpenExclusive = 0200, kOpenNoCtty = 0400, kOpenTruncate = 01000, kOpenAppend = 02000,
+                     kOpenNonblock = 04000, kOpenDsync = 010000, kOpenDirect = 040000, kOpenLargeFile = 0100000,
+                     kOpenDirectory = 0200000, kOpenNoFollow = 0400000, kOpenNoAtime = 01000000, kOpenCloexec = 02000000,
+                     kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
+
+// poll(2) bits.
+inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32, kPollRdNorm = 0x40,
+                     kPollRdBand = 0x80, kPollWrNorm = 0x100, kPollWrBand = 0x200, kPollRdHup = 0x2000;
+
+struct OpenContext {
+    Path path;
+    u32 flags = 0;
+    const Creds* creds = nullptr;
+    class Tty* terminal = nullptr;  // the caller's controlling terminal: /dev/tty
+};
+
+// Where a call reads or writes: at the shared offset, or at an explicit one (pread).
+inline constexpr u64 kAtOffset = ~u64{0};
+
+// Queues that a poller or a blocked reader must watch; filled by File::queues(). Each queue's sequence is noted as it is
+// added, so queues() is called before the condition is checked (rt/wait.hpp).
+class QueueSet {
+public:
+    static constexpr u32 kUsual = 3;  // most files have no more
+    QueueSet(rt::Waiter* room, u32 capacity) : room_(room), capacity_(capacity) {}
+    void add(rt::WaitQueue& q) {
+        if (count_ < capacity_) {
+            room_[count_].queue = &q;
+            room_[count_].seen = q.sequence();
+        }
+        ++count_;
+    }
+    u32 count() const { return count_; }  // may exceed the room: then get more and ask again
+    bool complete() const { return count_ <= capacity_; }
+
+private:
+    rt::Waiter* room_;
+    u32 capacity_;
+    u32 count_ = 0;
+};
+
+class Tty;
+
+// What a call on a particular type of file may be sure of before it casts.
+enum class FileKind : u8 { kOther, kPipe, kStream, kTerminal, kEpoll, kTimer, kEvent };
+
+class File : public RefCounted<File> {
+public:
+    File(Path path, u32 flags) : path_(std::move(path)), inode_(path_.inode()), flags_(flags) {}
+    // A file without a name: pipe, eventfd... path() is empty, label() says what it is.
+    File(Ref<Inode> nameless, u32 flags) : nameless_(std::move(nameless)), inode_(nameless_.get()), flags_(flags) {}
+    virtual ~File();
+
+    Inode* inode() const { return inode_; }
+    const Path& path() const { return path_; }
+    u32 flags() const { return flags_.load(std::memory_order_relaxed); }
+    void set_flags(u32 f) { flags_.store(f, std::memory_order_relaxed); }
+    bool readable() const { return (flags() & kOpenAccess) != kOpenWriteOnly && !(flags() & kOpenPath); }
+    bool writable() const { return (flags() & kOpenAccess) != kOpenReadOnly && !(flags() & kOpenPath); }
+    bool nonblocking() const { return (flags() & kOpenNonblock) != 0; }
+
+    // Bytes transferred; short counts are success; 0 from a read is end of file.
+    // kNeedsTask: nothing there (room) now: wait on queues(kPollIn / kPollOut) or a device. kNeedsFault: see above.
+    // kAgain is never returned here: the caller turns kNeedsTask into it for non-blocking files.
+    // Mode checks (readable/writable, EBADF) are the caller's.
+    virtual Leaf<size_t> try_read(UserSpans to, u64 offset) { return Errno::kInval; }
+    virtual Leaf<size_t> try_write(UserSpans from, u64 offset) { return Errno::kInval; }
+    // try_write of a blocking file that takes whole writes (pipe, terminal) writes all or says kNeedsTask; this form takes
+    // what fits now (at least a byte, or kNeedsTask), and the caller goes on with the rest.
+    virtual Leaf<size_t> try_write_some(UserSpans from, u64 offset) { return try_write(from, offset); }
+    virtual bool writes_all() const { return false; }  // a blocking write goes on until all is written
+    // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by pages).
+    virtual u64 copy_granule() const { return 1; }
+    virtual Leaf<u64> seek(i64 offset, u32 whence) { return Errno::kSPipe; }
+    virtual Leaf<u64> read_directory(DirSink& sink) { return Errno::kNotDir; }
+    virtual Leaf<u64> ioctl(class UserMemory& user, u32 request, u64 argument) { return Errno::kNoTty; }
+    virtual Leaf<void> sync() { return Errno::kInval; }
+    virtual bool seekable() const { return false; }
+
+    // What poll(2) would report now, and which queues change it.
+    virtual u32 poll() { return kPollIn | kPollOut | kPollRdNorm | kPollWrNorm; }
+    virtual void queues(u32 events, QueueSet& out) {}
+    // When time alone will change that (timerfd, a terminal's VTIME).
+    virtual Nanoseconds wake_time() { return Nanoseconds::never(); }
+
+    virtual FileKind kind() const { return FileKind::kOther; }
+    virtual Tty* terminal() { return nullptr; }
+    // What /proc/PID/fd shows for a file without a name: "pipe:[12]", "anon_inode:[eventfd]".
+    virtual std::string_view label(std::span<char> buffer) { return "anon_inode:"; }
+
+    // mmap: the page cache to map, or an error (kNoDev). `anonymous`: /dev/zero, map as anonymous memory.
+    struct MapSource { Ref<Mapping> mapping; bool anonymous = false; };
+    virtual Leaf<MapSource> map_source() { return Errno::kNoDev; }
+
+    // Called when a descriptor for this file is closed (flock, POSIX locks).
+    virtual void on_close(const void* owner) {}
+
+    rt::SpinLock<rt::Rank::file> offset_lock;
+    u64 offset = 0;  // guarded by offset_lock
+
+protected:
+    Path path_;
+    Ref<Inode> nameless_;
+    Inode* inode_;
+    std::atomic<u32> flags_;
+};
+
+}  // namespace fs

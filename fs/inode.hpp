@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// Inodes, names and mounts: the objects of the virtual file system (inode(7), path_resolution(7)).
+//
+// An Inode is a file's attributes and operations. A Dentry is one name in a directory: (parent, name) -> inode, or a known
+// absence. In-memory file systems pin their dentries: the tree of dentries *is* their directory contents.
+// Locks: Rank::dentry for buckets of the name cache, Rank::inode for attributes and directory contents; rename takes
+// Rank::namespace_ first. Lookups of cached names are leaf functions.
+#pragma once
+#include <string_view>
+
+#include "abi/linux/stat.hpp"
+#include "fs/creds.hpp"
+#include "fs/page.hpp"
+#include "lib/ref.hpp"
+#include "rt/task.hpp"
+#include "rt/wait.hpp"
+
+namespace fs {
+
+class Inode;
+class Dentry;
+class File;
+class SuperBlock;
+struct OpenContext;
+
+// mode bits: inode(7)
+inline constexpr u32 kTypeMask = 0170000, kTypeSocket = 0140000, kTypeLink = 0120000, kTypeRegular = 0100000,
+                     kTypeBlock = 0060000, kTypeDirectory = 0040000, kTypeChar = 0020000, kTypeFifo = 0010000;
+inline constexpr u32 kSetUid = 04000, kSetGid = 02000, kSticky = 01000;
+inline constexpr u32 kMayExec = 1, kMayWrite = 2, kMayRead = 4;
+inline constexpr size_t kNameMax = 255, kPathMax = 4096;
+inline constexpr u32 kMaxSymlinks = 40;
+
+struct Timestamp {
+    i64 seconds = 0;
+    u32 nanoseconds = 0;
+};
+Timestamp current_time();  // CLOCK_REALTIME, coarse enough for inode times
+
+struct Attributes {
+    u32 mode = 0;  // type and permissions
+    u32 uid = 0, gid = 0;
+    u32 links = 1;
+    u64 size = 0;
+    u64 blocks = 0;  // 512-byte units
+    u64 device = 0;  // st_rdev for device nodes (abi::make_dev)
+    Timestamp accessed, modified, changed, born;
+};
+
+// Which attributes set_attributes() changes.
+struct AttributeChange {
+    bool mode = false, uid = false, gid = false, size = false, accessed = false, modified = false;
+    Attributes to;
+};
+
+// One directory entry as getdents64 hands it out.
+struct DirEntry {
+    u64 inode;
+    u64 next_offset;  // cookie to continue after this entry
+    u8 type;          // DT_*
+    std::string_view name;
+};
+// Returns false when the consumer is full: the entry was not taken.
+struct DirSink {
+    virtual bool add(const DirEntry& e) = 0;
+
+protected:
+    ~DirSink() = default;
+};
+
+class Inode : public RefCounted<Inode> {
+public:
+    virtual ~Inode();
+    u64 number = 0;
+    Ref<SuperBlock> super;
+    class Pipe* fifo = nullptr;  // a FIFO's pipe while it is open; guarded by Rank::fifo (fs/pipe.cpp)
+
+    u32 mode() const { return attributes_.unguarded().mode; }  // type bits never change
+    bool is_directory() const { return (mode() & kTypeMask) == kTypeDirectory; }
+    bool is_regular() const { return (mode() & kTypeMask) == kTypeRegular; }
+    bool is_symlink() const { return (mode() & kTypeMask) == kTypeLink; }
+    virtual Attributes attributes();
+    // Permission and validity were checked by the caller. A size change truncates or extends.
+    virtual Leaf<void> set_attributes(const AttributeChange& c);
+
+    // Directories. `dir` operations run with the directory's names locked by the VFS (see fs/namei.cpp).
+    virtual Leaf<Ref<Inode>> lookup(std::string_view name) { return Errno::kNoEnt; }
+    virtual Leaf<Ref<Inode>> create(std::string_view name, u32 mode, u64 device, std::string_view link_target, const Creds& c) {
+        return Errno::kPerm;
+    }
+    virtual Leaf<void> link(std::string_view name, Inode& target) { return Errno::kPerm; }
+    virtual Leaf<void> unlink(std::string_view name, Inode& victim) { return Errno::kPerm; }
+    virtual Leaf<void> rmdir(std::string_view name, Inode& victim) { return Errno::kPerm; }
+    virtual Leaf<void> rename(std::string_view old_name, Inode& victim, Inode& new_dir, std::string_view new_name,
+                              Inode* replaced) {
+        return Errno::kPerm;
+    }
+    // Emits entries from cookie `offset` on (0 starts; "." and ".." included).
+    virtual Leaf<u64> read_directory(File& f, u64 offset, DirSink& sink);
+    // For file systems whose directory is not made of pinned dentries (procfs): never cache a name?
+    virtual bool cache_names() const { return true; }
+
+    // Symbolic links. The text stays valid while the inode is referenced, or is built into `buffer` (procfs).
+    virtual Leaf<std::string_view> read_link(std::span<char> buffer, const Creds& c) { return Errno::kInval; }
+    // Magic links of procfs (/proc/self/fd/N, exe): the object itself instead of a text. Null: none.
+    virtual Leaf<struct Path> follow_magic(const Creds& c);
+
+    // Opening: makes the open file description. Regular files: fs/regular.cpp; devices: by number; FIFOs: fs/pipe.cpp.
+    virtual Leaf<Ref<File>> open(OpenContext& how) = 0;
+    // The page cache of a regular file; null if it has none.
+    virtual Mapping* mapping() { return nullptr; }
+
+    void touch_accessed();
+    void touch_modified();  // and changed
+
+protected:
+    rt::Guarded<Attributes, rt::Rank::inode> attributes_;
+    friend Leaf<void> check_access(Inode&, u32, const Creds&);
+};
+
+// May `c` do this (kMayRead | kMayWrite | kMayExec) to the inode? EACCES if not.
+Leaf<void> check_access(Inode& inode, u32 want, const Creds& c);
+
+// A mounted file system instance.
+class SuperBlock : public RefCounted<SuperBlock> {
+public:
+    virtual ~SuperBlock() = default;
+    u64 device = 0;          // st_dev
+    u64 magic = 0;           // statfs f_type
+    const char* type = "";   // as /proc/mounts shows it
+    bool read_only = false;
+    struct Statfs { u64 blocks = 0, free = 0, available = 0, files = 0, free_files = 0; u32 block_size = 4096; };
+    virtual Statfs statfs() { return {}; }
+    u64 next_inode() { return next_inode_.fetch_add(1, std::memory_order_relaxed); }
+
+private:
+    std::atomic<u64> next_inode_{1};
+};
+
+}  // namespace fs

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// Typed access to a program's memory. A UserMemory is one address space as seen by one call; a copy that meets a page that
+// is not there records the range and yields kNeedsFault: the call is run again after it was faulted in.
+#pragma once
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+#include "lib/result.hpp"
+#include "port/bind.hpp"
+
+namespace fs {
+
+inline constexpr u64 kUserEnd = 0x0000'7fff'ffff'f000;  // first address a program cannot have (x86_64, 47 bits)
+
+class UserMemory {
+public:
+    explicit UserMemory(port::Space* space) : space_(space) {}
+
+    // What the last kNeedsFault was about.
+    struct Fault {
+        UserAddr start{};
+        u64 size = 0;
+        bool write = false;
+    };
+    const Fault& fault() const { return fault_; }
+
+    Leaf<void> read(void* to, UserAddr from, size_t n) {
+        if (!inside(from, n)) return Errno::kFault;
+        if (space_->copy_in(to, from, n) == n) [[likely]] return lib::kOk;
+        return note(from, n, false);
+    }
+    Leaf<void> write(UserAddr to, const void* from, size_t n) {
+        if (!inside(to, n)) return Errno::kFault;
+        if (space_->copy_out(to, from, n) == n) [[likely]] return lib::kOk;
+        return note(to, n, true);
+    }
+    Leaf<void> zero(UserAddr to, size_t n) {
+        if (!inside(to, n)) return Errno::kFault;
+        if (space_->zero_out(to, n) == n) [[likely]] return lib::kOk;
+        return note(to, n, true);
+    }
+    // A NUL-terminated string, without the NUL. kNameTooLong if there is none within to.size() bytes.
+    Leaf<std::string_view> read_string(std::span<char> to, UserAddr from) {
+        if (from.value >= kUserEnd) return Errno::kFault;
+        bool ended = false;
+        size_t limit = to.size() < kUserEnd - from.value ? to.size() : kUserEnd - from.value;
+        size_t n = space_->copy_in_string(to.data(), from, limit, &ended);
+        if (ended) [[likely]] return std::string_view{to.data(), n};
+        if (n == to.size()) return Errno::kNameTooLong;
+        if (n == limit) return Errno::kFault;
+        return note(from + n, 1, false);
+    }
+    Leaf<u32> load_u32(UserAddr a) {
+        if (!inside(a, 4)) return Errno::kFault;
+        auto r = space_->load_u32(a);
+        if (r.ok()) return r;
+        return note(a, 4, false);
+    }
+    Leaf<u32> compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
+        if (!inside(a, 4)) return Errno::kFault;
+        auto r = space_->compare_exchange_u32(a, expected, desired);
+        if (r.ok()) return r;
+        return note(a, 4, true);
+    }
+    // A longer range than the one that was met: what will be needed next, too.
+    void widen_fault(u64 size) { fault_.size = size > fault_.size ? size : fault_.size; }
+    static bool inside(UserAddr a, u64 n) { return a.value < kUserEnd && n <= kUserEnd - a.value; }
+    port::Space* space() const { return space_; }
+    void set_space(port::Space* s) { space_ = s; }
+
+private:
+    Errno note(UserAddr a, u64 n, bool write) {
+        fault_ = {a, n, write};
+        return Errno::kNeedsFault;
+    }
+    port::Space* space_;
+    Fault fault_;
+};
+
+// Typed pointers as system calls get them.
+template <class T>
+struct UserIn {
+    UserAddr at;
+    explicit operator bool() const { return at.value != 0; }
+    Leaf<T> get(UserMemory& m) const
+        requires std::is_trivially_copyable_v<T>
+    {
+        T v;
+        TRY(m.read(&v, at, sizeof v));
+        return v;
+    }
+    UserIn operator+(u64 n) const { return {at + n * sizeof(T)}; }
+};
+template <class T>
+struct UserOut {
+    UserAddr at;
+    explicit operator bool() const { return at.value != 0; }
+    Leaf<void> put(UserMemory& m, const T& v) const
+        requires std::is_trivially_copyable_v<T>
+    {
+        return m.write(at, &v, sizeof v);
+    }
+    UserOut operator+(u64 n) const { return {at + n * sizeof(T)}; }
+};
+struct UserString {
+    UserAddr at;
+};
+
+// The user (or, for the kernel's own reads, kernel) memory of one read or write: one range, or an iovec array already
+// copied in. File operations see only this.
+struct UserSpan {
+    UserAddr at;
+    u64 size;
+};
+class UserSpans {
+public:
+    UserSpans(UserMemory& m, UserAddr at, u64 size) : memory_(&m), one_{at, size}, total_(size) {}
+    UserSpans(UserMemory& m, const UserSpan* spans, u32 count, u64 total)
+        : memory_(&m), spans_(spans), count_(count), total_(total) {}
+    // Kernel memory instead (sendfile, exec, core files).
+    explicit UserSpans(std::span<std::byte> kernel) : kernel_(kernel.data()), total_(kernel.size()) {}
+
+    u64 size() const { return total_; }
+    void limit(u64 n) { total_ = n < total_ ? n : total_; }
+    // Copies at byte position `at` of the whole. kNeedsFault/kFault as UserMemory.
+    Leaf<void> copy_out(u64 at, const void* from, size_t n);  // to the program
+    Leaf<void> copy_in(u64 at, void* to, size_t n);           // from the program
+    Leaf<void> zero(u64 at, size_t n);
+    // After a copy at `at` yielded kNeedsFault: `n` bytes from there will be needed; have them all faulted in at once.
+    void expect(u64 at, u64 n);
+    // The position within the whole of a user address that lies in it (and ~0 if it does not).
+    u64 position_of(UserAddr a) const;
+
+private:
+    UserMemory* memory_ = nullptr;
+    UserSpan one_{};
+    const UserSpan* spans_ = nullptr;  // null: one_
+    u32 count_ = 0;
+    std::byte* kernel_ = nullptr;
+    u64 total_ = 0;
+};
+
+}  // namespace fs

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// The narrow waist as concepts. Each port ends in `static_assert(port::PortContract<port::Port>)`.
+//
+// Port::Space       a user address space: page-granular mappings the personality decides on
+// Port::UserThread  a thread that runs user code until it traps; the personality's thread derives from it
+// Port::Console     the program's standard streams; Port::Control the channel that carries its exit status
+//
+// Everything is batch-shaped (spans of entries), for a port may pay one IPC per call.
+#pragma once
+#include <concepts>
+
+#include "lib/ref.hpp"
+#include "port/api/types.hpp"
+#include "rt/task.hpp"
+
+namespace port {
+
+template <class S>
+concept SpaceContract = requires(S s, const S cs, std::span<const MapEntry> entries, std::span<const UserRange> ranges, Prot p,
+                                 UserAddr a, void* buf, const void* cbuf, size_t n, u32* word) {
+    { S::create() } -> std::same_as<Result<Ref<S>>>;
+    // Maps or replaces. kNoMem: page tables could not be had; a prefix of the entries may be mapped (harmless: the same
+    // map() may be repeated). Replacing a present entry needs invalidation like unmap.
+    { s.map(entries) } -> std::same_as<Result<void>>;
+    // Cannot fail, allocates nothing.
+    { s.unmap(ranges) } -> std::same_as<void>;
+    { s.protect(ranges, p) } -> std::same_as<void>;  // of what is mapped; the rest stays unmapped
+    // After unmap/protect/replace: may some CPU still use the old translations? False: no.
+    { s.stale() } -> std::same_as<bool>;
+    // Waits, asynchronously, until none does. Never spins.
+    { s.settle() } -> std::same_as<Task<void>>;
+    // Takes everything out; the space may then only be dropped. Cannot fail.
+    { s.clear() } -> std::same_as<void>;
+    // Copies to and from user memory. They stop at the first byte that cannot be accessed and return how many were done.
+    { s.copy_in(buf, a, n) } -> std::same_as<size_t>;
+    { s.copy_out(a, cbuf, n) } -> std::same_as<size_t>;
+    { s.zero_out(a, n) } -> std::same_as<size_t>;
+    // Copies a string up to and including its NUL. Returns bytes copied without the NUL; sets *ended if the NUL was seen.
+    { s.copy_in_string(static_cast<char*>(buf), a, n, static_cast<bool*>(nullptr)) } -> std::same_as<size_t>;
+    // 32-bit atomics on user memory (4-byte aligned address); kFault if not accessible (write access for the exchange).
+    { s.load_u32(a) } -> std::same_as<Result<u32>>;
+    { s.compare_exchange_u32(a, u32{}, u32{}) } -> std::same_as<Result<u32>>;  // the value that was there
+};
+
+template <class T>
+concept UserThreadContract = requires(T t, Trap trap) {
+    typename T::Registers;
+    { t.regs() } -> std::same_as<typename T::Registers&>;
+    // co_await t.user(): runs user code until the next trap that the leaf tier did not deal with.
+    { t.user() };
+    // From any CPU: user() ends soon with Trap::Kind::kKick (or another trap). Remembered if not in user mode.
+    { t.kick() } -> std::same_as<void>;
+    { t.job() } -> std::same_as<rt::Job&>;
+};
+
+template <class P>
+concept PortContract = SpaceContract<typename P::Space> && UserThreadContract<typename P::UserThread> && requires {
+    { P::now() } -> std::same_as<Nanoseconds>;            // monotonic since boot
+    { P::realtime_offset() } -> std::same_as<Nanoseconds>;  // CLOCK_REALTIME - CLOCK_MONOTONIC
+    { P::entropy(std::span<std::byte>{}) } -> std::same_as<void>;
+    { P::cpu_count() } -> std::same_as<u32>;                // CPUs that run user threads
+};
+
+}  // namespace port

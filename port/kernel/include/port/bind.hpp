@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// The waist bound to the kernel: direct calls into core/.
+#pragma once
+#include "core/space.hpp"
+#include "core/thread.hpp"
+#include "port/api/contract.hpp"
+#include "port/api/devices.hpp"
+#include "port/api/log.hpp"
+#include "port/api/personality.hpp"
+#include "port/api/streams.hpp"
+
+namespace port {
+
+using Space = core::Space;
+
+// A thread of the personality: a core::Thread with a root coroutine. The personality's Thread derives from it.
+class UserThread : public core::Thread {
+public:
+    using Registers = hal::Machine::UserContext;
+
+    UserThread();
+    Registers& regs() { return context; }
+    rt::Job& job() { return job_; }
+
+    // Once, before start(). kNoMem.
+    Result<void> init(Ref<Space> in);
+    // Gives the thread its root coroutine and posts it. False: the coroutine has no frame.
+    bool start(Task<void> root);
+    void set_space(Ref<Space> to) { space = std::move(to); }
+    // Registers and FPU state of `from`, which is the running thread (fork).
+    void fork_state_from(UserThread& from);
+
+    // FPU state in the machine's format. On the home CPU (see at_home()).
+    void save_fpu() { save_state(); }
+    std::span<std::byte> fpu_state() { return {static_cast<std::byte*>(fpu_area()), hal::Machine::fpu_area_size()}; }
+    // Bytes that a program wrote: made safe to load. kInval: not this machine's size.
+    Result<void> set_fpu_state(std::span<const std::byte> state);
+    void reset_fpu();
+    // The TLS base or other state in regs() that lives in the CPU was changed.
+    void registers_changed() { state_changed(); }
+
+    // co_await user(): runs user code on the home CPU until a trap that the leaf tier did not deal with.
+    struct UserMode {
+        UserThread& thread;
+        bool await_ready() const noexcept { return false; }
+        template <class P>
+        void await_suspend(std::coroutine_handle<P> h) noexcept {
+            thread.job_.suspended_at(h);
+            thread.to_user();
+        }
+        Trap await_resume() noexcept { return thread.trap_; }
+    };
+    UserMode user() { return UserMode{*this}; }
+    // co_await at_home(): goes on on the CPU whose registers may hold this thread's state. Ready at once if there.
+    rt::MoveTo at_home() { return rt::MoveTo{home()}; }
+
+    // To the back of its queue at its next way to user mode, if somebody else is ready there.
+    void request_yield();
+    CpuSet allowed_cpus() const { return affinity; }
+    void set_affinity(CpuSet cpus);
+
+    struct Times {
+        u64 user, system;  // nanoseconds
+    };
+    Times times() const { return {user_time, system_time}; }
+
+private:
+    friend struct TrapPath;
+    struct OwnJob : rt::Job {
+        OwnJob(UserThread& t) : Job("thread", &UserThread::job_done), owner(t) {}
+        UserThread& owner;
+    };
+    struct Remote : rt::Schedulable {
+        Remote(UserThread& t);
+        UserThread& owner;
+    };
+    static void job_done(rt::Job& job);
+    void to_user();
+
+    Trap trap_;
+    OwnJob job_;
+    Remote remote_;
+    Nanoseconds trapped_{};
+};
+
+// What boot/ registers before the first thread starts.
+void set_personality(const Personality<UserThread>& p);
+
+struct Port {
+    using Space = port::Space;
+    using UserThread = port::UserThread;
+    static Nanoseconds now() { return hal::Machine::now(); }
+    static Nanoseconds realtime_offset();
+    static void set_realtime_offset(Nanoseconds offset);
+    static void entropy(std::span<std::byte> out);
+    static u32 cpu_count();   // CPUs that run user threads
+    static u32 this_cpu() { return hal::Machine::this_cpu().value; }
+    static u64 hardware_capabilities() { return hal::Machine::user_hwcap(); }
+    static u64 hardware_capabilities2() { return hal::Machine::user_hwcap2(); }
+    static constexpr const char* kMachineName = hal::Machine::kName;
+};
+
+static_assert(PortContract<Port>);
+
+}  // namespace port

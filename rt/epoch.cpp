@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// Quiescent-state-based reclamation. The global epoch advances when every active CPU has seen the current one; what was
+// retired in epoch e is freed when the global epoch is e + 2.
+#include "rt/epoch.hpp"
+
+#include "rt/executor.hpp"
+
+namespace rt {
+namespace {
+
+constinit std::atomic<u64> global_epoch{1};
+constexpr u64 kHurryAfter = 128;  // items pending on one CPU before the others are asked to look up
+
+void free_list(Retired* r) {
+    while (r) {
+        Retired* next = r->next;
+        r->free(*r);
+        r = next;
+    }
+}
+
+// Frees the batches of this CPU that are old enough.
+void reclaim(PerCpuEpoch& e, u64 now) {
+    for (u32 i = 0; i < 3; ++i)
+        if (e.batch[i] && e.batch_epoch[i] + 2 <= now) {
+            Retired* list = e.batch[i];
+            e.batch[i] = nullptr;
+            u64 n = 0;
+            for (Retired* r = list; r; r = r->next) ++n;
+            e.pending -= n;
+            free_list(list);
+        }
+}
+
+void try_advance(u64 now) {
+    for (u32 i = 0; i < executor_count(); ++i) {
+        // Pairs with the store in quiescent() and epoch_leave_idle() of that CPU.
+        u64 seen = Executor::of(CpuId{i}).epoch.seen.load(std::memory_order_seq_cst);
+        if (seen != 0 && seen < now) return;
+        if (seen == 0 && epoch_cpu_unsettled && epoch_cpu_unsettled(CpuId{i})) return;
+    }
+    global_epoch.compare_exchange_strong(now, now + 1, std::memory_order_seq_cst);
+}
+
+}  // namespace
+
+constinit bool (*epoch_cpu_unsettled)(CpuId) = nullptr;
+
+void retire(Retired& r) {
+    PerCpuEpoch& e = Executor::current().epoch;
+    u64 now = global_epoch.load(std::memory_order_seq_cst);
+    u32 i = now % 3;
+    // A batch of the same slot is at least three epochs old: it is due.
+    if (e.batch[i] && e.batch_epoch[i] != now) reclaim(e, now);
+    r.next = nullptr;
+    if (!e.batch[i]) {
+        e.batch_epoch[i] = now;
+        e.tail[i] = &e.batch[i];
+    }
+    *e.tail[i] = &r;
+    e.tail[i] = &r.next;
+    if (++e.pending % kHurryAfter == 0) epoch_hurry();
+}
+
+void quiescent() {
+    hal::Machine::poll_mailbox();  // translations others took away are gone before this CPU counts as quiescent
+    PerCpuEpoch& e = Executor::current().epoch;
+    u64 now = global_epoch.load(std::memory_order_acquire);
+    // Release: all reads of this item are done before others may free. Pairs with try_advance().
+    if (e.seen.load(std::memory_order_relaxed) != now) e.seen.store(now, std::memory_order_seq_cst);
+    if (e.pending == 0) [[likely]] return;
+    try_advance(now);
+    reclaim(e, global_epoch.load(std::memory_order_acquire));
+}
+
+void epoch_enter_idle() {
+    PerCpuEpoch& e = Executor::current().epoch;
+    // Nobody else may be waiting for us: what can be freed now is freed now, so that an idle system holds nothing back.
+    for (int i = 0; i < 3 && e.pending != 0; ++i) quiescent();
+    e.seen.store(0, std::memory_order_seq_cst);
+}
+
+void epoch_leave_idle() {
+    hal::Machine::poll_mailbox();
+    PerCpuEpoch& e = Executor::current().epoch;
+    e.seen.store(global_epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
+}
+
+u64 epoch_pending() { return Executor::current().epoch.pending; }
+
+void epoch_hurry() {
+    Executor& me = Executor::current();
+    for (u32 i = 0; i < executor_count(); ++i)
+        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.state() == Executor::kUser) ex.attract(kAttnEpoch);
+}
+
+}  // namespace rt

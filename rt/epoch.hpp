@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// Epochs: the one mechanism by which what other CPUs may still be reading is freed.
+//
+// retire(r) frees r once every CPU has been quiescent twice: between executor items, in idle, or on its way back to user
+// mode when asked. Code that read a pointer without a reference must not keep it across co_await.
+#pragma once
+#include <atomic>
+
+#include "lib/types.hpp"
+
+namespace rt {
+
+// Embedded in whatever is retired. `free` runs on the CPU that retired it and may take any lock.
+struct Retired {
+    Retired* next = nullptr;
+    void (*free)(Retired&) = nullptr;
+};
+
+struct PerCpuEpoch {
+    std::atomic<u64> seen{0};  // 0: idle, not to be waited for
+    Retired* batch[3] = {};    // by epoch modulo 3; this CPU only
+    Retired** tail[3] = {};
+    u64 batch_epoch[3] = {};
+    u64 pending = 0;
+};
+
+void retire(Retired& r);
+// This CPU holds no pointer into shared structures now. Advances the epoch if it was the last, frees what is due.
+void quiescent();
+// Leaving and entering idle.
+void epoch_enter_idle();
+void epoch_leave_idle();
+u64 epoch_pending();  // items retired and not yet freed, this CPU
+// Ask every CPU, this one included, to be quiescent soon (IPIs to those in user mode). Called when much is pending and
+// when memory is short.
+void epoch_hurry();
+// Is there something that this CPU must still do for others before its silence may count (a translation flush)? Set by
+// whoever knows, at boot; asked for idle CPUs only.
+extern bool (*epoch_cpu_unsettled)(CpuId cpu);
+
+}  // namespace rt

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// One executor per CPU: a run queue of Schedulable nodes, an inbox that other CPUs push to, the CPU's timers.
+//
+// Invariants: the run queue is touched by its own CPU only, without a lock; other CPUs reach it through post(). A node is
+// in at most one queue or inbox. Nothing here allocates.
+//
+// Sleep and wake: the executor publishes `state_` (user or sleeping) and then looks at the inbox once more; a sender
+// pushes and then reads `state_`. Both sides are seq_cst, so one of them sees the other (tests/models/inbox.pml).
+#pragma once
+#include <atomic>
+
+#include "hal/bind.hpp"
+#include "lib/list.hpp"
+#include "lib/types.hpp"
+#include "rt/assert.hpp"
+#include "rt/epoch.hpp"
+#include "rt/timer.hpp"
+
+namespace rt {
+
+enum class Priority : u8 { kUrgent, kKernel, kUser, kBackground };
+inline constexpr u32 kPriorities = 4;
+
+// Something a CPU can run: a coroutine (Job), a user thread, a module's request.
+struct Schedulable {
+    using RunFn = void (*)(Schedulable&);
+    explicit constexpr Schedulable(RunFn fn, Priority p = Priority::kKernel) : run(fn), priority(p) {}
+    lib::ListHook run_hook;
+    Schedulable* inbox_next = nullptr;
+    RunFn run;
+    Priority priority;
+};
+
+// Why a CPU should look up before it goes back to user mode. Set by any CPU, cleared by the owner.
+enum Attention : u32 {
+    kAttnInbox = 1,       // something was posted
+    kAttnTimer = 2,       // the timer interrupt came
+    kAttnReschedule = 4,  // give the next thread a turn
+    kAttnEpoch = 8,       // somebody waits for this CPU to be quiescent
+};
+
+class alignas(64) Executor {
+public:
+    enum State : u32 { kBusy, kUser, kSleeping };
+
+    static Executor& current() { return *static_cast<Executor*>(hal::Machine::local()); }
+    static Executor& of(CpuId cpu);
+    // Binds the calling CPU to its executor; once per CPU, before anything else of rt/.
+    static Executor& start(CpuId cpu);
+
+    CpuId cpu() const { return cpu_; }
+
+    // From any CPU: make `node` run here. Never blocks, never allocates.
+    void post(Schedulable& node);
+    // On this CPU: to the end (or the front) of its priority's queue.
+    void enqueue(Schedulable& node);
+    void enqueue_front(Schedulable& node);
+
+    // Runs the best node, if any. False: there is nothing to do now.
+    bool run_one();
+    // Until nothing is ready (server and host: then the caller waits for the next event itself).
+    void run_until_idle() {
+        while (run_one()) {
+        }
+    }
+    [[noreturn]] void run_forever();
+    // Sleeps until something is posted, a timer is due, or an interrupt came.
+    void wait_for_work();
+
+    // Is something ready that should run before a user thread that just trapped goes on?
+    bool has_ready(Priority better_than_or_equal) const;
+    u32 ready_count(Priority p) const { return counts_[u32(p)]; }
+    Schedulable* steal(Priority p);  // this CPU only: takes the last node of a queue, to post it elsewhere
+
+    // About to enter user mode: returns false (and stays busy) if work has come meanwhile.
+    bool enter_user_state() {
+        state_.store(kUser, std::memory_order_seq_cst);
+        if (inbox_.load(std::memory_order_seq_cst) == nullptr) [[likely]] return true;
+        state_.store(kBusy, std::memory_order_relaxed);
+        return false;
+    }
+    void leave_user_state() { state_.store(kBusy, std::memory_order_relaxed); }
+    State state() const { return State(state_.load(std::memory_order_seq_cst)); }
+
+    bool needs_attention() const { return attention_.load(std::memory_order_relaxed) != 0; }
+    u32 take_attention() { return attention_.exchange(0, std::memory_order_acquire); }
+    // From any CPU. The IPI is sent only if the bit was not set and the CPU would not look by itself.
+    void attract(Attention bit);
+
+    TimerQueue& timers() { return timers_; }
+    void run_due_timers();
+    void drain_inbox();
+
+    Schedulable* running() const { return running_; }
+    void set_running(Schedulable* s) { running_ = s; }
+
+    // Called when there is nothing to do, with work that may be done ahead (zeroing frames); true: it did some.
+    bool (*idle_work)() = nullptr;
+    u64 idle_entries = 0;
+
+    struct PerCpuEpoch epoch;
+
+private:
+    friend class ExecutorTable;
+    std::atomic<u32> attention_{0};
+    u32 ready_mask_ = 0;
+    CpuId cpu_{};
+    Schedulable* running_ = nullptr;
+    u32 counts_[kPriorities] = {};
+    lib::List<Schedulable, &Schedulable::run_hook> queues_[kPriorities];
+    TimerQueue timers_;
+    alignas(64) std::atomic<Schedulable*> inbox_{nullptr};
+    alignas(64) std::atomic<u32> state_{kBusy};
+};
+
+u32 executor_count();  // started so far
+
+}  // namespace rt

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// Spinlocks with a rank, and Guarded<T, Rank>: data that can be reached only through its lock.
+// Interrupts are off in kernel mode, so a lock never has to turn them off. A spinlock is never held across co_await
+// (the coroutine promise asserts it). A spinning CPU polls its mailbox, so that it can never be the one that another
+// CPU's request waits for.
+#pragma once
+#include <atomic>
+#include <utility>
+
+#include "rt/assert.hpp"
+#include "rt/lock_check.hpp"
+#include "rt/rank.hpp"
+
+namespace rt {
+
+template <Rank R>
+class SpinLock {
+public:
+    constexpr SpinLock() = default;
+    SpinLock(const SpinLock&) = delete;
+    SpinLock& operator=(const SpinLock&) = delete;
+
+    void lock() {
+        if constexpr (kDebug) lock_check::acquire(R, this);
+        // Pairs with the release in unlock().
+        while (held_.exchange(true, std::memory_order_acquire)) [[unlikely]] wait_until_free();
+    }
+    bool try_lock() {
+        if (held_.exchange(true, std::memory_order_acquire)) return false;
+        if constexpr (kDebug) lock_check::acquire_unordered(R, this);
+        return true;
+    }
+    void unlock() {
+        if constexpr (kDebug) lock_check::release(R, this);
+        held_.store(false, std::memory_order_release);
+    }
+
+private:
+    [[gnu::noinline]] void wait_until_free() {
+        for (u32 n = 1; held_.load(std::memory_order_relaxed); ++n) {
+            hal::Machine::poll_mailbox();
+            if (n % 256 == 0) hal::Machine::relax();  // a pause costs hundreds of loads under emulation
+        }
+    }
+    std::atomic<bool> held_{false};
+};
+
+template <Rank R>
+class LockGuard {
+public:
+    explicit LockGuard(SpinLock<R>& l) : lock_(&l) { lock_->lock(); }
+    LockGuard(LockGuard&& o) noexcept : lock_(std::exchange(o.lock_, nullptr)) {}
+    LockGuard(const LockGuard&) = delete;
+    LockGuard& operator=(const LockGuard&) = delete;
+    ~LockGuard() { unlock(); }
+    void unlock() {
+        if (lock_) std::exchange(lock_, nullptr)->unlock();
+    }
+
+private:
+    SpinLock<R>* lock_;
+};
+
+// Two locks of one rank, always taken by address.
+template <Rank R>
+class LockPair {
+public:
+    LockPair(SpinLock<R>& a, SpinLock<R>& b) : first_(&a < &b ? &a : &b), second_(&a == &b ? nullptr : &a < &b ? &b : &a) {
+        first_->lock();
+        if (second_) {
+            if constexpr (kDebug) lock_check::allow_same_rank(R);
+            second_->lock();
+        }
+    }
+    LockPair(const LockPair&) = delete;
+    ~LockPair() {
+        if (second_) second_->unlock();
+        first_->unlock();
+    }
+
+private:
+    SpinLock<R>*first_, *second_;
+};
+
+// Data that lives inside its lock: `auto d = table.lock(); d->count++;`
+template <class T, Rank R>
+class Guarded {
+public:
+    template <class... A>
+    explicit constexpr Guarded(A&&... a) : data_(std::forward<A>(a)...) {}
+    class Access {
+    public:
+        explicit Access(Guarded& g) : guard_(g.lock_), data_(&g.data_) {}
+        T* operator->() { return data_; }
+        T& operator*() { return *data_; }
+        void unlock() { guard_.unlock(); }
+
+    private:
+        LockGuard<R> guard_;
+        T* data_;
+    };
+    Access lock() { return Access{*this}; }
+    SpinLock<R>& raw_lock() { return lock_; }
+    // For the one place that holds the lock by other means (LockPair) or has no rival yet (construction, destruction).
+    T& unguarded() { return data_; }
+    const T& unguarded() const { return data_; }
+
+private:
+    SpinLock<R> lock_;
+    T data_;
+};
+
+}  // namespace rt

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT
+// Task<T>: a lazy coroutine that is awaited exactly once, and Job: the root activity that a chain of tasks belongs to.
+//
+// A Job is what waits, is woken and is cancelled; the tasks below it are its call stack. `Job::trace()` walks that stack:
+// each promise knows which one it awaits, where (function, line), and what a suspended leaf waits for.
+//
+// Invariants: no spinlock is held across co_await (asserted here in debug builds); a waiter is posted, never resumed
+// inline; nothing per-CPU is held across co_await, for the job may go on elsewhere.
+// Allocation failure: a Task<Result<T>> whose frame could not be had yields Errno::kNoMem.
+#pragma once
+#include <atomic>
+#include <coroutine>
+#include <optional>
+#include <source_location>
+
+#include "lib/result.hpp"
+#include "rt/executor.hpp"
+#include "rt/lock_check.hpp"
+#include "rt/mem/frames.hpp"
+
+namespace rt {
+
+class Job;
+
+void root_ended(Job& job);
+
+// What every coroutine of this kernel knows about itself.
+struct PromiseBase {
+    std::coroutine_handle<> continuation;  // who awaits us; null for a root
+    PromiseBase* awaiting = nullptr;       // the task we await, if any
+    Job* job = nullptr;
+    std::source_location where;  // of our last co_await
+
+    static void* operator new(size_t n) noexcept { return frame_allocate(n); }
+    static void operator delete(void* p, size_t n) noexcept { frame_free(p, n); }
+    std::suspend_always initial_suspend() noexcept { return {}; }
+    void unhandled_exception() noexcept {}
+    template <class A>
+    A&& await_transform(A&& awaitable, std::source_location at = std::source_location::current()) noexcept {
+        where = at;
+        if constexpr (kDebug) RT_CHECK(!lock_check::holds_any(), "co_await with a spinlock held");
+        return static_cast<A&&>(awaitable);
+    }
+    struct Final {
+        bool await_ready() noexcept { return false; }
+        template <class P>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) noexcept {
+            if (h.promise().continuation) [[likely]] return h.promise().continuation;
+            root_ended(*h.promise().job);  // may destroy this frame and the job
+            return std::noop_coroutine();
+        }
+        void await_resume() noexcept {}
+    };
+    Final final_suspend() noexcept { return {}; }
+};
+
+template <class T>
+class [[nodiscard]] Task {
+public:
+    struct promise_type : PromiseBase {
+        Task get_return_object() { return Task{std::coroutine_handle<promise_type>::from_promise(*this)}; }
+        static Task get_return_object_on_allocation_failure() { return Task{nullptr}; }
+        template <class U>
+        void return_value(U&& v) {
+            result.emplace(std::forward<U>(v));
+        }
+        std::optional<T> result;
+    };
+    Task(Task&& o) noexcept : h_(std::exchange(o.h_, nullptr)) {}
+    Task& operator=(Task&&) = delete;
+    ~Task() {
+        if (h_) h_.destroy();
+    }
+    bool valid() const { return h_ != nullptr; }
+
+    bool await_ready() const noexcept { return !h_; }
+    template <class P>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<P> parent) noexcept {
+        parent_ = &parent.promise();
+        parent_->awaiting = &h_.promise();
+        h_.promise().continuation = parent;
+        h_.promise().job = parent_->job;
+        return h_;
+    }
+    T await_resume() noexcept {
+        if (!h_) {
+            if constexpr (std::is_constructible_v<T, Errno>)
+                return T(Errno::kNoMem);
+            else
+                hal::Machine::panic("no memory for a coroutine that cannot fail");
+        }
+        parent_->awaiting = nullptr;
+        return std::move(*h_.promise().result);
+    }
+
+private:
+    friend class Job;
+    explicit Task(std::coroutine_handle<promise_type> h) : h_(h) {}
+    std::coroutine_handle<promise_type> h_;
+    PromiseBase* parent_ = nullptr;
+};
+
+template <>
+class [[nodiscard]] Task<void> {
+public:
+    struct promise_type : PromiseBase {
+        Task get_return_object() { return Task{std::coroutine_handle<promise_type>::from_promise(*this)}; }
+        static Task get_return_object_on_allocation_failure() { return Task{nullptr}; }
+        void return_void() {}
+    };
+    Task(Task&& o) noexcept : h_(std::exchange(o.h_, nullptr)) {}
+    Task& operator=(Task&&) = delete;
+    ~Task() {
+        if (h_) h_.destroy();
+    }
+    bool valid() const { return h_ != nullptr; }
+    bool await_ready() const noexcept {
+        RT_CHECK(h_ != nullptr, "no memory for a coroutine that cannot fail");
+        return false;
+    }
+    template <class P>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<P> parent) noexcept {
+        parent_ = &parent.promise();
+        parent_->awaiting = &h_.promise();
+        h_.promise().continuation = parent;
+        h_.promise().job = parent_->job;
+        return h_;
+    }
+    void await_resume() noexcept { parent_->awaiting = nullptr; }
+
+private:
+    friend class Job;
+    explicit Task(std::coroutine_handle<promise_type> h) : h_(h) {}
+    std::coroutine_handle<promise_type> h_;
+    PromiseBase* parent_ = nullptr;
+};
+
+// Why a wait ended.
+enum class Wake : u8 { kWoken, kTimeout, kInterrupted };
+
+// A root activity: one chain of tasks, bound to one executor at a time.
+// Life: constructed -> start() -> ... -> done (the callback `on_done` runs on its executor, last; it may free the job).
+class Job : public Schedulable {
+public:
+    using DoneFn = void (*)(Job&);
+    explicit Job(const char* name, DoneFn on_done = nullptr, Priority p = Priority::kKernel)
+        : Schedulable(&Job::resume_now, p), name_(name), on_done_(on_done) {}
+    ~Job();
+    Job(const Job&) = delete;
+
+    // Takes the root task and posts the job to `where`. False (and nothing happens) if the task has no frame.
+    bool start(Task<void> root, Executor& where);
+
+    Executor& home() const { return *home_; }
+    // Where the job goes on after its next wake-up. Only while it is running (from within) or not yet started.
+    void set_home(Executor& ex) { home_ = &ex; }
+    const char* name() const { return name_; }
+    // For awaitables that hand the CPU on in their own way: where resume() continues.
+    void suspended_at(std::coroutine_handle<> h) { resume_ = h; }
+    void resume() { resume_.resume(); }
+
+    // Cancellation is structured: a request. An interruptible wait ends with Wake::kInterrupted, at once or when reached;
+    // the request stays until clear_interrupt(). From any CPU.
+    void interrupt();
+    void clear_interrupt() { interrupt_.store(false, std::memory_order_relaxed); }
+    bool interrupted() const { return interrupt_.load(std::memory_order_acquire); }
+
+    // The wake-up protocol (used by Wait, below). One wake-up wins.
+    bool fire(Wake why);
+
+    // Calls out(location, what) for each await, outermost first. For dumps: the job should not be running.
+    template <class Out>
+    void trace(Out&& out) const {
+        for (const PromiseBase* p = root_; p; p = p->awaiting) out(p->where);
+    }
+    const char* waiting_for() const { return what_; }
+    bool is_waiting() const { return (phase_.load(std::memory_order_relaxed) & kWaiting) != 0; }
+
+private:
+    friend class Wait;
+    friend struct MoveTo;
+    friend struct Yield;
+    friend void root_ended(Job& job);
+    // One of kPreparing, kWaiting (either with kInterruptible), or kFired + the Wake that won; 0 while running.
+    enum Phase : u32 { kRunning = 0, kPreparing = 1, kWaiting = 2, kInterruptible = 4, kFired = 8 };
+    static void resume_now(Schedulable& s);
+
+    const char* name_;
+    DoneFn on_done_;
+    Executor* home_ = nullptr;
+    std::coroutine_handle<> resume_;  // the innermost suspended coroutine
+    PromiseBase* root_ = nullptr;
+    std::coroutine_handle<> root_handle_;
+    std::atomic<u32> phase_{kRunning};
+    std::atomic<bool> interrupt_{false};
+    const char* what_ = nullptr;
+};
+
+// co_await MoveTo{executor}: go on over there. Ready at once if already there.
+struct MoveTo {
+    Executor& to;
+    bool await_ready() const noexcept { return &to == &Executor::current(); }
+    template <class P>
+    void await_suspend(std::coroutine_handle<P> h) noexcept {
+        Job& job = *h.promise().job;
+        job.resume_ = h;
+        job.home_ = &to;
+        to.post(job);  // from here on the job may run: touch nothing of it
+    }
+    void await_resume() noexcept {}
+};
+
+// co_await Yield{}: to the end of this CPU's queue; what is ready runs first.
+struct Yield {
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    void await_suspend(std::coroutine_handle<P> h) noexcept {
+        Job& job = *h.promise().job;
+        job.resume_ = h;
+        Executor::current().enqueue(job);
+    }
+    void await_resume() noexcept {}
+};
+
+// The job that the calling coroutine belongs to: `Job& job = co_await ThisJob{}`. Never suspends.
+struct ThisJob {
+    Job* job = nullptr;
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> h) noexcept {
+        job = h.promise().job;
+        return false;
+    }
+    Job& await_resume() noexcept { return *job; }
+};
+
+}  // namespace rt
+
+using rt::Task;
+
+namespace rt {
+// Starts a task that nobody waits for. False if there is no memory for it.
+bool spawn(const char* name, Task<void> root, Executor& where);
+}  // namespace rt

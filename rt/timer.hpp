@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// Timers of one CPU. A Timer may be armed and cancelled from any CPU; its callback runs on the CPU it was armed on, under
+// the queue's lock (Rank::timer), and may only wake or post: it takes no lock of a smaller rank.
+#pragma once
+#include "lib/tree.hpp"
+#include "lib/types.hpp"
+#include "rt/spinlock.hpp"
+
+namespace rt {
+
+class TimerQueue;
+
+struct Timer {
+    using FireFn = void (*)(Timer&);
+    explicit constexpr Timer(FireFn f) : fire(f) {}
+    lib::TreeHook hook;
+    Nanoseconds deadline{};
+    FireFn fire;
+    TimerQueue* queue = nullptr;  // where it is armed; written under that queue's lock
+    bool armed = false;
+};
+
+class TimerQueue {
+public:
+    // Fires at `deadline` (Nanoseconds of Machine::now()) or soon after. The timer must not be armed.
+    void arm(Timer& t, Nanoseconds deadline);
+    // Runs what is due; returns the next deadline, or Nanoseconds::never().
+    Nanoseconds run_due(Nanoseconds now);
+    Nanoseconds next_deadline();
+
+private:
+    friend bool cancel_timer(Timer& t);
+    struct Key {
+        Nanoseconds operator()(const Timer& t) const { return t.deadline; }
+    };
+    SpinLock<Rank::timer> lock_;
+    lib::Tree<Timer, &Timer::hook, Key> tree_;
+    Nanoseconds hardware_{Nanoseconds::never()};  // what the CPU's timer is set to
+};
+
+// True: it was armed and will not fire. False: it has fired (its callback has returned) or was never armed.
+bool cancel_timer(Timer& t);
+
+}  // namespace rt

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// Wait queues. A condition is checked by plain code; a coroutine that must wait says which queues could make it true.
+//
+//     for (;;) {
+//         u32 seen = queue.sequence();              // before the check
+//         if (auto r = try_it(); r != again) co_return r;
+//         CO_TRY(co_await wait_on(queue, seen, "pipe: data"));   // EINTR (kRestartSys) if the job is interrupted
+//     }
+//
+// A wake-up between the check and the suspension changes the sequence and is not lost. Several queues and a deadline may
+// be waited for at once (poll): see class Wait. Wakers allocate nothing and take only the queue's lock.
+#pragma once
+#include <atomic>
+
+#include "lib/list.hpp"
+#include "rt/spinlock.hpp"
+#include "rt/task.hpp"
+
+namespace rt {
+
+class WaitQueue;
+
+// One job's place in one queue. Lives in the waiting coroutine's frame (or an array it owns).
+struct Waiter {
+    lib::ListHook hook;
+    WaitQueue* queue = nullptr;
+    u32 seen = 0;
+    Job* job = nullptr;
+    u64 key = 0;  // for wake_matching: futex address, poll mask
+};
+
+class WaitQueue {
+public:
+    constexpr WaitQueue() = default;
+    // To be read before the condition is checked. seq_cst: pairs with wake().
+    u32 sequence() const { return sequence_.load(std::memory_order_seq_cst); }
+    bool has_waiters() const { return waiters_.load(std::memory_order_seq_cst) != 0; }
+
+    // The condition may have changed. Returns how many jobs were woken.
+    u32 wake_all() { return wake(~0u); }
+    u32 wake_one() { return wake(1); }
+    u32 wake(u32 limit) {
+        sequence_.fetch_add(1, std::memory_order_seq_cst);
+        if (waiters_.load(std::memory_order_seq_cst) == 0) [[likely]] return 0;
+        return wake_slow(limit);
+    }
+
+private:
+    friend class Wait;
+    u32 wake_slow(u32 limit);
+    bool add(Waiter& w);     // false: the sequence has moved on, do not sleep
+    void remove(Waiter& w);  // if still queued
+    std::atomic<u32> sequence_{0};
+    std::atomic<u32> waiters_{0};
+    SpinLock<Rank::wait_queue> lock_;
+    lib::List<Waiter, &Waiter::hook> list_;
+};
+
+// One suspension of one job. Awaitable; everything is undone when it ends.
+class Wait {
+public:
+    explicit Wait(const char* what) : what_(what) {}
+    Wait(const Wait&) = delete;
+    // The waiters must outlive the await. Each has `queue` and `seen` set.
+    Wait& on(Waiter* waiters, u32 count) {
+        waiters_ = waiters;
+        count_ = count;
+        return *this;
+    }
+    Wait& until(Nanoseconds deadline) {
+        deadline_ = deadline;
+        return *this;
+    }
+    Wait& uninterruptible() {
+        interruptible_ = false;
+        return *this;
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> h) noexcept {
+        return suspend(*h.promise().job, h);
+    }
+    Wake await_resume() noexcept { return finish(); }
+
+private:
+    struct Deadline : Timer {
+        Deadline() : Timer(&Deadline::expired) {}
+        static void expired(Timer& t) { static_cast<Deadline&>(t).job->fire(Wake::kTimeout); }
+        Job* job = nullptr;
+    };
+    bool suspend(Job& job, std::coroutine_handle<> h);
+    Wake finish();
+
+    const char* what_;
+    Job* job_ = nullptr;
+    Waiter* waiters_ = nullptr;
+    u32 count_ = 0;
+    u32 added_ = 0;
+    bool interruptible_ = true;
+    Nanoseconds deadline_ = Nanoseconds::never();
+    Deadline timer_;
+};
+
+// The common case: one queue, interruptible; yields kRestartSys when interrupted.
+class WaitOn {
+public:
+    WaitOn(WaitQueue& q, u32 seen, const char* what, Nanoseconds deadline = Nanoseconds::never()) : wait_(what) {
+        waiter_.queue = &q;
+        waiter_.seen = seen;
+        wait_.on(&waiter_, 1).until(deadline);
+    }
+    WaitOn& uninterruptible() {
+        wait_.uninterruptible();
+        return *this;
+    }
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> h) noexcept {
+        return wait_.await_suspend(h);
+    }
+    Result<void> await_resume() noexcept {
+        switch (wait_.await_resume()) {
+            case Wake::kInterrupted: return Errno::kRestartSys;
+            case Wake::kTimeout: return Errno::kTimedOut;
+            case Wake::kWoken: break;
+        }
+        return lib::kOk;
+    }
+
+private:
+    Waiter waiter_;
+    Wait wait_;
+};
+
+inline WaitOn wait_on(WaitQueue& q, u32 seen, const char* what, Nanoseconds deadline = Nanoseconds::never()) {
+    return WaitOn{q, seen, what, deadline};
+}
+
+}  // namespace rt
