@@ -1,6 +1,302 @@
+// SPDX-License-Identifier: MIT
+// `farcall test`: chooses the kinds, runs them, and adds up. The last line is `N passed, N failed`.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
 #include "cli/commands.hpp"
+#include "cli/symbolize.hpp"
+#include "cli/tests.hpp"
+
 namespace cli {
-int test_command(const std::string&, const BatchOptions&) {
-    fail("not yet");
+
+namespace {
+
+constexpr double kKtestTimeout = 120;
+constexpr size_t kMutantSample = 4;
+
+void note(const std::string& text) {
+    std::fprintf(stderr, "%s\n", text.c_str());
+    std::fflush(stderr);
 }
+
+std::string quoted(const fs::path& path) {
+    return "'" + path.string() + "'";
+}
+
+}  // namespace
+
+void Tally::check(bool ok, const std::string& name, const std::string& why) {
+    ok ? ++passed : ++failed;
+    if (ok) return;
+    std::printf("FAIL %s%s%s\n", name.c_str(), why.empty() ? "" : ": ", why.c_str());
+    std::fflush(stdout);
+}
+
+CommandResult run_shell(const std::string& command) {
+    CommandResult result;
+    FILE* pipe = ::popen(("exec 2>&1 </dev/null; " + command).c_str(), "re");
+    if (!pipe) fail("cannot start a shell");
+    std::array<char, 4096> buffer;
+    while (size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe)) result.output.append(buffer.data(), n);
+    int status = ::pclose(pipe);
+    result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return result;
+}
+
+Tally run_parts(const std::vector<Part>& parts, int at_once) {
+    struct Running {
+        std::string name;
+        fs::path output;
+        Clock::time_point start;
+    };
+    TempDir scratch;
+    Tally total;
+    std::map<pid_t, Running> running;
+    struct Killer {
+        std::map<pid_t, Running>& running;
+        ~Killer() {
+            for (auto& [pid, part] : running) ::kill(pid, SIGTERM);
+            for (auto& [pid, part] : running) ::waitpid(pid, nullptr, 0);
+        }
+    } killer{running};
+    size_t next = 0;
+    while (next < parts.size() || !running.empty()) {
+        while (next < parts.size() && running.size() < static_cast<size_t>(at_once)) {
+            fs::path output = scratch.path() / ("part" + std::to_string(next));
+            std::fflush(stdout);
+            pid_t pid = ::fork();
+            if (pid < 0) fail("fork failed");
+            if (pid == 0) {
+                int fd = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+                ::dup2(fd, 1);
+                Tally tally;
+                int status = 0;
+                try {
+                    tally = parts[next].run();
+                } catch (const Failure& failure) {
+                    tally.check(false, parts[next].name, failure.what());
+                } catch (const Interrupted& interrupted) {
+                    status = 128 + interrupted.signal;
+                } catch (const std::exception& error) {
+                    tally.check(false, parts[next].name, error.what());
+                }
+                std::printf("\n%d %d\n", tally.passed, tally.failed);
+                std::fflush(stdout);
+                ::_exit(status);
+            }
+            running[pid] = {.name = parts[next].name, .output = output, .start = Clock::now()};
+            ++next;
+        }
+        int status;
+        pid_t pid = ::waitpid(-1, &status, 0);
+        auto found = running.find(pid);
+        if (found == running.end()) continue;
+        Running part = found->second;
+        running.erase(found);
+        // The tally is the last line.
+        std::string text = read_file(part.output);
+        Tally tally;
+        size_t line = text.size() > 1 ? text.rfind('\n', text.size() - 2) : std::string::npos;
+        bool whole = line != std::string::npos &&
+                     std::sscanf(text.c_str() + line + 1, "%d %d", &tally.passed, &tally.failed) == 2;
+        if (whole) text.resize(line);
+        std::fputs(text.c_str(), stdout);
+        if (!whole || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            tally.check(false, part.name, "did not end by itself");
+        char summary[200];
+        std::snprintf(summary, sizeof summary, "%-28s %5d passed %4d failed  %.1f s", part.name.c_str(), tally.passed,
+                      tally.failed, seconds_since(part.start));
+        std::puts(summary);
+        std::fflush(stdout);
+        total.add(tally);
+    }
+    return total;
+}
+
+Tally test_style() {
+    Tally tally;
+    CommandResult layers = run_shell(quoted(build_dir() / "host" / "check_layers") + " " + quoted(source_dir()));
+    tally.check(layers.status == 0, "style/layers", "\n" + layers.output);
+
+    const std::string cd = "cd " + quoted(source_dir()) + " && ";
+    // A tree that is no repository (an unpacked archive) is searched instead.
+    const std::string files =
+        "{ git ls-files 2>/dev/null | grep . || find . -path ./build -prune -o -type f -print; } | grep -E "
+        "'\\.(cpp|hpp|c|h)$' | sort";
+    CommandResult format = run_shell(cd + files +
+                                     " | xargs -P 2 -n 8 clang-format-19 --dry-run -Werror 2>&1 | grep -E 'error:' | "
+                                     "cut -d: -f1 | sort | uniq -c | sort -rn");
+    tally.check(format.output.empty(), "style/format",
+                "clang-format-19 -i is wanted for (lines, file):\n" + format.output);
+
+    fs::path database = build_dir() / "kernel";
+    if (fs::exists(database / "compile_commands.json")) {
+        // The runtime and the core: where a bug hides best. The other folders are left to the compiler's warnings.
+        CommandResult tidy = run_shell(
+            cd + "ls rt/*.cpp core/*.cpp core/ipc/*.cpp 2>/dev/null | xargs -P 2 -n 4 clang-tidy-19 --quiet -p " +
+            quoted(database) + " 2>/dev/null | grep -E '(warning|error):' | sort -u");
+        tally.check(tidy.output.empty(), "style/tidy", "\n" + tidy.output);
+    }
+    CommandResult shell = run_shell(cd +
+                                    "for f in farcall scripts/* .ci/run tests/tool.sh; do [ -f \"$f\" ] && { sh -n "
+                                    "\"$f\" || echo \"$f\"; }; done; true");
+    tally.check(shell.output.empty(), "style/shell", shell.output);
+    return tally;
+}
+
+Tally test_unit(const std::string& world) {
+    Tally tally;
+    fs::path program = build_dir() / world / "unit_tests";
+    if (!fs::exists(program)) fail("the unit tests (" + world + ") have not been built");
+    TempDir scratch;
+    fs::path json_path = scratch.path() / "result.json";
+    CommandResult run = run_shell("TSAN_OPTIONS=halt_on_error=0 ASAN_OPTIONS=detect_leaks=1 timeout 300 " +
+                                  quoted(program) + " --gtest_brief=1 --gtest_output=json:" + quoted(json_path));
+    bool named = false;
+    if (fs::exists(json_path)) {
+        try {
+            auto json = nlohmann::json::parse(read_file(json_path));
+            for (const auto& suite : json.at("testsuites")) {
+                for (const auto& test : suite.at("testsuite")) {
+                    if (test.value("status", "") != "RUN") continue;
+                    bool ok = !test.contains("failures");
+                    named |= !ok;
+                    std::string why;
+                    if (!ok) why = test["failures"][0].value("failure", "");
+                    tally.check(ok, "unit[" + world + "] " + suite.value("name", "") + "." + test.value("name", ""),
+                                why);
+                }
+            }
+        } catch (const nlohmann::json::exception&) {
+            // A crash may leave half a file; the status below tells.
+        }
+    }
+    // A sanitizer's report or a crash is no failure of one test.
+    if (run.status != 0 && !named) {
+        size_t from = run.output.size() > 6000 ? run.output.size() - 6000 : 0;
+        tally.check(false, "unit[" + world + "]",
+                    "status " + std::to_string(run.status) + "\n" + run.output.substr(from));
+    }
+    return tally;
+}
+
+Tally test_tool() {
+    Tally tally;
+    CommandResult run = run_shell("timeout 600 sh " + quoted(source_dir() / "tests" / "tool.sh"));
+    bool done = false;
+    for (std::string line : split_lines(run.output)) {
+        char name[128], word[16];
+        if (line.ends_with('\n')) line.pop_back();
+        if (line == "tool done") done = true;
+        if (std::sscanf(line.c_str(), "tool %127s %15s", name, word) != 2) continue;
+        bool ok = std::string(word) == "ok";
+        tally.check(ok, std::string("tool/") + name, ok ? "" : line);
+    }
+    tally.check(done, "tool", "tests/tool.sh did not end:\n" + run.output);
+    return tally;
+}
+
+Tally test_ktest(int cpus) {
+    Tally tally;
+    const std::string label = "ktest[cpus=" + std::to_string(cpus) + "] ";
+    RunOptions options;
+    options.cpus = cpus;
+    options.append = "ktest";
+    MachineSpec spec = farcall_machine(options);
+    TempDir scratch;
+    RootImage root = open_root("", scratch);
+    spec.initrd = root.archive;
+
+    std::set<std::string> seen;
+    bool done = false;
+    std::string tail;
+    Streams streams;
+    Session* current = nullptr;
+    streams.on_output = streams.on_error = [](std::string_view) {};
+    auto line = [&](std::string text) {
+        while (!text.empty() && (text.back() == '\r' || text.back() == '\n')) text.pop_back();
+        char name[128], word[16];
+        int used = 0;
+        if (text.starts_with("ktest done")) {
+            done = true;
+            if (current) current->cancel();
+        } else if (std::sscanf(text.c_str(), "ktest %127s %15s%n", name, word, &used) == 2 &&
+                   seen.insert(name).second) {
+            tally.check(std::string(word) == "ok", label + name, text.substr(static_cast<size_t>(used)));
+            if (current) current->set_timeout(kKtestTimeout);
+        }
+    };
+    streams.on_control = [&](std::string_view text) { line(std::string(text)); };
+    streams.on_serial = [&](std::string_view bytes) {
+        tail.append(bytes);
+        for (size_t end; (end = tail.find('\n')) != std::string::npos; tail.erase(0, end + 1))
+            line(tail.substr(0, end));
+    };
+    Session session(spec, streams);
+    current = &session;
+    session.set_timeout(kKtestTimeout);
+    Outcome outcome = session.run();
+    if (!done) {
+        std::string text = symbolize(outcome.dump.empty() ? outcome.serial : outcome.dump, spec.kernel);
+        size_t from = text.size() > 6000 ? text.size() - 6000 : 0;
+        tally.check(
+            false, label + "end",
+            "the run did not end after " + std::to_string(seen.size()) + " tests\n" + outcome.text + text.substr(from));
+    }
+    return tally;
+}
+
+int test_command(const std::string& kind, const BatchOptions& options) {
+    auto start = Clock::now();
+    const bool all = kind == "all";
+    Tally total;
+    int at_once = static_cast<int>(std::clamp(::sysconf(_SC_NPROCESSORS_ONLN), 1L, 2L));
+    std::vector<Part> parts;
+    if (all || kind == "style") parts.push_back({"style", test_style});
+    if (all || kind == "unit") {
+        for (const char* world : {"host", "asan", "tsan"}) {
+            if (!fs::exists(build_dir() / world / "unit_tests")) {
+                note(std::string("farcall: no unit tests in the ") + world + " world");
+                continue;
+            }
+            parts.push_back({std::string("unit ") + world, [world] { return test_unit(world); }});
+        }
+    }
+    if (all || kind == "tool") parts.push_back({"tool", test_tool});
+    if (all || kind == "ktest") {
+        for (int cpus : options.cpus)
+            parts.push_back({"ktest cpus=" + std::to_string(cpus), [cpus] { return test_ktest(cpus); }});
+    }
+    if (all || kind == "guest") {
+        auto cases = load_cases(options);
+        if (options.on_linux) {
+            parts.push_back({"guest on Linux", [=] { return test_guest(options, "linux", cases, linux_target(1)); }});
+        } else {
+            for (const std::string& route : options.routes) {
+                for (int cpus : options.cpus) {
+                    if (route == "remote" && cpus < 2) continue;
+                    std::string label = "guest cpus=" + std::to_string(cpus) + " " + route;
+                    parts.push_back(
+                        {label, [=] { return test_guest(options, label, cases, farcall_target(cpus, route)); }});
+                }
+            }
+        }
+    }
+    if (all || kind == "mutants") parts.push_back({"mutants", [all] { return test_mutants(all ? kMutantSample : 0); }});
+    total = run_parts(parts, at_once);
+    std::printf("%.0f s\n%d passed, %d failed\n", seconds_since(start), total.passed, total.failed);
+    return total.failed || total.passed == 0 ? 1 : 0;
+}
+
 }  // namespace cli

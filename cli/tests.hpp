@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// The kinds of tests behind `farcall test`, and what they share: a tally, and running independent parts side by side.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cli/batch.hpp"
+
+namespace cli {
+
+struct Tally {
+    int passed = 0, failed = 0;
+    void add(const Tally& other) {
+        passed += other.passed;
+        failed += other.failed;
+    }
+    // Counts one test and says so when it failed.
+    void check(bool ok, const std::string& name, const std::string& why = {});
+};
+
+// A part runs in a process of its own; its standard output is shown in one piece when it has ended.
+struct Part {
+    std::string name;
+    std::function<Tally()> run;
+};
+Tally run_parts(const std::vector<Part>& parts, int at_once);
+
+// Runs a shell command; its output (both streams) and wait status.
+struct CommandResult {
+    int status = 0;  // as a shell gives it
+    std::string output;
+};
+CommandResult run_shell(const std::string& command);
+
+Tally test_style();
+Tally test_unit(const std::string& world);
+Tally test_tool();
+Tally test_ktest(int cpus);
+Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
+                 const BatchTarget& target);
+// `sample` 0: every mutant.
+Tally test_mutants(size_t sample);
+
+// True when `result` is what was recorded; otherwise `why` says what is different.
+bool same_as_recorded(const Case& item, const CaseResult& result, const Recording& recording, std::string& why);
+
+}  // namespace cli

@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What a user is promised of ./farcall itself: streams, exit statuses, clear errors. Prints `tool NAME ok` or
+# `tool NAME FAIL WHY` for each fact, and `tool done` last.
+set -u
+farcall=$(dirname "$(dirname "$(readlink -f "$0")")")/farcall
+export FARCALL_NO_BUILD=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# name expected-status expected-output command...  (output: stdout only; "*" is not compared)
+check() {
+    name=$1 want_status=$2 want=$3
+    shift 3
+    "$@" >"$work/out" 2>"$work/err"
+    status=$?
+    got=$(cat "$work/out")
+    if [ "$status" != "$want_status" ]; then
+        echo "tool $name FAIL status $status, not $want_status: $(tail -n 1 "$work/err")"
+    elif [ "$want" != '*' ] && [ "$got" != "$want" ]; then
+        echo "tool $name FAIL output '$(printf %.80s "$got")', not '$want'"
+    else
+        echo "tool $name ok"
+    fi
+}
+# The same, and standard error must be exactly one line.
+one_line() {
+    check "$@"
+    lines=$(wc -l <"$work/err")
+    [ "$lines" = 1 ] && echo "tool $1.one_line ok" || echo "tool $1.one_line FAIL $lines lines on standard error"
+}
+run() { "$farcall" run --timeout 60 "$@"; }
+
+check true 0 '' run -- busybox true
+check false 1 '' run -- busybox false
+check status_byte 255 '' run -- sh -c 'exit 255'
+check output 0 'a b  c' run -- busybox echo 'a b  c'
+check arguments_kept 0 '[a b][][%20][é"$]' run -- busybox printf '[%s]' 'a b' '' '%20' 'é"$'
+check killed_by_signal 137 '' run -- sh -c 'kill -9 $$'
+check segmentation_fault 139 '' run -- sh -c 'kill -SEGV $$'
+one_line not_found 127 '' run -- no-such-program
+one_line not_found_path 127 '' run -- /bin/no-such-program
+one_line not_executable 126 '' run -- /etc/passwd
+one_line bad_option 2 '' "$farcall" run --no-such-option -- busybox true
+one_line bad_cpus 2 '' run --cpus 99 -- busybox true
+one_line bad_memory 2 '' run --memory lots -- busybox true
+one_line bad_route 2 '' run --route sideways -- busybox true
+one_line remote_needs_two 2 '' run --route remote -- busybox true
+one_line missing_root 2 '' run --root "$work/none" -- busybox true
+one_line missing_program 2 '' run
+one_line missing_qemu 2 '' env PATH=/nonexistent "${FARCALL_BUILD:-$(dirname "$farcall")/build}/host/farcall-tool" run -- busybox true
+licenses() { run -- sh -c 'wc /usr/share/common-licenses/*'; }
+check licenses 0 "$(cd / && busybox wc /usr/share/common-licenses/*)" licenses
+sorted() { seq 1 100000 | run -- busybox sort -n | tail -n 1; }
+check input_passed_in 0 100000 sorted
+binary() { head -c 300000 /dev/urandom >"$work/random"; run -- busybox cat <"$work/random" | cmp - "$work/random"; }
+check bytes_unchanged 0 '' binary
+empty() { run -- busybox wc -c </dev/null; }
+check null_input 0 0 empty
+streams() { run -- sh -c 'echo out; echo err >&2' 2>"$work/two"; cat "$work/two"; }
+check streams_apart 0 "out
+err" streams
+early() { run -- busybox yes | head -n 1; }
+check closed_output 0 y early
+
+mkdir -p "$work/root/bin" "$work/root/data"
+cp /bin/busybox "$work/root/bin/busybox"
+ln "$work/root/bin/busybox" "$work/root/bin/hard"
+ln -s busybox "$work/root/bin/soft"
+echo hello >"$work/root/data/file"
+chmod 2751 "$work/root/data"
+chown 12:34 "$work/root/data/file"
+own_root() { run --root "$work/root" -- /bin/busybox sh -c '
+    /bin/busybox stat -c "%a %h" /bin/hard; /bin/busybox readlink /bin/soft; /bin/busybox cat /data/file
+    /bin/busybox stat -c "%a" /data; /bin/busybox stat -c "%u:%g" /data/file'; }
+check own_root 0 "755 2
+busybox
+hello
+2751
+12:34" own_root
+printf '#!/bin/sh\necho script "$0" "$1"\n' >"$work/script"
+chmod 755 "$work/script"
+check host_program_copied 0 "script $work/script x" run -- "$work/script" x
+limit() { "$farcall" run --timeout 2 -- busybox sleep 100 2>/dev/null; }
+check timeout 124 '' limit
+skeleton=${FARCALL_BUILD:-$(dirname "$farcall")/build}/guest/tests/skeleton
+if [ -x "$skeleton" ]; then
+    want=$(timeout 20 "$skeleton")
+    for route in inline remote server; do
+        check "skeleton_$route" 0 "$want" run --cpus 2 --route $route -- "$skeleton"
+    done
+fi
+echo 'tool done'
