@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // File descriptors: the table that maps small numbers to open files (shared by CLONE_FILES).
-// Lock: Rank::files. get() from one thread is on the hot path of every read and write.
+// Lock: Rank::files guards all changes. A thread that has the table to itself reads it without the lock: get() from one thread is on the hot path of every read and write.
 #pragma once
 #include "fs/file.hpp"
 
 namespace fs {
+
+inline constexpr u32 kMaxDescriptors = 1048576;  // NR_OPEN: the most RLIMIT_NOFILE can be
 
 using Fd = lib::Strong<struct FdTag, i32>;
 
@@ -15,6 +17,30 @@ public:
 
     // EBADF if there is none. The reference keeps the file across a close by another thread.
     Result<Ref<File>> get(Fd fd);
+    // The same for the length of one leaf call, without touching the count if no other thread shares the table.
+    class Borrowed {
+    public:
+        Borrowed(File* f, bool counted) : file_(f), counted_(counted) {}
+        Borrowed(const Borrowed&) = delete;
+        ~Borrowed() {
+            if (counted_) file_->unref();
+        }
+        File* operator->() const { return file_; }
+        File& operator*() const { return *file_; }
+        File* get() const { return file_; }
+        explicit operator bool() const { return file_ != nullptr; }
+
+    private:
+        File* file_;
+        bool counted_;
+    };
+    // Null if there is none. By the threads of the table's processes only.
+    Borrowed borrow(Fd fd) {
+        // Only a holder can raise the count from 1, and we are the one; others (procfs) look under the lock.
+        if (ref_count() != 1) [[unlikely]] return borrow_shared(fd);
+        u32 n = u32(fd.value);
+        return {n < capacity_ ? files_[n] : nullptr, false};
+    }
     // Lowest free descriptor >= from and < limit (RLIMIT_NOFILE): EMFILE, ENOMEM.
     Result<Fd> install(Ref<File> file, bool close_on_exec, u64 limit, i32 from = 0);
     // dup2/dup3: closes what was there. EBADF if fd >= limit.
@@ -31,9 +57,22 @@ public:
     u32 open_count();
 
 private:
-    struct State;
+    static constexpr u32 kFirst = 64;  // descriptors before the table grows
+    Borrowed borrow_shared(Fd fd);
+    Result<void> grow(u32 to_hold);
+    i32 find_free(u32 from) const;
+    void put(u32 n, File* f, bool close_on_exec);
+    File* take(u32 n);
+    void release(File* f);
+
     rt::SpinLock<rt::Rank::files> lock_;
-    State* state_ = nullptr;
+    u32 capacity_ = kFirst;
+    u32 low_ = 0;  // no descriptor below is free
+    File** files_ = first_files_;
+    u64* open_ = &first_open_;  // bitmaps
+    u64* cloexec_ = &first_cloexec_;
+    u64 first_open_ = 0, first_cloexec_ = 0;
+    File* first_files_[kFirst] = {};
 };
 
 }  // namespace fs

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// Pipes and FIFOs (pipe(7), fifo(7)): a ring of pages between writers and readers.
+//
+// As in Linux a pipe is a ring of slots, one page each, and a write smaller than a page is appended to the last slot if it
+// fits there as a whole: so writes of up to PIPE_BUF bytes are atomic, and the capacity a program sees is Linux's.
+// Lock: Rank::pipe guards all of a Pipe but its queues. Pages belong to the ring alone and are freed when drained.
+#pragma once
+#include "fs/file.hpp"
+
+namespace fs {
+
+inline constexpr u64 kPipeBuf = 4096;
+inline constexpr u32 kPipeSlots = 16;            // of a new pipe: 64 KiB
+inline constexpr u32 kPipeMaxBytes = 1048576;    // without CAP_SYS_RESOURCE: /proc/sys/fs/pipe-max-size
+
+class Pipe : public RefCounted<Pipe> {
+public:
+    ~Pipe();
+    Leaf<size_t> read(UserSpans to);
+    // `whole`: kNeedsTask if not all of it fits now.
+    Leaf<size_t> write(UserSpans from, bool whole, bool packet);
+    u32 buffered();  // FIONREAD
+    u32 capacity();  // bytes
+    Result<u32> set_capacity(u64 bytes, bool privileged);
+    u32 poll(bool reader, bool writer, u64 writers_seen);
+
+    void add_end(bool reader, bool writer);
+    void remove_end(bool reader, bool writer);
+
+    rt::WaitQueue readable, writable;  // woken when data came or the last writer went; room, or the last reader
+    rt::WaitQueue partner;             // woken when an end was opened: open(2) of a FIFO
+    // How many ends were ever opened: a FIFO's open waits for the other's to change, poll's hang-up needs one since.
+    std::atomic<u64> readers_ever{0}, writers_ever{0};
+
+private:
+    friend class PipeFile;
+    friend Leaf<Ref<File>> open_fifo(OpenContext&, Inode&);
+    friend Task<Result<Ref<File>>> open_fifo_wait(OpenContext, Ref<Inode>);
+    struct Slot {
+        std::byte* bytes = nullptr;
+        u16 offset = 0, length = 0;
+        bool packet = false;  // O_DIRECT: read as one, never appended to
+    };
+    Slot& slot(u32 n) { return slots_[n & (slot_count_ - 1)]; }
+    bool full() const { return head_ - tail_ >= slot_count_; }
+
+    rt::SpinLock<rt::Rank::pipe> lock_;
+    u32 head_ = 0, tail_ = 0;  // slots [tail, head) hold data
+    u32 slot_count_ = kPipeSlots;
+    u32 readers_ = 0, writers_ = 0;
+    u32 files_ = 0;            // of a FIFO; guarded by Rank::fifo
+    Slot* slots_ = first_slots_;
+    Slot first_slots_[kPipeSlots];
+};
+
+class PipeFile final : public File {
+public:
+    PipeFile(Ref<Pipe> pipe, Ref<Inode> nameless, u32 flags);  // pipe(2)
+    PipeFile(Ref<Pipe> pipe, Path path, u32 flags, bool fifo);
+    ~PipeFile() override;
+    Pipe& pipe() { return *pipe_; }
+
+    Leaf<size_t> try_read(UserSpans to, u64 offset) override;
+    Leaf<size_t> try_write(UserSpans from, u64 offset) override;
+    Leaf<size_t> try_write_some(UserSpans from, u64 offset) override;
+    bool writes_all() const override { return true; }
+    u64 copy_granule() const override { return kPageSize; }
+    Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override;
+    u32 poll() override;
+    void queues(u32 events, QueueSet& out) override;
+    FileKind kind() const override { return FileKind::kPipe; }
+    std::string_view label(std::span<char> buffer) override;
+
+private:
+    friend Leaf<Ref<File>> open_fifo(OpenContext&, Inode&);
+    Ref<Pipe> pipe_;
+    bool fifo_ = false;
+    u64 writers_seen_ = ~u64{0};  // a FIFO's reader: no hang-up before a writer has come
+};
+
+// pipe2(2): the two ends. kOpenNonblock and kOpenDirect of `flags` count.
+struct PipeEnds {
+    Ref<File> read, write;
+};
+Result<PipeEnds> make_pipe(u32 flags);
+
+// Opening a FIFO by name. The leaf yields kNeedsTask, having changed nothing, if it must wait for the other end: then the
+// task form, which is seen by the other end while it waits. ENXIO: non-blocking writer without a reader.
+Leaf<Ref<File>> open_fifo(OpenContext& how, Inode& inode);
+Task<Result<Ref<File>>> open_fifo_wait(OpenContext how, Ref<Inode> inode);
+
+}  // namespace fs

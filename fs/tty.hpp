@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// The terminal: termios(3) line discipline over the standard streams.
+//
+// A job pumps input from the driver's stream into the discipline, so that ^C works while nobody reads. Lock: Rank::tty
+// guards everything but the queues. Signals to the foreground group go through `hooks`, outside the lock; who may read,
+// write and change it (job control) is decided by linux/terminal.cpp, which knows processes.
+#pragma once
+#include "fs/file.hpp"
+#include "port/api/streams.hpp"
+
+namespace fs {
+
+// struct termios of the kernel ABI (asm-generic/termbits.h), TCGETS.
+struct Termios {
+    u32 input, output, control, local;
+    u8 line;
+    u8 chars[19];
+};
+static_assert(sizeof(Termios) == 36);
+struct WindowSize {
+    u16 rows, columns, x_pixels, y_pixels;
+};
+
+inline constexpr u32 kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403, kTcSetsF = 0x5404, kTcSbrk = 0x5409, kTcXonc = 0x540a,
+                     kTcFlsh = 0x540b, kTiocExcl = 0x540c, kTiocNxcl = 0x540d, kTiocSctty = 0x540e, kTiocGpgrp = 0x540f,
+                     kTiocSpgrp = 0x5410, kTiocOutq = 0x5411, kTiocSti = 0x5412, kTiocGwinsz = 0x5413, kTiocSwinsz = 0x5414,
+                     kFionRead = 0x541b, kTiocNotty = 0x5422, kTcSbrkp = 0x5425, kTiocGsid = 0x5429, kFionBio = 0x5421,
+                     kFioNclex = 0x5450, kFioClex = 0x5451, kFioAsync = 0x5452, kFioQsize = 0x5460;
+
+inline constexpr u32 kLocalIsig = 1, kLocalCanon = 2, kLocalEcho = 8, kLocalEchoE = 16, kLocalEchoK = 32, kLocalEchoNl = 64,
+                     kLocalNoFlush = 128, kLocalToStop = 256, kLocalEchoCtl = 512, kLocalEchoKe = 2048, kLocalExten = 32768;
+
+class Tty {
+public:
+    // Signals a process group; set by linux/. May be called from any job, no lock held.
+    struct Hooks {
+        void (*signal_group)(i32 group, u32 signal) = nullptr;
+    };
+    static Hooks hooks;
+    // The machine's one terminal; made on first use and never destroyed. kNxIo if the streams are not a terminal.
+    static Result<Tty*> get();
+
+    Leaf<size_t> read(UserSpans to);
+    Leaf<size_t> write(UserSpans from, bool whole);
+    Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument);
+    u32 poll();
+    Nanoseconds read_timeout();  // VTIME in force for a read that starts now
+
+    // Job control. Session and foreground group are 0 if there is none.
+    std::atomic<i32> session{0}, foreground{0};
+    u32 local_flags() const { return local_flags_.load(std::memory_order_relaxed); }
+
+    rt::WaitQueue input, output;
+    static constexpr u64 kDevice = abi::make_dev(4, 64);
+
+private:
+    Task<void> pump();
+    u32 receive(u8 c);  // returns a signal to send, or 0
+    void echo(u8 c);
+    void erase(bool word, bool line);
+    void put(u8 c);      // one output byte after OPOST, dropped if there is no room
+    size_t drain(std::span<const std::byte> from);
+    bool flush_output();
+    void store(u8 c, bool end_of_line);
+    bool ready() const;
+    void flush_input();
+    bool has_char(u32 which, u8 c) const { return termios_.chars[which] != 0 && termios_.chars[which] == c; }
+
+    static constexpr u32 kRing = 4096;
+    rt::SpinLock<rt::Rank::tty> lock_;
+    std::atomic<u32> local_flags_{0};
+    Termios termios_{};
+    WindowSize window_{};
+    port::Stream* in_ = nullptr;
+    port::Stream* out_ = nullptr;
+    bool stopped_ = false;       // ^S
+    bool literal_next_ = false;  // ^V
+    bool hung_up_ = false;
+    u32 column_ = 0, canon_column_ = 0;
+    u32 read_at_ = 0, canon_end_ = 0, write_at_ = 0;  // [read, canon_end) complete lines, [canon_end, write) being edited
+    u32 out_at_ = 0, out_end_ = 0;                   // bytes of out_buffer_ not yet taken by the driver
+    u8 ring_[kRing];
+    u64 line_ends_[kRing / 64] = {};  // a bit per ring byte: the line ends there (with EOF: and the byte is not read)
+    std::byte out_buffer_[2 * 1024];
+};
+
+// The terminal as an open file; `path` is the device node's, or empty.
+Result<Ref<File>> open_terminal(Path path, u32 flags);
+
+}  // namespace fs
