@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// The buddy lists behind the per-CPU caches of pages.hpp; used by rt/mem only.
+#pragma once
+#include <atomic>
+
+#include "rt/mem/pages.hpp"
+#include "rt/spinlock.hpp"
+
+namespace rt::detail {
+
+class Buddy {
+public:
+    // Records a range; it takes effect with the first allocation. From one CPU, before others run.
+    void add_range(PhysAddr start, u64 bytes, bool used);
+
+    // One block, or PhysAddr{0}: frame 0 is never given out.
+    PhysAddr take(unsigned order, Alloc how);
+    void give(PhysAddr at, unsigned order);
+    // Up to n single frames; returns how many.
+    u32 take_many(u64* out, u32 n, Alloc how);
+    void give_many(const u64* frames, u32 n);
+
+    // Frames. Relaxed reads: statistics.
+    u64 total() const { return total_.load(std::memory_order_relaxed); }
+    u64 info() const { return info_.load(std::memory_order_relaxed); }
+    u64 free() const { return free_.load(std::memory_order_relaxed); }
+    u64 reserve() const { return reserve_.load(std::memory_order_relaxed); }
+
+    // Lays out what was added but not laid out yet.
+    void settle();
+    const char* check();
+    void reset();
+
+private:
+    struct Range {
+        u64 start, end;  // frame numbers
+        bool used;
+    };
+    static constexpr u32 kMaxRanges = 128;
+
+    void build();
+    bool place_infos(u64 section);
+    FrameInfo* carve(u64 bytes);
+    u64 add_free(u64 start, u64 end);
+    u64 add_used(u64 start, u64 end);
+    void make_ready(u64 frame, FrameState state);
+    bool allowed(u64 frames, Alloc how) const;
+    FrameInfo* pop(unsigned order);
+    void push(FrameInfo* f, unsigned order);
+    void unlink(FrameInfo* f, unsigned order);
+    void merge_and_push(u64 frame, unsigned order);
+    u64 split_off(unsigned at_least, unsigned at_most, unsigned& order);
+    void count_free(i64 frames) {
+        free_.store(free_.load(std::memory_order_relaxed) + static_cast<u64>(frames), std::memory_order_relaxed);
+    }
+
+    SpinLock<Rank::frames> lock_;
+    // Under lock_:
+    bool pending_ = false;
+    u32 nonempty_ = 0;  // bit k: lists_[k] is not empty
+    FrameInfo* lists_[kMaxOrder + 1] = {};
+    u32 range_count_ = 0;
+    Range ranges_[kMaxRanges] = {};
+    // Written under lock_, read by anybody.
+    std::atomic<u64> total_{0}, info_{0}, free_{0}, reserve_{0};
+};
+
+extern Buddy buddy;
+
+}  // namespace rt::detail

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+// Coroutine frames over the slab classes of their own, and the reserve for paths that must not fail.
+#include "rt/mem/frames.hpp"
+
+namespace rt {
+namespace {
+
+using detail::CpuObjects;
+using detail::my_objects;
+
+void count(std::atomic<u64>& n) { n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+
+constexpr size_t rounded(size_t n) { return (n + 15) & ~size_t{15}; }
+
+[[gnu::noinline]] void* from_reserve(size_t n) {
+    FrameReserve* r = frame_reserve();
+    return r ? r->take(n) : nullptr;
+}
+
+void* take_frame(size_t n) {
+    if constexpr (kDebug)
+        if (detail::inject_failure()) return nullptr;
+    if constexpr (detail::kHostHeap) return detail::heap_allocate<hal::Machine>(n);
+    if (n > detail::kLargestFrame) [[unlikely]] return detail::take_large(n, true);
+    return detail::take(detail::frame_class(n));
+}
+
+}  // namespace
+
+void* frame_allocate(size_t n) noexcept {
+    void* p = take_frame(n);
+    if (!p) [[unlikely]] {
+        p = from_reserve(n);
+        if (!p) return nullptr;
+    }
+    count(my_objects().frames_allocated);
+    return p;
+}
+
+void frame_free(void* p, size_t n) noexcept {
+    CpuObjects& mine = my_objects();
+    count(mine.frames_freed);
+    if (mine.reserve && mine.reserve->holds(p)) [[unlikely]] return mine.reserve->give(p, n);
+    if constexpr (detail::kHostHeap) return detail::heap_free<hal::Machine>(p, n);
+    if (n > detail::kLargestFrame) [[unlikely]] return detail::give_large(p, n, true);
+    detail::give(detail::frame_class(n), p);
+}
+
+Result<void> FrameReserve::prepare(size_t bytes) {
+    RT_ASSERT(block_ == nullptr, "a frame reserve is prepared twice");
+    bytes = rounded(bytes);
+    auto* block = static_cast<std::byte*>(allocate(bytes));
+    if (!block) return Errno::kNoMem;
+    block_ = block;
+    size_ = bytes;
+    return lib::kOk;
+}
+
+void FrameReserve::drop() {
+    if (!block_) return;
+    RT_ASSERT(live_ == 0, "a frame reserve goes while frames live in it");
+    deallocate(block_, size_);
+    block_ = nullptr;
+    size_ = top_ = 0;
+}
+
+void* FrameReserve::take(size_t n) {
+    n = rounded(n);
+    if (n > size_ - top_) return nullptr;
+    void* p = block_ + top_;
+    top_ += n;
+    ++live_;
+    return p;
+}
+
+void FrameReserve::give(void* p, size_t n) {
+    auto* at = static_cast<std::byte*>(p);
+    if (at + rounded(n) == block_ + top_) top_ -= rounded(n);
+    if (--live_ == 0) top_ = 0;
+}
+
+void set_frame_reserve(FrameReserve* r) { my_objects().reserve = r; }
+FrameReserve* frame_reserve() { return my_objects().reserve; }
+
+u64 frames_allocated() { return my_objects().frames_allocated.load(std::memory_order_relaxed); }
+
+u64 frames_live() {
+    u64 n = 0;
+    for (const CpuObjects& c : detail::cpu_objects)
+        n += c.frames_allocated.load(std::memory_order_relaxed) - c.frames_freed.load(std::memory_order_relaxed);
+    return n;
+}
+
+}  // namespace rt

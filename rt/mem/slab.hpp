@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+// Small objects: size classes, each with a free list per CPU over slabs of one or two pages.
+//
+//   rt::make<T>(args...)          a T, or nullptr        (delete it, or hold it in Owned<T>)
+//   rt::make_ref<T>(args...)      Result<Ref<T>>: kNoMem (T derives from RefCounted<T>)
+//   rt::allocate / deallocate     raw bytes; the size must be given back. Alignment: the largest power of two that
+//                                 divides the size, at least 16, at most a page
+//
+// Invariants: a CPU's lists are touched by that CPU only. A class's slabs are guarded by its lock (Rank::slab), taken
+// once per batch. A slab without used objects goes back to the buddy lists at once. An object may be freed on any CPU.
+// Out of memory is nullptr, never a panic. Debug builds poison free objects, and stop on a double free or a write to
+// a free object.
+#pragma once
+#include <cstddef>
+#include <new>
+#include <utility>
+
+#include "lib/ref.hpp"
+#include "lib/result.hpp"
+#include "rt/mem/pages.hpp"
+
+namespace rt {
+
+class FrameReserve;
+
+void* allocate(size_t n) noexcept;
+void deallocate(void* p, size_t n) noexcept;
+// For alignments above what the size gives: the size is rounded up. At most 2 KiB; free with deallocate_aligned.
+inline void* allocate_aligned(size_t n, size_t align) noexcept { return allocate((n + align - 1) & ~(align - 1)); }
+inline void deallocate_aligned(void* p, size_t n, size_t align) noexcept { deallocate(p, (n + align - 1) & ~(align - 1)); }
+// The size that allocate() reserved for p (slab memory only, not the host's heap).
+size_t allocated_size(const void* p) noexcept;
+// Gives this CPU's free objects back to their slabs, and empty slabs to the buddy lists.
+void drain_object_caches();
+
+// In the bare worlds `new` is rt::allocate (operators.cpp); in a hosted process it is the host's, which sanitizers know.
+template <class T, class... A>
+T* make(A&&... args) {
+    if constexpr (kDebug)
+        if (detail::inject_failure()) return nullptr;
+    return new (std::nothrow) T(std::forward<A>(args)...);
+}
+
+template <class T, class... A>
+Result<Ref<T>> make_ref(A&&... args) {
+    T* p = make<T>(std::forward<A>(args)...);
+    if (!p) [[unlikely]] return Errno::kNoMem;
+    return Ref<T>::adopt(p);
+}
+
+// The only owner of an object.
+template <class T>
+class Owned {
+public:
+    constexpr Owned() = default;
+    constexpr Owned(std::nullptr_t) {}  // NOLINT
+    explicit Owned(T* p) : p_(p) {}
+    Owned(Owned&& o) noexcept : p_(o.release()) {}
+    template <class U>
+        requires std::is_convertible_v<U*, T*>
+    Owned(Owned<U>&& o) noexcept : p_(o.release()) {}  // NOLINT
+    Owned& operator=(Owned&& o) noexcept {
+        if (this != &o) reset(o.release());
+        return *this;
+    }
+    Owned(const Owned&) = delete;
+    ~Owned() { delete p_; }
+    T* get() const { return p_; }
+    T* operator->() const { return p_; }
+    T& operator*() const { return *p_; }
+    explicit operator bool() const { return p_ != nullptr; }
+    T* release() { return std::exchange(p_, nullptr); }
+    void reset(T* p = nullptr) { delete std::exchange(p_, p); }
+
+private:
+    T* p_ = nullptr;
+};
+template <class T, class... A>
+Result<Owned<T>> make_owned(A&&... args) {
+    T* p = make<T>(std::forward<A>(args)...);
+    if (!p) [[unlikely]] return Errno::kNoMem;
+    return Owned<T>(p);
+}
+
+// ---- Below: shared by slab.cpp and frames.cpp ----
+
+namespace detail {
+
+// General classes, then those of coroutine frames: 64, 128, ... 1024.
+inline constexpr u32 kGeneralClasses = 14;
+inline constexpr u32 kFrameClasses = 16;
+inline constexpr u32 kClasses = kGeneralClasses + kFrameClasses;
+inline constexpr u32 kFrameStep = 64;
+inline constexpr u32 kGeneralSizes[kGeneralClasses] = {16,  32,  48,  64,  96,   128,  192,
+                                                       256, 384, 512, 768, 1024, 1536, 2048};
+inline constexpr size_t kLargestGeneral = 2048;
+inline constexpr size_t kLargestFrame = kFrameStep * kFrameClasses;
+constexpr u32 class_size(u32 c) {
+    return c < kGeneralClasses ? kGeneralSizes[c] : (c - kGeneralClasses + 1) * kFrameStep;
+}
+constexpr u32 frame_class(size_t n) { return kGeneralClasses + static_cast<u32>((n - 1) / kFrameStep); }
+
+struct FreeObject {
+    FreeObject* next;
+};
+
+struct CpuClass {
+    FreeObject* free = nullptr;
+    // Relaxed: written by the owning CPU, read by others for statistics.
+    std::atomic<u32> count{0};
+    u32 limit = 0;  // 0 until the first use
+};
+struct alignas(64) CpuObjects {
+    CpuClass of[kClasses];
+    // Coroutine frames, on this CPU.
+    std::atomic<u64> frames_allocated{0};
+    std::atomic<u64> frames_freed{0};
+    FrameReserve* reserve = nullptr;
+};
+extern CpuObjects cpu_objects[lib::kMaxCpus];
+inline CpuObjects& my_objects() { return cpu_objects[hal::Machine::this_cpu().value]; }
+
+void* take_slow(u32 size_class);
+void give_slow(u32 size_class, void* p);
+void debug_give(u32 size_class, void* p);
+void debug_take(u32 size_class, void* p);
+void* take_large(size_t n, bool frame);
+void give_large(void* p, size_t n, bool frame);
+
+[[gnu::always_inline]] inline void* take(u32 size_class) {
+    CpuClass& c = my_objects().of[size_class];
+    FreeObject* p = c.free;
+    if (!p) [[unlikely]] return take_slow(size_class);
+    c.free = p->next;
+    c.count.store(c.count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    if constexpr (kDebug) debug_take(size_class, p);
+    return p;
+}
+[[gnu::always_inline]] inline void give(u32 size_class, void* p) {
+    if constexpr (kDebug) debug_give(size_class, p);
+    CpuClass& c = my_objects().of[size_class];
+    u32 n = c.count.load(std::memory_order_relaxed);
+    if (n >= c.limit) [[unlikely]] return give_slow(size_class, p);
+    auto* object = static_cast<FreeObject*>(p);
+    object->next = c.free;
+    c.free = object;
+    c.count.store(n + 1, std::memory_order_relaxed);
+}
+
+// The slab allocator proper, whatever `allocate` uses in this world.
+void* slab_allocate(size_t n) noexcept;
+void slab_deallocate(void* p, size_t n) noexcept;
+
+// A machine that lends its own heap (hosted under a sanitizer) gets all objects and coroutine frames.
+template <class M>
+concept LendsHeap = requires(size_t n, void* p) {
+    { M::heap_allocate(n) } -> std::same_as<void*>;
+    M::heap_free(p, n);
+};
+inline constexpr bool kHostHeap = LendsHeap<hal::Machine>;
+template <class M>
+void* heap_allocate(size_t n) {
+    if constexpr (LendsHeap<M>) return M::heap_allocate(n);
+    return nullptr;
+}
+template <class M>
+void heap_free(void* p, size_t n) {
+    if constexpr (LendsHeap<M>) M::heap_free(p, n);
+}
+
+}  // namespace detail
+
+void slab_stats(MemStats& s);  // fills in the slab and frame fields
+void slab_reset_for_test();
+
+}  // namespace rt
