@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// Intel MultiProcessor Specification 1.4, chapter 4: CPUs and I/O APICs of machines without ACPI.
+#include "hal/x86_64/internal.hpp"
+
+namespace hal {
+namespace {
+
+template <class T>
+T at(const u8* p, u32 offset) {
+    T v;
+    __builtin_memcpy(&v, p + offset, sizeof v);
+    return v;
+}
+
+const u8* find_pointer(u64 from, u64 to) {
+    const u8* p = static_cast<const u8*>(direct_map(PhysAddr{from}));
+    for (u64 o = 0; o + 16 <= to - from; o += 16) {
+        if (at<u32>(p, static_cast<u32>(o)) != 0x5f504d5f) continue;  // "_MP_"
+        u8 sum = 0;
+        for (u32 i = 0; i < 16; i++) sum = static_cast<u8>(sum + p[o + i]);
+        if (sum == 0) return p + o;
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+bool read_mp_table() {
+    const u8* pointer = find_pointer(0x9fc00, 0xa0000);
+    if (!pointer) pointer = find_pointer(0xf0000, 0x100000);
+    if (!pointer) pointer = find_pointer(0x80000, 0x9fc00);
+    if (!pointer) return false;
+    u32 table_at = at<u32>(pointer, 4);
+    if (table_at == 0 || table_at + 44 > 0x100000) return false;
+    const u8* table = static_cast<const u8*>(direct_map(PhysAddr{table_at}));
+    if (at<u32>(table, 0) != 0x504d4350) return false;  // "PCMP"
+    u32 length = at<u16>(table, 4), entries = at<u16>(table, 34);
+    if (table_at + length > 0x100000) return false;
+    platform.lapic_address = at<u32>(table, 36);
+    u32 gsi = 0;
+    for (u32 o = 44, i = 0; i < entries && o < length; i++) {
+        u8 type = table[o];
+        if (type == 0 && (table[o + 3] & 1) && platform.cpus < lib::kMaxCpus)
+            platform.cpu_apic_ids[platform.cpus++] = table[o + 1];
+        if (type == 2 && (table[o + 3] & 1) && platform.io_apic_count < kMaxIoApics) {
+            platform.io_apics[platform.io_apic_count++] = {at<u32>(table, o + 4), gsi};
+            gsi += 24;
+        }
+        o += type == 0 ? 20 : 8;
+    }
+    return platform.cpus > 0;
+}
+
+}  // namespace hal
