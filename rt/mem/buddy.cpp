@@ -21,14 +21,18 @@ constexpr u64 kChunkFrames = u64{1} << kMaxOrder;
 constexpr u64 kSectionFrames = u64{1} << (kSectionShift - lib::kPageShift);
 static_assert(kSectionFrames / kChunkFrames == 32, "one bit of section_ready for each chunk");
 
-FrameInfo* info_of(u64 frame) { return section_frames[frame / kSectionFrames] + frame; }
+FrameInfo* info_of(u64 frame) {
+    return section_frames[frame / kSectionFrames] + frame;
+}
 bool ready(u64 frame) {
     u32 bits = section_ready[frame / kSectionFrames].load(std::memory_order_relaxed);
     return bits >> (frame % kSectionFrames / kChunkFrames) & 1;
 }
 // Chunks that the section's array has room for; under the buddy lock.
 constinit u32 section_covered[kSections] = {};
-bool covered(u64 frame) { return section_covered[frame / kSectionFrames] >> (frame % kSectionFrames / kChunkFrames) & 1; }
+bool covered(u64 frame) {
+    return section_covered[frame / kSectionFrames] >> (frame % kSectionFrames / kChunkFrames) & 1;
+}
 void init_info(FrameInfo* f, u64 frame, FrameState s, unsigned order) {
     f->frame_number = static_cast<u32>(frame);
     f->set_tag(s, order);
@@ -97,7 +101,8 @@ bool Buddy::place_infos(u64 section) {
     if (!array) return false;
     // Biased by arithmetic on integers: the pointer itself lies outside the array.
     section_frames[section] = reinterpret_cast<FrameInfo*>(reinterpret_cast<u64>(array) - low * sizeof(FrameInfo));
-    for (u64 n = low; n < high; n += kChunkFrames) section_covered[section] |= 1u << (n % kSectionFrames / kChunkFrames);
+    for (u64 n = low; n < high; n += kChunkFrames)
+        section_covered[section] |= 1u << (n % kSectionFrames / kChunkFrames);
     return true;
 }
 
@@ -122,7 +127,8 @@ void Buddy::make_ready(u64 frame, FrameState state) {
     FrameInfo* f = info_of(first);
     for (u64 i = 0; i < kChunkFrames; ++i) init_info(f + i, first + i, state, 0);
     // Release: pairs with find_frame_info().
-    section_ready[first / kSectionFrames].fetch_or(1u << (first % kSectionFrames / kChunkFrames), std::memory_order_release);
+    section_ready[first / kSectionFrames].fetch_or(1u << (first % kSectionFrames / kChunkFrames),
+                                                   std::memory_order_release);
 }
 
 // Both return how many frames were added. A range added late may lie where its section's array does not reach: such
@@ -231,7 +237,8 @@ bool Buddy::allowed(u64 frames, Alloc how) const {
 
 PhysAddr Buddy::take(unsigned order, Alloc how) {
     LockGuard guard(lock_);
-    if (pending_) [[unlikely]] build();
+    if (pending_) [[unlikely]]
+        build();
     u64 frames = u64{1} << order;
     if (!allowed(frames, how)) return PhysAddr{0};
     unsigned got = 0;
@@ -244,7 +251,8 @@ PhysAddr Buddy::take(unsigned order, Alloc how) {
 
 u32 Buddy::take_many(u64* out, u32 n, Alloc how) {
     LockGuard guard(lock_);
-    if (pending_) [[unlikely]] build();
+    if (pending_) [[unlikely]]
+        build();
     u32 got = 0;
     while (got < n && !allowed(n - got, how)) --n;
     while (got < n) {
@@ -288,9 +296,8 @@ const char* Buddy::check() {
             if (f != info_of(frame)) return "a frame number is wrong";
             if (frame & ((u64{1} << order) - 1)) return "a block is not aligned";
             if (f->state() != FrameState::kFree || f->order() != order) return "a free block has the wrong tag";
-            if (order < kMaxOrder &&
-                info_of(frame ^ (u64{1} << order))->tag.load(std::memory_order_relaxed) ==
-                    FrameInfo::make_tag(FrameState::kFree, order))
+            if (order < kMaxOrder && info_of(frame ^ (u64{1} << order))->tag.load(std::memory_order_relaxed) ==
+                                         FrameInfo::make_tag(FrameState::kFree, order))
                 return "two free buddies were not merged";
             sum += u64{1} << order;
         }

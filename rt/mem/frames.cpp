@@ -8,42 +8,60 @@ namespace {
 using detail::CpuObjects;
 using detail::my_objects;
 
-void count(std::atomic<u64>& n) { n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
-
-constexpr size_t rounded(size_t n) { return (n + 15) & ~size_t{15}; }
-
-[[gnu::noinline]] void* from_reserve(size_t n) {
-    FrameReserve* r = frame_reserve();
-    return r ? r->take(n) : nullptr;
+void count(std::atomic<u64>& n) {
+    n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
-void* take_frame(size_t n) {
-    if constexpr (kDebug)
-        if (detail::inject_failure()) return nullptr;
-    if constexpr (detail::kHostHeap) return detail::heap_allocate<hal::Machine>(n);
-    if (n > detail::kLargestFrame) [[unlikely]] return detail::take_large(n, true);
-    return detail::take(detail::frame_class(n));
+constexpr size_t rounded(size_t n) {
+    return (n + 15) & ~size_t{15};
+}
+
+// Everything but the common case: a fresh batch, a large frame, the reserve.
+[[gnu::noinline]] void* allocate_slow(size_t n, bool fail) {
+    void* p = nullptr;
+    if (fail)
+        p = nullptr;
+    else if constexpr (detail::kHostHeap)
+        p = detail::heap_allocate<hal::Machine>(n);
+    else if (n > detail::kLargestFrame)
+        p = detail::take_large(n, true);
+    else
+        p = detail::take_slow(detail::class_of_offset(detail::frame_offset(n)));
+    CpuObjects& mine = my_objects();
+    if (!p && mine.reserve) p = mine.reserve->take(n);
+    if (p) count(mine.frames_allocated);
+    return p;
+}
+
+[[gnu::noinline]] void free_slow(void* p, size_t n) {
+    CpuObjects& mine = my_objects();
+    if (mine.reserve && mine.reserve->holds(p)) return mine.reserve->give(p, n);
+    if constexpr (detail::kHostHeap) return detail::heap_free<hal::Machine>(p, n);
+    if (n > detail::kLargestFrame) return detail::give_large(p, n, true);
+    detail::give(mine, detail::frame_offset(n), p);
 }
 
 }  // namespace
 
 void* frame_allocate(size_t n) noexcept {
-    void* p = take_frame(n);
-    if (!p) [[unlikely]] {
-        p = from_reserve(n);
-        if (!p) return nullptr;
-    }
-    count(my_objects().frames_allocated);
+    if constexpr (kDebug)
+        if (detail::inject_failure()) return allocate_slow(n, true);
+    if (detail::kHostHeap || n > detail::kLargestFrame) [[unlikely]]
+        return allocate_slow(n, false);
+    CpuObjects& mine = my_objects();
+    void* p = detail::take(mine, detail::frame_offset(n));
+    if (!p) [[unlikely]]
+        return allocate_slow(n, false);
+    count(mine.frames_allocated);
     return p;
 }
 
 void frame_free(void* p, size_t n) noexcept {
     CpuObjects& mine = my_objects();
     count(mine.frames_freed);
-    if (mine.reserve && mine.reserve->holds(p)) [[unlikely]] return mine.reserve->give(p, n);
-    if constexpr (detail::kHostHeap) return detail::heap_free<hal::Machine>(p, n);
-    if (n > detail::kLargestFrame) [[unlikely]] return detail::give_large(p, n, true);
-    detail::give(detail::frame_class(n), p);
+    if (detail::kHostHeap || mine.reserve || n > detail::kLargestFrame) [[unlikely]]
+        return free_slow(p, n);
+    detail::give(mine, detail::frame_offset(n), p);
 }
 
 Result<void> FrameReserve::prepare(size_t bytes) {
@@ -79,10 +97,16 @@ void FrameReserve::give(void* p, size_t n) {
     if (--live_ == 0) top_ = 0;
 }
 
-void set_frame_reserve(FrameReserve* r) { my_objects().reserve = r; }
-FrameReserve* frame_reserve() { return my_objects().reserve; }
+void set_frame_reserve(FrameReserve* r) {
+    my_objects().reserve = r;
+}
+FrameReserve* frame_reserve() {
+    return my_objects().reserve;
+}
 
-u64 frames_allocated() { return my_objects().frames_allocated.load(std::memory_order_relaxed); }
+u64 frames_allocated() {
+    return my_objects().frames_allocated.load(std::memory_order_relaxed);
+}
 
 u64 frames_live() {
     u64 n = 0;

@@ -2,9 +2,9 @@
 // Coroutine frames: size classes of 64-byte steps up to 1 KiB, then powers of two (pages), from per-CPU lists.
 //
 // Paths that must not fail (exit, kill, unmap, close, the out-of-memory kill) run in frames reserved beforehand: their
-// job owns a FrameReserve, and while the job runs in such a path, its reserve is this CPU's (set_frame_reserve). A frame
-// comes from there only if there is no other memory. The reserve must be this CPU's whenever a frame that came from it
-// is freed: set it each time the job is resumed, until the job ends; another job must never run with it.
+// job owns a FrameReserve, and while the job runs in such a path, its reserve is this CPU's (set_frame_reserve). A
+// frame comes from there only if there is no other memory. The reserve must be this CPU's whenever a frame that came
+// from it is freed: set it each time the job is resumed, until the job ends; another job must never run with it.
 #pragma once
 #include <cstddef>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The bare worlds' global operators: `new (std::nothrow)` and `delete` over rt::allocate. The throwing forms of `new` are
-// left out on purpose: whoever forgets nothrow gets a link error, not a null pointer that nobody looks at. Not part of
-// hosted builds, where the host's operators serve (and the sanitizers watch them).
+// The bare worlds' global operators: `new (std::nothrow)` and `delete` over rt::allocate. The throwing forms of `new`
+// are left out on purpose: whoever forgets nothrow gets a link error, not a null pointer that nobody looks at. Not part
+// of hosted builds, where the host's operators serve (and the sanitizers watch them).
 #include <new>
 
 #include "rt/mem/slab.hpp"
@@ -10,8 +10,12 @@ namespace std {
 const nothrow_t nothrow{};
 }
 
-void* operator new(size_t n, const std::nothrow_t&) noexcept { return rt::allocate(n); }
-void* operator new[](size_t n, const std::nothrow_t&) noexcept { return rt::allocate(n); }
+void* operator new(size_t n, const std::nothrow_t&) noexcept {
+    return rt::allocate(n);
+}
+void* operator new[](size_t n, const std::nothrow_t&) noexcept {
+    return rt::allocate(n);
+}
 void* operator new(size_t n, std::align_val_t align, const std::nothrow_t&) noexcept {
     return rt::allocate_aligned(n, static_cast<size_t>(align));
 }
@@ -19,8 +23,12 @@ void* operator new[](size_t n, std::align_val_t align, const std::nothrow_t&) no
     return rt::allocate_aligned(n, static_cast<size_t>(align));
 }
 
-void operator delete(void* p, size_t n) noexcept { rt::deallocate(p, n); }
-void operator delete[](void* p, size_t n) noexcept { rt::deallocate(p, n); }
+void operator delete(void* p, size_t n) noexcept {
+    rt::deallocate(p, n);
+}
+void operator delete[](void* p, size_t n) noexcept {
+    rt::deallocate(p, n);
+}
 void operator delete(void* p, size_t n, std::align_val_t align) noexcept {
     rt::deallocate_aligned(p, n, static_cast<size_t>(align));
 }
@@ -32,9 +40,21 @@ void operator delete[](void* p, size_t n, std::align_val_t align) noexcept {
 void operator delete(void* p) noexcept {
     if (p) rt::deallocate(p, rt::allocated_size(p));
 }
-void operator delete[](void* p) noexcept { operator delete(p); }
-void operator delete(void* p, std::align_val_t) noexcept { operator delete(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { operator delete(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { operator delete(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { operator delete(p); }
-void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { operator delete(p); }
+void operator delete[](void* p) noexcept {
+    operator delete(p);
+}
+void operator delete(void* p, std::align_val_t) noexcept {
+    operator delete(p);
+}
+void operator delete[](void* p, std::align_val_t) noexcept {
+    operator delete(p);
+}
+void operator delete(void* p, const std::nothrow_t&) noexcept {
+    operator delete(p);
+}
+void operator delete[](void* p, const std::nothrow_t&) noexcept {
+    operator delete(p);
+}
+void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept {
+    operator delete(p);
+}

@@ -18,7 +18,7 @@
 
 namespace rt {
 
-inline constexpr unsigned kMaxOrder = 10;  // 4 MiB: the largest block, and the unit of lazy initialisation
+inline constexpr unsigned kMaxOrder = 10;          // 4 MiB: the largest block, and the unit of lazy initialisation
 inline constexpr u64 kMaxPhysical = u64{1} << 39;  // frames beyond 512 GiB are not used
 
 enum class Alloc : u8 {
@@ -105,7 +105,9 @@ bool inject_failure();
 void debug_freed(PhysAddr at, unsigned order);
 void debug_allocated(PhysAddr at);
 
-inline CpuFrames& my_frames() { return cpu_frames[hal::Machine::this_cpu().value]; }
+inline CpuFrames& my_frames() {
+    return cpu_frames[hal::Machine::this_cpu().value];
+}
 
 }  // namespace detail
 
@@ -115,7 +117,8 @@ inline Result<PhysAddr> alloc_frame(Alloc how = Alloc::kNormal) {
         if (how == Alloc::kNormal && detail::inject_failure()) return Errno::kNoMem;
     detail::CpuFrames& c = detail::my_frames();
     u32 n = c.count.load(std::memory_order_relaxed);
-    if (n == 0) [[unlikely]] return detail::alloc_frame_slow(how);
+    if (n == 0) [[unlikely]]
+        return detail::alloc_frame_slow(how);
     c.count.store(n - 1, std::memory_order_relaxed);
     if constexpr (kDebug) detail::debug_allocated(PhysAddr{c.frame[n - 1]});
     return PhysAddr{c.frame[n - 1]};
@@ -124,7 +127,8 @@ inline void free_frame(PhysAddr at) {
     if constexpr (kDebug) detail::debug_freed(at, 0);
     detail::CpuFrames& c = detail::my_frames();
     u32 n = c.count.load(std::memory_order_relaxed);
-    if (n >= c.limit) [[unlikely]] return detail::free_frame_slow(at);
+    if (n >= c.limit) [[unlikely]]
+        return detail::free_frame_slow(at);
     c.frame[n] = at.value;
     c.count.store(n + 1, std::memory_order_relaxed);
 }

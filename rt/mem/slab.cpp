@@ -36,32 +36,42 @@ constinit ClassSlabs class_slabs[kClasses];
 constinit std::atomic<u64> large_bytes{0}, large_frame_bytes{0};
 
 // Small objects fill one page; for the largest, two pages waste less.
-constexpr unsigned slab_order(u32 c) { return class_size(c) > 1024 ? 1 : 0; }
-constexpr u32 capacity_of(u32 c) { return static_cast<u32>((kPageSize << slab_order(c)) / class_size(c)); }
+constexpr unsigned slab_order(u32 c) {
+    return class_size(c) > 1024 ? 1 : 0;
+}
+constexpr u32 capacity_of(u32 c) {
+    return static_cast<u32>((kPageSize << slab_order(c)) / class_size(c));
+}
 // Objects moved between a CPU and the slabs at once: about half a page of them.
 constexpr u32 batch_of(u32 c) {
     u32 n = 2048 / class_size(c);
     return n < 4 ? 4 : n > 32 ? 32 : n;
 }
-constexpr u32 limit_of(u32 c) { return 2 * batch_of(c); }
+constexpr u32 limit_of(u32 c) {
+    return 2 * batch_of(c);
+}
 
-// Class of a size, by (size + 15) / 16.
-constexpr auto kClassOfSize = [] {
-    std::array<u8, kLargestGeneral / 16 + 1> table{};
+// Offset of a size's class, by (size + 15) / 16.
+constexpr auto kOffsetOfSize = [] {
+    std::array<u16, kLargestGeneral / 16 + 1> table{};
     for (u32 i = 0, c = 0; i < table.size(); ++i) {
         while (kGeneralSizes[c] < i * 16) ++c;
-        table[i] = static_cast<u8>(c);
+        table[i] = static_cast<u16>(class_offset(c));
     }
     return table;
 }();
 
-constexpr unsigned order_of(size_t n) { return static_cast<unsigned>(std::bit_width(lib::pages_for(n) - 1)); }
+constexpr unsigned order_of(size_t n) {
+    return static_cast<unsigned>(std::bit_width(lib::pages_for(n) - 1));
+}
 
 FrameInfo& slab_of(const void* p, u32 size_class) {
     return frame_info(hal::Machine::virt_to_phys(p).down(kPageSize << slab_order(size_class)));
 }
 
-void add(std::atomic<u64>& n, u64 by) { n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed); }
+void add(std::atomic<u64>& n, u64 by) {
+    n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
 
 void list_slab(ClassSlabs& c, FrameInfo& f) {
     f.prev = nullptr;
@@ -209,13 +219,17 @@ void give_large(void* p, size_t n, bool frame) {
 void* slab_allocate(size_t n) noexcept {
     if constexpr (kDebug)
         if (inject_failure()) return nullptr;
-    if (n > kLargestGeneral) [[unlikely]] return take_large(n, false);
-    return take(kClassOfSize[(n + 15) / 16]);
+    if (n > kLargestGeneral) [[unlikely]]
+        return take_large(n, false);
+    u64 offset = kOffsetOfSize[(n + 15) / 16];
+    if (void* p = take(my_objects(), offset)) [[likely]]
+        return p;
+    return take_slow(class_of_offset(offset));
 }
 void slab_deallocate(void* p, size_t n) noexcept {
-    if (!p) [[unlikely]] return;
-    if (n > kLargestGeneral) [[unlikely]] return give_large(p, n, false);
-    give(kClassOfSize[(n + 15) / 16], p);
+    if (n > kLargestGeneral) [[unlikely]]
+        return give_large(p, n, false);
+    give(my_objects(), kOffsetOfSize[(n + 15) / 16], p);
 }
 
 }  // namespace detail
@@ -257,7 +271,8 @@ void slab_stats(MemStats& s) {
         const detail::ClassSlabs& c = detail::class_slabs[i];
         u64 slabs = c.slabs.load(std::memory_order_relaxed);
         u64 in_use = c.objects_out.load(std::memory_order_relaxed);
-        for (const detail::CpuObjects& cpu : detail::cpu_objects) in_use -= cpu.of[i].count.load(std::memory_order_relaxed);
+        for (const detail::CpuObjects& cpu : detail::cpu_objects)
+            in_use -= cpu.of[i].count.load(std::memory_order_relaxed);
         bool frame = i >= detail::kGeneralClasses;
         u64 held = slabs * (kPageSize << detail::slab_order(i));
         (frame ? s.frame_bytes : s.slab_bytes) += held;

@@ -24,16 +24,21 @@ namespace rt {
 class FrameReserve;
 
 void* allocate(size_t n) noexcept;
-void deallocate(void* p, size_t n) noexcept;
+void deallocate(void* p, size_t n) noexcept;  // p is not null
 // For alignments above what the size gives: the size is rounded up. At most 2 KiB; free with deallocate_aligned.
-inline void* allocate_aligned(size_t n, size_t align) noexcept { return allocate((n + align - 1) & ~(align - 1)); }
-inline void deallocate_aligned(void* p, size_t n, size_t align) noexcept { deallocate(p, (n + align - 1) & ~(align - 1)); }
+inline void* allocate_aligned(size_t n, size_t align) noexcept {
+    return allocate((n + align - 1) & ~(align - 1));
+}
+inline void deallocate_aligned(void* p, size_t n, size_t align) noexcept {
+    deallocate(p, (n + align - 1) & ~(align - 1));
+}
 // The size that allocate() reserved for p (slab memory only, not the host's heap).
 size_t allocated_size(const void* p) noexcept;
 // Gives this CPU's free objects back to their slabs, and empty slabs to the buddy lists.
 void drain_object_caches();
 
-// In the bare worlds `new` is rt::allocate (operators.cpp); in a hosted process it is the host's, which sanitizers know.
+// In the bare worlds `new` is rt::allocate (operators.cpp); in a hosted process it is the host's, which sanitizers
+// know.
 template <class T, class... A>
 T* make(A&&... args) {
     if constexpr (kDebug)
@@ -44,7 +49,8 @@ T* make(A&&... args) {
 template <class T, class... A>
 Result<Ref<T>> make_ref(A&&... args) {
     T* p = make<T>(std::forward<A>(args)...);
-    if (!p) [[unlikely]] return Errno::kNoMem;
+    if (!p) [[unlikely]]
+        return Errno::kNoMem;
     return Ref<T>::adopt(p);
 }
 
@@ -78,7 +84,8 @@ private:
 template <class T, class... A>
 Result<Owned<T>> make_owned(A&&... args) {
     T* p = make<T>(std::forward<A>(args)...);
-    if (!p) [[unlikely]] return Errno::kNoMem;
+    if (!p) [[unlikely]]
+        return Errno::kNoMem;
     return Owned<T>(p);
 }
 
@@ -98,7 +105,6 @@ inline constexpr size_t kLargestFrame = kFrameStep * kFrameClasses;
 constexpr u32 class_size(u32 c) {
     return c < kGeneralClasses ? kGeneralSizes[c] : (c - kGeneralClasses + 1) * kFrameStep;
 }
-constexpr u32 frame_class(size_t n) { return kGeneralClasses + static_cast<u32>((n - 1) / kFrameStep); }
 
 struct FreeObject {
     FreeObject* next;
@@ -112,13 +118,15 @@ struct CpuClass {
 };
 struct alignas(64) CpuObjects {
     CpuClass of[kClasses];
-    // Coroutine frames, on this CPU.
+    // Coroutine frames, on this CPU. Relaxed, as above.
     std::atomic<u64> frames_allocated{0};
     std::atomic<u64> frames_freed{0};
     FrameReserve* reserve = nullptr;
 };
 extern CpuObjects cpu_objects[lib::kMaxCpus];
-inline CpuObjects& my_objects() { return cpu_objects[hal::Machine::this_cpu().value]; }
+inline CpuObjects& my_objects() {
+    return cpu_objects[hal::Machine::this_cpu().value];
+}
 
 void* take_slow(u32 size_class);
 void give_slow(u32 size_class, void* p);
@@ -127,20 +135,39 @@ void debug_take(u32 size_class, void* p);
 void* take_large(size_t n, bool frame);
 void give_large(void* p, size_t n, bool frame);
 
-[[gnu::always_inline]] inline void* take(u32 size_class) {
-    CpuClass& c = my_objects().of[size_class];
+// A class on this CPU, by its offset in CpuObjects::of. The empty asm keeps the compiler from spreading the sum over
+// every access.
+[[gnu::always_inline]] inline CpuClass& class_at(CpuObjects& mine, u64 offset) {
+    auto* c = reinterpret_cast<CpuClass*>(reinterpret_cast<std::byte*>(mine.of) + offset);
+    asm("" : "+r"(c));
+    return *c;
+}
+constexpr u64 class_offset(u32 size_class) {
+    return u64{size_class} * sizeof(CpuClass);
+}
+constexpr u64 frame_offset(size_t n) {
+    return (kGeneralClasses + (n - 1) / kFrameStep) * sizeof(CpuClass);
+}
+constexpr u32 class_of_offset(u64 offset) {
+    return static_cast<u32>(offset / sizeof(CpuClass));
+}
+
+[[gnu::always_inline]] inline void* take(CpuObjects& mine, u64 offset) {
+    CpuClass& c = class_at(mine, offset);
     FreeObject* p = c.free;
-    if (!p) [[unlikely]] return take_slow(size_class);
+    if (!p) [[unlikely]]
+        return nullptr;  // then: take_slow
     c.free = p->next;
     c.count.store(c.count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
-    if constexpr (kDebug) debug_take(size_class, p);
+    if constexpr (kDebug) debug_take(class_of_offset(offset), p);
     return p;
 }
-[[gnu::always_inline]] inline void give(u32 size_class, void* p) {
-    if constexpr (kDebug) debug_give(size_class, p);
-    CpuClass& c = my_objects().of[size_class];
+[[gnu::always_inline]] inline void give(CpuObjects& mine, u64 offset, void* p) {
+    if constexpr (kDebug) debug_give(class_of_offset(offset), p);
+    CpuClass& c = class_at(mine, offset);
     u32 n = c.count.load(std::memory_order_relaxed);
-    if (n >= c.limit) [[unlikely]] return give_slow(size_class, p);
+    if (n >= c.limit) [[unlikely]]
+        return give_slow(class_of_offset(offset), p);
     auto* object = static_cast<FreeObject*>(p);
     object->next = c.free;
     c.free = object;

@@ -153,9 +153,9 @@ TEST_F(Pages, ZeroedFramesAreZeroAlsoWhenZeroedInIdleTime) {
 TEST_F(Pages, RangesWithHolesUsedRangesAndOddEndsAreRespected) {
     rt::mem_reset_for_test();
     PhysAddr base = Machine::kMemoryStart;
-    rt::mem_add_range(base + 100, 1 * kMiB);                     // odd ends are cut off
-    rt::mem_add_used_range(base + 3 * kMiB + 5, 2 * kMiB);       // an initial RAM disk: 513 frames
-    rt::mem_add_range(base + 6 * kMiB, 130 * kMiB);              // crosses into another section
+    rt::mem_add_range(base + 100, 1 * kMiB);                // odd ends are cut off
+    rt::mem_add_used_range(base + 3 * kMiB + 5, 2 * kMiB);  // an initial RAM disk: 513 frames
+    rt::mem_add_range(base + 6 * kMiB, 130 * kMiB);         // crosses into another section
     rt::mem_add_range(base + 400 * kMiB, 8 * kMiB);
     rt::MemStats s = rt::mem_stats();
     EXPECT_EQ(s.total_bytes, (255 + 513) * kPageSize + 138 * kMiB);
