@@ -92,7 +92,7 @@ Cpu& begin_panic() {
 
 bool safe_read(u64 at, u64& out) {
     u64 v;
-    asm goto volatile("1: mov %1, %0\n" HAL_ON_FAULT("1b", "%l2")
+    asm goto volatile("1: mov %1, %0\n" HAL_ON_FAULT("1b", "%l[fault]")
                       : "=r"(v)
                       : "m"(*reinterpret_cast<const u64*>(at))
                       : "memory"

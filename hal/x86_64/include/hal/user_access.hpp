@@ -29,7 +29,7 @@ namespace hal {
 template <class T>
 [[gnu::always_inline]] inline bool raw_load_user(u64 at, T& out) {
     T v;
-    asm goto volatile("1: mov %1, %0\n" HAL_ON_FAULT("1b", "%l2")
+    asm goto volatile("1: mov %1, %0\n" HAL_ON_FAULT("1b", "%l[fault]")
                       : "=r"(v)
                       : "m"(*reinterpret_cast<const T*>(at))
                       : "memory"
@@ -41,7 +41,7 @@ fault:
 }
 template <class T>
 [[gnu::always_inline]] inline bool raw_store_user(u64 at, T v) {
-    asm goto volatile("1: mov %0, %1\n" HAL_ON_FAULT("1b", "%l2")
+    asm goto volatile("1: mov %0, %1\n" HAL_ON_FAULT("1b", "%l[fault]")
                       :
                       : "r"(v), "m"(*reinterpret_cast<T*>(at))
                       : "memory"
@@ -71,7 +71,7 @@ template <class T>
     if (!user_range(at, sizeof(u32))) return false;
     user_begin();
     u32 found = expected;
-    asm goto volatile("1: lock cmpxchgl %2, %1\n" HAL_ON_FAULT("1b", "%l3")
+    asm goto volatile("1: lock cmpxchgl %2, %1\n" HAL_ON_FAULT("1b", "%l[fault]")
                       : "+a"(found)
                       : "m"(*reinterpret_cast<u32*>(at)), "r"(desired)
                       : "memory", "cc"
