@@ -23,6 +23,7 @@ struct RunOptions {
     std::vector<std::string> qemu_args;
     std::string machine = "q35";
     std::string cpu = "max";
+    std::string accel;
     std::string append;
     std::vector<std::string> program;
 };

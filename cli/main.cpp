@@ -24,6 +24,7 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
         ->allow_extra_args(false);
     app.add_option("--machine", options.machine, "q35, pc or microvm")->group("");
     app.add_option("--cpu", options.cpu, "QEMU's CPU model")->group("");
+    app.add_option("--accel", options.accel, "QEMU's accelerator")->group("");
     app.add_option("--append", options.append, "more words for the kernel command line")->group("");
     if (farcall) {
         app.add_option("--route", options.route,

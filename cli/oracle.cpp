@@ -40,6 +40,7 @@ MachineSpec oracle_machine(const RunOptions& options) {
     spec.memory = parse_size(options.memory);
     spec.machine = options.machine;
     spec.cpu = options.cpu;
+    spec.accel = options.accel;
     spec.extra_args = options.qemu_args;
     spec.gdb = options.gdb;
     spec.verbose = options.verbose;
