@@ -8,6 +8,7 @@
 #include "fs/inode.hpp"
 #include "fs/path.hpp"
 #include "fs/user_memory.hpp"
+#include "rt/mem/slab.hpp"
 
 namespace fs {
 
@@ -17,6 +18,8 @@ inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOp
                      kOpenNonblock = 04000, kOpenDsync = 010000, kOpenDirect = 040000, kOpenLargeFile = 0100000,
                      kOpenDirectory = 0200000, kOpenNoFollow = 0400000, kOpenNoAtime = 01000000, kOpenCloexec = 02000000,
                      kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
+// Flags that act at open(2) and are not kept (F_GETFL does not show them).
+inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
 
 // poll(2) bits.
 inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32, kPollRdNorm = 0x40,
@@ -80,8 +83,8 @@ public:
     // Mode checks (readable/writable, EBADF) are the caller's.
     virtual Leaf<size_t> try_read(UserSpans to, u64 offset) { return Errno::kInval; }
     virtual Leaf<size_t> try_write(UserSpans from, u64 offset) { return Errno::kInval; }
-    // try_write of a blocking file that takes whole writes (pipe, terminal) writes all or says kNeedsTask; this form takes
-    // what fits now (at least a byte, or kNeedsTask), and the caller goes on with the rest.
+    // A blocking file that takes whole writes (pipe, stream, terminal: writes_all) writes all in try_write, or says
+    // kNeedsTask; this form takes what fits now (at least a byte, or kNeedsTask), and the caller goes on with the rest.
     virtual Leaf<size_t> try_write_some(UserSpans from, u64 offset) { return try_write(from, offset); }
     virtual bool writes_all() const { return false; }  // a blocking write goes on until all is written
     // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by pages).
@@ -119,5 +122,13 @@ protected:
     Inode* inode_;
     std::atomic<u32> flags_;
 };
+
+// A new open file: kNoMem.
+template <class T, class... A>
+Result<Ref<File>> make_file(A&&... args) {
+    File* f = rt::make<T>(std::forward<A>(args)...);
+    if (!f) [[unlikely]] return Errno::kNoMem;
+    return Ref<File>::adopt(f);
+}
 
 }  // namespace fs

@@ -34,12 +34,12 @@ public:
 
 private:
     friend class PipeFile;
-    friend Leaf<Ref<File>> open_fifo(OpenContext&, Inode&);
-    friend Task<Result<Ref<File>>> open_fifo_wait(OpenContext, Ref<Inode>);
+    friend struct FifoOpen;
     struct Slot {
-        std::byte* bytes = nullptr;
+        PhysAddr frame{};
         u16 offset = 0, length = 0;
         bool packet = false;  // O_DIRECT: read as one, never appended to
+        std::byte* bytes() const { return static_cast<std::byte*>(rt::frame_info(frame).bytes()); }
     };
     Slot& slot(u32 n) { return slots_[n & (slot_count_ - 1)]; }
     bool full() const { return head_ - tail_ >= slot_count_; }
@@ -72,7 +72,7 @@ public:
     std::string_view label(std::span<char> buffer) override;
 
 private:
-    friend Leaf<Ref<File>> open_fifo(OpenContext&, Inode&);
+    friend struct FifoOpen;
     Ref<Pipe> pipe_;
     bool fifo_ = false;
     u64 writers_seen_ = ~u64{0};  // a FIFO's reader: no hang-up before a writer has come
@@ -82,7 +82,7 @@ private:
 struct PipeEnds {
     Ref<File> read, write;
 };
-Result<PipeEnds> make_pipe(u32 flags);
+Result<PipeEnds> make_pipe(u32 flags, const Creds& owner);
 
 // Opening a FIFO by name. The leaf yields kNeedsTask, having changed nothing, if it must wait for the other end: then the
 // task form, which is seen by the other end while it waits. ENXIO: non-blocking writer without a reader.

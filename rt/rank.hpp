@@ -10,15 +10,18 @@ enum class Rank : u8 {
     process_tree,  // parents, children, groups, sessions, the pid table
     process,       // one process: its threads, its state
     signals,       // pending signals and actions of one process
+    signal_actions, // what a process does on signals; shared by CLONE_SIGHAND
     files,         // a table of file descriptors
     fs_context,    // root, working directory, umask
     namespace_,    // mounts and the tree of names: rename
+    directory,     // the names in one directory
     dentry,        // one bucket of the name cache
     inode,         // attributes and directory contents of one inode
     file,          // one open file: its offset
     address_space, // the areas of one address space
     mapping,       // the page cache of one inode: its pages and who maps them
     anon,          // the anonymous pages of one area
+    file_locks,    // the table of advisory locks
     fifo,          // which pipe is behind a FIFO's inode
     pipe,          // one pipe's ring
     futex,         // one bucket of futex waiters

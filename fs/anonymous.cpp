@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// The pseudo file system of files without a name.
+#include "fs/anonymous.hpp"
+
+#include "fs/file.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+// Made once, kept for good. Released by the maker, acquired by every user.
+constinit std::atomic<SuperBlock*> the_super{nullptr};
+// One inode serves all plain anonymous files, as in Linux.
+constinit std::atomic<AnonymousInode*> the_inode{nullptr};
+}  // namespace
+
+Result<Ref<SuperBlock>> anonymous_super() {
+    SuperBlock* s = the_super.load(std::memory_order_acquire);
+    if (!s) [[unlikely]] {
+        Ref<SuperBlock> fresh = TRY(rt::make_ref<SuperBlock>());
+        fresh->device = abi::make_dev(0, 14);
+        fresh->magic = 0x09041934;  // ANON_INODE_FS_MAGIC
+        fresh->type = "anon_inodefs";
+        if (the_super.compare_exchange_strong(s, fresh.get(), std::memory_order_acq_rel)) s = fresh.release();
+    }
+    return Ref<SuperBlock>{s};
+}
+
+void AnonymousInode::set_up(u32 mode, const Creds* owner) {
+    number = super->next_inode();
+    Attributes& a = attributes_.unguarded();
+    a.mode = mode;
+    if (owner) {
+        a.uid = owner->fsuid;
+        a.gid = owner->fsgid;
+    }
+    a.accessed = a.modified = a.changed = a.born = current_time();
+}
+
+Result<Ref<Inode>> anonymous_inode() {
+    AnonymousInode* i = the_inode.load(std::memory_order_acquire);
+    if (!i) [[unlikely]] {
+        Ref<AnonymousInode> fresh = TRY(rt::make_ref<AnonymousInode>());
+        fresh->super = TRY(anonymous_super());
+        fresh->set_up(0600);
+        if (the_inode.compare_exchange_strong(i, fresh.get(), std::memory_order_acq_rel)) i = fresh.release();
+    }
+    return Ref<Inode>{i};
+}
+
+}  // namespace fs

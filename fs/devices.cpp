@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// The memory devices (null(4), random(4)) and the table that finds a character device by its number.
+#include "fs/devices.hpp"
+
+#include "fs/tty.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+// Files of devices that have no position: seeking succeeds and does nothing (Linux: noop_llseek, null_lseek).
+class MemoryDevice : public File {
+public:
+    using File::File;
+    bool seekable() const override { return true; }
+    Leaf<u64> seek(i64, u32) override { return u64{0}; }
+};
+
+class NullFile final : public MemoryDevice {
+public:
+    using MemoryDevice::MemoryDevice;
+    Leaf<size_t> try_read(UserSpans, u64) override { return size_t{0}; }
+    Leaf<size_t> try_write(UserSpans from, u64) override { return size_t(from.size()); }
+};
+
+class ZeroFile final : public MemoryDevice {
+public:
+    using MemoryDevice::MemoryDevice;
+    Leaf<size_t> try_read(UserSpans to, u64) override {
+        TRY(to.zero(0, to.size()));
+        return size_t(to.size());
+    }
+    Leaf<size_t> try_write(UserSpans from, u64) override { return size_t(from.size()); }
+    Leaf<MapSource> map_source() override { return MapSource{.mapping = {}, .anonymous = true}; }
+};
+
+class FullFile final : public MemoryDevice {
+public:
+    using MemoryDevice::MemoryDevice;
+    Leaf<size_t> try_read(UserSpans to, u64) override {
+        TRY(to.zero(0, to.size()));
+        return size_t(to.size());
+    }
+    Leaf<size_t> try_write(UserSpans from, u64) override { return Errno::kNoSpc; }
+};
+
+// random and urandom are the same once the generator is seeded, which it is from the start.
+class RandomFile final : public MemoryDevice {
+public:
+    using MemoryDevice::MemoryDevice;
+    Leaf<size_t> try_read(UserSpans to, u64) override {
+        std::byte chunk[256];
+        for (size_t done = 0; done < to.size();) {
+            size_t n = to.size() - done < sizeof chunk ? to.size() - done : sizeof chunk;
+            port::Port::entropy({chunk, n});
+            TRY(to.copy_out(done, chunk, n));
+            done += n;
+        }
+        return size_t(to.size());
+    }
+    // What programs mix in is not credited, and the pool is the machine's: it is accepted, as for an unprivileged writer.
+    Leaf<size_t> try_write(UserSpans from, u64) override { return size_t(from.size()); }
+};
+
+// Messages go to the kernel's log. There is no record buffer to read back.
+class KernelLogFile final : public File {
+public:
+    using File::File;
+    Leaf<size_t> try_write(UserSpans from, u64) override {
+        char text[1024];  // LOG_LINE_MAX: longer ones are refused (Linux: devkmsg_write)
+        if (from.size() > sizeof text - 1) return Errno::kInval;
+        TRY(from.copy_in(0, text, from.size()));
+        size_t skip = 0, n = from.size();
+        // A leading "<level>" is the message's priority.
+        if (n > 2 && text[0] == '<') {
+            size_t at = 1;
+            while (at < n && text[at] >= '0' && text[at] <= '9') ++at;
+            if (at < n && at > 1 && text[at] == '>') skip = at + 1;
+        }
+        if (n > skip && text[n - 1] == '\n') --n;
+        port::log({text + skip, n - skip});
+        return size_t(from.size());
+    }
+    u32 poll() override { return kPollOut | kPollWrNorm; }
+};
+
+template <class T>
+Result<Ref<File>> open_as(OpenContext& how) {
+    return make_file<T>(how.path, how.flags & ~kOpenOnce);
+}
+
+Result<Ref<File>> open_console(OpenContext& how) {
+    if (port::streams.tty) return open_terminal(how.path, how.flags & ~kOpenOnce);
+    return Errno::kNxIo;
+}
+
+// /dev/tty: whatever terminal controls the caller.
+Result<Ref<File>> open_controlling(OpenContext& how) {
+    if (!how.terminal) return Errno::kNxIo;
+    return open_terminal(how.path, how.flags & ~kOpenOnce);
+}
+
+struct Device {
+    u64 number;
+    const char* name;
+    u32 mode;
+    Result<Ref<File>> (*open)(OpenContext&);
+};
+
+constexpr Device kDevices[] = {
+    {abi::make_dev(1, 3), "null", 0666, &open_as<NullFile>},
+    {abi::make_dev(1, 5), "zero", 0666, &open_as<ZeroFile>},
+    {abi::make_dev(1, 7), "full", 0666, &open_as<FullFile>},
+    {abi::make_dev(1, 8), "random", 0666, &open_as<RandomFile>},
+    {abi::make_dev(1, 9), "urandom", 0666, &open_as<RandomFile>},
+    {abi::make_dev(1, 11), "kmsg", 0644, &open_as<KernelLogFile>},
+    {abi::make_dev(4, 64), "ttyS0", 0660, &open_console},
+    {abi::make_dev(5, 0), "tty", 0666, &open_controlling},
+    {abi::make_dev(5, 1), "console", 0600, &open_console},
+};
+
+struct DeviceLink {
+    const char* name;
+    const char* target;
+};
+constexpr DeviceLink kLinks[] = {
+    {"fd", "/proc/self/fd"},
+    {"stdin", "/proc/self/fd/0"},
+    {"stdout", "/proc/self/fd/1"},
+    {"stderr", "/proc/self/fd/2"},
+};
+
+}  // namespace
+
+Result<Ref<File>> open_device(OpenContext& how, u64 device) {
+    for (const Device& d : kDevices)
+        if (d.number == device) return d.open(how);
+    return Errno::kNxIo;
+}
+
+Result<void> populate_devices(const Path& dev, const Creds& creds) {
+    for (const Device& d : kDevices)
+        (void)TRY(make_node({.parent = dev, .last = d.name}, kTypeChar | d.mode, d.number, {}, creds));
+    for (const DeviceLink& l : kLinks) (void)TRY(make_node({.parent = dev, .last = l.name}, kTypeLink | 0777, 0, l.target, creds));
+    (void)TRY(make_node({.parent = dev, .last = "shm"}, kTypeDirectory | kSticky | 0777, 0, {}, creds));
+    return lib::kOk;
+}
+
+}  // namespace fs

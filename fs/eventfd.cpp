@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// eventfd(2) and timerfd_create(2).
+#include "fs/eventfd.hpp"
+
+namespace fs {
+
+Leaf<size_t> EventFile::try_read(UserSpans to, u64) {
+    if (to.size() < sizeof(u64)) return Errno::kInval;
+    {
+        rt::LockGuard guard{lock_};
+        if (count_ == 0) return Errno::kNeedsTask;
+        u64 value = semaphore_ ? 1 : count_;
+        TRY(to.copy_out(0, &value, sizeof value));
+        count_ -= value;
+    }
+    changed_.wake_all();
+    return sizeof(u64);
+}
+
+Leaf<size_t> EventFile::try_write(UserSpans from, u64) {
+    if (from.size() < sizeof(u64)) return Errno::kInval;
+    u64 value;
+    TRY(from.copy_in(0, &value, sizeof value));
+    if (value == ~u64{0}) return Errno::kInval;
+    {
+        rt::LockGuard guard{lock_};
+        if (~u64{0} - count_ <= value) return Errno::kNeedsTask;
+        count_ += value;
+    }
+    changed_.wake_all();
+    return sizeof(u64);
+}
+
+u32 EventFile::poll() {
+    rt::LockGuard guard{lock_};
+    u32 mask = 0;
+    if (count_ > 0) mask |= kPollIn | kPollRdNorm;
+    if (count_ == ~u64{0}) mask |= kPollErr;
+    if (count_ < ~u64{0} - 1) mask |= kPollOut | kPollWrNorm;
+    return mask;
+}
+
+u64 TimerFile::expirations(u64 now) const {
+    if (next_ == 0 || now < next_) return 0;
+    return interval_ == 0 ? 1 : 1 + (now - next_) / interval_;
+}
+
+TimerFile::Setting TimerFile::remaining(u64 now) const {
+    Setting s{interval_, 0};
+    if (next_ == 0) return s;
+    u64 passed = expirations(now);
+    if (passed == 0)
+        s.value = next_ - now;
+    else if (interval_ != 0)
+        s.value = next_ + passed * interval_ - now;
+    return s;
+}
+
+TimerFile::Setting TimerFile::get() {
+    u64 now = port::Port::now().value;
+    rt::LockGuard guard{lock_};
+    return remaining(now);
+}
+
+TimerFile::Setting TimerFile::set(Setting to, bool absolute) {
+    u64 now = port::Port::now().value;
+    u64 offset = realtime_ ? port::Port::realtime_offset().value : 0;
+    Setting old;
+    {
+        rt::LockGuard guard{lock_};
+        old = remaining(now);
+        interval_ = to.interval;
+        if (to.value == 0)
+            next_ = 0;
+        else if (absolute)
+            next_ = to.value > offset ? to.value - offset : 1;
+        else
+            next_ = now + to.value < now ? ~u64{0} : now + to.value;
+    }
+    changed_.wake_all();
+    return old;
+}
+
+Leaf<size_t> TimerFile::try_read(UserSpans to, u64) {
+    if (to.size() < sizeof(u64)) return Errno::kInval;
+    u64 now = port::Port::now().value;
+    rt::LockGuard guard{lock_};
+    u64 count = expirations(now);
+    if (count == 0) return Errno::kNeedsTask;
+    TRY(to.copy_out(0, &count, sizeof count));
+    next_ = interval_ == 0 ? 0 : next_ + count * interval_;
+    return sizeof(u64);
+}
+
+u32 TimerFile::poll() {
+    u64 now = port::Port::now().value;
+    rt::LockGuard guard{lock_};
+    return expirations(now) > 0 ? kPollIn | kPollRdNorm : 0;
+}
+
+Nanoseconds TimerFile::wake_time() {
+    rt::LockGuard guard{lock_};
+    return next_ == 0 ? Nanoseconds::never() : Nanoseconds{next_};
+}
+
+}  // namespace fs

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// eventfd(2) and timerfd_create(2): counters as files. Lock: Rank::poll.
+#pragma once
+#include "fs/file.hpp"
+
+namespace fs {
+
+class EventFile final : public File {
+public:
+    EventFile(Ref<Inode> nameless, u32 flags, u64 initial, bool semaphore)
+        : File(std::move(nameless), flags), count_(initial), semaphore_(semaphore) {}
+    Leaf<size_t> try_read(UserSpans to, u64 offset) override;
+    Leaf<size_t> try_write(UserSpans from, u64 offset) override;
+    u32 poll() override;
+    void queues(u32 events, QueueSet& out) override { out.add(changed_); }
+    FileKind kind() const override { return FileKind::kEvent; }
+    std::string_view label(std::span<char>) override { return "anon_inode:[eventfd]"; }
+
+private:
+    rt::SpinLock<rt::Rank::poll> lock_;
+    u64 count_;
+    const bool semaphore_;
+    rt::WaitQueue changed_;
+};
+
+// No timer runs behind a TimerFile: how often it has expired follows from the clock, and who waits for it waits with a
+// deadline (wake_time).
+class TimerFile final : public File {
+public:
+    TimerFile(Ref<Inode> nameless, u32 flags, bool realtime) : File(std::move(nameless), flags), realtime_(realtime) {}
+    struct Setting {
+        u64 interval = 0, value = 0;  // nanoseconds; value 0: disarmed
+    };
+    Setting get();
+    // Returns what was set before. `absolute`: value is a time of the file's clock.
+    Setting set(Setting to, bool absolute);
+
+    Leaf<size_t> try_read(UserSpans to, u64 offset) override;
+    u32 poll() override;
+    void queues(u32 events, QueueSet& out) override { out.add(changed_); }
+    Nanoseconds wake_time() override;
+    FileKind kind() const override { return FileKind::kTimer; }
+    std::string_view label(std::span<char>) override { return "anon_inode:[timerfd]"; }
+
+private:
+    u64 expirations(u64 now) const;
+    Setting remaining(u64 now) const;
+
+    rt::SpinLock<rt::Rank::poll> lock_;
+    u64 next_ = 0;      // monotonic time of the first expiry not yet read; 0: disarmed
+    u64 interval_ = 0;
+    const bool realtime_;
+    rt::WaitQueue changed_;  // the setting
+};
+
+}  // namespace fs

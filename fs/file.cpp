@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// What all open files share, and the bookkeeping of partial user buffers.
+#include "fs/file.hpp"
+
+#include "fs/file_locks.hpp"
+
+namespace fs {
+
+File::~File() {
+    if (file_locks_exist()) [[unlikely]] release_file_locks(*this);
+}
+
+void UserSpans::expect(u64 at, u64 n) {
+    if (!memory_) return;
+    if (!spans_) return memory_->widen_fault(n < one_.size - at ? n : one_.size - at);
+    for (u32 i = 0; i < count_; ++i) {
+        if (at < spans_[i].size) return memory_->widen_fault(n < spans_[i].size - at ? n : spans_[i].size - at);
+        at -= spans_[i].size;
+    }
+}
+
+u64 UserSpans::position_of(UserAddr a) const {
+    if (!spans_) return a.value - one_.at.value <= one_.size ? a - one_.at : ~u64{0};
+    u64 before = 0;
+    for (u32 i = 0; i < count_; ++i) {
+        if (a.value - spans_[i].at.value < spans_[i].size) return before + (a - spans_[i].at);
+        before += spans_[i].size;
+    }
+    return ~u64{0};
+}
+
+}  // namespace fs

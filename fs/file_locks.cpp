@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+// Advisory file locks (fcntl(2), flock(2)). See file_locks.hpp.
+//
+// POSIX and OFD locks are ranges: setting one replaces what the same owner has there, joins neighbours of its type and
+// splits what it only overlaps (POSIX.1-2017, fcntl). flock locks cover the file and conflict only among themselves.
+#include "fs/file_locks.hpp"
+
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+struct Held {
+    lib::ListHook hook;
+    Inode* inode;  // the owner's open file keeps it alive
+    FileLock lock;
+};
+
+struct Table {
+    rt::SpinLock<rt::Rank::file_locks> lock;
+    lib::List<Held, &Held::hook> held;
+    lib::List<LockWaiter, &LockWaiter::hook> waiters;
+    std::atomic<u32> count{0};
+    rt::WaitQueue changed;
+};
+constinit Table table;
+
+bool same_class(LockKind a, LockKind b) { return (a == LockKind::kFlock) == (b == LockKind::kFlock); }
+
+Held* conflict(Inode& inode, const FileLock& want) {
+    for (Held& h : table.held) {
+        if (h.inode != &inode || !same_class(h.lock.kind, want.kind)) continue;
+        if (h.lock.owner == want.owner && h.lock.kind == want.kind) continue;
+        if (h.lock.start > want.end || want.start > h.lock.end) continue;
+        if (h.lock.write || want.write) return &h;
+    }
+    return nullptr;
+}
+
+void drop(Held& h) {
+    h.hook.unlink();
+    table.count.fetch_sub(1, std::memory_order_relaxed);
+    delete &h;
+}
+
+// Cuts [start, end] out of what the owner holds. `spare` is used if one lock becomes two.
+void cut(Inode& inode, const FileLock& range, Held*& spare) {
+    for (Held *h = table.held.front(), *next; h; h = next) {
+        next = table.held.next(*h);
+        if (h->inode != &inode || h->lock.kind != range.kind || h->lock.owner != range.owner) continue;
+        if (h->lock.start > range.end || range.start > h->lock.end) continue;
+        bool before = h->lock.start < range.start, after = h->lock.end > range.end;
+        if (before && after) {
+            *spare = *h;
+            spare->hook = {};
+            spare->lock.start = range.end + 1;
+            table.held.push_back(*spare);
+            table.count.fetch_add(1, std::memory_order_relaxed);
+            spare = nullptr;
+            h->lock.end = range.start - 1;
+        } else if (before) {
+            h->lock.end = range.start - 1;
+        } else if (after) {
+            h->lock.start = range.end + 1;
+        } else {
+            drop(*h);
+        }
+    }
+}
+
+template <class Matches>
+void release_matching(Matches matches) {
+    bool any = false;
+    {
+        rt::LockGuard guard{table.lock};
+        for (Held *h = table.held.front(), *next; h; h = next) {
+            next = table.held.next(*h);
+            if (!matches(*h)) continue;
+            drop(*h);
+            any = true;
+        }
+    }
+    if (any) table.changed.wake_all();
+}
+
+}  // namespace
+
+bool file_locks_exist() { return table.count.load(std::memory_order_relaxed) != 0; }
+rt::WaitQueue& file_locks_changed() { return table.changed; }
+
+bool find_conflict(Inode& inode, const FileLock& want, FileLock& found) {
+    rt::LockGuard guard{table.lock};
+    Held* h = conflict(inode, want);
+    if (h) found = h->lock;
+    return h != nullptr;
+}
+
+Result<void> set_lock(Inode& inode, const FileLock& want) {
+    Held* fresh = rt::make<Held>();
+    Held* spare = rt::make<Held>();
+    Result<void> result = lib::kOk;
+    if (!fresh || !spare) {
+        result = Errno::kNoMem;
+    } else {
+        rt::LockGuard guard{table.lock};
+        if (conflict(inode, want)) {
+            result = Errno::kAgain;
+        } else {
+            fresh->inode = &inode;
+            fresh->lock = want;
+            // A neighbour of the same type becomes part of the new one.
+            for (Held& h : table.held) {
+                if (h.inode != &inode || h.lock.kind != want.kind || h.lock.owner != want.owner) continue;
+                if (h.lock.write != want.write) continue;
+                bool touches = (h.lock.end == ~u64{0} || h.lock.end + 1 >= want.start) &&
+                               (want.end == ~u64{0} || want.end + 1 >= h.lock.start);
+                if (!touches) continue;
+                fresh->lock.start = fresh->lock.start < h.lock.start ? fresh->lock.start : h.lock.start;
+                fresh->lock.end = fresh->lock.end > h.lock.end ? fresh->lock.end : h.lock.end;
+            }
+            cut(inode, fresh->lock, spare);
+            table.held.push_back(*fresh);
+            table.count.fetch_add(1, std::memory_order_relaxed);
+            fresh = nullptr;
+        }
+    }
+    delete fresh;
+    delete spare;
+    // A write lock turned into a read lock may let others in.
+    if (result.ok()) table.changed.wake_all();
+    return result;
+}
+
+Result<void> clear_lock(Inode& inode, const FileLock& range) {
+    Held* spare = rt::make<Held>();
+    if (!spare) return Errno::kNoMem;
+    {
+        rt::LockGuard guard{table.lock};
+        cut(inode, range, spare);
+    }
+    delete spare;
+    table.changed.wake_all();
+    return lib::kOk;
+}
+
+bool would_deadlock(Inode& inode, const FileLock& want) {
+    if (want.kind != LockKind::kPosix) return false;
+    rt::LockGuard guard{table.lock};
+    Held* h = conflict(inode, want);
+    const void* at = h ? h->lock.owner : nullptr;
+    for (u32 steps = 0; at && steps < 10; ++steps) {  // as many as Linux looks at (fs/locks.c, MAX_DEADLK_ITERATIONS)
+        if (at == want.owner) return true;
+        const void* next = nullptr;
+        for (LockWaiter& w : table.waiters)
+            if (w.owner == at) next = w.blocker;
+        at = next;
+    }
+    return false;
+}
+
+void announce_wait(LockWaiter& w, const void* owner, const void* blocker) {
+    rt::LockGuard guard{table.lock};
+    w.owner = owner;
+    w.blocker = blocker;
+    if (!w.hook.linked()) table.waiters.push_back(w);
+}
+
+void end_wait(LockWaiter& w) {
+    rt::LockGuard guard{table.lock};
+    if (w.hook.linked()) w.hook.unlink();
+}
+
+void release_posix_locks(File& file, const void* owner) {
+    release_matching([&](const Held& h) {
+        return h.inode == file.inode() && h.lock.kind == LockKind::kPosix && h.lock.owner == owner;
+    });
+}
+
+void release_file_locks(File& file) {
+    release_matching([&](const Held& h) { return h.lock.kind != LockKind::kPosix && h.lock.owner == &file; });
+}
+
+}  // namespace fs

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// Advisory locks: POSIX record locks (fcntl F_SETLK), open file description locks (F_OFD_SETLK) and flock(2).
+//
+// All are kept in one table; lock: Rank::file_locks. Waiters watch file_locks_changed().
+#pragma once
+#include "fs/file.hpp"
+
+namespace fs {
+
+enum class LockKind : u8 { kPosix, kOpenFile, kFlock };
+
+struct FileLock {
+    LockKind kind = LockKind::kPosix;
+    bool write = false;
+    const void* owner = nullptr;  // the descriptor table, or the open file
+    i32 pid = -1;                 // as F_GETLK reports it
+    u64 start = 0, end = ~u64{0};  // inclusive
+};
+
+bool file_locks_exist();
+rt::WaitQueue& file_locks_changed();
+
+// The first lock that stands in the way of `want`; false if there is none.
+bool find_conflict(Inode& inode, const FileLock& want, FileLock& found);
+// kAgain: in somebody's way. kNoMem.
+Result<void> set_lock(Inode& inode, const FileLock& want);
+Result<void> clear_lock(Inode& inode, const FileLock& range);
+// Would waiting for `found` by `owner` close a circle of POSIX waiters?
+bool would_deadlock(Inode& inode, const FileLock& want);
+// A POSIX waiter announces for whom it waits, for the check above. Null: it no longer waits.
+struct LockWaiter {
+    lib::ListHook hook;
+    const void* owner = nullptr;
+    const void* blocker = nullptr;
+};
+void announce_wait(LockWaiter& w, const void* owner, const void* blocker);
+void end_wait(LockWaiter& w);
+
+// On close(2) by `table`, and when the last reference to `file` goes.
+void release_posix_locks(File& file, const void* table);
+void release_file_locks(File& file);
+
+}  // namespace fs

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+// Pipes: data. Opening and closing ends is in fs/pipe_open.cpp.
+//
+// A read or write first copies everything it will take, and only then moves head, tail and lengths: a copy that stops at
+// a page that is not there has changed nothing, and is run again as a whole.
+#include "fs/pipe.hpp"
+
+#include <bit>
+
+#include "fs/tty.hpp"
+#include "lib/format.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+Pipe::~Pipe() {
+    for (u32 n = tail_; n != head_; ++n) rt::free_frame(slot(n).frame);
+    if (slots_ != first_slots_) rt::deallocate(slots_, slot_count_ * sizeof(Slot));
+}
+
+Leaf<size_t> Pipe::read(UserSpans to) {
+    if (to.size() == 0) return size_t{0};
+    rt::LockGuard guard{lock_};
+    if (head_ == tail_) {
+        if (writers_ == 0) return size_t{0};
+        return Errno::kNeedsTask;
+    }
+    bool was_full = full();
+    size_t done = 0;
+    for (u32 n = tail_; n != head_ && done < to.size(); ++n) {
+        Slot& s = slot(n);
+        size_t part = s.length < to.size() - done ? s.length : to.size() - done;
+        if (auto copied = to.copy_out(done, s.bytes() + s.offset, part); !copied.ok()) {
+            if (copied.error() == Errno::kNeedsFault) {
+                u64 more = part;
+                if (!s.packet)
+                    for (u32 m = n + 1; m != head_ && done + more < to.size(); ++m) more += slot(m).length;
+                to.expect(done, more < to.size() - done ? more : to.size() - done);
+            }
+            return copied.error();
+        }
+        done += part;
+        if (s.packet) break;
+    }
+    // Everything is with the program: take it out. What a read leaves of a packet is lost.
+    for (size_t left = done; left > 0;) {
+        Slot& s = slot(tail_);
+        if (left < s.length && !s.packet) {
+            s.offset = u16(s.offset + left);
+            s.length = u16(s.length - left);
+            break;
+        }
+        left -= left < s.length ? left : s.length;
+        rt::free_frame(s.frame);
+        ++tail_;
+    }
+    guard.unlock();
+    if (was_full) writable.wake_all();
+    return done;
+}
+
+Leaf<size_t> Pipe::write(UserSpans from, bool whole, bool packet) {
+    size_t size = from.size();
+    rt::LockGuard guard{lock_};
+    if (size == 0) return size_t{0};
+    if (readers_ == 0) return Errno::kPipe;
+
+    // What part goes where: `merge` bytes to the end of the last slot, the rest to fresh ones.
+    size_t merge = size & (kPageSize - 1);
+    Slot* last = head_ != tail_ ? &slot(head_ - 1) : nullptr;
+    if (packet || !last || last->packet || last->offset + last->length + merge > kPageSize) merge = 0;
+    u64 room = merge + u64{slot_count_ - (head_ - tail_)} * kPageSize;
+    size_t total = size < room ? size : size_t(room);
+    if (total == 0 || (whole && total < size)) return Errno::kNeedsTask;
+
+    Errno trouble = Errno::kOk;
+    size_t done = 0;
+    if (merge != 0) {
+        auto copied = from.copy_in(0, last->bytes() + last->offset + last->length, merge);
+        if (!copied.ok())
+            trouble = copied.error();
+        else
+            done = merge;
+    }
+    u32 end = head_;
+    while (done < total && trouble == Errno::kOk) {
+        Slot& s = slot(end);
+        auto frame = rt::alloc_frame();
+        if (!frame.ok()) {
+            trouble = Errno::kNoMem;
+            break;
+        }
+        s.frame = frame.value();
+        ++end;
+        size_t part = total - done < kPageSize ? total - done : kPageSize;
+        if (auto copied = from.copy_in(done, s.bytes(), part); !copied.ok()) {
+            trouble = copied.error();
+            break;
+        }
+        s.offset = 0;
+        s.length = u16(part);
+        s.packet = packet;
+        done += part;
+    }
+    if (trouble != Errno::kOk && (lib::needs_more(trouble) || done == 0 || whole)) {
+        while (end != head_) rt::free_frame(slot(--end).frame);
+        if (trouble == Errno::kNeedsFault) from.expect(done, total - done);
+        return trouble;
+    }
+    // From here on nothing fails. (Memory may have run out after some pages: a short count.)
+    if (merge != 0) last->length = u16(last->length + merge);
+    head_ = end;
+    guard.unlock();
+    readable.wake_all();
+    return done;
+}
+
+u32 Pipe::buffered() {
+    rt::LockGuard guard{lock_};
+    u32 sum = 0;
+    for (u32 n = tail_; n != head_; ++n) sum += slot(n).length;
+    return sum;
+}
+
+u32 Pipe::capacity() {
+    rt::LockGuard guard{lock_};
+    return slot_count_ * u32(kPageSize);
+}
+
+// F_SETPIPE_SZ: rounded up to a power of two of pages. EINVAL, EPERM over the limit, EBUSY if the data would not fit.
+Result<u32> Pipe::set_capacity(u64 bytes, bool privileged) {
+    if (bytes > (u64{1} << 31)) return Errno::kInval;
+    if (bytes < kPageSize) bytes = kPageSize;
+    u32 wanted = u32(std::bit_ceil((bytes + kPageSize - 1) / kPageSize));
+    rt::LockGuard guard{lock_};
+    if (wanted > slot_count_ && u64{wanted} * kPageSize > kPipeMaxBytes && !privileged) return Errno::kPerm;
+    if (wanted < head_ - tail_) return Errno::kBusy;
+    auto* fresh = static_cast<Slot*>(rt::allocate(wanted * sizeof(Slot)));
+    if (!fresh) return Errno::kNoMem;
+    u32 used = head_ - tail_;
+    for (u32 n = 0; n < wanted; ++n) new (&fresh[n]) Slot(n < used ? slot(tail_ + n) : Slot{});
+    if (slots_ != first_slots_) rt::deallocate(slots_, slot_count_ * sizeof(Slot));
+    bool grew = wanted > slot_count_;
+    slots_ = fresh;
+    slot_count_ = wanted;
+    tail_ = 0;
+    head_ = used;
+    guard.unlock();
+    if (grew) writable.wake_all();
+    return u32(wanted * kPageSize);
+}
+
+u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
+    rt::LockGuard guard{lock_};
+    u32 mask = 0;
+    if (reader) {
+        if (head_ != tail_) mask |= kPollIn | kPollRdNorm;
+        if (writers_ == 0 && writers_seen != writers_ever.load(std::memory_order_relaxed)) mask |= kPollHup;
+    }
+    if (writer) {
+        if (!full()) mask |= kPollOut | kPollWrNorm;
+        if (readers_ == 0) mask |= kPollErr;
+    }
+    return mask;
+}
+
+Leaf<size_t> PipeFile::try_read(UserSpans to, u64) { return pipe_->read(to); }
+Leaf<size_t> PipeFile::try_write(UserSpans from, u64) {
+    return pipe_->write(from, !nonblocking(), (flags() & kOpenDirect) != 0);
+}
+Leaf<size_t> PipeFile::try_write_some(UserSpans from, u64) { return pipe_->write(from, false, (flags() & kOpenDirect) != 0); }
+
+u32 PipeFile::poll() { return pipe_->poll(readable(), writable(), writers_seen_); }
+
+void PipeFile::queues(u32 events, QueueSet& out) {
+    // Hang-ups and errors are always reported, each on its end's queue.
+    if (readable()) out.add(pipe_->readable);
+    if (writable()) out.add(pipe_->writable);
+}
+
+Leaf<u64> PipeFile::ioctl(UserMemory& user, u32 request, u64 argument) {
+    if (request != kFionRead) return Errno::kNoTty;
+    u32 n = pipe_->buffered();
+    TRY(user.write(UserAddr{argument}, &n, sizeof n));
+    return u64{0};
+}
+
+std::string_view PipeFile::label(std::span<char> buffer) {
+    return {buffer.data(), lib::format_to(buffer, "pipe:[{}]", inode()->number)};
+}
+
+}  // namespace fs

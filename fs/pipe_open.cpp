@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// The ends of pipes: pipe(2), open(2) of FIFOs, close.
+//
+// A FIFO's pipe hangs on its inode while at least one end is open. Lock: Rank::fifo guards Inode::fifo and Pipe::files_.
+#include "fs/anonymous.hpp"
+#include "fs/pipe.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+constinit rt::SpinLock<rt::Rank::fifo> fifo_lock;
+
+class PipeInode final : public AnonymousInode {
+public:
+    explicit PipeInode(Ref<Pipe> p) : pipe_(std::move(p)) {}
+    // By way of /proc/PID/fd: another description of the same end, and it never waits.
+    Leaf<Ref<File>> open(OpenContext& how) override {
+        File* f = rt::make<PipeFile>(pipe_, how.path, how.flags & ~kOpenOnce, false);
+        if (!f) return Errno::kNoMem;
+        return Ref<File>::adopt(f);
+    }
+
+private:
+    Ref<Pipe> pipe_;
+};
+
+}  // namespace
+
+void Pipe::add_end(bool reader, bool writer) {
+    rt::LockGuard guard{lock_};
+    readers_ += reader;
+    writers_ += writer;
+    // Release: pairs with the acquire in open_fifo_wait.
+    if (reader) readers_ever.fetch_add(1, std::memory_order_release);
+    if (writer) writers_ever.fetch_add(1, std::memory_order_release);
+}
+
+void Pipe::remove_end(bool reader, bool writer) {
+    bool last_reader, last_writer;
+    {
+        rt::LockGuard guard{lock_};
+        readers_ -= reader;
+        writers_ -= writer;
+        last_reader = reader && readers_ == 0;
+        last_writer = writer && writers_ == 0;
+    }
+    if (last_reader) writable.wake_all();
+    if (last_writer) readable.wake_all();
+}
+
+PipeFile::PipeFile(Ref<Pipe> pipe, Ref<Inode> nameless, u32 flags)
+    : File(std::move(nameless), flags), pipe_(std::move(pipe)) {
+    pipe_->add_end(readable(), writable());
+}
+
+PipeFile::PipeFile(Ref<Pipe> pipe, Path path, u32 flags, bool fifo)
+    : File(std::move(path), flags), pipe_(std::move(pipe)), fifo_(fifo) {
+    pipe_->add_end(readable(), writable());
+}
+
+PipeFile::~PipeFile() {
+    pipe_->remove_end(readable(), writable());
+    if (!fifo_) return;
+    rt::LockGuard guard{fifo_lock};
+    // Data nobody read goes with the last end.
+    if (--pipe_->files_ == 0) inode()->fifo = nullptr;
+}
+
+Result<PipeEnds> make_pipe(u32 flags, const Creds& owner) {
+    Ref<Pipe> pipe = TRY(rt::make_ref<Pipe>());
+    Ref<PipeInode> inode = TRY(rt::make_ref<PipeInode>(pipe));
+    inode->super = TRY(anonymous_super());
+    inode->set_up(kTypeFifo | 0600, &owner);
+    u32 kept = flags & (kOpenNonblock | kOpenDirect);
+    PipeEnds ends;
+    ends.read = Ref<File>::adopt(rt::make<PipeFile>(pipe, inode, kOpenReadOnly | (kept & kOpenNonblock)));
+    ends.write = Ref<File>::adopt(rt::make<PipeFile>(pipe, inode, kOpenWriteOnly | kept));
+    if (!ends.read || !ends.write) return Errno::kNoMem;
+    return ends;
+}
+
+// One more end of a FIFO. Serialised by Rank::fifo, so that the pipe on the inode is the one that is opened.
+struct FifoOpen {
+    Ref<PipeFile> file;
+    Ref<Pipe> pipe;
+    std::atomic<u64>* partner_ever = nullptr;  // not null: nobody is at the other end yet,
+    u64 partner_seen = 0;                      // and this many ends of that kind were ever opened
+
+    // `may_wait` false: kNeedsTask, with nothing changed, instead of an end that is alone.
+    static Result<FifoOpen> run(OpenContext& how, Inode& inode, bool may_wait) {
+        u32 access = how.flags & kOpenAccess;
+        bool nonblock = (how.flags & kOpenNonblock) != 0;
+        FifoOpen result;
+        {
+            rt::LockGuard guard{fifo_lock};
+            result.pipe = inode.fifo ? Ref<Pipe>{inode.fifo} : TRY(rt::make_ref<Pipe>());
+            Pipe& pipe = *result.pipe;
+            bool alone = false;
+            {
+                rt::LockGuard pipe_guard{pipe.lock_};
+                if (access == kOpenWriteOnly) alone = pipe.readers_ == 0;
+                if (access == kOpenReadOnly) alone = pipe.writers_ == 0;
+                if (alone && access == kOpenWriteOnly && nonblock) return Errno::kNxIo;
+                if (alone && !nonblock && !may_wait) return Errno::kNeedsTask;
+                if (alone) {
+                    result.partner_ever = access == kOpenReadOnly ? &pipe.writers_ever : &pipe.readers_ever;
+                    result.partner_seen = result.partner_ever->load(std::memory_order_relaxed);
+                }
+            }
+            result.file = TRY(rt::make_ref<PipeFile>(result.pipe, how.path, how.flags & ~kOpenOnce, true));
+            if (alone && nonblock) result.file->writers_seen_ = result.partner_seen;
+            ++pipe.files_;
+            inode.fifo = &pipe;
+        }
+        result.pipe->partner.wake_all();
+        return result;
+    }
+};
+
+// fifo(7): a reader and a writer wait for each other; read-write never waits; a non-blocking writer needs a reader.
+Leaf<Ref<File>> open_fifo(OpenContext& how, Inode& inode) {
+    FifoOpen opened = TRY(FifoOpen::run(how, inode, false));
+    return Ref<File>{std::move(opened.file)};
+}
+
+Task<Result<Ref<File>>> open_fifo_wait(OpenContext how, Ref<Inode> inode) {
+    FifoOpen opened = CO_TRY(FifoOpen::run(how, *inode, true));
+    if (opened.partner_ever && (how.flags & kOpenNonblock) == 0) {
+        for (;;) {
+            u32 seen = opened.pipe->partner.sequence();
+            if (opened.partner_ever->load(std::memory_order_acquire) != opened.partner_seen) break;
+            CO_TRY(co_await rt::wait_on(opened.pipe->partner, seen, "FIFO: the other end"));
+        }
+    }
+    co_return Ref<File>{std::move(opened.file)};
+}
+
+}  // namespace fs
