@@ -11,8 +11,15 @@
 
 namespace rt {
 
+constinit SpinLock<Rank::log> Job::all_lock_;
+constinit lib::List<Job, &Job::all_hook_> Job::all_;
+
 Job::~Job() {
     if (root_handle_) root_handle_.destroy();
+    if (all_hook_.linked()) {
+        LockGuard guard{all_lock_};
+        all_hook_.unlink();
+    }
 }
 
 bool Job::start(Task<void> root, Executor& where) {
@@ -23,6 +30,10 @@ bool Job::start(Task<void> root, Executor& where) {
     root_->job = this;
     resume_ = h;
     home_ = &where;
+    {
+        LockGuard guard{all_lock_};
+        all_.push_back(*this);
+    }
     where.post(*this);
     return true;
 }

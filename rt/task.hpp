@@ -17,6 +17,7 @@
 #include "rt/executor.hpp"
 #include "rt/lock_check.hpp"
 #include "rt/mem/frames.hpp"
+#include "rt/spinlock.hpp"
 
 namespace rt {
 
@@ -174,6 +175,15 @@ public:
         for (const PromiseBase* p = root_; p; p = p->awaiting) out(p->where);
     }
     const char* waiting_for() const { return what_; }
+    // All jobs that have been started, for dumps: call(job) for each, without a lock (the list may be torn).
+    template <class F>
+    static void for_each_unlocked(F&& call) {
+        u32 limit = 100'000;
+        for (Job& j : all_) {
+            call(j);
+            if (--limit == 0) break;
+        }
+    }
     bool is_waiting() const { return (phase_.load(std::memory_order_relaxed) & kWaiting) != 0; }
 
 private:
@@ -184,6 +194,10 @@ private:
     // One of kPreparing, kWaiting (either with kInterruptible), or kFired + the Wake that won; 0 while running.
     enum Phase : u32 { kRunning = 0, kPreparing = 1, kWaiting = 2, kInterruptible = 4, kFired = 8 };
     static void resume_now(Schedulable& s);
+
+    static SpinLock<Rank::log> all_lock_;
+    lib::ListHook all_hook_;
+    static lib::List<Job, &Job::all_hook_> all_;
 
     const char* name_;
     DoneFn on_done_;

@@ -16,6 +16,9 @@ public:
     virtual bool readable() const = 0;
     virtual bool writable() const = 0;
     virtual bool at_end() const = 0;  // no more input will ever come
+    // The sender has said that its stream ends after so many bytes in all (a virtio port cannot carry an end of file).
+    virtual void end_after(u64 total) {}
+    virtual u64 bytes_written() const { return 0; }  // so far
     rt::WaitQueue changed;
 
 protected:
@@ -28,6 +31,7 @@ struct Streams {
     Stream* control = nullptr;
     bool tty = false;  // the three are one terminal
     u16 rows = 24, columns = 80;
+    rt::WaitQueue* window_changed = nullptr;  // set by whoever wants to know of a new size
 };
 extern Streams streams;
 

@@ -3,9 +3,7 @@
 #include "rt/mem/pages.hpp"
 
 #include <cstring>
-#include <new>
 
-#include "rt/epoch.hpp"
 #include "rt/mem/buddy.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -136,17 +134,6 @@ Result<PhysAddr> alloc_zeroed_frame(Alloc how) {
     PhysAddr at = TRY(alloc_frame(how));
     memset(hal::Machine::phys_to_virt(at), 0, kPageSize);
     return at;
-}
-
-void retire_frame(PhysAddr at) {
-    static_assert(sizeof(Retired) <= sizeof(FrameInfo::next) + sizeof(FrameInfo::prev));
-    static_assert(offsetof(FrameInfo, prev) == offsetof(FrameInfo, next) + sizeof(FrameInfo*));
-    auto* r = new (static_cast<void*>(&frame_info(at).next)) Retired;
-    r->free = [](Retired& self) {
-        auto* f = reinterpret_cast<FrameInfo*>(reinterpret_cast<std::byte*>(&self) - offsetof(FrameInfo, next));
-        free_frame(f->address());
-    };
-    retire(*r);
 }
 
 bool zero_some_in_idle() {

@@ -134,8 +134,6 @@ inline void free_frame(PhysAddr at) {
 }
 // One frame full of zeros: one that was zeroed in idle time if there is any.
 Result<PhysAddr> alloc_zeroed_frame(Alloc how = Alloc::kNormal);
-// Frees one frame an epoch from now: other CPUs may still translate to it or walk it. Uses the FrameInfo's list links.
-void retire_frame(PhysAddr at);
 // Called when the CPU has nothing to do. True: it zeroed a frame, and there may be more to do.
 bool zero_some_in_idle();
 // Gives this CPU's cached frames back to the buddy lists.

@@ -42,10 +42,10 @@ constexpr unsigned slab_order(u32 c) {
 constexpr u32 capacity_of(u32 c) {
     return static_cast<u32>((kPageSize << slab_order(c)) / class_size(c));
 }
-// Objects moved between a CPU and the slabs at once: about half a page of them.
+// Objects moved between a CPU and the slabs at once: about a page of them.
 constexpr u32 batch_of(u32 c) {
-    u32 n = 2048 / class_size(c);
-    return n < 4 ? 4 : n > 32 ? 32 : n;
+    u32 n = u32(kPageSize) / class_size(c);
+    return n < 4 ? 4 : n > 64 ? 64 : n;
 }
 constexpr u32 limit_of(u32 c) {
     return 2 * batch_of(c);

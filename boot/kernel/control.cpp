@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+#include "boot/kernel/control.hpp"
+
+#include <cstring>
+
+#include "boot/kernel/dump.hpp"
+
+namespace boot::control {
+namespace {
+
+constexpr size_t kBuffer = 4096;
+
+// Lines waiting to be sent.
+struct Outgoing {
+    char text[kBuffer];
+    size_t used = 0;
+};
+constinit rt::Guarded<Outgoing, rt::Rank::log> outgoing;
+constinit rt::WaitQueue queued;
+constinit port::Stream* control_port = nullptr;
+
+bool take_number(std::string_view& s, u64& out) {
+    while (!s.empty() && s[0] == ' ') s.remove_prefix(1);
+    if (s.empty() || s[0] < '0' || s[0] > '9') return false;
+    out = 0;
+    while (!s.empty() && s[0] >= '0' && s[0] <= '9') {
+        out = out * 10 + u64(s[0] - '0');
+        s.remove_prefix(1);
+    }
+    return true;
+}
+
+void obey(std::string_view line) {
+    u64 a = 0, b = 0;
+    if (line.starts_with("stdin-eof")) {
+        line.remove_prefix(9);
+        if (take_number(line, a) && port::streams.standard[0]) port::streams.standard[0]->end_after(a);
+    } else if (line.starts_with("winsize")) {
+        line.remove_prefix(7);
+        if (take_number(line, a) && take_number(line, b)) {
+            port::streams.rows = u16(a);
+            port::streams.columns = u16(b);
+            if (port::streams.window_changed) port::streams.window_changed->wake_all();
+        }
+    } else if (line == "dump") {
+        dump_everything();
+    }
+}
+
+Task<void> listen(port::Stream& from) {
+    char line[256];
+    size_t used = 0;
+    for (;;) {
+        u32 seen = from.changed.sequence();
+        std::byte chunk[64];
+        size_t n = from.try_read(chunk);
+        for (size_t i = 0; i < n; ++i) {
+            char c = char(chunk[i]);
+            if (c == '\n') {
+                obey({line, used});
+                used = 0;
+            } else if (used < sizeof line) {
+                line[used++] = c;
+            }
+        }
+        if (n == 0) (void)co_await rt::wait_on(from.changed, seen, "a line from the host");
+    }
+}
+
+Task<void> talk(port::Stream& to) {
+    for (;;) {
+        u32 seen_queue = queued.sequence(), seen_port = to.changed.sequence();
+        bool blocked = false;
+        {
+            auto out = outgoing.lock();
+            if (out->used != 0) {
+                char copy[512];
+                size_t n = out->used < sizeof copy ? out->used : sizeof copy;
+                std::memcpy(copy, out->text, n);
+                out.unlock();
+                size_t sent = to.try_write(std::as_bytes(std::span{copy, n}));
+                auto again = outgoing.lock();
+                again->used -= sent;
+                std::memmove(again->text, again->text + sent, again->used);
+                if (sent != 0) continue;
+                blocked = true;
+            }
+        }
+        if (blocked)
+            (void)co_await rt::wait_on(to.changed, seen_port, "room on the control port");
+        else
+            (void)co_await rt::wait_on(queued, seen_queue, "a line for the host");
+    }
+}
+
+}  // namespace
+
+bool start(port::Stream& port) {
+    control_port = &port;
+    rt::Executor& here = rt::Executor::current();
+    return rt::spawn("control in", listen(port), here) && rt::spawn("control out", talk(port), here);
+}
+
+void send(std::string_view line) {
+    if (!control_port) {
+        port::log(line);
+        return;
+    }
+    {
+        auto out = outgoing.lock();
+        if (out->used + line.size() + 1 > kBuffer) return;
+        std::memcpy(out->text + out->used, line.data(), line.size());
+        out->used += line.size();
+        out->text[out->used++] = '\n';
+    }
+    queued.wake_all();
+}
+
+void report_exit(i32 status) {
+    char line[64];
+    const char* names[] = {"stdin", "stdout", "stderr"};
+    for (int i = 1; i <= 2; ++i)
+        if (port::streams.standard[i])
+            send({line, lib::format_to(line, "{}-bytes {}", names[i], port::streams.standard[i]->bytes_written())});
+    if ((status & 0x7f) == 0)
+        send({line, lib::format_to(line, "exit {}", (status >> 8) & 0xff)});
+    else
+        send({line, lib::format_to(line, "signal {}", status & 0x7f)});
+    if (!control_port) hal::Machine::power_off((status & 0x7f) == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f));
+}
+
+}  // namespace boot::control

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// The control channel to the host tool: lines of text over their own port, so that the exit status does not have to be
+// read off the console. docs/control-channel.md lists the messages.
+#pragma once
+#include <string_view>
+
+#include "port/bind.hpp"
+
+namespace boot::control {
+
+// Starts the job that obeys the host's lines (stdin-eof, winsize, tty, dump).
+bool start(port::Stream& port);
+// Queues one line (without its end). Safe from any job; nothing is lost as long as the buffer (4 KiB) holds.
+void send(std::string_view line);
+// The program has ended with this wait(2) status: byte counts of its output, then exit or signal.
+void report_exit(i32 wait_status);
+
+}  // namespace boot::control

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Virtio: transports (PCI with MSI-X, MMIO with a line interrupt) and split virtqueues.
+// A device's queues are guarded by the driver's lock (Rank::device); the interrupt handler takes it too.
+#pragma once
+#include "abi/virtio.hpp"
+#include "port/bind.hpp"
+
+namespace drivers {
+
+// One device, negotiated through its transport.
+class VirtioDevice {
+public:
+    virtual ~VirtioDevice() = default;
+    u32 type() const { return type_; }
+
+    // Resets, offers `wanted` & what the device has (VERSION_1 is required). kNoDev: the device refuses.
+    Result<u64> negotiate(u64 wanted);
+    void driver_ok();
+    void fail();
+    // One interrupt for all queues; the handler runs with interrupts off.
+    virtual Result<void> set_interrupt(port::InterruptHandler handler, void* argument) = 0;
+    // To be called first in the handler (level-triggered lines).
+    virtual void acknowledge() {}
+    virtual u16 queue_size_max(u16 queue) = 0;  // 0: no such queue
+    virtual void set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) = 0;
+    virtual void notify(u16 queue) = 0;
+    virtual u32 config_read32(u32 offset) = 0;
+
+protected:
+    virtual u64 device_features() = 0;
+    virtual void set_driver_features(u64 f) = 0;
+    virtual u8 status() = 0;
+    virtual void set_status(u8 s) = 0;
+    u32 type_ = 0;
+};
+
+// A split virtqueue of single-descriptor buffers. Descriptor i belongs to buffer i: the driver keeps them by number.
+class VirtQueue {
+public:
+    static constexpr u16 kMaxSize = 64;  // descriptors and both rings fit one frame
+    Result<void> init(VirtioDevice& device, u16 index);
+    bool ready() const { return size_ != 0; }
+    u16 size() const { return size_; }
+    // Gives buffer `id` to the device.
+    void submit(u16 id, PhysAddr buffer, u32 bytes, bool device_writes);
+    void kick();  // notifies the device unless it asked not to be
+    // A buffer the device has finished with; false: none.
+    bool take(u16& id, u32& bytes);
+    void interrupts(bool on);
+
+private:
+    VirtioDevice* device_ = nullptr;
+    u16 index_ = 0, size_ = 0, seen_ = 0, filled_ = 0;
+    bool pending_ = false;
+    abi::virtio::Descriptor* descriptors_ = nullptr;
+    abi::virtio::Available* available_ = nullptr;
+    abi::virtio::Used* used_ = nullptr;
+};
+
+// Finds all devices (PCI functions; MMIO as told on the command line, `virtio_mmio.device=SIZE@BASE:IRQ`) and calls found
+// for each. The device objects live for ever.
+void probe_virtio(std::string_view command_line, void (*found)(VirtioDevice& device));
+
+}  // namespace drivers

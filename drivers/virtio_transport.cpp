@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT
+// The two ways a virtio device is reached: modern PCI (4.1) and MMIO version 2 (4.2).
+#include "drivers/virtio.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace drivers {
+namespace {
+
+using namespace abi::virtio;
+
+// PCI local bus specification: offsets in configuration space.
+constexpr u32 kPciCommand = 0x04, kPciStatus = 0x06, kPciHeaderType = 0x0e, kPciBar0 = 0x10, kPciCapabilities = 0x34;
+constexpr u32 kCommandMemory = 2, kCommandBusMaster = 4, kCommandNoIntx = 1u << 10;
+constexpr u8 kCapabilityVendor = 0x09, kCapabilityMsix = 0x11;
+
+class PciDevice final : public VirtioDevice {
+public:
+    static Result<PciDevice*> open(port::PciAddress at, u32 type) {
+        auto* d = rt::make<PciDevice>();
+        if (!d) return Errno::kNoMem;
+        d->at_ = at;
+        d->type_ = type;
+        if (!d->map()) {
+            delete d;
+            return Errno::kNoDev;
+        }
+        return d;
+    }
+    Result<void> set_interrupt(port::InterruptHandler handler, void* argument) override {
+        if (!msix_table_) return Errno::kNoDev;
+        port::Interrupt interrupt = TRY(port::allocate_interrupt(handler, argument, CpuId{0}));
+        msix_table_[0] = u32(interrupt.msi_address);
+        msix_table_[1] = u32(interrupt.msi_address >> 32);
+        msix_table_[2] = interrupt.msi_data;
+        msix_table_[3] = 0;  // not masked
+        u32 control = port::pci_read(at_, msix_capability_ + 2, 2);
+        port::pci_write(at_, msix_capability_ + 2, 2, (control | 0x8000) & ~0x4000u);  // enabled, no function mask
+        use_vector_ = true;
+        return lib::kOk;
+    }
+    u16 queue_size_max(u16 queue) override {
+        if (queue >= common_->queue_count) return 0;
+        common_->queue_select = queue;
+        return common_->queue_size;
+    }
+    void set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) override {
+        common_->queue_select = queue;
+        common_->queue_size = size;
+        common_->queue_vector = use_vector_ ? 0 : kNoVector;
+        common_->queue_descriptors_low = u32(descriptors.value);
+        common_->queue_descriptors_high = u32(descriptors.value >> 32);
+        common_->queue_driver_low = u32(driver.value);
+        common_->queue_driver_high = u32(driver.value >> 32);
+        common_->queue_device_low = u32(device.value);
+        common_->queue_device_high = u32(device.value >> 32);
+        if (queue < kMaxQueues) notify_offset_[queue] = common_->queue_notify_offset;
+        common_->queue_enable = 1;
+    }
+    void notify(u16 queue) override {
+        auto* where = notify_ + u64{notify_offset_[queue % kMaxQueues]} * notify_multiplier_;
+        *reinterpret_cast<volatile u16*>(where) = queue;
+    }
+    u32 config_read32(u32 offset) override { return *reinterpret_cast<volatile u32*>(config_ + offset); }
+
+protected:
+    u64 device_features() override {
+        common_->device_feature_select = 0;
+        u64 low = common_->device_feature;
+        common_->device_feature_select = 1;
+        return low | u64{common_->device_feature} << 32;
+    }
+    void set_driver_features(u64 f) override {
+        common_->driver_feature_select = 0;
+        common_->driver_feature = u32(f);
+        common_->driver_feature_select = 1;
+        common_->driver_feature = u32(f >> 32);
+    }
+    u8 status() override { return common_->status; }
+    void set_status(u8 s) override { common_->status = s; }
+
+private:
+    static constexpr u32 kMaxQueues = 32;
+    // Where a BAR lies; 0 if it is not memory or was not assigned.
+    PhysAddr bar(u32 index) {
+        if (index > 5) return PhysAddr{0};
+        u32 low = port::pci_read(at_, kPciBar0 + index * 4, 4);
+        if (low & 1) return PhysAddr{0};
+        u64 base = low & ~0xfu;
+        if ((low & 6) == 4 && index < 5) base |= u64{port::pci_read(at_, kPciBar0 + index * 4 + 4, 4)} << 32;
+        return PhysAddr{base};
+    }
+    volatile u8* map_bar(u32 index, u32 offset, u32 length) {
+        PhysAddr base = bar(index);
+        if (base.value == 0) return nullptr;
+        return static_cast<volatile u8*>(port::map_registers(base + offset, length));
+    }
+    bool map() {
+        u32 command = port::pci_read(at_, kPciCommand, 2);
+        port::pci_write(at_, kPciCommand, 2, command | kCommandMemory | kCommandBusMaster | kCommandNoIntx);
+        if (!(port::pci_read(at_, kPciStatus, 2) & 0x10)) return false;
+        u32 next = port::pci_read(at_, kPciCapabilities, 1) & ~3u;
+        for (u32 hops = 0; next != 0 && hops < 48; ++hops) {
+            u8 id = u8(port::pci_read(at_, next, 1));
+            if (id == kCapabilityMsix) {
+                msix_capability_ = next;
+                u32 table = port::pci_read(at_, next + 4, 4);
+                u32 entries = (port::pci_read(at_, next + 2, 2) & 0x7ff) + 1;
+                msix_table_ = reinterpret_cast<volatile u32*>(map_bar(table & 7, table & ~7u, entries * 16));
+            } else if (id == kCapabilityVendor) {
+                u8 kind = u8(port::pci_read(at_, next + 3, 1));
+                u32 which = port::pci_read(at_, next + 4, 1);
+                u32 offset = port::pci_read(at_, next + 8, 4), length = port::pci_read(at_, next + 12, 4);
+                if (kind == kCapCommon && !common_) common_ = reinterpret_cast<volatile PciCommon*>(map_bar(which, offset, length));
+                if (kind == kCapDevice && !config_) config_ = map_bar(which, offset, length);
+                if (kind == kCapNotify && !notify_) {
+                    notify_ = map_bar(which, offset, length);
+                    notify_multiplier_ = port::pci_read(at_, next + 16, 4);
+                }
+            }
+            next = port::pci_read(at_, next + 1, 1) & ~3u;
+        }
+        return common_ && notify_ && config_;
+    }
+    port::PciAddress at_;
+    volatile PciCommon* common_ = nullptr;
+    volatile u8* notify_ = nullptr;
+    volatile u8* config_ = nullptr;
+    volatile u32* msix_table_ = nullptr;
+    u32 msix_capability_ = 0, notify_multiplier_ = 0;
+    u16 notify_offset_[kMaxQueues] = {};
+    bool use_vector_ = false;
+};
+
+class MmioDevice final : public VirtioDevice {
+public:
+    static Result<MmioDevice*> open(PhysAddr base, u32 size, u32 line) {
+        auto* registers = static_cast<volatile u8*>(port::map_registers(base, size));
+        if (!registers) return Errno::kNoMem;
+        auto* d = rt::make<MmioDevice>();
+        if (!d) return Errno::kNoMem;
+        d->registers_ = registers;
+        d->line_ = line;
+        d->type_ = d->get(mmio::kDeviceId);
+        if (d->get(mmio::kMagic) != mmio::kMagicValue || d->get(mmio::kVersion) != 2 || d->type_ == 0) {
+            delete d;
+            return Errno::kNoDev;
+        }
+        return d;
+    }
+    Result<void> set_interrupt(port::InterruptHandler handler, void* argument) override {
+        port::Interrupt interrupt = TRY(port::allocate_interrupt(handler, argument, CpuId{0}));
+        if (!port::route_line(line_, interrupt, CpuId{0}, false, false)) return Errno::kNoDev;
+        return lib::kOk;
+    }
+    void acknowledge() override { set(mmio::kInterruptAcknowledge, get(mmio::kInterruptStatus)); }
+    u16 queue_size_max(u16 queue) override {
+        set(mmio::kQueueSelect, queue);
+        return u16(get(mmio::kQueueSizeMax));
+    }
+    void set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) override {
+        set(mmio::kQueueSelect, queue);
+        set(mmio::kQueueSize, size);
+        set64(mmio::kQueueDescriptorsLow, descriptors.value);
+        set64(mmio::kQueueDriverLow, driver.value);
+        set64(mmio::kQueueDeviceLow, device.value);
+        set(mmio::kQueueReady, 1);
+    }
+    void notify(u16 queue) override { set(mmio::kQueueNotify, queue); }
+    u32 config_read32(u32 offset) override { return get(mmio::kConfig + offset); }
+
+protected:
+    u64 device_features() override {
+        set(mmio::kDeviceFeaturesSelect, 0);
+        u64 low = get(mmio::kDeviceFeatures);
+        set(mmio::kDeviceFeaturesSelect, 1);
+        return low | u64{get(mmio::kDeviceFeatures)} << 32;
+    }
+    void set_driver_features(u64 f) override {
+        set(mmio::kDriverFeaturesSelect, 0);
+        set(mmio::kDriverFeatures, u32(f));
+        set(mmio::kDriverFeaturesSelect, 1);
+        set(mmio::kDriverFeatures, u32(f >> 32));
+    }
+    u8 status() override { return u8(get(mmio::kStatus)); }
+    void set_status(u8 s) override { set(mmio::kStatus, s); }
+
+private:
+    u32 get(u32 offset) { return *reinterpret_cast<volatile u32*>(registers_ + offset); }
+    void set(u32 offset, u32 v) { *reinterpret_cast<volatile u32*>(registers_ + offset) = v; }
+    void set64(u32 offset, u64 v) {
+        set(offset, u32(v));
+        set(offset + 4, u32(v >> 32));
+    }
+    volatile u8* registers_ = nullptr;
+    u32 line_ = 0;
+};
+
+void probe_pci(void (*found)(VirtioDevice&)) {
+    if (!port::has_pci()) return;
+    for (u32 device = 0; device < 32; ++device)
+        for (u32 function = 0; function < 8; ++function) {
+            port::PciAddress at{0, u8(device), u8(function)};
+            u32 id = port::pci_read(at, 0, 4);
+            if (id == ~0u || id == 0) {
+                if (function == 0) break;
+                continue;
+            }
+            u32 vendor = id & 0xffff, product = id >> 16;
+            if (vendor == kPciVendor && product >= kPciDeviceBase && product < kPciDeviceBase + 64) {
+                auto opened = PciDevice::open(at, product - kPciDeviceBase);
+                if (opened.ok())
+                    found(*opened.value());
+                else
+                    port::logf("virtio device {:x} at 00:{:x}.{} cannot be used (error {})", product, device, function,
+                               i32(opened.error()));
+            }
+            if (function == 0 && !(port::pci_read(at, kPciHeaderType, 1) & 0x80)) break;
+        }
+}
+
+// A number in C notation with an optional K or M; false if there is none.
+bool take_number(std::string_view& text, u64& out) {
+    int base = 10;
+    if (text.starts_with("0x")) {
+        base = 16;
+        text.remove_prefix(2);
+    }
+    size_t used = 0;
+    out = 0;
+    while (used < text.size()) {
+        char c = text[used];
+        u64 digit = c >= '0' && c <= '9' ? u64(c - '0') : c >= 'a' && c <= 'f' ? u64(c - 'a' + 10) : 16;
+        if (digit >= u64(base)) break;
+        out = out * u64(base) + digit;
+        ++used;
+    }
+    text.remove_prefix(used);
+    if (!text.empty() && text[0] == 'K') {
+        out <<= 10;
+        text.remove_prefix(1);
+    } else if (!text.empty() && text[0] == 'M') {
+        out <<= 20;
+        text.remove_prefix(1);
+    }
+    return used != 0;
+}
+
+void probe_mmio(std::string_view command_line, void (*found)(VirtioDevice&)) {
+    constexpr std::string_view kKey = "virtio_mmio.device=";
+    for (size_t at = command_line.find(kKey); at != std::string_view::npos; at = command_line.find(kKey, at + 1)) {
+        std::string_view spec = command_line.substr(at + kKey.size());
+        u64 size = 0, base = 0, line = 0;
+        if (!take_number(spec, size) || spec.empty() || spec[0] != '@') continue;
+        spec.remove_prefix(1);
+        if (!take_number(spec, base) || spec.empty() || spec[0] != ':') continue;
+        spec.remove_prefix(1);
+        if (!take_number(spec, line)) continue;
+        auto opened = MmioDevice::open(PhysAddr{base}, u32(size), u32(line));
+        if (opened.ok()) found(*opened.value());
+    }
+}
+
+}  // namespace
+
+void probe_virtio(std::string_view command_line, void (*found)(VirtioDevice&)) {
+    probe_pci(found);
+    probe_mmio(command_line, found);
+}
+
+}  // namespace drivers
