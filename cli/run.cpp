@@ -124,9 +124,7 @@ int report(const Outcome& outcome, const MachineSpec& spec, const std::string& p
             std::fputs(symbolize(outcome.dump, spec.kernel).c_str(), stderr);
             break;
         case Kind::QemuFailed: {
-            std::string text = outcome.text;
-            while (!text.empty() && text.back() == '\n') text.pop_back();
-            say("QEMU ended: " + text);
+            say("QEMU ended: " + outcome.text.substr(0, outcome.text.find('\n')));
             break;
         }
     }

@@ -134,11 +134,10 @@ Tally test_style() {
     const std::string files =
         "{ git ls-files 2>/dev/null | grep . || find . -path ./build -prune -o -type f -print; } | grep -E "
         "'\\.(cpp|hpp|c|h)$' | sort";
-    CommandResult format = run_shell(cd + files +
-                                     " | xargs -P 2 -n 8 clang-format-19 --dry-run -Werror 2>&1 | grep -E 'error:' | "
-                                     "cut -d: -f1 | sort | uniq -c | sort -rn");
-    tally.check(format.output.empty(), "style/format",
-                "clang-format-19 -i is wanted for (lines, file):\n" + format.output);
+    CommandResult format = run_shell(
+        cd + files +
+        " | xargs -P 2 -I{} sh -c 'clang-format-19 --dry-run -Werror \"{}\" >/dev/null 2>&1 || echo \"{}\"' | sort");
+    tally.check(format.output.empty(), "style/format", "clang-format-19 -i is wanted for\n" + format.output);
 
     fs::path database = build_dir() / "kernel";
     if (fs::exists(database / "compile_commands.json")) {

@@ -76,6 +76,8 @@ void check_file(const Table& table, const fs::path& root, const std::string& pat
             if (target.find('/') == std::string::npos) continue;
             const auto* target_row = row_of(table, target);
             bool allowed = below(target, row->first) && (!target_row || target_row == row);
+            // A binding (port/bind.hpp, hal/bind.hpp) lies below the include/ folder of the one that implements it.
+            allowed |= fs::exists(root / row->first / "include" / target);
             for (const std::string& layer : row->second) allowed |= layer == "*" || below(target, layer);
             if (!allowed) finding(path, number, "'" + row->first + "' may not include \"" + target + "\" (layers.txt)");
         } else if (directive.starts_with("if") || directive.starts_with("elif")) {
