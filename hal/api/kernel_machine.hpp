@@ -9,7 +9,8 @@
 //   - Kernel mode never waits for another CPU's acknowledgement while spinning.
 //
 // The kernel supplies these (all on the stack top of the trapping CPU, interrupts off):
-//   farcall_syscall(ctx)      a system call. Returning goes back to ctx; only the result register may have been changed.
+//   farcall_syscall(ctx)      a system call. Returning goes back to ctx; only the result register may have been
+//   changed.
 //                             Any other change (pc, flags, other registers) is followed by enter_user instead.
 //   farcall_trap(ctx, info)   any other end of user mode. Returning goes back to ctx, with any change made to it.
 //   kernel_main(boot)         once, on the boot CPU
@@ -66,7 +67,9 @@ concept AddressTables = requires(T& t, const T& k, UserAddr a, UserAddr b, PhysA
     { k.valid() } -> std::same_as<bool>;
     { k.root() } -> std::same_as<PhysAddr>;
     { t.map(a, p, f, s) } -> std::same_as<bool>;
-    { t.unmap(a, b, [](UserAddr, typename T::Entry) {}) };
+    {
+        t.unmap(a, b, [](UserAddr, typename T::Entry) {})
+    };
     { t.protect(a, b, f) } -> std::same_as<bool>;
     { k.query(a) } -> std::same_as<typename T::Entry>;
     { t.access(a, true) } -> std::same_as<PhysAddr>;
@@ -75,8 +78,8 @@ concept AddressTables = requires(T& t, const T& k, UserAddr a, UserAddr b, PhysA
 };
 
 template <class M>
-concept KernelMachine = RuntimeMachine<M> && UserRegisters<typename M::UserContext> &&
-    AddressTables<typename M::PageTable, NoTables> &&
+concept KernelMachine =
+    RuntimeMachine<M> && UserRegisters<typename M::UserContext> && AddressTables<typename M::PageTable, NoTables> &&
     requires(typename M::UserContext& ctx, PhysAddr pa, UserAddr ua, CpuId cpu, void* p, const void* cp, size_t n,
              u32 vector, u64 ticket, u32* word, InterruptHandler handler, char* text) {
         // User mode

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The static ACPI tables (ACPI 6.4, chapter 5): MADT for CPUs and interrupt controllers, FADT for the PM timer and power,
-// HPET, MCFG. No AML. A table with a bad checksum is left out. Read once, at boot, through device windows.
+// The static ACPI tables (ACPI 6.4, chapter 5): MADT for CPUs and interrupt controllers, FADT for the PM timer and
+// power, HPET, MCFG. No AML. A table with a bad checksum is left out. Read once, at boot, through device windows.
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
@@ -86,8 +86,10 @@ void read_madt(const u8* t, u32 length) {  // 5.2.12
             platform.io_apics[platform.io_apic_count++] = {at<u32>(t, o + 4), at<u32>(t, o + 8)};
         } else if (type == 2 && size >= 10 && platform.override_count < 16) {
             u16 flags = at<u16>(t, o + 8);
-            platform.overrides[platform.override_count++] = {
-                .irq = t[o + 3], .active_low = (flags & 3) == 3, .level = (flags >> 2 & 3) == 3, .gsi = at<u32>(t, o + 4)};
+            platform.overrides[platform.override_count++] = {.irq = t[o + 3],
+                                                             .active_low = (flags & 3) == 3,
+                                                             .level = (flags >> 2 & 3) == 3,
+                                                             .gsi = at<u32>(t, o + 4)};
         } else if (type == 5 && size >= 12) {
             platform.lapic_address = at<u64>(t, o + 4);
         }

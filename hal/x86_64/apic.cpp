@@ -69,7 +69,8 @@ void init_local_apic() {
     } else {
         write_msr(kMsrApicBase, base);
         if (!registers)
-            registers = static_cast<volatile u32*>(map_window(PhysAddr{platform.lapic_address}, kPageSize, MemoryType::kDevice));
+            registers = static_cast<volatile u32*>(
+                map_window(PhysAddr{platform.lapic_address}, kPageSize, MemoryType::kDevice));
     }
     write(kTaskPriority, 0);
     write(kLvtLint0, kMasked);
@@ -80,19 +81,35 @@ void init_local_apic() {
     write(kSpurious, 0x100 | HAL_VECTOR_SPURIOUS);
 }
 
-u32 local_apic_id() { return registers ? read(kId) >> 24 : read(kId); }
-void end_of_interrupt() { write(kEoi, 0); }
-void send_ipi(u32 apic_id, u32 vector) { command(apic_id, vector | (1u << 14)); }
-void send_init(u32 apic_id) { command(apic_id, 0x500 | (1u << 14)); }
-void send_startup(u32 apic_id, u64 page) { command(apic_id, 0x600 | (1u << 14) | static_cast<u32>(page >> 12)); }
+u32 local_apic_id() {
+    return registers ? read(kId) >> 24 : read(kId);
+}
+void end_of_interrupt() {
+    write(kEoi, 0);
+}
+void send_ipi(u32 apic_id, u32 vector) {
+    command(apic_id, vector | (1u << 14));
+}
+void send_init(u32 apic_id) {
+    command(apic_id, 0x500 | (1u << 14));
+}
+void send_startup(u32 apic_id, u64 page) {
+    command(apic_id, 0x600 | (1u << 14) | static_cast<u32>(page >> 12));
+}
 void send_nmi_to_others() {
     for (u32 i = 0; i < cpu_count; i++)
         if (cpus[i] && cpus[i] != &this_cpu_block()) command(cpus[i]->apic_id, 0x400 | (1u << 14));
 }
-void Machine::wake(CpuId cpu) { send_ipi(cpus[cpu.value]->apic_id, HAL_VECTOR_WAKE); }
+void Machine::wake(CpuId cpu) {
+    send_ipi(cpus[cpu.value]->apic_id, HAL_VECTOR_WAKE);
+}
 
-void set_timer_count(u32 ticks) { write(kTimerInitial, ticks); }
-u32 timer_count() { return read(kTimerCurrent); }
+void set_timer_count(u32 ticks) {
+    write(kTimerInitial, ticks);
+}
+u32 timer_count() {
+    return read(kTimerCurrent);
+}
 void init_timer() {
     write(kLvtTimer, HAL_VECTOR_TIMER | (features.tsc_deadline ? 2u << 17 : 0));
     // The mode change is seen before the first deadline (SDM 11.5.4.1).
@@ -111,10 +128,12 @@ void init_io_apics() {
     out8(0xa1, 1);
     out8(0x21, 0xff);
     out8(0xa1, 0xff);
-    if (platform.io_apic_count == 0 && !platform.has_acpi) platform.io_apics[platform.io_apic_count++] = {0xfec00000, 0};
+    if (platform.io_apic_count == 0 && !platform.has_acpi)
+        platform.io_apics[platform.io_apic_count++] = {0xfec00000, 0};
     for (u32 i = 0; i < platform.io_apic_count; i++) {
-        IoApic io{static_cast<volatile u32*>(map_window(PhysAddr{platform.io_apics[i].address}, 0x20, MemoryType::kDevice)),
-                  platform.io_apics[i].gsi_base, 0};
+        IoApic io{
+            static_cast<volatile u32*>(map_window(PhysAddr{platform.io_apics[i].address}, 0x20, MemoryType::kDevice)),
+            platform.io_apics[i].gsi_base, 0};
         if (!io.at) continue;
         u32 version = io_read(io, 1);
         if (version == ~0u) continue;
@@ -138,7 +157,8 @@ bool Machine::route_line(u32 line, u32 vector, CpuId cpu, bool level, bool activ
 bool Machine::route_isa_line(u32 irq, u32 vector, CpuId cpu) {
     for (u32 i = 0; i < platform.override_count; i++)
         if (platform.overrides[i].irq == irq)
-            return route_line(platform.overrides[i].gsi, vector, cpu, platform.overrides[i].level, platform.overrides[i].active_low);
+            return route_line(platform.overrides[i].gsi, vector, cpu, platform.overrides[i].level,
+                              platform.overrides[i].active_low);
     return route_line(irq, vector, cpu, false, false);
 }
 

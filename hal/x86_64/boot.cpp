@@ -77,7 +77,8 @@ void read_start_info(u64 at) {
     const MemoryMapEntry* map = &early<MemoryMapEntry>(start.memory_map, start.memory_map_entries);
     for (u32 i = 0; i < start.memory_map_entries; i++) {
         if (map[i].type == 1) {
-            add_ram((map[i].address + kPageSize - 1) & ~(kPageSize - 1), (map[i].address + map[i].size) & ~(kPageSize - 1), true);
+            add_ram((map[i].address + kPageSize - 1) & ~(kPageSize - 1),
+                    (map[i].address + map[i].size) & ~(kPageSize - 1), true);
             info.total_memory += map[i].size;
         } else if (map[i].type == 3 || map[i].type == 4) {
             add_ram(map[i].address, map[i].address + map[i].size, false);
@@ -89,7 +90,8 @@ void open_boot_allocator() {
     u64 image_end = reinterpret_cast<u64>(hal_image_end) - HAL_IMAGE_BASE;
     early_next = image_end;
     for (u32 i = 0; i < ram_count; i++)
-        if (usable[i] && ram[i].start.value <= image_end && image_end <= ram[i].end.value) early_limit = ram[i].end.value;
+        if (usable[i] && ram[i].start.value <= image_end && image_end <= ram[i].end.value)
+            early_limit = ram[i].end.value;
     if (info.initrd.size() && info.initrd.start.value >= image_end && info.initrd.start.value < early_limit)
         early_limit = info.initrd.start.value;
     if (early_limit > kEarlyEnd) early_limit = kEarlyEnd;
@@ -137,7 +139,9 @@ PhysAddr early_pages(u64 count) {
 
 using namespace hal;
 
-static void start_kernel(void*) { kernel_main(info); }
+static void start_kernel(void*) {
+    kernel_main(info);
+}
 
 extern "C" [[noreturn]] void hal_boot(u64 start_info) {
     time_scale.tsc_base = read_tsc();

@@ -7,7 +7,8 @@ namespace hal {
 namespace {
 
 constexpr u16 kPort = 0x3f8;
-constexpr u16 kInterruptEnable = kPort + 1, kFifo = kPort + 2, kLine = kPort + 3, kModem = kPort + 4, kStatus = kPort + 5;
+constexpr u16 kInterruptEnable = kPort + 1, kFifo = kPort + 2, kLine = kPort + 3, kModem = kPort + 4,
+              kStatus = kPort + 5;
 
 TinyLock lock;
 bool present;

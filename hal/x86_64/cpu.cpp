@@ -34,7 +34,9 @@ struct [[gnu::packed]] TablePointer {
 // IST numbers.
 constexpr u8 kIstNmi = 1, kIstDoubleFault = 2, kIstMachineCheck = 3, kIstDebug = 4;
 
-u64 stack_region(u32 id) { return HAL_STACK_BASE + id * kStackStride; }
+u64 stack_region(u32 id) {
+    return HAL_STACK_BASE + id * kStackStride;
+}
 
 }  // namespace
 
@@ -196,8 +198,12 @@ void init_fpu() {
     asm volatile("ldmxcsr %0" ::"m"(mxcsr));
 }
 
-size_t Machine::fpu_area_size() { return (fpu_bytes + 63) & ~size_t{63}; }
-u64 Machine::fpu_features() { return fpu_mask; }
+size_t Machine::fpu_area_size() {
+    return (fpu_bytes + 63) & ~size_t{63};
+}
+u64 Machine::fpu_features() {
+    return fpu_mask;
+}
 
 void Machine::fpu_init(void* area) {
     u64* words = static_cast<u64*>(area);
@@ -236,15 +242,23 @@ void Machine::fpu_sanitize(void* area) {
 
 // --- Thread state beside the frame
 
+namespace {
+// A base that is no canonical address would fault here, in the kernel: it becomes 0.
+u64 canonical(u64 base) {
+    return static_cast<u64>(static_cast<i64>(base << 16) >> 16) == base ? base : 0;
+}
+}  // namespace
+
 void Machine::load_thread_state(const UserContext& ctx) {
     Cpu& cpu = this_cpu_block();
+    u64 fs = canonical(ctx.fs_base), gs = canonical(ctx.gs_base);
     if (features.fsgsbase)
-        asm volatile("wrfsbase %0" ::"r"(ctx.fs_base));
+        asm volatile("wrfsbase %0" ::"r"(fs));
     else
-        write_msr(kMsrFsBase, ctx.fs_base);
-    if (features.fsgsbase || cpu.loaded_gs_base != ctx.gs_base) {
-        cpu.loaded_gs_base = ctx.gs_base;
-        write_msr(kMsrKernelGsBase, ctx.gs_base);
+        write_msr(kMsrFsBase, fs);
+    if (features.fsgsbase || cpu.loaded_gs_base != gs) {
+        cpu.loaded_gs_base = gs;
+        write_msr(kMsrKernelGsBase, gs);
     }
 }
 

@@ -11,7 +11,7 @@ extern u64 hal_early_pml4[512];
 extern char hal_trampoline_start[], hal_trampoline_end[];
 extern char hal_vector_stubs[];
 extern char hal_syscall_entry[];
-extern u64 hal_kernel_root;          // physical; read by the trampoline
+extern u64 hal_kernel_root;         // physical; read by the trampoline
 extern hal::Cpu* hal_starting_cpu;  // read by the trampoline: CPUs start one at a time
 }
 
@@ -52,12 +52,12 @@ void print(const char* fmt, const A&... args) {
 
 // cpu.cpp
 void detect_features();
-void patch_smap();               // while text is still writable
+void patch_smap();              // while text is still writable
 void init_control_registers();  // per CPU; after the final tables are loaded
-void init_cpu(Cpu& cpu);         // GDT, TSS, IDT, GS, SYSCALL
+void init_cpu(Cpu& cpu);        // GDT, TSS, IDT, GS, SYSCALL
 void build_idt();
 Cpu& early_cpu();  // CPU 0 before its stacks exist
-void init_fpu();  // per CPU
+void init_fpu();   // per CPU
 
 // boot.cpp
 PhysAddr early_pages(u64 count);  // zeroed, for ever; before kernel_main only

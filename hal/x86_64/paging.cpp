@@ -54,12 +54,21 @@ void map_image(const char* from, const char* to, u64 bits) {
 void build_kernel_tables(std::span<const PhysRange> ram) {
     hal_kernel_root = early_pages(1).value;
     u64 done = 0;
+    u64 sealed_start = reinterpret_cast<u64>(hal_image_start) - HAL_IMAGE_BASE;
+    u64 sealed_end = reinterpret_cast<u64>(hal_rodata_end) - HAL_IMAGE_BASE;
     auto map_range = [&](u64 at, u64 end) {
         at = at & ~u64{0x1fffff};
         end = (end + 0x1fffff) & ~u64{0x1fffff};
         if (at < done) at = done;
         while (at < end) {
-            bool gib = features.gib_pages && (at & 0x3fffffff) == 0 && end - at >= 0x40000000;
+            if (at < sealed_end && at + 0x200000 > sealed_start) {
+                // No writable alias of text and constants.
+                for (u64 p = at; p < at + 0x200000; p += kPageSize)
+                    map_kernel(HAL_DIRECT_MAP + p, p, p >= sealed_start && p < sealed_end ? kNx : kW | kNx, 1);
+                at += 0x200000;
+                continue;
+            }
+            bool gib = features.gib_pages && (at & 0x3fffffff) == 0 && end - at >= 0x40000000 && at >= sealed_end;
             map_kernel(HAL_DIRECT_MAP + at, at, kW | kNx, gib ? 3 : 2);
             at += gib ? 0x40000000 : 0x200000;
         }
@@ -101,8 +110,12 @@ void* map_window(PhysAddr at, size_t bytes, MemoryType type) {
     return reinterpret_cast<void*>(start + (at.value - from));
 }
 
-void* Machine::map_device(PhysAddr at, size_t bytes, MemoryType type) { return map_window(at, bytes, type); }
-PhysAddr Machine::kernel_root() { return PhysAddr{hal_kernel_root}; }
+void* Machine::map_device(PhysAddr at, size_t bytes, MemoryType type) {
+    return map_window(at, bytes, type);
+}
+PhysAddr Machine::kernel_root() {
+    return PhysAddr{hal_kernel_root};
+}
 
 void PageTable::copy_kernel_half(PhysAddr root) {
     u64* to = entries(root) + 256;

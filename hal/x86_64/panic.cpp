@@ -103,11 +103,14 @@ fault:
     return false;
 }
 
-void Machine::backtrace(u64 frame_pointer) { print_chain(0, frame_pointer); }
+void Machine::backtrace(u64 frame_pointer) {
+    print_chain(0, frame_pointer);
+}
 
 void Machine::panic(const char* what, std::source_location where) {
     Cpu& cpu = begin_panic();
-    print("\nKERNEL PANIC on CPU {}: {}\n  at {}:{} in {}\n", cpu.id, what, where.file_name(), where.line(), where.function_name());
+    print("\nKERNEL PANIC on CPU {}: {}\n  at {}:{} in {}\n", cpu.id, what, where.file_name(), where.line(),
+          where.function_name());
     print_chain(0, reinterpret_cast<u64>(__builtin_frame_address(0)));
     end_panic(cpu, nullptr);
 }
@@ -130,7 +133,8 @@ void handle_nmi(Cpu& cpu, KernelFrame& frame) {
     // A dump on request. In turn: ticket by CPU number would wait for CPUs that got no NMI, so first come first served.
     for (u32 spins = 0; spins < 50'000'000; spins++) {
         u64 free = 0;
-        if (dump_turn.load(std::memory_order_relaxed) == 0 && dump_turn.compare_exchange_strong(free, cpu.id + 1, std::memory_order_acquire))
+        if (dump_turn.load(std::memory_order_relaxed) == 0 &&
+            dump_turn.compare_exchange_strong(free, cpu.id + 1, std::memory_order_acquire))
             break;
         if ((spins & 4095) == 4095) pause();
     }
@@ -139,7 +143,9 @@ void handle_nmi(Cpu& cpu, KernelFrame& frame) {
     dump_turn.store(0, std::memory_order_release);
 }
 
-void Machine::set_dump_hook(DumpHook hook) { dump_hook = hook; }
+void Machine::set_dump_hook(DumpHook hook) {
+    dump_hook = hook;
+}
 
 void Machine::request_dump() {
     Cpu& cpu = this_cpu_block();

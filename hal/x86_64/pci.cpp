@@ -38,7 +38,9 @@ bool Machine::has_pci() {
 u32 Machine::pci_read(u32 bus, u32 device, u32 function, u32 offset, u32 width) {
     TinyGuard hold(pci_lock);
     if (volatile u8* reg = ecam_register(bus, device, function, offset))
-        return width == 1 ? *reg : width == 2 ? *reinterpret_cast<volatile u16*>(reg) : *reinterpret_cast<volatile u32*>(reg);
+        return width == 1   ? *reg
+               : width == 2 ? *reinterpret_cast<volatile u16*>(reg)
+                            : *reinterpret_cast<volatile u32*>(reg);
     if (!select(bus, device, function, offset)) return ~0u;
     u16 port = static_cast<u16>(0xcfc + (offset & 3));
     return width == 1 ? in8(port) : width == 2 ? in16(port) : in32(port);

@@ -12,7 +12,8 @@ void Machine::power_off(int code) {
         u8 value = (5 << 2) | (1 << 5);
         if (platform.sleep_control_is_port)
             out8(static_cast<u16>(platform.sleep_control), value);
-        else if (auto* reg = static_cast<volatile u8*>(map_window(PhysAddr{platform.sleep_control}, 1, MemoryType::kDevice)))
+        else if (auto* reg =
+                     static_cast<volatile u8*>(map_window(PhysAddr{platform.sleep_control}, 1, MemoryType::kDevice)))
             *reg = value;
         delay(lib::milliseconds(10));
     }
@@ -31,7 +32,8 @@ void Machine::restart() {
     if (platform.reset_address) {
         if (platform.reset_is_port)
             out8(static_cast<u16>(platform.reset_address), platform.reset_value);
-        else if (auto* reg = static_cast<volatile u8*>(map_window(PhysAddr{platform.reset_address}, 1, MemoryType::kDevice)))
+        else if (auto* reg =
+                     static_cast<volatile u8*>(map_window(PhysAddr{platform.reset_address}, 1, MemoryType::kDevice)))
             *reg = platform.reset_value;
         delay(lib::milliseconds(10));
     }

@@ -12,7 +12,8 @@ namespace {
 
 enum class Stage : u32 { kNone, kStarted, kRound, kAnswered, kReady, kRefused };
 
-// The conversation of the starting CPU (asks) and the boot CPU (answers). Every change is a release, every look an acquire.
+// The conversation of the starting CPU (asks) and the boot CPU (answers). Every change is a release, every look an
+// acquire.
 std::atomic<Stage> stage;
 std::atomic<u64> boot_tsc;
 Cpu* prepared[lib::kMaxCpus];
@@ -37,7 +38,8 @@ i64 measure_offset(u64& uncertainty) {
         u64 after = read_tsc();
         if (after - before < uncertainty) {
             uncertainty = after - before;
-            offset = static_cast<i64>(boot_tsc.load(std::memory_order_relaxed) - before) - static_cast<i64>((after - before) / 2);
+            offset = static_cast<i64>(boot_tsc.load(std::memory_order_relaxed) - before) -
+                     static_cast<i64>((after - before) / 2);
         }
         if (uncertainty < time_scale.tsc_hz / 100'000) break;  // 10 us: good enough, and dear on a busy host
     }
@@ -92,7 +94,8 @@ bool start(Cpu& cpu) {
                 pause();
                 if (Machine::now().value > limit.value) break;
             }
-        if (stage.load(std::memory_order_acquire) != Stage::kNone) return answer_until_ready(Machine::now() + lib::milliseconds(5'000));
+        if (stage.load(std::memory_order_acquire) != Stage::kNone)
+            return answer_until_ready(Machine::now() + lib::milliseconds(5'000));
     }
     return false;
 }
@@ -129,8 +132,9 @@ u32 Machine::start_cpus(u32 limit) {
             }
             cpus[cpu.id] = nullptr;
             print("hal: CPU with APIC id {} left out: {}\n", cpu.apic_id,
-                  stage.load(std::memory_order_acquire) == Stage::kRefused ? "its time stamp counter cannot be synchronised"
-                                                                           : "it does not start");
+                  stage.load(std::memory_order_acquire) == Stage::kRefused
+                      ? "its time stamp counter cannot be synchronised"
+                      : "it does not start");
             send_init(cpu.apic_id);  // whatever state it is in, it waits there
         }
     }

@@ -19,7 +19,9 @@ u64 shifted_ratio(u64 a, u64 b) {
     asm("divq %3" : "=a"(quotient), "+d"(high) : "0"(low), "r"(b) : "cc");
     return quotient;
 }
-u64 scaled(u64 value, u64 ratio) { return static_cast<u64>((static_cast<unsigned __int128>(value) * ratio) >> 32); }
+u64 scaled(u64 value, u64 ratio) {
+    return static_cast<u64>((static_cast<unsigned __int128>(value) * ratio) >> 32);
+}
 
 // A clock of known rate that counts up, `mask` wide.
 struct Reference {
@@ -31,8 +33,12 @@ struct Reference {
 
 volatile u32* hpet;
 
-u64 read_pm_timer() { return in32(platform.pm_timer); }
-u64 read_hpet() { return hpet[0xf0 / 4]; }
+u64 read_pm_timer() {
+    return in32(platform.pm_timer);
+}
+u64 read_hpet() {
+    return hpet[0xf0 / 4];
+}
 u64 read_pit() {
     out8(0x43, 0x80);  // latch channel 2
     u32 low = in8(0x42);
@@ -166,7 +172,8 @@ void calibrate() {
 
 void Machine::arm_timer(Nanoseconds deadline) {
     if (features.tsc_deadline) {
-        u64 at = deadline.value > (u64{1} << 62) ? ~u64{0} : time_scale.tsc_base + scaled(deadline.value, tsc_per_ns) + 1;
+        u64 at =
+            deadline.value > (u64{1} << 62) ? ~u64{0} : time_scale.tsc_base + scaled(deadline.value, tsc_per_ns) + 1;
         write_msr(kMsrTscDeadline, at);
         return;
     }

@@ -17,7 +17,7 @@ void farcall_trap(hal::UserContext& context, hal::TrapInfo info);
 [[noreturn]] void kernel_ap_main();
 }
 
-extern "C" [[noreturn]] void hal_enter_user(hal::UserContext& context);                // entry.S
+extern "C" [[noreturn]] void hal_enter_user(hal::UserContext& context);              // entry.S
 extern "C" [[noreturn]] void hal_on_fresh_stack(void (*fn)(void*), void* argument);  // entry.S
 
 namespace hal {
@@ -25,9 +25,9 @@ namespace hal {
 // now() = ((tsc - tsc_base) * tsc_scale) >> 32. Constant once kernel_main runs.
 struct TimeScale {
     u64 tsc_base;
-    u64 tsc_to_ns;    // 32.32
+    u64 tsc_to_ns;  // 32.32
     u64 tsc_hz;
-    u64 timer_per_ns; // LAPIC timer ticks per ns, 32.32
+    u64 timer_per_ns;  // LAPIC timer ticks per ns, 32.32
 };
 extern TimeScale time_scale;
 
@@ -61,14 +61,18 @@ struct Machine {
     static void wake(CpuId cpu);
     static void wait_for_event() {
         poll_mailbox();
-        // An interrupt that became pending since the caller's last check is taken after STI's shadow, in HLT (SDM 2B, STI).
+        // An interrupt that became pending since the caller's last check is taken after STI's shadow, in HLT (SDM 2B,
+        // STI).
         asm volatile("sti\n hlt\n cli" ::: "memory");
     }
     static void arm_timer(Nanoseconds deadline);
     static void disarm_timer();
     static void poll_mailbox() {
         Cpu& cpu = this_cpu_block();
-        if (cpu.flush_wanted.load(std::memory_order_relaxed) != cpu.flush_done.load(std::memory_order_relaxed)) [[unlikely]]
+        // seq_cst: a CPU that first announces user mode and then polls, and one that first asks and then looks whether
+        // the other is in user mode, cannot both miss.
+        if (cpu.flush_wanted.load(std::memory_order_seq_cst) != cpu.flush_done.load(std::memory_order_relaxed))
+            [[unlikely]]
             serve_mailbox(cpu);
     }
     [[noreturn]] static void panic(const char* what, std::source_location where = std::source_location::current());
@@ -108,7 +112,8 @@ struct Machine {
     static void flush_local_all() { write_cr3(this_cpu_block().root); }
     static void flush_local(UserAddr from, UserAddr to) {
         if (to - from > kFlushPages * kPageSize) return flush_local_all();
-        for (u64 va = from.value & ~(kPageSize - 1); va < to.value; va += kPageSize) asm volatile("invlpg (%0)" ::"r"(va) : "memory");
+        for (u64 va = from.value & ~(kPageSize - 1); va < to.value; va += kPageSize)
+            asm volatile("invlpg (%0)" ::"r"(va) : "memory");
     }
     static constexpr u64 kFlushPages = 32;
     // Asks a CPU to flush all user translations; the ticket is answered by flush_done. No IPI: kick_flush sends one, to

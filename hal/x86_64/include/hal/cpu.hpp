@@ -41,13 +41,13 @@ struct alignas(4096) Cpu {
 
     TaskState tss;  // rsp0 aligned: the top of the current UserContext
     alignas(64) u64 gdt[10];
-    u64 timer_armed;    // TSC deadline written last, 0 if none
-    u32 panics;         // depth, to stop recursion
-    u32 stopped;        // parked by a panic elsewhere
-    i64 tsc_offset;     // as measured when it started, in ticks
-    u64 interrupts;     // device interrupts taken
-    u64 stack_bottom;   // of the kernel stack, for backtraces
-    u64 dump_done;      // last dump request answered
+    u64 timer_armed;   // TSC deadline written last, 0 if none
+    u32 panics;        // depth, to stop recursion
+    u32 stopped;       // parked by a panic elsewhere
+    i64 tsc_offset;    // as measured when it started, in ticks
+    u64 interrupts;    // device interrupts taken
+    u64 stack_bottom;  // of the kernel stack, for backtraces
+    u64 dump_done;     // last dump request answered
 };
 static_assert(offsetof(Cpu, self) == CPU_SELF && offsetof(Cpu, local) == CPU_LOCAL);
 static_assert(offsetof(Cpu, stack_top) == CPU_STACK_TOP && offsetof(Cpu, scratch) == CPU_SCRATCH);
@@ -62,7 +62,9 @@ template <class T, unsigned Offset>
     asm volatile("mov %%gs:%c1, %0" : "=r"(v) : "i"(Offset));
     return v;
 }
-[[gnu::always_inline]] inline Cpu& this_cpu_block() { return *cpu_read<Cpu*, CPU_SELF>(); }
+[[gnu::always_inline]] inline Cpu& this_cpu_block() {
+    return *cpu_read<Cpu*, CPU_SELF>();
+}
 
 // By CpuId; null beyond cpu_count. Written before the CPU starts, constant afterwards.
 extern Cpu* cpus[lib::kMaxCpus];

@@ -12,7 +12,9 @@
 
 namespace hal {
 
-inline void* direct_map(PhysAddr p) { return reinterpret_cast<void*>(p.value + HAL_DIRECT_MAP); }
+inline void* direct_map(PhysAddr p) {
+    return reinterpret_cast<void*>(p.value + HAL_DIRECT_MAP);
+}
 
 // The value of one leaf entry.
 class Entry {
@@ -25,11 +27,12 @@ public:
     constexpr Entry() = default;
     constexpr explicit Entry(u64 raw) : raw_(raw) {}
     static constexpr Entry make(PhysAddr pa, MapFlags f) {
-        return Entry{(pa.value & kAddress) | rights(f) | type(f.type) | (static_cast<u64>(f.software) << kSoftwareShift & kSoftware) |
-                     (f.global ? kGlobal : 0) | (f.touched ? (kAccessed | (f.write ? kDirty : 0)) : 0)};
+        return Entry{(pa.value & kAddress) | rights(f) | type(f.type) |
+                     (static_cast<u64>(f.software) << kSoftwareShift & kSoftware) | (f.global ? kGlobal : 0) |
+                     (f.touched ? (kAccessed | (f.write ? kDirty : 0)) : 0)};
     }
     constexpr u64 raw() const { return raw_; }
-    constexpr bool mapped() const { return raw_ != 0; }            // there is a frame, perhaps out of reach
+    constexpr bool mapped() const { return raw_ != 0; }  // there is a frame, perhaps out of reach
     constexpr bool present() const { return (raw_ & kPresent) != 0; }
     constexpr bool writable() const { return (raw_ & kWrite) != 0; }
     constexpr bool executable() const { return (raw_ & kNoExec) == 0; }
@@ -53,7 +56,9 @@ public:
 
     // PAT entry 1 is reprogrammed to write-combining, entry 3 is uncached (fill in paging.cpp).
     static constexpr u64 type(MemoryType t) {
-        return t == MemoryType::kNormal ? 0 : t == MemoryType::kWriteCombining ? kWriteThrough : kWriteThrough | kCacheDisable;
+        return t == MemoryType::kNormal           ? 0
+               : t == MemoryType::kWriteCombining ? kWriteThrough
+                                                  : kWriteThrough | kCacheDisable;
     }
 
 private:
@@ -131,7 +136,8 @@ public:
         s.store(Entry::make(pa, flags));
         return true;
     }
-    // fn(UserAddr, Slot) -> bool for every page of the range, tables made where missing. False: no memory or fn said so.
+    // fn(UserAddr, Slot) -> bool for every page of the range, tables made where missing. False: no memory or fn said
+    // so.
     template <TableSource S, class F>
     bool for_each_slot(UserAddr from, UserAddr to, S& source, F&& fn) {
         for (u64 va = from.value; va < to.value;) {
@@ -174,7 +180,8 @@ public:
         bool less = false;
         for_each_mapped(from, to, [&](UserAddr, Slot s) {
             Entry old = s.update([&](Entry e) { return e.with_rights(flags); });
-            less |= old.present() && (!flags.read || (old.writable() && !flags.write) || (old.executable() && !flags.exec));
+            less |=
+                old.present() && (!flags.read || (old.writable() && !flags.write) || (old.executable() && !flags.exec));
         });
         return less;
     }
@@ -198,7 +205,8 @@ public:
     // floor is where the mapping before the range ends, ceiling where the next one begins.
     template <TableSource S>
     void free_tables(UserAddr from, UserAddr to, UserAddr floor, UserAddr ceiling, S& source) {
-        if (from.value < to.value) free_level<4>(entries(root_), from.value, to.value, floor.value, ceiling.value, source);
+        if (from.value < to.value)
+            free_level<4>(entries(root_), from.value, to.value, floor.value, ceiling.value, source);
     }
     template <TableSource S>
     void free_tables(UserAddr from, UserAddr to, S& source) {
@@ -257,8 +265,8 @@ private:
             if (!(e & Entry::kPresent)) continue;
             PhysAddr child{e & Entry::kAddress};
             if constexpr (Level > 2)
-                free_level<Level - 1>(entries(child), start > from ? start : from, start + kSpan < to ? start + kSpan : to,
-                                      floor, ceiling, source);
+                free_level<Level - 1>(entries(child), start > from ? start : from,
+                                      start + kSpan < to ? start + kSpan : to, floor, ceiling, source);
             if (start >= floor && start + kSpan <= ceiling) {
                 __atomic_store_n(&entry, u64{0}, __ATOMIC_RELEASE);
                 source.free_table(child);

@@ -6,10 +6,8 @@
 #include "hal/x86_64/include/hal/layout.h"
 
 // "?": in the group of the section that is current, so that a discarded inline function takes its entries along.
-#define HAL_USER_BEGIN \
-    "661: .byte 0x0f,0x1f,0x00\n.pushsection .smap_stac,\"a?\",@progbits\n.quad 661b\n.popsection\n"
-#define HAL_USER_END \
-    "662: .byte 0x0f,0x1f,0x00\n.pushsection .smap_clac,\"a?\",@progbits\n.quad 662b\n.popsection\n"
+#define HAL_USER_BEGIN "661: .byte 0x0f,0x1f,0x00\n.pushsection .smap_stac,\"a?\",@progbits\n.quad 661b\n.popsection\n"
+#define HAL_USER_END "662: .byte 0x0f,0x1f,0x00\n.pushsection .smap_clac,\"a?\",@progbits\n.quad 662b\n.popsection\n"
 #define HAL_ON_FAULT(at, to) ".pushsection .extable,\"a?\",@progbits\n.quad " at ", " to "\n.popsection\n"
 
 extern "C" {
@@ -21,9 +19,15 @@ size_t hal_clear_user(u64 to, size_t n);
 
 namespace hal {
 
-[[gnu::always_inline]] inline bool user_range(u64 at, size_t n) { return at < HAL_USER_TOP && n <= HAL_USER_TOP - at; }
-[[gnu::always_inline]] inline void user_begin() { asm volatile(HAL_USER_BEGIN ::: "memory"); }
-[[gnu::always_inline]] inline void user_end() { asm volatile(HAL_USER_END ::: "memory"); }
+[[gnu::always_inline]] inline bool user_range(u64 at, size_t n) {
+    return at < HAL_USER_TOP && n <= HAL_USER_TOP - at;
+}
+[[gnu::always_inline]] inline void user_begin() {
+    asm volatile(HAL_USER_BEGIN ::: "memory");
+}
+[[gnu::always_inline]] inline void user_end() {
+    asm volatile(HAL_USER_END ::: "memory");
+}
 
 // One naturally sized value; the address was checked by the caller. Between user_begin and user_end.
 template <class T>
