@@ -38,7 +38,8 @@ bool read_mp_table() {
     if (table_at + length > 0x100000) return false;
     platform.lapic_address = at<u32>(table, 36);
     u32 gsi = 0;
-    for (u32 o = 44, i = 0; i < entries && o < length; i++) {
+    // Some firmware (qboot) leaves the count 0: then the length ends the table, and its padding is CPUs not enabled.
+    for (u32 o = 44, i = 0; (entries == 0 || i < entries) && o + 8 <= length; i++) {
         u8 type = table[o];
         if (type == 0 && (table[o + 3] & 1) && platform.cpus < lib::kMaxCpus)
             platform.cpu_apic_ids[platform.cpus++] = table[o + 1];
