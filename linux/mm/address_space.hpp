@@ -22,7 +22,37 @@ inline constexpr u32 kMapShared = 1, kMapPrivate = 2, kMapSharedValidate = 3, kM
                      kMapGrowsDown = 0x100, kMapLocked = 0x2000, kMapNoReserve = 0x4000, kMapPopulate = 0x8000,
                      kMapStack = 0x20000, kMapFixedNoReplace = 0x100000;
 
-enum class FaultKind : u8 { kResolved, kSegvMapError, kSegvAccess, kBusAddress, kNoMemory, kMustWait };
+inline constexpr u32 kMapType = 0xf, kMapHugeTlb = 0x40000;
+inline constexpr u32 kRemapMayMove = 1, kRemapFixed = 2, kRemapDontUnmap = 4;
+
+// How a page fault ended. Converts to its enumeration; made from an error (no memory for a coroutine) it is kNoMemory.
+class FaultKind {
+public:
+    enum Value : u8 { kResolved, kSegvMapError, kSegvAccess, kBusAddress, kNoMemory, kMustWait };
+    constexpr FaultKind() = default;
+    constexpr FaultKind(Value v) : value_(v) {}  // NOLINT
+    constexpr explicit FaultKind(Errno) : value_(kNoMemory) {}
+    constexpr operator Value() const { return value_; }  // NOLINT
+
+private:
+    Value value_ = kResolved;
+};
+
+// How many bytes a copy by the kernel may touch. Made from an error it is none.
+struct Accessible {
+    u64 bytes = 0;
+    constexpr Accessible(u64 n) : bytes(n) {}  // NOLINT
+    constexpr explicit Accessible(Errno) {}
+    constexpr operator u64() const { return bytes; }  // NOLINT
+};
+
+// Soft limits that the calls below keep (getrlimit(2)), in bytes.
+struct MemoryLimits {
+    u64 address = ~u64{0};  // RLIMIT_AS
+    u64 data = ~u64{0};     // RLIMIT_DATA
+    u64 stack = ~u64{0};    // RLIMIT_STACK
+    u64 locked = ~u64{0};   // RLIMIT_MEMLOCK; unlimited with CAP_IPC_LOCK
+};
 
 class AddressSpace : public RefCounted<AddressSpace> {
 public:
@@ -36,25 +66,39 @@ public:
         u32 prot = 0, flags = 0;
         Ref<fs::File> file;  // null: anonymous
         u64 offset = 0;      // bytes, page-aligned
-        const char* name = nullptr;  // "[heap]", "[stack]" for /proc/PID/maps
+        bool may_map_low = false;  // below vm.mmap_min_addr: CAP_SYS_RAWIO
     };
     // The mmap family; errors as the manual pages say. Leaf: kNeedsTask only if other CPUs must be waited for or the work
-    // is long (more than kLongWork pages): then the _task form.
-    Leaf<UserAddr> map(const MapRequest& r, u64 address_limit /* RLIMIT_AS */);
-    Leaf<void> unmap(UserAddr at, u64 length);
-    Leaf<void> protect(UserAddr at, u64 length, u32 prot);
-    Leaf<UserAddr> remap(UserAddr old, u64 old_length, u64 new_length, u32 flags, UserAddr new_at);
-    Leaf<void> advise(UserAddr at, u64 length, i32 advice);
-    Leaf<UserAddr> set_break(UserAddr to, u64 data_limit);
-    Leaf<void> resident(UserAddr at, u64 length, std::span<u8> out);  // mincore
-    Leaf<void> sync(UserAddr at, u64 length, u32 flags);             // msync
+    // is long (more than kLongWork pages), and then nothing has changed: run the _task form.
+    Leaf<UserAddr> map(const MapRequest& r, const MemoryLimits& l) { return change_map(r, l, false); }
+    Leaf<void> unmap(UserAddr at, u64 length) { return change_unmap(at, length, false); }
+    Leaf<void> protect(UserAddr at, u64 length, u32 prot) { return change_protection(at, length, prot, false); }
+    struct RemapRequest { UserAddr old; u64 old_length, new_length; u32 flags; UserAddr new_at; };
+    Leaf<UserAddr> remap(const RemapRequest& r, const MemoryLimits& l) { return change_remap(r, l, false); }
+    Leaf<void> advise(UserAddr at, u64 length, i32 advice) { return change_advice(at, length, advice, false); }
+    // The new break, or the old one if it cannot be moved (brk(2), "C library/kernel differences").
+    Leaf<UserAddr> set_break(UserAddr to, const MemoryLimits& l) { return change_break(to, l, false); }
+    Task<Result<UserAddr>> map_task(MapRequest r, MemoryLimits l);
+    Task<Result<void>> unmap_task(UserAddr at, u64 length);
+    Task<Result<void>> protect_task(UserAddr at, u64 length, u32 prot);
+    Task<Result<UserAddr>> remap_task(RemapRequest r, MemoryLimits l);
+    Task<Result<void>> advise_task(UserAddr at, u64 length, i32 advice);
+    Task<Result<UserAddr>> set_break_task(UserAddr to, MemoryLimits l);
+    // mincore: one byte a page, 1 if it is resident. kNoMem: something is not mapped.
+    Leaf<void> resident(UserAddr at, u64 length, std::span<u8> out);
+    Leaf<void> sync(UserAddr at, u64 length, u32 flags);  // msync
+    // mlock and munlock: marks and accounts (pages never leave memory). kNoMem: over the limit, or not mapped.
+    Leaf<void> set_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l);
+    Leaf<void> set_all_locked(bool current, bool future, const MemoryLimits& l);
 
     // One page fault, without waiting (kMustWait: use fault_task). `stack_limit`: RLIMIT_STACK for growth.
     FaultKind fault(UserAddr at, port::Access access, u64 stack_limit);
     Task<FaultKind> fault_task(UserAddr at, port::Access access, u64 stack_limit);
     // Makes a range accessible for a copy by the kernel. Returns how many bytes from `at` are (all, or up to the first
-    // page that cannot be): 0 means EFAULT.
-    Task<u64> fault_in(UserAddr at, u64 length, bool write, u64 stack_limit);
+    // page that cannot be): 0 means EFAULT. fault_in_now: as far as can be done without waiting; *must_wait says that it
+    // stopped for that.
+    Accessible fault_in_now(UserAddr at, u64 length, bool write, u64 stack_limit, bool* must_wait);
+    Task<Accessible> fault_in(UserAddr at, u64 length, bool write, u64 stack_limit);
 
     // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task.
     Task<Result<Ref<AddressSpace>>> fork();
@@ -71,8 +115,29 @@ public:
     bool next_area(UserAddr from, AreaView& out);
     std::atomic<u64> minor_faults{0};
 
-private:
+    // The inside (linux/mm/state.hpp), for the rest of linux/mm and the program loader.
     struct State;
+    State& state() { return *state_; }
+
+private:
+    struct FaultWait;
+    AddressSpace() = default;
+    Leaf<UserAddr> change_map(const MapRequest& r, const MemoryLimits& l, bool task);
+    Leaf<void> change_unmap(UserAddr at, u64 length, bool task);
+    Leaf<void> change_protection(UserAddr at, u64 length, u32 prot, bool task);
+    Leaf<UserAddr> change_remap(const RemapRequest& r, const MemoryLimits& l, bool task);
+    Leaf<void> change_advice(UserAddr at, u64 length, i32 advice, bool task);
+    Leaf<UserAddr> change_break(UserAddr to, const MemoryLimits& l, bool task);
+    FaultKind resolve(UserAddr at, port::Access access, u64 stack_limit, bool settled, FaultWait& wait);
+    // Drops a piece of a long range before all of it is unmapped at once; the caller gives way and repeats while true.
+    bool thin_out_some(UserAddr& cursor, UserAddr end);
+    FaultKind resolve_private(struct Area& a, UserAddr page_at, port::Access access, bool settled, FaultWait& wait);
+    FaultKind resolve_shared(struct Area& a, UserAddr page_at, bool write, FaultWait& wait);
+    FaultKind map_around(struct Area& a, UserAddr page_at, fs::Page& page);
+    struct Area* grow_stack(UserAddr page_at, u64 stack_limit);
+    Result<void> fork_areas(AddressSpace& child);
+    Result<u64> fork_some(AddressSpace& child, u64 from_page);
+
     Ref<port::Space> space_;
     rt::SpinLock<rt::Rank::address_space> lock_;
     State* state_ = nullptr;

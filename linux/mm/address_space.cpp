@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// Address spaces: beginning and end, what procfs shows. See address_space.hpp.
+#include "linux/mm/address_space.hpp"
+
+#include "linux/mm/state.hpp"
+
+namespace linux {
+
+Result<Ref<AddressSpace>> AddressSpace::create() {
+    Ref<port::Space> space = TRY(port::Space::create());
+    // The constructor is private: not rt::make_ref.
+    auto* mm = new (std::nothrow) AddressSpace;
+    if (!mm) return Errno::kNoMem;
+    auto ref = Ref<AddressSpace>::adopt(mm);
+    mm->state_ = rt::make<State>(*space);
+    if (!mm->state_) return Errno::kNoMem;
+    mm->space_ = std::move(space);
+    // Linux without randomisation: 128 MiB below the end for the stack (mmap_base in arch/x86/mm/mmap.c).
+    mm->state_->mmap_base = mm->state_->scan_from = UserAddr{(fs::kUserEnd - (u64{128} << 20)) & ~(kPageSize - 1)};
+    return ref;
+}
+
+AddressSpace::~AddressSpace() {
+    if (!state_) return;
+    clear();
+    delete state_;
+}
+
+void AddressSpace::clear() {
+    DeadAreas dead;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    if (s.areas.empty()) return;
+    space_->clear();
+    while (Area* a = s.areas.first()) s.take_out(*a, dead);
+    s.anon.clear();
+    s.total_pages = s.data_pages = s.stack_pages = s.locked_pages = 0;
+    s.scan_from = s.mmap_base;
+    s.largest_above = 0;
+}
+
+AddressSpace::Totals AddressSpace::totals() {
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    u64 resident = s.resident_pages();
+    u64 peak = s.peak_anon + (resident - s.anon.size());
+    return {.virtual_pages = s.total_pages,
+            .resident_pages = resident,
+            .shared_pages = resident - s.anon.size(),
+            .stack_pages = s.stack_pages,
+            .data_pages = s.data_pages,
+            .peak_resident = peak > resident ? peak : resident};
+}
+
+bool AddressSpace::next_area(UserAddr from, AreaView& out) {
+    // Paths are copied and dropped without the lock: references to names have locks of their own.
+    Ref<fs::File> file;
+    AreaView view{};
+    {
+        rt::LockGuard guard(lock_);
+        Area* a = state_->find_at_or_above(from);
+        if (!a) return false;
+        view.start = a->start;
+        view.end = a->end;
+        view.prot = a->prot;
+        view.shared = a->shared();
+        if (a->file) {
+            file = a->file;
+            view.offset = a->offset();
+        } else if (a->mapping) {
+            view.name = "/dev/zero (deleted)";
+        } else if (a->start <= state_->break_end && a->end >= layout.break_start && layout.break_start.value != 0 &&
+                   state_->break_end > layout.break_start) {
+            view.name = "[heap]";
+        } else if (a->start <= layout.stack_start && a->end > layout.stack_start) {
+            view.name = "[stack]";
+        }
+    }
+    if (file) view.file = file->path();
+    out = std::move(view);
+    return true;
+}
+
+}  // namespace linux

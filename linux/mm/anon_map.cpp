@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// Anonymous pages by page number: making, dropping and moving ranges. See anon_map.hpp.
+#include "linux/mm/anon_map.hpp"
+
+namespace linux {
+
+AnonMap::Chunk* AnonMap::make_chunk(u64 number) {
+    if (Chunk* c = find_chunk(number)) return c;
+    Chunk* c = rt::make<Chunk>();
+    if (!c) return nullptr;
+    c->number = number;
+    chunks_.insert(*c);
+    recent_ = c;
+    return c;
+}
+
+u64 AnonMap::drop(u64 first, u64 end) {
+    if (first >= end) return 0;
+    u64 dropped = 0;
+    for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
+        Chunk* next = chunks_.next(*c);
+        u64 mask = c->present & range_mask(*c, first, end);
+        c->present &= ~mask;
+        for (; mask; mask &= mask - 1) {
+            c->page_at(u64(std::countr_zero(mask))).unref();
+            ++dropped;
+        }
+        if (!c->present) remove(*c);
+        c = next;
+    }
+    count_ -= dropped;
+    return dropped;
+}
+
+u64 AnonMap::count(u64 first, u64 end, u64 enough) const {
+    u64 n = 0;
+    if (first >= end) return 0;
+    for (const Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end && n <= enough;
+         c = chunks_.next(*c))
+        n += u64(std::popcount(c->present & range_mask(*c, first, end)));
+    return n;
+}
+
+u64 AnonMap::first_present(u64 first, u64 end) const {
+    for (const Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end; c = chunks_.next(*c))
+        if (u64 mask = c->present & range_mask(*c, first, end)) return c->first_page() + u64(std::countr_zero(mask));
+    return end;
+}
+
+bool AnonMap::reserve(u64 first, u64 end, u64 to) {
+    for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end; c = chunks_.next(*c)) {
+        u64 mask = c->present & range_mask(*c, first, end);
+        if (!mask) continue;
+        // A chunk's slots land in at most two chunks.
+        u64 low = c->first_page() + u64(std::countr_zero(mask)) - first + to;
+        u64 high = c->first_page() + 63 - u64(std::countl_zero(mask)) - first + to;
+        if (!make_chunk(low / kChunkPages) || !make_chunk(high / kChunkPages)) return false;
+    }
+    return true;
+}
+
+void AnonMap::move(u64 first, u64 end, u64 to) {
+    for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
+        Chunk* next = chunks_.next(*c);
+        u64 mask = c->present & range_mask(*c, first, end);
+        c->present &= ~mask;
+        for (; mask; mask &= mask - 1) {
+            u64 slot = u64(std::countr_zero(mask));
+            u64 page = c->first_page() + slot - first + to;
+            Chunk* target = find_chunk(page / kChunkPages);
+            target->frame[page % kChunkPages] = c->frame[slot];
+            target->present |= u64{1} << (page % kChunkPages);
+        }
+        // An emptied chunk may be the target of a later one: those are removed by the next drop() or clear().
+        if (!c->present && (c->first_page() + kChunkPages <= to || c->first_page() >= to + (end - first))) remove(*c);
+        c = next;
+    }
+}
+
+void AnonMap::clear() {
+    while (Chunk* c = chunks_.first()) {
+        for (u64 mask = c->present; mask; mask &= mask - 1) c->page_at(u64(std::countr_zero(mask))).unref();
+        chunks_.remove(*c);
+        delete c;
+    }
+    recent_ = nullptr;
+    count_ = 0;
+}
+
+}  // namespace linux

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+// Areas: finding free ranges, splitting, joining, taking out. Linux's rules of joining are visible in /proc/PID/maps and in
+// the limit of 65530 areas, so they are followed. Everything runs under Rank::address_space.
+#include <atomic>
+
+#include "linux/mm/state.hpp"
+
+namespace linux {
+
+void Area::unmap_pages(u64 first, u64 count) {
+    // Under Rank::mapping only (see area.hpp): the ends are read once each.
+    u64 low = std::atomic_ref(start.value).load(std::memory_order_relaxed);
+    u64 high = std::atomic_ref(end.value).load(std::memory_order_relaxed);
+    u64 first_here = (low - base) >> lib::kPageShift;
+    u64 end_here = first_here + ((high - low) >> lib::kPageShift);
+    u64 last = count > ~first ? ~u64{0} : first + count;
+    if (high <= low || last <= first_here || first >= end_here) return;
+    u64 from = first > first_here ? first : first_here;
+    u64 to = last < end_here ? last : end_here;
+    port::UserRange range{UserAddr{low + ((from - first_here) << lib::kPageShift)},
+                          UserAddr{low + ((to - first_here) << lib::kPageShift)}};
+    space->unmap({&range, 1});
+}
+
+Result<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
+    if (length > fs::kUserEnd) return Errno::kNoMem;
+    if (hint.value >= kMinAddress && hint.value <= fs::kUserEnd - length) {
+        Area* above = find_at_or_above(hint);
+        if (!above || guarded_start(*above) >= hint + length) return hint;
+    }
+    // Everything above scan_from is too small unless the length fits largest_above.
+    if (length <= largest_above) {
+        scan_from = mmap_base;
+        largest_above = 0;
+    }
+    UserAddr top = scan_from;
+    Area* below = top.value ? areas.floor(top - 1) : nullptr;
+    Area* above = below ? next(*below) : areas.first();
+    if (above && guarded_start(*above) < top) top = guarded_start(*above);
+    for (;;) {
+        UserAddr bottom = below ? below->end : UserAddr{kMinAddress};
+        u64 room = top > bottom ? top - bottom : 0;
+        if (room >= length) {
+            scan_from = top;
+            return top - length;
+        }
+        if (room > largest_above) largest_above = room;
+        if (!below) break;
+        top = guarded_start(*below);
+        below = prev(*below);
+    }
+    scan_from = UserAddr{0};
+    // Nothing below mmap_base: bottom-up above it, as Linux falls back.
+    for (UserAddr at = mmap_base;;) {
+        Area* a = find_at_or_above(at);
+        UserAddr limit = a ? guarded_start(*a) : UserAddr{fs::kUserEnd};
+        if (limit > at && limit - at >= length) return at;
+        if (!a) return Errno::kNoMem;
+        at = a->end;
+    }
+}
+
+void AddressSpace::State::gap_opened(UserAddr start, UserAddr end) {
+    if (end <= scan_from) return;
+    // The free range that `start` and `end` are now part of begins above or across the point where the search starts.
+    Area* above = areas.upper_bound(start);
+    UserAddr top = above ? guarded_start(*above) : mmap_base;
+    if (top > mmap_base) top = mmap_base;
+    if (top > scan_from) scan_from = top;
+}
+
+Area* AddressSpace::State::clone(const Area& a, port::Space& in) {
+    Area* copy = rt::make<Area>();
+    if (!copy) return nullptr;
+    copy->start = a.start;
+    copy->end = a.end;
+    copy->base = a.base;
+    copy->prot = a.prot;
+    copy->flags = a.flags;
+    copy->mapping = a.mapping;
+    copy->file = a.file;
+    copy->space = &in;
+    return copy;
+}
+
+Result<void> AddressSpace::State::split_at(UserAddr at) {
+    Area* a = find(at);
+    if (!a || a->start == at) return lib::kOk;
+    if (area_count >= kMaxAreas) return Errno::kNoMem;
+    Area* upper = clone(*a, space);
+    if (!upper) return Errno::kNoMem;
+    upper->start = at;
+    if (a->flags & kAreaGrowsDown) upper->flags = a->flags;  // Linux keeps VM_GROWSDOWN on both
+    a->end = at;
+    insert(*upper);
+    return lib::kOk;
+}
+
+Result<void> AddressSpace::State::place(AreaSpec&& spec, DeadAreas& dead, rt::Owned<Area>* spare) {
+    Area* below = areas.floor(spec.start);
+    auto fits = [&](const Area& a) {
+        return a.prot == spec.prot && a.flags == spec.flags && a.base == spec.base && a.mapping == spec.mapping &&
+               a.file == spec.file;
+    };
+    u64 pages = (spec.end - spec.start) >> lib::kPageShift;
+    if (below && below->end == spec.start && fits(*below)) {
+        account(*below, pages, true);
+        below->end = spec.end;
+        merge_with_next(*below, dead);
+        return lib::kOk;
+    }
+    Area* above = below ? next(*below) : areas.first();
+    if (above && above->start == spec.end && fits(*above)) {
+        account(*above, pages, true);
+        above->start = spec.start;  // the order in the tree stays
+        return lib::kOk;
+    }
+    Area* a = spare ? spare->release() : nullptr;
+    if (!a) {
+        if (area_count >= kMaxAreas) return Errno::kNoMem;
+        a = rt::make<Area>();
+        if (!a) return Errno::kNoMem;
+    }
+    a->start = spec.start;
+    a->end = spec.end;
+    a->base = spec.base;
+    a->prot = spec.prot;
+    a->flags = spec.flags;
+    a->mapping = std::move(spec.mapping);
+    a->file = std::move(spec.file);
+    a->space = &space;
+    account(*a, pages, true);
+    insert(*a);
+    return lib::kOk;
+}
+
+void AddressSpace::State::merge_with_next(Area& a, DeadAreas& dead) {
+    Area* n = next(a);
+    if (!n || n->start != a.end || !alike(a, *n)) return;
+    a.end = n->end;  // both are registered for a moment: unmapping twice is harmless
+    take_out(*n, dead);
+}
+
+void AddressSpace::State::merge_range(UserAddr start, UserAddr end, DeadAreas& dead) {
+    Area* a = start.value ? areas.floor(start - 1) : nullptr;
+    if (!a) a = areas.first();
+    while (a && a->start <= end) {
+        UserAddr before = a->end;
+        merge_with_next(*a, dead);
+        if (a->end == before) a = next(*a);
+    }
+}
+
+void AddressSpace::State::zap(UserAddr start, UserAddr end) {
+    port::UserRange range{start, end};
+    space.unmap({&range, 1});
+    anon.drop(start.value >> lib::kPageShift, end.value >> lib::kPageShift);
+}
+
+void AddressSpace::State::remove_range(UserAddr start, UserAddr end, DeadAreas& dead) {
+    Area* a = find_at_or_above(start);
+    if (!a || a->start >= end) return;
+    zap(start, end);
+    while (a && a->start < end) {
+        Area* n = next(*a);
+        account(*a, a->size() >> lib::kPageShift, false);
+        take_out(*a, dead);
+        a = n;
+    }
+    gap_opened(start, end);
+}
+
+bool AddressSpace::State::long_drop(UserAddr start, UserAddr end) {
+    u64 pages = (end - start) >> lib::kPageShift;
+    if (pages <= kLongWork) return false;
+    if (anon.count(start.value >> lib::kPageShift, end.value >> lib::kPageShift, kLongWork) > kLongWork) return true;
+    if (pages <= kLongTables) return false;
+    for (Area* a = find_at_or_above(start); a && a->start < end; a = next(*a))
+        if (a->mapping && a->size() > kLongTables * lib::kPageSize) return true;
+    return false;
+}
+
+u64 AddressSpace::State::resident_pages() {
+    u64 n = anon.size();
+    for (Area& a : areas) {
+        if (!a.mapping) continue;
+        u64 cached = a.mapping->page_count(), own = a.size() >> lib::kPageShift;
+        n += cached < own ? cached : own;
+    }
+    return n;
+}
+
+}  // namespace linux

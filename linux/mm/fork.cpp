@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// fork(2): the areas are cloned, anonymous pages get a second reference, and the parent's private writable pages are
+// write-protected. The child starts with empty page tables: most of what it touches it writes, and that needs a fault
+// anyway; the rest comes with its neighbours.
+//
+// Pages are shared in pieces, with the parent's lock released between them. A thread of the parent that changes its areas
+// meanwhile gets for each page either state into the child, never another process's memory.
+#include "linux/mm/state.hpp"
+
+namespace linux {
+
+// The child is seen by nobody yet: its lock is not needed.
+Result<void> AddressSpace::fork_areas(AddressSpace& child) {
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    State& to = *child.state_;
+    child.layout = layout;
+    to.mmap_base = s.mmap_base;
+    to.scan_from = s.scan_from;
+    to.largest_above = s.largest_above;
+    to.break_end = s.break_end;
+    for (Area& a : s.areas) {
+        if (a.flags & kAreaDontFork) {
+            to.gap_opened(a.start, a.end);
+            continue;
+        }
+        Area* copy = s.clone(a, *child.space_);
+        if (!copy) return Errno::kNoMem;
+        copy->flags &= ~u32{kAreaLocked};
+        to.insert(*copy);
+        to.account(*copy, copy->size() >> lib::kPageShift, true);
+    }
+    return lib::kOk;
+}
+
+// Shares the pages from a page number on, up to kLongWork of them. Yields where to go on, ~0 at the end.
+Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    State& to = *child.state_;
+    u64 shared = 0;
+    for (Area* a = s.find_at_or_above(UserAddr{from_page << lib::kPageShift}); a; a = s.next(*a)) {
+        if (a->shared() || (a->flags & (kAreaDontFork | kAreaWipeOnFork))) continue;
+        u64 first = a->first_page() > from_page ? a->first_page() : from_page, end = a->end_page();
+        u64 low = ~u64{0}, high = 0, stopped_at = 0;
+        bool no_memory = false;
+        s.anon.for_each(first, end, [&](AnonMap::Chunk& c, u64 mask) {
+            if (no_memory || stopped_at) return;
+            if (shared >= kLongWork) {
+                stopped_at = c.first_page();
+                return;
+            }
+            AnonMap::Chunk* copy = to.anon.make_chunk(c.number);
+            if (!copy) {
+                no_memory = true;
+                return;
+            }
+            u64 missing = mask & ~copy->present;
+            if (low == ~u64{0}) low = c.first_page() + u64(std::countr_zero(mask));
+            high = c.first_page() + 64 - u64(std::countl_zero(mask));
+            shared += u64(std::popcount(missing));
+            to.anon.share(c, *copy, missing);
+        });
+        if (low < high && a->writable()) {
+            port::UserRange range{UserAddr{low << lib::kPageShift}, UserAddr{high << lib::kPageShift}};
+            s.space.protect({&range, 1}, a->rights(false));
+        }
+        if (no_memory) return Errno::kNoMem;
+        if (stopped_at) return stopped_at > first ? stopped_at : first;
+    }
+    return ~u64{0};
+}
+
+Task<Result<Ref<AddressSpace>>> AddressSpace::fork() {
+    Ref<AddressSpace> child = CO_TRY(create());
+    Errno error = Errno::kOk;
+    if (auto r = fork_areas(*child); !r.ok()) error = r.error();
+    for (u64 page = 0; error == Errno::kOk;) {
+        auto next = fork_some(*child, page);
+        if (!next.ok()) {
+            error = next.error();
+        } else if ((page = next.value()) == ~u64{0}) {
+            break;
+        } else {
+            co_await rt::Yield{};
+        }
+    }
+    // Nobody may write to a shared page through an old translation once the child runs.
+    if (space_->stale()) co_await space_->settle();
+    if (error != Errno::kOk) co_return error;
+    child->state_->note_peak();
+    co_return std::move(child);
+}
+
+}  // namespace linux

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT
+// mmap, munmap and brk, with the checks and their order as Linux has them (mm/mmap.c: do_mmap, mmap_region, do_munmap, brk).
+#include "linux/mm/state.hpp"
+#include "rt/mem/pages.hpp"
+
+namespace linux {
+namespace {
+
+constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | 0x40 /* 32BIT */ | kMapGrowsDown |
+                             0x800 /* DENYWRITE */ | 0x1000 /* EXECUTABLE */ | kMapLocked | kMapNoReserve | kMapPopulate |
+                             0x10000 /* NONBLOCK */ | kMapStack | kMapHugeTlb | (63u << 26);
+constexpr u32 kValidateFlags = kLegacyFlags | 0x80000 /* SYNC */;
+
+// What is behind a mapping, found out before the lock is taken.
+struct Backing {
+    Ref<fs::Mapping> mapping;
+    u32 may = kAreaMayAll;
+    bool shared = false;
+    Errno error = Errno::kOk;  // reported after the checks of address and length
+};
+
+Backing file_backing(const AddressSpace::MapRequest& r) {
+    Backing b;
+    fs::File& f = *r.file;
+    u32 type = r.flags & kMapType;
+    if (type == kMapSharedValidate && (r.flags & ~(kValidateFlags | kMapSharedValidate | kMapFixedNoReplace))) {
+        b.error = Errno::kOpNotSupp;
+    } else if (type == kMapShared || type == kMapSharedValidate) {
+        if ((r.prot & kProtWrite) && !f.writable()) {
+            b.error = Errno::kAcces;
+        } else {
+            // Without write access it cannot become writable, and is no different from a private one but for its name.
+            b.shared = true;
+            if (!f.writable()) b.may &= ~kAreaMayWrite;
+        }
+    } else if (type != kMapPrivate) {
+        b.error = Errno::kInval;
+    }
+    if (b.error != Errno::kOk) return b;
+    if (!f.readable()) {
+        b.error = Errno::kAcces;
+        return b;
+    }
+    auto source = f.map_source();
+    if (!source.ok()) {
+        b.error = source.error();
+        return b;
+    }
+    if (r.flags & kMapGrowsDown) b.error = Errno::kInval;
+    if (!source.value().anonymous) b.mapping = std::move(source.value().mapping);
+    return b;
+}
+
+Backing anonymous_backing(const AddressSpace::MapRequest& r) {
+    Backing b;
+    switch (r.flags & kMapType) {
+        case kMapShared:
+            b.shared = true;
+            if (r.flags & kMapGrowsDown) b.error = Errno::kInval;
+            break;
+        case kMapPrivate: break;
+        default: b.error = Errno::kInval;
+    }
+    return b;
+}
+
+}  // namespace
+
+// Overcommit as Linux's mode 0: only what can never be there is refused (Documentation/mm/overcommit-accounting.rst).
+bool exceeds_memory(u64 pages) { return pages > 4096 && pages > rt::mem_stats().total_bytes >> lib::kPageShift; }
+
+bool over_limits(u64 total_pages, u64 data_pages, u64 more, bool data, const MemoryLimits& l) {
+    if (total_pages + more > l.address >> lib::kPageShift) return true;
+    return data && data_pages + more > l.data >> lib::kPageShift;
+}
+
+Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits& l, bool task) {
+    if (r.length == 0) return Errno::kInval;
+    bool fixed = (r.flags & (kMapFixed | kMapFixedNoReplace)) != 0;
+    u64 length = (r.length + kPageSize - 1) & ~(kPageSize - 1);
+    if (length == 0) return Errno::kNoMem;
+    if ((r.offset >> lib::kPageShift) + (length >> lib::kPageShift) > u64{1} << 52) return Errno::kOverflow;
+    if (length > fs::kUserEnd) return Errno::kNoMem;
+    UserAddr at = r.hint;
+    if (fixed) {
+        if (at.value > fs::kUserEnd - length) return Errno::kNoMem;
+        if (!at.aligned(kPageSize)) return Errno::kInval;
+        if (at.value < kMinAddress && !r.may_map_low) return Errno::kPerm;
+    } else {
+        at = at.down(kPageSize);
+        if (at.value != 0 && at.value < kMinAddress) at = UserAddr{kMinAddress};
+    }
+    bool anonymous_object = false;
+    Backing backing = r.file ? file_backing(r) : anonymous_backing(r);
+    if (backing.error == Errno::kOk && backing.shared && !backing.mapping) {
+        // Shared anonymous memory is an object of its own. Linux: shmem_zero_setup.
+        if (!(r.flags & kMapNoReserve) && exceeds_memory(length >> lib::kPageShift)) return Errno::kNoMem;
+        backing.mapping = TRY(rt::make_ref<fs::Mapping>());
+        backing.mapping->size.store(length, std::memory_order_relaxed);
+        anonymous_object = true;
+    }
+
+    AreaSpec spec;
+    spec.prot = r.prot & (kProtRead | kProtWrite | kProtExec);
+    spec.flags = backing.may | (backing.shared ? u32{kAreaShared} : 0) | (r.flags & kMapGrowsDown ? u32{kAreaGrowsDown} : 0) |
+                 (r.flags & kMapNoReserve ? u32{kAreaNoReserve} : 0) | (r.flags & kMapLocked ? u32{kAreaLocked} : 0);
+
+    DeadAreas dead;
+    rt::Owned<Area> spare;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    spec.flags |= s.future_flags;
+    if (s.area_count > kMaxAreas) return Errno::kNoMem;
+    u64 pages = length >> lib::kPageShift, replaced = 0;
+    bool occupied = false;
+    if (!fixed) {
+        at = TRY(s.find_gap(at, length));
+    } else if (s.overlaps(at, at + length)) {
+        if (r.flags & kMapFixedNoReplace) return Errno::kExist;
+        occupied = true;
+    }
+    UserAddr end = at + length;
+    if ((spec.flags & kAreaLocked) && ((s.locked_pages + pages) << lib::kPageShift) > l.locked)
+        return l.locked == 0 && (r.flags & kMapLocked) ? Errno::kPerm : Errno::kAgain;
+    if (backing.error != Errno::kOk) return backing.error;
+    bool data = !backing.shared && (r.prot & kProtWrite) && !(r.flags & kMapGrowsDown);
+    if (occupied)
+        for (Area* a = s.find_at_or_above(at); a && a->start < end; a = s.next(*a)) {
+            UserAddr low = a->start > at ? a->start : at, high = a->end < end ? a->end : end;
+            replaced += (high - low) >> lib::kPageShift;
+        }
+    if (over_limits(s.total_pages - replaced, s.data_pages, pages, data, l)) return Errno::kNoMem;
+    if (data && !(r.flags & kMapNoReserve) && exceeds_memory(pages)) return Errno::kNoMem;
+    if (occupied) {
+        if (!task && (s.space.shared_now() || s.long_drop(at, end))) return Errno::kNeedsTask;
+        spare = rt::Owned<Area>(rt::make<Area>());
+        if (!spare) return Errno::kNoMem;
+        TRY(s.split_at(at));
+        TRY(s.split_at(end));
+    }
+    spec.start = at;
+    spec.end = end;
+    if (backing.mapping) {
+        spec.mapping = std::move(backing.mapping);
+        spec.base = anonymous_object ? at.value : at.value - r.offset;
+        if (!anonymous_object) spec.file = r.file;
+    }
+    if (occupied) s.remove_range(at, end, dead);
+    TRY(s.place(std::move(spec), dead, &spare));
+    return at;
+}
+
+Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, bool task) {
+    if (!at.aligned(kPageSize) || at.value > fs::kUserEnd || length > fs::kUserEnd - at.value) return Errno::kInval;
+    length = (length + kPageSize - 1) & ~(kPageSize - 1);
+    if (length == 0) return Errno::kInval;
+    UserAddr end = at + length;
+    DeadAreas dead;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    if (!s.overlaps(at, end)) return lib::kOk;
+    if (!task && (s.space.shared_now() || s.long_drop(at, end))) return Errno::kNeedsTask;
+    TRY(s.split_at(at));
+    TRY(s.split_at(end));
+    s.remove_range(at, end, dead);
+    return lib::kOk;
+}
+
+Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, bool task) {
+    DeadAreas dead;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    UserAddr now = s.break_end;
+    if (to < layout.break_start || to.value > fs::kUserEnd) return now;
+    u64 data = layout.data_end - layout.data_start;
+    if (l.data != ~u64{0} && (to - layout.break_start) + data > l.data) return now;
+    UserAddr old_end = now.up(kPageSize), new_end = to.up(kPageSize);
+    if (new_end == old_end) return s.break_end = to;
+    if (new_end < old_end) {
+        if (!task && (s.space.shared_now() || s.long_drop(new_end, old_end))) return Errno::kNeedsTask;
+        if (!s.split_at(new_end).ok() || !s.split_at(old_end).ok()) return now;
+        s.remove_range(new_end, old_end, dead);
+        return s.break_end = to;
+    }
+    Area* above = s.find_at_or_above(old_end);
+    if (above && new_end + kPageSize > State::guarded_start(*above)) return now;
+    u64 pages = (new_end - old_end) >> lib::kPageShift;
+    if (over_limits(s.total_pages, s.data_pages, pages, true, l) || exceeds_memory(pages)) return now;
+    AreaSpec spec;
+    spec.start = old_end;
+    spec.end = new_end;
+    spec.prot = kProtRead | kProtWrite;
+    spec.flags = kAreaMayAll | s.future_flags;
+    if (!s.place(std::move(spec), dead).ok()) return now;
+    return s.break_end = to;
+}
+
+// One piece of a long range, from `cursor` on. False: what is left is short.
+bool AddressSpace::thin_out_some(UserAddr& cursor, UserAddr end) {
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    if (cursor >= end || !s.long_drop(cursor, end)) return false;
+    Area* a = s.find_at_or_above(cursor);
+    if (!a || a->start >= end) return false;
+    UserAddr from = cursor > a->start ? cursor : a->start;
+    UserAddr to = a->end < end ? a->end : end;
+    if (a->mapping) {
+        if (to - from > kLongTables * kPageSize) to = from + kLongTables * kPageSize;
+    } else {
+        // From the first page that is there: holes cost nothing.
+        from = UserAddr{s.anon.first_present(from.value >> lib::kPageShift, to.value >> lib::kPageShift) << lib::kPageShift};
+        if (to - from > kLongWork * kPageSize) to = from + kLongWork * kPageSize;
+    }
+    s.zap(from, to);
+    cursor = to;
+    return true;
+}
+
+}  // namespace linux

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+// mprotect, madvise, mlock, mincore, msync: what changes or tells the state of existing areas. Order of checks as in Linux
+// (mm/mprotect.c, madvise.c, mlock.c, mincore.c, msync.c).
+#include <cstring>
+
+#include "linux/mm/state.hpp"
+
+namespace linux {
+namespace {
+
+constexpr u32 kProtSem = 8;
+
+// madvise(2)
+enum Advice : i32 { kNormal, kRandom, kSequential, kWillNeed, kDontNeed, kFree = 8, kRemove, kDontFork, kDoFork, kMergeable,
+                    kUnmergeable, kHugePage, kNoHugePage, kDontDump, kDoDump, kWipeOnFork, kKeepOnFork, kCold, kPageOut,
+                    kPopulateRead, kPopulateWrite, kDontNeedLocked, kCollapse };
+
+}  // namespace
+
+Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, bool task) {
+    u32 grows = prot & (kProtGrowsDown | kProtGrowsUp);
+    if (grows == (kProtGrowsDown | kProtGrowsUp)) return Errno::kInval;
+    if (!at.aligned(kPageSize)) return Errno::kInval;
+    if (length == 0) return lib::kOk;
+    length = (length + kPageSize - 1) & ~(kPageSize - 1);
+    if (at.value + length <= at.value) return Errno::kNoMem;
+    prot &= ~grows;
+    if (prot & ~(kProtRead | kProtWrite | kProtExec | kProtSem)) return Errno::kInval;
+    prot &= ~kProtSem;
+    UserAddr start = at, end = at + length;
+
+    DeadAreas dead;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    Area* first = s.find_at_or_above(start);
+    if (!first) return Errno::kNoMem;
+    if (grows & kProtGrowsDown) {
+        if (first->start >= end) return Errno::kNoMem;
+        if (!(first->flags & kAreaGrowsDown)) return Errno::kInval;
+        start = first->start;
+    } else {
+        if (first->start > start) return Errno::kNoMem;
+        if (grows) return Errno::kInval;  // no area grows up here
+    }
+    // How far it goes before the first error, and which rights are lost on the way.
+    Errno error = Errno::kOk;
+    UserAddr good = start;
+    bool takes_away = false, changes = false;
+    for (Area* a = first; good < end; a = s.next(*a)) {
+        if (!a || a->start > good) {
+            error = Errno::kNoMem;
+            break;
+        }
+        if (prot & ~(a->flags >> kAreaMayShift)) {
+            error = Errno::kAcces;
+            break;
+        }
+        u64 pages = ((a->end < end ? a->end : end) - good) >> lib::kPageShift;
+        if ((prot & kProtWrite) && !a->writable() && !(a->flags & (kAreaShared | kAreaNoReserve)) && exceeds_memory(pages)) {
+            error = Errno::kNoMem;
+            break;
+        }
+        takes_away |= (a->prot & ~prot) != 0;
+        changes |= a->prot != prot;
+        good = a->end < end ? a->end : end;
+    }
+    if (changes) {
+        if (takes_away && !task && (s.space.shared_now() || good - start > kLongTables * kPageSize)) return Errno::kNeedsTask;
+        TRY(s.split_at(start));
+        TRY(s.split_at(good));
+        for (Area* a = s.find(start); a && a->start < good; a = s.next(*a)) {
+            u32 lost = a->prot & ~prot;
+            u64 pages = a->size() >> lib::kPageShift;
+            s.account(*a, pages, false);
+            a->prot = prot;
+            s.account(*a, pages, true);
+            // What is granted comes by faults. Write is never put back here: the page may be shared or clean.
+            if (!lost) continue;
+            port::UserRange range{a->start, a->end};
+            s.space.protect({&range, 1}, a->rights(false));
+        }
+        s.merge_range(start, good, dead);
+    }
+    if (error != Errno::kOk) return error;
+    return lib::kOk;
+}
+
+Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, bool task) {
+    if (advice < 0 || (advice > kDontNeed && advice < kFree) || advice > kCollapse) return Errno::kInval;
+    if (!at.aligned(kPageSize)) return Errno::kInval;
+    u64 bytes = (length + kPageSize - 1) & ~(kPageSize - 1);
+    if (length != 0 && bytes == 0) return Errno::kInval;
+    if (at.value + bytes < at.value) return Errno::kInval;
+    if (bytes == 0) return lib::kOk;
+    UserAddr end = at + bytes;
+
+    DeadAreas dead;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    bool drops = advice == kDontNeed || advice == kDontNeedLocked || advice == kFree || advice == kRemove;
+    if (drops && !task && (s.space.shared_now() || s.long_drop(at, end))) return Errno::kNeedsTask;
+    u32 set = 0, clear = 0;
+    switch (advice) {
+        case kDontFork: set = kAreaDontFork; break;
+        case kDoFork: clear = kAreaDontFork; break;
+        case kDontDump: set = kAreaDontDump; break;
+        case kDoDump: clear = kAreaDontDump; break;
+        case kWipeOnFork: set = kAreaWipeOnFork; break;
+        case kKeepOnFork: clear = kAreaWipeOnFork; break;
+        default: break;
+    }
+    Errno error = Errno::kOk;
+    UserAddr from = at;
+    for (Area* a = s.find_at_or_above(at);; a = s.find_at_or_above(from)) {
+        if (!a || a->start >= end) {
+            error = Errno::kNoMem;
+            break;
+        }
+        if (a->start > from) {
+            error = Errno::kNoMem;  // a hole: the rest is done all the same
+            from = a->start;
+        }
+        UserAddr to = a->end < end ? a->end : end;
+        if (set | clear) {
+            if (advice == kWipeOnFork && (a->mapping || a->shared())) return Errno::kInval;
+            if (((a->flags | set) & ~clear) != a->flags) {
+                TRY(s.split_at(from));
+                TRY(s.split_at(to));
+                a = s.find(from);
+                a->flags = (a->flags | set) & ~clear;
+            }
+        } else if (drops) {
+            if ((a->flags & kAreaLocked) && advice != kDontNeedLocked) return Errno::kInval;
+            if (advice == kFree && (a->mapping || a->shared())) return Errno::kInval;
+            if (advice == kRemove) {
+                if (!a->mapping) return Errno::kInval;
+                if (!a->shared() || !(a->flags & kAreaMayWrite)) return Errno::kAcces;
+                a->mapping->drop_range(a->index(from), (to - from) >> lib::kPageShift);
+            }
+            s.zap(from, to);
+        } else if ((advice == kCold || advice == kPageOut) && (a->flags & kAreaLocked)) {
+            return Errno::kInval;
+        }
+        from = to;
+        if (from >= end) break;
+    }
+    if (set | clear) s.merge_range(at, end, dead);
+    if (error != Errno::kOk) return error;
+    return lib::kOk;
+}
+
+Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    u64 n = 0;
+    for (UserAddr end = at + length; at < end;) {
+        Area* a = s.find(at);
+        if (!a) return Errno::kNoMem;
+        for (; at < end && at < a->end; at += kPageSize, ++n) {
+            bool there = !a->shared() && s.anon.find(at.value >> lib::kPageShift);
+            if (!there && a->mapping) there = a->mapping->peek(a->index(at)) != nullptr;
+            out[n] = there;
+        }
+    }
+    return lib::kOk;
+}
+
+Leaf<void> AddressSpace::sync(UserAddr at, u64 length, u32 flags) {
+    constexpr u32 kAsync = 1, kInvalidate = 2, kSync = 4;
+    if (flags & ~(kAsync | kInvalidate | kSync)) return Errno::kInval;
+    if (!at.aligned(kPageSize)) return Errno::kInval;
+    if ((flags & kAsync) && (flags & kSync)) return Errno::kInval;
+    length = (length + kPageSize - 1) & ~(kPageSize - 1);
+    if (at.value + length < at.value) return Errno::kNoMem;
+    UserAddr end = at + length;
+    Errno error = Errno::kOk;
+    while (at < end) {
+        Ref<fs::File> file;  // synced without the lock
+        {
+            rt::LockGuard guard(lock_);
+            Area* a = state_->find_at_or_above(at);
+            if (!a || a->start >= end) return Errno::kNoMem;
+            if (a->start > at) error = Errno::kNoMem;
+            if ((flags & kInvalidate) && (a->flags & kAreaLocked)) return Errno::kBusy;
+            if ((flags & kSync) && a->shared()) file = a->file;
+            at = a->end;
+        }
+        if (file) TRY(file->sync());
+    }
+    if (error != Errno::kOk) return error;
+    return lib::kOk;
+}
+
+Leaf<void> AddressSpace::set_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l) {
+    length = (length + at.value % kPageSize + kPageSize - 1) & ~(kPageSize - 1);
+    UserAddr start = at.down(kPageSize), end = start + length;
+    DeadAreas dead;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    if (locked && ((s.locked_pages << lib::kPageShift) + length) > l.locked) return Errno::kNoMem;
+    if (end < start) return Errno::kInval;
+    if (end == start) return lib::kOk;
+    UserAddr from = start;
+    for (Area* a = s.find(start); from < end; a = s.find(from)) {
+        if (!a) return Errno::kNoMem;
+        UserAddr to = a->end < end ? a->end : end;
+        if (((a->flags & kAreaLocked) != 0) != locked) {
+            TRY(s.split_at(from));
+            TRY(s.split_at(to));
+            a = s.find(from);
+            u64 pages = a->size() >> lib::kPageShift;
+            s.account(*a, pages, false);
+            a->flags = locked ? a->flags | kAreaLocked : a->flags & ~u32{kAreaLocked};
+            s.account(*a, pages, true);
+        }
+        from = to;
+    }
+    s.merge_range(start, end, dead);
+    return lib::kOk;
+}
+
+Leaf<void> AddressSpace::set_all_locked(bool current, bool future, const MemoryLimits& l) {
+    DeadAreas dead;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    if (current && s.total_pages << lib::kPageShift > l.locked) return Errno::kNoMem;
+    s.future_flags = future ? u32{kAreaLocked} : 0;
+    if (!current && future) return lib::kOk;
+    s.locked_pages = current ? s.total_pages : 0;
+    for (Area& a : s.areas) a.flags = current ? a.flags | kAreaLocked : a.flags & ~u32{kAreaLocked};
+    s.merge_range(UserAddr{0}, UserAddr{fs::kUserEnd}, dead);
+    return lib::kOk;
+}
+
+}  // namespace linux

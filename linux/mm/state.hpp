@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+// The inside of an AddressSpace: the tree of areas, the anonymous pages, the totals. Every function here runs under
+// Rank::address_space (or while nobody else can see the space), checks first and then changes what cannot fail.
+//
+// Areas that were taken out may hold the last reference to a file, whose end takes locks of smaller rank: they are put
+// into a DeadAreas that the caller declares before its lock guard, and die after the lock was released.
+#pragma once
+#include "linux/mm/anon_map.hpp"
+#include "linux/mm/area.hpp"
+
+namespace linux {
+
+inline constexpr u64 kLongWork = 512;            // pages a leaf may drop
+inline constexpr u64 kLongTables = 4096;         // pages of page-table changes at a stretch
+inline constexpr u64 kMaxAreas = 65530;          // sysctl vm.max_map_count
+inline constexpr u64 kMinAddress = 0x10000;      // sysctl vm.mmap_min_addr
+inline constexpr u64 kStackGuard = 256 * lib::kPageSize;  // below an area that grows down (stack_guard_gap)
+
+class DeadAreas {
+public:
+    DeadAreas() = default;
+    DeadAreas(const DeadAreas&) = delete;
+    ~DeadAreas() {
+        while (first_) {
+            Area* next = reinterpret_cast<Area*>(first_->hook.left);
+            delete std::exchange(first_, next);
+        }
+    }
+    void add(Area& a) {  // not in a tree any more: its hook carries the list
+        a.hook.left = reinterpret_cast<lib::TreeHook*>(first_);
+        first_ = &a;
+    }
+
+private:
+    Area* first_ = nullptr;
+};
+
+struct AddressSpace::State {
+    explicit State(port::Space& s) : space(s) {}
+
+    port::Space& space;
+    lib::Tree<Area, &Area::hook, lib::KeyMember<&Area::start>> areas;
+    AnonMap anon;
+    Area* recent = nullptr;  // the last area found
+    u64 area_count = 0;
+    u64 total_pages = 0, data_pages = 0, stack_pages = 0, locked_pages = 0;
+    u64 peak_anon = 0;
+    u32 future_flags = 0;  // mlockall(MCL_FUTURE): flags of new areas
+    UserAddr break_end{};  // the program break; its area ends at the page above
+
+    // Free ranges are searched from `mmap_base` down. Above `scan_from` no free range is larger than `largest_above`.
+    UserAddr mmap_base{};
+    UserAddr scan_from{};
+    u64 largest_above = 0;
+
+    // The area that holds an address, or null.
+    Area* find(UserAddr at) {
+        if (recent && at >= recent->start && at < recent->end) [[likely]] return recent;
+        Area* a = areas.floor(at);
+        if (!a || at >= a->end) return nullptr;
+        return recent = a;
+    }
+    // The first area that ends above an address.
+    Area* find_at_or_above(UserAddr at) {
+        if (Area* a = find(at)) return a;
+        return areas.upper_bound(at);
+    }
+    Area* next(const Area& a) const { return areas.next(a); }
+    Area* prev(const Area& a) const { return areas.prev(a); }
+    bool overlaps(UserAddr start, UserAddr end) {
+        Area* a = find_at_or_above(start);
+        return a && a->start < end;
+    }
+    // Where the free range below an area ends: above the guard gap of a stack.
+    static UserAddr guarded_start(const Area& a) {
+        if (!(a.flags & kAreaGrowsDown)) return a.start;
+        return a.start.value > kStackGuard ? a.start - kStackGuard : UserAddr{0};
+    }
+
+    // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem.
+    Result<UserAddr> find_gap(UserAddr hint, u64 length);
+    void gap_opened(UserAddr start, UserAddr end);
+
+    // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem.
+    Result<void> split_at(UserAddr at);
+    // Adds an area where none is; grows compatible neighbours instead where it can. kNoMem: nothing changed;
+    // it cannot fail with a spare one.
+    Result<void> place(AreaSpec&& spec, DeadAreas& dead, rt::Owned<Area>* spare = nullptr);
+    // Joins an area with what follows it, if both are alike.
+    void merge_with_next(Area& a, DeadAreas& dead);
+    // After a change of areas inside [start, end): joins what can be joined, the borders included.
+    void merge_range(UserAddr start, UserAddr end, DeadAreas& dead);
+    // Takes out the areas inside [start, end), whose ends are borders; unmaps them and drops their anonymous pages.
+    void remove_range(UserAddr start, UserAddr end, DeadAreas& dead);
+    // Drops the anonymous pages of a range and unmaps it; the areas stay.
+    void zap(UserAddr start, UserAddr end);
+    // Gives a clone of an area, not yet in the tree. Null: no memory.
+    Area* clone(const Area& a, port::Space& in);
+
+    // Would dropping this range take a leaf too long?
+    bool long_drop(UserAddr start, UserAddr end);
+    u64 resident_pages();
+
+    void insert(Area& a) {
+        areas.insert(a);
+        ++area_count;
+        if (a.mapping) a.mapping->add_user(a);
+    }
+    void take_out(Area& a, DeadAreas& dead) {
+        if (recent == &a) recent = nullptr;
+        areas.remove(a);
+        --area_count;
+        if (a.mapping) a.mapping->remove_user(a);
+        dead.add(a);
+    }
+    void account(const Area& a, u64 pages, bool add) {
+        u64 n = add ? pages : u64{0} - pages;
+        total_pages += n;
+        if (a.is_data()) data_pages += n;
+        if (a.flags & kAreaGrowsDown) stack_pages += n;
+        if (a.flags & kAreaLocked) locked_pages += n;
+    }
+    void note_peak() {
+        if (anon.size() > peak_anon) peak_anon = anon.size();
+    }
+    static bool alike(const Area& a, const Area& b) {
+        return a.prot == b.prot && a.flags == b.flags && a.base == b.base && a.mapping == b.mapping && a.file == b.file;
+    }
+};
+
+// Overcommit: more private or shared anonymous memory than there is memory at all.
+bool exceeds_memory(u64 pages);
+// RLIMIT_AS, and RLIMIT_DATA if `data`.
+bool over_limits(u64 total_pages, u64 data_pages, u64 more, bool data, const MemoryLimits& l);
+
+}  // namespace linux
