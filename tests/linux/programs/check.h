@@ -43,13 +43,13 @@ struct test {
 };
 static struct test *first_test, **last_test = &first_test;
 
-#define TEST_ENTRY(id, is_helper)                                         \
-    static void test_##id(void);                                          \
-    static struct test entry_##id = {#id, test_##id, is_helper, NULL};    \
-    __attribute__((constructor)) static void register_##id(void) {        \
-        *last_test = &entry_##id;                                         \
-        last_test = &entry_##id.next;                                     \
-    }                                                                     \
+#define TEST_ENTRY(id, is_helper)                                      \
+    static void test_##id(void);                                       \
+    static struct test entry_##id = {#id, test_##id, is_helper, NULL}; \
+    __attribute__((constructor)) static void register_##id(void) {     \
+        *last_test = &entry_##id;                                      \
+        last_test = &entry_##id.next;                                  \
+    }                                                                  \
     static void test_##id(void)
 #define TEST(id) TEST_ENTRY(id, 0)
 // A helper is run by a test of the same program through exec and is not listed.
@@ -75,14 +75,14 @@ UNUSED static const char* errno_name(int number) {
         const char* name;
     } names[] = {
 #define E(x) {x, #x}
-        E(EPERM),     E(ENOENT),       E(ESRCH),   E(EINTR),  E(EIO),       E(ENXIO),        E(E2BIG),
-        E(ENOEXEC),   E(EBADF),        E(ECHILD),  E(EAGAIN), E(ENOMEM),    E(EACCES),       E(EFAULT),
-        E(ENOTBLK),   E(EBUSY),        E(EEXIST),  E(EXDEV),  E(ENODEV),    E(ENOTDIR),      E(EISDIR),
-        E(EINVAL),    E(ENFILE),       E(EMFILE),  E(ENOTTY), E(ETXTBSY),   E(EFBIG),        E(ENOSPC),
-        E(ESPIPE),    E(EROFS),        E(EMLINK),  E(EPIPE),  E(EDOM),      E(ERANGE),       E(EDEADLK),
-        E(ENAMETOOLONG), E(ENOLCK),    E(ENOSYS),  E(ENOTEMPTY), E(ELOOP),  E(EOVERFLOW),    E(ENOTSOCK),
-        E(EOPNOTSUPP), E(ETIMEDOUT),   E(ENODATA), E(EALREADY), E(EINPROGRESS), E(ECANCELED), E(EOWNERDEAD),
-        E(ENOTRECOVERABLE), E(EDESTADDRREQ), E(EUSERS),
+        E(EPERM),           E(ENOENT),       E(ESRCH),   E(EINTR),     E(EIO),         E(ENXIO),     E(E2BIG),
+        E(ENOEXEC),         E(EBADF),        E(ECHILD),  E(EAGAIN),    E(ENOMEM),      E(EACCES),    E(EFAULT),
+        E(ENOTBLK),         E(EBUSY),        E(EEXIST),  E(EXDEV),     E(ENODEV),      E(ENOTDIR),   E(EISDIR),
+        E(EINVAL),          E(ENFILE),       E(EMFILE),  E(ENOTTY),    E(ETXTBSY),     E(EFBIG),     E(ENOSPC),
+        E(ESPIPE),          E(EROFS),        E(EMLINK),  E(EPIPE),     E(EDOM),        E(ERANGE),    E(EDEADLK),
+        E(ENAMETOOLONG),    E(ENOLCK),       E(ENOSYS),  E(ENOTEMPTY), E(ELOOP),       E(EOVERFLOW), E(ENOTSOCK),
+        E(EOPNOTSUPP),      E(ETIMEDOUT),    E(ENODATA), E(EALREADY),  E(EINPROGRESS), E(ECANCELED), E(EOWNERDEAD),
+        E(ENOTRECOVERABLE), E(EDESTADDRREQ), E(EUSERS),  E(ELIBBAD),
 #undef E
     };
     static char other[16];
@@ -94,10 +94,10 @@ UNUSED static const char* errno_name(int number) {
 
 UNUSED static const char* signal_name(int number) {
     static const char* const names[] = {
-        "0",       "SIGHUP",  "SIGINT",    "SIGQUIT", "SIGILL",   "SIGTRAP", "SIGABRT", "SIGBUS",
-        "SIGFPE",  "SIGKILL", "SIGUSR1",   "SIGSEGV", "SIGUSR2",  "SIGPIPE", "SIGALRM", "SIGTERM",
-        "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP",  "SIGTTIN", "SIGTTOU", "SIGURG",
-        "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",   "SIGPWR",  "SIGSYS"};
+        "0",         "SIGHUP",  "SIGINT",    "SIGQUIT", "SIGILL",   "SIGTRAP", "SIGABRT", "SIGBUS",
+        "SIGFPE",    "SIGKILL", "SIGUSR1",   "SIGSEGV", "SIGUSR2",  "SIGPIPE", "SIGALRM", "SIGTERM",
+        "SIGSTKFLT", "SIGCHLD", "SIGCONT",   "SIGSTOP", "SIGTSTP",  "SIGTTIN", "SIGTTOU", "SIGURG",
+        "SIGXCPU",   "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",   "SIGPWR",  "SIGSYS"};
     static char other[16];
     if (number >= 0 && number < 32) return names[number];
     snprintf(other, sizeof other, "SIG%d", number);
@@ -113,28 +113,28 @@ UNUSED static void say_result(const char* text, long result, int error, int as_v
         say("%s -> ok\n", text);
 }
 // CALL shows the value of a call, OKAY only that it did not fail; both show the errno of a failure.
-#define CALL(expression)                                       \
-    do {                                                       \
-        errno = 0;                                             \
-        long result_ = (long)(expression);                     \
-        say_result(#expression, result_, errno, 1);            \
+#define CALL(expression)                            \
+    do {                                            \
+        errno = 0;                                  \
+        long result_ = (long)(expression);          \
+        say_result(#expression, result_, errno, 1); \
     } while (0)
-#define OKAY(expression)                                       \
-    do {                                                       \
-        errno = 0;                                             \
-        long result_ = (long)(expression);                     \
-        say_result(#expression, result_, errno, 0);            \
+#define OKAY(expression)                            \
+    do {                                            \
+        errno = 0;                                  \
+        long result_ = (long)(expression);          \
+        say_result(#expression, result_, errno, 0); \
     } while (0)
 #define SHOW(expression) say("%s = %ld\n", #expression, (long)(expression))
 #define IS(expression) say("%s: %s\n", #expression, (expression) ? "yes" : "no")
 #define FACT(text, truth) say("%s: %s\n", text, (truth) ? "yes" : "no")
 // For what the test itself needs and does not examine.
-#define NEED(expression)                                                             \
-    do {                                                                             \
-        if (!(expression)) {                                                         \
+#define NEED(expression)                                                               \
+    do {                                                                               \
+        if (!(expression)) {                                                           \
             say("line %d: %s failed: %s\n", __LINE__, #expression, errno_name(errno)); \
-            _exit(99);                                                               \
-        }                                                                            \
+            _exit(99);                                                                 \
+        }                                                                              \
     } while (0)
 
 UNUSED static void say_status(const char* who, int status) {
@@ -166,9 +166,9 @@ UNUSED static int reap(const char* who, pid_t pid) {
 }
 
 // CHILD("name") { ... } runs its body in a child, which exits 0 at the end of it, and says how the child ended.
-#define CHILD(who)                                                                                  \
-    for (pid_t child_pid_ = fork(), child_once_ = 1; child_once_;                                   \
-         child_once_ = 0, child_pid_ == 0 ? _exit(0) : (void)reap(who, child_pid_))                 \
+#define CHILD(who)                                                                  \
+    for (pid_t child_pid_ = fork(), child_once_ = 1; child_once_;                   \
+         child_once_ = 0, child_pid_ == 0 ? _exit(0) : (void)reap(who, child_pid_)) \
         if (child_pid_ == 0)
 
 UNUSED static void sleep_ms(long milliseconds) {

@@ -2,9 +2,9 @@
 // clone with its flags, and threads made by hand: what is shared, the thread group, the end of threads.
 #include "check.h"
 
+#include <asm/prctl.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <asm/prctl.h>
 
 enum { kStackBytes = 65536 };
 
@@ -18,18 +18,22 @@ static long raw_clone(unsigned long flags, void* stack, int* parent_tid, int* ch
     return syscall(SYS_clone, flags, stack, parent_tid, child_tid, tls);
 }
 
-#define THREAD_FLAGS \
-    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
+#define THREAD_FLAGS                                                                                          \
+    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | \
+     CLONE_CHILD_CLEARTID)
 
 // A thread without the library's knowledge: it shares the creator's TLS, so it makes only calls that use none of it
 // (errno apart, which the creator does not look at meanwhile).
 static int start_thread(int (*body)(void*), void* argument, volatile int* tid_word, int extra) {
-    return clone(body, new_stack(), (int)(THREAD_FLAGS | (unsigned)extra), argument, (int*)tid_word, NULL, (int*)tid_word);
+    return clone(body, new_stack(), (int)(THREAD_FLAGS | (unsigned)extra), argument, (int*)tid_word, NULL,
+                 (int*)tid_word);
 }
 static void join(volatile int* tid_word) {
     for (int tid; (tid = *tid_word) != 0;) syscall(SYS_futex, tid_word, FUTEX_WAIT, tid, NULL, NULL, 0);
 }
-static void exit_thread(int code) { syscall(SYS_exit, code); }
+static void exit_thread(int code) {
+    syscall(SYS_exit, code);
+}
 
 TEST(bad_flags) {
     CALL(raw_clone(CLONE_SIGHAND | SIGCHLD, NULL, NULL, NULL, 0));
@@ -118,15 +122,16 @@ TEST(sighand_shared) {
 
 TEST(tid_words) {
     int parent_word = 0, child_word = 0;
-    pid_t pid = (pid_t)raw_clone(CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | SIGCHLD, NULL, &parent_word, &child_word, 0);
+    pid_t pid =
+        (pid_t)raw_clone(CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | SIGCHLD, NULL, &parent_word, &child_word, 0);
     if (pid == 0) {
         FACT("child's word in the child", child_word == getpid());
         FACT("parent's word in the child", parent_word == getpid());
         _exit(0);
     }
+    reap("child", pid);
     FACT("parent's word", parent_word == pid);
     FACT("child's word is not written in the parent", child_word == 0);
-    reap("child", pid);
     pid = (pid_t)raw_clone(CLONE_PARENT_SETTID | SIGCHLD, NULL, (int*)8, NULL, 0);
     if (pid == 0) _exit(3);
     FACT("bad parent word is ignored", pid > 0);
@@ -208,6 +213,7 @@ TEST(thread_ids) {
     FACT("same parent", thread_ppid == getppid());
     FACT("own tid", thread_tid != getpid() && thread_tid == tid);
     SHOW(seen);
+    sleep_ms(20);  // the word is cleared a little before the thread is gone
     CALL(waitpid(tid, NULL, 0));
     CALL(waitpid(tid, NULL, __WALL));
     CALL(syscall(SYS_tgkill, getpid(), tid, 0));
@@ -361,7 +367,8 @@ TEST(settls) {
     memcpy(copy + 8192, (void*)mine, 256);
     *(void**)(copy + 8192) = copy + 8192;
     volatile int word = 1;
-    int tid = clone(tls_body, new_stack(), (int)(THREAD_FLAGS | CLONE_SETTLS), NULL, (int*)&word, copy + 8192, (int*)&word);
+    int tid =
+        clone(tls_body, new_stack(), (int)(THREAD_FLAGS | CLONE_SETTLS), NULL, (int*)&word, copy + 8192, (int*)&word);
     FACT("started", tid > 0);
     join(&word);
     FACT("the thread's base", tls_seen == (unsigned long)(copy + 8192));
@@ -412,7 +419,8 @@ TEST(set_tid_address) {
         *shared = 9;
         // Cleared only if the memory has other users: here it is a child made with CLONE_VM.
         volatile int word2 = 3;
-        pid_t pid = clone(set_word, new_stack(), CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD, shared, NULL, NULL, (int*)&word2);
+        pid_t pid =
+            clone(set_word, new_stack(), CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD, shared, NULL, NULL, (int*)&word2);
         reap("inner", pid);
         SHOW(word2);
         SHOW(*shared);

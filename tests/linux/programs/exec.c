@@ -6,7 +6,9 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 
-static const char* self(void) { return test_argv[0]; }
+static const char* self(void) {
+    return test_argv[0];
+}
 
 static void try_exec(const char* what, const char* path) {
     char* const arguments[] = {(char*)"x", NULL};
@@ -175,8 +177,7 @@ TEST(script_chain) {
         make_file(name, line, 0755);
     }
     static const char* const names[] = {"./s1", "./s2", "./s3", "./s4", "./s5", "./s6", "./s7"};
-    for (int i = 0; i < 7; i++)
-        CHILD(names[i]) {
+    for (int i = 0; i < 7; i++) CHILD(names[i]) {
             execve(names[i], arguments, none);
             say("%s -> %s\n", names[i], errno_name(errno));
         }
@@ -240,10 +241,13 @@ HELPER(after) {
     struct rlimit limit;
     getrlimit(RLIMIT_FSIZE, &limit);
     SHOW(limit.rlim_cur);
-    FACT("memory is new", mmap((void*)0x10000000, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != MAP_FAILED);
+    FACT("memory is new", mmap((void*)0x10000000, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+                               -1, 0) != MAP_FAILED);
 }
 
-static void nothing(int number) { (void)number; }
+static void nothing(int number) {
+    (void)number;
+}
 
 TEST(what_survives) {
     CHILD("child") {
@@ -338,7 +342,8 @@ HELPER(show_comm) {
 }
 
 TEST(as_another_user) {
-    NEED(system("/bin/busybox cp /bin/busybox c711; /bin/busybox cp /bin/busybox c700; chmod 711 c711; chmod 700 c700; chmod 755 .") == 0);
+    NEED(system("/bin/busybox cp /bin/busybox c711; /bin/busybox cp /bin/busybox c700; chmod 711 c711; chmod 700 c700; "
+                "chmod 755 .") == 0);
     make_file("script", "#!/bin/busybox echo\n", 0711);
     mkdir("closed", 0700);
     NEED(system("/bin/busybox cp /bin/busybox closed/b") == 0);

@@ -253,11 +253,14 @@ TEST(wait_stopped_and_continued) {
 }
 
 static void say_info(const siginfo_t* info, pid_t pid) {
-    static const char* const codes[] = {"?", "CLD_EXITED", "CLD_KILLED", "CLD_DUMPED", "CLD_TRAPPED", "CLD_STOPPED", "CLD_CONTINUED"};
+    static const char* const codes[] = {"?",           "CLD_EXITED",  "CLD_KILLED",   "CLD_DUMPED",
+                                        "CLD_TRAPPED", "CLD_STOPPED", "CLD_CONTINUED"};
     int code = info->si_code;
     say("si_signo %s, si_code %s, si_status %d, si_uid %d, si_pid %s\n", signal_name(info->si_signo),
         code > 0 && code < 7 ? codes[code] : "?", info->si_status, (int)info->si_uid,
-        info->si_pid == pid ? "the child" : info->si_pid == 0 ? "0" : "another");
+        info->si_pid == pid ? "the child"
+        : info->si_pid == 0 ? "0"
+                            : "another");
 }
 
 TEST(waitid_fields) {

@@ -26,10 +26,7 @@ enum {
 static long call4(long number, long a, long b, long c, long d) {
     long result;
     register long r10 __asm__("r10") = d;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
-                     : "rcx", "r11", "memory");
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
     return result;
 }
 
@@ -52,7 +49,9 @@ static void on_alarm(int number) {
     if (number == kSigalrm) alarms = alarms + 1;
 }
 
-__attribute__((naked, used)) static void restorer(void) { __asm__("mov $15, %eax\n\tsyscall"); }
+__attribute__((naked, used)) static void restorer(void) {
+    __asm__("mov $15, %eax\n\tsyscall");
+}
 
 struct kernel_sigaction {
     void (*handler)(int);
@@ -106,8 +105,14 @@ __attribute__((noreturn, used)) static void body(void) {
     __builtin_unreachable();
 }
 
-__attribute__((noreturn)) int __libc_start_main(void) { body(); }
+__attribute__((noreturn)) int __libc_start_main(void) {
+    body();
+}
 
-int main(void) { body(); }
+int main(void) {
+    body();
+}
 
-__attribute__((weak, naked, noreturn)) void _start(void) { __asm__("xor %ebp, %ebp\n\tand $-16, %rsp\n\tcall body"); }
+__attribute__((weak, naked, noreturn)) void _start(void) {
+    __asm__("xor %ebp, %ebp\n\tand $-16, %rsp\n\tcall body");
+}
