@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/commands.hpp"
+#include "cli/diff.hpp"
 
 namespace cli {
 
@@ -51,9 +52,5 @@ void save_recording(const std::string& area, const std::vector<std::string>& ord
 
 int record_areas(const BatchOptions& options);
 std::string oracle_version();
-
-// A unified diff with three lines of context; empty when equal.
-std::string unified_diff(const std::string& want, const std::string& got, const std::string& want_name,
-                         const std::string& got_name);
 
 }  // namespace cli

@@ -32,8 +32,17 @@ if(UNIT_SOURCES AND NOT GTest_FOUND AND NOT FARCALL_WORLD STREQUAL "host")
   message(FATAL_ERROR "GoogleTest is missing (Debian: libgtest-dev libgmock-dev)")
 endif()
 if(UNIT_SOURCES AND GTest_FOUND)
-  farcall_sources(HOSTED_SOURCES lib hal/hosted rt rt/mem port/hosted elf fs linux linux/arch/x86_64 linux/mm linux/sys)
+  set(HOSTED_FOLDERS lib hal/hosted rt rt/mem)
+  # fs/ and linux/ are written against port/bind.hpp.
+  if(EXISTS ${CMAKE_SOURCE_DIR}/port/hosted/include/port/bind.hpp)
+    list(APPEND HOSTED_FOLDERS port/hosted elf fs linux linux/arch/x86_64 linux/mm linux/sys)
+  endif()
+  farcall_sources(HOSTED_SOURCES ${HOSTED_FOLDERS})
   list(FILTER HOSTED_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")  # the host's own serve, and sanitizers watch them
+  if(NOT FARCALL_WORLD STREQUAL "tsan")
+    list(APPEND UNIT_SOURCES ${CMAKE_SOURCE_DIR}/cli/cpio.cpp ${CMAKE_SOURCE_DIR}/cli/diff.cpp ${CMAKE_SOURCE_DIR}/cli/util.cpp)
+    set_source_files_properties(${CMAKE_SOURCE_DIR}/cli/util.cpp PROPERTIES COMPILE_DEFINITIONS FARCALL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  endif()
   add_executable(unit_tests ${UNIT_SOURCES} ${HOSTED_SOURCES})
   target_include_directories(unit_tests PRIVATE ${CMAKE_SOURCE_DIR}
     ${CMAKE_SOURCE_DIR}/hal/hosted/include ${CMAKE_SOURCE_DIR}/port/hosted/include
