@@ -14,7 +14,7 @@ struct FileLock {
     bool write = false;
     const void* owner = nullptr;  // the descriptor table, or the open file
     i32 pid = -1;                 // as F_GETLK reports it
-    u64 start = 0, end = ~u64{0};  // inclusive
+    u64 start = 0, end = ~u64{0} >> 1;  // inclusive
 };
 
 bool file_locks_exist();

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+// Calls that make, copy, close and control descriptors: dup, fcntl, ioctl, flock, close_range, pipe.
+#include "fs/file_locks.hpp"
+#include "fs/pipe.hpp"
+#include "linux/sys/file_calls.hpp"
+#include "linux/terminal.hpp"
+
+namespace linux {
+
+using fs::File;
+
+Leaf<void> sys_close(Caller& c, Fd fd) { return c.files().close(fd); }
+
+Leaf<void> sys_close_range(Caller& c, u32 first, u32 last, u32 flags) {
+    constexpr u32 kUnshare = 2, kCloexec = 4;  // close_range(2)
+    if ((flags & ~(kUnshare | kCloexec)) || first > last) return Errno::kInval;
+    if ((flags & kUnshare) && c.files().ref_count() > 1) {
+        Ref<fs::FileTable> own = TRY(c.files().clone());
+        Ref<fs::FileTable> old = c.thread().exchange_files(std::move(own));
+    }
+    constexpr u32 kTop = 0x7fff'ffff;
+    if (first > kTop) return lib::kOk;
+    if (last > kTop) last = kTop;
+    if (flags & kCloexec)
+        c.files().cloexec_range(first, last);
+    else
+        c.files().close_range(first, last);
+    return lib::kOk;
+}
+
+Leaf<Fd> sys_dup(Caller& c, Fd fd) {
+    Ref<File> file = TRY(c.files().get(fd));
+    return c.files().install(std::move(file), false, descriptor_limit(c));
+}
+
+Leaf<Fd> sys_dup3(Caller& c, Fd from, Fd to, u32 flags) {
+    if ((flags & ~fs::kOpenCloexec) || from == to) return Errno::kInval;
+    if (u32(to.value) >= descriptor_limit(c)) return Errno::kBadF;
+    Ref<File> file = TRY(c.files().get(from));
+    TRY(c.files().install_at(to, std::move(file), (flags & fs::kOpenCloexec) != 0, descriptor_limit(c)));
+    return to;
+}
+
+Leaf<Fd> sys_dup2(Caller& c, Fd from, Fd to) {
+    if (from == to) {
+        (void)TRY(c.files().get(from));
+        return to;
+    }
+    return sys_dup3(c, from, to, 0);
+}
+
+namespace {
+
+enum : u32 {
+    kDupFd = 0, kGetFd = 1, kSetFd = 2, kGetFl = 3, kSetFl = 4, kGetLk = 5, kSetLk = 6, kSetLkW = 7, kGetOwn = 9, kGetSig = 11,
+    kOfdGetLk = 36, kOfdSetLk = 37, kOfdSetLkW = 38, kGetLease = 1025, kDupFdCloexec = 1030, kSetPipeSize = 1031,
+    kGetPipeSize = 1032,
+};
+
+Leaf<i64> duplicate(Caller& c, Ref<File> file, u64 from, bool close_on_exec) {
+    u64 limit = descriptor_limit(c);
+    if (from >= limit || from >= fs::kMaxDescriptors) return Errno::kInval;
+    return i64{TRY(c.files().install(std::move(file), close_on_exec, limit, i32(from))).value};
+}
+
+// F_SETFL changes these and ignores the rest (fcntl(2)).
+Leaf<i64> set_status_flags(Caller& c, File& file, u32 to) {
+    constexpr u32 kMay = fs::kOpenAppend | fs::kOpenNonblock | fs::kOpenDirect | fs::kOpenNoAtime;
+    u32 now = file.flags();
+    if ((to & fs::kOpenNoAtime) && !(now & fs::kOpenNoAtime)) {
+        if (c.creds().fsuid != file.inode()->attributes().uid && !c.creds().capable(fs::kCapFowner)) return Errno::kPerm;
+    }
+    // Packets for pipes; nothing else here has direct I/O.
+    if ((to & fs::kOpenDirect) && (file.inode()->mode() & fs::kTypeMask) != fs::kTypeFifo) return Errno::kInval;
+    file.set_flags((now & ~kMay) | (to & kMay));
+    return i64{0};
+}
+
+Leaf<i64> pipe_size(Caller& c, File& file, bool set, u64 to) {
+    if (file.kind() != fs::FileKind::kPipe) return Errno::kBadF;
+    fs::Pipe& pipe = static_cast<fs::PipeFile&>(file).pipe();
+    if (!set) return i64{pipe.capacity()};
+    return i64{TRY(pipe.set_capacity(u32(to), c.creds().capable(fs::kCapSysResource)))};
+}
+
+}  // namespace
+
+Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
+    switch (command) {
+        case kGetFd: return i64{TRY(c.files().close_on_exec(fd))};
+        case kSetFd: TRY(c.files().set_close_on_exec(fd, (argument & 1) != 0)); return i64{0};
+        default: break;
+    }
+    Ref<File> file = TRY(c.files().get(fd));
+    switch (command) {
+        case kDupFd: return duplicate(c, std::move(file), u32(argument), false);
+        case kDupFdCloexec: return duplicate(c, std::move(file), u32(argument), true);
+        case kGetFl: return i64{file->flags()};
+        default: break;
+    }
+    if (file->flags() & fs::kOpenPath) return Errno::kBadF;
+    switch (command) {
+        case kSetFl: return set_status_flags(c, *file, u32(argument));
+        case kGetLk:
+        case kSetLk:
+        case kSetLkW:
+        case kOfdGetLk:
+        case kOfdSetLk:
+        case kOfdSetLkW: return lock_command(c, fd, command, argument);
+        case kSetPipeSize: return pipe_size(c, *file, true, argument);
+        case kGetPipeSize: return pipe_size(c, *file, false, 0);
+        case kGetOwn:
+        case kGetSig: return i64{0};   // nobody: signal-driven I/O does not exist
+        case kGetLease: return i64{2};  // F_UNLCK: there are no leases
+        default: return Errno::kInval;
+    }
+}
+TaskResult sys_fcntl_wait(Caller& c, Fd fd, u32 command, u64 argument) { return lock_command_wait(c, fd, command, argument); }
+
+namespace {
+
+constexpr u32 kLockShared = 1, kLockExclusive = 2, kLockNoBlock = 4, kLockUnlock = 8, kLockMandatory = 32;  // flock(2)
+
+Leaf<void> try_flock(File& file, u32 operation) {
+    fs::FileLock lock{.kind = fs::LockKind::kFlock, .write = operation == kLockExclusive, .owner = &file};
+    if (operation == kLockUnlock) {
+        if (!fs::file_locks_exist()) return lib::kOk;
+        return fs::clear_lock(*file.inode(), lock);
+    }
+    return fs::set_lock(*file.inode(), lock);
+}
+
+}  // namespace
+
+Leaf<void> sys_flock(Caller& c, Fd fd, u32 operation) {
+    if (operation & kLockMandatory) return lib::kOk;  // ignored since Linux 5.17
+    u32 what = operation & ~kLockNoBlock;
+    if (what != kLockShared && what != kLockExclusive && what != kLockUnlock) return Errno::kInval;
+    Ref<File> file = TRY(c.files().get(fd));
+    if (file->flags() & fs::kOpenPath) return Errno::kBadF;
+    auto r = try_flock(*file, what);
+    if (r.error() == Errno::kAgain && !(operation & kLockNoBlock)) return Errno::kNeedsTask;
+    return r;
+}
+TaskResult sys_flock_wait(Caller& c, Fd fd, u32 operation) {
+    Ref<File> file = CO_TRY(c.files().get(fd));
+    // A lock of the other type is given up before the new one is waited for (flock(2)).
+    (void)try_flock(*file, kLockUnlock);
+    for (;;) {
+        u32 seen = fs::file_locks_changed().sequence();
+        auto r = try_flock(*file, operation);
+        if (r.ok()) co_return i64{0};
+        if (r.error() != Errno::kAgain) co_return r.error();
+        CO_TRY(co_await rt::wait_on(fs::file_locks_changed(), seen, "flock"));
+    }
+}
+
+Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
+    Ref<File> file = TRY(open_file(c, fd));
+    switch (request) {
+        case fs::kFioClex: TRY(c.files().set_close_on_exec(fd, true)); return i64{0};
+        case fs::kFioNclex: TRY(c.files().set_close_on_exec(fd, false)); return i64{0};
+        case fs::kFionBio: {
+            i32 on;
+            TRY(c.user().read(&on, UserAddr{argument}, sizeof on));
+            file->set_flags(on ? file->flags() | fs::kOpenNonblock : file->flags() & ~fs::kOpenNonblock);
+            return i64{0};
+        }
+        case fs::kFioQsize: {
+            u32 type = file->inode()->mode() & fs::kTypeMask;
+            if (type != fs::kTypeRegular && type != fs::kTypeDirectory && type != fs::kTypeLink) return Errno::kNoTty;
+            u64 size = file->inode()->attributes().size;
+            TRY(c.user().write(UserAddr{argument}, &size, sizeof size));
+            return i64{0};
+        }
+        case fs::kFionRead:
+            if (file->inode()->is_regular()) {
+                u64 size = file->inode()->attributes().size;
+                i32 left = i32(size - file->offset);
+                TRY(c.user().write(UserAddr{argument}, &left, sizeof left));
+                return i64{0};
+            }
+            break;
+        default: break;
+    }
+    if (fs::Tty* tty = file->terminal()) {
+        bool handled = false;
+        i64 result = TRY(terminal_ioctl(c, *tty, request, argument, handled));
+        if (handled) return result;
+    }
+    return i64(TRY(file->ioctl(c.user(), request, argument)));
+}
+// Changes of a terminal that wait for its output to be written (tcsetattr(3), tcdrain(3)).
+TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
+    Ref<File> file = CO_TRY(open_file(c, fd));
+    for (;;) {
+        rt::Waiter room[fs::QueueSet::kUsual];
+        fs::QueueSet queues{room, fs::QueueSet::kUsual};
+        file->queues(fs::kPollOut, queues);
+        auto r = file->ioctl(c.user(), request, argument);
+        if (r.ok()) co_return i64(r.value());
+        if (r.error() == Errno::kNeedsFault) {
+            auto f = c.user().fault();
+            if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size) co_return Errno::kFault;
+            continue;
+        }
+        if (r.error() != Errno::kNeedsTask) co_return r.error();
+        rt::Wait wait{"terminal: output"};
+        if (co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted) co_return Errno::kRestartSys;
+    }
+}
+
+Leaf<void> sys_pipe2(Caller& c, UserOut<i32> to, u32 flags) {
+    if (flags & ~(fs::kOpenCloexec | fs::kOpenNonblock | fs::kOpenDirect)) return Errno::kInval;
+    fs::PipeEnds ends = TRY(fs::make_pipe(flags, c.creds()));
+    bool cloexec = (flags & fs::kOpenCloexec) != 0;
+    u64 limit = descriptor_limit(c);
+    i32 fds[2];
+    fds[0] = TRY(c.files().install(std::move(ends.read), cloexec, limit)).value;
+    auto second = c.files().install(std::move(ends.write), cloexec, limit);
+    if (!second.ok()) {
+        (void)c.files().close(Fd{fds[0]});
+        return second.error();
+    }
+    fds[1] = second.value().value;
+    auto told = c.user().write(to.at, fds, sizeof fds);
+    if (told.ok()) return lib::kOk;
+    (void)c.files().close(Fd{fds[0]});
+    (void)c.files().close(Fd{fds[1]});
+    return told;
+}
+Leaf<void> sys_pipe(Caller& c, UserOut<i32> to) { return sys_pipe2(c, to, 0); }
+
+}  // namespace linux

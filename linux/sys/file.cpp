@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT
+// read(2), write(2) and their relatives, and what else is done to an open file.
+//
+// The leaf forms move up to kLeafIo bytes at once. Whatever must wait, fault a buffer in, or is long goes through
+// transfer(), which gives the counts Linux gives.
+#include "fs/anonymous.hpp"
+#include "fs/eventfd.hpp"
+#include "linux/sys/file_calls.hpp"
+#include "linux/sys/io_vector.hpp"
+
+namespace linux {
+
+using fs::File;
+using fs::kAtOffset;
+using fs::UserSpans;
+
+namespace {
+
+constexpr u64 kLeafIo = 256 << 10;  // copied in one go: about 70,000 instructions, the longest stretch allowed is 100,000
+
+// What a leaf says about an operation that did not succeed.
+[[gnu::noinline]] Errno leaf_error(Caller& c, const File& file, Errno e) {
+    if (e == Errno::kNeedsFault) return Errno::kNeedsTask;  // the buffer may be accessible in part: a short count
+    if (e == Errno::kNeedsTask && file.nonblocking()) return Errno::kAgain;
+    if (e == Errno::kPipe) broken_pipe(c);
+    return e;
+}
+
+[[gnu::always_inline]] inline Leaf<size_t> leaf_transfer(Caller& c, File& file, UserSpans spans, u64 offset, bool write) {
+    if (spans.size() > kLeafIo) [[unlikely]] return Errno::kNeedsTask;
+    auto r = write ? file.try_write(spans, offset) : file.try_read(spans, offset);
+    if (r.ok()) [[likely]] return r;
+    return leaf_error(c, file, r.error());
+}
+
+// EBADF: not open for this; EINVAL, ESPIPE: no such position.
+Errno check_positioned(const File& file, i64 offset, bool write) {
+    if (!file.seekable()) return (file.flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
+    if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
+    return Errno::kOk;
+}
+
+Leaf<size_t> vector_leaf(Caller& c, File& file, UserAddr vectors, u64 count, u64 offset, bool write) {
+    auto v = IoVector::import(c.user(), vectors, count);
+    if (!v.ok()) return v.error();
+    if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
+    return leaf_transfer(c, file, v.value().spans(c.user(), kMaxIo), offset, write);
+}
+
+TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u64 count, u64 offset, bool write) {
+    auto file = c.files().get(fd);
+    if (!file.ok()) return failed(file.error());
+    // The array was there when the leaf ran; if it has gone, so be it.
+    auto v = IoVector::import(c.user(), vectors, count);
+    if (!v.ok()) return failed(lib::needs_more(v.error()) ? Errno::kFault : v.error());
+    return transfer(c, file.take(), v.take(), offset, write);
+}
+
+}  // namespace
+
+TaskResult failed(Errno e) { co_return e; }
+
+void broken_pipe(Caller& c) {
+    (void)send_signal(c.thread(), user_signal(kSigPipe, kSiUser, c.process().pid.value, c.creds().uid));
+}
+
+TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, bool write) {
+    u64 done = 0;
+    u64 timeout_at = ~u64{0};
+    if (!write && file->kind() == fs::FileKind::kTerminal) timeout_at = file->wake_time().value;
+    for (;;) {
+        rt::Waiter room[fs::QueueSet::kUsual];
+        fs::QueueSet queues{room, fs::QueueSet::kUsual};
+        file->queues(write ? fs::kPollOut : fs::kPollIn, queues);
+        UserSpans spans = buffers.spans(c.user(), kLeafIo);
+        u64 at = offset == kAtOffset ? kAtOffset : offset + done;
+        auto r = write ? file->try_write_some(spans, at) : file->try_read(spans, at);
+        if (r.ok()) {
+            u64 n = r.value(), asked = spans.size();
+            done += n;
+            if (n == buffers.size()) co_return i64(done);
+            buffers.advance(n);
+            if (n == asked) {
+                co_await rt::Yield{};  // a long transfer: others get their turn
+                continue;
+            }
+            if (!write || n == 0 || !file->writes_all() || file->nonblocking()) co_return i64(done);
+            continue;
+        }
+        Errno e = r.error();
+        if (e == Errno::kNeedsFault) {
+            fs::UserMemory::Fault f = c.user().fault();
+            u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            if (have >= f.size) continue;
+            u64 usable = buffers.spans(c.user(), kLeafIo).position_of(f.start) + have;
+            usable -= usable % file->copy_granule();
+            if (usable == 0) {
+                if (done > 0) co_return i64(done);
+                co_return Errno::kFault;
+            }
+            buffers.limit(usable);
+            continue;
+        }
+        if (e == Errno::kPipe) broken_pipe(c);
+        if (e != Errno::kNeedsTask || (done > 0 && !write) || file->nonblocking()) {
+            if (done > 0) co_return i64(done);
+            co_return e == Errno::kNeedsTask ? Errno::kAgain : e;
+        }
+        rt::Wait wait{write ? "write" : "read"};
+        Nanoseconds deadline = timeout_at != ~u64{0} ? Nanoseconds{timeout_at} : file->wake_time();
+        rt::Wake why = co_await wait.on(room, queues.count()).until(deadline);
+        if (why == rt::Wake::kInterrupted) {
+            if (done > 0) co_return i64(done);
+            co_return Errno::kRestartSys;
+        }
+        if (why == rt::Wake::kTimeout && timeout_at != ~u64{0}) co_return i64(done);
+    }
+}
+
+Leaf<size_t> sys_read(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
+    auto file = c.files().borrow(fd);
+    if (!file || !file->readable()) [[unlikely]] return Errno::kBadF;
+    if (!fs::UserMemory::inside(to.at, n)) [[unlikely]] return Errno::kFault;
+    return leaf_transfer(c, *file, {c.user(), to.at, n}, kAtOffset, false);
+}
+TaskResult sys_read_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
+    auto file = c.files().get(fd);
+    if (!file.ok()) return failed(file.error());
+    return transfer(c, file.take(), IoVector{to.at, n < kMaxIo ? n : kMaxIo}, kAtOffset, false);
+}
+
+Leaf<size_t> sys_write(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
+    auto file = c.files().borrow(fd);
+    if (!file || !file->writable()) [[unlikely]] return Errno::kBadF;
+    if (!fs::UserMemory::inside(from.at, n)) [[unlikely]] return Errno::kFault;
+    return leaf_transfer(c, *file, {c.user(), from.at, n}, kAtOffset, true);
+}
+TaskResult sys_write_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
+    auto file = c.files().get(fd);
+    if (!file.ok()) return failed(file.error());
+    return transfer(c, file.take(), IoVector{from.at, n < kMaxIo ? n : kMaxIo}, kAtOffset, true);
+}
+
+Leaf<size_t> sys_pread64(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 offset) {
+    if (offset < 0) return Errno::kInval;
+    auto file = c.files().borrow(fd);
+    if (!file) return Errno::kBadF;
+    if (Errno e = check_positioned(*file, offset, false); e != Errno::kOk) return e;
+    if (!fs::UserMemory::inside(to.at, n)) return Errno::kFault;
+    return leaf_transfer(c, *file, {c.user(), to.at, n}, u64(offset), false);
+}
+TaskResult sys_pread64_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 offset) {
+    auto file = c.files().get(fd);
+    if (!file.ok()) return failed(file.error());
+    return transfer(c, file.take(), IoVector{to.at, n < kMaxIo ? n : kMaxIo}, u64(offset), false);
+}
+
+Leaf<size_t> sys_pwrite64(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 offset) {
+    if (offset < 0) return Errno::kInval;
+    auto file = c.files().borrow(fd);
+    if (!file) return Errno::kBadF;
+    if (Errno e = check_positioned(*file, offset, true); e != Errno::kOk) return e;
+    if (!fs::UserMemory::inside(from.at, n)) return Errno::kFault;
+    return leaf_transfer(c, *file, {c.user(), from.at, n}, u64(offset), true);
+}
+TaskResult sys_pwrite64_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 offset) {
+    auto file = c.files().get(fd);
+    if (!file.ok()) return failed(file.error());
+    return transfer(c, file.take(), IoVector{from.at, n < kMaxIo ? n : kMaxIo}, u64(offset), true);
+}
+
+Leaf<size_t> sys_readv(Caller& c, Fd fd, UserAddr vectors, u64 count) {
+    auto file = c.files().borrow(fd);
+    if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
+    return vector_leaf(c, *file, vectors, count, kAtOffset, false);
+}
+TaskResult sys_readv_wait(Caller& c, Fd fd, UserAddr vectors, u64 count) {
+    return vector_task(c, fd, vectors, count, kAtOffset, false);
+}
+Leaf<size_t> sys_writev(Caller& c, Fd fd, UserAddr vectors, u64 count) {
+    auto file = c.files().borrow(fd);
+    if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
+    return vector_leaf(c, *file, vectors, count, kAtOffset, true);
+}
+TaskResult sys_writev_wait(Caller& c, Fd fd, UserAddr vectors, u64 count) {
+    return vector_task(c, fd, vectors, count, kAtOffset, true);
+}
+
+// The upper half of the offset is for 32-bit machines.
+Leaf<size_t> sys_preadv(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64) {
+    if (offset < 0) return Errno::kInval;
+    auto file = c.files().borrow(fd);
+    if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
+    if (!file->seekable()) return Errno::kSPipe;
+    return vector_leaf(c, *file, vectors, count, u64(offset), false);
+}
+TaskResult sys_preadv_wait(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64) {
+    return vector_task(c, fd, vectors, count, u64(offset), false);
+}
+Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64) {
+    if (offset < 0) return Errno::kInval;
+    auto file = c.files().borrow(fd);
+    if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
+    if (!file->seekable()) return Errno::kSPipe;
+    return vector_leaf(c, *file, vectors, count, u64(offset), true);
+}
+TaskResult sys_pwritev_wait(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64) {
+    return vector_task(c, fd, vectors, count, u64(offset), true);
+}
+
+// RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory; RWF_NOWAIT and RWF_APPEND are not supported.
+constexpr u32 kRwfHarmless = 1 | 2 | 4;
+
+Leaf<size_t> sys_preadv2(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64 high, u32 flags) {
+    if (offset != -1) {
+        if (offset < 0) return Errno::kInval;
+        if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
+        return sys_preadv(c, fd, vectors, count, offset, high);
+    }
+    if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
+    return sys_readv(c, fd, vectors, count);
+}
+TaskResult sys_preadv2_wait(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64, u32) {
+    return vector_task(c, fd, vectors, count, u64(offset), false);  // -1 is kAtOffset
+}
+Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64 high, u32 flags) {
+    if (offset != -1) {
+        if (offset < 0) return Errno::kInval;
+        if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
+        return sys_pwritev(c, fd, vectors, count, offset, high);
+    }
+    if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
+    return sys_writev(c, fd, vectors, count);
+}
+TaskResult sys_pwritev2_wait(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64, u32) {
+    return vector_task(c, fd, vectors, count, u64(offset), true);
+}
+static_assert(u64(i64{-1}) == kAtOffset);
+
+Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {
+    auto file = c.files().borrow(fd);
+    if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
+    if (whence > 4) return Errno::kInval;  // SEEK_HOLE is the last
+    return file->seek(offset, whence);
+}
+
+Leaf<void> sys_fsync(Caller& c, Fd fd) {
+    auto file = c.files().borrow(fd);
+    if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
+    return file->sync();
+}
+
+Leaf<void> sys_sync_file_range(Caller& c, Fd fd, i64 offset, i64 size, u32 flags) {
+    Ref<File> file = TRY(open_file(c, fd));
+    if (flags & ~7u) return Errno::kInval;
+    if (offset < 0 || size < 0 || offset + size < 0) return Errno::kInval;
+    u32 type = file->inode()->mode() & fs::kTypeMask;
+    if (type != fs::kTypeRegular && type != fs::kTypeBlock && type != fs::kTypeDirectory && type != fs::kTypeLink)
+        return Errno::kSPipe;
+    return type == fs::kTypeRegular ? file->sync() : Leaf<void>{lib::kOk};
+}
+
+// Advice about a cache that holds everything: checked, and of no effect (posix_fadvise(2)).
+Leaf<void> sys_fadvise64(Caller& c, Fd fd, i64 offset, i64 size, u32 advice) {
+    Ref<File> file = TRY(open_file(c, fd));
+    if ((file->inode()->mode() & fs::kTypeMask) == fs::kTypeFifo) return Errno::kSPipe;
+    if (size < 0 || advice > 5) return Errno::kInval;
+    return lib::kOk;
+}
+Leaf<void> sys_readahead(Caller& c, Fd fd, i64 offset, u64 count) {
+    Ref<File> file = TRY(open_file(c, fd));
+    if (!file->readable()) return Errno::kBadF;
+    if (!file->inode()->is_regular()) return Errno::kInval;
+    return lib::kOk;
+}
+
+Result<Fd> install_file(Caller& c, Ref<File> file, u32 open_flags) {
+    return c.files().install(std::move(file), (open_flags & fs::kOpenCloexec) != 0, descriptor_limit(c));
+}
+
+Leaf<Fd> sys_eventfd2(Caller& c, u32 initial, u32 flags) {
+    constexpr u32 kSemaphore = 1;
+    if (flags & ~(kSemaphore | fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
+    Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
+    u32 file_flags = fs::kOpenReadWrite | (flags & fs::kOpenNonblock);
+    return install_file(c, TRY(fs::make_file<fs::EventFile>(std::move(inode), file_flags, initial, (flags & kSemaphore) != 0)),
+                        flags);
+}
+Leaf<Fd> sys_eventfd(Caller& c, u32 initial) { return sys_eventfd2(c, initial, 0); }
+
+namespace {
+
+constexpr auto kFs = port::Module::kFs;
+constexpr SyscallRow kRows[] = {
+    row<&sys_read, &sys_read_wait>(abi::kNrRead, "read", kFs, "fd/read"),
+    row<&sys_write, &sys_write_wait>(abi::kNrWrite, "write", kFs, "fd/write"),
+    row<&sys_pread64, &sys_pread64_wait>(abi::kNrPread64, "pread64", kFs, "fd/pread"),
+    row<&sys_pwrite64, &sys_pwrite64_wait>(abi::kNrPwrite64, "pwrite64", kFs, "fd/pwrite"),
+    row<&sys_readv, &sys_readv_wait>(abi::kNrReadv, "readv", kFs, "fd/readv"),
+    row<&sys_writev, &sys_writev_wait>(abi::kNrWritev, "writev", kFs, "fd/writev"),
+    row<&sys_preadv, &sys_preadv_wait>(abi::kNrPreadv, "preadv", kFs, "fd/preadv"),
+    row<&sys_pwritev, &sys_pwritev_wait>(abi::kNrPwritev, "pwritev", kFs, "fd/pwritev"),
+    row<&sys_preadv2, &sys_preadv2_wait>(abi::kNrPreadv2, "preadv2", kFs, "fd/preadv2"),
+    row<&sys_pwritev2, &sys_pwritev2_wait>(abi::kNrPwritev2, "pwritev2", kFs, "fd/pwritev2"),
+    row<&sys_lseek>(abi::kNrLseek, "lseek", kFs, "fd/lseek"),
+    row<&sys_close>(abi::kNrClose, "close", kFs, "fd/close"),
+    row<&sys_close_range>(abi::kNrCloseRange, "close_range", kFs, "fd/close_range"),
+    row<&sys_dup>(abi::kNrDup, "dup", kFs, "fd/dup"),
+    row<&sys_dup2>(abi::kNrDup2, "dup2", kFs, "fd/dup2"),
+    row<&sys_dup3>(abi::kNrDup3, "dup3", kFs, "fd/dup3"),
+    row<&sys_fcntl, &sys_fcntl_wait>(abi::kNrFcntl, "fcntl", kFs, "fd/fcntl"),
+    row<&sys_flock, &sys_flock_wait>(abi::kNrFlock, "flock", kFs, "fd/flock"),
+    row<&sys_ioctl, &sys_ioctl_wait>(abi::kNrIoctl, "ioctl", kFs, "fd/ioctl"),
+    row<&sys_pipe>(abi::kNrPipe, "pipe", kFs, "pipe/pipe"),
+    row<&sys_pipe2>(abi::kNrPipe2, "pipe2", kFs, "pipe/pipe2"),
+    row<&sys_fsync>(abi::kNrFsync, "fsync", kFs, "fd/fsync"),
+    row<&sys_fsync>(abi::kNrFdatasync, "fdatasync", kFs, "fd/fsync"),
+    row<&sys_sync_file_range>(abi::kNrSyncFileRange, "sync_file_range", kFs, "fd/sync_file_range"),
+    row<&sys_fadvise64>(abi::kNrFadvise64, "fadvise64", kFs, "fd/fadvise"),
+    row<&sys_readahead>(abi::kNrReadahead, "readahead", kFs, "fd/readahead"),
+    row<nullptr, &sys_sendfile_wait>(abi::kNrSendfile, "sendfile", kFs, "fd/sendfile"),
+    row<nullptr, &sys_copy_file_range_wait>(abi::kNrCopyFileRange, "copy_file_range", kFs, "fd/copy_file_range"),
+    row<&sys_eventfd>(abi::kNrEventfd, "eventfd", kFs, "poll/eventfd"),
+    row<&sys_eventfd2>(abi::kNrEventfd2, "eventfd2", kFs, "poll/eventfd"),
+};
+
+}  // namespace
+
+const std::span<const SyscallRow> file_rows{kRows};
+
+}  // namespace linux

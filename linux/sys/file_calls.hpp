@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// Calls on descriptors, by source file; the rows that name them are in linux/sys/file.cpp.
+#pragma once
+#include "linux/sys/table.hpp"
+
+namespace linux {
+
+using TaskResult = Task<Result<i64>>;
+
+// The file behind a descriptor that is not a mere O_PATH one: EBADF.
+inline Result<Ref<fs::File>> open_file(Caller& c, Fd fd) {
+    Ref<fs::File> f = TRY(c.files().get(fd));
+    if (f->flags() & fs::kOpenPath) return Errno::kBadF;
+    return f;
+}
+inline u64 descriptor_limit(Caller& c) { return c.process().limit(kRlimNofile); }
+Result<Fd> install_file(Caller& c, Ref<fs::File> file, u32 open_flags);
+// A task that is over at once: for task forms that fail before they wait.
+TaskResult failed(Errno e);
+
+// One transfer, to its end: waits, faults buffers in, gives short counts as Linux does. `offset`: kAtOffset or absolute.
+class IoVector;
+TaskResult transfer(Caller& c, Ref<fs::File> file, IoVector buffers, u64 offset, bool write);
+// SIGPIPE for the caller.
+void broken_pipe(Caller& c);
+
+// descriptor.cpp
+Leaf<void> sys_close(Caller&, Fd);
+Leaf<void> sys_close_range(Caller&, u32 first, u32 last, u32 flags);
+Leaf<Fd> sys_dup(Caller&, Fd);
+Leaf<Fd> sys_dup2(Caller&, Fd, Fd);
+Leaf<Fd> sys_dup3(Caller&, Fd, Fd, u32 flags);
+Leaf<i64> sys_fcntl(Caller&, Fd, u32 command, u64 argument);
+TaskResult sys_fcntl_wait(Caller&, Fd, u32 command, u64 argument);
+Leaf<void> sys_flock(Caller&, Fd, u32 operation);
+TaskResult sys_flock_wait(Caller&, Fd, u32 operation);
+Leaf<i64> sys_ioctl(Caller&, Fd, u32 request, u64 argument);
+TaskResult sys_ioctl_wait(Caller&, Fd, u32 request, u64 argument);
+Leaf<void> sys_pipe(Caller&, UserOut<i32>);
+Leaf<void> sys_pipe2(Caller&, UserOut<i32>, u32 flags);
+
+// file_locks.cpp: the F_*LK commands
+Leaf<i64> lock_command(Caller& c, Fd fd, u32 command, u64 argument);
+TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument);
+
+// file_copy.cpp
+TaskResult sys_sendfile_wait(Caller&, Fd out, Fd in, UserAddr offset, u64 count);
+TaskResult sys_copy_file_range_wait(Caller&, Fd in, UserAddr in_offset, Fd out, UserAddr out_offset, u64 count, u32 flags);
+
+}  // namespace linux

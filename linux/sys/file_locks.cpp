@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+// Record locks of fcntl(2): F_GETLK, F_SETLK, F_SETLKW and their F_OFD_ forms.
+#include "fs/file_locks.hpp"
+
+#include "linux/sys/file_calls.hpp"
+
+namespace linux {
+
+namespace {
+
+enum : u32 { kGetLk = 5, kSetLk = 6, kSetLkW = 7, kOfdGetLk = 36, kOfdSetLk = 37, kOfdSetLkW = 38 };
+constexpr int kReadLock = 0, kWriteLock = 1, kUnlock = 2;
+constexpr i64 kOffsetMax = 0x7fff'ffff'ffff'ffff;
+
+struct Flock {  // x86_64
+    short type, whence;
+    i32 pad;
+    i64 start, length;
+    i32 pid, pad2;
+};
+static_assert(sizeof(Flock) == 32);
+
+bool is_ofd(u32 command) { return command >= kOfdGetLk; }
+
+// EINVAL, EOVERFLOW as fcntl(2); the range becomes inclusive.
+Leaf<fs::FileLock> decode(Caller& c, fs::File& file, const Flock& l, bool ofd) {
+    i64 base = 0;
+    switch (l.whence) {
+        case 0: break;
+        case 1: {
+            rt::LockGuard guard{file.offset_lock};
+            base = i64(file.offset);
+            break;
+        }
+        case 2: base = i64(file.inode()->attributes().size); break;
+        default: return Errno::kInval;
+    }
+    if (l.start > kOffsetMax - base) return Errno::kOverflow;
+    i64 start = base + l.start, end;
+    if (start < 0) return Errno::kInval;
+    if (l.length > 0) {
+        if (l.length - 1 > kOffsetMax - start) return Errno::kOverflow;
+        end = start + (l.length - 1);
+    } else if (l.length < 0) {
+        if (start + l.length < 0) return Errno::kInval;
+        end = start - 1;
+        start += l.length;
+    } else {
+        end = kOffsetMax;
+    }
+    if (l.type != kReadLock && l.type != kWriteLock && l.type != kUnlock) return Errno::kInval;
+    return fs::FileLock{.kind = ofd ? fs::LockKind::kOpenFile : fs::LockKind::kPosix,
+                        .write = l.type == kWriteLock,
+                        .owner = ofd ? static_cast<const void*>(&file) : static_cast<const void*>(&c.files()),
+                        .pid = ofd ? -1 : c.process().pid.value,
+                        .start = u64(start),
+                        .end = u64(end)};
+}
+
+Leaf<void> get_lock(Caller& c, fs::File& file, Flock l, UserAddr at, bool ofd) {
+    if (l.type != kReadLock && l.type != kWriteLock) return Errno::kInval;
+    if (ofd && l.pid != 0) return Errno::kInval;
+    fs::FileLock want = TRY(decode(c, file, l, ofd)), found;
+    if (fs::find_conflict(*file.inode(), want, found)) {
+        l.type = found.write ? kWriteLock : kReadLock;
+        l.whence = 0;
+        l.start = i64(found.start);
+        l.length = found.end == u64(kOffsetMax) ? 0 : i64(found.end - found.start + 1);
+        l.pid = found.pid;
+    } else {
+        l.type = kUnlock;
+    }
+    return c.user().write(at, &l, sizeof l);
+}
+
+struct Request {
+    fs::FileLock lock;
+    bool unlock;
+};
+Leaf<Request> read_request(Caller& c, fs::File& file, u32 command, UserAddr at) {
+    Flock l;
+    TRY(c.user().read(&l, at, sizeof l));
+    Request r{TRY(decode(c, file, l, is_ofd(command))), l.type == kUnlock};
+    if (l.type == kReadLock && !file.readable()) return Errno::kBadF;
+    if (l.type == kWriteLock && !file.writable()) return Errno::kBadF;
+    if (is_ofd(command) && l.pid != 0) return Errno::kInval;
+    return r;
+}
+Result<void> apply(fs::File& file, const Request& r) {
+    if (r.unlock) return fs::file_locks_exist() ? fs::clear_lock(*file.inode(), r.lock) : Result<void>{lib::kOk};
+    return fs::set_lock(*file.inode(), r.lock);
+}
+
+}  // namespace
+
+Leaf<i64> lock_command(Caller& c, Fd fd, u32 command, u64 argument) {
+    Ref<fs::File> file = TRY(open_file(c, fd));
+    UserAddr at{argument};
+    if (command == kGetLk || command == kOfdGetLk) {
+        Flock l;
+        TRY(c.user().read(&l, at, sizeof l));
+        TRY(get_lock(c, *file, l, at, command == kOfdGetLk));
+        return i64{0};
+    }
+    Request r = TRY(read_request(c, *file, command, at));
+    auto done = apply(*file, r);
+    if (done.ok()) return i64{0};
+    bool waits = command == kSetLkW || command == kOfdSetLkW;
+    return done.error() == Errno::kAgain && waits ? Errno::kNeedsTask : done.error();
+}
+
+TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument) {
+    Ref<fs::File> file = CO_TRY(open_file(c, fd));
+    auto request = read_request(c, *file, command, UserAddr{argument});
+    if (!request.ok()) co_return lib::needs_more(request.error()) ? Errno::kFault : request.error();
+    Request r = request.value();
+    struct Announced {
+        fs::LockWaiter waiter;
+        ~Announced() { fs::end_wait(waiter); }
+    } announced;
+    for (;;) {
+        u32 seen = fs::file_locks_changed().sequence();
+        auto done = apply(*file, r);
+        if (done.ok()) co_return i64{0};
+        if (done.error() != Errno::kAgain) co_return done.error();
+        fs::FileLock blocker;
+        if (!fs::find_conflict(*file->inode(), r.lock, blocker)) continue;
+        if (fs::would_deadlock(*file->inode(), r.lock)) co_return Errno::kDeadLk;
+        if (blocker.kind == fs::LockKind::kPosix && r.lock.kind == fs::LockKind::kPosix)
+            fs::announce_wait(announced.waiter, r.lock.owner, blocker.owner);
+        CO_TRY(co_await rt::wait_on(fs::file_locks_changed(), seen, "record lock"));
+    }
+}
+
+}  // namespace linux

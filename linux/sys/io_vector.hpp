@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// The user buffers of one transfer: one range, or an iovec array copied in and checked (readv(2)). It shrinks from the
+// front as the transfer goes on.
+#pragma once
+#include "fs/user_memory.hpp"
+#include "linux/sys/table.hpp"
+
+namespace linux {
+
+inline constexpr u64 kMaxIo = 0x7fff'f000;  // MAX_RW_COUNT: no call transfers more (read(2), NOTES)
+inline constexpr u32 kMaxVectors = 1024;    // UIO_MAXIOV
+
+struct Iovec {
+    u64 base, length;
+};
+
+class IoVector {
+public:
+    IoVector(UserAddr at, u64 size) : count_(1), total_(size) { spans_[0] = {at, size}; }
+    IoVector(IoVector&& o) noexcept;
+    IoVector& operator=(IoVector&&) = delete;
+    ~IoVector();
+    // EINVAL: too many, or a negative length; EFAULT: outside of user space; ENOMEM; kNeedsFault.
+    static Leaf<IoVector> import(fs::UserMemory& user, UserAddr vectors, u64 count);
+
+    u64 size() const { return total_; }
+    void limit(u64 n) { total_ = n < total_ ? n : total_; }
+    void advance(u64 n);
+    // What is left, at most `most` bytes of it.
+    fs::UserSpans spans(fs::UserMemory& user, u64 most) const {
+        u64 n = most < total_ ? most : total_;
+        if (count_ - first_ == 1) return {user, spans_[first_].at, n};
+        return {user, spans_ + first_, count_ - first_, n};
+    }
+
+private:
+    static constexpr u32 kFew = 8;  // UIO_FASTIOV
+    IoVector() {}
+    u32 first_ = 0, count_ = 0;
+    u64 total_ = 0;
+    fs::UserSpan* spans_ = few_;
+    union {
+        fs::UserSpan few_[kFew];
+    };
+    u32 allocated_ = 0;
+};
+
+}  // namespace linux

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// Job control: sessions, the controlling terminal, the foreground group (termios(3), tty_ioctl(4), credentials(7)).
+//
+// There is one terminal. Its session and foreground group are fields of fs::Tty; Process::terminal, guarded by
+// process_tree, is not null in the processes of that session.
+#pragma once
+#include "fs/tty.hpp"
+#include "linux/process.hpp"
+
+namespace linux {
+
+struct Terminal {
+    fs::Tty* tty = nullptr;
+};
+
+// Gives the first process, a session leader, the machine's terminal if it has one.
+void attach_first_terminal(Process& leader);
+// A session leader is ending: SIGHUP and SIGCONT to the foreground group, and the session loses its terminal.
+void hang_up_session(Process& leader);
+// setsid(2): the process has no terminal any more. process_tree is held.
+inline void lose_terminal(Process& p) { p.terminal = nullptr; }
+// For open(2) of /dev/tty.
+fs::Tty* controlling_terminal(Process& p);
+
+// The ioctls of job control; kNoTty if `request` is none of them (then it is the file's).
+Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, bool& handled);
+// May the caller read, write or change its terminal now? Otherwise its group was signalled: kRestartSys, or EIO for a read
+// that nobody would ever allow.
+enum class TerminalAccess : u8 { kRead, kWrite, kChange };
+Result<void> check_terminal_access(Caller& c, fs::Tty& tty, TerminalAccess how);
+
+}  // namespace linux
