@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel.
 farcall_sources(KERNEL_SOURCES
-  lib lib/bare/x86_64 hal/x86_64 rt rt/mem core port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys boot/kernel tests/kernel)
+  lib lib/bare/x86_64 hal/x86_64 rt rt/mem core core/native port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys boot/kernel tests/kernel)
 add_executable(farcall.elf ${KERNEL_SOURCES})
 target_include_directories(farcall.elf PRIVATE ${CMAKE_SOURCE_DIR}
   ${CMAKE_SOURCE_DIR}/hal/x86_64/include ${CMAKE_SOURCE_DIR}/port/kernel/include ${CMAKE_SOURCE_DIR}/linux/arch/x86_64/include)

@@ -28,7 +28,7 @@ struct Tables {
     void free_table(PhysAddr page) { rt::retire_frame(page); }
 };
 
-hal::MapFlags flags_of(port::Prot p) {
+hal::MapFlags flags_of(lib::Prot p) {
     // A page that may be written or executed can be read on every machine we know.
     return {.read = p.read || p.write || p.exec, .write = p.write, .exec = p.exec, .user = true, .touched = true};
 }
@@ -73,10 +73,10 @@ void Space::unload() {
     }
 }
 
-Result<void> Space::map(std::span<const port::MapEntry> entries) {
+Result<void> Space::map(std::span<const lib::MapEntry> entries) {
     Tables tables;
     rt::LockGuard guard{lock_};
-    for (const port::MapEntry& e : entries) {
+    for (const lib::MapEntry& e : entries) {
         auto slot = table_.slot(e.at, tables);
         if (!slot) return Errno::kNoMem;
         auto entry = hal::Machine::PageTable::Entry::make(e.frame, flags_of(e.prot));
@@ -90,18 +90,18 @@ Result<void> Space::map(std::span<const port::MapEntry> entries) {
     return lib::kOk;
 }
 
-void Space::unmap(std::span<const port::UserRange> ranges) {
+void Space::unmap(std::span<const lib::UserRange> ranges) {
     rt::LockGuard guard{lock_};
-    for (const port::UserRange& r : ranges) {
+    for (const lib::UserRange& r : ranges) {
         bool any = false;
         table_.unmap(r.start, r.end, [&](UserAddr, auto) { any = true; });
         if (any) invalidate(r.start, r.end);
     }
 }
 
-void Space::protect(std::span<const port::UserRange> ranges, port::Prot prot) {
+void Space::protect(std::span<const lib::UserRange> ranges, lib::Prot prot) {
     rt::LockGuard guard{lock_};
-    for (const port::UserRange& r : ranges)
+    for (const lib::UserRange& r : ranges)
         if (table_.protect(r.start, r.end, flags_of(prot))) invalidate(r.start, r.end);
 }
 

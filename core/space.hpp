@@ -10,7 +10,7 @@
 
 #include "hal/bind.hpp"
 #include "lib/ref.hpp"
-#include "port/api/types.hpp"
+#include "lib/user.hpp"
 #include "rt/spinlock.hpp"
 #include "rt/task.hpp"
 
@@ -21,9 +21,9 @@ public:
     static Result<Ref<Space>> create();
     ~Space();
 
-    Result<void> map(std::span<const port::MapEntry> entries);
-    void unmap(std::span<const port::UserRange> ranges);
-    void protect(std::span<const port::UserRange> ranges, port::Prot prot);
+    Result<void> map(std::span<const lib::MapEntry> entries);
+    void unmap(std::span<const lib::UserRange> ranges);
+    void protect(std::span<const lib::UserRange> ranges, lib::Prot prot);
     // Was the page written since this was last asked? Clears the mark.
     bool test_and_clear_dirty(UserAddr page);
     // May another CPU hold translations of this space?

@@ -19,7 +19,7 @@ class Thread;
 // return (it hands the CPU on). Called at the top of the kernel stack, interrupts off, the executor in user state.
 struct Abi {
     void (*syscall)(Thread&);
-    void (*trap)(Thread&, const port::Trap&);
+    void (*trap)(Thread&, const lib::Trap&);
     // The thread is about to enter user mode but was kicked: runs whatever looks at it. Does not return.
     void (*kicked)(Thread&);
 };

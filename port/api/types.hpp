@@ -5,54 +5,15 @@
 
 #include "lib/result.hpp"
 #include "lib/types.hpp"
+#include "lib/user.hpp"
 
 namespace port {
 
-// Rights of a user mapping.
-struct Prot {
-    bool read = false, write = false, exec = false;
-    friend constexpr bool operator==(Prot, Prot) = default;
-};
-
-// Half-open range of user addresses, page-aligned where pages are meant.
-struct UserRange {
-    UserAddr start, end;
-    constexpr u64 size() const { return end - start; }
-};
-
-// One page to map. The port does not own the frame: the personality keeps it until one epoch after it was unmapped.
-struct MapEntry {
-    UserAddr at;
-    PhysAddr frame;
-    Prot prot;
-};
-
-enum class Access : u8 { kRead, kWrite, kExec };
-
-// Why a user thread stopped. Neutral names; `vector` and `error_code` are the machine's own, for the signal frame.
-struct Trap {
-    enum class Kind : u8 {
-        kSyscall,
-        kPageFault,   // address, access, present
-        kDivide,      // integer divide error, overflow of idiv        -> SIGFPE
-        kFloat,       // x87 or SSE exception                          -> SIGFPE
-        kIllegal,     // undefined instruction                         -> SIGILL
-        kProtection,  // privileged instruction, non-canonical address -> SIGSEGV
-        kBreakpoint,  // int3                                          -> SIGTRAP
-        kStep,        // single step or hardware breakpoint            -> SIGTRAP
-        kAlignment,   //                                               -> SIGBUS
-        kStack,       // stack segment fault                           -> SIGBUS
-        kKick,        // somebody called kick(): look for signals
-    };
-    Kind kind = Kind::kKick;
-    Access access = Access::kRead;
-    bool present = false;  // page fault: a page is mapped there, its rights did not suffice
-    UserAddr address{};
-    u32 vector = 0;
-    u64 error_code = 0;
-};
-
-class UserThreadBase;
+using lib::Access;
+using lib::MapEntry;
+using lib::Prot;
+using lib::Trap;
+using lib::UserRange;
 
 // What the trap path may call directly, without a coroutine (the second tier of a trap).
 enum class LeafOutcome : u8 {

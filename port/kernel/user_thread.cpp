@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/sched.hpp"
+#include "core/trap.hpp"
 #include "port/bind.hpp"
 #include "port/kernel/route.hpp"
 
@@ -34,47 +35,9 @@ struct TrapPath {
         ex.run_forever();
     }
 
-    // Something wants this CPU to look up before t goes on. Returns if t may go straight back.
-    [[gnu::noinline]] static void exit_slow(UserThread& t) {
-        rt::Executor& ex = rt::Executor::current();
-        do {
-            ex.leave_user_state();
-            u32 why = 0;
-            while (u32 bits = ex.take_attention()) {
-                why |= bits;
-                if (bits & rt::kAttnTimer) ex.run_due_timers();
-                if (bits & rt::kAttnEpoch) {
-                    rt::quiescent();
-                    rt::quiescent();
-                }
-            }
-            ex.drain_inbox();
-            if (t.kicked.load(std::memory_order_relaxed)) start_task(t, Trap{});
-            bool reschedule = false;
-            if ((why & rt::kAttnReschedule) && ex.ready_count(rt::Priority::kUser) != 0) {
-                core::sched::balance(ex);
-                reschedule = ex.ready_count(rt::Priority::kUser) != 0;
-            }
-            if (reschedule || ex.has_ready(rt::Priority::kKernel)) {
-                t.account_user(hal::Machine::now());
-                if (reschedule)
-                    ex.enqueue(t);
-                else
-                    ex.enqueue_front(t);
-                ex.run_forever();
-            }
-            core::sched::start_slice(ex);
-        } while (!ex.enter_user_state() || t.kicked.load(std::memory_order_seq_cst));
-        hal::Machine::poll_mailbox();
-    }
-
-    static void leave_trap(UserThread& t) {
-        if (rt::Executor::current().needs_attention() || t.kicked.load(std::memory_order_relaxed)) [[unlikely]] exit_slow(t);
-    }
-
     static void syscall_inline(core::Thread& thread) {
         UserThread& t = of(thread);
-        if (personality.syscall(t) == LeafOutcome::kDone) [[likely]] return leave_trap(t);
+        if (personality.syscall(t) == LeafOutcome::kDone) [[likely]] return core::leave_trap(t);
         start_task(t, Trap{.kind = Trap::Kind::kSyscall});
     }
 
@@ -107,7 +70,7 @@ struct TrapPath {
     static void trap(core::Thread& thread, const Trap& trap) {
         UserThread& t = of(thread);
         if (trap.kind == Trap::Kind::kPageFault && personality.fault(t, trap) == LeafOutcome::kDone) [[likely]]
-            return leave_trap(t);
+            return core::leave_trap(t);
         start_task(t, trap);
     }
 
@@ -181,46 +144,3 @@ void UserThread::set_affinity(CpuSet cpus) {
 }
 
 }  // namespace port
-
-extern "C" void farcall_syscall(hal::UserContext& context) {
-    core::Thread& t = core::Thread::of(context);
-    t.abi->syscall(t);
-}
-
-extern "C" void farcall_trap(hal::UserContext& context, hal::TrapInfo info) {
-    using Kind = hal::TrapInfo::Kind;
-    using Exception = hal::TrapInfo::Exception;
-    core::Thread& t = core::Thread::of(context);
-    port::Trap trap;
-    trap.vector = info.vector;
-    trap.error_code = info.error_code;
-    switch (info.kind) {
-        case Kind::kPageFault:
-            trap.kind = port::Trap::Kind::kPageFault;
-            trap.access = info.exec ? port::Access::kExec : info.write ? port::Access::kWrite : port::Access::kRead;
-            trap.present = info.present;
-            trap.address = UserAddr{info.address};
-            return t.abi->trap(t, trap);
-        case Kind::kException:
-            switch (info.exception) {
-                case Exception::kDivide: trap.kind = port::Trap::Kind::kDivide; break;
-                case Exception::kSingleStep: trap.kind = port::Trap::Kind::kStep; break;
-                case Exception::kBreakpoint: trap.kind = port::Trap::Kind::kBreakpoint; break;
-                case Exception::kIllegalInstruction: trap.kind = port::Trap::Kind::kIllegal; break;
-                case Exception::kStack: trap.kind = port::Trap::Kind::kStack; break;
-                case Exception::kAlignment: trap.kind = port::Trap::Kind::kAlignment; break;
-                case Exception::kFloatingPoint:
-                case Exception::kVectorFloatingPoint: trap.kind = port::Trap::Kind::kFloat; break;
-                case Exception::kOverflow:
-                case Exception::kBounds:
-                case Exception::kProtection:
-                case Exception::kOther: trap.kind = port::Trap::Kind::kProtection; break;
-            }
-            trap.address = UserAddr{info.address};
-            return t.abi->trap(t, trap);
-        case Kind::kTimer: rt::Executor::current().attract(rt::kAttnTimer); break;
-        case Kind::kInterrupt:
-        case Kind::kWake: break;
-    }
-    port::TrapPath::exit_slow(static_cast<port::UserThread&>(t));
-}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+// Exception IPC, slowpath: a trapped thread's registers are copied into the server's message page; the server answers with
+// registers. See server.hpp for the locks.
+#include "core/native/server.hpp"
+
+#include <cstring>
+
+#include "core/sched.hpp"
+#include "lib/format.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace core::native {
+
+using hal::Machine;
+namespace native = abi::native;
+
+extern constinit const Abi kServerAbi, kClientAbi;
+void native_syscall(Thread& thread);  // calls.cpp
+
+static_assert(sizeof(Machine::UserContext) <= sizeof(native::Message::registers));
+
+ClientThread::ClientThread(ServerThread& s) : server(s) { abi = &kClientAbi; }
+ServerThread::ServerThread() { abi = &kServerAbi; }
+
+bool ServerThread::owns(u64 frame) const {
+    for (u32 i = 0; i < extent_count; ++i)
+        if (frame - extents[i].start < extents[i].size) return (frame & (kPageSize - 1)) == 0;
+    return false;
+}
+
+namespace {
+
+// Fills the message page and ends the server's wait with `result`. Endpoint lock held.
+void deliver(ServerThread& server, ClientThread* client) {
+    native::Message& m = *server.message;
+    m.events = std::exchange(server.endpoint.events, 0);
+    m.thread = client ? client->handle : 0;
+    if (client) {
+        m.kind = u32(client->trap.kind);
+        m.access = u32(client->trap.access);
+        m.present = client->trap.present;
+        m.vector = client->trap.vector;
+        m.error_code = client->trap.error_code;
+        m.address = client->trap.address.value;
+        m.user_time = client->user_time;
+        m.system_time = client->system_time;
+        std::memcpy(m.registers, &client->context, sizeof client->context);
+    }
+    server.context.set_syscall_result(0);
+}
+
+[[noreturn]] void redirect(ClientThread& t, const lib::Trap& trap) {
+    rt::Executor& ex = rt::Executor::current();
+    ex.leave_user_state();
+    t.account_user(Machine::now());
+    t.save_state();
+    t.trap = trap;
+    t.kicked.store(false, std::memory_order_relaxed);
+    ServerThread& server = t.server;
+    {
+        rt::LockGuard guard{server.endpoint.lock};
+        t.with_server = true;
+        if (server.endpoint.receiving) {
+            server.endpoint.receiving = false;
+            deliver(server, &t);
+            server.make_ready();
+        } else {
+            server.endpoint.waiting.push_back(t);
+        }
+    }
+    ex.run_forever();
+}
+
+void client_syscall(Thread& t) { redirect(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall}); }
+void client_trap(Thread& t, const lib::Trap& trap) { redirect(static_cast<ClientThread&>(t), trap); }
+void client_kicked(Thread& t) { redirect(static_cast<ClientThread&>(t), lib::Trap{}); }
+
+void server_trap(Thread& t, const lib::Trap& trap) {
+    char line[160];
+    size_t n = lib::format_to(line, "the server trapped: kind {} address {:x} at {:x}\n", u32(trap.kind), trap.address.value,
+                              t.context.pc().value);
+    Machine::early_print({line, n});
+    Machine::panic("the personality server crashed");
+}
+void server_kicked(Thread& t) {
+    t.kicked.store(false);
+    t.enter();
+}
+
+}  // namespace
+
+constinit const Abi kServerAbi{&native_syscall, &server_trap, &server_kicked};
+constinit const Abi kClientAbi{&client_syscall, &client_trap, &client_kicked};
+
+// Waits for the next message; called at the top of the stack. Returns if there is one already.
+void receive(ServerThread& server, Nanoseconds until) {
+    rt::Executor& ex = rt::Executor::current();
+    {
+        rt::LockGuard guard{server.endpoint.lock};
+        ClientThread* client = server.endpoint.waiting.pop_front();
+        if (client || server.endpoint.events != 0) {
+            deliver(server, client);
+            return;
+        }
+        server.endpoint.receiving = true;
+    }
+    if (until != Nanoseconds::never()) ex.timers().arm(server.deadline, until);
+    ex.leave_user_state();
+    server.account_user(Machine::now());
+    ex.run_forever();
+}
+
+void ServerThread::Deadline::expired(rt::Timer& t) {
+    ServerThread& server = static_cast<Deadline&>(t).server;
+    if (!server.timed_out.posted.exchange(true)) server.home().post(server.timed_out);
+}
+
+void ServerThread::TimedOut::run_now(rt::Schedulable& s) {
+    ServerThread& server = static_cast<TimedOut&>(s).server;
+    server.timed_out.posted.store(false);
+    rt::LockGuard guard{server.endpoint.lock};
+    if (!server.endpoint.receiving) return;
+    server.endpoint.receiving = false;
+    server.context.set_syscall_result(-i64(Errno::kTimedOut));
+    server.make_ready();
+}
+
+void ServerThread::signal(u32 event) {
+    rt::LockGuard guard{endpoint.lock};
+    endpoint.events |= u64{1} << event;
+    if (!endpoint.receiving) return;
+    endpoint.receiving = false;
+    deliver(*this, nullptr);
+    make_ready();
+}
+
+}  // namespace core::native

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// The native core as far as the server route needs it: one personality server, its threads' exceptions sent to it by IPC
+// (slowpath only), its spaces and threads by handle. The capability system proper replaces the handle tables.
+//
+// Locks: Rank::object (Endpoint::lock) guards the queue of trapped threads and the receiver's state.
+// Blocking is a state of the thread: no coroutine, no allocation.
+#pragma once
+#include "abi/native.hpp"
+#include "core/thread.hpp"
+
+namespace core::native {
+
+class ServerThread;
+
+// A thread of the personality whose system calls, faults and exceptions go to the server.
+class ClientThread : public Thread {
+public:
+    explicit ClientThread(ServerThread& server);
+    lib::ListHook wait_hook;
+    lib::Trap trap;
+    u64 handle = 0;
+    bool with_server = true;  // the server has it, or a message of it is under way; guarded by the endpoint's lock
+    ServerThread& server;
+};
+
+// Where trapped threads queue until the server receives.
+struct Endpoint {
+    rt::SpinLock<rt::Rank::object> lock;
+    lib::List<ClientThread, &ClientThread::wait_hook> waiting;
+    bool receiving = false;  // the server waits
+    u64 events = 0;
+};
+
+class ServerThread : public Thread {
+public:
+    ServerThread();
+    abi::native::Message* message = nullptr;  // the message page, through the direct map
+    Endpoint endpoint;
+    // Physical memory the server owns and may map.
+    abi::native::Extent extents[128];
+    u32 extent_count = 0;
+    bool owns(u64 frame) const;
+
+    // Something happened on stream n (any context that may wake).
+    void signal(u32 event);
+
+    static constexpr u32 kMaxSpaces = 4096, kMaxThreads = 4096;
+    Ref<Space> spaces[kMaxSpaces];
+    ClientThread* threads[kMaxThreads] = {};
+
+    struct Deadline : rt::Timer {
+        explicit Deadline(ServerThread& s) : Timer(&Deadline::expired), server(s) {}
+        static void expired(rt::Timer& t);
+        ServerThread& server;
+    } deadline{*this};
+    struct TimedOut : rt::Schedulable {
+        explicit TimedOut(ServerThread& s) : Schedulable(&TimedOut::run_now), server(s) {}
+        static void run_now(rt::Schedulable& s);
+        ServerThread& server;
+        std::atomic<bool> posted{false};
+    } timed_out{*this};
+};
+
+// What boot/ supplies: the streams and where the exit status goes.
+struct Host {
+    size_t (*stream_read)(u32 stream, std::span<std::byte> to);
+    size_t (*stream_write)(u32 stream, std::span<const std::byte> from);
+    bool (*stream_ended)(u32 stream);
+    void (*report)(i32 wait_status);
+    void (*log)(std::string_view text);
+    void (*entropy)(std::span<std::byte> out);
+};
+
+// Loads the server's ELF image, gives it the extents and the initrd, and makes it runnable on this CPU.
+Result<ServerThread*> start_server(std::span<const std::byte> image, const abi::native::BootInfo& info, const Host& host);
+
+}  // namespace core::native

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// Traps from user mode: what the machine layer calls. Everything runs at the top of the CPU's kernel stack with interrupts
+// off; a function that does not return has handed the CPU on, and the stack below it is abandoned.
+#include "core/trap.hpp"
+
+#include "core/sched.hpp"
+#include "rt/epoch.hpp"
+
+namespace core {
+
+[[gnu::noinline]] void leave_trap_slow(Thread& t) {
+    rt::Executor& ex = rt::Executor::current();
+    do {
+        ex.leave_user_state();
+        u32 why = 0;
+        while (u32 bits = ex.take_attention()) {
+            why |= bits;
+            if (bits & rt::kAttnTimer) ex.run_due_timers();
+            if (bits & rt::kAttnEpoch) {
+                rt::quiescent();
+                rt::quiescent();
+            }
+        }
+        ex.drain_inbox();
+        if (t.kicked.load(std::memory_order_relaxed)) t.abi->kicked(t);
+        bool reschedule = false;
+        if ((why & rt::kAttnReschedule) && ex.ready_count(rt::Priority::kUser) != 0) {
+            sched::balance(ex);
+            reschedule = ex.ready_count(rt::Priority::kUser) != 0;
+        }
+        if (reschedule || ex.has_ready(rt::Priority::kKernel)) {
+            t.account_user(hal::Machine::now());
+            if (reschedule)
+                ex.enqueue(t);
+            else
+                ex.enqueue_front(t);
+            ex.run_forever();
+        }
+        sched::start_slice(ex);
+    } while (!ex.enter_user_state() || t.kicked.load(std::memory_order_seq_cst));
+    hal::Machine::poll_mailbox();
+}
+
+namespace {
+
+lib::Trap::Kind kind_of(hal::TrapInfo::Exception e) {
+    using Exception = hal::TrapInfo::Exception;
+    using Kind = lib::Trap::Kind;
+    switch (e) {
+        case Exception::kDivide: return Kind::kDivide;
+        case Exception::kSingleStep: return Kind::kStep;
+        case Exception::kBreakpoint: return Kind::kBreakpoint;
+        case Exception::kIllegalInstruction: return Kind::kIllegal;
+        case Exception::kStack: return Kind::kStack;
+        case Exception::kAlignment: return Kind::kAlignment;
+        case Exception::kFloatingPoint:
+        case Exception::kVectorFloatingPoint: return Kind::kFloat;
+        case Exception::kOverflow:
+        case Exception::kBounds:
+        case Exception::kProtection:
+        case Exception::kOther: break;
+    }
+    return Kind::kProtection;
+}
+
+}  // namespace
+}  // namespace core
+
+extern "C" void farcall_syscall(hal::UserContext& context) {
+    core::Thread& t = core::Thread::of(context);
+    t.abi->syscall(t);
+}
+
+extern "C" void farcall_trap(hal::UserContext& context, hal::TrapInfo info) {
+    using Kind = hal::TrapInfo::Kind;
+    core::Thread& t = core::Thread::of(context);
+    lib::Trap trap;
+    trap.vector = info.vector;
+    trap.error_code = info.error_code;
+    trap.address = UserAddr{info.address};
+    switch (info.kind) {
+        case Kind::kPageFault:
+            trap.kind = lib::Trap::Kind::kPageFault;
+            trap.access = info.exec ? lib::Access::kExec : info.write ? lib::Access::kWrite : lib::Access::kRead;
+            trap.present = info.present;
+            return t.abi->trap(t, trap);
+        case Kind::kException: trap.kind = core::kind_of(info.exception); return t.abi->trap(t, trap);
+        case Kind::kTimer: rt::Executor::current().attract(rt::kAttnTimer); break;
+        case Kind::kInterrupt:
+        case Kind::kWake: break;
+    }
+    core::leave_trap_slow(t);
+}

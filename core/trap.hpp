@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// The way out of a trap that does not change threads: straight back, or a look at what came meanwhile.
+#pragma once
+#include "core/thread.hpp"
+
+namespace core {
+
+// Something wants this CPU to look up before t goes on. Returns if t may go straight back; else hands the CPU on.
+void leave_trap_slow(Thread& t);
+
+// The end of every trap that stays with its thread. Returns if t may go straight back to user mode.
+inline void leave_trap(Thread& t) {
+    if (rt::Executor::current().needs_attention() || t.kicked.load(std::memory_order_relaxed)) [[unlikely]] leave_trap_slow(t);
+}
+
+}  // namespace core
