@@ -3,8 +3,11 @@
 //
 // An Inode is a file's attributes and operations. A Dentry is one name in a directory: (parent, name) -> inode, or a known
 // absence. In-memory file systems pin their dentries: the tree of dentries *is* their directory contents.
-// Locks: Rank::dentry for buckets of the name cache, Rank::inode for attributes and directory contents; rename takes
-// Rank::namespace_ first. Lookups of cached names are leaf functions.
+// Locks: Rank::directory for the names in one directory, Rank::dentry for buckets of the name cache, Rank::inode for
+// attributes; rename, rmdir and mount take Rank::namespace_ first. Lookups of cached names take no lock (fs/dentry.hpp).
+//
+// An inode that has lost its last reference is emptied at once (evict) and freed one epoch later, so that code which found
+// it without a reference may look at it until its next suspension.
 #pragma once
 #include <string_view>
 
@@ -12,6 +15,7 @@
 #include "fs/creds.hpp"
 #include "fs/page.hpp"
 #include "lib/ref.hpp"
+#include "rt/epoch.hpp"
 #include "rt/task.hpp"
 #include "rt/wait.hpp"
 
@@ -63,6 +67,8 @@ struct DirEntry {
 // Returns false when the consumer is full: the entry was not taken.
 struct DirSink {
     virtual bool add(const DirEntry& e) = 0;
+    // All entries were handed over. An error: none counts, the directory's offset stays (kNeedsFault).
+    virtual Leaf<void> finish() { return lib::kOk; }
 
 protected:
     ~DirSink() = default;
@@ -71,6 +77,9 @@ protected:
 class Inode : public RefCounted<Inode> {
 public:
     virtual ~Inode();
+    static void last_ref(Inode* i);
+    // No reference is left: give back what it holds (pages). Attributes stay readable.
+    virtual void evict() {}
     u64 number = 0;
     Ref<SuperBlock> super;
     class Pipe* fifo = nullptr;  // a FIFO's pipe while it is open; guarded by Rank::fifo (fs/pipe.cpp)
@@ -80,6 +89,8 @@ public:
     bool is_regular() const { return (mode() & kTypeMask) == kTypeRegular; }
     bool is_symlink() const { return (mode() & kTypeMask) == kTypeLink; }
     virtual Attributes attributes();
+    auto lock_attributes() { return attributes_.lock(); }
+    const Attributes& peek_attributes() const { return attributes_.unguarded(); }  // for a look that may be out of date
     // Permission and validity were checked by the caller. A size change truncates or extends.
     virtual Leaf<void> set_attributes(const AttributeChange& c);
 
@@ -95,6 +106,9 @@ public:
                               Inode* replaced) {
         return Errno::kPerm;
     }
+    virtual Leaf<void> exchange(Inode& victim, Inode& new_dir, Inode& other) { return Errno::kInval; }
+    // A file without a name (O_TMPFILE).
+    virtual Leaf<Ref<Inode>> create_unnamed(u32 mode, const Creds& c) { return Errno::kOpNotSupp; }
     // Emits entries from cookie `offset` on (0 starts; "." and ".." included).
     virtual Leaf<u64> read_directory(File& f, u64 offset, DirSink& sink);
     // For file systems whose directory is not made of pinned dentries (procfs): never cache a name?
@@ -107,15 +121,41 @@ public:
 
     // Opening: makes the open file description. Regular files: fs/regular.cpp; devices: by number; FIFOs: fs/pipe.cpp.
     virtual Leaf<Ref<File>> open(OpenContext& how) = 0;
+    // fallocate(2), mode bits as there; the range was checked. Changes the size unless told to keep it.
+    virtual Leaf<void> allocate_range(u32 mode, u64 offset, u64 length) { return Errno::kOpNotSupp; }
     // The page cache of a regular file; null if it has none.
     virtual Mapping* mapping() { return nullptr; }
 
-    void touch_accessed();
+    // Access time, by the relatime rule of mount(8). Cheap if there is nothing to do.
+    void touch_accessed() {
+        if (access_stale_.load(std::memory_order_relaxed)) [[unlikely]] set_accessed();
+    }
     void touch_modified();  // and changed
+    void touch_changed();
+    // To be called by whoever sets modified or changed under the lock.
+    void note_changed() { access_stale_.store(true, std::memory_order_relaxed); }
+
+    // ETXTBSY: a file is open for writing by n (> 0), or n programs run from it (< 0).
+    bool start_writing() { return count_use(1); }
+    void stop_writing() { writers_.fetch_sub(1, std::memory_order_release); }
+    bool deny_writing() { return count_use(-1); }
+    void allow_writing() { writers_.fetch_add(1, std::memory_order_release); }
 
 protected:
+    void set_accessed();
     rt::Guarded<Attributes, rt::Rank::inode> attributes_;
-    friend Leaf<void> check_access(Inode&, u32, const Creds&);
+
+private:
+    bool count_use(i32 step) {
+        i32 n = writers_.load(std::memory_order_relaxed);
+        do {
+            if (step > 0 ? n < 0 : n > 0) return false;
+        } while (!writers_.compare_exchange_weak(n, n + step, std::memory_order_acquire, std::memory_order_relaxed));
+        return true;
+    }
+    std::atomic<bool> access_stale_{true};  // the access time is not after the other two
+    std::atomic<i32> writers_{0};
+    rt::Retired retired_;
 };
 
 // May `c` do this (kMayRead | kMayWrite | kMayExec) to the inode? EACCES if not.
@@ -124,17 +164,26 @@ Leaf<void> check_access(Inode& inode, u32 want, const Creds& c);
 // A mounted file system instance.
 class SuperBlock : public RefCounted<SuperBlock> {
 public:
-    virtual ~SuperBlock() = default;
+    virtual ~SuperBlock();
     u64 device = 0;          // st_dev
     u64 magic = 0;           // statfs f_type
     const char* type = "";   // as /proc/mounts shows it
     bool read_only = false;
-    struct Statfs { u64 blocks = 0, free = 0, available = 0, files = 0, free_files = 0; u32 block_size = 4096; };
+    bool names_pinned = false;  // its dentries are its directories: what is not cached does not exist
+    Dentry* root_dentry = nullptr;  // made by the first mount, kept until the last has gone; guarded by Rank::namespace_
+    u32 mounts = 0;                 // guarded by Rank::namespace_
+    struct Statfs {
+        u64 blocks = 0, free = 0, available = 0, files = 0, free_files = 0;
+        u32 block_size = 4096, name_max = 255;
+    };
     virtual Statfs statfs() { return {}; }
+    virtual size_t show_options(std::span<char> out) { return 0; }  // for /proc/mounts: ",size=1024k"
     u64 next_inode() { return next_inode_.fetch_add(1, std::memory_order_relaxed); }
 
 private:
     std::atomic<u64> next_inode_{1};
 };
+// st_dev of a file system without a device: major 0.
+u64 next_anonymous_device();
 
 }  // namespace fs

@@ -2,9 +2,13 @@
 // Page and Mapping: the one page cache. A Mapping is the pages of one inode (or of one shared anonymous object), by index;
 // it knows which areas of address spaces map it (the reverse map), so that truncation can unmap.
 //
-// Locks: Mapping::lock (Rank::mapping) guards the tree of pages and the list of users. A Page is kept by references: the
-// cache holds one, each anonymous map slot holds one, and whoever works with its bytes outside a lock holds one.
+// Locks: Mapping::lock (Rank::mapping) guards changes of the tree of pages and the list of users; reading the tree takes no
+// lock (its nodes are freed one epoch later). A Page is kept by references: the cache holds one, each anonymous map slot
+// holds one, and whoever works with its bytes across a suspension holds one.
 // A page's frame is freed one epoch after the last reference went, because other CPUs may still translate to it.
+//
+// Truncation against faults: a page leaves the tree (mapping = null) before the users unmap it. Who maps a page found here
+// enters it into the page table first and then looks at page.mapping once more: null means take it out again.
 #pragma once
 #include <span>
 
@@ -14,6 +18,7 @@
 #include "rt/epoch.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/spinlock.hpp"
+#include "rt/task.hpp"
 
 namespace fs {
 
@@ -25,6 +30,7 @@ struct Page {
     std::atomic<u32> flags;   // kDirty...
     Mapping* mapping;         // null: anonymous or removed from its mapping
     u64 index;                // page offset in the mapping
+    rt::Retired retired;      // once the last reference has gone
 
     enum Flags : u32 { kDirty = 1 };
 
@@ -32,12 +38,32 @@ struct Page {
     static Result<Ref<Page>> allocate();  // contents undefined: to be overwritten completely
     PhysAddr frame() const;
     std::byte* bytes() const;
-    static Page& of(PhysAddr frame);
+    static Page& of(PhysAddr frame) { return *rt::frame_info(frame).owner_as<Page>(); }
+    // A frame that already holds the contents and is the caller's (the initial RAM disk): takes it over.
+    static Ref<Page> adopt_frame(PhysAddr frame);
 
     void ref() { refs.fetch_add(1, std::memory_order_relaxed); }
-    void unref();  // the last one retires the frame
+    // The last one retires the frame. acq_rel: whoever frees it sees all that was done with it.
+    void unref() {
+        if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) last_ref();
+    }
+    // A reference, unless the page is on its way out.
+    bool try_ref() {
+        u32 n = refs.load(std::memory_order_relaxed);
+        while (n != 0)
+            if (refs.compare_exchange_weak(n, n + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+        return false;
+    }
     bool shared() const { return refs.load(std::memory_order_acquire) > 1; }
+
+private:
+    void last_ref();
 };
+static_assert(sizeof(Page) <= sizeof(rt::FrameInfo::owner));
+inline PhysAddr Page::frame() const { return rt::FrameInfo::of_owner(const_cast<Page*>(this)).address(); }
+inline std::byte* Page::bytes() const {
+    return static_cast<std::byte*>(rt::FrameInfo::of_owner(const_cast<Page*>(this)).bytes());
+}
 
 // Somebody that maps pages of a Mapping: an area of an address space (linux/mm). Called under Rank::mapping; may take
 // only locks of higher rank (Rank::space).
@@ -57,11 +83,19 @@ public:
     virtual ~Mapping();
 
     // The page at `index` if it is in the cache.
-    Ref<Page> find(u64 index);
+    Ref<Page> find(u64 index) const;
+    // The same without a reference: valid until the caller's next suspension (the end of its epoch section).
+    Page* peek(u64 index) const {
+        u64 root = root_.load(std::memory_order_acquire);  // pairs with the release of insert()
+        if (!(root & kIsNode)) return index == 0 ? reinterpret_cast<Page*>(root) : nullptr;
+        return peek_node(root, index);
+    }
     // The page, made if missing: zero-filled (tmpfs, shared anonymous). kNeedsTask: must be read from a device first
     // (then: co_await read_page(index)). kNoMem. kNoSpc: over the file system's limit.
     virtual Leaf<Ref<Page>> get(u64 index);
     virtual Task<Result<Ref<Page>>> read_page(u64 index);
+    // Puts a page of the caller's in, if there is none yet; yields the one that is there now. kNoMem, kNoSpc.
+    Result<Page*> insert(u64 index, Ref<Page> fresh);
 
     // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail.
     void truncate_pages(u64 first_gone);
@@ -71,16 +105,34 @@ public:
     void add_user(MappingUser& u);
     void remove_user(MappingUser& u);
 
-    u64 page_count() const;  // resident pages
-    u64 next_resident(u64 from);  // smallest resident index >= from, ~0 if none (SEEK_DATA)
+    u64 page_count() const { return pages_.load(std::memory_order_relaxed); }  // resident pages
+    u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none (SEEK_DATA)
+    u64 next_hole(u64 from) const;      // smallest index >= from that is not resident
 
     // Size in bytes of the object, as the inode says; faults at or beyond the page-rounded size are SIGBUS.
     std::atomic<u64> size{0};
 
+    static void last_ref(Mapping* m);
+
 protected:
+    // Accounting by the file system that owns the pages. charge: false means no space.
+    virtual bool charge(u64 pages) { return true; }
+    virtual void uncharge(u64 pages) {}
+
+private:
+    struct Node;
+    static constexpr u64 kIsNode = 1;
+    Page* peek_node(u64 root, u64 index) const;
+    Result<std::atomic<void*>*> make_slot(u64 index);
+    u64 remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain);
+    Page* take_out(u64 first, u64 last, u64& count);
+
     rt::SpinLock<rt::Rank::mapping> lock_;
     lib::List<MappingUser, &MappingUser::mapping_hook> users_;
-    struct Tree* tree_ = nullptr;  // radix tree of Page*, fs/page.cpp
+    // Radix tree of Page*, 64 ways. 0: empty. Without kIsNode: the page at index 0, the only one. Else a Node.
+    std::atomic<u64> root_{0};
+    std::atomic<u64> pages_{0};
+    rt::Retired retired_;
 };
 
 }  // namespace fs

@@ -124,15 +124,34 @@ public:
     u64 size() const { return total_; }
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     // Copies at byte position `at` of the whole. kNeedsFault/kFault as UserMemory.
-    Leaf<void> copy_out(u64 at, const void* from, size_t n);  // to the program
-    Leaf<void> copy_in(u64 at, void* to, size_t n);           // from the program
-    Leaf<void> zero(u64 at, size_t n);
+    Leaf<void> copy_out(u64 at, const void* from, size_t n) {  // to the program
+        if (is_plain()) [[likely]] return memory_->write(one_.at + at, from, n);
+        return copy_out_pieces(at, from, n);
+    }
+    Leaf<void> copy_in(u64 at, void* to, size_t n) {  // from the program
+        if (is_plain()) [[likely]] return memory_->read(to, one_.at + at, n);
+        return copy_in_pieces(at, to, n);
+    }
+    Leaf<void> zero(u64 at, size_t n) {
+        if (is_plain()) [[likely]] return memory_->zero(one_.at + at, n);
+        return zero_pieces(at, n);
+    }
     // After a copy at `at` yielded kNeedsFault: `n` bytes from there will be needed; have them all faulted in at once.
     void expect(u64 at, u64 n);
     // The position within the whole of a user address that lies in it (and ~0 if it does not).
     u64 position_of(UserAddr a) const;
 
+    // RLIMIT_FSIZE of the writer; a write to a regular file that starts at or beyond it is kFBig (and SIGXFSZ).
+    u64 file_limit = ~u64{0};
+
 private:
+    bool is_plain() const { return memory_ && !spans_; }
+    template <class Piece>
+    Leaf<void> each_piece(u64 at, size_t n, Piece&& piece);
+    Leaf<void> copy_out_pieces(u64 at, const void* from, size_t n);
+    Leaf<void> copy_in_pieces(u64 at, void* to, size_t n);
+    Leaf<void> zero_pieces(u64 at, size_t n);
+
     UserMemory* memory_ = nullptr;
     UserSpan one_{};
     const UserSpan* spans_ = nullptr;  // null: one_

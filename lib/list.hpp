@@ -62,6 +62,7 @@ public:
     Iterator begin() { return {head_.next}; }
     Iterator end() { return {&head_}; }
     T* next(T& t) { return (t.*Hook).next == &head_ ? nullptr : from((t.*Hook).next); }
+    T* prev(T& t) { return (t.*Hook).prev == &head_ ? nullptr : from((t.*Hook).prev); }
 
 private:
     static void insert(ListHook* after, ListHook* h) {

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+// The name cache. A Dentry is one name in a directory, or the root of a file system; its inode never changes.
+//
+// Lookups take no lock and no reference: buckets are singly linked lists, and dentries are freed one epoch after their last
+// reference went. What is found that way is valid until the caller's next suspension. A rename changes parent and name in
+// place; `rename_sequence` is odd meanwhile, and whoever walked names without a lock looks at it before and after.
+//
+// Locks: names_lock (Rank::directory) guards a directory's children and their being hashed. Code that takes several of them
+// holds namespace_lock first. The striped bucket locks (Rank::dentry) guard the chains.
+// References: a child holds its parent. In a file system with pinned names each hashed dentry holds itself once (the pin).
+#pragma once
+#include <cstring>
+#include <new>
+
+#include "fs/inode.hpp"
+#include "fs/path.hpp"
+#include "lib/list.hpp"
+#include "rt/epoch.hpp"
+#include "rt/spinlock.hpp"
+
+namespace fs {
+
+// A name with its hash, as the cache compares it. `key`: 48 bits of hash, 16 bits of length.
+struct NameKey {
+    const char* text = nullptr;
+    u64 key = 0;
+    u32 length() const { return u32(key & 0xffff); }
+    std::string_view view() const { return {text, length()}; }
+};
+
+namespace detail {
+inline constexpr u64 kHashFactor = 0x9e3779b97f4a7c15;
+constexpr u64 hash_step(u64 h, u64 word) {
+    h = (h ^ word) * kHashFactor;
+    return h ^ (h >> 32);
+}
+constexpr u64 finish_key(u64 h, u64 length) { return (h << 16) | length; }
+inline u64 load_word(const char* p) {
+    u64 w;
+    std::memcpy(&w, p, 8);
+    return w;
+}
+// The n < 8 bytes before `end`, in the low bytes of a word. `start`: what may be read from.
+inline u64 load_tail(const char* start, const char* end, size_t n) {
+    if (size_t(end - start) >= 8) [[likely]] return n == 0 ? 0 : load_word(end - 8) >> (8 * (8 - n));
+    u64 w = 0;
+    for (size_t i = 0; i < n; ++i) w |= u64(u8(end[i - n])) << (8 * i);
+    return w;
+}
+}  // namespace detail
+
+// Hash of a name of at most kNameMax bytes.
+inline NameKey make_key(std::string_view name) {
+    u64 h = 0;
+    const char *p = name.data(), *end = p + name.size();
+    for (; end - p >= 8; p += 8) h = detail::hash_step(h, detail::load_word(p));
+    h = detail::hash_step(h, detail::load_tail(name.data(), end, size_t(end - p)));
+    return {name.data(), detail::finish_key(h, name.size())};
+}
+// The component at p, up to a slash or `end`; the same hash. Text before p back to `start` may be read.
+inline NameKey scan_component(const char* start, const char* p, const char* end) {
+    constexpr u64 kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
+    const char* begin = p;
+    u64 h = 0;
+    for (;; p += 8) {
+        size_t left = size_t(end - p);
+        u64 w = left >= 8 ? detail::load_word(p) : detail::load_tail(start, end, left);
+        u64 x = w ^ (kOnes * '/');
+        u64 found = (x - kOnes) & ~x & kHighs;
+        if (left < 8) [[likely]] found |= u64{0x80} << (8 * left);  // the end counts as a slash
+        if (found) {
+            u32 n = u32(__builtin_ctzll(found)) >> 3;
+            h = detail::hash_step(h, w & ((u64{1} << (8 * n)) - 1));
+            return {begin, detail::finish_key(h, size_t(p - begin) + n)};
+        }
+        h = detail::hash_step(h, w);
+    }
+}
+// Are n bytes equal? Short names, inline.
+inline bool equal_text(const char* a, const char* b, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        if (detail::load_word(a + i) != detail::load_word(b + i)) return false;
+    if (n >= 8) return i == n || detail::load_word(a + n - 8) == detail::load_word(b + n - 8);
+    if (n >= 4) {
+        u32 x, y, v, w;
+        std::memcpy(&x, a, 4), std::memcpy(&y, b, 4), std::memcpy(&v, a + n - 4, 4), std::memcpy(&w, b + n - 4, 4);
+        return x == y && v == w;
+    }
+    for (; i < n; ++i)
+        if (a[i] != b[i]) return false;
+    return true;
+}
+
+class Dentry {
+public:
+    enum Flags : u32 {
+        kHashed = 1,
+        kUnlinked = 2,      // its name is gone; a directory: nothing can be made in it any more
+        kMountPoint = 4,    // something is mounted here (in some mount)
+        kIsDirectory = 8,
+        kIsLink = 16,
+        kPinned = 32,       // of a file system whose names are all cached
+        kRoot = 64,         // of a file system: its own parent
+    };
+    // Immutable; replaced as a whole by rename.
+    struct Name {
+        u64 key;
+        bool separate;  // an allocation of its own
+        char text[1];   // and more
+        std::string_view view() const { return {text, size_t(key & 0xffff)}; }
+        static size_t bytes(size_t length) { return offsetof(Name, text) + length + 1; }
+    };
+
+    // A name that is in no directory's list yet; born with one reference. Null parent: a root. Null: no memory.
+    static Dentry* create(Dentry* parent, NameKey name, Ref<Inode> inode);
+    // The same in two steps, so that what may fail comes first: parent and inode are set by attach().
+    static Dentry* allocate(NameKey name);
+    void attach(Dentry* parent, Ref<Inode> inode);
+    void discard();  // of one that was never attached
+    static Name* new_name(NameKey name);
+    static void free_name(Name* n);
+
+    void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
+    bool try_ref() {
+        u32 n = refs_.load(std::memory_order_relaxed);
+        while (n != 0)
+            if (refs_.compare_exchange_weak(n, n + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+        return false;
+    }
+    void unref() {
+        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) release(this);
+    }
+
+    Inode* inode() const { return inode_; }
+    Dentry* parent() const { return parent_.load(std::memory_order_acquire); }
+    const Name& name() const { return *name_.load(std::memory_order_acquire); }
+    u32 flags() const { return flags_.load(std::memory_order_acquire); }
+    void set_flag(u32 f) { flags_.fetch_or(f, std::memory_order_release); }
+    void clear_flag(u32 f) { flags_.fetch_and(~f, std::memory_order_release); }
+    bool is_directory() const { return (flags() & kIsDirectory) != 0; }
+    bool unlinked() const { return (flags() & kUnlinked) != 0; }
+
+    // Under names_lock of the parent. Entering takes the pin; leaving gives it to the caller, to be dropped outside the lock.
+    void enter(Dentry& dir);
+    [[nodiscard]] Ref<Dentry> leave(Dentry& dir);
+    // Under namespace_lock and both names_locks, between rename_begin and rename_end. Takes over `fresh`, which may be null
+    // for the same name. Yields the old parent, to be dropped outside the locks.
+    [[nodiscard]] Ref<Dentry> move(Dentry& from, Dentry& to, Name* fresh);
+
+    rt::SpinLock<rt::Rank::directory> names_lock;
+    // The entries of this directory, oldest first, by ascending cookie; guarded by names_lock.
+    lib::ListHook child_hook;
+    lib::List<Dentry, &Dentry::child_hook> children;
+    u64 cookie = 0;         // in the parent's list
+    u64 next_cookie = 3;    // for the next entry here; 0..2 stand for the start, after "." and after ".."
+
+private:
+    friend Dentry* find_name(Dentry* dir, const NameKey& name);
+    static void release(Dentry* d);
+    void hash_in();
+    void hash_out();
+    Dentry() = default;
+
+    std::atomic<u32> refs_{1};
+    std::atomic<u32> flags_{0};
+    std::atomic<Dentry*> hash_next_{nullptr};
+    std::atomic<Dentry*> parent_{nullptr};
+    std::atomic<Name*> name_{nullptr};
+    Inode* inode_ = nullptr;  // holds a reference
+    rt::Retired retired_;
+    u32 allocated_ = 0;
+};
+
+namespace detail {
+inline constexpr u32 kBucketBits = 13;
+extern std::atomic<Dentry*> buckets[1 << kBucketBits];
+inline std::atomic<Dentry*>& bucket(const Dentry* dir, u64 key) {
+    return buckets[((key >> 16) * kHashFactor + (reinterpret_cast<u64>(dir) >> 5) * kHashFactor) >> (64 - kBucketBits)];
+}
+}  // namespace detail
+
+// The cached name in `dir`, or null. No lock, no reference.
+inline Dentry* find_name(Dentry* dir, const NameKey& name) {
+    Dentry* d = detail::bucket(dir, name.key).load(std::memory_order_acquire);  // pairs with hash_in()
+    for (; d; d = d->hash_next_.load(std::memory_order_acquire)) {
+        if (d->parent_.load(std::memory_order_relaxed) != dir) continue;
+        const Dentry::Name& n = d->name();
+        if (n.key == name.key && equal_text(n.text, name.text, name.length())) return d;
+    }
+    return nullptr;
+}
+
+// Renames in progress: odd. Changed under namespace_lock.
+extern rt::SpinLock<rt::Rank::namespace_> namespace_lock;
+extern std::atomic<u64> rename_sequence;
+inline u64 names_stable_begin() {
+    for (;;) {
+        u64 s = rename_sequence.load(std::memory_order_acquire);
+        if ((s & 1) == 0) [[likely]] return s;
+        hal::Machine::poll_mailbox();
+    }
+}
+// All loads of the walk are acquire, so this one comes after them.
+inline bool names_stable(u64 since) { return rename_sequence.load(std::memory_order_acquire) == since; }
+inline void rename_begin() { rename_sequence.fetch_add(1, std::memory_order_seq_cst); }
+inline void rename_end() { rename_sequence.fetch_add(1, std::memory_order_seq_cst); }
+
+// Drops the names of a pinned file system when its last mount has gone.
+void drop_tree(Dentry* root);
+
+}  // namespace fs

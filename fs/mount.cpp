@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+// The table of mounts.
+#include "fs/mount.hpp"
+
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+constinit std::atomic<Mount*> mounts{nullptr};  // holds a reference to each
+constinit u64 next_mount_id = 1;                // guarded by namespace_lock
+constinit std::atomic<FileSystemType*> types{nullptr};
+constinit std::atomic<u32> next_device{1};
+
+void copy_source(char (&to)[64], std::string_view from) {
+    size_t n = from.size() < sizeof to - 1 ? from.size() : sizeof to - 1;
+    std::memcpy(to, from.data(), n);
+    to[n] = 0;
+}
+
+// A super block's root dentry, made for its first mount. Under namespace_lock.
+Result<Ref<Dentry>> root_of(SuperBlock& super, Ref<Inode> root) {
+    if (!super.root_dentry) {
+        super.root_dentry = Dentry::create(nullptr, make_key("/"), std::move(root));
+        if (!super.root_dentry) return Errno::kNoMem;
+    }
+    return Ref<Dentry>{super.root_dentry};
+}
+
+}  // namespace
+
+struct MountTable {
+    // Under namespace_lock.
+    static void attach(Ref<Mount> m, const Path* where) {
+        m->id = next_mount_id++;
+        ++m->super->mounts;
+        if (where) {
+            m->parent_.store(Ref<Mount>{where->mount}.release(), std::memory_order_relaxed);
+            m->mount_point_.store(Ref<Dentry>{where->dentry}.release(), std::memory_order_relaxed);
+        }
+        std::atomic<Mount*>* link = &mounts;
+        while (Mount* at = link->load(std::memory_order_relaxed)) link = &at->next_;
+        link->store(m.release(), std::memory_order_release);
+        if (where) where->dentry->set_flag(Dentry::kMountPoint);
+    }
+    // Under namespace_lock. The references come back, to be dropped outside it.
+    struct Detached {
+        Ref<Mount> mount, parent;
+        Ref<Dentry> point;
+    };
+    static void detach(Mount& m, Detached& out) {
+        std::atomic<Mount*>* link = &mounts;
+        while (link->load(std::memory_order_relaxed) != &m) link = &link->load(std::memory_order_relaxed)->next_;
+        link->store(m.next_.load(std::memory_order_relaxed), std::memory_order_release);
+        out.mount = Ref<Mount>::adopt(&m);
+        out.parent = Ref<Mount>::adopt(m.parent_.exchange(nullptr, std::memory_order_acq_rel));
+        out.point = Ref<Dentry>::adopt(m.mount_point_.exchange(nullptr, std::memory_order_acq_rel));
+        bool more = false;
+        for (Mount* o = first_mount(); o; o = o->next()) more |= o->mount_point() == out.point.get();
+        if (!more && out.point) out.point->clear_flag(Dentry::kMountPoint);
+    }
+    static std::atomic<Mount*>& next(Mount& m) { return m.next_; }
+    static rt::Retired& retired(Mount& m) { return m.retired_; }
+    static Mount& of(rt::Retired& r) {
+        return *reinterpret_cast<Mount*>(reinterpret_cast<std::byte*>(&r) - offsetof(Mount, retired_));
+    }
+};
+
+void Mount::last_ref(Mount* m) {
+    Dentry* tree = nullptr;
+    {
+        rt::LockGuard g(namespace_lock);
+        if (--m->super->mounts == 0) tree = std::exchange(m->super->root_dentry, nullptr);
+    }
+    m->root = nullptr;
+    if (tree) drop_tree(tree);
+    rt::Retired& r = MountTable::retired(*m);
+    r.free = [](rt::Retired& retired) { delete &MountTable::of(retired); };
+    rt::retire(r);
+}
+
+Mount* first_mount() { return mounts.load(std::memory_order_acquire); }
+
+Mount* mounted_at(const Mount* mount, const Dentry* at) {
+    for (Mount* m = first_mount(); m; m = m->next())
+        if (m->mount_point() == at && m->parent() == mount) return m;
+    return nullptr;
+}
+
+u64 next_anonymous_device() { return abi::make_dev(0, 16 + next_device.fetch_add(1, std::memory_order_relaxed)); }
+
+Result<Path> mount_root(Ref<SuperBlock> super, Ref<Inode> root, const char* source) {
+    rt::LockGuard g(namespace_lock);
+    if (first_mount()) return Errno::kBusy;
+    Ref<Dentry> top = TRY(root_of(*super, std::move(root)));
+    Ref<Mount> m = TRY(rt::make_ref<Mount>(std::move(super), top));
+    copy_source(m->source, source);
+    MountTable::attach(m, nullptr);
+    return Path{m, top};
+}
+
+Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, std::string_view source, u32 flags) {
+    Ref<Mount> m;
+    rt::LockGuard g(namespace_lock);
+    if (!where.dentry->is_directory()) return Errno::kNotDir;
+    if (where.dentry->unlinked()) return Errno::kNoEnt;
+    // The same file system twice at the same place: mount(2), EBUSY.
+    if (where.mount->super == super && where.dentry == where.mount->root) return Errno::kBusy;
+    Ref<Dentry> top = TRY(root_of(*super, std::move(root)));
+    m = TRY(rt::make_ref<Mount>(std::move(super), std::move(top)));
+    copy_source(m->source, source);
+    m->flags.store(flags, std::memory_order_relaxed);
+    MountTable::attach(m, &where);
+    return lib::kOk;
+}
+
+Result<void> mount_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, const char* source) {
+    return mount_flags_at(where, std::move(super), std::move(root), source, kMountRelAtime);
+}
+
+Result<void> bind_mount(const Path& source, const Path& where, u32 flags) {
+    Ref<Mount> m;
+    rt::LockGuard g(namespace_lock);
+    if (source.dentry->is_directory() != where.dentry->is_directory()) return Errno::kNotDir;
+    if (where.dentry->unlinked() || source.dentry->unlinked()) return Errno::kNoEnt;
+    m = TRY(rt::make_ref<Mount>(source.mount->super, source.dentry));
+    std::memcpy(m->source, source.mount->source, sizeof m->source);
+    m->flags.store(source.mount->flags.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    MountTable::attach(m, &where);
+    return lib::kOk;
+}
+
+Result<void> remount(const Path& where, u32 flags) {
+    if (where.dentry != where.mount->root) return Errno::kInval;
+    where.mount->flags.store(flags, std::memory_order_relaxed);
+    return lib::kOk;
+}
+
+Result<void> unmount(const Path& where, bool detach) {
+    MountTable::Detached out;
+    Ref<Mount> m;
+    rt::LockGuard g(namespace_lock);
+    if (where.dentry != where.mount->root) return Errno::kInval;
+    m = where.mount;
+    if (!m->parent()) return Errno::kInval;  // "/", or no longer mounted
+    bool children = false;
+    for (Mount* o = first_mount(); o; o = o->next()) children |= o->parent() == m.get();
+    // In use: more references than the table's, the caller's path, and ours.
+    if (!detach && (children || m->ref_count() > 3)) return Errno::kBusy;
+    if (!children) {
+        MountTable::detach(*m, out);
+        return lib::kOk;
+    }
+    // MNT_DETACH takes what is mounted below along: innermost first, one at a time, because references are dropped
+    // outside the lock.
+    for (Mount* o = first_mount(); o; o = o->next()) {
+        bool inside = false, has_children = false;
+        for (Mount* up = o->parent(); up; up = up->parent()) inside |= up == m.get();
+        for (Mount* below = first_mount(); below; below = below->next()) has_children |= below->parent() == o;
+        if (!inside || has_children) continue;
+        MountTable::detach(*o, out);
+        g.unlock();
+        out = {};
+        return unmount(where, true);
+    }
+    return Errno::kBusy;  // not reached: with children there is an innermost one
+}
+
+void for_each_mount(void (*out)(void* context, const Path& at, const SuperBlock& super, const char* source), void* context) {
+    for (Mount* m = first_mount(); m; m = m->next()) {
+        if (!m->try_ref()) continue;
+        Path at{Ref<Mount>::adopt(m), m->root};
+        out(context, at, *m->super, m->source);
+    }
+}
+
+void register_file_system(FileSystemType& type) {
+    std::atomic<FileSystemType*>& head = types;
+    type.next = nullptr;
+    FileSystemType* at = head.load(std::memory_order_acquire);
+    if (!at) {
+        head.store(&type, std::memory_order_release);
+        return;
+    }
+    while (at->next) at = at->next;
+    at->next = &type;
+}
+
+FileSystemType* file_system_types() { return types.load(std::memory_order_acquire); }
+
+}  // namespace fs

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Mounts: which file system is seen at which place (mount(2), path_resolution(7)).
+//
+// The list of mounts is read without a lock; mounts are freed one epoch after their last reference. Changes are made under
+// namespace_lock. A mount holds its parent and its mount point until it is unmounted.
+#pragma once
+#include "fs/dentry.hpp"
+
+namespace fs {
+
+// Flags of a mount; those that mount(2) takes have its values.
+inline constexpr u32 kMountReadOnly = 1, kMountNoSuid = 2, kMountNoDev = 4, kMountNoExec = 8, kMountRemount = 32,
+                     kMountNoAtime = 1024, kMountNoDirAtime = 2048, kMountBind = 4096, kMountMove = 8192,
+                     kMountRelAtime = 1 << 21;
+
+class Mount : public RefCounted<Mount> {
+public:
+    Mount(Ref<SuperBlock> s, Ref<Dentry> r) : super(std::move(s)), root(std::move(r)) {}
+    ~Mount() = default;
+    static void last_ref(Mount* m);
+
+    Ref<SuperBlock> super;
+    Ref<Dentry> root;
+    std::atomic<u32> flags{kMountRelAtime};
+    char source[64] = {};
+    u64 id = 0;
+
+    Mount* parent() const { return parent_.load(std::memory_order_acquire); }      // null: "/", or unmounted
+    Dentry* mount_point() const { return mount_point_.load(std::memory_order_acquire); }
+    Mount* next() const { return next_.load(std::memory_order_acquire); }
+    bool read_only() const { return (flags.load(std::memory_order_relaxed) & kMountReadOnly) || super->read_only; }
+
+private:
+    friend struct MountTable;
+    std::atomic<Mount*> parent_{nullptr};        // holds a reference
+    std::atomic<Dentry*> mount_point_{nullptr};  // holds a reference
+    std::atomic<Mount*> next_{nullptr};
+    rt::Retired retired_;
+};
+
+// What is mounted at this very place, or null. No lock, no reference.
+Mount* mounted_at(const Mount* mount, const Dentry* at);
+// The most recent mount is last.
+Mount* first_mount();
+
+// File systems that mount(2) can name. Filled at boot, before the first program; never shrinks.
+struct NewFileSystem {
+    Ref<SuperBlock> super;
+    Ref<Inode> root;
+};
+struct FileSystemType {
+    const char* name;
+    Result<NewFileSystem> (*make)(std::string_view options, bool& known_options);
+    bool without_device = true;  // "nodev" in /proc/filesystems
+    FileSystemType* next = nullptr;
+};
+void register_file_system(FileSystemType& type);
+FileSystemType* file_system_types();  // a list
+
+Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, std::string_view source, u32 flags);
+Result<void> bind_mount(const Path& source, const Path& where, u32 flags);
+Result<void> remount(const Path& where, u32 flags);
+
+}  // namespace fs

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+// Operations on names: create, link, unlink, rmdir, rename. All check first and then commit.
+//
+// Locks: one directory's names_lock for what concerns one name; namespace_lock and then both names_locks for rmdir and
+// rename. References that may be the last are dropped after the locks: they are declared before them.
+#include "fs/mount.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+using DirGuard = rt::LockGuard<rt::Rank::directory>;
+using DirPair = rt::LockPair<rt::Rank::directory>;
+
+// The name in a directory, or null: without its lock the answer may be out of date.
+Result<Dentry*> find_entry(Dentry& dir, const NameKey& name) {
+    if (name.length() > kNameMax) return Errno::kNameTooLong;
+    if (Dentry* d = find_name(&dir, name)) return d;
+    if (dir.flags() & Dentry::kPinned) return nullptr;
+    // A generated directory: its names cannot be changed, but that they exist counts first.
+    auto inode = dir.inode()->lookup(name.view());
+    if (inode.ok()) return Errno::kPerm;
+    if (inode.error() == Errno::kNoEnt) return nullptr;
+    return inode.error();
+}
+
+Leaf<void> may_change(Dentry& dir, const Creds& c) { return check_access(*dir.inode(), kMayWrite | kMayExec, c); }
+
+Leaf<void> may_create(Dentry& dir, const Creds& c) {
+    if (dir.unlinked()) return Errno::kNoEnt;
+    return may_change(dir, c);
+}
+
+// path_resolution(7), unlink(2): the directory's permissions, the sticky bit, and the kind of the victim.
+Leaf<void> may_remove(Dentry& dir, Dentry& victim, bool directory, const Creds& c) {
+    TRY(may_change(dir, c));
+    const Attributes& d = dir.inode()->peek_attributes();
+    if ((d.mode & kSticky) && d.uid != c.fsuid && victim.inode()->peek_attributes().uid != c.fsuid && !c.capable(kCapFowner))
+        return Errno::kPerm;
+    if (directory) {
+        if (!victim.is_directory()) return Errno::kNotDir;
+        if (victim.flags() & Dentry::kRoot) return Errno::kBusy;
+    } else if (victim.is_directory()) {
+        return Errno::kIsDir;
+    }
+    if (dir.unlinked()) return Errno::kNoEnt;
+    return lib::kOk;
+}
+
+Dentry& dentry_of(const ParentLookup& p) { return *p.parent.dentry; }
+
+bool read_only(const Path& p) { return p.mount && p.mount->read_only(); }
+
+// A lock of a third directory while two are held. Who holds it holds nothing else: all others are kept out by
+// namespace_lock.
+struct ThirdLock {
+    explicit ThirdLock(Dentry* d) : lock(d ? &d->names_lock : nullptr) {
+        while (lock && !lock->try_lock()) hal::Machine::poll_mailbox();
+    }
+    ~ThirdLock() {
+        if (lock) lock->unlock();
+    }
+    rt::SpinLock<rt::Rank::directory>* lock;
+};
+
+bool is_above(const Dentry* maybe_above, const Dentry* d) {
+    for (;; d = d->parent()) {
+        if (d == maybe_above) return true;
+        if (d->parent() == d) return false;
+    }
+}
+
+}  // namespace
+
+Leaf<Path> make_node(const ParentLookup& at, u32 mode, u64 device, std::string_view link_target, const Creds& c) {
+    if (at.last_is_dots) return Errno::kExist;
+    Dentry& dir = dentry_of(at);
+    NameKey name = make_key(at.last);
+    Path made;
+    DirGuard g(dir.names_lock);
+    auto found = find_entry(dir, name);
+    if (!found.ok()) return found.error() == Errno::kPerm ? Errno::kExist : found.error();
+    if (found.value()) return Errno::kExist;
+    if (at.trailing_slash && (mode & kTypeMask) != kTypeDirectory) return Errno::kNoEnt;
+    if (read_only(at.parent)) return Errno::kRoFs;
+    TRY(may_create(dir, c));
+    Dentry* d = Dentry::allocate(name);
+    if (!d) return Errno::kNoMem;
+    auto inode = dir.inode()->create(at.last, mode, device, link_target, c);
+    if (!inode.ok()) {
+        d->discard();
+        return inode.error();
+    }
+    d->attach(&dir, inode.take());
+    d->enter(dir);
+    made = Path{at.parent.mount, Ref<Dentry>::adopt(d)};
+    return made;
+}
+
+Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c) {
+    if (at.last_is_dots) return Errno::kExist;
+    Dentry& dir = dentry_of(at);
+    NameKey name = make_key(at.last);
+    Inode& inode = *target.inode();
+    Ref<Dentry> made;
+    DirGuard g(dir.names_lock);
+    auto found = find_entry(dir, name);
+    if (!found.ok()) return found.error() == Errno::kPerm ? Errno::kExist : found.error();
+    if (found.value()) return Errno::kExist;
+    if (at.trailing_slash) return Errno::kNoEnt;
+    if (read_only(at.parent)) return Errno::kRoFs;
+    if (at.parent.mount != target.mount) return Errno::kXDev;
+    const Attributes& a = inode.peek_attributes();
+    // proc(5) fs.protected_hardlinks: only the owner, or whoever could read and write the plain file.
+    if (c.fsuid != a.uid && !c.capable(kCapFowner)) {
+        bool safe = inode.is_regular() && !(a.mode & kSetUid) && (a.mode & (kSetGid | 010)) != (kSetGid | 010) &&
+                    check_access(inode, kMayRead | kMayWrite, c).ok();
+        if (!safe) return Errno::kPerm;
+    }
+    TRY(may_create(dir, c));
+    if (inode.super.get() != dir.inode()->super.get()) return Errno::kXDev;
+    if (inode.is_directory()) return Errno::kPerm;
+    Dentry* d = Dentry::allocate(name);
+    if (!d) return Errno::kNoMem;
+    auto linked = dir.inode()->link(at.last, inode);
+    if (!linked.ok()) {
+        d->discard();
+        return linked.error();
+    }
+    d->attach(&dir, Ref<Inode>{&inode});
+    d->enter(dir);
+    made = Ref<Dentry>::adopt(d);
+    return lib::kOk;
+}
+
+namespace {
+
+Leaf<void> remove_file(const ParentLookup& at, const Creds& c) {
+    if (at.last_is_dots) return Errno::kIsDir;
+    if (read_only(at.parent)) return Errno::kRoFs;
+    Dentry& dir = dentry_of(at);
+    Ref<Dentry> gone;
+    DirGuard g(dir.names_lock);
+    Dentry* victim = TRY(find_entry(dir, make_key(at.last)));
+    if (!victim) return Errno::kNoEnt;
+    if (at.trailing_slash) return victim->is_directory() ? Errno::kIsDir : Errno::kNotDir;
+    TRY(may_remove(dir, *victim, false, c));
+    if (victim->flags() & Dentry::kMountPoint) return Errno::kBusy;
+    TRY(dir.inode()->unlink(at.last, *victim->inode()));
+    gone = victim->leave(dir);
+    return lib::kOk;
+}
+
+Leaf<void> remove_directory(const ParentLookup& at, const Creds& c) {
+    if (at.last_is_dots) return at.last == "." ? Errno::kInval : at.last == ".." ? Errno::kNotEmpty : Errno::kBusy;
+    if (read_only(at.parent)) return Errno::kRoFs;
+    Dentry& dir = dentry_of(at);
+    Ref<Dentry> gone;
+    rt::LockGuard names(namespace_lock);
+    Dentry* victim = TRY(find_entry(dir, make_key(at.last)));
+    if (!victim) return Errno::kNoEnt;
+    if (!victim->is_directory()) {
+        TRY(may_change(dir, c));
+        return Errno::kNotDir;
+    }
+    DirPair locks(dir.names_lock, victim->names_lock);
+    // A directory stays where it is while namespace_lock is held.
+    TRY(may_remove(dir, *victim, true, c));
+    if (victim->flags() & Dentry::kMountPoint) return Errno::kBusy;
+    if (!victim->children.empty()) return Errno::kNotEmpty;
+    TRY(dir.inode()->rmdir(at.last, *victim->inode()));
+    gone = victim->leave(dir);
+    return lib::kOk;
+}
+
+}  // namespace
+
+Leaf<void> remove_name(const ParentLookup& at, bool directory, const Creds& c) {
+    return directory ? remove_directory(at, c) : remove_file(at, c);
+}
+
+Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 flags, const Creds& c) {
+    bool exchange = (flags & kRenameExchange) != 0;
+    if (from.parent.mount != to.parent.mount) return Errno::kXDev;
+    if (from.last_is_dots) return Errno::kBusy;
+    if (to.last_is_dots) return flags & kRenameNoReplace ? Errno::kExist : Errno::kBusy;
+    if (read_only(from.parent)) return Errno::kRoFs;
+    Dentry &old_dir = dentry_of(from), &new_dir = dentry_of(to);
+    NameKey old_name = make_key(from.last), new_name = make_key(to.last);
+    Ref<Dentry> gone, left_parent, left_parent2;
+
+    rt::LockGuard names(namespace_lock);
+    DirPair locks(old_dir.names_lock, new_dir.names_lock);
+    Dentry* victim = TRY(find_entry(old_dir, old_name));
+    if (!victim) return Errno::kNoEnt;
+    Dentry* replaced = TRY(find_entry(new_dir, new_name));
+    if ((flags & kRenameNoReplace) && replaced) return Errno::kExist;
+    bool is_dir = victim->is_directory();
+    if (exchange) {
+        if (!replaced) return Errno::kNoEnt;
+        if (!replaced->is_directory() && to.trailing_slash) return Errno::kNotDir;
+    }
+    if (!is_dir && (from.trailing_slash || (!exchange && to.trailing_slash))) return Errno::kNotDir;
+    if (is_dir && is_above(victim, &new_dir)) return Errno::kInval;
+    if (replaced && replaced->is_directory() && is_above(replaced, &old_dir))
+        return exchange ? Errno::kInval : Errno::kNotEmpty;
+    if (replaced && replaced->inode() == victim->inode()) return lib::kOk;  // the same file: rename(2) does nothing
+
+    TRY(may_remove(old_dir, *victim, is_dir, c));
+    if (!replaced)
+        TRY(may_create(new_dir, c));
+    else
+        TRY(may_remove(new_dir, *replaced, exchange ? replaced->is_directory() : is_dir, c));
+    if (&old_dir != &new_dir) {
+        // Its ".." changes.
+        if (is_dir) TRY(check_access(*victim->inode(), kMayWrite, c));
+        if (exchange && replaced->is_directory()) TRY(check_access(*replaced->inode(), kMayWrite, c));
+    }
+    if ((victim->flags() | (replaced ? replaced->flags() : 0)) & Dentry::kMountPoint) return Errno::kBusy;
+
+    bool same_name = old_name.key == new_name.key && from.last == to.last;
+    Dentry::Name *fresh = nullptr, *fresh2 = nullptr;
+    if (!same_name && !(fresh = Dentry::new_name(new_name))) return Errno::kNoMem;
+    if (!same_name && exchange && !(fresh2 = Dentry::new_name(old_name))) {
+        Dentry::free_name(fresh);
+        return Errno::kNoMem;
+    }
+    Dentry* emptied = replaced && replaced->is_directory() && !exchange ? replaced : nullptr;
+    ThirdLock third(emptied == &old_dir || emptied == &new_dir ? nullptr : emptied);
+    Leaf<void> done{Errno::kOk};
+    if (emptied && !emptied->children.empty())
+        done = Errno::kNotEmpty;
+    else if (exchange)
+        done = old_dir.inode()->exchange(*victim->inode(), *new_dir.inode(), *replaced->inode());
+    else
+        done = old_dir.inode()->rename(from.last, *victim->inode(), *new_dir.inode(), to.last,
+                                       replaced ? replaced->inode() : nullptr);
+    if (!done.ok()) {
+        if (fresh) Dentry::free_name(fresh);
+        if (fresh2) Dentry::free_name(fresh2);
+        return done.error();
+    }
+    rename_begin();
+    if (replaced && !exchange) gone = replaced->leave(new_dir);
+    left_parent = victim->move(old_dir, new_dir, fresh);
+    if (exchange) left_parent2 = replaced->move(new_dir, old_dir, fresh2);
+    rename_end();
+    return lib::kOk;
+}
+
+}  // namespace fs

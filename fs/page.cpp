@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MIT
+// Pages and the radix tree of a Mapping.
+//
+// The tree is read without a lock: slots are published with release, and nodes and pages that were taken out are freed one
+// epoch later. A page at index 0 that is alone needs no node. Changes are made under Mapping::lock_.
+#include "fs/page.hpp"
+
+#include <cstring>
+
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+constexpr u32 kSlotBits = 6;
+constexpr u32 kSlots = 1 << kSlotBits;
+constexpr u64 kNone = ~u64{0};
+
+Ref<Page> new_page(PhysAddr frame) {
+    auto* p = new (rt::frame_info(frame).owner) Page;
+    p->refs.store(1, std::memory_order_relaxed);
+    p->flags.store(0, std::memory_order_relaxed);
+    p->mapping = nullptr;
+    p->index = 0;
+    return Ref<Page>::adopt(p);
+}
+
+// Pages between their removal and their release are chained through their FrameInfo.
+Page* chain_next(Page* p) {
+    rt::FrameInfo* next = rt::FrameInfo::of_owner(p).next;
+    return next ? next->owner_as<Page>() : nullptr;
+}
+void chain_push(Page*& chain, Page* p) {
+    rt::FrameInfo::of_owner(p).next = chain ? &rt::FrameInfo::of_owner(chain) : nullptr;
+    chain = p;
+}
+
+}  // namespace
+
+// `shift` is constant; `used` is guarded by the mapping's lock.
+struct Mapping::Node {
+    rt::Retired retired;
+    u32 shift = 0;
+    u32 used = 0;
+    std::atomic<void*> slot[kSlots] = {};
+
+    bool covers(u64 index) const { return (index >> shift) < kSlots; }
+    std::atomic<void*>& at(u64 index) { return slot[(index >> shift) & (kSlots - 1)]; }
+    void retire() {
+        retired.free = [](rt::Retired& r) {
+            delete reinterpret_cast<Node*>(reinterpret_cast<std::byte*>(&r) - offsetof(Node, retired));
+        };
+        rt::retire(retired);
+    }
+};
+
+Result<Ref<Page>> Page::allocate() {
+    PhysAddr f = TRY(rt::alloc_frame());
+    return new_page(f);
+}
+
+Result<Ref<Page>> Page::allocate_zeroed() {
+    PhysAddr f = TRY(rt::alloc_zeroed_frame());
+    return new_page(f);
+}
+
+Ref<Page> Page::adopt_frame(PhysAddr frame) { return new_page(frame); }
+
+void Page::last_ref() {
+    retired.free = [](rt::Retired& r) {
+        Page* p = reinterpret_cast<Page*>(reinterpret_cast<std::byte*>(&r) - offsetof(Page, retired));
+        rt::free_frame(p->frame());
+    };
+    rt::retire(retired);
+}
+
+Mapping::~Mapping() = default;
+
+void Mapping::last_ref(Mapping* m) {
+    m->truncate_pages(0);
+    // Lock-free readers may still look at the (empty) tree.
+    m->retired_.free = [](rt::Retired& r) {
+        delete reinterpret_cast<Mapping*>(reinterpret_cast<std::byte*>(&r) - offsetof(Mapping, retired_));
+    };
+    rt::retire(m->retired_);
+}
+
+Page* Mapping::peek_node(u64 root, u64 index) const {
+    auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
+    if (!n->covers(index)) return nullptr;
+    for (;;) {
+        void* s = n->at(index).load(std::memory_order_acquire);  // pairs with the release of insert()
+        if (n->shift == 0 || !s) return static_cast<Page*>(s);
+        n = static_cast<Node*>(s);
+    }
+}
+
+Ref<Page> Mapping::find(u64 index) const {
+    for (;;) {
+        Page* p = peek(index);
+        if (!p) return {};
+        // Within an epoch section the page cannot have become another one.
+        if (p->try_ref()) [[likely]] return Ref<Page>::adopt(p);
+    }
+}
+
+Leaf<Ref<Page>> Mapping::get(u64 index) {
+    if (Ref<Page> p = find(index)) [[likely]] return p;
+    Ref<Page> fresh = TRY(Page::allocate_zeroed());
+    Page* now = TRY(insert(index, std::move(fresh)));
+    if (now->try_ref()) [[likely]] return Ref<Page>::adopt(now);
+    return get(index);
+}
+
+Task<Result<Ref<Page>>> Mapping::read_page(u64 index) { co_return get(index); }
+
+// The slot for `index`, with all nodes above it made. Under lock_.
+Result<std::atomic<void*>*> Mapping::make_slot(u64 index) {
+    u64 root = root_.load(std::memory_order_relaxed);
+    if (!(root & kIsNode)) {
+        Node* n = rt::make<Node>();
+        if (!n) return Errno::kNoMem;
+        if (root) {
+            n->slot[0].store(reinterpret_cast<void*>(root), std::memory_order_relaxed);
+            n->used = 1;
+        }
+        root = reinterpret_cast<u64>(n) | kIsNode;
+        root_.store(root, std::memory_order_release);
+    }
+    auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
+    while (!n->covers(index)) {
+        Node* above = rt::make<Node>();
+        if (!above) return Errno::kNoMem;
+        above->shift = n->shift + kSlotBits;
+        above->used = 1;
+        above->slot[0].store(n, std::memory_order_relaxed);
+        root_.store(reinterpret_cast<u64>(above) | kIsNode, std::memory_order_release);
+        n = above;
+    }
+    while (n->shift != 0) {
+        std::atomic<void*>& slot = n->at(index);
+        auto* below = static_cast<Node*>(slot.load(std::memory_order_relaxed));
+        if (!below) {
+            below = rt::make<Node>();
+            if (!below) return Errno::kNoMem;
+            below->shift = n->shift - kSlotBits;
+            slot.store(below, std::memory_order_release);
+            ++n->used;
+        }
+        n = below;
+    }
+    std::atomic<void*>* slot = &n->at(index);
+    if (!slot->load(std::memory_order_relaxed)) ++n->used;  // the caller fills it
+    return slot;
+}
+
+Result<Page*> Mapping::insert(u64 index, Ref<Page> fresh) {
+    if (!charge(1)) return Errno::kNoSpc;
+    Page* earlier = nullptr;
+    Errno error = Errno::kOk;
+    {
+        rt::LockGuard g(lock_);
+        earlier = peek(index);
+        if (!earlier) {
+            fresh->mapping = this;
+            fresh->index = index;
+            u64 root = root_.load(std::memory_order_relaxed);
+            if (index == 0 && !(root & kIsNode)) {
+                root_.store(reinterpret_cast<u64>(fresh.get()), std::memory_order_release);
+            } else if (auto slot = make_slot(index); slot.ok()) {
+                slot.value()->store(fresh.get(), std::memory_order_release);
+            } else {
+                error = slot.error();
+                fresh->mapping = nullptr;
+            }
+            if (error == Errno::kOk) {
+                pages_.store(pages_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+                return fresh.release();
+            }
+        }
+    }
+    uncharge(1);
+    if (error != Errno::kOk) return error;
+    return earlier;
+}
+
+// Takes pages [first, last] out of the subtree at `n`, whose first index is `base`, and frees the nodes that became empty
+// below it. Returns how many pages.
+u64 Mapping::remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain) {
+    u64 count = 0;
+    u64 from = first > base ? (first - base) >> n.shift : 0;
+    for (u64 i = from; i < kSlots && n.used != 0; ++i) {
+        u64 start = base + (i << n.shift);
+        if (start > last) break;
+        void* s = n.slot[i].load(std::memory_order_relaxed);
+        if (!s) continue;
+        if (n.shift == 0) {
+            auto* p = static_cast<Page*>(s);
+            n.slot[i].store(nullptr, std::memory_order_release);
+            --n.used;
+            p->mapping = nullptr;
+            chain_push(chain, p);
+            ++count;
+        } else {
+            auto* below = static_cast<Node*>(s);
+            count += remove_from(*below, start, first, last, chain);
+            if (below->used == 0) {
+                n.slot[i].store(nullptr, std::memory_order_release);
+                --n.used;
+                below->retire();
+            }
+        }
+    }
+    return count;
+}
+
+// Takes pages [first, last] out of the tree; they come back chained, each with the tree's reference. Under lock_.
+Page* Mapping::take_out(u64 first, u64 last, u64& count) {
+    Page* chain = nullptr;
+    u64 root = root_.load(std::memory_order_relaxed);
+    if (root == 0) return nullptr;
+    if (!(root & kIsNode)) {
+        if (first > 0) return nullptr;
+        root_.store(0, std::memory_order_release);
+        auto* p = reinterpret_cast<Page*>(root);
+        p->mapping = nullptr;
+        chain_push(chain, p);
+        count = 1;
+    } else {
+        auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
+        count = remove_from(*n, 0, first, last, chain);
+        if (n->used == 0) {
+            root_.store(0, std::memory_order_release);
+            n->retire();
+        }
+    }
+    pages_.store(pages_.load(std::memory_order_relaxed) - count, std::memory_order_relaxed);
+    return chain;
+}
+
+void Mapping::drop_range(u64 first, u64 count) {
+    if (count == 0 || (root_.load(std::memory_order_acquire) == 0 && users_.empty())) return;
+    u64 last = first + count - 1 < first ? kNone : first + count - 1;
+    Page* chain = nullptr;
+    u64 dropped = 0;
+    {
+        rt::LockGuard g(lock_);
+        chain = take_out(first, last, dropped);
+        for (MappingUser& u : users_) u.unmap_pages(first, last - first + 1 == 0 ? kNone : last - first + 1);
+    }
+    while (chain) {
+        Page* next = chain_next(chain);
+        chain->unref();
+        chain = next;
+    }
+    if (dropped) uncharge(dropped);
+}
+
+void Mapping::truncate_pages(u64 first_gone) { drop_range(first_gone, kNone - first_gone); }
+
+void Mapping::add_user(MappingUser& u) {
+    rt::LockGuard g(lock_);
+    users_.push_back(u);
+}
+
+void Mapping::remove_user(MappingUser& u) {
+    rt::LockGuard g(lock_);
+    users_.remove(u);
+}
+
+u64 Mapping::next_resident(u64 from) const {
+    u64 root = root_.load(std::memory_order_acquire);
+    if (!(root & kIsNode)) return root && from == 0 ? 0 : kNone;
+    for (u64 at = from;;) {
+        auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
+        if (!n->covers(at)) return kNone;
+        // Down to the first empty slot on the way to `at`, or to the page.
+        for (;;) {
+            void* s = n->at(at).load(std::memory_order_acquire);
+            if (s && n->shift == 0) return at;
+            if (!s) break;
+            n = static_cast<Node*>(s);
+        }
+        u64 next = ((at >> n->shift) + 1) << n->shift;
+        if (next <= at) return kNone;
+        at = next;
+    }
+}
+
+u64 Mapping::next_hole(u64 from) const {
+    while (peek(from)) ++from;
+    return from;
+}
+
+}  // namespace fs

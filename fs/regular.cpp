@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+// Open files of ordinary inodes. See regular.hpp for the locks.
+#include "fs/regular.hpp"
+
+#include "fs/dentry.hpp"
+#include "fs/devices.hpp"
+#include "fs/pipe.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+constexpr u32 kSeekSet = 0, kSeekCur = 1, kSeekEnd = 2, kSeekData = 3, kSeekHole = 4;
+
+u64 smaller(u64 a, u64 b) { return a < b ? a : b; }
+
+// What a failed write left beyond the end of the file must not be seen when the file grows later.
+void scrub(Mapping& mapping, u64 from, u64 to) {
+    for (u64 at = from; at < to;) {
+        u64 in_page = at % kPageSize, part = smaller(kPageSize - in_page, to - at);
+        if (Page* p = mapping.peek(at / kPageSize)) std::memset(p->bytes() + in_page, 0, part);
+        at += part;
+    }
+}
+
+}  // namespace
+
+Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
+    switch (inode.mode() & kTypeMask) {
+        case kTypeRegular: {
+            bool writes = (how.flags & kOpenAccess) != kOpenReadOnly;
+            if (writes && !inode.start_writing()) return Errno::kTxtBsy;
+            auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());
+            if (!f) {
+                if (writes) inode.stop_writing();
+                return Errno::kNoMem;
+            }
+            return Ref<File>::adopt(f);
+        }
+        case kTypeDirectory: return Ref<File>{TRY(rt::make_ref<DirectoryFile>(how))};
+        case kTypeChar: return open_device(how, inode.peek_attributes().device);
+        case kTypeFifo: return open_fifo(how, inode);
+        case kTypeLink: return Errno::kLoop;
+        default: return Errno::kNxIo;
+    }
+}
+
+RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
+    : File(how.path, how.flags), mapping_(&mapping), keeps_setuid_(how.creds->capable(kCapFsetid)) {}
+
+RegularFile::~RegularFile() {
+    if ((flags() & kOpenAccess) != kOpenReadOnly) inode()->stop_writing();
+}
+
+Leaf<size_t> RegularFile::copy_to_user(UserSpans& to, u64 at) {
+    u64 size = mapping_->size.load(std::memory_order_acquire);
+    if (at >= size) return size_t{0};
+    u64 n = smaller(to.size(), size - at);
+    for (u64 done = 0; done < n;) {
+        u64 in_page = at % kPageSize, part = smaller(kPageSize - in_page, n - done);
+        Page* p = mapping_->peek(at / kPageSize);
+        auto copied = p ? to.copy_out(done, p->bytes() + in_page, part) : to.zero(done, part);
+        if (!copied.ok()) [[unlikely]] {
+            if (copied.error() == Errno::kNeedsFault) to.expect(done, n - done);
+            return copied.error();
+        }
+        done += part;
+        at += part;
+    }
+    return n;
+}
+
+Leaf<size_t> RegularFile::try_read(UserSpans to, u64 at) {
+    if (at != kAtOffset) {
+        auto n = copy_to_user(to, at);
+        if (n.ok() && !(flags() & kOpenNoAtime)) inode()->touch_accessed();
+        return n;
+    }
+    Leaf<size_t> n{Errno::kOk};
+    {
+        rt::LockGuard g(offset_lock);
+        n = copy_to_user(to, offset);
+        if (n.ok()) offset += n.value();
+    }
+    if (n.ok() && !(flags() & kOpenNoAtime)) inode()->touch_accessed();
+    return n;
+}
+
+// Copies into the pages, made where missing. A fault leaves the file as it was; no space or memory gives a short count.
+Leaf<size_t> RegularFile::copy_from_user(UserSpans& from, u64 start, u64 old_size) {
+    u64 n = from.size();
+    for (u64 done = 0; done < n;) {
+        u64 at = start + done, in_page = at % kPageSize, part = smaller(kPageSize - in_page, n - done);
+        Page* p = mapping_->peek(at / kPageSize);
+        Leaf<void> result{Errno::kOk};
+        if (p) [[likely]] {
+            result = from.copy_in(done, p->bytes() + in_page, part);
+        } else {
+            auto fresh = part == kPageSize ? Page::allocate() : Page::allocate_zeroed();
+            if (fresh.ok()) {
+                result = from.copy_in(done, fresh.value()->bytes() + in_page, part);
+                if (result.ok()) {
+                    Page* mine = fresh.value().get();
+                    auto there = mapping_->insert(at / kPageSize, fresh.take());
+                    if (!there.ok())
+                        result = there.error();
+                    else if (there.value() != mine)
+                        continue;  // a fault of a mapping made one meanwhile: once more, into that one
+                }
+            } else {
+                result = fresh.error();
+            }
+        }
+        if (!result.ok()) [[unlikely]] {
+            if (result.error() == Errno::kNeedsFault || result.error() == Errno::kFault) {
+                if (result.error() == Errno::kNeedsFault) from.expect(done, n - done);
+                if (at + part > old_size) scrub(*mapping_, start > old_size ? start : old_size, at + part);
+                return result.error();
+            }
+            if (done == 0) return result.error();
+            return done;
+        }
+        done += part;
+    }
+    return n;
+}
+
+Leaf<size_t> RegularFile::try_write(UserSpans from, u64 at) {
+    if (from.size() == 0) return size_t{0};
+    bool moves = at == kAtOffset;
+    Timestamp now = current_time();
+    auto a = inode()->lock_attributes();
+    if (moves) {
+        offset_lock.lock();
+        at = offset;
+    }
+    u64 old_size = a->size;
+    if (flags() & kOpenAppend) at = old_size;
+    Leaf<size_t> n{Errno::kFBig};
+    u64 limit = smaller(from.file_limit, kMaxFileSize);
+    if (at < limit) {
+        from.limit(limit - at);
+        n = copy_from_user(from, at, old_size);
+    }
+    if (n.ok()) {
+        if (at + n.value() > old_size) {
+            a->size = at + n.value();
+            mapping_->size.store(a->size, std::memory_order_release);
+        }
+        a->modified = a->changed = now;
+        inode()->note_changed();
+        if ((a->mode & (kSetUid | kSetGid)) && !keeps_setuid_) [[unlikely]] {
+            a->mode &= ~kSetUid;
+            if (a->mode & 010) a->mode &= ~kSetGid;
+        }
+        if (moves) offset = at + n.value();
+    }
+    if (moves) offset_lock.unlock();
+    return n;
+}
+
+Leaf<u64> RegularFile::seek(i64 to, u32 whence) {
+    u64 size = mapping_->size.load(std::memory_order_acquire);
+    rt::LockGuard g(offset_lock);
+    i64 base = 0;
+    switch (whence) {
+        case kSeekSet: break;
+        case kSeekCur: base = i64(offset); break;
+        case kSeekEnd: base = i64(size); break;
+        case kSeekData:
+        case kSeekHole: {
+            if (to < 0 || u64(to) >= size) return Errno::kNxIo;
+            u64 page = u64(to) / kPageSize;
+            u64 found = whence == kSeekData ? mapping_->next_resident(page) : mapping_->next_hole(page);
+            if (whence == kSeekData && (found == ~u64{0} || found * kPageSize >= size)) return Errno::kNxIo;
+            u64 at = found == page ? u64(to) : found * kPageSize;
+            offset = smaller(at, size);
+            return offset;
+        }
+        default: return Errno::kInval;
+    }
+    i64 target;
+    if (__builtin_add_overflow(base, to, &target)) return whence == kSeekSet ? Errno::kInval : Errno::kOverflow;
+    if (target < 0) return Errno::kInval;
+    offset = u64(target);
+    return offset;
+}
+
+Leaf<File::MapSource> RegularFile::map_source() { return MapSource{Ref<Mapping>{mapping_}, false}; }
+
+Leaf<u64> DirectoryFile::seek(i64 to, u32 whence) {
+    rt::LockGuard g(offset_lock);
+    if (whence == kSeekCur)
+        to += i64(offset);
+    else if (whence != kSeekSet)
+        return Errno::kInval;
+    if (to < 0) return Errno::kInval;
+    offset = u64(to);
+    return offset;
+}
+
+Leaf<u64> DirectoryFile::read_directory(DirSink& sink) {
+    Dentry& dir = *path().dentry;
+    Leaf<u64> next{Errno::kOk};
+    Ref<Dentry> before;  // dropped outside the locks
+    if (dir.flags() & Dentry::kPinned) {
+        rt::LockGuard g(dir.names_lock);
+        before = last_entry;
+        if (dir.unlinked()) return Errno::kNoEnt;
+        next = inode()->read_directory(*this, offset, sink);
+        if (next.ok())
+            if (auto done = sink.finish(); !done.ok()) next = done.error();
+        if (next.ok())
+            offset = next.value();
+        else
+            std::swap(last_entry, before);
+    } else {
+        next = inode()->read_directory(*this, offset, sink);
+        if (next.ok())
+            if (auto done = sink.finish(); !done.ok()) next = done.error();
+        if (next.ok()) offset = next.value();
+    }
+    if (next.ok()) inode()->touch_accessed();
+    return next;
+}
+
+Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& sink) {
+    if (offset == 0) {
+        if (!sink.add({dir.inode()->number, 1, dirent_type(kTypeDirectory), "."})) return offset;
+        offset = 1;
+    }
+    if (offset == 1) {
+        if (!sink.add({dir.parent()->inode()->number, 2, dirent_type(kTypeDirectory), ".."})) return offset;
+        offset = 2;
+    }
+    Dentry* d;
+    if (offset == 2) {
+        d = dir.children.back();
+    } else if (Dentry* last = f ? f->last_entry.get() : nullptr;
+               last && last->cookie == offset && last->parent() == &dir && !last->unlinked()) {
+        d = dir.children.prev(*last);
+    } else {
+        d = dir.children.back();
+        while (d && d->cookie >= offset) d = dir.children.prev(*d);
+    }
+    Dentry* last = nullptr;
+    for (; d; d = dir.children.prev(*d)) {
+        if (!sink.add({d->inode()->number, d->cookie, dirent_type(d->inode()->mode()), d->name().view()})) break;
+        offset = d->cookie;
+        last = d;
+    }
+    if (f && last) f->last_entry = Ref<Dentry>{last};
+    return offset;
+}
+
+}  // namespace fs

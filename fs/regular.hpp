@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// Open files of ordinary inodes: regular files over a Mapping, directories, and O_PATH handles.
+#pragma once
+#include "fs/file.hpp"
+
+namespace fs {
+
+// The largest file: what a signed 64-bit offset can hold, in whole pages.
+inline constexpr u64 kMaxFileSize = u64{1} << 62;
+
+// Opens by type: regular files (with a mapping), directories, devices, FIFOs. Permissions were checked.
+// ENXIO: a socket or an unknown device. ETXTBSY: a program is running from it. kNeedsTask: a FIFO without a partner.
+Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode);
+
+// A regular file. Reads take no lock but the offset's; writes hold the inode's attribute lock, so that they are atomic with
+// one another and with truncation, and O_APPEND finds the end.
+// One call transfers at most kMaxStep bytes: a longer one is kNeedsTask, for the caller to do in steps of that size with
+// a Yield between them (see transfer_step()).
+class RegularFile final : public File {
+public:
+    RegularFile(OpenContext& how, Inode& inode, Mapping& mapping);
+    ~RegularFile() override;
+    Leaf<size_t> try_read(UserSpans to, u64 offset) override;
+    Leaf<size_t> try_write(UserSpans from, u64 offset) override;
+    Leaf<u64> seek(i64 offset, u32 whence) override;
+    Leaf<void> sync() override { return lib::kOk; }
+    bool seekable() const override { return true; }
+    Leaf<MapSource> map_source() override;
+
+private:
+    Leaf<size_t> copy_to_user(UserSpans& to, u64 at);
+    Leaf<size_t> copy_from_user(UserSpans& from, u64 at, u64 old_size);
+    Mapping* mapping_;
+    bool keeps_setuid_;  // the opener has CAP_FSETID
+};
+
+class DirectoryFile final : public File {
+public:
+    DirectoryFile(OpenContext& how) : File(how.path, how.flags) {}
+    Leaf<size_t> try_read(UserSpans, u64) override { return Errno::kIsDir; }
+    Leaf<u64> seek(i64 offset, u32 whence) override;
+    Leaf<u64> read_directory(DirSink& sink) override;
+    Leaf<void> sync() override { return lib::kOk; }
+    bool seekable() const override { return true; }
+
+    // Where the last read_directory stopped, for file systems of pinned names: the entry it handed out last. Guarded by
+    // offset_lock.
+    Ref<Dentry> last_entry;
+};
+
+// open(2) with O_PATH: names a file, and nothing else can be done with it.
+class PathFile final : public File {
+public:
+    PathFile(OpenContext& how) : File(how.path, how.flags) {}
+};
+
+// Emits the pinned names below `dir`, newest first, from cookie `offset` on; "." and ".." included.
+Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& sink);
+
+constexpr u8 dirent_type(u32 mode) { return u8((mode & kTypeMask) >> 12); }  // DT_* are the type bits
+
+}  // namespace fs

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT
+// tmpfs. The VFS holds the directory's names_lock around create, link, unlink, rmdir and rename; attributes are changed
+// under Rank::inode, one inode at a time.
+#include "fs/tmpfs.hpp"
+
+#include "fs/regular.hpp"
+#include "lib/format.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+constexpr u64 kDirentSize = 20;     // what Linux's tmpfs counts for a name in a directory's size (mm/shmem.c)
+constexpr u64 kShortLink = 128;     // longer links occupy a page there
+constexpr u32 kFallocKeepSize = 1, kFallocPunchHole = 2;  // fallocate(2)
+
+class TmpfsSuper final : public SuperBlock {
+public:
+    u64 max_pages = 0, max_inodes = 0;
+    u32 root_mode = 0;
+    std::atomic<u64> used_pages{0}, used_inodes{0};
+
+    static bool take(std::atomic<u64>& used, u64 n, u64 limit) {
+        u64 before = used.fetch_add(n, std::memory_order_relaxed);
+        if (before + n <= limit) [[likely]] return true;
+        used.fetch_sub(n, std::memory_order_relaxed);
+        return false;
+    }
+    Statfs statfs() override {
+        u64 pages = used_pages.load(std::memory_order_relaxed), inodes = used_inodes.load(std::memory_order_relaxed);
+        u64 left = max_pages > pages ? max_pages - pages : 0;
+        return {.blocks = max_pages, .free = left, .available = left, .files = max_inodes,
+                .free_files = max_inodes > inodes ? max_inodes - inodes : 0};
+    }
+    size_t show_options(std::span<char> out) override {
+        size_t n = lib::format_to(out, ",size={}k,nr_inodes={}", max_pages * kPageSize / 1024, max_inodes);
+        if (root_mode != 01777) n += lib::format_to(out.subspan(n), ",mode={:o}", root_mode);
+        return n;
+    }
+};
+
+class TmpfsMapping final : public Mapping {
+public:
+    explicit TmpfsMapping(Ref<TmpfsSuper> s) : super_(std::move(s)) {}
+    bool charge(u64 pages) override { return TmpfsSuper::take(super_->used_pages, pages, super_->max_pages); }
+    void uncharge(u64 pages) override { super_->used_pages.fetch_sub(pages, std::memory_order_relaxed); }
+
+private:
+    Ref<TmpfsSuper> super_;
+};
+
+class TmpfsInode final : public Inode {
+public:
+    static Result<Ref<TmpfsInode>> make(TmpfsSuper& s, u32 mode, u32 uid, u32 gid, u64 device, std::string_view link_target);
+    ~TmpfsInode() override;
+    void evict() override;
+
+    Attributes attributes() override;
+    Leaf<void> set_attributes(const AttributeChange& c) override;
+    Leaf<Ref<Inode>> create(std::string_view name, u32 mode, u64 device, std::string_view link_target, const Creds& c) override;
+    Leaf<Ref<Inode>> create_unnamed(u32 mode, const Creds& c) override;
+    Leaf<void> link(std::string_view name, Inode& target) override;
+    Leaf<void> unlink(std::string_view name, Inode& victim) override;
+    Leaf<void> rmdir(std::string_view name, Inode& victim) override;
+    Leaf<void> rename(std::string_view old_name, Inode& victim, Inode& new_dir, std::string_view new_name,
+                      Inode* replaced) override;
+    Leaf<void> exchange(Inode& victim, Inode& new_dir, Inode& other) override;
+    Leaf<u64> read_directory(File& f, u64 offset, DirSink& sink) override {
+        return read_pinned_names(static_cast<DirectoryFile*>(&f), *f.path().dentry, offset, sink);
+    }
+    Leaf<std::string_view> read_link(std::span<char>, const Creds&) override {
+        if (!link_text_) return Errno::kInval;
+        return std::string_view{link_text_, link_length_};
+    }
+    Leaf<Ref<File>> open(OpenContext& how) override { return open_inode(how, *this); }
+    Leaf<void> allocate_range(u32 mode, u64 offset, u64 length) override;
+    Mapping* mapping() override { return mapping_.get(); }
+
+    Result<void> place(u64 index, Ref<Page> page) {
+        TRY(mapping_->insert(index, std::move(page)));
+        return lib::kOk;
+    }
+    void resize(Attributes& a, u64 size);
+
+private:
+    TmpfsSuper& tmpfs() { return static_cast<TmpfsSuper&>(*super); }
+    Leaf<Ref<Inode>> make_child(u32 mode, u64 device, std::string_view link_target, const Creds& c);
+    // Names come and go in this directory; `directories`: subdirectories among them.
+    void count_names(int names, int directories, Timestamp now);
+    static void change_links(Inode& i, int by, Timestamp now);
+
+    Ref<TmpfsMapping> mapping_;
+    char* link_text_ = nullptr;
+    u32 link_length_ = 0;
+};
+
+Result<Ref<TmpfsInode>> TmpfsInode::make(TmpfsSuper& s, u32 mode, u32 uid, u32 gid, u64 device, std::string_view link_target) {
+    if (!TmpfsSuper::take(s.used_inodes, 1, s.max_inodes)) return Errno::kNoSpc;
+    auto* i = rt::make<TmpfsInode>();
+    if (!i) {
+        s.used_inodes.fetch_sub(1, std::memory_order_relaxed);
+        return Errno::kNoMem;
+    }
+    Ref<TmpfsInode> self = Ref<TmpfsInode>::adopt(i);
+    i->super = Ref<SuperBlock>{&s};
+    i->number = s.next_inode();
+    Attributes& a = i->attributes_.unguarded();
+    a.mode = mode;
+    a.uid = uid;
+    a.gid = gid;
+    a.device = device;
+    a.accessed = a.modified = a.changed = a.born = current_time();
+    switch (mode & kTypeMask) {
+        case kTypeDirectory:
+            a.links = 2;
+            a.size = 2 * kDirentSize;
+            break;
+        case kTypeRegular: {
+            i->mapping_ = TRY(rt::make_ref<TmpfsMapping>(Ref<TmpfsSuper>{&s}));
+            break;
+        }
+        case kTypeLink: {
+            if (link_target.size() + 1 > kPathMax) return Errno::kNameTooLong;
+            i->link_text_ = static_cast<char*>(rt::allocate(link_target.size() + 1));
+            if (!i->link_text_) return Errno::kNoMem;
+            i->link_length_ = u32(link_target.size());
+            std::memcpy(i->link_text_, link_target.data(), link_target.size());
+            i->link_text_[link_target.size()] = 0;
+            a.size = link_target.size();
+            if (link_target.size() + 1 > kShortLink) a.blocks = kPageSize / 512;
+            break;
+        }
+    }
+    return self;
+}
+
+TmpfsInode::~TmpfsInode() {
+    if (link_text_) rt::deallocate(link_text_, link_length_ + 1);
+}
+
+void TmpfsInode::evict() {
+    // A mapping of the file that is still in use keeps its pages; else they go now. The memory itself is freed an epoch
+    // later, and mapping_ with it.
+    if (mapping_ && mapping_->ref_count() == 1) mapping_->truncate_pages(0);
+    tmpfs().used_inodes.fetch_sub(1, std::memory_order_relaxed);
+}
+
+Attributes TmpfsInode::attributes() {
+    Attributes a = *attributes_.lock();
+    if (mapping_) a.blocks = mapping_->page_count() * (kPageSize / 512);
+    return a;
+}
+
+void TmpfsInode::resize(Attributes& a, u64 size) {
+    u64 old = a.size;
+    a.size = size;
+    mapping_->size.store(size, std::memory_order_release);
+    if (size >= old) return;
+    u64 in_page = size % kPageSize;
+    if (in_page)
+        if (Page* p = mapping_->peek(size / kPageSize)) std::memset(p->bytes() + in_page, 0, kPageSize - in_page);
+    mapping_->truncate_pages(lib::pages_for(size));
+}
+
+Leaf<void> TmpfsInode::set_attributes(const AttributeChange& c) {
+    if (c.size && !mapping_) return Errno::kInval;
+    if (c.size && c.to.size > kMaxFileSize) return Errno::kFBig;
+    Timestamp now = current_time();
+    auto a = attributes_.lock();
+    if (c.size) {
+        resize(*a, c.to.size);
+        a->modified = now;
+    }
+    if (c.mode) a->mode = (a->mode & kTypeMask) | (c.to.mode & ~kTypeMask);
+    if (c.uid) a->uid = c.to.uid;
+    if (c.gid) a->gid = c.to.gid;
+    if (c.accessed) a->accessed = c.to.accessed;
+    if (c.modified) a->modified = c.to.modified;
+    a->changed = now;
+    note_changed();
+    return lib::kOk;
+}
+
+void TmpfsInode::count_names(int names, int directories, Timestamp now) {
+    auto a = attributes_.lock();
+    a->size += u64(i64(names) * i64(kDirentSize));
+    a->links += u32(directories);
+    a->modified = a->changed = now;
+    note_changed();
+}
+
+void TmpfsInode::change_links(Inode& i, int by, Timestamp now) {
+    auto a = i.lock_attributes();
+    a->links += u32(by);
+    a->changed = now;
+    i.note_changed();
+}
+
+// A new inode as it would be made in this directory (inode(7), setgid directories).
+Leaf<Ref<Inode>> TmpfsInode::make_child(u32 mode, u64 device, std::string_view link_target, const Creds& c) {
+    const Attributes& dir = peek_attributes();
+    u32 gid = c.fsgid;
+    bool is_dir = (mode & kTypeMask) == kTypeDirectory;
+    if (dir.mode & kSetGid) {
+        gid = dir.gid;
+        if (is_dir)
+            mode |= kSetGid;
+        else if ((mode & (kSetGid | 010)) == (kSetGid | 010) && !c.in_group(gid) && !c.capable(kCapFsetid))
+            mode &= ~kSetGid;
+    }
+    Ref<TmpfsInode> made = TRY(make(tmpfs(), mode, c.fsuid, gid, device, link_target));
+    return Ref<Inode>{std::move(made)};
+}
+
+Leaf<Ref<Inode>> TmpfsInode::create(std::string_view, u32 mode, u64 device, std::string_view link_target, const Creds& c) {
+    Ref<Inode> made = TRY(make_child(mode, device, link_target, c));
+    count_names(1, (mode & kTypeMask) == kTypeDirectory ? 1 : 0, made->peek_attributes().born);
+    return made;
+}
+
+Leaf<Ref<Inode>> TmpfsInode::create_unnamed(u32 mode, const Creds& c) {
+    Ref<Inode> made = TRY(make_child(mode, 0, {}, c));
+    made->lock_attributes()->links = 0;
+    return made;
+}
+
+Leaf<void> TmpfsInode::link(std::string_view, Inode& target) {
+    Timestamp now = current_time();
+    change_links(target, 1, now);
+    count_names(1, 0, now);
+    return lib::kOk;
+}
+
+Leaf<void> TmpfsInode::unlink(std::string_view, Inode& victim) {
+    Timestamp now = current_time();
+    change_links(victim, -1, now);
+    count_names(-1, 0, now);
+    return lib::kOk;
+}
+
+Leaf<void> TmpfsInode::rmdir(std::string_view, Inode& victim) {
+    Timestamp now = current_time();
+    change_links(victim, -2, now);
+    count_names(-1, -1, now);
+    return lib::kOk;
+}
+
+Leaf<void> TmpfsInode::rename(std::string_view, Inode& victim, Inode& new_dir, std::string_view, Inode* replaced) {
+    Timestamp now = current_time();
+    auto& to = static_cast<TmpfsInode&>(new_dir);
+    int dir = victim.is_directory() ? 1 : 0;
+    if (replaced) {
+        change_links(*replaced, dir ? -2 : -1, now);
+        to.count_names(-1, -dir, now);
+    }
+    count_names(-1, -dir, now);
+    to.count_names(1, dir, now);
+    change_links(victim, 0, now);
+    return lib::kOk;
+}
+
+Leaf<void> TmpfsInode::exchange(Inode& victim, Inode& new_dir, Inode& other) {
+    Timestamp now = current_time();
+    int more = (other.is_directory() ? 1 : 0) - (victim.is_directory() ? 1 : 0);
+    if (this == &new_dir) more = 0;
+    count_names(0, more, now);
+    static_cast<TmpfsInode&>(new_dir).count_names(0, -more, now);
+    change_links(victim, 0, now);
+    change_links(other, 0, now);
+    return lib::kOk;
+}
+
+Leaf<void> TmpfsInode::allocate_range(u32 mode, u64 offset, u64 length) {
+    if (!mapping_ || (mode & ~(kFallocKeepSize | kFallocPunchHole))) return Errno::kOpNotSupp;
+    u64 end = offset + length;
+    if (end > kMaxFileSize) return Errno::kFBig;
+    Timestamp now = current_time();
+    auto a = attributes_.lock();
+    if (mode & kFallocPunchHole) {
+        u64 first = lib::pages_for(offset), last = end / kPageSize;
+        auto blank = [&](u64 from, u64 to) {
+            if (from >= to) return;
+            if (Page* p = mapping_->peek(from / kPageSize)) std::memset(p->bytes() + from % kPageSize, 0, to - from);
+        };
+        if (first <= last) {
+            blank(offset, first * kPageSize);
+            blank(last * kPageSize, end);
+            mapping_->drop_range(first, last - first);
+        } else {
+            blank(offset, end);
+        }
+    } else {
+        u64 last = lib::pages_for(end);
+        auto space = tmpfs().statfs();
+        if (last - offset / kPageSize > space.free + mapping_->page_count()) return Errno::kNoSpc;
+        for (u64 i = offset / kPageSize; i < last; ++i)
+            if (!mapping_->peek(i)) TRY(mapping_->insert(i, TRY(Page::allocate_zeroed())));
+        if (!(mode & kFallocKeepSize) && end > a->size) {
+            a->size = end;
+            mapping_->size.store(end, std::memory_order_release);
+        }
+    }
+    a->modified = a->changed = now;
+    note_changed();
+    return lib::kOk;
+}
+
+constinit std::atomic<TmpfsInode*> unnamed_home{nullptr};  // root of the instance of nameless files; kept for good
+
+bool parse_size(std::string_view text, u64 whole, u64& out) {
+    u32 shift = 0;
+    bool percent = false;
+    if (!text.empty()) switch (text.back() | 0x20) {
+            case 'k': shift = 10; break;
+            case 'm': shift = 20; break;
+            case 'g': shift = 30; break;
+            case '%' | 0x20: percent = true; break;
+            default: return lib::parse_u64(text, out);
+        }
+    text.remove_suffix(text.empty() ? 0 : 1);
+    u64 n;
+    if (!lib::parse_u64(text, n)) return false;
+    out = percent ? whole / 100 * n : n << shift;
+    return true;
+}
+
+bool parse_octal(std::string_view text, u32& out) {
+    u32 n = 0;
+    for (char c : text) {
+        if (c < '0' || c > '7') return false;
+        n = n * 8 + u32(c - '0');
+    }
+    out = n & 07777;
+    return !text.empty();
+}
+
+}  // namespace
+
+Result<void> TmpfsOptions::parse(std::string_view text) {
+    u64 memory = rt::mem_stats().total_bytes;
+    while (!text.empty()) {
+        size_t comma = text.find(',');
+        std::string_view option = text.substr(0, comma);
+        text = comma == text.npos ? std::string_view{} : text.substr(comma + 1);
+        if (option.empty()) continue;
+        size_t equals = option.find('=');
+        std::string_view key = option.substr(0, equals), value = equals == option.npos ? "" : option.substr(equals + 1);
+        u64 n = 0;
+        bool good = true;
+        if (key == "size")
+            good = parse_size(value, memory, max_bytes);
+        else if (key == "nr_blocks")
+            good = parse_size(value, 0, n) && (max_bytes = n * kPageSize, true);
+        else if (key == "nr_inodes")
+            good = parse_size(value, 0, max_inodes);
+        else if (key == "mode")
+            good = parse_octal(value, root_mode);
+        else if (key == "uid")
+            good = lib::parse_u64(value, n) && (uid = u32(n), true);
+        else if (key == "gid")
+            good = lib::parse_u64(value, n) && (gid = u32(n), true);
+        else
+            good = key == "huge" || key == "mpol" || key == "inode32" || key == "inode64";  // hints
+        if (!good) return Errno::kInval;
+    }
+    return lib::kOk;
+}
+
+Result<NewFileSystem> make_tmpfs(const TmpfsOptions& o) {
+    Ref<TmpfsSuper> s = TRY(rt::make_ref<TmpfsSuper>());
+    u64 memory = rt::mem_stats().total_bytes;
+    s->device = next_anonymous_device();
+    s->magic = 0x01021994;  // TMPFS_MAGIC, statfs(2)
+    s->type = o.type;
+    s->names_pinned = true;
+    s->max_pages = o.max_bytes ? lib::pages_for(o.max_bytes) : memory / kPageSize / 2;
+    s->max_inodes = o.max_inodes ? o.max_inodes : memory / kPageSize / 2;
+    s->root_mode = o.root_mode;
+    Ref<Inode> root = TRY(TmpfsInode::make(*s, kTypeDirectory | o.root_mode, o.uid, o.gid, 0, {}));
+    return NewFileSystem{std::move(s), std::move(root)};
+}
+
+Result<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c) {
+    TmpfsInode* home = unnamed_home.load(std::memory_order_acquire);
+    if (!home) [[unlikely]] {
+        NewFileSystem fresh = TRY(make_tmpfs({.max_bytes = kMaxFileSize, .max_inodes = ~u64{0} >> 1}));
+        if (unnamed_home.compare_exchange_strong(home, static_cast<TmpfsInode*>(fresh.root.get()), std::memory_order_acq_rel))
+            home = static_cast<TmpfsInode*>(fresh.root.release());
+    }
+    return home->create_unnamed(mode, c);
+}
+
+namespace {
+
+constinit FileSystemType tmpfs_type{
+    "tmpfs", [](std::string_view options, bool& known) -> Result<NewFileSystem> {
+        TmpfsOptions o;
+        auto parsed = o.parse(options);
+        known = parsed.ok();
+        if (!known) return Errno::kInval;
+        return make_tmpfs(o);
+    }};
+
+}  // namespace
+
+void register_tmpfs() { register_file_system(tmpfs_type); }
+
+Result<void> place_page(Inode& file, u64 index, Ref<Page> page) {
+    return static_cast<TmpfsInode&>(file).place(index, std::move(page));
+}
+
+void set_file_size(Inode& file, u64 size) {
+    auto a = file.lock_attributes();
+    a->size = size;
+    file.mapping()->size.store(size, std::memory_order_release);
+}
+
+}  // namespace fs

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// Copies between a file and the pieces of an iovec, or the kernel's own memory.
+#include "fs/user_memory.hpp"
+
+namespace fs {
+
+// Calls piece(done, address, length) for each part of [at, at + n) that lies in one span.
+template <class Piece>
+Leaf<void> UserSpans::each_piece(u64 at, size_t n, Piece&& piece) {
+    size_t done = 0;
+    for (u32 i = 0; i < count_ && done < n; ++i) {
+        const UserSpan& s = spans_[i];
+        if (at >= s.size) {
+            at -= s.size;
+            continue;
+        }
+        size_t part = n - done < s.size - at ? n - done : s.size - at;
+        TRY(piece(done, s.at + at, part));
+        done += part;
+        at = 0;
+    }
+    return lib::kOk;
+}
+
+Leaf<void> UserSpans::copy_out_pieces(u64 at, const void* from, size_t n) {
+    if (kernel_) {
+        std::memcpy(kernel_ + at, from, n);
+        return lib::kOk;
+    }
+    auto* bytes = static_cast<const std::byte*>(from);
+    return each_piece(at, n, [&](size_t done, UserAddr a, size_t part) { return memory_->write(a, bytes + done, part); });
+}
+
+Leaf<void> UserSpans::copy_in_pieces(u64 at, void* to, size_t n) {
+    if (kernel_) {
+        std::memcpy(to, kernel_ + at, n);
+        return lib::kOk;
+    }
+    auto* bytes = static_cast<std::byte*>(to);
+    return each_piece(at, n, [&](size_t done, UserAddr a, size_t part) { return memory_->read(bytes + done, a, part); });
+}
+
+Leaf<void> UserSpans::zero_pieces(u64 at, size_t n) {
+    if (kernel_) {
+        std::memset(kernel_ + at, 0, n);
+        return lib::kOk;
+    }
+    return each_piece(at, n, [&](size_t, UserAddr a, size_t part) { return memory_->zero(a, part); });
+}
+
+}  // namespace fs

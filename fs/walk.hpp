@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// Path resolution without references, for leaf functions: what it yields is valid until the caller's next suspension.
+// lookup() and its kin (fs/path.hpp) are this with references taken at the end.
+#pragma once
+#include "fs/mount.hpp"
+
+namespace fs {
+
+// A place in the tree of names, without references.
+struct Place {
+    Mount* mount = nullptr;
+    Dentry* dentry = nullptr;
+    Inode* inode() const { return dentry->inode(); }
+    bool is_directory() const { return dentry->is_directory(); }
+    friend bool operator==(Place, Place) = default;
+    // False: it is on its way out.
+    bool hold(Path& out) const;
+};
+
+struct WalkContext {
+    Place root, start;
+    const Creds* creds = nullptr;
+    bool no_symlinks = false;  // openat2: RESOLVE_NO_SYMLINKS
+};
+
+class Walk {
+public:
+    explicit Walk(const WalkContext& c) : context_(c) {}
+
+    // Resolves `path` (not empty) completely. kFollow, kDirectory.
+    Leaf<void> run(std::string_view path, u32 flags);
+    // Up to the last component, which is left in last().
+    Leaf<void> run_to_parent(std::string_view path);
+    // After run_to_parent(): looks the last component up. kOk: at() is the file. With `follow`, a symbolic link there is
+    // resolved up to *its* last component, and `again` says so: at() is a directory once more, last() the name in it.
+    Leaf<void> step_last(bool follow, bool& again);
+
+    Place at() const { return at_; }
+    NameKey last() const { return last_; }
+    bool last_is_dots() const { return last_is_dots_; }      // ".", ".." or nothing but slashes
+    bool trailing_slash() const { return trailing_slash_; }
+    // False: a rename happened beside us, what we have may never have been true: start over.
+    bool stable() const { return names_stable(sequence_); }
+    const WalkContext& context() const { return context_; }
+
+private:
+    enum Mode { kWhole, kParent };
+    void begin(std::string_view path);
+    Leaf<void> go_on(Mode mode, u32 flags);
+    Leaf<bool> step(const NameKey& name, bool follow);  // true: a link's text was pushed
+    Leaf<bool> follow_link(Place link);
+    void up();
+    void cross_mounts();
+
+    static constexpr size_t kArena = 512;
+    const WalkContext& context_;
+    Place at_;
+    std::string_view rest_;      // of the innermost text
+    const char* text_ = nullptr;  // where that text starts
+    u32 depth_ = 0, links_ = 0, arena_used_ = 0;
+    bool last_is_dots_ = false, trailing_slash_ = false;
+    NameKey last_;
+    u64 sequence_ = 0;
+    Ref<Dentry> owned_;  // the last dentry that is in no cache; it holds all above it
+    Path jumped_;        // the target of the last magic link
+    struct Level {
+        const char* text;
+        std::string_view rest;
+    };
+    // Not initialised: outer texts with what is left of them, and texts that file systems made for us.
+    union {
+        Level levels_[kMaxSymlinks];
+    };
+    union {
+        char arena_[kArena];
+    };
+};
+
+// Repeats until no rename interfered. The walk's own state starts anew each time.
+#define FS_WALK_STABLE(walk, call)                                            \
+    ({                                                                        \
+        Leaf<void> walked_{Errno::kOk};                                       \
+        do walked_ = (walk).call;                                             \
+        while (!(walk).stable()) ;                                            \
+        walked_;                                                              \
+    })
+
+inline WalkContext walk_context(const LookupContext& c, const Path& start) {
+    const Path& from = start ? start : c.cwd;
+    return {{c.root.mount.get(), c.root.dentry.get()}, {from.mount.get(), from.dentry.get()}, c.creds};
+}
+
+// Down to the topmost of what is mounted at `p`.
+inline Place topmost(Place p) {
+    while (p.dentry->flags() & Dentry::kMountPoint) {
+        Mount* m = mounted_at(p.mount, p.dentry);
+        if (!m) break;
+        p = {m, m->root.get()};
+    }
+    return p;
+}
+
+// May the walker pass through this directory? Inline for directories that all may pass.
+inline Leaf<void> check_search(Inode& dir, const Creds& c) {
+    if ((dir.mode() & 0111) == 0111) [[likely]] return lib::kOk;
+    return check_access(dir, kMayExec, c);
+}
+
+}  // namespace fs
