@@ -229,6 +229,56 @@ void boot_rows(const BenchOptions& options, Rows& rows) {
     }
 }
 
+// The table for people: beside the goals what Linux gave here, if bench/linux-6.1.json holds it.
+void write_markdown(const BenchOptions& options, const nlohmann::ordered_json& result) {
+    std::map<std::string, double> here;
+    fs::path linux_path = source_dir() / "bench" / "linux-6.1.json";
+    std::string linux_machine = "not measured";
+    if (fs::exists(linux_path)) {
+        auto json = nlohmann::json::parse(read_file(linux_path));
+        linux_machine = json.value("machine", "");
+        for (const auto& row : json.at("rows")) {
+            if (row.at("value").is_number()) here[row.at("name")] = row.at("value");
+        }
+    }
+    auto number = [](const nlohmann::ordered_json& value) {
+        if (!value.is_number()) return std::string("-");
+        char text[32];
+        std::snprintf(text, sizeof text, value.get<double>() < 10 && value.get<double>() > 0 ? "%.2f" : "%.0f",
+                      value.get<double>());
+        return std::string(text);
+    };
+    std::string text =
+        "# Results\n\nKernel instructions per operation, counted by `./farcall bench syscall` (tools/count_plugin; "
+        "each "
+        "iteration of a `rep`\ninstruction counts once). Made by `./farcall bench syscall --markdown "
+        "bench/RESULTS.md`.\n\n";
+    text += "- Farcall: " + result.value("machine", "") + ", commit " + result.value("commit", "") + "\n";
+    text += "- Linux here: " + linux_machine + " (bench/linux-6.1.json, made by `--linux --json`)\n";
+    text += "- Target: the rival's figure that the goals were set by\n\n";
+    text +=
+        "| operation | Farcall | goal | | Linux here | target's Linux | share of Linux here "
+        "|\n|---|--:|--:|---|--:|--:|--:|\n";
+    for (const auto& row : result.at("rows")) {
+        std::string name = row.at("name");
+        const auto& value = row.at("value");
+        bool known = value.is_number();
+        text += "| " + name + " | " + (known ? number(value) : row.value("error", "-")) + " | " +
+                number(row.at("goal")) + " | " +
+                (!known                    ? ""
+                 : value <= row.at("goal") ? "met"
+                                           : "missed") +
+                " | " + (here.count(name) ? number(here[name]) : "-") + " | " + number(row.at("rival")) + " | ";
+        if (known && here.count(name) && here[name] > 0) {
+            char share[16];
+            std::snprintf(share, sizeof share, "%.0f %%", 100 * value.get<double>() / here[name]);
+            text += share;
+        }
+        text += " |\n";
+    }
+    write_file(options.markdown, text);
+}
+
 }  // namespace
 
 int bench_command(const BenchOptions& options) {
@@ -278,7 +328,7 @@ int bench_command(const BenchOptions& options) {
         item["rival"] = target.rival;
         json_rows.push_back(item);
     }
-    if (!options.json.empty()) {
+    if (!options.json.empty() || !options.markdown.empty()) {
         std::string qemu = shell_output("qemu-system-x86_64 --version | head -n 1");
         std::string machine = qemu + ", q35, 1 CPU, -cpu " + options.cpu + ", TCG; kernel " +
                               (options.on_linux ? oracle_version() : std::string("Farcall"));
@@ -286,7 +336,8 @@ int bench_command(const BenchOptions& options) {
             {"rows", json_rows},
             {"machine", machine},
             {"commit", shell_output("git -C '" + source_dir().string() + "' rev-parse HEAD 2>/dev/null")}};
-        write_file(options.json, json.dump(1) + "\n");
+        if (!options.json.empty()) write_file(options.json, json.dump(1) + "\n");
+        if (!options.markdown.empty()) write_markdown(options, json);
     }
     if (!options.on_linux) std::printf("%d of the rows shown miss their goal or did not run\n", missed);
     return 0;

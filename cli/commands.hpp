@@ -40,6 +40,7 @@ struct BatchOptions {
 struct BenchOptions {
     std::string name = "syscall";
     std::string json;
+    std::string markdown;
     std::string cpu = "qemu64";
     std::vector<std::string> rows;
     bool on_linux = false;
