@@ -23,7 +23,7 @@ void check_route(const std::string& route, int cpus) {
     if (route == "remote" && cpus < 2) fail("--route remote needs at least two CPUs (--cpus 2)");
     if (route == "inline" || route == "remote" || route == "server") return;
     if (route == "adaptive")
-        fail("--route adaptive: this kernel cannot do that yet (it has inline, remote and server)");
+        fail("--route adaptive: this kernel cannot do that yet (use inline, remote, server or MODULE:CPU,...)");
     std::istringstream pairs(route);
     bool any = false;
     for (std::string pair; std::getline(pairs, pair, ',');) {
@@ -39,7 +39,6 @@ void check_route(const std::string& route, int cpus) {
         any = true;
     }
     if (!any) fail("not a route: '" + route + "'");
-    fail("--route " + route + ": this kernel cannot place single modules yet (it has inline, remote and server)");
 }
 
 bool is_null_device(int fd) {
