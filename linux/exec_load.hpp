@@ -23,9 +23,12 @@ struct LoadedProgram {
     Ref<AddressSpace> mm;  // its layout is filled in
     UserAddr entry{};      // of the interpreter if there is one
     UserAddr stack{};      // 16-byte aligned, at argc
+    // The headers looked right but the segments cannot be mapped: Linux finds that out when the old program is gone
+    // already, and ends the process by SIGSEGV. `mm` is null then.
+    bool dead = false;
 };
 
-// ENOEXEC: not a program for this machine, or damaged; EINVAL, ENOMEM, EIO as execve(2); ENOENT, EACCES, ELIBBAD for the
+// ENOEXEC: not a program for this machine, or damaged; ENOMEM, EIO as execve(2); ENOENT, EACCES, ELIBBAD... for the
 // interpreter. `file` is a regular file open for reading (and executing).
 Task<Result<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const ExecArguments& arguments);
 

@@ -12,7 +12,7 @@ enum class Errno : int32_t {
     kNotDir = 20, kIsDir = 21, kInval = 22, kNFile = 23, kMFile = 24, kNoTty = 25, kTxtBsy = 26, kFBig = 27,
     kNoSpc = 28, kSPipe = 29, kRoFs = 30, kMLink = 31, kPipe = 32, kDom = 33, kRange = 34, kDeadLk = 35,
     kNameTooLong = 36, kNoLck = 37, kNoSys = 38, kNotEmpty = 39, kLoop = 40, kNoMsg = 42, kNoData = 61, kTime = 62,
-    kProto = 71, kBadMsg = 74, kOverflow = 75, kUsers = 87, kNotSock = 88, kDestAddrReq = 89, kMsgSize = 90,
+    kProto = 71, kBadMsg = 74, kOverflow = 75, kLibAcc = 79, kLibBad = 80, kUsers = 87, kNotSock = 88, kDestAddrReq = 89, kMsgSize = 90,
     kProtoType = 91, kNoProtoOpt = 92, kProtoNoSupport = 93, kOpNotSupp = 95, kAfNoSupport = 97, kAddrInUse = 98,
     kAddrNotAvail = 99, kNetUnreach = 101, kConnAborted = 103, kConnReset = 104, kNoBufs = 105, kIsConn = 106,
     kNotConn = 107, kTimedOut = 110, kConnRefused = 111, kAlready = 114, kInProgress = 115, kStale = 116,

@@ -120,6 +120,7 @@ public:
     State& state() { return *state_; }
 
 private:
+    friend class ProgramLoader;  // linux/exec_load.cpp fills a space that nobody else sees yet
     struct FaultWait;
     AddressSpace() = default;
     Leaf<UserAddr> change_map(const MapRequest& r, const MemoryLimits& l, bool task);

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// The first stack of a program: strings, argument and environment vectors, auxiliary vector (System V ABI, AMD64
+// supplement 3.4.1; order of entries as Linux's create_elf_tables).
+#include <cstring>
+
+#include "linux/arch/machine.hpp"
+#include "linux/program_loader.hpp"
+
+namespace linux {
+namespace {
+
+// getauxval(3)
+enum Aux : u64 { kAtNull, kAtPhdr = 3, kAtPhent, kAtPhnum, kAtPagesz, kAtBase, kAtFlags, kAtEntry, kAtUid = 11, kAtEuid,
+                 kAtGid, kAtEgid, kAtPlatform, kAtHwcap, kAtClktck, kAtSecure = 23, kAtRandom = 25, kAtHwcap2, kAtExecfn = 31,
+                 kAtMinSigStkSz = 51 };
+
+constexpr u64 kRandomBytes = 16;
+constexpr u64 kStackExpand = 128 << 10;   // mapped below the strings from the start (setup_arg_pages)
+constexpr u32 kPagesAtOnce = 32;
+constexpr u64 kTextAtOnce = 64 << 10;
+
+}  // namespace
+
+Result<void> ProgramLoader::place_stack(Caller& c, const ExecArguments& a, u64 stack_limit) {
+    constexpr UserAddr kTop{fs::kUserEnd};
+    path_at_ = kTop - sizeof(u64) - (a.path.size() + 1);
+    if (a.text_size > fs::kUserEnd / 2) return Errno::k2Big;
+    text_at_ = path_at_ - a.text_size;
+    platform_at_ = text_at_.down(16) - (std::strlen(arch::kMachineName) + 1);
+    random_at_ = platform_at_ - kRandomBytes;
+    u64 words = 1 + (u64{a.argc} + 1) + (u64{a.envc} + 1);
+    sp_ = (random_at_.down(8) - kAuxEntries * 2 * sizeof(u64) - words * sizeof(u64)).down(16);
+    next_page_ = kTop;
+
+    bool executable = false;
+    for (const elf::ProgramHeader& p : program.table)
+        if (p.type == elf::kGnuStack) executable = (p.flags & elf::kExecute) != 0;
+    u64 size = (kTop - text_at_.down(kPageSize)) + kStackExpand;
+    if (u64 limit = stack_limit & ~(kPageSize - 1); size > limit) size = limit;
+    UserAddr low = kTop - size;
+    if (low > sp_.down(kPageSize)) low = sp_.down(kPageSize);
+    AreaSpec spec;
+    spec.start = low;
+    spec.end = kTop;
+    spec.prot = kProtRead | kProtWrite | (executable ? kProtExec : 0);
+    spec.flags = kAreaMayAll | kAreaGrowsDown;
+    AddressSpace::State& s = state();
+    if (s.overlaps(low, kTop)) return Errno::kInval;
+    DeadAreas dead;
+    TRY(s.place(std::move(spec), dead));
+    mm->layout.stack_start = sp_;
+    return lib::kOk;
+}
+
+Result<bool> ProgramLoader::grow_stack() {
+    AddressSpace::State& s = state();
+    Area* a = s.find(sp_);
+    port::MapEntry entries[kPagesAtOnce];
+    u32 n = 0;
+    while (n < kPagesAtOnce && next_page_ > sp_.down(kPageSize)) {
+        UserAddr at = next_page_ - kPageSize;
+        u64 page = at.value >> lib::kPageShift;
+        Ref<fs::Page> fresh = TRY(fs::Page::allocate_zeroed());
+        AnonMap::Chunk* c = s.anon.make_chunk(page / AnonMap::kChunkPages);
+        if (!c) return Errno::kNoMem;
+        entries[n++] = {at, fresh->frame(), a->rights(true)};
+        s.anon.put(*c, page, std::move(fresh));
+        next_page_ = at;
+    }
+    if (n) TRY(s.space.map({entries, n}));
+    return next_page_ > sp_.down(kPageSize);
+}
+
+// Into pages that grow_stack made.
+void ProgramLoader::write(UserAddr at, const void* from, u64 n) {
+    auto* bytes = static_cast<const std::byte*>(from);
+    while (n) {
+        u64 inside = at.value % kPageSize, piece = kPageSize - inside < n ? kPageSize - inside : n;
+        std::memcpy(state().anon.find(at.value >> lib::kPageShift)->bytes() + inside, bytes, piece);
+        at += piece;
+        bytes += piece;
+        n -= piece;
+    }
+}
+
+void ProgramLoader::write_word(UserAddr& at, u64 value) {
+    // Words are aligned: never across a page.
+    std::memcpy(state().anon.find(at.value >> lib::kPageShift)->bytes() + at.value % kPageSize, &value, sizeof value);
+    at += sizeof value;
+}
+
+bool ProgramLoader::copy_text(const ExecArguments& a) {
+    u64 left = a.text_size - text_done_, piece = left < kTextAtOnce ? left : kTextAtOnce;
+    write(text_at_ + text_done_, a.text + text_done_, piece);
+    text_done_ += piece;
+    return text_done_ < a.text_size;
+}
+
+Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
+    std::byte random[kRandomBytes];
+    port::Port::entropy(random);
+    write(random_at_, random, sizeof random);
+    write(platform_at_, arch::kMachineName, std::strlen(arch::kMachineName) + 1);
+    write(path_at_, a.path.data(), a.path.size());  // the page is zeroed: the NUL is there
+
+    UserAddr at = sp_;
+    write_word(at, a.argc);
+    u64 done = 0;
+    auto vector = [&](u32 count) {
+        for (u32 i = 0; i < count; ++i) {
+            if (done >= a.text_size) return false;
+            write_word(at, text_at_.value + done);
+            done += strnlen(a.text + done, a.text_size - done) + 1;
+        }
+        write_word(at, 0);
+        return true;
+    };
+    mm->layout.arg_start = text_at_;
+    if (!vector(a.argc)) return Errno::kInval;
+    mm->layout.arg_end = mm->layout.env_start = text_at_ + done;
+    if (!vector(a.envc)) return Errno::kInval;
+    mm->layout.env_end = path_at_;
+
+    const fs::Creds& creds = a.creds ? *a.creds : c.creds();
+    UserAddr end = at + kAuxEntries * 2 * sizeof(u64);
+    auto aux = [&](Aux key, u64 value) {
+        write_word(at, key);
+        write_word(at, value);
+    };
+    aux(kAtMinSigStkSz, arch::signal_frame_size(c.thread()));
+    aux(kAtHwcap, port::Port::hardware_capabilities());
+    aux(kAtPagesz, kPageSize);
+    aux(kAtClktck, 100);
+    aux(kAtPhdr, program.at(program.layout.table_address).value);
+    aux(kAtPhent, sizeof(elf::ProgramHeader));
+    aux(kAtPhnum, program.header.entry_count);
+    aux(kAtBase, interpreter.mapping ? interpreter.at(0).value : 0);
+    aux(kAtFlags, 0);
+    aux(kAtEntry, program.at(program.header.entry).value);
+    aux(kAtUid, creds.uid);
+    aux(kAtEuid, creds.euid);
+    aux(kAtGid, creds.gid);
+    aux(kAtEgid, creds.egid);
+    aux(kAtSecure, a.secure);
+    aux(kAtRandom, random_at_.value);
+    aux(kAtHwcap2, port::Port::hardware_capabilities2());
+    aux(kAtExecfn, path_at_.value);
+    aux(kAtPlatform, platform_at_.value);
+    while (at < end) aux(kAtNull, 0);
+    return lib::kOk;
+}
+
+}  // namespace linux
