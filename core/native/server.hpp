@@ -37,7 +37,7 @@ public:
     abi::native::Message* message = nullptr;  // the message page, through the direct map
     Endpoint endpoint;
     // Physical memory the server owns and may map.
-    abi::native::Extent extents[128];
+    abi::native::Extent extents[129];
     u32 extent_count = 0;
     bool owns(u64 frame) const;
 
@@ -71,7 +71,6 @@ struct Host {
     void (*entropy)(std::span<std::byte> out);
 };
 
-// Loads the server's ELF image, gives it the extents and the initrd, and makes it runnable on this CPU.
-Result<ServerThread*> start_server(std::span<const std::byte> image, const abi::native::BootInfo& info, const Host& host);
+extern const Host* host;  // set before the server starts
 
 }  // namespace core::native

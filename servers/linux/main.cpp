@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// The Linux personality as a user-level server: the same linux/ and fs/, bound to port/server.
+#include "fs/cpio.hpp"
+#include "linux/start.hpp"
+#include "port/bind.hpp"
+#include "port/server/streams.hpp"
+#include "rt/mem/pages.hpp"
+
+namespace {
+
+namespace native = abi::native;
+
+void report(i32 wait_status) { (void)sysapi::call(native::kReport, u64(u32(wait_status))); }
+
+Task<void> start() {
+    const native::BootInfo& info = sysapi::boot_info();
+    std::span<const std::byte> cpio{static_cast<const std::byte*>(hal::Machine::phys_to_virt(PhysAddr{info.initrd.start})),
+                                    info.initrd.size};
+    if (auto r = linux::start_from_archive(cpio, &report); !r.ok()) {
+        port::logf("the server cannot start: error {}", i32(r.error()));
+        hal::Machine::panic("no first program");
+    }
+    co_return;
+}
+
+}  // namespace
+
+extern "C" [[noreturn]] void _start() {
+    const native::BootInfo& info = sysapi::boot_info();
+    if (info.magic != native::kBootMagic) hal::Machine::panic("this program is started by Farcall's kernel only");
+    rt::Executor& ex = rt::Executor::start(CpuId{0});
+    for (u64 i = 0; i < info.extents; ++i) rt::mem_add_range(PhysAddr{info.extent[i].start}, info.extent[i].size);
+    if (info.initrd.size != 0) rt::mem_add_used_range(PhysAddr{info.initrd.start}, info.initrd.size);
+    port::connect_streams();
+    linux::register_personality();
+    if (!rt::spawn("start", start(), ex)) hal::Machine::panic("no memory");
+    port::serve();
+}
