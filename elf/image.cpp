@@ -7,6 +7,7 @@
 namespace elf {
 namespace {
 
+constexpr u64 kLargestAlignment = u64{1} << 30;
 constexpr u64 down(u64 v) { return v & ~(kPageSize - 1); }
 constexpr u64 up(u64 v) { return down(v + kPageSize - 1); }
 
@@ -35,6 +36,8 @@ Result<Segment> segment(const ProgramHeader& p, u64 limit) {
     s.end = up(s.zero_end);
     s.file_offset = p.file_size ? down(p.offset) : 0;
     s.flags = p.flags;
+    // File offsets are signed (off_t).
+    if (s.file_offset + (s.file_end - s.start) > ~u64{0} >> 1 || p.offset > ~u64{0} >> 1) return Errno::kInval;
     return s;
 }
 
@@ -46,7 +49,7 @@ Result<Layout> examine(const Header& h, std::span<const ProgramHeader> table, u6
         ++l.segments;
         if (s.start < l.low) l.low = s.start;
         if (s.end > l.high) l.high = s.end;
-        if (p.align > l.alignment && (p.align & (p.align - 1)) == 0) l.alignment = p.align;
+        if (p.align > l.alignment && p.align <= kLargestAlignment && (p.align & (p.align - 1)) == 0) l.alignment = p.align;
         if (p.offset <= h.table_offset && h.table_offset - p.offset < p.file_size)
             l.table_address = h.table_offset - p.offset + p.address;
         if ((p.flags & kExecute) && p.address < l.code_start) l.code_start = p.address;

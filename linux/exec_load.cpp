@@ -38,7 +38,7 @@ namespace {
 
 // Everything that Linux finds before its point of no return.
 Task<Result<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> file, const fs::Creds& creds) {
-    LOADER_STEP(loader.read_object(loader.program, file));
+    LOADER_STEP(loader.read_object(loader.program, file, Errno::kNoExec));
     std::string_view name;
     LOADER_STEP(({
         auto r = loader.read_interpreter_name();
@@ -48,7 +48,7 @@ Task<Result<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> 
     if (name.empty()) co_return lib::kOk;
     Ref<fs::File> interpreter = CO_TRY(open_interpreter(c, name, creds));
     LOADER_STEP(({
-        auto r = loader.read_object(loader.interpreter, interpreter);
+        auto r = loader.read_object(loader.interpreter, interpreter, Errno::kIo);
         Result<void>(r.error() == Errno::kNoExec ? Errno::kLibBad : r.error());
     }));
     co_return lib::kOk;

@@ -51,7 +51,7 @@ Result<void> ProgramLoader::read(fs::Mapping& m, u64 offset, void* to, u64 n) {
     return lib::kOk;
 }
 
-Result<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file) {
+Result<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file, Errno short_header) {
     if (!o.mapping) {
         auto source = file->map_source();
         if (!source.ok() || !source.value().mapping) return Errno::kNoExec;
@@ -60,7 +60,7 @@ Result<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file) {
     }
     if (!o.table_bytes) {
         if (auto r = read(*o.mapping, 0, &o.header, sizeof o.header); !r.ok())
-            return r.error() == Errno::kIo ? Errno::kNoExec : r.error();
+            return r.error() == Errno::kIo ? short_header : r.error();
         TRY(elf::check_header(o.header, arch::kElfMachine));
         o.table_bytes = static_cast<std::byte*>(rt::allocate(elf::table_bytes(o.header)));
         if (!o.table_bytes) return Errno::kNoMem;
@@ -122,6 +122,7 @@ Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
             TRY(put(std::move(spec)));
         }
         if (seg.end > seg.file_end) {
+            if (exceeds_memory((seg.end - seg.file_end) >> lib::kPageShift)) return Errno::kInval;
             AreaSpec spec;
             spec.start = o.at(seg.file_end);
             spec.end = o.at(seg.end);

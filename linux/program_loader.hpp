@@ -38,8 +38,9 @@ public:
     char interpreter_path[fs::kPathMax > 256 ? 256 : fs::kPathMax];
     Ref<AddressSpace> mm;
 
-    // Header and program headers of a file. kNoExec: not a program of this machine.
-    Result<void> read_object(ElfObject& o, Ref<fs::File> file);
+    // Header and program headers of a file. kNoExec: not a program of this machine; `short_header` if it is shorter than
+    // a header.
+    Result<void> read_object(ElfObject& o, Ref<fs::File> file, Errno short_header);
     // The interpreter's name, empty if there is none. kNoExec: damaged.
     Result<std::string_view> read_interpreter_name();
     Result<void> examine(ElfObject& o);

@@ -23,6 +23,10 @@ Backing file_backing(const AddressSpace::MapRequest& r) {
     Backing b;
     fs::File& f = *r.file;
     u32 type = r.flags & kMapType;
+    if (r.offset > (~u64{0} >> 1) - ((r.length + kPageSize - 1) & ~(kPageSize - 1))) {
+        b.error = Errno::kOverflow;  // offsets are signed (file_mmap_ok)
+        return b;
+    }
     if (type == kMapSharedValidate && (r.flags & ~(kValidateFlags | kMapSharedValidate | kMapFixedNoReplace))) {
         b.error = Errno::kOpNotSupp;
     } else if (type == kMapShared || type == kMapSharedValidate) {

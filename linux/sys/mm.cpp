@@ -167,19 +167,19 @@ Leaf<void> sys_munlockall(Caller& c) { return c.mm().set_all_locked(false, false
 constexpr port::Module kMm = port::Module::kMm;
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_mmap, &sys_mmap_wait>(abi::kNrMmap, "mmap", kMm, "mm/mmap_basic"),
-    row<&sys_munmap, &sys_munmap_wait>(abi::kNrMunmap, "munmap", kMm, "mm/munmap_parts"),
-    row<&sys_mprotect, &sys_mprotect_wait>(abi::kNrMprotect, "mprotect", kMm, "mm/mprotect_rights"),
-    row<&sys_mremap, &sys_mremap_wait>(abi::kNrMremap, "mremap", kMm, "mm/mremap_grow_move"),
-    row<&sys_madvise, &sys_madvise_wait>(abi::kNrMadvise, "madvise", kMm, "mm/madvise_dontneed"),
-    row<&sys_brk, &sys_brk_wait>(abi::kNrBrk, "brk", kMm, "mm/brk_grow_shrink"),
-    row<&sys_mincore, &sys_mincore_wait>(abi::kNrMincore, "mincore", kMm, "mm/mincore_resident"),
-    row<&sys_msync>(abi::kNrMsync, "msync", kMm, "mm/msync_checks"),
-    row<nullptr, &sys_mlock_wait>(abi::kNrMlock, "mlock", kMm, "mm/mlock_limits"),
-    row<nullptr, &sys_mlock2_wait>(abi::kNrMlock2, "mlock2", kMm, "mm/mlock_limits"),
-    row<&sys_munlock>(abi::kNrMunlock, "munlock", kMm, "mm/mlock_limits"),
-    row<&sys_mlockall>(abi::kNrMlockall, "mlockall", kMm, "mm/mlockall_flags"),
-    row<&sys_munlockall>(abi::kNrMunlockall, "munlockall", kMm, "mm/mlockall_flags"),
+    row<&sys_mmap, &sys_mmap_wait>(abi::kNrMmap, "mmap", kMm, "mem/anonymous_is_zero"),
+    row<&sys_munmap, &sys_munmap_wait>(abi::kNrMunmap, "munmap", kMm, "mem/unmap_splits"),
+    row<&sys_mprotect, &sys_mprotect_wait>(abi::kNrMprotect, "mprotect", kMm, "mem/protect_faults"),
+    row<&sys_mremap, &sys_mremap_wait>(abi::kNrMremap, "mremap", kMm, "mem/remap"),
+    row<&sys_madvise, &sys_madvise_wait>(abi::kNrMadvise, "madvise", kMm, "mem/advice"),
+    row<&sys_brk, &sys_brk_wait>(abi::kNrBrk, "brk", kMm, "mem/program_break"),
+    row<&sys_mincore, &sys_mincore_wait>(abi::kNrMincore, "mincore", kMm, "mem/in_core"),
+    row<&sys_msync>(abi::kNrMsync, "msync", kMm, "mem/shared_file"),
+    row<nullptr, &sys_mlock_wait>(abi::kNrMlock, "mlock", kMm, "mem/locking"),
+    row<nullptr, &sys_mlock2_wait>(abi::kNrMlock2, "mlock2", kMm, "mem/locking"),
+    row<&sys_munlock>(abi::kNrMunlock, "munlock", kMm, "mem/locking"),
+    row<&sys_mlockall>(abi::kNrMlockall, "mlockall", kMm, "mem/locking"),
+    row<&sys_munlockall>(abi::kNrMunlockall, "munlockall", kMm, "mem/locking"),
 };
 
 }  // namespace
