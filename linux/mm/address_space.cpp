@@ -52,6 +52,15 @@ AddressSpace::Totals AddressSpace::totals() {
             .peak_resident = peak > resident ? peak : resident};
 }
 
+bool AddressSpace::shared_object(UserAddr at, const void*& object, u64& offset) {
+    rt::LockGuard guard(lock_);
+    const Area* a = state_->find(at);
+    if (!a || !a->shared()) return false;
+    object = a->mapping.get();
+    offset = at.value - a->base;
+    return true;
+}
+
 bool AddressSpace::next_area(UserAddr from, AreaView& out) {
     // Paths are copied and dropped without the lock: references to names have locks of their own.
     Ref<fs::File> file;

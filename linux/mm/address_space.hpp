@@ -113,6 +113,8 @@ public:
     // For /proc/PID/maps: the first area ending above `from`; false if none.
     struct AreaView { UserAddr start, end; u32 prot; bool shared; u64 offset; fs::Path file; const char* name; };
     bool next_area(UserAddr from, AreaView& out);
+    // What names a word that several address spaces may map (futex(2)): the object and the offset. False: it is private.
+    bool shared_object(UserAddr at, const void*& object, u64& offset);
     std::atomic<u64> minor_faults{0};
 
     // The inside (linux/mm/state.hpp), for the rest of linux/mm and the program loader.
