@@ -23,4 +23,7 @@ struct CpioStats {
 Result<void> unpack_cpio(std::span<const std::byte> archive, const Path& root, PhysAddr frames = PhysAddr{},
                          CpioStats* stats = nullptr);
 
+// The contents of one regular file (path without leading slash), in place. kNoEnt; kInval: damaged.
+Result<std::string_view> find_in_cpio(std::span<const std::byte> archive, std::string_view name);
+
 }  // namespace fs

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "linux/start.hpp"
 
+#include <cstring>
+
 #include "fs/cpio.hpp"
 #include "fs/devices.hpp"
 #include "fs/tmpfs.hpp"
 #include "linux/process.hpp"
 #include "linux/procfs.hpp"
+#include "rt/mem/slab.hpp"
 
 namespace linux {
 namespace {
@@ -17,8 +20,13 @@ struct StartFile {
 };
 constinit StartFile start_file;
 
+// The words are kept for good: the archive's own memory goes away.
 Result<void> read_start_file(std::span<const std::byte> cpio) {
-    std::string_view text = TRY(fs::find_in_cpio(cpio, ".farcall/init"));
+    std::string_view original = TRY(fs::find_in_cpio(cpio, ".farcall/init"));
+    auto* copy = static_cast<char*>(rt::allocate(original.size() + 1));
+    if (!copy) return Errno::kNoMem;
+    std::memcpy(copy, original.data(), original.size());
+    std::string_view text{copy, original.size()};
     size_t end = text.find('\0');
     if (end == text.npos) return Errno::kInval;
     u32 n = 0;
@@ -38,11 +46,16 @@ Result<void> read_start_file(std::span<const std::byte> cpio) {
     return lib::kOk;
 }
 
-Result<void> mount_everything(std::span<const std::byte> cpio) {
+Result<void> mount_everything(std::span<const std::byte> cpio, PhysAddr frames) {
     static constinit fs::Creds root_creds;
-    fs::RootInode root = TRY(fs::make_tmpfs("rootfs"));
-    fs::Path top = TRY(fs::mount_root(root.super, root.inode, "rootfs"));
-    TRY(fs::unpack_cpio(cpio, top));
+    fs::register_tmpfs();
+    fs::NewFileSystem root = TRY(fs::make_tmpfs({.type = "rootfs", .root_mode = 0755}));
+    fs::Path top = TRY(fs::mount_root(root.super, root.root, "rootfs"));
+    fs::CpioStats stats;
+    if (auto r = fs::unpack_cpio(cpio, top, frames, &stats); !r.ok()) {
+        port::logf("the root archive: {} at byte {}", stats.error ? stats.error : "error", stats.error_offset);
+        return r;
+    }
     fs::LookupContext context{top, top, &root_creds};
     auto directory = [&](std::string_view path) -> Result<fs::Path> {
         auto found = fs::lookup(context, {}, path, fs::kFollow | fs::kDirectory);
@@ -50,19 +63,21 @@ Result<void> mount_everything(std::span<const std::byte> cpio) {
         auto at = TRY(fs::lookup_parent(context, {}, path));
         return fs::make_node(at, fs::kTypeDirectory | 0755, 0, {}, root_creds);
     };
-    fs::RootInode dev = TRY(fs::make_tmpfs("devtmpfs"));
-    TRY(fs::mount_at(TRY(directory("/dev")), dev.super, dev.inode, "devtmpfs"));
+    fs::NewFileSystem dev = TRY(fs::make_tmpfs({.type = "devtmpfs", .root_mode = 0755}));
+    TRY(fs::mount_at(TRY(directory("/dev")), dev.super, dev.root, "devtmpfs"));
     TRY(fs::populate_devices(TRY(directory("/dev")), root_creds));
-    fs::RootInode proc = TRY(make_procfs());
-    TRY(fs::mount_at(TRY(directory("/proc")), proc.super, proc.inode, "proc"));
+    fs::NewFileSystem proc = TRY(make_procfs());
+    TRY(fs::mount_at(TRY(directory("/proc")), proc.super, proc.root, "proc"));
     return lib::kOk;
 }
 
 }  // namespace
 
-Result<void> start_from_archive(std::span<const std::byte> cpio, void (*on_exit)(i32)) {
-    TRY(mount_everything(cpio));
+void register_personality() { port::set_personality(personality); }
+
+Result<void> start_from_archive(std::span<const std::byte> cpio, PhysAddr frames, void (*on_exit)(i32)) {
     TRY(read_start_file(cpio));
+    TRY(mount_everything(cpio, frames));
     InitialProgram program{{start_file.words, start_file.arguments},
                            {start_file.words + start_file.arguments, start_file.count - start_file.arguments}};
     return start_init(program, on_exit);

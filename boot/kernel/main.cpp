@@ -79,7 +79,7 @@ Task<void> boot_main() {
         if (auto r = start_linux_server(*info, bytes); !r.ok()) give_up("the Linux server", r.error());
         co_return;
     }
-    if (auto r = linux::start_from_archive(cpio, &control::report_exit); !r.ok()) give_up("the first program", r.error());
+    if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok()) give_up("the first program", r.error());
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ Task<void> start() {
     const native::BootInfo& info = sysapi::boot_info();
     std::span<const std::byte> cpio{static_cast<const std::byte*>(hal::Machine::phys_to_virt(PhysAddr{info.initrd.start})),
                                     info.initrd.size};
-    if (auto r = linux::start_from_archive(cpio, &report); !r.ok()) {
+    if (auto r = linux::start_from_archive(cpio, PhysAddr{info.initrd.start}, &report); !r.ok()) {
         port::logf("the server cannot start: error {}", i32(r.error()));
         hal::Machine::panic("no first program");
     }
