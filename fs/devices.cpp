@@ -59,6 +59,7 @@ public:
         }
         return size_t(to.size());
     }
+    bool pollable() const override { return true; }
     // What programs mix in is not credited, and the pool is the machine's: it is accepted, as for an unprivileged writer.
     Leaf<size_t> try_write(UserSpans from, u64) override { return size_t(from.size()); }
 };
@@ -83,6 +84,7 @@ public:
         return size_t(from.size());
     }
     u32 poll() override { return kPollOut | kPollWrNorm; }
+    bool pollable() const override { return true; }
 };
 
 template <class T>

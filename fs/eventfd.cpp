@@ -98,9 +98,12 @@ u32 TimerFile::poll() {
     return expirations(now) > 0 ? kPollIn | kPollRdNorm : 0;
 }
 
-Nanoseconds TimerFile::wake_time() {
+Nanoseconds TimerFile::wake_time(Nanoseconds after) {
     rt::LockGuard guard{lock_};
-    return next_ == 0 ? Nanoseconds::never() : Nanoseconds{next_};
+    if (next_ == 0) return Nanoseconds::never();
+    if (next_ > after.value) return Nanoseconds{next_};
+    if (interval_ == 0) return Nanoseconds::never();
+    return Nanoseconds{next_ + ((after.value - next_) / interval_ + 1) * interval_};
 }
 
 }  // namespace fs

@@ -14,6 +14,7 @@ public:
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override { out.add(changed_); }
     FileKind kind() const override { return FileKind::kEvent; }
+    bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[eventfd]"; }
 
 private:
@@ -38,8 +39,9 @@ public:
     Leaf<size_t> try_read(UserSpans to, u64 offset) override;
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override { out.add(changed_); }
-    Nanoseconds wake_time() override;
+    Nanoseconds wake_time(Nanoseconds after) override;
     FileKind kind() const override { return FileKind::kTimer; }
+    bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[timerfd]"; }
 
 private:

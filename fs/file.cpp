@@ -2,12 +2,14 @@
 // What all open files share, and the bookkeeping of partial user buffers.
 #include "fs/file.hpp"
 
+#include "fs/epoll.hpp"
 #include "fs/file_locks.hpp"
 
 namespace fs {
 
 File::~File() {
     if (file_locks_exist()) [[unlikely]] release_file_locks(*this);
+    if (watchers) [[unlikely]] epoll_forget(*this);
 }
 
 void UserSpans::expect(u64 at, u64 n) {

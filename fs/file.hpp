@@ -40,7 +40,8 @@ inline constexpr u64 kAtOffset = ~u64{0};
 class QueueSet {
 public:
     static constexpr u32 kUsual = 3;  // most files have no more
-    QueueSet(rt::Waiter* room, u32 capacity) : room_(room), capacity_(capacity) {}
+    // `pins`, as large as the room or null: references that keep queues of other files than the one asked (epoll).
+    QueueSet(rt::Waiter* room, u32 capacity, Ref<File>* pins = nullptr) : room_(room), pins_(pins), capacity_(capacity) {}
     void add(rt::WaitQueue& q) {
         if (count_ < capacity_) {
             room_[count_].queue = &q;
@@ -48,11 +49,14 @@ public:
         }
         ++count_;
     }
+    // Keeps the file whose queues were the last to be added.
+    void pin(Ref<File> file);
     u32 count() const { return count_; }  // may exceed the room: then get more and ask again
     bool complete() const { return count_ <= capacity_; }
 
 private:
     rt::Waiter* room_;
+    Ref<File>* pins_;
     u32 capacity_;
     u32 count_ = 0;
 };
@@ -98,8 +102,12 @@ public:
     // What poll(2) would report now, and which queues change it.
     virtual u32 poll() { return kPollIn | kPollOut | kPollRdNorm | kPollWrNorm; }
     virtual void queues(u32 events, QueueSet& out) {}
-    // When time alone will change that (timerfd, a terminal's VTIME).
-    virtual Nanoseconds wake_time() { return Nanoseconds::never(); }
+    // Has a poll operation of its own; others are always ready, and epoll refuses them (epoll_ctl(2), EPERM).
+    virtual bool pollable() const { return false; }
+    // The first time after `after` at which time alone will change that (timerfd).
+    virtual Nanoseconds wake_time(Nanoseconds after) { return Nanoseconds::never(); }
+    // A read that begins now ends then, with nothing (a terminal's VTIME).
+    virtual Nanoseconds read_deadline() { return Nanoseconds::never(); }
 
     virtual FileKind kind() const { return FileKind::kOther; }
     virtual Tty* terminal() { return nullptr; }
@@ -113,6 +121,8 @@ public:
     // Called when a descriptor for this file is closed (flock, POSIX locks).
     virtual void on_close(const void* owner) {}
 
+    struct EpollItem* watchers = nullptr;  // epoll sets it is in; guarded by fs/epoll.cpp's lock
+
     rt::SpinLock<rt::Rank::file> offset_lock;
     u64 offset = 0;  // guarded by offset_lock
 
@@ -122,6 +132,10 @@ protected:
     Inode* inode_;
     std::atomic<u32> flags_;
 };
+
+inline void QueueSet::pin(Ref<File> file) {
+    if (pins_ && count_ > 0 && count_ <= capacity_) pins_[count_ - 1] = std::move(file);
+}
 
 // A new open file: kNoMem.
 template <class T, class... A>

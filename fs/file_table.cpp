@@ -6,6 +6,7 @@
 
 #include <bit>
 
+#include "fs/epoll.hpp"
 #include "fs/file_locks.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -32,6 +33,7 @@ FileTable::~FileTable() {
 // What close(2) does beyond forgetting the number.
 void FileTable::release(File* f) {
     if (file_locks_exist()) [[unlikely]] release_posix_locks(*f, this);
+    if (f->watchers) [[unlikely]] epoll_closing(*f);
     f->unref();
 }
 

@@ -55,6 +55,7 @@ public:
     // For /proc/N/fd: the smallest open descriptor >= from, or -1.
     i32 next_open(i32 from);
     u32 open_count();
+    u32 capacity() const { return capacity_; }  // no descriptor reaches it now: select(2) looks no further
 
 private:
     static constexpr u32 kFirst = 64;  // descriptors before the table grows

@@ -69,6 +69,7 @@ public:
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override;
     FileKind kind() const override { return FileKind::kPipe; }
+    bool pollable() const override { return true; }
     std::string_view label(std::span<char> buffer) override;
 
 private:

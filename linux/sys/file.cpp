@@ -66,12 +66,12 @@ void broken_pipe(Caller& c) {
 
 TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, bool write) {
     u64 done = 0;
-    u64 timeout_at = ~u64{0};
-    if (!write && file->kind() == fs::FileKind::kTerminal) timeout_at = file->wake_time().value;
+    const Nanoseconds read_deadline = write ? Nanoseconds::never() : file->read_deadline();
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
         file->queues(write ? fs::kPollOut : fs::kPollIn, queues);
+        Nanoseconds now = port::Port::now();
         UserSpans spans = buffers.spans(c.user(), kLeafIo);
         u64 at = offset == kAtOffset ? kAtOffset : offset + done;
         auto r = write ? file->try_write_some(spans, at) : file->try_read(spans, at);
@@ -107,13 +107,14 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             co_return e == Errno::kNeedsTask ? Errno::kAgain : e;
         }
         rt::Wait wait{write ? "write" : "read"};
-        Nanoseconds deadline = timeout_at != ~u64{0} ? Nanoseconds{timeout_at} : file->wake_time();
+        Nanoseconds deadline = file->wake_time(now);
+        if (read_deadline < deadline) deadline = read_deadline;
         rt::Wake why = co_await wait.on(room, queues.count()).until(deadline);
         if (why == rt::Wake::kInterrupted) {
             if (done > 0) co_return i64(done);
             co_return Errno::kRestartSys;
         }
-        if (why == rt::Wake::kTimeout && timeout_at != ~u64{0}) co_return i64(done);
+        if (why == rt::Wake::kTimeout && read_deadline <= port::Port::now()) co_return i64(done);
     }
 }
 

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+// epoll sets. See epoll.hpp.
+#include "fs/epoll.hpp"
+
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+constinit rt::SpinLock<rt::Rank::poll> epoll_lock;
+constexpr u32 kMaxNesting = 5;  // EP_MAX_NESTS + 1
+
+u64 edge_state(File& f) {
+    rt::Waiter room[QueueSet::kUsual];
+    QueueSet queues{room, QueueSet::kUsual};
+    f.queues(kPollIn | kPollOut, queues);
+    u64 sum = 0;
+    for (u32 i = 0; i < queues.count() && i < QueueSet::kUsual; ++i) sum += room[i].seen;
+    // The next expiry of a timer moves with each expiry.
+    Nanoseconds at = f.wake_time(port::Port::now());
+    return at == Nanoseconds::never() ? sum : sum + at.value;
+}
+
+}  // namespace
+
+EpollFile::~EpollFile() {
+    rt::LockGuard guard{epoll_lock};
+    while (EpollItem* item = items_.first()) drop(*item);
+}
+
+// Under the lock.
+void EpollFile::drop(EpollItem& item) {
+    items_.remove(item);
+    for (EpollItem** at = &item.file->watchers; *at; at = &(*at)->next_watcher) {
+        if (*at != &item) continue;
+        *at = item.next_watcher;
+        break;
+    }
+    count_.fetch_sub(1, std::memory_order_relaxed);
+    delete &item;
+}
+
+void epoll_forget(File& file) {
+    rt::LockGuard guard{epoll_lock};
+    while (EpollItem* item = file.watchers) item->owner->drop(*item);
+}
+
+void epoll_closing(File& file) {
+    rt::LockGuard guard{epoll_lock};
+    for (EpollItem* i = file.watchers; i; i = i->next_watcher) i->owner->changed_.wake_all();
+}
+
+EpollItem* EpollFile::find(i32 fd, const File& file) {
+    for (EpollItem* i = items_.lower_bound(u64(u32(fd)) << 32); i && i->fd == fd; i = items_.next(*i))
+        if (i->file == &file) return i;
+    return nullptr;
+}
+
+// Is `other` reachable from this set? Under the lock.
+bool EpollFile::reaches(const EpollFile& other, u32 depth) {
+    if (this == &other || depth > kMaxNesting) return true;
+    for (EpollItem& i : items_)
+        if (i.file->kind() == FileKind::kEpoll && i.file->ref_count() != 0 &&
+            static_cast<EpollFile*>(i.file)->reaches(other, depth + 1))
+            return true;
+    return false;
+}
+
+Result<void> EpollFile::add(i32 fd, File& file, u32 events, u64 data) {
+    rt::Owned<EpollItem> item = TRY(rt::make_owned<EpollItem>());
+    item->fd = fd;
+    item->owner = this;
+    item->file = &file;
+    item->events = events | kPollErr | kPollHup;
+    item->data = data;
+    {
+        rt::LockGuard guard{epoll_lock};
+        if (find(fd, file)) return Errno::kExist;
+        if (file.kind() == FileKind::kEpoll && static_cast<EpollFile&>(file).reaches(*this, 1)) return Errno::kLoop;
+        item->key = (u64(u32(fd)) << 32) | ++next_serial_;
+        item->next_watcher = file.watchers;
+        file.watchers = item.get();
+        items_.insert(*item.release());
+        count_.fetch_add(1, std::memory_order_relaxed);
+    }
+    changed_.wake_all();
+    return lib::kOk;
+}
+
+Result<void> EpollFile::modify(i32 fd, File& file, u32 events, u64 data) {
+    {
+        rt::LockGuard guard{epoll_lock};
+        EpollItem* i = find(fd, file);
+        if (!i) return Errno::kNoEnt;
+        i->events = events | kPollErr | kPollHup;
+        i->data = data;
+        i->fresh = true;
+    }
+    changed_.wake_all();
+    return lib::kOk;
+}
+
+Result<void> EpollFile::remove(i32 fd, File& file) {
+    rt::LockGuard guard{epoll_lock};
+    EpollItem* i = find(fd, file);
+    if (!i) return Errno::kNoEnt;
+    drop(*i);
+    return lib::kOk;
+}
+
+bool EpollFile::next_view(u64& cursor, View& out) {
+    out.file = {};  // released before the lock: it may be the last reference, whose end takes the lock
+    rt::LockGuard guard{epoll_lock};
+    for (EpollItem* i = items_.upper_bound(cursor); i; i = items_.next(*i)) {
+        cursor = i->key;
+        // A file whose last reference has gone is waiting for this lock, to leave the set.
+        if (!i->file->try_ref()) continue;
+        out = {i->key, i->data, i->seen, i->events, i->fresh, Ref<File>::adopt(i->file)};
+        return true;
+    }
+    return false;
+}
+
+bool EpollFile::is_ready(const View& v, Ready& out) {
+    u32 wanted = v.events & 0xffff;
+    if ((v.events & ~(kEpollEdge | kEpollOneShot | kEpollExclusive | kEpollWakeup | kPollErr | kPollHup)) == 0 &&
+        (v.events & kEpollOneShot) && wanted == 0)
+        return false;  // a one-shot that has been shot
+    out.seen = (v.events & kEpollEdge) ? edge_state(*v.file) : 0;  // before the look
+    u32 mask = v.file->poll() & wanted;
+    if (mask == 0) return false;
+    if ((v.events & kEpollEdge) && !v.fresh && out.seen == v.seen) return false;
+    out.key = v.key;
+    out.data = v.data;
+    out.events = mask;
+    return true;
+}
+
+u32 EpollFile::collect(Ready* out, u32 max) {
+    u64 start = start_after_, cursor = start;
+    u32 n = 0;
+    View v;
+    while (n < max && next_view(cursor, v)) n += is_ready(v, out[n]);
+    if (start != 0) {
+        cursor = 0;
+        while (n < max && next_view(cursor, v) && v.key <= start) n += is_ready(v, out[n]);
+    }
+    return n;
+}
+
+void EpollFile::commit(const Ready* ready, u32 count) {
+    rt::LockGuard guard{epoll_lock};
+    for (u32 n = 0; n < count; ++n) {
+        EpollItem* i = items_.find(ready[n].key);
+        if (!i) continue;
+        i->fresh = false;
+        i->seen = ready[n].seen;
+        if (i->events & kEpollOneShot) i->events &= kEpollEdge | kEpollOneShot | kEpollExclusive | kEpollWakeup;
+    }
+    start_after_ = count != 0 && count < count_.load(std::memory_order_relaxed) ? ready[count - 1].key : 0;
+}
+
+u32 EpollFile::poll() {
+    u64 cursor = 0;
+    View v;
+    Ready r;
+    while (next_view(cursor, v))
+        if (is_ready(v, r)) return kPollIn | kPollRdNorm;
+    return 0;
+}
+
+void EpollFile::queues(u32, QueueSet& out) {
+    out.add(changed_);
+    u64 cursor = 0;
+    View v;
+    while (next_view(cursor, v)) {
+        u32 before = out.count();
+        v.file->queues(v.events, out);
+        if (out.count() != before) out.pin(std::move(v.file));
+    }
+}
+
+Nanoseconds EpollFile::wake_time(Nanoseconds after) {
+    Nanoseconds earliest = Nanoseconds::never();
+    u64 cursor = 0;
+    View v;
+    while (next_view(cursor, v)) {
+        Nanoseconds at = v.file->wake_time(after);
+        earliest = at < earliest ? at : earliest;
+    }
+    return earliest;
+}
+
+}  // namespace fs

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// epoll(7): a set of files of which some are ready.
+//
+// The set keeps no list of ready files: it asks each when somebody looks, and who waits watches all their queues. An edge
+// (EPOLLET) is a change of the sequences of a file's queues since the last report. A file is held weakly: its end takes
+// it out of all sets.
+// Lock: epoll_lock (Rank::poll, one, global) guards all sets and File::watchers; no file is asked anything under it.
+#pragma once
+#include "fs/file.hpp"
+#include "lib/tree.hpp"
+
+namespace fs {
+
+inline constexpr u32 kEpollExclusive = 1u << 28, kEpollWakeup = 1u << 29, kEpollOneShot = 1u << 30, kEpollEdge = 1u << 31;
+
+struct EpollItem {
+    u64 key = 0;  // descriptor, then a number that makes it unique: the same descriptor may name a second file
+    i32 fd = 0;
+    lib::TreeHook hook;
+    class EpollFile* owner = nullptr;
+    File* file = nullptr;  // weak
+    EpollItem* next_watcher = nullptr;
+    u32 events = 0;
+    u64 data = 0;
+    bool fresh = true;     // report the first state as an edge
+    u64 seen = 0;          // sum of sequences at the last report
+};
+
+class EpollFile final : public File {
+public:
+    using File::File;
+    ~EpollFile() override;
+
+    // EEXIST, ENOENT, ENOMEM, ELOOP, EPERM as epoll_ctl(2).
+    Result<void> add(i32 fd, File& file, u32 events, u64 data);
+    Result<void> modify(i32 fd, File& file, u32 events, u64 data);
+    Result<void> remove(i32 fd, File& file);
+
+    struct Ready {
+        u64 key, data, seen;
+        u32 events;
+    };
+    // Up to `max` ready files. Nothing is changed until commit().
+    u32 collect(Ready* out, u32 max);
+    void commit(const Ready* ready, u32 count);
+    u32 size() const { return count_.load(std::memory_order_relaxed); }
+
+    u32 poll() override;
+    void queues(u32 events, QueueSet& out) override;
+    Nanoseconds wake_time(Nanoseconds after) override;
+    FileKind kind() const override { return FileKind::kEpoll; }
+    bool pollable() const override { return true; }
+    std::string_view label(std::span<char>) override { return "anon_inode:[eventpoll]"; }
+
+private:
+    friend void epoll_forget(File&);
+    friend void epoll_closing(File&);
+    struct View {
+        u64 key, data, seen;
+        u32 events;
+        bool fresh;
+        Ref<File> file;
+    };
+    EpollItem* find(i32 fd, const File& file);
+    bool next_view(u64& cursor, View& out);  // the item after the cursor, which moves on to it
+    static bool is_ready(const View& v, Ready& out);
+    bool reaches(const EpollFile& other, u32 depth);
+    void drop(EpollItem& item);
+
+    lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_;
+    std::atomic<u32> count_{0};
+    u32 next_serial_ = 0;
+    u64 start_after_ = 0;  // where the last look stopped, so that all get their turn
+    rt::WaitQueue changed_;
+};
+
+void epoll_forget(File& file);   // its last reference has gone
+// A descriptor of it was closed: whoever waits on a set with it gives up the references it holds, and looks again.
+void epoll_closing(File& file);
+
+}  // namespace fs

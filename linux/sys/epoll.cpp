@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+// epoll_create, epoll_ctl, epoll_wait; timerfd_create, timerfd_settime, timerfd_gettime.
+#include "fs/epoll.hpp"
+
+#include "fs/anonymous.hpp"
+#include "fs/eventfd.hpp"
+#include "linux/sys/epoll_calls.hpp"
+#include "linux/sys/wait_set.hpp"
+
+namespace linux {
+
+using fs::EpollFile;
+
+namespace {
+
+struct [[gnu::packed]] EpollEvent {  // x86_64
+    u32 events;
+    u64 data;
+};
+static_assert(sizeof(EpollEvent) == 12);
+
+constexpr u32 kFewEvents = 16;  // the most that a leaf reports
+
+// EBADF, EINVAL. The file lives as long as `hold`.
+Result<EpollFile*> epoll_of(Caller& c, Fd fd, Ref<fs::File>& hold) {
+    hold = TRY(open_file(c, fd));
+    if (hold->kind() != fs::FileKind::kEpoll) return Errno::kInval;
+    return static_cast<EpollFile*>(hold.get());
+}
+
+Errno check_wait(UserAddr events, i32 max) {
+    constexpr i32 kMost = 0x7fff'ffff / i32(sizeof(EpollEvent));
+    if (max <= 0 || max > kMost) return Errno::kInval;
+    if (!fs::UserMemory::inside(events, u64(max) * sizeof(EpollEvent))) return Errno::kFault;
+    return Errno::kOk;
+}
+
+// An array of what was found, sized to the set.
+struct ReadyArray {
+    EpollFile::Ready* ready = nullptr;
+    EpollEvent* events = nullptr;
+    u32 size = 0;
+    ReadyArray() = default;
+    ReadyArray(const ReadyArray&) = delete;
+    ~ReadyArray() {
+        if (ready) rt::deallocate(ready, size * sizeof(EpollFile::Ready));
+        if (events) rt::deallocate(events, size * sizeof(EpollEvent));
+    }
+    Result<void> make(u32 n) {
+        size = n;
+        ready = static_cast<EpollFile::Ready*>(rt::allocate(n * sizeof(EpollFile::Ready)));
+        events = static_cast<EpollEvent*>(rt::allocate(n * sizeof(EpollEvent)));
+        return ready && events ? Result<void>{lib::kOk} : Result<void>{Errno::kNoMem};
+    }
+};
+
+TaskResult wait_for_events(Caller& c, Fd fd, UserAddr events, i32 max, Nanoseconds deadline) {
+    if (Errno e = check_wait(events, max); e != Errno::kOk) co_return e;
+    Ref<fs::File> hold;
+    EpollFile* epoll = CO_TRY(epoll_of(c, fd, hold));
+    ReadyArray found;
+    u32 most = epoll->size() + 16 < u32(max) ? epoll->size() + 16 : u32(max);
+    CO_TRY(found.make(most));
+    WaitRoom room;
+    for (;;) {
+        fs::QueueSet queues = room.start();
+        epoll->queues(fs::kPollIn, queues);
+        if (!queues.complete()) {
+            CO_TRY(room.grow(queues.count()));
+            continue;
+        }
+        Nanoseconds now = port::Port::now();
+        if (u32 n = epoll->collect(found.ready, most)) {
+            for (u32 i = 0; i < n; ++i) found.events[i] = {found.ready[i].events, found.ready[i].data};
+            CO_TRY(co_await copy_to_program(c, events, found.events, n * sizeof(EpollEvent)));
+            epoll->commit(found.ready, n);
+            co_return i64{n};
+        }
+        if (c.interrupted()) co_return Errno::kIntr;
+        if (deadline <= now) co_return i64{0};
+        Nanoseconds until = epoll->wake_time(now);
+        if (deadline < until) until = deadline;
+        rt::Wait wait{"epoll"};
+        if (co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted) co_return Errno::kIntr;
+    }
+}
+
+u64 milliseconds_or_never(i32 ms) { return ms < 0 ? ~u64{0} : u64(ms) * 1'000'000; }
+
+TaskResult wait_masked(Caller& c, Fd fd, UserAddr events, i32 max, Nanoseconds deadline, UserAddr mask, u64 mask_size) {
+    TemporaryMask m = CO_TRY(co_await read_mask(c, mask, mask_size));
+    m.enter(c);
+    auto r = co_await wait_for_events(c, fd, events, max, deadline);
+    m.leave(c, r.error() == Errno::kIntr);
+    co_return r;
+}
+
+}  // namespace
+
+Leaf<Fd> sys_epoll_create1(Caller& c, u32 flags) {
+    if (flags & ~fs::kOpenCloexec) return Errno::kInval;
+    Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
+    return install_file(c, TRY(fs::make_file<EpollFile>(std::move(inode), fs::kOpenReadWrite)), flags);
+}
+Leaf<Fd> sys_epoll_create(Caller& c, i32 size) {
+    if (size <= 0) return Errno::kInval;
+    return sys_epoll_create1(c, 0);
+}
+
+Leaf<void> sys_epoll_ctl(Caller& c, Fd epoll_fd, i32 operation, Fd fd, UserAddr event_at) {
+    constexpr i32 kAdd = 1, kDelete = 2, kModify = 3;
+    EpollEvent event{};
+    if (operation != kDelete) TRY(c.user().read(&event, event_at, sizeof event));
+    Ref<fs::File> epoll_file = TRY(open_file(c, epoll_fd));
+    Ref<fs::File> target = TRY(open_file(c, fd));
+    if (!target->pollable()) return Errno::kPerm;
+    if (epoll_file == target || epoll_file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
+    auto& epoll = static_cast<EpollFile&>(*epoll_file);
+    event.events &= ~fs::kEpollWakeup;  // needs CAP_BLOCK_SUSPEND, and has no meaning here
+    if (operation != kDelete && (event.events & fs::kEpollExclusive)) {
+        // EPOLLEXCLUSIVE_OK_BITS; never with EPOLL_CTL_MOD, never for a set
+        constexpr u32 kAllowed = fs::kPollIn | fs::kPollOut | fs::kPollErr | fs::kPollHup | fs::kEpollEdge | fs::kEpollExclusive;
+        if (operation == kModify) return Errno::kInval;
+        if (target->kind() == fs::FileKind::kEpoll || (event.events & ~kAllowed)) return Errno::kInval;
+    }
+    switch (operation) {
+        case kAdd: return epoll.add(fd.value, *target, event.events, event.data);
+        case kModify: return epoll.modify(fd.value, *target, event.events, event.data);
+        case kDelete: return epoll.remove(fd.value, *target);
+        default: return Errno::kInval;
+    }
+}
+
+Leaf<i64> sys_epoll_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
+    if (Errno e = check_wait(events, max); e != Errno::kOk) return e;
+    auto file = c.files().borrow(fd);
+    if (!file) return Errno::kBadF;
+    if (file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
+    auto& epoll = static_cast<EpollFile&>(*file);
+    EpollFile::Ready found[kFewEvents];
+    u32 n = epoll.collect(found, u32(max) < kFewEvents ? u32(max) : kFewEvents);
+    if (n == kFewEvents && u32(max) > n) return Errno::kNeedsTask;
+    if (n == 0) return timeout == 0 ? Leaf<i64>{i64{0}} : Leaf<i64>{Errno::kNeedsTask};
+    EpollEvent out[kFewEvents];
+    for (u32 i = 0; i < n; ++i) out[i] = {found[i].events, found[i].data};
+    TRY(c.user().write(events, out, n * sizeof(EpollEvent)));
+    epoll.commit(found, n);
+    return i64{n};
+}
+TaskResult sys_epoll_wait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
+    return wait_for_events(c, fd, events, max, deadline_after(milliseconds_or_never(timeout)));
+}
+TaskResult sys_epoll_pwait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, UserAddr mask, u64 mask_size) {
+    return wait_masked(c, fd, events, max, deadline_after(milliseconds_or_never(timeout)), mask, mask_size);
+}
+TaskResult sys_epoll_pwait2_wait(Caller& c, Fd fd, UserAddr events, i32 max, UserAddr timeout, UserAddr mask, u64 mask_size) {
+    Nanoseconds deadline = Nanoseconds::never();
+    if (timeout.value != 0) {
+        abi::Timespec t;
+        CO_TRY(co_await copy_from_program(c, timeout, &t, sizeof t));
+        if (t.seconds < 0 || u64(t.nanoseconds) >= 1'000'000'000) co_return Errno::kInval;
+        u64 seconds = u64(t.seconds) < 1'000'000'000 ? u64(t.seconds) : 1'000'000'000;
+        deadline = deadline_after(seconds * 1'000'000'000 + u64(t.nanoseconds));
+    }
+    co_return co_await wait_masked(c, fd, events, max, deadline, mask, mask_size);
+}
+
+namespace {
+
+struct TimerSpec {  // struct itimerspec
+    abi::Timespec interval, value;
+};
+bool valid(const abi::Timespec& t) { return t.seconds >= 0 && u64(t.nanoseconds) < 1'000'000'000; }
+u64 to_nanoseconds(const abi::Timespec& t) {
+    constexpr u64 kMost = 9'000'000'000;  // seconds; beyond the age that the clock can reach
+    return (u64(t.seconds) < kMost ? u64(t.seconds) : kMost) * 1'000'000'000 + u64(t.nanoseconds);
+}
+abi::Timespec to_timespec(u64 n) { return {i64(n / 1'000'000'000), i64(n % 1'000'000'000)}; }
+TimerSpec encode_setting(const fs::TimerFile::Setting& s) { return {to_timespec(s.interval), to_timespec(s.value)}; }
+
+Result<fs::TimerFile*> timer_of(Caller& c, Fd fd, Ref<fs::File>& hold) {
+    hold = TRY(open_file(c, fd));
+    if (hold->kind() != fs::FileKind::kTimer) return Errno::kInval;
+    return static_cast<fs::TimerFile*>(hold.get());
+}
+
+}  // namespace
+
+Leaf<Fd> sys_timerfd_create(Caller& c, i32 clock, u32 flags) {
+    constexpr i32 kRealtime = 0, kMonotonic = 1, kBoottime = 7;  // the alarm clocks would have to wake the machine
+    if (flags & ~(fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
+    if (clock != kRealtime && clock != kMonotonic && clock != kBoottime) return Errno::kInval;
+    Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
+    u32 file_flags = fs::kOpenReadWrite | (flags & fs::kOpenNonblock);
+    return install_file(c, TRY(fs::make_file<fs::TimerFile>(std::move(inode), file_flags, clock == kRealtime)), flags);
+}
+
+Leaf<void> sys_timerfd_settime(Caller& c, Fd fd, u32 flags, UserAddr to, UserAddr old) {
+    constexpr u32 kAbsolute = 1, kCancelOnSet = 2;
+    TimerSpec spec;
+    TRY(c.user().read(&spec, to, sizeof spec));
+    if ((flags & ~(kAbsolute | kCancelOnSet)) || !valid(spec.value) || !valid(spec.interval)) return Errno::kInval;
+    Ref<fs::File> hold;
+    fs::TimerFile* timer = TRY(timer_of(c, fd, hold));
+    if (old.value != 0) {
+        TimerSpec before = encode_setting(timer->get());
+        TRY(c.user().write(old, &before, sizeof before));
+    }
+    (void)timer->set({to_nanoseconds(spec.interval), to_nanoseconds(spec.value)}, (flags & kAbsolute) != 0);
+    return lib::kOk;
+}
+
+Leaf<void> sys_timerfd_gettime(Caller& c, Fd fd, UserAddr to) {
+    Ref<fs::File> hold;
+    fs::TimerFile* timer = TRY(timer_of(c, fd, hold));
+    TimerSpec now = encode_setting(timer->get());
+    return c.user().write(to, &now, sizeof now);
+}
+
+}  // namespace linux

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Waiting for any of several files: what poll(2), select(2) and epoll_wait(2) share.
+#pragma once
+#include "linux/sys/file_calls.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+// Room for the queues that one wait watches, and for references that keep them. It grows when a QueueSet did not fit.
+class WaitRoom {
+public:
+    WaitRoom() = default;
+    WaitRoom(const WaitRoom&) = delete;
+    ~WaitRoom() { release(); }
+    fs::QueueSet start() {
+        for (u32 i = 0; i < capacity_; ++i) pins_[i] = {};
+        return {waiters_, capacity_, pins_};
+    }
+    rt::Waiter* waiters() { return waiters_; }
+    Result<void> grow(u32 to);
+
+private:
+    static constexpr u32 kFew = 4;
+    void release();
+    u32 capacity_ = kFew;
+    rt::Waiter* waiters_ = few_;
+    Ref<fs::File>* pins_ = few_pins_;
+    rt::Waiter few_[kFew];
+    Ref<fs::File> few_pins_[kFew];
+};
+
+// One file that is waited for.
+struct Polled {
+    Ref<fs::File> file;  // null: not open, or not to be looked at
+    u32 events = 0;      // wanted
+    u32 ready = 0;       // found
+};
+
+// The deadline of a timeout that starts now; saturates.
+Nanoseconds deadline_after(u64 nanoseconds);
+// Fills in `ready`; how many are. 0 after the deadline, kIntr if interrupted.
+u32 look_at(std::span<Polled> files);
+TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline);
+
+// The signal mask of ppoll, pselect and epoll_pwait, in force during the call.
+class TemporaryMask {
+public:
+    void enter(Caller& c);
+    // After a call that a signal has ended the old mask is put back only when the signal was delivered.
+    void leave(Caller& c, bool interrupted);
+
+private:
+    friend Task<Result<TemporaryMask>> read_mask(Caller& c, UserAddr mask, u64 size);
+    bool present_ = false;
+    SignalSet wanted_, old_;
+};
+
+Task<Result<TemporaryMask>> read_mask(Caller& c, UserAddr mask, u64 size);
+
+// A copy in or out, with the pages faulted in: for task forms.
+Task<Result<i64>> copy_from_program(Caller& c, UserAddr from, void* to, size_t n);
+Task<Result<i64>> copy_to_program(Caller& c, UserAddr to, const void* from, size_t n);
+
+}  // namespace linux
