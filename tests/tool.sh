@@ -84,10 +84,17 @@ check host_program_copied 0 "script $work/script x" run -- "$work/script" x
 limit() { "$farcall" run --timeout 2 -- busybox sleep 100 2>/dev/null; }
 check timeout 124 '' limit
 skeleton=${FARCALL_BUILD:-$(dirname "$farcall")/build}/guest/tests/skeleton
+# Parent and child write at the same time: the lines are compared in sorted order.
+walk() {
+    "$@" >"$work/walk"
+    walked=$?
+    sort "$work/walk"
+    return $walked
+}
 if [ -x "$skeleton" ]; then
-    want=$(timeout 20 "$skeleton")
+    want=$(walk timeout 20 "$skeleton")
     for route in inline remote server; do
-        check "skeleton_$route" 0 "$want" run --cpus 2 --route $route -- "$skeleton"
+        check "skeleton_$route" 3 "$want" walk run --cpus 2 --route $route -- "$skeleton"
     done
 fi
 echo 'tool done'

@@ -145,6 +145,9 @@ static int carry(int from, int index) {
 }
 
 int main(void) {
+    // A root of the user's need not have them.
+    mkdir("/proc", 0555);
+    mkdir("/dev", 0755);
     mkdir("/.farcall/sys", 0700);
     mount("proc", "/proc", "proc", 0, NULL);
     mount("sysfs", "/.farcall/sys", "sysfs", 0, NULL);
