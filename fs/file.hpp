@@ -20,6 +20,8 @@ inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOp
                      kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
 inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
+// Not a program's: reads and writes go through job control first (a terminal), so they are for the task form.
+inline constexpr u32 kOpenJobControl = 1u << 30;
 
 // poll(2) bits.
 inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32, kPollRdNorm = 0x40,

@@ -41,7 +41,7 @@ public:
     static Result<Tty*> get();
 
     Leaf<size_t> read(UserSpans to);
-    Leaf<size_t> write(UserSpans from, bool whole);
+    Leaf<size_t> write(UserSpans from, bool whole);  // as much as there is room for; kNeedsTask: none
     Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument);
     u32 poll();
     Nanoseconds read_timeout();  // VTIME in force for a read that starts now

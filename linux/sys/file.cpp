@@ -7,6 +7,7 @@
 #include "fs/eventfd.hpp"
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/io_vector.hpp"
+#include "linux/terminal.hpp"
 
 namespace linux {
 
@@ -27,7 +28,7 @@ constexpr u64 kLeafIo = 256 << 10;  // copied in one go: about 70,000 instructio
 }
 
 [[gnu::always_inline]] inline Leaf<size_t> leaf_transfer(Caller& c, File& file, UserSpans spans, u64 offset, bool write) {
-    if (spans.size() > kLeafIo) [[unlikely]] return Errno::kNeedsTask;
+    if (spans.size() > kLeafIo || (file.flags() & fs::kOpenJobControl)) [[unlikely]] return Errno::kNeedsTask;
     auto r = write ? file.try_write(spans, offset) : file.try_read(spans, offset);
     if (r.ok()) [[likely]] return r;
     return leaf_error(c, file, r.error());
@@ -71,6 +72,13 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
         file->queues(write ? fs::kPollOut : fs::kPollIn, queues);
+        if (fs::Tty* tty = file->terminal()) [[unlikely]] {
+            auto allowed = check_terminal_access(c, *tty, write ? TerminalAccess::kWrite : TerminalAccess::kRead);
+            if (!allowed.ok()) {
+                if (done > 0) co_return i64(done);
+                co_return allowed.error();
+            }
+        }
         Nanoseconds now = port::Port::now();
         UserSpans spans = buffers.spans(c.user(), kLeafIo);
         u64 at = offset == kAtOffset ? kAtOffset : offset + done;

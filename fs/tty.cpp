@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: MIT
+// The terminal: input. Characters come from the driver one by one (receive), are edited in canonical mode, and wait in a
+// ring: [read_at_, canon_end_) are complete lines, [canon_end_, write_at_) the line being edited (termios(3)).
+// Without canonical mode all of it is there to be read. Positions count up and are taken modulo the ring's size.
+#include "fs/tty.hpp"
+
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+enum CharIndex : u32 { kIntr, kQuit, kErase, kKill, kEof, kTime, kMin, kSwtc, kStart, kStop, kSusp, kEol, kReprint, kDiscard,
+                       kWerase, kLnext, kEol2 };
+constexpr u32 kIstrip = 0x20, kInlcr = 0x40, kIgncr = 0x80, kIcrnl = 0x100, kIxon = 0x400, kIxany = 0x800;
+constexpr u32 kOpost = 1, kOnlcr = 4, kOcrnl = 8;
+constexpr u32 kSigint = 2, kSigquit = 3, kSigwinch = 28, kSigtstp = 20;
+
+constinit std::atomic<Tty*> the_tty{nullptr};
+
+}  // namespace
+
+constinit Tty::Hooks Tty::hooks;
+
+Result<Tty*> Tty::get() {
+    Tty* t = the_tty.load(std::memory_order_acquire);
+    if (t) return t;
+    if (!port::streams.tty || !port::streams.standard[0] || !port::streams.standard[1]) return Errno::kNxIo;
+    Tty* fresh = rt::make<Tty>();
+    if (!fresh) return Errno::kNoMem;
+    fresh->in_ = port::streams.standard[0];
+    fresh->out_ = port::streams.standard[1];
+    // INIT_C_CC and tty_std_termios of Linux: cooked, 38400 baud, 8 bits.
+    fresh->termios_ = {.input = kIcrnl | kIxon,
+                       .output = kOpost | kOnlcr,
+                       .control = 017 | 060 | 0200 | 02000,  // B38400 CS8 CREAD HUPCL
+                       .local = kLocalIsig | kLocalCanon | kLocalEcho | kLocalEchoE | kLocalEchoK | kLocalEchoCtl | kLocalEchoKe |
+                                kLocalExten,
+                       .line = 0,
+                       .chars = {3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0}};
+    fresh->local_flags_.store(fresh->termios_.local, std::memory_order_relaxed);
+    fresh->window_ = {port::streams.rows, port::streams.columns, 0, 0};
+    if (!the_tty.compare_exchange_strong(t, fresh, std::memory_order_acq_rel)) {
+        delete fresh;
+        return t;
+    }
+    if (!rt::spawn("terminal input", fresh->pump(), rt::Executor::current())) return Errno::kNoMem;
+    return fresh;
+}
+
+// Moves input from the driver into the discipline, and output that had no room to the driver, for ever.
+Task<void> Tty::pump() {
+    for (;;) {
+        rt::Waiter waiters[2];
+        u32 count = 0;
+        auto watch = [&](rt::WaitQueue& q) {
+            waiters[count].queue = &q;
+            waiters[count++].seen = q.sequence();
+        };
+        watch(in_->changed);
+        if (&out_->changed != &in_->changed) watch(out_->changed);
+        std::byte chunk[64];
+        size_t n = in_->try_read(chunk);
+        u32 signals = 0;
+        bool room;
+        {
+            rt::LockGuard guard{lock_};
+            for (size_t i = 0; i < n; ++i) {
+                u32 sig = receive(u8(chunk[i]));
+                if (sig != 0) signals |= 1u << sig;
+            }
+            if (n == 0 && in_->at_end() && !hung_up_) hung_up_ = true;
+            room = flush_output();
+        }
+        input.wake_all();
+        if (room) output.wake_all();
+        for (u32 sig = 1; signals != 0 && sig < 32; ++sig) {
+            if (!(signals & (1u << sig))) continue;
+            signals &= ~(1u << sig);
+            i32 group = foreground.load(std::memory_order_relaxed);
+            if (group != 0 && hooks.signal_group) hooks.signal_group(group, sig);
+        }
+        if (n != 0) continue;
+        rt::Wait wait{"terminal: input"};
+        (void)co_await wait.on(waiters, count).uninterruptible();
+    }
+}
+
+void Tty::store(u8 c, bool end_of_line) {
+    if (write_at_ - read_at_ >= kRing - 1 && !(end_of_line && write_at_ - read_at_ < kRing)) return;  // full: lost
+    u32 at = write_at_ % kRing;
+    ring_[at] = c;
+    u64 bit = u64{1} << (at % 64);
+    line_ends_[at / 64] = end_of_line ? line_ends_[at / 64] | bit : line_ends_[at / 64] & ~bit;
+    ++write_at_;
+    if (end_of_line || !(termios_.local & kLocalCanon)) canon_end_ = write_at_;
+}
+
+void Tty::flush_input() { read_at_ = canon_end_ = write_at_ = 0; }
+
+// One character from the keyboard. The order of the tests is that of Linux (n_tty_receive_char_special).
+u32 Tty::receive(u8 c) {
+    const u32 local = termios_.local;
+    if (termios_.input & kIstrip) c &= 0x7f;
+    if (literal_next_) {
+        literal_next_ = false;
+        store(c, false);
+        if (local & kLocalEcho) echo(c);
+        return 0;
+    }
+    if (termios_.input & kIxon) {
+        if (has_char(kStop, c)) return stopped_ = true, 0;
+        if (has_char(kStart, c) || (stopped_ && (termios_.input & kIxany))) {
+            stopped_ = false;
+            (void)flush_output();
+            if (has_char(kStart, c)) return 0;
+        }
+    }
+    if (local & kLocalIsig) {
+        u32 sig = has_char(kIntr, c) ? kSigint : has_char(kQuit, c) ? kSigquit : has_char(kSusp, c) ? kSigtstp : 0;
+        if (sig != 0) {
+            if (!(local & kLocalNoFlush)) {
+                flush_input();
+                out_at_ = out_end_ = 0;
+            }
+            stopped_ = false;
+            if (local & kLocalEcho) echo(c);
+            return sig;
+        }
+    }
+    if (c == '\r') {
+        if (termios_.input & kIgncr) return 0;
+        if (termios_.input & kIcrnl) c = '\n';
+    } else if (c == '\n' && (termios_.input & kInlcr)) {
+        c = '\r';
+    }
+    if (local & kLocalCanon) {
+        if (has_char(kErase, c)) return erase(false, false), 0;
+        if ((local & kLocalExten) && has_char(kWerase, c)) return erase(true, false), 0;
+        if (has_char(kKill, c)) return erase(false, true), 0;
+        if ((local & kLocalExten) && has_char(kLnext, c)) {
+            literal_next_ = true;
+            if ((local & kLocalEcho) && (local & kLocalEchoCtl)) put('^'), put('\b');
+            return 0;
+        }
+        if ((local & kLocalEcho) && (local & kLocalExten) && has_char(kReprint, c)) {
+            echo(c);
+            put('\n');
+            for (u32 at = canon_end_; at != write_at_; ++at) echo(ring_[at % kRing]);
+            return 0;
+        }
+        if (c == '\n') {
+            if (local & (kLocalEcho | kLocalEchoNl)) put('\n');
+            store(c, true);
+            return 0;
+        }
+        if (has_char(kEof, c)) {
+            store(0, true);  // ends the line and is not read: marked by the byte 0 together with the mark
+            ring_[(write_at_ - 1) % kRing] = 0;
+            return 0;
+        }
+        if (has_char(kEol, c) || ((local & kLocalExten) && has_char(kEol2, c))) {
+            if (local & kLocalEcho) echo(c);
+            store(c, true);
+            return 0;
+        }
+    }
+    if (local & kLocalEcho) {
+        if (c == '\n')
+            put('\n');
+        else
+            echo(c);
+    }
+    store(c, false);
+    return 0;
+}
+
+void Tty::echo(u8 c) {
+    bool control = (c < 32 && c != '\t' && c != '\n') || c == 127;
+    if (control && (termios_.local & kLocalEchoCtl)) {
+        put('^');
+        put(c ^ 0100);
+    } else {
+        put(c);
+    }
+}
+
+// ERASE, WERASE and KILL work on the line being edited.
+void Tty::erase(bool word, bool line) {
+    bool echoing = (termios_.local & kLocalEcho) != 0;
+    bool seen_letter = false;
+    if (line && echoing && !((termios_.local & kLocalEchoK) && (termios_.local & kLocalEchoKe) && (termios_.local & kLocalEchoE))) {
+        write_at_ = canon_end_;
+        echo(termios_.chars[kKill]);
+        if (termios_.local & kLocalEchoK) put('\n');
+        return;
+    }
+    while (write_at_ != canon_end_) {
+        u8 c = ring_[(write_at_ - 1) % kRing];
+        if (word) {
+            bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c >= 128;
+            if (letter) seen_letter = true;
+            else if (seen_letter) break;
+        }
+        // A character of UTF-8 goes as a whole: continuation bytes take no column.
+        bool continuation = (c & 0xc0) == 0x80;
+        --write_at_;
+        if (echoing && !continuation) {
+            if (!(termios_.local & kLocalEchoE)) {
+                echo(termios_.chars[kErase]);
+            } else {
+                u32 columns = (c < 32 || c == 127) && (termios_.local & kLocalEchoCtl) ? 2 : 1;
+                for (u32 i = 0; i < columns; ++i) put('\b'), put(' '), put('\b');
+            }
+        }
+        if (!word && !line && !continuation) break;
+    }
+}
+
+bool Tty::ready() const {
+    if (termios_.local & kLocalCanon) return canon_end_ != read_at_;
+    u32 least = termios_.chars[kTime] != 0 || termios_.chars[kMin] == 0 ? 1 : termios_.chars[kMin];
+    return write_at_ - read_at_ >= least;
+}
+
+Leaf<size_t> Tty::read(UserSpans to) {
+    if (to.size() == 0) return size_t{0};
+    rt::LockGuard guard{lock_};
+    const bool canon = (termios_.local & kLocalCanon) != 0;
+    if (!ready()) {
+        if (hung_up_ && !canon && write_at_ != read_at_) {
+            // What is there is all there will ever be.
+        } else if (hung_up_) {
+            return size_t{0};
+        } else if (!canon && termios_.chars[kMin] == 0 && termios_.chars[kTime] == 0) {
+            if (write_at_ == read_at_) return size_t{0};
+        } else {
+            return Errno::kNeedsTask;
+        }
+    }
+    u8 chunk[256];
+    size_t done = 0;
+    u32 at = read_at_, end = canon ? canon_end_ : write_at_;
+    bool line_done = false;
+    while (!line_done && at != end && done < to.size()) {
+        size_t n = 0;
+        while (at != end && n < sizeof chunk && done + n < to.size()) {
+            u32 slot = at % kRing;
+            bool mark = canon && ((line_ends_[slot / 64] >> (slot % 64)) & 1);
+            ++at;
+            if (mark && ring_[slot] == 0) {  // EOF: ends the line, is not part of it
+                line_done = true;
+                break;
+            }
+            chunk[n++] = ring_[slot];
+            if (mark) {
+                line_done = true;
+                break;
+            }
+        }
+        TRY(to.copy_out(done, chunk, n));
+        done += n;
+    }
+    // A line that fills the buffer exactly takes a following EOF mark with it, which would otherwise read as an end.
+    if (canon && !line_done && at != end && done == to.size()) {
+        u32 slot = at % kRing;
+        if (((line_ends_[slot / 64] >> (slot % 64)) & 1) && ring_[slot] == 0) ++at;
+    }
+    read_at_ = at;
+    return done;
+}
+
+Nanoseconds Tty::read_timeout() {
+    rt::LockGuard guard{lock_};
+    if ((termios_.local & kLocalCanon) || termios_.chars[kTime] == 0 || termios_.chars[kMin] != 0) return Nanoseconds::never();
+    return port::Port::now() + lib::milliseconds(100 * u64(termios_.chars[kTime]));
+}
+
+u32 Tty::poll() {
+    rt::LockGuard guard{lock_};
+    u32 mask = 0;
+    if (ready() || hung_up_) mask |= kPollIn | kPollRdNorm;
+    if (hung_up_) mask |= kPollHup;
+    if (!stopped_ && out_end_ == out_at_) mask |= kPollOut | kPollWrNorm;
+    return mask;
+}
+
+// ---- Output ----
+
+// What is in the buffer, to the driver. True: all of it.
+bool Tty::flush_output() {
+    while (out_at_ != out_end_ && !stopped_) {
+        size_t n = out_->try_write({out_buffer_ + out_at_, out_end_ - out_at_});
+        if (n == 0) return false;
+        out_at_ += u32(n);
+    }
+    if (out_at_ == out_end_) out_at_ = out_end_ = 0;
+    return out_end_ == 0;
+}
+
+// One character after output processing; an echo that finds no room is dropped.
+void Tty::put(u8 c) {
+    if (out_end_ + 2 > sizeof out_buffer_) return;
+    if (termios_.output & kOpost) {
+        if (c == '\n' && (termios_.output & kOnlcr)) out_buffer_[out_end_++] = std::byte{'\r'};
+        if (c == '\r' && (termios_.output & kOcrnl)) c = '\n';
+    }
+    out_buffer_[out_end_++] = std::byte{c};
+    (void)flush_output();
+}
+
+// Takes as many bytes as the buffer and the driver will have.
+Leaf<size_t> Tty::write(UserSpans from, bool) {
+    rt::LockGuard guard{lock_};
+    size_t done = 0;
+    while (done < from.size()) {
+        if (!flush_output()) break;
+        // In the worst case each byte becomes two.
+        u8 chunk[sizeof out_buffer_ / 2];
+        size_t n = from.size() - done < sizeof chunk ? from.size() - done : sizeof chunk;
+        if (auto copied = from.copy_in(done, chunk, n); !copied.ok()) {
+            if (done > 0) break;
+            return copied.error();
+        }
+        const bool post = (termios_.output & kOpost) != 0, onlcr = (termios_.output & kOnlcr) != 0;
+        for (size_t i = 0; i < n; ++i) {
+            u8 c = chunk[i];
+            if (post && c == '\n' && onlcr) out_buffer_[out_end_++] = std::byte{'\r'};
+            if (post && c == '\r' && (termios_.output & kOcrnl)) c = '\n';
+            out_buffer_[out_end_++] = std::byte{c};
+        }
+        done += n;
+    }
+    (void)flush_output();
+    if (done == 0 && from.size() > 0) return Errno::kNeedsTask;
+    return done;
+}
+
+Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
+    UserAddr at{argument};
+    switch (request) {
+        case kTcGets: {
+            Termios t;
+            {
+                rt::LockGuard guard{lock_};
+                t = termios_;
+            }
+            TRY(user.write(at, &t, sizeof t));
+            return u64{0};
+        }
+        case kTcSets:
+        case kTcSetsW:
+        case kTcSetsF: {
+            Termios t;
+            TRY(user.read(&t, at, sizeof t));
+            {
+                rt::LockGuard guard{lock_};
+                if (request != kTcSets && !flush_output()) return Errno::kNeedsTask;
+                if (request == kTcSetsF) flush_input();
+                bool was_canon = (termios_.local & kLocalCanon) != 0;
+                termios_ = t;
+                local_flags_.store(t.local, std::memory_order_relaxed);
+                if (was_canon && !(t.local & kLocalCanon)) canon_end_ = write_at_;  // the unfinished line can be read now
+                if (!(t.input & kIxon)) stopped_ = false;
+            }
+            input.wake_all();
+            return u64{0};
+        }
+        case kTiocGwinsz: {
+            rt::LockGuard guard{lock_};
+            TRY(user.write(at, &window_, sizeof window_));
+            return u64{0};
+        }
+        case kTiocSwinsz: {
+            WindowSize w;
+            TRY(user.read(&w, at, sizeof w));
+            bool same;
+            {
+                rt::LockGuard guard{lock_};
+                same = std::memcmp(&w, &window_, sizeof w) == 0;
+                window_ = w;
+            }
+            i32 group = foreground.load(std::memory_order_relaxed);
+            if (!same && group != 0 && hooks.signal_group) hooks.signal_group(group, kSigwinch);
+            return u64{0};
+        }
+        case kFionRead: {
+            i32 n;
+            {
+                rt::LockGuard guard{lock_};
+                n = i32(((termios_.local & kLocalCanon) ? canon_end_ : write_at_) - read_at_);
+            }
+            TRY(user.write(at, &n, sizeof n));
+            return u64{0};
+        }
+        case kTiocOutq: {
+            i32 n;
+            {
+                rt::LockGuard guard{lock_};
+                n = i32(out_end_ - out_at_);
+            }
+            TRY(user.write(at, &n, sizeof n));
+            return u64{0};
+        }
+        case kTcFlsh: {
+            if (argument > 2) return Errno::kInval;
+            {
+                rt::LockGuard guard{lock_};
+                if (argument != 1) flush_input();
+                if (argument != 0) out_at_ = out_end_ = 0;
+            }
+            output.wake_all();
+            return u64{0};
+        }
+        case kTcXonc: {
+            if (argument > 3) return Errno::kInval;
+            rt::LockGuard guard{lock_};
+            if (argument == 0) stopped_ = true;
+            if (argument == 1) stopped_ = false;
+            (void)flush_output();
+            return u64{0};
+        }
+        case kTcSbrk:   // a break needs a line to break; with an argument it waits for output (tcdrain)
+        case kTcSbrkp: {
+            rt::LockGuard guard{lock_};
+            if (!flush_output()) return Errno::kNeedsTask;
+            return u64{0};
+        }
+        default: return Errno::kNoTty;
+    }
+}
+
+}  // namespace fs

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// The terminal as an open file, and the inode of descriptors that did not come from /dev.
+#include "fs/anonymous.hpp"
+#include "fs/tty.hpp"
+#include "lib/format.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+class TtyFile final : public File {
+public:
+    TtyFile(Tty* tty, Path path, u32 flags) : File(std::move(path), flags | kOpenJobControl), tty_(tty) {}
+    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags)
+        : File(std::move(nameless), flags | kOpenJobControl), tty_(tty) {}
+    Leaf<size_t> try_read(UserSpans to, u64) override { return tty_->read(to); }
+    // How much the driver will take is known only after it took it: a blocking write is the task form's.
+    Leaf<size_t> try_write(UserSpans from, u64) override {
+        if (!nonblocking()) return Errno::kNeedsTask;
+        return tty_->write(from, false);
+    }
+    Leaf<size_t> try_write_some(UserSpans from, u64) override { return tty_->write(from, false); }
+    bool writes_all() const override { return true; }
+    Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override { return tty_->ioctl(user, request, argument); }
+    u32 poll() override { return tty_->poll(); }
+    void queues(u32 events, QueueSet& out) override {
+        out.add(tty_->input);
+        if (events & kPollOut) out.add(tty_->output);
+    }
+    bool pollable() const override { return true; }
+    Nanoseconds read_deadline() override { return tty_->read_timeout(); }
+    FileKind kind() const override { return FileKind::kTerminal; }
+    Tty* terminal() override { return tty_; }
+    std::string_view label(std::span<char> buffer) override { return "/dev/ttyS0"; }
+
+private:
+    Tty* tty_;
+};
+
+class TtyInode final : public AnonymousInode {
+public:
+    void set_up_terminal() {
+        set_up(kTypeChar | 0620);
+        attributes_.unguarded().device = Tty::kDevice;
+    }
+    Leaf<Ref<File>> open(OpenContext& how) override { return open_terminal(how.path, how.flags & ~kOpenOnce); }
+};
+
+}  // namespace
+
+Result<Ref<File>> open_terminal(Path path, u32 flags) {
+    Tty* tty = TRY(Tty::get());
+    if (path) return make_file<TtyFile>(tty, std::move(path), flags);
+    Ref<TtyInode> inode = TRY(rt::make_ref<TtyInode>());
+    inode->super = TRY(anonymous_super());
+    inode->set_up_terminal();
+    return make_file<TtyFile>(tty, Ref<Inode>{std::move(inode)}, flags);
+}
+
+}  // namespace fs
