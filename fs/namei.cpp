@@ -44,7 +44,7 @@ void Walk::up() {
 
 // Enters the link at `link`: its text becomes what is resolved next, or (magic) at_ its target at once.
 Leaf<bool> Walk::follow_link(Place link) {
-    if (context_.no_symlinks || ++links_ > kMaxSymlinks) return Errno::kLoop;
+    if (++links_ > kMaxSymlinks) return Errno::kLoop;
     Inode& inode = *link.inode();
     const Creds& c = *context_.creds;
     // proc(5) fs.protected_symlinks: in a sticky world-writable directory only the owner's links, or the directory owner's.

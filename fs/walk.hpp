@@ -20,7 +20,6 @@ struct Place {
 struct WalkContext {
     Place root, start;
     const Creds* creds = nullptr;
-    bool no_symlinks = false;  // openat2: RESOLVE_NO_SYMLINKS
 };
 
 class Walk {

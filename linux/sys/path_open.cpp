@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT
+// open(2) and its relatives; truncate(2).
+#include "fs/pipe.hpp"
+#include "fs/regular.hpp"
+#include "linux/sys/file_calls.hpp"
+#include "linux/sys/path_calls.hpp"
+#include "linux/terminal.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+namespace {
+
+using namespace fs;  // NOLINT: flags by the dozen
+
+constexpr u32 kKnownFlags = kOpenAccess | kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenAppend | kOpenNonblock |
+                            kOpenSync | kOpenDsync | 020000 /* O_ASYNC */ | kOpenDirect | kOpenLargeFile | kOpenDirectory |
+                            kOpenNoFollow | kOpenNoAtime | kOpenCloexec | kOpenPath | kOpenTmpfile;
+constexpr u32 kTmpfileBit = kOpenTmpfile & ~kOpenDirectory;
+
+// A decoded request: fs/open.c, build_open_flags.
+struct Request {
+    u32 flags, mode;
+    u32 access = 0;  // kMay bits that the file must grant
+
+    static Result<Request> decode(u32 flags, u32 mode) {
+        flags = (flags & kKnownFlags) | kOpenLargeFile;
+        if (flags & kOpenPath) flags &= kOpenDirectory | kOpenNoFollow | kOpenPath | kOpenCloexec;
+        if (!(flags & (kOpenCreate | kTmpfileBit))) mode = 0;
+        Request r{flags, mode & 07777};
+        static constexpr u32 kAccess[] = {kMayRead, kMayWrite, kMayRead | kMayWrite, kMayRead | kMayWrite};
+        r.access = kAccess[flags & kOpenAccess];
+        if (flags & kTmpfileBit) {
+            if ((flags & (kOpenTmpfile | kOpenCreate)) != kOpenTmpfile) return Errno::kInval;
+            if (!(r.access & kMayWrite)) return Errno::kInval;
+        }
+        if (flags & kOpenPath) r.access = 0;
+        if (flags & kOpenTruncate) r.access |= kMayWrite;
+        if ((flags & (kOpenCreate | kOpenExclusive)) == (kOpenCreate | kOpenExclusive)) r.flags |= kOpenNoFollow;
+        return r;
+    }
+};
+
+// What may_open of Linux checks of a file that was there before.
+Leaf<void> may_open(const Request& r, const Place& at, const Creds& c) {
+    Inode& inode = *at.inode();
+    u32 type = inode.mode() & kTypeMask;
+    if (type == kTypeLink) return Errno::kLoop;
+    if (type == kTypeDirectory && (r.access & kMayWrite)) return Errno::kIsDir;
+    bool device = type == kTypeChar || type == kTypeBlock;
+    if (device && at.mount && (at.mount->flags.load(std::memory_order_relaxed) & kMountNoDev)) return Errno::kAcces;
+    if ((r.access & kMayWrite) && (type == kTypeRegular || type == kTypeDirectory) && at.mount && at.mount->read_only())
+        return Errno::kRoFs;
+    TRY(check_access(inode, r.access, c));
+    if ((r.flags & kOpenNoAtime) && c.fsuid != inode.peek_attributes().uid && !c.capable(kCapFowner)) return Errno::kPerm;
+    return lib::kOk;
+}
+
+struct Resolved {
+    OpenContext how;
+    bool created = false;
+};
+
+// O_TMPFILE: a file without a name in the directory.
+Leaf<Resolved> make_tmpfile(const Request& r, PathArgument& a) {
+    Walk walk(a.context);
+    TRY(FS_WALK_STABLE(walk, run(a.text, kFollow | kDirectory)));
+    const Creds& c = *a.context.creds;
+    Path dir;
+    if (!walk.at().hold(dir)) return Errno::kNoEnt;
+    if (dir.mount->read_only()) return Errno::kRoFs;
+    TRY(check_access(*dir.inode(), kMayWrite | kMayExec, c));
+    Ref<Inode> inode = TRY(dir.inode()->create_unnamed(kTypeRegular | (r.mode & ~a.umask), c));
+    char name[24] = "#";
+    size_t n = 1 + lib::format_to(std::span(name).subspan(1), "{}", inode->number);
+    Dentry* d = Dentry::create(dir.dentry.get(), make_key({name, n}), std::move(inode));
+    if (!d) return Errno::kNoMem;
+    d->set_flag(Dentry::kUnlinked);
+    Resolved out;
+    out.how.path = Path{dir.mount, Ref<Dentry>::adopt(d)};
+    out.created = true;
+    return out;
+}
+
+// O_CREAT: the file, made if it is not there.
+Leaf<Resolved> find_or_create(const Request& r, PathArgument& a) {
+    const Creds& c = *a.context.creds;
+    Walk walk(a.context);
+    Resolved out;
+    u32 tries = 0;
+restart:
+    if (++tries > 64) return Errno::kNoEnt;  // a generated directory in which the name exists and leads nowhere
+    TRY(FS_WALK_STABLE(walk, run_to_parent(a.text)));
+    for (;;) {
+        if (walk.last_is_dots()) return r.flags & kOpenExclusive ? Errno::kExist : Errno::kIsDir;
+        if (walk.trailing_slash()) return Errno::kIsDir;
+        Place parent = walk.at();
+        std::string_view name = walk.last().view();
+        bool again = false;
+        auto found = walk.step_last(!(r.flags & kOpenNoFollow), again);
+        if (!walk.stable()) goto restart;
+        if (found.ok()) {
+            if (again) continue;
+            if (r.flags & kOpenExclusive) return Errno::kExist;
+            if (walk.at().is_directory()) return Errno::kIsDir;
+            TRY(may_open(r, walk.at(), c));
+            if (!walk.at().hold(out.how.path)) goto restart;
+            return out;
+        }
+        if (found.error() != Errno::kNoEnt) return found.error();
+        if (again) return Errno::kNoEnt;  // somewhere behind a link, not the last name
+        ParentLookup at;
+        at.last = name;
+        if (!parent.hold(at.parent)) goto restart;
+        auto made = make_node(at, kTypeRegular | (r.mode & ~a.umask), 0, {}, c);
+        if (made.ok()) {
+            out.how.path = made.take();
+            out.created = true;
+            return out;
+        }
+        if (made.error() != Errno::kExist) return made.error();
+        goto restart;  // somebody was faster
+    }
+}
+
+Leaf<Resolved> find_existing(const Request& r, PathArgument& a) {
+    Walk walk(a.context);
+    u32 lookup = (r.flags & kOpenNoFollow ? 0 : u32{kFollow}) | (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
+    Resolved out;
+    for (;;) {
+        TRY(FS_WALK_STABLE(walk, run(a.text, lookup)));
+        if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds));
+        if (walk.at().hold(out.how.path)) return out;
+    }
+}
+
+Leaf<Resolved> resolve(Caller& c, i32 directory, UserString path, const Request& r) {
+    PathArgument a;
+    TRY(a.read(c, directory, path));
+    auto found = r.flags & kTmpfileBit ? make_tmpfile(r, a) : r.flags & kOpenCreate ? find_or_create(r, a) : find_existing(r, a);
+    if (!found.ok()) return found.error();
+    Resolved out = found.take();
+    if ((r.flags & kOpenDirectory) && !(r.flags & kTmpfileBit) && !out.how.path.dentry->is_directory()) return Errno::kNotDir;
+    out.how.flags = r.flags & ~kOpenOnce;
+    out.how.creds = &c.creds();
+    if (!out.created && (out.how.path.inode()->mode() & kTypeMask) == kTypeChar)
+        out.how.terminal = controlling_terminal(c.process());
+    return out;
+}
+
+// EMFILE comes before everything else.
+bool descriptor_left(Caller& c) { return c.files().open_count() < descriptor_limit(c); }
+
+Leaf<i64> finish(Caller& c, const Request& r, const Resolved& at, Ref<File> file) {
+    Inode& inode = *at.how.path.inode();
+    if ((r.flags & kOpenTruncate) && !at.created && inode.is_regular()) {
+        AttributeChange change;
+        change.size = true;
+        const Attributes& a = inode.peek_attributes();
+        if ((a.mode & (kSetUid | kSetGid)) && !c.creds().capable(kCapFsetid)) {
+            change.mode = true;
+            change.to.mode = a.mode & ~(kSetUid | (a.mode & 010 ? kSetGid : 0));
+        }
+        bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;
+        if (read_only_file && !inode.start_writing()) return Errno::kTxtBsy;
+        auto done = inode.set_attributes(change);
+        if (read_only_file) inode.stop_writing();
+        if (!done.ok()) return done.error();
+    }
+    Fd fd = TRY(install_file(c, std::move(file), r.flags));
+    return i64{fd.value};
+}
+
+Leaf<i64> open_leaf(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
+    Request r = TRY(Request::decode(flags, mode));
+    if (!descriptor_left(c)) [[unlikely]] return Errno::kMFile;
+    Resolved at = TRY(resolve(c, directory, path, r));
+    if (r.flags & kOpenPath) {
+        Ref<PathFile> handle = TRY(rt::make_ref<PathFile>(at.how));
+        return finish(c, r, at, std::move(handle));
+    }
+    Ref<File> file = TRY(at.how.path.inode()->open(at.how));
+    return finish(c, r, at, std::move(file));
+}
+
+// Only FIFOs wait. The arguments are resolved once more: nothing was changed by the leaf.
+TaskResult open_task(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
+    Request r = CO_TRY(Request::decode(flags, mode));
+    Resolved at = CO_TRY(resolve(c, directory, path, r));
+    Inode* inode = at.how.path.inode();
+    Ref<File> file;
+    if ((inode->mode() & kTypeMask) == kTypeFifo)
+        file = CO_TRY(co_await open_fifo_wait(at.how, Ref<Inode>{inode}));
+    else
+        file = CO_TRY(inode->open(at.how));
+    co_return finish(c, r, at, std::move(file));
+}
+
+// The checks of RLIMIT_FSIZE for a file that grows.
+Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
+    if (u64(length) > c.process().limit(kRlimFsize) && u64(length) > inode.peek_attributes().size) {
+        (void)send_signal(c.thread(), kernel_signal(kSigXfsz));
+        return Errno::kFBig;
+    }
+    AttributeChange change;
+    change.size = true;
+    change.to.size = u64(length);
+    const Attributes& a = inode.peek_attributes();
+    if ((a.mode & (kSetUid | kSetGid)) && !c.creds().capable(kCapFsetid)) {
+        change.mode = true;
+        change.to.mode = a.mode & ~(kSetUid | (a.mode & 010 ? kSetGid : 0));
+    }
+    return inode.set_attributes(change);
+}
+
+}  // namespace
+
+Leaf<i64> sys_open(Caller& c, UserString path, u32 flags, u32 mode) { return open_leaf(c, kAtCwd, path, flags, mode); }
+TaskResult sys_open_wait(Caller& c, UserString path, u32 flags, u32 mode) { return open_task(c, kAtCwd, path, flags, mode); }
+Leaf<i64> sys_openat(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
+    return open_leaf(c, directory, path, flags, mode);
+}
+TaskResult sys_openat_wait(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
+    return open_task(c, directory, path, flags, mode);
+}
+Leaf<i64> sys_creat(Caller& c, UserString path, u32 mode) {
+    return open_leaf(c, kAtCwd, path, kOpenCreate | kOpenWriteOnly | kOpenTruncate, mode);
+}
+TaskResult sys_creat_wait(Caller& c, UserString path, u32 mode) {
+    return open_task(c, kAtCwd, path, kOpenCreate | kOpenWriteOnly | kOpenTruncate, mode);
+}
+
+Leaf<void> sys_truncate(Caller& c, UserString path, i64 length) {
+    if (length < 0) return Errno::kInval;
+    Target t;
+    TRY(t.find(c, kAtCwd, path, kFollow));
+    Inode& inode = t.inode();
+    if (inode.is_directory()) return Errno::kIsDir;
+    if (!inode.is_regular()) return Errno::kInval;
+    if (t.read_only()) return Errno::kRoFs;
+    TRY(check_access(inode, kMayWrite, c.creds()));
+    if (!inode.start_writing()) return Errno::kTxtBsy;
+    auto done = set_length(c, inode, length);
+    inode.stop_writing();
+    return done;
+}
+
+Leaf<void> sys_ftruncate(Caller& c, Fd fd, i64 length) {
+    if (length < 0) return Errno::kInval;
+    auto file = c.files().borrow(fd);
+    if (!file || (file->flags() & kOpenPath)) return Errno::kBadF;
+    if (!file->inode()->is_regular() || !file->writable()) return Errno::kInval;
+    return set_length(c, *file->inode(), length);
+}
+
+}  // namespace linux
