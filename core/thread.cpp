@@ -72,7 +72,7 @@ void Thread::enter() {
             leave_cpu();
             set_home(to);
             to.post(*this);
-            ex.run_forever();
+            return;
         }
     }
     space->load();
@@ -90,9 +90,8 @@ void Thread::enter() {
     // From here a sender that finds us in user state sends an IPI; what came before it is looked at once more.
     if (!ex.enter_user_state() || kicked.load(std::memory_order_seq_cst)) {
         ex.leave_user_state();
-        if (kicked.load(std::memory_order_relaxed)) abi->kicked(*this);
-        ex.enqueue_front(*this);
-        ex.run_forever();
+        if (kicked.load(std::memory_order_relaxed)) return abi->kicked(*this);
+        return ex.enqueue_front(*this);
     }
     Machine::enter_user(context);
 }

@@ -15,12 +15,14 @@ namespace core {
 
 class Thread;
 
-// What happens when a thread of this kind traps. Each returns normally to go straight back to the thread, or does not
-// return (it hands the CPU on). Called at the top of the kernel stack, interrupts off, the executor in user state.
+// What happens when a thread of this kind traps.
 struct Abi {
+    // Return normally to go straight back to the thread, or do not return (hand the CPU on). Called at the top of the
+    // kernel stack, interrupts off, the executor in user state.
     void (*syscall)(Thread&);
     void (*trap)(Thread&, const lib::Trap&);
-    // The thread is about to enter user mode but was kicked: runs whatever looks at it. Does not return.
+    // The thread is about to enter user mode but was kicked: lets whoever is responsible look at it. It must not be in a
+    // queue, and may be gone afterwards. Returns; the caller then runs what is ready.
     void (*kicked)(Thread&);
 };
 
@@ -64,7 +66,8 @@ public:
     // Called on the home CPU: stop the clock that counts user time, start it again.
     void account_user(Nanoseconds now) { user_time += (now - entered).value; }
 
-    [[noreturn]] void enter();  // user mode, now; this CPU is its home
+    // User mode, now; called by the executor. Returns only if the thread cannot go there: it was kicked, or moves.
+    void enter();
 
 private:
     static void run_user(rt::Schedulable& s);

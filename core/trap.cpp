@@ -22,7 +22,11 @@ namespace core {
             }
         }
         ex.drain_inbox();
-        if (t.kicked.load(std::memory_order_relaxed)) t.abi->kicked(t);
+        if (t.kicked.load(std::memory_order_relaxed)) {
+            t.account_user(hal::Machine::now());
+            t.abi->kicked(t);
+            ex.run_forever();
+        }
         bool reschedule = false;
         if ((why & rt::kAttnReschedule) && ex.ready_count(rt::Priority::kUser) != 0) {
             sched::balance(ex);

@@ -101,4 +101,8 @@ extern "C" [[noreturn]] void kernel_main(const hal::BootInfo& boot_info) {
     ex.run_forever();
 }
 
-extern "C" [[noreturn]] void kernel_ap_main() { rt::Executor::start(hal::Machine::this_cpu()).run_forever(); }
+extern "C" [[noreturn]] void kernel_ap_main() {
+    rt::Executor& ex = rt::Executor::start(hal::Machine::this_cpu());
+    ex.idle_work = &rt::zero_some_in_idle;
+    ex.run_forever();
+}

@@ -49,10 +49,7 @@ void deliver(ServerThread& server, ClientThread* client) {
     server.context.set_syscall_result(0);
 }
 
-[[noreturn]] void redirect(ClientThread& t, const lib::Trap& trap) {
-    rt::Executor& ex = rt::Executor::current();
-    ex.leave_user_state();
-    t.account_user(Machine::now());
+void send_to_server(ClientThread& t, const lib::Trap& trap) {
     t.save_state();
     t.trap = trap;
     t.kicked.store(false, std::memory_order_relaxed);
@@ -68,12 +65,19 @@ void deliver(ServerThread& server, ClientThread* client) {
             server.endpoint.waiting.push_back(t);
         }
     }
+}
+
+[[noreturn]] void redirect(ClientThread& t, const lib::Trap& trap) {
+    rt::Executor& ex = rt::Executor::current();
+    ex.leave_user_state();
+    t.account_user(Machine::now());
+    send_to_server(t, trap);
     ex.run_forever();
 }
 
 void client_syscall(Thread& t) { redirect(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall}); }
 void client_trap(Thread& t, const lib::Trap& trap) { redirect(static_cast<ClientThread&>(t), trap); }
-void client_kicked(Thread& t) { redirect(static_cast<ClientThread&>(t), lib::Trap{}); }
+void client_kicked(Thread& t) { send_to_server(static_cast<ClientThread&>(t), lib::Trap{}); }
 
 void server_trap(Thread& t, const lib::Trap& trap) {
     char line[160];
@@ -83,8 +87,8 @@ void server_trap(Thread& t, const lib::Trap& trap) {
     Machine::panic("the personality server crashed");
 }
 void server_kicked(Thread& t) {
-    t.kicked.store(false);
-    t.enter();
+    t.kicked.store(false);  // nobody has a reason to
+    t.make_ready();
 }
 
 }  // namespace

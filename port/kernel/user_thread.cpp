@@ -19,19 +19,22 @@ UserThread& of(core::Thread& t) { return static_cast<UserThread&>(t); }
 }  // namespace
 
 struct TrapPath {
-    // Third tier: the thread's coroutine takes the trap. Does not return.
-    [[noreturn]] static void start_task(UserThread& t, const Trap& trap) {
+    // Third tier: the thread's coroutine takes the trap. It runs until it waits, ends, or has made the thread ready.
+    static void run_task(UserThread& t, const Trap& trap) {
         rt::Executor& ex = rt::Executor::current();
-        ex.leave_user_state();
-        Nanoseconds now = hal::Machine::now();
-        t.account_user(now);
-        t.trapped_ = now;
+        t.trapped_ = hal::Machine::now();
         t.trap_ = trap;
         t.kicked.store(false, std::memory_order_relaxed);  // the coroutine looks at everything before it comes back
         t.job_.set_home(ex);
         ex.set_running(&t);  // "in the trap of t", see to_user()
         t.job_.resume();     // t may be gone afterwards
         ex.set_running(nullptr);
+    }
+    [[noreturn]] static void start_task(UserThread& t, const Trap& trap) {
+        rt::Executor& ex = rt::Executor::current();
+        ex.leave_user_state();
+        t.account_user(hal::Machine::now());
+        run_task(t, trap);
         ex.run_forever();
     }
 
@@ -74,7 +77,7 @@ struct TrapPath {
         start_task(t, trap);
     }
 
-    static void kicked(core::Thread& thread) { start_task(of(thread), Trap{}); }
+    static void kicked(core::Thread& thread) { run_task(of(thread), Trap{}); }
 
     static void ended(UserThread& t) { personality.ended(t); }
     static constinit const core::Abi kInline, kRouted;
