@@ -116,6 +116,10 @@ public:
 
     // Symbolic links. The text stays valid while the inode is referenced, or is built into `buffer` (procfs).
     virtual Leaf<std::string_view> read_link(std::span<char> buffer, const Creds& c) { return Errno::kInval; }
+    // The same for links that depend on who asks (/proc/self). `caller`: as in LookupContext.
+    virtual Leaf<std::string_view> read_link_for(std::span<char> buffer, const Creds& c, const void* caller) {
+        return read_link(buffer, c);
+    }
     // Magic links of procfs (/proc/self/fd/N, exe): the object itself instead of a text. Null: none.
     virtual Leaf<struct Path> follow_magic(const Creds& c);
 

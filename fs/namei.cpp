@@ -61,7 +61,7 @@ Leaf<bool> Walk::follow_link(Place link) {
             return false;
         }
     }
-    std::string_view text = TRY(inode.read_link({arena_ + arena_used_, kArena - arena_used_}, c));
+    std::string_view text = TRY(inode.read_link_for({arena_ + arena_used_, kArena - arena_used_}, c, context_.caller));
     if (text.data() == arena_ + arena_used_) arena_used_ += u32(text.size());
     inode.touch_accessed();
     if (text.empty()) return Errno::kNoEnt;

@@ -28,6 +28,7 @@ struct Path {
 struct LookupContext {
     Path root, cwd;
     const Creds* creds = nullptr;
+    const void* caller = nullptr;  // who asks, for file systems that know callers (procfs: "self")
 };
 
 enum LookupFlags : u32 {

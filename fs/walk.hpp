@@ -20,6 +20,7 @@ struct Place {
 struct WalkContext {
     Place root, start;
     const Creds* creds = nullptr;
+    const void* caller = nullptr;  // as in LookupContext
 };
 
 class Walk {
@@ -86,7 +87,7 @@ private:
 
 inline WalkContext walk_context(const LookupContext& c, const Path& start) {
     const Path& from = start ? start : c.cwd;
-    return {{c.root.mount.get(), c.root.dentry.get()}, {from.mount.get(), from.dentry.get()}, c.creds};
+    return {{c.root.mount.get(), c.root.dentry.get()}, {from.mount.get(), from.dentry.get()}, c.creds, c.caller};
 }
 
 // Down to the topmost of what is mounted at `p`.

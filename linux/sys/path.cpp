@@ -8,6 +8,7 @@ Leaf<void> PathArgument::read(Caller& c, i32 at, UserString path, bool may_be_em
     text = TRY(c.user().read_string({buffer_, sizeof buffer_}, path.at));
     if (text.empty() && !may_be_empty) return Errno::kNoEnt;
     context.creds = &c.creds();
+    context.caller = &c;
     {
         auto s = c.fs_context().state.lock();
         context.root = {s->root.mount.get(), s->root.dentry.get()};

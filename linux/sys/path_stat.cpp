@@ -196,7 +196,7 @@ Leaf<i64> sys_readlinkat(Caller& c, i32 directory, UserString path, UserOut<char
     TRY(t.find(c, directory, path, 0, true));
     if (!t.inode().is_symlink()) return t.by_empty_path() ? Errno::kNoEnt : Errno::kInval;
     char text[fs::kPathMax];
-    std::string_view link = TRY(t.inode().read_link(text, c.creds()));
+    std::string_view link = TRY(t.inode().read_link_for(text, c.creds(), &c));
     t.inode().touch_accessed();
     u64 n = link.size() < u64(size) ? link.size() : u64(size);
     TRY(c.user().write(to.at, link.data(), n));
