@@ -32,17 +32,30 @@ void print_job(const rt::Job& job) {
     });
 }
 
+void print_jobs() {
+    print("=== jobs ===\n");
+    rt::Job::for_each_unlocked([](const rt::Job& j) { print_job(j); });
+    if constexpr (kDebug) rt::lock_check::print_held();
+    print("=== end of jobs ===\n");
+}
+
+// Once a second at most: a timeout asks by NMI and by the control channel at once.
+void print_jobs_on_request() {
+    static constinit std::atomic<u64> last{0};
+    u64 now = Machine::now().value, before = last.load(std::memory_order_relaxed);
+    if (before != 0 && now - before < 1'000'000'000) return;
+    if (last.compare_exchange_strong(before, now, std::memory_order_relaxed)) print_jobs();
+}
+
+// Called after the machine layer has printed where the CPU was: for each CPU on request, for the one that panics only.
 void hook(const hal::DumpSite& site) {
-    print("--- cpu {} ---\n", site.cpu.value);
-    if (site.frame) {
-        print("rip {:x} rsp {:x} rbp {:x} rax {:x} cs {:x}\n", site.frame->rip, site.frame->rsp, site.frame->rbp, site.frame->rax,
-              site.frame->cs);
-        if ((site.frame->cs & 3) == 0) {
-            print("#0 0x{:x}\n", site.frame->rip);
-            Machine::backtrace(site.frame->rbp);
-        }
+    if (rt::executor_count() == 0) return;
+    if (site.reason == hal::DumpReason::kPanic) {
+        for (u32 i = 0; i < rt::executor_count(); ++i) print_cpu(CpuId{i});
+        return print_jobs();
     }
-    if (site.cpu.value == Machine::this_cpu().value && rt::executor_count() != 0) print_cpu(site.cpu);
+    print_cpu(site.cpu);
+    if (site.cpu.value == 0) print_jobs_on_request();
 }
 
 }  // namespace
@@ -52,9 +65,7 @@ void install_dump_hook() { Machine::set_dump_hook(&hook); }
 void dump_everything() {
     print("=== dump ===\n");
     Machine::request_dump();
-    for (u32 i = 0; i < rt::executor_count(); ++i) print_cpu(CpuId{i});
-    rt::Job::for_each_unlocked([](const rt::Job& j) { print_job(j); });
-    if constexpr (kDebug) rt::lock_check::print_held();
+    print_jobs_on_request();
     print("=== end of dump ===\n");
 }
 
