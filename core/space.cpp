@@ -82,10 +82,13 @@ Result<void> Space::map(std::span<const lib::MapEntry> entries) {
         auto entry = hal::Machine::PageTable::Entry::make(e.frame, flags_of(e.prot));
         if (!slot.load().mapped()) {
             slot.store(entry);
-        } else {
-            slot.exchange(entry);
-            invalidate(e.at, e.at + kPageSize);
+            continue;
         }
+        // More rights to the same frame need no flush: a CPU that still has the old translation faults and finds them.
+        auto old = slot.exchange(entry);
+        if (old.present() && (old.address() != entry.address() || (old.writable() && !entry.writable()) ||
+                              (old.executable() && !entry.executable())))
+            invalidate(e.at, e.at + kPageSize);
     }
     return lib::kOk;
 }
