@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+// Generated file systems. See procfs.hpp. Locks: a file's text is guarded by Rank::poll; nothing is generated under a lock.
+#include "fs/procfs.hpp"
+
+#include "fs/regular.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+// Text that grows in one block.
+struct TextBuffer {
+    char* bytes = nullptr;
+    size_t size = 0, room = 0;
+
+    TextBuffer() = default;
+    TextBuffer(const TextBuffer&) = delete;
+    ~TextBuffer() {
+        if (bytes) rt::deallocate(bytes, room);
+    }
+    void swap(TextBuffer& o) {
+        std::swap(bytes, o.bytes);
+        std::swap(size, o.size);
+        std::swap(room, o.room);
+    }
+    static bool append(void* self, std::string_view piece) {
+        auto& b = *static_cast<TextBuffer*>(self);
+        if (b.room - b.size < piece.size()) {
+            size_t room = b.room == 0 ? 1024 : b.room * 2;
+            while (room - b.size < piece.size()) room *= 2;
+            auto* bytes = static_cast<char*>(rt::allocate(room));
+            if (!bytes) return false;
+            if (b.size != 0) std::memcpy(bytes, b.bytes, b.size);
+            if (b.bytes) rt::deallocate(b.bytes, b.room);
+            b.bytes = bytes;
+            b.room = room;
+        }
+        std::memcpy(b.bytes + b.size, piece.data(), piece.size());
+        b.size += piece.size();
+        return true;
+    }
+};
+
+class ProcFile final : public File {
+public:
+    ProcFile(OpenContext& how, const ProcNode& node, const ProcContext& c)
+        : File(how.path, how.flags & ~kOpenOnce), node_(node), context_(c) {}
+
+    Leaf<size_t> try_read(UserSpans to, u64 at) override {
+        bool shared = at == kAtOffset;
+        if (shared) {
+            rt::LockGuard guard{offset_lock};
+            at = offset;
+        }
+        if (!node_.show) return Errno::kInval;
+        if (at == 0 || !generated_) TRY(generate());
+        size_t n;
+        {
+            rt::LockGuard guard{lock_};
+            if (at >= text_.size) return size_t{0};
+            n = text_.size - at < to.size() ? text_.size - at : to.size();
+            TRY(to.copy_out(0, text_.bytes + at, n));
+        }
+        if (shared) {
+            rt::LockGuard guard{offset_lock};
+            offset = at + n;
+        }
+        return n;
+    }
+    Leaf<size_t> try_write(UserSpans from, u64) override {
+        char text[256];
+        if (!node_.write) return Errno::kIo;
+        if (from.size() >= sizeof text) return Errno::kInval;
+        TRY(from.copy_in(0, text, from.size()));
+        TRY(node_.write({text, size_t(from.size())}, context_));
+        return size_t(from.size());
+    }
+    Leaf<u64> seek(i64 to, u32 whence) override {
+        rt::LockGuard guard{offset_lock};
+        if (whence == 1) to += i64(offset);
+        if (whence > 1 || to < 0) return Errno::kInval;
+        return offset = u64(to);
+    }
+    bool seekable() const override { return true; }
+
+private:
+    Leaf<void> generate() {
+        TextBuffer fresh;
+        lib::StringBuilder out{&TextBuffer::append, &fresh};
+        TRY(node_.show(out, context_));
+        if (out.failed) return Errno::kNoMem;
+        rt::LockGuard guard{lock_};
+        text_.swap(fresh);
+        generated_ = true;
+        guard.unlock();
+        return lib::kOk;
+    }
+    const ProcNode& node_;
+    const ProcContext context_;
+    rt::SpinLock<rt::Rank::poll> lock_;
+    TextBuffer text_;
+    bool generated_ = false;
+};
+
+bool parse_number(std::string_view name, u64& out) {
+    if (name.empty() || (name.size() > 1 && name[0] == '0')) return false;
+    return lib::parse_u64(name, out);
+}
+
+class ProcInode final : public Inode {
+public:
+    ProcInode(Ref<SuperBlock> super_block, const ProcNode& node, const ProcContext& c) : node_(node), context_(c) {
+        super = std::move(super_block);
+        // The same file has the same number each time: a hash of what it is about, with the root as 1.
+        u64 h = reinterpret_cast<u64>(&node) / alignof(ProcNode) * 0x9e3779b97f4a7c15 + c.id * 0xc2b2ae3d27d4eb4f + c.sub;
+        number = ((h ^ (h >> 32)) & 0xffff'ffff) | 0x1000'0000;
+        Attributes& a = attributes_.unguarded();
+        a.mode = node.mode;
+        a.links = is_directory() ? 2 : 1;
+        a.accessed = a.modified = a.changed = a.born = current_time();
+        if (is_directory())
+            for (const ProcNode& child : node.children) a.links += (child.mode & kTypeMask) == kTypeDirectory;
+        if (node.owner) (void)node.owner(c, a);
+    }
+    void set_root() { number = 1; }
+
+    // Truncation (a shell's ">") is no error and changes nothing.
+    Leaf<void> set_attributes(const AttributeChange& c) override {
+        if (c.mode || c.uid || c.gid) return Errno::kPerm;
+        return lib::kOk;
+    }
+    bool cache_names() const override { return false; }
+
+    Leaf<Ref<Inode>> lookup(std::string_view name) override {
+        if (node_.owner) {
+            Attributes ignored;
+            if (!node_.owner(context_, ignored).ok()) return Errno::kNoEnt;
+        }
+        for (const ProcNode& child : node_.children)
+            if (child.name == name) return make(child, context_);
+        u64 n;
+        if (!node_.numbered || !parse_number(name, n)) return Errno::kNoEnt;
+        if (node_.numbered->next(context_, n) != n) return Errno::kNoEnt;
+        return make(*node_.numbered->node, inner_context(n));
+    }
+
+    // Cookies: 0 ".", 1 "..", 2 + i the i-th child, then 4096 + number.
+    Leaf<u64> read_directory(File& f, u64 at, DirSink& sink) override {
+        constexpr u64 kNumbers = 4096;
+        if (at == 0) {
+            if (!sink.add({number, 1, 4, "."})) return at;
+            at = 1;
+        }
+        if (at == 1) {
+            if (!sink.add({number, 2, 4, ".."})) return at;
+            at = 2;
+        }
+        while (at - 2 < node_.children.size()) {
+            const ProcNode& child = node_.children[at - 2];
+            ProcInode like(super, child, context_);
+            if (!sink.add({like.number, at + 1, dirent_type(child.mode), child.name})) return at;
+            ++at;
+        }
+        if (!node_.numbered) return at;
+        if (at < kNumbers) at = kNumbers;
+        for (;;) {
+            u64 n = node_.numbered->next(context_, at - kNumbers);
+            if (n == ~u64{0}) return at;
+            char name[24];
+            size_t length = lib::format_to(name, "{}", n);
+            ProcInode like(super, *node_.numbered->node, inner_context(n));
+            if (!sink.add({like.number, kNumbers + n + 1, dirent_type(node_.numbered->node->mode), {name, length}}))
+                return kNumbers + n;
+            at = kNumbers + n + 1;
+        }
+    }
+
+    Leaf<std::string_view> read_link(std::span<char> buffer, const Creds& c) override {
+        return read_link_for(buffer, c, nullptr);
+    }
+    Leaf<std::string_view> read_link_for(std::span<char> buffer, const Creds&, const void* caller) override {
+        if (!node_.link) return Errno::kInval;
+        return node_.link(buffer, context_, caller);
+    }
+    Leaf<Path> follow_magic(const Creds&) override {
+        if (!node_.target) return Path{};
+        return node_.target(context_);
+    }
+
+    Leaf<Ref<File>> open(OpenContext& how) override {
+        if (is_directory()) return make_file<DirectoryFile>(how);
+        if (is_symlink()) return Errno::kLoop;
+        return make_file<ProcFile>(how, node_, context_);
+    }
+
+private:
+    ProcContext inner_context(u64 n) const {
+        return node_.numbered->inner ? ProcContext{context_.id, n} : ProcContext{n, context_.sub};
+    }
+    Leaf<Ref<Inode>> make(const ProcNode& node, const ProcContext& c) {
+        Inode* i = rt::make<ProcInode>(super, node, c);
+        if (!i) return Errno::kNoMem;
+        return Ref<Inode>::adopt(i);
+    }
+    const ProcNode& node_;
+    const ProcContext context_;
+};
+
+}  // namespace
+
+Result<NewFileSystem> make_generated(const ProcNode& root, const char* type, u64 magic) {
+    Ref<SuperBlock> super = TRY(rt::make_ref<SuperBlock>());
+    super->type = type;
+    super->magic = magic;
+    super->device = next_anonymous_device();
+    Ref<ProcInode> inode = TRY(rt::make_ref<ProcInode>(super, root, ProcContext{}));
+    inode->set_root();
+    return NewFileSystem{std::move(super), std::move(inode)};
+}
+
+Result<Path> path_of_file(File& f) {
+    if (f.path()) return Path{f.path()};
+    char label[64];
+    Dentry* d = Dentry::create(nullptr, make_key(f.label(label)), Ref<Inode>{f.inode()});
+    if (!d) return Errno::kNoMem;
+    return Path{{}, Ref<Dentry>::adopt(d)};
+}
+
+}  // namespace fs

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// Generated files: a file system described by tables (proc(5)). linux/procfs*.cpp supplies the tables.
+//
+// A ProcNode is the static description of a file; a ProcContext says which process, thread or descriptor an instance of it
+// is about. Inodes are made on lookup and are not cached. Text is generated when it is read from its start, and kept in
+// the open file until it is read from there again (as seq_file does).
+#pragma once
+#include "fs/file.hpp"
+#include "fs/mount.hpp"
+#include "lib/format.hpp"
+
+namespace fs {
+
+struct ProcContext {
+    u64 id = 0;   // of the outer numbered directory: a process
+    u64 sub = 0;  // of the inner one: a thread or a descriptor
+};
+
+struct ProcNode;
+
+// A directory's entries that are numbers.
+struct ProcNumbered {
+    const ProcNode* node;  // what each is
+    bool inner;            // the number is ProcContext::sub
+    u64 (*next)(const ProcContext& dir, u64 from);  // the smallest existing number >= from; ~0: none
+};
+
+struct ProcNode {
+    std::string_view name{};
+    u32 mode = 0;  // type and permissions
+    // A regular file: its text, and what a write does. The context of a write is the file's; `text` has been copied in.
+    Leaf<void> (*show)(lib::StringBuilder& out, const ProcContext& c) = nullptr;
+    Leaf<void> (*write)(std::string_view text, const ProcContext& c) = nullptr;
+    // A directory.
+    std::span<const ProcNode> children{};
+    const ProcNumbered* numbered = nullptr;
+    // A symbolic link: its text, or the object itself. `caller` as in LookupContext.
+    Leaf<std::string_view> (*link)(std::span<char> buffer, const ProcContext& c, const void* caller) = nullptr;
+    Leaf<Path> (*target)(const ProcContext& c) = nullptr;
+    // The owner, if it is not root; kSrch or kNoEnt: what it is about has gone.
+    Result<void> (*owner)(const ProcContext& c, Attributes& a) = nullptr;
+};
+
+// A fresh instance of the tree below `root`. It can be mounted.
+Result<NewFileSystem> make_generated(const ProcNode& root, const char* type, u64 magic);
+
+// A Path for a file that may have no name, so that a link can lead to it (/proc/PID/fd/N).
+Result<Path> path_of_file(File& f);
+
+}  // namespace fs

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+// Files of /proc/PID that look into its address space: maps, statm, cmdline, environ.
+#include "linux/procfs.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+using fs::ProcContext;
+using lib::StringBuilder;
+
+namespace {
+
+// Null with kOk: a process without memory (zombie, kernel). kSrch: no such process.
+Result<Ref<AddressSpace>> memory_of(const ProcContext& c) {
+    Ref<Process> p = find_process(Pid{i32(c.id)});
+    if (!p) return Errno::kSrch;
+    return p->mm();
+}
+
+// Copies what the program has at [from, to), as far as it is there.
+Leaf<void> add_memory(StringBuilder& out, AddressSpace& mm, UserAddr from, UserAddr to) {
+    constexpr u64 kStackLimit = 0;  // a look must not make a stack grow
+    char chunk[512];
+    while (from < to) {
+        size_t want = to - from < sizeof chunk ? to - from : sizeof chunk;
+        size_t got = mm.space().copy_in(chunk, from, want);
+        out.put({chunk, got});
+        from += got;
+        if (got == want) continue;
+        if (mm.fault(from, port::Access::kRead, kStackLimit) != FaultKind::kResolved) break;
+    }
+    return lib::kOk;
+}
+
+}  // namespace
+
+Leaf<void> show_command_line(StringBuilder& out, const ProcContext& c) {
+    Ref<AddressSpace> mm = TRY(memory_of(c));
+    if (!mm) return lib::kOk;
+    return add_memory(out, *mm, mm->layout.arg_start, mm->layout.arg_end);
+}
+Leaf<void> show_environment(StringBuilder& out, const ProcContext& c) {
+    Ref<AddressSpace> mm = TRY(memory_of(c));
+    if (!mm) return lib::kOk;
+    return add_memory(out, *mm, mm->layout.env_start, mm->layout.env_end);
+}
+
+Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {
+    Ref<AddressSpace> mm = TRY(memory_of(c));
+    if (!mm) {
+        out.put("0 0 0 0 0 0 0\n");
+        return lib::kOk;
+    }
+    AddressSpace::Totals t = mm->totals();
+    u64 text = mm->layout.code_end.value > mm->layout.code_start.value
+                   ? lib::pages_for(mm->layout.code_end.value) - (mm->layout.code_start.value >> lib::kPageShift)
+                   : 0;
+    out.add("{} {} {} {} 0 {} 0\n", t.virtual_pages, t.resident_pages, t.shared_pages, text, t.data_pages + t.stack_pages);
+    return lib::kOk;
+}
+
+Leaf<void> show_maps(StringBuilder& out, const ProcContext& c) {
+    constexpr size_t kNameColumn = 72;  // fs/proc/task_mmu.c: 25 + 8 * 6 - 1
+    Ref<AddressSpace> mm = TRY(memory_of(c));
+    if (!mm) return lib::kOk;
+    fs::Path root;
+    if (Ref<Process> p = find_process(Pid{i32(c.id)}))
+        if (Ref<FsContext> context = p->fs_context()) root = context->state.lock()->root;
+    auto* path_buffer = static_cast<char*>(rt::allocate(fs::kPathMax));
+    if (!path_buffer) return Errno::kNoMem;
+    AddressSpace::AreaView v;
+    for (UserAddr at{}; mm->next_area(at, v); at = v.end) {
+        u64 device = 0, inode = 0;
+        if (v.file && v.file.inode()) {
+            device = v.file.inode()->super ? v.file.inode()->super->device : 0;
+            inode = v.file.inode()->number;
+        }
+        char line[128];
+        size_t n = lib::format_to(line, "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {} ", v.start.value, v.end.value,
+                                  (v.prot & kProtRead) ? 'r' : '-', (v.prot & kProtWrite) ? 'w' : '-',
+                                  (v.prot & kProtExec) ? 'x' : '-', v.shared ? 's' : 'p', v.offset, abi::dev_major(device),
+                                  abi::dev_minor(device), inode);
+        out.put({line, n});
+        std::string_view name = v.name ? std::string_view{v.name} : std::string_view{};
+        if (v.file) {
+            auto text = fs::path_text(v.file, root, {path_buffer, fs::kPathMax}, true);
+            name = text.ok() ? text.value() : std::string_view{};
+        }
+        if (!name.empty()) {
+            for (; n < kNameColumn; ++n) out.put(" ");
+            out.put(" ");
+            out.put(name);
+        }
+        out.put("\n");
+    }
+    rt::deallocate(path_buffer, fs::kPathMax);
+    return lib::kOk;
+}
+
+}  // namespace linux

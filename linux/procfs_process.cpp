@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: MIT
+// /proc/PID and /proc/PID/task/TID.
+#include "linux/terminal.hpp"
+
+#include "linux/pid.hpp"
+#include "linux/procfs.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+namespace {
+
+using fs::ProcContext;
+using fs::ProcNode;
+using lib::StringBuilder;
+
+// The process an instance is about, and the thread: the one it names, or the first.
+struct Subject {
+    Ref<Process> process;
+    Ref<Thread> thread;  // null: a zombie, or the kernel's init
+
+    static Result<Subject> find(const ProcContext& c) {
+        Subject s;
+        s.process = find_process(Pid{i32(c.id)});
+        if (!s.process) return Errno::kSrch;
+        if (c.sub != 0) {
+            s.thread = find_thread(Pid{i32(c.sub)});
+            if (!s.thread || &s.thread->process() != s.process.get()) return Errno::kSrch;
+        } else {
+            s.thread = s.process->any_thread();
+        }
+        return s;
+    }
+    // For a process without threads: what it was started from.
+    std::string_view comm() const {
+        if (thread) return {thread->comm, strnlen(thread->comm, kCommLength)};
+        std::string_view path{process->exe_path};
+        if (path.empty()) return "init";
+        size_t slash = path.rfind('/');
+        if (slash != path.npos) path.remove_prefix(slash + 1);
+        return path.substr(0, kCommLength - 1);
+    }
+    static size_t strnlen(const char* s, size_t n) {
+        size_t i = 0;
+        while (i < n && s[i]) ++i;
+        return i;
+    }
+};
+
+struct Relations {
+    i32 parent = 0, group = 0, session = 0, terminal_group = -1;
+    u64 terminal = 0;
+};
+Relations relations_of(Process& p) {
+    rt::LockGuard guard{process_tree};
+    Relations r;
+    r.parent = p.parent ? p.parent->pid.value : 0;
+    r.group = p.group.value;
+    r.session = p.session.value;
+    if (p.terminal) {
+        r.terminal = fs::Tty::kDevice;
+        r.terminal_group = p.terminal->tty->foreground.load(std::memory_order_relaxed);
+    }
+    return r;
+}
+
+u32 count_threads(Process& p) {
+    rt::LockGuard guard{p.lock};
+    u32 n = 0;
+    for (Thread& t : p.threads) {
+        (void)t;
+        ++n;
+    }
+    return n;
+}
+
+// ---- Owner ----
+
+Result<void> owner_of(const ProcContext& c, fs::Attributes& a) {
+    Subject s = TRY(Subject::find(c));
+    Ref<const fs::Creds> creds = s.process->credentials();
+    if (creds && s.process->dumpable) {
+        a.uid = creds->euid;
+        a.gid = creds->egid;
+    }
+    return lib::kOk;
+}
+Result<void> owner_of_descriptor(const ProcContext& c, fs::Attributes& a) { return owner_of({c.id, 0}, a); }
+
+// ---- stat, status ----
+
+Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
+    Subject s = TRY(Subject::find(c));
+    Process& p = *s.process;
+    Relations r = relations_of(p);
+    Usage usage = p.usage();
+    CpuTimes times = c.sub != 0 && s.thread ? s.thread->cpu_times() : usage.times;
+    AddressSpace::Totals t{};
+    AddressSpace::Layout l{};
+    Ref<AddressSpace> mm = p.mm();
+    if (mm) {
+        t = mm->totals();
+        l = mm->layout;
+    }
+    SignalSummary signals = signal_summary(p);
+    i32 nice = s.thread ? s.thread->nice : 0;
+    u32 policy = s.thread ? s.thread->sched_policy : 0, priority = s.thread ? s.thread->sched_priority : 0;
+    Nanoseconds started = c.sub != 0 && s.thread ? s.thread->started : p.started;
+    u64 mask31 = 0x7fff'ffff;
+    out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), p.state_letter(), r.parent, r.group, r.session,
+            r.terminal, r.terminal_group, 0x400000 /* PF_RANDOMIZE: as every program has */);
+    out.add("{} {} {} {} {} {} {} {} ", usage.minor_faults, p.usage_children.minor_faults, usage.major_faults,
+            p.usage_children.major_faults, to_ticks(times.user), to_ticks(times.system), to_ticks(p.usage_children.times.user),
+            to_ticks(p.usage_children.times.system));
+    out.add("{} {} {} 0 {} ", priority != 0 ? -1 - i32(priority) : 20 + nice, nice, count_threads(p), to_ticks(started.value));
+    out.add("{} {} {} ", t.virtual_pages * kPageSize, t.resident_pages, p.limit(kRlimRss));
+    out.add("{} {} {} 0 0 ", l.code_start.value, l.code_end.value, l.stack_start.value);
+    out.add("{} {} {} {} ", signals.pending.bits & mask31, signals.blocked.bits & mask31, signals.ignored.bits & mask31,
+            signals.caught.bits & mask31);
+    out.add("{} 0 0 {} {} {} {} 0 0 0 ", p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0, priority, policy);
+    out.add("{} {} {} {} {} {} {} ", l.data_start.value, l.data_end.value, l.break_start.value, l.arg_start.value,
+            l.arg_end.value, l.env_start.value, l.env_end.value);
+    out.add("{}\n", p.state == Process::State::kZombie ? p.exit_status : 0);
+    return lib::kOk;
+}
+
+const char* state_name(char letter) {
+    switch (letter) {
+        case 'R': return "R (running)";
+        case 'T': return "T (stopped)";
+        case 'Z': return "Z (zombie)";
+        default: return "S (sleeping)";
+    }
+}
+
+void add_cpu_list(StringBuilder& out, CpuSet set) {
+    bool first = true;
+    for (u32 i = 0; i < lib::kMaxCpus; ++i) {
+        if (!set.has(CpuId{i})) continue;
+        u32 last = i;
+        while (last + 1 < lib::kMaxCpus && set.has(CpuId{last + 1})) ++last;
+        out.put(first ? "" : ",");
+        if (last == i)
+            out.add("{}", i);
+        else
+            out.add("{}-{}", i, last);
+        first = false;
+        i = last;
+    }
+    out.put("\n");
+}
+
+Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
+    Subject s = TRY(Subject::find(c));
+    Process& p = *s.process;
+    Relations r = relations_of(p);
+    u64 tid = c.sub != 0 ? c.sub : c.id;
+    u32 umask = 022;
+    if (Ref<FsContext> context = p.fs_context()) umask = context->state.lock()->umask;
+    out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(p.state_letter()));
+    out.add("Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", p.pid, tid, r.parent);
+    Ref<const fs::Creds> creds = p.credentials();
+    static constexpr fs::Creds kNobody{};
+    const fs::Creds& id = creds ? *creds : kNobody;
+    out.add("Uid:\t{}\t{}\t{}\t{}\n", id.uid, id.euid, id.suid, id.fsuid);
+    out.add("Gid:\t{}\t{}\t{}\t{}\n", id.gid, id.egid, id.sgid, id.fsgid);
+    Ref<fs::FileTable> files = p.files();
+    out.add("FDSize:\t{}\nGroups:\t", files ? files->capacity() : 0);
+    for (u32 i = 0; i < id.group_count; ++i) out.add("{} ", id.groups[i]);
+    if (id.group_count == 0) out.put(" ");
+    out.add("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", p.pid, tid, r.group, r.session);
+    if (Ref<AddressSpace> mm = p.mm()) {
+        AddressSpace::Totals t = mm->totals();
+        auto line = [&](const char* name, u64 pages) { out.add("{}\t{:>8} kB\n", name, pages * (kPageSize / 1024)); };
+        u64 text = mm->layout.code_end.value > mm->layout.code_start.value
+                       ? lib::pages_for(mm->layout.code_end.value) - (mm->layout.code_start.value >> lib::kPageShift)
+                       : 0;
+        line("VmPeak:", t.virtual_pages);
+        line("VmSize:", t.virtual_pages);
+        line("VmHWM:", t.peak_resident > t.resident_pages ? t.peak_resident : t.resident_pages);
+        line("VmRSS:", t.resident_pages);
+        line("RssAnon:", t.resident_pages - t.shared_pages);
+        line("RssFile:", t.shared_pages);
+        line("VmData:", t.data_pages);
+        line("VmStk:", t.stack_pages);
+        line("VmExe:", text);
+        line("VmSwap:", 0);
+    }
+    SignalSummary signals = signal_summary(p);
+    out.add("Threads:\t{}\nSigQ:\t{}/{}\n", count_threads(p), signals.queued, p.limit(kRlimSigpending));
+    out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n", signals.pending.bits,
+            signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits, signals.caught.bits);
+    constexpr u64 kAllCaps = (u64{1} << 41) - 1;
+    out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
+            id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps, kAllCaps, 0);
+    out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", p.no_new_privileges ? 1 : 0);
+    CpuSet cpus = CpuSet::first(port::Port::cpu_count());
+    if (s.thread) cpus = s.thread->allowed_cpus() & cpus;
+    out.add("Cpus_allowed:\t{:x}\nCpus_allowed_list:\t", cpus.bits);
+    add_cpu_list(out, cpus);
+    Usage usage = p.usage();
+    out.add("voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n", usage.voluntary_switches,
+            usage.involuntary_switches);
+    return lib::kOk;
+}
+
+Leaf<void> show_comm(StringBuilder& out, const ProcContext& c) {
+    Subject s = TRY(Subject::find(c));
+    out.add("{}\n", s.comm());
+    return lib::kOk;
+}
+Leaf<void> set_comm_text(std::string_view text, const ProcContext& c) {
+    Subject s = TRY(Subject::find(c));
+    if (!s.thread) return Errno::kSrch;
+    if (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+    size_t n = text.size() < kCommLength - 1 ? text.size() : kCommLength - 1;
+    std::memcpy(s.thread->comm, text.data(), n);
+    std::memset(s.thread->comm + n, 0, kCommLength - n);
+    return lib::kOk;
+}
+
+Leaf<void> show_limits(StringBuilder& out, const ProcContext& c) {
+    struct Line {
+        const char* name;
+        const char* unit;
+    };
+    static constexpr Line kLines[kRlimCount] = {
+        {"Max cpu time", "seconds"},      {"Max file size", "bytes"},         {"Max data size", "bytes"},
+        {"Max stack size", "bytes"},      {"Max core file size", "bytes"},    {"Max resident set", "bytes"},
+        {"Max processes", "processes"},   {"Max open files", "files"},        {"Max locked memory", "bytes"},
+        {"Max address space", "bytes"},   {"Max file locks", "locks"},        {"Max pending signals", "signals"},
+        {"Max msgqueue size", "bytes"},   {"Max nice priority", nullptr},     {"Max realtime priority", nullptr},
+        {"Max realtime timeout", "us"},
+    };
+    Subject s = TRY(Subject::find(c));
+    RlimitValue values[kRlimCount];
+    {
+        auto limits = s.process->rlimits.lock();
+        for (u32 i = 0; i < kRlimCount; ++i) values[i] = (*limits)[i];
+    }
+    out.add("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    for (u32 i = 0; i < kRlimCount; ++i) {
+        out.add("{:<25} ", kLines[i].name);
+        for (u64 v : {values[i].soft, values[i].hard}) {
+            if (v == ~u64{0})
+                out.add("{:<20} ", "unlimited");
+            else
+                out.add("{:<20} ", v);
+        }
+        if (kLines[i].unit) out.add("{:<10}", kLines[i].unit);
+        out.put("\n");
+    }
+    return lib::kOk;
+}
+
+// ---- Links ----
+
+// Where a link leads, as the caller sees it.
+Leaf<std::string_view> text_of(const fs::Path& p, std::span<char> buffer, const void* caller) {
+    fs::Path root;
+    if (caller) root = proc_caller(caller)->lookup_context().root;
+    return fs::path_text(p, root, buffer, true);
+}
+
+Leaf<fs::Path> target_exe(const ProcContext& c) {
+    Subject s = TRY(Subject::find(c));
+    fs::Path p = s.process->executable();
+    if (!p) return Errno::kNoEnt;
+    return p;
+}
+template <auto Member>
+Leaf<fs::Path> target_of_context(const ProcContext& c) {
+    Subject s = TRY(Subject::find(c));
+    Ref<FsContext> context = s.process->fs_context();
+    if (!context) return Errno::kNoEnt;
+    auto state = context->state.lock();
+    return fs::Path{(*state).*Member};
+}
+template <auto Target>
+Leaf<std::string_view> link_text(std::span<char> buffer, const ProcContext& c, const void* caller) {
+    return text_of(TRY(Target(c)), buffer, caller);
+}
+
+Result<Ref<fs::File>> file_of(const ProcContext& c) {
+    Ref<Process> p = find_process(Pid{i32(c.id)});
+    if (!p) return Errno::kNoEnt;
+    Ref<fs::FileTable> files = p->files();
+    if (!files) return Errno::kNoEnt;
+    auto file = files->get(fs::Fd{i32(c.sub)});
+    if (!file.ok()) return Errno::kNoEnt;
+    return file;
+}
+Leaf<fs::Path> target_fd(const ProcContext& c) { return fs::path_of_file(*TRY(file_of(c))); }
+Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, const void* caller) {
+    Ref<fs::File> file = TRY(file_of(c));
+    if (file->path()) return text_of(file->path(), buffer, caller);
+    char label[64];
+    std::string_view text = file->label(label);
+    if (text.size() > buffer.size()) return Errno::kNameTooLong;
+    std::memcpy(buffer.data(), text.data(), text.size());
+    return std::string_view{buffer.data(), text.size()};
+}
+Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c) {
+    Ref<fs::File> file = TRY(file_of(c));
+    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->offset, file->flags() & ~fs::kOpenJobControl,
+            file->path().mount ? file->path().mount->id : 0, file->inode()->number);
+    return lib::kOk;
+}
+u64 next_descriptor(const ProcContext& c, u64 from) {
+    Ref<Process> p = find_process(Pid{i32(c.id)});
+    Ref<fs::FileTable> files = p ? p->files() : Ref<fs::FileTable>{};
+    if (!files || from > fs::kMaxDescriptors) return ~u64{0};
+    i32 n = files->next_open(i32(from));
+    return n < 0 ? ~u64{0} : u64(n);
+}
+u64 next_thread(const ProcContext& c, u64 from) {
+    Ref<Process> p = find_process(Pid{i32(c.id)});
+    if (!p) return ~u64{0};
+    rt::LockGuard guard{p->lock};
+    u64 best = ~u64{0};
+    for (Thread& t : p->threads) {
+        u64 n = u64(t.tid.value);
+        if (n >= from && n < best) best = n;
+    }
+    return best;
+}
+
+// ---- Tables ----
+
+constexpr u32 kFile = fs::kTypeRegular | 0444, kPrivate = fs::kTypeRegular | 0400, kDirectory = fs::kTypeDirectory | 0555,
+              kPrivateDirectory = fs::kTypeDirectory | 0500, kLink = fs::kTypeLink | 0777;
+
+constexpr ProcNode kDescriptor{.mode = fs::kTypeLink | 0700, .link = &link_fd, .target = &target_fd, .owner = &owner_of_descriptor};
+constexpr fs::ProcNumbered kDescriptors{.node = &kDescriptor, .inner = true, .next = &next_descriptor};
+constexpr ProcNode kDescriptorInfo{.mode = kPrivate, .show = &show_fd_info, .owner = &owner_of_descriptor};
+constexpr fs::ProcNumbered kDescriptorInfos{.node = &kDescriptorInfo, .inner = true, .next = &next_descriptor};
+
+constexpr ProcNode file(std::string_view name, Leaf<void> (*show)(StringBuilder&, const ProcContext&), u32 mode = kFile) {
+    return {.name = name, .mode = mode, .show = show, .owner = &owner_of};
+}
+
+constexpr auto kCwd = &target_of_context<&FsContext::State::cwd>;
+constexpr auto kRootDir = &target_of_context<&FsContext::State::root>;
+
+constexpr ProcNode kThreadFiles[] = {
+    file("cmdline", &show_command_line),
+    {.name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of},
+    file("stat", &show_process_stat),
+    file("statm", &show_statm),
+    file("status", &show_process_status),
+};
+constexpr ProcNode kThread{.mode = kDirectory, .children = kThreadFiles, .owner = &owner_of};
+constexpr fs::ProcNumbered kThreads{.node = &kThread, .inner = true, .next = &next_thread};
+
+constexpr ProcNode kProcessFiles[] = {
+    file("cmdline", &show_command_line),
+    {.name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of},
+    {.name = "cwd", .mode = kLink, .link = &link_text<kCwd>, .target = kCwd, .owner = &owner_of},
+    file("environ", &show_environment, kPrivate),
+    {.name = "exe", .mode = kLink, .link = &link_text<&target_exe>, .target = &target_exe, .owner = &owner_of},
+    {.name = "fd", .mode = kPrivateDirectory, .numbered = &kDescriptors, .owner = &owner_of},
+    {.name = "fdinfo", .mode = kDirectory, .numbered = &kDescriptorInfos, .owner = &owner_of},
+    file("limits", &show_limits),
+    file("maps", &show_maps),
+    file("mountinfo", &show_mount_info),
+    file("mounts", &show_mounts),
+    {.name = "net", .mode = kDirectory, .owner = &owner_of},
+    {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
+    file("stat", &show_process_stat),
+    file("statm", &show_statm),
+    file("status", &show_process_status),
+    {.name = "task", .mode = kDirectory, .numbered = &kThreads, .owner = &owner_of},
+};
+
+}  // namespace
+
+constinit const ProcNode proc_process_node{.mode = kDirectory, .children = kProcessFiles, .owner = &owner_of};
+
+u64 next_process(const ProcContext&, u64 from) {
+    struct Search {
+        u64 from, found;
+    } s{from, ~u64{0}};
+    if (from > u64(kPidMax)) return s.found;
+    for_each_process(
+        [](void* context, Process& p) {
+            auto& search = *static_cast<Search*>(context);
+            if (u64(p.pid.value) < search.from) return true;
+            search.found = u64(p.pid.value);
+            return false;
+        },
+        &s);
+    return s.found;
+}
+
+}  // namespace linux
