@@ -116,14 +116,22 @@ void UserThread::fork_state_from(UserThread& from) {
 Result<void> UserThread::set_fpu_state(std::span<const std::byte> state) {
     if (state.size() != hal::Machine::fpu_area_size()) return Errno::kInval;
     leave_cpu();
+    registers_changed();
     std::memcpy(context.fpu_area, state.data(), state.size());
     hal::Machine::fpu_sanitize(context.fpu_area);
     return lib::kOk;
 }
 
 void UserThread::reset_fpu() {
-    state_changed();
+    registers_changed();
     hal::Machine::fpu_init(context.fpu_area);
+}
+
+void UserThread::registers_changed() {
+    state_changed();
+    // In a leaf (rt_sigreturn, arch_prctl): its short way back restores the result and the caller-saved registers only. A
+    // kick makes the thread go by its coroutine and a full entry instead.
+    if (rt::Executor::current().state() == rt::Executor::kUser) kicked.store(true, std::memory_order_relaxed);
 }
 
 void UserThread::job_done(rt::Job& job) { TrapPath::ended(static_cast<OwnJob&>(job).owner); }

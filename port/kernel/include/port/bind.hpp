@@ -37,7 +37,7 @@ public:
     Result<void> set_fpu_state(std::span<const std::byte> state);
     void reset_fpu();
     // The TLS base or other state in regs() that lives in the CPU was changed.
-    void registers_changed() { state_changed(); }
+    void registers_changed();
 
     // co_await user(): runs user code on the home CPU until a trap that the leaf tier did not deal with.
     struct UserMode {
