@@ -16,7 +16,6 @@
 #include "linux/mm/address_space.hpp"
 #include "linux/signal.hpp"
 #include "port/bind.hpp"
-#include "port/bind.hpp"
 #include "rt/wait.hpp"
 
 namespace linux {
@@ -72,7 +71,7 @@ public:
 
 protected:
     explicit Caller() : user_(nullptr) {}
-    Process* process_ = nullptr;
+    Process* process_ = nullptr;  // referenced by the thread
     fs::UserMemory user_;
     Ref<AddressSpace> mm_;
     Ref<fs::FileTable> files_;
@@ -87,74 +86,157 @@ enum ThreadWork : u32 {
     kWorkStop = 4,    // the group is stopping
 };
 
+// A vfork parent sleeps on this until its child has called execve or ended.
+struct VforkDone : RefCounted<VforkDone> {
+    std::atomic<bool> done{false};
+    rt::WaitQueue queue;
+};
+
 class Thread : public port::UserThread, public Caller, public RefCounted<Thread> {
 public:
+    using Caller::user;  // the memory; user mode is port::UserThread::user()
+    Thread() = default;
+    ~Thread();
     Pid tid{};
     char comm[kCommLength] = {};
     std::atomic<u32> work{0};
     // Sets bits and makes the thread look at them soon: ends interruptible waits, user mode, whatever it does.
     void notify(u32 bits);
 
+    // What the leaf tier left for the coroutine: kOk, the call is finished, its result in the registers; kNeedsTask, run
+    // its task form; kNeedsFault, fault t.user().fault() in first; a restart kind, as the call's outcome.
+    Errno leaf_outcome = Errno::kOk;
+    // Of the call that has just ended; kOk unless it is one. Resolved when signals are delivered.
+    Errno restart_kind = Errno::kOk;
+    FaultKind leaf_fault{};  // what the leaf tier found out about a page fault
+
     // Signals. Guarded by the process's Rank::signals lock, but for `blocked`, written by the thread itself under it.
     SignalSet blocked;
     SignalSet saved_blocked;         // sigsuspend, ppoll...: restored after delivery
     bool restore_blocked = false;
+    bool stop_pending = false;       // has to join a group stop
+    bool in_stop = false;            // has joined it
+    bool exiting = false;            // takes no more signals
     PendingSignals pending;
-    SignalStack alternate_stack;
-    i32 exit_signal_to_parent = 0;   // of the clone that made it (leader only)
+    SignalStack alternate_stack;     // the thread's own business
+    Ref<VforkDone> vforking;         // what it sleeps on as a vfork parent; guarded by the signals lock
 
+    UserAddr set_child_tid{};        // CLONE_CHILD_SETTID: to be written when it first runs
     UserAddr clear_child_tid{};      // set_tid_address(2)
     UserAddr robust_list{};
     u64 robust_list_size = 0;
     Usage usage;
-    u64 syscall_number = 0;          // of the call in progress
+    u64 syscall_number = 0;          // of the call in progress, when it is a task
+    port::Trap last_fault{};         // the last exception, for signal frames
+    i32 nice = 0;
+    u32 sched_policy = 0, sched_priority = 0;
+    bool reset_on_fork = false;
+    u32 parent_death_signal = 0;     // prctl(PR_SET_PDEATHSIG)
+    bool keep_capabilities = false;  // prctl(PR_SET_KEEPCAPS)
+    u64 timer_slack = 50'000;
+    Nanoseconds started{};
+    i32 exit_status = 0;             // of exit(2), as wait(2) encodes it
     // A call that resumes by restart_syscall(2) (nanosleep, futex, poll).
     struct RestartBlock { Task<Result<i64>> (*run)(Caller&, RestartBlock&) = nullptr; u64 data[6] = {}; } restart;
-    rt::WaitQueue* vfork_done = nullptr;  // parent's, while it waits for our exec or exit
+    Ref<VforkDone> vfork_done;       // to be told about our exec or exit
 
     lib::ListHook process_hook;  // in Process::threads
-    lib::ListHook tid_hook;
 
-    static void last_ref(Thread* t);
+    CpuTimes cpu_times() const {
+        auto t = times();
+        return {t.user, t.system};
+    }
+    // Replaces the identity (set*id), for the thread and as what others see of the process.
+    void set_creds(Ref<fs::Creds> to);
+    // execve and exit. The old one is handed back, to be dropped where no lock is held.
+    Ref<AddressSpace> exchange_mm(Ref<AddressSpace> to);
+    Ref<fs::FileTable> exchange_files(Ref<fs::FileTable> to);
+    Ref<FsContext> exchange_fs_context(Ref<FsContext> to);
+    const Ref<AddressSpace>& mm_ref() const { return mm_; }
+    const Ref<fs::FileTable>& files_ref() const { return files_; }
+    const Ref<FsContext>& fs_context_ref() const { return fs_; }
+    const Ref<fs::Creds>& own_creds() const { return creds_; }
+    void set_process(Ref<Process> p);
+    // What a new thread gets from its maker.
+    void begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context, Ref<fs::Creds> creds);
+    void inherit(const Thread& from, Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context) {
+        begin_first(std::move(mm), std::move(files), std::move(context), from.creds_);
+    }
+
     friend class Process;
     friend class Caller;
 };
 inline Thread& Caller::thread() { return static_cast<Thread&>(*this); }
 
+struct IntervalTimers;
+
+// The file that a program runs from: not to be written meanwhile (ETXTBSY).
+struct ProgramFile : RefCounted<ProgramFile> {
+    explicit ProgramFile(fs::Path p) : path(std::move(p)) {}
+    ~ProgramFile() { path.inode()->allow_writing(); }
+    fs::Path path;
+};
+
 class Process : public RefCounted<Process> {
 public:
+    Process() = default;
+    ~Process();
     Pid pid{};
     char exe_path[256] = {};     // as given to execve
+    Ref<ProgramFile> exe;        // the file that runs; guarded by lock
     bool did_exec = false;
 
     // The tree; guarded by process_tree.
     Process* parent = nullptr;
     lib::ListHook sibling_hook;
     lib::List<Process, &Process::sibling_hook> children;
-    lib::ListHook pid_hook;
     Pid group{}, session{};
     lib::ListHook group_hook;
     struct Terminal* terminal = nullptr;  // controlling terminal
     enum class State : u8 { kLive, kExiting, kZombie, kReaped };
     State state = State::kLive;
+    i32 exit_signal = 0;          // sent to the parent at the end; of the clone that made it
     i32 exit_status = 0;          // as wait(2) encodes it
     i32 stop_status = 0;          // pending report of a stop (signal number), WUNTRACED
     bool stopped = false, continued_report = false;
+    bool subreaper = false;       // prctl(PR_SET_CHILD_SUBREAPER)
     Usage usage_total;            // of threads that have ended
     Usage usage_children;         // of waited-for children
     rt::WaitQueue child_changed;  // woken when a child changes state: wait(2)
 
-    // Threads; guarded by lock.
+    // Threads; guarded by lock and, for readers that hold only that one, signals.lock: changed under both.
     rt::SpinLock<rt::Rank::process> lock;
     lib::List<Thread, &Thread::process_hook> threads;
     u32 live_threads = 0;
-    bool group_exiting = false;
+    bool group_exiting = false;   // this and the next two: guarded by signals.lock
+    Thread* execing = nullptr;    // the others are being ended for its execve
     i32 group_exit_status = 0;
+    i32 leader_exit_status = 0;   // if the leader left by exit(2) before the others
     rt::WaitQueue thread_gone;    // woken when a thread has left (execve by one of several)
+    Ref<fs::Creds> creds;         // as last set by one of its threads; guarded by lock
+    u32 personality = 0;
+    bool dumpable = true, no_new_privileges = false;
+    IntervalTimers* timers = nullptr;  // linux/itimer.cpp; made on first use, guarded by lock
 
-    SignalState signals;          // actions, shared pending, timers: linux/signal.hpp
+    SignalState signals;          // actions, shared pending: linux/signal.hpp
     rt::Guarded<RlimitValue[kRlimCount], rt::Rank::process> rlimits;
+    // One soft limit, without the lock: limits are single words.
+    u64 limit(Rlimit which) const {
+        return __atomic_load_n(&rlimits.unguarded()[which].soft, __ATOMIC_RELAXED);
+    }
     Nanoseconds started{};
+
+    // The threads' shared objects, as another process may look at them; null once the process has none.
+    Ref<Thread> any_thread();  // the leader if it lives
+    Ref<AddressSpace> mm();
+    Ref<fs::FileTable> files();
+    Ref<FsContext> fs_context();
+    Ref<const fs::Creds> credentials();
+    fs::Path executable();     // /proc/PID/exe; empty if there is none
+    Usage usage();             // of all threads, dead and alive
+    char state_letter();       // R S T Z as /proc/PID/stat shows it
+
+    static void last_ref(Process* p);
 };
 
 // The calling thread's process tree, pid table and counters.
@@ -165,6 +247,7 @@ Ref<Thread> find_thread(Pid tid);
 void for_each_process(bool (*out)(void* context, Process& p), void* context);
 u32 process_count();
 u32 thread_count();
+u64 forks_since_boot();
 
 // Makes the first process and starts `path` with argv and envp; its standard descriptors are port::streams. The result is
 // reported by `on_exit` (wait status) when it has gone. Errors are execve's.
@@ -176,5 +259,8 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
 
 // Ends the calling thread's whole group with this wait status (exit code << 8, or a signal number | 0x80 core).
 void begin_group_exit(Process& p, i32 wait_status);
+
+// What boot registers with the port: set_personality(linux::personality).
+extern const port::Personality<port::UserThread> personality;
 
 }  // namespace linux

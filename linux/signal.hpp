@@ -3,6 +3,8 @@
 // stack, which is the machine's business, in linux/arch/.
 #pragma once
 #include "lib/list.hpp"
+#include "lib/ref.hpp"
+#include "lib/result.hpp"
 #include "lib/types.hpp"
 #include "rt/spinlock.hpp"
 #include "rt/timer.hpp"
@@ -54,23 +56,39 @@ struct SignalStack {
     u32 flags = 2;  // SS_DISABLE
 };
 
-// Pending: standard signals are a bit and one info each; real-time signals queue.
+// Pending: a bit each, and the information that came with it. A standard signal has at most one entry, real-time signals
+// queue. A bit without an entry: its information could not be kept (signal(7)).
 struct QueuedSignal {
     lib::ListHook hook;
     SignalInfo info;
 };
 struct PendingSignals {
     SignalSet set;
-    SignalInfo* standard_info[32] = {};  // by signal number, allocated on demand; null: no info could be kept
-    lib::List<QueuedSignal, &QueuedSignal::hook> realtime;
+    lib::List<QueuedSignal, &QueuedSignal::hook> queue;
+    void clear();
 };
 
+// sigaction(2). Shared by CLONE_SIGHAND; guarded by the lock in it, taken inside SignalState::lock.
+struct ActionTable : RefCounted<ActionTable> {
+    rt::SpinLock<rt::Rank::signal_actions> lock;
+    SignalAction at[kSignals + 1];
+};
+
+// All but `actions` is guarded by lock; so is, with Process::lock, Process::threads (to change it, both).
 struct SignalState {
     rt::SpinLock<rt::Rank::signals> lock;
-    SignalAction actions[kSignals + 1];
+    Ref<ActionTable> actions;    // replaced by execve only
     PendingSignals pending;      // sent to the process as a whole
+    u32 queued = 0;              // entries in all queues of the process, against RLIMIT_SIGPENDING
     rt::WaitQueue arrived;       // sigtimedwait, signalfd
-    rt::WaitQueue resumed;       // stopped threads wait for SIGCONT
+    rt::WaitQueue resumed;       // stopped threads wait for SIGCONT or their end
+
+    // Job control. A group stop begins when a thread takes a stop signal and is complete when every thread has stopped.
+    u32 stop_signal = 0;         // of the stop in progress or in force; 0: none
+    u32 to_stop = 0;             // threads that have still to stop
+    bool stopped = false;        // complete
+    u8 report = 0;               // what the next thread to look has to tell the parent
+    static constexpr u8 kReportStopped = 1, kReportContinued = 2;
 };
 
 // Sends; permission was checked. Never blocks, cannot fail (a real-time queue entry that cannot be had: kAgain).
@@ -79,5 +97,59 @@ Result<void> send_signal(Thread& to, const SignalInfo& info);
 // A fault of the thread's own: delivered even if blocked or ignored (then it kills).
 void force_signal(Thread& to, const SignalInfo& info);
 SignalInfo kernel_signal(u32 sig);
+
+SignalInfo user_signal(u32 sig, i32 code, i32 pid, u32 uid);  // kill, tgkill
+
+// si_code values (sigaction(2)).
+inline constexpr i32 kSiUser = 0, kSiKernel = 0x80, kSiQueue = -1, kSiTimer = -2, kSiTkill = -6;
+inline constexpr i32 kCldExited = 1, kCldKilled = 2, kCldStopped = 5, kCldContinued = 6;
+inline constexpr i32 kSegvMapErr = 1, kSegvAccErr = 2, kBusAdrAln = 1, kBusAdrErr = 2, kFpeIntDiv = 1, kIllIllOpn = 2,
+                     kTrapBrkpt = 1, kTrapTrace = 2;
+
+constexpr SignalSet signals_of(auto... sig) { return SignalSet{((u64{1} << (u32(sig) - 1)) | ... | u64{0})}; }
+inline constexpr SignalSet kUnblockable = signals_of(kSigKill, kSigStop);
+inline constexpr SignalSet kStopSignals = signals_of(kSigStop, kSigTstp, kSigTtin, kSigTtou);
+inline constexpr SignalSet kIgnoredByDefault = signals_of(kSigCont, kSigChld, kSigWinch, kSigUrg);
+inline constexpr SignalSet kCoreSignals = signals_of(kSigQuit, kSigIll, kSigTrap, kSigAbrt, kSigFpe, kSigSegv, kSigBus, kSigSys,
+                                                     kSigXcpu, kSigXfsz);
+
+// To every process of a group; true if there was one. For terminals: no permission check.
+bool signal_group(i32 group, const SignalInfo& info);
+// Would `sig` be dropped, or held back, if it were sent to the calling thread? (Background reads and writes of a terminal.)
+bool ignores_or_blocks(Thread& t, u32 sig);
+// Is the process group orphaned: nobody in its session but outside of it is the parent of a member (setpgid(2))?
+bool group_is_orphaned(i32 group);
+
+// For /proc: sets of one process.
+struct SignalSummary {
+    SignalSet pending, shared_pending, blocked, ignored, caught;
+    u32 queued = 0;
+};
+SignalSummary signal_summary(Process& p);
+
+// ---- Inside the personality ----
+
+// What must happen before a thread goes back to user mode.
+enum class Attend : u8 {
+    kDone,     // nothing is left to do
+    kExit,     // the thread has to end
+    kStopped,  // wait on `resumed` while is_stopped(), then look again
+    kFault,    // fault in the range that t.user().fault() names, then look again
+};
+// Delivers signals, joins group stops, resolves restarts. Called by the thread itself, while it has work to do.
+Attend attend(Thread& t);
+bool is_stopped(Thread& t);
+// The frame that kFault asked for cannot be had: the thread gets SIGSEGV instead.
+void signal_frame_failed(Thread& t);
+// Recomputes, after `blocked` has changed or a signal was put back, whether the thread has work.
+void set_blocked(Thread& t, SignalSet to);
+bool has_deliverable(Thread& t);
+// Takes one pending signal out of `wanted` (sigtimedwait). False: none.
+bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out);
+// Sends the news of a child to its parent (process_tree held).
+void tell_parent(Process& child, i32 code);
+// SIGKILL for the whole group with this wait status. Locks held: none.
+void flush_pending(Thread& t);
+SignalAction get_action(Process& p, u32 sig);
 
 }  // namespace linux

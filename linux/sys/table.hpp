@@ -123,6 +123,6 @@ extern const SyscallRow* const syscall_table;  // kSyscallLimit rows, indexed by
 
 // Each family of calls lists its rows in its own file; table.cpp joins them.
 extern const std::span<const SyscallRow> task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows, path_rows,
-    file_rows, poll_rows, misc_rows;
+    file_rows, poll_rows, misc_rows, resource_rows;
 
 }  // namespace linux

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+#include "linux/creds.hpp"
+
+#include <cstring>
+
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+Result<Ref<fs::Creds>> copy_creds(const fs::Creds& from) {
+    auto r = TRY(rt::make_ref<fs::Creds>());
+    fs::Creds& to = *r;
+    to.uid = from.uid, to.euid = from.euid, to.suid = from.suid, to.fsuid = from.fsuid;
+    to.gid = from.gid, to.egid = from.egid, to.sgid = from.sgid, to.fsgid = from.fsgid;
+    to.group_count = from.group_count;
+    std::memcpy(to.groups, from.groups, sizeof to.groups);
+    to.cap_effective = from.cap_effective;
+    to.cap_permitted = from.cap_permitted;
+    to.cap_inheritable = from.cap_inheritable;
+    return r;
+}
+
+Result<void> may_signal(Caller& c, Process& to, u32 sig) {
+    if (&to == &c.process()) return lib::kOk;
+    const fs::Creds& mine = c.creds();
+    if (mine.capable(fs::kCapKill)) return lib::kOk;
+    {
+        rt::LockGuard guard{to.lock};
+        const fs::Creds& theirs = *to.creds;
+        if (mine.euid == theirs.suid || mine.euid == theirs.uid || mine.uid == theirs.suid || mine.uid == theirs.uid) return lib::kOk;
+    }
+    if (sig == kSigCont && to.session == c.process().session) return lib::kOk;
+    return Errno::kPerm;
+}
+
+void set_comm(Thread& t, std::string_view name) {
+    size_t n = name.size() < kCommLength - 1 ? name.size() : kCommLength - 1;
+    char fresh[kCommLength] = {};
+    std::memcpy(fresh, name.data(), n);
+    // Others read it without a lock (/proc): always terminated.
+    std::memcpy(t.comm, fresh, kCommLength);
+}
+
+}  // namespace linux

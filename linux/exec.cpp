@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+// execve(2): #! lines, identity, the point of no return. The new address space is complete before anything of the old
+// program is touched, so that errors are errors of the call.
+#include "linux/exec.hpp"
+
+#include <cstring>
+
+#include "fs/mount.hpp"
+#include "linux/arch/machine.hpp"
+#include "linux/creds.hpp"
+#include "linux/exec_load.hpp"
+#include "linux/thread.hpp"
+
+namespace linux {
+namespace {
+
+constexpr size_t kHeaderSize = 256;  // BINPRM_BUF_SIZE
+constexpr u32 kMaxScripts = 5;
+
+// One #! line, as fs/binfmt_script.c of Linux reads it; the texts point into `header`. ENOEXEC: no interpreter is named.
+struct ScriptLine {
+    std::string_view interpreter, argument;
+};
+
+bool blank(char c) { return c == ' ' || c == '\t'; }
+
+Result<ScriptLine> parse_script(const char (&header)[kHeaderSize]) {
+    const char* begin = header + 2;
+    const char* limit = header + kHeaderSize - 1;
+    const char* end = static_cast<const char*>(std::memchr(header, '\n', kHeaderSize));
+    if (!end) {
+        // The line is cut off: fine as long as the interpreter's name is not.
+        const char* name = begin;
+        while (name < limit && blank(*name)) ++name;
+        if (name >= limit) return Errno::kNoExec;
+        const char* stop = name;
+        while (stop < limit && !blank(*stop) && *stop != 0) ++stop;
+        if (stop >= limit) return Errno::kNoExec;
+        end = limit;
+    }
+    while (end > begin && blank(end[-1])) --end;
+    while (begin < end && blank(*begin)) ++begin;
+    if (begin == end || *begin == 0) return Errno::kNoExec;
+    const char* stop = begin;
+    while (stop < end && !blank(*stop) && *stop != 0) ++stop;
+    ScriptLine line{{begin, size_t(stop - begin)}, {}};
+    if (stop < end && *stop != 0) {
+        while (stop < end && blank(*stop)) ++stop;
+        const char* tail = stop;
+        while (tail < end && *tail != 0) ++tail;
+        line.argument = {stop, size_t(tail - stop)};
+    }
+    return line;
+}
+
+// The identity that the program gets (credentials(7), capabilities(7) "Transformation of capabilities during execve").
+struct NewCreds {
+    Ref<fs::Creds> creds;
+    bool secure = false;
+};
+Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flags) {
+    const fs::Creds& old = t.creds();
+    u32 euid = old.euid, egid = old.egid;
+    if (!t.process().no_new_privileges && !(mount_flags & fs::kMountNoSuid)) {
+        if (file.mode & fs::kSetUid) euid = file.uid;
+        if ((file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010)) egid = file.gid;
+    }
+    bool root = euid == 0 || old.uid == 0;
+    u64 permitted = root ? kAllCapabilities : 0;
+    u64 effective = euid == 0 ? permitted : 0;
+    NewCreds r;
+    r.secure = euid != old.uid || egid != old.gid;
+    if (euid == old.euid && egid == old.egid && old.suid == euid && old.fsuid == euid && old.sgid == egid && old.fsgid == egid &&
+        old.cap_permitted == permitted && old.cap_effective == effective) {
+        r.creds = t.own_creds();
+        return r;
+    }
+    r.creds = TRY(copy_creds(old));
+    fs::Creds& c = *r.creds;
+    c.euid = c.suid = c.fsuid = euid;
+    c.egid = c.sgid = c.fsgid = egid;
+    c.cap_permitted = permitted;
+    c.cap_effective = effective;
+    return r;
+}
+
+// Handlers go, what is ignored stays (execve(2)).
+void reset_actions(ActionTable& a) {
+    rt::LockGuard guard{a.lock};
+    for (u32 sig = 1; sig <= kSignals; ++sig) {
+        u64 keep = a.at[sig].handler == 1 ? 1 : 0;
+        a.at[sig] = {};
+        a.at[sig].handler = keep;
+    }
+}
+
+}  // namespace
+
+Leaf<fs::Path> find_program(Thread& t, const fs::Path& start, std::string_view path, u32 lookup_flags) {
+    fs::Path found = TRY(fs::lookup(t.lookup_context(), start, path, lookup_flags));
+    if (found.inode()->is_symlink()) return Errno::kLoop;  // AT_SYMLINK_NOFOLLOW
+    if (!found.inode()->is_regular()) return Errno::kAcces;
+    if (found.mount->flags.load(std::memory_order_relaxed) & fs::kMountNoExec) return Errno::kAcces;
+    TRY(fs::check_access(*found.inode(), fs::kMayExec, t.creds()));
+    return found;
+}
+
+Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
+    Process& p = t.process();
+    Ref<ProgramFile> program;
+    Ref<fs::File> file;
+    char script_name[kHeaderSize];
+    script_name[0] = 0;
+    for (u32 depth = 0;; ++depth) {
+        if (depth > kMaxScripts) co_return Errno::kLoop;
+        if (!path.inode()->deny_writing()) co_return Errno::kTxtBsy;
+        program = Ref<ProgramFile>::adopt(rt::make<ProgramFile>(path));
+        if (!program) {
+            path.inode()->allow_writing();
+            co_return Errno::kNoMem;
+        }
+        fs::OpenContext how{path, fs::kOpenReadOnly | fs::kOpenLargeFile, &t.creds()};
+        file = CO_TRY(path.inode()->open(how));
+        char header[kHeaderSize] = {};
+        size_t n = CO_TRY(file->try_read(fs::UserSpans(std::as_writable_bytes(std::span(header))), 0));
+        if (n < 2 || header[0] != '#' || header[1] != '!') break;
+        ScriptLine line = CO_TRY(parse_script(header));
+        if (image.path_inaccessible) co_return Errno::kNoEnt;
+        std::string_view old_name = script_name[0] ? std::string_view(script_name) : image.path_view();
+        image.drop_first();
+        CO_TRY(image.prepend(old_name));
+        if (!line.argument.empty()) CO_TRY(image.prepend(line.argument));
+        CO_TRY(image.prepend(line.interpreter));
+        std::memcpy(script_name, line.interpreter.data(), line.interpreter.size());
+        script_name[line.interpreter.size()] = 0;
+        path = CO_TRY(find_program(t, {}, script_name, fs::kFollow));
+    }
+
+    NewCreds creds = CO_TRY(creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed)));
+    ExecArguments arguments{.text = image.text(),
+                            .text_size = image.size(),
+                            .argc = image.argc,
+                            .envc = image.envc,
+                            .path = image.path_view(),
+                            .creds = creds.creds.get(),
+                            .secure = creds.secure};
+    LoadedProgram loaded = CO_TRY(co_await load_program(t, std::move(file), arguments));
+    if (loaded.dead) {
+        begin_group_exit(p, kSigSegv);
+        co_return Errno::kNoExec;
+    }
+    // What a shared table of descriptors or actions needs to become private.
+    Ref<fs::FileTable> own_files;
+    if (t.files_ref()->ref_count() > 1) own_files = CO_TRY(t.files_ref()->clone());
+    Ref<ActionTable> own_actions;
+    if (p.signals.actions->ref_count() > 1) own_actions = CO_TRY(rt::make_ref<ActionTable>());
+    CO_TRY(co_await end_other_threads(t));
+
+    // ---- The point of no return. ----
+    if (!exit_user_memory_now(t)) {
+        auto last = exit_user_memory(t);
+        if (last.valid()) co_await last;
+    }
+    co_await t.at_home();
+    { Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm)); }
+    release_vfork_parent(t);
+    if (own_files) own_files = t.exchange_files(std::move(own_files));
+    t.files().close_all_on_exec();
+    if (own_actions) {
+        ActionTable& from = *p.signals.actions;
+        {
+            rt::LockGuard guard{from.lock};
+            for (u32 sig = 1; sig <= kSignals; ++sig) own_actions->at[sig] = from.at[sig];
+        }
+        rt::LockGuard guard{p.signals.lock};
+        std::swap(p.signals.actions, own_actions);
+    }
+    reset_actions(*p.signals.actions);
+    if (creds.creds != t.own_creds()) t.set_creds(std::move(creds.creds));
+    if (creds.secure) t.parent_death_signal = 0;
+    p.dumpable = !creds.secure;
+    {
+        rt::LockGuard guard{p.lock};
+        std::swap(p.exe, program);
+        size_t n = image.path_length < sizeof p.exe_path - 1 ? image.path_length : sizeof p.exe_path - 1;
+        std::memcpy(p.exe_path, image.path, n);
+        p.exe_path[n] = 0;
+    }
+    std::string_view name = image.path_view();
+    if (size_t slash = name.rfind('/'); slash != std::string_view::npos) name.remove_prefix(slash + 1);
+    set_comm(t, name);
+    {
+        rt::LockGuard tree{process_tree};
+        p.did_exec = true;
+        p.exit_signal = kSigChld;
+    }
+    t.alternate_stack = {};
+    t.restart = {};
+    t.keep_capabilities = false;
+    t.robust_list = {};
+    t.clear_child_tid = {};
+    t.reset_fpu();
+    arch::start_program(t, loaded.entry, loaded.stack);
+    co_return i64{0};
+}
+
+}  // namespace linux

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT
+// The end of threads and processes (exit(2), wait(2)). Nothing here allocates or waits.
+//
+// The last thread of a process makes it a zombie under process_tree: children find a new parent, stopped orphans get
+// SIGHUP and SIGCONT, the parent is told. A parent that ignores SIGCHLD, and pid 1, never see the zombie.
+#include "linux/exit.hpp"
+
+#include "linux/itimer.hpp"
+#include "linux/pid.hpp"
+#include "linux/signal_queue.hpp"
+#include "linux/terminal.hpp"
+#include "linux/thread.hpp"
+
+namespace linux {
+namespace {
+
+using Dead = lib::List<Process, &Process::sibling_hook>;
+
+constinit void (*first_program_ended)(i32 wait_status) = nullptr;
+constinit Process* first_program = nullptr;
+
+// Zombie, parent known: tells the parent. True: nobody wants the zombie. process_tree held.
+bool notify_exit(Process& p) {
+    Process& parent = *p.parent;
+    if (&parent == &init_process()) return true;
+    bool unwanted = false;
+    i32 sig = p.exit_signal;
+    if (sig == kSigChld) {
+        SignalAction action = get_action(parent, kSigChld);
+        unwanted = action.handler == 1 || (action.flags & kSaNoCldWait);
+        if (action.handler == 1) sig = 0;
+    }
+    if (sig != 0) {
+        SignalInfo info;
+        info.signo = sig;
+        bool killed = (p.exit_status & 0x7f) != 0;
+        info.code = killed ? kCldKilled : kCldExited;
+        info.child.pid = p.pid.value;
+        info.child.uid = p.creds->uid;
+        info.child.status = killed ? p.exit_status & 0x7f : (p.exit_status >> 8) & 0xff;
+        info.child.utime = p.usage_total.times.user / 10'000'000;
+        info.child.stime = p.usage_total.times.system / 10'000'000;
+        (void)send_signal(parent, info);
+    }
+    parent.child_changed.wake_all();
+    return unwanted;
+}
+
+void hang_up_if_orphaned(Process& p, Process* ignored, Process& parent) {
+    if (parent.group == p.group || parent.session != p.session) return;
+    if (!orphaned_without(p.group.value, ignored) || !has_stopped_member(p.group.value)) return;
+    PidEntry* e = pid_entry(p.group.value);
+    for (Process& member : e->members) {
+        (void)send_signal(member, kernel_signal(kSigHup));
+        (void)send_signal(member, kernel_signal(kSigCont));
+    }
+}
+
+// Where orphans of p go: the nearest living ancestor that asked for them, or pid 1.
+Process& reaper_of(Process& p) {
+    for (Process* a = p.parent; a; a = a->parent)
+        if (a->subreaper && a->state == Process::State::kLive) return *a;
+    return init_process();
+}
+
+void send_parent_death_signals(Process& child) {
+    rt::LockGuard guard{child.lock};
+    for (Thread& t : child.threads)
+        if (t.parent_death_signal) (void)send_signal(t, kernel_signal(t.parent_death_signal));
+}
+
+void give_children_away(Process& p, Dead& dead) {
+    Process& to = reaper_of(p);
+    while (Process* c = p.children.pop_front()) {
+        c->parent = &to;
+        to.children.push_back(*c);
+        c->exit_signal = kSigChld;
+        if (c->state == Process::State::kZombie) {
+            if (notify_exit(*c)) {
+                reap_locked(*c);
+                dead.push_back(*c);
+                continue;
+            }
+        } else {
+            send_parent_death_signals(*c);
+            if (c->stopped || c->continued_report) to.child_changed.wake_all();
+        }
+        hang_up_if_orphaned(*c, nullptr, p);
+    }
+}
+
+}  // namespace
+
+void reap_locked(Process& p) {
+    p.state = Process::State::kReaped;
+    p.sibling_hook.unlink();
+    Usage& to = p.parent->usage_children;
+    for (const Usage* u : {&p.usage_total, &p.usage_children}) {
+        to.times.user += u->times.user;
+        to.times.system += u->times.system;
+        to.minor_faults += u->minor_faults;
+        to.major_faults += u->major_faults;
+        to.voluntary_switches += u->voluntary_switches;
+        to.involuntary_switches += u->involuntary_switches;
+        if (u->max_rss_kib > to.max_rss_kib) to.max_rss_kib = u->max_rss_kib;
+    }
+    p.parent = nullptr;
+    unlink_process(p);
+}
+
+void release_vfork_parent(Thread& t) {
+    Ref<VforkDone> done = std::move(t.vfork_done);
+    if (!done) return;
+    done->done.store(true, std::memory_order_release);
+    done->queue.wake_all();
+}
+
+void begin_thread_exit(Thread& t, i32 wait_status) {
+    t.exit_status = wait_status;
+    t.work.fetch_or(kWorkExit, std::memory_order_relaxed);
+}
+
+void exit_thread(Thread& t) {
+    Process& p = t.process();
+    leave_signals(t);
+    release_vfork_parent(t);
+    if (t.mm_ref()) {
+        u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
+        if (peak > t.usage.max_rss_kib) t.usage.max_rss_kib = peak;
+    }
+    { Ref<AddressSpace> mm = t.exchange_mm({}); }
+    { Ref<fs::FileTable> files = t.exchange_files({}); }
+    { Ref<FsContext> context = t.exchange_fs_context({}); }
+    bool last, report;
+    {
+        rt::LockGuard guard{p.lock};
+        rt::LockGuard signals{p.signals.lock};
+        t.process_hook.unlink();
+        t.pending.clear();
+        last = --p.live_threads == 0;
+        Usage& to = p.usage_total;
+        CpuTimes c = t.cpu_times();
+        to.times.user += c.user;
+        to.times.system += c.system;
+        to.minor_faults += t.usage.minor_faults;
+        to.major_faults += t.usage.major_faults;
+        to.voluntary_switches += t.usage.voluntary_switches;
+        to.involuntary_switches += t.usage.involuntary_switches;
+        if (t.usage.max_rss_kib > to.max_rss_kib) to.max_rss_kib = t.usage.max_rss_kib;
+        if (t.tid == p.pid) p.leader_exit_status = t.exit_status;
+        report = !last && p.signals.report != 0;
+        if (last) p.state = Process::State::kExiting;
+    }
+    {
+        rt::LockGuard tree{process_tree};
+        unlink_thread(t);
+    }
+    p.thread_gone.wake_all();
+    t.registers_changed();  // the CPU forgets its state: nobody will save it
+    if (report) report_stop(p);
+    if (last) exit_process(p);
+}
+
+void exit_process(Process& p) {
+    Ref<Process> keep{&p};
+    stop_timers(p);
+    if (p.session == p.pid) hang_up_session(p);
+    Dead dead;
+    bool ends_all = false;
+    i32 status;
+    {
+        rt::LockGuard tree{process_tree};
+        {
+            rt::LockGuard guard{p.signals.lock};
+            status = p.group_exiting ? p.group_exit_status : p.leader_exit_status;
+        }
+        p.exit_status = status;
+        give_children_away(p, dead);
+        p.stopped = false;
+        p.state = Process::State::kZombie;
+        hang_up_if_orphaned(p, &p, *p.parent);
+        ends_all = &p == first_program;
+        if (notify_exit(p)) {
+            reap_locked(p);
+            dead.push_back(p);
+        }
+    }
+    // Each had one reference from the table of numbers.
+    while (Process* d = dead.pop_front()) d->unref();
+    if (ends_all) end_machine(status);
+}
+
+void end_machine(i32 wait_status) {
+    for_each_process(
+        [](void*, Process& other) {
+            (void)send_signal(other, kernel_signal(kSigKill));
+            return true;
+        },
+        nullptr);
+    if (auto* call = std::exchange(first_program_ended, nullptr)) call(wait_status);
+}
+
+void set_first_program(Process& p, void (*on_exit)(i32 wait_status)) {
+    first_program = &p;
+    first_program_ended = on_exit;
+}
+
+Task<Result<void>> end_other_threads(Thread& t) {
+    Process& p = t.process();
+    {
+        rt::LockGuard guard{p.signals.lock};
+        if (p.group_exiting || p.execing) co_return Errno::kAgain;
+        if (p.live_threads == 1 && t.tid == p.pid) co_return lib::kOk;
+        p.execing = &t;
+        for (Thread& other : p.threads) {
+            if (&other == &t) continue;
+            other.notify(kWorkExit);
+            if (other.vforking) other.vforking->queue.wake_all();
+        }
+        p.signals.resumed.wake_all();
+    }
+    for (;;) {
+        u32 seen = p.thread_gone.sequence();
+        {
+            rt::LockGuard guard{p.lock};
+            if (p.live_threads == 1) break;
+        }
+        auto wait = rt::wait_on(p.thread_gone, seen, "execve: other threads to end");
+        wait.uninterruptible();
+        (void)co_await wait;
+    }
+    // The caller takes the leader's number.
+    rt::LockGuard tree{process_tree};
+    rt::LockGuard guard{p.signals.lock};
+    p.execing = nullptr;
+    if (t.tid != p.pid) {
+        PidEntry* e = pid_entry(t.tid.value);
+        e->thread = nullptr;
+        release_pid_if_unused(*e);
+        t.tid = p.pid;
+        pid_entry(p.pid.value)->thread = &t;
+    }
+    co_return lib::kOk;
+}
+
+}  // namespace linux

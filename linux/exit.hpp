@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// The end of processes, for linux/exit.cpp, wait.cpp and init.cpp.
+#pragma once
+#include "linux/process.hpp"
+
+namespace linux {
+
+// A zombie leaves the tree and the table of numbers; its usage goes to its parent. process_tree held. The caller then
+// owns the table's reference, and drops it without the lock.
+void reap_locked(Process& p);
+
+// When this one ends, everything ends: the others are killed and `on_exit` is called.
+void set_first_program(Process& p, void (*on_exit)(i32 wait_status));
+
+// Kills every process and calls on_exit: the first program has ended, or reboot(2).
+void end_machine(i32 wait_status);
+
+}  // namespace linux

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+// clone(2): a copy of the calling thread, sharing what the flags say.
+//
+// Everything that can fail is had first, in objects that undo themselves; the new thread appears in the tree, the table
+// and its process in one step under process_tree, and runs.
+#include "linux/arch/machine.hpp"
+#include "linux/clone.hpp"
+#include "linux/itimer.hpp"
+#include "linux/pid.hpp"
+#include "linux/thread.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+namespace {
+
+constexpr u64 kNamespaces = kCloneNewNs | kCloneNewCgroup | kCloneNewUts | kCloneNewIpc | kCloneNewUser | kCloneNewPid | kCloneNewNet |
+                            kCloneNewTime;
+
+Result<void> check_flags(u64 flags) {
+    if ((flags & (kCloneNewNs | kCloneFs)) == (kCloneNewNs | kCloneFs)) return Errno::kInval;
+    if ((flags & (kCloneNewUser | kCloneFs)) == (kCloneNewUser | kCloneFs)) return Errno::kInval;
+    if ((flags & kCloneThread) && !(flags & kCloneSighand)) return Errno::kInval;
+    if ((flags & kCloneSighand) && !(flags & kCloneVm)) return Errno::kInval;
+    // What was not built in: as Linux answers without the configuration option.
+    if (flags & (kNamespaces | kClonePidfd | kCloneIntoCgroup)) return Errno::kInval;
+    if ((flags & kCloneSighand) && (flags & kCloneClearSighand)) return Errno::kInval;
+    return lib::kOk;
+}
+
+struct CountOfUser {
+    u32 uid;
+    u64 threads = 0;
+};
+
+// RLIMIT_NPROC counts the threads of the real user id.
+Result<void> check_count(Thread& t) {
+    const fs::Creds& creds = t.creds();
+    if (creds.uid == 0 || creds.capable(fs::kCapSysResource) || creds.capable(fs::kCapSysAdmin)) return lib::kOk;
+    CountOfUser count{creds.uid};
+    for_each_process(
+        [](void* context, Process& p) {
+            auto& c = *static_cast<CountOfUser*>(context);
+            rt::LockGuard guard{p.lock};
+            if (p.creds && p.creds->uid == c.uid) c.threads += p.live_threads ? p.live_threads : 1;
+            return true;
+        },
+        &count);
+    return count.threads >= t.process().limit(kRlimNproc) ? Result<void>(Errno::kAgain) : Result<void>(lib::kOk);
+}
+
+Result<Ref<ActionTable>> copy_actions(ActionTable& from, bool clear) {
+    auto copy = TRY(rt::make_ref<ActionTable>());
+    rt::LockGuard guard{from.lock};
+    for (u32 sig = 1; sig <= kSignals; ++sig) {
+        copy->at[sig] = from.at[sig];
+        if (clear && copy->at[sig].handler != 1) copy->at[sig] = {};
+    }
+    return copy;
+}
+
+Result<Ref<FsContext>> copy_fs_context(FsContext& from) {
+    auto copy = TRY(rt::make_ref<FsContext>());
+    auto s = from.state.lock();
+    copy->state.unguarded() = *s;
+    return copy;
+}
+
+// A process like t's, without threads.
+Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
+    Process& parent = t.process();
+    auto p = TRY(rt::make_ref<Process>());
+    if (r.flags & kCloneSighand)
+        p->signals.actions = parent.signals.actions;
+    else
+        p->signals.actions = TRY(copy_actions(*parent.signals.actions, r.flags & kCloneClearSighand));
+    std::memcpy(p->exe_path, parent.exe_path, sizeof p->exe_path);
+    p->exit_signal = r.exit_signal;
+    p->personality = parent.personality;
+    p->dumpable = parent.dumpable;
+    p->no_new_privileges = parent.no_new_privileges;
+    p->creds = t.own_creds();
+    {
+        rt::LockGuard guard{parent.lock};
+        p->exe = parent.exe;
+    }
+    auto& limits = p->rlimits.unguarded();
+    auto from = parent.rlimits.lock();
+    for (u32 i = 0; i < kRlimCount; ++i) limits[i] = (*from)[i];
+    return p;
+}
+
+// Process state and thread lists, in one step. kRestartNoIntr: a signal came first, so that the copy would miss it.
+Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneRequest& r) {
+    Process& mine = parent_thread.process();
+    rt::LockGuard tree{process_tree};
+    bool new_process = &p != &mine;
+    PidEntry* e;
+    {
+        rt::LockGuard guard{p.lock};
+        rt::LockGuard signals{mine.signals.lock};
+        if (parent_thread.work.load(std::memory_order_relaxed) != 0 || mine.group_exiting || mine.execing)
+            return Errno::kRestartNoIntr;
+        e = TRY(allocate_pid());
+        if (!new_process) p.threads.push_back(child);
+        if (!new_process) ++p.live_threads;
+        child.blocked = parent_thread.blocked;
+        if (!new_process && mine.signals.stop_signal != 0) {
+            child.stop_pending = true;
+            ++mine.signals.to_stop;
+            child.work.store(kWorkStop, std::memory_order_relaxed);
+        }
+    }
+    link_thread(child, *e);
+    if (!new_process) return lib::kOk;
+    p.threads.push_back(child);
+    p.live_threads = 1;
+    link_process(p, *e);
+    Process* parent = (r.flags & kCloneParent) ? mine.parent : &mine;
+    p.parent = parent;
+    parent->children.push_back(p);
+    join_group(p, mine.group.value);
+    join_session(p, mine.session.value);
+    p.terminal = mine.terminal;
+    return lib::kOk;
+}
+
+}  // namespace
+
+Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
+    Thread& t = caller.thread();
+    CO_TRY(check_flags(r.flags));
+    if ((r.flags & kCloneParent) && t.process().parent == &init_process()) co_return Errno::kInval;
+    if (t.work.load(std::memory_order_relaxed) != 0) co_return Errno::kRestartNoIntr;
+    CO_TRY(check_count(t));
+
+    Ref<AddressSpace> mm = t.mm_ref();
+    if (!(r.flags & kCloneVm)) mm = CO_TRY(co_await mm->fork());
+    Ref<fs::FileTable> files = t.files_ref();
+    if (!(r.flags & kCloneFiles)) files = CO_TRY(files->clone());
+    Ref<FsContext> context = t.fs_context_ref();
+    if (!(r.flags & kCloneFs)) context = CO_TRY(copy_fs_context(*context));
+    Ref<Process> p{&t.process()};
+    if (!(r.flags & kCloneThread)) p = CO_TRY(copy_process(t, r));
+    Ref<VforkDone> vfork;
+    if (r.flags & kCloneVfork) vfork = CO_TRY(rt::make_ref<VforkDone>());
+
+    // The thread's own reference belongs to its root coroutine; ours makes the child safe to look at below.
+    Ref<Thread> child = CO_TRY(rt::make_ref<Thread>());
+    CO_TRY(child->init(Ref<port::Space>(&mm->space())));
+    child->set_process(p);
+    co_await t.at_home();
+    child->fork_state_from(t);
+    arch::start_child(*child, r.stack, r.flags & kCloneSetTls, r.tls);
+    child->inherit(t, std::move(mm), std::move(files), std::move(context));
+    std::memcpy(child->comm, t.comm, sizeof child->comm);
+    if (!t.reset_on_fork) {
+        child->nice = t.nice;
+        child->sched_policy = t.sched_policy;
+        child->sched_priority = t.sched_priority;
+    }
+    child->timer_slack = t.timer_slack;
+    if (!(r.flags & kCloneVm) || (r.flags & kCloneVfork)) child->alternate_stack = t.alternate_stack;
+    if (r.flags & kCloneChildSetTid) child->set_child_tid = r.child_tid;
+    if (r.flags & kCloneChildClearTid) child->clear_child_tid = r.child_tid;
+    child->vfork_done = vfork;
+    child->started = port::Port::now();
+    if (!(r.flags & kCloneThread)) p->started = child->started;
+    auto main = thread_main(*child);
+    if (!main.valid()) co_return Errno::kNoMem;
+    if (!(r.flags & kCloneThread)) CO_TRY(watch_cpu_limit(*p));
+    CO_TRY(link(t, *child, *p, r));
+
+    // ---- Nothing fails from here on. ----
+    i32 number = child->tid.value;
+    if (!(r.flags & kCloneThread)) p->ref();  // the table of numbers holds one until it was waited for
+    if (r.flags & kCloneParentSetTid) {
+        auto put = put_u32(t, r.parent_tid, u32(number));
+        if (put.valid()) (void)co_await put;
+    }
+    if (vfork) {
+        rt::LockGuard guard{t.process().signals.lock};
+        t.vforking = vfork;
+    }
+    child->ref();  // until `ended`
+    child->start(std::move(main));
+    child = {};
+    if (!vfork) co_return i64{number};
+
+    // Only the end of our own group may cut this short: the child has our memory.
+    while (!vfork->done.load(std::memory_order_acquire) && !(t.work.load(std::memory_order_relaxed) & kWorkExit)) {
+        u32 seen = vfork->queue.sequence();
+        if (vfork->done.load(std::memory_order_acquire) || (t.work.load(std::memory_order_relaxed) & kWorkExit)) break;
+        auto wait = rt::wait_on(vfork->queue, seen, "vfork: execve or exit of the child");
+        wait.uninterruptible();
+        (void)co_await wait;
+    }
+    {
+        rt::LockGuard guard{t.process().signals.lock};
+        t.vforking = {};
+    }
+    co_return i64{number};
+}
+
+}  // namespace linux

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+// Futex queues: a fixed hash of buckets. A waiter's node is in its coroutine's frame; a waker unlinks it under the bucket's
+// lock and posts the job, so the node is its own again once the waiter has held that lock.
+//
+// A wake with no waiter takes no lock: the waiter counts itself in the bucket before it reads the user's word, the waker's
+// program changed the word before the call; both seq_cst (the pairing of futex(2)'s protocol).
+#include "linux/futex.hpp"
+
+#include "linux/thread.hpp"
+
+namespace linux {
+namespace {
+
+struct Waiter {
+    lib::ListHook hook;
+    FutexKey key;
+    u32 bits = ~0u;
+    bool woken = false;
+    std::atomic<struct Bucket*> bucket{nullptr};  // changed by requeue, under both buckets' locks
+    rt::WaitQueue queue;
+};
+
+struct Bucket {
+    std::atomic<u32> waiters{0};
+    rt::SpinLock<rt::Rank::futex> lock;
+    lib::List<Waiter, &Waiter::hook> list;
+};
+
+constexpr u32 kBuckets = 256;
+constinit Bucket buckets[kBuckets];
+
+Bucket& bucket_of(const FutexKey& k) {
+    u64 h = (reinterpret_cast<u64>(k.object) >> 6) ^ (k.offset >> 2);
+    h *= 0x9e3779b97f4a7c15;  // Fibonacci hashing
+    return buckets[h >> 56];
+}
+static_assert(kBuckets == 256);
+
+// Bucket lock held.
+void wake_waiter(Bucket& b, Waiter& w) {
+    w.hook.unlink();
+    b.waiters.fetch_sub(1, std::memory_order_relaxed);
+    w.woken = true;
+    w.queue.wake_all();
+}
+
+u32 wake_in(Bucket& b, const FutexKey& key, u32 limit, u32 bits) {
+    u32 woken = 0;
+    for (auto it = b.list.begin(); it != b.list.end() && woken < limit;) {
+        Waiter& w = *it;
+        ++it;
+        if (!(w.key == key) || !(w.bits & bits)) continue;
+        wake_waiter(b, w);
+        ++woken;
+    }
+    return woken;
+}
+
+}  // namespace
+
+Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private) {
+    if (at.value & 3) return Errno::kInval;
+    if (!fs::UserMemory::inside(at, 4)) return Errno::kFault;
+    if (is_private) return FutexKey{&t.mm(), at.value};
+    // A word that several may map is named by what is mapped.
+    TRY(t.user().load_u32(at));
+    const void* object = nullptr;
+    u64 offset = 0;
+    if (t.mm().shared_object(at, object, offset)) return FutexKey{object, offset};
+    return FutexKey{&t.mm(), at.value};
+}
+
+u32 futex_wake(const FutexKey& key, u32 limit, u32 bits) {
+    Bucket& b = bucket_of(key);
+    if (b.waiters.load(std::memory_order_seq_cst) == 0) return 0;
+    rt::LockGuard guard{b.lock};
+    return wake_in(b, key, limit, bits);
+}
+
+Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32 wake, u32 requeue, UserAddr check_at,
+                        const u32* expected) {
+    Bucket& a = bucket_of(from);
+    Bucket& b = bucket_of(to);
+    rt::LockPair guard{a.lock, b.lock};
+    if (expected && TRY(t.user().load_u32(check_at)) != *expected) return Errno::kAgain;
+    u32 woken = 0, moved = 0;
+    for (auto it = a.list.begin(); it != a.list.end();) {
+        Waiter& w = *it;
+        ++it;
+        if (!(w.key == from)) continue;
+        if (woken < wake) {
+            wake_waiter(a, w);
+            ++woken;
+            continue;
+        }
+        if (moved >= requeue) break;
+        ++moved;
+        w.key = to;
+        if (&a == &b) continue;
+        w.hook.unlink();
+        a.waiters.fetch_sub(1, std::memory_order_relaxed);
+        b.waiters.fetch_add(1, std::memory_order_seq_cst);
+        w.bucket.store(&b, std::memory_order_release);
+        b.list.push_back(w);
+    }
+    return i64{woken + moved};
+}
+
+Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second, UserAddr second_at, u32 wake_first,
+                        u32 wake_second, u32 operation) {
+    u32 op = (operation >> 28) & 7, compare = (operation >> 24) & 15;
+    i32 argument = i32(operation << 8) >> 20, against = i32(operation << 20) >> 20;
+    if (operation & 0x80000000) argument = i32(1u << (u32(argument) & 31));  // FUTEX_OP_OPARG_SHIFT
+    if (op > 4) return Errno::kNoSys;
+    if (compare > 5) return Errno::kNoSys;
+    Bucket& a = bucket_of(first);
+    Bucket& b = bucket_of(second);
+    rt::LockPair guard{a.lock, b.lock};
+    u32 old = TRY(t.user().load_u32(second_at));
+    for (;;) {
+        u32 next = 0;
+        switch (op) {
+            case 0: next = u32(argument); break;
+            case 1: next = old + u32(argument); break;
+            case 2: next = old | u32(argument); break;
+            case 3: next = old & ~u32(argument); break;
+            case 4: next = old ^ u32(argument); break;
+        }
+        u32 found = TRY(t.user().compare_exchange_u32(second_at, old, next));
+        if (found == old) break;
+        old = found;
+    }
+    u32 woken = wake_in(a, first, wake_first, ~0u);
+    bool also = false;
+    switch (compare) {
+        case 0: also = i32(old) == against; break;
+        case 1: also = i32(old) != against; break;
+        case 2: also = i32(old) < against; break;
+        case 3: also = i32(old) <= against; break;
+        case 4: also = i32(old) > against; break;
+        case 5: also = i32(old) >= against; break;
+    }
+    if (also) woken += wake_in(b, second, wake_second, ~0u);
+    return i64{woken};
+}
+
+Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline) {
+    Waiter w;
+    w.key = key;
+    w.bits = bits;
+    Bucket& start = bucket_of(key);
+    {
+        start.waiters.fetch_add(1, std::memory_order_seq_cst);  // before the word is read: see the file's head
+        rt::LockGuard guard{start.lock};
+        auto now = t.user().load_u32(at);
+        if (!now.ok() || now.value() != expected) {
+            start.waiters.fetch_sub(1, std::memory_order_relaxed);
+            co_return now.ok() ? Errno::kAgain : now.error();
+        }
+        w.bucket.store(&start, std::memory_order_relaxed);
+        start.list.push_back(w);
+    }
+    // Takes the node back; false: a waker was first.
+    auto leave = [&w]() {
+        for (;;) {
+            Bucket* b = w.bucket.load(std::memory_order_acquire);
+            rt::LockGuard guard{b->lock};
+            if (w.bucket.load(std::memory_order_relaxed) != b) continue;
+            if (w.woken) return false;
+            w.hook.unlink();
+            b->waiters.fetch_sub(1, std::memory_order_relaxed);
+            return true;
+        }
+    };
+    auto look = [&w]() {
+        Bucket* b = w.bucket.load(std::memory_order_acquire);
+        rt::LockGuard guard{b->lock};
+        return w.woken;
+    };
+    for (;;) {
+        u32 seen = w.queue.sequence();
+        if (look()) co_return lib::kOk;
+        auto r = co_await rt::wait_on(w.queue, seen, "futex", deadline);
+        if (r.ok()) continue;
+        if (!leave()) co_return lib::kOk;
+        co_return r.error();
+    }
+}
+
+}  // namespace linux

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// The leaf tier: what a trap runs as plain functions. A call that cannot wait and touches pages that are there ends here;
+// everything else is handed to the thread's coroutine (linux/thread.cpp), with `leaf_outcome` saying how far it came.
+#include "linux/sys/table.hpp"
+#include "linux/thread.hpp"
+
+namespace linux {
+
+extern LeafThunk leaf_table[kSyscallLimit];
+extern u8 module_table[kSyscallLimit];
+
+namespace {
+
+using port::LeafOutcome;
+
+LeafOutcome leave_to_task(Thread& t, Errno outcome) {
+    t.leaf_outcome = outcome;
+    return LeafOutcome::kNeedsTask;
+}
+
+[[gnu::noinline]] LeafOutcome unusual(Thread& t, LeafThunk leaf, Errno e) {
+    // A page that only has to be mapped is no reason for a coroutine.
+    for (u32 tries = 0; e == Errno::kNeedsFault && tries < 64; ++tries) {
+        if (fault_in_now(t, t.user().fault()) != FaultIn::kReady) break;
+        Leaf<i64> r = leaf(t, t.regs());
+        e = r.error();
+        if (r.ok()) {
+            t.regs().set_syscall_result(r.value());
+            return t.work.load(std::memory_order_relaxed) ? leave_to_task(t, Errno::kOk) : LeafOutcome::kDone;
+        }
+    }
+    if (u32(e) >= u32(Errno::kRestartSys)) return leave_to_task(t, e);
+    t.regs().set_syscall_result(-i64(e));
+    return t.work.load(std::memory_order_relaxed) ? leave_to_task(t, Errno::kOk) : LeafOutcome::kDone;
+}
+
+LeafOutcome syscall(port::UserThread& thread) {
+    Thread& t = static_cast<Thread&>(thread);
+    auto& regs = t.regs();
+    u64 number = regs.syscall_number();
+    if (number >= kSyscallLimit) [[unlikely]] return leave_to_task(t, Errno::kNeedsTask);
+    LeafThunk leaf = leaf_table[number];
+    Leaf<i64> r = leaf(t, regs);
+    if (r.ok() && t.work.load(std::memory_order_relaxed) == 0) [[likely]] {
+        regs.set_syscall_result(r.value());
+        return LeafOutcome::kDone;
+    }
+    if (!r.ok()) return unusual(t, leaf, r.error());
+    regs.set_syscall_result(r.value());
+    return leave_to_task(t, Errno::kOk);
+}
+
+LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {
+    Thread& t = static_cast<Thread&>(thread);
+    ++t.usage.minor_faults;
+    t.leaf_fault = t.mm().fault(trap.address, trap.access, t.process().limit(kRlimStack));
+    return t.leaf_fault == FaultKind::kResolved ? LeafOutcome::kDone : LeafOutcome::kNeedsTask;
+}
+
+port::Module module_of(u64 number) {
+    return number < kSyscallLimit ? port::Module(module_table[number]) : port::Module::kHome;
+}
+
+// The root coroutine's frame and, if nobody looks at it any more, the thread go.
+void ended(port::UserThread& thread) { static_cast<Thread&>(thread).unref(); }
+
+}  // namespace
+
+constinit const port::Personality<port::UserThread> personality{&syscall, &fault, &module_of, &ended};
+
+}  // namespace linux

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// What processes and threads are made of, and what others may look at: see linux/process.hpp for the locks.
+#include "linux/process.hpp"
+
+#include "linux/itimer.hpp"
+#include "linux/pid.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+// ---- Caller ----
+
+Ref<const fs::Creds> Caller::creds_ref() const { return creds_; }
+
+fs::LookupContext Caller::lookup_context() const {
+    fs::LookupContext c;
+    {
+        auto s = fs_->state.lock();
+        c.root = s->root;
+        c.cwd = s->cwd;
+    }
+    c.creds = creds_.get();
+    c.caller = this;
+    return c;
+}
+
+bool Caller::interrupted() const {
+    return static_cast<const Thread*>(this)->work.load(std::memory_order_relaxed) != 0;
+}
+
+// ---- Thread ----
+
+Thread::~Thread() {
+    pending.clear();
+    if (process_) process_->unref();
+}
+
+void Thread::set_process(Ref<Process> p) { process_ = p.release(); }
+
+void Thread::begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context, Ref<fs::Creds> creds) {
+    user_.set_space(&mm->space());
+    mm_ = std::move(mm);
+    files_ = std::move(files);
+    fs_ = std::move(context);
+    creds_ = std::move(creds);
+}
+
+void Thread::notify(u32 bits) {
+    // seq_cst: pairs with the waiter, which publishes its wait before it looks at the interrupt flag (rt/task.cpp).
+    u32 before = work.fetch_or(bits, std::memory_order_seq_cst);
+    if ((before & bits) == bits) return;
+    job().interrupt();
+    kick();
+}
+
+void Thread::set_creds(Ref<fs::Creds> to) {
+    Ref<fs::Creds> old, old_of_process;
+    rt::LockGuard guard{process_->lock};
+    old_of_process = std::exchange(process_->creds, to);
+    old = std::exchange(creds_, std::move(to));
+    guard.unlock();
+}
+
+Ref<AddressSpace> Thread::exchange_mm(Ref<AddressSpace> to) {
+    if (to) {
+        user_.set_space(&to->space());
+        set_space(Ref<port::Space>(&to->space()));
+    }
+    rt::LockGuard guard{process_->lock};
+    return std::exchange(mm_, std::move(to));
+}
+
+Ref<fs::FileTable> Thread::exchange_files(Ref<fs::FileTable> to) {
+    rt::LockGuard guard{process_->lock};
+    return std::exchange(files_, std::move(to));
+}
+
+Ref<FsContext> Thread::exchange_fs_context(Ref<FsContext> to) {
+    rt::LockGuard guard{process_->lock};
+    return std::exchange(fs_, std::move(to));
+}
+
+// ---- Process ----
+
+Process::~Process() {
+    signals.pending.clear();
+    destroy_timers(timers);
+}
+
+void Process::last_ref(Process* p) { delete p; }
+
+Ref<Thread> Process::any_thread() {
+    rt::LockGuard guard{lock};
+    Thread* t = threads.front();
+    return t && t->try_ref() ? Ref<Thread>::adopt(t) : Ref<Thread>{};
+}
+
+namespace {
+
+// The first non-null object of its kind among the threads.
+template <class Get>
+auto first_of(Process& p, Get get) {
+    rt::LockGuard guard{p.lock};
+    for (Thread& t : p.threads)
+        if (auto r = get(t)) return r;
+    return decltype(get(*p.threads.front())){};
+}
+
+}  // namespace
+
+Ref<AddressSpace> Process::mm() {
+    return first_of(*this, [](Thread& t) { return Ref<AddressSpace>(t.mm_ref()); });
+}
+Ref<fs::FileTable> Process::files() {
+    return first_of(*this, [](Thread& t) { return Ref<fs::FileTable>(t.files_ref()); });
+}
+Ref<FsContext> Process::fs_context() {
+    return first_of(*this, [](Thread& t) { return Ref<FsContext>(t.fs_context_ref()); });
+}
+
+Ref<const fs::Creds> Process::credentials() {
+    rt::LockGuard guard{lock};
+    return creds;
+}
+
+fs::Path Process::executable() {
+    Ref<ProgramFile> file;
+    {
+        rt::LockGuard guard{lock};
+        file = exe;
+    }
+    return file ? file->path : fs::Path{};
+}
+
+Usage Process::usage() {
+    rt::LockGuard guard{lock};
+    Usage u = usage_total;
+    for (Thread& t : threads) {
+        CpuTimes c = t.cpu_times();
+        u.times.user += c.user;
+        u.times.system += c.system;
+        u.minor_faults += t.usage.minor_faults;
+        u.major_faults += t.usage.major_faults;
+        u.voluntary_switches += t.usage.voluntary_switches;
+        u.involuntary_switches += t.usage.involuntary_switches;
+        if (t.mm_ref()) {
+            u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
+            if (peak > u.max_rss_kib) u.max_rss_kib = peak;
+        }
+    }
+    return u;
+}
+
+char Process::state_letter() {
+    if (state == State::kZombie || state == State::kReaped) return 'Z';
+    rt::LockGuard guard{signals.lock};
+    if (signals.stopped) return 'T';
+    for (Thread& t : threads)
+        if (!t.job().is_waiting()) return 'R';
+    return 'S';
+}
+
+}  // namespace linux

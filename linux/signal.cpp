@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+// Sending signals: queues, job control's side effects, and which thread is to look (signal(7), kernel/signal.c's rules
+// as the manual pages give them). Everything is done under the receiver's SignalState::lock.
+#include "linux/signal.hpp"
+
+#include "linux/pid.hpp"
+#include "linux/process.hpp"
+#include "linux/signal_queue.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+void PendingSignals::clear() {
+    while (QueuedSignal* e = queue.pop_front()) delete e;
+    set = {};
+}
+
+SignalInfo kernel_signal(u32 sig) {
+    SignalInfo i;
+    i.signo = i32(sig);
+    i.code = kSiKernel;
+    return i;
+}
+
+SignalInfo user_signal(u32 sig, i32 code, i32 pid, u32 uid) {
+    SignalInfo i;
+    i.signo = i32(sig);
+    i.code = code;
+    i.from.pid = pid;
+    i.from.uid = uid;
+    return i;
+}
+
+SignalAction get_action(Process& p, u32 sig) {
+    ActionTable& a = *p.signals.actions;
+    rt::LockGuard guard{a.lock};
+    return a.at[sig];
+}
+
+// ---- Queues. The owner's signals.lock is held. ----
+
+Result<void> enqueue_signal(Process& p, PendingSignals& q, const SignalInfo& info) {
+    u32 sig = u32(info.signo);
+    bool realtime = sig >= 32;
+    if (!realtime && q.set.has(sig)) return lib::kOk;
+    QueuedSignal* e = nullptr;
+    if (p.signals.queued < p.limit(kRlimSigpending) || (!realtime && info.code >= 0)) e = rt::make<QueuedSignal>();
+    if (e) {
+        e->info = info;
+        q.queue.push_back(*e);
+        ++p.signals.queued;
+    } else if (realtime && info.code != kSiUser && info.code != kSiKernel) {
+        return Errno::kAgain;
+    }
+    q.set.add(sig);
+    return lib::kOk;
+}
+
+void dequeue_signal(Process& p, PendingSignals& q, u32 sig, SignalInfo* out) {
+    QueuedSignal* found = nullptr;
+    bool more = false;
+    for (QueuedSignal& e : q.queue) {
+        if (e.info.signo != i32(sig)) continue;
+        if (found) {
+            more = true;
+            break;
+        }
+        found = &e;
+    }
+    if (out) *out = found ? found->info : user_signal(sig, kSiUser, 0, 0);
+    if (!more) q.set.remove(sig);
+    if (!found) return;
+    found->hook.unlink();
+    --p.signals.queued;
+    delete found;
+}
+
+const SignalInfo* first_info(PendingSignals& q, u32 sig) {
+    for (QueuedSignal& e : q.queue)
+        if (e.info.signo == i32(sig)) return &e.info;
+    return nullptr;
+}
+
+namespace {
+
+void flush_from(Process& p, PendingSignals& q, SignalSet which) {
+    if ((q.set.bits & which.bits) == 0) return;
+    for (QueuedSignal* e = q.queue.front(); e;) {
+        QueuedSignal* next = q.queue.next(*e);
+        if (which.has(u32(e->info.signo))) {
+            e->hook.unlink();
+            --p.signals.queued;
+            delete e;
+        }
+        e = next;
+    }
+    q.set.bits &= ~which.bits;
+}
+
+void flush_everywhere(Process& p, SignalSet which) {
+    flush_from(p, p.signals.pending, which);
+    for (Thread& t : p.threads) flush_from(p, t.pending, which);
+}
+
+// A stop signal takes back SIGCONT and the other way round, even if they are blocked or ignored.
+void job_control(Process& p, u32 sig) {
+    SignalState& s = p.signals;
+    if (kStopSignals.has(sig)) {
+        flush_everywhere(p, signals_of(kSigCont));
+    } else if (sig == kSigCont) {
+        flush_everywhere(p, kStopSignals);
+        if (s.stop_signal == 0) return;
+        if (s.stopped) s.report = SignalState::kReportContinued;
+        s.stop_signal = 0;
+        s.to_stop = 0;
+        s.stopped = false;
+        for (Thread& t : p.threads) t.stop_pending = false;
+        s.resumed.wake_all();
+    }
+}
+
+bool is_ignored(const SignalAction& a, u32 sig) {
+    return a.handler == 1 || (a.handler == 0 && kIgnoredByDefault.has(sig));
+}
+
+// Signals lock held.
+Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) {
+    SignalState& s = p.signals;
+    u32 sig = u32(info.signo);
+    if (p.threads.empty() || p.group_exiting) return lib::kOk;
+    job_control(p, sig);
+    Thread& looked_at = target ? *target : *p.threads.front();
+    SignalAction action = get_action(p, sig);
+    if (!looked_at.blocked.has(sig) && is_ignored(action, sig)) {
+        // SIGCONT has continued the group above; nobody needs to see the signal itself.
+        return lib::kOk;
+    }
+    if (sig == kSigKill) {
+        end_group_locked(p, i32(sig));
+        return lib::kOk;
+    }
+    TRY(enqueue_signal(p, target ? target->pending : s.pending, info));
+    s.arrived.wake_all();
+    if (s.stopped) return lib::kOk;
+    Thread* chosen = nullptr;
+    if (target) {
+        if (!target->exiting && !target->blocked.has(sig)) chosen = target;
+    } else {
+        for (Thread& t : p.threads)
+            if (!t.exiting && !t.blocked.has(sig)) {
+                chosen = &t;
+                break;
+            }
+    }
+    if (!chosen) return lib::kOk;
+    if (action.handler == 0 && !kStopSignals.has(sig) && !kCoreSignals.has(sig))
+        end_group_locked(p, i32(sig));
+    else
+        chosen->notify(kWorkSignal);
+    return lib::kOk;
+}
+
+}  // namespace
+
+void flush_signal(Process& p, u32 sig) { flush_everywhere(p, signals_of(sig)); }
+
+// ---- Sending ----
+
+Result<void> send_signal(Process& to, const SignalInfo& info) {
+    rt::LockGuard guard{to.signals.lock};
+    return send_locked(to, nullptr, info);
+}
+
+Result<void> send_signal(Thread& to, const SignalInfo& info) {
+    rt::LockGuard guard{to.process().signals.lock};
+    if (to.exiting) return lib::kOk;
+    return send_locked(to.process(), &to, info);
+}
+
+void force_signal(Thread& t, const SignalInfo& info) {
+    Process& p = t.process();
+    u32 sig = u32(info.signo);
+    rt::LockGuard guard{p.signals.lock};
+    bool blocked = t.blocked.has(sig);
+    {
+        ActionTable& a = *p.signals.actions;
+        rt::LockGuard actions{a.lock};
+        if (blocked || a.at[sig].handler == 1) a.at[sig].handler = 0;
+    }
+    if (blocked) t.blocked.remove(sig);
+    (void)enqueue_signal(p, t.pending, info);
+    t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+}
+
+bool signal_group(i32 group, const SignalInfo& info) {
+    rt::LockGuard guard{process_tree};
+    PidEntry* e = pid_entry(group);
+    if (!e || e->members.empty()) return false;
+    for (Process& p : e->members) (void)send_signal(p, info);
+    return true;
+}
+
+void end_group_locked(Process& p, i32 wait_status) {
+    if (p.group_exiting) return;
+    p.group_exiting = true;
+    p.group_exit_status = wait_status;
+    for (Thread& t : p.threads) {
+        t.notify(kWorkExit);
+        if (t.vforking) t.vforking->queue.wake_all();
+    }
+    p.signals.resumed.wake_all();
+}
+
+void begin_group_exit(Process& p, i32 wait_status) {
+    rt::LockGuard guard{p.signals.lock};
+    end_group_locked(p, wait_status);
+}
+
+void tell_parent(Process& child, i32 code) {
+    Process* parent = child.parent;
+    if (!parent) return;
+    SignalInfo info;
+    info.signo = kSigChld;
+    info.code = code;
+    info.child.pid = child.pid.value;
+    info.child.status = code == kCldStopped ? child.stop_status : i32(kSigCont);
+    {
+        rt::LockGuard guard{child.lock};
+        info.child.uid = child.creds->uid;
+    }
+    Usage u = child.usage();
+    info.child.utime = u.times.user / 10'000'000;
+    info.child.stime = u.times.system / 10'000'000;
+    SignalAction action = get_action(*parent, kSigChld);
+    if (action.handler != 1 && !(action.flags & kSaNoCldStop)) (void)send_signal(*parent, info);
+    parent->child_changed.wake_all();
+}
+
+// ---- Masks and questions ----
+
+bool has_deliverable(Thread& t) {
+    return ((t.pending.set.bits | t.process().signals.pending.set.bits) & ~t.blocked.bits) != 0;
+}
+
+void set_blocked(Thread& t, SignalSet to) {
+    to.bits &= ~kUnblockable.bits;
+    Process& p = t.process();
+    rt::LockGuard guard{p.signals.lock};
+    u64 newly = to.bits & ~t.blocked.bits;
+    t.blocked = to;
+    if (has_deliverable(t)) t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+    // What the process has pending and this thread no longer takes, another may.
+    if ((newly & p.signals.pending.set.bits) != 0) [[unlikely]] {
+        for (Thread& other : p.threads)
+            if (&other != &t && !other.exiting && has_deliverable(other)) other.notify(kWorkSignal);
+    }
+}
+
+void leave_signals(Thread& t) {
+    Process& p = t.process();
+    rt::LockGuard guard{p.signals.lock};
+    t.exiting = true;
+    if (t.stop_pending) {
+        t.stop_pending = false;
+        if (--p.signals.to_stop == 0 && p.signals.stop_signal != 0) {
+            p.signals.stopped = true;
+            p.signals.report = SignalState::kReportStopped;
+        }
+    }
+    if (p.signals.pending.set.bits != 0)
+        for (Thread& other : p.threads)
+            if (!other.exiting && has_deliverable(other)) other.notify(kWorkSignal);
+}
+
+bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out) {
+    Process& p = t.process();
+    rt::LockGuard guard{p.signals.lock};
+    for (PendingSignals* q : {&t.pending, &p.signals.pending}) {
+        u64 ready = q->set.bits & wanted.bits;
+        if (!ready) continue;
+        dequeue_signal(p, *q, u32(__builtin_ctzll(ready)) + 1, &out);
+        return true;
+    }
+    return false;
+}
+
+bool ignores_or_blocks(Thread& t, u32 sig) {
+    rt::LockGuard guard{t.process().signals.lock};
+    return t.blocked.has(sig) || get_action(t.process(), sig).handler == 1;
+}
+
+SignalSummary signal_summary(Process& p) {
+    SignalSummary r;
+    rt::LockGuard guard{p.signals.lock};
+    r.shared_pending = p.signals.pending.set;
+    r.queued = p.signals.queued;
+    if (Thread* t = p.threads.front()) {
+        r.pending = t->pending.set;
+        r.blocked = t->blocked;
+    }
+    ActionTable& a = *p.signals.actions;
+    rt::LockGuard actions{a.lock};
+    for (u32 sig = 1; sig <= kSignals; ++sig) {
+        if (a.at[sig].handler == 1)
+            r.ignored.add(sig);
+        else if (a.at[sig].handler != 0)
+            r.caught.add(sig);
+    }
+    return r;
+}
+
+}  // namespace linux

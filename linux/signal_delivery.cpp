@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+// Delivery: what a thread does about signals, stops and its group's end before it goes back to user mode (signal(7)).
+//
+// A signal leaves its queue only after its frame is on the program's stack, so that a stack page that has to be waited for
+// loses nothing. Restart kinds are resolved here (DESIGN section 3, cancellation).
+#include "linux/arch/machine.hpp"
+#include "linux/pid.hpp"
+#include "linux/signal_queue.hpp"
+#include "linux/thread.hpp"
+
+namespace linux {
+namespace {
+
+constexpr SignalSet kSynchronous = signals_of(kSigSegv, kSigBus, kSigIll, kSigTrap, kSigFpe, kSigSys);
+
+// The next signal to deliver and the queue it is in; 0: none. Faults of the thread's own come first.
+u32 next_signal(Thread& t, PendingSignals*& from) {
+    PendingSignals& shared = t.process().signals.pending;
+    u64 own = t.pending.set.bits & ~t.blocked.bits;
+    if (own) {
+        from = &t.pending;
+        u64 first = own & kSynchronous.bits;
+        return u32(__builtin_ctzll(first ? first : own)) + 1;
+    }
+    u64 all = shared.set.bits & ~t.blocked.bits;
+    if (!all) return 0;
+    from = &shared;
+    u64 first = all & kSynchronous.bits;
+    return u32(__builtin_ctzll(first ? first : all)) + 1;
+}
+
+// The interrupted call's outcome, now that it is known whether a handler runs.
+void resolve_restart(Thread& t, bool handler, u64 action_flags) {
+    Errno kind = std::exchange(t.restart_kind, Errno::kOk);
+    if (kind == Errno::kOk) return;
+    auto& regs = t.regs();
+    bool again = kind == Errno::kRestartNoIntr || (!handler) || (kind == Errno::kRestartSys && (action_flags & kSaRestart));
+    if (!again)
+        regs.set_syscall_result(-i64(Errno::kIntr));
+    else if (kind == Errno::kRestartBlock)
+        arch::restart_through_block(regs);
+    else
+        regs.restart_syscall();
+}
+
+// Tells the parent about a completed stop or a continuation that is still to be told.
+void report_to_parent(Process& p) {
+    rt::LockGuard tree{process_tree};
+    u8 report;
+    u32 sig;
+    {
+        rt::LockGuard guard{p.signals.lock};
+        report = std::exchange(p.signals.report, u8(0));
+        sig = p.signals.stop_signal;
+    }
+    if (report == SignalState::kReportStopped && sig != 0) {
+        p.stopped = true;
+        p.continued_report = false;
+        p.stop_status = i32(sig);
+        tell_parent(p, kCldStopped);
+    } else if (report == SignalState::kReportContinued) {
+        p.stopped = false;
+        p.stop_status = 0;
+        p.continued_report = true;
+        tell_parent(p, kCldContinued);
+    }
+}
+
+// The thread joins the group stop that it was asked to join. Signals lock held.
+void join_stop(Thread& t) {
+    SignalState& s = t.process().signals;
+    t.stop_pending = false;
+    t.in_stop = true;
+    if (--s.to_stop == 0) {
+        s.stopped = true;
+        s.report = SignalState::kReportStopped;
+    }
+}
+
+// Signals lock held.
+void begin_stop(Thread& t, u32 sig) {
+    Process& p = t.process();
+    SignalState& s = p.signals;
+    s.stop_signal = sig;
+    s.to_stop = 0;
+    s.stopped = false;
+    for (Thread& other : p.threads) {
+        other.in_stop = false;
+        if (other.exiting) continue;
+        other.stop_pending = true;
+        ++s.to_stop;
+        if (&other != &t) other.notify(kWorkStop);
+    }
+}
+
+enum class Push : u8 { kPushed, kAgain, kFailed };
+
+Push push_frame(Thread& t, const SignalAction& action, const SignalInfo& info) {
+    SignalSet old = t.restore_blocked ? t.saved_blocked : t.blocked;
+    auto r = arch::push_signal_frame(t, action, info, old);
+    if (r.ok()) return Push::kPushed;
+    if (r.error() != Errno::kNeedsFault) return Push::kFailed;
+    return Push::kAgain;
+}
+
+}  // namespace
+
+bool is_stopped(Thread& t) {
+    Process& p = t.process();
+    rt::LockGuard guard{p.signals.lock};
+    bool still = t.in_stop && p.signals.stop_signal != 0 && !p.group_exiting && (!p.execing || p.execing == &t);
+    if (!still) t.in_stop = false;
+    return still;
+}
+
+void report_stop(Process& p) { report_to_parent(p); }
+
+Attend attend(Thread& t) {
+    Process& p = t.process();
+    SignalState& s = p.signals;
+    // In this order: a notification in between is seen, at worst twice.
+    t.job().clear_interrupt();
+    t.work.fetch_and(kWorkExit, std::memory_order_seq_cst);
+    u32 orphan_checked = 0;  // the signal that `orphaned` is about
+    bool orphaned = false;
+    for (;;) {
+        rt::LockGuard guard{s.lock};
+        if (p.group_exiting || (p.execing && p.execing != &t) || (t.work.load(std::memory_order_relaxed) & kWorkExit))
+            return Attend::kExit;
+        if (t.stop_pending) {
+            join_stop(t);
+            bool tell = s.report != 0;
+            guard.unlock();
+            if (tell) report_to_parent(p);
+            return Attend::kStopped;
+        }
+        if (s.report != 0) [[unlikely]] {
+            guard.unlock();
+            report_to_parent(p);
+            continue;
+        }
+        PendingSignals* from = nullptr;
+        u32 sig = next_signal(t, from);
+        if (sig == 0) {
+            guard.unlock();
+            resolve_restart(t, false, 0);
+            if (t.restore_blocked) {
+                t.restore_blocked = false;
+                set_blocked(t, t.saved_blocked);
+                if (t.work.load(std::memory_order_relaxed) != 0) continue;
+            }
+            return Attend::kDone;
+        }
+        SignalAction action = get_action(p, sig);
+        if (action.handler == 1 || (action.handler == 0 && kIgnoredByDefault.has(sig))) {
+            dequeue_signal(p, *from, sig, nullptr);
+            continue;
+        }
+        if (action.handler == 0) {
+            if (kStopSignals.has(sig)) {
+                if (sig != kSigStop) {
+                    // Orphaned groups are not stopped by the terminal: nobody could continue them.
+                    if (orphan_checked != sig) {
+                        guard.unlock();
+                        orphaned = group_is_orphaned(p.group.value);
+                        orphan_checked = sig;
+                        continue;
+                    }
+                    orphan_checked = 0;
+                    if (orphaned) {
+                        dequeue_signal(p, *from, sig, nullptr);
+                        continue;
+                    }
+                }
+                dequeue_signal(p, *from, sig, nullptr);
+                if (s.stop_signal == 0 || s.stopped) begin_stop(t, sig);
+                continue;
+            }
+            dequeue_signal(p, *from, sig, nullptr);
+            end_group_locked(p, i32(sig));
+            return Attend::kExit;
+        }
+        // A handler.
+        resolve_restart(t, true, action.flags);
+        const SignalInfo* kept = first_info(*from, sig);
+        SignalInfo none;
+        if (!kept) none.signo = i32(sig);
+        Push pushed = push_frame(t, action, kept ? *kept : none);
+        if (pushed == Push::kAgain) {
+            guard.unlock();
+            switch (fault_in_now(t, t.user().fault())) {
+                case FaultIn::kReady: continue;
+                case FaultIn::kMustWait: return Attend::kFault;
+                case FaultIn::kBad: break;
+            }
+            signal_frame_failed(t);
+            continue;
+        }
+        if (pushed == Push::kFailed) {
+            guard.unlock();
+            signal_frame_failed(t);
+            continue;
+        }
+        dequeue_signal(p, *from, sig, nullptr);
+        if (action.flags & kSaResetHand) {
+            ActionTable& table = *s.actions;
+            rt::LockGuard actions{table.lock};
+            table.at[sig].handler = 0;
+        }
+        t.restore_blocked = false;
+        t.blocked.bits |= action.mask.bits;
+        if (!(action.flags & kSaNoDefer)) t.blocked.add(sig);
+        t.blocked.bits &= ~kUnblockable.bits;
+        // Others that are deliverable now get frames on top of this one.
+        if (has_deliverable(t)) continue;
+        return Attend::kDone;
+    }
+}
+
+void signal_frame_failed(Thread& t) {
+    Process& p = t.process();
+    u32 sig;
+    {
+        rt::LockGuard guard{p.signals.lock};
+        PendingSignals* from = nullptr;
+        sig = next_signal(t, from);
+        if (sig != 0) dequeue_signal(p, *from, sig, nullptr);
+        if (sig == kSigSegv) {
+            // A handler for SIGSEGV that cannot be entered: the default action.
+            end_group_locked(p, kSigSegv);
+            return;
+        }
+    }
+    force_signal(t, kernel_signal(kSigSegv));
+}
+
+}  // namespace linux

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT
+// User and group ids, supplementary groups, capabilities (credentials(7), setresuid(2), capabilities(7)).
+#include <cstring>
+
+#include "abi/linux/task.hpp"
+#include "linux/creds.hpp"
+#include "linux/sys/table.hpp"
+#include "linux/thread.hpp"
+
+namespace linux {
+namespace {
+
+using fs::Creds;
+using port::Module;
+
+constexpr u32 kNone = ~0u;  // "leave it"
+constexpr u64 kFsCapabilities = 0x0000'0001'0000'001f | (u64{1} << 9) | (u64{1} << 27);  // dropped with a file-system uid of 0
+
+Leaf<i64> sys_getuid(Caller& c) { return i64{c.creds().uid}; }
+Leaf<i64> sys_geteuid(Caller& c) { return i64{c.creds().euid}; }
+Leaf<i64> sys_getgid(Caller& c) { return i64{c.creds().gid}; }
+Leaf<i64> sys_getegid(Caller& c) { return i64{c.creds().egid}; }
+
+Leaf<i64> sys_getresuid(Caller& c, UserOut<u32> real, UserOut<u32> effective, UserOut<u32> saved) {
+    TRY(real.put(c.user(), c.creds().uid));
+    TRY(effective.put(c.user(), c.creds().euid));
+    TRY(saved.put(c.user(), c.creds().suid));
+    return 0;
+}
+Leaf<i64> sys_getresgid(Caller& c, UserOut<u32> real, UserOut<u32> effective, UserOut<u32> saved) {
+    TRY(real.put(c.user(), c.creds().gid));
+    TRY(effective.put(c.user(), c.creds().egid));
+    TRY(saved.put(c.user(), c.creds().sgid));
+    return 0;
+}
+
+// What a change of user ids does to the capabilities (capabilities(7), "Effect of user ID changes").
+void fix_capabilities(const Creds& old, Creds& to, bool keep) {
+    bool was_root = old.uid == 0 || old.euid == 0 || old.suid == 0;
+    bool is_root = to.uid == 0 || to.euid == 0 || to.suid == 0;
+    if (was_root && !is_root) {
+        if (!keep) to.cap_permitted = 0;
+        to.cap_effective = 0;
+    }
+    if (old.euid == 0 && to.euid != 0) to.cap_effective = 0;
+    if (old.euid != 0 && to.euid == 0) to.cap_effective = to.cap_permitted;
+}
+
+Leaf<i64> commit_uids(Caller& c, u32 uid, u32 euid, u32 suid) {
+    const Creds& old = c.creds();
+    if (uid == old.uid && euid == old.euid && suid == old.suid && euid == old.fsuid) return 0;
+    Ref<Creds> to = TRY(copy_creds(old));
+    to->uid = uid, to->euid = euid, to->suid = suid, to->fsuid = euid;
+    fix_capabilities(old, *to, c.thread().keep_capabilities);
+    if (old.euid != euid || old.fsuid != euid) {
+        c.process().dumpable = false;
+        c.thread().parent_death_signal = 0;
+    }
+    c.thread().set_creds(std::move(to));
+    return 0;
+}
+Leaf<i64> commit_gids(Caller& c, u32 gid, u32 egid, u32 sgid) {
+    const Creds& old = c.creds();
+    if (gid == old.gid && egid == old.egid && sgid == old.sgid && egid == old.fsgid) return 0;
+    Ref<Creds> to = TRY(copy_creds(old));
+    to->gid = gid, to->egid = egid, to->sgid = sgid, to->fsgid = egid;
+    if (old.egid != egid || old.fsgid != egid) {
+        c.process().dumpable = false;
+        c.thread().parent_death_signal = 0;
+    }
+    c.thread().set_creds(std::move(to));
+    return 0;
+}
+
+Leaf<i64> sys_setuid(Caller& c, u32 uid) {
+    if (uid == kNone) return Errno::kInval;
+    const Creds& o = c.creds();
+    if (o.capable(fs::kCapSetuid)) return commit_uids(c, uid, uid, uid);
+    if (uid != o.uid && uid != o.suid) return Errno::kPerm;
+    return commit_uids(c, o.uid, uid, o.suid);
+}
+Leaf<i64> sys_setgid(Caller& c, u32 gid) {
+    if (gid == kNone) return Errno::kInval;
+    const Creds& o = c.creds();
+    if (o.capable(fs::kCapSetgid)) return commit_gids(c, gid, gid, gid);
+    if (gid != o.gid && gid != o.sgid) return Errno::kPerm;
+    return commit_gids(c, o.gid, gid, o.sgid);
+}
+
+Leaf<i64> sys_setreuid(Caller& c, u32 uid, u32 euid) {
+    const Creds& o = c.creds();
+    bool may = o.capable(fs::kCapSetuid);
+    if (uid != kNone && uid != o.uid && uid != o.euid && !may) return Errno::kPerm;
+    if (euid != kNone && euid != o.uid && euid != o.euid && euid != o.suid && !may) return Errno::kPerm;
+    u32 new_uid = uid == kNone ? o.uid : uid, new_euid = euid == kNone ? o.euid : euid;
+    bool save = uid != kNone || (euid != kNone && euid != o.uid);
+    return commit_uids(c, new_uid, new_euid, save ? new_euid : o.suid);
+}
+Leaf<i64> sys_setregid(Caller& c, u32 gid, u32 egid) {
+    const Creds& o = c.creds();
+    bool may = o.capable(fs::kCapSetgid);
+    if (gid != kNone && gid != o.gid && gid != o.egid && !may) return Errno::kPerm;
+    if (egid != kNone && egid != o.gid && egid != o.egid && egid != o.sgid && !may) return Errno::kPerm;
+    u32 new_gid = gid == kNone ? o.gid : gid, new_egid = egid == kNone ? o.egid : egid;
+    bool save = gid != kNone || (egid != kNone && egid != o.gid);
+    return commit_gids(c, new_gid, new_egid, save ? new_egid : o.sgid);
+}
+
+Leaf<i64> sys_setresuid(Caller& c, u32 uid, u32 euid, u32 suid) {
+    const Creds& o = c.creds();
+    auto own = [&](u32 id) { return id == kNone || id == o.uid || id == o.euid || id == o.suid; };
+    if (!o.capable(fs::kCapSetuid) && !(own(uid) && own(euid) && own(suid))) return Errno::kPerm;
+    return commit_uids(c, uid == kNone ? o.uid : uid, euid == kNone ? o.euid : euid, suid == kNone ? o.suid : suid);
+}
+Leaf<i64> sys_setresgid(Caller& c, u32 gid, u32 egid, u32 sgid) {
+    const Creds& o = c.creds();
+    auto own = [&](u32 id) { return id == kNone || id == o.gid || id == o.egid || id == o.sgid; };
+    if (!o.capable(fs::kCapSetgid) && !(own(gid) && own(egid) && own(sgid))) return Errno::kPerm;
+    return commit_gids(c, gid == kNone ? o.gid : gid, egid == kNone ? o.egid : egid, sgid == kNone ? o.sgid : sgid);
+}
+
+// The old one is the result, whether or not it was changed (setfsuid(2)).
+Leaf<i64> sys_setfsuid(Caller& c, u32 uid) {
+    const Creds& o = c.creds();
+    u32 old = o.fsuid;
+    bool may = uid == o.uid || uid == o.euid || uid == o.suid || uid == o.fsuid || o.capable(fs::kCapSetuid);
+    if (uid == kNone || uid == old || !may) return i64{old};
+    auto to = copy_creds(o);
+    if (!to.ok()) return i64{old};
+    to.value()->fsuid = uid;
+    if (old == 0 && uid != 0) to.value()->cap_effective &= ~kFsCapabilities;
+    if (old != 0 && uid == 0) to.value()->cap_effective |= to.value()->cap_permitted & kFsCapabilities;
+    c.thread().set_creds(to.take());
+    return i64{old};
+}
+Leaf<i64> sys_setfsgid(Caller& c, u32 gid) {
+    const Creds& o = c.creds();
+    u32 old = o.fsgid;
+    bool may = gid == o.gid || gid == o.egid || gid == o.sgid || gid == o.fsgid || o.capable(fs::kCapSetgid);
+    if (gid == kNone || gid == old || !may) return i64{old};
+    auto to = copy_creds(o);
+    if (!to.ok()) return i64{old};
+    to.value()->fsgid = gid;
+    c.thread().set_creds(to.take());
+    return i64{old};
+}
+
+Leaf<i64> sys_getgroups(Caller& c, i32 size, UserAddr to) {
+    const Creds& o = c.creds();
+    if (size < 0) return Errno::kInval;
+    if (size != 0) {
+        if (u32(size) < o.group_count) return Errno::kInval;
+        TRY(c.user().write(to, o.groups, o.group_count * sizeof(u32)));
+    }
+    return i64{o.group_count};
+}
+Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
+    const Creds& o = c.creds();
+    if (!o.capable(fs::kCapSetgid)) return Errno::kPerm;
+    // Linux admits 65,536; more than our table holds is refused, not cut.
+    if (size < 0 || size > 65536 || u32(size) > fs::kMaxGroups) return Errno::kInval;
+    u32 groups[fs::kMaxGroups];
+    TRY(c.user().read(groups, from, u32(size) * sizeof(u32)));
+    Ref<Creds> to = TRY(copy_creds(o));
+    // Kept in order, as Linux does.
+    for (u32 i = 1; i < u32(size); ++i)
+        for (u32 j = i; j > 0 && groups[j - 1] > groups[j]; --j) std::swap(groups[j - 1], groups[j]);
+    to->group_count = u32(size);
+    std::memcpy(to->groups, groups, u32(size) * sizeof(u32));
+    c.thread().set_creds(std::move(to));
+    return 0;
+}
+
+// ---- Capabilities ----
+
+constexpr u32 kVersion1 = 0x19980330, kVersion2 = 0x20071026, kVersion3 = 0x20080522;
+
+// How many 32-bit words the caller's version has. An unknown version is told the current one.
+Leaf<u32> cap_words(Caller& c, UserAddr header_at, abi::CapHeader& h) {
+    TRY(c.user().read(&h, header_at, sizeof h));
+    if (h.version == kVersion1) return 1;
+    if (h.version == kVersion2 || h.version == kVersion3) return 2;
+    u32 current = kVersion3;
+    TRY(c.user().write(header_at, &current, sizeof current));
+    return Errno::kInval;
+}
+
+Leaf<i64> sys_capget(Caller& c, UserAddr header_at, UserAddr data_at) {
+    abi::CapHeader h;
+    auto words = cap_words(c, header_at, h);
+    if (!words.ok()) {
+        if (words.error() == Errno::kInval && data_at.value == 0) return 0;  // a question for the version
+        return words.error();
+    }
+    if (h.pid < 0) return Errno::kInval;
+    Ref<const Creds> creds = c.creds_ref();
+    if (h.pid != 0 && h.pid != c.thread().tid.value) {
+        Ref<Thread> t = find_thread(Pid{h.pid});
+        if (!t) return Errno::kSrch;
+        creds = t->process().credentials();
+    }
+    if (data_at.value == 0) return 0;
+    abi::CapData d[2];
+    for (u32 i = 0; i < 2; ++i)
+        d[i] = {u32(creds->cap_effective >> (32 * i)), u32(creds->cap_permitted >> (32 * i)), u32(creds->cap_inheritable >> (32 * i))};
+    TRY(c.user().write(data_at, d, words.value() * sizeof d[0]));
+    return 0;
+}
+
+Leaf<i64> sys_capset(Caller& c, UserAddr header_at, UserAddr data_at) {
+    abi::CapHeader h;
+    u32 words = TRY(cap_words(c, header_at, h));
+    if (h.pid != 0 && h.pid != c.thread().tid.value) return Errno::kPerm;
+    abi::CapData d[2] = {};
+    TRY(c.user().read(d, data_at, words * sizeof d[0]));
+    u64 effective = (d[0].effective | u64{d[1].effective} << 32) & kAllCapabilities;
+    u64 permitted = (d[0].permitted | u64{d[1].permitted} << 32) & kAllCapabilities;
+    u64 inheritable = (d[0].inheritable | u64{d[1].inheritable} << 32) & kAllCapabilities;
+    const Creds& o = c.creds();
+    bool setpcap = o.capable(8);  // CAP_SETPCAP
+    if (!setpcap && (inheritable & ~(o.cap_inheritable | o.cap_permitted))) return Errno::kPerm;
+    if (permitted & ~o.cap_permitted) return Errno::kPerm;
+    if (effective & ~permitted) return Errno::kPerm;
+    Ref<Creds> to = TRY(copy_creds(o));
+    to->cap_effective = effective;
+    to->cap_permitted = permitted;
+    to->cap_inheritable = inheritable;
+    c.thread().set_creds(std::move(to));
+    return 0;
+}
+
+}  // namespace
+
+constexpr SyscallRow kRows[] = {
+    row<&sys_getuid>(abi::kNrGetuid, "getuid", Module::kTask, "ids/get"),
+    row<&sys_geteuid>(abi::kNrGeteuid, "geteuid", Module::kTask, "ids/get"),
+    row<&sys_getgid>(abi::kNrGetgid, "getgid", Module::kTask, "ids/get"),
+    row<&sys_getegid>(abi::kNrGetegid, "getegid", Module::kTask, "ids/get"),
+    row<&sys_getresuid>(abi::kNrGetresuid, "getresuid", Module::kTask, "ids/get"),
+    row<&sys_getresgid>(abi::kNrGetresgid, "getresgid", Module::kTask, "ids/get"),
+    row<&sys_setuid>(abi::kNrSetuid, "setuid", Module::kTask, "ids/setuid"),
+    row<&sys_setgid>(abi::kNrSetgid, "setgid", Module::kTask, "ids/setgid"),
+    row<&sys_setreuid>(abi::kNrSetreuid, "setreuid", Module::kTask, "ids/setreuid"),
+    row<&sys_setregid>(abi::kNrSetregid, "setregid", Module::kTask, "ids/setreuid"),
+    row<&sys_setresuid>(abi::kNrSetresuid, "setresuid", Module::kTask, "ids/setresuid"),
+    row<&sys_setresgid>(abi::kNrSetresgid, "setresgid", Module::kTask, "ids/setresuid"),
+    row<&sys_setfsuid>(abi::kNrSetfsuid, "setfsuid", Module::kTask, "ids/setfsuid"),
+    row<&sys_setfsgid>(abi::kNrSetfsgid, "setfsgid", Module::kTask, "ids/setfsuid"),
+    row<&sys_getgroups>(abi::kNrGetgroups, "getgroups", Module::kTask, "ids/groups"),
+    row<&sys_setgroups>(abi::kNrSetgroups, "setgroups", Module::kTask, "ids/groups"),
+    row<&sys_capget>(abi::kNrCapget, "capget", Module::kTask, "ids/capabilities"),
+    row<&sys_capset>(abi::kNrCapset, "capset", Module::kTask, "ids/capabilities"),
+};
+const std::span<const SyscallRow> id_rows{kRows};
+
+}  // namespace linux

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+// The system and odds and ends of a thread: names, memory figures, randomness, prctl(2), personality(2), reboot(2).
+#include <cstring>
+
+#include "abi/linux/task.hpp"
+#include "linux/arch/machine.hpp"
+#include "linux/creds.hpp"
+#include "linux/exit.hpp"
+#include "linux/sys/table.hpp"
+#include "linux/thread.hpp"
+#include "linux/uts.hpp"
+
+namespace linux {
+
+constinit rt::Guarded<HostNames, rt::Rank::log> host_names;
+
+namespace {
+
+using port::Module;
+
+// ---- Names ----
+
+template <size_t N>
+void copy_text(char (&to)[N], const char* from) {
+    size_t n = std::strlen(from);
+    if (n > N - 1) n = N - 1;
+    std::memcpy(to, from, n);
+}
+
+Leaf<i64> sys_uname(Caller& c, UserOut<abi::Utsname> to) {
+    abi::Utsname u{};
+    copy_text(u.sysname, kSystemName);
+    copy_text(u.release, kRelease);
+    copy_text(u.version, kVersion);
+    copy_text(u.machine, arch::kMachineName);
+    {
+        auto names = host_names.lock();
+        copy_text(u.nodename, names->node);
+        copy_text(u.domainname, names->domain);
+    }
+    TRY(to.put(c.user(), u));
+    return 0;
+}
+
+Leaf<i64> set_name(Caller& c, UserAddr from, i32 length, char (HostNames::*which)[65]) {
+    if (!c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
+    if (length < 0 || length > 64) return Errno::kInval;
+    char text[65] = {};
+    TRY(c.user().read(text, from, u32(length)));
+    auto names = host_names.lock();
+    std::memcpy((*names).*which, text, sizeof text);
+    return 0;
+}
+Leaf<i64> sys_sethostname(Caller& c, UserAddr from, i32 length) { return set_name(c, from, length, &HostNames::node); }
+Leaf<i64> sys_setdomainname(Caller& c, UserAddr from, i32 length) { return set_name(c, from, length, &HostNames::domain); }
+
+Leaf<i64> sys_sysinfo(Caller& c, UserOut<abi::Sysinfo> to) {
+    abi::Sysinfo s{};
+    rt::MemStats m = rt::mem_stats();
+    s.uptime = i64(port::Port::now().value / 1'000'000'000);
+    s.totalram = m.total_bytes;
+    s.freeram = m.free_bytes;
+    s.procs = u16(thread_count() > 0xffff ? 0xffff : thread_count());
+    s.mem_unit = 1;
+    TRY(to.put(c.user(), s));
+    return 0;
+}
+
+// ---- Randomness ----
+
+constexpr u32 kNonblock = 1, kRandom = 2, kInsecure = 4;
+constexpr u64 kLeafRandom = 4096, kPiece = 256;
+
+Result<void> check_random(u32 flags) {
+    if (flags & ~(kNonblock | kRandom | kInsecure)) return Errno::kInval;
+    if ((flags & (kRandom | kInsecure)) == (kRandom | kInsecure)) return Errno::kInval;
+    return lib::kOk;
+}
+
+Leaf<void> put_random(Caller& c, UserAddr at, u64 size) {
+    std::byte piece[kPiece];
+    for (u64 done = 0; done < size; done += kPiece) {
+        u64 n = size - done < kPiece ? size - done : kPiece;
+        port::Port::entropy({piece, n});
+        TRY(c.user().write(at + done, piece, n));
+    }
+    return lib::kOk;
+}
+
+Leaf<i64> sys_getrandom(Caller& c, UserAddr to, u64 size, u32 flags) {
+    TRY(check_random(flags));
+    if (size > kLeafRandom) return Errno::kNeedsTask;
+    TRY(put_random(c, to, size));
+    return i64(size);
+}
+// A short count if a signal comes, or where the memory ends.
+Task<Result<i64>> sys_getrandom_wait(Caller& c, UserAddr to, u64 size, u32 flags) {
+    CO_TRY(check_random(flags));
+    if (size > INT32_MAX) size = INT32_MAX;
+    u64 done = 0;
+    while (done < size) {
+        u64 n = size - done < kLeafRandom ? size - done : kLeafRandom;
+        auto r = put_random(c, to + done, n);
+        if (r.error() == Errno::kNeedsFault) {
+            auto in = co_await fault_in_range(c.thread(), {to + done, n, true});
+            if (in.ok()) continue;
+            // Up to the last byte that is there.
+            while (done < size && put_random(c, to + done, 1).ok()) ++done;
+            if (done == 0) co_return Errno::kFault;
+            break;
+        }
+        if (!r.ok()) {
+            if (done == 0) co_return r.error();
+            break;
+        }
+        done += n;
+        if (c.interrupted()) break;
+        co_await rt::Yield{};
+    }
+    co_return i64(done);
+}
+
+// ---- prctl ----
+
+enum Prctl : u32 { kSetPdeathsig = 1, kGetPdeathsig = 2, kGetDumpable = 3, kSetDumpable = 4, kGetKeepcaps = 7, kSetKeepcaps = 8,
+                   kSetName = 15, kGetName = 16, kGetSeccomp = 21, kCapbsetRead = 23, kGetSecurebits = 27, kSetTimerslack = 29,
+                   kGetTimerslack = 30, kSetChildSubreaper = 36, kGetChildSubreaper = 37, kSetNoNewPrivs = 38,
+                   kGetNoNewPrivs = 39, kGetTidAddress = 40, kCapAmbient = 47 };
+constexpr u64 kDefaultSlack = 50'000;
+
+Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
+    Thread& t = c.thread();
+    Process& p = c.process();
+    switch (option) {
+        case kSetPdeathsig:
+            if (a2 > kSignals) return Errno::kInval;
+            t.parent_death_signal = u32(a2);
+            return 0;
+        case kGetPdeathsig: {
+            u32 sig = t.parent_death_signal;
+            TRY(c.user().write(UserAddr{a2}, &sig, sizeof sig));
+            return 0;
+        }
+        case kGetDumpable: return i64{p.dumpable};
+        case kSetDumpable:
+            if (a2 > 1) return Errno::kInval;
+            p.dumpable = a2 == 1;
+            return 0;
+        case kGetKeepcaps: return i64{t.keep_capabilities};
+        case kSetKeepcaps:
+            if (a2 > 1) return Errno::kInval;
+            t.keep_capabilities = a2 == 1;
+            return 0;
+        case kSetName: {
+            char name[kCommLength] = {};
+            auto r = c.user().read_string({name, sizeof name - 1}, UserAddr{a2});
+            if (!r.ok() && r.error() != Errno::kNameTooLong) return r.error();
+            set_comm(t, {name, r.ok() ? r.value().size() : sizeof name - 1});
+            return 0;
+        }
+        case kGetName: TRY(c.user().write(UserAddr{a2}, t.comm, kCommLength)); return 0;
+        case kGetSeccomp: return 0;
+        case kCapbsetRead: return a2 <= 40 ? Leaf<i64>(i64{1}) : Leaf<i64>(Errno::kInval);
+        case kGetSecurebits: return 0;
+        case kSetTimerslack: t.timer_slack = a2 ? a2 : kDefaultSlack; return 0;
+        case kGetTimerslack: return i64(t.timer_slack);
+        case kSetChildSubreaper: {
+            rt::LockGuard guard{process_tree};
+            p.subreaper = a2 != 0;
+            return 0;
+        }
+        case kGetChildSubreaper: {
+            i32 v = p.subreaper;
+            TRY(c.user().write(UserAddr{a2}, &v, sizeof v));
+            return 0;
+        }
+        case kSetNoNewPrivs:
+            if (a2 != 1 || a3 || a4 || a5) return Errno::kInval;
+            p.no_new_privileges = true;
+            return 0;
+        case kGetNoNewPrivs:
+            if (a2 || a3 || a4 || a5) return Errno::kInval;
+            return i64{p.no_new_privileges};
+        case kGetTidAddress: {
+            u64 at = t.clear_child_tid.value;
+            TRY(c.user().write(UserAddr{a2}, &at, sizeof at));
+            return 0;
+        }
+        case kCapAmbient:
+            if (a4 || a5) return Errno::kInval;
+            if (a2 == 1 && a3 <= 40) return 0;             // PR_CAP_AMBIENT_IS_SET: the set is always empty
+            if (a2 == 4 && a3 == 0) return 0;              // PR_CAP_AMBIENT_CLEAR_ALL
+            if (a2 == 3 && a3 <= 40) return 0;             // PR_CAP_AMBIENT_LOWER
+            if (a2 == 2 && a3 <= 40) return Errno::kPerm;  // PR_CAP_AMBIENT_RAISE
+            return Errno::kInval;
+        default: return Errno::kInval;
+    }
+}
+
+Leaf<i64> sys_arch_prctl(Caller& c, i32 code, UserAddr argument) { return arch::process_control(c, code, argument); }
+
+Leaf<i64> sys_personality(Caller& c, u32 to) {
+    u32 old = c.process().personality;
+    if (to != 0xffffffff) c.process().personality = to;
+    return i64{old};
+}
+
+// ---- The end of it all ----
+
+constexpr u32 kMagic1 = 0xfee1dead, kMagic2[] = {672274793, 85072278, 369367448, 537993216};
+
+Leaf<i64> sys_reboot(Caller& c, u32 magic1, u32 magic2, u32 command, UserAddr) {
+    if (!c.creds().capable(22)) return Errno::kPerm;  // CAP_SYS_BOOT
+    bool known = false;
+    for (u32 m : kMagic2) known |= magic2 == m;
+    if (magic1 != kMagic1 || !known) return Errno::kInval;
+    switch (command) {
+        case 0x89abcdef:          // CAD_ON
+        case 0: return 0;         // CAD_OFF: there is no such key
+        case 0x01234567:          // RESTART
+        case 0xcdef0123:          // HALT
+        case 0x4321fedc:          // POWER_OFF: what the machine's owner makes of it
+            end_machine(0);
+            begin_group_exit(c.process(), 0);
+            return 0;
+        default: return Errno::kInval;
+    }
+}
+
+}  // namespace
+
+constexpr SyscallRow kRows[] = {
+    row<&sys_uname>(abi::kNrUname, "uname", Module::kTask, "misc/uname"),
+    row<&sys_sethostname>(abi::kNrSethostname, "sethostname", Module::kTask, "misc/hostname"),
+    row<&sys_setdomainname>(abi::kNrSetdomainname, "setdomainname", Module::kTask, "misc/hostname"),
+    row<&sys_sysinfo>(abi::kNrSysinfo, "sysinfo", Module::kTask, "misc/sysinfo"),
+    row<&sys_getrandom, &sys_getrandom_wait>(abi::kNrGetrandom, "getrandom", Module::kTask, "misc/getrandom"),
+    row<&sys_prctl>(abi::kNrPrctl, "prctl", Module::kTask, "misc/prctl"),
+    row<&sys_arch_prctl>(abi::kNrArchPrctl, "arch_prctl", Module::kHome, "misc/arch_prctl"),
+    row<&sys_personality>(abi::kNrPersonality, "personality", Module::kTask, "misc/personality"),
+    row<&sys_reboot>(abi::kNrReboot, "reboot", Module::kTask, "misc/reboot"),
+};
+const std::span<const SyscallRow> misc_rows{kRows};
+
+}  // namespace linux

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: MIT
+// Limits, usage, priorities and scheduling parameters (getrlimit(2), getrusage(2), sched(7)).
+//
+// Every thread is scheduled alike so far: nice values and policies are kept, checked and reported, and change nothing.
+#include "abi/linux/task.hpp"
+#include "linux/creds.hpp"
+#include "linux/itimer.hpp"
+#include "linux/pid.hpp"
+#include "linux/sys/table.hpp"
+#include "linux/thread.hpp"
+#include "linux/usage.hpp"
+
+namespace linux {
+namespace {
+
+using port::Module;
+
+constexpr u64 kMostFiles = 1048576;  // sysctl fs.nr_open
+
+// ---- Limits ----
+
+// Another process's limits: the same ids, or CAP_SYS_RESOURCE (prlimit(2)).
+Result<void> may_see_limits(Caller& c, Process& p) {
+    if (&p == &c.process() || c.creds().capable(fs::kCapSysResource)) return lib::kOk;
+    const fs::Creds& mine = c.creds();
+    rt::LockGuard guard{p.lock};
+    const fs::Creds& o = *p.creds;
+    if (mine.uid == o.euid && mine.uid == o.suid && mine.uid == o.uid && mine.gid == o.egid && mine.gid == o.sgid && mine.gid == o.gid)
+        return lib::kOk;
+    return Errno::kPerm;
+}
+
+Result<void> set_limit(Caller& c, Process& p, u32 which, const abi::Rlimit64& to) {
+    if (to.soft > to.hard) return Errno::kInval;
+    if (which == kRlimNofile && to.hard > kMostFiles) return Errno::kPerm;
+    {
+        auto limits = p.rlimits.lock();
+        RlimitValue& l = (*limits)[which];
+        if (to.hard > l.hard && !c.creds().capable(fs::kCapSysResource)) return Errno::kPerm;
+        l.hard = to.hard;
+        __atomic_store_n(&l.soft, to.soft, __ATOMIC_RELAXED);
+    }
+    if (which == kRlimCpu) return watch_cpu_limit(p);
+    return lib::kOk;
+}
+
+Leaf<i64> sys_prlimit64(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to, UserOut<abi::Rlimit64> old) {
+    abi::Rlimit64 wanted{};
+    if (to) wanted = TRY(to.get(c.user()));
+    Ref<Process> p{&c.process()};
+    if (pid != 0 && pid != p->pid.value) {
+        p = find_process(Pid{pid});
+        if (!p)
+            if (Ref<Thread> t = find_thread(Pid{pid})) p = Ref<Process>(&t->process());
+        if (!p) return Errno::kSrch;
+    }
+    TRY(may_see_limits(c, *p));
+    if (which >= kRlimCount) return Errno::kInval;
+    if (to && wanted.soft > wanted.hard) return Errno::kInval;
+    RlimitValue was;
+    {
+        auto limits = p->rlimits.lock();
+        was = (*limits)[which];
+    }
+    if (old) TRY(old.put(c.user(), {was.soft, was.hard}));
+    if (to) TRY(set_limit(c, *p, which, wanted));
+    return 0;
+}
+Leaf<i64> sys_getrlimit(Caller& c, u32 which, UserOut<abi::Rlimit64> to) {
+    if (which >= kRlimCount) return Errno::kInval;
+    RlimitValue l;
+    {
+        auto limits = c.process().rlimits.lock();
+        l = (*limits)[which];
+    }
+    TRY(to.put(c.user(), {l.soft, l.hard}));
+    return 0;
+}
+Leaf<i64> sys_setrlimit(Caller& c, u32 which, UserIn<abi::Rlimit64> from) {
+    abi::Rlimit64 to = TRY(from.get(c.user()));
+    if (which >= kRlimCount) return Errno::kInval;
+    TRY(set_limit(c, c.process(), which, to));
+    return 0;
+}
+
+Task<Result<i64>> sys_getrusage(Caller& c, i32 who, UserOut<abi::Rusage> to) {
+    Usage u;
+    switch (who) {
+        case 0: u = c.process().usage(); break;
+        case -1: {
+            rt::LockGuard guard{process_tree};
+            u = c.process().usage_children;
+            break;
+        }
+        case 1:
+            u = c.thread().usage;
+            u.times = c.thread().cpu_times();
+            u.max_rss_kib = c.process().usage().max_rss_kib;
+            break;
+        default: co_return Errno::kInval;
+    }
+    CO_TRY(to.put(c.user(), to_abi(u)));
+    co_return i64{0};
+}
+
+// ---- Nice values ----
+
+bool same_user(Caller& c, Process& p) {
+    rt::LockGuard guard{p.lock};
+    return c.creds().euid == p.creds->uid || c.creds().euid == p.creds->euid;
+}
+
+// Every thread that (which, who) names. `each` returns false to stop.
+struct Selection {
+    Caller& c;
+    i32 which;
+    u32 who;
+    void (*each)(Selection&, Thread&);
+    i32 nice = 0;
+    i32 best = 21;  // of getpriority: the lowest nice value
+    bool any = false;
+    Errno error = Errno::kOk;
+};
+
+void select_threads(Selection& s, Process& p) {
+    rt::LockGuard guard{p.lock};
+    for (Thread& t : p.threads) {
+        s.any = true;
+        s.each(s, t);
+    }
+}
+
+Leaf<void> select(Selection& s) {
+    Caller& c = s.c;
+    switch (s.which) {
+        case 0: {  // PRIO_PROCESS: one thread
+            if (s.who == 0) {
+                s.any = true;
+                s.each(s, c.thread());
+            } else if (Ref<Thread> t = find_thread(Pid{i32(s.who)})) {
+                s.any = true;
+                s.each(s, *t);
+            }
+            return lib::kOk;
+        }
+        case 1: {
+            i32 group = s.who ? i32(s.who) : c.process().group.value;
+            rt::LockGuard guard{process_tree};
+            PidEntry* e = pid_entry(group);
+            if (e)
+                for (Process& p : e->members) select_threads(s, p);
+            return lib::kOk;
+        }
+        case 2: {
+            if (s.who == 0) s.who = c.creds().uid;
+            for_each_process(
+                [](void* context, Process& p) {
+                    auto& selection = *static_cast<Selection*>(context);
+                    bool match;
+                    {
+                        rt::LockGuard guard{p.lock};
+                        match = p.creds && p.creds->uid == selection.who;
+                    }
+                    if (match) select_threads(selection, p);
+                    return true;
+                },
+                &s);
+            return lib::kOk;
+        }
+        default: return Errno::kInval;
+    }
+}
+
+Leaf<i64> sys_getpriority(Caller& c, i32 which, u32 who) {
+    Selection s{c, which, who, [](Selection& sel, Thread& t) {
+                    if (t.nice < sel.best) sel.best = t.nice;
+                }};
+    TRY(select(s));
+    if (!s.any) return Errno::kSrch;
+    return i64{20 - s.best};
+}
+Leaf<i64> sys_setpriority(Caller& c, i32 which, u32 who, i32 nice) {
+    if (nice < -20) nice = -20;
+    if (nice > 19) nice = 19;
+    Selection s{c, which, who, [](Selection& sel, Thread& t) {
+                    const fs::Creds& mine = sel.c.creds();
+                    bool own = &t == &sel.c.thread() || mine.euid == t.creds().uid || mine.euid == t.creds().euid;
+                    if (!own && !mine.capable(fs::kCapSysNice)) {
+                        sel.error = Errno::kPerm;
+                    } else if (sel.nice < t.nice && !mine.capable(fs::kCapSysNice) &&
+                               u64(i64{20 - sel.nice}) > t.process().limit(kRlimNice)) {
+                        sel.error = Errno::kAcces;
+                    } else {
+                        t.nice = sel.nice;
+                    }
+                }};
+    s.nice = nice;
+    TRY(select(s));
+    if (!s.any) return Errno::kSrch;
+    if (s.error != Errno::kOk) return s.error;
+    return 0;
+}
+
+// ---- Scheduling policies and affinity ----
+
+enum Policy : u32 { kOther, kFifo, kRoundRobin, kBatch, kIdle = 5, kDeadline = 6 };
+constexpr u32 kResetOnFork = 0x40000000;
+
+bool realtime(u32 policy) { return policy == kFifo || policy == kRoundRobin; }
+bool known(u32 policy) { return policy <= kBatch || policy == kIdle; }
+
+Result<Ref<Thread>> thread_of(Caller& c, i32 pid) {
+    if (pid < 0) return Errno::kInval;
+    Ref<Thread> t = pid == 0 ? Ref<Thread>(&c.thread()) : find_thread(Pid{pid});
+    if (!t) return Errno::kSrch;
+    return t;
+}
+
+Result<void> set_policy(Caller& c, i32 pid, u32 policy, i32 priority, bool keep_policy) {
+    Ref<Thread> t = TRY(thread_of(c, pid));
+    bool reset = false;
+    if (keep_policy) {
+        policy = t->sched_policy;
+        reset = t->reset_on_fork;
+    } else {
+        reset = policy & kResetOnFork;
+        policy &= ~kResetOnFork;
+        if (!known(policy)) return Errno::kInval;
+    }
+    if (priority < 0 || priority > 99 || realtime(policy) != (priority != 0)) return Errno::kInval;
+    if (!c.creds().capable(fs::kCapSysNice)) {
+        if (realtime(policy)) {
+            u64 limit = t->process().limit(kRlimRtprio);
+            if (policy != t->sched_policy && limit == 0) return Errno::kPerm;
+            if (u32(priority) > t->sched_priority && u64(priority) > limit) return Errno::kPerm;
+        }
+        if (t->sched_policy == kIdle && policy != kIdle && u64(i64{20 - t->nice}) > t->process().limit(kRlimNice)) return Errno::kPerm;
+        if (&t->process() != &c.process() && !same_user(c, t->process())) return Errno::kPerm;
+        if (t->reset_on_fork && !reset) return Errno::kPerm;
+    }
+    t->sched_policy = policy;
+    t->sched_priority = u32(priority);
+    t->reset_on_fork = reset;
+    return lib::kOk;
+}
+
+Leaf<i64> sys_sched_setscheduler(Caller& c, i32 pid, i32 policy, UserIn<i32> parameter) {
+    if (policy < 0 || !parameter || pid < 0) return Errno::kInval;
+    i32 priority = TRY(parameter.get(c.user()));
+    TRY(set_policy(c, pid, u32(policy), priority, false));
+    return 0;
+}
+Leaf<i64> sys_sched_setparam(Caller& c, i32 pid, UserIn<i32> parameter) {
+    if (!parameter || pid < 0) return Errno::kInval;
+    i32 priority = TRY(parameter.get(c.user()));
+    TRY(set_policy(c, pid, 0, priority, true));
+    return 0;
+}
+Leaf<i64> sys_sched_getscheduler(Caller& c, i32 pid) {
+    Ref<Thread> t = TRY(thread_of(c, pid));
+    return i64{t->sched_policy | (t->reset_on_fork ? kResetOnFork : 0)};
+}
+Leaf<i64> sys_sched_getparam(Caller& c, i32 pid, UserOut<i32> to) {
+    if (!to || pid < 0) return Errno::kInval;
+    Ref<Thread> t = TRY(thread_of(c, pid));
+    TRY(to.put(c.user(), i32(t->sched_priority)));
+    return 0;
+}
+Leaf<i64> sys_sched_get_priority_max(Caller&, u32 policy) {
+    if (realtime(policy)) return 99;
+    return known(policy) || policy == kDeadline ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
+}
+Leaf<i64> sys_sched_get_priority_min(Caller&, u32 policy) {
+    if (realtime(policy)) return 1;
+    return known(policy) || policy == kDeadline ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
+}
+Leaf<i64> sys_sched_rr_get_interval(Caller& c, i32 pid, UserOut<abi::Timespec> to) {
+    Ref<Thread> t = TRY(thread_of(c, pid));
+    // Round robin: 100 ms; the others: their slice; first in, first out has none.
+    i64 slice = t->sched_policy == kRoundRobin ? 100'000'000 : t->sched_policy == kFifo ? 0 : 4'000'000;
+    TRY(to.put(c.user(), {0, slice}));
+    return 0;
+}
+
+Leaf<i64> sys_sched_setattr(Caller& c, i32 pid, UserAddr at, u32 flags) {
+    if (at.value == 0 || pid < 0 || flags != 0) return Errno::kInval;
+    u32 size = 0;
+    TRY(c.user().read(&size, at, sizeof size));
+    if (size == 0) size = 48;
+    if (size < 48 || size > kPageSize) return Errno::k2Big;
+    abi::SchedAttr a{};
+    TRY(c.user().read(&a, at, size < sizeof a ? size : sizeof a));
+    if (a.policy == kDeadline) return Errno::kInval;
+    if (i32(a.policy) < 0 || (a.flags & ~u64{0x7f})) return Errno::kInval;
+    if (!known(a.policy)) return Errno::kInval;
+    Ref<Thread> t = TRY(thread_of(c, pid));
+    i32 nice = a.nice < -20 ? -20 : a.nice > 19 ? 19 : a.nice;
+    if (!realtime(a.policy) && nice < t->nice && !c.creds().capable(fs::kCapSysNice) &&
+        u64(i64{20 - nice}) > t->process().limit(kRlimNice))
+        return Errno::kPerm;
+    TRY(set_policy(c, pid, a.policy | ((a.flags & 1) ? kResetOnFork : 0), i32(a.priority), false));
+    if (!realtime(a.policy)) t->nice = nice;
+    return 0;
+}
+Leaf<i64> sys_sched_getattr(Caller& c, i32 pid, UserAddr to, u32 size, u32 flags) {
+    if (to.value == 0 || pid < 0 || size > kPageSize || size < 48 || flags != 0) return Errno::kInval;
+    Ref<Thread> t = TRY(thread_of(c, pid));
+    abi::SchedAttr a{};
+    a.size = size < sizeof a ? size : sizeof a;
+    a.policy = t->sched_policy;
+    a.flags = t->reset_on_fork ? 1 : 0;
+    if (realtime(a.policy))
+        a.priority = t->sched_priority;
+    else
+        a.nice = t->nice;
+    a.util_max = size >= sizeof a ? 1024 : 0;
+    TRY(c.user().write(to, &a, a.size));
+    return 0;
+}
+
+// A CPU that a module owns is the last, and not among them.
+CpuSet user_cpus() { return CpuSet::first(port::Port::cpu_count()); }
+
+// The kernel's mask is whole words (sched_getaffinity(2), "C library/kernel differences").
+Leaf<i64> sys_sched_getaffinity(Caller& c, i32 pid, u32 size, UserAddr to) {
+    if (size * 8 < lib::kMaxCpus || (size & 7)) return Errno::kInval;
+    Ref<Thread> t = TRY(thread_of(c, pid));
+    u64 mask = (t->allowed_cpus() & user_cpus()).bits;
+    TRY(c.user().write(to, &mask, sizeof mask));
+    return i64{sizeof mask};
+}
+Leaf<i64> sys_sched_setaffinity(Caller& c, i32 pid, u32 size, UserAddr from) {
+    u64 mask = 0;
+    TRY(c.user().read(&mask, from, size < sizeof mask ? size : sizeof mask));
+    Ref<Thread> t = TRY(thread_of(c, pid));
+    if (&t->process() != &c.process() && !same_user(c, t->process()) && !c.creds().capable(fs::kCapSysNice)) return Errno::kPerm;
+    CpuSet wanted = CpuSet{u32(mask)} & user_cpus();
+    if (wanted.empty()) return Errno::kInval;
+    t->set_affinity(wanted);
+    return 0;
+}
+
+}  // namespace
+
+constexpr SyscallRow kRows[] = {
+    row<&sys_prlimit64>(abi::kNrPrlimit64, "prlimit64", Module::kTask, "process/limits"),
+    row<&sys_getrlimit>(abi::kNrGetrlimit, "getrlimit", Module::kTask, "process/limits"),
+    row<&sys_setrlimit>(abi::kNrSetrlimit, "setrlimit", Module::kTask, "process/limits"),
+    row<nullptr, &sys_getrusage>(abi::kNrGetrusage, "getrusage", Module::kTask, "process/usage"),
+    row<&sys_getpriority>(abi::kNrGetpriority, "getpriority", Module::kTask, "sched/nice"),
+    row<&sys_setpriority>(abi::kNrSetpriority, "setpriority", Module::kTask, "sched/nice"),
+    row<&sys_sched_setscheduler>(abi::kNrSchedSetscheduler, "sched_setscheduler", Module::kTask, "sched/policy"),
+    row<&sys_sched_getscheduler>(abi::kNrSchedGetscheduler, "sched_getscheduler", Module::kTask, "sched/policy"),
+    row<&sys_sched_setparam>(abi::kNrSchedSetparam, "sched_setparam", Module::kTask, "sched/policy"),
+    row<&sys_sched_getparam>(abi::kNrSchedGetparam, "sched_getparam", Module::kTask, "sched/policy"),
+    row<&sys_sched_get_priority_max>(abi::kNrSchedGetPriorityMax, "sched_get_priority_max", Module::kTask, "sched/policy"),
+    row<&sys_sched_get_priority_min>(abi::kNrSchedGetPriorityMin, "sched_get_priority_min", Module::kTask, "sched/policy"),
+    row<&sys_sched_rr_get_interval>(abi::kNrSchedRrGetInterval, "sched_rr_get_interval", Module::kTask, "sched/policy"),
+    row<&sys_sched_setattr>(abi::kNrSchedSetattr, "sched_setattr", Module::kTask, "sched/attr"),
+    row<&sys_sched_getattr>(abi::kNrSchedGetattr, "sched_getattr", Module::kTask, "sched/attr"),
+    row<&sys_sched_getaffinity>(abi::kNrSchedGetaffinity, "sched_getaffinity", Module::kTask, "sched/affinity"),
+    row<&sys_sched_setaffinity>(abi::kNrSchedSetaffinity, "sched_setaffinity", Module::kHome, "sched/affinity"),
+};
+const std::span<const SyscallRow> resource_rows{kRows};
+
+}  // namespace linux

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: MIT
+// Signals: actions, masks, sending, waiting (signal(7)).
+#include "abi/linux/task.hpp"
+#include "linux/arch/machine.hpp"
+#include "linux/creds.hpp"
+#include "linux/pid.hpp"
+#include "linux/signal_queue.hpp"
+#include "linux/sys/table.hpp"
+#include "linux/thread.hpp"
+#include "linux/time.hpp"
+
+namespace linux {
+namespace {
+
+using port::Module;
+
+constexpr u64 kSetSize = 8;  // sizeof(sigset_t) of the kernel ABI
+constexpr u64 kKnownFlags = kSaNoCldStop | kSaNoCldWait | kSaSigInfo | 0x800 | kSaRestorer | kSaOnStack | kSaRestart | kSaNoDefer |
+                            kSaResetHand;
+
+struct ActionAbi {
+    u64 handler, flags, restorer, mask;
+};
+
+Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
+    if (size != kSetSize) return Errno::kInval;
+    ActionAbi wanted{};
+    if (to) wanted = TRY(to.get(c.user()));
+    if (sig < 1 || sig > kSignals || (to && kUnblockable.has(sig))) return Errno::kInval;
+    Process& p = c.process();
+    if (old) {
+        SignalAction a = get_action(p, sig);
+        TRY(old.put(c.user(), {a.handler, a.flags, a.restorer, a.mask.bits}));
+    }
+    if (!to) return 0;
+    SignalAction a{wanted.handler, wanted.flags & kKnownFlags, wanted.restorer, {wanted.mask & ~kUnblockable.bits}};
+    rt::LockGuard guard{p.signals.lock};
+    {
+        ActionTable& table = *p.signals.actions;
+        rt::LockGuard actions{table.lock};
+        table.at[sig] = a;
+    }
+    if (a.handler == 1 || (a.handler == 0 && kIgnoredByDefault.has(sig))) flush_signal(p, sig);
+    return 0;
+}
+
+Leaf<i64> sys_rt_sigprocmask(Caller& c, u32 how, UserIn<u64> set, UserOut<u64> old, u64 size) {
+    if (size != kSetSize) return Errno::kInval;
+    Thread& t = c.thread();
+    u64 now = t.blocked.bits, next = now;
+    if (set) {
+        u64 bits = TRY(set.get(c.user())) & ~kUnblockable.bits;
+        switch (how) {
+            case 0: next = now | bits; break;
+            case 1: next = now & ~bits; break;
+            case 2: next = bits; break;
+            default: return Errno::kInval;
+        }
+    }
+    if (old) TRY(old.put(c.user(), now));
+    if (next != now) set_blocked(t, SignalSet{next});
+    return 0;
+}
+
+Leaf<i64> sys_rt_sigpending(Caller& c, UserAddr to, u64 size) {
+    if (size > kSetSize) return Errno::kInval;
+    Thread& t = c.thread();
+    u64 bits;
+    {
+        rt::LockGuard guard{c.process().signals.lock};
+        bits = (t.pending.set.bits | c.process().signals.pending.set.bits) & t.blocked.bits;
+    }
+    TRY(c.user().write(to, &bits, size));
+    return 0;
+}
+
+// Sleeps until something is to be done; the caller turns it into its own kind of restart.
+Task<Result<i64>> sleep_until_signal(Caller& c, Errno how) {
+    while (!c.interrupted()) {
+        rt::Wait wait{"a signal"};
+        if (co_await wait == rt::Wake::kInterrupted) break;
+    }
+    co_return how;
+}
+
+Task<Result<i64>> sys_rt_sigsuspend(Caller& c, UserIn<u64> mask, u64 size) {
+    if (size != kSetSize) co_return Errno::kInval;
+    u64 bits = CO_TRY(mask.get(c.user()));
+    Thread& t = c.thread();
+    t.saved_blocked = t.blocked;
+    set_blocked(t, SignalSet{bits});
+    t.restore_blocked = true;
+    co_return co_await sleep_until_signal(c, Errno::kRestartNoHand);
+}
+Task<Result<i64>> sys_pause(Caller& c) { return sleep_until_signal(c, Errno::kRestartNoHand); }
+
+Task<Result<i64>> sys_rt_sigtimedwait(Caller& c, UserIn<u64> set, UserOut<SignalInfo> to, UserIn<abi::Timespec> timeout, u64 size) {
+    if (size != kSetSize) co_return Errno::kInval;
+    SignalSet wanted{CO_TRY(set.get(c.user())) & ~kUnblockable.bits};
+    Nanoseconds deadline = Nanoseconds::never();
+    bool poll = false;
+    if (timeout) {
+        u64 ns = CO_TRY(duration_of(CO_TRY(timeout.get(c.user()))));
+        poll = ns == 0;
+        deadline = deadline_in(ns);
+    }
+    Thread& t = c.thread();
+    SignalInfo info;
+    for (;;) {
+        u32 seen = c.process().signals.arrived.sequence();
+        if (take_signal(t, wanted, info)) break;
+        if (poll) co_return Errno::kAgain;
+        if (c.interrupted()) co_return Errno::kIntr;
+        auto r = co_await rt::wait_on(c.process().signals.arrived, seen, "sigtimedwait", deadline);
+        if (r.ok()) continue;
+        if (take_signal(t, wanted, info)) break;
+        co_return r.error() == Errno::kTimedOut ? Errno::kAgain : Errno::kIntr;
+    }
+    if (to) {
+        // The signal has been taken: it is not to be lost to a page that is not there yet.
+        for (;;) {
+            auto r = to.put(c.user(), info);
+            if (r.ok()) break;
+            if (r.error() != Errno::kNeedsFault) co_return r.error();
+            CO_TRY(co_await fault_in_range(t, c.user().fault()));
+        }
+    }
+    co_return i64{info.signo};
+}
+
+// ---- Sending ----
+
+bool valid(u32 sig) { return sig <= kSignals; }
+
+// Checks, and sends unless sig is 0.
+Result<void> signal_process(Caller& c, Process& p, u32 sig, const SignalInfo& info) {
+    if (!valid(sig)) return Errno::kInval;
+    TRY(may_signal(c, p, sig));
+    return sig ? send_signal(p, info) : Result<void>(lib::kOk);
+}
+
+SignalInfo from_caller(Caller& c, u32 sig, i32 code) { return user_signal(sig, code, c.process().pid.value, c.creds().uid); }
+
+Ref<Process> process_of_number(i32 pid) {
+    if (Ref<Process> p = find_process(Pid{pid})) return p;
+    if (Ref<Thread> t = find_thread(Pid{pid})) return Ref<Process>(&t->process());
+    return {};
+}
+
+Leaf<i64> kill_group(Caller& c, i32 group, u32 sig) {
+    SignalInfo info = from_caller(c, sig, kSiUser);
+    rt::LockGuard guard{process_tree};
+    PidEntry* e = pid_entry(group);
+    if (!e || e->members.empty()) return Errno::kSrch;
+    bool sent = false;
+    Errno error = Errno::kSrch;
+    for (Process& p : e->members) {
+        auto r = signal_process(c, p, sig, info);
+        if (r.ok())
+            sent = true;
+        else
+            error = r.error();
+    }
+    return sent ? Leaf<i64>(i64{0}) : Leaf<i64>(error);
+}
+
+struct KillAll {
+    Caller& c;
+    u32 sig;
+    SignalInfo info;
+    u32 count = 0;
+    Errno error = Errno::kOk;
+};
+
+Leaf<i64> sys_kill(Caller& c, i32 pid, u32 sig) {
+    if (pid > 0) {
+        SignalInfo info = from_caller(c, sig, kSiUser);
+        if (pid == c.process().pid.value) {
+            TRY(signal_process(c, c.process(), sig, info));
+            return 0;
+        }
+        Ref<Process> p = process_of_number(pid);
+        if (!p) return Errno::kSrch;
+        TRY(signal_process(c, *p, sig, info));
+        return 0;
+    }
+    if (pid == INT32_MIN) return Errno::kSrch;
+    if (pid != -1) return kill_group(c, pid == 0 ? c.process().group.value : -pid, sig);
+    KillAll all{c, sig, from_caller(c, sig, kSiUser)};
+    for_each_process(
+        [](void* context, Process& p) {
+            auto& a = *static_cast<KillAll*>(context);
+            if (p.pid.value == 1 || &p == &a.c.process()) return true;
+            ++a.count;
+            auto r = signal_process(a.c, p, a.sig, a.info);
+            if (r.error() != Errno::kPerm) a.error = r.error();
+            return true;
+        },
+        &all);
+    if (all.count == 0) return Errno::kSrch;
+    if (all.error != Errno::kOk) return all.error;
+    return 0;
+}
+
+Leaf<i64> signal_thread(Caller& c, i32 group, i32 tid, u32 sig, const SignalInfo& info) {
+    Ref<Thread> t = find_thread(Pid{tid});
+    if (!t || (group > 0 && t->process().pid.value != group)) return Errno::kSrch;
+    if (!valid(sig)) return Errno::kInval;
+    TRY(may_signal(c, t->process(), sig));
+    if (sig) TRY(send_signal(*t, info));
+    return 0;
+}
+Leaf<i64> sys_tgkill(Caller& c, i32 group, i32 tid, u32 sig) {
+    if (group <= 0 || tid <= 0) return Errno::kInval;
+    return signal_thread(c, group, tid, sig, from_caller(c, sig, kSiTkill));
+}
+Leaf<i64> sys_tkill(Caller& c, i32 tid, u32 sig) {
+    if (tid <= 0) return Errno::kInval;
+    return signal_thread(c, 0, tid, sig, from_caller(c, sig, kSiTkill));
+}
+
+// What only the kernel may say is refused, except to oneself.
+Leaf<SignalInfo> info_from_user(Caller& c, UserIn<SignalInfo> from, u32 sig, bool to_self) {
+    SignalInfo info = TRY(from.get(c.user()));
+    info.signo = i32(sig);
+    if ((info.code >= 0 || info.code == kSiTkill) && !to_self) return Errno::kPerm;
+    return info;
+}
+Leaf<i64> sys_rt_sigqueueinfo(Caller& c, i32 pid, u32 sig, UserIn<SignalInfo> from) {
+    SignalInfo info = TRY(info_from_user(c, from, sig, pid == c.thread().tid.value));
+    Ref<Process> p = pid > 0 ? process_of_number(pid) : Ref<Process>{};
+    if (!p) return Errno::kSrch;
+    TRY(signal_process(c, *p, sig, info));
+    return 0;
+}
+Leaf<i64> sys_rt_tgsigqueueinfo(Caller& c, i32 group, i32 tid, u32 sig, UserIn<SignalInfo> from) {
+    SignalInfo info = TRY(info_from_user(c, from, sig, tid == c.thread().tid.value));
+    if (group <= 0 || tid <= 0) return Errno::kInval;
+    return signal_thread(c, group, tid, sig, info);
+}
+
+// ---- Frames and stacks ----
+
+// A frame that cannot be read is the program's fault (sigreturn(2)).
+i64 bad_frame(Thread& t) {
+    force_signal(t, kernel_signal(kSigSegv));
+    return t.regs().syscall_result();
+}
+Leaf<i64> sys_rt_sigreturn(Caller& c) {
+    Thread& t = c.thread();
+    auto mask = arch::pop_signal_frame(t);
+    if (!mask.ok()) {
+        if (lib::needs_more(mask.error())) return mask.error();
+        return bad_frame(t);
+    }
+    set_blocked(t, mask.value());
+    return t.regs().syscall_result();
+}
+Task<Result<i64>> sys_rt_sigreturn_wait(Caller& c) {
+    auto r = sys_rt_sigreturn(c);
+    if (r.ok()) co_return r.value();
+    co_return bad_frame(c.thread());
+}
+
+struct StackAbi {
+    u64 base;
+    i32 flags;
+    u32 pad;
+    u64 size;
+};
+constexpr u32 kSsOnStack = 1, kSsDisable = 2, kSsAutoDisarm = 0x80000000;
+
+Leaf<i64> sys_sigaltstack(Caller& c, UserIn<StackAbi> to, UserOut<StackAbi> old) {
+    Thread& t = c.thread();
+    SignalStack& s = t.alternate_stack;
+    StackAbi wanted{};
+    if (to) wanted = TRY(to.get(c.user()));
+    bool on = arch::on_stack(s, t.regs().sp());
+    SignalStack next = s;
+    if (to) {
+        if (on) return Errno::kPerm;
+        u32 mode = u32(wanted.flags) & ~kSsAutoDisarm;
+        if (mode != 0 && mode != kSsOnStack && mode != kSsDisable) return Errno::kInval;
+        if (mode == kSsDisable)
+            next = {0, 0, u32(wanted.flags)};
+        else if (wanted.size < 2048)
+            return Errno::kNoMem;
+        else
+            next = {wanted.base, wanted.size, u32(wanted.flags)};
+    }
+    if (old) {
+        u32 flags = s.size == 0 ? kSsDisable : on ? kSsOnStack : 0;
+        TRY(old.put(c.user(), {s.base, i32(flags | (s.flags & kSsAutoDisarm)), 0, s.size}));
+    }
+    s = next;
+    return 0;
+}
+
+Task<Result<i64>> sys_restart_syscall(Caller& c) {
+    Thread& t = c.thread();
+    if (!t.restart.run) co_return Errno::kIntr;
+    co_return co_await t.restart.run(c, t.restart);
+}
+
+}  // namespace
+
+constexpr SyscallRow kRows[] = {
+    row<&sys_rt_sigaction>(abi::kNrRtSigaction, "rt_sigaction", Module::kTask, "signal/action"),
+    row<&sys_rt_sigprocmask>(abi::kNrRtSigprocmask, "rt_sigprocmask", Module::kTask, "signal/mask"),
+    row<&sys_rt_sigpending>(abi::kNrRtSigpending, "rt_sigpending", Module::kTask, "signal/pending"),
+    row<nullptr, &sys_rt_sigsuspend>(abi::kNrRtSigsuspend, "rt_sigsuspend", Module::kTask, "signal/suspend"),
+    row<nullptr, &sys_pause>(abi::kNrPause, "pause", Module::kTask, "signal/suspend"),
+    row<nullptr, &sys_rt_sigtimedwait>(abi::kNrRtSigtimedwait, "rt_sigtimedwait", Module::kTask, "signal/timedwait"),
+    row<&sys_kill>(abi::kNrKill, "kill", Module::kTask, "signal/kill"),
+    row<&sys_tkill>(abi::kNrTkill, "tkill", Module::kTask, "signal/tgkill"),
+    row<&sys_tgkill>(abi::kNrTgkill, "tgkill", Module::kTask, "signal/tgkill"),
+    row<&sys_rt_sigqueueinfo>(abi::kNrRtSigqueueinfo, "rt_sigqueueinfo", Module::kTask, "signal/queue"),
+    row<&sys_rt_tgsigqueueinfo>(abi::kNrRtTgsigqueueinfo, "rt_tgsigqueueinfo", Module::kTask, "signal/queue"),
+    row<&sys_rt_sigreturn, &sys_rt_sigreturn_wait>(abi::kNrRtSigreturn, "rt_sigreturn", Module::kHome, "signal/frame"),
+    row<&sys_sigaltstack>(abi::kNrSigaltstack, "sigaltstack", Module::kHome, "signal/altstack"),
+    row<nullptr, &sys_restart_syscall>(abi::kNrRestartSyscall, "restart_syscall", Module::kHome, "signal/restart"),
+};
+const std::span<const SyscallRow> signal_rows{kRows};
+
+}  // namespace linux

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// futex(2) and robust lists (get_robust_list(2)).
+#include "abi/linux/stat.hpp"
+#include "linux/creds.hpp"
+#include "linux/futex.hpp"
+#include "linux/sys/table.hpp"
+#include "linux/thread.hpp"
+#include "linux/time.hpp"
+
+namespace linux {
+namespace {
+
+using port::Module;
+
+constexpr u64 kRobustHeadSize = 24;  // struct robust_list_head
+
+struct Op {
+    u32 command;
+    bool is_private, realtime;
+};
+Result<Op> decode(u32 op) {
+    Op o{op & ~(kFutexPrivate | kFutexClockRealtime), (op & kFutexPrivate) != 0, (op & kFutexClockRealtime) != 0};
+    if (o.realtime && o.command != kFutexWaitBitset && o.command != kFutexWaitRequeuePi && o.command != kFutexLockPi2)
+        return Errno::kNoSys;
+    return o;
+}
+
+// When FUTEX_WAIT and FUTEX_WAIT_BITSET give up, on the monotonic clock.
+Leaf<Nanoseconds> deadline_of(Caller& c, const Op& o, UserIn<abi::Timespec> timeout) {
+    if (!timeout) return Nanoseconds::never();
+    u64 ns = TRY(duration_of(TRY(timeout.get(c.user()))));
+    if (o.command == kFutexWait) return deadline_in(ns);
+    if (o.realtime) return from_realtime(ns);
+    return ns >= kForever ? Nanoseconds::never() : Nanoseconds{ns};
+}
+
+// `timeout` is a number for the requeue operations: how many to move.
+Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
+    Op o = TRY(decode(op));
+    Thread& t = c.thread();
+    switch (o.command) {
+        case kFutexWait:
+        case kFutexWaitBitset: {
+            if (timeout) TRY(deadline_of(c, o, {UserAddr{timeout}}));
+            if (o.command == kFutexWaitBitset && value3 == 0) return Errno::kInval;
+            TRY(futex_key(t, at, o.is_private));
+            if (TRY(c.user().load_u32(at)) != value) return Errno::kAgain;
+            return Errno::kNeedsTask;
+        }
+        case kFutexWakeBitset:
+        case kFutexWake: {
+            u32 bits = o.command == kFutexWake ? ~0u : value3;
+            if (bits == 0) return Errno::kInval;
+            FutexKey key = TRY(futex_key(t, at, o.is_private));
+            // At least one, as Linux does for counts of zero and below.
+            return i64{futex_wake(key, i32(value) > 0 ? value : 1, bits)};
+        }
+        case kFutexRequeue:
+        case kFutexCmpRequeue: {
+            if (i32(value) < 0 || i32(timeout) < 0) return Errno::kInval;
+            FutexKey from = TRY(futex_key(t, at, o.is_private));
+            FutexKey to = TRY(futex_key(t, second, o.is_private));
+            return futex_requeue(t, from, to, value, u32(timeout), at, o.command == kFutexCmpRequeue ? &value3 : nullptr);
+        }
+        case kFutexWakeOp: {
+            FutexKey first = TRY(futex_key(t, at, o.is_private));
+            FutexKey other = TRY(futex_key(t, second, o.is_private));
+            return futex_wake_op(t, first, other, second, value, u32(timeout), value3);
+        }
+        default: return Errno::kNoSys;
+    }
+}
+
+Task<Result<i64>> wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds deadline, bool is_private);
+
+Task<Result<i64>> resume_wait(Caller& c, Thread::RestartBlock& b) {
+    return wait_on_word(c, UserAddr{b.data[0]}, u32(b.data[1]), u32(b.data[2]), Nanoseconds{b.data[3]}, b.data[4] != 0);
+}
+
+Task<Result<i64>> wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds deadline, bool is_private) {
+    Thread& t = c.thread();
+    FutexKey key = CO_TRY(futex_key(t, at, is_private));
+    auto r = co_await futex_wait(t, key, at, value, bits, deadline);
+    if (r.ok()) co_return i64{0};
+    if (r.error() == Errno::kRestartSys && deadline != Nanoseconds::never()) {
+        t.restart = {&resume_wait, {at.value, value, bits, deadline.value, is_private}};
+        co_return Errno::kRestartBlock;
+    }
+    co_return r.error();
+}
+
+Task<Result<i64>> sys_futex_wait(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
+    Op o = CO_TRY(decode(op));
+    if (o.command != kFutexWait && o.command != kFutexWaitBitset) {
+        // Another operation whose memory could not be had at once.
+        auto r = sys_futex(c, at, op, value, timeout, second, value3);
+        co_return r.ok() ? Result<i64>(r.value()) : Result<i64>(r.error());
+    }
+    Nanoseconds deadline = CO_TRY(deadline_of(c, o, {UserAddr{timeout}}));
+    u32 bits = o.command == kFutexWait ? ~0u : value3;
+    if (bits == 0) co_return Errno::kInval;
+    co_return co_await wait_on_word(c, at, value, bits, deadline, o.is_private);
+}
+
+Leaf<i64> sys_set_robust_list(Caller& c, UserAddr head, u64 size) {
+    if (size != kRobustHeadSize) return Errno::kInval;
+    c.thread().robust_list = head;
+    return 0;
+}
+Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64> size) {
+    u64 at;
+    if (pid == 0) {
+        at = c.thread().robust_list.value;
+    } else {
+        Ref<Thread> t = find_thread(Pid{pid});
+        if (!t) return Errno::kSrch;
+        if (&t->process() != &c.process() && !c.creds().capable(19)) return Errno::kPerm;  // CAP_SYS_PTRACE
+        at = t->robust_list.value;
+    }
+    TRY(size.put(c.user(), kRobustHeadSize));
+    TRY(head.put(c.user(), at));
+    return 0;
+}
+
+}  // namespace
+
+constexpr SyscallRow kRows[] = {
+    row<&sys_futex, &sys_futex_wait>(abi::kNrFutex, "futex", Module::kSync, "sync/futex"),
+    row<&sys_set_robust_list>(abi::kNrSetRobustList, "set_robust_list", Module::kSync, "sync/robust"),
+    row<&sys_get_robust_list>(abi::kNrGetRobustList, "get_robust_list", Module::kSync, "sync/robust"),
+};
+const std::span<const SyscallRow> sync_rows{kRows};
+
+}  // namespace linux

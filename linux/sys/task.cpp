@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+// Processes and threads: fork, wait, exit, groups and sessions, scheduling.
+#include "abi/linux/task.hpp"
+#include "linux/arch/machine.hpp"
+#include "linux/clone.hpp"
+#include "linux/creds.hpp"
+#include "linux/pid.hpp"
+#include "linux/signal_queue.hpp"
+#include "linux/sys/table.hpp"
+#include "linux/terminal.hpp"
+#include "linux/thread.hpp"
+#include "linux/usage.hpp"
+#include "linux/wait.hpp"
+
+namespace linux {
+namespace {
+
+using port::Module;
+
+// ---- Who am I ----
+
+Leaf<i64> sys_getpid(Caller& c) { return i64{c.process().pid.value}; }
+Leaf<i64> sys_gettid(Caller& c) { return i64{c.thread().tid.value}; }
+Leaf<i64> sys_getppid(Caller& c) {
+    // The parent may be ending on another CPU: its number is read under the tree's lock.
+    rt::LockGuard guard{process_tree};
+    Process* parent = c.process().parent;
+    return i64{parent ? parent->pid.value : 0};
+}
+Leaf<i64> sys_set_tid_address(Caller& c, UserAddr at) {
+    c.thread().clear_child_tid = at;
+    return i64{c.thread().tid.value};
+}
+
+// ---- The end ----
+
+Leaf<i64> sys_exit(Caller& c, i32 code) {
+    begin_thread_exit(c.thread(), (code & 0xff) << 8);
+    return 0;
+}
+Leaf<i64> sys_exit_group(Caller& c, i32 code) {
+    c.thread().exit_status = (code & 0xff) << 8;
+    begin_group_exit(c.process(), (code & 0xff) << 8);
+    c.thread().work.fetch_or(kWorkExit, std::memory_order_relaxed);
+    return 0;
+}
+
+// ---- fork ----
+
+Task<Result<i64>> sys_fork(Caller& c) { return do_clone(c, {.exit_signal = kSigChld}); }
+Task<Result<i64>> sys_vfork(Caller& c) { return do_clone(c, {.flags = kCloneVm | kCloneVfork, .exit_signal = kSigChld}); }
+Task<Result<i64>> sys_clone(Caller& c, u64 flags, u64 stack, UserAddr parent_tid, UserAddr child_tid, u64 tls) {
+    return do_clone(c, {.flags = u64{u32(flags)} & ~kCloneSignalMask,
+                        .exit_signal = i32(flags & kCloneSignalMask),
+                        .stack = UserAddr{stack},
+                        .parent_tid = parent_tid,
+                        .child_tid = child_tid,
+                        .tls = tls});
+}
+
+Task<Result<i64>> sys_clone3(Caller& c, UserAddr at, u64 size) {
+    if (size > kPageSize) co_return Errno::k2Big;
+    if (size < 64) co_return Errno::kInval;  // CLONE_ARGS_SIZE_VER0
+    abi::CloneArgs a{};
+    CO_TRY(c.user().read(&a, at, size < sizeof a ? size : sizeof a));
+    for (u64 i = sizeof a; i < size; ++i) {
+        u8 byte = 0;
+        CO_TRY(c.user().read(&byte, at + i, 1));
+        if (byte) co_return Errno::k2Big;
+    }
+    if (a.set_tid_size > 32 || (a.set_tid == 0) != (a.set_tid_size == 0)) co_return Errno::kInval;
+    if (a.exit_signal & ~kCloneSignalMask || a.exit_signal > kSignals) co_return Errno::kInval;
+    if (a.flags & ~((kCloneIntoCgroup << 1) - 1)) co_return Errno::kInval;
+    if (a.flags & (kCloneDetached | (kCloneSignalMask & ~kCloneNewTime))) co_return Errno::kInval;
+    if ((a.flags & (kCloneThread | kCloneParent)) && a.exit_signal) co_return Errno::kInval;
+    if (a.stack == 0 ? a.stack_size != 0 : a.stack_size == 0) co_return Errno::kInval;
+    if (a.stack && !fs::UserMemory::inside(UserAddr{a.stack}, a.stack_size)) co_return Errno::kInval;
+    if (a.set_tid) co_return Errno::kPerm;  // needs CAP_CHECKPOINT_RESTORE over a namespace of its own
+    co_return co_await do_clone(c, {.flags = a.flags,
+                                    .exit_signal = i32(a.exit_signal),
+                                    .stack = UserAddr{a.stack ? a.stack + a.stack_size : 0},
+                                    .parent_tid = UserAddr{a.parent_tid},
+                                    .child_tid = UserAddr{a.child_tid},
+                                    .tls = a.tls});
+}
+
+// ---- wait ----
+
+struct Wait4Out {
+    Caller& c;
+    UserAddr status, usage;
+    static Leaf<void> deliver(void* self, const WaitReport& r) {
+        auto& o = *static_cast<Wait4Out*>(self);
+        if (o.status.value) TRY(o.c.user().write(o.status, &r.status, sizeof r.status));
+        if (o.usage.value) {
+            abi::Rusage u = to_abi(r.usage);
+            TRY(o.c.user().write(o.usage, &u, sizeof u));
+        }
+        return lib::kOk;
+    }
+};
+
+Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
+    if (options & ~(kWaitNoHang | kWaitUntraced | kWaitContinued | kWaitNoThread | kWaitClone | kWaitAll)) return Errno::kInval;
+    if (pid == INT32_MIN) return Errno::kSrch;
+    WaitRequest r{.options = options | kWaitExited};
+    if (pid > 0)
+        r.which = WaitRequest::Which::kPid, r.number = pid;
+    else if (pid != -1)
+        r.which = WaitRequest::Which::kGroup, r.number = pid == 0 ? c.process().group.value : -pid;
+    return r;
+}
+
+Leaf<i64> sys_wait4(Caller& c, i32 pid, UserAddr status, u32 options, UserAddr usage) {
+    WaitRequest r = TRY(wait4_request(c, pid, options));
+    Wait4Out out{c, status, usage};
+    return i64{TRY(try_wait(c.process(), r, {&Wait4Out::deliver, &out}))};
+}
+Task<Result<i64>> sys_wait4_wait(Caller& c, i32 pid, UserAddr status, u32 options, UserAddr usage) {
+    WaitRequest r = CO_TRY(wait4_request(c, pid, options));
+    Wait4Out out{c, status, usage};
+    for (;;) {
+        u32 seen = c.process().child_changed.sequence();
+        auto got = try_wait(c.process(), r, {&Wait4Out::deliver, &out});
+        if (got.ok()) co_return i64{got.value()};
+        if (got.error() != Errno::kNeedsTask) co_return got.error();
+        CO_TRY(co_await rt::wait_on(c.process().child_changed, seen, "wait: a child"));
+    }
+}
+
+struct WaitIdOut {
+    Caller& c;
+    UserAddr info, usage;
+    static Leaf<void> deliver(void* self, const WaitReport& r) {
+        auto& o = *static_cast<WaitIdOut*>(self);
+        if (o.usage.value) {
+            abi::Rusage u = to_abi(r.usage);
+            TRY(o.c.user().write(o.usage, &u, sizeof u));
+        }
+        if (!o.info.value) return lib::kOk;
+        // Only the fields that belong to the report are written.
+        i32 status = r.code == kCldExited      ? (r.status >> 8) & 0xff
+                     : r.code == kCldKilled    ? r.status & 0x7f
+                     : r.code == kCldStopped   ? r.status >> 8
+                     : r.code == kCldContinued ? i32(kSigCont)
+                                               : 0;
+        i32 head[3] = {r.pid ? i32(kSigChld) : 0, 0, r.code};
+        i32 tail[3] = {r.pid, i32(r.uid), status};
+        TRY(o.c.user().write(o.info, head, sizeof head));
+        return o.c.user().write(o.info + 16, tail, sizeof tail);
+    }
+};
+
+Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
+    if (options & ~(kWaitNoHang | kWaitNoWait | kWaitExited | kWaitUntraced | kWaitContinued | kWaitNoThread | kWaitClone | kWaitAll))
+        return Errno::kInval;
+    if (!(options & (kWaitExited | kWaitUntraced | kWaitContinued))) return Errno::kInval;
+    WaitRequest r{.options = options};
+    switch (which) {
+        case 0: return r;
+        case 1:
+            if (id <= 0) return Errno::kInval;
+            r.which = WaitRequest::Which::kPid;
+            r.number = id;
+            return r;
+        case 2:
+            if (id < 0) return Errno::kInval;
+            r.which = WaitRequest::Which::kGroup;
+            r.number = id ? id : c.process().group.value;
+            return r;
+        case 3:
+            if (id < 0) return Errno::kInval;
+            TRY(c.files().get(Fd{id}));
+            return Errno::kBadF;  // no descriptor is a pidfd here
+        default: return Errno::kInval;
+    }
+}
+
+Leaf<i64> sys_waitid(Caller& c, i32 which, i32 id, UserAddr info, u32 options, UserAddr usage) {
+    WaitRequest r = TRY(waitid_request(c, which, id, options));
+    WaitIdOut out{c, info, usage};
+    i32 pid = TRY(try_wait(c.process(), r, {&WaitIdOut::deliver, &out}));
+    if (pid == 0) TRY(WaitIdOut::deliver(&out, {}));
+    return 0;
+}
+Task<Result<i64>> sys_waitid_wait(Caller& c, i32 which, i32 id, UserAddr info, u32 options, UserAddr usage) {
+    WaitRequest r = CO_TRY(waitid_request(c, which, id, options));
+    WaitIdOut out{c, info, usage};
+    for (;;) {
+        u32 seen = c.process().child_changed.sequence();
+        auto got = try_wait(c.process(), r, {&WaitIdOut::deliver, &out});
+        if (got.ok() && got.value() == 0) CO_TRY(WaitIdOut::deliver(&out, {}));
+        if (got.ok()) co_return i64{0};
+        if (got.error() != Errno::kNeedsTask) co_return got.error();
+        CO_TRY(co_await rt::wait_on(c.process().child_changed, seen, "waitid: a child"));
+    }
+}
+
+// ---- Groups and sessions ----
+
+// process_tree held. Null: no such process.
+Process* by_number(Caller& c, i32 pid) {
+    if (pid == 0) return &c.process();
+    PidEntry* e = pid_entry(pid);
+    if (!e) return nullptr;
+    return e->process ? e->process : e->thread ? &e->thread->process() : nullptr;
+}
+
+Leaf<i64> sys_getpgid(Caller& c, i32 pid) {
+    rt::LockGuard guard{process_tree};
+    Process* p = by_number(c, pid);
+    if (!p) return Errno::kSrch;
+    return i64{p->group.value};
+}
+Leaf<i64> sys_getpgrp(Caller& c) { return i64{c.process().group.value}; }
+Leaf<i64> sys_getsid(Caller& c, i32 pid) {
+    rt::LockGuard guard{process_tree};
+    Process* p = by_number(c, pid);
+    if (!p) return Errno::kSrch;
+    return i64{p->session.value};
+}
+
+Leaf<i64> sys_setpgid(Caller& c, i32 pid, i32 group) {
+    Process& mine = c.process();
+    if (pid == 0) pid = mine.pid.value;
+    if (group == 0) group = pid;
+    if (group < 0) return Errno::kInval;
+    rt::LockGuard guard{process_tree};
+    PidEntry* e = pid_entry(pid);
+    if (!e || (!e->process && !e->thread)) return Errno::kSrch;
+    if (!e->process) return Errno::kInval;  // not a thread group leader
+    Process& p = *e->process;
+    if (p.parent == &mine) {
+        if (p.session != mine.session) return Errno::kPerm;
+        if (p.did_exec) return Errno::kAcces;
+    } else if (&p != &mine) {
+        return Errno::kSrch;
+    }
+    if (p.session == p.pid) return Errno::kPerm;
+    if (group != pid) {
+        PidEntry* g = pid_entry(group);
+        Process* member = g && !g->members.empty() ? g->members.front() : nullptr;
+        if (!member || member->session != mine.session) return Errno::kPerm;
+    }
+    if (p.group.value != group) {
+        leave_group(p);
+        join_group(p, group);
+    }
+    return 0;
+}
+
+Leaf<i64> sys_setsid(Caller& c) {
+    Process& p = c.process();
+    rt::LockGuard guard{process_tree};
+    PidEntry* e = pid_entry(p.pid.value);
+    if (p.session == p.pid || !e->members.empty()) return Errno::kPerm;
+    leave_group(p);
+    leave_session(p);
+    join_group(p, p.pid.value);
+    join_session(p, p.pid.value);
+    lose_terminal(p);
+    return i64{p.pid.value};
+}
+
+// ---- CPU ----
+
+Leaf<i64> sys_sched_yield(Caller& c) {
+    c.thread().request_yield();
+    return 0;
+}
+
+Leaf<i64> sys_getcpu(Caller& c, UserAddr cpu, UserAddr node) {
+    u32 here = port::Port::this_cpu(), none = 0;
+    if (cpu.value) TRY(c.user().write(cpu, &here, sizeof here));
+    if (node.value) TRY(c.user().write(node, &none, sizeof none));
+    return 0;
+}
+
+}  // namespace
+
+extern const std::span<const SyscallRow> task_rows;
+constexpr SyscallRow kRows[] = {
+    row<&sys_getpid>(abi::kNrGetpid, "getpid", Module::kTask, "process/ids"),
+    row<&sys_gettid>(abi::kNrGettid, "gettid", Module::kTask, "process/ids"),
+    row<&sys_getppid>(abi::kNrGetppid, "getppid", Module::kTask, "process/ids"),
+    row<&sys_set_tid_address>(abi::kNrSetTidAddress, "set_tid_address", Module::kTask, "process/ids"),
+    row<&sys_exit>(abi::kNrExit, "exit", Module::kHome, "process/exit"),
+    row<&sys_exit_group>(abi::kNrExitGroup, "exit_group", Module::kHome, "process/exit"),
+    row<nullptr, &sys_fork>(abi::kNrFork, "fork", Module::kHome, "process/fork"),
+    row<nullptr, &sys_vfork>(abi::kNrVfork, "vfork", Module::kHome, "process/vfork"),
+    row<nullptr, &sys_clone>(abi::kNrClone, "clone", Module::kHome, "clone/flags"),
+    row<nullptr, &sys_clone3>(abi::kNrClone3, "clone3", Module::kHome, "clone/clone3"),
+    row<&sys_wait4, &sys_wait4_wait>(abi::kNrWait4, "wait4", Module::kTask, "process/wait4"),
+    row<&sys_waitid, &sys_waitid_wait>(abi::kNrWaitid, "waitid", Module::kTask, "process/waitid"),
+    row<&sys_getpgid>(abi::kNrGetpgid, "getpgid", Module::kTask, "process/groups"),
+    row<&sys_getpgrp>(abi::kNrGetpgrp, "getpgrp", Module::kTask, "process/groups"),
+    row<&sys_setpgid>(abi::kNrSetpgid, "setpgid", Module::kTask, "process/groups"),
+    row<&sys_getsid>(abi::kNrGetsid, "getsid", Module::kTask, "process/sessions"),
+    row<&sys_setsid>(abi::kNrSetsid, "setsid", Module::kTask, "process/sessions"),
+    row<&sys_sched_yield>(abi::kNrSchedYield, "sched_yield", Module::kHome, "misc/yield"),
+    row<&sys_getcpu>(abi::kNrGetcpu, "getcpu", Module::kHome, "misc/getcpu"),
+};
+const std::span<const SyscallRow> task_rows{kRows};
+
+}  // namespace linux

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+// Clocks, sleeping, interval timers (clock_gettime(2), nanosleep(2), setitimer(2)).
+//
+// CPU time is brought up to date when a thread leaves its leaf tier: calls that read it have only a task form.
+#include "linux/time.hpp"
+
+#include "abi/linux/task.hpp"
+#include "linux/itimer.hpp"
+#include "linux/sys/table.hpp"
+#include "linux/thread.hpp"
+#include "linux/usage.hpp"
+
+namespace linux {
+namespace {
+
+using abi::Timespec;
+using abi::Timeval;
+using port::Module;
+
+enum Clock : i32 { kRealtime, kMonotonic, kProcessCpu, kThreadCpu, kMonotonicRaw, kRealtimeCoarse, kMonotonicCoarse, kBoottime,
+                   kRealtimeAlarm, kBoottimeAlarm, kTai = 11 };
+constexpr u64 kTick = kNanosPerSecond / 250;     // resolution of the coarse clocks (CONFIG_HZ of Debian)
+constexpr u64 kUserTick = kNanosPerSecond / 100;  // sysconf(_SC_CLK_TCK)
+constexpr u32 kCapSysTime = 25;
+
+u64 total(const CpuTimes& t) { return t.user + t.system; }
+
+// CPU clocks, by name or by number (clock_getcpuclockid(3)): bits 0-1 which time, bit 2 a thread, the rest ~pid.
+Result<u64> cpu_clock(Caller& c, i32 id) {
+    if (id == kProcessCpu) return total(c.process().usage().times);
+    if (id == kThreadCpu) return total(c.thread().cpu_times());
+    u32 which = u32(id) & 3;
+    if (which == 3) return Errno::kInval;
+    i32 pid = ~(id >> 3);
+    CpuTimes t;
+    if (id & 4) {
+        Ref<Thread> other = pid == 0 ? Ref<Thread>(&c.thread()) : find_thread(Pid{pid});
+        if (!other || &other->process() != &c.process()) return Errno::kInval;
+        t = other->cpu_times();
+    } else {
+        Ref<Process> other = pid == 0 ? Ref<Process>(&c.process()) : find_process(Pid{pid});
+        if (!other) return Errno::kInval;
+        t = other->usage().times;
+    }
+    return which == 1 ? t.user : total(t);
+}
+
+bool is_cpu_clock(i32 id) { return id < 0 || id == kProcessCpu || id == kThreadCpu; }
+
+Result<u64> wall_clock(i32 id) {
+    switch (id) {
+        case kRealtime:
+        case kTai: return realtime_now();
+        case kMonotonic:
+        case kMonotonicRaw:
+        case kBoottime: return port::Port::now().value;
+        case kRealtimeCoarse: return realtime_now() / kTick * kTick;
+        case kMonotonicCoarse: return port::Port::now().value / kTick * kTick;
+        // The alarm clocks need a wake-up timer in hardware, which no machine of ours has.
+        default: return Errno::kInval;
+    }
+}
+
+Leaf<i64> sys_clock_gettime(Caller& c, i32 id, UserOut<Timespec> to) {
+    if (is_cpu_clock(id)) return Errno::kNeedsTask;
+    u64 now = TRY(wall_clock(id));
+    TRY(to.put(c.user(), to_timespec(now)));
+    return 0;
+}
+Task<Result<i64>> sys_clock_gettime_wait(Caller& c, i32 id, UserOut<Timespec> to) {
+    u64 now = CO_TRY(is_cpu_clock(id) ? cpu_clock(c, id) : wall_clock(id));
+    CO_TRY(to.put(c.user(), to_timespec(now)));
+    co_return i64{0};
+}
+
+Task<Result<i64>> sys_clock_getres(Caller& c, i32 id, UserOut<Timespec> to) {
+    CO_TRY(is_cpu_clock(id) ? cpu_clock(c, id) : wall_clock(id));
+    if (to) CO_TRY(to.put(c.user(), to_timespec(id == kRealtimeCoarse || id == kMonotonicCoarse ? kTick : 1)));
+    co_return i64{0};
+}
+
+Result<void> set_realtime(Caller& c, u64 to) {
+    if (!c.creds().capable(kCapSysTime)) return Errno::kPerm;
+    port::Port::set_realtime_offset(Nanoseconds{to - port::Port::now().value});
+    return lib::kOk;
+}
+
+Leaf<i64> sys_clock_settime(Caller& c, i32 id, UserIn<Timespec> from) {
+    if (is_cpu_clock(id)) return id < 0 && (id & 3) == 3 ? Errno::kInval : Errno::kPerm;
+    if (id != kRealtime) return Errno::kInval;
+    Timespec t = TRY(from.get(c.user()));
+    if (!is_valid(t) || nanos_of(t.seconds, 0) >= kForever) return Errno::kInval;
+    TRY(set_realtime(c, nanos_of(t.seconds, u64(t.nanoseconds))));
+    return 0;
+}
+
+Leaf<i64> sys_gettimeofday(Caller& c, UserOut<Timeval> to, UserOut<abi::Timezone> zone) {
+    if (to) TRY(to.put(c.user(), to_timeval(realtime_now())));
+    if (zone) TRY(zone.put(c.user(), {0, 0}));
+    return 0;
+}
+Leaf<i64> sys_settimeofday(Caller& c, UserIn<Timeval> from, UserIn<abi::Timezone> zone) {
+    Timeval t{};
+    if (from) {
+        t = TRY(from.get(c.user()));
+        if (t.microseconds < 0 || t.microseconds > 1'000'000) return Errno::kInval;
+    }
+    if (zone) TRY(zone.get(c.user()));
+    if (from) {
+        if (t.seconds < 0 || nanos_of(t.seconds, 0) >= kForever) return Errno::kInval;
+        TRY(set_realtime(c, nanos_of(t.seconds, u64(t.microseconds) * 1000)));
+    } else if (!c.creds().capable(kCapSysTime)) {
+        return Errno::kPerm;
+    }
+    return 0;
+}
+Leaf<i64> sys_time(Caller& c, UserOut<i64> to) {
+    i64 now = i64(realtime_now() / kNanosPerSecond);
+    if (to) TRY(to.put(c.user(), now));
+    return now;
+}
+
+Task<Result<i64>> sys_times(Caller& c, UserOut<abi::Tms> to) {
+    if (to) {
+        CpuTimes own = c.process().usage().times, children;
+        {
+            rt::LockGuard guard{process_tree};
+            children = c.process().usage_children.times;
+        }
+        CO_TRY(to.put(c.user(), {i64(own.user / kUserTick), i64(own.system / kUserTick), i64(children.user / kUserTick),
+                                 i64(children.system / kUserTick)}));
+    }
+    co_return i64(port::Port::now().value / kUserTick);
+}
+
+// ---- Sleeping ----
+
+// Until an instant of the monotonic clock. kRestartSys when interrupted.
+Task<Result<void>> sleep_until(Nanoseconds deadline) {
+    rt::Wait wait{"sleep"};
+    wait.until(deadline);
+    switch (co_await wait) {
+        case rt::Wake::kInterrupted: co_return Errno::kRestartSys;
+        default: co_return lib::kOk;
+    }
+}
+
+Task<Result<i64>> sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remaining);
+
+Task<Result<i64>> resume_sleep(Caller& c, Thread::RestartBlock& b) {
+    return sleep_relative(c, Nanoseconds{b.data[0]}, UserAddr{b.data[1]});
+}
+
+// What is left is told when a signal comes; without a handler the sleep goes on to the same instant.
+Task<Result<i64>> sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remaining) {
+    auto r = co_await sleep_until(deadline);
+    if (r.ok()) co_return i64{0};
+    if (r.error() != Errno::kRestartSys) co_return r.error();
+    Nanoseconds now = port::Port::now();
+    if (deadline <= now) co_return i64{0};
+    if (remaining.value) {
+        Timespec left = to_timespec((deadline - now).value);
+        for (;;) {
+            auto put = c.user().write(remaining, &left, sizeof left);
+            if (put.ok()) break;
+            if (put.error() != Errno::kNeedsFault) co_return put.error();
+            CO_TRY(co_await fault_in_range(c.thread(), c.user().fault()));
+        }
+    }
+    c.thread().restart = {&resume_sleep, {deadline.value, remaining.value}};
+    co_return Errno::kRestartBlock;
+}
+
+Task<Result<i64>> sys_nanosleep(Caller& c, UserIn<Timespec> request, UserAddr remaining) {
+    u64 ns = CO_TRY(duration_of(CO_TRY(request.get(c.user()))));
+    if (ns == 0) co_return i64{0};
+    co_return co_await sleep_relative(c, deadline_in(ns), remaining);
+}
+
+Task<Result<i64>> sys_clock_nanosleep(Caller& c, i32 id, i32 flags, UserIn<Timespec> request, UserAddr remaining) {
+    switch (id) {
+        case kRealtime:
+        case kMonotonic:
+        case kBoottime:
+        case kTai: break;
+        case kThreadCpu: co_return Errno::kInval;
+        case kProcessCpu:
+        case kMonotonicRaw:
+        case kRealtimeCoarse:
+        case kMonotonicCoarse:
+        case kRealtimeAlarm:
+        case kBoottimeAlarm: co_return Errno::kOpNotSupp;
+        default: co_return Errno::kInval;
+    }
+    u64 ns = CO_TRY(duration_of(CO_TRY(request.get(c.user()))));
+    if (flags & 1) {  // TIMER_ABSTIME
+        bool real = id == kRealtime || id == kTai;
+        auto r = co_await sleep_until(real ? from_realtime(ns) : ns >= kForever ? Nanoseconds::never() : Nanoseconds{ns});
+        if (r.error() == Errno::kRestartSys) co_return Errno::kRestartNoHand;
+        if (!r.ok()) co_return r.error();
+        co_return i64{0};
+    }
+    if (ns == 0) co_return i64{0};
+    co_return co_await sleep_relative(c, deadline_in(ns), remaining);
+}
+
+// ---- Interval timers ----
+
+Leaf<i64> sys_alarm(Caller& c, u32 seconds) {
+    ItimerValue old = TRY(set_timer(c.process(), kItimerReal, {0, u64{seconds} * kNanosPerSecond}));
+    // Rounded, but never to 0 while there is something left.
+    u64 left = (old.value + kNanosPerSecond / 2) / kNanosPerSecond;
+    return i64(old.value != 0 && left == 0 ? 1 : left);
+}
+
+abi::Itimerval to_abi(const ItimerValue& v) { return {to_timeval(v.interval), to_timeval(v.value)}; }
+
+Task<Result<i64>> sys_getitimer(Caller& c, u32 which, UserOut<abi::Itimerval> to) {
+    if (which >= kItimerKinds) co_return Errno::kInval;
+    CO_TRY(to.put(c.user(), to_abi(get_timer(c.process(), ItimerKind(which)))));
+    co_return i64{0};
+}
+Task<Result<i64>> sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> from, UserOut<abi::Itimerval> old) {
+    ItimerValue to;
+    if (from) {
+        abi::Itimerval v = CO_TRY(from.get(c.user()));
+        to = {CO_TRY(duration_of(v.interval)), CO_TRY(duration_of(v.value))};
+    }
+    if (which >= kItimerKinds) co_return Errno::kInval;
+    if (old) CO_TRY(old.put(c.user(), to_abi(get_timer(c.process(), ItimerKind(which)))));
+    CO_TRY(set_timer(c.process(), ItimerKind(which), to));
+    co_return i64{0};
+}
+
+}  // namespace
+
+constexpr SyscallRow kRows[] = {
+    row<&sys_clock_gettime, &sys_clock_gettime_wait>(abi::kNrClockGettime, "clock_gettime", Module::kTime, "time/clocks"),
+    row<nullptr, &sys_clock_getres>(abi::kNrClockGetres, "clock_getres", Module::kTime, "time/clocks"),
+    row<&sys_clock_settime>(abi::kNrClockSettime, "clock_settime", Module::kTime, "time/clocks"),
+    row<&sys_gettimeofday>(abi::kNrGettimeofday, "gettimeofday", Module::kTime, "time/gettimeofday"),
+    row<&sys_settimeofday>(abi::kNrSettimeofday, "settimeofday", Module::kTime, "time/gettimeofday"),
+    row<&sys_time>(abi::kNrTime, "time", Module::kTime, "time/gettimeofday"),
+    row<nullptr, &sys_times>(abi::kNrTimes, "times", Module::kTime, "time/times"),
+    row<nullptr, &sys_nanosleep>(abi::kNrNanosleep, "nanosleep", Module::kTime, "time/nanosleep"),
+    row<nullptr, &sys_clock_nanosleep>(abi::kNrClockNanosleep, "clock_nanosleep", Module::kTime, "time/nanosleep"),
+    row<&sys_alarm>(abi::kNrAlarm, "alarm", Module::kTime, "time/itimer"),
+    row<nullptr, &sys_getitimer>(abi::kNrGetitimer, "getitimer", Module::kTime, "time/itimer"),
+    row<nullptr, &sys_setitimer>(abi::kNrSetitimer, "setitimer", Module::kTime, "time/itimer"),
+};
+const std::span<const SyscallRow> time_rows{kRows};
+
+}  // namespace linux

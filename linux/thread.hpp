@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// The life of a thread, for the files of linux/ that take part in it.
+#pragma once
+#include "linux/process.hpp"
+#include "linux/signal.hpp"
+
+namespace linux {
+
+// The root coroutine of every thread. Ends when the thread does; what is left is exit_thread's.
+Task<void> thread_main(Thread& t);
+
+// Makes a range accessible without waiting, page by page.
+enum class FaultIn : u8 { kReady, kMustWait, kBad };
+FaultIn fault_in_now(Thread& t, const fs::UserMemory::Fault& range);
+// The same, waiting if need be. kFault: it cannot be; kNoMem: no memory for the wait.
+Task<Result<void>> fault_in_range(Thread& t, fs::UserMemory::Fault range);
+
+// A copy to or from the program that may wait; errors are left to the caller (kFault).
+Task<Result<void>> put_u32(Thread& t, UserAddr at, u32 value);
+
+// Gives back all that the thread has. Cannot fail, does not wait. After this only `ended` is left.
+void exit_thread(Thread& t);
+// The user-memory part of the end and of execve: robust futexes, clear_child_tid. Plain while nothing has to be waited
+// for; false: the task form has the rest to do.
+bool exit_user_memory_now(Thread& t);
+Task<void> exit_user_memory(Thread& t);
+// The vfork parent goes on.
+void release_vfork_parent(Thread& t);
+// The last thread has gone: zombie, orphans, SIGCHLD.
+void exit_process(Process& p);
+void report_stop(Process& p);
+
+// Ends every other thread of the group and waits until they have gone; the caller is the leader then, whatever it was
+// before (execve). kAgain: another thread does the same, or the group is exiting.
+Task<Result<void>> end_other_threads(Thread& t);
+
+// exit(2): the thread alone ends.
+void begin_thread_exit(Thread& t, i32 wait_status);
+
+// kOk with the call's value in the registers, or what leaf_outcome says.
+void finish_syscall(Thread& t, Result<i64> r);
+
+// Fills the table; before the first thread starts.
+void build_syscall_table();
+// An unknown call: counted, and logged once per number with the program's name.
+void note_unknown_call(Thread& t, u64 number);
+
+}  // namespace linux
