@@ -160,6 +160,15 @@ extern "C" {
     return static_cast<size_t>(p - s);
 }
 
+[[gnu::used]] size_t strnlen(const char* s, size_t limit) {
+    size_t n = 0;
+    while (n < limit && s[n]) {
+        ++n;
+        asm volatile("" : : : "memory");
+    }
+    return n;
+}
+
 [[gnu::used]] int strcmp(const char* a, const char* b) {
     for (; *a && *a == *b; ++a, ++b) asm volatile("" : : : "memory");
     return static_cast<int>(static_cast<unsigned char>(*a)) - static_cast<int>(static_cast<unsigned char>(*b));
