@@ -18,7 +18,7 @@ inline Caller* proc_caller(const void* caller) { return const_cast<Caller*>(stat
 
 // procfs_process.cpp
 extern const fs::ProcNode proc_process_node;  // /proc/PID
-u64 next_process(const fs::ProcContext& c, u64 from);
+u64 next_process_number(const fs::ProcContext& c, u64 from);
 
 // procfs_memory.cpp
 Leaf<void> show_maps(lib::StringBuilder& out, const fs::ProcContext& c);

@@ -33,17 +33,15 @@ struct Subject {
     }
     // For a process without threads: what it was started from.
     std::string_view comm() const {
-        if (thread) return {thread->comm, strnlen(thread->comm, kCommLength)};
+        if (thread) {
+            std::string_view whole{thread->comm, kCommLength};
+            return whole.substr(0, whole.find('\0'));
+        }
         std::string_view path{process->exe_path};
         if (path.empty()) return "init";
         size_t slash = path.rfind('/');
         if (slash != path.npos) path.remove_prefix(slash + 1);
         return path.substr(0, kCommLength - 1);
-    }
-    static size_t strnlen(const char* s, size_t n) {
-        size_t i = 0;
-        while (i < n && s[i]) ++i;
-        return i;
     }
 };
 
@@ -293,9 +291,13 @@ Result<Ref<fs::File>> file_of(const ProcContext& c) {
 Leaf<fs::Path> target_fd(const ProcContext& c) { return fs::path_of_file(*TRY(file_of(c))); }
 Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, const void* caller) {
     Ref<fs::File> file = TRY(file_of(c));
-    if (file->path()) return text_of(file->path(), buffer, caller);
-    char label[64];
-    std::string_view text = file->label(label);
+    if (file->path().mount) return text_of(file->path(), buffer, caller);
+    char label[300];
+    std::string_view text;
+    if (file->path())  // a regular file without a name: memfd_create
+        text = {label, lib::format_to(label, "/{} (deleted)", file->path().dentry->name().view())};
+    else
+        text = file->label(label);
     if (text.size() > buffer.size()) return Errno::kNameTooLong;
     std::memcpy(buffer.data(), text.data(), text.size());
     return std::string_view{buffer.data(), text.size()};
@@ -376,20 +378,9 @@ constexpr ProcNode kProcessFiles[] = {
 
 constinit const ProcNode proc_process_node{.mode = kDirectory, .children = kProcessFiles, .owner = &owner_of};
 
-u64 next_process(const ProcContext&, u64 from) {
-    struct Search {
-        u64 from, found;
-    } s{from, ~u64{0}};
-    if (from > u64(kPidMax)) return s.found;
-    for_each_process(
-        [](void* context, Process& p) {
-            auto& search = *static_cast<Search*>(context);
-            if (u64(p.pid.value) < search.from) return true;
-            search.found = u64(p.pid.value);
-            return false;
-        },
-        &s);
-    return s.found;
+u64 next_process_number(const ProcContext&, u64 from) {
+    Ref<Process> p = from <= u64(kPidMax) ? next_process(i32(from)) : Ref<Process>{};
+    return p ? u64(p->pid.value) : ~u64{0};
 }
 
 }  // namespace linux

@@ -325,6 +325,8 @@ constexpr SyscallRow kRows[] = {
     row<&sys_fsync>(abi::kNrFsync, "fsync", kFs, "fd/fsync"),
     row<&sys_fsync>(abi::kNrFdatasync, "fdatasync", kFs, "fd/fsync"),
     row<&sys_sync_file_range>(abi::kNrSyncFileRange, "sync_file_range", kFs, "fd/sync_file_range"),
+    row<&sys_fallocate>(abi::kNrFallocate, "fallocate", kFs, "fd/fallocate"),
+    row<&sys_memfd_create>(abi::kNrMemfdCreate, "memfd_create", kFs, "fd/memfd"),
     row<&sys_fadvise64>(abi::kNrFadvise64, "fadvise64", kFs, "fd/fadvise"),
     row<&sys_readahead>(abi::kNrReadahead, "readahead", kFs, "fd/readahead"),
     row<nullptr, &sys_sendfile_wait>(abi::kNrSendfile, "sendfile", kFs, "fd/sendfile"),

@@ -43,6 +43,10 @@ Leaf<void> sys_pipe2(Caller&, UserOut<i32>, u32 flags);
 Leaf<i64> lock_command(Caller& c, Fd fd, u32 command, u64 argument);
 TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument);
 
+// file_space.cpp
+Leaf<void> sys_fallocate(Caller&, Fd, u32 mode, i64 offset, i64 length);
+Leaf<Fd> sys_memfd_create(Caller&, UserString name, u32 flags);
+
 // file_copy.cpp
 TaskResult sys_sendfile_wait(Caller&, Fd out, Fd in, UserAddr offset, u64 count);
 TaskResult sys_copy_file_range_wait(Caller&, Fd in, UserAddr in_offset, Fd out, UserAddr out_offset, u64 count, u32 flags);
