@@ -104,6 +104,8 @@ public:
     Task<Result<Ref<AddressSpace>>> fork();
     // Takes everything out: exec and exit. Cannot fail, allocates nothing.
     void clear();
+    // The same in pieces, before the last reference goes: call until it is false, giving way in between.
+    bool clear_some(UserAddr& cursor) { return thin_out_some(cursor, UserAddr{fs::kUserEnd}); }
 
     // What execve sets and procfs shows.
     struct Layout { UserAddr code_start, code_end, data_start, data_end, break_start, stack_start, arg_start, arg_end,
