@@ -17,6 +17,9 @@ using namespace abi::virtio;
 
 constexpr u32 kMaxPorts = 8;
 constexpr u16 kReceiveBuffers = 4, kSendBuffers = 8;
+// The device drops a control message for which no buffer is posted, and answers ours with several: many small ones, all
+// in one frame.
+constexpr u32 kControlBytes = kPageSize / VirtQueue::kMaxSize;
 
 class Console;
 
@@ -72,7 +75,7 @@ private:
     void on_control(const ConsoleControl& message, std::string_view text);
     ConsolePort ports_[kMaxPorts];
     VirtQueue control_receive_, control_send_;
-    PhysAddr control_frames_[kReceiveBuffers]{}, control_out_{};
+    PhysAddr control_in_{}, control_out_{};
     u16 control_slot_ = 0;
 };
 
@@ -169,10 +172,10 @@ Result<void> Console::start(VirtioDevice& d) {
     }
     TRY(control_receive_.init(d, 2));
     TRY(control_send_.init(d, 3));
-    for (u16 i = 0; i < kReceiveBuffers; ++i) control_frames_[i] = TRY(rt::alloc_frame());
+    control_in_ = TRY(rt::alloc_zeroed_frame());
     control_out_ = TRY(rt::alloc_zeroed_frame());
     d.driver_ok();
-    for (u16 i = 0; i < kReceiveBuffers; ++i) control_receive_.submit(i, control_frames_[i], kPageSize, true);
+    for (u16 i = 0; i < control_receive_.size(); ++i) control_receive_.submit(i, control_in_ + i * kControlBytes, kControlBytes, true);
     control_receive_.kick();
     rt::LockGuard guard{lock};
     control(0, kDeviceReady, 1);
@@ -218,14 +221,13 @@ void Console::handle() {
     u16 id;
     u32 length;
     while (control_receive_.take(id, length)) {
-        if (id >= kReceiveBuffers) continue;
-        auto* message = static_cast<const char*>(rt::frame_info(control_frames_[id]).bytes());
-        if (length >= sizeof(ConsoleControl) && length <= kPageSize) {
+        auto* message = static_cast<const char*>(rt::frame_info(control_in_).bytes()) + id * kControlBytes;
+        if (length >= sizeof(ConsoleControl) && length <= kControlBytes) {
             ConsoleControl m;
             std::memcpy(&m, message, sizeof m);
             on_control(m, {message + sizeof m, length - sizeof m});
         }
-        control_receive_.submit(id, control_frames_[id], kPageSize, true);
+        control_receive_.submit(id, control_in_ + id * kControlBytes, kControlBytes, true);
     }
     control_receive_.kick();
     for (ConsolePort& p : ports_)
