@@ -44,7 +44,7 @@ inline u64 load_word(const char* p) {
 inline u64 load_tail(const char* start, const char* end, size_t n) {
     if (size_t(end - start) >= 8) [[likely]] return n == 0 ? 0 : load_word(end - 8) >> (8 * (8 - n));
     u64 w = 0;
-    for (size_t i = 0; i < n; ++i) w |= u64(u8(end[i - n])) << (8 * i);
+    for (size_t i = 0; i < n; ++i) w |= u64(u8(*(end - n + i))) << (8 * i);
     return w;
 }
 }  // namespace detail

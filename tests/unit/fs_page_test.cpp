@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+// The page cache's tree against std::map, and file data against a byte vector.
+#include <map>
+#include <random>
+#include <set>
+
+#include "fs/regular.hpp"
+#include "fs_support.hpp"
+
+namespace {
+
+using fs_test::FsTest;
+using fs_test::kernel_spans;
+
+struct User : fs::MappingUser {
+    void unmap_pages(u64 first, u64 count) override { calls.push_back({first, count}); }
+    std::vector<std::pair<u64, u64>> calls;
+};
+
+TEST_F(FsTest, TreeOfPagesAgreesWithModel) {
+    std::mt19937_64 random(7);
+    for (int round = 0; round < 20; ++round) {
+        Ref<fs::Mapping> m = rt::make_ref<fs::Mapping>().take();
+        std::map<u64, fs::Page*> model;
+        for (int step = 0; step < 2000; ++step) {
+            u64 index = random() % 4 == 0 ? random() % (u64{1} << (random() % 50)) : random() % 200;
+            switch (random() % 8) {
+                case 0: {
+                    u64 count = random() % 3 ? random() % 50 : ~u64{0} - index;
+                    m->drop_range(index, count);
+                    auto end = index + count < index ? model.end() : model.lower_bound(index + count);
+                    model.erase(model.lower_bound(index), end);
+                    break;
+                }
+                case 1: {
+                    auto next = model.lower_bound(index);
+                    ASSERT_EQ(m->next_resident(index), next == model.end() ? ~u64{0} : next->first);
+                    break;
+                }
+                case 2:
+                case 3: {
+                    auto p = m->get(index);
+                    ASSERT_TRUE(p.ok());
+                    auto [at, fresh] = model.emplace(index, p.value().get());
+                    ASSERT_EQ(at->second, p.value().get());
+                    ASSERT_EQ(p.value()->index, index);
+                    break;
+                }
+                default: {
+                    Ref<fs::Page> p = m->find(index);
+                    auto at = model.find(index);
+                    ASSERT_EQ(p.get(), at == model.end() ? nullptr : at->second);
+                }
+            }
+            ASSERT_EQ(m->page_count(), model.size());
+            if (step % 64 == 0) fs_test::settle_epochs();
+        }
+    }
+}
+
+TEST_F(FsTest, TruncationTellsUsersAfterThePagesHaveLeft) {
+    Ref<fs::Mapping> m = rt::make_ref<fs::Mapping>().take();
+    struct Watcher : fs::MappingUser {
+        void unmap_pages(u64 first, u64 count) override {
+            seen = true;
+            EXPECT_EQ(first, 1u);
+            EXPECT_EQ(held->mapping, nullptr);
+        }
+        Ref<fs::Page> held;
+        bool seen = false;
+    } user;
+    ASSERT_TRUE(m->get(0).ok());
+    user.held = m->get(1).take();
+    m->add_user(user);
+    m->truncate_pages(1);
+    EXPECT_TRUE(user.seen);
+    EXPECT_EQ(m->page_count(), 1u);
+    m->remove_user(user);
+    user.held = nullptr;
+}
+
+TEST_F(FsTest, FileDataAgreesWithModel) {
+    std::mt19937_64 random(11);
+    for (u64 seed = 0; seed < 12; ++seed) {
+        std::string name = "f" + std::to_string(seed);
+        ASSERT_EQ(file(name), Errno::kOk);
+        Ref<fs::File> f = open(name).take();
+        fs::Inode& inode = *f->inode();
+        std::vector<u8> model, buffer(100'000);
+        for (int step = 0; step < 400; ++step) {
+            u64 at = random() % 60'000, n = random() % 3 ? random() % 200 : random() % 30'000;
+            switch (random() % 7) {
+                case 0: {  // truncate(2)
+                    fs::AttributeChange c;
+                    c.size = true;
+                    c.to.size = at;
+                    ASSERT_TRUE(inode.set_attributes(c).ok());
+                    model.resize(at);
+                    break;
+                }
+                case 1: {  // punch a hole
+                    ASSERT_TRUE(inode.allocate_range(3, at, n + 1).ok());
+                    for (u64 i = at; i < at + n + 1 && i < model.size(); ++i) model[i] = 0;
+                    break;
+                }
+                case 2:
+                case 3: {
+                    for (u64 i = 0; i < n; ++i) buffer[i] = u8(random());
+                    auto w = f->try_write(kernel_spans(buffer.data(), n), at);
+                    ASSERT_TRUE(w.ok());
+                    ASSERT_EQ(w.value(), n);
+                    if (n && at + n > model.size()) model.resize(at + n);
+                    std::copy_n(buffer.begin(), n, model.begin() + i64(n ? at : 0));
+                    break;
+                }
+                default: {
+                    auto r = f->try_read(kernel_spans(buffer.data(), n), at);
+                    ASSERT_TRUE(r.ok());
+                    u64 want = at < model.size() ? std::min<u64>(n, model.size() - at) : 0;
+                    ASSERT_EQ(r.value(), want);
+                    ASSERT_TRUE(std::equal(buffer.begin(), buffer.begin() + i64(want), model.begin() + i64(want ? at : 0)));
+                }
+            }
+            ASSERT_EQ(inode.attributes().size, model.size());
+            // Every byte outside of holes is found by SEEK_DATA.
+            auto data = f->seek(0, 3);
+            if (data.ok())
+                for (u64 i = 0; i < data.value(); ++i) ASSERT_EQ(model[i], 0);
+            else
+                for (u8 b : model) ASSERT_EQ(b, 0);
+        }
+        f = nullptr;
+        ASSERT_EQ(remove(name), Errno::kOk);
+    }
+}
+
+TEST_F(FsTest, AppendFindsTheEndAndOffsetsMove) {
+    ASSERT_EQ(file("f"), Errno::kOk);
+    Ref<fs::File> a = open("f", fs::kOpenWriteOnly | fs::kOpenAppend).take(), b = open("f").take();
+    char text[] = "abcdef";
+    EXPECT_EQ(a->try_write(kernel_spans(text, 3), fs::kAtOffset).value(), 3u);
+    EXPECT_EQ(b->try_write(kernel_spans(text, 1), fs::kAtOffset).value(), 1u);
+    EXPECT_EQ(b->try_write(kernel_spans(text + 3, 3), 10).value(), 3u);
+    EXPECT_EQ(a->try_write(kernel_spans(text, 2), fs::kAtOffset).value(), 2u);
+    EXPECT_EQ(a->seek(0, 1).value(), 15u);
+    EXPECT_EQ(b->seek(0, 1).value(), 1u);
+    EXPECT_EQ(b->seek(-2, 2).value(), 13u);
+    EXPECT_EQ(b->seek(-20, 1).error(), Errno::kInval);
+    EXPECT_EQ(b->seek(0, 9).error(), Errno::kInval);
+    EXPECT_EQ(b->seek(100, 3).error(), Errno::kNxIo);
+    char back[16] = {};
+    EXPECT_EQ(b->try_read(kernel_spans(back, 16), 0).value(), 15u);
+    EXPECT_EQ(std::string(back, 15), std::string("abc\0\0\0\0\0\0\0defab", 15));
+}
+
+TEST_F(FsTest, WritesEndAtTheLimits) {
+    drop_root();
+    make_root({.max_bytes = 8 * kPageSize});
+    ASSERT_EQ(file("f"), Errno::kOk);
+    Ref<fs::File> f = open("f").take();
+    std::vector<u8> data(20 * kPageSize, 1);
+    EXPECT_EQ(f->try_write(kernel_spans(data.data(), data.size()), 0).value(), 8 * kPageSize);
+    EXPECT_EQ(f->try_write(kernel_spans(data.data(), 1), 8 * kPageSize).error(), Errno::kNoSpc);
+    EXPECT_EQ(root.inode()->super->statfs().free, 0u);
+    auto limited = kernel_spans(data.data(), 100);
+    limited.file_limit = 50;
+    EXPECT_EQ(f->try_write(limited, 20).value(), 30u);
+    EXPECT_EQ(f->try_write(limited, 50).error(), Errno::kFBig);
+    f = nullptr;
+    ASSERT_EQ(remove("f"), Errno::kOk);
+    EXPECT_EQ(root.inode()->super->statfs().free, 8u);
+}
+
+}  // namespace
