@@ -231,14 +231,14 @@ Leaf<i64> sys_reboot(Caller& c, u32 magic1, u32 magic2, u32 command, UserAddr) {
 
 constexpr SyscallRow kRows[] = {
     row<&sys_uname>(abi::kNrUname, "uname", Module::kTask, "misc/uname"),
-    row<&sys_sethostname>(abi::kNrSethostname, "sethostname", Module::kTask, "misc/hostname"),
-    row<&sys_setdomainname>(abi::kNrSetdomainname, "setdomainname", Module::kTask, "misc/hostname"),
+    row<&sys_sethostname>(abi::kNrSethostname, "sethostname", Module::kTask, "misc/host_name"),
+    row<&sys_setdomainname>(abi::kNrSetdomainname, "setdomainname", Module::kTask, "misc/host_name"),
     row<&sys_sysinfo>(abi::kNrSysinfo, "sysinfo", Module::kTask, "misc/sysinfo"),
-    row<&sys_getrandom, &sys_getrandom_wait>(abi::kNrGetrandom, "getrandom", Module::kTask, "misc/getrandom"),
-    row<&sys_prctl>(abi::kNrPrctl, "prctl", Module::kTask, "misc/prctl"),
-    row<&sys_arch_prctl>(abi::kNrArchPrctl, "arch_prctl", Module::kHome, "misc/arch_prctl"),
+    row<&sys_getrandom, &sys_getrandom_wait>(abi::kNrGetrandom, "getrandom", Module::kTask, "misc/random"),
+    row<&sys_prctl>(abi::kNrPrctl, "prctl", Module::kTask, "misc/prctl_values"),
+    row<&sys_arch_prctl>(abi::kNrArchPrctl, "arch_prctl", Module::kHome, "misc/segment_bases"),
     row<&sys_personality>(abi::kNrPersonality, "personality", Module::kTask, "misc/personality"),
-    row<&sys_reboot>(abi::kNrReboot, "reboot", Module::kTask, "misc/reboot"),
+    row<&sys_reboot>(abi::kNrReboot, "reboot", Module::kTask, "ids/privileged_calls_as_user"),
 };
 const std::span<const SyscallRow> misc_rows{kRows};
 

@@ -276,19 +276,19 @@ namespace {
 
 constexpr auto kFs = port::Module::kFs;
 constexpr SyscallRow kRows[] = {
-    row<&sys_poll, &sys_poll_wait>(abi::kNrPoll, "poll", kFs, "poll/poll"),
-    row<nullptr, &sys_ppoll_wait>(abi::kNrPpoll, "ppoll", kFs, "poll/ppoll"),
-    row<nullptr, &sys_select_wait>(abi::kNrSelect, "select", kFs, "poll/select"),
-    row<nullptr, &sys_pselect6_wait>(abi::kNrPselect6, "pselect6", kFs, "poll/pselect"),
-    row<&sys_epoll_create>(abi::kNrEpollCreate, "epoll_create", kFs, "poll/epoll"),
-    row<&sys_epoll_create1>(abi::kNrEpollCreate1, "epoll_create1", kFs, "poll/epoll"),
-    row<&sys_epoll_ctl>(abi::kNrEpollCtl, "epoll_ctl", kFs, "poll/epoll_ctl"),
-    row<&sys_epoll_wait, &sys_epoll_wait_wait>(abi::kNrEpollWait, "epoll_wait", kFs, "poll/epoll_wait"),
-    row<nullptr, &sys_epoll_pwait_wait>(abi::kNrEpollPwait, "epoll_pwait", kFs, "poll/epoll_pwait"),
-    row<nullptr, &sys_epoll_pwait2_wait>(abi::kNrEpollPwait2, "epoll_pwait2", kFs, "poll/epoll_pwait2"),
-    row<&sys_timerfd_create>(abi::kNrTimerfdCreate, "timerfd_create", kFs, "poll/timerfd"),
-    row<&sys_timerfd_settime>(abi::kNrTimerfdSettime, "timerfd_settime", kFs, "poll/timerfd"),
-    row<&sys_timerfd_gettime>(abi::kNrTimerfdGettime, "timerfd_gettime", kFs, "poll/timerfd"),
+    row<&sys_poll, &sys_poll_wait>(abi::kNrPoll, "poll", kFs, "ready/poll_basic"),
+    row<nullptr, &sys_ppoll_wait>(abi::kNrPpoll, "ppoll", kFs, "ready/poll_timeout"),
+    row<nullptr, &sys_select_wait>(abi::kNrSelect, "select", kFs, "ready/select_basic"),
+    row<nullptr, &sys_pselect6_wait>(abi::kNrPselect6, "pselect6", kFs, "ready/pselect_mask"),
+    row<&sys_epoll_create>(abi::kNrEpollCreate, "epoll_create", kFs, "ready/epoll_basic"),
+    row<&sys_epoll_create1>(abi::kNrEpollCreate1, "epoll_create1", kFs, "ready/epoll_basic"),
+    row<&sys_epoll_ctl>(abi::kNrEpollCtl, "epoll_ctl", kFs, "ready/epoll_basic"),
+    row<&sys_epoll_wait, &sys_epoll_wait_wait>(abi::kNrEpollWait, "epoll_wait", kFs, "calls/epoll_pwait2"),
+    row<nullptr, &sys_epoll_pwait_wait>(abi::kNrEpollPwait, "epoll_pwait", kFs, "ready/epoll_basic"),
+    row<nullptr, &sys_epoll_pwait2_wait>(abi::kNrEpollPwait2, "epoll_pwait2", kFs, "calls/epoll_pwait2"),
+    row<&sys_timerfd_create>(abi::kNrTimerfdCreate, "timerfd_create", kFs, "clock/timer_descriptor"),
+    row<&sys_timerfd_settime>(abi::kNrTimerfdSettime, "timerfd_settime", kFs, "clock/timer_descriptor"),
+    row<&sys_timerfd_gettime>(abi::kNrTimerfdGettime, "timerfd_gettime", kFs, "clock/timer_descriptor"),
 };
 
 }  // namespace

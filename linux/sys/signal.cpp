@@ -305,20 +305,20 @@ Task<Result<i64>> sys_restart_syscall(Caller& c) {
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_rt_sigaction>(abi::kNrRtSigaction, "rt_sigaction", Module::kTask, "signal/action"),
-    row<&sys_rt_sigprocmask>(abi::kNrRtSigprocmask, "rt_sigprocmask", Module::kTask, "signal/mask"),
-    row<&sys_rt_sigpending>(abi::kNrRtSigpending, "rt_sigpending", Module::kTask, "signal/pending"),
-    row<nullptr, &sys_rt_sigsuspend>(abi::kNrRtSigsuspend, "rt_sigsuspend", Module::kTask, "signal/suspend"),
-    row<nullptr, &sys_pause>(abi::kNrPause, "pause", Module::kTask, "signal/suspend"),
-    row<nullptr, &sys_rt_sigtimedwait>(abi::kNrRtSigtimedwait, "rt_sigtimedwait", Module::kTask, "signal/timedwait"),
-    row<&sys_kill>(abi::kNrKill, "kill", Module::kTask, "signal/kill"),
-    row<&sys_tkill>(abi::kNrTkill, "tkill", Module::kTask, "signal/tgkill"),
-    row<&sys_tgkill>(abi::kNrTgkill, "tgkill", Module::kTask, "signal/tgkill"),
-    row<&sys_rt_sigqueueinfo>(abi::kNrRtSigqueueinfo, "rt_sigqueueinfo", Module::kTask, "signal/queue"),
-    row<&sys_rt_tgsigqueueinfo>(abi::kNrRtTgsigqueueinfo, "rt_tgsigqueueinfo", Module::kTask, "signal/queue"),
-    row<&sys_rt_sigreturn, &sys_rt_sigreturn_wait>(abi::kNrRtSigreturn, "rt_sigreturn", Module::kHome, "signal/frame"),
+    row<&sys_rt_sigaction>(abi::kNrRtSigaction, "rt_sigaction", Module::kTask, "signal/sigaction_results"),
+    row<&sys_rt_sigprocmask>(abi::kNrRtSigprocmask, "rt_sigprocmask", Module::kTask, "signal/mask_operations"),
+    row<&sys_rt_sigpending>(abi::kNrRtSigpending, "rt_sigpending", Module::kTask, "signal/mask_operations"),
+    row<nullptr, &sys_rt_sigsuspend>(abi::kNrRtSigsuspend, "rt_sigsuspend", Module::kTask, "signal/sigsuspend_waits"),
+    row<nullptr, &sys_pause>(abi::kNrPause, "pause", Module::kTask, "signal/pause_ends"),
+    row<nullptr, &sys_rt_sigtimedwait>(abi::kNrRtSigtimedwait, "rt_sigtimedwait", Module::kTask, "signal/sigtimedwait_results"),
+    row<&sys_kill>(abi::kNrKill, "kill", Module::kTask, "signal/kill_errors"),
+    row<&sys_tkill>(abi::kNrTkill, "tkill", Module::kTask, "clone/tgkill_reaches_one_thread"),
+    row<&sys_tgkill>(abi::kNrTgkill, "tgkill", Module::kTask, "clone/tgkill_reaches_one_thread"),
+    row<&sys_rt_sigqueueinfo>(abi::kNrRtSigqueueinfo, "rt_sigqueueinfo", Module::kTask, "signal/siginfo_of_senders"),
+    row<&sys_rt_tgsigqueueinfo>(abi::kNrRtTgsigqueueinfo, "rt_tgsigqueueinfo", Module::kTask, "calls/queue_to_thread"),
+    row<&sys_rt_sigreturn, &sys_rt_sigreturn_wait>(abi::kNrRtSigreturn, "rt_sigreturn", Module::kHome, "signal/altstack_use"),
     row<&sys_sigaltstack>(abi::kNrSigaltstack, "sigaltstack", Module::kHome, "signal/altstack"),
-    row<nullptr, &sys_restart_syscall>(abi::kNrRestartSyscall, "restart_syscall", Module::kHome, "signal/restart"),
+    row<nullptr, &sys_restart_syscall>(abi::kNrRestartSyscall, "restart_syscall", Module::kHome, "calls/restart_syscall"),
 };
 const std::span<const SyscallRow> signal_rows{kRows};
 

@@ -125,9 +125,9 @@ Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_futex, &sys_futex_wait>(abi::kNrFutex, "futex", Module::kSync, "sync/futex"),
-    row<&sys_set_robust_list>(abi::kNrSetRobustList, "set_robust_list", Module::kSync, "sync/robust"),
-    row<&sys_get_robust_list>(abi::kNrGetRobustList, "get_robust_list", Module::kSync, "sync/robust"),
+    row<&sys_futex, &sys_futex_wait>(abi::kNrFutex, "futex", Module::kSync, "futex/simple_results"),
+    row<&sys_set_robust_list>(abi::kNrSetRobustList, "set_robust_list", Module::kSync, "clone/robust_list"),
+    row<&sys_get_robust_list>(abi::kNrGetRobustList, "get_robust_list", Module::kSync, "clone/robust_list"),
 };
 const std::span<const SyscallRow> sync_rows{kRows};
 

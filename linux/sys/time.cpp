@@ -235,18 +235,18 @@ Task<Result<i64>> sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> fro
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_clock_gettime, &sys_clock_gettime_wait>(abi::kNrClockGettime, "clock_gettime", Module::kTime, "time/clocks"),
-    row<nullptr, &sys_clock_getres>(abi::kNrClockGetres, "clock_getres", Module::kTime, "time/clocks"),
-    row<&sys_clock_settime>(abi::kNrClockSettime, "clock_settime", Module::kTime, "time/clocks"),
-    row<&sys_gettimeofday>(abi::kNrGettimeofday, "gettimeofday", Module::kTime, "time/gettimeofday"),
-    row<&sys_settimeofday>(abi::kNrSettimeofday, "settimeofday", Module::kTime, "time/gettimeofday"),
-    row<&sys_time>(abi::kNrTime, "time", Module::kTime, "time/gettimeofday"),
-    row<nullptr, &sys_times>(abi::kNrTimes, "times", Module::kTime, "time/times"),
-    row<nullptr, &sys_nanosleep>(abi::kNrNanosleep, "nanosleep", Module::kTime, "time/nanosleep"),
-    row<nullptr, &sys_clock_nanosleep>(abi::kNrClockNanosleep, "clock_nanosleep", Module::kTime, "time/nanosleep"),
-    row<&sys_alarm>(abi::kNrAlarm, "alarm", Module::kTime, "time/itimer"),
-    row<nullptr, &sys_getitimer>(abi::kNrGetitimer, "getitimer", Module::kTime, "time/itimer"),
-    row<nullptr, &sys_setitimer>(abi::kNrSetitimer, "setitimer", Module::kTime, "time/itimer"),
+    row<&sys_clock_gettime, &sys_clock_gettime_wait>(abi::kNrClockGettime, "clock_gettime", Module::kTime, "clock/clocks_exist"),
+    row<nullptr, &sys_clock_getres>(abi::kNrClockGetres, "clock_getres", Module::kTime, "clock/clocks_exist"),
+    row<&sys_clock_settime>(abi::kNrClockSettime, "clock_settime", Module::kTime, "clock/setting_the_clock"),
+    row<&sys_gettimeofday>(abi::kNrGettimeofday, "gettimeofday", Module::kTime, "clock/clocks_agree"),
+    row<&sys_settimeofday>(abi::kNrSettimeofday, "settimeofday", Module::kTime, "clock/setting_the_clock"),
+    row<&sys_time>(abi::kNrTime, "time", Module::kTime, "clock/clocks_agree"),
+    row<nullptr, &sys_times>(abi::kNrTimes, "times", Module::kTime, "clock/cpu_time"),
+    row<nullptr, &sys_nanosleep>(abi::kNrNanosleep, "nanosleep", Module::kTime, "clock/sleep_errors"),
+    row<nullptr, &sys_clock_nanosleep>(abi::kNrClockNanosleep, "clock_nanosleep", Module::kTime, "clock/sleep_errors"),
+    row<&sys_alarm>(abi::kNrAlarm, "alarm", Module::kTime, "calls/alarm"),
+    row<nullptr, &sys_getitimer>(abi::kNrGetitimer, "getitimer", Module::kTime, "interrupt/itimer_values"),
+    row<nullptr, &sys_setitimer>(abi::kNrSetitimer, "setitimer", Module::kTime, "interrupt/itimer_values"),
 };
 const std::span<const SyscallRow> time_rows{kRows};
 
