@@ -74,9 +74,10 @@ std::vector<Mutant> list_mutants() {
     Streams streams;
     streams.on_output = streams.on_error = [](std::string_view) {};
     streams.on_control = [&](std::string_view line) {
-        char call[64], test[128];
-        if (std::sscanf(std::string(line).c_str(), "mutant %63s %127s", call, test) != 2) return;
-        for (const char* kind : {"zero", "einval"}) mutants.push_back({call, test, kind});
+        char call[64], test[128], only[16] = "";
+        if (std::sscanf(std::string(line).c_str(), "mutant %63s %127s %15s", call, test, only) < 2) return;
+        for (const char* kind : {"zero", "einval"})
+            if (!*only || std::string(only) == kind) mutants.push_back({call, test, kind});
     };
     Session session(spec, streams);
     session.set_timeout(30);

@@ -101,19 +101,20 @@ bool start(port::Stream& port) {
     return rt::spawn("control in", listen(port), here) && rt::spawn("control out", talk(port), here);
 }
 
-void send(std::string_view line) {
+bool send(std::string_view line) {
     if (!control_port) {
         port::log(line);
-        return;
+        return true;
     }
     {
         auto out = outgoing.lock();
-        if (out->used + line.size() + 1 > kBuffer) return;
+        if (out->used + line.size() + 1 > kBuffer) return false;
         std::memcpy(out->text + out->used, line.data(), line.size());
         out->used += line.size();
         out->text[out->used++] = '\n';
     }
     queued.wake_all();
+    return true;
 }
 
 void report_exit(i32 status) {

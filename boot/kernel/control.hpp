@@ -10,8 +10,8 @@ namespace boot::control {
 
 // Starts the job that obeys the host's lines (stdin-eof, winsize, tty, dump).
 bool start(port::Stream& port);
-// Queues one line (without its end). Safe from any job; nothing is lost as long as the buffer (4 KiB) holds.
-void send(std::string_view line);
+// Queues one line (without its end). Safe from any job. False: the buffer (4 KiB) is full, the line is lost.
+bool send(std::string_view line);
 // The program has ended with this wait(2) status: byte counts of its output, then exit or signal.
 void report_exit(i32 wait_status);
 

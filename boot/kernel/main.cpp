@@ -7,6 +7,7 @@
 #include "boot/kernel/server.hpp"
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
+#include "linux/mutants.hpp"
 #include "linux/start.hpp"
 #include "port/kernel/route.hpp"
 #include "rt/mem/pages.hpp"
@@ -54,6 +55,23 @@ Task<void> find_streams() {
     if (port::streams.control) control::start(*port::streams.control);
 }
 
+// Tells the host tool which calls can be mutated.
+Task<void> list_mutants() {
+    char line[160];
+    u32 cursor = 0;
+    for (;;) {
+        std::string_view text = linux::next_mutant(cursor, line);
+        bool last = text.empty();
+        if (last) text = "mutants done";
+        while (!control::send(text)) {
+            rt::Wait wait{"room for a line to the host"};
+            wait.until(Machine::now() + lib::milliseconds(1));
+            (void)co_await wait;
+        }
+        if (last) co_return;
+    }
+}
+
 void print_ktest(std::string_view line) {
     Machine::early_print(line);
     Machine::early_print("\n");
@@ -79,7 +97,9 @@ Task<void> boot_main() {
         if (auto r = start_linux_server(*info, bytes); !r.ok()) give_up("the Linux server", r.error());
         co_return;
     }
+    if (command_line().value("mutants") == "list") co_await list_mutants();
     if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok()) give_up("the first program", r.error());
+    if (command_line().has("mutant") && !linux::install_mutant(command_line().value("mutant"))) give_up("bad mutant=", Errno::kInval);
 }
 
 }  // namespace
