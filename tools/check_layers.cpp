@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Checks the tree against layers.txt: an #include outside a folder's row, an architecture named by the preprocessor
-// outside hal/ and port/, a file without its SPDX line, a file that has grown too long. One line per finding; status 1
-// if any.
+// outside hal/ and port/, a file without its SPDX line, a file that has grown too long. And the call table against the
+// guest cases: a row that names no case, or one that does not exist. One line per finding; status 1 if any.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -94,6 +95,41 @@ void check_file(const Table& table, const fs::path& root, const std::string& pat
     if (code && number > kMaxLines) finding(path, number, "longer than " + std::to_string(kMaxLines) + " lines");
 }
 
+// The names of the cases of all areas, "area/case".
+std::set<std::string> read_cases(const fs::path& folder) {
+    std::set<std::string> names;
+    if (!fs::exists(folder)) return names;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+        std::ifstream in(entry.path());
+        for (std::string line; std::getline(in, line);) {
+            if (line.empty() || line[0] == '#' || line[0] == ' ' || line[0] == '\t') continue;
+            names.insert(entry.path().stem().string() + "/" + line.substr(0, line.find_first_of(" :")));
+        }
+    }
+    return names;
+}
+
+// The rows of the call table in one file: row<HANDLERS>(NUMBER, "NAME", MODULE, "AREA/CASE").
+void check_rows(const fs::path& root, const std::string& path, const std::set<std::string>& cases) {
+    std::ifstream in(root / path);
+    std::stringstream whole;
+    whole << in.rdbuf();
+    const std::string text = whole.str();
+    for (size_t at = 0; (at = text.find("(abi::kNr", at)) != std::string::npos; ++at) {
+        size_t end = text.find(')', at);
+        size_t name = text.find('"', at), name_end = text.find('"', name + 1);
+        if (end == std::string::npos || name_end == std::string::npos || name_end > end) continue;
+        size_t test = text.find('"', name_end + 1), test_end = text.find('"', test + 1);
+        const std::string call = text.substr(name + 1, name_end - name - 1);
+        int line = 1 + static_cast<int>(std::count(text.begin(), text.begin() + static_cast<long>(at), '\n'));
+        if (test_end == std::string::npos || test_end > end) {
+            finding(path, line, "the row of " + call + " names no guest case");
+        } else if (std::string value = text.substr(test + 1, test_end - test - 1); !cases.count(value)) {
+            finding(path, line, "the row of " + call + " names " + value + ", which is not in tests/linux/cases");
+        }
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -117,7 +153,11 @@ int main(int argc, char** argv) {
         if (wanted && walk->is_regular_file()) files.push_back(path);
     }
     std::sort(files.begin(), files.end());
-    for (const std::string& file : files) check_file(table, root, file);
+    const std::set<std::string> cases = read_cases(root / "tests" / "linux" / "cases");
+    for (const std::string& file : files) {
+        check_file(table, root, file);
+        if (file.starts_with("linux/sys/") && file.ends_with(".cpp")) check_rows(root, file, cases);
+    }
     std::printf("%zu files, %d findings\n", files.size(), findings);
     return findings ? 1 : 0;
 }
