@@ -116,6 +116,14 @@ Task<void> first_main(Thread& t, rt::Owned<ExecImage> image, std::string_view pa
     co_await life;
 }
 
+Result<Ref<fs::File>> open_null(const fs::Path& root, const fs::Creds& creds) {
+    fs::OpenContext how;
+    how.path = TRY(fs::lookup({root, root, &creds}, {}, "/dev/null", fs::kFollow));
+    how.flags = fs::kOpenReadWrite | fs::kOpenLargeFile;
+    how.creds = &creds;
+    return how.path.inode()->open(how);
+}
+
 }  // namespace
 
 Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_status)) {
@@ -148,6 +156,7 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
     Ref<fs::FileTable> files = TRY(fs::FileTable::create());
     for (int n = 0; n < 3; ++n) {
         auto stream = fs::open_standard_stream(n);
+        if (!stream.ok()) stream = open_null(root, *creds);  // the machine has no such stream
         if (stream.ok()) TRY(files->install(stream.take(), false, 1024, n));
     }
     auto context = TRY(rt::make_ref<FsContext>());
