@@ -170,6 +170,10 @@ static int op_socket_round_trip(void) {
     CALL(read(pair[0], buffer, 1));
     return 0;
 }
+static int op_socketpair(void) {
+    CALL(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    return 0;
+}
 static int op_pipe_64k(void) {
     CALL(write(local_pipe[1], buffer, 65536));
     for (size_t got = 0; got < 65536;) {
@@ -436,7 +440,7 @@ int main(int argc, char** argv) {
             close(pair[1]);
             if (pid > 0) waitpid(pid, NULL, 0);
         } else {
-            ROW(35, "socketpair_round_trip", 1, 1, op_socket_round_trip);
+            ROW(35, "socketpair_round_trip", 1, 1, op_socketpair);
         }
     }
     ROW(36, "thread", 5, 1, op_thread);
