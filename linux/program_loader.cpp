@@ -138,7 +138,10 @@ Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
 Result<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& p) {
     elf::Segment seg = TRY(elf::segment(p, fs::kUserEnd));
     u64 used = seg.data_end % kPageSize;
-    if (seg.zero_end == seg.data_end || used == 0 || p.file_size == 0) return lib::kOk;
+    if (used == 0 || p.file_size == 0) return lib::kOk;
+    // Of an interpreter Linux clears the end of the last page in any case, and gives up if it cannot (load_elf_interp).
+    bool always = &o == &interpreter && seg.data_end == o.layout.data_end;
+    if (seg.zero_end == seg.data_end && !always) return lib::kOk;
     UserAddr at = o.at(seg.data_end - used);
     AddressSpace::State& s = state();
     Area* a = s.find(at);
