@@ -47,6 +47,7 @@ void Executor::attract(Attention bit) {
 }
 
 void Executor::enqueue(Schedulable& node) {
+    RT_ASSERT(!node.run_hook.linked(), "queued twice");
     u32 p = u32(node.priority);
     queues_[p].push_back(node);
     ++counts_[p];
@@ -54,6 +55,7 @@ void Executor::enqueue(Schedulable& node) {
 }
 
 void Executor::enqueue_front(Schedulable& node) {
+    RT_ASSERT(!node.run_hook.linked(), "queued twice");
     u32 p = u32(node.priority);
     queues_[p].push_front(node);
     ++counts_[p];
