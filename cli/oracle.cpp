@@ -44,7 +44,8 @@ MachineSpec oracle_machine(const RunOptions& options) {
     spec.extra_args = options.qemu_args;
     spec.gdb = options.gdb;
     spec.verbose = options.verbose;
-    spec.append = "console=ttyS0 panic=-1 rdinit=/.farcall/oracle_init " +
+    // Four levels of page tables, as Farcall has: the border of the user half shows in results.
+    spec.append = "console=ttyS0 panic=-1 no5lvl rdinit=/.farcall/oracle_init " +
                   std::string(options.verbose ? "loglevel=7" : "quiet loglevel=2");
     if (!options.append.empty()) spec.append += " " + options.append;
     return spec;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Bad input: a bad pointer in every pointer argument of every call, closed descriptors, huge counts.
-// Each row of a table is a call with good arguments; every pointer in turn is replaced by each bad one. A row runs
-// in a child of its own, so that what one call destroys the next does not miss.
+// Each row of a table is a call with good arguments; every pointer in turn is replaced by each bad one. An argument's
+// calls run in a child of their own, so that what they destroy the next row does not miss.
 #include "check.h"
 
 #include <linux/futex.h>
@@ -59,22 +59,30 @@ static void prepare(void) {
     NEED(syscall(SYS_setgroups, 2, zeros) == 0);
 }
 
+static void interrupted(int number) {
+    (void)number;
+}
+
+// One call with one argument replaced. What a null pointer makes wait for ever is interrupted by a timer.
 static void try(const struct row* row, int position, const char* what, long pointer) {
     long a[6];
     for (int i = 0; i < 6; i++) a[i] = row->arguments[i].value;
     if (position >= 0) a[position] = pointer;
-    pid_t pid = fork();
-    if (pid == 0) {
-        // What a null pointer makes wait for ever ends by this.
-        setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 400000}}, NULL);
-        errno = 0;
-        long r = syscall(row->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-        say(" %s=%s", what, r == -1 && errno ? errno_name(errno) : "ok");
-        _exit(0);
-    }
+    struct itimerval limit = {{0, 0}, {0, 400000}}, off = {{0, 0}, {0, 0}};
+    on_signal(SIGALRM, interrupted, 0);
+    syscall(SYS_setitimer, ITIMER_REAL, &limit, NULL);
+    errno = 0;
+    long r = syscall(row->number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    int error = errno;
+    syscall(SYS_setitimer, ITIMER_REAL, &off, NULL);
+    say(" %s=%s", what, r == -1 && error ? errno_name(error) : "ok");
+}
+
+static void finish_row(pid_t pid) {
     int status;
-    waitpid(pid, &status, 0);
-    if (WIFSIGNALED(status)) say(" %s=%s", what, signal_name(WTERMSIG(status)));
+    NEED(waitpid(pid, &status, 0) == pid);
+    if (WIFSIGNALED(status)) say(" killed by %s", signal_name(WTERMSIG(status)));
+    say("\n");
 }
 
 static void run(const struct row* rows, size_t count) {
@@ -84,15 +92,19 @@ static void run(const struct row* rows, size_t count) {
             char kind = rows[i].arguments[k].kind;
             if (kind != 'i' && kind != 'o') continue;
             say("%s %d:", rows[i].name, k);
-            try(&rows[i], k, "null", 0);
-            try(&rows[i], k, "unmapped", 0x1000);
-            try(&rows[i], k, "kernel", (long)0xffff800000000000);
-            try(&rows[i], k, "noncanonical", (long)0x8000000000000010);
-            try(&rows[i], k, "top", -1);
-            try(&rows[i], k, "beyond", (long)edge);
-            try(&rows[i], k, "crossing", (long)edge - 1);
-            if (kind == 'o') try(&rows[i], k, "readonly", (long)read_only);
-            say("\n");
+            pid_t pid = fork();
+            if (pid == 0) {
+                try(&rows[i], k, "unmapped", 0x1000);
+                try(&rows[i], k, "kernel", (long)0xffff800000000000);
+                try(&rows[i], k, "noncanonical", (long)0x8000000000000010);
+                try(&rows[i], k, "top", -1);
+                try(&rows[i], k, "beyond", (long)edge);
+                try(&rows[i], k, "crossing", (long)edge - 1);
+                if (kind == 'o') try(&rows[i], k, "readonly", (long)read_only);
+                try(&rows[i], k, "null", 0);
+                _exit(0);
+            }
+            finish_row(pid);
         }
 }
 #define RUN(rows) run(rows, sizeof rows / sizeof rows[0])
@@ -351,13 +363,17 @@ TEST(closed_descriptors) {
     prepare();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         say("%s:", rows[i].name);
-        try(&rows[i], 0, "-1", -1);
-        try(&rows[i], 0, "99", 99);
-        try(&rows[i], 0, "1000000", 1000000);
-        try(&rows[i], 0, "max", INT_MAX);
-        try(&rows[i], 0, "min", INT_MIN);
-        try(&rows[i], 0, "wide", 0x7fffffff00000063);
-        say("\n");
+        pid_t pid = fork();
+        if (pid == 0) {
+            try(&rows[i], 0, "-1", -1);
+            try(&rows[i], 0, "99", 99);
+            try(&rows[i], 0, "1000000", 1000000);
+            try(&rows[i], 0, "max", INT_MAX);
+            try(&rows[i], 0, "min", INT_MIN);
+            try(&rows[i], 0, "wide", 0x7fffffff00000063);
+            _exit(0);
+        }
+        finish_row(pid);
     }
 }
 

@@ -183,6 +183,7 @@ TEST(entry_point) {
 
 static void interpreter(struct image* m, const char* name, size_t length) {
     m->header.e_phnum = 2;
+    m->segments[0].p_flags |= PF_W;
     m->segments[1] = m->segments[0];
     memcpy(m->code + 64, name, length);
     m->segments[0] = (Elf64_Phdr){.p_type = PT_INTERP,
@@ -210,6 +211,7 @@ TEST(interpreter_runs) {
     m.header.e_type = ET_DYN;
     m.header.e_entry -= kBase;
     m.segments[0].p_vaddr = 0;
+    m.segments[0].p_flags |= PF_W;  // Linux clears the rest of its last page
     m.code[1] = 43;
     save("loader", &m, sizeof m);
     DAMAGE("position independent interpreter", interpreter(&m, "./loader", 9));
@@ -256,10 +258,10 @@ TEST(zero_filled_tail) {
 }
 
 TEST(random_bytes) {
-    // A fixed sequence of single damaged bytes in the headers; the results must not depend on luck.
+    // A fixed sequence of single damaged bytes in the headers. What becomes of each is the kernel's affair.
     unsigned seed = 1;
-    int ran = 0, refused = 0, died = 0;
-    for (int i = 0; i < 150; i++) {
+    int ended = 0;
+    for (int i = 0; i < 100; i++) {
         struct image m;
         make(&m);
         seed = seed * 1103515245 + 12345;
@@ -276,12 +278,8 @@ TEST(random_bytes) {
         }
         int status;
         NEED(waitpid(pid, &status, 0) == pid);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 42)
-            ran++;
-        else if (WIFEXITED(status))
-            refused++;
-        else
-            died++;
+        ended += WIFEXITED(status) || WIFSIGNALED(status);
     }
-    say("ran %d, refused %d, died %d\n", ran, refused, died);
+    say("%d ended\n", ended);
+    DAMAGE("a good one afterwards", (void)0);
 }

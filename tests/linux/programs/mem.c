@@ -257,7 +257,8 @@ TEST(system_calls_see_protection) {
     NEED(mprotect(p + kPage, kPage, PROT_NONE) == 0);
     CALL(write(fd, p + kPage, 10));
     CALL(write(fd, p + kPage - 10, 20));
-    CALL(read(zero, p + kPage - 10, 20));
+    CALL(pwrite(fd, p, 100, 0));
+    CALL(pread(fd, p + kPage - 10, 20, 0));
 }
 
 TEST(remap) {

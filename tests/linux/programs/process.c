@@ -56,6 +56,7 @@ TEST(core_signals_kill) {
     for (unsigned i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         pid_t pid = fork();
         if (pid == 0) {
+            signal(signals[i], SIG_DFL);  // a shell may have ignored SIGQUIT
             raise(signals[i]);
             _exit(0);
         }
@@ -374,7 +375,7 @@ TEST(orphan_gets_a_new_parent) {
         pid_t middle = getpid();
         if (fork() == 0) {
             for (int i = 0; i < 500 && getppid() == middle; i++) sleep_ms(2);
-            char c = getppid() == 1 ? 'i' : getppid() == middle ? 'm' : 'o';
+            char c = getppid() == middle ? 'm' : 'o';
             NEED(write(answer[1], &c, 1) == 1);
             _exit(0);
         }
@@ -383,7 +384,7 @@ TEST(orphan_gets_a_new_parent) {
     reap("middle", pid);
     char c = '?';
     NEED(read(answer[0], &c, 1) == 1);
-    say("orphan's parent: %s\n", c == 'i' ? "init" : c == 'm' ? "middle" : "other");
+    FACT("the orphan was adopted", c == 'o');
 }
 
 TEST(subreaper_adopts) {
