@@ -10,29 +10,30 @@
 namespace abi::native {
 
 enum Call : uint64_t {
-    kReplyReceive = 0,  // (reply_to or 0, deadline ns): answers a thread with the message's registers, then waits for the next
-    kResume = 1,        // (thread): the same answer, without waiting
-    kKick = 2,          // (thread): ends its user mode with a kKick trap
-    kThreadCreate = 3,  // (space): a thread handle, not yet running
-    kThreadDestroy = 4, // (thread)
-    kSpaceCreate = 5,   // (): a space handle
-    kSpaceMap = 6,      // (space, MapEntry*, count)
-    kSpaceUnmap = 7,    // (space, Range*, count)
-    kSpaceProtect = 8,  // (space, Range*, count, rights)
-    kSpaceStale = 9,    // (space): 1 if another CPU may still hold old translations
-    kSpaceClear = 10,   // (space)
-    kSpaceDestroy = 11, // (space)
+    kReplyReceive =
+        0,  // (reply_to or 0, deadline ns): answers a thread with the message's registers, then waits for the next
+    kResume = 1,           // (thread): the same answer, without waiting
+    kKick = 2,             // (thread): ends its user mode with a kKick trap
+    kThreadCreate = 3,     // (space): a thread handle, not yet running
+    kThreadDestroy = 4,    // (thread)
+    kSpaceCreate = 5,      // (): a space handle
+    kSpaceMap = 6,         // (space, MapEntry*, count)
+    kSpaceUnmap = 7,       // (space, Range*, count)
+    kSpaceProtect = 8,     // (space, Range*, count, rights)
+    kSpaceStale = 9,       // (space): 1 if another CPU may still hold old translations
+    kSpaceClear = 10,      // (space)
+    kSpaceDestroy = 11,    // (space)
     kThreadSetSpace = 12,  // (thread, space)
-    kFpuRead = 13,      // (thread, buffer, size)
-    kFpuWrite = 14,     // (thread, buffer, size); sanitised; size 0: the initial state
-    kClock = 15,        // (): ns since boot
-    kLog = 16,          // (text, size)
-    kStreamRead = 17,   // (stream, buffer, size): bytes, 0: none now
-    kStreamWrite = 18,  // (stream, buffer, size)
-    kStreamEnded = 19,  // (stream): 1 if no more input will come
-    kReport = 20,       // (wait status): the program has ended
-    kEntropy = 21,      // (buffer, size)
-    kExit = 22,         // (code): the server gives up
+    kFpuRead = 13,         // (thread, buffer, size)
+    kFpuWrite = 14,        // (thread, buffer, size); sanitised; size 0: the initial state
+    kClock = 15,           // (): ns since boot
+    kLog = 16,             // (text, size)
+    kStreamRead = 17,      // (stream, buffer, size): bytes, 0: none now
+    kStreamWrite = 18,     // (stream, buffer, size)
+    kStreamEnded = 19,     // (stream): 1 if no more input will come
+    kReport = 20,          // (wait status): the program has ended
+    kEntropy = 21,         // (buffer, size)
+    kExit = 22,            // (code): the server gives up
 };
 
 enum Right : uint64_t { kRead = 1, kWrite = 2, kExec = 4 };

@@ -6,7 +6,8 @@
 
 namespace abi::virtio {
 
-inline constexpr uint32_t kStatusAcknowledge = 1, kStatusDriver = 2, kStatusDriverOk = 4, kStatusFeaturesOk = 8, kStatusFailed = 128;
+inline constexpr uint32_t kStatusAcknowledge = 1, kStatusDriver = 2, kStatusDriverOk = 4, kStatusFeaturesOk = 8,
+                          kStatusFailed = 128;
 inline constexpr uint64_t kFeatureVersion1 = uint64_t{1} << 32;
 
 // 2.6.5
@@ -40,17 +41,18 @@ struct PciCommon {
     uint16_t config_vector, queue_count;
     uint8_t status, config_generation;
     uint16_t queue_select, queue_size, queue_vector, queue_enable, queue_notify_offset;
-    uint32_t queue_descriptors_low, queue_descriptors_high, queue_driver_low, queue_driver_high, queue_device_low, queue_device_high;
+    uint32_t queue_descriptors_low, queue_descriptors_high, queue_driver_low, queue_driver_high, queue_device_low,
+        queue_device_high;
 };
 inline constexpr uint16_t kNoVector = 0xffff;
 
 // 4.2.2: byte offsets.
 namespace mmio {
-inline constexpr uint32_t kMagic = 0x0, kVersion = 0x4, kDeviceId = 0x8, kDeviceFeatures = 0x10, kDeviceFeaturesSelect = 0x14,
-                          kDriverFeatures = 0x20, kDriverFeaturesSelect = 0x24, kQueueSelect = 0x30, kQueueSizeMax = 0x34,
-                          kQueueSize = 0x38, kQueueReady = 0x44, kQueueNotify = 0x50, kInterruptStatus = 0x60,
-                          kInterruptAcknowledge = 0x64, kStatus = 0x70, kQueueDescriptorsLow = 0x80, kQueueDriverLow = 0x90,
-                          kQueueDeviceLow = 0xa0, kConfig = 0x100;
+inline constexpr uint32_t kMagic = 0x0, kVersion = 0x4, kDeviceId = 0x8, kDeviceFeatures = 0x10,
+                          kDeviceFeaturesSelect = 0x14, kDriverFeatures = 0x20, kDriverFeaturesSelect = 0x24,
+                          kQueueSelect = 0x30, kQueueSizeMax = 0x34, kQueueSize = 0x38, kQueueReady = 0x44,
+                          kQueueNotify = 0x50, kInterruptStatus = 0x60, kInterruptAcknowledge = 0x64, kStatus = 0x70,
+                          kQueueDescriptorsLow = 0x80, kQueueDriverLow = 0x90, kQueueDeviceLow = 0xa0, kConfig = 0x100;
 inline constexpr uint32_t kMagicValue = 0x74726976;
 }  // namespace mmio
 
@@ -66,6 +68,15 @@ struct ConsoleControl {
     uint32_t port;
     uint16_t event, value;
 };
-enum ConsoleEvent : uint16_t { kDeviceReady, kPortAdd, kPortRemove, kPortReady, kConsolePort, kResize, kPortOpen, kPortName };
+enum ConsoleEvent : uint16_t {
+    kDeviceReady,
+    kPortAdd,
+    kPortRemove,
+    kPortReady,
+    kConsolePort,
+    kResize,
+    kPortOpen,
+    kPortName
+};
 
 }  // namespace abi::virtio

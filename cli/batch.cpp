@@ -16,13 +16,9 @@ namespace {
 constexpr double kBootTimeout = 30;  // seconds to the first case
 constexpr double kCaseGrace = 15;    // seconds a case may overrun its own limit before the guest counts as hung
 
-fs::path cases_dir() {
-    return source_dir() / "tests" / "linux" / "cases";
-}
+fs::path cases_dir() { return source_dir() / "tests" / "linux" / "cases"; }
 
-bool name_char(char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
-}
+bool name_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-'; }
 
 std::vector<Case> parse_cases(const std::string& area, const fs::path& path) {
     std::vector<Case> cases;
@@ -132,24 +128,15 @@ std::string why_lost(const Outcome& outcome, const MachineSpec& spec) {
         return clear.size() > 6000 ? clear.substr(0, 6000) + "[cut]\n" : clear;
     };
     switch (outcome.kind) {
-        case Kind::Panic:
-            return "kernel panic\n" + tail(outcome.dump);
-        case Kind::Timeout:
-            return "the guest hung\n" + tail(outcome.dump);
-        case Kind::Stopped:
-            return "the machine stopped\n" + tail(outcome.dump);
-        case Kind::QemuFailed:
-            return "QEMU ended: " + outcome.text;
-        case Kind::NotFound:
-            return "the batch runner was not found in the guest";
-        case Kind::NotExecutable:
-            return "the batch runner cannot be executed by the guest";
-        case Kind::Exit:
-            return "the batch runner exited with status " + std::to_string(outcome.value);
-        case Kind::Signal:
-            return "the batch runner died of signal " + std::to_string(outcome.value);
-        default:
-            return "the guest ended";
+        case Kind::Panic: return "kernel panic\n" + tail(outcome.dump);
+        case Kind::Timeout: return "the guest hung\n" + tail(outcome.dump);
+        case Kind::Stopped: return "the machine stopped\n" + tail(outcome.dump);
+        case Kind::QemuFailed: return "QEMU ended: " + outcome.text;
+        case Kind::NotFound: return "the batch runner was not found in the guest";
+        case Kind::NotExecutable: return "the batch runner cannot be executed by the guest";
+        case Kind::Exit: return "the batch runner exited with status " + std::to_string(outcome.value);
+        case Kind::Signal: return "the batch runner died of signal " + std::to_string(outcome.value);
+        default: return "the guest ended";
     }
 }
 

@@ -17,9 +17,7 @@ namespace {
 constexpr size_t kHeaderSize = 110;
 constexpr std::string_view kTrailer = "TRAILER!!!";
 
-void pad_to(std::string& out, size_t alignment) {
-    out.append((alignment - out.size() % alignment) % alignment, '\0');
-}
+void pad_to(std::string& out, size_t alignment) { out.append((alignment - out.size() % alignment) % alignment, '\0'); }
 
 CpioWriter::Meta meta_of(const struct stat& st) {
     return {.mode = st.st_mode,

@@ -97,14 +97,9 @@ int report(const Outcome& outcome, const MachineSpec& spec, const std::string& p
         case Kind::Exit:
         case Kind::Signal:
         case Kind::OutputClosed:
-        case Kind::Cancelled:
-            break;
-        case Kind::NotFound:
-            say(program + ": not found");
-            break;
-        case Kind::NotExecutable:
-            say(program + ": cannot be executed");
-            break;
+        case Kind::Cancelled: break;
+        case Kind::NotFound: say(program + ": not found"); break;
+        case Kind::NotExecutable: say(program + ": cannot be executed"); break;
         case Kind::Panic:
             say("kernel panic");
             std::fputs(symbolize(outcome.dump, spec.kernel).c_str(), stderr);

@@ -16,9 +16,7 @@
 
 namespace cli {
 
-void fail(const std::string& message, int status) {
-    throw Failure(status, message);
-}
+void fail(const std::string& message, int status) { throw Failure(status, message); }
 
 void UniqueFd::reset(int fd) {
     if (fd_ >= 0) ::close(fd_);

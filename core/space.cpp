@@ -51,7 +51,8 @@ Space::~Space() {
 }
 
 void Space::load() {
-    if (loaded_here()) [[likely]] return;
+    if (loaded_here()) [[likely]]
+        return;
     Loaded& mine = loaded[Machine::this_cpu().value];
     u32 bit = 1u << Machine::this_cpu().value;
     // seq_cst: pairs with invalidate(), which changes entries before it reads who has the space loaded.
@@ -134,7 +135,8 @@ bool Space::shared_now() const {
 bool Space::stale() const {
     u32 others = loaded_on_.load(std::memory_order_seq_cst) & ~(1u << Machine::this_cpu().value);
     for (u32 cpu = 0; others >> cpu; ++cpu)
-        if (((others >> cpu) & 1) && !Machine::flush_done(CpuId{cpu}, ticket_[cpu].load(std::memory_order_acquire))) return true;
+        if (((others >> cpu) & 1) && !Machine::flush_done(CpuId{cpu}, ticket_[cpu].load(std::memory_order_acquire)))
+            return true;
     return false;
 }
 
@@ -183,7 +185,8 @@ size_t Space::walk(UserAddr at, size_t n, bool write, F&& piece) {
 }
 
 size_t Space::copy_in(void* to, UserAddr from, size_t n) {
-    if (loaded_here()) [[likely]] return Machine::copy_from_user(to, from, n);
+    if (loaded_here()) [[likely]]
+        return Machine::copy_from_user(to, from, n);
     return walk(from, n, false, [&](std::byte* p, size_t part, size_t done) {
         std::memcpy(static_cast<std::byte*>(to) + done, p, part);
         return true;
@@ -191,7 +194,8 @@ size_t Space::copy_in(void* to, UserAddr from, size_t n) {
 }
 
 size_t Space::copy_out(UserAddr to, const void* from, size_t n) {
-    if (loaded_here()) [[likely]] return Machine::copy_to_user(to, from, n);
+    if (loaded_here()) [[likely]]
+        return Machine::copy_to_user(to, from, n);
     return walk(to, n, true, [&](std::byte* p, size_t part, size_t done) {
         std::memcpy(p, static_cast<const std::byte*>(from) + done, part);
         return true;
@@ -199,7 +203,8 @@ size_t Space::copy_out(UserAddr to, const void* from, size_t n) {
 }
 
 size_t Space::zero_out(UserAddr to, size_t n) {
-    if (loaded_here()) [[likely]] return Machine::clear_user(to, n);
+    if (loaded_here()) [[likely]]
+        return Machine::clear_user(to, n);
     return walk(to, n, true, [&](std::byte* p, size_t part, size_t) {
         std::memset(p, 0, part);
         return true;
@@ -247,8 +252,8 @@ Result<u32> Space::compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
     }
     PhysAddr frame = table_.access(a, true);
     if (frame.value == 0) return Errno::kFault;
-    __atomic_compare_exchange_n(static_cast<u32*>(Machine::phys_to_virt(frame)), &expected, desired, false, __ATOMIC_SEQ_CST,
-                                __ATOMIC_SEQ_CST);
+    __atomic_compare_exchange_n(static_cast<u32*>(Machine::phys_to_virt(frame)), &expected, desired, false,
+                                __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     return expected;
 }
 

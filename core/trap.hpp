@@ -10,7 +10,8 @@ void leave_trap_slow(Thread& t);
 
 // The end of every trap that stays with its thread. Returns if t may go straight back to user mode.
 inline void leave_trap(Thread& t) {
-    if (rt::Executor::current().needs_attention() || t.kicked.load(std::memory_order_relaxed)) [[unlikely]] leave_trap_slow(t);
+    if (rt::Executor::current().needs_attention() || t.kicked.load(std::memory_order_relaxed)) [[unlikely]]
+        leave_trap_slow(t);
 }
 
 }  // namespace core

@@ -110,7 +110,8 @@ private:
                 u8 kind = u8(port::pci_read(at_, next + 3, 1));
                 u32 which = port::pci_read(at_, next + 4, 1);
                 u32 offset = port::pci_read(at_, next + 8, 4), length = port::pci_read(at_, next + 12, 4);
-                if (kind == kCapCommon && !common_) common_ = reinterpret_cast<volatile PciCommon*>(map_bar(which, offset, length));
+                if (kind == kCapCommon && !common_)
+                    common_ = reinterpret_cast<volatile PciCommon*>(map_bar(which, offset, length));
                 if (kind == kCapDevice && !config_) config_ = map_bar(which, offset, length);
                 if (kind == kCapNotify && !notify_) {
                     notify_ = map_bar(which, offset, length);

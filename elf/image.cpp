@@ -49,7 +49,8 @@ Result<Layout> examine(const Header& h, std::span<const ProgramHeader> table, u6
         ++l.segments;
         if (s.start < l.low) l.low = s.start;
         if (s.end > l.high) l.high = s.end;
-        if (p.align > l.alignment && p.align <= kLargestAlignment && (p.align & (p.align - 1)) == 0) l.alignment = p.align;
+        if (p.align > l.alignment && p.align <= kLargestAlignment && (p.align & (p.align - 1)) == 0)
+            l.alignment = p.align;
         if (p.offset <= h.table_offset && h.table_offset - p.offset < p.file_size)
             l.table_address = h.table_offset - p.offset + p.address;
         if ((p.flags & kExecute) && p.address < l.code_start) l.code_start = p.address;

@@ -12,7 +12,21 @@ namespace {
 
 constexpr size_t kHeaderSize = 110;
 
-enum Field { kInode, kMode, kUid, kGid, kLinks, kModified, kSize, kMajor, kMinor, kDeviceMajor, kDeviceMinor, kNameSize, kCheck };
+enum Field {
+    kInode,
+    kMode,
+    kUid,
+    kGid,
+    kLinks,
+    kModified,
+    kSize,
+    kMajor,
+    kMinor,
+    kDeviceMajor,
+    kDeviceMinor,
+    kNameSize,
+    kCheck
+};
 
 u32 hex(const char* p, bool& good) {
     u32 n = 0;
@@ -39,7 +53,11 @@ struct LinkGroup {
 class Unpacker {
 public:
     Unpacker(std::span<const std::byte> archive, const Path& root, PhysAddr frames, CpioStats& stats)
-        : text_(reinterpret_cast<const char*>(archive.data())), size_(archive.size()), root_(root), frames_(frames), stats_(stats) {
+        : text_(reinterpret_cast<const char*>(archive.data())),
+          size_(archive.size()),
+          root_(root),
+          frames_(frames),
+          stats_(stats) {
         creds_.cap_effective = ~u64{0};
     }
     ~Unpacker() {
@@ -208,7 +226,8 @@ Result<void> Unpacker::entry(std::string_view name, u64 data, u64 size) {
     LinkGroup* group = nullptr;
     if (several)
         for (group = links_; group; group = group->next)
-            if (group->inode == field_[kInode] && group->major == field_[kMajor] && group->minor == field_[kMinor]) break;
+            if (group->inode == field_[kInode] && group->major == field_[kMajor] && group->minor == field_[kMinor])
+                break;
     if (there && !(group && group->first.inode() == there->inode())) {
         TRY(remove_name(at, false, creds_));
         there = nullptr;
@@ -225,9 +244,10 @@ Result<void> Unpacker::entry(std::string_view name, u64 data, u64 size) {
             if (size == 0 || size >= kPathMax) return damaged("a symbolic link has an impossible length");
             target = {text_ + data, size};
         }
-        u64 device = type == kTypeChar || type == kTypeBlock ? abi::make_dev(field_[kDeviceMajor], field_[kDeviceMinor]) : 0;
-        if (type != kTypeRegular && type != kTypeDirectory && type != kTypeLink && type != kTypeChar && type != kTypeBlock &&
-            type != kTypeFifo && type != kTypeSocket)
+        u64 device =
+            type == kTypeChar || type == kTypeBlock ? abi::make_dev(field_[kDeviceMajor], field_[kDeviceMinor]) : 0;
+        if (type != kTypeRegular && type != kTypeDirectory && type != kTypeLink && type != kTypeChar &&
+            type != kTypeBlock && type != kTypeFifo && type != kTypeSocket)
             return damaged("a file of unknown type");
         made = TRY(make_node(at, mode, device, target, creds_));
         if (several) {

@@ -20,7 +20,10 @@ Result<std::string_view> find_in_cpio(std::span<const std::byte> archive, std::s
             u64 v = 0;
             for (u32 i = 0; i < 8; ++i) {
                 char c = text[at + 6 + n * 8 + i];
-                v = v << 4 | u64(c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 0);
+                v = v << 4 | u64(c >= '0' && c <= '9'   ? c - '0'
+                                 : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                 : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                        : 0);
             }
             return v;
         };

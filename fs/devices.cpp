@@ -144,7 +144,8 @@ Result<Ref<File>> open_device(OpenContext& how, u64 device) {
 Result<void> populate_devices(const Path& dev, const Creds& creds) {
     for (const Device& d : kDevices)
         (void)TRY(make_node({.parent = dev, .last = d.name}, kTypeChar | d.mode, d.number, {}, creds));
-    for (const DeviceLink& l : kLinks) (void)TRY(make_node({.parent = dev, .last = l.name}, kTypeLink | 0777, 0, l.target, creds));
+    for (const DeviceLink& l : kLinks)
+        (void)TRY(make_node({.parent = dev, .last = l.name}, kTypeLink | 0777, 0, l.target, creds));
     (void)TRY(make_node({.parent = dev, .last = "shm"}, kTypeDirectory | kSticky | 0777, 0, {}, creds));
     return lib::kOk;
 }

@@ -126,7 +126,7 @@ bool EpollFile::is_ready(const View& v, Ready& out) {
     u32 wanted = v.events & 0xffff;
     if ((v.events & ~(kEpollEdge | kEpollOneShot | kEpollExclusive | kEpollWakeup | kPollErr | kPollHup)) == 0 &&
         (v.events & kEpollOneShot) && wanted == 0)
-        return false;  // a one-shot that has been shot
+        return false;                                              // a one-shot that has been shot
     out.seen = (v.events & kEpollEdge) ? edge_state(*v.file) : 0;  // before the look
     u32 mask = v.file->poll() & wanted;
     if (mask == 0) return false;

@@ -11,7 +11,8 @@
 
 namespace fs {
 
-inline constexpr u32 kEpollExclusive = 1u << 28, kEpollWakeup = 1u << 29, kEpollOneShot = 1u << 30, kEpollEdge = 1u << 31;
+inline constexpr u32 kEpollExclusive = 1u << 28, kEpollWakeup = 1u << 29, kEpollOneShot = 1u << 30,
+                     kEpollEdge = 1u << 31;
 
 struct EpollItem {
     u64 key = 0;  // descriptor, then a number that makes it unique: the same descriptor may name a second file
@@ -22,8 +23,8 @@ struct EpollItem {
     EpollItem* next_watcher = nullptr;
     u32 events = 0;
     u64 data = 0;
-    bool fresh = true;     // report the first state as an edge
-    u64 seen = 0;          // sum of sequences at the last report
+    bool fresh = true;  // report the first state as an edge
+    u64 seen = 0;       // sum of sequences at the last report
 };
 
 class EpollFile final : public File {
@@ -74,7 +75,7 @@ private:
     rt::WaitQueue changed_;
 };
 
-void epoll_forget(File& file);   // its last reference has gone
+void epoll_forget(File& file);  // its last reference has gone
 // A descriptor of it was closed: whoever waits on a set with it gives up the references it holds, and looks again.
 void epoll_closing(File& file);
 

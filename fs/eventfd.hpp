@@ -49,7 +49,7 @@ private:
     Setting remaining(u64 now) const;
 
     rt::SpinLock<rt::Rank::poll> lock_;
-    u64 next_ = 0;      // monotonic time of the first expiry not yet read; 0: disarmed
+    u64 next_ = 0;  // monotonic time of the first expiry not yet read; 0: disarmed
     u64 interval_ = 0;
     const bool realtime_;
     rt::WaitQueue changed_;  // the setting

@@ -8,8 +8,10 @@
 namespace fs {
 
 File::~File() {
-    if (file_locks_exist()) [[unlikely]] release_file_locks(*this);
-    if (watchers) [[unlikely]] epoll_forget(*this);
+    if (file_locks_exist()) [[unlikely]]
+        release_file_locks(*this);
+    if (watchers) [[unlikely]]
+        epoll_forget(*this);
 }
 
 void UserSpans::expect(u64 at, u64 n) {

@@ -16,16 +16,17 @@ namespace fs {
 inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOpenReadWrite = 2, kOpenCreate = 0100,
                      kOpenExclusive = 0200, kOpenNoCtty = 0400, kOpenTruncate = 01000, kOpenAppend = 02000,
                      kOpenNonblock = 04000, kOpenDsync = 010000, kOpenDirect = 040000, kOpenLargeFile = 0100000,
-                     kOpenDirectory = 0200000, kOpenNoFollow = 0400000, kOpenNoAtime = 01000000, kOpenCloexec = 02000000,
-                     kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
+                     kOpenDirectory = 0200000, kOpenNoFollow = 0400000, kOpenNoAtime = 01000000,
+                     kOpenCloexec = 02000000, kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
 inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
 // Not a program's: reads and writes go through job control first (a terminal), so they are for the task form.
 inline constexpr u32 kOpenJobControl = 1u << 30;
 
 // poll(2) bits.
-inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32, kPollRdNorm = 0x40,
-                     kPollRdBand = 0x80, kPollWrNorm = 0x100, kPollWrBand = 0x200, kPollRdHup = 0x2000;
+inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32,
+                     kPollRdNorm = 0x40, kPollRdBand = 0x80, kPollWrNorm = 0x100, kPollWrBand = 0x200,
+                     kPollRdHup = 0x2000;
 
 struct OpenContext {
     Path path;
@@ -43,7 +44,8 @@ class QueueSet {
 public:
     static constexpr u32 kUsual = 3;  // most files have no more
     // `pins`, as large as the room or null: references that keep queues of other files than the one asked (epoll).
-    QueueSet(rt::Waiter* room, u32 capacity, Ref<File>* pins = nullptr) : room_(room), pins_(pins), capacity_(capacity) {}
+    QueueSet(rt::Waiter* room, u32 capacity, Ref<File>* pins = nullptr)
+        : room_(room), pins_(pins), capacity_(capacity) {}
     void add(rt::WaitQueue& q) {
         if (count_ < capacity_) {
             room_[count_].queue = &q;
@@ -117,7 +119,10 @@ public:
     virtual std::string_view label(std::span<char> buffer) { return "anon_inode:"; }
 
     // mmap: the page cache to map, or an error (kNoDev). `anonymous`: /dev/zero, map as anonymous memory.
-    struct MapSource { Ref<Mapping> mapping; bool anonymous = false; };
+    struct MapSource {
+        Ref<Mapping> mapping;
+        bool anonymous = false;
+    };
     virtual Leaf<MapSource> map_source() { return Errno::kNoDev; }
 
     // Called when a descriptor for this file is closed (flock, POSIX locks).
@@ -143,7 +148,8 @@ inline void QueueSet::pin(Ref<File> file) {
 template <class T, class... A>
 Result<Ref<File>> make_file(A&&... args) {
     File* f = rt::make<T>(std::forward<A>(args)...);
-    if (!f) [[unlikely]] return Errno::kNoMem;
+    if (!f) [[unlikely]]
+        return Errno::kNoMem;
     return Ref<File>::adopt(f);
 }
 

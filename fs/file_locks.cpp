@@ -50,7 +50,7 @@ void cut(Inode& inode, const FileLock& range, Held*& spare) {
         next = table.held.next(*h);
         if (h->inode != &inode || h->lock.kind != range.kind || h->lock.owner != range.owner) continue;
         if (h->lock.start > range.end || range.start > h->lock.end) continue;
-        bool before = h->lock.start < range.start, after = h->lock.end > range.end;
+        bool before = h->lock.start<range.start, after = h->lock.end> range.end;
         if (before && after) {
             *spare = *h;
             spare->hook = {};

@@ -12,8 +12,8 @@ enum class LockKind : u8 { kPosix, kOpenFile, kFlock };
 struct FileLock {
     LockKind kind = LockKind::kPosix;
     bool write = false;
-    const void* owner = nullptr;  // the descriptor table, or the open file
-    i32 pid = -1;                 // as F_GETLK reports it
+    const void* owner = nullptr;        // the descriptor table, or the open file
+    i32 pid = -1;                       // as F_GETLK reports it
     u64 start = 0, end = ~u64{0} >> 1;  // inclusive
 };
 

@@ -32,8 +32,10 @@ FileTable::~FileTable() {
 
 // What close(2) does beyond forgetting the number.
 void FileTable::release(File* f) {
-    if (file_locks_exist()) [[unlikely]] release_posix_locks(*f, this);
-    if (f->watchers) [[unlikely]] epoll_closing(*f);
+    if (file_locks_exist()) [[unlikely]]
+        release_posix_locks(*f, this);
+    if (f->watchers) [[unlikely]]
+        epoll_closing(*f);
     f->unref();
 }
 

@@ -37,7 +37,8 @@ public:
     // Null if there is none. By the threads of the table's processes only.
     Borrowed borrow(Fd fd) {
         // Only a holder can raise the count from 1, and we are the one; others (procfs) look under the lock.
-        if (ref_count() != 1) [[unlikely]] return borrow_shared(fd);
+        if (ref_count() != 1) [[unlikely]]
+            return borrow_shared(fd);
         u32 n = u32(fd.value);
         return {n < capacity_ ? files_[n] : nullptr, false};
     }

@@ -96,7 +96,8 @@ public:
 
     // Directories. `dir` operations run with the directory's names locked by the VFS (see fs/namei.cpp).
     virtual Leaf<Ref<Inode>> lookup(std::string_view name) { return Errno::kNoEnt; }
-    virtual Leaf<Ref<Inode>> create(std::string_view name, u32 mode, u64 device, std::string_view link_target, const Creds& c) {
+    virtual Leaf<Ref<Inode>> create(std::string_view name, u32 mode, u64 device, std::string_view link_target,
+                                    const Creds& c) {
         return Errno::kPerm;
     }
     virtual Leaf<void> link(std::string_view name, Inode& target) { return Errno::kPerm; }
@@ -132,7 +133,8 @@ public:
 
     // Access time, by the relatime rule of mount(8). Cheap if there is nothing to do.
     void touch_accessed() {
-        if (access_stale_.load(std::memory_order_relaxed)) [[unlikely]] set_accessed();
+        if (access_stale_.load(std::memory_order_relaxed)) [[unlikely]]
+            set_accessed();
     }
     void touch_modified();  // and changed
     void touch_changed();
@@ -169,13 +171,14 @@ Leaf<void> check_access(Inode& inode, u32 want, const Creds& c);
 class SuperBlock : public RefCounted<SuperBlock> {
 public:
     virtual ~SuperBlock();
-    u64 device = 0;          // st_dev
-    u64 magic = 0;           // statfs f_type
-    const char* type = "";   // as /proc/mounts shows it
+    u64 device = 0;         // st_dev
+    u64 magic = 0;          // statfs f_type
+    const char* type = "";  // as /proc/mounts shows it
     bool read_only = false;
     bool names_pinned = false;  // its dentries are its directories: what is not cached does not exist
-    Dentry* root_dentry = nullptr;  // made by the first mount, kept until the last has gone; guarded by Rank::namespace_
-    u32 mounts = 0;                 // guarded by Rank::namespace_
+    Dentry* root_dentry =
+        nullptr;     // made by the first mount, kept until the last has gone; guarded by Rank::namespace_
+    u32 mounts = 0;  // guarded by Rank::namespace_
     struct Statfs {
         u64 blocks = 0, free = 0, available = 0, files = 0, free_files = 0;
         u32 block_size = 4096, name_max = 255;

@@ -100,7 +100,8 @@ Result<Path> mount_root(Ref<SuperBlock> super, Ref<Inode> root, const char* sour
     return Path{m, top};
 }
 
-Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, std::string_view source, u32 flags) {
+Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, std::string_view source,
+                            u32 flags) {
     Ref<Mount> m;
     rt::LockGuard g(namespace_lock);
     if (!where.dentry->is_directory()) return Errno::kNotDir;
@@ -167,7 +168,8 @@ Result<void> unmount(const Path& where, bool detach) {
     return Errno::kBusy;  // not reached: with children there is an innermost one
 }
 
-void for_each_mount(void (*out)(void* context, const Path& at, const SuperBlock& super, const char* source), void* context) {
+void for_each_mount(void (*out)(void* context, const Path& at, const SuperBlock& super, const char* source),
+                    void* context) {
     for (Mount* m = first_mount(); m; m = m->next()) {
         if (!m->try_ref()) continue;
         Path at{Ref<Mount>::adopt(m), m->root};

@@ -25,7 +25,7 @@ public:
     char source[64] = {};
     u64 id = 0;
 
-    Mount* parent() const { return parent_.load(std::memory_order_acquire); }      // null: "/", or unmounted
+    Mount* parent() const { return parent_.load(std::memory_order_acquire); }  // null: "/", or unmounted
     Dentry* mount_point() const { return mount_point_.load(std::memory_order_acquire); }
     Mount* next() const { return next_.load(std::memory_order_acquire); }
     bool read_only() const { return (flags.load(std::memory_order_relaxed) & kMountReadOnly) || super->read_only; }
@@ -57,7 +57,8 @@ struct FileSystemType {
 void register_file_system(FileSystemType& type);
 FileSystemType* file_system_types();  // a list
 
-Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, std::string_view source, u32 flags);
+Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, std::string_view source,
+                            u32 flags);
 Result<void> bind_mount(const Path& source, const Path& where, u32 flags);
 Result<void> remount(const Path& where, u32 flags);
 

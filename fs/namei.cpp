@@ -25,7 +25,8 @@ void Walk::begin(std::string_view path) {
 }
 
 void Walk::cross_mounts() {
-    if (at_.dentry->flags() & Dentry::kMountPoint) [[unlikely]] at_ = topmost(at_);
+    if (at_.dentry->flags() & Dentry::kMountPoint) [[unlikely]]
+        at_ = topmost(at_);
 }
 
 void Walk::up() {
@@ -88,7 +89,8 @@ Leaf<bool> Walk::step(const NameKey& name, bool follow) {
     u32 flags = d->flags();
     if ((flags & Dentry::kIsLink) && follow) return follow_link({at_.mount, d});
     at_.dentry = d;
-    if (flags & Dentry::kMountPoint) [[unlikely]] at_ = topmost(at_);
+    if (flags & Dentry::kMountPoint) [[unlikely]]
+        at_ = topmost(at_);
     return false;
 }
 
@@ -112,7 +114,8 @@ Leaf<void> Walk::go_on(Mode mode, u32 flags) {
         if (!at_.is_directory()) return Errno::kNotDir;
         TRY(check_search(*at_.inode(), *context_.creds));
         NameKey name = scan_component(text_, p, end);
-        if (name.length() > kNameMax) [[unlikely]] return Errno::kNameTooLong;
+        if (name.length() > kNameMax) [[unlikely]]
+            return Errno::kNameTooLong;
         p += name.length();
         bool slash = p != end;
         while (p != end && *p == '/') ++p;

@@ -36,7 +36,8 @@ Leaf<void> may_create(Dentry& dir, const Creds& c) {
 Leaf<void> may_remove(Dentry& dir, Dentry& victim, bool directory, const Creds& c) {
     TRY(may_change(dir, c));
     const Attributes& d = dir.inode()->peek_attributes();
-    if ((d.mode & kSticky) && d.uid != c.fsuid && victim.inode()->peek_attributes().uid != c.fsuid && !c.capable(kCapFowner))
+    if ((d.mode & kSticky) && d.uid != c.fsuid && victim.inode()->peek_attributes().uid != c.fsuid &&
+        !c.capable(kCapFowner))
         return Errno::kPerm;
     if (directory) {
         if (!victim.is_directory()) return Errno::kNotDir;

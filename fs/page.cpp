@@ -101,15 +101,18 @@ Ref<Page> Mapping::find(u64 index) const {
         Page* p = peek(index);
         if (!p) return {};
         // Within an epoch section the page cannot have become another one.
-        if (p->try_ref()) [[likely]] return Ref<Page>::adopt(p);
+        if (p->try_ref()) [[likely]]
+            return Ref<Page>::adopt(p);
     }
 }
 
 Leaf<Ref<Page>> Mapping::get(u64 index) {
-    if (Ref<Page> p = find(index)) [[likely]] return p;
+    if (Ref<Page> p = find(index)) [[likely]]
+        return p;
     Ref<Page> fresh = TRY(Page::allocate_zeroed());
     Page* now = TRY(insert(index, std::move(fresh)));
-    if (now->try_ref()) [[likely]] return Ref<Page>::adopt(now);
+    if (now->try_ref()) [[likely]]
+        return Ref<Page>::adopt(now);
     return get(index);
 }
 

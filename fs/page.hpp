@@ -27,10 +27,10 @@ class Mapping;
 // Lives in the frame table (rt::FrameInfo's owner words): no allocation. Not constructed by hand: Page::allocate().
 struct Page {
     std::atomic<u32> refs;
-    std::atomic<u32> flags;   // kDirty...
-    Mapping* mapping;         // null: anonymous or removed from its mapping
-    u64 index;                // page offset in the mapping
-    rt::Retired retired;      // once the last reference has gone
+    std::atomic<u32> flags;  // kDirty...
+    Mapping* mapping;        // null: anonymous or removed from its mapping
+    u64 index;               // page offset in the mapping
+    rt::Retired retired;     // once the last reference has gone
 
     enum Flags : u32 { kDirty = 1 };
 

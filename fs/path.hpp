@@ -32,16 +32,16 @@ struct LookupContext {
 };
 
 enum LookupFlags : u32 {
-    kFollow = 1,        // follow a symbolic link in the last component
-    kWantParent = 2,    // resolve to the parent; the last component is handed back
-    kDirectory = 4,     // the result must be a directory
-    kEmptyPath = 8,     // an empty path names the start (AT_EMPTY_PATH)
+    kFollow = 1,      // follow a symbolic link in the last component
+    kWantParent = 2,  // resolve to the parent; the last component is handed back
+    kDirectory = 4,   // the result must be a directory
+    kEmptyPath = 8,   // an empty path names the start (AT_EMPTY_PATH)
 };
 
 struct ParentLookup {
     Path parent;
-    std::string_view last;       // points into the caller's path text
-    bool last_is_dots = false;   // "." or ".." (or "/")
+    std::string_view last;      // points into the caller's path text
+    bool last_is_dots = false;  // "." or ".." (or "/")
     bool trailing_slash = false;
 };
 
@@ -68,6 +68,7 @@ Result<void> mount_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root,
 Result<Path> mount_root(Ref<SuperBlock> super, Ref<Inode> root, const char* source);  // the first mount: "/"
 Result<void> unmount(const Path& where, bool detach);
 // Calls out for each mount, in order, for /proc/mounts.
-void for_each_mount(void (*out)(void* context, const Path& at, const SuperBlock& super, const char* source), void* context);
+void for_each_mount(void (*out)(void* context, const Path& at, const SuperBlock& super, const char* source),
+                    void* context);
 
 }  // namespace fs

@@ -168,7 +168,9 @@ Leaf<size_t> PipeFile::try_read(UserSpans to, u64) { return pipe_->read(to); }
 Leaf<size_t> PipeFile::try_write(UserSpans from, u64) {
     return pipe_->write(from, !nonblocking(), (flags() & kOpenDirect) != 0);
 }
-Leaf<size_t> PipeFile::try_write_some(UserSpans from, u64) { return pipe_->write(from, false, (flags() & kOpenDirect) != 0); }
+Leaf<size_t> PipeFile::try_write_some(UserSpans from, u64) {
+    return pipe_->write(from, false, (flags() & kOpenDirect) != 0);
+}
 
 u32 PipeFile::poll() { return pipe_->poll(readable(), writable(), writers_seen_); }
 

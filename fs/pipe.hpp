@@ -10,8 +10,8 @@
 namespace fs {
 
 inline constexpr u64 kPipeBuf = 4096;
-inline constexpr u32 kPipeSlots = 16;            // of a new pipe: 64 KiB
-inline constexpr u32 kPipeMaxBytes = 1048576;    // without CAP_SYS_RESOURCE: /proc/sys/fs/pipe-max-size
+inline constexpr u32 kPipeSlots = 16;          // of a new pipe: 64 KiB
+inline constexpr u32 kPipeMaxBytes = 1048576;  // without CAP_SYS_RESOURCE: /proc/sys/fs/pipe-max-size
 
 class Pipe : public RefCounted<Pipe> {
 public:
@@ -48,7 +48,7 @@ private:
     u32 head_ = 0, tail_ = 0;  // slots [tail, head) hold data
     u32 slot_count_ = kPipeSlots;
     u32 readers_ = 0, writers_ = 0;
-    u32 files_ = 0;            // of a FIFO; guarded by Rank::fifo
+    u32 files_ = 0;  // of a FIFO; guarded by Rank::fifo
     Slot* slots_ = first_slots_;
     Slot first_slots_[kPipeSlots];
 };

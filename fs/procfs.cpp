@@ -113,7 +113,8 @@ public:
     ProcInode(Ref<SuperBlock> super_block, const ProcNode& node, const ProcContext& c) : node_(node), context_(c) {
         super = std::move(super_block);
         // The same file has the same number each time: a hash of what it is about, with the root as 1.
-        u64 h = reinterpret_cast<u64>(&node) / alignof(ProcNode) * 0x9e3779b97f4a7c15 + c.id * 0xc2b2ae3d27d4eb4f + c.sub;
+        u64 h =
+            reinterpret_cast<u64>(&node) / alignof(ProcNode) * 0x9e3779b97f4a7c15 + c.id * 0xc2b2ae3d27d4eb4f + c.sub;
         number = ((h ^ (h >> 32)) & 0xffff'ffff) | 0x1000'0000;
         Attributes& a = attributes_.unguarded();
         a.mode = node.mode;

@@ -20,8 +20,8 @@ struct ProcNode;
 
 // A directory's entries that are numbers.
 struct ProcNumbered {
-    const ProcNode* node;  // what each is
-    bool inner;            // the number is ProcContext::sub
+    const ProcNode* node;                           // what each is
+    bool inner;                                     // the number is ProcContext::sub
     u64 (*next)(const ProcContext& dir, u64 from);  // the smallest existing number >= from; ~0: none
 };
 

@@ -74,8 +74,10 @@ public:
         u32 mask = 0;
         rt::LockGuard guard{end_->lock};
         if (readable()) {
-            if (end_->at != end_->end || end_->stream->readable()) mask |= kPollIn | kPollRdNorm;
-            else if (end_->stream->at_end()) mask |= kPollHup;
+            if (end_->at != end_->end || end_->stream->readable())
+                mask |= kPollIn | kPollRdNorm;
+            else if (end_->stream->at_end())
+                mask |= kPollHup;
         }
         if (writable() && end_->stream->writable()) mask |= kPollOut | kPollWrNorm;
         return mask;

@@ -11,8 +11,8 @@ namespace fs {
 
 namespace {
 
-constexpr u64 kDirentSize = 20;     // what Linux's tmpfs counts for a name in a directory's size (mm/shmem.c)
-constexpr u64 kShortLink = 128;     // longer links occupy a page there
+constexpr u64 kDirentSize = 20;  // what Linux's tmpfs counts for a name in a directory's size (mm/shmem.c)
+constexpr u64 kShortLink = 128;  // longer links occupy a page there
 constexpr u32 kFallocKeepSize = 1, kFallocPunchHole = 2;  // fallocate(2)
 
 class TmpfsSuper final : public SuperBlock {
@@ -23,14 +23,18 @@ public:
 
     static bool take(std::atomic<u64>& used, u64 n, u64 limit) {
         u64 before = used.fetch_add(n, std::memory_order_relaxed);
-        if (before + n <= limit) [[likely]] return true;
+        if (before + n <= limit) [[likely]]
+            return true;
         used.fetch_sub(n, std::memory_order_relaxed);
         return false;
     }
     Statfs statfs() override {
         u64 pages = used_pages.load(std::memory_order_relaxed), inodes = used_inodes.load(std::memory_order_relaxed);
         u64 left = max_pages > pages ? max_pages - pages : 0;
-        return {.blocks = max_pages, .free = left, .available = left, .files = max_inodes,
+        return {.blocks = max_pages,
+                .free = left,
+                .available = left,
+                .files = max_inodes,
                 .free_files = max_inodes > inodes ? max_inodes - inodes : 0};
     }
     size_t show_options(std::span<char> out) override {
@@ -52,13 +56,15 @@ private:
 
 class TmpfsInode final : public Inode {
 public:
-    static Result<Ref<TmpfsInode>> make(TmpfsSuper& s, u32 mode, u32 uid, u32 gid, u64 device, std::string_view link_target);
+    static Result<Ref<TmpfsInode>> make(TmpfsSuper& s, u32 mode, u32 uid, u32 gid, u64 device,
+                                        std::string_view link_target);
     ~TmpfsInode() override;
     void evict() override;
 
     Attributes attributes() override;
     Leaf<void> set_attributes(const AttributeChange& c) override;
-    Leaf<Ref<Inode>> create(std::string_view name, u32 mode, u64 device, std::string_view link_target, const Creds& c) override;
+    Leaf<Ref<Inode>> create(std::string_view name, u32 mode, u64 device, std::string_view link_target,
+                            const Creds& c) override;
     Leaf<Ref<Inode>> create_unnamed(u32 mode, const Creds& c) override;
     Leaf<void> link(std::string_view name, Inode& target) override;
     Leaf<void> unlink(std::string_view name, Inode& victim) override;
@@ -95,7 +101,8 @@ private:
     u32 link_length_ = 0;
 };
 
-Result<Ref<TmpfsInode>> TmpfsInode::make(TmpfsSuper& s, u32 mode, u32 uid, u32 gid, u64 device, std::string_view link_target) {
+Result<Ref<TmpfsInode>> TmpfsInode::make(TmpfsSuper& s, u32 mode, u32 uid, u32 gid, u64 device,
+                                         std::string_view link_target) {
     if (!TmpfsSuper::take(s.used_inodes, 1, s.max_inodes)) return Errno::kNoSpc;
     auto* i = rt::make<TmpfsInode>();
     if (!i) {
@@ -213,7 +220,8 @@ Leaf<Ref<Inode>> TmpfsInode::make_child(u32 mode, u64 device, std::string_view l
     return Ref<Inode>{std::move(made)};
 }
 
-Leaf<Ref<Inode>> TmpfsInode::create(std::string_view, u32 mode, u64 device, std::string_view link_target, const Creds& c) {
+Leaf<Ref<Inode>> TmpfsInode::create(std::string_view, u32 mode, u64 device, std::string_view link_target,
+                                    const Creds& c) {
     Ref<Inode> made = TRY(make_child(mode, device, link_target, c));
     count_names(1, (mode & kTypeMask) == kTypeDirectory ? 1 : 0, made->peek_attributes().born);
     return made;
@@ -385,7 +393,8 @@ Result<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c) {
     TmpfsInode* home = unnamed_home.load(std::memory_order_acquire);
     if (!home) [[unlikely]] {
         NewFileSystem fresh = TRY(make_tmpfs({.max_bytes = kMaxFileSize, .max_inodes = ~u64{0} >> 1}));
-        if (unnamed_home.compare_exchange_strong(home, static_cast<TmpfsInode*>(fresh.root.get()), std::memory_order_acq_rel))
+        if (unnamed_home.compare_exchange_strong(home, static_cast<TmpfsInode*>(fresh.root.get()),
+                                                 std::memory_order_acq_rel))
             home = static_cast<TmpfsInode*>(fresh.root.release());
     }
     return home->create_unnamed(mode, c);
@@ -393,14 +402,13 @@ Result<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c) {
 
 namespace {
 
-constinit FileSystemType tmpfs_type{
-    "tmpfs", [](std::string_view options, bool& known) -> Result<NewFileSystem> {
-        TmpfsOptions o;
-        auto parsed = o.parse(options);
-        known = parsed.ok();
-        if (!known) return Errno::kInval;
-        return make_tmpfs(o);
-    }};
+constinit FileSystemType tmpfs_type{"tmpfs", [](std::string_view options, bool& known) -> Result<NewFileSystem> {
+                                        TmpfsOptions o;
+                                        auto parsed = o.parse(options);
+                                        known = parsed.ok();
+                                        if (!known) return Errno::kInval;
+                                        return make_tmpfs(o);
+                                    }};
 
 }  // namespace
 

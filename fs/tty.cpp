@@ -10,8 +10,25 @@ namespace fs {
 
 namespace {
 
-enum CharIndex : u32 { kIntr, kQuit, kErase, kKill, kEof, kTime, kMin, kSwtc, kStart, kStop, kSusp, kEol, kReprint, kDiscard,
-                       kWerase, kLnext, kEol2 };
+enum CharIndex : u32 {
+    kIntr,
+    kQuit,
+    kErase,
+    kKill,
+    kEof,
+    kTime,
+    kMin,
+    kSwtc,
+    kStart,
+    kStop,
+    kSusp,
+    kEol,
+    kReprint,
+    kDiscard,
+    kWerase,
+    kLnext,
+    kEol2
+};
 constexpr u32 kIstrip = 0x20, kInlcr = 0x40, kIgncr = 0x80, kIcrnl = 0x100, kIxon = 0x400, kIxany = 0x800;
 constexpr u32 kOpost = 1, kOnlcr = 4, kOcrnl = 8;
 constexpr u32 kSigint = 2, kSigquit = 3, kSigwinch = 28, kSigtstp = 20;
@@ -34,8 +51,8 @@ Result<Tty*> Tty::get() {
     fresh->termios_ = {.input = kIcrnl | kIxon,
                        .output = kOpost | kOnlcr,
                        .control = 017 | 060 | 0200 | 02000,  // B38400 CS8 CREAD HUPCL
-                       .local = kLocalIsig | kLocalCanon | kLocalEcho | kLocalEchoE | kLocalEchoK | kLocalEchoCtl | kLocalEchoKe |
-                                kLocalExten,
+                       .local = kLocalIsig | kLocalCanon | kLocalEcho | kLocalEchoE | kLocalEchoK | kLocalEchoCtl |
+                                kLocalEchoKe | kLocalExten,
                        .line = 0,
                        .chars = {3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0}};
     fresh->local_flags_.store(fresh->termios_.local, std::memory_order_relaxed);
@@ -189,7 +206,8 @@ void Tty::echo(u8 c) {
 void Tty::erase(bool word, bool line) {
     bool echoing = (termios_.local & kLocalEcho) != 0;
     bool seen_letter = false;
-    if (line && echoing && !((termios_.local & kLocalEchoK) && (termios_.local & kLocalEchoKe) && (termios_.local & kLocalEchoE))) {
+    if (line && echoing &&
+        !((termios_.local & kLocalEchoK) && (termios_.local & kLocalEchoKe) && (termios_.local & kLocalEchoE))) {
         write_at_ = canon_end_;
         echo(termios_.chars[kKill]);
         if (termios_.local & kLocalEchoK) put('\n');
@@ -198,9 +216,12 @@ void Tty::erase(bool word, bool line) {
     while (write_at_ != canon_end_) {
         u8 c = ring_[(write_at_ - 1) % kRing];
         if (word) {
-            bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c >= 128;
-            if (letter) seen_letter = true;
-            else if (seen_letter) break;
+            bool letter =
+                (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c >= 128;
+            if (letter)
+                seen_letter = true;
+            else if (seen_letter)
+                break;
         }
         // A character of UTF-8 goes as a whole: continuation bytes take no column.
         bool continuation = (c & 0xc0) == 0x80;
@@ -272,7 +293,8 @@ Leaf<size_t> Tty::read(UserSpans to) {
 
 Nanoseconds Tty::read_timeout() {
     rt::LockGuard guard{lock_};
-    if ((termios_.local & kLocalCanon) || termios_.chars[kTime] == 0 || termios_.chars[kMin] != 0) return Nanoseconds::never();
+    if ((termios_.local & kLocalCanon) || termios_.chars[kTime] == 0 || termios_.chars[kMin] != 0)
+        return Nanoseconds::never();
     return port::Port::now() + lib::milliseconds(100 * u64(termios_.chars[kTime]));
 }
 
@@ -360,7 +382,8 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
                 bool was_canon = (termios_.local & kLocalCanon) != 0;
                 termios_ = t;
                 local_flags_.store(t.local, std::memory_order_relaxed);
-                if (was_canon && !(t.local & kLocalCanon)) canon_end_ = write_at_;  // the unfinished line can be read now
+                if (was_canon && !(t.local & kLocalCanon))
+                    canon_end_ = write_at_;  // the unfinished line can be read now
                 if (!(t.input & kIxon)) stopped_ = false;
             }
             input.wake_all();
@@ -420,7 +443,7 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
             (void)flush_output();
             return u64{0};
         }
-        case kTcSbrk:   // a break needs a line to break; with an argument it waits for output (tcdrain)
+        case kTcSbrk:  // a break needs a line to break; with an argument it waits for output (tcdrain)
         case kTcSbrkp: {
             rt::LockGuard guard{lock_};
             if (!flush_output()) return Errno::kNeedsTask;

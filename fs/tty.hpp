@@ -21,14 +21,16 @@ struct WindowSize {
     u16 rows, columns, x_pixels, y_pixels;
 };
 
-inline constexpr u32 kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403, kTcSetsF = 0x5404, kTcSbrk = 0x5409, kTcXonc = 0x540a,
-                     kTcFlsh = 0x540b, kTiocExcl = 0x540c, kTiocNxcl = 0x540d, kTiocSctty = 0x540e, kTiocGpgrp = 0x540f,
-                     kTiocSpgrp = 0x5410, kTiocOutq = 0x5411, kTiocSti = 0x5412, kTiocGwinsz = 0x5413, kTiocSwinsz = 0x5414,
-                     kFionRead = 0x541b, kTiocNotty = 0x5422, kTcSbrkp = 0x5425, kTiocGsid = 0x5429, kFionBio = 0x5421,
-                     kFioNclex = 0x5450, kFioClex = 0x5451, kFioAsync = 0x5452, kFioQsize = 0x5460;
+inline constexpr u32 kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403, kTcSetsF = 0x5404, kTcSbrk = 0x5409,
+                     kTcXonc = 0x540a, kTcFlsh = 0x540b, kTiocExcl = 0x540c, kTiocNxcl = 0x540d, kTiocSctty = 0x540e,
+                     kTiocGpgrp = 0x540f, kTiocSpgrp = 0x5410, kTiocOutq = 0x5411, kTiocSti = 0x5412,
+                     kTiocGwinsz = 0x5413, kTiocSwinsz = 0x5414, kFionRead = 0x541b, kTiocNotty = 0x5422,
+                     kTcSbrkp = 0x5425, kTiocGsid = 0x5429, kFionBio = 0x5421, kFioNclex = 0x5450, kFioClex = 0x5451,
+                     kFioAsync = 0x5452, kFioQsize = 0x5460;
 
-inline constexpr u32 kLocalIsig = 1, kLocalCanon = 2, kLocalEcho = 8, kLocalEchoE = 16, kLocalEchoK = 32, kLocalEchoNl = 64,
-                     kLocalNoFlush = 128, kLocalToStop = 256, kLocalEchoCtl = 512, kLocalEchoKe = 2048, kLocalExten = 32768;
+inline constexpr u32 kLocalIsig = 1, kLocalCanon = 2, kLocalEcho = 8, kLocalEchoE = 16, kLocalEchoK = 32,
+                     kLocalEchoNl = 64, kLocalNoFlush = 128, kLocalToStop = 256, kLocalEchoCtl = 512,
+                     kLocalEchoKe = 2048, kLocalExten = 32768;
 
 class Tty {
 public:
@@ -58,7 +60,7 @@ private:
     u32 receive(u8 c);  // returns a signal to send, or 0
     void echo(u8 c);
     void erase(bool word, bool line);
-    void put(u8 c);      // one output byte after OPOST, dropped if there is no room
+    void put(u8 c);  // one output byte after OPOST, dropped if there is no room
     size_t drain(std::span<const std::byte> from);
     bool flush_output();
     void store(u8 c, bool end_of_line);
@@ -77,8 +79,9 @@ private:
     bool literal_next_ = false;  // ^V
     bool hung_up_ = false;
     u32 column_ = 0, canon_column_ = 0;
-    u32 read_at_ = 0, canon_end_ = 0, write_at_ = 0;  // [read, canon_end) complete lines, [canon_end, write) being edited
-    u32 out_at_ = 0, out_end_ = 0;                   // bytes of out_buffer_ not yet taken by the driver
+    u32 read_at_ = 0, canon_end_ = 0,
+        write_at_ = 0;              // [read, canon_end) complete lines, [canon_end, write) being edited
+    u32 out_at_ = 0, out_end_ = 0;  // bytes of out_buffer_ not yet taken by the driver
     u8 ring_[kRing];
     u64 line_ends_[kRing / 64] = {};  // a bit per ring byte: the line ends there (with EOF: and the byte is not read)
     std::byte out_buffer_[2 * 1024];

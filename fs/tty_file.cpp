@@ -12,8 +12,7 @@ namespace {
 class TtyFile final : public File {
 public:
     TtyFile(Tty* tty, Path path, u32 flags) : File(std::move(path), flags | kOpenJobControl), tty_(tty) {}
-    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags)
-        : File(std::move(nameless), flags | kOpenJobControl), tty_(tty) {}
+    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags | kOpenJobControl), tty_(tty) {}
     Leaf<size_t> try_read(UserSpans to, u64) override { return tty_->read(to); }
     // How much the driver will take is known only after it took it: a blocking write is the task form's.
     Leaf<size_t> try_write(UserSpans from, u64) override {
@@ -22,7 +21,9 @@ public:
     }
     Leaf<size_t> try_write_some(UserSpans from, u64) override { return tty_->write(from, false); }
     bool writes_all() const override { return true; }
-    Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override { return tty_->ioctl(user, request, argument); }
+    Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override {
+        return tty_->ioctl(user, request, argument);
+    }
     u32 poll() override { return tty_->poll(); }
     void queues(u32 events, QueueSet& out) override {
         out.add(tty_->input);

@@ -28,7 +28,8 @@ Leaf<void> UserSpans::copy_out_pieces(u64 at, const void* from, size_t n) {
         return lib::kOk;
     }
     auto* bytes = static_cast<const std::byte*>(from);
-    return each_piece(at, n, [&](size_t done, UserAddr a, size_t part) { return memory_->write(a, bytes + done, part); });
+    return each_piece(at, n,
+                      [&](size_t done, UserAddr a, size_t part) { return memory_->write(a, bytes + done, part); });
 }
 
 Leaf<void> UserSpans::copy_in_pieces(u64 at, void* to, size_t n) {
@@ -37,7 +38,8 @@ Leaf<void> UserSpans::copy_in_pieces(u64 at, void* to, size_t n) {
         return lib::kOk;
     }
     auto* bytes = static_cast<std::byte*>(to);
-    return each_piece(at, n, [&](size_t done, UserAddr a, size_t part) { return memory_->read(bytes + done, a, part); });
+    return each_piece(at, n,
+                      [&](size_t done, UserAddr a, size_t part) { return memory_->read(bytes + done, a, part); });
 }
 
 Leaf<void> UserSpans::zero_pieces(u64 at, size_t n) {

@@ -27,17 +27,20 @@ public:
 
     Leaf<void> read(void* to, UserAddr from, size_t n) {
         if (!inside(from, n)) return Errno::kFault;
-        if (space_->copy_in(to, from, n) == n) [[likely]] return lib::kOk;
+        if (space_->copy_in(to, from, n) == n) [[likely]]
+            return lib::kOk;
         return note(from, n, false);
     }
     Leaf<void> write(UserAddr to, const void* from, size_t n) {
         if (!inside(to, n)) return Errno::kFault;
-        if (space_->copy_out(to, from, n) == n) [[likely]] return lib::kOk;
+        if (space_->copy_out(to, from, n) == n) [[likely]]
+            return lib::kOk;
         return note(to, n, true);
     }
     Leaf<void> zero(UserAddr to, size_t n) {
         if (!inside(to, n)) return Errno::kFault;
-        if (space_->zero_out(to, n) == n) [[likely]] return lib::kOk;
+        if (space_->zero_out(to, n) == n) [[likely]]
+            return lib::kOk;
         return note(to, n, true);
     }
     // A NUL-terminated string, without the NUL. kNameTooLong if there is none within to.size() bytes.
@@ -46,7 +49,8 @@ public:
         bool ended = false;
         size_t limit = to.size() < kUserEnd - from.value ? to.size() : kUserEnd - from.value;
         size_t n = space_->copy_in_string(to.data(), from, limit, &ended);
-        if (ended) [[likely]] return std::string_view{to.data(), n};
+        if (ended) [[likely]]
+            return std::string_view{to.data(), n};
         if (n == to.size()) return Errno::kNameTooLong;
         if (n == limit) return Errno::kFault;
         return note(from + n, 1, false);
@@ -125,15 +129,18 @@ public:
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     // Copies at byte position `at` of the whole. kNeedsFault/kFault as UserMemory.
     Leaf<void> copy_out(u64 at, const void* from, size_t n) {  // to the program
-        if (is_plain()) [[likely]] return memory_->write(one_.at + at, from, n);
+        if (is_plain()) [[likely]]
+            return memory_->write(one_.at + at, from, n);
         return copy_out_pieces(at, from, n);
     }
     Leaf<void> copy_in(u64 at, void* to, size_t n) {  // from the program
-        if (is_plain()) [[likely]] return memory_->read(to, one_.at + at, n);
+        if (is_plain()) [[likely]]
+            return memory_->read(to, one_.at + at, n);
         return copy_in_pieces(at, to, n);
     }
     Leaf<void> zero(u64 at, size_t n) {
-        if (is_plain()) [[likely]] return memory_->zero(one_.at + at, n);
+        if (is_plain()) [[likely]]
+            return memory_->zero(one_.at + at, n);
         return zero_pieces(at, n);
     }
     // After a copy at `at` yielded kNeedsFault: `n` bytes from there will be needed; have them all faulted in at once.

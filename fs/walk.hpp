@@ -37,7 +37,7 @@ public:
 
     Place at() const { return at_; }
     NameKey last() const { return last_; }
-    bool last_is_dots() const { return last_is_dots_; }      // ".", ".." or nothing but slashes
+    bool last_is_dots() const { return last_is_dots_; }  // ".", ".." or nothing but slashes
     bool trailing_slash() const { return trailing_slash_; }
     // False: a rename happened beside us, what we have may never have been true: start over.
     bool stable() const { return names_stable(sequence_); }
@@ -55,7 +55,7 @@ private:
     static constexpr size_t kArena = 512;
     const WalkContext& context_;
     Place at_;
-    std::string_view rest_;      // of the innermost text
+    std::string_view rest_;       // of the innermost text
     const char* text_ = nullptr;  // where that text starts
     u32 depth_ = 0, links_ = 0, arena_used_ = 0;
     bool last_is_dots_ = false, trailing_slash_ = false;
@@ -77,12 +77,12 @@ private:
 };
 
 // Repeats until no rename interfered. The walk's own state starts anew each time.
-#define FS_WALK_STABLE(walk, call)                                            \
-    ({                                                                        \
-        Leaf<void> walked_{Errno::kOk};                                       \
-        do walked_ = (walk).call;                                             \
-        while (!(walk).stable()) ;                                            \
-        walked_;                                                              \
+#define FS_WALK_STABLE(walk, call)      \
+    ({                                  \
+        Leaf<void> walked_{Errno::kOk}; \
+        do walked_ = (walk).call;       \
+        while (!(walk).stable());       \
+        walked_;                        \
     })
 
 inline WalkContext walk_context(const LookupContext& c, const Path& start) {
@@ -102,7 +102,8 @@ inline Place topmost(Place p) {
 
 // May the walker pass through this directory? Inline for directories that all may pass.
 inline Leaf<void> check_search(Inode& dir, const Creds& c) {
-    if ((dir.mode() & 0111) == 0111) [[likely]] return lib::kOk;
+    if ((dir.mode() & 0111) == 0111) [[likely]]
+        return lib::kOk;
     return check_access(dir, kMayExec, c);
 }
 

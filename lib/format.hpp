@@ -29,9 +29,7 @@ struct FormatArg {
 constexpr FormatArg text_arg(std::string_view s) {
     return {.kind = FormatArg::Kind::kText, .length = static_cast<u32>(s.size()), .text = s.data()};
 }
-constexpr FormatArg number_arg(FormatArg::Kind kind, u64 n) {
-    return {.kind = kind, .length = 0, .number = n};
-}
+constexpr FormatArg number_arg(FormatArg::Kind kind, u64 n) { return {.kind = kind, .length = 0, .number = n}; }
 
 template <class T>
 constexpr bool kIsAddress = false;

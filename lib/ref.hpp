@@ -32,7 +32,8 @@ public:
     bool try_ref() const {
         u32 n = count_.load(std::memory_order_relaxed);
         while (n != 0)
-            if (count_.compare_exchange_weak(n, n + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+            if (count_.compare_exchange_weak(n, n + 1, std::memory_order_acquire, std::memory_order_relaxed))
+                return true;
         return false;
     }
     u32 ref_count() const { return count_.load(std::memory_order_acquire); }

@@ -103,17 +103,17 @@ constexpr bool needs_more(Errno e) { return e == Errno::kNeedsTask || e == Errno
 using lib::Leaf;
 using lib::Result;
 
-#define TRY(...)                                       \
-    ({                                                 \
-        auto&& try_result_ = (__VA_ARGS__);            \
-        if (!try_result_.ok()) [[unlikely]]            \
-            return try_result_.error();                \
+#define TRY(...)                                                 \
+    ({                                                           \
+        auto&& try_result_ = (__VA_ARGS__);                      \
+        if (!try_result_.ok()) [[unlikely]]                      \
+            return try_result_.error();                          \
         std::forward<decltype(try_result_)>(try_result_).take(); \
     })
-#define CO_TRY(...)                                    \
-    ({                                                 \
-        auto&& try_result_ = (__VA_ARGS__);            \
-        if (!try_result_.ok()) [[unlikely]]            \
-            co_return try_result_.error();             \
+#define CO_TRY(...)                                              \
+    ({                                                           \
+        auto&& try_result_ = (__VA_ARGS__);                      \
+        if (!try_result_.ok()) [[unlikely]]                      \
+            co_return try_result_.error();                       \
         std::forward<decltype(try_result_)>(try_result_).take(); \
     })

@@ -6,9 +6,7 @@
 namespace lib {
 namespace {
 
-u32 height(const TreeHook* n) {
-    return n ? n->height : 0;
-}
+u32 height(const TreeHook* n) { return n ? n->height : 0; }
 u32 height_from_children(const TreeHook* n) {
     u32 l = height(n->left), r = height(n->right);
     return (l > r ? l : r) + 1;

@@ -27,7 +27,8 @@ Result<void> may_signal(Caller& c, Process& to, u32 sig) {
     {
         rt::LockGuard guard{to.lock};
         const fs::Creds& theirs = *to.creds;
-        if (mine.euid == theirs.suid || mine.euid == theirs.uid || mine.uid == theirs.suid || mine.uid == theirs.uid) return lib::kOk;
+        if (mine.euid == theirs.suid || mine.euid == theirs.uid || mine.uid == theirs.suid || mine.uid == theirs.uid)
+            return lib::kOk;
     }
     if (sig == kSigCont && to.session == c.process().session) return lib::kOk;
     return Errno::kPerm;

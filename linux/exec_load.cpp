@@ -25,13 +25,13 @@ Leaf<Ref<fs::File>> open_interpreter(Caller& c, std::string_view path, const fs:
 }  // namespace
 
 // Runs a step again and again until it needs no more file pages. In a coroutine.
-#define LOADER_STEP(step)                                                                     \
-    for (;;) {                                                                                \
-        auto step_result_ = (step);                                                           \
-        if (step_result_.ok()) break;                                                         \
-        if (step_result_.error() != Errno::kNeedsTask) co_return step_result_.error();        \
-        Ref<fs::Mapping> mapping = std::move(loader.missing);                                 \
-        (void)CO_TRY(co_await mapping->read_page(loader.missing_index));                      \
+#define LOADER_STEP(step)                                                              \
+    for (;;) {                                                                         \
+        auto step_result_ = (step);                                                    \
+        if (step_result_.ok()) break;                                                  \
+        if (step_result_.error() != Errno::kNeedsTask) co_return step_result_.error(); \
+        Ref<fs::Mapping> mapping = std::move(loader.missing);                          \
+        (void)CO_TRY(co_await mapping->read_page(loader.missing_index));               \
     }
 
 namespace {

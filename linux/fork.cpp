@@ -13,8 +13,8 @@
 namespace linux {
 namespace {
 
-constexpr u64 kNamespaces = kCloneNewNs | kCloneNewCgroup | kCloneNewUts | kCloneNewIpc | kCloneNewUser | kCloneNewPid | kCloneNewNet |
-                            kCloneNewTime;
+constexpr u64 kNamespaces = kCloneNewNs | kCloneNewCgroup | kCloneNewUts | kCloneNewIpc | kCloneNewUser | kCloneNewPid |
+                            kCloneNewNet | kCloneNewTime;
 
 Result<void> check_flags(u64 flags) {
     if ((flags & (kCloneNewNs | kCloneFs)) == (kCloneNewNs | kCloneFs)) return Errno::kInval;

@@ -5,10 +5,10 @@
 
 namespace linux {
 
-inline constexpr u32 kFutexWait = 0, kFutexWake = 1, kFutexFd = 2, kFutexRequeue = 3, kFutexCmpRequeue = 4, kFutexWakeOp = 5,
-                     kFutexLockPi = 6, kFutexUnlockPi = 7, kFutexTrylockPi = 8, kFutexWaitBitset = 9, kFutexWakeBitset = 10,
-                     kFutexWaitRequeuePi = 11, kFutexCmpRequeuePi = 12, kFutexLockPi2 = 13, kFutexPrivate = 128,
-                     kFutexClockRealtime = 256;
+inline constexpr u32 kFutexWait = 0, kFutexWake = 1, kFutexFd = 2, kFutexRequeue = 3, kFutexCmpRequeue = 4,
+                     kFutexWakeOp = 5, kFutexLockPi = 6, kFutexUnlockPi = 7, kFutexTrylockPi = 8, kFutexWaitBitset = 9,
+                     kFutexWakeBitset = 10, kFutexWaitRequeuePi = 11, kFutexCmpRequeuePi = 12, kFutexLockPi2 = 13,
+                     kFutexPrivate = 128, kFutexClockRealtime = 256;
 
 // What a futex is: a word of one address space, or of an object that several map.
 struct FutexKey {

@@ -38,7 +38,8 @@ LeafOutcome syscall(port::UserThread& thread) {
     Thread& t = static_cast<Thread&>(thread);
     auto& regs = t.regs();
     u64 number = regs.syscall_number();
-    if (number >= kSyscallLimit) [[unlikely]] return leave_to_task(t, Errno::kNeedsTask);
+    if (number >= kSyscallLimit) [[unlikely]]
+        return leave_to_task(t, Errno::kNeedsTask);
     LeafThunk leaf = leaf_table[number];
     Leaf<i64> r = leaf(t, regs);
     if (r.ok() && t.work.load(std::memory_order_relaxed) == 0) [[likely]] {

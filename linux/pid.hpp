@@ -6,13 +6,13 @@
 
 namespace linux {
 
-inline constexpr i32 kPidMax = 32768;  // /proc/sys/kernel/pid_max of a machine with few CPUs
+inline constexpr i32 kPidMax = 32768;       // /proc/sys/kernel/pid_max of a machine with few CPUs
 inline constexpr i32 kFirstPidAgain = 300;  // after the first round
 
 struct PidEntry {
     i32 number = 0;
     Thread* thread = nullptr;
-    Process* process = nullptr;  // until it was waited for
+    Process* process = nullptr;                        // until it was waited for
     lib::List<Process, &Process::group_hook> members;  // of the process group of this number
     u32 session_members = 0;
 };

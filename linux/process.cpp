@@ -24,9 +24,7 @@ fs::LookupContext Caller::lookup_context() const {
     return c;
 }
 
-bool Caller::interrupted() const {
-    return static_cast<const Thread*>(this)->work.load(std::memory_order_relaxed) != 0;
-}
+bool Caller::interrupted() const { return static_cast<const Thread*>(this)->work.load(std::memory_order_relaxed) != 0; }
 
 // ---- Thread ----
 

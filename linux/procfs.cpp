@@ -145,7 +145,10 @@ constexpr ProcNode kRandom[] = {
 };
 constexpr ProcNode kKernel[] = {
     file("cap_last_cap", &show_number<40>),
-    {.name = "domainname", .mode = kSetting, .show = &show_host<&HostNames::domain>, .write = &set_host<&HostNames::domain>},
+    {.name = "domainname",
+     .mode = kSetting,
+     .show = &show_host<&HostNames::domain>,
+     .write = &set_host<&HostNames::domain>},
     {.name = "hostname", .mode = kSetting, .show = &show_host<&HostNames::node>, .write = &set_host<&HostNames::node>},
     file("ngroups_max", &show_number<fs::kMaxGroups>),
     file("osrelease", &show_release),

@@ -55,7 +55,8 @@ Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {
     u64 text = mm->layout.code_end.value > mm->layout.code_start.value
                    ? lib::pages_for(mm->layout.code_end.value) - (mm->layout.code_start.value >> lib::kPageShift)
                    : 0;
-    out.add("{} {} {} {} 0 {} 0\n", t.virtual_pages, t.resident_pages, t.shared_pages, text, t.data_pages + t.stack_pages);
+    out.add("{} {} {} {} 0 {} 0\n", t.virtual_pages, t.resident_pages, t.shared_pages, text,
+            t.data_pages + t.stack_pages);
     return lib::kOk;
 }
 
@@ -78,8 +79,8 @@ Leaf<void> show_maps(StringBuilder& out, const ProcContext& c) {
         char line[128];
         size_t n = lib::format_to(line, "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {} ", v.start.value, v.end.value,
                                   (v.prot & kProtRead) ? 'r' : '-', (v.prot & kProtWrite) ? 'w' : '-',
-                                  (v.prot & kProtExec) ? 'x' : '-', v.shared ? 's' : 'p', v.offset, abi::dev_major(device),
-                                  abi::dev_minor(device), inode);
+                                  (v.prot & kProtExec) ? 'x' : '-', v.shared ? 's' : 'p', v.offset,
+                                  abi::dev_major(device), abi::dev_minor(device), inode);
         out.put({line, n});
         std::string_view name = v.name ? std::string_view{v.name} : std::string_view{};
         if (v.file) {

@@ -82,7 +82,8 @@ Leaf<void> show_mounts(StringBuilder& out, const ProcContext& c) {
 Leaf<void> show_mount_info(StringBuilder& out, const ProcContext& c) {
     return each_mount(c, [&out](const fs::Mount& m, std::string_view where) {
         u64 device = m.super->device;
-        out.add("{} {} {}:{} / ", m.id, m.parent() ? m.parent()->id : m.id, abi::dev_major(device), abi::dev_minor(device));
+        out.add("{} {} {}:{} / ", m.id, m.parent() ? m.parent()->id : m.id, abi::dev_major(device),
+                abi::dev_minor(device));
         add_escaped(out, where);
         out.put(" ");
         add_flags(out, m);

@@ -105,17 +105,19 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     u32 policy = s.thread ? s.thread->sched_policy : 0, priority = s.thread ? s.thread->sched_priority : 0;
     Nanoseconds started = c.sub != 0 && s.thread ? s.thread->started : p.started;
     u64 mask31 = 0x7fff'ffff;
-    out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), p.state_letter(), r.parent, r.group, r.session,
-            r.terminal, r.terminal_group, 0x400000 /* PF_RANDOMIZE: as every program has */);
+    out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), p.state_letter(), r.parent, r.group,
+            r.session, r.terminal, r.terminal_group, 0x400000 /* PF_RANDOMIZE: as every program has */);
     out.add("{} {} {} {} {} {} {} {} ", usage.minor_faults, p.usage_children.minor_faults, usage.major_faults,
-            p.usage_children.major_faults, to_ticks(times.user), to_ticks(times.system), to_ticks(p.usage_children.times.user),
-            to_ticks(p.usage_children.times.system));
-    out.add("{} {} {} 0 {} ", priority != 0 ? -1 - i32(priority) : 20 + nice, nice, count_threads(p), to_ticks(started.value));
+            p.usage_children.major_faults, to_ticks(times.user), to_ticks(times.system),
+            to_ticks(p.usage_children.times.user), to_ticks(p.usage_children.times.system));
+    out.add("{} {} {} 0 {} ", priority != 0 ? -1 - i32(priority) : 20 + nice, nice, count_threads(p),
+            to_ticks(started.value));
     out.add("{} {} {} ", t.virtual_pages * kPageSize, t.resident_pages, p.limit(kRlimRss));
     out.add("{} {} {} 0 0 ", l.code_start.value, l.code_end.value, l.stack_start.value);
     out.add("{} {} {} {} ", signals.pending.bits & mask31, signals.blocked.bits & mask31, signals.ignored.bits & mask31,
             signals.caught.bits & mask31);
-    out.add("{} 0 0 {} {} {} {} 0 0 0 ", p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0, priority, policy);
+    out.add("{} 0 0 {} {} {} {} 0 0 0 ", p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0, priority,
+            policy);
     out.add("{} {} {} {} {} {} {} ", l.data_start.value, l.data_end.value, l.break_start.value, l.arg_start.value,
             l.arg_end.value, l.env_start.value, l.env_end.value);
     out.add("{}\n", p.state == Process::State::kZombie ? p.exit_status : 0);
@@ -186,8 +188,9 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
     }
     SignalSummary signals = signal_summary(p);
     out.add("Threads:\t{}\nSigQ:\t{}/{}\n", count_threads(p), signals.queued, p.limit(kRlimSigpending));
-    out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n", signals.pending.bits,
-            signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits, signals.caught.bits);
+    out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
+            signals.pending.bits, signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits,
+            signals.caught.bits);
     constexpr u64 kAllCaps = (u64{1} << 41) - 1;
     out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
             id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps, kAllCaps, 0);
@@ -223,11 +226,11 @@ Leaf<void> show_limits(StringBuilder& out, const ProcContext& c) {
         const char* unit;
     };
     static constexpr Line kLines[kRlimCount] = {
-        {"Max cpu time", "seconds"},      {"Max file size", "bytes"},         {"Max data size", "bytes"},
-        {"Max stack size", "bytes"},      {"Max core file size", "bytes"},    {"Max resident set", "bytes"},
-        {"Max processes", "processes"},   {"Max open files", "files"},        {"Max locked memory", "bytes"},
-        {"Max address space", "bytes"},   {"Max file locks", "locks"},        {"Max pending signals", "signals"},
-        {"Max msgqueue size", "bytes"},   {"Max nice priority", nullptr},     {"Max realtime priority", nullptr},
+        {"Max cpu time", "seconds"},    {"Max file size", "bytes"},      {"Max data size", "bytes"},
+        {"Max stack size", "bytes"},    {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
+        {"Max processes", "processes"}, {"Max open files", "files"},     {"Max locked memory", "bytes"},
+        {"Max address space", "bytes"}, {"Max file locks", "locks"},     {"Max pending signals", "signals"},
+        {"Max msgqueue size", "bytes"}, {"Max nice priority", nullptr},  {"Max realtime priority", nullptr},
         {"Max realtime timeout", "us"},
     };
     Subject s = TRY(Subject::find(c));
@@ -329,15 +332,18 @@ u64 next_thread(const ProcContext& c, u64 from) {
 
 // ---- Tables ----
 
-constexpr u32 kFile = fs::kTypeRegular | 0444, kPrivate = fs::kTypeRegular | 0400, kDirectory = fs::kTypeDirectory | 0555,
-              kPrivateDirectory = fs::kTypeDirectory | 0500, kLink = fs::kTypeLink | 0777;
+constexpr u32 kFile = fs::kTypeRegular | 0444, kPrivate = fs::kTypeRegular | 0400,
+              kDirectory = fs::kTypeDirectory | 0555, kPrivateDirectory = fs::kTypeDirectory | 0500,
+              kLink = fs::kTypeLink | 0777;
 
-constexpr ProcNode kDescriptor{.mode = fs::kTypeLink | 0700, .link = &link_fd, .target = &target_fd, .owner = &owner_of_descriptor};
+constexpr ProcNode kDescriptor{
+    .mode = fs::kTypeLink | 0700, .link = &link_fd, .target = &target_fd, .owner = &owner_of_descriptor};
 constexpr fs::ProcNumbered kDescriptors{.node = &kDescriptor, .inner = true, .next = &next_descriptor};
 constexpr ProcNode kDescriptorInfo{.mode = kPrivate, .show = &show_fd_info, .owner = &owner_of_descriptor};
 constexpr fs::ProcNumbered kDescriptorInfos{.node = &kDescriptorInfo, .inner = true, .next = &next_descriptor};
 
-constexpr ProcNode file(std::string_view name, Leaf<void> (*show)(StringBuilder&, const ProcContext&), u32 mode = kFile) {
+constexpr ProcNode file(std::string_view name, Leaf<void> (*show)(StringBuilder&, const ProcContext&),
+                        u32 mode = kFile) {
     return {.name = name, .mode = mode, .show = show, .owner = &owner_of};
 }
 

@@ -91,7 +91,8 @@ Leaf<void> show_stat(StringBuilder& out, const ProcContext&) {
     u64 user = to_ticks(busy.user), system = to_ticks(busy.system), all = to_ticks(now) * cpus;
     u64 idle = all > user + system ? all - user - system : 0;
     out.add("cpu  {} 0 {} {} 0 0 0 0 0 0\n", user, system, idle);
-    for (u32 i = 0; i < cpus; ++i) out.add("cpu{} {} 0 {} {} 0 0 0 0 0 0\n", i, user / cpus, system / cpus, idle / cpus);
+    for (u32 i = 0; i < cpus; ++i)
+        out.add("cpu{} {} 0 {} {} 0 0 0 0 0 0\n", i, user / cpus, system / cpus, idle / cpus);
     u64 boot = port::Port::realtime_offset().value / 1'000'000'000;
     u64 switches = 0;
     for_each_process(
@@ -102,8 +103,8 @@ Leaf<void> show_stat(StringBuilder& out, const ProcContext&) {
         },
         &switches);
     u32 running = runnable_count();
-    out.add("intr 0\nctxt {}\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\n", switches, boot, forks_since_boot(),
-            running == 0 ? 1 : running);
+    out.add("intr 0\nctxt {}\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\n", switches, boot,
+            forks_since_boot(), running == 0 ? 1 : running);
     return lib::kOk;
 }
 
@@ -112,7 +113,8 @@ Leaf<void> show_uptime(StringBuilder& out, const ProcContext&) {
     BusyTime busy = busy_time();
     u64 idle = all > busy.user + busy.system ? all - busy.user - busy.system : 0;
     constexpr u64 kSecond = 1'000'000'000, kHundredth = 10'000'000;
-    out.add("{}.{:02} {}.{:02}\n", now / kSecond, now % kSecond / kHundredth, idle / kSecond, idle % kSecond / kHundredth);
+    out.add("{}.{:02} {}.{:02}\n", now / kSecond, now % kSecond / kHundredth, idle / kSecond,
+            idle % kSecond / kHundredth);
     return lib::kOk;
 }
 
@@ -134,8 +136,9 @@ Leaf<void> show_load(StringBuilder& out, const ProcContext&) {
 Leaf<void> show_cpus(StringBuilder& out, const ProcContext&) {
     u32 cpus = port::Port::cpu_count();
     for (u32 i = 0; i < cpus; ++i)
-        out.add("processor\t: {}\nmodel name\t: {}\nphysical id\t: 0\nsiblings\t: {}\ncore id\t\t: {}\ncpu cores\t: {}\n\n", i,
-                port::Port::kMachineName, cpus, i, cpus);
+        out.add(
+            "processor\t: {}\nmodel name\t: {}\nphysical id\t: 0\nsiblings\t: {}\ncore id\t\t: {}\ncpu cores\t: {}\n\n",
+            i, port::Port::kMachineName, cpus, i, cpus);
     return lib::kOk;
 }
 

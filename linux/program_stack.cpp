@@ -10,12 +10,31 @@ namespace linux {
 namespace {
 
 // getauxval(3)
-enum Aux : u64 { kAtNull, kAtPhdr = 3, kAtPhent, kAtPhnum, kAtPagesz, kAtBase, kAtFlags, kAtEntry, kAtUid = 11, kAtEuid,
-                 kAtGid, kAtEgid, kAtPlatform, kAtHwcap, kAtClktck, kAtSecure = 23, kAtRandom = 25, kAtHwcap2, kAtExecfn = 31,
-                 kAtMinSigStkSz = 51 };
+enum Aux : u64 {
+    kAtNull,
+    kAtPhdr = 3,
+    kAtPhent,
+    kAtPhnum,
+    kAtPagesz,
+    kAtBase,
+    kAtFlags,
+    kAtEntry,
+    kAtUid = 11,
+    kAtEuid,
+    kAtGid,
+    kAtEgid,
+    kAtPlatform,
+    kAtHwcap,
+    kAtClktck,
+    kAtSecure = 23,
+    kAtRandom = 25,
+    kAtHwcap2,
+    kAtExecfn = 31,
+    kAtMinSigStkSz = 51
+};
 
 constexpr u64 kRandomBytes = 16;
-constexpr u64 kStackExpand = 128 << 10;   // mapped below the strings from the start (setup_arg_pages)
+constexpr u64 kStackExpand = 128 << 10;  // mapped below the strings from the start (setup_arg_pages)
 constexpr u32 kPagesAtOnce = 32;
 constexpr u64 kTextAtOnce = 64 << 10;
 

@@ -5,7 +5,8 @@
 
 namespace linux {
 
-Result<void> enqueue_signal(Process& p, PendingSignals& q, const SignalInfo& info);  // kAgain: no room for a real-time one
+Result<void> enqueue_signal(Process& p, PendingSignals& q,
+                            const SignalInfo& info);  // kAgain: no room for a real-time one
 void dequeue_signal(Process& p, PendingSignals& q, u32 sig, SignalInfo* out);
 const SignalInfo* first_info(PendingSignals& q, u32 sig);  // null: it came without
 // Forgets a pending signal everywhere: it is ignored from now on.

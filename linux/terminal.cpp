@@ -155,9 +155,7 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
         case fs::kTcFlsh:
         case fs::kTcXonc:
         case fs::kTcSbrk:
-        case fs::kTcSbrkp:
-            TRY(check_terminal_access(c, tty, TerminalAccess::kChange));
-            break;
+        case fs::kTcSbrkp: TRY(check_terminal_access(c, tty, TerminalAccess::kChange)); break;
         default: break;
     }
     handled = false;

@@ -125,7 +125,8 @@ Task<void> thread_main(Thread& t) {
                 continue;
             }
             u64 number = t.regs().syscall_number();
-            const SyscallRow* row = number < kSyscallLimit && syscall_table[number].name ? &syscall_table[number] : nullptr;
+            const SyscallRow* row =
+                number < kSyscallLimit && syscall_table[number].name ? &syscall_table[number] : nullptr;
             if (!row) {
                 note_unknown_call(t, number);
                 t.regs().set_syscall_result(-i64(Errno::kNoSys));

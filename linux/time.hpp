@@ -25,7 +25,9 @@ inline Result<u64> duration_of(const abi::Timeval& t) {
     return nanos_of(t.seconds, u64(t.microseconds) * 1000);
 }
 constexpr abi::Timespec to_timespec(u64 ns) { return {i64(ns / kNanosPerSecond), i64(ns % kNanosPerSecond)}; }
-inline Nanoseconds deadline_in(u64 ns) { return ns >= kForever ? Nanoseconds::never() : port::Port::now() + Nanoseconds{ns}; }
+inline Nanoseconds deadline_in(u64 ns) {
+    return ns >= kForever ? Nanoseconds::never() : port::Port::now() + Nanoseconds{ns};
+}
 inline u64 realtime_now() { return port::Port::now().value + port::Port::realtime_offset().value; }
 // A CLOCK_REALTIME instant as one of the monotonic clock; the past becomes 1.
 inline Nanoseconds from_realtime(u64 ns) {

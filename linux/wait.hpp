@@ -14,10 +14,10 @@ struct WaitRequest {
     u32 options = 0;
 };
 struct WaitReport {
-    i32 pid = 0;      // 0: WNOHANG, and nobody is ready
+    i32 pid = 0;  // 0: WNOHANG, and nobody is ready
     u32 uid = 0;
-    i32 code = 0;     // CLD_*
-    i32 status = 0;   // as wait4 stores it
+    i32 code = 0;    // CLD_*
+    i32 status = 0;  // as wait4 stores it
     Usage usage;
 };
 

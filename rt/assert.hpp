@@ -3,10 +3,10 @@
 #pragma once
 #include "hal/bind.hpp"
 
-#define RT_CHECK(cond, what)                              \
-    do {                                                  \
-        if (!(cond)) [[unlikely]]                         \
-            ::hal::Machine::panic(what);                  \
+#define RT_CHECK(cond, what)             \
+    do {                                 \
+        if (!(cond)) [[unlikely]]        \
+            ::hal::Machine::panic(what); \
     } while (0)
 
 #ifdef FARCALL_DEBUG

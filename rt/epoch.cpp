@@ -68,7 +68,8 @@ void quiescent() {
     u64 now = global_epoch.load(std::memory_order_acquire);
     // Release: all reads of this item are done before others may free. Pairs with try_advance().
     if (e.seen.load(std::memory_order_relaxed) != now) e.seen.store(now, std::memory_order_seq_cst);
-    if (e.pending == 0) [[likely]] return;
+    if (e.pending == 0) [[likely]]
+        return;
     try_advance(now);
     reclaim(e, global_epoch.load(std::memory_order_acquire));
 }

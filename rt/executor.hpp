@@ -75,7 +75,8 @@ public:
     // About to enter user mode: returns false (and stays busy) if work has come meanwhile.
     bool enter_user_state() {
         state_.store(kUser, std::memory_order_seq_cst);
-        if (inbox_.load(std::memory_order_seq_cst) == nullptr) [[likely]] return true;
+        if (inbox_.load(std::memory_order_seq_cst) == nullptr) [[likely]]
+            return true;
         state_.store(kBusy, std::memory_order_relaxed);
         return false;
     }

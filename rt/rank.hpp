@@ -7,36 +7,36 @@
 namespace rt {
 
 enum class Rank : u8 {
-    process_tree,  // parents, children, groups, sessions, the pid table
-    process,       // one process: its threads, its state
-    signals,       // pending signals and actions of one process
-    signal_actions, // what a process does on signals; shared by CLONE_SIGHAND
-    files,         // a table of file descriptors
-    fs_context,    // root, working directory, umask
-    namespace_,    // mounts and the tree of names: rename
-    directory,     // the names in one directory
-    dentry,        // one bucket of the name cache
-    inode,         // attributes and directory contents of one inode
-    file,          // one open file: its offset
-    address_space, // the areas of one address space
-    mapping,       // the page cache of one inode: its pages and who maps them
-    anon,          // the anonymous pages of one area
-    file_locks,    // the table of advisory locks
-    fifo,          // which pipe is behind a FIFO's inode
-    pipe,          // one pipe's ring
-    futex,         // one bucket of futex waiters
-    poll,          // event files
-    tty,           // line discipline and its buffers
-    capability,    // native objects (core/): derivation tree
-    object,        // native objects: one endpoint, thread, notification
-    space,         // page tables of one address space
-    device,        // one driver's queues
-    async_lock,    // the waiters of a sleeping lock
-    wait_queue,    // one wait queue
-    timer,         // timers of one CPU
-    slab,          // one size class of the slab allocator
-    frames,        // the buddy allocator
-    log,           // the kernel's message buffer
+    process_tree,    // parents, children, groups, sessions, the pid table
+    process,         // one process: its threads, its state
+    signals,         // pending signals and actions of one process
+    signal_actions,  // what a process does on signals; shared by CLONE_SIGHAND
+    files,           // a table of file descriptors
+    fs_context,      // root, working directory, umask
+    namespace_,      // mounts and the tree of names: rename
+    directory,       // the names in one directory
+    dentry,          // one bucket of the name cache
+    inode,           // attributes and directory contents of one inode
+    file,            // one open file: its offset
+    address_space,   // the areas of one address space
+    mapping,         // the page cache of one inode: its pages and who maps them
+    anon,            // the anonymous pages of one area
+    file_locks,      // the table of advisory locks
+    fifo,            // which pipe is behind a FIFO's inode
+    pipe,            // one pipe's ring
+    futex,           // one bucket of futex waiters
+    poll,            // event files
+    tty,             // line discipline and its buffers
+    capability,      // native objects (core/): derivation tree
+    object,          // native objects: one endpoint, thread, notification
+    space,           // page tables of one address space
+    device,          // one driver's queues
+    async_lock,      // the waiters of a sleeping lock
+    wait_queue,      // one wait queue
+    timer,           // timers of one CPU
+    slab,            // one size class of the slab allocator
+    frames,          // the buddy allocator
+    log,             // the kernel's message buffer
 };
 inline constexpr u32 kRankCount = u32(Rank::log) + 1;
 

@@ -23,7 +23,8 @@ public:
     void lock() {
         if constexpr (kDebug) lock_check::acquire(R, this);
         // Pairs with the release in unlock().
-        while (held_.exchange(true, std::memory_order_acquire)) [[unlikely]] wait_until_free();
+        while (held_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+            wait_until_free();
     }
     bool try_lock() {
         if (held_.exchange(true, std::memory_order_acquire)) return false;
@@ -65,7 +66,11 @@ private:
 template <Rank R>
 class LockPair {
 public:
-    LockPair(SpinLock<R>& a, SpinLock<R>& b) : first_(&a < &b ? &a : &b), second_(&a == &b ? nullptr : &a < &b ? &b : &a) {
+    LockPair(SpinLock<R>& a, SpinLock<R>& b)
+        : first_(&a < &b ? &a : &b),
+          second_(&a == &b  ? nullptr
+                  : &a < &b ? &b
+                            : &a) {
         first_->lock();
         if (second_) {
             if constexpr (kDebug) lock_check::allow_same_rank(R);

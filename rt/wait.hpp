@@ -41,7 +41,8 @@ public:
     u32 wake_one() { return wake(1); }
     u32 wake(u32 limit) {
         sequence_.fetch_add(1, std::memory_order_seq_cst);
-        if (waiters_.load(std::memory_order_seq_cst) == 0) [[likely]] return 0;
+        if (waiters_.load(std::memory_order_seq_cst) == 0) [[likely]]
+            return 0;
         return wake_slow(limit);
     }
 

@@ -19,7 +19,9 @@ inline Result<u64> call(abi::native::Call number, u64 a = 0, u64 b = 0, u64 c = 
 }
 
 inline abi::native::Message& message() { return *reinterpret_cast<abi::native::Message*>(abi::native::kMessagePage); }
-inline const abi::native::BootInfo& boot_info() { return *reinterpret_cast<const abi::native::BootInfo*>(abi::native::kBootInfo); }
+inline const abi::native::BootInfo& boot_info() {
+    return *reinterpret_cast<const abi::native::BootInfo*>(abi::native::kBootInfo);
+}
 
 inline void log(std::string_view text) { (void)call(abi::native::kLog, u64(text.data()), text.size()); }
 inline Nanoseconds now() { return Nanoseconds{call(abi::native::kClock).take()}; }

@@ -8,7 +8,8 @@ namespace abi {
 
 struct Rusage {
     Timeval user, system;
-    int64_t maxrss, ixrss, idrss, isrss, minflt, majflt, nswap, inblock, oublock, msgsnd, msgrcv, nsignals, nvcsw, nivcsw;
+    int64_t maxrss, ixrss, idrss, isrss, minflt, majflt, nswap, inblock, oublock, msgsnd, msgrcv, nsignals, nvcsw,
+        nivcsw;
 };
 static_assert(sizeof(Rusage) == 144);
 

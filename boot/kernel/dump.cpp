@@ -20,13 +20,14 @@ void print_cpu(CpuId cpu) {
     rt::Executor& ex = rt::Executor::of(cpu);
     const char* states[] = {"kernel", "user", "idle"};
     print("cpu {}: {}, ready {}+{}+{}, epoch pending {}\n", cpu.value, states[u32(ex.state()) % 3],
-          ex.ready_count(rt::Priority::kUrgent), ex.ready_count(rt::Priority::kKernel), ex.ready_count(rt::Priority::kUser),
-          ex.epoch.pending);
+          ex.ready_count(rt::Priority::kUrgent), ex.ready_count(rt::Priority::kKernel),
+          ex.ready_count(rt::Priority::kUser), ex.epoch.pending);
 }
 
 void print_job(const rt::Job& job) {
     print("job {} at {:x} on cpu {}: {}{}\n", job.name(), u64(&job), job.home().cpu().value,
-          job.is_waiting() ? "waits for " : "not waiting", job.is_waiting() && job.waiting_for() ? job.waiting_for() : "");
+          job.is_waiting() ? "waits for " : "not waiting",
+          job.is_waiting() && job.waiting_for() ? job.waiting_for() : "");
     job.trace([](const std::source_location& at) {
         if (at.line() != 0) print("    awaits in {} ({}:{})\n", at.function_name(), at.file_name(), at.line());
     });

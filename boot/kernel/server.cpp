@@ -29,7 +29,8 @@ Result<std::byte*> give_frame(ServerThread& s, UserAddr at, lib::Prot prot) {
 // Pages of the pool lie at kPoolBase + their physical address.
 Result<void> give_extent(ServerThread& s, const native::Extent& e) {
     for (u64 offset = 0; offset < e.size; offset += kPageSize) {
-        lib::MapEntry entry{UserAddr{native::kPoolBase + e.start + offset}, PhysAddr{e.start + offset}, {.read = true, .write = true}};
+        lib::MapEntry entry{
+            UserAddr{native::kPoolBase + e.start + offset}, PhysAddr{e.start + offset}, {.read = true, .write = true}};
         TRY(s.space->map({&entry, 1}));
     }
     s.extents[s.extent_count++] = e;
@@ -41,7 +42,8 @@ Result<UserAddr> load_image(ServerThread& s, std::span<const std::byte> image) {
     if (image.size() < sizeof header) return Errno::kNoExec;
     std::memcpy(&header, image.data(), sizeof header);
     TRY(elf::check_header(header, kMachineX86));
-    if (header.table_offset > image.size() || elf::table_bytes(header) > image.size() - header.table_offset) return Errno::kNoExec;
+    if (header.table_offset > image.size() || elf::table_bytes(header) > image.size() - header.table_offset)
+        return Errno::kNoExec;
     for (u32 i = 0; i < header.entry_count; ++i) {
         elf::ProgramHeader p;
         std::memcpy(&p, image.data() + header.table_offset + i * sizeof p, sizeof p);
@@ -72,7 +74,8 @@ port::Stream* stream_of(u32 n) { return n < 3 ? port::streams.standard[n] : null
 
 constinit const core::native::Host kHost{
     .stream_read = [](u32 n, std::span<std::byte> to) { return stream_of(n) ? stream_of(n)->try_read(to) : size_t{0}; },
-    .stream_write = [](u32 n, std::span<const std::byte> from) { return stream_of(n) ? stream_of(n)->try_write(from) : size_t{0}; },
+    .stream_write =
+        [](u32 n, std::span<const std::byte> from) { return stream_of(n) ? stream_of(n)->try_write(from) : size_t{0}; },
     .stream_ended = [](u32 n) { return stream_of(n) == nullptr || stream_of(n)->at_end(); },
     .report = &control::report_exit,
     .log = &port::log,
@@ -101,7 +104,8 @@ Result<void> start_linux_server(const hal::BootInfo& boot, std::span<const std::
     info->hardware_capabilities2 = port::Port::hardware_capabilities2();
     info->tty = port::streams.tty;
     for (u32 n = 0; n < 3; ++n) info->streams |= u32(port::streams.standard[n] != nullptr) << n;
-    size_t length = boot.command_line.size() < sizeof info->command_line - 1 ? boot.command_line.size() : sizeof info->command_line - 1;
+    size_t length = boot.command_line.size() < sizeof info->command_line - 1 ? boot.command_line.size()
+                                                                             : sizeof info->command_line - 1;
     std::memcpy(info->command_line, boot.command_line.data(), length);
     info->initrd = {boot.initrd.start.value, boot.initrd.size()};
     // Half of the free memory, in the largest blocks.

@@ -147,7 +147,8 @@ Result<i64> fpu(ServerThread& s, u64 handle, u64 buffer, u64 size, bool write) {
         return i64{0};
     }
     if (size != Machine::fpu_area_size()) return Errno::kInval;
-    if (!write) return s.space->copy_out(UserAddr{buffer}, t->fpu_area(), size) == size ? Result<i64>{0} : Errno::kFault;
+    if (!write)
+        return s.space->copy_out(UserAddr{buffer}, t->fpu_area(), size) == size ? Result<i64>{0} : Errno::kFault;
     t->leave_cpu();
     if (s.space->copy_in(t->fpu_area(), UserAddr{buffer}, size) != size) {
         Machine::fpu_init(t->fpu_area());

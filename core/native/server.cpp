@@ -75,14 +75,16 @@ void send_to_server(ClientThread& t, const lib::Trap& trap) {
     ex.run_forever();
 }
 
-void client_syscall(Thread& t) { redirect(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall}); }
+void client_syscall(Thread& t) {
+    redirect(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall});
+}
 void client_trap(Thread& t, const lib::Trap& trap) { redirect(static_cast<ClientThread&>(t), trap); }
 void client_kicked(Thread& t) { send_to_server(static_cast<ClientThread&>(t), lib::Trap{}); }
 
 void server_trap(Thread& t, const lib::Trap& trap) {
     char line[160];
-    size_t n = lib::format_to(line, "the server trapped: kind {} address {:x} at {:x}\n", u32(trap.kind), trap.address.value,
-                              t.context.pc().value);
+    size_t n = lib::format_to(line, "the server trapped: kind {} address {:x} at {:x}\n", u32(trap.kind),
+                              trap.address.value, t.context.pc().value);
     Machine::early_print({line, n});
     Machine::panic("the personality server crashed");
 }

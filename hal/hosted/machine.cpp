@@ -37,26 +37,16 @@ u64 monotonic() {
 }
 const u64 start_time = monotonic();
 
-HostedCpu& self() {
-    return cpus[Machine::this_cpu().value];
-}
+HostedCpu& self() { return cpus[Machine::this_cpu().value]; }
 
 }  // namespace
 
-void* Machine::local() {
-    return self().local;
-}
-void Machine::set_local(void* p) {
-    self().local = p;
-}
+void* Machine::local() { return self().local; }
+void Machine::set_local(void* p) { self().local = p; }
 
-Nanoseconds Machine::now() {
-    return Nanoseconds{monotonic() - start_time};
-}
+Nanoseconds Machine::now() { return Nanoseconds{monotonic() - start_time}; }
 
-void Machine::relax() {
-    sched_yield();
-}
+void Machine::relax() { sched_yield(); }
 
 void Machine::wake(CpuId cpu) {
     HostedCpu& c = cpus[cpu.value];
@@ -86,12 +76,8 @@ void Machine::wait_for_event() {
     c.pending = false;
 }
 
-void Machine::arm_timer(Nanoseconds deadline) {
-    self().deadline = deadline;
-}
-void Machine::disarm_timer() {
-    self().deadline = Nanoseconds::never();
-}
+void Machine::arm_timer(Nanoseconds deadline) { self().deadline = deadline; }
+void Machine::disarm_timer() { self().deadline = Nanoseconds::never(); }
 
 void Machine::panic(const char* what, std::source_location at) {
     std::fprintf(stderr, "panic on CPU %u: %s (%s:%u, %s)\n", this_cpu().value, what, at.file_name(), at.line(),
@@ -133,9 +119,7 @@ void* Machine::heap_allocate(size_t n) {
     if (align > lib::kPageSize) align = lib::kPageSize;
     return std::aligned_alloc(align, (n + align - 1) & ~(align - 1));
 }
-void Machine::heap_free(void* p, size_t) {
-    std::free(p);
-}
+void Machine::heap_free(void* p, size_t) { std::free(p); }
 #endif
 
 }  // namespace hal

@@ -81,35 +81,19 @@ void init_local_apic() {
     write(kSpurious, 0x100 | HAL_VECTOR_SPURIOUS);
 }
 
-u32 local_apic_id() {
-    return registers ? read(kId) >> 24 : read(kId);
-}
-void end_of_interrupt() {
-    write(kEoi, 0);
-}
-void send_ipi(u32 apic_id, u32 vector) {
-    command(apic_id, vector | (1u << 14));
-}
-void send_init(u32 apic_id) {
-    command(apic_id, 0x500 | (1u << 14));
-}
-void send_startup(u32 apic_id, u64 page) {
-    command(apic_id, 0x600 | (1u << 14) | static_cast<u32>(page >> 12));
-}
+u32 local_apic_id() { return registers ? read(kId) >> 24 : read(kId); }
+void end_of_interrupt() { write(kEoi, 0); }
+void send_ipi(u32 apic_id, u32 vector) { command(apic_id, vector | (1u << 14)); }
+void send_init(u32 apic_id) { command(apic_id, 0x500 | (1u << 14)); }
+void send_startup(u32 apic_id, u64 page) { command(apic_id, 0x600 | (1u << 14) | static_cast<u32>(page >> 12)); }
 void send_nmi_to_others() {
     for (u32 i = 0; i < cpu_count; i++)
         if (cpus[i] && cpus[i] != &this_cpu_block()) command(cpus[i]->apic_id, 0x400 | (1u << 14));
 }
-void Machine::wake(CpuId cpu) {
-    send_ipi(cpus[cpu.value]->apic_id, HAL_VECTOR_WAKE);
-}
+void Machine::wake(CpuId cpu) { send_ipi(cpus[cpu.value]->apic_id, HAL_VECTOR_WAKE); }
 
-void set_timer_count(u32 ticks) {
-    write(kTimerInitial, ticks);
-}
-u32 timer_count() {
-    return read(kTimerCurrent);
-}
+void set_timer_count(u32 ticks) { write(kTimerInitial, ticks); }
+u32 timer_count() { return read(kTimerCurrent); }
 void init_timer() {
     write(kLvtTimer, HAL_VECTOR_TIMER | (features.tsc_deadline ? 2u << 17 : 0));
     // The mode change is seen before the first deadline (SDM 11.5.4.1).

@@ -139,9 +139,7 @@ PhysAddr early_pages(u64 count) {
 
 using namespace hal;
 
-static void start_kernel(void*) {
-    kernel_main(info);
-}
+static void start_kernel(void*) { kernel_main(info); }
 
 extern "C" [[noreturn]] void hal_boot(u64 start_info) {
     time_scale.tsc_base = read_tsc();

@@ -34,9 +34,7 @@ struct [[gnu::packed]] TablePointer {
 // IST numbers.
 constexpr u8 kIstNmi = 1, kIstDoubleFault = 2, kIstMachineCheck = 3, kIstDebug = 4;
 
-u64 stack_region(u32 id) {
-    return HAL_STACK_BASE + id * kStackStride;
-}
+u64 stack_region(u32 id) { return HAL_STACK_BASE + id * kStackStride; }
 
 }  // namespace
 
@@ -198,12 +196,8 @@ void init_fpu() {
     asm volatile("ldmxcsr %0" ::"m"(mxcsr));
 }
 
-size_t Machine::fpu_area_size() {
-    return (fpu_bytes + 63) & ~size_t{63};
-}
-u64 Machine::fpu_features() {
-    return fpu_mask;
-}
+size_t Machine::fpu_area_size() { return (fpu_bytes + 63) & ~size_t{63}; }
+u64 Machine::fpu_features() { return fpu_mask; }
 
 void Machine::fpu_init(void* area) {
     u64* words = static_cast<u64*>(area);
@@ -244,9 +238,7 @@ void Machine::fpu_sanitize(void* area) {
 
 namespace {
 // A base that is no canonical address would fault here, in the kernel: it becomes 0.
-u64 canonical(u64 base) {
-    return static_cast<u64>(static_cast<i64>(base << 16) >> 16) == base ? base : 0;
-}
+u64 canonical(u64 base) { return static_cast<u64>(static_cast<i64>(base << 16) >> 16) == base ? base : 0; }
 }  // namespace
 
 void Machine::load_thread_state(const UserContext& ctx) {

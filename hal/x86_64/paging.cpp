@@ -110,12 +110,8 @@ void* map_window(PhysAddr at, size_t bytes, MemoryType type) {
     return reinterpret_cast<void*>(start + (at.value - from));
 }
 
-void* Machine::map_device(PhysAddr at, size_t bytes, MemoryType type) {
-    return map_window(at, bytes, type);
-}
-PhysAddr Machine::kernel_root() {
-    return PhysAddr{hal_kernel_root};
-}
+void* Machine::map_device(PhysAddr at, size_t bytes, MemoryType type) { return map_window(at, bytes, type); }
+PhysAddr Machine::kernel_root() { return PhysAddr{hal_kernel_root}; }
 
 void PageTable::copy_kernel_half(PhysAddr root) {
     u64* to = entries(root) + 256;

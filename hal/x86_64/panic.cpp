@@ -103,9 +103,7 @@ fault:
     return false;
 }
 
-void Machine::backtrace(u64 frame_pointer) {
-    print_chain(0, frame_pointer);
-}
+void Machine::backtrace(u64 frame_pointer) { print_chain(0, frame_pointer); }
 
 void Machine::panic(const char* what, std::source_location where) {
     Cpu& cpu = begin_panic();
@@ -143,9 +141,7 @@ void handle_nmi(Cpu& cpu, KernelFrame& frame) {
     dump_turn.store(0, std::memory_order_release);
 }
 
-void Machine::set_dump_hook(DumpHook hook) {
-    dump_hook = hook;
-}
+void Machine::set_dump_hook(DumpHook hook) { dump_hook = hook; }
 
 void Machine::request_dump() {
     Cpu& cpu = this_cpu_block();

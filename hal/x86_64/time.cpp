@@ -19,9 +19,7 @@ u64 shifted_ratio(u64 a, u64 b) {
     asm("divq %3" : "=a"(quotient), "+d"(high) : "0"(low), "r"(b) : "cc");
     return quotient;
 }
-u64 scaled(u64 value, u64 ratio) {
-    return static_cast<u64>((static_cast<unsigned __int128>(value) * ratio) >> 32);
-}
+u64 scaled(u64 value, u64 ratio) { return static_cast<u64>((static_cast<unsigned __int128>(value) * ratio) >> 32); }
 
 // A clock of known rate that counts up, `mask` wide.
 struct Reference {
@@ -33,12 +31,8 @@ struct Reference {
 
 volatile u32* hpet;
 
-u64 read_pm_timer() {
-    return in32(platform.pm_timer);
-}
-u64 read_hpet() {
-    return hpet[0xf0 / 4];
-}
+u64 read_pm_timer() { return in32(platform.pm_timer); }
+u64 read_hpet() { return hpet[0xf0 / 4]; }
 u64 read_pit() {
     out8(0x43, 0x80);  // latch channel 2
     u32 low = in8(0x42);

@@ -16,32 +16,20 @@ namespace {
 TrapInfo::Exception exception_of(u32 vector) {
     using E = TrapInfo::Exception;
     switch (vector) {
-        case 0:
-            return E::kDivide;
-        case 1:
-            return E::kSingleStep;
-        case 3:
-            return E::kBreakpoint;
-        case 4:
-            return E::kOverflow;
-        case 5:
-            return E::kBounds;
-        case 6:
-            return E::kIllegalInstruction;
+        case 0: return E::kDivide;
+        case 1: return E::kSingleStep;
+        case 3: return E::kBreakpoint;
+        case 4: return E::kOverflow;
+        case 5: return E::kBounds;
+        case 6: return E::kIllegalInstruction;
         case 10:
         case 11:
-        case 13:
-            return E::kProtection;
-        case 12:
-            return E::kStack;
-        case 16:
-            return E::kFloatingPoint;
-        case 17:
-            return E::kAlignment;
-        case 19:
-            return E::kVectorFloatingPoint;
-        default:
-            return E::kOther;
+        case 13: return E::kProtection;
+        case 12: return E::kStack;
+        case 16: return E::kFloatingPoint;
+        case 17: return E::kAlignment;
+        case 19: return E::kVectorFloatingPoint;
+        default: return E::kOther;
     }
 }
 
@@ -111,8 +99,7 @@ extern "C" void hal_user_trap(UserContext* context, u32 vector) {
             end_of_interrupt();
             serve_mailbox(this_cpu_block());
             return;
-        case HAL_VECTOR_SPURIOUS:
-            return;
+        case HAL_VECTOR_SPURIOUS: return;
         default:
             if (vector >= HAL_VECTOR_DEVICE_FIRST && vector <= HAL_VECTOR_DEVICE_LAST) {
                 dispatch_device(vector);
@@ -130,17 +117,13 @@ extern "C" void hal_user_trap(UserContext* context, u32 vector) {
 extern "C" void hal_kernel_trap(KernelFrame* frame, u32 vector) {
     switch (vector) {
         case HAL_VECTOR_TIMER:
-        case HAL_VECTOR_WAKE:
-            end_of_interrupt();
-            return;  // it has ended wait_for_event: all that was asked
+        case HAL_VECTOR_WAKE: end_of_interrupt(); return;  // it has ended wait_for_event: all that was asked
         case HAL_VECTOR_FLUSH:
             end_of_interrupt();
             serve_mailbox(this_cpu_block());
             return;
-        case HAL_VECTOR_SPURIOUS:
-            return;
-        default:
-            break;
+        case HAL_VECTOR_SPURIOUS: return;
+        default: break;
     }
     if (vector >= HAL_VECTOR_DEVICE_FIRST && vector <= HAL_VECTOR_DEVICE_LAST) return dispatch_device(vector);
     u64 address = read_cr2();

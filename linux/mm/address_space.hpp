@@ -17,7 +17,8 @@ namespace linux {
 struct Area;
 
 // mmap(2) values of x86_64/asm-generic.
-inline constexpr u32 kProtRead = 1, kProtWrite = 2, kProtExec = 4, kProtGrowsDown = 0x01000000, kProtGrowsUp = 0x02000000;
+inline constexpr u32 kProtRead = 1, kProtWrite = 2, kProtExec = 4, kProtGrowsDown = 0x01000000,
+                     kProtGrowsUp = 0x02000000;
 inline constexpr u32 kMapShared = 1, kMapPrivate = 2, kMapSharedValidate = 3, kMapFixed = 0x10, kMapAnonymous = 0x20,
                      kMapGrowsDown = 0x100, kMapLocked = 0x2000, kMapNoReserve = 0x4000, kMapPopulate = 0x8000,
                      kMapStack = 0x20000, kMapFixedNoReplace = 0x100000;
@@ -64,8 +65,8 @@ public:
         UserAddr hint{};
         u64 length = 0;
         u32 prot = 0, flags = 0;
-        Ref<fs::File> file;  // null: anonymous
-        u64 offset = 0;      // bytes, page-aligned
+        Ref<fs::File> file;        // null: anonymous
+        u64 offset = 0;            // bytes, page-aligned
         bool may_map_low = false;  // below vm.mmap_min_addr: CAP_SYS_RAWIO
     };
     // The mmap family; errors as the manual pages say. Leaf: kNeedsTask only if other CPUs must be waited for or the work
@@ -73,7 +74,12 @@ public:
     Leaf<UserAddr> map(const MapRequest& r, const MemoryLimits& l) { return change_map(r, l, false); }
     Leaf<void> unmap(UserAddr at, u64 length) { return change_unmap(at, length, false); }
     Leaf<void> protect(UserAddr at, u64 length, u32 prot) { return change_protection(at, length, prot, false); }
-    struct RemapRequest { UserAddr old; u64 old_length, new_length; u32 flags; UserAddr new_at; };
+    struct RemapRequest {
+        UserAddr old;
+        u64 old_length, new_length;
+        u32 flags;
+        UserAddr new_at;
+    };
     Leaf<UserAddr> remap(const RemapRequest& r, const MemoryLimits& l) { return change_remap(r, l, false); }
     Leaf<void> advise(UserAddr at, u64 length, i32 advice) { return change_advice(at, length, advice, false); }
     // The new break, or the old one if it cannot be moved (brk(2), "C library/kernel differences").
@@ -108,12 +114,24 @@ public:
     bool clear_some(UserAddr& cursor) { return thin_out_some(cursor, UserAddr{fs::kUserEnd}); }
 
     // What execve sets and procfs shows.
-    struct Layout { UserAddr code_start, code_end, data_start, data_end, break_start, stack_start, arg_start, arg_end,
-                    env_start, env_end; } layout;
-    struct Totals { u64 virtual_pages, resident_pages, shared_pages, stack_pages, data_pages; u64 peak_resident; };
+    struct Layout {
+        UserAddr code_start, code_end, data_start, data_end, break_start, stack_start, arg_start, arg_end, env_start,
+            env_end;
+    } layout;
+    struct Totals {
+        u64 virtual_pages, resident_pages, shared_pages, stack_pages, data_pages;
+        u64 peak_resident;
+    };
     Totals totals();
     // For /proc/PID/maps: the first area ending above `from`; false if none.
-    struct AreaView { UserAddr start, end; u32 prot; bool shared; u64 offset; fs::Path file; const char* name; };
+    struct AreaView {
+        UserAddr start, end;
+        u32 prot;
+        bool shared;
+        u64 offset;
+        fs::Path file;
+        const char* name;
+    };
     bool next_area(UserAddr from, AreaView& out);
     // What names a word that several address spaces may map (futex(2)): the object and the offset. False: it is private.
     bool shared_object(UserAddr at, const void*& object, u64& offset);

@@ -40,7 +40,8 @@ public:
         return c && c->has(page) ? &c->page_at(page % kChunkPages) : nullptr;
     }
     Chunk* find_chunk(u64 number) const {
-        if (recent_ && recent_->number == number) [[likely]] return recent_;
+        if (recent_ && recent_->number == number) [[likely]]
+            return recent_;
         Chunk* c = chunks_.find(number);
         if (c) recent_ = c;
         return c;

@@ -49,7 +49,8 @@ Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
     if (!a || !(a->flags & kAreaGrowsDown) || page_at.value < kMinAddress) return nullptr;
     if (a->end - page_at > stack_limit) return nullptr;
     if (Area* below = s.prev(*a))
-        if (!(below->flags & kAreaGrowsDown) && below->rights(false).read && page_at - below->end < kStackGuard) return nullptr;
+        if (!(below->flags & kAreaGrowsDown) && below->rights(false).read && page_at - below->end < kStackGuard)
+            return nullptr;
     s.account(*a, (a->start - page_at) >> lib::kPageShift, true);
     a->start = page_at;  // the order in the tree stays
     return a;
@@ -63,7 +64,8 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     if (from < a.start) from = a.start;
     if (to > a.end) to = a.end;
     // Slots that hold the area's own copies stay as they are. The window lies inside one chunk.
-    const AnonMap::Chunk* c = a.shared() ? nullptr : s.anon.find_chunk(page_at.value / kPageSize / AnonMap::kChunkPages);
+    const AnonMap::Chunk* c =
+        a.shared() ? nullptr : s.anon.find_chunk(page_at.value / kPageSize / AnonMap::kChunkPages);
     u64 own = c ? c->present : 0;
 
     port::MapEntry entries[kAround];
@@ -84,7 +86,8 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     }
     if (!s.space.map({entries, n}).ok()) return FaultKind::kNoMemory;
     for (u32 i = 0; i < n; ++i) {
-        if (!gone(*pages[i])) [[likely]] continue;
+        if (!gone(*pages[i])) [[likely]]
+            continue;
         port::UserRange range{entries[i].at, entries[i].at + kPageSize};
         s.space.unmap({&range, 1});
     }

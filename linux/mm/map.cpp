@@ -7,8 +7,8 @@ namespace linux {
 namespace {
 
 constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | 0x40 /* 32BIT */ | kMapGrowsDown |
-                             0x800 /* DENYWRITE */ | 0x1000 /* EXECUTABLE */ | kMapLocked | kMapNoReserve | kMapPopulate |
-                             0x10000 /* NONBLOCK */ | kMapStack | kMapHugeTlb | (63u << 26);
+                             0x800 /* DENYWRITE */ | 0x1000 /* EXECUTABLE */ | kMapLocked | kMapNoReserve |
+                             kMapPopulate | 0x10000 /* NONBLOCK */ | kMapStack | kMapHugeTlb | (63u << 26);
 constexpr u32 kValidateFlags = kLegacyFlags | 0x80000 /* SYNC */;
 
 // What is behind a mapping, found out before the lock is taken.
@@ -106,7 +106,8 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
 
     AreaSpec spec;
     spec.prot = r.prot & (kProtRead | kProtWrite | kProtExec);
-    spec.flags = backing.may | (backing.shared ? u32{kAreaShared} : 0) | (r.flags & kMapGrowsDown ? u32{kAreaGrowsDown} : 0) |
+    spec.flags = backing.may | (backing.shared ? u32{kAreaShared} : 0) |
+                 (r.flags & kMapGrowsDown ? u32{kAreaGrowsDown} : 0) |
                  (r.flags & kMapNoReserve ? u32{kAreaNoReserve} : 0) | (r.flags & kMapLocked ? u32{kAreaLocked} : 0);
 
     DeadAreas dead;
@@ -212,7 +213,8 @@ bool AddressSpace::thin_out_some(UserAddr& cursor, UserAddr end) {
         if (to - from > kLongTables * kPageSize) to = from + kLongTables * kPageSize;
     } else {
         // From the first page that is there: holes cost nothing.
-        from = UserAddr{s.anon.first_present(from.value >> lib::kPageShift, to.value >> lib::kPageShift) << lib::kPageShift};
+        from = UserAddr{s.anon.first_present(from.value >> lib::kPageShift, to.value >> lib::kPageShift)
+                        << lib::kPageShift};
         if (to - from > kLongWork * kPageSize) to = from + kLongWork * kPageSize;
     }
     s.zap(from, to);

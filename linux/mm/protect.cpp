@@ -11,9 +11,31 @@ namespace {
 constexpr u32 kProtSem = 8;
 
 // madvise(2)
-enum Advice : i32 { kNormal, kRandom, kSequential, kWillNeed, kDontNeed, kFree = 8, kRemove, kDontFork, kDoFork, kMergeable,
-                    kUnmergeable, kHugePage, kNoHugePage, kDontDump, kDoDump, kWipeOnFork, kKeepOnFork, kCold, kPageOut,
-                    kPopulateRead, kPopulateWrite, kDontNeedLocked, kCollapse };
+enum Advice : i32 {
+    kNormal,
+    kRandom,
+    kSequential,
+    kWillNeed,
+    kDontNeed,
+    kFree = 8,
+    kRemove,
+    kDontFork,
+    kDoFork,
+    kMergeable,
+    kUnmergeable,
+    kHugePage,
+    kNoHugePage,
+    kDontDump,
+    kDoDump,
+    kWipeOnFork,
+    kKeepOnFork,
+    kCold,
+    kPageOut,
+    kPopulateRead,
+    kPopulateWrite,
+    kDontNeedLocked,
+    kCollapse
+};
 
 }  // namespace
 
@@ -56,7 +78,8 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, bo
             break;
         }
         u64 pages = ((a->end < end ? a->end : end) - good) >> lib::kPageShift;
-        if ((prot & kProtWrite) && !a->writable() && !(a->flags & (kAreaShared | kAreaNoReserve)) && exceeds_memory(pages)) {
+        if ((prot & kProtWrite) && !a->writable() && !(a->flags & (kAreaShared | kAreaNoReserve)) &&
+            exceeds_memory(pages)) {
             error = Errno::kNoMem;
             break;
         }
@@ -65,7 +88,8 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, bo
         good = a->end < end ? a->end : end;
     }
     if (changes) {
-        if (takes_away && !task && (s.space.shared_now() || good - start > kLongTables * kPageSize)) return Errno::kNeedsTask;
+        if (takes_away && !task && (s.space.shared_now() || good - start > kLongTables * kPageSize))
+            return Errno::kNeedsTask;
         TRY(s.split_at(start));
         TRY(s.split_at(good));
         for (Area* a = s.find(start); a && a->start < good; a = s.next(*a)) {

@@ -53,9 +53,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     // From here on something is unmapped or moved, unless it only grows in place.
     bool grows_only = !fixed && !keep && old_length < new_length;
     bool must_not_race = s.space.shared_now();
-    auto long_work = [&] {
-        return s.long_drop(old, old + old_length) || (fixed && s.long_drop(to, to + new_length));
-    };
+    auto long_work = [&] { return s.long_drop(old, old + old_length) || (fixed && s.long_drop(to, to + new_length)); };
     if (!task && !grows_only && (must_not_race || long_work())) return Errno::kNeedsTask;
 
     if (!fixed && !keep && old_length >= new_length) {

@@ -10,10 +10,10 @@
 
 namespace linux {
 
-inline constexpr u64 kLongWork = 512;            // pages a leaf may drop
-inline constexpr u64 kLongTables = 4096;         // pages of page-table changes at a stretch
-inline constexpr u64 kMaxAreas = 65530;          // sysctl vm.max_map_count
-inline constexpr u64 kMinAddress = 0x10000;      // sysctl vm.mmap_min_addr
+inline constexpr u64 kLongWork = 512;                     // pages a leaf may drop
+inline constexpr u64 kLongTables = 4096;                  // pages of page-table changes at a stretch
+inline constexpr u64 kMaxAreas = 65530;                   // sysctl vm.max_map_count
+inline constexpr u64 kMinAddress = 0x10000;               // sysctl vm.mmap_min_addr
 inline constexpr u64 kStackGuard = 256 * lib::kPageSize;  // below an area that grows down (stack_guard_gap)
 
 class DeadAreas {
@@ -55,7 +55,8 @@ struct AddressSpace::State {
 
     // The area that holds an address, or null.
     Area* find(UserAddr at) {
-        if (recent && at >= recent->start && at < recent->end) [[likely]] return recent;
+        if (recent && at >= recent->start && at < recent->end) [[likely]]
+            return recent;
         Area* a = areas.floor(at);
         if (!a || at >= a->end) return nullptr;
         return recent = a;

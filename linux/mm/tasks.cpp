@@ -6,7 +6,8 @@
 namespace linux {
 
 Task<Result<UserAddr>> AddressSpace::map_task(MapRequest r, MemoryLimits l) {
-    if ((r.flags & kMapFixed) && !(r.flags & kMapFixedNoReplace) && r.hint.aligned(kPageSize) && r.length < fs::kUserEnd) {
+    if ((r.flags & kMapFixed) && !(r.flags & kMapFixedNoReplace) && r.hint.aligned(kPageSize) &&
+        r.length < fs::kUserEnd) {
         UserAddr cursor = r.hint, end = (r.hint + r.length).up(kPageSize);
         while (thin_out_some(cursor, end)) co_await rt::Yield{};
     }

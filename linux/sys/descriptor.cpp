@@ -52,8 +52,22 @@ Leaf<Fd> sys_dup2(Caller& c, Fd from, Fd to) {
 namespace {
 
 enum : u32 {
-    kDupFd = 0, kGetFd = 1, kSetFd = 2, kGetFl = 3, kSetFl = 4, kGetLk = 5, kSetLk = 6, kSetLkW = 7, kGetOwn = 9, kGetSig = 11,
-    kOfdGetLk = 36, kOfdSetLk = 37, kOfdSetLkW = 38, kGetLease = 1025, kDupFdCloexec = 1030, kSetPipeSize = 1031,
+    kDupFd = 0,
+    kGetFd = 1,
+    kSetFd = 2,
+    kGetFl = 3,
+    kSetFl = 4,
+    kGetLk = 5,
+    kSetLk = 6,
+    kSetLkW = 7,
+    kGetOwn = 9,
+    kGetSig = 11,
+    kOfdGetLk = 36,
+    kOfdSetLk = 37,
+    kOfdSetLkW = 38,
+    kGetLease = 1025,
+    kDupFdCloexec = 1030,
+    kSetPipeSize = 1031,
     kGetPipeSize = 1032,
 };
 
@@ -68,7 +82,8 @@ Leaf<i64> set_status_flags(Caller& c, File& file, u32 to) {
     constexpr u32 kMay = fs::kOpenAppend | fs::kOpenNonblock | fs::kOpenDirect | fs::kOpenNoAtime;
     u32 now = file.flags();
     if ((to & fs::kOpenNoAtime) && !(now & fs::kOpenNoAtime)) {
-        if (c.creds().fsuid != file.inode()->attributes().uid && !c.creds().capable(fs::kCapFowner)) return Errno::kPerm;
+        if (c.creds().fsuid != file.inode()->attributes().uid && !c.creds().capable(fs::kCapFowner))
+            return Errno::kPerm;
     }
     // Packets for pipes; nothing else here has direct I/O.
     if ((to & fs::kOpenDirect) && (file.inode()->mode() & fs::kTypeMask) != fs::kTypeFifo) return Errno::kInval;
@@ -110,12 +125,14 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         case kSetPipeSize: return pipe_size(c, *file, true, argument);
         case kGetPipeSize: return pipe_size(c, *file, false, 0);
         case kGetOwn:
-        case kGetSig: return i64{0};   // nobody: signal-driven I/O does not exist
+        case kGetSig: return i64{0};    // nobody: signal-driven I/O does not exist
         case kGetLease: return i64{2};  // F_UNLCK: there are no leases
         default: return Errno::kInval;
     }
 }
-TaskResult sys_fcntl_wait(Caller& c, Fd fd, u32 command, u64 argument) { return lock_command_wait(c, fd, command, argument); }
+TaskResult sys_fcntl_wait(Caller& c, Fd fd, u32 command, u64 argument) {
+    return lock_command_wait(c, fd, command, argument);
+}
 
 namespace {
 
@@ -201,7 +218,8 @@ TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
         if (r.ok()) co_return i64(r.value());
         if (r.error() == Errno::kNeedsFault) {
             auto f = c.user().fault();
-            if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size) co_return Errno::kFault;
+            if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
+                co_return Errno::kFault;
             continue;
         }
         if (r.error() != Errno::kNeedsTask) co_return r.error();

@@ -81,7 +81,8 @@ TaskResult wait_for_events(Caller& c, Fd fd, UserAddr events, i32 max, Nanosecon
         Nanoseconds until = epoll->wake_time(now);
         if (deadline < until) until = deadline;
         rt::Wait wait{"epoll"};
-        if (co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted) co_return Errno::kIntr;
+        if (co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted)
+            co_return Errno::kIntr;
     }
 }
 
@@ -119,7 +120,8 @@ Leaf<void> sys_epoll_ctl(Caller& c, Fd epoll_fd, i32 operation, Fd fd, UserAddr 
     event.events &= ~fs::kEpollWakeup;  // needs CAP_BLOCK_SUSPEND, and has no meaning here
     if (operation != kDelete && (event.events & fs::kEpollExclusive)) {
         // EPOLLEXCLUSIVE_OK_BITS; never with EPOLL_CTL_MOD, never for a set
-        constexpr u32 kAllowed = fs::kPollIn | fs::kPollOut | fs::kPollErr | fs::kPollHup | fs::kEpollEdge | fs::kEpollExclusive;
+        constexpr u32 kAllowed =
+            fs::kPollIn | fs::kPollOut | fs::kPollErr | fs::kPollHup | fs::kEpollEdge | fs::kEpollExclusive;
         if (operation == kModify) return Errno::kInval;
         if (target->kind() == fs::FileKind::kEpoll || (event.events & ~kAllowed)) return Errno::kInval;
     }
@@ -153,7 +155,8 @@ TaskResult sys_epoll_wait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 t
 TaskResult sys_epoll_pwait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, UserAddr mask, u64 mask_size) {
     return wait_masked(c, fd, events, max, deadline_after(milliseconds_or_never(timeout)), mask, mask_size);
 }
-TaskResult sys_epoll_pwait2_wait(Caller& c, Fd fd, UserAddr events, i32 max, UserAddr timeout, UserAddr mask, u64 mask_size) {
+TaskResult sys_epoll_pwait2_wait(Caller& c, Fd fd, UserAddr events, i32 max, UserAddr timeout, UserAddr mask,
+                                 u64 mask_size) {
     Nanoseconds deadline = Nanoseconds::never();
     if (timeout.value != 0) {
         abi::Timespec t;

@@ -11,7 +11,8 @@ Leaf<void> sys_epoll_ctl(Caller&, Fd epoll, i32 operation, Fd fd, UserAddr event
 Leaf<i64> sys_epoll_wait(Caller&, Fd epoll, UserAddr events, i32 max, i32 timeout);
 TaskResult sys_epoll_wait_wait(Caller&, Fd epoll, UserAddr events, i32 max, i32 timeout);
 TaskResult sys_epoll_pwait_wait(Caller&, Fd epoll, UserAddr events, i32 max, i32 timeout, UserAddr mask, u64 mask_size);
-TaskResult sys_epoll_pwait2_wait(Caller&, Fd epoll, UserAddr events, i32 max, UserAddr timeout, UserAddr mask, u64 mask_size);
+TaskResult sys_epoll_pwait2_wait(Caller&, Fd epoll, UserAddr events, i32 max, UserAddr timeout, UserAddr mask,
+                                 u64 mask_size);
 Leaf<Fd> sys_timerfd_create(Caller&, i32 clock, u32 flags);
 Leaf<void> sys_timerfd_settime(Caller&, Fd fd, u32 flags, UserAddr to, UserAddr old);
 Leaf<void> sys_timerfd_gettime(Caller&, Fd fd, UserAddr to);

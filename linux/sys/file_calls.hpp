@@ -49,6 +49,7 @@ Leaf<Fd> sys_memfd_create(Caller&, UserString name, u32 flags);
 
 // file_copy.cpp
 TaskResult sys_sendfile_wait(Caller&, Fd out, Fd in, UserAddr offset, u64 count);
-TaskResult sys_copy_file_range_wait(Caller&, Fd in, UserAddr in_offset, Fd out, UserAddr out_offset, u64 count, u32 flags);
+TaskResult sys_copy_file_range_wait(Caller&, Fd in, UserAddr in_offset, Fd out, UserAddr out_offset, u64 count,
+                                    u32 flags);
 
 }  // namespace linux

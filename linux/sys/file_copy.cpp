@@ -74,7 +74,8 @@ Task<Result<i64>> user_copy(Caller& c, UserAddr at, void* bytes, size_t n) {
         if (r.ok()) co_return i64{0};
         if (r.error() != Errno::kNeedsFault) co_return r.error();
         auto f = c.user().fault();
-        if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size) co_return Errno::kFault;
+        if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
+            co_return Errno::kFault;
     }
 }
 

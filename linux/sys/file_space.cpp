@@ -7,7 +7,8 @@
 namespace linux {
 
 Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
-    constexpr u32 kKeepSize = 1, kPunchHole = 2, kNoHideStale = 4, kCollapse = 8, kZero = 16, kInsert = 32, kUnshare = 64;
+    constexpr u32 kKeepSize = 1, kPunchHole = 2, kNoHideStale = 4, kCollapse = 8, kZero = 16, kInsert = 32,
+                  kUnshare = 64;
     constexpr u32 kAll = kKeepSize | kPunchHole | kNoHideStale | kCollapse | kZero | kInsert | kUnshare;
     Ref<fs::File> file = TRY(open_file(c, fd));
     // The order of Linux: vfs_fallocate.

@@ -8,8 +8,8 @@ namespace {
 constexpr u32 kCapIpcLock = 14, kCapSysRawio = 17;
 constexpr u32 kMapNonBlock = 0x10000;
 constexpr i32 kPopulateRead = 22, kPopulateWrite = 23;
-constexpr u64 kResidentAtOnce = 256;    // pages of mincore between two copies
-constexpr u64 kResidentInLeaf = 4096;   // pages of mincore a leaf looks at
+constexpr u64 kResidentAtOnce = 256;   // pages of mincore between two copies
+constexpr u64 kResidentInLeaf = 4096;  // pages of mincore a leaf looks at
 
 MemoryLimits limits(Caller& c) {
     const Process& p = c.process();
@@ -28,7 +28,8 @@ Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     co_return lib::kOk;
 }
 
-Result<AddressSpace::MapRequest> map_request(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd, u64 offset) {
+Result<AddressSpace::MapRequest> map_request(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd,
+                                             u64 offset) {
     if (offset % kPageSize) return Errno::kInval;
     AddressSpace::MapRequest r;
     if (!(flags & kMapAnonymous)) {
@@ -76,7 +77,8 @@ Task<Result<void>> sys_mprotect_wait(Caller& c, UserAddr at, u64 length, u32 pro
 Leaf<UserAddr> sys_mremap(Caller& c, UserAddr old, u64 old_length, u64 new_length, u32 flags, UserAddr to) {
     return c.mm().remap({old, old_length, new_length, flags, to}, limits(c));
 }
-Task<Result<UserAddr>> sys_mremap_wait(Caller& c, UserAddr old, u64 old_length, u64 new_length, u32 flags, UserAddr to) {
+Task<Result<UserAddr>> sys_mremap_wait(Caller& c, UserAddr old, u64 old_length, u64 new_length, u32 flags,
+                                       UserAddr to) {
     return c.mm().remap_task({old, old_length, new_length, flags, to}, limits(c));
 }
 

@@ -35,7 +35,8 @@ Leaf<void> change_owner(Caller& c, fs::Inode& inode, bool read_only, u32 uid, u3
     change.to.gid = gid;
     bool owner = who.fsuid == a.uid;
     if (change.uid && !(owner && uid == a.uid) && !who.capable(fs::kCapChown)) return Errno::kPerm;
-    if (change.gid && !(owner && (gid == a.gid || who.in_group(gid))) && !who.capable(fs::kCapChown)) return Errno::kPerm;
+    if (change.gid && !(owner && (gid == a.gid || who.in_group(gid))) && !who.capable(fs::kCapChown))
+        return Errno::kPerm;
     // chown(2): set-user-ID and set-group-ID bits go, whoever asks; a set-group-ID bit without group execution stays.
     if (!inode.is_directory() && (a.mode & (fs::kSetUid | fs::kSetGid))) {
         change.mode = true;
@@ -60,7 +61,8 @@ struct Times {
     abi::Timespec accessed, modified;
 
     static bool valid(const abi::Timespec& t) {
-        return t.nanoseconds == kTimeNow || t.nanoseconds == kTimeOmit || (t.nanoseconds >= 0 && t.nanoseconds < 1'000'000'000);
+        return t.nanoseconds == kTimeNow || t.nanoseconds == kTimeOmit ||
+               (t.nanoseconds >= 0 && t.nanoseconds < 1'000'000'000);
     }
     bool omitted() const { return given && accessed.nanoseconds == kTimeOmit && modified.nanoseconds == kTimeOmit; }
     bool now() const { return !given || (accessed.nanoseconds == kTimeNow && modified.nanoseconds == kTimeNow); }
@@ -132,7 +134,9 @@ Leaf<void> sys_fchmod(Caller& c, Fd fd, u32 mode) {
 Leaf<void> sys_fchownat(Caller& c, i32 directory, UserString path, u32 uid, u32 gid, u32 flags) {
     return change_owner_at(c, directory, path, uid, gid, flags);
 }
-Leaf<void> sys_chown(Caller& c, UserString path, u32 uid, u32 gid) { return change_owner_at(c, kAtCwd, path, uid, gid, 0); }
+Leaf<void> sys_chown(Caller& c, UserString path, u32 uid, u32 gid) {
+    return change_owner_at(c, kAtCwd, path, uid, gid, 0);
+}
 Leaf<void> sys_lchown(Caller& c, UserString path, u32 uid, u32 gid) {
     return change_owner_at(c, kAtCwd, path, uid, gid, kAtSymlinkNoFollow);
 }

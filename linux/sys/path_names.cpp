@@ -13,7 +13,8 @@ using namespace fs;  // NOLINT: type bits and flags
 // Fills a program's buffer with directory records, through a small buffer of our own.
 class RecordSink : public DirSink {
 public:
-    RecordSink(UserMemory& user, UserAddr to, u64 room, bool old_format) : user_(user), to_(to), room_(room), old_(old_format) {}
+    RecordSink(UserMemory& user, UserAddr to, u64 room, bool old_format)
+        : user_(user), to_(to), room_(room), old_(old_format) {}
     bool add(const DirEntry& e) override {
         // struct linux_dirent64: ino, off, reclen, type, name. struct linux_dirent: the type is the record's last byte.
         size_t name_at = old_ ? 18 : 19;
@@ -153,8 +154,12 @@ Leaf<i64> sys_getdents64(Caller& c, Fd fd, UserAddr to, u32 size) { return read_
 Leaf<i64> sys_getdents(Caller& c, Fd fd, UserAddr to, u32 size) { return read_records(c, fd, to, size, true); }
 
 Leaf<void> sys_mkdir(Caller& c, UserString path, u32 mode) { return make_directory(c, kAtCwd, path, mode); }
-Leaf<void> sys_mkdirat(Caller& c, i32 directory, UserString path, u32 mode) { return make_directory(c, directory, path, mode); }
-Leaf<void> sys_mknod(Caller& c, UserString path, u32 mode, u32 device) { return make_special(c, kAtCwd, path, mode, device); }
+Leaf<void> sys_mkdirat(Caller& c, i32 directory, UserString path, u32 mode) {
+    return make_directory(c, directory, path, mode);
+}
+Leaf<void> sys_mknod(Caller& c, UserString path, u32 mode, u32 device) {
+    return make_special(c, kAtCwd, path, mode, device);
+}
 Leaf<void> sys_mknodat(Caller& c, i32 directory, UserString path, u32 mode, u32 device) {
     return make_special(c, directory, path, mode, device);
 }

@@ -13,9 +13,10 @@ namespace {
 
 using namespace fs;  // NOLINT: flags by the dozen
 
-constexpr u32 kKnownFlags = kOpenAccess | kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenAppend | kOpenNonblock |
-                            kOpenSync | kOpenDsync | 020000 /* O_ASYNC */ | kOpenDirect | kOpenLargeFile | kOpenDirectory |
-                            kOpenNoFollow | kOpenNoAtime | kOpenCloexec | kOpenPath | kOpenTmpfile;
+constexpr u32 kKnownFlags = kOpenAccess | kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenAppend |
+                            kOpenNonblock | kOpenSync | kOpenDsync | 020000 /* O_ASYNC */ | kOpenDirect |
+                            kOpenLargeFile | kOpenDirectory | kOpenNoFollow | kOpenNoAtime | kOpenCloexec | kOpenPath |
+                            kOpenTmpfile;
 constexpr u32 kTmpfileBit = kOpenTmpfile & ~kOpenDirectory;
 
 // A decoded request: fs/open.c, build_open_flags.
@@ -52,7 +53,8 @@ Leaf<void> may_open(const Request& r, const Place& at, const Creds& c) {
     if ((r.access & kMayWrite) && (type == kTypeRegular || type == kTypeDirectory) && at.mount && at.mount->read_only())
         return Errno::kRoFs;
     TRY(check_access(inode, r.access, c));
-    if ((r.flags & kOpenNoAtime) && c.fsuid != inode.peek_attributes().uid && !c.capable(kCapFowner)) return Errno::kPerm;
+    if ((r.flags & kOpenNoAtime) && c.fsuid != inode.peek_attributes().uid && !c.capable(kCapFowner))
+        return Errno::kPerm;
     return lib::kOk;
 }
 
@@ -137,10 +139,13 @@ Leaf<Resolved> find_existing(const Request& r, PathArgument& a) {
 Leaf<Resolved> resolve(Caller& c, i32 directory, UserString path, const Request& r) {
     PathArgument a;
     TRY(a.read(c, directory, path));
-    auto found = r.flags & kTmpfileBit ? make_tmpfile(r, a) : r.flags & kOpenCreate ? find_or_create(r, a) : find_existing(r, a);
+    auto found = r.flags & kTmpfileBit   ? make_tmpfile(r, a)
+                 : r.flags & kOpenCreate ? find_or_create(r, a)
+                                         : find_existing(r, a);
     if (!found.ok()) return found.error();
     Resolved out = found.take();
-    if ((r.flags & kOpenDirectory) && !(r.flags & kTmpfileBit) && !out.how.path.dentry->is_directory()) return Errno::kNotDir;
+    if ((r.flags & kOpenDirectory) && !(r.flags & kTmpfileBit) && !out.how.path.dentry->is_directory())
+        return Errno::kNotDir;
     out.how.flags = r.flags & ~kOpenOnce;
     out.how.creds = &c.creds();
     if (!out.created && (out.how.path.inode()->mode() & kTypeMask) == kTypeChar)
@@ -173,7 +178,8 @@ Leaf<i64> finish(Caller& c, const Request& r, const Resolved& at, Ref<File> file
 
 Leaf<i64> open_leaf(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
     Request r = TRY(Request::decode(flags, mode));
-    if (!descriptor_left(c)) [[unlikely]] return Errno::kMFile;
+    if (!descriptor_left(c)) [[unlikely]]
+        return Errno::kMFile;
     Resolved at = TRY(resolve(c, directory, path, r));
     if (r.flags & kOpenPath) {
         Ref<PathFile> handle = TRY(rt::make_ref<PathFile>(at.how));
@@ -216,7 +222,9 @@ Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
 }  // namespace
 
 Leaf<i64> sys_open(Caller& c, UserString path, u32 flags, u32 mode) { return open_leaf(c, kAtCwd, path, flags, mode); }
-TaskResult sys_open_wait(Caller& c, UserString path, u32 flags, u32 mode) { return open_task(c, kAtCwd, path, flags, mode); }
+TaskResult sys_open_wait(Caller& c, UserString path, u32 flags, u32 mode) {
+    return open_task(c, kAtCwd, path, flags, mode);
+}
 Leaf<i64> sys_openat(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
     return open_leaf(c, directory, path, flags, mode);
 }

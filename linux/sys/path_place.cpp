@@ -36,7 +36,8 @@ Leaf<std::string_view> read_option(Caller& c, UserString from, std::span<char> r
 }
 
 constexpr u32 kMountSilent = 32768, kMountStrictAtime = 1 << 24, kMountRecursive = 16384, kMountPropagation = 0x1e0000,
-              kMountKnown = kMountReadOnly | kMountNoSuid | kMountNoDev | kMountNoExec | kMountNoAtime | kMountNoDirAtime;
+              kMountKnown =
+                  kMountReadOnly | kMountNoSuid | kMountNoDev | kMountNoExec | kMountNoAtime | kMountNoDirAtime;
 
 u32 kept_flags(u64 flags) {
     u32 f = u32(flags) & kMountKnown;
@@ -44,7 +45,8 @@ u32 kept_flags(u64 flags) {
     return f;
 }
 
-Leaf<void> mount_new(std::string_view type, std::string_view source, const Path& where, u64 flags, std::string_view data) {
+Leaf<void> mount_new(std::string_view type, std::string_view source, const Path& where, u64 flags,
+                     std::string_view data) {
     for (FileSystemType* t = file_system_types(); t; t = t->next) {
         if (type != t->name) continue;
         bool known = true;
@@ -127,8 +129,8 @@ Leaf<void> sys_mount(Caller& c, UserString source, UserString target, UserString
     if (flags & kMountPropagation) return where.dentry == where.mount->root ? Leaf<void>{lib::kOk} : Errno::kInval;
     if (flags & kMountMove) return Errno::kInval;
     if (type.at.value == 0) return Errno::kInval;
-    return mount_new(type_name, source_name.empty() ? "none" : source_name, where, flags & ~u64{kMountSilent | kMountRecursive},
-                     options);
+    return mount_new(type_name, source_name.empty() ? "none" : source_name, where,
+                     flags & ~u64{kMountSilent | kMountRecursive}, options);
 }
 
 Leaf<void> sys_umount2(Caller& c, UserString target, u32 flags) {

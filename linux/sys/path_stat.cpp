@@ -101,7 +101,8 @@ Leaf<void> access_at(Caller& c, i32 directory, UserString path, u32 mode, u32 fl
                                                 mine.cap_effective == (mine.uid == 0 ? mine.cap_permitted : 0));
     Target t;
     auto judge = [&](const fs::Creds& as) -> Leaf<void> {
-        TRY(t.find(c, directory, path, flags & kAtSymlinkNoFollow ? 0 : u32{kFollow}, (flags & kAtEmptyPath) != 0, &as));
+        TRY(t.find(c, directory, path, flags & kAtSymlinkNoFollow ? 0 : u32{kFollow}, (flags & kAtEmptyPath) != 0,
+                   &as));
         fs::Inode& inode = t.inode();
         fs::Mount* mount = t.place().mount;
         if ((mode & fs::kMayExec) && inode.is_regular() && mount &&
@@ -184,7 +185,9 @@ Leaf<void> sys_fstatfs(Caller& c, Fd fd, UserAddr out) {
 }
 
 Leaf<void> sys_access(Caller& c, UserString path, u32 mode) { return access_at(c, kAtCwd, path, mode, 0); }
-Leaf<void> sys_faccessat(Caller& c, i32 directory, UserString path, u32 mode) { return access_at(c, directory, path, mode, 0); }
+Leaf<void> sys_faccessat(Caller& c, i32 directory, UserString path, u32 mode) {
+    return access_at(c, directory, path, mode, 0);
+}
 Leaf<void> sys_faccessat2(Caller& c, i32 directory, UserString path, u32 mode, u32 flags) {
     return access_at(c, directory, path, mode, flags);
 }

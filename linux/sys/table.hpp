@@ -82,7 +82,9 @@ struct Thunk<Fn> {
 };
 template <class R, class... A, Task<Result<R>> (*Fn)(Caller&, A...)>
 struct Thunk<Fn> {
-    static Task<Result<i64>> task(Caller& c, const Registers& regs) { return call(c, regs, std::index_sequence_for<A...>{}); }
+    static Task<Result<i64>> task(Caller& c, const Registers& regs) {
+        return call(c, regs, std::index_sequence_for<A...>{});
+    }
     template <size_t... I>
     static Task<Result<i64>> call(Caller& c, const Registers& regs, std::index_sequence<I...>) {
         if constexpr (std::is_same_v<R, i64>)
@@ -122,7 +124,7 @@ inline constexpr u32 kSyscallLimit = 512;
 extern const SyscallRow* const syscall_table;  // kSyscallLimit rows, indexed by number; linux/sys/table.cpp
 
 // Each family of calls lists its rows in its own file; table.cpp joins them.
-extern const std::span<const SyscallRow> task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows, path_rows,
-    file_rows, poll_rows, misc_rows, resource_rows;
+extern const std::span<const SyscallRow> task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows,
+    path_rows, file_rows, poll_rows, misc_rows, resource_rows;
 
 }  // namespace linux

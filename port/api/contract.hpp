@@ -16,8 +16,8 @@
 namespace port {
 
 template <class S>
-concept SpaceContract = requires(S s, const S cs, std::span<const MapEntry> entries, std::span<const UserRange> ranges, Prot p,
-                                 UserAddr a, void* buf, const void* cbuf, size_t n, u32* word) {
+concept SpaceContract = requires(S s, const S cs, std::span<const MapEntry> entries, std::span<const UserRange> ranges,
+                                 Prot p, UserAddr a, void* buf, const void* cbuf, size_t n, u32* word) {
     { S::create() } -> std::same_as<Result<Ref<S>>>;
     // Maps or replaces. kNoMem: page tables could not be had; a prefix of the entries may be mapped (harmless: the same
     // map() may be repeated). Replacing a present entry needs invalidation like unmap.
@@ -55,10 +55,10 @@ concept UserThreadContract = requires(T t, Trap trap) {
 
 template <class P>
 concept PortContract = SpaceContract<typename P::Space> && UserThreadContract<typename P::UserThread> && requires {
-    { P::now() } -> std::same_as<Nanoseconds>;            // monotonic since boot
+    { P::now() } -> std::same_as<Nanoseconds>;              // monotonic since boot
     { P::realtime_offset() } -> std::same_as<Nanoseconds>;  // CLOCK_REALTIME - CLOCK_MONOTONIC
     { P::entropy(std::span<std::byte>{}) } -> std::same_as<void>;
-    { P::cpu_count() } -> std::same_as<u32>;                // CPUs that run user threads
+    { P::cpu_count() } -> std::same_as<u32>;  // CPUs that run user threads
 };
 
 }  // namespace port

@@ -11,7 +11,7 @@ namespace port {
 // try_* never wait. `changed` is woken when reading or writing may be possible again.
 class Stream {
 public:
-    virtual size_t try_read(std::span<std::byte> to) = 0;          // 0: nothing there now
+    virtual size_t try_read(std::span<std::byte> to) = 0;           // 0: nothing there now
     virtual size_t try_write(std::span<const std::byte> from) = 0;  // 0: no room now
     virtual bool readable() const = 0;
     virtual bool writable() const = 0;

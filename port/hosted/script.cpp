@@ -39,7 +39,12 @@ Trap page_fault(Space& space, UserAddr at, Access access) {
     bool present = space.look(at, access).mapped;
     // The error code of a page fault (SDM vol. 3, 4.7): present, write, user, fetch.
     u64 code = (present ? 1 : 0) | (access == Access::kWrite ? 2 : 0) | 4 | (access == Access::kExec ? 16 : 0);
-    return {.kind = Trap::Kind::kPageFault, .access = access, .present = present, .address = at, .vector = 14, .error_code = code};
+    return {.kind = Trap::Kind::kPageFault,
+            .access = access,
+            .present = present,
+            .address = at,
+            .vector = 14,
+            .error_code = code};
 }
 
 }  // namespace
@@ -64,7 +69,8 @@ std::vector<std::byte> image(UserAddr entry) {
     put(16, 2, 2), put(18, 62, 2), put(20, 1, 4), put(24, entry.value, 8), put(32, 64, 8);
     put(52, 64, 2), put(54, 56, 2), put(56, 2, 2);
     auto segment = [&](size_t at, u32 flags, u64 offset, u64 address, u64 in_file, u64 in_memory) {
-        put(at, 1, 4), put(at + 4, flags, 4), put(at + 8, offset, 8), put(at + 16, address, 8), put(at + 24, address, 8);
+        put(at, 1, 4), put(at + 4, flags, 4), put(at + 8, offset, 8), put(at + 16, address, 8),
+            put(at + 24, address, 8);
         put(at + 32, in_file, 8), put(at + 40, in_memory, 8), put(at + 48, kPageSize, 8);
     };
     segment(64, 5, 0, kText, kTextSize, kTextSize);
@@ -194,7 +200,8 @@ std::optional<Trap> User::proceed(Activation& a) {
                 if (!arg.bytes) continue;
                 if (op->done == 0) {
                     arg.value = text_area_ + op->placed * (kTextAreaSize / 6 & ~u64{15});
-                    if (arg.size > (kTextAreaSize / 6 & ~u64{15})) hal::Machine::panic("hosted: text argument too long");
+                    if (arg.size > (kTextAreaSize / 6 & ~u64{15}))
+                        hal::Machine::panic("hosted: text argument too long");
                 }
                 if (auto fault = access(UserAddr{arg.value}, nullptr, arg.bytes, arg.size, op->done)) return fault;
             }

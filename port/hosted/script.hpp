@@ -89,11 +89,11 @@ struct Argument {
     size_t size = 0;
     Argument() = default;
     template <std::integral I>
-    Argument(I v) : value(u64(i64(v))) {}  // NOLINT: sign-extended as a C caller does
-    Argument(u64 v) : value(v) {}          // NOLINT
+    Argument(I v) : value(u64(i64(v))) {}     // NOLINT: sign-extended as a C caller does
+    Argument(u64 v) : value(v) {}             // NOLINT
     Argument(UserAddr a) : value(a.value) {}  // NOLINT
     Argument(const char* text) : bytes(text), size(text ? std::char_traits<char>::length(text) + 1 : 0) {}  // NOLINT
-    Argument(const std::string& text) : bytes(text.c_str()), size(text.size() + 1) {}  // NOLINT
+    Argument(const std::string& text) : bytes(text.c_str()), size(text.size() + 1) {}                       // NOLINT
 };
 
 class User final : public Program {

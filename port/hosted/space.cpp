@@ -17,8 +17,7 @@ Result<void> Space::map(std::span<const MapEntry> entries) {
 
 void Space::unmap(std::span<const UserRange> ranges) {
     rt::LockGuard guard{lock_};
-    for (const UserRange& r : ranges)
-        table_.for_each(r, [](UserAddr, SoftTable::Entry& e) { e.raw = 0; });
+    for (const UserRange& r : ranges) table_.for_each(r, [](UserAddr, SoftTable::Entry& e) { e.raw = 0; });
 }
 
 void Space::protect(std::span<const UserRange> ranges, Prot prot) {
@@ -109,7 +108,8 @@ Result<u32> Space::compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
     rt::LockGuard guard{lock_};
     std::byte* p = byte_at(a, true);
     if (!p) return Errno::kFault;
-    __atomic_compare_exchange_n(reinterpret_cast<u32*>(p), &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    __atomic_compare_exchange_n(reinterpret_cast<u32*>(p), &expected, desired, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_SEQ_CST);
     return expected;
 }
 
@@ -117,7 +117,8 @@ Space::Look Space::look(UserAddr at, Access access) {
     rt::LockGuard guard{lock_};
     SoftTable::Entry e = table_.get(at.down(kPageSize));
     if (!e.mapped()) return {};
-    bool allowed = access == Access::kExec ? (e.raw & SoftTable::Entry::kExec) != 0 : e.allows(access == Access::kWrite);
+    bool allowed =
+        access == Access::kExec ? (e.raw & SoftTable::Entry::kExec) != 0 : e.allows(access == Access::kWrite);
     return {true, allowed};
 }
 

@@ -29,8 +29,9 @@ void quarter(u32& a, u32& b, u32& c, u32& d) {
     c += d, b = rotate(b ^ c, 7);
 }
 void block(const u32 (&key)[8], u64 counter, u32 (&out)[16]) {
-    u32 in[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574, key[0], key[1], key[2], key[3],
-                  key[4],     key[5],     key[6],     key[7],     u32(counter), u32(counter >> 32), 0, 0};
+    u32 in[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574, key[0], key[1],       key[2],
+                  key[3],     key[4],     key[5],     key[6],     key[7], u32(counter), u32(counter >> 32),
+                  0,          0};
     std::memcpy(out, in, sizeof in);
     for (int i = 0; i < 10; ++i) {
         quarter(out[0], out[4], out[8], out[12]);
@@ -66,7 +67,8 @@ void Port::entropy(std::span<std::byte> out) {
         for (u32& word : g->key) {
             u64 hardware = 0;
             hal::Machine::hardware_random(hardware);  // where there is none, timing is all there is
-            word ^= u32(hardware) ^ u32(hardware >> 32) ^ rotate(u32(hal::Machine::now().value), int(&word - g->key) * 3 + 1);
+            word ^= u32(hardware) ^ u32(hardware >> 32) ^
+                    rotate(u32(hal::Machine::now().value), int(&word - g->key) * 3 + 1);
         }
         g->seeded = true;
     }

@@ -18,7 +18,9 @@ namespace {
 constinit Personality<UserThread> personality{};
 constinit UserThread* threads[4097] = {};  // by handle
 
-u64 rights(Prot p) { return (p.read ? native::kRead : 0) | (p.write ? native::kWrite : 0) | (p.exec ? native::kExec : 0); }
+u64 rights(Prot p) {
+    return (p.read ? native::kRead : 0) | (p.write ? native::kWrite : 0) | (p.exec ? native::kExec : 0);
+}
 
 }  // namespace
 
@@ -148,7 +150,8 @@ Result<u32> Space::compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
     SoftTable::Entry e = table_.get(a.down(kPageSize));
     if (!e.mapped() || !e.allows(true)) return Errno::kFault;
     auto* p = static_cast<std::byte*>(hal::Machine::phys_to_virt(e.frame())) + (a.value & (kPageSize - 1));
-    __atomic_compare_exchange_n(reinterpret_cast<u32*>(p), &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    __atomic_compare_exchange_n(reinterpret_cast<u32*>(p), &expected, desired, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_SEQ_CST);
     return expected;
 }
 
@@ -242,7 +245,8 @@ struct ServerLoop {
         t.in_user_ = false;
         t.user_time_ = m.user_time;
         t.system_time_ = m.system_time;
-        t.trap_ = Trap{Trap::Kind(m.kind), Access(m.access), m.present != 0, UserAddr{m.address}, m.vector, m.error_code};
+        t.trap_ =
+            Trap{Trap::Kind(m.kind), Access(m.access), m.present != 0, UserAddr{m.address}, m.vector, m.error_code};
         // The leaf tier, as in the kernel; a result goes back at once.
         LeafOutcome outcome = LeafOutcome::kNeedsTask;
         if (t.trap_.kind == Trap::Kind::kSyscall) outcome = personality.syscall(t);

@@ -21,9 +21,7 @@ constexpr u64 kChunkFrames = u64{1} << kMaxOrder;
 constexpr u64 kSectionFrames = u64{1} << (kSectionShift - lib::kPageShift);
 static_assert(kSectionFrames / kChunkFrames == 32, "one bit of section_ready for each chunk");
 
-FrameInfo* info_of(u64 frame) {
-    return section_frames[frame / kSectionFrames] + frame;
-}
+FrameInfo* info_of(u64 frame) { return section_frames[frame / kSectionFrames] + frame; }
 bool ready(u64 frame) {
     u32 bits = section_ready[frame / kSectionFrames].load(std::memory_order_relaxed);
     return bits >> (frame % kSectionFrames / kChunkFrames) & 1;

@@ -8,13 +8,9 @@ namespace {
 using detail::CpuObjects;
 using detail::my_objects;
 
-void count(std::atomic<u64>& n) {
-    n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
+void count(std::atomic<u64>& n) { n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 
-constexpr size_t rounded(size_t n) {
-    return (n + 15) & ~size_t{15};
-}
+constexpr size_t rounded(size_t n) { return (n + 15) & ~size_t{15}; }
 
 // Everything but the common case: a fresh batch, a large frame, the reserve.
 [[gnu::noinline]] void* allocate_slow(size_t n, bool fail) {
@@ -97,16 +93,10 @@ void FrameReserve::give(void* p, size_t n) {
     if (--live_ == 0) top_ = 0;
 }
 
-void set_frame_reserve(FrameReserve* r) {
-    my_objects().reserve = r;
-}
-FrameReserve* frame_reserve() {
-    return my_objects().reserve;
-}
+void set_frame_reserve(FrameReserve* r) { my_objects().reserve = r; }
+FrameReserve* frame_reserve() { return my_objects().reserve; }
 
-u64 frames_allocated() {
-    return my_objects().frames_allocated.load(std::memory_order_relaxed);
-}
+u64 frames_allocated() { return my_objects().frames_allocated.load(std::memory_order_relaxed); }
 
 u64 frames_live() {
     u64 n = 0;

@@ -10,12 +10,8 @@ namespace std {
 const nothrow_t nothrow{};
 }
 
-void* operator new(size_t n, const std::nothrow_t&) noexcept {
-    return rt::allocate(n);
-}
-void* operator new[](size_t n, const std::nothrow_t&) noexcept {
-    return rt::allocate(n);
-}
+void* operator new(size_t n, const std::nothrow_t&) noexcept { return rt::allocate(n); }
+void* operator new[](size_t n, const std::nothrow_t&) noexcept { return rt::allocate(n); }
 void* operator new(size_t n, std::align_val_t align, const std::nothrow_t&) noexcept {
     return rt::allocate_aligned(n, static_cast<size_t>(align));
 }
@@ -23,12 +19,8 @@ void* operator new[](size_t n, std::align_val_t align, const std::nothrow_t&) no
     return rt::allocate_aligned(n, static_cast<size_t>(align));
 }
 
-void operator delete(void* p, size_t n) noexcept {
-    rt::deallocate(p, n);
-}
-void operator delete[](void* p, size_t n) noexcept {
-    rt::deallocate(p, n);
-}
+void operator delete(void* p, size_t n) noexcept { rt::deallocate(p, n); }
+void operator delete[](void* p, size_t n) noexcept { rt::deallocate(p, n); }
 void operator delete(void* p, size_t n, std::align_val_t align) noexcept {
     rt::deallocate_aligned(p, n, static_cast<size_t>(align));
 }
@@ -40,21 +32,9 @@ void operator delete[](void* p, size_t n, std::align_val_t align) noexcept {
 void operator delete(void* p) noexcept {
     if (p) rt::deallocate(p, rt::allocated_size(p));
 }
-void operator delete[](void* p) noexcept {
-    operator delete(p);
-}
-void operator delete(void* p, std::align_val_t) noexcept {
-    operator delete(p);
-}
-void operator delete[](void* p, std::align_val_t) noexcept {
-    operator delete(p);
-}
-void operator delete(void* p, const std::nothrow_t&) noexcept {
-    operator delete(p);
-}
-void operator delete[](void* p, const std::nothrow_t&) noexcept {
-    operator delete(p);
-}
-void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-    operator delete(p);
-}
+void operator delete[](void* p) noexcept { operator delete(p); }
+void operator delete(void* p, std::align_val_t) noexcept { operator delete(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { operator delete(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { operator delete(p); }
+void operator delete[](void* p, const std::nothrow_t&) noexcept { operator delete(p); }
+void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { operator delete(p); }

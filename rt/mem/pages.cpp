@@ -25,9 +25,7 @@ void set_limits(CpuFrames& c) {
     c.batch = c.limit / 4;
 }
 
-u32 load(const std::atomic<u32>& n) {
-    return n.load(std::memory_order_relaxed);
-}
+u32 load(const std::atomic<u32>& n) { return n.load(std::memory_order_relaxed); }
 
 Result<PhysAddr> pop_zeroed(CpuFrames& c) {
     u32 n = load(c.zeroed_count);
@@ -101,12 +99,8 @@ void free_frame_slow(PhysAddr at) {
 using detail::buddy;
 using detail::CpuFrames;
 
-void mem_add_range(PhysAddr start, u64 bytes) {
-    buddy.add_range(start, bytes, false);
-}
-void mem_add_used_range(PhysAddr start, u64 bytes) {
-    buddy.add_range(start, bytes, true);
-}
+void mem_add_range(PhysAddr start, u64 bytes) { buddy.add_range(start, bytes, false); }
+void mem_add_used_range(PhysAddr start, u64 bytes) { buddy.add_range(start, bytes, true); }
 
 Result<PhysAddr> alloc_frames(unsigned order, Alloc how) {
     if (order == 0) return alloc_frame(how);
@@ -184,9 +178,7 @@ u64 free_frame_count() {
     return n;
 }
 
-bool memory_is_short() {
-    return buddy.free() < buddy.reserve() + buddy.total() / 800;
-}
+bool memory_is_short() { return buddy.free() < buddy.reserve() + buddy.total() / 800; }
 
 MemStats mem_stats() {
     buddy.settle();
@@ -208,12 +200,8 @@ bool mem_fail_after(u64 n, u64 count) {
     detail::inject_armed = true;
     return true;
 }
-void mem_fail_never() {
-    detail::inject_armed = false;
-}
-u64 mem_injected_failures() {
-    return detail::inject_failed;
-}
+void mem_fail_never() { detail::inject_armed = false; }
+u64 mem_injected_failures() { return detail::inject_failed; }
 
 void mem_reset_for_test() {
     slab_reset_for_test();
@@ -225,8 +213,6 @@ void mem_reset_for_test() {
     buddy.reset();
 }
 
-const char* mem_check() {
-    return buddy.check();
-}
+const char* mem_check() { return buddy.check(); }
 
 }  // namespace rt

@@ -105,9 +105,7 @@ bool inject_failure();
 void debug_freed(PhysAddr at, unsigned order);
 void debug_allocated(PhysAddr at);
 
-inline CpuFrames& my_frames() {
-    return cpu_frames[hal::Machine::this_cpu().value];
-}
+inline CpuFrames& my_frames() { return cpu_frames[hal::Machine::this_cpu().value]; }
 
 }  // namespace detail
 

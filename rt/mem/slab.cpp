@@ -36,20 +36,14 @@ constinit ClassSlabs class_slabs[kClasses];
 constinit std::atomic<u64> large_bytes{0}, large_frame_bytes{0};
 
 // Small objects fill one page; for the largest, two pages waste less.
-constexpr unsigned slab_order(u32 c) {
-    return class_size(c) > 1024 ? 1 : 0;
-}
-constexpr u32 capacity_of(u32 c) {
-    return static_cast<u32>((kPageSize << slab_order(c)) / class_size(c));
-}
+constexpr unsigned slab_order(u32 c) { return class_size(c) > 1024 ? 1 : 0; }
+constexpr u32 capacity_of(u32 c) { return static_cast<u32>((kPageSize << slab_order(c)) / class_size(c)); }
 // Objects moved between a CPU and the slabs at once: about a page of them.
 constexpr u32 batch_of(u32 c) {
     u32 n = u32(kPageSize) / class_size(c);
     return n < 4 ? 4 : n > 64 ? 64 : n;
 }
-constexpr u32 limit_of(u32 c) {
-    return 2 * batch_of(c);
-}
+constexpr u32 limit_of(u32 c) { return 2 * batch_of(c); }
 
 // Offset of a size's class, by (size + 15) / 16.
 constexpr auto kOffsetOfSize = [] {
@@ -61,17 +55,13 @@ constexpr auto kOffsetOfSize = [] {
     return table;
 }();
 
-constexpr unsigned order_of(size_t n) {
-    return static_cast<unsigned>(std::bit_width(lib::pages_for(n) - 1));
-}
+constexpr unsigned order_of(size_t n) { return static_cast<unsigned>(std::bit_width(lib::pages_for(n) - 1)); }
 
 FrameInfo& slab_of(const void* p, u32 size_class) {
     return frame_info(hal::Machine::virt_to_phys(p).down(kPageSize << slab_order(size_class)));
 }
 
-void add(std::atomic<u64>& n, u64 by) {
-    n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-}
+void add(std::atomic<u64>& n, u64 by) { n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed); }
 
 void list_slab(ClassSlabs& c, FrameInfo& f) {
     f.prev = nullptr;

@@ -26,9 +26,7 @@ class FrameReserve;
 void* allocate(size_t n) noexcept;
 void deallocate(void* p, size_t n) noexcept;  // p is not null
 // For alignments above what the size gives: the size is rounded up. At most 2 KiB; free with deallocate_aligned.
-inline void* allocate_aligned(size_t n, size_t align) noexcept {
-    return allocate((n + align - 1) & ~(align - 1));
-}
+inline void* allocate_aligned(size_t n, size_t align) noexcept { return allocate((n + align - 1) & ~(align - 1)); }
 inline void deallocate_aligned(void* p, size_t n, size_t align) noexcept {
     deallocate(p, (n + align - 1) & ~(align - 1));
 }
@@ -124,9 +122,7 @@ struct alignas(64) CpuObjects {
     FrameReserve* reserve = nullptr;
 };
 extern CpuObjects cpu_objects[lib::kMaxCpus];
-inline CpuObjects& my_objects() {
-    return cpu_objects[hal::Machine::this_cpu().value];
-}
+inline CpuObjects& my_objects() { return cpu_objects[hal::Machine::this_cpu().value]; }
 
 void* take_slow(u32 size_class);
 void give_slow(u32 size_class, void* p);
@@ -142,15 +138,9 @@ void give_large(void* p, size_t n, bool frame);
     asm("" : "+r"(c));
     return *c;
 }
-constexpr u64 class_offset(u32 size_class) {
-    return u64{size_class} * sizeof(CpuClass);
-}
-constexpr u64 frame_offset(size_t n) {
-    return (kGeneralClasses + (n - 1) / kFrameStep) * sizeof(CpuClass);
-}
-constexpr u32 class_of_offset(u64 offset) {
-    return static_cast<u32>(offset / sizeof(CpuClass));
-}
+constexpr u64 class_offset(u32 size_class) { return u64{size_class} * sizeof(CpuClass); }
+constexpr u64 frame_offset(size_t n) { return (kGeneralClasses + (n - 1) / kFrameStep) * sizeof(CpuClass); }
+constexpr u32 class_of_offset(u64 offset) { return static_cast<u32>(offset / sizeof(CpuClass)); }
 
 [[gnu::always_inline]] inline void* take(CpuObjects& mine, u64 offset) {
     CpuClass& c = class_at(mine, offset);

@@ -14,8 +14,8 @@ void report(i32 wait_status) { (void)sysapi::call(native::kReport, u64(u32(wait_
 
 Task<void> start() {
     const native::BootInfo& info = sysapi::boot_info();
-    std::span<const std::byte> cpio{static_cast<const std::byte*>(hal::Machine::phys_to_virt(PhysAddr{info.initrd.start})),
-                                    info.initrd.size};
+    std::span<const std::byte> cpio{
+        static_cast<const std::byte*>(hal::Machine::phys_to_virt(PhysAddr{info.initrd.start})), info.initrd.size};
     if (auto r = linux::start_from_archive(cpio, PhysAddr{info.initrd.start}, &report); !r.ok()) {
         port::logf("the server cannot start: error {}", i32(r.error()));
         hal::Machine::panic("no first program");

@@ -29,7 +29,8 @@ Task<void> run_all(void (*print)(std::string_view)) {
         if (r.ok())
             print({line, lib::format_to(line, "ktest {} ok", c->name)});
         else if (failure)
-            print({line, lib::format_to(line, "ktest {} FAIL {} ({}:{})", c->name, failure, failure_file, failure_line)});
+            print(
+                {line, lib::format_to(line, "ktest {} FAIL {} ({}:{})", c->name, failure, failure_file, failure_line)});
         else
             print({line, lib::format_to(line, "ktest {} FAIL error {}", c->name, i32(r.error()))});
     }

@@ -18,19 +18,20 @@ struct Case {
 };
 
 // The linker collects all cases between these (section .ktest).
-#define KTEST(NAME)                                                                                               \
-    static Task<Result<void>> ktest_##NAME();                                                                     \
-    [[gnu::used, gnu::retain, gnu::section(".ktest")]] static constinit const ::ktest::Case ktest_case_##NAME{#NAME, &ktest_##NAME}; \
+#define KTEST(NAME)                                                                                            \
+    static Task<Result<void>> ktest_##NAME();                                                                  \
+    [[gnu::used, gnu::retain, gnu::section(".ktest")]] static constinit const ::ktest::Case ktest_case_##NAME{ \
+        #NAME, &ktest_##NAME};                                                                                 \
     static Task<Result<void>> ktest_##NAME()
 
 void note_failure(const char* what, const char* file, int line);
 
-#define KCHECK(COND)                                                       \
-    do {                                                                   \
-        if (!(COND)) {                                                     \
-            ::ktest::note_failure(#COND, __FILE_NAME__, __LINE__);         \
-            co_return Errno::kInval;                                       \
-        }                                                                  \
+#define KCHECK(COND)                                               \
+    do {                                                           \
+        if (!(COND)) {                                             \
+            ::ktest::note_failure(#COND, __FILE_NAME__, __LINE__); \
+            co_return Errno::kInval;                               \
+        }                                                          \
     } while (0)
 
 // Runs all; prints the lines; ends with `ktest done N`.

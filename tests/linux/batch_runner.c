@@ -26,9 +26,7 @@ static const char kDirectory[] = "/tmp/case";
 static const char* const kOutputs[2] = {"/.farcall/out", "/.farcall/err"};
 
 static volatile sig_atomic_t timed_out;
-static void on_alarm(int signal) {
-    timed_out = 1;
-}
+static void on_alarm(int signal) { timed_out = 1; }
 
 static void write_all(const char* bytes, size_t length) {
     while (length > 0) {

@@ -93,7 +93,8 @@ protected:
         for (int i = 0; i < 3; ++i) {
             size_t n = write ? mm.space().copy_out(at(page), &word, 8) : mm.space().copy_in(&word, at(page), 8);
             if (n == 8) return FaultKind::kResolved;
-            if (FaultKind k = touch(mm, page, write ? Access::kWrite : Access::kRead); k != FaultKind::kResolved) return k;
+            if (FaultKind k = touch(mm, page, write ? Access::kWrite : Access::kRead); k != FaultKind::kResolved)
+                return k;
         }
         ADD_FAILURE() << "access does not end";
         return FaultKind::kMustWait;
@@ -218,8 +219,8 @@ TEST_F(AddressSpaceTest, random_operations_agree_with_the_model) {
                     if (!a || a->end < at(page + count) || to + grown > kBase + kPages) break;
                     if (to + grown > page && page + count > to) break;
                     if (a->mapping && a->index(at(page)) + grown > kPages) break;
-                    auto got = run(mm_->remap_task({at(page), bytes, grown * kPageSize,
-                                                    linux::kRemapMayMove | linux::kRemapFixed, at(to)}, {}));
+                    auto got = run(mm_->remap_task(
+                        {at(page), bytes, grown * kPageSize, linux::kRemapMayMove | linux::kRemapFixed, at(to)}, {}));
                     ASSERT_TRUE(got.ok()) << int(got.error());
                     std::map<u64, ModelPage> moved;
                     for (u64 i = 0; i < grown; ++i) {

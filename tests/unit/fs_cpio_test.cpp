@@ -17,8 +17,9 @@ struct Entry {
 
 std::string record(const Entry& e) {
     char header[111];
-    std::snprintf(header, sizeof header, "070701%08X%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", e.inode, e.mode, e.uid,
-                  e.gid, e.links, e.mtime, u32(e.data.size()), 0u, 0u, e.major, e.minor, u32(e.name.size() + 1 + e.pad_name), 0u);
+    std::snprintf(header, sizeof header, "070701%08X%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", e.inode, e.mode,
+                  e.uid, e.gid, e.links, e.mtime, u32(e.data.size()), 0u, 0u, e.major, e.minor,
+                  u32(e.name.size() + 1 + e.pad_name), 0u);
     std::string out = std::string(header) + e.name + std::string(1 + e.pad_name, '\0');
     out.resize((out.size() + 3) & ~size_t{3});
     out += e.data;
@@ -35,7 +36,9 @@ std::string archive(std::initializer_list<Entry> entries) {
 
 class CpioTest : public FsTest {
 protected:
-    Errno unpack(const std::string& a) { return fs::unpack_cpio(std::as_bytes(std::span(a)), root, PhysAddr{}, &stats).error(); }
+    Errno unpack(const std::string& a) {
+        return fs::unpack_cpio(std::as_bytes(std::span(a)), root, PhysAddr{}, &stats).error();
+    }
     std::string contents(const std::string& path) {
         Ref<fs::File> f = open(path, fs::kOpenReadOnly).take();
         std::string out(100'000, '\0');
@@ -55,7 +58,14 @@ std::string sample() {
     return archive({{.name = ".", .mode = fs::kTypeDirectory | 0755},
                     {.name = "bin", .mode = fs::kTypeDirectory | 0755},
                     {.name = "bin/one", .data = "", .mode = fs::kTypeRegular | 0755, .inode = 5, .links = 2},
-                    {.name = "bin/two", .data = text(9000), .mode = fs::kTypeRegular | 04755, .inode = 5, .links = 2, .uid = 3, .gid = 4, .mtime = 77},
+                    {.name = "bin/two",
+                     .data = text(9000),
+                     .mode = fs::kTypeRegular | 04755,
+                     .inode = 5,
+                     .links = 2,
+                     .uid = 3,
+                     .gid = 4,
+                     .mtime = 77},
                     {.name = "bin/sh", .data = "one", .mode = fs::kTypeLink | 0777, .inode = 6},
                     {.name = "dev/null", .mode = fs::kTypeChar | 0666, .inode = 7, .major = 1, .minor = 3},
                     {.name = "empty", .inode = 8}}) +
@@ -83,8 +93,9 @@ TEST_F(CpioTest, EverythingArrives) {
 
 TEST_F(CpioTest, FilesReplaceFiles) {
     ASSERT_EQ(unpack(archive({{.name = "f", .data = "first"}})), Errno::kOk);
-    ASSERT_EQ(unpack(archive({{.name = "f", .data = "2nd"}, {.name = "g", .data = std::string(5000, 'p'), .pad_name = 99}})),
-              Errno::kOk);
+    ASSERT_EQ(
+        unpack(archive({{.name = "f", .data = "2nd"}, {.name = "g", .data = std::string(5000, 'p'), .pad_name = 99}})),
+        Errno::kOk);
     EXPECT_EQ(contents("f"), "2nd");
     EXPECT_EQ(contents("g"), std::string(5000, 'p'));
 }

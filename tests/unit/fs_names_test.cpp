@@ -19,7 +19,8 @@ TEST_F(FsTest, HashesAgree) {
         for (char& c : name) c = char(1 + random() % 255);
         std::erase(name, '/');
         if (name.empty()) continue;
-        std::string path = std::string(random() % 10, 'x') + name + (random() % 2 ? "" : "/" + std::string(random() % 10, 'y'));
+        std::string path =
+            std::string(random() % 10, 'x') + name + (random() % 2 ? "" : "/" + std::string(random() % 10, 'y'));
         size_t at = path.find(name);
         auto scanned = fs::scan_component(path.data(), path.data() + at, path.data() + path.size());
         std::string_view expect{path.data() + at, std::min(path.find('/', at), path.size()) - at};
@@ -150,7 +151,9 @@ TEST_F(FsTest, PathTextNamesWhereAPathIs) {
     ASSERT_EQ(dir("d/e"), Errno::kOk);
     fs::Path e = find("d/e").take(), d = find("d").take();
     char room[64];
-    auto text = [&](const fs::Path& p, const fs::Path& top) { return std::string(fs::path_text(p, top, room, true).value()); };
+    auto text = [&](const fs::Path& p, const fs::Path& top) {
+        return std::string(fs::path_text(p, top, room, true).value());
+    };
     EXPECT_EQ(text(root, root), "/");
     EXPECT_EQ(text(e, root), "/d/e");
     EXPECT_EQ(text(e, d), "/e");
@@ -283,18 +286,19 @@ TEST_F(FsTest, RandomNameOperationsAgreeWithModel) {
                 break;
             }
             case 3: {
-                Errno want = e1 != Errno::kOk       ? e1
-                             : !x                   ? Errno::kNoEnt
-                             : !x->directory        ? Errno::kNotDir
+                Errno want = e1 != Errno::kOk      ? e1
+                             : !x                  ? Errno::kNoEnt
+                             : !x->directory       ? Errno::kNotDir
                              : !x->entries.empty() ? Errno::kNotEmpty
-                                                    : Errno::kOk;
+                                                   : Errno::kOk;
                 ASSERT_EQ(remove(p, true), want) << p;
                 if (want == Errno::kOk) d1->entries.erase(a);
                 break;
             }
             case 4: {
                 Errno want = e1 != Errno::kOk ? e1 : !x ? Errno::kNoEnt : Errno::kOk;
-                if (want == Errno::kOk) want = e2 != Errno::kOk ? e2 : y ? Errno::kExist : x->directory ? Errno::kPerm : Errno::kOk;
+                if (want == Errno::kOk)
+                    want = e2 != Errno::kOk ? e2 : y ? Errno::kExist : x->directory ? Errno::kPerm : Errno::kOk;
                 ASSERT_EQ(link(p, q), want) << p << " " << q;
                 if (want == Errno::kOk) ++x->links, d2->entries[b] = x;
                 break;

@@ -118,7 +118,8 @@ TEST_F(FsTest, FileDataAgreesWithModel) {
                     ASSERT_TRUE(r.ok());
                     u64 want = at < model.size() ? std::min<u64>(n, model.size() - at) : 0;
                     ASSERT_EQ(r.value(), want);
-                    ASSERT_TRUE(std::equal(buffer.begin(), buffer.begin() + i64(want), model.begin() + i64(want ? at : 0)));
+                    ASSERT_TRUE(
+                        std::equal(buffer.begin(), buffer.begin() + i64(want), model.begin() + i64(want ? at : 0)));
                 }
             }
             ASSERT_EQ(inode.attributes().size, model.size());

@@ -66,7 +66,9 @@ protected:
 
     fs::LookupContext context() { return {root, root, &creds}; }
     Leaf<fs::ParentLookup> parent(const std::string& path) { return fs::lookup_parent(context(), {}, path); }
-    Leaf<fs::Path> find(const std::string& path, u32 flags = fs::kFollow) { return fs::lookup(context(), {}, path, flags); }
+    Leaf<fs::Path> find(const std::string& path, u32 flags = fs::kFollow) {
+        return fs::lookup(context(), {}, path, flags);
+    }
     Errno error_of(const std::string& path, u32 flags = fs::kFollow) { return find(path, flags).error(); }
     Errno make(const std::string& path, u32 mode, const std::string& target = "") {
         auto at = parent(path);

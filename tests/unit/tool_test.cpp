@@ -102,9 +102,7 @@ TEST(Util, SizesAreParsed) {
     for (const char* bad : {"", "lots", "-1", "0", "1T", "12Q"}) EXPECT_THROW(parse_size(bad), Failure) << bad;
 }
 
-TEST(Diff, EqualTextsHaveNone) {
-    EXPECT_EQ(unified_diff("a\nb\n", "a\nb\n", "x", "y"), "");
-}
+TEST(Diff, EqualTextsHaveNone) { EXPECT_EQ(unified_diff("a\nb\n", "a\nb\n", "x", "y"), ""); }
 
 TEST(Diff, ChangedLineIsShownWithItsNeighbours) {
     std::string diff = unified_diff("1\n2\n3\n4\n5\n", "1\n2\nthree\n4\n5\n", "want", "got");

@@ -66,9 +66,7 @@ static int cpu_count = 1;
 static FILE* out;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void count_one(unsigned vcpu, void* mode) {
-    ++cpus[vcpu % kMaxCpus].count[(uintptr_t)mode];
-}
+static void count_one(unsigned vcpu, void* mode) { ++cpus[vcpu % kMaxCpus].count[(uintptr_t)mode]; }
 
 static void on_marker(unsigned vcpu, void* data) {
     (void)vcpu;

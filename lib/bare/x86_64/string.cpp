@@ -135,9 +135,7 @@ extern "C" {
     return 0;
 }
 
-[[gnu::used]] int bcmp(const void* a, const void* b, size_t n) {
-    return memcmp(a, b, n);
-}
+[[gnu::used]] int bcmp(const void* a, const void* b, size_t n) { return memcmp(a, b, n); }
 
 [[gnu::used]] void* memchr(const void* a, int value, size_t n) {
     auto* p = static_cast<const unsigned char*>(a);

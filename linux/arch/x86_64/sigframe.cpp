@@ -94,13 +94,37 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, const Signal
     f.return_address = action.restorer;
     f.uc.flags = kSigcontextSs | kStrictRestoreSs | (extended(fpu) ? kFpXstate : 0);
     f.uc.link = 0;
-    f.uc.stack = {alternate.base, i32(alternate.size == 0 ? kSsDisable : (alternate.flags & kSsAutoDisarm) | (was_on ? kSsOnStack : 0)),
+    f.uc.stack = {alternate.base,
+                  i32(alternate.size == 0 ? kSsDisable : (alternate.flags & kSsAutoDisarm) | (was_on ? kSsOnStack : 0)),
                   0, alternate.size};
-    f.uc.machine = {.r8 = r.r8, .r9 = r.r9, .r10 = r.r10, .r11 = r.r11, .r12 = r.r12, .r13 = r.r13, .r14 = r.r14, .r15 = r.r15,
-                    .rdi = r.rdi, .rsi = r.rsi, .rbp = r.rbp, .rbx = r.rbx, .rdx = r.rdx, .rax = r.rax, .rcx = r.rcx,
-                    .rsp = r.rsp, .rip = r.rip, .rflags = r.rflags, .cs = kUserCs, .gs = 0, .fs = 0, .ss = kUserSs,
-                    .error = t.last_fault.error_code, .trap = t.last_fault.vector, .old_mask = old_mask.bits,
-                    .cr2 = t.last_fault.address.value, .fpstate = fpu_at, .reserved = {}};
+    f.uc.machine = {.r8 = r.r8,
+                    .r9 = r.r9,
+                    .r10 = r.r10,
+                    .r11 = r.r11,
+                    .r12 = r.r12,
+                    .r13 = r.r13,
+                    .r14 = r.r14,
+                    .r15 = r.r15,
+                    .rdi = r.rdi,
+                    .rsi = r.rsi,
+                    .rbp = r.rbp,
+                    .rbx = r.rbx,
+                    .rdx = r.rdx,
+                    .rax = r.rax,
+                    .rcx = r.rcx,
+                    .rsp = r.rsp,
+                    .rip = r.rip,
+                    .rflags = r.rflags,
+                    .cs = kUserCs,
+                    .gs = 0,
+                    .fs = 0,
+                    .ss = kUserSs,
+                    .error = t.last_fault.error_code,
+                    .trap = t.last_fault.vector,
+                    .old_mask = old_mask.bits,
+                    .cr2 = t.last_fault.address.value,
+                    .fpstate = fpu_at,
+                    .reserved = {}};
     f.uc.mask = old_mask.bits;
     std::memcpy(&f.info, &info, sizeof info);
     TRY(t.user().write(UserAddr{at}, &f, sizeof f));

@@ -59,9 +59,7 @@ static void prepare(void) {
     NEED(syscall(SYS_setgroups, 2, zeros) == 0);
 }
 
-static void interrupted(int number) {
-    (void)number;
-}
+static void interrupted(int number) { (void)number; }
 
 // One call with one argument replaced. What a null pointer makes wait for ever is interrupted by a timer.
 static void try(const struct row* row, int position, const char* what, long pointer) {

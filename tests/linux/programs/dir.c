@@ -12,9 +12,7 @@ struct entry {
     char name[];
 };
 
-static int compare(const void* a, const void* b) {
-    return strcmp(*(char* const*)a, *(char* const*)b);
-}
+static int compare(const void* a, const void* b) { return strcmp(*(char* const*)a, *(char* const*)b); }
 
 // The names of a directory, sorted, with their types, read through a buffer of the given size.
 static int list(const char* path, size_t size, int print) {
@@ -178,9 +176,7 @@ TEST(removed_directory) {
 
 // --- permissions ---
 
-static void as_user(uid_t uid, gid_t gid) {
-    NEED(setgid(gid) == 0 && setuid(uid) == 0);
-}
+static void as_user(uid_t uid, gid_t gid) { NEED(setgid(gid) == 0 && setuid(uid) == 0); }
 
 TEST(file_permission_classes) {
     chmod(".", 0755);

@@ -6,9 +6,7 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 
-static const char* self(void) {
-    return test_argv[0];
-}
+static const char* self(void) { return test_argv[0]; }
 
 static void try_exec(const char* what, const char* path) {
     char* const arguments[] = {(char*)"x", NULL};
@@ -245,9 +243,7 @@ HELPER(after) {
                                -1, 0) != MAP_FAILED);
 }
 
-static void nothing(int number) {
-    (void)number;
-}
+static void nothing(int number) { (void)number; }
 
 TEST(what_survives) {
     CHILD("child") {

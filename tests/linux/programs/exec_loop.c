@@ -41,9 +41,7 @@ TEST(descriptor_survives) {
     }
 }
 
-HELPER(forever) {
-    again("forever", 1, "x");
-}
+HELPER(forever) { again("forever", 1, "x"); }
 TEST(without_end_is_killed) {
     pid_t pid = fork();
     if (pid == 0) again("forever", 1, "x");

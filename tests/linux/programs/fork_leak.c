@@ -52,9 +52,7 @@ static void spawn(int count, int at_once) {
         }
     }
 }
-HELPER(nothing) {
-    _exit(0);
-}
+HELPER(nothing) { _exit(0); }
 
 static void forks(void) {
     for (int i = 0; i < 250; i++) {
@@ -63,9 +61,7 @@ static void forks(void) {
         NEED(waitpid(pid, NULL, 0) == pid);
     }
 }
-static void execs(void) {
-    spawn(125, 1);
-}
+static void execs(void) { spawn(125, 1); }
 static void fork_exec_thousand(void) {
     for (int i = 0; i < 500; i++) {
         pid_t pid = fork();
@@ -146,30 +142,12 @@ static void failures(void) {
     }
 }
 
-TEST(fork_exit) {
-    judge(forks);
-}
-TEST(vfork_exec) {
-    judge(execs);
-}
-TEST(thousand_fork_exec_in_a_row) {
-    judge(fork_exec_thousand);
-}
-TEST(two_hundred_together) {
-    judge(two_hundred_at_once);
-}
-TEST(killed_children) {
-    judge(killed);
-}
-TEST(mapped_memory) {
-    judge(mappings);
-}
-TEST(tmpfs_files) {
-    judge(files);
-}
-TEST(full_pipes) {
-    judge(pipes);
-}
-TEST(failed_execs_and_faults) {
-    judge(failures);
-}
+TEST(fork_exit) { judge(forks); }
+TEST(vfork_exec) { judge(execs); }
+TEST(thousand_fork_exec_in_a_row) { judge(fork_exec_thousand); }
+TEST(two_hundred_together) { judge(two_hundred_at_once); }
+TEST(killed_children) { judge(killed); }
+TEST(mapped_memory) { judge(mappings); }
+TEST(tmpfs_files) { judge(files); }
+TEST(full_pipes) { judge(pipes); }
+TEST(failed_execs_and_faults) { judge(failures); }

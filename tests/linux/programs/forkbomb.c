@@ -56,9 +56,7 @@ TEST(children_of_children) {
     char c;
     while (read(count[0], &c, 1) == 1) n++;
     FACT("at least as many as the limit allowed", n >= 29);
-    CHILD("others can fork") {
-        CHILD("twice") say("yes\n");
-    }
+    CHILD("others can fork") { CHILD("twice") say("yes\n"); }
 }
 
 TEST(exec_keeps_within_the_limit) {

@@ -154,9 +154,7 @@ TEST(inherited_by_fork_and_exec) {
         say("%s\n", errno_name(errno));
     }
 }
-HELPER(shown_after_exec) {
-    show();
-}
+HELPER(shown_after_exec) { show(); }
 
 TEST(capabilities) {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};

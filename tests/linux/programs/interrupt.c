@@ -38,12 +38,8 @@ static void read_with(int flags) {
     SHOW(count);
     reap("writer", pid);
 }
-TEST(read_eintr) {
-    read_with(0);
-}
-TEST(read_restart) {
-    read_with(SA_RESTART);
-}
+TEST(read_eintr) { read_with(0); }
+TEST(read_restart) { read_with(SA_RESTART); }
 
 TEST(read_ignored_signal) {
     int p[2];
@@ -120,12 +116,8 @@ static void wait_with(int flags) {
     SHOW(count);
     if (got != pid) reap("child", pid);
 }
-TEST(wait_eintr) {
-    wait_with(0);
-}
-TEST(wait_restart) {
-    wait_with(SA_RESTART);
-}
+TEST(wait_eintr) { wait_with(0); }
+TEST(wait_restart) { wait_with(SA_RESTART); }
 
 TEST(poll_family_never_restarts) {
     int p[2];
@@ -166,12 +158,8 @@ static void futex_with(int flags) {
     alarm_in(40);
     CALL(syscall(SYS_futex, &word, FUTEX_WAIT, 2, &limit, NULL, 0));
 }
-TEST(futex_eintr) {
-    futex_with(0);
-}
-TEST(futex_with_restart_flag) {
-    futex_with(SA_RESTART);
-}
+TEST(futex_eintr) { futex_with(0); }
+TEST(futex_with_restart_flag) { futex_with(SA_RESTART); }
 
 TEST(ppoll_mask) {
     int p[2];

@@ -58,15 +58,9 @@ static void matrix(unsigned flags) {
             say("\n");
         }
 }
-TEST(matrix_plain) {
-    matrix(0);
-}
-TEST(matrix_noreplace) {
-    matrix(RENAME_NOREPLACE);
-}
-TEST(matrix_exchange) {
-    matrix(RENAME_EXCHANGE);
-}
+TEST(matrix_plain) { matrix(0); }
+TEST(matrix_noreplace) { matrix(RENAME_NOREPLACE); }
+TEST(matrix_exchange) { matrix(RENAME_EXCHANGE); }
 
 TEST(bad_flags) {
     tree();

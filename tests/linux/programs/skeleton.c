@@ -49,9 +49,7 @@ static void on_alarm(int number) {
     if (number == kSigalrm) alarms = alarms + 1;
 }
 
-__attribute__((naked, used)) static void restorer(void) {
-    __asm__("mov $15, %eax\n\tsyscall");
-}
+__attribute__((naked, used)) static void restorer(void) { __asm__("mov $15, %eax\n\tsyscall"); }
 
 struct kernel_sigaction {
     void (*handler)(int);
@@ -105,14 +103,8 @@ __attribute__((noreturn, used)) static void body(void) {
     __builtin_unreachable();
 }
 
-__attribute__((noreturn)) int __libc_start_main(void) {
-    body();
-}
+__attribute__((noreturn)) int __libc_start_main(void) { body(); }
 
-int main(void) {
-    body();
-}
+int main(void) { body(); }
 
-__attribute__((weak, naked, noreturn)) void _start(void) {
-    __asm__("xor %ebp, %ebp\n\tand $-16, %rsp\n\tcall body");
-}
+__attribute__((weak, naked, noreturn)) void _start(void) { __asm__("xor %ebp, %ebp\n\tand $-16, %rsp\n\tcall body"); }

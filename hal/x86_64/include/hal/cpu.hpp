@@ -62,9 +62,7 @@ template <class T, unsigned Offset>
     asm volatile("mov %%gs:%c1, %0" : "=r"(v) : "i"(Offset));
     return v;
 }
-[[gnu::always_inline]] inline Cpu& this_cpu_block() {
-    return *cpu_read<Cpu*, CPU_SELF>();
-}
+[[gnu::always_inline]] inline Cpu& this_cpu_block() { return *cpu_read<Cpu*, CPU_SELF>(); }
 
 // By CpuId; null beyond cpu_count. Written before the CPU starts, constant afterwards.
 extern Cpu* cpus[lib::kMaxCpus];

@@ -5,15 +5,9 @@
 
 namespace hal {
 
-inline void out8(u16 port, u8 v) {
-    asm volatile("outb %0, %1" ::"a"(v), "Nd"(port));
-}
-inline void out16(u16 port, u16 v) {
-    asm volatile("outw %0, %1" ::"a"(v), "Nd"(port));
-}
-inline void out32(u16 port, u32 v) {
-    asm volatile("outl %0, %1" ::"a"(v), "Nd"(port));
-}
+inline void out8(u16 port, u8 v) { asm volatile("outb %0, %1" ::"a"(v), "Nd"(port)); }
+inline void out16(u16 port, u16 v) { asm volatile("outw %0, %1" ::"a"(v), "Nd"(port)); }
+inline void out32(u16 port, u32 v) { asm volatile("outl %0, %1" ::"a"(v), "Nd"(port)); }
 inline u8 in8(u16 port) {
     u8 v;
     asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
@@ -59,9 +53,7 @@ inline u64 read_cr0() {
     asm volatile("mov %%cr0, %0" : "=r"(v));
     return v;
 }
-inline void write_cr0(u64 v) {
-    asm volatile("mov %0, %%cr0" ::"r"(v) : "memory");
-}
+inline void write_cr0(u64 v) { asm volatile("mov %0, %%cr0" ::"r"(v) : "memory"); }
 inline u64 read_cr2() {
     u64 v;
     asm volatile("mov %%cr2, %0" : "=r"(v));
@@ -72,25 +64,19 @@ inline u64 read_cr3() {
     asm volatile("mov %%cr3, %0" : "=r"(v));
     return v;
 }
-inline void write_cr3(u64 v) {
-    asm volatile("mov %0, %%cr3" ::"r"(v) : "memory");
-}
+inline void write_cr3(u64 v) { asm volatile("mov %0, %%cr3" ::"r"(v) : "memory"); }
 inline u64 read_cr4() {
     u64 v;
     asm volatile("mov %%cr4, %0" : "=r"(v));
     return v;
 }
-inline void write_cr4(u64 v) {
-    asm volatile("mov %0, %%cr4" ::"r"(v) : "memory");
-}
+inline void write_cr4(u64 v) { asm volatile("mov %0, %%cr4" ::"r"(v) : "memory"); }
 inline u64 read_tsc() {
     u32 low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high)::"memory");
     return (static_cast<u64>(high) << 32) | low;
 }
-inline void pause() {
-    asm volatile("pause" ::: "memory");
-}
+inline void pause() { asm volatile("pause" ::: "memory"); }
 
 struct CpuidResult {
     u32 a, b, c, d;

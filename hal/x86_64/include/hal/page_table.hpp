@@ -12,9 +12,7 @@
 
 namespace hal {
 
-inline void* direct_map(PhysAddr p) {
-    return reinterpret_cast<void*>(p.value + HAL_DIRECT_MAP);
-}
+inline void* direct_map(PhysAddr p) { return reinterpret_cast<void*>(p.value + HAL_DIRECT_MAP); }
 
 // The value of one leaf entry.
 class Entry {

@@ -19,15 +19,9 @@ size_t hal_clear_user(u64 to, size_t n);
 
 namespace hal {
 
-[[gnu::always_inline]] inline bool user_range(u64 at, size_t n) {
-    return at < HAL_USER_TOP && n <= HAL_USER_TOP - at;
-}
-[[gnu::always_inline]] inline void user_begin() {
-    asm volatile(HAL_USER_BEGIN ::: "memory");
-}
-[[gnu::always_inline]] inline void user_end() {
-    asm volatile(HAL_USER_END ::: "memory");
-}
+[[gnu::always_inline]] inline bool user_range(u64 at, size_t n) { return at < HAL_USER_TOP && n <= HAL_USER_TOP - at; }
+[[gnu::always_inline]] inline void user_begin() { asm volatile(HAL_USER_BEGIN ::: "memory"); }
+[[gnu::always_inline]] inline void user_end() { asm volatile(HAL_USER_END ::: "memory"); }
 
 // One naturally sized value; the address was checked by the caller. Between user_begin and user_end.
 template <class T>

@@ -48,18 +48,12 @@ struct alignas(16) UserContext {
     u64 syscall_number() const { return number; }
     u64 syscall_argument(unsigned i) const {
         switch (i) {
-            case 0:
-                return rdi;
-            case 1:
-                return rsi;
-            case 2:
-                return rdx;
-            case 3:
-                return r10;
-            case 4:
-                return r8;
-            default:
-                return r9;
+            case 0: return rdi;
+            case 1: return rsi;
+            case 2: return rdx;
+            case 3: return r10;
+            case 4: return r8;
+            default: return r9;
         }
     }
     i64 syscall_result() const { return static_cast<i64>(rax); }

@@ -93,7 +93,7 @@ struct Port {
     static Nanoseconds realtime_offset();
     static void set_realtime_offset(Nanoseconds offset);
     static void entropy(std::span<std::byte> out);
-    static u32 cpu_count();   // CPUs that run user threads
+    static u32 cpu_count();  // CPUs that run user threads
     static u32 this_cpu() { return hal::Machine::this_cpu().value; }
     static u64 hardware_capabilities() { return hal::Machine::user_hwcap(); }
     static u64 hardware_capabilities2() { return hal::Machine::user_hwcap2(); }
