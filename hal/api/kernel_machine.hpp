@@ -9,8 +9,7 @@
 //   - Kernel mode never waits for another CPU's acknowledgement while spinning.
 //
 // The kernel supplies these (all on the stack top of the trapping CPU, interrupts off):
-//   farcall_syscall(ctx)      a system call. Returning goes back to ctx; only the result register may have been
-//   changed.
+//   farcall_syscall(ctx)      a system call. Returning goes back to ctx; only the result register may have been changed.
 //                             Any other change (pc, flags, other registers) is followed by enter_user instead.
 //   farcall_trap(ctx, info)   any other end of user mode. Returning goes back to ctx, with any change made to it.
 //   kernel_main(boot)         once, on the boot CPU

@@ -6,10 +6,9 @@
 //   local()           the runtime's per-CPU block; never kept across a suspension point
 //   now()             monotonic since boot, the same on every CPU to within the machine's clock skew
 //   relax()           a hint inside a long spin; expensive under emulation: at most once per 256 plain loads
-//   wake(cpu)         ends wait_for_event on that CPU, now or the next time it starts; in user mode it arrives as a
-//   trap wait_for_event()  sleeps until a wake, timer or device interrupt. A wake sent after the caller's last check
-//   ends it arm_timer(t)      one shot per CPU, replaces the previous deadline; it may fire early (compare with now()
-//   and arm
+//   wake(cpu)         ends wait_for_event on that CPU, now or the next time it starts; in user mode it arrives as a trap
+//   wait_for_event()  sleeps until a wake, timer or device interrupt; a wake sent after the caller's last check ends it
+//   arm_timer(t)      one shot per CPU, replaces the previous deadline; it may fire early (compare with now() and arm
 //                     again) but never is lost; ends wait_for_event, arrives as a trap in user mode
 //   poll_mailbox()    serves what other CPUs have asked of this one; called in every spin loop; never blocks
 //   early_print       works at every stage, in any context; slow
