@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The native interface, as far as it exists: what a personality server needs. Version 0: it changes without notice until
-// the capability system is there (docs/status.md).
+// the capability system is there (docs/server-route.md).
 //
 // A native call is the machine's system-call instruction in a native thread: number and up to five arguments in the
 // registers that Linux uses, result in the result register: >= 0, or a negated abi::Errno.
