@@ -18,6 +18,8 @@ std::string symbolize(const std::string& log, const fs::path& kernel) {
     for (char c : log) {
         if (c != '\r') text += c;
     }
+    const std::string prefix = source_dir().string() + "/";
+    for (size_t at; (at = text.find(prefix)) != std::string::npos;) text.erase(at, prefix.size());
     // A backtrace line ("#3 0x...") holds a return address: the call is the byte before it.
     std::istringstream lines(text);
     auto key = [](const std::string& line, const std::string& hex) {
@@ -41,7 +43,6 @@ std::string symbolize(const std::string& log, const fs::path& kernel) {
     std::string command = *tool + " --obj='" + kernel.string() + "' --pretty-print --demangle --relativenames";
     for (const std::string& address : addresses) command += " " + address;
     std::istringstream answer(shell_output(command + " 2>/dev/null"));
-    const std::string prefix = source_dir().string() + "/";
     size_t index = 0;
     for (std::string line; std::getline(answer, line);) {
         if (line.empty()) {
