@@ -153,20 +153,9 @@ Task<void> Space::settle() {
     }
 }
 
-void Space::clear() {
-    if (loaded_here()) unload();
-    Tables tables;
-    rt::LockGuard guard{lock_};
-    UserAddr top = Machine::user_top();
-    table_.unmap(UserAddr{0}, top, [](UserAddr, auto) {});
-    table_.free_tables(UserAddr{0}, top, tables);
-    u32 others = loaded_on_.load(std::memory_order_seq_cst);
-    for (u32 cpu = 0; others >> cpu; ++cpu)
-        if ((others >> cpu) & 1) {
-            ticket_[cpu].store(Machine::request_flush(CpuId{cpu}), std::memory_order_release);
-            if (rt::Executor::of(CpuId{cpu}).state() != rt::Executor::kBusy) Machine::kick_flush(CpuId{cpu});
-        }
-}
+// Nothing to do but to be dropped: no thread of this space will enter user mode again, so no translation of it will be
+// used, and its tables go with it. A CPU that still has it loaded keeps a reference until it loads another space.
+void Space::clear() {}
 
 // Calls piece(kernel pointer, bytes, done so far) for each page's part, with the rights checked as the MMU would.
 template <class F>
