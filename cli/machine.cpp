@@ -52,24 +52,16 @@ size_t find_panic(std::string_view text) {
 
 int Outcome::status() const {
     switch (kind) {
-        case Kind::Exit:
-            return value;
-        case Kind::Signal:
-            return 128 + value;
-        case Kind::NotFound:
-            return kStatusNotFound;
-        case Kind::NotExecutable:
-            return kStatusCannotExecute;
-        case Kind::Timeout:
-            return kStatusTimeout;
-        case Kind::OutputClosed:
-            return 128 + SIGPIPE;
-        case Kind::QemuFailed:
-            return kStatusUsage;
+        case Kind::Exit: return value;
+        case Kind::Signal: return 128 + value;
+        case Kind::NotFound: return kStatusNotFound;
+        case Kind::NotExecutable: return kStatusCannotExecute;
+        case Kind::Timeout: return kStatusTimeout;
+        case Kind::OutputClosed: return 128 + SIGPIPE;
+        case Kind::QemuFailed: return kStatusUsage;
         case Kind::Panic:
         case Kind::Stopped:
-        case Kind::Cancelled:
-            break;
+        case Kind::Cancelled: break;
     }
     return kStatusPanic;
 }
@@ -130,10 +122,10 @@ void Session::control_line(std::string_view line) {
         finish(Outcome::Kind::Exit, std::atoi(rest.c_str()) & 255);
     } else if (verb == "signal") {
         finish(Outcome::Kind::Signal, std::atoi(rest.c_str()) & 127);
-    } else if (verb == "error" && rest.starts_with("notfound ")) {
-        finish(Outcome::Kind::NotFound, 0, rest.substr(9));
-    } else if (verb == "error" && rest.starts_with("noexec ")) {
-        finish(Outcome::Kind::NotExecutable, 0, rest.substr(7));
+    } else if (verb == "error" && rest.starts_with("notfound")) {
+        finish(Outcome::Kind::NotFound);
+    } else if (verb == "error" && rest.starts_with("noexec")) {
+        finish(Outcome::Kind::NotExecutable);
     } else if (verb == "panic") {
         panicked_ = true;
         if (!quiet_deadline_) quiet_deadline_ = after(kPanicQuiet);

@@ -3,7 +3,7 @@
 //
 // Four named virtio-serial ports: farcall.stdin, farcall.stdout, farcall.stderr, farcall.control. The first three carry
 // the program's bytes and nothing else; what a byte stream cannot say goes over the control port as lines of text:
-//   guest: ready | exit N | signal N | error notfound NAME | error noexec NAME | stdout-bytes N | stderr-bytes N |
+//   guest: ready | exit N | signal N | error notfound | error noexec | stdout-bytes N | stderr-bytes N |
 //          panic | log TEXT | mark NAME | stats JSON
 //   host:  stdin-eof N | winsize R C | tty 0|1 | dump | term
 // The byte counts come before the exit line, so the end of the output is known without an end-of-file.

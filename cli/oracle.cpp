@@ -9,9 +9,7 @@
 namespace cli {
 
 namespace {
-fs::path oracle_dir() {
-    return build_dir() / "oracle";
-}
+fs::path oracle_dir() { return build_dir() / "oracle"; }
 fs::path support(const char* name) {
     fs::path path = build_dir() / "guest" / "support" / name;
     if (!fs::exists(path)) fail("the guest program " + path.string() + " has not been built");
@@ -79,8 +77,6 @@ int oracle_command(const RunOptions& options) {
     return report(session.run(), spec, argv[0]);
 }
 
-int oracle_record_command(const BatchOptions& options) {
-    return record_areas(options);
-}
+int oracle_record_command(const BatchOptions& options) { return record_areas(options); }
 
 }  // namespace cli

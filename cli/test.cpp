@@ -30,9 +30,7 @@ void note(const std::string& text) {
     std::fflush(stderr);
 }
 
-std::string quoted(const fs::path& path) {
-    return "'" + path.string() + "'";
-}
+std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
 
 }  // namespace
 
@@ -154,10 +152,9 @@ Tally test_style() {
     return tally;
 }
 
-Tally test_unit(const std::string& world) {
+Tally test_unit(const std::string& world, const std::string& name) {
     Tally tally;
-    fs::path program = build_dir() / world / "unit_tests";
-    if (!fs::exists(program)) fail("the unit tests (" + world + ") have not been built");
+    fs::path program = build_dir() / world / name;
     TempDir scratch;
     fs::path json_path = scratch.path() / "result.json";
     CommandResult run = run_shell("TSAN_OPTIONS=halt_on_error=0 ASAN_OPTIONS=detect_leaks=1 timeout 300 " +
@@ -265,11 +262,13 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     if (all || kind == "style") parts.push_back({"style", test_style});
     if (all || kind == "unit") {
         for (const char* world : {"host", "asan", "tsan"}) {
-            if (!fs::exists(build_dir() / world / "unit_tests")) {
-                note(std::string("farcall: no unit tests in the ") + world + " world");
-                continue;
+            for (const char* name : {"unit_tests", "linux_unit_tests"}) {
+                if (!fs::exists(build_dir() / world / name)) {
+                    note(std::string("farcall: there is no ") + name + " in the " + world + " world");
+                    continue;
+                }
+                parts.push_back({std::string(name) + " " + world, [=] { return test_unit(world, name); }});
             }
-            parts.push_back({std::string("unit ") + world, [world] { return test_unit(world); }});
         }
     }
     if (all || kind == "tool") parts.push_back({"tool", test_tool});

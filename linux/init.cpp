@@ -94,6 +94,9 @@ Task<Result<i64>> become(Thread& t, ExecImage& image, std::string_view path_list
     co_return co_await exec_image(t, image, std::move(file));
 }
 
+// Written by the first thread before it ends, read by the report of that end.
+constinit Errno start_error = Errno::kOk;
+
 // The root coroutine of the first thread: execve, then the life of any thread.
 Task<void> first_main(Thread& t, rt::Owned<ExecImage> image, std::string_view path_list) {
     {
@@ -102,6 +105,7 @@ Task<void> first_main(Thread& t, rt::Owned<ExecImage> image, std::string_view pa
         if (task.valid()) r = co_await task;
         if (!r.ok()) {
             port::logf("cannot run {}: error {}", image->path_view(), r.error());
+            start_error = r.error();
             bool missing = r.error() == Errno::kNoEnt || r.error() == Errno::kNotDir;
             begin_group_exit(t.process(), (missing ? 127 : 126) << 8);
         }
@@ -125,6 +129,8 @@ Result<Ref<fs::File>> open_null(const fs::Path& root, const fs::Creds& creds) {
 }
 
 }  // namespace
+
+Errno first_program_error() { return start_error; }
 
 Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_status)) {
     build_syscall_table();

@@ -197,8 +197,6 @@ public:
     State state = State::kLive;
     i32 exit_signal = 0;          // sent to the parent at the end; of the clone that made it
     i32 exit_status = 0;          // as wait(2) encodes it
-    i32 stop_status = 0;          // pending report of a stop (signal number), WUNTRACED
-    bool stopped = false, continued_report = false;
     bool subreaper = false;       // prctl(PR_SET_CHILD_SUBREAPER)
     Usage usage_total;            // of threads that have ended
     Usage usage_children;         // of waited-for children
@@ -211,7 +209,6 @@ public:
     bool group_exiting = false;   // this and the next two: guarded by signals.lock
     Thread* execing = nullptr;    // the others are being ended for its execve
     i32 group_exit_status = 0;
-    i32 leader_exit_status = 0;   // if the leader left by exit(2) before the others
     rt::WaitQueue thread_gone;    // woken when a thread has left (execve by one of several)
     Ref<fs::Creds> creds;         // as last set by one of its threads; guarded by lock
     u32 personality = 0;
@@ -256,6 +253,8 @@ struct InitialProgram {
     std::span<const std::string_view> environment;
 };
 Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_status));
+// Why the first program could not be started, kOk if it was; known when `on_exit` is called.
+Errno first_program_error();
 
 // Ends the calling thread's whole group with this wait status (exit code << 8, or a signal number | 0x80 core).
 void begin_group_exit(Process& p, i32 wait_status);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "boot/kernel/dump.hpp"
+#include "linux/process.hpp"
 
 namespace boot::control {
 namespace {
@@ -123,7 +124,12 @@ void report_exit(i32 status) {
     for (int i = 1; i <= 2; ++i)
         if (port::streams.standard[i])
             send({line, lib::format_to(line, "{}-bytes {}", names[i], port::streams.standard[i]->bytes_written())});
-    if ((status & 0x7f) == 0)
+    const Errno failed = linux::first_program_error();
+    if (failed == Errno::kNoEnt || failed == Errno::kNotDir)
+        send("error notfound");
+    else if (failed != Errno::kOk)
+        send("error noexec");
+    else if ((status & 0x7f) == 0)
         send({line, lib::format_to(line, "exit {}", (status >> 8) & 0xff)});
     else
         send({line, lib::format_to(line, "signal {}", status & 0x7f)});

@@ -194,7 +194,7 @@ int main(void) {
     close(report[1]);
     int error = 0;
     if (read(report[0], &error, sizeof error) == sizeof error) {
-        control("error %s %s\n", error == ENOENT || error == ENOTDIR ? "notfound" : "noexec", argv[0]);
+        control("error %s\n", error == ENOENT || error == ENOTDIR ? "notfound" : "noexec");
         for (;;) pause();
     }
 
