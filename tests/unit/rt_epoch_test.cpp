@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// rt/epoch: nothing is freed while a CPU that may have found it has not been quiescent; everything is freed in the end.
+#include "rt/epoch.hpp"
+
+#include "rt/mem/retire.hpp"
+#include "tests/unit/hosted_cpus.hpp"
+
+namespace {
+
+using hosted_test::Cpus;
+using hosted_test::Random;
+
+constexpr u64 kAlive = 0x1234'5678'9abc'def0;
+
+struct Shared {
+    rt::Retired retired;
+    std::atomic<u64> canary{kAlive};
+    static std::atomic<u64> freed;
+    // What each CPU is looking at, for the check in free().
+    static std::atomic<Shared*> looking[lib::kMaxCpus];
+    static void free(rt::Retired& r) {
+        Shared* s = reinterpret_cast<Shared*>(&r);
+        for (auto& l : looking) EXPECT_NE(l.load(), s) << "freed under a reader";
+        s->canary.store(0);
+        freed.fetch_add(1);
+        delete s;
+    }
+};
+std::atomic<u64> Shared::freed{0};
+std::atomic<Shared*> Shared::looking[lib::kMaxCpus];
+
+struct Table {
+    std::atomic<Shared*> current{nullptr};
+    std::atomic<bool> stop{false};
+    std::atomic<u32> running{0};
+    std::atomic<u64> reads{0};
+};
+
+Task<void> reader(Table* t, u64 seed) {
+    Random random(seed);
+    while (!t->stop.load()) {
+        // One epoch section: no suspension between the load and the last use.
+        u32 cpu = hal::Machine::this_cpu().value;
+        Shared* s = t->current.load(std::memory_order_acquire);
+        Shared::looking[cpu].store(s);
+        for (u32 i = 0, n = u32(random() % 4); i < n; ++i) {
+            if (random() % 2) std::this_thread::yield();
+            EXPECT_EQ(s->canary.load(), kAlive);
+        }
+        Shared::looking[cpu].store(nullptr);
+        t->reads.fetch_add(1);
+        co_await rt::Yield{};
+    }
+    t->running.fetch_sub(1);
+}
+
+Task<void> writer(Table* t, u64 seed, u32 rounds) {
+    Random random(seed);
+    for (u32 i = 0; i < rounds; ++i) {
+        Shared* old = t->current.exchange(new Shared, std::memory_order_acq_rel);
+        old->retired.free = &Shared::free;
+        rt::retire(old->retired);
+        if (random() % 4 == 0) co_await rt::Yield{};
+        if (random() % 64 == 0) rt::epoch_hurry();
+    }
+    t->running.fetch_sub(1);
+}
+
+TEST(RtEpoch, NothingIsFreedUnderAReader) {
+    constexpr u32 kRounds = 300;
+    for (u64 seed = 0; seed < 20; ++seed) {
+        u64 freed_before = Shared::freed.load();
+        Table table;
+        {
+            Cpus cpus(4);
+            table.current.store(new Shared);
+            table.running.store(5);
+            for (u32 i = 1; i < 4; ++i) ASSERT_TRUE(rt::spawn("reader", reader(&table, seed * 5 + i), cpus[i]));
+            ASSERT_TRUE(rt::spawn("writer", writer(&table, seed, kRounds), cpus[0]));
+            ASSERT_TRUE(rt::spawn("writer", writer(&table, seed + 1, kRounds), cpus[1]));
+            ASSERT_TRUE(cpus.run_until([&] { return table.running.load() == 3; }));
+            EXPECT_GT(table.reads.load(), 0u);
+            table.stop.store(true);
+            ASSERT_TRUE(cpus.run_until([&] { return table.running.load() == 0; }));
+            // With every CPU idle nothing is held back for long.
+            ASSERT_TRUE(cpus.run_until([&] {
+                rt::epoch_hurry();
+                struct Nudge : rt::Schedulable {
+                    Nudge() : Schedulable([](rt::Schedulable& s) { static_cast<Nudge&>(s).done.store(true); }) {}
+                    std::atomic<bool> done{false};
+                };
+                Nudge nudges[3];
+                for (u32 i = 0; i < 3; ++i) cpus[i + 1].post(nudges[i]);
+                while (!nudges[0].done.load() || !nudges[1].done.load() || !nudges[2].done.load()) {
+                    rt::quiescent();
+                    std::this_thread::yield();
+                }
+                return Shared::freed.load() - freed_before == 2 * kRounds;
+            }, 20)) << "held back: " << 2 * kRounds - (Shared::freed.load() - freed_before);
+        }
+        delete table.current.load();
+    }
+}
+
+TEST(RtEpoch, AReaderThatStaysKeepsWhatItMayHaveFound) {
+    Cpus cpus(2);
+    struct Hold : rt::Schedulable {
+        Hold() : Schedulable(&Hold::go) {}
+        static void go(rt::Schedulable& s) {
+            Hold& h = static_cast<Hold&>(s);
+            h.inside.store(true);
+            while (!h.release.load()) std::this_thread::yield();
+            h.gone.store(true);
+        }
+        std::atomic<bool> inside{false}, release{false}, gone{false};
+    } hold;
+    cpus[1].post(hold);
+    while (!hold.inside.load()) std::this_thread::yield();
+    u64 before = Shared::freed.load();
+    Shared* s = new Shared;
+    s->retired.free = &Shared::free;
+    rt::retire(s->retired);
+    for (int i = 0; i < 1000; ++i) rt::quiescent();
+    EXPECT_EQ(Shared::freed.load(), before);
+    EXPECT_EQ(rt::epoch_pending(), 1u);
+    hold.release.store(true);
+    ASSERT_TRUE(cpus.run_until([&] { return hold.gone.load() && Shared::freed.load() == before + 1; }, 10));
+}
+
+}  // namespace

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// rt/task without memory, rt/async_mutex, and the checker of the lock order.
+#include "rt/task.hpp"
+
+#include "rt/async_mutex.hpp"
+#include "tests/unit/hosted_cpus.hpp"
+#include "tests/unit/mem_support.hpp"
+
+namespace {
+
+using hosted_test::Cpus;
+using hosted_test::Random;
+
+class RtTask : public mem_test::MemTest {};
+
+Task<Result<u32>> depth(u32 n) {
+    if (n == 0) co_return 1u;
+    u32 below = CO_TRY(co_await depth(n - 1));
+    co_return below + 1;
+}
+Task<void> run_depth(u32 n, Result<u32>* out, bool* ended) {
+    *out = co_await depth(n);
+    *ended = true;
+}
+
+TEST_F(RtTask, AFrameThatCannotBeHadIsNoMemory) {
+    Cpus cpus(1);
+    constexpr u32 kDepth = 6;
+    // The first frame is run_depth's; depth() makes kDepth + 1.
+    for (u64 n = 0; n <= kDepth + 2; ++n) {
+        u64 live = rt::frames_live();
+        Result<u32> got = Errno::kIo;
+        bool ended = false;
+        auto root = run_depth(kDepth, &got, &ended);
+        ASSERT_TRUE(root.valid());
+        hosted_test::TestJob job;
+        ASSERT_TRUE(job.start(std::move(root), cpus[0]));
+        rt::mem_fail_after(n);
+        cpus[0].run_until_idle();
+        u64 failures = rt::mem_injected_failures();
+        rt::mem_fail_never();
+        ASSERT_TRUE(ended) << "allocation " << n;
+        if (n <= kDepth) {
+            EXPECT_EQ(failures, 1u);
+            EXPECT_EQ(got.error(), Errno::kNoMem) << "allocation " << n;
+        } else {
+            EXPECT_EQ(failures, 0u);
+            EXPECT_EQ(got.value(), kDepth + 1);
+        }
+        EXPECT_EQ(rt::frames_live(), live + 1);  // the root's goes with its job
+    }
+}
+
+TEST_F(RtTask, SpawnWithoutMemoryFailsAndLeaksNothing) {
+    Cpus cpus(1);
+    bool started = false;
+    u64 n = 0;
+    for (; !started; ++n) {
+        ASSERT_LT(n, 16u);
+        u64 live = rt::frames_live();
+        Result<u32> got = Errno::kIo;
+        bool ended = false;
+        rt::mem_fail_after(n);
+        started = rt::spawn("test", run_depth(0, &got, &ended), cpus[0]);
+        rt::mem_fail_never();
+        cpus[0].run_until_idle();
+        EXPECT_EQ(ended, started);
+        EXPECT_EQ(rt::frames_live(), live);
+    }
+    EXPECT_GE(n, 3u);  // the coroutine's frame and the Job can fail
+}
+
+struct Guarded {
+    rt::AsyncMutex mutex;
+    u64 value = 0;   // plain: ThreadSanitizer sees an unordered access
+    bool inside = false;
+    std::atomic<u32> left{0};
+};
+Task<void> add_some(Guarded* g, u64 seed, u32 rounds) {
+    Random random(seed);
+    for (u32 i = 0; i < rounds; ++i) {
+        auto guard = co_await g->mutex.lock();
+        EXPECT_TRUE(guard.ok());
+        EXPECT_FALSE(std::exchange(g->inside, true));
+        if (random() % 3 == 0) co_await rt::Yield{};
+        if (random() % 16 == 0) {
+            rt::Wait nap{"test: a nap under a sleeping lock"};
+            nap.until(hal::Machine::now() + Nanoseconds{random() % 20'000});
+            (void)co_await nap;
+        }
+        ++g->value;
+        g->inside = false;
+    }
+    g->left.fetch_sub(1);
+}
+
+TEST(RtAsyncMutex, HoldsOneAtATimeAndForgetsNobody) {
+    Cpus cpus(4);
+    for (u64 seed = 0; seed < 50; ++seed) {
+        Guarded g;
+        g.left.store(8);
+        for (u32 i = 0; i < 8; ++i) ASSERT_TRUE(rt::spawn("adder", add_some(&g, seed * 8 + i, 20), cpus[i % 4]));
+        ASSERT_TRUE(cpus.run_until([&] { return g.left.load() == 0; }, 30)) << "seed " << seed;
+        auto guard = g.mutex.try_lock();
+        ASSERT_TRUE(bool(guard));
+        EXPECT_EQ(g.value, 8u * 20);
+        EXPECT_FALSE(bool(g.mutex.try_lock()));
+    }
+}
+
+TEST(RtSpinLock, ExcludesOtherCpus) {
+    static constinit rt::SpinLock<rt::Rank::pipe> lock;
+    static u64 value;
+    value = 0;
+    mem_test::on_cpus(4, [](u32) {
+        for (u32 i = 0; i < 5000; ++i) {
+            rt::LockGuard guard{lock};
+            ++value;
+        }
+    });
+    EXPECT_EQ(value, 4u * 5000);
+}
+
+using RtLockOrderDeathTest = testing::Test;
+rt::SpinLock<rt::Rank::inode> inode_lock, other_inode;
+rt::SpinLock<rt::Rank::pipe> pipe_lock;
+
+TEST(RtLockOrderDeathTest, AWrongOrderStopsTheMachine) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    hal::Machine::bind_cpu(CpuId{0});
+    EXPECT_DEATH(
+        {
+            rt::LockGuard high{pipe_lock};
+            rt::LockGuard low{inode_lock};
+        },
+        "lock order: a lock of higher rank is held");
+    EXPECT_DEATH(
+        {
+            rt::LockGuard one{inode_lock};
+            rt::LockGuard two{other_inode};
+        },
+        "lock order: the same rank twice");
+}
+
+Task<void> wait_with_a_lock(rt::WaitQueue* q) {
+    rt::LockGuard guard{pipe_lock};
+    (void)co_await rt::wait_on(*q, q->sequence(), "test: must not happen");
+}
+
+TEST(RtLockOrderDeathTest, NoSuspensionWithASpinlockHeld) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_DEATH(
+        {
+            hal::Machine::bind_cpu(CpuId{0});
+            rt::Executor& ex = rt::Executor::start(CpuId{0});
+            rt::WaitQueue q;
+            rt::spawn("bad", wait_with_a_lock(&q), ex);
+            ex.run_until_idle();
+        },
+        "co_await with a spinlock held");
+}
+
+TEST(RtLockOrder, TheRightOrderAndPairsPass) {
+    hal::Machine::bind_cpu(CpuId{0});
+    {
+        rt::LockPair pair{other_inode, inode_lock};
+        rt::LockGuard above{pipe_lock};
+        EXPECT_TRUE(rt::lock_check::holds_any());
+    }
+    EXPECT_FALSE(rt::lock_check::holds_any());
+}
+
+}  // namespace
