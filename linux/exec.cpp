@@ -40,7 +40,7 @@ Result<ScriptLine> parse_script(const char (&header)[kHeaderSize]) {
     }
     while (end > begin && blank(end[-1])) --end;
     while (begin < end && blank(*begin)) ++begin;
-    if (begin == end || *begin == 0) return Errno::kNoExec;
+    if (begin == end) return Errno::kNoExec;
     const char* stop = begin;
     while (stop < end && !blank(*stop) && *stop != 0) ++stop;
     ScriptLine line{{begin, size_t(stop - begin)}, {}};
@@ -133,6 +133,8 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         CO_TRY(image.prepend(line.interpreter));
         std::memcpy(script_name, line.interpreter.data(), line.interpreter.size());
         script_name[line.interpreter.size()] = 0;
+        // An empty name, cut off by a NUL, is the working directory to Linux: not a program.
+        if (script_name[0] == 0) co_return Errno::kAcces;
         path = CO_TRY(find_program(t, {}, script_name, fs::kFollow));
     }
 

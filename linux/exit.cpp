@@ -83,7 +83,7 @@ void give_children_away(Process& p, Dead& dead) {
             }
         } else {
             send_parent_death_signals(*c);
-            if (c->stopped || c->continued_report) to.child_changed.wake_all();
+            to.child_changed.wake_all();
         }
         hang_up_if_orphaned(*c, nullptr, p);
     }
@@ -147,7 +147,11 @@ void exit_thread(Thread& t) {
         to.voluntary_switches += t.usage.voluntary_switches;
         to.involuntary_switches += t.usage.involuntary_switches;
         if (t.usage.max_rss_kib > to.max_rss_kib) to.max_rss_kib = t.usage.max_rss_kib;
-        if (t.tid == p.pid) p.leader_exit_status = t.exit_status;
+        // Without exit_group the last thread's status is the process's (Linux since 6.0).
+        if (last && !p.group_exiting) {
+            p.group_exiting = true;
+            p.group_exit_status = t.exit_status;
+        }
         report = !last && p.signals.report != 0;
         if (last) p.state = Process::State::kExiting;
     }
@@ -172,11 +176,10 @@ void exit_process(Process& p) {
         rt::LockGuard tree{process_tree};
         {
             rt::LockGuard guard{p.signals.lock};
-            status = p.group_exiting ? p.group_exit_status : p.leader_exit_status;
+            status = p.group_exit_status;
         }
         p.exit_status = status;
         give_children_away(p, dead);
-        p.stopped = false;
         p.state = Process::State::kZombie;
         hang_up_if_orphaned(p, &p, *p.parent);
         ends_all = &p == first_program;

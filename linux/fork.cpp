@@ -132,6 +132,7 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
     if ((r.flags & kCloneParent) && t.process().parent == &init_process()) co_return Errno::kInval;
     if (t.work.load(std::memory_order_relaxed) != 0) co_return Errno::kRestartNoIntr;
     CO_TRY(check_count(t));
+    if ((r.flags & kCloneSetTls) && !arch::is_tls_base(r.tls)) co_return Errno::kPerm;
 
     Ref<AddressSpace> mm = t.mm_ref();
     if (!(r.flags & kCloneVm)) mm = CO_TRY(co_await mm->fork());

@@ -183,8 +183,10 @@ bool orphaned_without(i32 group, Process* ignored) {
 bool has_stopped_member(i32 group) {
     PidEntry* e = pid_entry(group);
     if (!e) return false;
-    for (Process& p : e->members)
-        if (p.stopped) return true;
+    for (Process& p : e->members) {
+        rt::LockGuard guard{p.signals.lock};
+        if (p.signals.stopped) return true;
+    }
     return false;
 }
 

@@ -110,10 +110,13 @@ void job_control(Process& p, u32 sig) {
     } else if (sig == kSigCont) {
         flush_everywhere(p, kStopSignals);
         if (s.stop_signal == 0) return;
-        if (s.stopped) s.report = SignalState::kReportContinued;
+        if (s.stopped) {
+            s.report = SignalState::kReportContinued;
+            s.continue_unreported = true;
+        }
         s.stop_signal = 0;
         s.to_stop = 0;
-        s.stopped = false;
+        s.stopped = s.stop_unreported = false;
         for (Thread& t : p.threads) t.stop_pending = false;
         s.resumed.wake_all();
     }
@@ -204,6 +207,7 @@ void end_group_locked(Process& p, i32 wait_status) {
     if (p.group_exiting) return;
     p.group_exiting = true;
     p.group_exit_status = wait_status;
+    p.signals.report = 0;
     for (Thread& t : p.threads) {
         t.notify(kWorkExit);
         if (t.vforking) t.vforking->queue.wake_all();
@@ -216,14 +220,14 @@ void begin_group_exit(Process& p, i32 wait_status) {
     end_group_locked(p, wait_status);
 }
 
-void tell_parent(Process& child, i32 code) {
+void tell_parent(Process& child, i32 code, i32 status) {
     Process* parent = child.parent;
     if (!parent) return;
     SignalInfo info;
     info.signo = kSigChld;
     info.code = code;
     info.child.pid = child.pid.value;
-    info.child.status = code == kCldStopped ? child.stop_status : i32(kSigCont);
+    info.child.status = status;
     {
         rt::LockGuard guard{child.lock};
         info.child.uid = child.creds->uid;
@@ -263,7 +267,7 @@ void leave_signals(Thread& t) {
     if (t.stop_pending) {
         t.stop_pending = false;
         if (--p.signals.to_stop == 0 && p.signals.stop_signal != 0) {
-            p.signals.stopped = true;
+            p.signals.stopped = p.signals.stop_unreported = true;
             p.signals.report = SignalState::kReportStopped;
         }
     }

@@ -87,6 +87,7 @@ struct SignalState {
     u32 stop_signal = 0;         // of the stop in progress or in force; 0: none
     u32 to_stop = 0;             // threads that have still to stop
     bool stopped = false;        // complete
+    bool stop_unreported = false, continue_unreported = false;  // what wait(2) has not seen yet
     u8 report = 0;               // what the next thread to look has to tell the parent
     static constexpr u8 kReportStopped = 1, kReportContinued = 2;
 };
@@ -147,9 +148,7 @@ bool has_deliverable(Thread& t);
 // Takes one pending signal out of `wanted` (sigtimedwait). False: none.
 bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out);
 // Sends the news of a child to its parent (process_tree held).
-void tell_parent(Process& child, i32 code);
-// SIGKILL for the whole group with this wait status. Locks held: none.
-void flush_pending(Thread& t);
+void tell_parent(Process& child, i32 code, i32 status);
 SignalAction get_action(Process& p, u32 sig);
 
 }  // namespace linux

@@ -53,17 +53,10 @@ void report_to_parent(Process& p) {
         report = std::exchange(p.signals.report, u8(0));
         sig = p.signals.stop_signal;
     }
-    if (report == SignalState::kReportStopped && sig != 0) {
-        p.stopped = true;
-        p.continued_report = false;
-        p.stop_status = i32(sig);
-        tell_parent(p, kCldStopped);
-    } else if (report == SignalState::kReportContinued) {
-        p.stopped = false;
-        p.stop_status = 0;
-        p.continued_report = true;
-        tell_parent(p, kCldContinued);
-    }
+    if (report == SignalState::kReportStopped && sig != 0)
+        tell_parent(p, kCldStopped, i32(sig));
+    else if (report == SignalState::kReportContinued)
+        tell_parent(p, kCldContinued, kSigCont);
 }
 
 // The thread joins the group stop that it was asked to join. Signals lock held.
@@ -72,7 +65,7 @@ void join_stop(Thread& t) {
     t.stop_pending = false;
     t.in_stop = true;
     if (--s.to_stop == 0) {
-        s.stopped = true;
+        s.stopped = s.stop_unreported = true;
         s.report = SignalState::kReportStopped;
     }
 }
@@ -83,7 +76,7 @@ void begin_stop(Thread& t, u32 sig) {
     SignalState& s = p.signals;
     s.stop_signal = sig;
     s.to_stop = 0;
-    s.stopped = false;
+    s.stopped = s.stop_unreported = s.continue_unreported = false;
     for (Thread& other : p.threads) {
         other.in_stop = false;
         if (other.exiting) continue;

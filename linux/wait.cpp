@@ -31,12 +31,13 @@ bool has_report(Process& child, u32 options, WaitReport& out) {
         out.status = child.exit_status;
         return true;
     }
-    if (child.stopped && child.stop_status != 0 && (options & kWaitUntraced)) {
+    rt::LockGuard guard{child.signals.lock};
+    if (child.signals.stop_unreported && (options & kWaitUntraced)) {
         out.code = kCldStopped;
-        out.status = (child.stop_status << 8) | 0x7f;
+        out.status = (i32(child.signals.stop_signal) << 8) | 0x7f;
         return true;
     }
-    if (child.continued_report && (options & kWaitContinued)) {
+    if (child.signals.continue_unreported && (options & kWaitContinued)) {
         out.code = kCldContinued;
         out.status = 0xffff;
         return true;
@@ -76,10 +77,9 @@ Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink) {
             auto delivered = sink.deliver(sink.context, report);
             if (!delivered.ok() && lib::needs_more(delivered.error())) return delivered.error();
             if (!(request.options & kWaitNoWait)) {
-                if (report.code == kCldStopped) {
-                    child.stop_status = 0;
-                } else if (report.code == kCldContinued) {
-                    child.continued_report = false;
+                if (report.code == kCldStopped || report.code == kCldContinued) {
+                    rt::LockGuard guard{child.signals.lock};
+                    (report.code == kCldStopped ? child.signals.stop_unreported : child.signals.continue_unreported) = false;
                 } else {
                     reap_locked(child);
                     gone = Ref<Process>::adopt(&child);

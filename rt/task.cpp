@@ -40,7 +40,9 @@ bool Job::start(Task<void> root, Executor& where) {
 
 void Job::resume_now(Schedulable& s) {
     // After resume() the job may be on another CPU, or gone: it is not touched again.
-    static_cast<Job&>(s).resume_.resume();
+    Job& job = static_cast<Job&>(s);
+    if (job.on_switch_) job.on_switch_(job, true);
+    job.resume_.resume();
 }
 
 void root_ended(Job& job) {
@@ -72,6 +74,7 @@ bool Job::fire(Wake why) {
 }
 
 bool Wait::suspend(Job& job, std::coroutine_handle<> h) {
+    if (job.on_switch_) job.on_switch_(job, false);
     job_ = &job;
     job.resume_ = h;
     job.what_ = what_;

@@ -184,6 +184,9 @@ public:
             if (--limit == 0) break;
         }
     }
+    // Time accounting: called when the job is about to wait (false) and when it goes on after a wait (true).
+    using SwitchFn = void (*)(Job&, bool runs);
+    void set_on_switch(SwitchFn fn) { on_switch_ = fn; }
     bool is_waiting() const { return (phase_.load(std::memory_order_relaxed) & kWaiting) != 0; }
 
 private:
@@ -201,6 +204,7 @@ private:
 
     const char* name_;
     DoneFn on_done_;
+    SwitchFn on_switch_ = nullptr;
     Executor* home_ = nullptr;
     std::coroutine_handle<> resume_;  // the innermost suspended coroutine
     PromiseBase* root_ = nullptr;

@@ -103,7 +103,7 @@ Leaf<i64> sys_settimeofday(Caller& c, UserIn<Timeval> from, UserIn<abi::Timezone
     Timeval t{};
     if (from) {
         t = TRY(from.get(c.user()));
-        if (t.microseconds < 0 || t.microseconds > 1'000'000) return Errno::kInval;
+        if (t.microseconds < 0 || t.microseconds >= 1'000'000) return Errno::kInval;
     }
     if (zone) TRY(zone.get(c.user()));
     if (from) {
@@ -183,8 +183,8 @@ Task<Result<i64>> sys_clock_nanosleep(Caller& c, i32 id, i32 flags, UserIn<Times
         case kMonotonic:
         case kBoottime:
         case kTai: break;
-        case kThreadCpu: co_return Errno::kInval;
         case kProcessCpu:
+        case kThreadCpu:
         case kMonotonicRaw:
         case kRealtimeCoarse:
         case kMonotonicCoarse:

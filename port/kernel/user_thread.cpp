@@ -90,6 +90,13 @@ void set_personality(const Personality<UserThread>& p) { personality = p; }
 UserThread::Remote::Remote(UserThread& t) : Schedulable(&TrapPath::run_remote, rt::Priority::kKernel), owner(t) {}
 
 UserThread::UserThread() : job_(*this), remote_(*this) {
+    // System time is what the coroutine runs, without its waits.
+    job_.set_on_switch([](rt::Job& job, bool runs) {
+        UserThread& t = static_cast<OwnJob&>(job).owner;
+        Nanoseconds now = hal::Machine::now();
+        if (!runs) t.system_time += (now - t.trapped_).value;
+        t.trapped_ = now;
+    });
     abi = route::any_remote() ? &TrapPath::kRouted : &TrapPath::kInline;
 }
 

@@ -206,6 +206,8 @@ void start_program(Thread& t, UserAddr entry, UserAddr stack) {
     t.registers_changed();
 }
 
+bool is_tls_base(u64 base) { return base < fs::kUserEnd; }
+
 void start_child(Thread& child, UserAddr stack, bool with_tls, u64 tls) {
     auto& r = child.regs();
     r.set_syscall_result(0);
@@ -230,7 +232,7 @@ Leaf<i64> process_control(Caller& c, i32 code, UserAddr argument) {
     switch (code) {
         case kSetFs:
         case kSetGs:
-            if (argument.value >= fs::kUserEnd) return Errno::kPerm;
+            if (!is_tls_base(argument.value)) return Errno::kPerm;
             t.save_fpu();  // the other base may live in the CPU
             (code == kSetFs ? r.fs_base : r.gs_base) = argument.value;
             t.registers_changed();

@@ -21,6 +21,7 @@ u64 signal_frame_size(Thread& t);
 // The thread's next instruction is the first of a program.
 void start_program(Thread& t, UserAddr entry, UserAddr stack);
 // A copy of its maker, which sees 0 as the result of clone.
+bool is_tls_base(u64 base);
 void start_child(Thread& child, UserAddr stack, bool set_tls, u64 tls);
 // The call that was interrupted goes on as restart_syscall(2).
 void restart_through_block(Registers& regs);
