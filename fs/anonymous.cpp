@@ -9,22 +9,27 @@ namespace fs {
 
 namespace {
 // Made once, kept for good. Released by the maker, acquired by every user.
-constinit std::atomic<SuperBlock*> the_super{nullptr};
+constinit std::atomic<SuperBlock*> the_super{nullptr}, the_pipe_super{nullptr};
 // One inode serves all plain anonymous files, as in Linux.
 constinit std::atomic<AnonymousInode*> the_inode{nullptr};
-}  // namespace
 
-Result<Ref<SuperBlock>> anonymous_super() {
-    SuperBlock* s = the_super.load(std::memory_order_acquire);
+Result<Ref<SuperBlock>> once(std::atomic<SuperBlock*>& where, const char* type, u64 magic) {
+    SuperBlock* s = where.load(std::memory_order_acquire);
     if (!s) [[unlikely]] {
         Ref<SuperBlock> fresh = TRY(rt::make_ref<SuperBlock>());
-        fresh->device = abi::make_dev(0, 14);
-        fresh->magic = 0x09041934;  // ANON_INODE_FS_MAGIC
-        fresh->type = "anon_inodefs";
-        if (the_super.compare_exchange_strong(s, fresh.get(), std::memory_order_acq_rel)) s = fresh.release();
+        fresh->device = next_anonymous_device();
+        fresh->magic = magic;
+        fresh->type = type;
+        if (where.compare_exchange_strong(s, fresh.get(), std::memory_order_acq_rel)) s = fresh.release();
     }
     return Ref<SuperBlock>{s};
 }
+
+}  // namespace
+
+// Magic numbers: statfs(2).
+Result<Ref<SuperBlock>> anonymous_super() { return once(the_super, "anon_inodefs", 0x09041934); }
+Result<Ref<SuperBlock>> pipe_super() { return once(the_pipe_super, "pipefs", 0x50495045); }
 
 void AnonymousInode::set_up(u32 mode, const Creds* owner) {
     number = super->next_inode();

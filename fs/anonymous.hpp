@@ -12,8 +12,9 @@ public:
     void set_up(u32 mode, const Creds* owner = nullptr);  // number, times, file system
 };
 
-// The pseudo file system they belong to; kNoMem on the first use.
+// The pseudo file systems they belong to; kNoMem on the first use.
 Result<Ref<SuperBlock>> anonymous_super();
+Result<Ref<SuperBlock>> pipe_super();
 // A plain one: mode 0600 and no type, as Linux's anon_inode.
 Result<Ref<Inode>> anonymous_inode();
 

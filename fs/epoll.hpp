@@ -52,6 +52,7 @@ public:
     FileKind kind() const override { return FileKind::kEpoll; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[eventpoll]"; }
+    Leaf<u64> seek(i64, u32) override { return u64{0}; }
 
 private:
     friend void epoll_forget(File&);

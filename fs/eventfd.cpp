@@ -31,6 +31,15 @@ Leaf<size_t> EventFile::try_write(UserSpans from, u64) {
     return sizeof(u64);
 }
 
+void EventFile::buffer_failed(bool write) {
+    if (write) return;
+    {
+        rt::LockGuard guard{lock_};
+        count_ -= semaphore_ && count_ > 0 ? 1 : count_;
+    }
+    changed_.wake_all();
+}
+
 u32 EventFile::poll() {
     rt::LockGuard guard{lock_};
     u32 mask = 0;
@@ -88,8 +97,14 @@ Leaf<size_t> TimerFile::try_read(UserSpans to, u64) {
     u64 count = expirations(now);
     if (count == 0) return Errno::kNeedsTask;
     TRY(to.copy_out(0, &count, sizeof count));
-    next_ = interval_ == 0 ? 0 : next_ + count * interval_;
+    take(count);
     return sizeof(u64);
+}
+
+void TimerFile::buffer_failed(bool) {
+    u64 now = port::Port::now().value;
+    rt::LockGuard guard{lock_};
+    if (u64 count = expirations(now)) take(count);
 }
 
 u32 TimerFile::poll() {

@@ -16,6 +16,9 @@ public:
     FileKind kind() const override { return FileKind::kEvent; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[eventfd]"; }
+    Leaf<u64> seek(i64, u32) override { return u64{0}; }
+    u64 copy_granule() const override { return sizeof(u64); }
+    void buffer_failed(bool write) override;
 
 private:
     rt::SpinLock<rt::Rank::poll> lock_;
@@ -43,8 +46,12 @@ public:
     FileKind kind() const override { return FileKind::kTimer; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[timerfd]"; }
+    Leaf<u64> seek(i64, u32) override { return u64{0}; }
+    u64 copy_granule() const override { return sizeof(u64); }
+    void buffer_failed(bool write) override;
 
 private:
+    void take(u64 count) { next_ = interval_ == 0 ? 0 : next_ + count * interval_; }
     u64 expirations(u64 now) const;
     Setting remaining(u64 now) const;
 

@@ -20,8 +20,8 @@ inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOp
                      kOpenCloexec = 02000000, kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
 inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
-// Not a program's: reads and writes go through job control first (a terminal), so they are for the task form.
-inline constexpr u32 kOpenJobControl = 1u << 30;
+// Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for the task form.
+inline constexpr u32 kOpenTaskOnly = 1u << 30;
 
 // poll(2) bits.
 inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32,
@@ -68,7 +68,7 @@ private:
 class Tty;
 
 // What a call on a particular type of file may be sure of before it casts.
-enum class FileKind : u8 { kOther, kPipe, kStream, kTerminal, kEpoll, kTimer, kEvent };
+enum class FileKind : u8 { kOther, kPipe, kStream, kTerminal, kEpoll, kTimer, kEvent, kSignal };
 
 class File : public RefCounted<File> {
 public:
@@ -97,6 +97,8 @@ public:
     virtual bool writes_all() const { return false; }  // a blocking write goes on until all is written
     // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by pages).
     virtual u64 copy_granule() const { return 1; }
+    // A read or write has ended with EFAULT: what Linux has changed by then (eventfd(2) has given its value away).
+    virtual void buffer_failed(bool write) {}
     virtual Leaf<u64> seek(i64 offset, u32 whence) { return Errno::kSPipe; }
     virtual Leaf<u64> read_directory(DirSink& sink) { return Errno::kNotDir; }
     virtual Leaf<u64> ioctl(class UserMemory& user, u32 request, u64 argument) { return Errno::kNoTty; }

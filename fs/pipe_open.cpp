@@ -71,7 +71,7 @@ PipeFile::~PipeFile() {
 Result<PipeEnds> make_pipe(u32 flags, const Creds& owner) {
     Ref<Pipe> pipe = TRY(rt::make_ref<Pipe>());
     Ref<PipeInode> inode = TRY(rt::make_ref<PipeInode>(pipe));
-    inode->super = TRY(anonymous_super());
+    inode->super = TRY(pipe_super());
     inode->set_up(kTypeFifo | 0600, &owner);
     u32 kept = flags & (kOpenNonblock | kOpenDirect);
     PipeEnds ends;

@@ -143,7 +143,7 @@ Result<Ref<File>> open_standard_stream(int n) {
         delete end;
         return inode.error();
     }
-    inode.value()->super = TRY(anonymous_super());
+    inode.value()->super = TRY(pipe_super());
     inode.value()->set_up(kTypeFifo | 0600);
     return make_file<StreamFile>(end, Ref<Inode>{inode.value()}, n == 0 ? kOpenReadOnly : kOpenWriteOnly);
 }

@@ -11,8 +11,8 @@ namespace {
 
 class TtyFile final : public File {
 public:
-    TtyFile(Tty* tty, Path path, u32 flags) : File(std::move(path), flags | kOpenJobControl), tty_(tty) {}
-    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags | kOpenJobControl), tty_(tty) {}
+    TtyFile(Tty* tty, Path path, u32 flags) : File(std::move(path), flags | kOpenTaskOnly), tty_(tty) {}
+    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags | kOpenTaskOnly), tty_(tty) {}
     Leaf<size_t> try_read(UserSpans to, u64) override { return tty_->read(to); }
     // How much the driver will take is known only after it took it: a blocking write is the task form's.
     Leaf<size_t> try_write(UserSpans from, u64) override {

@@ -43,6 +43,9 @@ Leaf<void> show_cpus(lib::StringBuilder& out, const fs::ProcContext&);
 Leaf<void> show_version(lib::StringBuilder& out, const fs::ProcContext&);
 Leaf<void> show_file_systems(lib::StringBuilder& out, const fs::ProcContext&);
 
+// linux/arch: the lines of /proc/cpuinfo that only this machine has.
+void add_cpu_features(lib::StringBuilder& out);
+
 constexpr u64 kTicksPerSecond = 100;  // USER_HZ
 constexpr u64 to_ticks(u64 nanoseconds) { return nanoseconds / (1'000'000'000 / kTicksPerSecond); }
 

@@ -307,7 +307,7 @@ Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, con
 }
 Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c) {
     Ref<fs::File> file = TRY(file_of(c));
-    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->offset, file->flags() & ~fs::kOpenJobControl,
+    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->offset, file->flags() & ~fs::kOpenTaskOnly,
             file->path().mount ? file->path().mount->id : 0, file->inode()->number);
     return lib::kOk;
 }
@@ -350,6 +350,12 @@ constexpr ProcNode file(std::string_view name, Leaf<void> (*show)(StringBuilder&
 constexpr auto kCwd = &target_of_context<&FsContext::State::cwd>;
 constexpr auto kRootDir = &target_of_context<&FsContext::State::root>;
 
+// Nobody logs in to this machine: the number that says so (pam_loginuid(8)).
+Leaf<void> show_login_uid(StringBuilder& out, const ProcContext&) {
+    out.put("4294967295");
+    return lib::kOk;
+}
+
 constexpr ProcNode kThreadFiles[] = {
     file("cmdline", &show_command_line),
     {.name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of},
@@ -369,6 +375,7 @@ constexpr ProcNode kProcessFiles[] = {
     {.name = "fd", .mode = kPrivateDirectory, .numbered = &kDescriptors, .owner = &owner_of},
     {.name = "fdinfo", .mode = kDirectory, .numbered = &kDescriptorInfos, .owner = &owner_of},
     file("limits", &show_limits),
+    file("loginuid", &show_login_uid),
     file("maps", &show_maps),
     file("mountinfo", &show_mount_info),
     file("mounts", &show_mounts),

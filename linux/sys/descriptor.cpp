@@ -110,7 +110,7 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
     switch (command) {
         case kDupFd: return duplicate(c, std::move(file), u32(argument), false);
         case kDupFdCloexec: return duplicate(c, std::move(file), u32(argument), true);
-        case kGetFl: return i64{file->flags() & ~fs::kOpenJobControl};
+        case kGetFl: return i64{file->flags() & ~fs::kOpenTaskOnly};
         default: break;
     }
     if (file->flags() & fs::kOpenPath) return Errno::kBadF;
@@ -130,7 +130,9 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         default: return Errno::kInval;
     }
 }
+// Also run when the leaf's copy cannot be done at all: only the commands that wait have more to try.
 TaskResult sys_fcntl_wait(Caller& c, Fd fd, u32 command, u64 argument) {
+    if (command != kSetLkW && command != kOfdSetLkW) return failed(Errno::kFault);
     return lock_command_wait(c, fd, command, argument);
 }
 
@@ -210,6 +212,7 @@ Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
 // Changes of a terminal that wait for its output to be written (tcsetattr(3), tcdrain(3)).
 TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
     Ref<File> file = CO_TRY(open_file(c, fd));
+    if (file->kind() != fs::FileKind::kTerminal) co_return Errno::kFault;  // the leaf's copy could not be done
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};

@@ -7,6 +7,7 @@
 #include "fs/eventfd.hpp"
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/io_vector.hpp"
+#include "linux/sys/signalfd.hpp"
 #include "linux/terminal.hpp"
 
 namespace linux {
@@ -21,14 +22,35 @@ constexpr u64 kLeafIo = 256 << 10;  // copied in one go: about 70,000 instructio
 
 // What a leaf says about an operation that did not succeed.
 [[gnu::noinline]] Errno leaf_error(Caller& c, const File& file, Errno e) {
-    if (e == Errno::kNeedsFault) return Errno::kNeedsTask;  // the buffer may be accessible in part: a short count
+    // kNeedsFault: if the buffer cannot be had as a whole, the task form runs, and gives a short count.
     if (e == Errno::kNeedsTask && file.nonblocking()) return Errno::kAgain;
     if (e == Errno::kPipe) broken_pipe(c);
     return e;
 }
 
+// How many of n bytes RLIMIT_FSIZE lets be written at `offset`. None: the caller gets SIGXFSZ.
+[[gnu::noinline]] u64 room_below_limit(Caller& c, File& file, u64 offset, u64 n) {
+    u64 limit = c.process().limit(kRlimFsize);
+    if (!file.inode()->is_regular() || n == 0) return n;
+    u64 at = offset;
+    if (file.flags() & fs::kOpenAppend) {
+        at = file.inode()->peek_attributes().size;
+    } else if (offset == kAtOffset) {
+        rt::LockGuard guard{file.offset_lock};
+        at = file.offset;
+    }
+    if (at < limit) return n < limit - at ? n : limit - at;
+    (void)send_signal(c.thread(), user_signal(kSigXfsz, kSiUser, c.process().pid.value, c.creds().uid));
+    return 0;
+}
+
 [[gnu::always_inline]] inline Leaf<size_t> leaf_transfer(Caller& c, File& file, UserSpans spans, u64 offset, bool write) {
-    if (spans.size() > kLeafIo || (file.flags() & fs::kOpenJobControl)) [[unlikely]] return Errno::kNeedsTask;
+    if (spans.size() > kLeafIo || (file.flags() & fs::kOpenTaskOnly)) [[unlikely]] return Errno::kNeedsTask;
+    if (write && c.process().limit(kRlimFsize) != ~u64{0}) [[unlikely]] {
+        u64 allowed = room_below_limit(c, file, offset, spans.size());
+        if (allowed == 0 && spans.size() != 0) return Errno::kFBig;
+        spans.limit(allowed);
+    }
     auto r = write ? file.try_write(spans, offset) : file.try_read(spans, offset);
     if (r.ok()) [[likely]] return r;
     return leaf_error(c, file, r.error());
@@ -41,14 +63,14 @@ Errno check_positioned(const File& file, i64 offset, bool write) {
     return Errno::kOk;
 }
 
-Leaf<size_t> vector_leaf(Caller& c, File& file, UserAddr vectors, u64 count, u64 offset, bool write) {
+Leaf<size_t> vector_leaf(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset, bool write) {
     auto v = IoVector::import(c.user(), vectors, count);
     if (!v.ok()) return v.error();
     if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
     return leaf_transfer(c, file, v.value().spans(c.user(), kMaxIo), offset, write);
 }
 
-TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u64 count, u64 offset, bool write) {
+TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset, bool write) {
     auto file = c.files().get(fd);
     if (!file.ok()) return failed(file.error());
     // The array was there when the leaf ran; if it has gone, so be it.
@@ -67,6 +89,10 @@ void broken_pipe(Caller& c) {
 
 TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, bool write) {
     u64 done = 0;
+    if (write && c.process().limit(kRlimFsize) != ~u64{0} && buffers.size() != 0) {
+        buffers.limit(room_below_limit(c, *file, offset, buffers.size()));
+        if (buffers.size() == 0) co_return Errno::kFBig;
+    }
     const Nanoseconds read_deadline = write ? Nanoseconds::never() : file->read_deadline();
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
@@ -82,7 +108,9 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         Nanoseconds now = port::Port::now();
         UserSpans spans = buffers.spans(c.user(), kLeafIo);
         u64 at = offset == kAtOffset ? kAtOffset : offset + done;
-        auto r = write ? file->try_write_some(spans, at) : file->try_read(spans, at);
+        auto r = write                                           ? file->try_write_some(spans, at)
+                 : file->kind() != fs::FileKind::kSignal ? file->try_read(spans, at)
+                                                         : read_signals(c, *file, spans);
         if (r.ok()) {
             u64 n = r.value(), asked = spans.size();
             done += n;
@@ -104,6 +132,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             usable -= usable % file->copy_granule();
             if (usable == 0) {
                 if (done > 0) co_return i64(done);
+                file->buffer_failed(write);
                 co_return Errno::kFault;
             }
             buffers.limit(usable);
@@ -178,49 +207,49 @@ TaskResult sys_pwrite64_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i6
     return transfer(c, file.take(), IoVector{from.at, n < kMaxIo ? n : kMaxIo}, u64(offset), true);
 }
 
-Leaf<size_t> sys_readv(Caller& c, Fd fd, UserAddr vectors, u64 count) {
+Leaf<size_t> sys_readv(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     return vector_leaf(c, *file, vectors, count, kAtOffset, false);
 }
-TaskResult sys_readv_wait(Caller& c, Fd fd, UserAddr vectors, u64 count) {
+TaskResult sys_readv_wait(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     return vector_task(c, fd, vectors, count, kAtOffset, false);
 }
-Leaf<size_t> sys_writev(Caller& c, Fd fd, UserAddr vectors, u64 count) {
+Leaf<size_t> sys_writev(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     return vector_leaf(c, *file, vectors, count, kAtOffset, true);
 }
-TaskResult sys_writev_wait(Caller& c, Fd fd, UserAddr vectors, u64 count) {
+TaskResult sys_writev_wait(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     return vector_task(c, fd, vectors, count, kAtOffset, true);
 }
 
 // The upper half of the offset is for 32-bit machines.
-Leaf<size_t> sys_preadv(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64) {
+Leaf<size_t> sys_preadv(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     if (offset < 0) return Errno::kInval;
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->seekable()) return Errno::kSPipe;
     return vector_leaf(c, *file, vectors, count, u64(offset), false);
 }
-TaskResult sys_preadv_wait(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64) {
+TaskResult sys_preadv_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     return vector_task(c, fd, vectors, count, u64(offset), false);
 }
-Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64) {
+Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     if (offset < 0) return Errno::kInval;
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->seekable()) return Errno::kSPipe;
     return vector_leaf(c, *file, vectors, count, u64(offset), true);
 }
-TaskResult sys_pwritev_wait(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64) {
+TaskResult sys_pwritev_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     return vector_task(c, fd, vectors, count, u64(offset), true);
 }
 
 // RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory; RWF_NOWAIT and RWF_APPEND are not supported.
 constexpr u32 kRwfHarmless = 1 | 2 | 4;
 
-Leaf<size_t> sys_preadv2(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64 high, u32 flags) {
+Leaf<size_t> sys_preadv2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64 high, u32 flags) {
     if (offset != -1) {
         if (offset < 0) return Errno::kInval;
         if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
@@ -229,10 +258,10 @@ Leaf<size_t> sys_preadv2(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offs
     if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
     return sys_readv(c, fd, vectors, count);
 }
-TaskResult sys_preadv2_wait(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64, u32) {
+TaskResult sys_preadv2_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32) {
     return vector_task(c, fd, vectors, count, u64(offset), false);  // -1 is kAtOffset
 }
-Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64 high, u32 flags) {
+Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64 high, u32 flags) {
     if (offset != -1) {
         if (offset < 0) return Errno::kInval;
         if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
@@ -241,7 +270,7 @@ Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 off
     if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
     return sys_writev(c, fd, vectors, count);
 }
-TaskResult sys_pwritev2_wait(Caller& c, Fd fd, UserAddr vectors, u64 count, i64 offset, u64, u32) {
+TaskResult sys_pwritev2_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32) {
     return vector_task(c, fd, vectors, count, u64(offset), true);
 }
 static_assert(u64(i64{-1}) == kAtOffset);

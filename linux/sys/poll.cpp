@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // poll(2) and select(2), and the rows of all calls that wait for several files or for timers (epoll.cpp).
 #include "linux/sys/epoll_calls.hpp"
+#include "linux/sys/signalfd.hpp"
 #include "linux/sys/wait_set.hpp"
 
 namespace linux {
@@ -286,6 +287,8 @@ constexpr SyscallRow kRows[] = {
     row<&sys_epoll_wait, &sys_epoll_wait_wait>(abi::kNrEpollWait, "epoll_wait", kFs, "calls/epoll_pwait2"),
     row<nullptr, &sys_epoll_pwait_wait>(abi::kNrEpollPwait, "epoll_pwait", kFs, "ready/epoll_basic"),
     row<nullptr, &sys_epoll_pwait2_wait>(abi::kNrEpollPwait2, "epoll_pwait2", kFs, "calls/epoll_pwait2"),
+    row<&sys_signalfd>(abi::kNrSignalfd, "signalfd", kFs, "ready/signal_descriptor"),
+    row<&sys_signalfd4>(abi::kNrSignalfd4, "signalfd4", kFs, "ready/signal_descriptor"),
     row<&sys_timerfd_create>(abi::kNrTimerfdCreate, "timerfd_create", kFs, "clock/timer_descriptor"),
     row<&sys_timerfd_settime>(abi::kNrTimerfdSettime, "timerfd_settime", kFs, "clock/timer_descriptor"),
     row<&sys_timerfd_gettime>(abi::kNrTimerfdGettime, "timerfd_gettime", kFs, "clock/timer_descriptor"),
