@@ -221,9 +221,7 @@ static int op_mprotect(void) {
     return 0;
 }
 static volatile sig_atomic_t handled;
-static void on_signal(int signal) {
-    ++handled;
-}
+static void on_signal(int signal) { ++handled; }
 static int op_signal(void) {
     int before = handled;
     CALL(syscall(SYS_kill, syscall(SYS_getpid), SIGUSR1));
@@ -260,9 +258,7 @@ static int op_clock_call(void) {
     CALL(syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t));
     return 0;
 }
-static void* thread_body(void* data) {
-    return data;
-}
+static void* thread_body(void* data) { return data; }
 static int op_thread(void) {
     pthread_t thread;
     int error = pthread_create(&thread, NULL, thread_body, NULL);

@@ -29,7 +29,9 @@ public:
     size_t try_write(std::span<const std::byte> from) override;
     bool readable() const override { return filled_count_ != 0; }
     bool writable() const override { return free_sends_ != 0; }
-    bool at_end() const override { return read_total_.load(std::memory_order_acquire) >= end_.load(std::memory_order_acquire); }
+    bool at_end() const override {
+        return read_total_.load(std::memory_order_acquire) >= end_.load(std::memory_order_acquire);
+    }
     void end_after(u64 total) override {
         end_.store(total, std::memory_order_release);
         changed.wake_all();
@@ -175,7 +177,8 @@ Result<void> Console::start(VirtioDevice& d) {
     control_in_ = TRY(rt::alloc_zeroed_frame());
     control_out_ = TRY(rt::alloc_zeroed_frame());
     d.driver_ok();
-    for (u16 i = 0; i < control_receive_.size(); ++i) control_receive_.submit(i, control_in_ + i * kControlBytes, kControlBytes, true);
+    for (u16 i = 0; i < control_receive_.size(); ++i)
+        control_receive_.submit(i, control_in_ + i * kControlBytes, kControlBytes, true);
     control_receive_.kick();
     rt::LockGuard guard{lock};
     control(0, kDeviceReady, 1);

@@ -42,7 +42,8 @@ inline u64 load_word(const char* p) {
 }
 // The n < 8 bytes before `end`, in the low bytes of a word. `start`: what may be read from.
 inline u64 load_tail(const char* start, const char* end, size_t n) {
-    if (size_t(end - start) >= 8) [[likely]] return n == 0 ? 0 : load_word(end - 8) >> (8 * (8 - n));
+    if (size_t(end - start) >= 8) [[likely]]
+        return n == 0 ? 0 : load_word(end - 8) >> (8 * (8 - n));
     u64 w = 0;
     for (size_t i = 0; i < n; ++i) w |= u64(u8(*(end - n + i))) << (8 * i);
     return w;
@@ -67,7 +68,8 @@ inline NameKey scan_component(const char* start, const char* p, const char* end)
         u64 w = left >= 8 ? detail::load_word(p) : detail::load_tail(start, end, left);
         u64 x = w ^ (kOnes * '/');
         u64 found = (x - kOnes) & ~x & kHighs;
-        if (left < 8) [[likely]] found |= u64{0x80} << (8 * left);  // the end counts as a slash
+        if (left < 8) [[likely]]
+            found |= u64{0x80} << (8 * left);  // the end counts as a slash
         if (found) {
             u32 n = u32(__builtin_ctzll(found)) >> 3;
             h = detail::hash_step(h, w & ((u64{1} << (8 * n)) - 1));
@@ -96,12 +98,12 @@ class Dentry {
 public:
     enum Flags : u32 {
         kHashed = 1,
-        kUnlinked = 2,      // its name is gone; a directory: nothing can be made in it any more
-        kMountPoint = 4,    // something is mounted here (in some mount)
+        kUnlinked = 2,    // its name is gone; a directory: nothing can be made in it any more
+        kMountPoint = 4,  // something is mounted here (in some mount)
         kIsDirectory = 8,
         kIsLink = 16,
-        kPinned = 32,       // of a file system whose names are all cached
-        kRoot = 64,         // of a file system: its own parent
+        kPinned = 32,  // of a file system whose names are all cached
+        kRoot = 64,    // of a file system: its own parent
     };
     // Immutable; replaced as a whole by rename.
     struct Name {
@@ -125,7 +127,8 @@ public:
     bool try_ref() {
         u32 n = refs_.load(std::memory_order_relaxed);
         while (n != 0)
-            if (refs_.compare_exchange_weak(n, n + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+            if (refs_.compare_exchange_weak(n, n + 1, std::memory_order_acquire, std::memory_order_relaxed))
+                return true;
         return false;
     }
     void unref() {
@@ -152,8 +155,8 @@ public:
     // The entries of this directory, oldest first, by ascending cookie; guarded by names_lock.
     lib::ListHook child_hook;
     lib::List<Dentry, &Dentry::child_hook> children;
-    u64 cookie = 0;         // in the parent's list
-    u64 next_cookie = 3;    // for the next entry here; 0..2 stand for the start, after "." and after ".."
+    u64 cookie = 0;       // in the parent's list
+    u64 next_cookie = 3;  // for the next entry here; 0..2 stand for the start, after "." and after ".."
 
 private:
     friend Dentry* find_name(Dentry* dir, const NameKey& name);
@@ -197,7 +200,8 @@ extern std::atomic<u64> rename_sequence;
 inline u64 names_stable_begin() {
     for (;;) {
         u64 s = rename_sequence.load(std::memory_order_acquire);
-        if ((s & 1) == 0) [[likely]] return s;
+        if ((s & 1) == 0) [[likely]]
+            return s;
         hal::Machine::poll_mailbox();
     }
 }

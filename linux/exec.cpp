@@ -70,8 +70,8 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
     u64 effective = euid == 0 ? permitted : 0;
     NewCreds r;
     r.secure = euid != old.uid || egid != old.gid;
-    if (euid == old.euid && egid == old.egid && old.suid == euid && old.fsuid == euid && old.sgid == egid && old.fsgid == egid &&
-        old.cap_permitted == permitted && old.cap_effective == effective) {
+    if (euid == old.euid && egid == old.egid && old.suid == euid && old.fsuid == euid && old.sgid == egid &&
+        old.fsgid == egid && old.cap_permitted == permitted && old.cap_effective == effective) {
         r.creds = t.own_creds();
         return r;
     }
@@ -138,7 +138,8 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         path = CO_TRY(find_program(t, {}, script_name, fs::kFollow));
     }
 
-    NewCreds creds = CO_TRY(creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed)));
+    NewCreds creds =
+        CO_TRY(creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed)));
     ExecArguments arguments{.text = image.text(),
                             .text_size = image.size(),
                             .argc = image.argc,
@@ -164,7 +165,9 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         if (last.valid()) co_await last;
     }
     co_await t.at_home();
-    { Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm)); }
+    {
+        Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm));
+    }
     release_vfork_parent(t);
     if (own_files) own_files = t.exchange_files(std::move(own_files));
     t.files().close_all_on_exec();

@@ -128,9 +128,15 @@ void exit_thread(Thread& t) {
         u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
         if (peak > t.usage.max_rss_kib) t.usage.max_rss_kib = peak;
     }
-    { Ref<AddressSpace> mm = t.exchange_mm({}); }
-    { Ref<fs::FileTable> files = t.exchange_files({}); }
-    { Ref<FsContext> context = t.exchange_fs_context({}); }
+    {
+        Ref<AddressSpace> mm = t.exchange_mm({});
+    }
+    {
+        Ref<fs::FileTable> files = t.exchange_files({});
+    }
+    {
+        Ref<FsContext> context = t.exchange_fs_context({});
+    }
     bool last, report;
     {
         rt::LockGuard guard{p.lock};

@@ -28,8 +28,25 @@ using Pid = lib::Strong<struct PidTag, i32>;
 inline constexpr size_t kCommLength = 16;  // TASK_COMM_LEN
 
 // Resource limits, getrlimit(2) order.
-enum Rlimit : u32 { kRlimCpu, kRlimFsize, kRlimData, kRlimStack, kRlimCore, kRlimRss, kRlimNproc, kRlimNofile, kRlimMemlock,
-                    kRlimAs, kRlimLocks, kRlimSigpending, kRlimMsgqueue, kRlimNice, kRlimRtprio, kRlimRttime, kRlimCount };
+enum Rlimit : u32 {
+    kRlimCpu,
+    kRlimFsize,
+    kRlimData,
+    kRlimStack,
+    kRlimCore,
+    kRlimRss,
+    kRlimNproc,
+    kRlimNofile,
+    kRlimMemlock,
+    kRlimAs,
+    kRlimLocks,
+    kRlimSigpending,
+    kRlimMsgqueue,
+    kRlimNice,
+    kRlimRtprio,
+    kRlimRttime,
+    kRlimCount
+};
 struct RlimitValue {
     u64 soft = ~u64{0}, hard = ~u64{0};
 };
@@ -112,22 +129,22 @@ public:
 
     // Signals. Guarded by the process's Rank::signals lock, but for `blocked`, written by the thread itself under it.
     SignalSet blocked;
-    SignalSet saved_blocked;         // sigsuspend, ppoll...: restored after delivery
+    SignalSet saved_blocked;  // sigsuspend, ppoll...: restored after delivery
     bool restore_blocked = false;
-    bool stop_pending = false;       // has to join a group stop
-    bool in_stop = false;            // has joined it
-    bool exiting = false;            // takes no more signals
+    bool stop_pending = false;  // has to join a group stop
+    bool in_stop = false;       // has joined it
+    bool exiting = false;       // takes no more signals
     PendingSignals pending;
-    SignalStack alternate_stack;     // the thread's own business
-    Ref<VforkDone> vforking;         // what it sleeps on as a vfork parent; guarded by the signals lock
+    SignalStack alternate_stack;  // the thread's own business
+    Ref<VforkDone> vforking;      // what it sleeps on as a vfork parent; guarded by the signals lock
 
-    UserAddr set_child_tid{};        // CLONE_CHILD_SETTID: to be written when it first runs
-    UserAddr clear_child_tid{};      // set_tid_address(2)
+    UserAddr set_child_tid{};    // CLONE_CHILD_SETTID: to be written when it first runs
+    UserAddr clear_child_tid{};  // set_tid_address(2)
     UserAddr robust_list{};
     u64 robust_list_size = 0;
     Usage usage;
-    u64 syscall_number = 0;          // of the call in progress, when it is a task
-    port::Trap last_fault{};         // the last exception, for signal frames
+    u64 syscall_number = 0;   // of the call in progress, when it is a task
+    port::Trap last_fault{};  // the last exception, for signal frames
     i32 nice = 0;
     u32 sched_policy = 0, sched_priority = 0;
     bool reset_on_fork = false;
@@ -135,10 +152,13 @@ public:
     bool keep_capabilities = false;  // prctl(PR_SET_KEEPCAPS)
     u64 timer_slack = 50'000;
     Nanoseconds started{};
-    i32 exit_status = 0;             // of exit(2), as wait(2) encodes it
+    i32 exit_status = 0;  // of exit(2), as wait(2) encodes it
     // A call that resumes by restart_syscall(2) (nanosleep, futex, poll).
-    struct RestartBlock { Task<Result<i64>> (*run)(Caller&, RestartBlock&) = nullptr; u64 data[6] = {}; } restart;
-    Ref<VforkDone> vfork_done;       // to be told about our exec or exit
+    struct RestartBlock {
+        Task<Result<i64>> (*run)(Caller&, RestartBlock&) = nullptr;
+        u64 data[6] = {};
+    } restart;
+    Ref<VforkDone> vfork_done;  // to be told about our exec or exit
 
     lib::ListHook process_hook;  // in Process::threads
 
@@ -182,8 +202,8 @@ public:
     Process() = default;
     ~Process();
     Pid pid{};
-    char exe_path[256] = {};     // as given to execve
-    Ref<ProgramFile> exe;        // the file that runs; guarded by lock
+    char exe_path[256] = {};  // as given to execve
+    Ref<ProgramFile> exe;     // the file that runs; guarded by lock
     bool did_exec = false;
 
     // The tree; guarded by process_tree.
@@ -206,21 +226,19 @@ public:
     rt::SpinLock<rt::Rank::process> lock;
     lib::List<Thread, &Thread::process_hook> threads;
     u32 live_threads = 0;
-    bool group_exiting = false;   // this and the next two: guarded by signals.lock
-    Thread* execing = nullptr;    // the others are being ended for its execve
+    bool group_exiting = false;  // this and the next two: guarded by signals.lock
+    Thread* execing = nullptr;   // the others are being ended for its execve
     i32 group_exit_status = 0;
-    rt::WaitQueue thread_gone;    // woken when a thread has left (execve by one of several)
-    Ref<fs::Creds> creds;         // as last set by one of its threads; guarded by lock
+    rt::WaitQueue thread_gone;  // woken when a thread has left (execve by one of several)
+    Ref<fs::Creds> creds;       // as last set by one of its threads; guarded by lock
     u32 personality = 0;
     bool dumpable = true, no_new_privileges = false;
     IntervalTimers* timers = nullptr;  // linux/itimer.cpp; made on first use, guarded by lock
 
-    SignalState signals;          // actions, shared pending: linux/signal.hpp
+    SignalState signals;  // actions, shared pending: linux/signal.hpp
     rt::Guarded<RlimitValue[kRlimCount], rt::Rank::process> rlimits;
     // One soft limit, without the lock: limits are single words.
-    u64 limit(Rlimit which) const {
-        return __atomic_load_n(&rlimits.unguarded()[which].soft, __ATOMIC_RELAXED);
-    }
+    u64 limit(Rlimit which) const { return __atomic_load_n(&rlimits.unguarded()[which].soft, __ATOMIC_RELAXED); }
     Nanoseconds started{};
 
     // The threads' shared objects, as another process may look at them; null once the process has none.
@@ -229,9 +247,9 @@ public:
     Ref<fs::FileTable> files();
     Ref<FsContext> fs_context();
     Ref<const fs::Creds> credentials();
-    fs::Path executable();     // /proc/PID/exe; empty if there is none
-    Usage usage();             // of all threads, dead and alive
-    char state_letter();       // R S T Z as /proc/PID/stat shows it
+    fs::Path executable();  // /proc/PID/exe; empty if there is none
+    Usage usage();          // of all threads, dead and alive
+    char state_letter();    // R S T Z as /proc/PID/stat shows it
 
     static void last_ref(Process* p);
 };

@@ -136,7 +136,8 @@ Leaf<void> show_load(StringBuilder& out, const ProcContext&) {
 Leaf<void> show_cpus(StringBuilder& out, const ProcContext&) {
     u32 cpus = port::Port::cpu_count();
     for (u32 i = 0; i < cpus; ++i) {
-        out.add("processor\t: {}\nmodel name\t: {}\nphysical id\t: 0\nsiblings\t: {}\n", i, port::Port::kMachineName, cpus);
+        out.add("processor\t: {}\nmodel name\t: {}\nphysical id\t: 0\nsiblings\t: {}\n", i, port::Port::kMachineName,
+                cpus);
         out.add("core id\t\t: {}\ncpu cores\t: {}\n", i, cpus);
         add_cpu_features(out);
         out.put("\n");

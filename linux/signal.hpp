@@ -16,9 +16,39 @@ class Process;
 class Thread;
 
 inline constexpr u32 kSignals = 64;
-enum Signal : u32 { kSigHup = 1, kSigInt, kSigQuit, kSigIll, kSigTrap, kSigAbrt, kSigBus, kSigFpe, kSigKill, kSigUsr1, kSigSegv,
-                    kSigUsr2, kSigPipe, kSigAlrm, kSigTerm, kSigStkflt, kSigChld, kSigCont, kSigStop, kSigTstp, kSigTtin,
-                    kSigTtou, kSigUrg, kSigXcpu, kSigXfsz, kSigVtalrm, kSigProf, kSigWinch, kSigIo, kSigPwr, kSigSys };
+enum Signal : u32 {
+    kSigHup = 1,
+    kSigInt,
+    kSigQuit,
+    kSigIll,
+    kSigTrap,
+    kSigAbrt,
+    kSigBus,
+    kSigFpe,
+    kSigKill,
+    kSigUsr1,
+    kSigSegv,
+    kSigUsr2,
+    kSigPipe,
+    kSigAlrm,
+    kSigTerm,
+    kSigStkflt,
+    kSigChld,
+    kSigCont,
+    kSigStop,
+    kSigTstp,
+    kSigTtin,
+    kSigTtou,
+    kSigUrg,
+    kSigXcpu,
+    kSigXfsz,
+    kSigVtalrm,
+    kSigProf,
+    kSigWinch,
+    kSigIo,
+    kSigPwr,
+    kSigSys
+};
 
 struct SignalSet {
     u64 bits = 0;
@@ -32,10 +62,26 @@ struct SignalSet {
 struct SignalInfo {
     i32 signo = 0, error = 0, code = 0, pad = 0;
     union {
-        struct { i32 pid; u32 uid; u64 value; } from;                        // kill, sigqueue
-        struct { i32 pid; u32 uid; i32 status; i32 pad; u64 utime, stime; } child;
-        struct { u64 address; u64 pad; } fault;
-        struct { i32 timer, overrun; u64 value; } timer;
+        struct {
+            i32 pid;
+            u32 uid;
+            u64 value;
+        } from;  // kill, sigqueue
+        struct {
+            i32 pid;
+            u32 uid;
+            i32 status;
+            i32 pad;
+            u64 utime, stime;
+        } child;
+        struct {
+            u64 address;
+            u64 pad;
+        } fault;
+        struct {
+            i32 timer, overrun;
+            u64 value;
+        } timer;
         u8 bytes[112];
     };
     SignalInfo() : bytes{} {}
@@ -43,13 +89,14 @@ struct SignalInfo {
 static_assert(sizeof(SignalInfo) == 128);
 
 struct SignalAction {
-    u64 handler = 0;   // 0 SIG_DFL, 1 SIG_IGN, or an address
-    u64 flags = 0;     // SA_*
+    u64 handler = 0;  // 0 SIG_DFL, 1 SIG_IGN, or an address
+    u64 flags = 0;    // SA_*
     u64 restorer = 0;
     SignalSet mask;
 };
-inline constexpr u64 kSaNoCldStop = 1, kSaNoCldWait = 2, kSaSigInfo = 4, kSaRestorer = 0x04000000, kSaOnStack = 0x08000000,
-                     kSaRestart = 0x10000000, kSaNoDefer = 0x40000000, kSaResetHand = 0x80000000;
+inline constexpr u64 kSaNoCldStop = 1, kSaNoCldWait = 2, kSaSigInfo = 4, kSaRestorer = 0x04000000,
+                     kSaOnStack = 0x08000000, kSaRestart = 0x10000000, kSaNoDefer = 0x40000000,
+                     kSaResetHand = 0x80000000;
 
 struct SignalStack {
     u64 base = 0, size = 0;
@@ -77,18 +124,18 @@ struct ActionTable : RefCounted<ActionTable> {
 // All but `actions` is guarded by lock; so is, with Process::lock, Process::threads (to change it, both).
 struct SignalState {
     rt::SpinLock<rt::Rank::signals> lock;
-    Ref<ActionTable> actions;    // replaced by execve only
-    PendingSignals pending;      // sent to the process as a whole
-    u32 queued = 0;              // entries in all queues of the process, against RLIMIT_SIGPENDING
-    rt::WaitQueue arrived;       // sigtimedwait, signalfd
-    rt::WaitQueue resumed;       // stopped threads wait for SIGCONT or their end
+    Ref<ActionTable> actions;  // replaced by execve only
+    PendingSignals pending;    // sent to the process as a whole
+    u32 queued = 0;            // entries in all queues of the process, against RLIMIT_SIGPENDING
+    rt::WaitQueue arrived;     // sigtimedwait, signalfd
+    rt::WaitQueue resumed;     // stopped threads wait for SIGCONT or their end
 
     // Job control. A group stop begins when a thread takes a stop signal and is complete when every thread has stopped.
-    u32 stop_signal = 0;         // of the stop in progress or in force; 0: none
-    u32 to_stop = 0;             // threads that have still to stop
-    bool stopped = false;        // complete
+    u32 stop_signal = 0;                                        // of the stop in progress or in force; 0: none
+    u32 to_stop = 0;                                            // threads that have still to stop
+    bool stopped = false;                                       // complete
     bool stop_unreported = false, continue_unreported = false;  // what wait(2) has not seen yet
-    u8 report = 0;               // what the next thread to look has to tell the parent
+    u8 report = 0;                                              // what the next thread to look has to tell the parent
     static constexpr u8 kReportStopped = 1, kReportContinued = 2;
 };
 
@@ -111,8 +158,8 @@ constexpr SignalSet signals_of(auto... sig) { return SignalSet{((u64{1} << (u32(
 inline constexpr SignalSet kUnblockable = signals_of(kSigKill, kSigStop);
 inline constexpr SignalSet kStopSignals = signals_of(kSigStop, kSigTstp, kSigTtin, kSigTtou);
 inline constexpr SignalSet kIgnoredByDefault = signals_of(kSigCont, kSigChld, kSigWinch, kSigUrg);
-inline constexpr SignalSet kCoreSignals = signals_of(kSigQuit, kSigIll, kSigTrap, kSigAbrt, kSigFpe, kSigSegv, kSigBus, kSigSys,
-                                                     kSigXcpu, kSigXfsz);
+inline constexpr SignalSet kCoreSignals =
+    signals_of(kSigQuit, kSigIll, kSigTrap, kSigAbrt, kSigFpe, kSigSegv, kSigBus, kSigSys, kSigXcpu, kSigXfsz);
 
 // To every process of a group; true if there was one. For terminals: no permission check.
 bool signal_group(i32 group, const SignalInfo& info);

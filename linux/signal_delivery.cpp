@@ -34,7 +34,8 @@ void resolve_restart(Thread& t, bool handler, u64 action_flags) {
     Errno kind = std::exchange(t.restart_kind, Errno::kOk);
     if (kind == Errno::kOk) return;
     auto& regs = t.regs();
-    bool again = kind == Errno::kRestartNoIntr || (!handler) || (kind == Errno::kRestartSys && (action_flags & kSaRestart));
+    bool again =
+        kind == Errno::kRestartNoIntr || (!handler) || (kind == Errno::kRestartSys && (action_flags & kSaRestart));
     if (!again)
         regs.set_syscall_result(-i64(Errno::kIntr));
     else if (kind == Errno::kRestartBlock)

@@ -79,7 +79,8 @@ Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink) {
             if (!(request.options & kWaitNoWait)) {
                 if (report.code == kCldStopped || report.code == kCldContinued) {
                     rt::LockGuard guard{child.signals.lock};
-                    (report.code == kCldStopped ? child.signals.stop_unreported : child.signals.continue_unreported) = false;
+                    (report.code == kCldStopped ? child.signals.stop_unreported : child.signals.continue_unreported) =
+                        false;
                 } else {
                     reap_locked(child);
                     gone = Ref<Process>::adopt(&child);

@@ -65,7 +65,8 @@ void Job::interrupt() {
 bool Job::fire(Wake why) {
     u32 p = phase_.load(std::memory_order_seq_cst);
     do {
-        if ((p & kFired) || (p & (kPreparing | kWaiting)) == 0) return false;  // kFired carries the reason in the low bits
+        if ((p & kFired) || (p & (kPreparing | kWaiting)) == 0)
+            return false;  // kFired carries the reason in the low bits
         if (why == Wake::kInterrupted && (p & kInterruptible) == 0) return false;
         // seq_cst: the waiter sees what the waker did before; the waker sees the waiter's frame complete.
     } while (!phase_.compare_exchange_weak(p, kFired + u32(why), std::memory_order_seq_cst));

@@ -46,7 +46,8 @@ struct PromiseBase {
         bool await_ready() noexcept { return false; }
         template <class P>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) noexcept {
-            if (h.promise().continuation) [[likely]] return h.promise().continuation;
+            if (h.promise().continuation) [[likely]]
+                return h.promise().continuation;
             root_ended(*h.promise().job);  // may destroy this frame and the job
             return std::noop_coroutine();
         }

@@ -87,7 +87,8 @@ Task<void> boot_main() {
         Machine::power_off(0);
     }
     co_await find_streams();
-    std::span<const std::byte> cpio{static_cast<const std::byte*>(Machine::phys_to_virt(info->initrd.start)), info->initrd.size()};
+    std::span<const std::byte> cpio{static_cast<const std::byte*>(Machine::phys_to_virt(info->initrd.start)),
+                                    info->initrd.size()};
     if (cpio.empty()) give_up("no root file system (-initrd)", Errno::kNoEnt);
     control::send("ready");
     if (server) {
@@ -98,8 +99,10 @@ Task<void> boot_main() {
         co_return;
     }
     if (command_line().value("mutants") == "list") co_await list_mutants();
-    if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok()) give_up("the first program", r.error());
-    if (command_line().has("mutant") && !linux::install_mutant(command_line().value("mutant"))) give_up("bad mutant=", Errno::kInval);
+    if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok())
+        give_up("the first program", r.error());
+    if (command_line().has("mutant") && !linux::install_mutant(command_line().value("mutant")))
+        give_up("bad mutant=", Errno::kInval);
 }
 
 }  // namespace
@@ -110,9 +113,12 @@ extern "C" [[noreturn]] void kernel_main(const hal::BootInfo& boot_info) {
     boot::info = &boot_info;
     rt::Executor& ex = rt::Executor::start(CpuId{0});
     boot::install_dump_hook();
-    for (u32 i = 0; i < boot_info.memory_count; ++i) rt::mem_add_range(boot_info.memory[i].start, boot_info.memory[i].size());
+    for (u32 i = 0; i < boot_info.memory_count; ++i)
+        rt::mem_add_range(boot_info.memory[i].start, boot_info.memory[i].size());
     if (boot_info.initrd.size() != 0) rt::mem_add_used_range(boot_info.initrd.start, boot_info.initrd.size());
-    rt::epoch_cpu_unsettled = [](CpuId cpu) { return !Machine::flush_done(cpu, hal::cpus[cpu.value]->flush_wanted.load()); };
+    rt::epoch_cpu_unsettled = [](CpuId cpu) {
+        return !Machine::flush_done(cpu, hal::cpus[cpu.value]->flush_wanted.load());
+    };
     port::Port::set_realtime_offset(Nanoseconds{Machine::wall_clock_at_boot() * 1'000'000'000});
     ex.idle_work = &rt::zero_some_in_idle;
     Machine::start_cpus(lib::kMaxCpus);

@@ -14,7 +14,8 @@ using fs::Creds;
 using port::Module;
 
 constexpr u32 kNone = ~0u;  // "leave it"
-constexpr u64 kFsCapabilities = 0x0000'0001'0000'001f | (u64{1} << 9) | (u64{1} << 27);  // dropped with a file-system uid of 0
+constexpr u64 kFsCapabilities =
+    0x0000'0001'0000'001f | (u64{1} << 9) | (u64{1} << 27);  // dropped with a file-system uid of 0
 
 Leaf<i64> sys_getuid(Caller& c) { return i64{c.creds().uid}; }
 Leaf<i64> sys_geteuid(Caller& c) { return i64{c.creds().euid}; }
@@ -202,7 +203,8 @@ Leaf<i64> sys_capget(Caller& c, UserAddr header_at, UserAddr data_at) {
     if (data_at.value == 0) return 0;
     abi::CapData d[2];
     for (u32 i = 0; i < 2; ++i)
-        d[i] = {u32(creds->cap_effective >> (32 * i)), u32(creds->cap_permitted >> (32 * i)), u32(creds->cap_inheritable >> (32 * i))};
+        d[i] = {u32(creds->cap_effective >> (32 * i)), u32(creds->cap_permitted >> (32 * i)),
+                u32(creds->cap_inheritable >> (32 * i))};
     TRY(c.user().write(data_at, d, words.value() * sizeof d[0]));
     return 0;
 }

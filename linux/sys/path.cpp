@@ -15,7 +15,8 @@ Leaf<void> PathArgument::read(Caller& c, i32 at, UserString path, bool may_be_em
         context.start = {s->cwd.mount.get(), s->cwd.dentry.get()};
         umask = s->umask;
     }
-    if (at == kAtCwd || (!text.empty() && text[0] == '/')) [[likely]] return lib::kOk;
+    if (at == kAtCwd || (!text.empty() && text[0] == '/')) [[likely]]
+        return lib::kOk;
     directory = TRY(c.files().get(Fd{at}));
     const fs::Path& p = directory->path();
     context.start = {p.mount.get(), p.dentry.get()};

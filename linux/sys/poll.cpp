@@ -82,7 +82,8 @@ TaskResult poll_again(Caller& c, Thread::RestartBlock& r) {
 
 bool valid(const abi::Timespec& t) { return t.seconds >= 0 && u64(t.nanoseconds) < 1'000'000'000; }
 u64 nanoseconds_of(const abi::Timespec& t) {
-    return u64(t.seconds) >= ~u64{0} / 1'000'000'000 - 1 ? ~u64{0} : u64(t.seconds) * 1'000'000'000 + u64(t.nanoseconds);
+    return u64(t.seconds) >= ~u64{0} / 1'000'000'000 - 1 ? ~u64{0}
+                                                         : u64(t.seconds) * 1'000'000'000 + u64(t.nanoseconds);
 }
 abi::Timespec time_left(Nanoseconds deadline) {
     u64 now = port::Port::now().value;
@@ -171,7 +172,8 @@ struct SelectSets {
         numbers = static_cast<u32*>(rt::allocate(room * sizeof(u32)));
         if (!files || !numbers) return Errno::kNoMem;
         for (u32 fd = 0; fd < n; ++fd) {
-            u32 events = (asked(0, fd) ? kSelectIn : 0) | (asked(1, fd) ? kSelectOut : 0) | (asked(2, fd) ? kSelectExcept : 0);
+            u32 events =
+                (asked(0, fd) ? kSelectIn : 0) | (asked(1, fd) ? kSelectOut : 0) | (asked(2, fd) ? kSelectExcept : 0);
             if (events == 0) continue;
             numbers[count] = fd;
             Polled& p = *new (&files[count++]) Polled;
@@ -258,7 +260,8 @@ TaskResult sys_select_wait(Caller& c, i32 n, UserAddr in, UserAddr out, UserAddr
     co_return co_await finish(c, t, std::move(r));
 }
 
-TaskResult sys_pselect6_wait(Caller& c, i32 n, UserAddr in, UserAddr out, UserAddr except, UserAddr timeout, UserAddr packed) {
+TaskResult sys_pselect6_wait(Caller& c, i32 n, UserAddr in, UserAddr out, UserAddr except, UserAddr timeout,
+                             UserAddr packed) {
     struct {
         u64 mask, size;
     } masked{};

@@ -15,8 +15,8 @@ namespace {
 using port::Module;
 
 constexpr u64 kSetSize = 8;  // sizeof(sigset_t) of the kernel ABI
-constexpr u64 kKnownFlags = kSaNoCldStop | kSaNoCldWait | kSaSigInfo | 0x800 | kSaRestorer | kSaOnStack | kSaRestart | kSaNoDefer |
-                            kSaResetHand;
+constexpr u64 kKnownFlags = kSaNoCldStop | kSaNoCldWait | kSaSigInfo | 0x800 | kSaRestorer | kSaOnStack | kSaRestart |
+                            kSaNoDefer | kSaResetHand;
 
 struct ActionAbi {
     u64 handler, flags, restorer, mask;
@@ -94,7 +94,8 @@ Task<Result<i64>> sys_rt_sigsuspend(Caller& c, UserIn<u64> mask, u64 size) {
 }
 Task<Result<i64>> sys_pause(Caller& c) { return sleep_until_signal(c, Errno::kRestartNoHand); }
 
-Task<Result<i64>> sys_rt_sigtimedwait(Caller& c, UserIn<u64> set, UserOut<SignalInfo> to, UserIn<abi::Timespec> timeout, u64 size) {
+Task<Result<i64>> sys_rt_sigtimedwait(Caller& c, UserIn<u64> set, UserOut<SignalInfo> to, UserIn<abi::Timespec> timeout,
+                                      u64 size) {
     if (size != kSetSize) co_return Errno::kInval;
     SignalSet wanted{CO_TRY(set.get(c.user())) & ~kUnblockable.bits};
     Nanoseconds deadline = Nanoseconds::never();
@@ -139,7 +140,9 @@ Result<void> signal_process(Caller& c, Process& p, u32 sig, const SignalInfo& in
     return sig ? send_signal(p, info) : Result<void>(lib::kOk);
 }
 
-SignalInfo from_caller(Caller& c, u32 sig, i32 code) { return user_signal(sig, code, c.process().pid.value, c.creds().uid); }
+SignalInfo from_caller(Caller& c, u32 sig, i32 code) {
+    return user_signal(sig, code, c.process().pid.value, c.creds().uid);
+}
 
 Ref<Process> process_of_number(i32 pid) {
     if (Ref<Process> p = find_process(Pid{pid})) return p;
@@ -310,15 +313,18 @@ constexpr SyscallRow kRows[] = {
     row<&sys_rt_sigpending>(abi::kNrRtSigpending, "rt_sigpending", Module::kTask, "signal/mask_operations"),
     row<nullptr, &sys_rt_sigsuspend>(abi::kNrRtSigsuspend, "rt_sigsuspend", Module::kTask, "signal/sigsuspend_waits"),
     row<nullptr, &sys_pause>(abi::kNrPause, "pause", Module::kTask, "signal/pause_ends"),
-    row<nullptr, &sys_rt_sigtimedwait>(abi::kNrRtSigtimedwait, "rt_sigtimedwait", Module::kTask, "signal/sigtimedwait_results"),
+    row<nullptr, &sys_rt_sigtimedwait>(abi::kNrRtSigtimedwait, "rt_sigtimedwait", Module::kTask,
+                                       "signal/sigtimedwait_results"),
     row<&sys_kill>(abi::kNrKill, "kill", Module::kTask, "signal/kill_errors"),
     row<&sys_tkill>(abi::kNrTkill, "tkill", Module::kTask, "clone/tgkill_reaches_one_thread"),
     row<&sys_tgkill>(abi::kNrTgkill, "tgkill", Module::kTask, "clone/tgkill_reaches_one_thread"),
     row<&sys_rt_sigqueueinfo>(abi::kNrRtSigqueueinfo, "rt_sigqueueinfo", Module::kTask, "signal/siginfo_of_senders"),
     row<&sys_rt_tgsigqueueinfo>(abi::kNrRtTgsigqueueinfo, "rt_tgsigqueueinfo", Module::kTask, "calls/queue_to_thread"),
-    row<&sys_rt_sigreturn, &sys_rt_sigreturn_wait>(abi::kNrRtSigreturn, "rt_sigreturn", Module::kHome, "signal/altstack_use"),
+    row<&sys_rt_sigreturn, &sys_rt_sigreturn_wait>(abi::kNrRtSigreturn, "rt_sigreturn", Module::kHome,
+                                                   "signal/altstack_use"),
     row<&sys_sigaltstack>(abi::kNrSigaltstack, "sigaltstack", Module::kHome, "signal/altstack"),
-    row<nullptr, &sys_restart_syscall>(abi::kNrRestartSyscall, "restart_syscall", Module::kHome, "calls/restart_syscall"),
+    row<nullptr, &sys_restart_syscall>(abi::kNrRestartSyscall, "restart_syscall", Module::kHome,
+                                       "calls/restart_syscall"),
 };
 const std::span<const SyscallRow> signal_rows{kRows};
 

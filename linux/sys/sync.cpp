@@ -60,7 +60,8 @@ Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, User
             if (i32(value) < 0 || i32(timeout) < 0) return Errno::kInval;
             FutexKey from = TRY(futex_key(t, at, o.is_private));
             FutexKey to = TRY(futex_key(t, second, o.is_private));
-            return futex_requeue(t, from, to, value, u32(timeout), at, o.command == kFutexCmpRequeue ? &value3 : nullptr);
+            return futex_requeue(t, from, to, value, u32(timeout), at,
+                                 o.command == kFutexCmpRequeue ? &value3 : nullptr);
         }
         case kFutexWakeOp: {
             FutexKey first = TRY(futex_key(t, at, o.is_private));

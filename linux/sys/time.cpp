@@ -17,9 +17,20 @@ using abi::Timespec;
 using abi::Timeval;
 using port::Module;
 
-enum Clock : i32 { kRealtime, kMonotonic, kProcessCpu, kThreadCpu, kMonotonicRaw, kRealtimeCoarse, kMonotonicCoarse, kBoottime,
-                   kRealtimeAlarm, kBoottimeAlarm, kTai = 11 };
-constexpr u64 kTick = kNanosPerSecond / 250;     // resolution of the coarse clocks (CONFIG_HZ of Debian)
+enum Clock : i32 {
+    kRealtime,
+    kMonotonic,
+    kProcessCpu,
+    kThreadCpu,
+    kMonotonicRaw,
+    kRealtimeCoarse,
+    kMonotonicCoarse,
+    kBoottime,
+    kRealtimeAlarm,
+    kBoottimeAlarm,
+    kTai = 11
+};
+constexpr u64 kTick = kNanosPerSecond / 250;      // resolution of the coarse clocks (CONFIG_HZ of Debian)
 constexpr u64 kUserTick = kNanosPerSecond / 100;  // sysconf(_SC_CLK_TCK)
 constexpr u32 kCapSysTime = 25;
 
@@ -195,7 +206,9 @@ Task<Result<i64>> sys_clock_nanosleep(Caller& c, i32 id, i32 flags, UserIn<Times
     u64 ns = CO_TRY(duration_of(CO_TRY(request.get(c.user()))));
     if (flags & 1) {  // TIMER_ABSTIME
         bool real = id == kRealtime || id == kTai;
-        auto r = co_await sleep_until(real ? from_realtime(ns) : ns >= kForever ? Nanoseconds::never() : Nanoseconds{ns});
+        auto r = co_await sleep_until(real             ? from_realtime(ns)
+                                      : ns >= kForever ? Nanoseconds::never()
+                                                       : Nanoseconds{ns});
         if (r.error() == Errno::kRestartSys) co_return Errno::kRestartNoHand;
         if (!r.ok()) co_return r.error();
         co_return i64{0};
@@ -235,7 +248,8 @@ Task<Result<i64>> sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> fro
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_clock_gettime, &sys_clock_gettime_wait>(abi::kNrClockGettime, "clock_gettime", Module::kTime, "clock/clocks_exist"),
+    row<&sys_clock_gettime, &sys_clock_gettime_wait>(abi::kNrClockGettime, "clock_gettime", Module::kTime,
+                                                     "clock/clocks_exist"),
     row<nullptr, &sys_clock_getres>(abi::kNrClockGetres, "clock_getres", Module::kTime, "clock/clocks_exist"),
     row<&sys_clock_settime>(abi::kNrClockSettime, "clock_settime", Module::kTime, "clock/setting_the_clock"),
     row<&sys_gettimeofday>(abi::kNrGettimeofday, "gettimeofday", Module::kTime, "clock/clocks_agree"),

@@ -40,7 +40,8 @@ struct TrapPath {
 
     static void syscall_inline(core::Thread& thread) {
         UserThread& t = of(thread);
-        if (personality.syscall(t) == LeafOutcome::kDone) [[likely]] return core::leave_trap(t);
+        if (personality.syscall(t) == LeafOutcome::kDone) [[likely]]
+            return core::leave_trap(t);
         start_task(t, Trap{.kind = Trap::Kind::kSyscall});
     }
 

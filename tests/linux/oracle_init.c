@@ -64,9 +64,7 @@ static char* read_file(const char* path, size_t* length) {
 }
 
 // The modules carry their order in their names.
-static int by_name(const struct dirent** a, const struct dirent** b) {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
+static int by_name(const struct dirent** a, const struct dirent** b) { return strcmp((*a)->d_name, (*b)->d_name); }
 static void load_modules(void) {
     struct dirent** entries;
     int count = scandir("/.farcall/modules", &entries, NULL, by_name);

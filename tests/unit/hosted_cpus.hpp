@@ -80,7 +80,8 @@ private:
 
 // A job that a test owns: it can be interrupted, and tells when it has ended.
 struct TestJob : rt::Job {
-    TestJob() : Job("test", [](rt::Job& j) { static_cast<TestJob&>(j).ended.store(true, std::memory_order_release); }) {}
+    TestJob()
+        : Job("test", [](rt::Job& j) { static_cast<TestJob&>(j).ended.store(true, std::memory_order_release); }) {}
     std::atomic<bool> ended{false};
 };
 

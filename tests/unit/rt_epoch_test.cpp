@@ -83,20 +83,23 @@ TEST(RtEpoch, NothingIsFreedUnderAReader) {
             table.stop.store(true);
             ASSERT_TRUE(cpus.run_until([&] { return table.running.load() == 0; }));
             // With every CPU idle nothing is held back for long.
-            ASSERT_TRUE(cpus.run_until([&] {
-                rt::epoch_hurry();
-                struct Nudge : rt::Schedulable {
-                    Nudge() : Schedulable([](rt::Schedulable& s) { static_cast<Nudge&>(s).done.store(true); }) {}
-                    std::atomic<bool> done{false};
-                };
-                Nudge nudges[3];
-                for (u32 i = 0; i < 3; ++i) cpus[i + 1].post(nudges[i]);
-                while (!nudges[0].done.load() || !nudges[1].done.load() || !nudges[2].done.load()) {
-                    rt::quiescent();
-                    std::this_thread::yield();
-                }
-                return Shared::freed.load() - freed_before == 2 * kRounds;
-            }, 20)) << "held back: " << 2 * kRounds - (Shared::freed.load() - freed_before);
+            ASSERT_TRUE(cpus.run_until(
+                [&] {
+                    rt::epoch_hurry();
+                    struct Nudge : rt::Schedulable {
+                        Nudge() : Schedulable([](rt::Schedulable& s) { static_cast<Nudge&>(s).done.store(true); }) {}
+                        std::atomic<bool> done{false};
+                    };
+                    Nudge nudges[3];
+                    for (u32 i = 0; i < 3; ++i) cpus[i + 1].post(nudges[i]);
+                    while (!nudges[0].done.load() || !nudges[1].done.load() || !nudges[2].done.load()) {
+                        rt::quiescent();
+                        std::this_thread::yield();
+                    }
+                    return Shared::freed.load() - freed_before == 2 * kRounds;
+                },
+                20))
+                << "held back: " << 2 * kRounds - (Shared::freed.load() - freed_before);
         }
         delete table.current.load();
     }

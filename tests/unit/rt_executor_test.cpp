@@ -88,7 +88,8 @@ TEST(RtExecutor, ManySendersLoseNothingAndKeepTheirOrder) {
                 for (Node& n : s.nodes)
                     if (n.runs.load() == 0) return false;
             return true;
-        })) << "seed " << seed;
+        })) << "seed "
+            << seed;
         for (auto& s : senders)
             for (u32 i = 0; i < kEach; ++i) {
                 ASSERT_EQ(s.nodes[i].runs.load(), 1u);

@@ -90,11 +90,14 @@ TEST(RtTimer, FiresOnceOrIsCancelledNeverBoth) {
             cancelled[i] = rt::cancel_timer(timers[i]);
             if (cancelled[i]) EXPECT_EQ(timers[i].count.load(), 0u);
         }
-        ASSERT_TRUE(cpus.run_until([&] {
-            for (u32 i = 0; i < timers.size(); ++i)
-                if (!cancelled[i] && timers[i].count.load() == 0) return false;
-            return true;
-        }, 10)) << "a timer was lost, seed " << seed;
+        ASSERT_TRUE(cpus.run_until(
+            [&] {
+                for (u32 i = 0; i < timers.size(); ++i)
+                    if (!cancelled[i] && timers[i].count.load() == 0) return false;
+                return true;
+            },
+            10))
+            << "a timer was lost, seed " << seed;
         for (u32 i = 0; i < timers.size(); ++i) ASSERT_EQ(timers[i].count.load(), cancelled[i] ? 0u : 1u);
         for (Counting& t : timers) rt::cancel_timer(t);  // its callback has returned
     }

@@ -66,7 +66,8 @@ TEST(RtWait, NoWakeUpIsLostInAThousandSeeds) {
         std::atomic<u32> left{3};
         channel.consumers.store(3);
         for (u32 i = 0; i < 3; ++i) ASSERT_TRUE(rt::spawn("consumer", consume(&channel, seed * 7 + i), cpus[i]));
-        for (u32 i = 0; i < 3; ++i) ASSERT_TRUE(rt::spawn("producer", produce(&channel, 10, seed * 11 + i, &left), cpus[(seed + i) % 3]));
+        for (u32 i = 0; i < 3; ++i)
+            ASSERT_TRUE(rt::spawn("producer", produce(&channel, 10, seed * 11 + i, &left), cpus[(seed + i) % 3]));
         ASSERT_TRUE(cpus.run_until([&] { return channel.consumers.load() == 0; }, 20)) << "lost wake-up, seed " << seed;
         ASSERT_EQ(channel.taken.load(), 30u) << "seed " << seed;
         ASSERT_FALSE(channel.queue.has_waiters());
@@ -193,10 +194,12 @@ TEST(RtWait, AnyOfSeveralQueuesEndsTheWait) {
         std::atomic<bool> ended{false};
         ASSERT_TRUE(rt::spawn("any", wait_for_any(queues, &ended), cpus[1]));
         // A wake before the waiter has noted the sequence is not for it: repeat until it came.
-        ASSERT_TRUE(cpus.run_until([&] {
-            queues[i % 3].wake_one();
-            return ended.load();
-        }, 10));
+        ASSERT_TRUE(cpus.run_until(
+            [&] {
+                queues[i % 3].wake_one();
+                return ended.load();
+            },
+            10));
         for (auto& q : queues) EXPECT_FALSE(q.has_waiters());
     }
 }

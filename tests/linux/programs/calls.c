@@ -104,13 +104,9 @@ TEST(memfd) {
     CALL(syscall(SYS_memfd_create, (void*)8, 0L));
 }
 
-TEST(sync) {
-    CALL(syscall(SYS_sync));
-}
+TEST(sync) { CALL(syscall(SYS_sync)); }
 
-TEST(yield) {
-    CALL(syscall(SYS_sched_yield));
-}
+TEST(yield) { CALL(syscall(SYS_sched_yield)); }
 
 TEST(epoll_pwait2) {
     int set = (int)syscall(SYS_epoll_create1, 0L), ends[2];
@@ -169,9 +165,7 @@ TEST(queue_to_thread) {
     CALL(syscall(SYS_rt_tgsigqueueinfo, 0L, tid, (long)SIGUSR1, &info));
 }
 
-TEST(restart_syscall) {
-    CALL(syscall(SYS_restart_syscall));
-}
+TEST(restart_syscall) { CALL(syscall(SYS_restart_syscall)); }
 
 TEST(group_number) {
     IS(syscall(SYS_getpgrp) == syscall(SYS_getpgid, 0L));

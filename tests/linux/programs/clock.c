@@ -8,9 +8,7 @@
 #include <sys/timex.h>
 #include <utime.h>
 
-static long ns(const struct timespec* t) {
-    return t->tv_sec * 1000000000 + t->tv_nsec;
-}
+static long ns(const struct timespec* t) { return t->tv_sec * 1000000000 + t->tv_nsec; }
 
 TEST(clocks_exist) {
     static const int clocks[] = {0, 1, 2, 3, 4, 5, 6, 7, 11, 10, 12, 16, -1, 1000};

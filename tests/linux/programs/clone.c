@@ -31,9 +31,7 @@ static int start_thread(int (*body)(void*), void* argument, volatile int* tid_wo
 static void join(volatile int* tid_word) {
     for (int tid; (tid = *tid_word) != 0;) syscall(SYS_futex, tid_word, FUTEX_WAIT, tid, NULL, NULL, 0);
 }
-static void exit_thread(int code) {
-    syscall(SYS_exit, code);
-}
+static void exit_thread(int code) { syscall(SYS_exit, code); }
 
 TEST(bad_flags) {
     CALL(raw_clone(CLONE_SIGHAND | SIGCHLD, NULL, NULL, NULL, 0));

@@ -66,9 +66,7 @@ static void attempt(const char* what) {
         attempt(what);           \
     } while (0)
 
-TEST(good) {
-    DAMAGE("undamaged", (void)0);
-}
+TEST(good) { DAMAGE("undamaged", (void)0); }
 
 TEST(truncations) {
     struct image m;

@@ -6,9 +6,7 @@ enum { kPage = 4096 };
 #define RW (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 
-static char* map(size_t count, int rights, int flags) {
-    return mmap(NULL, count * kPage, rights, flags, -1, 0);
-}
+static char* map(size_t count, int rights, int flags) { return mmap(NULL, count * kPage, rights, flags, -1, 0); }
 static char* area(size_t count) {
     char* p = map(count, RW, ANON);
     NEED(p != MAP_FAILED);
