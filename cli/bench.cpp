@@ -15,6 +15,7 @@
 
 #include "cli/batch.hpp"
 #include "cli/commands.hpp"
+#include "cli/symbolize.hpp"
 
 namespace cli {
 
@@ -114,6 +115,7 @@ Outcome run_guest(const BenchOptions& options, MachineSpec spec, const std::vect
     spec.append += " tty=0 stdin=null";
     if (!plugin_out.empty()) {
         spec.plugin = (build_dir() / "host" / "count_plugin.so").string() + ",out=" + plugin_out.string();
+        if (!options.profile.empty()) spec.plugin += ",profile=" + plugin_out.string() + ".profile";
         spec.quit_gently = true;
     }
     Session session(spec, std::move(streams));
@@ -279,9 +281,58 @@ void write_markdown(const BenchOptions& options, const nlohmann::ordered_json& r
     write_file(options.markdown, text);
 }
 
+// Where one row's kernel instructions go, per operation.
+int profile_row(const BenchOptions& options) {
+    TempDir scratch;
+    fs::path counts = scratch.path() / "counts";
+    std::string output;
+    Streams streams;
+    streams.on_error = [](std::string_view) {};
+    streams.on_output = [&](std::string_view text) { output.append(text); };
+    MachineSpec spec = base_machine(options);
+    Outcome outcome = run_guest(options, spec, {"/bench/syscall", options.profile}, 240, streams, counts);
+    if (outcome.kind != Outcome::Kind::Exit || outcome.value != 0) return report(outcome, spec, "/bench/syscall");
+    int operations = 0, intervals = 0;
+    for (const std::string& line : split_lines(output)) std::sscanf(line.c_str(), "row %*d %*s %d", &operations);
+    for (const std::string& line : split_lines(read_file(counts))) intervals += line.starts_with("count ");
+    if (operations == 0 || intervals == 0) fail("no row '" + options.profile + "' was measured:\n" + output);
+
+    std::vector<std::string> addresses;
+    std::vector<double> shares;
+    double total = 0;
+    for (const std::string& line : split_lines(read_file(counts.string() + ".profile"))) {
+        char address[32];
+        unsigned long long count;
+        if (std::sscanf(line.c_str(), "%31s %llu", address, &count) != 2) continue;
+        addresses.push_back(address);
+        shares.push_back(static_cast<double>(count) / operations / intervals);
+        total += shares.back();
+    }
+    std::vector<SourcePlace> places = places_of(addresses, spec.kernel);
+    std::map<std::string, double> functions, lines;
+    for (size_t i = 0; i < places.size(); ++i) {
+        functions[places[i].function] += shares[i];
+        lines[places[i].line] += shares[i];
+    }
+    std::printf("%s: %.1f kernel instructions per operation\n", options.profile.c_str(), total);
+    for (const auto* table : {&functions, &lines}) {
+        std::vector<std::pair<double, std::string>> sorted;
+        for (const auto& [name, share] : *table) sorted.emplace_back(share, name);
+        std::sort(sorted.rbegin(), sorted.rend());
+        std::printf("\n%s\n", table == &functions ? "by function (with what was inlined into it)" : "by source line");
+        for (size_t i = 0; i < sorted.size() && i < 40; ++i) {
+            if (sorted[i].first < total / 1000) break;
+            std::printf("%10.1f %5.1f %%  %s\n", sorted[i].first, 100 * sorted[i].first / total,
+                        sorted[i].second.c_str());
+        }
+    }
+    return 0;
+}
+
 }  // namespace
 
 int bench_command(const BenchOptions& options) {
+    if (!options.profile.empty()) return profile_row(options);
     Rows rows;
     std::vector<std::string> names;
     for (const Target& target : kTargets) {

@@ -41,6 +41,7 @@ struct BenchOptions {
     std::string name = "syscall";
     std::string json;
     std::string markdown;
+    std::string profile;  // a row
     std::string cpu = "qemu64";
     std::vector<std::string> rows;
     bool on_linux = false;

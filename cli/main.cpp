@@ -85,6 +85,8 @@ int dispatch(int argc, char** argv) {
         ->capture_default_str();
     bench->add_option("--json", bench_options.json, "write the rows to this file");
     bench->add_option("--markdown", bench_options.markdown, "write a table for people to this file");
+    bench->add_option("--profile", bench_options.profile,
+                      "where one row's instructions go, by function and source line");
     bench->add_option("--row", bench_options.rows, "only rows whose name contains this")->allow_extra_args(false);
     bench->add_option("--runs", bench_options.runs, "repeat, and take the median")
         ->check(CLI::Range(1, 100))

@@ -70,4 +70,38 @@ std::string symbolize(const std::string& log, const fs::path& kernel) {
     return out;
 }
 
+std::vector<SourcePlace> places_of(const std::vector<std::string>& addresses, const fs::path& kernel) {
+    std::vector<SourcePlace> places(addresses.size(), {"?", "?"});
+    auto tool = find_program("llvm-symbolizer-19");
+    if (!tool || addresses.empty()) return places;
+    TempDir scratch;
+    std::string list;
+    for (const std::string& address : addresses) list += address + "\n";
+    write_file(scratch.path() / "list", list);
+    const std::string prefix = source_dir().string() + "/";
+    for (bool inlines : {false, true}) {
+        std::istringstream answer(shell_output(*tool + " --obj='" + kernel.string() + "' --demangle " +
+                                               (inlines ? "" : "--no-inlines ") + "<'" +
+                                               (scratch.path() / "list").string() + "' 2>/dev/null"));
+        // Two lines for each frame, innermost first, and an empty line behind each address.
+        size_t index = 0;
+        bool first = true;
+        for (std::string function, line; index < places.size() && std::getline(answer, function);) {
+            if (function.empty()) {
+                ++index;
+                first = true;
+                continue;
+            }
+            if (!std::getline(answer, line)) break;
+            if (!first) continue;
+            first = false;
+            if (!inlines) places[index].function = function;
+            size_t column = line.rfind(':');
+            if (line.starts_with(prefix)) line.erase(0, prefix.size()), column -= prefix.size();
+            if (inlines) places[index].line = line.substr(0, column);
+        }
+    }
+    return places;
+}
+
 }  // namespace cli

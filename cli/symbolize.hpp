@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Adds function, file and line to the kernel addresses in a log.
+// Names for kernel addresses.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "cli/util.hpp"
 
 namespace cli {
+// Adds function, file and line to the kernel addresses in a log.
 std::string symbolize(const std::string& log, const fs::path& kernel);
+// For each address ("0x...") its function, and its source line ("file:line", innermost of what was inlined).
+struct SourcePlace {
+    std::string function, line;
+};
+std::vector<SourcePlace> places_of(const std::vector<std::string>& addresses, const fs::path& kernel);
 }  // namespace cli

@@ -6,7 +6,9 @@
 // each iteration of a `rep` one. bench/count_check.c compares with the TSC under -icount: the two agree to the
 // instruction but for that.
 //
-// Arguments: out=PATH. Lines written there:
+// With profile=PATH the kernel instructions inside intervals are also counted one by one; "ADDRESS COUNT" lines at QEMU's end.
+//
+// Arguments: out=PATH, profile=PATH. Lines written to out:
 //   count ROW CPU USER KERNEL     at each stop marker, one line per CPU: instructions since the row's start marker
 //   note ROW CPU USER KERNEL      at each note marker: instructions since the machine's start
 //   total CPU USER KERNEL         at QEMU's end
@@ -19,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef uint64_t qemu_plugin_id_t;
@@ -66,6 +69,33 @@ static int cpu_count = 1;
 static FILE* out;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+// One counter for each kernel instruction; QEMU adds to `count` directly, so a slot never moves.
+struct slot {
+    uint64_t address, count, at_start, inside;
+};
+enum { kSlotBits = 20, kSlotCount = 1 << kSlotBits };
+static struct slot* slots;  // open addressing; address 0 is free
+static FILE* profile;
+
+static struct slot* slot_of(uint64_t address) {
+    uint64_t hash = address * 0x9e3779b97f4a7c15u >> (64 - kSlotBits);
+    for (uint64_t i = 0; i < kSlotCount; ++i) {
+        struct slot* slot = &slots[(hash + i) % kSlotCount];
+        if (slot->address == address || slot->address == 0) {
+            slot->address = address;
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+static void profile_marker(unsigned kind) {
+    for (size_t i = 0; i < kSlotCount; ++i) {
+        if (kind == 0) slots[i].at_start = slots[i].count;
+        if (kind == 1) slots[i].inside += slots[i].count - slots[i].at_start;
+    }
+}
+
 static void count_one(unsigned vcpu, void* mode) { ++cpus[vcpu % kMaxCpus].count[(uintptr_t)mode]; }
 
 static void on_marker(unsigned vcpu, void* data) {
@@ -86,6 +116,7 @@ static void on_marker(unsigned vcpu, void* data) {
             fprintf(out, "note %u %d %" PRIu64 " %" PRIu64 "\n", row, cpu, user, kernel);
         }
     }
+    if (profile) profile_marker(kind);
     if (kind != 0) fflush(out);
     pthread_mutex_unlock(&lock);
 }
@@ -100,6 +131,12 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
         } else {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, count_one, QEMU_PLUGIN_CB_NO_REGS, (void*)mode);
         }
+        if (profile && mode == kKernel) {
+            pthread_mutex_lock(&lock);
+            struct slot* slot = slot_of(qemu_plugin_insn_vaddr(insn));
+            pthread_mutex_unlock(&lock);
+            if (slot) qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, &slot->count, 1);
+        }
         if (mode == kUser && qemu_plugin_insn_size(insn) == 7) {
             const uint8_t* bytes = qemu_plugin_insn_data(insn);
             uint32_t message;
@@ -112,25 +149,32 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
     }
 }
 
-static void on_exit(qemu_plugin_id_t id, void* data) {
+static void on_end(qemu_plugin_id_t id, void* data) {
     (void)id;
     (void)data;
     for (int cpu = 0; cpu < cpu_count; ++cpu) {
         fprintf(out, "total %d %" PRIu64 " %" PRIu64 "\n", cpu, cpus[cpu].count[kUser], cpus[cpu].count[kKernel]);
     }
     fclose(out);
+    if (!profile) return;
+    for (size_t i = 0; i < kSlotCount; ++i) {
+        if (slots[i].inside) fprintf(profile, "0x%" PRIx64 " %" PRIu64 "\n", slots[i].address, slots[i].inside);
+    }
+    fclose(profile);
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t* info, int argc, char** argv) {
     for (int i = 0; i < argc; ++i) {
         if (strncmp(argv[i], "out=", 4) == 0) out = fopen(argv[i] + 4, "w");
+        if (strncmp(argv[i], "profile=", 8) == 0) profile = fopen(argv[i] + 8, "w");
     }
     if (!out || !info->system_emulation) {
         fprintf(stderr, "count_plugin: out=PATH is wanted, with a system emulator\n");
         return -1;
     }
+    if (profile && !(slots = calloc(kSlotCount, sizeof *slots))) return -1;
     cpu_count = info->system.smp_vcpus < kMaxCpus ? info->system.smp_vcpus : kMaxCpus;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
-    qemu_plugin_register_atexit_cb(id, on_exit, NULL);
+    qemu_plugin_register_atexit_cb(id, on_end, NULL);
     return 0;
 }
