@@ -55,6 +55,7 @@ MachineSpec farcall_machine(const RunOptions& options) {
         if (std::find(kFastpaths.begin(), kFastpaths.end(), options.fastpath) == kFastpaths.end()) {
             fail("--fastpath is one of none, exception, ipc, notify, all");
         }
+        if (options.fastpath != "none") fail("--fastpath " + options.fastpath + ": this kernel has no fastpaths yet");
     }
     if (!options.trace.empty()) fail("--trace: this kernel has no trace buffers yet");
     MachineSpec spec;

@@ -5,6 +5,9 @@
 
 #include "boot/kernel/dump.hpp"
 #include "linux/process.hpp"
+#include "port/kernel/route.hpp"
+#include "rt/mem/frames.hpp"
+#include "rt/mem/pages.hpp"
 
 namespace boot::control {
 namespace {
@@ -19,6 +22,22 @@ struct Outgoing {
 constinit rt::Guarded<Outgoing, rt::Rank::log> outgoing;
 constinit rt::WaitQueue queued;
 constinit port::Stream* control_port = nullptr;
+
+constinit bool stats_wanted = false;
+
+// Counters of the whole machine since boot; bytes where the name says so.
+void send_stats() {
+    rt::MemStats m = rt::mem_stats();
+    u64 sleeps = 0;
+    for (u32 i = 0; i < rt::executor_count(); ++i) sleeps += rt::Executor::of(CpuId{i}).idle_entries;
+    char line[512];
+    send({line,
+          lib::format_to(line,
+                         "stats {{\"nanoseconds\": {}, \"remote_calls\": {}, \"sleeps\": {}, \"coroutine_frames\": {}, "
+                         "\"memory_bytes\": {}, \"free_bytes\": {}, \"slab_bytes\": {}, \"frame_bytes\": {}}}",
+                         hal::Machine::now().value, port::route::remote_calls(), sleeps, rt::frames_live(),
+                         m.total_bytes, m.free_bytes, m.slab_bytes, m.frame_bytes)});
+}
 
 bool take_number(std::string_view& s, u64& out) {
     while (!s.empty() && s[0] == ' ') s.remove_prefix(1);
@@ -102,6 +121,8 @@ bool start(port::Stream& port) {
     return rt::spawn("control in", listen(port), here) && rt::spawn("control out", talk(port), here);
 }
 
+void want_stats() { stats_wanted = true; }
+
 bool send(std::string_view line) {
     if (!control_port) {
         port::log(line);
@@ -119,6 +140,7 @@ bool send(std::string_view line) {
 }
 
 void report_exit(i32 status) {
+    if (stats_wanted) send_stats();
     char line[64];
     const char* names[] = {"stdin", "stdout", "stderr"};
     for (int i = 1; i <= 2; ++i)

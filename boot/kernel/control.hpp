@@ -12,6 +12,8 @@ namespace boot::control {
 bool start(port::Stream& port);
 // Queues one line (without its end). Safe from any job. False: the buffer (4 KiB) is full, the line is lost.
 bool send(std::string_view line);
+// Send counters before the exit status (`stats=1`).
+void want_stats();
 // The program has ended with this wait(2) status: byte counts of its output, then exit or signal.
 void report_exit(i32 wait_status);
 

@@ -91,6 +91,7 @@ Task<void> boot_main() {
                                     info->initrd.size()};
     if (cpio.empty()) give_up("no root file system (-initrd)", Errno::kNoEnt);
     control::send("ready");
+    if (command_line().value("stats") == "1") control::want_stats();
     if (server) {
         auto image = fs::find_in_cpio(cpio, ".farcall/linux-server");
         if (!image.ok()) give_up("no /.farcall/linux-server in the root", image.error());
