@@ -151,11 +151,10 @@ TEST(RtLockOrderDeathTest, NoSuspensionWithASpinlockHeld) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_DEATH(
         {
-            hal::Machine::bind_cpu(CpuId{0});
-            rt::Executor& ex = rt::Executor::start(CpuId{0});
+            Cpus cpus(1);
             rt::WaitQueue q;
-            rt::spawn("bad", wait_with_a_lock(&q), ex);
-            ex.run_until_idle();
+            rt::spawn("bad", wait_with_a_lock(&q), cpus[0]);
+            cpus[0].run_until_idle();
         },
         "co_await with a spinlock held");
 }
