@@ -197,7 +197,11 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
             [&](const std::string& name, CaseResult result) {
                 running = false;
                 if (next < cases.size() && name == cases[next].full_name()) {
-                    sink(cases[next], result);
+                    if (!sink(cases[next], result)) {
+                        next = cases.size();
+                        current->cancel();
+                        return;
+                    }
                     ++next;
                     current->set_timeout(kCaseGrace);
                 }
@@ -215,7 +219,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
         if (running || next > start) {
             // The case in progress is at fault; if none was, the next one shall not be blamed for ever either.
             fruitless = 0;
-            sink(cases[next], {.status = "lost: " + why, .output = {}, .error = {}});
+            if (!sink(cases[next], {.status = "lost: " + why, .output = {}, .error = {}})) return;
             ++next;
         } else if (++fruitless >= 2 || outcome.kind != Outcome::Kind::Timeout) {
             // The guest does not even begin: no case can run.

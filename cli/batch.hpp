@@ -33,7 +33,8 @@ struct BatchTarget {
     std::function<MachineSpec()> machine;
     std::function<void(CpioWriter&)> prepare;
 };
-using CaseSink = std::function<void(const Case&, const CaseResult&)>;
+// False: enough is known, stop.
+using CaseSink = std::function<bool(const Case&, const CaseResult&)>;
 void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const CaseSink& sink);
 
 BatchTarget linux_target(int cpus);

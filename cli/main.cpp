@@ -70,7 +70,7 @@ int dispatch(int argc, char** argv) {
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
     test->add_option("kind", test_kind, "style, unit, tool, ktest, guest, mutants or all (the default)")
         ->check(CLI::IsMember({"style", "unit", "tool", "ktest", "guest", "mutants", "all"}));
-    test->add_option("areas", test_options.areas, "guest: only these areas");
+    test->add_option("areas", test_options.areas, "guest: only these areas; mutants: only these calls");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
         ->check(CLI::Range(1, 16))
         ->delimiter(',')

@@ -94,10 +94,11 @@ int record_areas(const BatchOptions& options) {
             ++lost;
             std::fprintf(stderr, "farcall: %s: %s\n", item.full_name().c_str(), result.status.c_str());
             recordings[item.area].entries.erase(item.name);
-            return;
+            return true;
         }
         if (options.verbose) std::fprintf(stderr, "%zu/%zu %s\n", done, cases.size(), item.full_name().c_str());
         recordings[item.area].entries[item.name] = {.command = item.command, .result = result};
+        return true;
     });
     for (const auto& [area, recording] : recordings) save_recording(area, order[area], recording);
     std::printf("%zu recorded, %d lost (%s)\n", cases.size() - static_cast<size_t>(lost), lost,

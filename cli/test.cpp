@@ -291,7 +291,10 @@ int test_command(const std::string& kind, const BatchOptions& options) {
             }
         }
     }
-    if (all || kind == "mutants") parts.push_back({"mutants", [all] { return test_mutants(all ? kMutantSample : 0); }});
+    if (all || kind == "mutants")
+        parts.push_back(
+            {"mutants",
+             [=] { return test_mutants(all ? kMutantSample : 0, all ? std::vector<std::string>{} : options.areas); }});
     total = run_parts(parts, at_once);
     std::printf("%.0f s\n%d passed, %d failed\n", seconds_since(start), total.passed, total.failed);
     return total.failed || total.passed == 0 ? 1 : 0;

@@ -39,8 +39,8 @@ Tally test_tool();
 Tally test_ktest(int cpus);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target);
-// `sample` 0: every mutant.
-Tally test_mutants(size_t sample);
+// `sample` 0: every mutant; `calls`: of these only, if any are named.
+Tally test_mutants(size_t sample, const std::vector<std::string>& calls);
 
 // True when `result` is what was recorded; otherwise `why` says what is different.
 bool same_as_recorded(const Case& item, const CaseResult& result, const Recording& recording, std::string& why);
