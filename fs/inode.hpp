@@ -141,6 +141,9 @@ public:
     // To be called by whoever sets modified or changed under the lock.
     void note_changed() { access_stale_.store(true, std::memory_order_relaxed); }
 
+    // O_TMPFILE: may be given a name although it has none.
+    std::atomic<bool> linkable{false};
+
     // ETXTBSY: a file is open for writing by n (> 0), or n programs run from it (< 0).
     bool start_writing() { return count_use(1); }
     void stop_writing() { writers_.fetch_sub(1, std::memory_order_release); }
@@ -166,6 +169,14 @@ private:
 
 // May `c` do this (kMayRead | kMayWrite | kMayExec) to the inode? EACCES if not.
 Leaf<void> check_access(Inode& inode, u32 want, const Creds& c);
+
+// The mode without the set-user-ID and set-group-ID bits that a change by `c` takes away (Linux: setattr_should_drop_*).
+// A set-group-ID bit without group execution stays for members of the group.
+inline u32 without_set_id(const Attributes& a, const Creds& c) {
+    u32 mode = a.mode & ~kSetUid;
+    if ((mode & 010) || (!c.in_group(a.gid) && !c.capable(kCapFsetid))) mode &= ~kSetGid;
+    return mode;
+}
 
 // A mounted file system instance.
 class SuperBlock : public RefCounted<SuperBlock> {

@@ -122,6 +122,7 @@ Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c)
     TRY(may_create(dir, c));
     if (inode.super.get() != dir.inode()->super.get()) return Errno::kXDev;
     if (inode.is_directory()) return Errno::kPerm;
+    if (a.links == 0 && !inode.linkable.load(std::memory_order_relaxed)) return Errno::kNoEnt;
     Dentry* d = Dentry::allocate(name);
     if (!d) return Errno::kNoMem;
     auto linked = dir.inode()->link(at.last, inode);

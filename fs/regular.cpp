@@ -47,13 +47,14 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
 }
 
 RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
-    : File(how.path, how.flags), mapping_(&mapping), keeps_setuid_(how.creds->capable(kCapFsetid)) {}
+    : File(how.path, how.flags), mapping_(&mapping), keeps_set_id_(how.creds->capable(kCapFsetid)),
+      in_group_(how.creds->in_group(inode.peek_attributes().gid)) {}
 
 RegularFile::~RegularFile() {
     if ((flags() & kOpenAccess) != kOpenReadOnly) inode()->stop_writing();
 }
 
-Leaf<size_t> RegularFile::copy_to_user(UserSpans& to, u64 at) {
+Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {
     u64 size = mapping_->size.load(std::memory_order_acquire);
     if (at >= size) return size_t{0};
     u64 n = smaller(to.size(), size - at);
@@ -71,7 +72,7 @@ Leaf<size_t> RegularFile::copy_to_user(UserSpans& to, u64 at) {
     return n;
 }
 
-Leaf<size_t> RegularFile::try_read(UserSpans to, u64 at) {
+Leaf<size_t> RegularFile::try_read(const UserSpans& to, u64 at) {
     if (at != kAtOffset) {
         auto n = copy_to_user(to, at);
         if (n.ok() && !(flags() & kOpenNoAtime)) inode()->touch_accessed();
@@ -88,7 +89,7 @@ Leaf<size_t> RegularFile::try_read(UserSpans to, u64 at) {
 }
 
 // Copies into the pages, made where missing. A fault leaves the file as it was; no space or memory gives a short count.
-Leaf<size_t> RegularFile::copy_from_user(UserSpans& from, u64 start, u64 old_size) {
+Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 old_size) {
     u64 n = from.size();
     for (u64 done = 0; done < n;) {
         u64 at = start + done, in_page = at % kPageSize, part = smaller(kPageSize - in_page, n - done);
@@ -126,7 +127,7 @@ Leaf<size_t> RegularFile::copy_from_user(UserSpans& from, u64 start, u64 old_siz
     return n;
 }
 
-Leaf<size_t> RegularFile::try_write(UserSpans from, u64 at) {
+Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
     if (from.size() == 0) return size_t{0};
     bool moves = at == kAtOffset;
     Timestamp now = current_time();
@@ -138,10 +139,10 @@ Leaf<size_t> RegularFile::try_write(UserSpans from, u64 at) {
     u64 old_size = a->size;
     if (flags() & kOpenAppend) at = old_size;
     Leaf<size_t> n{Errno::kFBig};
-    u64 limit = smaller(from.file_limit, kMaxFileSize);
-    if (at < limit) {
-        from.limit(limit - at);
-        n = copy_from_user(from, at, old_size);
+    if (at < kMaxFileSize) {
+        UserSpans part = from;
+        part.limit(kMaxFileSize - at);
+        n = copy_from_user(part, at, old_size);
     }
     if (n.ok()) {
         if (at + n.value() > old_size) {
@@ -150,10 +151,8 @@ Leaf<size_t> RegularFile::try_write(UserSpans from, u64 at) {
         }
         a->modified = a->changed = now;
         inode()->note_changed();
-        if ((a->mode & (kSetUid | kSetGid)) && !keeps_setuid_) [[unlikely]] {
-            a->mode &= ~kSetUid;
-            if (a->mode & 010) a->mode &= ~kSetGid;
-        }
+        if ((a->mode & (kSetUid | kSetGid)) && !keeps_set_id_) [[unlikely]]
+            a->mode &= ~(kSetUid | ((a->mode & 010) || !in_group_ ? kSetGid : 0));
         if (moves) offset = at + n.value();
     }
     if (moves) offset_lock.unlock();
@@ -181,7 +180,7 @@ Leaf<u64> RegularFile::seek(i64 to, u32 whence) {
         default: return Errno::kInval;
     }
     i64 target;
-    if (__builtin_add_overflow(base, to, &target)) return whence == kSeekSet ? Errno::kInval : Errno::kOverflow;
+    if (__builtin_add_overflow(base, to, &target)) return Errno::kInval;
     if (target < 0) return Errno::kInval;
     offset = u64(target);
     return offset;

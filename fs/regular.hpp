@@ -5,8 +5,8 @@
 
 namespace fs {
 
-// The largest file: what a signed 64-bit offset can hold, in whole pages.
-inline constexpr u64 kMaxFileSize = u64{1} << 62;
+// The largest file: what a signed 64-bit offset can hold.
+inline constexpr u64 kMaxFileSize = ~u64{0} >> 1;
 
 // Opens by type: regular files (with a mapping), directories, devices, FIFOs. Permissions were checked.
 // ENXIO: a socket or an unknown device. ETXTBSY: a program is running from it. kNeedsTask: a FIFO without a partner.
@@ -14,30 +14,30 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode);
 
 // A regular file. Reads take no lock but the offset's; writes hold the inode's attribute lock, so that they are atomic with
 // one another and with truncation, and O_APPEND finds the end.
-// One call transfers at most kMaxStep bytes: a longer one is kNeedsTask, for the caller to do in steps of that size with
-// a Yield between them (see transfer_step()).
+// One call copies all it is asked to: long transfers are cut into steps by the caller.
 class RegularFile final : public File {
 public:
     RegularFile(OpenContext& how, Inode& inode, Mapping& mapping);
     ~RegularFile() override;
-    Leaf<size_t> try_read(UserSpans to, u64 offset) override;
-    Leaf<size_t> try_write(UserSpans from, u64 offset) override;
+    Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
+    Leaf<size_t> try_write(const UserSpans& from, u64 offset) override;
     Leaf<u64> seek(i64 offset, u32 whence) override;
     Leaf<void> sync() override { return lib::kOk; }
     bool seekable() const override { return true; }
     Leaf<MapSource> map_source() override;
 
 private:
-    Leaf<size_t> copy_to_user(UserSpans& to, u64 at);
-    Leaf<size_t> copy_from_user(UserSpans& from, u64 at, u64 old_size);
+    Leaf<size_t> copy_to_user(const UserSpans& to, u64 at);
+    Leaf<size_t> copy_from_user(const UserSpans& from, u64 at, u64 old_size);
     Mapping* mapping_;
-    bool keeps_setuid_;  // the opener has CAP_FSETID
+    bool keeps_set_id_;  // the opener has CAP_FSETID
+    bool in_group_;      // and is in the file's group
 };
 
 class DirectoryFile final : public File {
 public:
     DirectoryFile(OpenContext& how) : File(how.path, how.flags) {}
-    Leaf<size_t> try_read(UserSpans, u64) override { return Errno::kIsDir; }
+    Leaf<size_t> try_read(const UserSpans&, u64) override { return Errno::kIsDir; }
     Leaf<u64> seek(i64 offset, u32 whence) override;
     Leaf<u64> read_directory(DirSink& sink) override;
     Leaf<void> sync() override { return lib::kOk; }

@@ -37,11 +37,11 @@ Leaf<void> change_owner(Caller& c, fs::Inode& inode, bool read_only, u32 uid, u3
     if (change.uid && !(owner && uid == a.uid) && !who.capable(fs::kCapChown)) return Errno::kPerm;
     if (change.gid && !(owner && (gid == a.gid || who.in_group(gid))) && !who.capable(fs::kCapChown))
         return Errno::kPerm;
-    // chown(2): set-user-ID and set-group-ID bits go, whoever asks; a set-group-ID bit without group execution stays.
-    if (!inode.is_directory() && (a.mode & (fs::kSetUid | fs::kSetGid))) {
-        change.mode = true;
-        change.to.mode = a.mode & ~fs::kSetUid;
-        if (a.mode & 010) change.to.mode &= ~fs::kSetGid;
+    // chown(2): set-user-ID and set-group-ID bits go, whoever asks; and that is a change of mode, for owners only.
+    if (!inode.is_directory()) {
+        change.to.mode = fs::without_set_id(a, who);
+        change.mode = change.to.mode != a.mode;
+        if (change.mode && !is_owner(inode, who)) return Errno::kPerm;
     }
     return inode.set_attributes(change);
 }

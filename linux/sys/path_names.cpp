@@ -69,7 +69,8 @@ private:
 Leaf<i64> read_records(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format) {
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & kOpenPath)) return Errno::kBadF;
-    RecordSink sink{c.user(), to, size, old_format};
+    // The kernel takes the size as an int: a negative one leaves no room.
+    RecordSink sink{c.user(), to, i32(size) < 0 ? 0 : u64(size), old_format};
     TRY(file->read_directory(sink));
     return i64(sink.done());
 }

@@ -31,8 +31,9 @@ struct Request {
         Request r{flags, mode & 07777};
         static constexpr u32 kAccess[] = {kMayRead, kMayWrite, kMayRead | kMayWrite, kMayRead | kMayWrite};
         r.access = kAccess[flags & kOpenAccess];
+        if ((flags & kOpenDirectory) && (flags & kOpenCreate)) return Errno::kInval;
         if (flags & kTmpfileBit) {
-            if ((flags & (kOpenTmpfile | kOpenCreate)) != kOpenTmpfile) return Errno::kInval;
+            if (!(flags & kOpenDirectory)) return Errno::kInval;
             if (!(r.access & kMayWrite)) return Errno::kInval;
         }
         if (flags & kOpenPath) r.access = 0;
@@ -78,6 +79,7 @@ Leaf<Resolved> make_tmpfile(const Request& r, PathArgument& a) {
     Dentry* d = Dentry::create(dir.dentry.get(), make_key({name, n}), std::move(inode));
     if (!d) return Errno::kNoMem;
     d->set_flag(Dentry::kUnlinked);
+    if (!(r.flags & kOpenExclusive)) d->inode()->linkable.store(true, std::memory_order_relaxed);
     Resolved out;
     out.how.path = Path{dir.mount, Ref<Dentry>::adopt(d)};
     out.created = true;
@@ -161,11 +163,9 @@ Leaf<i64> finish(Caller& c, const Request& r, const Resolved& at, Ref<File> file
     if ((r.flags & kOpenTruncate) && !at.created && inode.is_regular()) {
         AttributeChange change;
         change.size = true;
-        const Attributes& a = inode.peek_attributes();
-        if ((a.mode & (kSetUid | kSetGid)) && !c.creds().capable(kCapFsetid)) {
-            change.mode = true;
-            change.to.mode = a.mode & ~(kSetUid | (a.mode & 010 ? kSetGid : 0));
-        }
+        u32 mode = inode.mode();
+        change.to.mode = c.creds().capable(kCapFsetid) ? mode : without_set_id(inode.peek_attributes(), c.creds());
+        change.mode = change.to.mode != mode;
         bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;
         if (read_only_file && !inode.start_writing()) return Errno::kTxtBsy;
         auto done = inode.set_attributes(change);
@@ -211,11 +211,9 @@ Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
     AttributeChange change;
     change.size = true;
     change.to.size = u64(length);
-    const Attributes& a = inode.peek_attributes();
-    if ((a.mode & (kSetUid | kSetGid)) && !c.creds().capable(kCapFsetid)) {
-        change.mode = true;
-        change.to.mode = a.mode & ~(kSetUid | (a.mode & 010 ? kSetGid : 0));
-    }
+    u32 mode = inode.mode();
+    change.to.mode = c.creds().capable(kCapFsetid) ? mode : without_set_id(inode.peek_attributes(), c.creds());
+    change.mode = change.to.mode != mode;
     return inode.set_attributes(change);
 }
 
