@@ -37,7 +37,7 @@ LeafOutcome leave_to_task(Thread& t, Errno outcome) {
 LeafOutcome syscall(port::UserThread& thread) {
     Thread& t = static_cast<Thread&>(thread);
     auto& regs = t.regs();
-    u64 number = regs.syscall_number();
+    u32 number = u32(regs.syscall_number());  // the upper half does not count
     if (number >= kSyscallLimit) [[unlikely]]
         return leave_to_task(t, Errno::kNeedsTask);
     LeafThunk leaf = leaf_table[number];
@@ -59,6 +59,7 @@ LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {
 }
 
 port::Module module_of(u64 number) {
+    number = u32(number);
     return number < kSyscallLimit ? port::Module(module_table[number]) : port::Module::kHome;
 }
 

@@ -9,13 +9,13 @@ namespace linux {
 namespace {
 
 // The signal that an exception means (signal(7), the fault numbers of sigaction(2)).
-SignalInfo signal_of(const port::Trap& trap, UserAddr pc) {
+SignalInfo signal_of(Thread& t, const port::Trap& trap) {
     using Kind = port::Trap::Kind;
     SignalInfo i;
-    u64 at = pc.value;
+    u64 at = t.regs().pc().value;
     switch (trap.kind) {
         case Kind::kDivide: i.signo = kSigFpe, i.code = kFpeIntDiv; break;
-        case Kind::kFloat: i.signo = kSigFpe, i.code = arch::float_code(trap); break;
+        case Kind::kFloat: i.signo = kSigFpe, i.code = arch::float_code(t, trap); break;
         case Kind::kIllegal: i.signo = kSigIll, i.code = kIllIllOpn; break;
         case Kind::kBreakpoint: i.signo = kSigTrap, i.code = kSiKernel, at = 0; break;
         case Kind::kStep: i.signo = kSigTrap, i.code = kTrapTrace; break;
@@ -124,7 +124,7 @@ Task<void> thread_main(Thread& t) {
                 finish_syscall(t, outcome);
                 continue;
             }
-            u64 number = t.regs().syscall_number();
+            u64 number = u32(t.regs().syscall_number());  // the upper half does not count
             const SyscallRow* row =
                 number < kSyscallLimit && syscall_table[number].name ? &syscall_table[number] : nullptr;
             if (!row) {
@@ -189,7 +189,7 @@ Task<void> thread_main(Thread& t) {
             }
         } else if (trap.kind != port::Trap::Kind::kKick) {
             t.last_fault = trap;
-            force_signal(t, signal_of(trap, t.regs().pc()));
+            force_signal(t, signal_of(t, trap));
         }
     }
 }

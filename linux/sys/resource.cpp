@@ -140,6 +140,11 @@ Leaf<void> select(Selection& s) {
             } else if (Ref<Thread> t = find_thread(Pid{i32(s.who)})) {
                 s.any = true;
                 s.each(s, *t);
+            } else if (find_process(Pid{i32(s.who)})) {
+                // A process without threads (pid 1): it is nobody's but root's.
+                s.any = true;
+                if (s.best > 0) s.best = 0;
+                if (!c.creds().capable(fs::kCapSysNice)) s.error = Errno::kPerm;
             }
             return lib::kOk;
         }

@@ -89,16 +89,36 @@ Task<Result<i64>> sys_clone3(Caller& c, UserAddr at, u64 size) {
 struct Wait4Out {
     Caller& c;
     UserAddr status, usage;
+    bool hopeless = false;  // the memory cannot be had: the child is gone all the same, as on Linux
+    Leaf<void> write(UserAddr to, const void* from, size_t n) {
+        auto r = c.user().write(to, from, n);
+        return hopeless && r.error() == Errno::kNeedsFault ? Leaf<void>(Errno::kFault) : r;
+    }
     static Leaf<void> deliver(void* self, const WaitReport& r) {
         auto& o = *static_cast<Wait4Out*>(self);
-        if (o.status.value) TRY(o.c.user().write(o.status, &r.status, sizeof r.status));
+        if (o.status.value) TRY(o.write(o.status, &r.status, sizeof r.status));
         if (o.usage.value) {
             abi::Rusage u = to_abi(r.usage);
-            TRY(o.c.user().write(o.usage, &u, sizeof u));
+            TRY(o.write(o.usage, &u, sizeof u));
         }
         return lib::kOk;
     }
 };
+
+// Looks until a child has a report that could be delivered, or there is a reason to stop.
+Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink, bool& hopeless) {
+    for (;;) {
+        u32 seen = c.process().child_changed.sequence();
+        auto got = try_wait(c.process(), r, sink);
+        if (got.error() == Errno::kNeedsFault) {
+            auto in = co_await fault_in_range(c.thread(), c.user().fault());
+            if (!in.ok()) hopeless = true;
+            continue;
+        }
+        if (got.error() != Errno::kNeedsTask) co_return got;
+        CO_TRY(co_await rt::wait_on(c.process().child_changed, seen, "wait: a child"));
+    }
+}
 
 Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
     if (options & ~(kWaitNoHang | kWaitUntraced | kWaitContinued | kWaitNoThread | kWaitClone | kWaitAll)) return Errno::kInval;
@@ -119,23 +139,16 @@ Leaf<i64> sys_wait4(Caller& c, i32 pid, UserAddr status, u32 options, UserAddr u
 Task<Result<i64>> sys_wait4_wait(Caller& c, i32 pid, UserAddr status, u32 options, UserAddr usage) {
     WaitRequest r = CO_TRY(wait4_request(c, pid, options));
     Wait4Out out{c, status, usage};
-    for (;;) {
-        u32 seen = c.process().child_changed.sequence();
-        auto got = try_wait(c.process(), r, {&Wait4Out::deliver, &out});
-        if (got.ok()) co_return i64{got.value()};
-        if (got.error() != Errno::kNeedsTask) co_return got.error();
-        CO_TRY(co_await rt::wait_on(c.process().child_changed, seen, "wait: a child"));
-    }
+    co_return i64{CO_TRY(co_await wait_for_report(c, r, {&Wait4Out::deliver, &out}, out.hopeless))};
 }
 
-struct WaitIdOut {
-    Caller& c;
-    UserAddr info, usage;
+struct WaitIdOut : Wait4Out {
+    UserAddr info;
     static Leaf<void> deliver(void* self, const WaitReport& r) {
         auto& o = *static_cast<WaitIdOut*>(self);
-        if (o.usage.value) {
+        if (o.usage.value && r.pid != 0) {
             abi::Rusage u = to_abi(r.usage);
-            TRY(o.c.user().write(o.usage, &u, sizeof u));
+            TRY(o.write(o.usage, &u, sizeof u));
         }
         if (!o.info.value) return lib::kOk;
         // Only the fields that belong to the report are written.
@@ -146,8 +159,14 @@ struct WaitIdOut {
                                                : 0;
         i32 head[3] = {r.pid ? i32(kSigChld) : 0, 0, r.code};
         i32 tail[3] = {r.pid, i32(r.uid), status};
-        TRY(o.c.user().write(o.info, head, sizeof head));
-        return o.c.user().write(o.info + 16, tail, sizeof tail);
+        TRY(o.write(o.info, head, sizeof head));
+        return o.write(o.info + 16, tail, sizeof tail);
+    }
+    // Without a report the fields are cleared, whatever the outcome is.
+    Leaf<i64> none(Errno outcome) {
+        TRY(deliver(this, {}));
+        if (outcome != Errno::kOk) return outcome;
+        return 0;
     }
 };
 
@@ -177,23 +196,25 @@ Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
 }
 
 Leaf<i64> sys_waitid(Caller& c, i32 which, i32 id, UserAddr info, u32 options, UserAddr usage) {
-    WaitRequest r = TRY(waitid_request(c, which, id, options));
-    WaitIdOut out{c, info, usage};
-    i32 pid = TRY(try_wait(c.process(), r, {&WaitIdOut::deliver, &out}));
-    if (pid == 0) TRY(WaitIdOut::deliver(&out, {}));
-    return 0;
+    WaitIdOut out{{c, {}, usage}, info};
+    auto r = waitid_request(c, which, id, options);
+    if (!r.ok()) return out.none(r.error());
+    auto pid = try_wait(c.process(), r.value(), {&WaitIdOut::deliver, &out});
+    if (pid.ok() && pid.value() != 0) return 0;
+    if (lib::needs_more(pid.error())) return pid.error();
+    return out.none(pid.error());
 }
 Task<Result<i64>> sys_waitid_wait(Caller& c, i32 which, i32 id, UserAddr info, u32 options, UserAddr usage) {
-    WaitRequest r = CO_TRY(waitid_request(c, which, id, options));
-    WaitIdOut out{c, info, usage};
-    for (;;) {
-        u32 seen = c.process().child_changed.sequence();
-        auto got = try_wait(c.process(), r, {&WaitIdOut::deliver, &out});
-        if (got.ok() && got.value() == 0) CO_TRY(WaitIdOut::deliver(&out, {}));
-        if (got.ok()) co_return i64{0};
-        if (got.error() != Errno::kNeedsTask) co_return got.error();
-        CO_TRY(co_await rt::wait_on(c.process().child_changed, seen, "waitid: a child"));
+    WaitIdOut out{{c, {}, usage}, info};
+    auto r = waitid_request(c, which, id, options);
+    Errno outcome = r.error();
+    if (r.ok()) {
+        auto pid = co_await wait_for_report(c, r.value(), {&WaitIdOut::deliver, &out}, out.hopeless);
+        if (pid.ok() && pid.value() != 0) co_return i64{0};
+        outcome = pid.error();
     }
+    auto cleared = out.none(outcome);
+    co_return cleared.ok() ? Result<i64>(i64{0}) : Result<i64>(cleared.error());
 }
 
 // ---- Groups and sessions ----

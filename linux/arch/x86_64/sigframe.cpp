@@ -137,6 +137,7 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, const Signal
         std::memcpy(fpu.data() + kSoftwareBytes, &software, sizeof software);
     }
     TRY(t.user().write(UserAddr{fpu_at}, fpu.data(), fpu.size()));
+    t.reset_fpu();  // handlers start with the default control words
 
     // The frame is there: enter the handler (psABI: arguments in rdi, rsi, rdx; rax is 0 as for a varargs call).
     r.rdi = u64(u32(info.signo));
@@ -157,6 +158,8 @@ Leaf<SignalSet> pop_signal_frame(Thread& t) {
     UserContextFrame uc;
     TRY(t.user().read(&uc, at + offsetof(Frame, uc), sizeof uc));
     const MachineContext& m = uc.machine;
+    // Selectors that IRET would refuse: Linux lets it, and turns the fault into this.
+    if ((m.cs | 3) != kUserCs || ((uc.flags & kStrictRestoreSs) && (m.ss | 3) != kUserSs)) return Errno::kFault;
     std::span<std::byte> fpu = t.fpu_state();
     // The CPU forgets the live state (the TLS bases are kept), then the area is filled from the frame. A copy that stops
     // half-way is either repeated or ends in SIGSEGV.
@@ -220,9 +223,28 @@ void restart_through_block(Registers& regs) {
     regs.rip -= 2;   // 0f 05
 }
 
-i32 float_code(const port::Trap& trap) {
-    // FPE_FLTINV and its kin need the status words; what was raised is in the thread's FPU state, which the handler gets.
-    return 7;  // FPE_FLTINV
+// Which exception was raised and not masked (SDM vol. 1, 8.1.3 and 10.2.3; the legacy region of 10.5.1).
+i32 float_code(Thread& t, const port::Trap& trap) {
+    constexpr u32 kVectorX87 = 16;
+    constexpr i32 kDivide = 3, kOverflow = 4, kUnderflow = 5, kInexact = 6, kInvalid = 7;
+    t.save_fpu();
+    const std::byte* area = t.fpu_state().data();
+    u32 raised;
+    if (trap.vector == kVectorX87) {
+        u16 control, status;
+        std::memcpy(&control, area, sizeof control);
+        std::memcpy(&status, area + 2, sizeof status);
+        raised = status & ~control;
+    } else {
+        u32 mxcsr;
+        std::memcpy(&mxcsr, area + 24, sizeof mxcsr);
+        raised = mxcsr & ~(mxcsr >> 7);
+    }
+    if (raised & 1) return kInvalid;
+    if (raised & 4) return kDivide;
+    if (raised & 8) return kOverflow;
+    if (raised & 0x12) return kUnderflow;
+    return kInexact;
 }
 
 Leaf<i64> process_control(Caller& c, i32 code, UserAddr argument) {

@@ -27,7 +27,7 @@ void start_child(Thread& child, UserAddr stack, bool set_tls, u64 tls);
 void restart_through_block(Registers& regs);
 // Does the stack pointer lie on the alternate signal stack?
 bool on_stack(const SignalStack& s, UserAddr sp);
-i32 float_code(const port::Trap& trap);  // si_code of a SIGFPE
+i32 float_code(Thread& t, const port::Trap& trap);  // si_code of a SIGFPE; the thread is at home
 // arch_prctl(2); EINVAL where a machine has no such call's code. The thread is at home.
 Leaf<i64> process_control(Caller& c, i32 code, UserAddr argument);
 
