@@ -50,7 +50,7 @@ void deliver(ServerThread& server, ClientThread* client) {
 }
 
 void send_to_server(ClientThread& t, const lib::Trap& trap) {
-    t.save_state();
+    t.leave_cpu();  // the server may change any of its state, from another CPU
     t.trap = trap;
     t.kicked.store(false, std::memory_order_relaxed);
     ServerThread& server = t.server;
@@ -110,6 +110,8 @@ void receive(ServerThread& server, Nanoseconds until) {
         }
         server.endpoint.receiving = true;
     }
+    // A message may have ended the last wait before its deadline.
+    rt::cancel_timer(server.deadline);
     if (until != Nanoseconds::never()) ex.timers().arm(server.deadline, until);
     ex.leave_user_state();
     server.account_user(Machine::now());
