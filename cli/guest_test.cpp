@@ -76,6 +76,7 @@ std::vector<Mutant> list_mutants() {
     streams.on_output = streams.on_error = [](std::string_view) {};
     streams.on_control = [&](std::string_view line) {
         char call[64], test[128], only[16] = "";
+        if (!line.starts_with("mutant ")) return;
         if (std::sscanf(std::string(line).c_str(), "mutant %63s %127s %15s", call, test, only) < 2) return;
         for (const char* kind : {"zero", "einval"})
             if (!*only || std::string(only) == kind) mutants.push_back({call, test, kind});
