@@ -86,6 +86,12 @@ extern "C" void hal_user_trap(UserContext* context, u32 vector) {
             info.present = info.error_code & 1;
             info.write = info.error_code & 2;
             info.exec = info.error_code & 16;
+            // A supervisor access made for a program (a descriptor table, or a stack that QEMU's IRET reads so, against SMAP):
+            // no mapping of the program's can satisfy it.
+            if (!(info.error_code & 4)) {
+                info.kind = TrapInfo::Kind::kException;
+                info.exception = TrapInfo::Exception::kProtection;
+            }
             break;
         case HAL_VECTOR_TIMER:
             end_of_interrupt();
