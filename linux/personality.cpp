@@ -18,7 +18,8 @@ LeafOutcome leave_to_task(Thread& t, Errno outcome) {
     return LeafOutcome::kNeedsTask;
 }
 
-[[gnu::noinline]] LeafOutcome unusual(Thread& t, LeafThunk leaf, Errno e) {
+[[gnu::noinline]] LeafOutcome unusual(Thread& t, Errno e) {
+    LeafThunk leaf = leaf_table[u32(t.regs().syscall_number())];
     // A page that only has to be mapped is no reason for a coroutine.
     for (u32 tries = 0; e == Errno::kNeedsFault && tries < 64; ++tries) {
         if (fault_in_now(t, t.user().fault()) != FaultIn::kReady) break;
@@ -40,13 +41,12 @@ LeafOutcome syscall(port::UserThread& thread) {
     u32 number = u32(regs.syscall_number());  // the upper half does not count
     if (number >= kSyscallLimit) [[unlikely]]
         return leave_to_task(t, Errno::kNeedsTask);
-    LeafThunk leaf = leaf_table[number];
-    Leaf<i64> r = leaf(t, regs);
+    Leaf<i64> r = leaf_table[number](t, regs);
     if (r.ok() && t.work.load(std::memory_order_relaxed) == 0) [[likely]] {
         regs.set_syscall_result(r.value());
         return LeafOutcome::kDone;
     }
-    if (!r.ok()) return unusual(t, leaf, r.error());
+    if (!r.ok()) return unusual(t, r.error());
     regs.set_syscall_result(r.value());
     return leave_to_task(t, Errno::kOk);
 }

@@ -42,8 +42,10 @@ struct TrapPath {
         UserThread& t = of(thread);
         if (personality.syscall(t) == LeafOutcome::kDone) [[likely]]
             return core::leave_trap(t);
-        start_task(t, Trap{.kind = Trap::Kind::kSyscall});
+        start_call(t);
     }
+    // Out of line, so that the leaf tier needs no stack for the trap.
+    [[gnu::noinline, noreturn]] static void start_call(UserThread& t) { start_task(t, Trap{.kind = Trap::Kind::kSyscall}); }
 
     static void syscall_routed(core::Thread& thread) {
         UserThread& t = of(thread);
