@@ -47,7 +47,9 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
 }
 
 RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
-    : File(how.path, how.flags), mapping_(&mapping), keeps_set_id_(how.creds->capable(kCapFsetid)),
+    : File(how.path, how.flags),
+      mapping_(&mapping),
+      keeps_set_id_(how.creds->capable(kCapFsetid)),
       in_group_(how.creds->in_group(inode.peek_attributes().gid)) {}
 
 RegularFile::~RegularFile() {

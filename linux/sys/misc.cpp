@@ -52,7 +52,9 @@ Leaf<i64> set_name(Caller& c, UserAddr from, i32 length, char (HostNames::*which
     return 0;
 }
 Leaf<i64> sys_sethostname(Caller& c, UserAddr from, i32 length) { return set_name(c, from, length, &HostNames::node); }
-Leaf<i64> sys_setdomainname(Caller& c, UserAddr from, i32 length) { return set_name(c, from, length, &HostNames::domain); }
+Leaf<i64> sys_setdomainname(Caller& c, UserAddr from, i32 length) {
+    return set_name(c, from, length, &HostNames::domain);
+}
 
 Leaf<i64> sys_sysinfo(Caller& c, UserOut<abi::Sysinfo> to) {
     abi::Sysinfo s{};
@@ -122,10 +124,27 @@ Task<Result<i64>> sys_getrandom_wait(Caller& c, UserAddr to, u64 size, u32 flags
 
 // ---- prctl ----
 
-enum Prctl : u32 { kSetPdeathsig = 1, kGetPdeathsig = 2, kGetDumpable = 3, kSetDumpable = 4, kGetKeepcaps = 7, kSetKeepcaps = 8,
-                   kSetName = 15, kGetName = 16, kGetSeccomp = 21, kCapbsetRead = 23, kGetSecurebits = 27, kSetTimerslack = 29,
-                   kGetTimerslack = 30, kSetChildSubreaper = 36, kGetChildSubreaper = 37, kSetNoNewPrivs = 38,
-                   kGetNoNewPrivs = 39, kGetTidAddress = 40, kCapAmbient = 47 };
+enum Prctl : u32 {
+    kSetPdeathsig = 1,
+    kGetPdeathsig = 2,
+    kGetDumpable = 3,
+    kSetDumpable = 4,
+    kGetKeepcaps = 7,
+    kSetKeepcaps = 8,
+    kSetName = 15,
+    kGetName = 16,
+    kGetSeccomp = 21,
+    kCapbsetRead = 23,
+    kGetSecurebits = 27,
+    kSetTimerslack = 29,
+    kGetTimerslack = 30,
+    kSetChildSubreaper = 36,
+    kGetChildSubreaper = 37,
+    kSetNoNewPrivs = 38,
+    kGetNoNewPrivs = 39,
+    kGetTidAddress = 40,
+    kCapAmbient = 47
+};
 constexpr u64 kDefaultSlack = 50'000;
 
 Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
@@ -211,7 +230,8 @@ Leaf<i64> sys_personality(Caller& c, u32 to) {
 Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
     constexpr i32 kReadAll = 3, kSizeUnread = 9, kSizeBuffer = 10, kCapSyslog = 34;
     if (type < 0 || type > kSizeBuffer) return Errno::kInval;
-    if (type != kReadAll && type != kSizeBuffer && !c.creds().capable(kCapSyslog) && !c.creds().capable(fs::kCapSysAdmin))
+    if (type != kReadAll && type != kSizeBuffer && !c.creds().capable(kCapSyslog) &&
+        !c.creds().capable(fs::kCapSysAdmin))
         return Errno::kPerm;
     switch (type) {
         case 2:  // READ: would wait for the first message
@@ -237,11 +257,11 @@ Leaf<i64> sys_reboot(Caller& c, u32 magic1, u32 magic2, u32 command, UserAddr) {
     for (u32 m : kMagic2) known |= magic2 == m;
     if (magic1 != kMagic1 || !known) return Errno::kInval;
     switch (command) {
-        case 0x89abcdef:          // CAD_ON
-        case 0: return 0;         // CAD_OFF: there is no such key
-        case 0x01234567:          // RESTART
-        case 0xcdef0123:          // HALT
-        case 0x4321fedc:          // POWER_OFF: what the machine's owner makes of it
+        case 0x89abcdef:   // CAD_ON
+        case 0: return 0;  // CAD_OFF: there is no such key
+        case 0x01234567:   // RESTART
+        case 0xcdef0123:   // HALT
+        case 0x4321fedc:   // POWER_OFF: what the machine's owner makes of it
             end_machine(0);
             begin_group_exit(c.process(), 0);
             return 0;

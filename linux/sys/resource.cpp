@@ -25,7 +25,8 @@ Result<void> may_see_limits(Caller& c, Process& p) {
     const fs::Creds& mine = c.creds();
     rt::LockGuard guard{p.lock};
     const fs::Creds& o = *p.creds;
-    if (mine.uid == o.euid && mine.uid == o.suid && mine.uid == o.uid && mine.gid == o.egid && mine.gid == o.sgid && mine.gid == o.gid)
+    if (mine.uid == o.euid && mine.uid == o.suid && mine.uid == o.uid && mine.gid == o.egid && mine.gid == o.sgid &&
+        mine.gid == o.gid)
         return lib::kOk;
     return Errno::kPerm;
 }
@@ -239,7 +240,8 @@ Result<void> set_policy(Caller& c, i32 pid, u32 policy, i32 priority, bool keep_
             if (policy != t->sched_policy && limit == 0) return Errno::kPerm;
             if (u32(priority) > t->sched_priority && u64(priority) > limit) return Errno::kPerm;
         }
-        if (t->sched_policy == kIdle && policy != kIdle && u64(i64{20 - t->nice}) > t->process().limit(kRlimNice)) return Errno::kPerm;
+        if (t->sched_policy == kIdle && policy != kIdle && u64(i64{20 - t->nice}) > t->process().limit(kRlimNice))
+            return Errno::kPerm;
         if (&t->process() != &c.process() && !same_user(c, t->process())) return Errno::kPerm;
         if (t->reset_on_fork && !reset) return Errno::kPerm;
     }
@@ -338,7 +340,8 @@ Leaf<i64> sys_sched_setaffinity(Caller& c, i32 pid, u32 size, UserAddr from) {
     u64 mask = 0;
     TRY(c.user().read(&mask, from, size < sizeof mask ? size : sizeof mask));
     Ref<Thread> t = TRY(thread_of(c, pid));
-    if (&t->process() != &c.process() && !same_user(c, t->process()) && !c.creds().capable(fs::kCapSysNice)) return Errno::kPerm;
+    if (&t->process() != &c.process() && !same_user(c, t->process()) && !c.creds().capable(fs::kCapSysNice))
+        return Errno::kPerm;
     CpuSet wanted = CpuSet{u32(mask)} & user_cpus();
     if (wanted.empty()) return Errno::kInval;
     t->set_affinity(wanted);
@@ -358,9 +361,12 @@ constexpr SyscallRow kRows[] = {
     row<&sys_sched_getscheduler>(abi::kNrSchedGetscheduler, "sched_getscheduler", Module::kTask, "misc/scheduling"),
     row<&sys_sched_setparam>(abi::kNrSchedSetparam, "sched_setparam", Module::kTask, "calls/scheduling_parameters"),
     row<&sys_sched_getparam>(abi::kNrSchedGetparam, "sched_getparam", Module::kTask, "misc/scheduling"),
-    row<&sys_sched_get_priority_max>(abi::kNrSchedGetPriorityMax, "sched_get_priority_max", Module::kTask, "misc/scheduling"),
-    row<&sys_sched_get_priority_min>(abi::kNrSchedGetPriorityMin, "sched_get_priority_min", Module::kTask, "misc/scheduling"),
-    row<&sys_sched_rr_get_interval>(abi::kNrSchedRrGetInterval, "sched_rr_get_interval", Module::kTask, "badptr/processes"),
+    row<&sys_sched_get_priority_max>(abi::kNrSchedGetPriorityMax, "sched_get_priority_max", Module::kTask,
+                                     "misc/scheduling"),
+    row<&sys_sched_get_priority_min>(abi::kNrSchedGetPriorityMin, "sched_get_priority_min", Module::kTask,
+                                     "misc/scheduling"),
+    row<&sys_sched_rr_get_interval>(abi::kNrSchedRrGetInterval, "sched_rr_get_interval", Module::kTask,
+                                    "badptr/processes"),
     row<&sys_sched_setattr>(abi::kNrSchedSetattr, "sched_setattr", Module::kTask, "calls/scheduling_parameters"),
     row<&sys_sched_getattr>(abi::kNrSchedGetattr, "sched_getattr", Module::kTask, "calls/scheduling_parameters"),
     row<&sys_sched_getaffinity>(abi::kNrSchedGetaffinity, "sched_getaffinity", Module::kTask, "misc/affinity"),

@@ -48,7 +48,9 @@ Leaf<i64> sys_exit_group(Caller& c, i32 code) {
 // ---- fork ----
 
 Task<Result<i64>> sys_fork(Caller& c) { return do_clone(c, {.exit_signal = kSigChld}); }
-Task<Result<i64>> sys_vfork(Caller& c) { return do_clone(c, {.flags = kCloneVm | kCloneVfork, .exit_signal = kSigChld}); }
+Task<Result<i64>> sys_vfork(Caller& c) {
+    return do_clone(c, {.flags = kCloneVm | kCloneVfork, .exit_signal = kSigChld});
+}
 Task<Result<i64>> sys_clone(Caller& c, u64 flags, u64 stack, UserAddr parent_tid, UserAddr child_tid, u64 tls) {
     return do_clone(c, {.flags = u64{u32(flags)} & ~kCloneSignalMask,
                         .exit_signal = i32(flags & kCloneSignalMask),
@@ -121,7 +123,8 @@ Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink, bool&
 }
 
 Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
-    if (options & ~(kWaitNoHang | kWaitUntraced | kWaitContinued | kWaitNoThread | kWaitClone | kWaitAll)) return Errno::kInval;
+    if (options & ~(kWaitNoHang | kWaitUntraced | kWaitContinued | kWaitNoThread | kWaitClone | kWaitAll))
+        return Errno::kInval;
     if (pid == INT32_MIN) return Errno::kSrch;
     WaitRequest r{.options = options | kWaitExited};
     if (pid > 0)
@@ -171,7 +174,8 @@ struct WaitIdOut : Wait4Out {
 };
 
 Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
-    if (options & ~(kWaitNoHang | kWaitNoWait | kWaitExited | kWaitUntraced | kWaitContinued | kWaitNoThread | kWaitClone | kWaitAll))
+    if (options & ~(kWaitNoHang | kWaitNoWait | kWaitExited | kWaitUntraced | kWaitContinued | kWaitNoThread |
+                    kWaitClone | kWaitAll))
         return Errno::kInval;
     if (!(options & (kWaitExited | kWaitUntraced | kWaitContinued))) return Errno::kInval;
     WaitRequest r{.options = options};

@@ -93,7 +93,7 @@ TEST(LinuxSkeleton, AnAlarmInterruptsAndItsHandlerReturns) {
 
 TEST(LinuxSkeleton, ExecStartsAnotherProgram) {
     static const UserAddr entry = add_code([](User& u) -> Script {
-        EXPECT_EQ(co_await u.load<u64>(u.thread().regs().sp()), 2u);  // argc
+        EXPECT_EQ(co_await u.load<u64>(u.thread().regs().sp()), 2u);         // argc
         EXPECT_EQ(co_await u.load<u64>(UserAddr{port::hosted::kData}), 0u);  // memory is its own
         EXPECT_EQ(co_await u.sys(abi::kNrWrite, 1, "exec\n", 5), 5);
         co_return 9;
@@ -171,7 +171,8 @@ TEST(LinuxSkeleton, ThreadsShareMemoryAndWakeEachOtherByFutex) {
                       co_await u.store<u32>(tid, 1);
                       stack = UserAddr{u64(co_await map_pages(u, 4 * kPageSize))};
                       // VM FS FILES SIGHAND THREAD SYSVSEM CHILD_CLEARTID
-                      i64 t = co_await u.fork_into(thread_code, abi::kNrClone, 0x250f00, stack + 4 * kPageSize, 0, tid, 0);
+                      i64 t =
+                          co_await u.fork_into(thread_code, abi::kNrClone, 0x250f00, stack + 4 * kPageSize, 0, tid, 0);
                       EXPECT_GT(t, 1);
                       for (u32 n = 0; n < 20; ++n) co_await u.pause();
                       co_await u.store<u32>(word, 5);

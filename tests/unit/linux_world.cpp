@@ -81,8 +81,8 @@ Script init_program(User& u) {
 void add_entry(std::vector<std::byte>& archive, const std::string& name, u32 mode, std::span<const std::byte> data) {
     char header[111];
     static u32 inode = 1;
-    std::snprintf(header, sizeof header, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", inode++, mode, 0, 0, 1,
-                  0, u32(data.size()), 0, 0, 0, 0, u32(name.size() + 1), 0);
+    std::snprintf(header, sizeof header, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", inode++, mode, 0,
+                  0, 1, 0, u32(data.size()), 0, 0, 0, 0, u32(name.size() + 1), 0);
     auto put = [&](const void* bytes, size_t n) {
         auto* b = static_cast<const std::byte*>(bytes);
         archive.insert(archive.end(), b, b + n);
@@ -124,8 +124,8 @@ hosted_test::Cpus& cpus() {
     constexpr char kStart[] = "1\0/init";
     add_entry(archive, ".farcall/init", 0100644, std::as_bytes(std::span{kStart}));
     add_entry(archive, "TRAILER!!!", 0, {});
-    if (!rt::spawn("boot", boot(&archive), (*world->cpus)[0]) || !world->cpus->run_until([] { return world->booted.load(); }) ||
-        !world->boot_result.ok()) {
+    if (!rt::spawn("boot", boot(&archive), (*world->cpus)[0]) ||
+        !world->cpus->run_until([] { return world->booted.load(); }) || !world->boot_result.ok()) {
         std::fprintf(stderr, "the hosted system does not start: error %d\n", int(world->boot_result.error()));
         std::abort();
     }
@@ -143,7 +143,9 @@ i32 run_at(UserAddr code) {
         std::fprintf(stderr, "the test does not end; every job:\n");
         rt::Job::for_each_unlocked([](rt::Job& j) {
             std::fprintf(stderr, "  %s: %s\n", j.name(), j.waiting_for() ? j.waiting_for() : "-");
-            j.trace([](const std::source_location& at) { std::fprintf(stderr, "    %s:%u\n", at.function_name(), at.line()); });
+            j.trace([](const std::source_location& at) {
+                std::fprintf(stderr, "    %s:%u\n", at.function_name(), at.line());
+            });
         });
         std::abort();
     }

@@ -72,7 +72,7 @@ TEST_F(RtTask, SpawnWithoutMemoryFailsAndLeaksNothing) {
 
 struct Guarded {
     rt::AsyncMutex mutex;
-    u64 value = 0;   // plain: ThreadSanitizer sees an unordered access
+    u64 value = 0;  // plain: ThreadSanitizer sees an unordered access
     bool inside = false;
     std::atomic<u32> left{0};
 };
