@@ -24,11 +24,11 @@
 
 namespace linux_test {
 
+using port::Trap;
 using port::hosted::add_code;
 using port::hosted::CodeKind;
 using port::hosted::Script;
 using port::hosted::User;
-using port::Trap;
 
 constexpr i64 error(Errno e) { return -i64(e); }
 // wait(2) statuses.
