@@ -173,18 +173,14 @@ size_t Space::walk(UserAddr at, size_t n, bool write, F&& piece) {
     return done;
 }
 
-size_t Space::copy_in(void* to, UserAddr from, size_t n) {
-    if (loaded_here()) [[likely]]
-        return Machine::copy_from_user(to, from, n);
+size_t Space::walk_in(void* to, UserAddr from, size_t n) {
     return walk(from, n, false, [&](std::byte* p, size_t part, size_t done) {
         std::memcpy(static_cast<std::byte*>(to) + done, p, part);
         return true;
     });
 }
 
-size_t Space::copy_out(UserAddr to, const void* from, size_t n) {
-    if (loaded_here()) [[likely]]
-        return Machine::copy_to_user(to, from, n);
+size_t Space::walk_out(UserAddr to, const void* from, size_t n) {
     return walk(to, n, true, [&](std::byte* p, size_t part, size_t done) {
         std::memcpy(p, static_cast<const std::byte*>(from) + done, part);
         return true;

@@ -33,8 +33,25 @@ public:
     Task<void> settle();
     void clear();
 
-    size_t copy_in(void* to, UserAddr from, size_t n);
-    size_t copy_out(UserAddr to, const void* from, size_t n);
+    // Inline: the sizes of words and small structures, when they are known, need no loop.
+    [[gnu::always_inline]] size_t copy_in(void* to, UserAddr from, size_t n) {
+        if (!loaded_here()) [[unlikely]]
+            return walk_in(to, from, n);
+        if (__builtin_constant_p(n)) {
+            if (n == 4) return load_word<u32>(to, from);
+            if (n == 8) return load_word<u64>(to, from);
+        }
+        return hal::Machine::copy_from_user(to, from, n);
+    }
+    [[gnu::always_inline]] size_t copy_out(UserAddr to, const void* from, size_t n) {
+        if (!loaded_here()) [[unlikely]]
+            return walk_out(to, from, n);
+        if (__builtin_constant_p(n)) {
+            if (n == 4) return store_word<u32>(to, from);
+            if (n == 8) return store_word<u64>(to, from);
+        }
+        return hal::Machine::copy_to_user(to, from, n);
+    }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);
     Result<u32> load_u32(UserAddr a);
@@ -46,6 +63,22 @@ public:
     static void unload();  // this CPU: the kernel's own tables
 
 private:
+    size_t walk_in(void* to, UserAddr from, size_t n);
+    size_t walk_out(UserAddr to, const void* from, size_t n);
+    template <class T>
+    [[gnu::always_inline]] static size_t load_word(void* to, UserAddr from) {
+        T v;
+        if (!hal::Machine::load_user(from, v)) [[unlikely]]
+            return 0;
+        __builtin_memcpy(to, &v, sizeof v);
+        return sizeof v;
+    }
+    template <class T>
+    [[gnu::always_inline]] static size_t store_word(UserAddr to, const void* from) {
+        T v;
+        __builtin_memcpy(&v, from, sizeof v);
+        return hal::Machine::store_user(to, v) ? sizeof v : 0;
+    }
     void invalidate(UserAddr from, UserAddr to);  // lock held or tables private
     template <class F>
     size_t walk(UserAddr at, size_t n, bool write, F&& piece);

@@ -20,36 +20,36 @@ public:
 class NullFile final : public MemoryDevice {
 public:
     using MemoryDevice::MemoryDevice;
-    Leaf<size_t> try_read(UserSpans, u64) override { return size_t{0}; }
-    Leaf<size_t> try_write(UserSpans from, u64) override { return size_t(from.size()); }
+    Leaf<size_t> try_read(const UserSpans&, u64) override { return size_t{0}; }
+    Leaf<size_t> try_write(const UserSpans& from, u64) override { return size_t(from.size()); }
 };
 
 class ZeroFile final : public MemoryDevice {
 public:
     using MemoryDevice::MemoryDevice;
-    Leaf<size_t> try_read(UserSpans to, u64) override {
+    Leaf<size_t> try_read(const UserSpans& to, u64) override {
         TRY(to.zero(0, to.size()));
         return size_t(to.size());
     }
-    Leaf<size_t> try_write(UserSpans from, u64) override { return size_t(from.size()); }
+    Leaf<size_t> try_write(const UserSpans& from, u64) override { return size_t(from.size()); }
     Leaf<MapSource> map_source() override { return MapSource{.mapping = {}, .anonymous = true}; }
 };
 
 class FullFile final : public MemoryDevice {
 public:
     using MemoryDevice::MemoryDevice;
-    Leaf<size_t> try_read(UserSpans to, u64) override {
+    Leaf<size_t> try_read(const UserSpans& to, u64) override {
         TRY(to.zero(0, to.size()));
         return size_t(to.size());
     }
-    Leaf<size_t> try_write(UserSpans from, u64) override { return Errno::kNoSpc; }
+    Leaf<size_t> try_write(const UserSpans& from, u64) override { return Errno::kNoSpc; }
 };
 
 // random and urandom are the same once the generator is seeded, which it is from the start.
 class RandomFile final : public MemoryDevice {
 public:
     using MemoryDevice::MemoryDevice;
-    Leaf<size_t> try_read(UserSpans to, u64) override {
+    Leaf<size_t> try_read(const UserSpans& to, u64) override {
         std::byte chunk[256];
         for (size_t done = 0; done < to.size();) {
             size_t n = to.size() - done < sizeof chunk ? to.size() - done : sizeof chunk;
@@ -61,14 +61,14 @@ public:
     }
     bool pollable() const override { return true; }
     // What programs mix in is not credited, and the pool is the machine's: it is accepted, as for an unprivileged writer.
-    Leaf<size_t> try_write(UserSpans from, u64) override { return size_t(from.size()); }
+    Leaf<size_t> try_write(const UserSpans& from, u64) override { return size_t(from.size()); }
 };
 
 // Messages go to the kernel's log. There is no record buffer to read back.
 class KernelLogFile final : public File {
 public:
     using File::File;
-    Leaf<size_t> try_write(UserSpans from, u64) override {
+    Leaf<size_t> try_write(const UserSpans& from, u64) override {
         char text[1024];  // LOG_LINE_MAX: longer ones are refused (Linux: devkmsg_write)
         if (from.size() > sizeof text - 1) return Errno::kInval;
         TRY(from.copy_in(0, text, from.size()));

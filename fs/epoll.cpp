@@ -123,51 +123,81 @@ bool EpollFile::next_view(u64& cursor, View& out) {
 }
 
 bool EpollFile::is_ready(const View& v, Ready& out) {
-    u32 wanted = v.events & 0xffff;
-    if ((v.events & ~(kEpollEdge | kEpollOneShot | kEpollExclusive | kEpollWakeup | kPollErr | kPollHup)) == 0 &&
-        (v.events & kEpollOneShot) && wanted == 0)
-        return false;                                              // a one-shot that has been shot
-    out.seen = (v.events & kEpollEdge) ? edge_state(*v.file) : 0;  // before the look
+    u32 wanted = v.events & 0xffff;  // none: a one-shot that has been shot
+    if (v.events & kEpollEdge) [[unlikely]] {
+        out.seen = edge_state(*v.file);  // before the look
+        if (!v.fresh && out.seen == v.seen) return false;
+    }
     u32 mask = v.file->poll() & wanted;
     if (mask == 0) return false;
-    if ((v.events & kEpollEdge) && !v.fresh && out.seen == v.seen) return false;
     out.key = v.key;
     out.data = v.data;
     out.events = mask;
+    out.commit = (v.events & (kEpollEdge | kEpollOneShot)) != 0;
     return true;
 }
 
 u32 EpollFile::collect(Ready* out, u32 max) {
-    u64 start = start_after_, cursor = start;
-    u32 n = 0;
-    View v;
-    while (n < max && next_view(cursor, v)) n += is_ready(v, out[n]);
-    if (start != 0) {
+    // In two passes, from where the last look stopped to the end, then from the start; by batches, for files are asked
+    // without the lock.
+    constexpr u32 kBatch = 4;
+    struct Batch {
+        union {
+            View views[kBatch];
+        };
+        u32 count = 0;
+        Batch() {}
+        ~Batch() {
+            for (u32 i = 0; i < count; ++i) views[i].~View();
+        }
+    };
+    const u64 start = start_after_;
+    u64 cursor = start, end = ~u64{0};
+    u32 found = 0;
+    for (;;) {
+        Batch batch;
+        bool pass_done;
+        {
+            rt::LockGuard guard{epoll_lock};
+            EpollItem* i = cursor == 0 ? items_.first() : items_.upper_bound(cursor);
+            for (; i && i->key <= end && batch.count < kBatch; i = items_.next(*i)) {
+                cursor = i->key;
+                // A file whose last reference has gone is waiting for this lock, to leave the set.
+                if (!i->file->try_ref()) continue;
+                new (&batch.views[batch.count++])
+                    View{i->key, i->data, i->seen, i->events, i->fresh, Ref<File>::adopt(i->file)};
+            }
+            pass_done = !i || i->key > end;
+        }
+        for (u32 n = 0; n < batch.count && found < max; ++n) found += is_ready(batch.views[n], out[found]);
+        if (found == max) return found;
+        if (!pass_done) continue;
+        if (start == 0 || end == start) return found;
         cursor = 0;
-        while (n < max && next_view(cursor, v) && v.key <= start) n += is_ready(v, out[n]);
+        end = start;
     }
-    return n;
 }
 
 void EpollFile::commit(const Ready* ready, u32 count) {
+    bool turn = count < size();  // the others are to be first next time
+    bool any = turn || start_after_ != 0;
+    for (u32 n = 0; n < count; ++n) any |= ready[n].commit;
+    if (!any) [[likely]]
+        return;
     rt::LockGuard guard{epoll_lock};
     for (u32 n = 0; n < count; ++n) {
-        EpollItem* i = items_.find(ready[n].key);
+        EpollItem* i = ready[n].commit ? items_.find(ready[n].key) : nullptr;
         if (!i) continue;
         i->fresh = false;
         i->seen = ready[n].seen;
         if (i->events & kEpollOneShot) i->events &= kEpollEdge | kEpollOneShot | kEpollExclusive | kEpollWakeup;
     }
-    start_after_ = count != 0 && count < count_.load(std::memory_order_relaxed) ? ready[count - 1].key : 0;
+    start_after_ = turn ? ready[count - 1].key : 0;
 }
 
 u32 EpollFile::poll() {
-    u64 cursor = 0;
-    View v;
     Ready r;
-    while (next_view(cursor, v))
-        if (is_ready(v, r)) return kPollIn | kPollRdNorm;
-    return 0;
+    return collect(&r, 1) != 0 ? kPollIn | kPollRdNorm : 0;
 }
 
 void EpollFile::queues(u32, QueueSet& out) {

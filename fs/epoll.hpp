@@ -40,6 +40,7 @@ public:
     struct Ready {
         u64 key, data, seen;
         u32 events;
+        bool commit;
     };
     // Up to `max` ready files. Nothing is changed until commit().
     u32 collect(Ready* out, u32 max);

@@ -4,7 +4,7 @@
 
 namespace fs {
 
-Leaf<size_t> EventFile::try_read(UserSpans to, u64) {
+Leaf<size_t> EventFile::try_read(const UserSpans& to, u64) {
     if (to.size() < sizeof(u64)) return Errno::kInval;
     {
         rt::LockGuard guard{lock_};
@@ -17,7 +17,7 @@ Leaf<size_t> EventFile::try_read(UserSpans to, u64) {
     return sizeof(u64);
 }
 
-Leaf<size_t> EventFile::try_write(UserSpans from, u64) {
+Leaf<size_t> EventFile::try_write(const UserSpans& from, u64) {
     if (from.size() < sizeof(u64)) return Errno::kInval;
     u64 value;
     TRY(from.copy_in(0, &value, sizeof value));
@@ -90,7 +90,7 @@ TimerFile::Setting TimerFile::set(Setting to, bool absolute) {
     return old;
 }
 
-Leaf<size_t> TimerFile::try_read(UserSpans to, u64) {
+Leaf<size_t> TimerFile::try_read(const UserSpans& to, u64) {
     if (to.size() < sizeof(u64)) return Errno::kInval;
     u64 now = port::Port::now().value;
     rt::LockGuard guard{lock_};

@@ -9,8 +9,8 @@ class EventFile final : public File {
 public:
     EventFile(Ref<Inode> nameless, u32 flags, u64 initial, bool semaphore)
         : File(std::move(nameless), flags), count_(initial), semaphore_(semaphore) {}
-    Leaf<size_t> try_read(UserSpans to, u64 offset) override;
-    Leaf<size_t> try_write(UserSpans from, u64 offset) override;
+    Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
+    Leaf<size_t> try_write(const UserSpans& from, u64 offset) override;
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override { out.add(changed_); }
     FileKind kind() const override { return FileKind::kEvent; }
@@ -39,7 +39,7 @@ public:
     // Returns what was set before. `absolute`: value is a time of the file's clock.
     Setting set(Setting to, bool absolute);
 
-    Leaf<size_t> try_read(UserSpans to, u64 offset) override;
+    Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override { out.add(changed_); }
     Nanoseconds wake_time(Nanoseconds after) override;

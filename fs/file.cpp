@@ -14,19 +14,19 @@ File::~File() {
         epoll_forget(*this);
 }
 
-void UserSpans::expect(u64 at, u64 n) {
+void UserSpans::expect(u64 at, u64 n) const {
     if (!memory_) return;
-    if (!spans_) return memory_->widen_fault(n < one_.size - at ? n : one_.size - at);
-    for (u32 i = 0; i < count_; ++i) {
+    if (!spans_) return memory_->widen_fault(n < total_ - at ? n : total_ - at);
+    for (u32 i = 0; i < count(); ++i) {
         if (at < spans_[i].size) return memory_->widen_fault(n < spans_[i].size - at ? n : spans_[i].size - at);
         at -= spans_[i].size;
     }
 }
 
 u64 UserSpans::position_of(UserAddr a) const {
-    if (!spans_) return a.value - one_.at.value <= one_.size ? a - one_.at : ~u64{0};
+    if (!spans_) return a.value - at_.value <= total_ ? a - at_ : ~u64{0};
     u64 before = 0;
-    for (u32 i = 0; i < count_; ++i) {
+    for (u32 i = 0; i < count(); ++i) {
         if (a.value - spans_[i].at.value < spans_[i].size) return before + (a - spans_[i].at);
         before += spans_[i].size;
     }

@@ -89,11 +89,11 @@ public:
     // kNeedsTask: nothing there (room) now: wait on queues(kPollIn / kPollOut) or a device. kNeedsFault: see above.
     // kAgain is never returned here: the caller turns kNeedsTask into it for non-blocking files.
     // Mode checks (readable/writable, EBADF) are the caller's.
-    virtual Leaf<size_t> try_read(UserSpans to, u64 offset) { return Errno::kInval; }
-    virtual Leaf<size_t> try_write(UserSpans from, u64 offset) { return Errno::kInval; }
+    virtual Leaf<size_t> try_read(const UserSpans& to, u64 offset) { return Errno::kInval; }
+    virtual Leaf<size_t> try_write(const UserSpans& from, u64 offset) { return Errno::kInval; }
     // A blocking file that takes whole writes (pipe, stream, terminal: writes_all) writes all in try_write, or says
     // kNeedsTask; this form takes what fits now (at least a byte, or kNeedsTask), and the caller goes on with the rest.
-    virtual Leaf<size_t> try_write_some(UserSpans from, u64 offset) { return try_write(from, offset); }
+    virtual Leaf<size_t> try_write_some(const UserSpans& from, u64 offset) { return try_write(from, offset); }
     virtual bool writes_all() const { return false; }  // a blocking write goes on until all is written
     // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by pages).
     virtual u64 copy_granule() const { return 1; }

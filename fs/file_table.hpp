@@ -36,11 +36,17 @@ public:
     };
     // Null if there is none. By the threads of the table's processes only.
     Borrowed borrow(Fd fd) {
-        // Only a holder can raise the count from 1, and we are the one; others (procfs) look under the lock.
-        if (ref_count() != 1) [[unlikely]]
+        if (shared()) [[unlikely]]
             return borrow_shared(fd);
+        return {peek(fd), false};
+    }
+    // Could another thread close a file under the caller? Only a holder can raise the count from 1, and the caller is the
+    // one; others (procfs) look under the lock.
+    bool shared() const { return ref_count() != 1; }
+    // While it is not shared: the file, or null.
+    File* peek(Fd fd) const {
         u32 n = u32(fd.value);
-        return {n < capacity_ ? files_[n] : nullptr, false};
+        return n < capacity_ ? files_[n] : nullptr;
     }
     // Lowest free descriptor >= from and < limit (RLIMIT_NOFILE): EMFILE, ENOMEM.
     Result<Fd> install(Ref<File> file, bool close_on_exec, u64 limit, i32 from = 0);

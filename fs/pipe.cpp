@@ -15,61 +15,78 @@ namespace fs {
 
 Pipe::~Pipe() {
     for (u32 n = tail_; n != head_; ++n) rt::free_frame(slot(n).frame);
+    if (spare_.value != 0) rt::free_frame(spare_);
     if (slots_ != first_slots_) rt::deallocate(slots_, slot_count_ * sizeof(Slot));
 }
 
-Leaf<size_t> Pipe::read(UserSpans to) {
+Leaf<size_t> Pipe::read(const UserSpans& to) {
     if (to.size() == 0) return size_t{0};
+    // Nothing there, without the lock: whoever must wait looks again under it, or the queue tells.
+    if (head_ == tail_ && writers_ != 0) return Errno::kNeedsTask;
     rt::LockGuard guard{lock_};
-    if (head_ == tail_) {
+    const u32 head = head_;
+    u32 tail = tail_;
+    if (head == tail) {
         if (writers_ == 0) return size_t{0};
         return Errno::kNeedsTask;
     }
-    bool was_full = full();
+    bool was_full = head - tail >= slot_count_;
     size_t done = 0;
-    for (u32 n = tail_; n != head_ && done < to.size(); ++n) {
-        Slot& s = slot(n);
-        size_t part = s.length < to.size() - done ? s.length : to.size() - done;
-        if (auto copied = to.copy_out(done, s.bytes() + s.offset, part); !copied.ok()) {
-            if (copied.error() == Errno::kNeedsFault) {
-                u64 more = part;
-                if (!s.packet)
-                    for (u32 m = n + 1; m != head_ && done + more < to.size(); ++m) more += slot(m).length;
-                to.expect(done, more < to.size() - done ? more : to.size() - done);
-            }
+    Slot& first = slot(tail);
+    if (first.length > to.size() || head - tail == 1 || first.packet) [[likely]] {
+        // All from one slot.
+        done = first.length < to.size() ? first.length : to.size();
+        if (auto copied = to.copy_out(0, first.bytes() + first.offset, done); !copied.ok()) [[unlikely]]
             return copied.error();
+    } else {
+        for (u32 n = tail; n != head && done < to.size(); ++n) {
+            Slot& s = slot(n);
+            if (s.packet) break;
+            size_t part = s.length < to.size() - done ? s.length : to.size() - done;
+            if (auto copied = to.copy_out(done, s.bytes() + s.offset, part); !copied.ok()) [[unlikely]] {
+                if (copied.error() == Errno::kNeedsFault) expect_rest(to, done, n);
+                return copied.error();
+            }
+            done += part;
         }
-        done += part;
-        if (s.packet) break;
     }
     // Everything is with the program: take it out. What a read leaves of a packet is lost.
     for (size_t left = done; left > 0;) {
-        Slot& s = slot(tail_);
+        Slot& s = slot(tail);
         if (left < s.length && !s.packet) {
             s.offset = u16(s.offset + left);
             s.length = u16(s.length - left);
             break;
         }
         left -= left < s.length ? left : s.length;
-        rt::free_frame(s.frame);
-        ++tail_;
+        give_page(s.frame);
+        ++tail;
     }
+    tail_ = tail;
     guard.unlock();
     if (was_full) writable.wake_all();
     return done;
 }
 
-Leaf<size_t> Pipe::write(UserSpans from, bool whole, bool packet) {
-    size_t size = from.size();
-    rt::LockGuard guard{lock_};
+// The copy stopped at slot n: have all that this read will take faulted in at once.
+void Pipe::expect_rest(const UserSpans& to, size_t done, u32 n) {
+    u64 more = 0;
+    for (u32 m = n; m != head_ && done + more < to.size() && !slot(m).packet; ++m) more += slot(m).length;
+    to.expect(done, more < to.size() - done ? more : to.size() - done);
+}
+
+Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
+    const size_t size = from.size();
     if (size == 0) return size_t{0};
+    rt::LockGuard guard{lock_};
     if (readers_ == 0) return Errno::kPipe;
+    const u32 head = head_, used = head - tail_;
 
     // What part goes where: `merge` bytes to the end of the last slot, the rest to fresh ones.
     size_t merge = size & (kPageSize - 1);
-    Slot* last = head_ != tail_ ? &slot(head_ - 1) : nullptr;
-    if (packet || !last || last->packet || last->offset + last->length + merge > kPageSize) merge = 0;
-    u64 room = merge + u64{slot_count_ - (head_ - tail_)} * kPageSize;
+    Slot* last = used != 0 ? &slot(head - 1) : nullptr;
+    if (!last || packet || last->packet || last->offset + last->length + merge > kPageSize) merge = 0;
+    u64 room = merge + u64{slot_count_ - used} * kPageSize;
     size_t total = size < room ? size : size_t(room);
     if (total == 0 || (whole && total < size)) return Errno::kNeedsTask;
 
@@ -77,23 +94,23 @@ Leaf<size_t> Pipe::write(UserSpans from, bool whole, bool packet) {
     size_t done = 0;
     if (merge != 0) {
         auto copied = from.copy_in(0, last->bytes() + last->offset + last->length, merge);
-        if (!copied.ok())
+        if (!copied.ok()) [[unlikely]]
             trouble = copied.error();
         else
             done = merge;
     }
-    u32 end = head_;
+    u32 end = head;
     while (done < total && trouble == Errno::kOk) {
         Slot& s = slot(end);
-        auto frame = rt::alloc_frame();
-        if (!frame.ok()) {
+        auto frame = take_page();
+        if (!frame.ok()) [[unlikely]] {
             trouble = Errno::kNoMem;
             break;
         }
         s.frame = frame.value();
         ++end;
         size_t part = total - done < kPageSize ? total - done : kPageSize;
-        if (auto copied = from.copy_in(done, s.bytes(), part); !copied.ok()) {
+        if (auto copied = from.copy_in(done, s.bytes(), part); !copied.ok()) [[unlikely]] {
             trouble = copied.error();
             break;
         }
@@ -102,8 +119,8 @@ Leaf<size_t> Pipe::write(UserSpans from, bool whole, bool packet) {
         s.packet = packet;
         done += part;
     }
-    if (trouble != Errno::kOk && (lib::needs_more(trouble) || done == 0 || whole)) {
-        while (end != head_) rt::free_frame(slot(--end).frame);
+    if (trouble != Errno::kOk && (lib::needs_more(trouble) || done == 0 || whole)) [[unlikely]] {
+        while (end != head) give_page(slot(--end).frame);
         if (trouble == Errno::kNeedsFault) from.expect(done, total - done);
         return trouble;
     }
@@ -151,7 +168,6 @@ Result<u32> Pipe::set_capacity(u64 bytes, bool privileged) {
 }
 
 u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
-    rt::LockGuard guard{lock_};
     u32 mask = 0;
     if (reader) {
         if (head_ != tail_) mask |= kPollIn | kPollRdNorm;
@@ -164,11 +180,11 @@ u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
     return mask;
 }
 
-Leaf<size_t> PipeFile::try_read(UserSpans to, u64) { return pipe_->read(to); }
-Leaf<size_t> PipeFile::try_write(UserSpans from, u64) {
+Leaf<size_t> PipeFile::try_read(const UserSpans& to, u64) { return pipe_->read(to); }
+Leaf<size_t> PipeFile::try_write(const UserSpans& from, u64) {
     return pipe_->write(from, !nonblocking(), (flags() & kOpenDirect) != 0);
 }
-Leaf<size_t> PipeFile::try_write_some(UserSpans from, u64) {
+Leaf<size_t> PipeFile::try_write_some(const UserSpans& from, u64) {
     return pipe_->write(from, false, (flags() & kOpenDirect) != 0);
 }
 

@@ -16,9 +16,9 @@ inline constexpr u32 kPipeMaxBytes = 1048576;  // without CAP_SYS_RESOURCE: /pro
 class Pipe : public RefCounted<Pipe> {
 public:
     ~Pipe();
-    Leaf<size_t> read(UserSpans to);
+    Leaf<size_t> read(const UserSpans& to);
     // `whole`: kNeedsTask if not all of it fits now.
-    Leaf<size_t> write(UserSpans from, bool whole, bool packet);
+    Leaf<size_t> write(const UserSpans& from, bool whole, bool packet);
     u32 buffered();  // FIONREAD
     u32 capacity();  // bytes
     Result<u32> set_capacity(u64 bytes, bool privileged);
@@ -42,13 +42,34 @@ private:
         std::byte* bytes() const { return static_cast<std::byte*>(rt::frame_info(frame).bytes()); }
     };
     Slot& slot(u32 n) { return slots_[n & (slot_count_ - 1)]; }
+    // Written under the lock, relaxed; poll() looks without it. What it may miss, the queues tell.
+    struct Counter {
+        std::atomic<u32> value{0};
+        operator u32() const { return value.load(std::memory_order_relaxed); }  // NOLINT
+        void operator=(u32 v) { value.store(v, std::memory_order_relaxed); }
+        void operator+=(u32 n) { *this = *this + n; }
+        void operator-=(u32 n) { *this = *this - n; }
+    };
+    // One page is kept for the next write.
+    Result<PhysAddr> take_page() {
+        if (spare_.value != 0) return std::exchange(spare_, PhysAddr{});
+        return rt::alloc_frame();
+    }
+    void give_page(PhysAddr frame) {
+        if (spare_.value == 0)
+            spare_ = frame;
+        else
+            rt::free_frame(frame);
+    }
+    void expect_rest(const UserSpans& to, size_t done, u32 n);
     bool full() const { return head_ - tail_ >= slot_count_; }
 
     rt::SpinLock<rt::Rank::pipe> lock_;
-    u32 head_ = 0, tail_ = 0;  // slots [tail, head) hold data
+    Counter head_, tail_;  // slots [tail, head) hold data
     u32 slot_count_ = kPipeSlots;
-    u32 readers_ = 0, writers_ = 0;
+    Counter readers_, writers_;
     u32 files_ = 0;  // of a FIFO; guarded by Rank::fifo
+    PhysAddr spare_{};
     Slot* slots_ = first_slots_;
     Slot first_slots_[kPipeSlots];
 };
@@ -60,9 +81,9 @@ public:
     ~PipeFile() override;
     Pipe& pipe() { return *pipe_; }
 
-    Leaf<size_t> try_read(UserSpans to, u64 offset) override;
-    Leaf<size_t> try_write(UserSpans from, u64 offset) override;
-    Leaf<size_t> try_write_some(UserSpans from, u64 offset) override;
+    Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
+    Leaf<size_t> try_write(const UserSpans& from, u64 offset) override;
+    Leaf<size_t> try_write_some(const UserSpans& from, u64 offset) override;
     bool writes_all() const override { return true; }
     u64 copy_granule() const override { return kPageSize; }
     Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override;

@@ -47,7 +47,7 @@ public:
     ProcFile(OpenContext& how, const ProcNode& node, const ProcContext& c)
         : File(how.path, how.flags & ~kOpenOnce), node_(node), context_(c) {}
 
-    Leaf<size_t> try_read(UserSpans to, u64 at) override {
+    Leaf<size_t> try_read(const UserSpans& to, u64 at) override {
         bool shared = at == kAtOffset;
         if (shared) {
             rt::LockGuard guard{offset_lock};
@@ -68,7 +68,7 @@ public:
         }
         return n;
     }
-    Leaf<size_t> try_write(UserSpans from, u64) override {
+    Leaf<size_t> try_write(const UserSpans& from, u64) override {
         char text[256];
         if (!node_.write) return Errno::kIo;
         if (from.size() >= sizeof text) return Errno::kInval;

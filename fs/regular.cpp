@@ -31,7 +31,7 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
         case kTypeRegular: {
             bool writes = (how.flags & kOpenAccess) != kOpenReadOnly;
             if (writes && !inode.start_writing()) return Errno::kTxtBsy;
-            auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());
+            auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());  // takes how.path
             if (!f) {
                 if (writes) inode.stop_writing();
                 return Errno::kNoMem;
@@ -47,7 +47,7 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
 }
 
 RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
-    : File(how.path, how.flags),
+    : File(std::move(how.path), how.flags),
       mapping_(&mapping),
       keeps_set_id_(how.creds->capable(kCapFsetid)),
       in_group_(how.creds->in_group(inode.peek_attributes().gid)) {}
@@ -59,17 +59,25 @@ RegularFile::~RegularFile() {
 Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {
     u64 size = mapping_->size.load(std::memory_order_acquire);
     if (at >= size) return size_t{0};
-    u64 n = smaller(to.size(), size - at);
-    for (u64 done = 0; done < n;) {
-        u64 in_page = at % kPageSize, part = smaller(kPageSize - in_page, n - done);
+    u64 n = smaller(to.size(), size - at), in_page = at % kPageSize;
+    if (in_page + n <= kPageSize) [[likely]] {
         Page* p = mapping_->peek(at / kPageSize);
-        auto copied = p ? to.copy_out(done, p->bytes() + in_page, part) : to.zero(done, part);
+        auto copied = p ? to.copy_out(0, p->bytes() + in_page, n) : to.zero(0, n);
+        if (!copied.ok()) [[unlikely]]
+            return copied.error();
+        return n;
+    }
+    for (u64 done = 0; done < n;) {
+        Mapping::Run run = mapping_->peek_run(at / kPageSize, lib::pages_for(in_page + n - done));
+        u64 part = smaller((run.pages ? run.pages : 1) * kPageSize - in_page, n - done);
+        auto copied = run.pages ? to.copy_out(done, run.bytes + in_page, part) : to.zero(done, part);
         if (!copied.ok()) [[unlikely]] {
             if (copied.error() == Errno::kNeedsFault) to.expect(done, n - done);
             return copied.error();
         }
         done += part;
         at += part;
+        in_page = 0;
     }
     return n;
 }

@@ -37,7 +37,7 @@ public:
     StreamFile(StreamEnd* end, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags), end_(end) {}
     StreamFile(StreamEnd* end, Path path, u32 flags) : File(std::move(path), flags), end_(end) {}
 
-    Leaf<size_t> try_read(UserSpans to, u64) override {
+    Leaf<size_t> try_read(const UserSpans& to, u64) override {
         if (to.size() == 0) return size_t{0};
         StreamEnd& e = *end_;
         rt::LockGuard guard{e.lock};
@@ -62,11 +62,11 @@ public:
         return Errno::kNeedsTask;
     }
     // How much the driver will take is known only after it took it: a blocking write is the task form's.
-    Leaf<size_t> try_write(UserSpans from, u64) override {
+    Leaf<size_t> try_write(const UserSpans& from, u64) override {
         if (!nonblocking()) return Errno::kNeedsTask;
         return write(from);
     }
-    Leaf<size_t> try_write_some(UserSpans from, u64) override { return write(from); }
+    Leaf<size_t> try_write_some(const UserSpans& from, u64) override { return write(from); }
     bool writes_all() const override { return true; }
     u64 copy_granule() const override { return kPageSize; }
 
@@ -106,7 +106,7 @@ public:
 
 private:
     // Through the buffer of an output stream, which holds nothing between calls.
-    Leaf<size_t> write(UserSpans from) {
+    Leaf<size_t> write(const UserSpans& from) {
         StreamEnd& e = *end_;
         rt::LockGuard guard{e.lock};
         size_t done = 0;

@@ -244,7 +244,7 @@ bool Tty::ready() const {
     return write_at_ - read_at_ >= least;
 }
 
-Leaf<size_t> Tty::read(UserSpans to) {
+Leaf<size_t> Tty::read(const UserSpans& to) {
     if (to.size() == 0) return size_t{0};
     rt::LockGuard guard{lock_};
     const bool canon = (termios_.local & kLocalCanon) != 0;
@@ -332,7 +332,7 @@ void Tty::put(u8 c) {
 }
 
 // Takes as many bytes as the buffer and the driver will have.
-Leaf<size_t> Tty::write(UserSpans from, bool) {
+Leaf<size_t> Tty::write(const UserSpans& from, bool) {
     rt::LockGuard guard{lock_};
     size_t done = 0;
     while (done < from.size()) {

@@ -42,8 +42,8 @@ public:
     // The machine's one terminal; made on first use and never destroyed. kNxIo if the streams are not a terminal.
     static Result<Tty*> get();
 
-    Leaf<size_t> read(UserSpans to);
-    Leaf<size_t> write(UserSpans from, bool whole);  // as much as there is room for; kNeedsTask: none
+    Leaf<size_t> read(const UserSpans& to);
+    Leaf<size_t> write(const UserSpans& from, bool whole);  // as much as there is room for; kNeedsTask: none
     Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument);
     u32 poll();
     Nanoseconds read_timeout();  // VTIME in force for a read that starts now

@@ -13,13 +13,13 @@ class TtyFile final : public File {
 public:
     TtyFile(Tty* tty, Path path, u32 flags) : File(std::move(path), flags | kOpenTaskOnly), tty_(tty) {}
     TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags | kOpenTaskOnly), tty_(tty) {}
-    Leaf<size_t> try_read(UserSpans to, u64) override { return tty_->read(to); }
+    Leaf<size_t> try_read(const UserSpans& to, u64) override { return tty_->read(to); }
     // How much the driver will take is known only after it took it: a blocking write is the task form's.
-    Leaf<size_t> try_write(UserSpans from, u64) override {
+    Leaf<size_t> try_write(const UserSpans& from, u64) override {
         if (!nonblocking()) return Errno::kNeedsTask;
         return tty_->write(from, false);
     }
-    Leaf<size_t> try_write_some(UserSpans from, u64) override { return tty_->write(from, false); }
+    Leaf<size_t> try_write_some(const UserSpans& from, u64) override { return tty_->write(from, false); }
     bool writes_all() const override { return true; }
     Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override {
         return tty_->ioctl(user, request, argument);

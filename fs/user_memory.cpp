@@ -6,9 +6,9 @@ namespace fs {
 
 // Calls piece(done, address, length) for each part of [at, at + n) that lies in one span.
 template <class Piece>
-Leaf<void> UserSpans::each_piece(u64 at, size_t n, Piece&& piece) {
+Leaf<void> UserSpans::each_piece(u64 at, size_t n, Piece&& piece) const {
     size_t done = 0;
-    for (u32 i = 0; i < count_ && done < n; ++i) {
+    for (u32 i = 0; i < count() && done < n; ++i) {
         const UserSpan& s = spans_[i];
         if (at >= s.size) {
             at -= s.size;
@@ -22,9 +22,9 @@ Leaf<void> UserSpans::each_piece(u64 at, size_t n, Piece&& piece) {
     return lib::kOk;
 }
 
-Leaf<void> UserSpans::copy_out_pieces(u64 at, const void* from, size_t n) {
-    if (kernel_) {
-        std::memcpy(kernel_ + at, from, n);
+Leaf<void> UserSpans::copy_out_pieces(u64 at, const void* from, size_t n) const {
+    if (!memory_) {
+        std::memcpy(kernel() + at, from, n);
         return lib::kOk;
     }
     auto* bytes = static_cast<const std::byte*>(from);
@@ -32,9 +32,9 @@ Leaf<void> UserSpans::copy_out_pieces(u64 at, const void* from, size_t n) {
                       [&](size_t done, UserAddr a, size_t part) { return memory_->write(a, bytes + done, part); });
 }
 
-Leaf<void> UserSpans::copy_in_pieces(u64 at, void* to, size_t n) {
-    if (kernel_) {
-        std::memcpy(to, kernel_ + at, n);
+Leaf<void> UserSpans::copy_in_pieces(u64 at, void* to, size_t n) const {
+    if (!memory_) {
+        std::memcpy(to, kernel() + at, n);
         return lib::kOk;
     }
     auto* bytes = static_cast<std::byte*>(to);
@@ -42,9 +42,9 @@ Leaf<void> UserSpans::copy_in_pieces(u64 at, void* to, size_t n) {
                       [&](size_t done, UserAddr a, size_t part) { return memory_->read(bytes + done, a, part); });
 }
 
-Leaf<void> UserSpans::zero_pieces(u64 at, size_t n) {
-    if (kernel_) {
-        std::memset(kernel_ + at, 0, n);
+Leaf<void> UserSpans::zero_pieces(u64 at, size_t n) const {
+    if (!memory_) {
+        std::memset(kernel() + at, 0, n);
         return lib::kOk;
     }
     return each_piece(at, n, [&](size_t, UserAddr a, size_t part) { return memory_->zero(a, part); });

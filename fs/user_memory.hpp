@@ -119,51 +119,48 @@ struct UserSpan {
 };
 class UserSpans {
 public:
-    UserSpans(UserMemory& m, UserAddr at, u64 size) : memory_(&m), one_{at, size}, total_(size) {}
+    UserSpans(UserMemory& m, UserAddr at, u64 size) : memory_(&m), at_(at), total_(size) {}
     UserSpans(UserMemory& m, const UserSpan* spans, u32 count, u64 total)
-        : memory_(&m), spans_(spans), count_(count), total_(total) {}
+        : memory_(&m), spans_(spans), at_(count), total_(total) {}
     // Kernel memory instead (sendfile, exec, core files).
-    explicit UserSpans(std::span<std::byte> kernel) : kernel_(kernel.data()), total_(kernel.size()) {}
+    explicit UserSpans(std::span<std::byte> kernel) : at_(reinterpret_cast<u64>(kernel.data())), total_(kernel.size()) {}
 
     u64 size() const { return total_; }
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     // Copies at byte position `at` of the whole. kNeedsFault/kFault as UserMemory.
-    Leaf<void> copy_out(u64 at, const void* from, size_t n) {  // to the program
+    Leaf<void> copy_out(u64 at, const void* from, size_t n) const {  // to the program
         if (is_plain()) [[likely]]
-            return memory_->write(one_.at + at, from, n);
+            return memory_->write(at_ + at, from, n);
         return copy_out_pieces(at, from, n);
     }
-    Leaf<void> copy_in(u64 at, void* to, size_t n) {  // from the program
+    Leaf<void> copy_in(u64 at, void* to, size_t n) const {  // from the program
         if (is_plain()) [[likely]]
-            return memory_->read(to, one_.at + at, n);
+            return memory_->read(to, at_ + at, n);
         return copy_in_pieces(at, to, n);
     }
-    Leaf<void> zero(u64 at, size_t n) {
+    Leaf<void> zero(u64 at, size_t n) const {
         if (is_plain()) [[likely]]
-            return memory_->zero(one_.at + at, n);
+            return memory_->zero(at_ + at, n);
         return zero_pieces(at, n);
     }
     // After a copy at `at` yielded kNeedsFault: `n` bytes from there will be needed; have them all faulted in at once.
-    void expect(u64 at, u64 n);
+    void expect(u64 at, u64 n) const;
     // The position within the whole of a user address that lies in it (and ~0 if it does not).
     u64 position_of(UserAddr a) const;
 
-    // RLIMIT_FSIZE of the writer; a write to a regular file that starts at or beyond it is kFBig (and SIGXFSZ).
-    u64 file_limit = ~u64{0};
-
 private:
     bool is_plain() const { return memory_ && !spans_; }
+    u32 count() const { return u32(at_.value); }
+    std::byte* kernel() const { return memory_ ? nullptr : reinterpret_cast<std::byte*>(at_.value); }
     template <class Piece>
-    Leaf<void> each_piece(u64 at, size_t n, Piece&& piece);
-    Leaf<void> copy_out_pieces(u64 at, const void* from, size_t n);
-    Leaf<void> copy_in_pieces(u64 at, void* to, size_t n);
-    Leaf<void> zero_pieces(u64 at, size_t n);
+    Leaf<void> each_piece(u64 at, size_t n, Piece&& piece) const;
+    Leaf<void> copy_out_pieces(u64 at, const void* from, size_t n) const;
+    Leaf<void> copy_in_pieces(u64 at, void* to, size_t n) const;
+    Leaf<void> zero_pieces(u64 at, size_t n) const;
 
-    UserMemory* memory_ = nullptr;
-    UserSpan one_{};
-    const UserSpan* spans_ = nullptr;  // null: one_
-    u32 count_ = 0;
-    std::byte* kernel_ = nullptr;
+    UserMemory* memory_ = nullptr;     // null: the kernel's memory, at_ says where
+    const UserSpan* spans_ = nullptr;  // null: one range, from at_ on; else at_ says how many
+    UserAddr at_{};
     u64 total_ = 0;
 };
 

@@ -143,11 +143,18 @@ Leaf<i64> sys_epoll_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout
     u32 n = epoll.collect(found, u32(max) < kFewEvents ? u32(max) : kFewEvents);
     if (n == kFewEvents && u32(max) > n) return Errno::kNeedsTask;
     if (n == 0) return timeout == 0 ? Leaf<i64>{i64{0}} : Leaf<i64>{Errno::kNeedsTask};
-    EpollEvent out[kFewEvents];
-    for (u32 i = 0; i < n; ++i) out[i] = {found[i].events, found[i].data};
-    TRY(c.user().write(events, out, n * sizeof(EpollEvent)));
+    for (u32 i = 0; i < n; ++i) {
+        UserAddr at = events + i * sizeof(EpollEvent);
+        TRY(c.user().write(at, &found[i].events, sizeof(u32)));
+        TRY(c.user().write(at + offsetof(EpollEvent, data), &found[i].data, sizeof(u64)));
+    }
     epoll.commit(found, n);
     return i64{n};
+}
+// Without a mask it is epoll_wait (which the C library makes of it).
+Leaf<i64> sys_epoll_pwait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, UserAddr mask, u64) {
+    if (mask.value != 0) return Errno::kNeedsTask;
+    return sys_epoll_wait(c, fd, events, max, timeout);
 }
 TaskResult sys_epoll_wait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
     return wait_for_events(c, fd, events, max, deadline_after(milliseconds_or_never(timeout)));

@@ -5,6 +5,7 @@
 // transfer(), which gives the counts Linux gives.
 #include "fs/anonymous.hpp"
 #include "fs/eventfd.hpp"
+#include "fs/pipe.hpp"
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/io_vector.hpp"
 #include "linux/sys/signalfd.hpp"
@@ -18,7 +19,8 @@ using fs::UserSpans;
 
 namespace {
 
-constexpr u64 kLeafIo = 256 << 10;  // copied in one go: about 70,000 instructions, the longest stretch allowed is 100,000
+constexpr u64 kLeafIo =
+    256 << 10;  // copied in one go: about 70,000 instructions, the longest stretch allowed is 100,000
 
 // What a leaf says about an operation that did not succeed.
 [[gnu::noinline]] Errno leaf_error(Caller& c, const File& file, Errno e) {
@@ -44,30 +46,73 @@ constexpr u64 kLeafIo = 256 << 10;  // copied in one go: about 70,000 instructio
     return 0;
 }
 
-[[gnu::always_inline]] inline Leaf<size_t> leaf_transfer(Caller& c, File& file, UserSpans spans, u64 offset, bool write) {
-    if (spans.size() > kLeafIo || (file.flags() & fs::kOpenTaskOnly)) [[unlikely]] return Errno::kNeedsTask;
-    if (write && c.process().limit(kRlimFsize) != ~u64{0}) [[unlikely]] {
+// The hot path of every read and write. The range's own checks (access_ok) are done by the copy, or here if it is long.
+template <bool kWrite>
+[[gnu::always_inline]] inline Leaf<size_t> transfer_spans(Caller& c, File& file, UserSpans& spans, u64 offset) {
+    if (kWrite && c.process().limit(kRlimFsize) != ~u64{0}) [[unlikely]] {
         u64 allowed = room_below_limit(c, file, offset, spans.size());
         if (allowed == 0 && spans.size() != 0) return Errno::kFBig;
         spans.limit(allowed);
     }
-    auto r = write ? file.try_write(spans, offset) : file.try_read(spans, offset);
-    if (r.ok()) [[likely]] return r;
+    auto r = kWrite ? file.try_write(spans, offset) : file.try_read(spans, offset);
+    if (r.ok()) [[likely]]
+        return r;
     return leaf_error(c, file, r.error());
 }
 
-// EBADF: not open for this; EINVAL, ESPIPE: no such position.
-Errno check_positioned(const File& file, i64 offset, bool write) {
-    if (!file.seekable()) return (file.flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
-    if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
-    return Errno::kOk;
+template <bool kWrite>
+constexpr u32 kWrongAccess = kWrite ? fs::kOpenReadOnly : fs::kOpenWriteOnly;
+
+// Of what transfer_range() turned away: EBADF, EFAULT, or a task.
+template <bool kWrite>
+[[gnu::noinline]] Errno why_not(const File* file, UserAddr at, u64 n) {
+    if (!file || (kWrite ? !file->writable() : !file->readable())) return Errno::kBadF;
+    return fs::UserMemory::inside(at, n) ? Errno::kNeedsTask : Errno::kFault;
+}
+
+template <bool kWrite>
+[[gnu::always_inline]] inline Leaf<size_t> transfer_range(Caller& c, File* file, UserAddr at, u64 n, u64 offset) {
+    if (!file) [[unlikely]]
+        return Errno::kBadF;
+    u32 flags = file->flags();
+    if ((flags & fs::kOpenAccess) == kWrongAccess<kWrite> || (flags & (fs::kOpenPath | fs::kOpenTaskOnly)) || n > kLeafIo ||
+        at.value > fs::kUserEnd - n) [[unlikely]]
+        return why_not<kWrite>(file, at, n);
+    UserSpans spans{c.user(), at, n};
+    return transfer_spans<kWrite>(c, *file, spans, offset);
+}
+
+// The same when another thread may close the file meanwhile.
+template <bool kWrite>
+[[gnu::noinline]] Leaf<size_t> transfer_shared(Caller& c, Fd fd, UserAddr at, u64 n, u64 offset) {
+    auto file = c.files().get(fd);
+    if (!file.ok()) return file.error();
+    return transfer_range<kWrite>(c, file.value().get(), at, n, offset);
+}
+
+// At an explicit position. EINVAL, ESPIPE: there is no such position.
+template <bool kWrite>
+[[gnu::always_inline]] inline Leaf<size_t> transfer_at(Caller& c, Fd fd, UserAddr at, u64 n, i64 offset) {
+    if (offset < 0) return Errno::kInval;
+    auto positioned = [&](File* file) -> Leaf<size_t> {
+        if (file && !file->seekable()) [[unlikely]]
+            return (file->flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
+        return transfer_range<kWrite>(c, file, at, n, u64(offset));
+    };
+    if (!c.files().shared()) [[likely]]
+        return positioned(c.files().peek(fd));
+    auto file = c.files().get(fd);
+    if (!file.ok()) return file.error();
+    return positioned(file.value().get());
 }
 
 Leaf<size_t> vector_leaf(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset, bool write) {
     auto v = IoVector::import(c.user(), vectors, count);
     if (!v.ok()) return v.error();
     if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
-    return leaf_transfer(c, file, v.value().spans(c.user(), kMaxIo), offset, write);
+    if (v.value().size() > kLeafIo || (file.flags() & fs::kOpenTaskOnly)) return Errno::kNeedsTask;
+    UserSpans spans = v.value().spans(c.user(), kLeafIo);
+    return write ? transfer_spans<true>(c, file, spans, offset) : transfer_spans<false>(c, file, spans, offset);
 }
 
 TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset, bool write) {
@@ -108,7 +153,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         Nanoseconds now = port::Port::now();
         UserSpans spans = buffers.spans(c.user(), kLeafIo);
         u64 at = offset == kAtOffset ? kAtOffset : offset + done;
-        auto r = write                                           ? file->try_write_some(spans, at)
+        auto r = write                                   ? file->try_write_some(spans, at)
                  : file->kind() != fs::FileKind::kSignal ? file->try_read(spans, at)
                                                          : read_signals(c, *file, spans);
         if (r.ok()) {
@@ -156,22 +201,39 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
 }
 
 Leaf<size_t> sys_read(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
-    auto file = c.files().borrow(fd);
-    if (!file || !file->readable()) [[unlikely]] return Errno::kBadF;
-    if (!fs::UserMemory::inside(to.at, n)) [[unlikely]] return Errno::kFault;
-    return leaf_transfer(c, *file, {c.user(), to.at, n}, kAtOffset, false);
+    if (c.files().shared()) [[unlikely]]
+        return transfer_shared<false>(c, fd, to.at, n, kAtOffset);
+    return transfer_range<false>(c, c.files().peek(fd), to.at, n, kAtOffset);
 }
+namespace {
+
+// The common wait: a read from a pipe, one range, no steps. Everything unusual goes to transfer().
+TaskResult read_pipe(Caller& c, Ref<File> file, UserAddr at, u64 n) {
+    rt::WaitQueue& queue = static_cast<fs::PipeFile&>(*file).pipe().readable;
+    for (;;) {
+        u32 seen = queue.sequence();
+        Leaf<size_t> r = file->try_read(UserSpans{c.user(), at, n}, kAtOffset);
+        if (r.ok()) co_return i64(r.value());
+        if (r.error() != Errno::kNeedsTask || file->nonblocking())
+            co_return co_await transfer(c, std::move(file), IoVector{at, n}, kAtOffset, false);
+        CO_TRY(co_await rt::wait_on(queue, seen, "pipe: data"));
+    }
+}
+
+}  // namespace
+
 TaskResult sys_read_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
     auto file = c.files().get(fd);
     if (!file.ok()) return failed(file.error());
+    if (file.value()->kind() == fs::FileKind::kPipe && n <= kLeafIo) [[likely]]
+        return read_pipe(c, file.take(), to.at, n);
     return transfer(c, file.take(), IoVector{to.at, n < kMaxIo ? n : kMaxIo}, kAtOffset, false);
 }
 
 Leaf<size_t> sys_write(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
-    auto file = c.files().borrow(fd);
-    if (!file || !file->writable()) [[unlikely]] return Errno::kBadF;
-    if (!fs::UserMemory::inside(from.at, n)) [[unlikely]] return Errno::kFault;
-    return leaf_transfer(c, *file, {c.user(), from.at, n}, kAtOffset, true);
+    if (c.files().shared()) [[unlikely]]
+        return transfer_shared<true>(c, fd, from.at, n, kAtOffset);
+    return transfer_range<true>(c, c.files().peek(fd), from.at, n, kAtOffset);
 }
 TaskResult sys_write_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
     auto file = c.files().get(fd);
@@ -180,12 +242,7 @@ TaskResult sys_write_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
 }
 
 Leaf<size_t> sys_pread64(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 offset) {
-    if (offset < 0) return Errno::kInval;
-    auto file = c.files().borrow(fd);
-    if (!file) return Errno::kBadF;
-    if (Errno e = check_positioned(*file, offset, false); e != Errno::kOk) return e;
-    if (!fs::UserMemory::inside(to.at, n)) return Errno::kFault;
-    return leaf_transfer(c, *file, {c.user(), to.at, n}, u64(offset), false);
+    return transfer_at<false>(c, fd, to.at, n, offset);
 }
 TaskResult sys_pread64_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 offset) {
     auto file = c.files().get(fd);
@@ -194,12 +251,7 @@ TaskResult sys_pread64_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 
 }
 
 Leaf<size_t> sys_pwrite64(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 offset) {
-    if (offset < 0) return Errno::kInval;
-    auto file = c.files().borrow(fd);
-    if (!file) return Errno::kBadF;
-    if (Errno e = check_positioned(*file, offset, true); e != Errno::kOk) return e;
-    if (!fs::UserMemory::inside(from.at, n)) return Errno::kFault;
-    return leaf_transfer(c, *file, {c.user(), from.at, n}, u64(offset), true);
+    return transfer_at<true>(c, fd, from.at, n, offset);
 }
 TaskResult sys_pwrite64_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 offset) {
     auto file = c.files().get(fd);
@@ -321,8 +373,8 @@ Leaf<Fd> sys_eventfd2(Caller& c, u32 initial, u32 flags) {
     if (flags & ~(kSemaphore | fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
     Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
     u32 file_flags = fs::kOpenReadWrite | (flags & fs::kOpenNonblock);
-    return install_file(c, TRY(fs::make_file<fs::EventFile>(std::move(inode), file_flags, initial, (flags & kSemaphore) != 0)),
-                        flags);
+    return install_file(
+        c, TRY(fs::make_file<fs::EventFile>(std::move(inode), file_flags, initial, (flags & kSemaphore) != 0)), flags);
 }
 Leaf<Fd> sys_eventfd(Caller& c, u32 initial) { return sys_eventfd2(c, initial, 0); }
 

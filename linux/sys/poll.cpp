@@ -215,21 +215,35 @@ TaskResult select_files(Caller& c, i32 n, const UserAddr (&sets)[3], Nanoseconds
 
 }  // namespace
 
+namespace {
+
+[[gnu::always_inline]] inline u32 poll_one(Caller& c, const PollFd& p) {
+    if (p.fd < 0) return 0;
+    auto file = c.files().borrow(Fd{p.fd});
+    if (!file || (file->flags() & fs::kOpenPath)) [[unlikely]]
+        return fs::kPollNval;
+    return file->poll() & (p.events | fs::kPollErr | fs::kPollHup);
+}
+
+}  // namespace
+
 Leaf<i64> sys_poll(Caller& c, UserAddr at, u32 count, i32 timeout) {
     if (count > descriptor_limit(c)) return Errno::kInval;
+    if (count == 1) [[likely]] {
+        PollFd one;
+        TRY(c.user().read(&one, at, sizeof one));
+        u32 mask = poll_one(c, one);
+        if (mask == 0 && timeout != 0) return Errno::kNeedsTask;
+        one.revents = u16(mask);
+        TRY(c.user().write(at, &one, sizeof one));
+        return i64{mask != 0};
+    }
     if (count > kFewFds) return Errno::kNeedsTask;
     PollFd fds[kFewFds];
     TRY(c.user().read(fds, at, count * sizeof(PollFd)));
     i64 ready = 0;
     for (u32 i = 0; i < count; ++i) {
-        u32 mask = 0;
-        if (fds[i].fd >= 0) {
-            auto file = c.files().borrow(Fd{fds[i].fd});
-            if (!file || (file->flags() & fs::kOpenPath))
-                mask = fs::kPollNval;
-            else
-                mask = file->poll() & (fds[i].events | fs::kPollErr | fs::kPollHup);
-        }
+        u32 mask = poll_one(c, fds[i]);
         fds[i].revents = u16(mask);
         ready += mask != 0;
     }
@@ -288,7 +302,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_epoll_create1>(abi::kNrEpollCreate1, "epoll_create1", kFs, "ready/epoll_basic"),
     row<&sys_epoll_ctl>(abi::kNrEpollCtl, "epoll_ctl", kFs, "ready/epoll_basic"),
     row<&sys_epoll_wait, &sys_epoll_wait_wait>(abi::kNrEpollWait, "epoll_wait", kFs, "calls/epoll_pwait2"),
-    row<nullptr, &sys_epoll_pwait_wait>(abi::kNrEpollPwait, "epoll_pwait", kFs, "ready/epoll_basic"),
+    row<&sys_epoll_pwait, &sys_epoll_pwait_wait>(abi::kNrEpollPwait, "epoll_pwait", kFs, "ready/epoll_basic"),
     row<nullptr, &sys_epoll_pwait2_wait>(abi::kNrEpollPwait2, "epoll_pwait2", kFs, "calls/epoll_pwait2"),
     row<&sys_signalfd>(abi::kNrSignalfd, "signalfd", kFs, "ready/signal_descriptor"),
     row<&sys_signalfd4>(abi::kNrSignalfd4, "signalfd4", kFs, "ready/signal_descriptor"),

@@ -75,7 +75,7 @@ SignalFdInfo describe(const SignalInfo& i) {
 
 }  // namespace
 
-Leaf<size_t> read_signals(Caller& c, fs::File& file, fs::UserSpans to) {
+Leaf<size_t> read_signals(Caller& c, fs::File& file, const fs::UserSpans& to) {
     auto& f = static_cast<SignalFile&>(file);
     size_t room = to.size() / sizeof(SignalFdInfo);
     if (room == 0) return Errno::kInval;

@@ -6,7 +6,7 @@
 
 namespace linux {
 
-Leaf<size_t> read_signals(Caller& c, fs::File& file, fs::UserSpans to);
+Leaf<size_t> read_signals(Caller& c, fs::File& file, const fs::UserSpans& to);
 Leaf<Fd> sys_signalfd(Caller&, Fd fd, UserAddr mask, u64 size);
 Leaf<Fd> sys_signalfd4(Caller&, Fd fd, UserAddr mask, u64 size, u32 flags);
 
