@@ -56,11 +56,12 @@ Result<Tty*> Tty::get() {
                        .line = 0,
                        .chars = {3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0}};
     fresh->local_flags_.store(fresh->termios_.local, std::memory_order_relaxed);
-    fresh->window_ = {port::streams.rows, port::streams.columns, 0, 0};
+    fresh->window_ = fresh->host_window_ = {port::streams.rows, port::streams.columns, 0, 0};
     if (!the_tty.compare_exchange_strong(t, fresh, std::memory_order_acq_rel)) {
         delete fresh;
         return t;
     }
+    port::streams.window_changed = &fresh->resized_;
     if (!rt::spawn("terminal input", fresh->pump(), rt::Executor::current())) return Errno::kNoMem;
     return fresh;
 }
@@ -68,7 +69,7 @@ Result<Tty*> Tty::get() {
 // Moves input from the driver into the discipline, and output that had no room to the driver, for ever.
 Task<void> Tty::pump() {
     for (;;) {
-        rt::Waiter waiters[2];
+        rt::Waiter waiters[3];
         u32 count = 0;
         auto watch = [&](rt::WaitQueue& q) {
             waiters[count].queue = &q;
@@ -76,12 +77,19 @@ Task<void> Tty::pump() {
         };
         watch(in_->changed);
         if (&out_->changed != &in_->changed) watch(out_->changed);
+        watch(resized_);
         std::byte chunk[64];
         size_t n = in_->try_read(chunk);
         u32 signals = 0;
         bool room;
+        // The host's window, not the program's TIOCSWINSZ: only a change of it counts.
+        const WindowSize host{port::streams.rows, port::streams.columns, 0, 0};
         {
             rt::LockGuard guard{lock_};
+            if (host.rows != host_window_.rows || host.columns != host_window_.columns) {
+                window_ = host_window_ = host;
+                signals |= 1u << kSigwinch;
+            }
             for (size_t i = 0; i < n; ++i) {
                 u32 sig = receive(u8(chunk[i]));
                 if (sig != 0) signals |= 1u << sig;

@@ -73,6 +73,8 @@ private:
     std::atomic<u32> local_flags_{0};
     Termios termios_{};
     WindowSize window_{};
+    WindowSize host_window_{};  // as last heard from the host
+    rt::WaitQueue resized_;
     port::Stream* in_ = nullptr;
     port::Stream* out_ = nullptr;
     bool stopped_ = false;       // ^S
