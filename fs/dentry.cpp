@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT
-// The name cache's table, the life of a Dentry, and Path's references.
+// The name cache's table and the life of a Dentry.
 #include "fs/dentry.hpp"
 
-#include "fs/mount.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
 
 namespace detail {
 constinit std::atomic<Dentry*> buckets[1 << kBucketBits] = {};
+
+[[gnu::cold]] u64 load_few(const char* from, size_t n) {
+    u64 w = 0;
+    for (size_t i = 0; i < n; ++i) w |= u64(u8(from[i])) << (8 * i);
+    return w;
+}
 }
 constinit rt::SpinLock<rt::Rank::namespace_> namespace_lock;
 constinit std::atomic<u64> rename_sequence{0};
@@ -169,15 +174,5 @@ void drop_tree(Dentry* root) {
     }
     root->unref();
 }
-
-Path::Path() = default;
-Path::Path(Ref<Mount> m, Ref<Dentry> d) : mount(std::move(m)), dentry(std::move(d)) {}
-Path::Path(const Path&) = default;
-Path::Path(Path&&) noexcept = default;
-Path& Path::operator=(const Path&) = default;
-Path& Path::operator=(Path&&) noexcept = default;
-Path::~Path() = default;
-Inode* Path::inode() const { return dentry ? dentry->inode() : nullptr; }
-Path::operator bool() const { return static_cast<bool>(dentry); }
 
 }  // namespace fs

@@ -13,7 +13,6 @@
 #include <new>
 
 #include "fs/inode.hpp"
-#include "fs/path.hpp"
 #include "lib/list.hpp"
 #include "rt/epoch.hpp"
 #include "rt/spinlock.hpp"
@@ -40,13 +39,12 @@ inline u64 load_word(const char* p) {
     std::memcpy(&w, p, 8);
     return w;
 }
+u64 load_few(const char* from, size_t n);  // n < 8
 // The n < 8 bytes before `end`, in the low bytes of a word. `start`: what may be read from.
 inline u64 load_tail(const char* start, const char* end, size_t n) {
-    if (size_t(end - start) >= 8) [[likely]]
-        return n == 0 ? 0 : load_word(end - 8) >> (8 * (8 - n));
-    u64 w = 0;
-    for (size_t i = 0; i < n; ++i) w |= u64(u8(*(end - n + i))) << (8 * i);
-    return w;
+    if (size_t(end - start) < 8) [[unlikely]]
+        return load_few(end - n, n);
+    return n == 0 ? 0 : load_word(end - 8) >> (8 * (8 - n));
 }
 }  // namespace detail
 
@@ -76,6 +74,21 @@ inline NameKey scan_component(const char* start, const char* p, const char* end)
             return {begin, detail::finish_key(h, size_t(p - begin) + n)};
         }
         h = detail::hash_step(h, w);
+    }
+}
+// Copies n bytes, inline: for short names. The text is not read beyond its end.
+inline void copy_text(char* to, const char* from, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) std::memcpy(to + i, from + i, 8);
+    if (i == n) return;
+    if (n >= 8) {
+        std::memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+        u32 head, tail;
+        std::memcpy(&head, from, 4), std::memcpy(&tail, from + n - 4, 4);
+        std::memcpy(to, &head, 4), std::memcpy(to + n - 4, &tail, 4);
+    } else {
+        for (; i < n; ++i) to[i] = from[i];
     }
 }
 // Are n bytes equal? Short names, inline.
@@ -179,7 +192,7 @@ namespace detail {
 inline constexpr u32 kBucketBits = 13;
 extern std::atomic<Dentry*> buckets[1 << kBucketBits];
 inline std::atomic<Dentry*>& bucket(const Dentry* dir, u64 key) {
-    return buckets[((key >> 16) * kHashFactor + (reinterpret_cast<u64>(dir) >> 5) * kHashFactor) >> (64 - kBucketBits)];
+    return buckets[(((key >> 16) + (reinterpret_cast<u64>(dir) >> 5)) * kHashFactor) >> (64 - kBucketBits)];
 }
 }  // namespace detail
 

@@ -2,6 +2,7 @@
 // The table of mounts.
 #include "fs/mount.hpp"
 
+#include "fs/path.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {

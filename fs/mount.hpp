@@ -8,6 +8,8 @@
 
 namespace fs {
 
+struct Path;
+
 // Flags of a mount; those that mount(2) takes have its values.
 inline constexpr u32 kMountReadOnly = 1, kMountNoSuid = 2, kMountNoDev = 4, kMountNoExec = 8, kMountRemount = 32,
                      kMountNoAtime = 1024, kMountNoDirAtime = 2048, kMountBind = 4096, kMountMove = 8192,

@@ -94,11 +94,47 @@ Leaf<bool> Walk::step(const NameKey& name, bool follow) {
     return false;
 }
 
+// Plain names in directories that all may pass, one after the other: the body of most resolutions. What is special in any
+// way stops it, at the start of a component, and is left to go_on().
+bool Walk::pass_plain(Mode mode, u32 flags, Errno& result) {
+    const char *p = rest_.data(), *const end = p + rest_.size(), *const text = text_;
+    const bool whole = depth_ == 0;  // what ends here is the end of the path
+    Dentry* dir = at_.dentry;
+    while (p != end && *p == '/') ++p;
+    while (p != end && *p != '.' && dir->is_directory() && (dir->inode()->mode() & 0111) == 0111) {
+        NameKey name = scan_component(text, p, end);
+        const char* after = p + name.length();
+        if (after == end) {
+            if (!whole || name.length() > kNameMax) break;
+            if (mode == kParent) {
+                last_ = name;
+                result = Errno::kOk;
+            } else {
+                Dentry* d = find_name(dir, name);
+                if (!d || (d->flags() & (Dentry::kIsLink | Dentry::kMountPoint))) break;
+                dir = d;
+                result = (flags & kDirectory) && !d->is_directory() ? Errno::kNotDir : Errno::kOk;
+            }
+            rest_ = {};
+            at_.dentry = dir;
+            return true;
+        }
+        if (after + 1 == end || after[1] == '/') break;
+        Dentry* d = find_name(dir, name);  // a name that is too long is in no cache
+        if (!d || (d->flags() & (Dentry::kIsLink | Dentry::kMountPoint))) break;
+        dir = d;
+        p = after + 1;
+    }
+    at_.dentry = dir;
+    rest_ = {p, size_t(end - p)};
+    return false;
+}
+
 // Resolves what is left. kParent stops before the last component.
 Leaf<void> Walk::go_on(Mode mode, u32 flags) {
     for (;;) {
+        if (Errno result; pass_plain(mode, flags, result)) return result;
         const char *p = rest_.data(), *end = p + rest_.size();
-        while (p != end && *p == '/') ++p;
         if (p == end) {
             // Only slashes: the end of an inner text that was absolute or of a path like "/".
             if (depth_ != 0) {

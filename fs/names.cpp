@@ -3,7 +3,7 @@
 //
 // Locks: one directory's names_lock for what concerns one name; namespace_lock and then both names_locks for rmdir and
 // rename. References that may be the last are dropped after the locks: they are declared before them.
-#include "fs/mount.hpp"
+#include "fs/path.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {

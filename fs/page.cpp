@@ -13,8 +13,6 @@ namespace fs {
 
 namespace {
 
-constexpr u32 kSlotBits = 6;
-constexpr u32 kSlots = 1 << kSlotBits;
 constexpr u64 kNone = ~u64{0};
 
 Ref<Page> new_page(PhysAddr frame) {
@@ -38,22 +36,12 @@ void chain_push(Page*& chain, Page* p) {
 
 }  // namespace
 
-// `shift` is constant; `used` is guarded by the mapping's lock.
-struct Mapping::Node {
-    rt::Retired retired;
-    u32 shift = 0;
-    u32 used = 0;
-    std::atomic<void*> slot[kSlots] = {};
-
-    bool covers(u64 index) const { return (index >> shift) < kSlots; }
-    std::atomic<void*>& at(u64 index) { return slot[(index >> shift) & (kSlots - 1)]; }
-    void retire() {
-        retired.free = [](rt::Retired& r) {
-            delete reinterpret_cast<Node*>(reinterpret_cast<std::byte*>(&r) - offsetof(Node, retired));
-        };
-        rt::retire(retired);
-    }
-};
+void Mapping::Node::retire() {
+    retired.free = [](rt::Retired& r) {
+        delete reinterpret_cast<Node*>(reinterpret_cast<std::byte*>(&r) - offsetof(Node, retired));
+    };
+    rt::retire(retired);
+}
 
 Result<Ref<Page>> Page::allocate() {
     PhysAddr f = TRY(rt::alloc_frame());
@@ -86,14 +74,38 @@ void Mapping::last_ref(Mapping* m) {
     rt::retire(m->retired_);
 }
 
-Page* Mapping::peek_node(u64 root, u64 index) const {
-    auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
-    if (!n->covers(index)) return nullptr;
+Page* Mapping::peek_below(Node* n, u64 index) {
     for (;;) {
         void* s = n->at(index).load(std::memory_order_acquire);  // pairs with the release of insert()
         if (n->shift == 0 || !s) return static_cast<Page*>(s);
         n = static_cast<Node*>(s);
     }
+}
+
+Mapping::Run Mapping::peek_run(u64 index, u64 most) const {
+    Page* first = peek(index);
+    if (!first) return {};
+    Run run{first->bytes(), 1};
+    u64 root = root_.load(std::memory_order_acquire);
+    if (!(root & kIsNode)) return run;
+    auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
+    while (n->shift != 0) {
+        n = static_cast<Node*>(n->at(index).load(std::memory_order_acquire));
+        if (!n) return run;
+    }
+    // FrameInfos of neighbours are neighbours; that the frames are too is checked once, at the end.
+    u64 at = index % Node::kSlots, limit = at + most < Node::kSlots ? at + most : Node::kSlots;
+    auto* expected = reinterpret_cast<std::byte*>(first);
+    for (u64 i = at + 1; i < limit; ++i) {
+        expected += sizeof(rt::FrameInfo);
+        if (n->slot[i].load(std::memory_order_acquire) != expected) break;
+        ++run.pages;
+    }
+    if (run.pages > 1) {
+        auto* last = reinterpret_cast<Page*>(reinterpret_cast<std::byte*>(first) + (run.pages - 1) * sizeof(rt::FrameInfo));
+        if (last->frame() - first->frame() != (run.pages - 1) * kPageSize) run.pages = 1;
+    }
+    return run;
 }
 
 Ref<Page> Mapping::find(u64 index) const {
@@ -135,7 +147,7 @@ Result<std::atomic<void*>*> Mapping::make_slot(u64 index) {
     while (!n->covers(index)) {
         Node* above = rt::make<Node>();
         if (!above) return Errno::kNoMem;
-        above->shift = n->shift + kSlotBits;
+        above->shift = n->shift + Node::kSlotBits;
         above->used = 1;
         above->slot[0].store(n, std::memory_order_relaxed);
         root_.store(reinterpret_cast<u64>(above) | kIsNode, std::memory_order_release);
@@ -147,7 +159,7 @@ Result<std::atomic<void*>*> Mapping::make_slot(u64 index) {
         if (!below) {
             below = rt::make<Node>();
             if (!below) return Errno::kNoMem;
-            below->shift = n->shift - kSlotBits;
+            below->shift = n->shift - Node::kSlotBits;
             slot.store(below, std::memory_order_release);
             ++n->used;
         }
@@ -193,7 +205,7 @@ Result<Page*> Mapping::insert(u64 index, Ref<Page> fresh) {
 u64 Mapping::remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain) {
     u64 count = 0;
     u64 from = first > base ? (first - base) >> n.shift : 0;
-    for (u64 i = from; i < kSlots && n.used != 0; ++i) {
+    for (u64 i = from; i < Node::kSlots && n.used != 0; ++i) {
         u64 start = base + (i << n.shift);
         if (start > last) break;
         void* s = n.slot[i].load(std::memory_order_relaxed);

@@ -78,6 +78,20 @@ protected:
 };
 
 class Mapping : public RefCounted<Mapping> {
+    // `shift` is constant; `used` is guarded by lock_.
+    struct Node {
+        static constexpr u32 kSlotBits = 6, kSlots = 1 << kSlotBits;
+        rt::Retired retired;
+        u32 shift = 0;
+        u32 used = 0;
+        std::atomic<void*> slot[kSlots] = {};
+
+        bool covers(u64 index) const { return (index >> shift) < kSlots; }
+        std::atomic<void*>& at(u64 index) { return slot[(index >> shift) & (kSlots - 1)]; }
+        void retire();
+    };
+    static constexpr u64 kIsNode = 1;
+
 public:
     Mapping() = default;
     virtual ~Mapping();
@@ -88,8 +102,18 @@ public:
     Page* peek(u64 index) const {
         u64 root = root_.load(std::memory_order_acquire);  // pairs with the release of insert()
         if (!(root & kIsNode)) return index == 0 ? reinterpret_cast<Page*>(root) : nullptr;
-        return peek_node(root, index);
+        auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
+        if (!n->covers(index)) return nullptr;
+        if (n->shift == 0) [[likely]] return static_cast<Page*>(n->slot[index].load(std::memory_order_acquire));
+        return peek_below(n, index);
     }
+    // How many of the pages [index, index + most) lie one after the other in memory; at least 1 if there is one at index.
+    // A hole: 0 and no bytes.
+    struct Run {
+        std::byte* bytes = nullptr;
+        u64 pages = 0;
+    };
+    Run peek_run(u64 index, u64 most) const;
     // The page, made if missing: zero-filled (tmpfs, shared anonymous). kNeedsTask: must be read from a device first
     // (then: co_await read_page(index)). kNoMem. kNoSpc: over the file system's limit.
     virtual Leaf<Ref<Page>> get(u64 index);
@@ -120,9 +144,7 @@ protected:
     virtual void uncharge(u64 pages) {}
 
 private:
-    struct Node;
-    static constexpr u64 kIsNode = 1;
-    Page* peek_node(u64 root, u64 index) const;
+    static Page* peek_below(Node* n, u64 index);
     Result<std::atomic<void*>*> make_slot(u64 index);
     u64 remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain);
     Page* take_out(u64 first, u64 last, u64& count);

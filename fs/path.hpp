@@ -1,27 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Names: the dentry cache, mounts, and path resolution (path_resolution(7)).
 #pragma once
-#include "fs/inode.hpp"
+#include "fs/mount.hpp"
 
 namespace fs {
-
-// One name. `inode` null: a negative entry. The root of a mount has itself as parent.
-class Dentry;
-class Mount;
 
 // A place in the tree of names: which mount, which name there.
 struct Path {
     Ref<Mount> mount;
     Ref<Dentry> dentry;
-    Path();
-    Path(Ref<Mount> m, Ref<Dentry> d);
-    Path(const Path&);
-    Path(Path&&) noexcept;
-    Path& operator=(const Path&);
-    Path& operator=(Path&&) noexcept;
-    ~Path();
-    Inode* inode() const;
-    explicit operator bool() const;
+    Path() = default;
+    Path(Ref<Mount> m, Ref<Dentry> d) : mount(std::move(m)), dentry(std::move(d)) {}
+    Inode* inode() const { return dentry ? dentry->inode() : nullptr; }
+    explicit operator bool() const { return static_cast<bool>(dentry); }
 };
 
 // Root and working directory a resolution starts from.

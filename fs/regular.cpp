@@ -24,6 +24,33 @@ void scrub(Mapping& mapping, u64 from, u64 to) {
     }
 }
 
+// New pages of one write. If many are needed they are taken as neighbours, so that reads can copy them in one piece
+// (Mapping::peek_run).
+class PageStock {
+public:
+    ~PageStock() {
+        for (; left_; --left_, next_ += kPageSize) rt::free_frame(next_);
+    }
+    // A page to be overwritten completely; `wanted` such pages will be asked for, this one included.
+    Result<Ref<Page>> take(u64 wanted) {
+        if (left_ == 0) {
+            unsigned order = wanted >= 16 ? 4 : wanted >= 4 ? 2 : 0;
+            auto frames = order ? rt::alloc_adjacent(order) : Result<PhysAddr>{Errno::kNoMem};
+            if (!frames.ok()) return Page::allocate();
+            next_ = frames.value();
+            left_ = 1u << order;
+        }
+        --left_;
+        PhysAddr at = next_;
+        next_ += kPageSize;
+        return Page::adopt_frame(at);
+    }
+
+private:
+    PhysAddr next_{};
+    u32 left_ = 0;
+};
+
 }  // namespace
 
 Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
@@ -101,6 +128,7 @@ Leaf<size_t> RegularFile::try_read(const UserSpans& to, u64 at) {
 // Copies into the pages, made where missing. A fault leaves the file as it was; no space or memory gives a short count.
 Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 old_size) {
     u64 n = from.size();
+    PageStock stock;
     for (u64 done = 0; done < n;) {
         u64 at = start + done, in_page = at % kPageSize, part = smaller(kPageSize - in_page, n - done);
         Page* p = mapping_->peek(at / kPageSize);
@@ -108,7 +136,7 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
         if (p) [[likely]] {
             result = from.copy_in(done, p->bytes() + in_page, part);
         } else {
-            auto fresh = part == kPageSize ? Page::allocate() : Page::allocate_zeroed();
+            auto fresh = part == kPageSize ? stock.take((n - done) / kPageSize) : Page::allocate_zeroed();
             if (fresh.ok()) {
                 result = from.copy_in(done, fresh.value()->bytes() + in_page, part);
                 if (result.ok()) {

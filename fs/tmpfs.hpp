@@ -4,7 +4,7 @@
 // Directory contents are the pinned dentries; an inode holds what its type needs: a Mapping, a link's text, or nothing.
 // Limits: pages and inodes of the instance; beyond them ENOSPC.
 #pragma once
-#include "fs/mount.hpp"
+#include "fs/path.hpp"
 
 namespace fs {
 

@@ -2,7 +2,7 @@
 // Path resolution without references, for leaf functions: what it yields is valid until the caller's next suspension.
 // lookup() and its kin (fs/path.hpp) are this with references taken at the end.
 #pragma once
-#include "fs/mount.hpp"
+#include "fs/path.hpp"
 
 namespace fs {
 
@@ -47,6 +47,7 @@ private:
     enum Mode { kWhole, kParent };
     void begin(std::string_view path);
     Leaf<void> go_on(Mode mode, u32 flags);
+    bool pass_plain(Mode mode, u32 flags, Errno& result);  // true: all is resolved
     Leaf<bool> step(const NameKey& name, bool follow);  // true: a link's text was pushed
     Leaf<bool> follow_link(Place link);
     void up();

@@ -30,7 +30,7 @@ public:
         std::memcpy(p, &e.inode, 8);
         std::memcpy(p + 8, &e.next_offset, 8);
         std::memcpy(p + 16, &length16, 2);
-        std::memcpy(p + name_at, e.name.data(), e.name.size());
+        copy_text(p + name_at, e.name.data(), e.name.size());
         if (old_)
             p[name_at + e.name.size()] = 0, p[length - 1] = char(e.type);
         else

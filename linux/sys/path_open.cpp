@@ -65,7 +65,7 @@ struct Resolved {
 };
 
 // O_TMPFILE: a file without a name in the directory.
-Leaf<Resolved> make_tmpfile(const Request& r, PathArgument& a) {
+Leaf<void> make_tmpfile(const Request& r, PathArgument& a, Resolved& out) {
     Walk walk(a.context);
     TRY(FS_WALK_STABLE(walk, run(a.text, kFollow | kDirectory)));
     const Creds& c = *a.context.creds;
@@ -80,17 +80,15 @@ Leaf<Resolved> make_tmpfile(const Request& r, PathArgument& a) {
     if (!d) return Errno::kNoMem;
     d->set_flag(Dentry::kUnlinked);
     if (!(r.flags & kOpenExclusive)) d->inode()->linkable.store(true, std::memory_order_relaxed);
-    Resolved out;
     out.how.path = Path{dir.mount, Ref<Dentry>::adopt(d)};
     out.created = true;
-    return out;
+    return lib::kOk;
 }
 
 // O_CREAT: the file, made if it is not there.
-Leaf<Resolved> find_or_create(const Request& r, PathArgument& a) {
+Leaf<void> find_or_create(const Request& r, PathArgument& a, Resolved& out) {
     const Creds& c = *a.context.creds;
     Walk walk(a.context);
-    Resolved out;
     u32 tries = 0;
 restart:
     if (++tries > 64) return Errno::kNoEnt;  // a generated directory in which the name exists and leads nowhere
@@ -109,7 +107,7 @@ restart:
             if (walk.at().is_directory()) return Errno::kIsDir;
             TRY(may_open(r, walk.at(), c));
             if (!walk.at().hold(out.how.path)) goto restart;
-            return out;
+            return lib::kOk;
         }
         if (found.error() != Errno::kNoEnt) return found.error();
         if (again) return Errno::kNoEnt;  // somewhere behind a link, not the last name
@@ -120,47 +118,50 @@ restart:
         if (made.ok()) {
             out.how.path = made.take();
             out.created = true;
-            return out;
+            return lib::kOk;
         }
         if (made.error() != Errno::kExist) return made.error();
         goto restart;  // somebody was faster
     }
 }
 
-Leaf<Resolved> find_existing(const Request& r, PathArgument& a) {
+Leaf<void> find_existing(const Request& r, PathArgument& a, Resolved& out) {
     Walk walk(a.context);
     u32 lookup = (r.flags & kOpenNoFollow ? 0 : u32{kFollow}) | (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
-    Resolved out;
     for (;;) {
         TRY(FS_WALK_STABLE(walk, run(a.text, lookup)));
         if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds));
-        if (walk.at().hold(out.how.path)) return out;
+        if (walk.at().hold(out.how.path)) return lib::kOk;
     }
 }
 
-Leaf<Resolved> resolve(Caller& c, i32 directory, UserString path, const Request& r) {
+Leaf<void> resolve(Caller& c, i32 directory, UserString path, const Request& r, Resolved& out) {
     PathArgument a;
     TRY(a.read(c, directory, path));
-    auto found = r.flags & kTmpfileBit   ? make_tmpfile(r, a)
-                 : r.flags & kOpenCreate ? find_or_create(r, a)
-                                         : find_existing(r, a);
-    if (!found.ok()) return found.error();
-    Resolved out = found.take();
+    if (r.flags & kTmpfileBit)
+        TRY(make_tmpfile(r, a, out));
+    else if (r.flags & kOpenCreate)
+        TRY(find_or_create(r, a, out));
+    else
+        TRY(find_existing(r, a, out));
     if ((r.flags & kOpenDirectory) && !(r.flags & kTmpfileBit) && !out.how.path.dentry->is_directory())
         return Errno::kNotDir;
     out.how.flags = r.flags & ~kOpenOnce;
     out.how.creds = &c.creds();
     if (!out.created && (out.how.path.inode()->mode() & kTypeMask) == kTypeChar)
         out.how.terminal = controlling_terminal(c.process());
-    return out;
+    return lib::kOk;
 }
 
-// EMFILE comes before everything else.
-bool descriptor_left(Caller& c) { return c.files().open_count() < descriptor_limit(c); }
+// EMFILE comes before everything else. A table no larger than the limit can always take one more.
+bool descriptor_left(Caller& c) {
+    u64 limit = descriptor_limit(c);
+    return c.files().capacity() < limit || c.files().open_count() < limit;
+}
 
-Leaf<i64> finish(Caller& c, const Request& r, const Resolved& at, Ref<File> file) {
-    Inode& inode = *at.how.path.inode();
-    if ((r.flags & kOpenTruncate) && !at.created && inode.is_regular()) {
+Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
+    Inode& inode = *file->inode();
+    if ((r.flags & kOpenTruncate) && !created && inode.is_regular() && inode.mapping()) {
         AttributeChange change;
         change.size = true;
         u32 mode = inode.mode();
@@ -180,26 +181,28 @@ Leaf<i64> open_leaf(Caller& c, i32 directory, UserString path, u32 flags, u32 mo
     Request r = TRY(Request::decode(flags, mode));
     if (!descriptor_left(c)) [[unlikely]]
         return Errno::kMFile;
-    Resolved at = TRY(resolve(c, directory, path, r));
+    Resolved at;
+    TRY(resolve(c, directory, path, r, at));
     if (r.flags & kOpenPath) {
         Ref<PathFile> handle = TRY(rt::make_ref<PathFile>(at.how));
-        return finish(c, r, at, std::move(handle));
+        return finish(c, r, at.created, std::move(handle));
     }
     Ref<File> file = TRY(at.how.path.inode()->open(at.how));
-    return finish(c, r, at, std::move(file));
+    return finish(c, r, at.created, std::move(file));
 }
 
 // Only FIFOs wait. The arguments are resolved once more: nothing was changed by the leaf.
 TaskResult open_task(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
     Request r = CO_TRY(Request::decode(flags, mode));
-    Resolved at = CO_TRY(resolve(c, directory, path, r));
+    Resolved at;
+    CO_TRY(resolve(c, directory, path, r, at));
     Inode* inode = at.how.path.inode();
     Ref<File> file;
     if ((inode->mode() & kTypeMask) == kTypeFifo)
         file = CO_TRY(co_await open_fifo_wait(at.how, Ref<Inode>{inode}));
     else
         file = CO_TRY(inode->open(at.how));
-    co_return finish(c, r, at, std::move(file));
+    co_return finish(c, r, at.created, std::move(file));
 }
 
 // The checks of RLIMIT_FSIZE for a file that grows.

@@ -112,6 +112,13 @@ Result<PhysAddr> alloc_frames(unsigned order, Alloc how) {
     return at;
 }
 
+Result<PhysAddr> alloc_adjacent(unsigned order) {
+    PhysAddr at = TRY(alloc_frames(order));
+    FrameInfo* f = &frame_info(at);
+    for (u64 i = 0; i < u64{1} << order; ++i) f[i].set_tag(FrameState::kUsed, 0);
+    return at;
+}
+
 void free_frames(PhysAddr at, unsigned order) {
     if (order == 0) return free_frame(at);
     if constexpr (kDebug) detail::debug_freed(at, order);

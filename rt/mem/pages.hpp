@@ -81,6 +81,8 @@ void mem_add_used_range(PhysAddr start, u64 bytes);
 // 2^order frames, aligned to their size.
 Result<PhysAddr> alloc_frames(unsigned order, Alloc how = Alloc::kNormal);
 void free_frames(PhysAddr at, unsigned order);
+// 2^order single frames that lie one after the other, to be freed one by one.
+Result<PhysAddr> alloc_adjacent(unsigned order);
 
 namespace detail {
 
