@@ -15,11 +15,10 @@ constinit SpinLock<Rank::log> Job::all_lock_;
 constinit lib::List<Job, &Job::all_hook_> Job::all_;
 
 Job::~Job() {
-    if (root_handle_) root_handle_.destroy();
-    if (all_hook_.linked()) {
-        LockGuard guard{all_lock_};
-        all_hook_.unlink();
-    }
+    if (!root_handle_) return;  // never started
+    root_handle_.destroy();
+    LockGuard guard{all_lock_};  // its neighbours write the hook
+    all_hook_.unlink();
 }
 
 bool Job::start(Task<void> root, Executor& where) {
