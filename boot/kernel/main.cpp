@@ -122,7 +122,11 @@ extern "C" [[noreturn]] void kernel_main(const hal::BootInfo& boot_info) {
     };
     port::Port::set_realtime_offset(Nanoseconds{Machine::wall_clock_at_boot() * 1'000'000'000});
     ex.idle_work = &rt::zero_some_in_idle;
-    Machine::start_cpus(lib::kMaxCpus);
+    // A started CPU is on its way to its executor: routes and affinity masks count executors.
+    for (u32 cpus = Machine::start_cpus(lib::kMaxCpus), spins = 0; rt::executor_count() < cpus;) {
+        if ((++spins & 255) == 0) Machine::relax();
+        Machine::poll_mailbox();
+    }
     linux::register_personality();
     if (!rt::spawn("boot", boot::boot_main(), ex)) boot::give_up("no memory", Errno::kNoMem);
     ex.run_forever();
