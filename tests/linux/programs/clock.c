@@ -232,4 +232,11 @@ TEST(setting_the_clock) {
     CALL(syscall(SYS_clock_settime, CLOCK_REALTIME, &bad));
     CALL(syscall(SYS_clock_settime, CLOCK_MONOTONIC, &(struct timespec){1, 0}));
     CALL(syscall(SYS_settimeofday, &(struct timeval){0, 1000000}, NULL));
+    // To what it shows already.
+    struct timespec now;
+    struct timeval day;
+    NEED(clock_gettime(CLOCK_REALTIME, &now) == 0);
+    CALL(syscall(SYS_clock_settime, CLOCK_REALTIME, &now));
+    NEED(gettimeofday(&day, NULL) == 0);
+    CALL(syscall(SYS_settimeofday, &day, NULL));
 }

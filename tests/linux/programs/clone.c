@@ -331,6 +331,8 @@ TEST(tgkill_reaches_one_thread) {
     CALL(syscall(SYS_tgkill, -1, getpid(), 0));
     CALL(syscall(SYS_tgkill, getpid(), 0, 0));
     CALL(syscall(SYS_tkill, 0, 0));
+    CALL(syscall(SYS_tkill, getpid(), 0));
+    CALL(syscall(SYS_tkill, 1000000, 0));
     CALL(syscall(SYS_tgkill, getppid(), getpid(), 0));
 }
 

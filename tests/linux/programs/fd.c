@@ -409,14 +409,17 @@ TEST(sync_calls) {
     CALL(fsync(fd));
     CALL(fdatasync(fd));
     CALL(fsync(99));
+    CALL(fdatasync(99));
     CALL((sync(), 0));
     CALL(syncfs(fd));
     CALL(syncfs(99));
     CALL(sync_file_range(fd, 0, 10, 0));
+    CALL(sync_file_range(99, 0, 10, 0));
     CALL(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
     CALL(posix_fadvise(fd, 0, 0, 99));
     CALL(posix_fadvise(99, 0, 0, 0));
     CALL(readahead(fd, 0, 4096));
+    CALL(readahead(99, 0, 4096));
 }
 
 TEST(large_transfers) {

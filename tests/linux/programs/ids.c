@@ -170,7 +170,20 @@ TEST(capabilities) {
         SHOW(data[0].effective);
         SHOW(data[0].permitted);
     }
+    CHILD("given up") {
+        memset(data, 0, sizeof data);
+        data[0].permitted = 1 << CAP_KILL;
+        CALL(syscall(SYS_capset, &header, data));
+        memset(data, 0xff, sizeof data);
+        CALL(syscall(SYS_capget, &header, data));
+        say("%x %x %x\n", data[0].effective, data[0].permitted, data[0].inheritable);
+        CALL(setuid(5));
+        memset(data, 0xff, sizeof data);
+        CALL(syscall(SYS_capset, &header, data));
+        CALL(syscall(SYS_capset, &header, (void*)8));
+    }
     header.version = 1;
+    CALL(syscall(SYS_capset, &header, data));
     CALL(syscall(SYS_capget, &header, data));
     IS(header.version == _LINUX_CAPABILITY_VERSION_3);
     CALL(syscall(SYS_capget, &header, NULL));

@@ -353,6 +353,18 @@ TEST(locking) {
     CALL(mlockall(0));
     CALL(mlockall(8));
     CALL(munlockall());
+    CALL(mlockall(MCL_FUTURE));
+    char* future = area(1);
+    CALL(munlockall());
+    char* later = area(1);
+    NEED(mincore(future, kPage, vector) == 0 && mincore(later, kPage, vector + 1) == 0);
+    say("mapped while all is locked %d, afterwards %d\n", vector[0] & 1, vector[1] & 1);
+    CALL(mlockall(MCL_CURRENT));
+    CALL(munlockall());
+    CALL(syscall(SYS_mlock2, p + 2 * kPage, kPage, 0));
+    NEED(mincore(p, 4 * kPage, vector) == 0);
+    SHOW(vector[2] & 1);
+    CALL(syscall(SYS_mlock2, p, kPage, 77));
     char* q = mmap(NULL, 4 * kPage, RW, ANON | MAP_POPULATE, -1, 0);
     NEED(mincore(q, 4 * kPage, vector) == 0);
     say("populated %d %d\n", vector[0] & 1, vector[3] & 1);

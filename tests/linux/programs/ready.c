@@ -256,4 +256,7 @@ TEST(signal_descriptor) {
     CALL(read(fd, &info, sizeof info));
     CALL(read(fd, &info, 10));
     CALL(signalfd(1, &set, 0));
+    OKAY(syscall(SYS_signalfd, -1, &set, 8));
+    CALL(syscall(SYS_signalfd, -1, &set, 4));
+    CALL(syscall(SYS_signalfd, 99, &set, 8));
 }

@@ -69,6 +69,8 @@ TEST(bad_flags) {
     CALL(syscall(SYS_renameat2, AT_FDCWD, "s/file", AT_FDCWD, "t/file", RENAME_WHITEOUT | RENAME_EXCHANGE));
     show_file("s/file");
     show_file("t/file");
+    CALL(syscall(SYS_renameat2, AT_FDCWD, "s/file", AT_FDCWD, "t/file", 0));
+    show_file("t/file");
 }
 
 TEST(same_file) {
