@@ -10,6 +10,7 @@
 #include "fs/file.hpp"
 #include "fs/page.hpp"
 #include "lib/tree.hpp"
+#include "linux/mm/anon_map.hpp"
 #include "port/bind.hpp"
 
 namespace linux {
@@ -151,11 +152,16 @@ private:
     Leaf<UserAddr> change_remap(const RemapRequest& r, const MemoryLimits& l, bool task);
     Leaf<void> change_advice(UserAddr at, u64 length, i32 advice, bool task);
     Leaf<UserAddr> change_break(UserAddr to, const MemoryLimits& l, bool task);
-    FaultKind resolve(UserAddr at, port::Access access, u64 stack_limit, bool settled, FaultWait& wait);
+    // `wait` (null in the leaf) gets what kMustWait is about.
+    FaultKind resolve(UserAddr at, port::Access access, u64 stack_limit, bool settled, FaultWait* wait);
     // Drops a piece of a long range before all of it is unmapped at once; the caller gives way and repeats while true.
     bool thin_out_some(UserAddr& cursor, UserAddr end);
-    FaultKind resolve_private(struct Area& a, UserAddr page_at, port::Access access, bool settled, FaultWait& wait);
-    FaultKind resolve_shared(struct Area& a, UserAddr page_at, bool write, FaultWait& wait);
+    FaultKind resolve_private(struct Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait);
+    FaultKind resolve_own(struct Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write, bool settled, FaultWait* wait);
+    FaultKind resolve_file(struct Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write, FaultWait* wait);
+    FaultKind resolve_shared(struct Area& a, UserAddr page_at, bool write, FaultWait* wait);
+    FaultKind page_from(struct Area& a, UserAddr page_at, Ref<fs::Page>& out, FaultWait* wait);
+    static FaultKind must_settle(FaultWait* wait);
     FaultKind map_around(struct Area& a, UserAddr page_at, fs::Page& page);
     struct Area* grow_stack(UserAddr page_at, u64 stack_limit);
     Result<void> fork_areas(AddressSpace& child);

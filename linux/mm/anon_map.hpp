@@ -13,6 +13,29 @@
 
 namespace linux {
 
+// Gives up references to anonymous pages. Those that nobody else holds are retired a few at a time: an epoch item for each
+// page would cost more than all the rest of unmapping it.
+class PageDrop {
+public:
+    PageDrop() = default;
+    PageDrop(const PageDrop&) = delete;
+    ~PageDrop() { flush(); }
+    void unref(fs::Page& p) {
+        // acq_rel: as Page::unref.
+        if (p.refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+        p.index = reinterpret_cast<u64>(first_);  // nobody looks at the page any more: its words link the batch
+        first_ = &p;
+        if (++count_ == kTogether) flush();
+    }
+    void flush();
+
+private:
+    static constexpr u32 kTogether = 8;
+    static void free(rt::Retired& r);
+    fs::Page* first_ = nullptr;
+    u32 count_ = 0;
+};
+
 class AnonMap {
 public:
     static constexpr u64 kChunkPages = 64;

@@ -50,12 +50,10 @@ struct Area final : fs::MappingUser {
                 .exec = (prot & kProtExec) != 0};
     }
     bool allows(port::Access access) const {
-        switch (access) {
-            case port::Access::kWrite: return (prot & kProtWrite) != 0;
-            case port::Access::kExec: return (prot & kProtExec) != 0;
-            case port::Access::kRead: break;
-        }
-        return (prot & (kProtRead | kProtWrite | kProtExec)) != 0;
+        // Indexed by Access: any right lets a page be read (see rights()).
+        constexpr u32 kNeeds = (kProtRead | kProtWrite | kProtExec) | kProtWrite << 8 | kProtExec << 16;
+        static_assert(u8(port::Access::kRead) == 0 && u8(port::Access::kWrite) == 1 && u8(port::Access::kExec) == 2);
+        return (prot & (kNeeds >> (8 * u8(access))) & 7) != 0;
     }
     // RLIMIT_DATA counts private writable areas but the stack (may_expand_vm in Linux).
     bool is_data() const { return (flags & (kAreaShared | kAreaGrowsDown)) == 0 && writable(); }

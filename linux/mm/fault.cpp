@@ -56,6 +56,26 @@ Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
     return a;
 }
 
+FaultKind AddressSpace::must_settle(FaultWait* wait) {
+    if (wait) wait->settle = true;
+    return FaultKind::kMustWait;
+}
+
+// A page of the mapping that is not in the cache.
+FaultKind AddressSpace::page_from(Area& a, UserAddr page_at, Ref<fs::Page>& out, FaultWait* wait) {
+    auto got = a.mapping->get(a.index(page_at));
+    if (got.ok()) {
+        out = got.take();
+        return FaultKind::kResolved;
+    }
+    if (got.error() != Errno::kNeedsTask) return failure(got.error());
+    if (wait) {
+        wait->mapping = a.mapping;
+        wait->index = a.index(page_at);
+    }
+    return FaultKind::kMustWait;
+}
+
 // Maps the page of a file that was asked for, and those of its neighbours that are in the cache.
 FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     State& s = *state_;
@@ -94,81 +114,86 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     return FaultKind::kResolved;
 }
 
-FaultKind AddressSpace::resolve_private(Area& a, UserAddr page_at, Access access, bool settled, FaultWait& wait) {
+// A private page that the AnonMap has.
+[[gnu::noinline]] FaultKind AddressSpace::resolve_own(Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write, bool settled, FaultWait* wait) {
     State& s = *state_;
-    bool write = access == Access::kWrite;
     u64 page = page_at.value >> lib::kPageShift;
-    if (a.mapping && beyond_end(a, page_at)) return FaultKind::kBusAddress;
+    fs::Page& mine = c.page_at(page % AnonMap::kChunkPages);
+    bool several = s.space.shared_now();
+    if (!write) return map_one(s.space, page_at, mine, a.rights(!several && !mine.shared()));
+    if (several && !settled && s.space.stale()) return must_settle(wait);
+    if (!mine.shared()) return map_one(s.space, page_at, mine, a.rights(true));
+    auto fresh = fs::Page::allocate();
+    if (!fresh.ok()) return FaultKind::kNoMemory;
+    std::memcpy(fresh.value()->bytes(), mine.bytes(), kPageSize);
+    // Before the slot changes: the map must not fail half-way. The old page lives until its reference is dropped.
+    FaultKind k = map_one(s.space, page_at, *fresh.value(), a.rights(!several));
+    if (k != FaultKind::kResolved) return k;
+    s.anon.replace(c, page, fresh.take());
+    return several ? must_settle(wait) : k;
+}
 
-    AnonMap::Chunk* c = s.anon.find_chunk(page / AnonMap::kChunkPages);
-    if (c && c->has(page)) {
-        fs::Page& mine = c->page_at(page % AnonMap::kChunkPages);
-        bool several = s.space.shared_now();
-        if (!write) return map_one(s.space, page_at, mine, a.rights(!several && !mine.shared()));
-        if (several && !settled && s.space.stale()) {
-            wait.settle = true;
-            return FaultKind::kMustWait;
-        }
-        if (!mine.shared()) return map_one(s.space, page_at, mine, a.rights(true));
-        auto fresh = fs::Page::allocate();
-        if (!fresh.ok()) return FaultKind::kNoMemory;
-        std::memcpy(fresh.value()->bytes(), mine.bytes(), kPageSize);
-        fs::Page& copy = *fresh.value();
-        // Before the slot changes: the map must not fail half-way. The old page lives until its reference is dropped.
-        FaultKind k = map_one(s.space, page_at, copy, a.rights(!several));
-        if (k != FaultKind::kResolved) return k;
-        s.anon.replace(*c, page, fresh.take());
-        wait.settle = several;
-        return several ? FaultKind::kMustWait : FaultKind::kResolved;
-    }
-
+// A private page of a file that the AnonMap does not have.
+[[gnu::noinline]] FaultKind AddressSpace::resolve_file(Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write, FaultWait* wait) {
+    State& s = *state_;
     Ref<fs::Page> held;
-    fs::Page* source = nullptr;
-    if (a.mapping) {
-        source = a.mapping->peek(a.index(page_at));
-        if (!source) {
-            auto got = a.mapping->get(a.index(page_at));
-            if (!got.ok()) {
-                if (got.error() != Errno::kNeedsTask) return failure(got.error());
-                wait.mapping = a.mapping;
-                wait.index = a.index(page_at);
-                return FaultKind::kMustWait;
-            }
-            held = got.take();
-            source = held.get();
-        }
-        if (!write) return map_around(a, page_at, *source);
+    fs::Page* source = a.mapping->peek(a.index(page_at));
+    if (!source) [[unlikely]] {
+        FaultKind k = page_from(a, page_at, held, wait);
+        if (k != FaultKind::kResolved) return k;
+        source = held.get();
     }
-    auto fresh = source ? fs::Page::allocate() : fs::Page::allocate_zeroed();
+    if (!write) return map_around(a, page_at, *source);
+    u64 page = page_at.value >> lib::kPageShift;
+    auto fresh = fs::Page::allocate();
     if (!fresh.ok()) return FaultKind::kNoMemory;
     if (!c) c = s.anon.make_chunk(page / AnonMap::kChunkPages);
     if (!c) return FaultKind::kNoMemory;
-    fs::Page& mine = *fresh.value();
-    if (source) std::memcpy(mine.bytes(), source->bytes(), kPageSize);
-    // A page of the file may be mapped here already, also on another CPU.
-    bool several = source && s.space.shared_now();
-    FaultKind k = map_one(s.space, page_at, mine, a.rights(!several));
+    std::memcpy(fresh.value()->bytes(), source->bytes(), kPageSize);
+    // The file's page may be mapped here already, also on another CPU.
+    bool several = s.space.shared_now();
+    FaultKind k = map_one(s.space, page_at, *fresh.value(), a.rights(!several));
     if (k != FaultKind::kResolved) return k;
     s.anon.put(*c, page, fresh.take());
     s.note_peak();
-    wait.settle = several;
-    return several ? FaultKind::kMustWait : FaultKind::kResolved;
+    return several ? must_settle(wait) : k;
 }
 
-FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, FaultWait& wait) {
+// Inlined: first touches of anonymous memory are most faults, and they end here.
+[[gnu::always_inline]] inline FaultKind AddressSpace::resolve_private(Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait) {
+    State& s = *state_;
+    u64 page = page_at.value >> lib::kPageShift;
+    AnonMap::Chunk* c = s.anon.find_chunk(page / AnonMap::kChunkPages);
+    if (a.mapping) {
+        if (beyond_end(a, page_at)) return FaultKind::kBusAddress;
+        if (!c || !c->has(page)) return resolve_file(a, c, page_at, write, wait);
+        return resolve_own(a, *c, page_at, write, settled, wait);
+    }
+    if (!c) {
+        c = s.anon.make_chunk(page / AnonMap::kChunkPages);
+        if (!c) return FaultKind::kNoMemory;
+    } else if (c->has(page)) {
+        return resolve_own(a, *c, page_at, write, settled, wait);
+    }
+    // Nothing was mapped here: no other CPU can hold an old translation.
+    auto fresh = fs::Page::allocate_zeroed();
+    if (!fresh.ok()) [[unlikely]]
+        return FaultKind::kNoMemory;
+    FaultKind k = map_one(s.space, page_at, *fresh.value(), a.rights(true));
+    if (k != FaultKind::kResolved) [[unlikely]]
+        return k;
+    s.anon.put(*c, page, fresh.take());
+    s.note_peak();
+    return k;
+}
+
+FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, FaultWait* wait) {
     if (beyond_end(a, page_at)) return FaultKind::kBusAddress;
-    u64 index = a.index(page_at);
     Ref<fs::Page> held;
-    fs::Page* page = a.mapping->peek(index);
+    fs::Page* page = a.mapping->peek(a.index(page_at));
     if (!page) {
-        auto got = a.mapping->get(index);
-        if (!got.ok()) {
-            if (got.error() != Errno::kNeedsTask) return failure(got.error());
-            wait.mapping = a.mapping;
-            wait.index = index;
-            return FaultKind::kMustWait;
-        }
-        held = got.take();
+        FaultKind k = page_from(a, page_at, held, wait);
+        if (k != FaultKind::kResolved) return k;
         page = held.get();
     }
     if (!write) return map_around(a, page_at, *page);
@@ -181,7 +206,7 @@ FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, Fa
     return k;
 }
 
-FaultKind AddressSpace::resolve(UserAddr at, Access access, u64 stack_limit, bool settled, FaultWait& wait) {
+FaultKind AddressSpace::resolve(UserAddr at, Access access, u64 stack_limit, bool settled, FaultWait* wait) {
     if (at.value >= fs::kUserEnd) return FaultKind::kSegvMapError;
     UserAddr page_at = at.down(kPageSize);
     rt::LockGuard guard(lock_);
@@ -194,19 +219,18 @@ FaultKind AddressSpace::resolve(UserAddr at, Access access, u64 stack_limit, boo
     // Written under the lock only.
     minor_faults.store(minor_faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     if (a->shared()) return resolve_shared(*a, page_at, access == Access::kWrite, wait);
-    return resolve_private(*a, page_at, access, settled, wait);
+    return resolve_private(*a, page_at, access == Access::kWrite, settled, wait);
 }
 
 FaultKind AddressSpace::fault(UserAddr at, Access access, u64 stack_limit) {
-    FaultWait wait;
-    return resolve(at, access, stack_limit, false, wait);
+    return resolve(at, access, stack_limit, false, nullptr);
 }
 
 Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_limit) {
     bool settled = false;
     for (;;) {
         FaultWait wait;
-        FaultKind k = resolve(at, access, stack_limit, settled, wait);
+        FaultKind k = resolve(at, access, stack_limit, settled, &wait);
         if (k != FaultKind::kMustWait) co_return k;
         if (wait.settle) {
             co_await space_->settle();
