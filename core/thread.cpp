@@ -40,6 +40,18 @@ void Thread::save_state() {
     Machine::save_thread_state(context);
 }
 
+void Thread::make_live() {
+    Live& l = mine();
+    if (l.thread == this) return;
+    if (l.thread) {
+        l.thread->save_state();
+        ++switches;
+    }
+    Machine::fpu_restore(context.fpu_area);
+    Machine::load_thread_state(context);
+    l.thread = this;
+}
+
 void Thread::state_changed() {
     if (mine().thread == this) mine().thread = nullptr;
 }
@@ -51,7 +63,10 @@ void Thread::leave_cpu() {
 
 void Thread::kick() {
     kicked.store(true, std::memory_order_seq_cst);  // pairs with the check in enter()
-    home().attract(rt::kAttnInbox);
+    // In a trap of its own it looks on its way out.
+    rt::Executor& ex = home();
+    if (&ex == &rt::Executor::current() && ex.running() == this) return;
+    ex.attract(rt::kAttnInbox);
 }
 
 void Thread::make_ready(bool front) {
@@ -76,14 +91,7 @@ void Thread::enter() {
         }
     }
     space->load();
-    Live& l = mine();
-    if (l.thread != this) {
-        if (l.thread) l.thread->save_state();
-        Machine::fpu_restore(context.fpu_area);
-        Machine::load_thread_state(context);
-        l.thread = this;
-        ++switches;
-    }
+    make_live();
     sched::start_slice(ex);
     entered = Machine::now();
     ex.set_running(this);

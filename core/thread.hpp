@@ -55,6 +55,7 @@ public:
     Result<void> allocate_fpu();
     void save_state();     // the area and the TLS bases in `context` are current afterwards
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
+    void make_live();      // this CPU, which has its space, holds its state
     void leave_cpu();      // saves, and this CPU forgets it: before the thread gets another home
     void* fpu_area() const { return context.fpu_area; }
 

@@ -45,6 +45,12 @@ namespace core {
     hal::Machine::poll_mailbox();
 }
 
+[[gnu::noinline]] void leave_trap_changed(Thread& t) {
+    leave_trap(t);
+    t.make_live();
+    hal::Machine::enter_user(t.context);
+}
+
 namespace {
 
 lib::Trap::Kind kind_of(hal::TrapInfo::Exception e) {

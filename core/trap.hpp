@@ -14,4 +14,7 @@ inline void leave_trap(Thread& t) {
         leave_trap_slow(t);
 }
 
+// The same after more than the result has changed: goes back with all registers.
+[[noreturn]] void leave_trap_changed(Thread& t);
+
 }  // namespace core

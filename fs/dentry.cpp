@@ -14,7 +14,7 @@ constinit std::atomic<Dentry*> buckets[1 << kBucketBits] = {};
     for (size_t i = 0; i < n; ++i) w |= u64(u8(from[i])) << (8 * i);
     return w;
 }
-}
+}  // namespace detail
 constinit rt::SpinLock<rt::Rank::namespace_> namespace_lock;
 constinit std::atomic<u64> rename_sequence{0};
 

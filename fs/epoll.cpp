@@ -122,7 +122,7 @@ bool EpollFile::next_view(u64& cursor, View& out) {
     return false;
 }
 
-bool EpollFile::is_ready(const View& v, Ready& out) {
+[[gnu::always_inline]] inline bool EpollFile::is_ready(const View& v, Ready& out) {
     u32 wanted = v.events & 0xffff;  // none: a one-shot that has been shot
     if (v.events & kEpollEdge) [[unlikely]] {
         out.seen = edge_state(*v.file);  // before the look
@@ -137,7 +137,26 @@ bool EpollFile::is_ready(const View& v, Ready& out) {
     return true;
 }
 
+// A set of one.
+bool EpollFile::collect_single(Ready& out) {
+    View v;
+    {
+        rt::LockGuard guard{epoll_lock};
+        EpollItem* i = items_.first();
+        if (!i || !i->file->try_ref()) return false;
+        v.key = i->key;
+        v.data = i->data;
+        v.seen = i->seen;
+        v.events = i->events;
+        v.fresh = i->fresh;
+        v.file = Ref<File>::adopt(i->file);
+    }
+    return is_ready(v, out);
+}
+
 u32 EpollFile::collect(Ready* out, u32 max) {
+    if (size() <= 1) [[likely]]
+        return collect_single(*out);
     // In two passes, from where the last look stopped to the end, then from the start; by batches, for files are asked
     // without the lock.
     constexpr u32 kBatch = 4;

@@ -29,7 +29,7 @@ struct EpollItem {
 
 class EpollFile final : public File {
 public:
-    using File::File;
+    EpollFile(Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags) { kind_ = FileKind::kEpoll; }
     ~EpollFile() override;
 
     // EEXIST, ENOENT, ENOMEM, ELOOP, EPERM as epoll_ctl(2).
@@ -45,12 +45,13 @@ public:
     // Up to `max` ready files. Nothing is changed until commit().
     u32 collect(Ready* out, u32 max);
     void commit(const Ready* ready, u32 count);
+    // Has commit() anything to do if these are all?
+    bool in_turn(u32 count) const { return count >= size() && start_after_ == 0; }
     u32 size() const { return count_.load(std::memory_order_relaxed); }
 
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override;
     Nanoseconds wake_time(Nanoseconds after) override;
-    FileKind kind() const override { return FileKind::kEpoll; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[eventpoll]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
@@ -67,6 +68,7 @@ private:
     EpollItem* find(i32 fd, const File& file);
     bool next_view(u64& cursor, View& out);  // the item after the cursor, which moves on to it
     static bool is_ready(const View& v, Ready& out);
+    bool collect_single(Ready& out);
     bool reaches(const EpollFile& other, u32 depth);
     void drop(EpollItem& item);
 

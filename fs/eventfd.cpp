@@ -6,13 +6,12 @@ namespace fs {
 
 Leaf<size_t> EventFile::try_read(const UserSpans& to, u64) {
     if (to.size() < sizeof(u64)) return Errno::kInval;
-    {
-        rt::LockGuard guard{lock_};
-        if (count_ == 0) return Errno::kNeedsTask;
-        u64 value = semaphore_ ? 1 : count_;
+    u64 count = count_.load(std::memory_order_relaxed), value;
+    do {
+        if (count == 0) return Errno::kNeedsTask;
+        value = semaphore_ ? 1 : count;
         TRY(to.copy_out(0, &value, sizeof value));
-        count_ -= value;
-    }
+    } while (!count_.compare_exchange_weak(count, count - value, std::memory_order_acq_rel, std::memory_order_relaxed));
     changed_.wake_all();
     return sizeof(u64);
 }
@@ -22,30 +21,29 @@ Leaf<size_t> EventFile::try_write(const UserSpans& from, u64) {
     u64 value;
     TRY(from.copy_in(0, &value, sizeof value));
     if (value == ~u64{0}) return Errno::kInval;
-    {
-        rt::LockGuard guard{lock_};
-        if (~u64{0} - count_ <= value) return Errno::kNeedsTask;
-        count_ += value;
-    }
+    u64 count = count_.load(std::memory_order_relaxed);
+    do {
+        if (~u64{0} - count <= value) return Errno::kNeedsTask;
+    } while (!count_.compare_exchange_weak(count, count + value, std::memory_order_acq_rel, std::memory_order_relaxed));
     changed_.wake_all();
     return sizeof(u64);
 }
 
 void EventFile::buffer_failed(bool write) {
     if (write) return;
-    {
-        rt::LockGuard guard{lock_};
-        count_ -= semaphore_ && count_ > 0 ? 1 : count_;
+    u64 count = count_.load(std::memory_order_relaxed);
+    while (count != 0 && !count_.compare_exchange_weak(count, semaphore_ ? count - 1 : 0, std::memory_order_acq_rel,
+                                                       std::memory_order_relaxed)) {
     }
     changed_.wake_all();
 }
 
 u32 EventFile::poll() {
-    rt::LockGuard guard{lock_};
+    u64 count = count_.load(std::memory_order_acquire);
     u32 mask = 0;
-    if (count_ > 0) mask |= kPollIn | kPollRdNorm;
-    if (count_ == ~u64{0}) mask |= kPollErr;
-    if (count_ < ~u64{0} - 1) mask |= kPollOut | kPollWrNorm;
+    if (count > 0) mask |= kPollIn | kPollRdNorm;
+    if (count == ~u64{0}) mask |= kPollErr;
+    if (count < ~u64{0} - 1) mask |= kPollOut | kPollWrNorm;
     return mask;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// eventfd(2) and timerfd_create(2): counters as files. Lock: Rank::poll.
+// eventfd(2) and timerfd_create(2): counters as files. Lock of a TimerFile: Rank::poll.
 #pragma once
 #include "fs/file.hpp"
 
@@ -8,12 +8,13 @@ namespace fs {
 class EventFile final : public File {
 public:
     EventFile(Ref<Inode> nameless, u32 flags, u64 initial, bool semaphore)
-        : File(std::move(nameless), flags), count_(initial), semaphore_(semaphore) {}
+        : File(std::move(nameless), flags), count_(initial), semaphore_(semaphore) {
+        kind_ = FileKind::kEvent;
+    }
     Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
     Leaf<size_t> try_write(const UserSpans& from, u64 offset) override;
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override { out.add(changed_); }
-    FileKind kind() const override { return FileKind::kEvent; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[eventfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
@@ -21,8 +22,8 @@ public:
     void buffer_failed(bool write) override;
 
 private:
-    rt::SpinLock<rt::Rank::poll> lock_;
-    u64 count_;
+    // Changed by compare-exchange only; what pairs is the queue's business.
+    std::atomic<u64> count_;
     const bool semaphore_;
     rt::WaitQueue changed_;
 };
@@ -31,7 +32,9 @@ private:
 // deadline (wake_time).
 class TimerFile final : public File {
 public:
-    TimerFile(Ref<Inode> nameless, u32 flags, bool realtime) : File(std::move(nameless), flags), realtime_(realtime) {}
+    TimerFile(Ref<Inode> nameless, u32 flags, bool realtime) : File(std::move(nameless), flags), realtime_(realtime) {
+        kind_ = FileKind::kTimer;
+    }
     struct Setting {
         u64 interval = 0, value = 0;  // nanoseconds; value 0: disarmed
     };
@@ -43,7 +46,6 @@ public:
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override { out.add(changed_); }
     Nanoseconds wake_time(Nanoseconds after) override;
-    FileKind kind() const override { return FileKind::kTimer; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[timerfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }

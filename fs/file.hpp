@@ -115,7 +115,7 @@ public:
     // A read that begins now ends then, with nothing (a terminal's VTIME).
     virtual Nanoseconds read_deadline() { return Nanoseconds::never(); }
 
-    virtual FileKind kind() const { return FileKind::kOther; }
+    FileKind kind() const { return kind_; }
     virtual Tty* terminal() { return nullptr; }
     // What /proc/PID/fd shows for a file without a name: "pipe:[12]", "anon_inode:[eventfd]".
     virtual std::string_view label(std::span<char> buffer) { return "anon_inode:"; }
@@ -136,6 +136,7 @@ public:
     u64 offset = 0;  // guarded by offset_lock
 
 protected:
+    FileKind kind_ = FileKind::kOther;  // set by the constructor of a type that somebody asks for
     Path path_;
     Ref<Inode> nameless_;
     Inode* inode_;

@@ -273,10 +273,13 @@ Result<std::string_view> climb(Place at, Place root, std::span<char> buffer, boo
     Backwards out{buffer, buffer.size()};
     if (mark_deleted && at.dentry->unlinked() && !out.put(" (deleted)")) return Errno::kRange;
     bool any = false;
+    // A file of a kernel-internal file system (memfd): its name is all there is.
+    if (!at.mount)
+        return out.put(at.dentry->name().view()) && out.put("/") ? out.view() : Result<std::string_view>{Errno::kRange};
     while (at != root) {
-        if (!at.mount || at.dentry == at.mount->root.get() || at.dentry->parent() == at.dentry) {
-            Mount* parent = at.mount ? at.mount->parent() : nullptr;
-            Dentry* point = at.mount ? at.mount->mount_point() : nullptr;
+        if (at.dentry == at.mount->root.get() || at.dentry->parent() == at.dentry) {
+            Mount* parent = at.mount->parent();
+            Dentry* point = at.mount->mount_point();
             if (parent && point) {
                 at = {parent, point};
                 continue;

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "rt/mem/slab.hpp"
+#include "rt/wait.hpp"
 
 namespace fs {
 
@@ -24,6 +25,9 @@ Ref<Page> new_page(PhysAddr frame) {
     return Ref<Page>::adopt(p);
 }
 
+// Release: pairs with whoever maps a page and then looks whether it is still the mapping's.
+void leave_mapping(Page* p) { __atomic_store_n(&p->mapping, nullptr, __ATOMIC_RELEASE); }
+
 // Pages between their removal and their release are chained through their FrameInfo.
 Page* chain_next(Page* p) {
     rt::FrameInfo* next = rt::FrameInfo::of_owner(p).next;
@@ -32,6 +36,13 @@ Page* chain_next(Page* p) {
 void chain_push(Page*& chain, Page* p) {
     rt::FrameInfo::of_owner(p).next = chain ? &rt::FrameInfo::of_owner(chain) : nullptr;
     chain = p;
+}
+void drop_chain(Page* chain) {
+    while (chain) {
+        Page* next = chain_next(chain);
+        chain->unref();
+        chain = next;
+    }
 }
 
 }  // namespace
@@ -65,15 +76,6 @@ void Page::last_ref() {
 
 Mapping::~Mapping() = default;
 
-void Mapping::last_ref(Mapping* m) {
-    m->truncate_pages(0);
-    // Lock-free readers may still look at the (empty) tree.
-    m->retired_.free = [](rt::Retired& r) {
-        delete reinterpret_cast<Mapping*>(reinterpret_cast<std::byte*>(&r) - offsetof(Mapping, retired_));
-    };
-    rt::retire(m->retired_);
-}
-
 Page* Mapping::peek_below(Node* n, u64 index) {
     for (;;) {
         void* s = n->at(index).load(std::memory_order_acquire);  // pairs with the release of insert()
@@ -102,7 +104,8 @@ Mapping::Run Mapping::peek_run(u64 index, u64 most) const {
         ++run.pages;
     }
     if (run.pages > 1) {
-        auto* last = reinterpret_cast<Page*>(reinterpret_cast<std::byte*>(first) + (run.pages - 1) * sizeof(rt::FrameInfo));
+        auto* last =
+            reinterpret_cast<Page*>(reinterpret_cast<std::byte*>(first) + (run.pages - 1) * sizeof(rt::FrameInfo));
         if (last->frame() - first->frame() != (run.pages - 1) * kPageSize) run.pages = 1;
     }
     return run;
@@ -214,7 +217,7 @@ u64 Mapping::remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain) {
             auto* p = static_cast<Page*>(s);
             n.slot[i].store(nullptr, std::memory_order_release);
             --n.used;
-            p->mapping = nullptr;
+            leave_mapping(p);
             chain_push(chain, p);
             ++count;
         } else {
@@ -239,7 +242,7 @@ Page* Mapping::take_out(u64 first, u64 last, u64& count) {
         if (first > 0) return nullptr;
         root_.store(0, std::memory_order_release);
         auto* p = reinterpret_cast<Page*>(root);
-        p->mapping = nullptr;
+        leave_mapping(p);
         chain_push(chain, p);
         count = 1;
     } else {
@@ -264,11 +267,7 @@ void Mapping::drop_range(u64 first, u64 count) {
         chain = take_out(first, last, dropped);
         for (MappingUser& u : users_) u.unmap_pages(first, last - first + 1 == 0 ? kNone : last - first + 1);
     }
-    while (chain) {
-        Page* next = chain_next(chain);
-        chain->unref();
-        chain = next;
-    }
+    drop_chain(chain);
     if (dropped) uncharge(dropped);
 }
 
@@ -303,9 +302,104 @@ u64 Mapping::next_resident(u64 from) const {
     }
 }
 
+u64 Mapping::last_resident() const {
+    u64 root = root_.load(std::memory_order_acquire);
+    if (!(root & kIsNode)) return root ? 0 : kNone;
+    auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
+    for (u64 base = 0;;) {
+        u32 i = Node::kSlots;
+        void* s = nullptr;
+        while (i > 0 && !s) s = n->slot[--i].load(std::memory_order_acquire);
+        if (!s) return kNone;  // only while a change is under way beside us
+        base += u64{i} << n->shift;
+        if (n->shift == 0) return base;
+        n = static_cast<Node*>(s);
+    }
+}
+
 u64 Mapping::next_hole(u64 from) const {
     while (peek(from)) ++from;
     return from;
+}
+
+// ---- The end of a mapping ----
+
+Mapping* Mapping::of_retired(rt::Retired* r) {
+    return reinterpret_cast<Mapping*>(reinterpret_cast<std::byte*>(r) - offsetof(Mapping, retired_));
+}
+
+// Lock-free readers may still look at the (empty) tree.
+void Mapping::retire() {
+    retired_.free = [](rt::Retired& r) { delete of_retired(&r); };
+    rt::retire(retired_);
+}
+
+// Frees some pages of a mapping without references. False: there are none.
+bool Mapping::reap_some() {
+    constexpr u64 kWindow = 512;  // about 25,000 instructions
+    u64 first = next_resident(0), count = 0;
+    if (first == kNone) return false;
+    Page* chain;
+    {
+        rt::LockGuard g(lock_);
+        chain = take_out(first, first + kWindow - 1, count);
+    }
+    drop_chain(chain);
+    return true;
+}
+
+// Mappings that wait for the reaper, chained through retired_.
+struct PageReaper {
+    static constexpr u64 kAtOnce = 1024;  // pages
+    std::atomic<bool> running{false};
+    std::atomic<rt::Retired*> waiting{nullptr};
+    rt::WaitQueue arrived;
+
+    void push(Mapping& m) {
+        rt::Retired* head = waiting.load(std::memory_order_relaxed);
+        do m.retired_.next = head;
+        while (!waiting.compare_exchange_weak(head, &m.retired_, std::memory_order_release, std::memory_order_relaxed));
+        arrived.wake_one();
+    }
+    Task<void> run() {
+        for (;;) {
+            u32 seen = arrived.sequence();
+            rt::Retired* list = waiting.exchange(nullptr, std::memory_order_acquire);  // pairs with push()
+            if (!list) {
+                rt::WaitOn wait = rt::wait_on(arrived, seen, "page reaper: a large file to free");
+                wait.uninterruptible();
+                (void)co_await wait;
+            }
+            while (list) {
+                Mapping* m = Mapping::of_retired(list);
+                list = list->next;
+                while (m->reap_some()) co_await rt::Yield{};
+                m->retire();
+            }
+        }
+    }
+};
+
+namespace {
+constinit PageReaper reaper;
+}
+
+bool start_page_reaper() {
+    if (reaper.running.load(std::memory_order_relaxed)) return true;
+    if (!rt::spawn("page reaper", reaper.run(), rt::Executor::current())) return false;
+    reaper.running.store(true, std::memory_order_release);
+    return true;
+}
+
+void Mapping::last_ref(Mapping* m) {
+    if (m->page_count() <= PageReaper::kAtOnce || !reaper.running.load(std::memory_order_acquire)) {
+        m->truncate_pages(0);
+        m->retire();
+        return;
+    }
+    // The space is free from now on, even if the frames are not yet.
+    m->uncharge(m->page_count());
+    reaper.push(*m);
 }
 
 }  // namespace fs

@@ -104,7 +104,8 @@ public:
         if (!(root & kIsNode)) return index == 0 ? reinterpret_cast<Page*>(root) : nullptr;
         auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
         if (!n->covers(index)) return nullptr;
-        if (n->shift == 0) [[likely]] return static_cast<Page*>(n->slot[index].load(std::memory_order_acquire));
+        if (n->shift == 0) [[likely]]
+            return static_cast<Page*>(n->slot[index].load(std::memory_order_acquire));
         return peek_below(n, index);
     }
     // How many of the pages [index, index + most) lie one after the other in memory; at least 1 if there is one at index.
@@ -132,10 +133,12 @@ public:
     u64 page_count() const { return pages_.load(std::memory_order_relaxed); }  // resident pages
     u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none (SEEK_DATA)
     u64 next_hole(u64 from) const;      // smallest index >= from that is not resident
+    u64 last_resident() const;          // largest resident index, ~0 if none
 
     // Size in bytes of the object, as the inode says; faults at or beyond the page-rounded size are SIGBUS.
     std::atomic<u64> size{0};
 
+    // The pages go at once, or in steps by the page reaper if there are many.
     static void last_ref(Mapping* m);
 
 protected:
@@ -148,6 +151,10 @@ private:
     Result<std::atomic<void*>*> make_slot(u64 index);
     u64 remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain);
     Page* take_out(u64 first, u64 last, u64& count);
+    bool reap_some();
+    void retire();
+    static Mapping* of_retired(rt::Retired* r);
+    friend struct PageReaper;
 
     rt::SpinLock<rt::Rank::mapping> lock_;
     lib::List<MappingUser, &MappingUser::mapping_hook> users_;
@@ -156,5 +163,9 @@ private:
     std::atomic<u64> pages_{0};
     rt::Retired retired_;
 };
+
+// Starts the job that empties large mappings which nobody refers to any more. At boot, from a running job; without it
+// they are emptied in one go. False: no memory.
+bool start_page_reaper();
 
 }  // namespace fs

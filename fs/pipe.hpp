@@ -89,7 +89,6 @@ public:
     Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override;
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override;
-    FileKind kind() const override { return FileKind::kPipe; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char> buffer) override;
 

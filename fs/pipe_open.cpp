@@ -52,11 +52,13 @@ void Pipe::remove_end(bool reader, bool writer) {
 
 PipeFile::PipeFile(Ref<Pipe> pipe, Ref<Inode> nameless, u32 flags)
     : File(std::move(nameless), flags), pipe_(std::move(pipe)) {
+    kind_ = FileKind::kPipe;
     pipe_->add_end(readable(), writable());
 }
 
 PipeFile::PipeFile(Ref<Pipe> pipe, Path path, u32 flags, bool fifo)
     : File(std::move(path), flags), pipe_(std::move(pipe)), fifo_(fifo) {
+    kind_ = FileKind::kPipe;
     pipe_->add_end(readable(), writable());
 }
 

@@ -133,7 +133,9 @@ public:
     }
     bool cache_names() const override { return false; }
     // A name that is not there cannot even be looked for, says Linux.
-    Leaf<Ref<Inode>> create(std::string_view, u32, u64, std::string_view, const Creds&) override { return Errno::kNoEnt; }
+    Leaf<Ref<Inode>> create(std::string_view, u32, u64, std::string_view, const Creds&) override {
+        return Errno::kNoEnt;
+    }
 
     Leaf<Ref<Inode>> lookup(std::string_view name) override {
         if (node_.owner) {

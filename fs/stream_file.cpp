@@ -98,7 +98,6 @@ public:
         TRY(user.write(UserAddr{argument}, &n, sizeof n));
         return u64{0};
     }
-    FileKind kind() const override { return FileKind::kStream; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char> buffer) override {
         return {buffer.data(), lib::format_to(buffer, "pipe:[{}]", inode()->number)};

@@ -81,7 +81,7 @@ public:
     }
     Leaf<Ref<File>> open(OpenContext& how) override { return open_inode(how, *this); }
     Leaf<void> allocate_range(u32 mode, u64 offset, u64 length) override;
-    Mapping* mapping() override { return mapping_.get(); }
+    Mapping* mapping() override { return mapping_; }
 
     Result<void> place(u64 index, Ref<Page> page) {
         TRY(mapping_->insert(index, std::move(page)));
@@ -96,7 +96,7 @@ private:
     void count_names(int names, int directories, Timestamp now);
     static void change_links(Inode& i, int by, Timestamp now);
 
-    Ref<TmpfsMapping> mapping_;
+    TmpfsMapping* mapping_ = nullptr;  // holds a reference until evict()
     char* link_text_ = nullptr;
     u32 link_length_ = 0;
 };
@@ -124,7 +124,7 @@ Result<Ref<TmpfsInode>> TmpfsInode::make(TmpfsSuper& s, u32 mode, u32 uid, u32 g
             a.size = 2 * kDirentSize;
             break;
         case kTypeRegular: {
-            i->mapping_ = TRY(rt::make_ref<TmpfsMapping>(Ref<TmpfsSuper>{&s}));
+            i->mapping_ = TRY(rt::make_ref<TmpfsMapping>(Ref<TmpfsSuper>{&s})).release();
             break;
         }
         case kTypeLink: {
@@ -147,9 +147,9 @@ TmpfsInode::~TmpfsInode() {
 }
 
 void TmpfsInode::evict() {
-    // A mapping of the file that is still in use keeps its pages; else they go now. The memory itself is freed an epoch
-    // later, and mapping_ with it.
-    if (mapping_ && mapping_->ref_count() == 1) mapping_->truncate_pages(0);
+    // A mapping of the file that is still in use keeps its pages, else they go now. The pointer stays for lock-free
+    // readers: the mapping's memory outlives the last reference by an epoch, as ours does.
+    if (mapping_) mapping_->unref();
     tmpfs().used_inodes.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -412,7 +412,10 @@ constinit FileSystemType tmpfs_type{"tmpfs", [](std::string_view options, bool& 
 
 }  // namespace
 
-void register_tmpfs() { register_file_system(tmpfs_type); }
+bool start_tmpfs() {
+    register_file_system(tmpfs_type);
+    return start_page_reaper();
+}
 
 Result<void> place_page(Inode& file, u64 index, Ref<Page> page) {
     return static_cast<TmpfsInode&>(file).place(index, std::move(page));

@@ -366,15 +366,31 @@ Leaf<size_t> Tty::write(const UserSpans& from, bool) {
     return done;
 }
 
+Termios Tty::termios() {
+    rt::LockGuard guard{lock_};
+    return termios_;
+}
+
+Leaf<void> Tty::set_termios(const Termios& to, bool drain, bool flush) {
+    {
+        rt::LockGuard guard{lock_};
+        if (drain && !flush_output()) return Errno::kNeedsTask;
+        if (flush) flush_input();
+        bool was_canon = (termios_.local & kLocalCanon) != 0;
+        termios_ = to;
+        local_flags_.store(to.local, std::memory_order_relaxed);
+        if (was_canon && !(to.local & kLocalCanon)) canon_end_ = write_at_;  // the unfinished line can be read now
+        if (!(to.input & kIxon)) stopped_ = false;
+    }
+    input.wake_all();
+    return lib::kOk;
+}
+
 Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
     UserAddr at{argument};
     switch (request) {
         case kTcGets: {
-            Termios t;
-            {
-                rt::LockGuard guard{lock_};
-                t = termios_;
-            }
+            Termios t = termios();
             TRY(user.write(at, &t, sizeof t));
             return u64{0};
         }
@@ -383,18 +399,7 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
         case kTcSetsF: {
             Termios t;
             TRY(user.read(&t, at, sizeof t));
-            {
-                rt::LockGuard guard{lock_};
-                if (request != kTcSets && !flush_output()) return Errno::kNeedsTask;
-                if (request == kTcSetsF) flush_input();
-                bool was_canon = (termios_.local & kLocalCanon) != 0;
-                termios_ = t;
-                local_flags_.store(t.local, std::memory_order_relaxed);
-                if (was_canon && !(t.local & kLocalCanon))
-                    canon_end_ = write_at_;  // the unfinished line can be read now
-                if (!(t.input & kIxon)) stopped_ = false;
-            }
-            input.wake_all();
+            TRY(set_termios(t, request != kTcSets, request == kTcSetsF));
             return u64{0};
         }
         case kTiocGwinsz: {

@@ -45,6 +45,9 @@ public:
     Leaf<size_t> read(const UserSpans& to);
     Leaf<size_t> write(const UserSpans& from, bool whole);  // as much as there is room for; kNeedsTask: none
     Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument);
+    Termios termios();
+    // `drain`: after the output before it was written (kNeedsTask); `flush`: and input that was not read is dropped.
+    Leaf<void> set_termios(const Termios& to, bool drain, bool flush);
     u32 poll();
     Nanoseconds read_timeout();  // VTIME in force for a read that starts now
 

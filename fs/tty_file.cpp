@@ -11,8 +11,12 @@ namespace {
 
 class TtyFile final : public File {
 public:
-    TtyFile(Tty* tty, Path path, u32 flags) : File(std::move(path), flags | kOpenTaskOnly), tty_(tty) {}
-    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags | kOpenTaskOnly), tty_(tty) {}
+    TtyFile(Tty* tty, Path path, u32 flags) : File(std::move(path), flags | kOpenTaskOnly), tty_(tty) {
+        kind_ = FileKind::kTerminal;
+    }
+    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags | kOpenTaskOnly), tty_(tty) {
+        kind_ = FileKind::kTerminal;
+    }
     Leaf<size_t> try_read(const UserSpans& to, u64) override { return tty_->read(to); }
     // How much the driver will take is known only after it took it: a blocking write is the task form's.
     Leaf<size_t> try_write(const UserSpans& from, u64) override {
@@ -31,7 +35,6 @@ public:
     }
     bool pollable() const override { return true; }
     Nanoseconds read_deadline() override { return tty_->read_timeout(); }
-    FileKind kind() const override { return FileKind::kTerminal; }
     Tty* terminal() override { return tty_; }
     std::string_view label(std::span<char> buffer) override { return "/dev/ttyS0"; }
 

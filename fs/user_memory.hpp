@@ -123,7 +123,8 @@ public:
     UserSpans(UserMemory& m, const UserSpan* spans, u32 count, u64 total)
         : memory_(&m), spans_(spans), at_(count), total_(total) {}
     // Kernel memory instead (sendfile, exec, core files).
-    explicit UserSpans(std::span<std::byte> kernel) : at_(reinterpret_cast<u64>(kernel.data())), total_(kernel.size()) {}
+    explicit UserSpans(std::span<std::byte> kernel)
+        : at_(reinterpret_cast<u64>(kernel.data())), total_(kernel.size()) {}
 
     u64 size() const { return total_; }
     void limit(u64 n) { total_ = n < total_ ? n : total_; }

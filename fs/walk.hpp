@@ -48,7 +48,7 @@ private:
     void begin(std::string_view path);
     Leaf<void> go_on(Mode mode, u32 flags);
     bool pass_plain(Mode mode, u32 flags, Errno& result);  // true: all is resolved
-    Leaf<bool> step(const NameKey& name, bool follow);  // true: a link's text was pushed
+    Leaf<bool> step(const NameKey& name, bool follow);     // true: a link's text was pushed
     Leaf<bool> follow_link(Place link);
     void up();
     void cross_mounts();

@@ -18,6 +18,22 @@ LeafOutcome leave_to_task(Thread& t, Errno outcome) {
     return LeafOutcome::kNeedsTask;
 }
 
+// The call is over, its result in the registers, but there is work: signals are delivered here if that needs no waiting.
+[[gnu::noinline]] LeafOutcome finish(Thread& t) {
+    u32 work = t.work.load(std::memory_order_relaxed);
+    if ((work & (kWorkExit | kWorkStop)) || !t.at_home().await_ready()) return leave_to_task(t, Errno::kOk);
+    t.forget_kick();
+    if (work == kWorkRegisters) {
+        t.work.fetch_and(~u32(kWorkRegisters), std::memory_order_relaxed);
+        return LeafOutcome::kDoneChanged;
+    }
+    if (attend(t) == Attend::kDone) return LeafOutcome::kDoneChanged;
+    t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);  // the coroutine looks once more, and waits
+    return leave_to_task(t, Errno::kOk);
+}
+
+LeafOutcome done(Thread& t) { return t.work.load(std::memory_order_relaxed) ? finish(t) : LeafOutcome::kDone; }
+
 [[gnu::noinline]] LeafOutcome unusual(Thread& t, Errno e) {
     LeafThunk leaf = leaf_table[u32(t.regs().syscall_number())];
     // A page that only has to be mapped is no reason for a coroutine.
@@ -27,12 +43,12 @@ LeafOutcome leave_to_task(Thread& t, Errno outcome) {
         e = r.error();
         if (r.ok()) {
             t.regs().set_syscall_result(r.value());
-            return t.work.load(std::memory_order_relaxed) ? leave_to_task(t, Errno::kOk) : LeafOutcome::kDone;
+            return done(t);
         }
     }
     if (u32(e) >= u32(Errno::kRestartSys)) return leave_to_task(t, e);
     t.regs().set_syscall_result(-i64(e));
-    return t.work.load(std::memory_order_relaxed) ? leave_to_task(t, Errno::kOk) : LeafOutcome::kDone;
+    return done(t);
 }
 
 LeafOutcome syscall(port::UserThread& thread) {
@@ -48,7 +64,7 @@ LeafOutcome syscall(port::UserThread& thread) {
     }
     if (!r.ok()) return unusual(t, r.error());
     regs.set_syscall_result(r.value());
-    return leave_to_task(t, Errno::kOk);
+    return finish(t);
 }
 
 LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {

@@ -98,9 +98,10 @@ protected:
 
 // Work to do before a thread goes back to user mode (Thread::work bits; any CPU may set them, then kick()).
 enum ThreadWork : u32 {
-    kWorkSignal = 1,  // something may be deliverable
-    kWorkExit = 2,    // the group is exiting or execve of another thread wants us gone
-    kWorkStop = 4,    // the group is stopping
+    kWorkSignal = 1,     // something may be deliverable
+    kWorkExit = 2,       // the group is exiting or execve of another thread wants us gone
+    kWorkStop = 4,       // the group is stopping
+    kWorkRegisters = 8,  // a leaf has changed more than its result
 };
 
 // A vfork parent sleeps on this until its child has called execve or ended.

@@ -121,6 +121,10 @@ Attend attend(Thread& t) {
         rt::LockGuard guard{s.lock};
         if (p.group_exiting || (p.execing && p.execing != &t) || (t.work.load(std::memory_order_relaxed) & kWorkExit))
             return Attend::kExit;
+        if (t.in_stop) {
+            if (s.stop_signal != 0) return Attend::kStopped;
+            t.in_stop = false;
+        }
         if (t.stop_pending) {
             join_stop(t);
             bool tell = s.report != 0;

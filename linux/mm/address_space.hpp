@@ -97,6 +97,7 @@ public:
     // mlock and munlock: marks and accounts (pages never leave memory). kNoMem: over the limit, or not mapped.
     Leaf<void> set_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l);
     Leaf<void> set_all_locked(bool current, bool future, const MemoryLimits& l);
+    bool locks_future() const;  // mlockall(MCL_FUTURE) is in force: new areas are populated at once
 
     // One page fault, without waiting (kMustWait: use fault_task). `stack_limit`: RLIMIT_STACK for growth.
     FaultKind fault(UserAddr at, port::Access access, u64 stack_limit);
@@ -157,7 +158,8 @@ private:
     // Drops a piece of a long range before all of it is unmapped at once; the caller gives way and repeats while true.
     bool thin_out_some(UserAddr& cursor, UserAddr end);
     FaultKind resolve_private(struct Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait);
-    FaultKind resolve_own(struct Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write, bool settled, FaultWait* wait);
+    FaultKind resolve_own(struct Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write, bool settled,
+                          FaultWait* wait);
     FaultKind resolve_file(struct Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write, FaultWait* wait);
     FaultKind resolve_shared(struct Area& a, UserAddr page_at, bool write, FaultWait* wait);
     FaultKind page_from(struct Area& a, UserAddr page_at, Ref<fs::Page>& out, FaultWait* wait);

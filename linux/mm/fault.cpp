@@ -115,7 +115,8 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
 }
 
 // A private page that the AnonMap has.
-[[gnu::noinline]] FaultKind AddressSpace::resolve_own(Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write, bool settled, FaultWait* wait) {
+[[gnu::noinline]] FaultKind AddressSpace::resolve_own(Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write,
+                                                      bool settled, FaultWait* wait) {
     State& s = *state_;
     u64 page = page_at.value >> lib::kPageShift;
     fs::Page& mine = c.page_at(page % AnonMap::kChunkPages);
@@ -134,7 +135,8 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
 }
 
 // A private page of a file that the AnonMap does not have.
-[[gnu::noinline]] FaultKind AddressSpace::resolve_file(Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write, FaultWait* wait) {
+[[gnu::noinline]] FaultKind AddressSpace::resolve_file(Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write,
+                                                       FaultWait* wait) {
     State& s = *state_;
     Ref<fs::Page> held;
     fs::Page* source = a.mapping->peek(a.index(page_at));
@@ -160,7 +162,8 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
 }
 
 // Inlined: first touches of anonymous memory are most faults, and they end here.
-[[gnu::always_inline]] inline FaultKind AddressSpace::resolve_private(Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait) {
+[[gnu::always_inline]] inline FaultKind AddressSpace::resolve_private(Area& a, UserAddr page_at, bool write,
+                                                                      bool settled, FaultWait* wait) {
     State& s = *state_;
     u64 page = page_at.value >> lib::kPageShift;
     AnonMap::Chunk* c = s.anon.find_chunk(page / AnonMap::kChunkPages);

@@ -256,4 +256,6 @@ Leaf<void> AddressSpace::set_all_locked(bool current, bool future, const MemoryL
     return lib::kOk;
 }
 
+bool AddressSpace::locks_future() const { return state_->future_flags != 0; }
+
 }  // namespace linux

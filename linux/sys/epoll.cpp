@@ -143,12 +143,14 @@ Leaf<i64> sys_epoll_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout
     u32 n = epoll.collect(found, u32(max) < kFewEvents ? u32(max) : kFewEvents);
     if (n == kFewEvents && u32(max) > n) return Errno::kNeedsTask;
     if (n == 0) return timeout == 0 ? Leaf<i64>{i64{0}} : Leaf<i64>{Errno::kNeedsTask};
+    bool commit = !epoll.in_turn(n);
     for (u32 i = 0; i < n; ++i) {
+        commit |= found[i].commit;
         UserAddr at = events + i * sizeof(EpollEvent);
         TRY(c.user().write(at, &found[i].events, sizeof(u32)));
         TRY(c.user().write(at + offsetof(EpollEvent, data), &found[i].data, sizeof(u64)));
     }
-    epoll.commit(found, n);
+    if (commit) epoll.commit(found, n);
     return i64{n};
 }
 // Without a mask it is epoll_wait (which the C library makes of it).

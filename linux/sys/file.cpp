@@ -75,8 +75,8 @@ template <bool kWrite>
     if (!file) [[unlikely]]
         return Errno::kBadF;
     u32 flags = file->flags();
-    if ((flags & fs::kOpenAccess) == kWrongAccess<kWrite> || (flags & (fs::kOpenPath | fs::kOpenTaskOnly)) || n > kLeafIo ||
-        at.value > fs::kUserEnd - n) [[unlikely]]
+    if ((flags & fs::kOpenAccess) == kWrongAccess<kWrite> || (flags & (fs::kOpenPath | fs::kOpenTaskOnly)) ||
+        n > kLeafIo || at.value > fs::kUserEnd - n) [[unlikely]]
         return why_not<kWrite>(file, at, n);
     UserSpans spans{c.user(), at, n};
     return transfer_spans<kWrite>(c, *file, spans, offset);

@@ -49,7 +49,7 @@ Result<AddressSpace::MapRequest> map_request(Caller& c, UserAddr at, u64 length,
 }
 
 Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd, u64 offset) {
-    if (populates(flags)) return Errno::kNeedsTask;
+    if (populates(flags) || c.mm().locks_future()) return Errno::kNeedsTask;
     auto request = map_request(c, at, length, prot, flags, fd, offset);
     if (!request.ok()) return request.error();
     return c.mm().map(request.value(), limits(c));
@@ -58,7 +58,7 @@ Task<Result<UserAddr>> sys_mmap_wait(Caller& c, UserAddr at, u64 length, u32 pro
     auto request = map_request(c, at, length, prot, flags, fd, offset);
     if (!request.ok()) co_return request.error();
     UserAddr got = CO_TRY(co_await c.mm().map_task(request.take(), limits(c)));
-    if (populates(flags) && (prot & (kProtRead | kProtWrite | kProtExec))) {
+    if ((populates(flags) || c.mm().locks_future()) && (prot & (kProtRead | kProtWrite | kProtExec))) {
         auto wait = c.mm().fault_in(got, length, (prot & kProtWrite) && (flags & kMapType) == kMapPrivate,
                                     c.process().limit(kRlimStack));
         (void)co_await wait;

@@ -72,7 +72,9 @@ Task<Result<i64>> sys_openat_wait(Caller&, i32 directory, UserString path, u32 f
 Leaf<i64> sys_creat(Caller&, UserString path, u32 mode);
 Task<Result<i64>> sys_creat_wait(Caller&, UserString path, u32 mode);
 Leaf<void> sys_truncate(Caller&, UserString path, i64 length);
+Task<Result<void>> sys_truncate_wait(Caller&, UserString path, i64 length);
 Leaf<void> sys_ftruncate(Caller&, Fd fd, i64 length);
+Task<Result<void>> sys_ftruncate_wait(Caller&, Fd fd, i64 length);
 
 // path_stat.cpp
 Leaf<void> sys_stat(Caller&, UserString path, UserOut<abi::Stat> out);

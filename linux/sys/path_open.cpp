@@ -159,9 +159,40 @@ bool descriptor_left(Caller& c) {
     return c.files().capacity() < limit || c.files().open_count() < limit;
 }
 
+// More pages than this are not freed in one go: truncation then runs as a task, in steps from the end.
+constexpr u64 kStepPages = 1024;
+
+bool is_long_truncation(Inode& inode, u64 length) {
+    Mapping* m = inode.mapping();
+    if (!m || m->page_count() <= kStepPages) return false;
+    u64 last = m->last_resident();
+    return last != ~u64{0} && last >= lib::pages_for(length) + kStepPages;
+}
+
+Task<Result<void>> shrink(Ref<Inode> inode, u64 length) {
+    while (is_long_truncation(*inode, length)) {
+        Mapping* m = inode->mapping();
+        u64 keep = m->last_resident() + 1 - kStepPages;
+        AttributeChange change;
+        change.size = true;
+        change.to.size = keep * kPageSize;
+        if (change.to.size < inode->peek_attributes().size)
+            CO_TRY(inode->set_attributes(change));
+        else
+            m->truncate_pages(keep);  // beyond the end of the file: fallocate(2)
+        co_await rt::Yield{};
+    }
+    co_return lib::kOk;
+}
+
+bool truncates(const Request& r, bool created, Inode& inode) {
+    return (r.flags & kOpenTruncate) && !created && inode.is_regular() && inode.mapping();
+}
+
 Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
     Inode& inode = *file->inode();
-    if ((r.flags & kOpenTruncate) && !created && inode.is_regular() && inode.mapping()) {
+    if (truncates(r, created, inode)) {
+        if (is_long_truncation(inode, 0)) return Errno::kNeedsTask;
         AttributeChange change;
         change.size = true;
         u32 mode = inode.mode();
@@ -191,7 +222,7 @@ Leaf<i64> open_leaf(Caller& c, i32 directory, UserString path, u32 flags, u32 mo
     return finish(c, r, at.created, std::move(file));
 }
 
-// Only FIFOs wait. The arguments are resolved once more: nothing was changed by the leaf.
+// FIFOs wait, large files are truncated in steps. The arguments are resolved once more: nothing was changed by the leaf.
 TaskResult open_task(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
     Request r = CO_TRY(Request::decode(flags, mode));
     Resolved at;
@@ -202,7 +233,11 @@ TaskResult open_task(Caller& c, i32 directory, UserString path, u32 flags, u32 m
         file = CO_TRY(co_await open_fifo_wait(at.how, Ref<Inode>{inode}));
     else
         file = CO_TRY(inode->open(at.how));
-    co_return finish(c, r, at.created, std::move(file));
+    for (;;) {
+        if (truncates(r, at.created, *file->inode())) CO_TRY(co_await shrink(Ref<Inode>{file->inode()}, 0));
+        auto fd = finish(c, r, at.created, file);
+        if (fd.error() != Errno::kNeedsTask) co_return fd;  // else it has grown again meanwhile
+    }
 }
 
 // The checks of RLIMIT_FSIZE for a file that grows.
@@ -211,6 +246,7 @@ Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
         (void)send_signal(c.thread(), kernel_signal(kSigXfsz));
         return Errno::kFBig;
     }
+    if (is_long_truncation(inode, u64(length))) return Errno::kNeedsTask;
     AttributeChange change;
     change.size = true;
     change.to.size = u64(length);
@@ -239,7 +275,10 @@ TaskResult sys_creat_wait(Caller& c, UserString path, u32 mode) {
     return open_task(c, kAtCwd, path, kOpenCreate | kOpenWriteOnly | kOpenTruncate, mode);
 }
 
-Leaf<void> sys_truncate(Caller& c, UserString path, i64 length) {
+namespace {
+
+// The file of truncate(2), with everything checked.
+Leaf<Ref<Inode>> truncated_file(Caller& c, UserString path, i64 length) {
     if (length < 0) return Errno::kInval;
     Target t;
     TRY(t.find(c, kAtCwd, path, kFollow));
@@ -248,18 +287,49 @@ Leaf<void> sys_truncate(Caller& c, UserString path, i64 length) {
     if (!inode.is_regular()) return Errno::kInval;
     if (t.read_only()) return Errno::kRoFs;
     TRY(check_access(inode, kMayWrite, c.creds()));
-    if (!inode.start_writing()) return Errno::kTxtBsy;
-    auto done = set_length(c, inode, length);
-    inode.stop_writing();
+    if (!inode.try_ref()) return Errno::kNoEnt;
+    return Ref<Inode>::adopt(&inode);
+}
+
+Leaf<Ref<Inode>> truncated_file(Caller& c, Fd fd, i64 length) {
+    if (length < 0) return Errno::kInval;
+    Ref<File> file = TRY(open_file(c, fd));
+    if (!file->inode()->is_regular() || !file->writable()) return Errno::kInval;
+    return Ref<Inode>{file->inode()};
+}
+
+}  // namespace
+
+Leaf<void> sys_truncate(Caller& c, UserString path, i64 length) {
+    Ref<Inode> inode = TRY(truncated_file(c, path, length));
+    if (!inode->start_writing()) return Errno::kTxtBsy;
+    auto done = set_length(c, *inode, length);
+    inode->stop_writing();
     return done;
+}
+Task<Result<void>> sys_truncate_wait(Caller& c, UserString path, i64 length) {
+    Ref<Inode> inode = CO_TRY(truncated_file(c, path, length));
+    if (!inode->start_writing()) co_return Errno::kTxtBsy;
+    Result<void> done;
+    do {
+        done = co_await shrink(inode, u64(length));
+        if (done.ok()) done = set_length(c, *inode, length);
+    } while (done.error() == Errno::kNeedsTask);  // it has grown again meanwhile
+    inode->stop_writing();
+    co_return done;
 }
 
 Leaf<void> sys_ftruncate(Caller& c, Fd fd, i64 length) {
-    if (length < 0) return Errno::kInval;
-    auto file = c.files().borrow(fd);
-    if (!file || (file->flags() & kOpenPath)) return Errno::kBadF;
-    if (!file->inode()->is_regular() || !file->writable()) return Errno::kInval;
-    return set_length(c, *file->inode(), length);
+    Ref<Inode> inode = TRY(truncated_file(c, fd, length));
+    return set_length(c, *inode, length);
+}
+Task<Result<void>> sys_ftruncate_wait(Caller& c, Fd fd, i64 length) {
+    Ref<Inode> inode = CO_TRY(truncated_file(c, fd, length));
+    for (;;) {
+        CO_TRY(co_await shrink(inode, u64(length)));
+        auto done = set_length(c, *inode, length);
+        if (done.error() != Errno::kNeedsTask) co_return done;
+    }
 }
 
 }  // namespace linux

@@ -24,7 +24,9 @@ static_assert(sizeof(SignalFdInfo) == 128);
 class SignalFile final : public fs::File {
 public:
     SignalFile(Ref<fs::Inode> nameless, u32 flags, SignalSet mask, Ref<Process> of)
-        : File(std::move(nameless), flags | fs::kOpenTaskOnly), mask_(mask.bits), process_(std::move(of)) {}
+        : File(std::move(nameless), flags | fs::kOpenTaskOnly), mask_(mask.bits), process_(std::move(of)) {
+        kind_ = fs::FileKind::kSignal;
+    }
     SignalSet mask() const { return SignalSet{mask_.load(std::memory_order_relaxed)}; }
     void set_mask(SignalSet to) {
         mask_.store(to.bits, std::memory_order_relaxed);
@@ -37,7 +39,6 @@ public:
     }
     void queues(u32, fs::QueueSet& out) override { out.add(process_->signals.arrived); }
     bool pollable() const override { return true; }
-    fs::FileKind kind() const override { return fs::FileKind::kSignal; }
     std::string_view label(std::span<char>) override { return "anon_inode:[signalfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
 
@@ -108,7 +109,8 @@ Leaf<Fd> sys_signalfd4(Caller& c, Fd fd, UserAddr mask_at, u64 size, u32 flags) 
     }
     Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
     u32 file_flags = fs::kOpenReadWrite | (flags & fs::kOpenNonblock);
-    return install_file(c, TRY(fs::make_file<SignalFile>(std::move(inode), file_flags, mask, Ref<Process>{&c.process()})), flags);
+    return install_file(
+        c, TRY(fs::make_file<SignalFile>(std::move(inode), file_flags, mask, Ref<Process>{&c.process()})), flags);
 }
 Leaf<Fd> sys_signalfd(Caller& c, Fd fd, UserAddr mask, u64 size) { return sys_signalfd4(c, fd, mask, size, 0); }
 

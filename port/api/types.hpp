@@ -17,8 +17,9 @@ using lib::UserRange;
 
 // What the trap path may call directly, without a coroutine (the second tier of a trap).
 enum class LeafOutcome : u8 {
-    kDone,       // registers hold the result: back to the program
-    kNeedsTask,  // nothing changed: resume the thread's coroutine with the trap
+    kDone,         // registers hold the result: back to the program
+    kNeedsTask,    // nothing changed: resume the thread's coroutine with the trap
+    kDoneChanged,  // done, and more than the result has changed (a signal frame): back with all registers
 };
 
 // Modules a call can belong to (DESIGN section 4). A route says where each of them runs.

@@ -107,7 +107,7 @@ struct TrapPath {
                     rt::Executor::of(CpuId{u32(cpu)}).post(t.remote_);
                     return;
                 }
-                if (personality.syscall(t) == LeafOutcome::kDone) continue;
+                if (personality.syscall(t) != LeafOutcome::kNeedsTask) continue;
             } else {
                 t.regs().forget_syscall();
                 if (trap->kind == Trap::Kind::kPageFault && personality.fault(t, *trap) == LeafOutcome::kDone) continue;
@@ -118,7 +118,7 @@ struct TrapPath {
 
     static void run_remote(rt::Schedulable& s) {
         UserThread& t = static_cast<UserThread::Remote&>(s).owner;
-        if (personality.syscall(t) == LeafOutcome::kDone) {
+        if (personality.syscall(t) != LeafOutcome::kNeedsTask) {
             t.home().post(t.runner_);
             return;
         }

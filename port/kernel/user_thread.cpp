@@ -40,12 +40,16 @@ struct TrapPath {
 
     static void syscall_inline(core::Thread& thread) {
         UserThread& t = of(thread);
-        if (personality.syscall(t) == LeafOutcome::kDone) [[likely]]
+        LeafOutcome outcome = personality.syscall(t);
+        if (outcome == LeafOutcome::kDone) [[likely]]
             return core::leave_trap(t);
+        if (outcome == LeafOutcome::kDoneChanged) core::leave_trap_changed(t);
         start_call(t);
     }
     // Out of line, so that the leaf tier needs no stack for the trap.
-    [[gnu::noinline, noreturn]] static void start_call(UserThread& t) { start_task(t, Trap{.kind = Trap::Kind::kSyscall}); }
+    [[gnu::noinline, noreturn]] static void start_call(UserThread& t) {
+        start_task(t, Trap{.kind = Trap::Kind::kSyscall});
+    }
 
     static void syscall_routed(core::Thread& thread) {
         UserThread& t = of(thread);
@@ -65,7 +69,7 @@ struct TrapPath {
     // On the module's CPU: the leaf tier of a call that came from elsewhere.
     static void run_remote(rt::Schedulable& s) {
         UserThread& t = static_cast<UserThread::Remote&>(s).owner;
-        if (personality.syscall(t) == LeafOutcome::kDone) {
+        if (personality.syscall(t) != LeafOutcome::kNeedsTask) {
             t.make_ready();
             return;
         }
@@ -126,8 +130,7 @@ void UserThread::fork_state_from(UserThread& from) {
 Result<void> UserThread::set_fpu_state(std::span<const std::byte> state) {
     if (state.size() != hal::Machine::fpu_area_size()) return Errno::kInval;
     leave_cpu();
-    registers_changed();
-    std::memcpy(context.fpu_area, state.data(), state.size());
+    if (state.data() != fpu_state().data()) std::memcpy(context.fpu_area, state.data(), state.size());
     hal::Machine::fpu_sanitize(context.fpu_area);
     return lib::kOk;
 }
@@ -135,13 +138,6 @@ Result<void> UserThread::set_fpu_state(std::span<const std::byte> state) {
 void UserThread::reset_fpu() {
     registers_changed();
     hal::Machine::fpu_init(context.fpu_area);
-}
-
-void UserThread::registers_changed() {
-    state_changed();
-    // In a leaf (rt_sigreturn, arch_prctl): its short way back restores the result and the caller-saved registers only. A
-    // kick makes the thread go by its coroutine and a full entry instead.
-    if (rt::Executor::current().state() == rt::Executor::kUser) kicked.store(true, std::memory_order_relaxed);
 }
 
 void UserThread::job_done(rt::Job& job) { TrapPath::ended(static_cast<OwnJob&>(job).owner); }

@@ -251,13 +251,13 @@ struct ServerLoop {
         LeafOutcome outcome = LeafOutcome::kNeedsTask;
         if (t.trap_.kind == Trap::Kind::kSyscall) outcome = personality.syscall(t);
         if (t.trap_.kind == Trap::Kind::kPageFault) outcome = personality.fault(t, t.trap_);
-        if (outcome == LeafOutcome::kDone && !t.kicked_) {
+        if (outcome != LeafOutcome::kNeedsTask && !t.kicked_) {
             std::memcpy(sysapi::message().registers, &t.context_, sizeof t.context_);
             t.in_user_ = true;
             if (call(native::kResume, t.handle_).ok()) return;
             t.in_user_ = false;
             t.trap_ = Trap{.kind = Trap::Kind::kProtection};
-        } else if (outcome == LeafOutcome::kDone) {
+        } else if (outcome != LeafOutcome::kNeedsTask) {
             t.trap_ = Trap{};
         }
         t.kicked_ = false;

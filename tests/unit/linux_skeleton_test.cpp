@@ -1,12 +1,42 @@
 // SPDX-License-Identifier: MIT
-// The walking skeleton over port/hosted: output, fork, a fresh page, SIGALRM, exec, threads, the ways to end.
+// The walking skeleton over port/hosted: output, fork, a fresh page, SIGALRM, exec, threads, the ways to end. Every test
+// by every route: what a program sees does not depend on where its calls run.
 #include "tests/unit/linux_world.hpp"
 
 namespace {
 
 using namespace linux_test;
 
-TEST(LinuxSkeleton, WritesAndExits) {
+struct Route {
+    const char* name;
+    i32 task, mm, fs, sync, time;  // CPU of each module, -1: where the call trapped
+    u64 schedule;                  // slices of the user threads
+};
+class LinuxSkeleton : public testing::TestWithParam<Route> {
+protected:
+    void SetUp() override {
+        cpus();
+        const Route& r = GetParam();
+        port::hosted::set_route(port::Module::kTask, r.task);
+        port::hosted::set_route(port::Module::kMm, r.mm);
+        port::hosted::set_route(port::Module::kFs, r.fs);
+        port::hosted::set_route(port::Module::kSync, r.sync);
+        port::hosted::set_route(port::Module::kTime, r.time);
+        port::hosted::set_schedule(r.schedule);
+    }
+    void TearDown() override {
+        port::hosted::reset_route();
+        port::hosted::set_schedule(0);
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Routes, LinuxSkeleton,
+                         testing::Values(Route{"inline", -1, -1, -1, -1, -1, 0},
+                                         Route{"inline_short_slices", -1, -1, -1, -1, -1, 7},
+                                         Route{"remote", 2, 2, 2, 2, 2, 0}, Route{"split", -1, 1, 2, -1, 1, 3},
+                                         Route{"mixed", 1, 2, 1, 2, 1, 11}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(LinuxSkeleton, WritesAndExits) {
     EXPECT_EQ(run([](User& u) -> Script {
                   EXPECT_EQ(co_await u.sys(abi::kNrWrite, 1, "hello\n", 6), 6);
                   EXPECT_EQ(co_await u.sys(abi::kNrWrite, 77, "x", 1), error(Errno::kBadF));
@@ -17,7 +47,7 @@ TEST(LinuxSkeleton, WritesAndExits) {
     EXPECT_EQ(take_output(), "hello\n");
 }
 
-TEST(LinuxSkeleton, ForkedChildrenHaveTheirOwnMemoryAndIdentity) {
+TEST_P(LinuxSkeleton, ForkedChildrenHaveTheirOwnMemoryAndIdentity) {
     static UserAddr page;
     static std::atomic<i64> parent{0};
     static const UserAddr child_code = add_code([](User& u) -> Script {
@@ -43,7 +73,7 @@ TEST(LinuxSkeleton, ForkedChildrenHaveTheirOwnMemoryAndIdentity) {
               exited(0));
 }
 
-TEST(LinuxSkeleton, AnAlarmInterruptsAndItsHandlerReturns) {
+TEST_P(LinuxSkeleton, AnAlarmInterruptsAndItsHandlerReturns) {
     static std::atomic<u32> alarms{0};
     alarms = 0;
     static const UserAddr handler = add_code(
@@ -59,9 +89,14 @@ TEST(LinuxSkeleton, AnAlarmInterruptsAndItsHandlerReturns) {
                   UserAddr timer = u.scratch(32);
                   u64 value[4] = {0, 0, 0, 3000};  // it_interval, it_value: 3 ms
                   co_await u.store_bytes(timer, value, sizeof value);
-                  // In a blocking call.
+                  // In a blocking call: held back until the call is there.
+                  UserAddr mask = u.scratch(16);
+                  co_await u.store<u64>(mask, 1 << 13);
+                  co_await u.store<u64>(mask + 8, 0);
+                  EXPECT_EQ(co_await u.sys(abi::kNrRtSigprocmask, 0, mask, 0, 8), 0);
                   EXPECT_EQ(co_await u.sys(abi::kNrSetitimer, 0, timer, 0), 0);
-                  EXPECT_EQ(co_await u.sys(abi::kNrPause), error(Errno::kIntr));
+                  EXPECT_EQ(co_await u.sys(abi::kNrRtSigsuspend, mask + 8, 8), error(Errno::kIntr));
+                  EXPECT_EQ(co_await u.sys(abi::kNrRtSigprocmask, 1, mask, 0, 8), 0);
                   EXPECT_EQ(alarms.load(), 1u);
                   // In user mode.
                   EXPECT_EQ(co_await u.sys(abi::kNrSetitimer, 0, timer, 0), 0);
@@ -91,7 +126,7 @@ TEST(LinuxSkeleton, AnAlarmInterruptsAndItsHandlerReturns) {
               exited(0));
 }
 
-TEST(LinuxSkeleton, ExecStartsAnotherProgram) {
+TEST_P(LinuxSkeleton, ExecStartsAnotherProgram) {
     static const UserAddr entry = add_code([](User& u) -> Script {
         EXPECT_EQ(co_await u.load<u64>(u.thread().regs().sp()), 2u);         // argc
         EXPECT_EQ(co_await u.load<u64>(UserAddr{port::hosted::kData}), 0u);  // memory is its own
@@ -116,7 +151,7 @@ TEST(LinuxSkeleton, ExecStartsAnotherProgram) {
     EXPECT_EQ(take_output(), "exec\n");
 }
 
-TEST(LinuxSkeleton, AFaultKillsOrIsHandled) {
+TEST_P(LinuxSkeleton, AFaultKillsOrIsHandled) {
     EXPECT_EQ(run([](User& u) -> Script {
                   co_await u.load<u64>(UserAddr{0x10});
                   co_return 0;
@@ -151,7 +186,7 @@ TEST(LinuxSkeleton, AFaultKillsOrIsHandled) {
               exited(1));
 }
 
-TEST(LinuxSkeleton, ThreadsShareMemoryAndWakeEachOtherByFutex) {
+TEST_P(LinuxSkeleton, ThreadsShareMemoryAndWakeEachOtherByFutex) {
     Spread all_cpus;
     static UserAddr word, tid, stack;
     static const UserAddr thread_code = add_code([](User& u) -> Script {

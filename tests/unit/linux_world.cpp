@@ -102,11 +102,20 @@ Task<void> boot(const std::vector<std::byte>* archive) {
     co_return;
 }
 
+// The CPUs stop before the process ends.
+struct Shutdown : testing::Environment {
+    void TearDown() override {
+        if (!world) return;
+        delete std::exchange(world->cpus, nullptr);
+    }
+};
+[[maybe_unused]] const auto* const shutdown = testing::AddGlobalTestEnvironment(new Shutdown);
+
 }  // namespace
 
 hosted_test::Cpus& cpus() {
     if (world) return *world->cpus;
-    world = new World;  // for good: CPUs run until the process ends
+    world = new World;
     hal::Machine::set_cpu_count(lib::kMaxCpus);
     rt::mem_add_range(hal::Machine::kMemoryStart, u64{256} << 20);
     world->cpus = new hosted_test::Cpus(3);

@@ -191,6 +191,7 @@ Leaf<SignalSet> pop_signal_frame(Thread& t) {
     r.rip = m.rip;
     r.set_flags(m.rflags);
     r.forget_syscall();
+    t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
     // restore_altstack: only what sigaltstack(2) would accept, and not while on it.
     if (!on_stack(t.alternate_stack, UserAddr{r.rsp})) {
         if (u32(uc.stack.flags) & kSsDisable)
@@ -258,6 +259,7 @@ Leaf<i64> process_control(Caller& c, i32 code, UserAddr argument) {
             t.save_fpu();  // the other base may live in the CPU
             (code == kSetFs ? r.fs_base : r.gs_base) = argument.value;
             t.registers_changed();
+            t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
             return 0;
         case kGetFs:
         case kGetGs: {

@@ -122,6 +122,7 @@ public:
     UserMode user() { return UserMode{*this}; }
     rt::MoveTo at_home() { return rt::MoveTo{home()}; }
     void kick();
+    void forget_kick() { kicked_.store(false, std::memory_order_relaxed); }
 
     void request_yield() { yield_.store(true, std::memory_order_relaxed); }
     CpuSet allowed_cpus() const { return CpuSet{affinity_.load(std::memory_order_relaxed)}; }

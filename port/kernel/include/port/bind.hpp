@@ -37,7 +37,10 @@ public:
     Result<void> set_fpu_state(std::span<const std::byte> state);
     void reset_fpu();
     // The TLS base or other state in regs() that lives in the CPU was changed.
-    void registers_changed();
+    // In a leaf: the outcome is LeafOutcome::kDoneChanged.
+    void registers_changed() { state_changed(); }
+    // Everything that a kick up to now was for is about to be looked at (by a leaf).
+    void forget_kick() { kicked.store(false, std::memory_order_relaxed); }
 
     // co_await user(): runs user code on the home CPU until a trap that the leaf tier did not deal with.
     struct UserMode {

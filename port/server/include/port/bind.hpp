@@ -50,6 +50,7 @@ public:
     Registers& regs() { return context_; }
     rt::Job& job() { return job_; }
     void kick();
+    void forget_kick() { kicked_ = false; }
 
     Result<void> init(Ref<Space> in);
     bool start(Task<void> root);

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+// Descriptor tables against a map, and advisory locks against an array of bytes.
+#include <map>
+#include <random>
+
+#include "fs/eventfd.hpp"
+#include "fs/anonymous.hpp"
+#include "fs/epoll.hpp"
+#include "fs/file_locks.hpp"
+#include "fs/file_table.hpp"
+#include "fs_support.hpp"
+
+namespace {
+
+using fs::Fd;
+
+class TableTest : public fs_test::FsTest {
+protected:
+    Ref<fs::File> any_file() {
+        return fs::make_file<fs::EventFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite, u64{0}, false).take();
+    }
+};
+
+TEST_F(TableTest, BehavesLikeAMap) {
+    std::mt19937 random(3);
+    auto table = fs::FileTable::create().take();
+    std::map<i32, std::pair<fs::File*, bool>> model;
+    constexpr u64 kLimit = 700;
+    auto lowest = [&](i32 from) {
+        while (model.count(from)) ++from;
+        return from;
+    };
+    for (int step = 0; step < 20'000; ++step) {
+        i32 n = i32(random() % 720);
+        switch (random() % 8) {
+            case 0:
+            case 1:
+            case 2: {
+                i32 from = random() % 2 ? 0 : i32(random() % 700);
+                Ref<fs::File> f = any_file();
+                bool cloexec = random() % 2;
+                auto r = table->install(f, cloexec, kLimit, from);
+                i32 want = lowest(from);
+                if (u64(want) >= kLimit) {
+                    ASSERT_EQ(r.error(), Errno::kMFile);
+                } else {
+                    ASSERT_EQ(r.value().value, want);
+                    model[want] = {f.get(), cloexec};
+                }
+                break;
+            }
+            case 3: {
+                Ref<fs::File> f = any_file();
+                auto r = table->install_at(Fd{n}, f, false, kLimit);
+                ASSERT_EQ(r.error(), u64(n) < kLimit ? Errno::kOk : Errno::kBadF);
+                if (r.ok()) model[n] = {f.get(), false};
+                break;
+            }
+            case 4:
+            case 5: ASSERT_EQ(table->close(Fd{n}).error(), model.erase(n) ? Errno::kOk : Errno::kBadF); break;
+            case 6: {
+                auto r = table->get(Fd{n});
+                ASSERT_EQ(r.ok(), model.count(n) == 1);
+                if (r.ok()) {
+                    ASSERT_EQ(r.value().get(), model[n].first);
+                    ASSERT_EQ(table->close_on_exec(Fd{n}).value(), model[n].second);
+                }
+                break;
+            }
+            case 7:
+                if (random() % 50 == 0) {
+                    table->close_all_on_exec();
+                    std::erase_if(model, [](auto& e) { return e.second.second; });
+                } else if (random() % 50 == 0) {
+                    table->close_range(u32(n), u32(n) + 60);
+                    std::erase_if(model, [&](auto& e) { return e.first >= n && e.first <= n + 60; });
+                } else if (random() % 50 == 0) {
+                    auto copy = table->clone().take();
+                    ASSERT_EQ(copy->open_count(), model.size());
+                    for (auto& [fd, file] : model) {
+                        ASSERT_EQ(copy->get(Fd{fd}).value().get(), file.first);
+                        ASSERT_EQ(copy->close_on_exec(Fd{fd}).value(), file.second);
+                    }
+                    table = std::move(copy);
+                }
+                break;
+        }
+        ASSERT_EQ(table->open_count(), model.size());
+        auto at = model.lower_bound(n);
+        ASSERT_EQ(table->next_open(n), at == model.end() ? -1 : at->first);
+    }
+    EXPECT_EQ(table->get(Fd{-1}).error(), Errno::kBadF);
+    EXPECT_EQ(table->close(Fd{0x7fffffff}).error(), Errno::kBadF);
+}
+
+TEST_F(TableTest, LocksCoverBytesLikeAnArray) {
+    ASSERT_EQ(file("/locked"), Errno::kOk);
+    Ref<fs::File> f = open("/locked").take();
+    fs::Inode& inode = *f->inode();
+    std::mt19937 random(5);
+    constexpr int kOwners = 3, kBytes = 24;
+    int held[kOwners][kBytes] = {};  // 0 none, 1 read, 2 write
+    int owners[kOwners];
+    for (int step = 0; step < 20'000; ++step) {
+        int who = int(random() % kOwners);
+        u64 start = random() % kBytes, end = start + random() % (kBytes - start);
+        int type = int(random() % 3);
+        fs::FileLock lock{.write = type == 2, .owner = &owners[who], .pid = who, .start = start, .end = end};
+        if (type == 0) {
+            ASSERT_TRUE(fs::clear_lock(inode, lock).ok());
+            for (u64 i = start; i <= end; ++i) held[who][i] = 0;
+        } else {
+            bool free = true;
+            for (int o = 0; o < kOwners; ++o)
+                for (u64 i = start; i <= end; ++i) free &= o == who || held[o][i] == 0 || (held[o][i] == 1 && type == 1);
+            fs::FileLock found;
+            ASSERT_EQ(fs::find_conflict(inode, lock, found), !free);
+            ASSERT_EQ(fs::set_lock(inode, lock).error(), free ? Errno::kOk : Errno::kAgain);
+            if (free)
+                for (u64 i = start; i <= end; ++i) held[who][i] = type;
+        }
+    }
+    // Every byte, as a stranger sees it.
+    for (u64 i = 0; i < kBytes; ++i) {
+        int strongest = 0;
+        for (auto& h : held) strongest = std::max(strongest, h[i]);
+        int stranger;
+        fs::FileLock found, look{.write = true, .owner = &stranger, .start = i, .end = i};
+        EXPECT_EQ(fs::find_conflict(inode, look, found), strongest != 0);
+        look.write = false;
+        EXPECT_EQ(fs::find_conflict(inode, look, found), strongest == 2);
+    }
+    for (int& o : owners) fs::release_posix_locks(*f, &o);
+    EXPECT_FALSE(fs::file_locks_exist());
+}
+
+TEST_F(TableTest, FlockAndRecordsDoNotMeet) {
+    ASSERT_EQ(file("/locked"), Errno::kOk);
+    Ref<fs::File> a = open("/locked").take(), b = open("/locked").take();
+    fs::FileLock flock_a{.kind = fs::LockKind::kFlock, .write = true, .owner = a.get()}, flock_b = flock_a;
+    flock_b.owner = b.get();
+    ASSERT_TRUE(fs::set_lock(*a->inode(), flock_a).ok());
+    EXPECT_EQ(fs::set_lock(*a->inode(), flock_b).error(), Errno::kAgain);
+    int owner;
+    fs::FileLock record{.write = true, .owner = &owner};
+    EXPECT_TRUE(fs::set_lock(*a->inode(), record).ok());
+    fs::FileLock ofd{.kind = fs::LockKind::kOpenFile, .write = true, .owner = b.get()};
+    EXPECT_EQ(fs::set_lock(*a->inode(), ofd).error(), Errno::kAgain) << "POSIX and open-file locks do";
+    fs::release_posix_locks(*a, &owner);
+    EXPECT_TRUE(fs::set_lock(*a->inode(), ofd).ok());
+    a = {};
+    EXPECT_TRUE(fs::set_lock(*b->inode(), flock_b).ok()) << "a flock goes with its open file";
+    b = {};
+    EXPECT_FALSE(fs::file_locks_exist());
+}
+
+TEST_F(TableTest, EpollForgetsFilesThatGo) {
+    Ref<fs::File> set = fs::make_file<fs::EpollFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite).take();
+    auto& epoll = static_cast<fs::EpollFile&>(*set);
+    Ref<fs::File> a = any_file(), b = any_file();
+    ASSERT_TRUE(epoll.add(3, *a, fs::kPollIn, 33).ok());
+    ASSERT_TRUE(epoll.add(4, *b, fs::kPollIn | fs::kEpollEdge, 44).ok());
+    EXPECT_EQ(epoll.add(3, *a, fs::kPollIn, 0).error(), Errno::kExist);
+    EXPECT_EQ(epoll.remove(3, *b).error(), Errno::kNoEnt);
+    fs::EpollFile::Ready ready[4];
+    EXPECT_EQ(epoll.collect(ready, 4), 0u);
+    u64 one = 1;
+    ASSERT_TRUE(a->try_write(fs_test::kernel_spans(&one, 8), 0).ok());
+    ASSERT_TRUE(b->try_write(fs_test::kernel_spans(&one, 8), 0).ok());
+    ASSERT_EQ(epoll.collect(ready, 4), 2u);
+    EXPECT_EQ(ready[0].data + ready[1].data, 77u);
+    epoll.commit(ready, 2);
+    ASSERT_EQ(epoll.collect(ready, 4), 1u) << "an edge is told once";
+    EXPECT_EQ(ready[0].data, 33u);
+    ASSERT_TRUE(b->try_write(fs_test::kernel_spans(&one, 8), 0).ok());
+    EXPECT_EQ(epoll.collect(ready, 4), 2u) << "and again after the next";
+    EXPECT_EQ(set->poll(), fs::kPollIn | fs::kPollRdNorm);
+    b = {};
+    EXPECT_EQ(epoll.size(), 1u);
+    // A set in a set, and no circles.
+    Ref<fs::File> outer = fs::make_file<fs::EpollFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite).take();
+    auto& around = static_cast<fs::EpollFile&>(*outer);
+    ASSERT_TRUE(around.add(5, *set, fs::kPollIn, 55).ok());
+    EXPECT_EQ(epoll.add(6, *outer, fs::kPollIn, 0).error(), Errno::kLoop);
+    EXPECT_EQ(around.collect(ready, 4), 1u);
+}
+
+}  // namespace
