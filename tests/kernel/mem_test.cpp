@@ -106,9 +106,22 @@ KTEST(mem_objects_move_between_cpus_and_none_is_lost) {
     co_return lib::kOk;
 }
 
+// An idle CPU that zeroes a frame has it in its hand for a moment: the most that several looks see is the truth.
+Task<Result<u64>> settled_free_frames() {
+    u64 most = 0;
+    for (u32 i = 0; i < 8; ++i) {
+        Wait wait{"idle CPUs to put their frames down"};
+        wait.until(hal::Machine::now() + lib::milliseconds(1));
+        (void)co_await wait;
+        u64 now = free_frame_count();
+        if (now > most) most = now;
+    }
+    co_return most;
+}
+
 KTEST(mem_frames_of_every_order_are_aligned_and_come_back) {
     CO_TRY(co_await drain_everywhere());
-    u64 before = free_frame_count();
+    u64 before = CO_TRY(co_await settled_free_frames());
     for (unsigned order = 0; order <= 6; ++order) {
         PhysAddr block[16];
         for (PhysAddr& p : block) {
@@ -125,7 +138,8 @@ KTEST(mem_frames_of_every_order_are_aligned_and_come_back) {
             free_frames(p, order);
         }
     }
-    KCHECK(free_frame_count() == before);
+    u64 after = CO_TRY(co_await settled_free_frames());
+    KCHECK(after == before);
     KCHECK(mem_check() == nullptr);
     co_return lib::kOk;
 }

@@ -92,7 +92,8 @@ TEST(ElfDamage, RandomDamageIsSurvived) {
                 case 2: file[at] ^= std::byte(1 << random() % 8); break;
                 default: {
                     // A whole word of a program header: sizes and offsets near the limits.
-                    constexpr u64 kEdges[] = {0, 1, 0xfff, 0x1000, kLimit - 1, kLimit, ~u64{0}, ~u64{0xfff}, u64{1} << 63};
+                    constexpr u64 kEdges[] = {0,      1,       0xfff,       0x1000,      kLimit - 1,
+                                              kLimit, ~u64{0}, ~u64{0xfff}, u64{1} << 63};
                     size_t word = 64 + random() % 14 * 8;
                     std::memcpy(file.data() + word, &kEdges[random() % std::size(kEdges)], 8);
                 }

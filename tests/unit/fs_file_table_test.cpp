@@ -3,9 +3,9 @@
 #include <map>
 #include <random>
 
-#include "fs/eventfd.hpp"
 #include "fs/anonymous.hpp"
 #include "fs/epoll.hpp"
+#include "fs/eventfd.hpp"
 #include "fs/file_locks.hpp"
 #include "fs/file_table.hpp"
 #include "fs_support.hpp"
@@ -112,7 +112,8 @@ TEST_F(TableTest, LocksCoverBytesLikeAnArray) {
         } else {
             bool free = true;
             for (int o = 0; o < kOwners; ++o)
-                for (u64 i = start; i <= end; ++i) free &= o == who || held[o][i] == 0 || (held[o][i] == 1 && type == 1);
+                for (u64 i = start; i <= end; ++i)
+                    free &= o == who || held[o][i] == 0 || (held[o][i] == 1 && type == 1);
             fs::FileLock found;
             ASSERT_EQ(fs::find_conflict(inode, lock, found), !free);
             ASSERT_EQ(fs::set_lock(inode, lock).error(), free ? Errno::kOk : Errno::kAgain);

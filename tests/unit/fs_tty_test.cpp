@@ -65,9 +65,7 @@ protected:
         return out;
     }
     std::string shown() { return std::exchange(screen.shown, {}); }
-    Errno set(const fs::Termios& t) {
-        return tty->set_termios(t, false, false).error();
-    }
+    Errno set(const fs::Termios& t) { return tty->set_termios(t, false, false).error(); }
     fs::Tty* tty = nullptr;
 };
 

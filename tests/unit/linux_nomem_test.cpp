@@ -80,19 +80,23 @@ TEST(LinuxNoMemory, Open) {
 }
 
 TEST(LinuxNoMemory, CreateAndUnlink) {
-    each_allocation({"open(O_CREAT)", on_path(abi::kNrOpen, 0101, 0644), [](User& u, i64 fd) -> Script {
+    each_allocation({"open(O_CREAT)", on_path(abi::kNrOpen, 0101, 0644),
+                     [](User& u, i64 fd) -> Script {
                          EXPECT_EQ(co_await u.sys(abi::kNrClose, fd), 0);
                          EXPECT_EQ(co_await u.sys(abi::kNrUnlink, kPath), 0);
                          co_return 0;
-                     }, "/tmp/nomem-new"});
+                     },
+                     "/tmp/nomem-new"});
 }
 
 TEST(LinuxNoMemory, Mkdir) {
-    each_allocation({"mkdir", on_path(abi::kNrMkdir, 0755), [](User& u, i64) -> Script {
+    each_allocation({"mkdir", on_path(abi::kNrMkdir, 0755),
+                     [](User& u, i64) -> Script {
                          EXPECT_EQ(co_await u.sys(abi::kNrMkdir, kPath, 0755), error(Errno::kExist));
                          EXPECT_EQ(co_await u.sys(abi::kNrRmdir, kPath), 0);
                          co_return 0;
-                     }, "/tmp/nomem-dir"});
+                     },
+                     "/tmp/nomem-dir"});
 }
 
 TEST(LinuxNoMemory, Pipe) {
