@@ -159,10 +159,10 @@ void exit_thread(Thread& t) {
             p.group_exit_status = t.exit_status;
         }
         report = !last && p.signals.report != 0;
-        if (last) p.state = Process::State::kExiting;
     }
     {
         rt::LockGuard tree{process_tree};
+        if (last) p.state = Process::State::kExiting;
         unlink_thread(t);
     }
     p.thread_gone.wake_all();

@@ -156,7 +156,8 @@ Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) {
             }
     }
     if (!chosen) return lib::kOk;
-    if (action.handler == 0 && !kStopSignals.has(sig) && !kCoreSignals.has(sig))
+    // Another thread may have it blocked, so that even a signal that is ignored by default gets here.
+    if (action.handler == 0 && !kStopSignals.has(sig) && !kCoreSignals.has(sig) && !kIgnoredByDefault.has(sig))
         end_group_locked(p, i32(sig));
     else
         chosen->notify(kWorkSignal);

@@ -236,7 +236,7 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
         FaultKind k = resolve(at, access, stack_limit, settled, &wait);
         if (k != FaultKind::kMustWait) co_return k;
         if (wait.settle) {
-            co_await space_->settle();
+            MM_SETTLE(*space_);
             settled = true;
         } else {
             auto page = co_await wait.mapping->read_page(wait.index);

@@ -86,7 +86,7 @@ Task<Result<Ref<AddressSpace>>> AddressSpace::fork() {
         }
     }
     // Nobody may write to a shared page through an old translation once the child runs.
-    if (space_->stale()) co_await space_->settle();
+    MM_SETTLE(*space_);
     if (error != Errno::kOk) co_return error;
     child->state_->note_peak();
     co_return std::move(child);

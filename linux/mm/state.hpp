@@ -129,6 +129,17 @@ struct AddressSpace::State {
     }
 };
 
+// In a coroutine: waits until no CPU uses translations that were taken away. Needs no memory to succeed.
+#define MM_SETTLE(space)                                  \
+    if ((space).stale()) {                                \
+        auto settled_ = (space).settle();                 \
+        if (settled_.valid()) {                           \
+            co_await settled_;                            \
+        } else {                                          \
+            while ((space).stale()) co_await rt::Yield{}; \
+        }                                                 \
+    }
+
 // Overcommit: more private or shared anonymous memory than there is memory at all.
 bool exceeds_memory(u64 pages);
 // RLIMIT_AS, and RLIMIT_DATA if `data`.

@@ -12,7 +12,7 @@ Task<Result<UserAddr>> AddressSpace::map_task(MapRequest r, MemoryLimits l) {
         while (thin_out_some(cursor, end)) co_await rt::Yield{};
     }
     auto done = change_map(r, l, true);
-    if (space_->stale()) co_await space_->settle();
+    MM_SETTLE(*space_);
     co_return done;
 }
 
@@ -22,19 +22,19 @@ Task<Result<void>> AddressSpace::unmap_task(UserAddr at, u64 length) {
         while (thin_out_some(cursor, end)) co_await rt::Yield{};
     }
     auto done = change_unmap(at, length, true);
-    if (space_->stale()) co_await space_->settle();
+    MM_SETTLE(*space_);
     co_return done;
 }
 
 Task<Result<void>> AddressSpace::protect_task(UserAddr at, u64 length, u32 prot) {
     auto done = change_protection(at, length, prot, true);
-    if (space_->stale()) co_await space_->settle();
+    MM_SETTLE(*space_);
     co_return done;
 }
 
 Task<Result<UserAddr>> AddressSpace::remap_task(RemapRequest r, MemoryLimits l) {
     auto done = change_remap(r, l, true);
-    if (space_->stale()) co_await space_->settle();
+    MM_SETTLE(*space_);
     co_return done;
 }
 
@@ -45,7 +45,7 @@ Task<Result<void>> AddressSpace::advise_task(UserAddr at, u64 length, i32 advice
         while (thin_out_some(cursor, end)) co_await rt::Yield{};
     }
     auto done = change_advice(at, length, advice, true);
-    if (space_->stale()) co_await space_->settle();
+    MM_SETTLE(*space_);
     co_return done;
 }
 
@@ -55,7 +55,7 @@ Task<Result<UserAddr>> AddressSpace::set_break_task(UserAddr to, MemoryLimits l)
         while (thin_out_some(cursor, end)) co_await rt::Yield{};
     }
     auto done = change_break(to, l, true);
-    if (space_->stale()) co_await space_->settle();
+    MM_SETTLE(*space_);
     co_return done;
 }
 
