@@ -187,6 +187,23 @@ Tally test_unit(const std::string& world, const std::string& name) {
     return tally;
 }
 
+// `model NAME ok` or `model NAME FAIL why` per model and mutant, then `models done`.
+Tally test_models() {
+    Tally tally;
+    CommandResult run = run_shell("timeout 600 sh " + quoted(source_dir() / "scripts" / "check_models"));
+    bool done = false;
+    for (std::string line : split_lines(run.output)) {
+        char name[128], word[16];
+        if (line.ends_with('\n')) line.pop_back();
+        if (line == "models done") done = true;
+        if (std::sscanf(line.c_str(), "model %127s %15s", name, word) != 2) continue;
+        bool ok = std::string(word) == "ok";
+        tally.check(ok, std::string("model/") + name, ok ? "" : line);
+    }
+    tally.check(done && tally.passed > 0, "model", "scripts/check_models did not end:\n" + run.output);
+    return tally;
+}
+
 Tally test_tool() {
     Tally tally;
     CommandResult run = run_shell("timeout 600 sh " + quoted(source_dir() / "tests" / "tool.sh"));
@@ -270,6 +287,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
                 parts.push_back({std::string(name) + " " + world, [=] { return test_unit(world, name); }});
             }
         }
+        parts.push_back({"models", test_models});
     }
     if (all || kind == "tool") parts.push_back({"tool", test_tool});
     if (all || kind == "ktest") {

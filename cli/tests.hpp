@@ -35,6 +35,7 @@ CommandResult run_shell(const std::string& command);
 
 Tally test_style();
 Tally test_unit(const std::string& world, const std::string& program);
+Tally test_models();
 Tally test_tool();
 Tally test_ktest(int cpus);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
