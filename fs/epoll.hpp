@@ -44,6 +44,7 @@ public:
     };
     // Up to `max` ready files. Nothing is changed until commit().
     u32 collect(Ready* out, u32 max);
+    bool collect_single(Ready& out);  // of a set of one
     void commit(const Ready* ready, u32 count);
     // Has commit() anything to do if these are all?
     bool in_turn(u32 count) const { return count >= size() && start_after_ == 0; }
@@ -68,7 +69,6 @@ private:
     EpollItem* find(i32 fd, const File& file);
     bool next_view(u64& cursor, View& out);  // the item after the cursor, which moves on to it
     static bool is_ready(const View& v, Ready& out);
-    bool collect_single(Ready& out);
     bool reaches(const EpollFile& other, u32 depth);
     void drop(EpollItem& item);
 

@@ -133,30 +133,56 @@ Leaf<void> sys_epoll_ctl(Caller& c, Fd epoll_fd, i32 operation, Fd fd, UserAddr 
     }
 }
 
-Leaf<i64> sys_epoll_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
+namespace {
+
+Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
+    TRY(c.user().write(at, &r.events, sizeof(u32)));
+    return c.user().write(at + offsetof(EpollEvent, data), &r.data, sizeof(u64));
+}
+
+[[gnu::noinline]] Leaf<i64> several_events(Caller& c, EpollFile& epoll, UserAddr events, u32 max) {
+    EpollFile::Ready found[kFewEvents];
+    u32 n = epoll.collect(found, max < kFewEvents ? max : kFewEvents);
+    if (n == kFewEvents && max > n) return Errno::kNeedsTask;
+    bool commit = !epoll.in_turn(n);
+    for (u32 i = 0; i < n; ++i) {
+        commit |= found[i].commit;
+        TRY(put_event(c, events + i * sizeof(EpollEvent), found[i]));
+    }
+    if (commit && n != 0) epoll.commit(found, n);
+    return i64{n};
+}
+
+[[gnu::always_inline]] inline Leaf<i64> wait_leaf(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
     if (Errno e = check_wait(events, max); e != Errno::kOk) return e;
     auto file = c.files().borrow(fd);
     if (!file) return Errno::kBadF;
     if (file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
     auto& epoll = static_cast<EpollFile&>(*file);
-    EpollFile::Ready found[kFewEvents];
-    u32 n = epoll.collect(found, u32(max) < kFewEvents ? u32(max) : kFewEvents);
-    if (n == kFewEvents && u32(max) > n) return Errno::kNeedsTask;
-    if (n == 0) return timeout == 0 ? Leaf<i64>{i64{0}} : Leaf<i64>{Errno::kNeedsTask};
-    bool commit = !epoll.in_turn(n);
-    for (u32 i = 0; i < n; ++i) {
-        commit |= found[i].commit;
-        UserAddr at = events + i * sizeof(EpollEvent);
-        TRY(c.user().write(at, &found[i].events, sizeof(u32)));
-        TRY(c.user().write(at + offsetof(EpollEvent, data), &found[i].data, sizeof(u64)));
+    i64 n = 0;
+    if (epoll.size() <= 1) [[likely]] {
+        EpollFile::Ready one;
+        if (epoll.collect_single(one)) {
+            TRY(put_event(c, events, one));
+            if (one.commit) epoll.commit(&one, 1);
+            n = 1;
+        }
+    } else {
+        n = TRY(several_events(c, epoll, events, u32(max)));
     }
-    if (commit) epoll.commit(found, n);
-    return i64{n};
+    if (n == 0 && timeout != 0) return Errno::kNeedsTask;
+    return n;
+}
+
+}  // namespace
+
+Leaf<i64> sys_epoll_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
+    return wait_leaf(c, fd, events, max, timeout);
 }
 // Without a mask it is epoll_wait (which the C library makes of it).
 Leaf<i64> sys_epoll_pwait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, UserAddr mask, u64) {
     if (mask.value != 0) return Errno::kNeedsTask;
-    return sys_epoll_wait(c, fd, events, max, timeout);
+    return wait_leaf(c, fd, events, max, timeout);
 }
 TaskResult sys_epoll_wait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
     return wait_for_events(c, fd, events, max, deadline_after(milliseconds_or_never(timeout)));

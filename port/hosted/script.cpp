@@ -83,8 +83,9 @@ User::User(UserThread& thread, User* maker)
     if (!maker) return;
     scratch_ = maker->scratch_;
     // The copy stands behind the call that made it; from there it runs the code it was made for.
-    Entry* e = code_at(maker->child_code_.value);
-    maker->child_code_ = {};
+    // It stays with the call: one that was undone because a signal came is issued again.
+    const Operation* call = maker->stack_.empty() ? nullptr : maker->stack_.back()->operation;
+    Entry* e = call ? code_at(call->child.value) : nullptr;
     if (!e) return;
     auto a = std::make_unique<Activation>();
     a->base = thread.regs().pc().value - kAfterCall;

@@ -109,6 +109,7 @@ public:
         enum class Kind : u8 { kNone, kPause, kSyscall, kLoad, kStore, kRaise } kind = Kind::kNone;
         bool issued = false;
         u64 number = 0;
+        UserAddr child{};  // what a copy of the thread made by this call runs
         Argument arguments[6];
         UserAddr at{};
         void* to = nullptr;
@@ -171,8 +172,9 @@ public:
     // fork, vfork or clone: the child runs `code`, a main.
     template <class... A>
     Awaiter fork_into(UserAddr code, u32 number, A... a) {
-        child_code_ = code;
-        return sys(number, a...);
+        Awaiter w = sys(number, a...);
+        w.operation.child = code;
+        return w;
     }
     // A handler's arguments, and other registers.
     u64 argument(u32 i) const { return thread_->regs().syscall_argument(i); }
@@ -203,7 +205,6 @@ private:
 
     UserThread* thread_;
     std::vector<std::unique_ptr<Activation>> stack_;
-    UserAddr child_code_{};
     u64 text_area_;  // for text arguments: a part of the data that is this thread's
     u64 scratch_ = kData + 0x1000;
 };
