@@ -229,10 +229,9 @@ Leaf<i64> sys_personality(Caller& c, u32 to) {
 // The kernel's messages go to the machine's console; the ring that programs may read is empty.
 Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
     constexpr i32 kReadAll = 3, kSizeUnread = 9, kSizeBuffer = 10, kCapSyslog = 34;
+    // Debian restricts the log (dmesg_restrict) to those who may, whatever they ask for.
+    if (!c.creds().capable(kCapSyslog) && !c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
     if (type < 0 || type > kSizeBuffer) return Errno::kInval;
-    if (type != kReadAll && type != kSizeBuffer && !c.creds().capable(kCapSyslog) &&
-        !c.creds().capable(fs::kCapSysAdmin))
-        return Errno::kPerm;
     switch (type) {
         case 2:  // READ: would wait for the first message
         case kReadAll:
@@ -280,7 +279,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_prctl>(abi::kNrPrctl, "prctl", Module::kTask, "misc/prctl_values"),
     row<&sys_arch_prctl>(abi::kNrArchPrctl, "arch_prctl", Module::kHome, "misc/segment_bases"),
     row<&sys_personality>(abi::kNrPersonality, "personality", Module::kTask, "misc/personality"),
-    row<&sys_syslog>(abi::kNrSyslog, "syslog", Module::kTask, "system/dmesg_runs"),
+    row<&sys_syslog>(abi::kNrSyslog, "syslog", Module::kTask, "misc/kernel_log"),
     row<&sys_reboot>(abi::kNrReboot, "reboot", Module::kTask, "ids/privileged_calls_as_user"),
 };
 const std::span<const SyscallRow> misc_rows{kRows};

@@ -5,6 +5,7 @@
 #include <asm/prctl.h>
 #include <sched.h>
 #include <sys/auxv.h>
+#include <sys/klog.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -277,6 +278,30 @@ TEST(file_system_facts) {
     NEED(pipe(p) == 0);
     CALL(fstatfs(p[0], &s));
     say("pipe type %lx\n", (long)s.f_type);
+}
+
+// What the log holds is the machine's affair; how it is asked is not.
+TEST(kernel_log) {
+    static char text[64];
+    CALL(klogctl(-1, text, 10));
+    CALL(klogctl(11, text, 10));
+    CALL(klogctl(3, NULL, 10));
+    CALL(klogctl(3, text, -1));
+    CALL(klogctl(3, text, 0));
+    CALL(klogctl(2, NULL, 10));
+    CALL(klogctl(2, text, 0));
+    CALL(klogctl(4, text, -1));
+    CALL(klogctl(8, NULL, 0));
+    CALL(klogctl(8, NULL, 9));
+    CALL(klogctl(0, NULL, 0));
+    CALL(klogctl(1, NULL, 0));
+    CHILD("user") {
+        NEED(setuid(1000) == 0);
+        CALL(klogctl(3, text, 0));
+        CALL(klogctl(5, NULL, 0));
+        CALL(klogctl(11, text, 10));
+        CALL(klogctl(-1, text, 10));
+    }
 }
 
 TEST(unknown_calls) {
