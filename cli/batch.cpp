@@ -130,6 +130,7 @@ std::string why_lost(const Outcome& outcome, const MachineSpec& spec) {
     switch (outcome.kind) {
         case Kind::Panic: return "kernel panic\n" + tail(outcome.dump);
         case Kind::Timeout: return "the guest hung\n" + tail(outcome.dump);
+        case Kind::CannotStart: return "the kernel could not start: " + outcome.text;
         case Kind::Stopped: return "the machine stopped\n" + tail(outcome.dump);
         case Kind::QemuFailed: return "QEMU ended: " + outcome.text;
         case Kind::NotFound: return "the batch runner was not found in the guest";

@@ -48,6 +48,15 @@ size_t find_panic(std::string_view text) {
     return text.npos;
 }
 
+// The kernel's reason, if it gave up before the first program.
+std::string why_not_started(std::string_view serial) {
+    constexpr std::string_view kMark = "farcall: cannot start: ";
+    size_t at = serial.rfind(kMark);
+    if (at == serial.npos) return {};
+    std::string_view why = serial.substr(at + kMark.size());
+    return std::string(why.substr(0, why.find_first_of("\r\n")));
+}
+
 }  // namespace
 
 int Outcome::status() const {
@@ -58,7 +67,8 @@ int Outcome::status() const {
         case Kind::NotExecutable: return kStatusCannotExecute;
         case Kind::Timeout: return kStatusTimeout;
         case Kind::OutputClosed: return 128 + SIGPIPE;
-        case Kind::QemuFailed: return kStatusUsage;
+        case Kind::QemuFailed:
+        case Kind::CannotStart: return kStatusUsage;
         case Kind::Panic:
         case Kind::Stopped:
         case Kind::Cancelled: break;
@@ -362,7 +372,10 @@ Outcome Session::run() {
             if (!outcome_ && panicked_) finish(Outcome::Kind::Panic);
             if (!outcome_ && dumping_) finish(Outcome::Kind::Timeout);
             if (!outcome_ && !qemu_error_text_.empty()) finish(Outcome::Kind::QemuFailed, 0, qemu_error_text_);
-            if (!outcome_) finish(Outcome::Kind::Stopped);
+            if (!outcome_) {
+                std::string why = why_not_started(serial_);
+                finish(why.empty() ? Outcome::Kind::Stopped : Outcome::Kind::CannotStart, 0, why);
+            }
             deadline_.reset(), quiet_deadline_.reset(), dump_deadline_.reset();
         }
         if (outcome_ && !panicked_ && (output_complete() || past(finish_deadline_))) break;

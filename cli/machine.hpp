@@ -54,6 +54,7 @@ struct Outcome {
         NotExecutable,
         Panic,
         Timeout,
+        CannotStart,
         Stopped,
         QemuFailed,
         OutputClosed,
@@ -61,7 +62,7 @@ struct Outcome {
     };
     Kind kind = Kind::Stopped;
     int value = 0;       // exit status or signal
-    std::string text;    // name for NotFound, QEMU's words for QemuFailed
+    std::string text;    // name for NotFound; QEMU's words for QemuFailed, the kernel's for CannotStart
     std::string serial;  // all of the serial line
     std::string dump;    // Panic, Timeout: the part of the serial line to show
     int status() const;  // as the tool's exit status

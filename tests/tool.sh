@@ -44,6 +44,11 @@ one_line not_executable 126 '' run -- /etc/passwd
 one_line bad_option 2 '' "$farcall" run --no-such-option -- busybox true
 one_line bad_cpus 2 '' run --cpus 99 -- busybox true
 one_line bad_memory 2 '' run --memory lots -- busybox true
+# Refused by the tool; by the kernel, where the loader has put the RAM disk over its image; and a processor without long mode.
+one_line too_little_memory 2 '' run --memory 4M -- busybox true
+one_line too_little_memory_for_kernel 2 '' run --qemu-arg=-m --qemu-arg=4M -- busybox true
+check little_memory_is_enough 0 '' run --memory 8M -- busybox true
+one_line processor_too_old 2 '' run --cpu qemu32 -- busybox true
 one_line bad_route 2 '' run --route sideways -- busybox true
 one_line remote_needs_two 2 '' run --route remote -- busybox true
 one_line missing_root 2 '' run --root "$work/none" -- busybox true

@@ -24,7 +24,10 @@ CommandLine command_line() { return CommandLine{info->command_line}; }
 
 // Ends the machine with a message: for what makes going on pointless.
 [[noreturn]] void give_up(const char* what, Errno why) {
-    port::logf("cannot start: {} (error {})", what, i32(why));
+    if (why == Errno::kNoMem)
+        port::logf("cannot start: {} (too little memory)", what);
+    else
+        port::logf("cannot start: {} (error {})", what, i32(why));
     Machine::power_off(1);
 }
 

@@ -19,6 +19,44 @@
 hal_pvh_entry:
     cld
     cli
+    // With too little memory loaders put the RAM disk over the image, and the image where there is none. Looked at before
+    // the first write, in registers only: the stack may not be there.
+    movl $PHYS(too_little_text), %esi
+    cmpl $0, 12(%ebx)                       // hvm_start_info: modules
+    je 2f
+    movl 16(%ebx), %edx                     // the first one: address, size
+    cmpl $0, 4(%edx)
+    jne 2f                                  // above 4 GiB
+    movl (%edx), %eax
+    cmpl $PHYS(hal_image_end), %eax
+    jae 2f
+    addl 8(%edx), %eax
+    cmpl $PHYS(hal_image_start), %eax
+    ja cannot_start
+2:  cmpl $1, 4(%ebx)                        // version 1: with a memory map; hal_boot wants one
+    jb 5f
+    movl 48(%ebx), %ecx                     // entries of 24 bytes: address, size, type
+    movl 40(%ebx), %edx
+    testl %ecx, %ecx
+    jz 5f
+3:  cmpl $1, 16(%edx)                       // RAM
+    jne 4f
+    cmpl $0, 4(%edx)
+    jne 4f
+    cmpl $PHYS(hal_image_start), (%edx)
+    ja 4f
+    movl 8(%edx), %eax
+    movl 12(%edx), %edi
+    addl (%edx), %eax
+    adcl $0, %edi
+    jnz 5f                                  // its end lies above 4 GiB
+    cmpl $PHYS(hal_image_end), %eax
+    jae 5f
+4:  addl $24, %edx
+    decl %ecx
+    jnz 3b
+    jmp cannot_start
+5:
     movl $PHYS(hal_bss_start), %edi         // loaders need not have cleared it
     movl $PHYS(hal_bss_end), %ecx
     subl %edi, %ecx
@@ -67,17 +105,22 @@ hal_pvh_entry:
 
 no_long_mode:
     movl $PHYS(no_long_mode_text), %esi
+cannot_start:                               // %esi: why
     movw $0x3f8, %dx
 1:  lodsb
     testb %al, %al
     jz 2f
     outb %al, %dx
     jmp 1b
-2:  cli
+2:  movb $1, %al                            // isa-debug-exit, where there is one
+    outb %al, $0xf4
+3:  cli
     hlt
-    jmp 2b
+    jmp 3b
 no_long_mode_text:
-    .asciz "farcall: this CPU has no 64-bit mode with no-execute pages\r\n"
+    .asciz "farcall: cannot start: this CPU has no 64-bit mode with no-execute pages\r\n"
+too_little_text:
+    .asciz "farcall: cannot start: too little memory for the kernel and the RAM disk\r\n"
 
     .code64
 boot_64:

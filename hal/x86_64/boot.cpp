@@ -86,6 +86,11 @@ void read_start_info(u64 at) {
     }
 }
 
+[[noreturn]] void too_little_memory() {
+    print("farcall: cannot start: too little memory\n");
+    Machine::power_off(1);
+}
+
 void open_boot_allocator() {
     u64 image_end = reinterpret_cast<u64>(hal_image_end) - HAL_IMAGE_BASE;
     early_next = image_end;
@@ -95,7 +100,7 @@ void open_boot_allocator() {
     if (info.initrd.size() && info.initrd.start.value >= image_end && info.initrd.start.value < early_limit)
         early_limit = info.initrd.start.value;
     if (early_limit > kEarlyEnd) early_limit = kEarlyEnd;
-    if (early_limit <= early_next) Machine::panic("no memory behind the kernel image");
+    if (early_limit <= early_next) too_little_memory();
 }
 
 // What the kernel may use: RAM without the first page, the trampoline, the image with the boot pages, and the initrd.
@@ -126,7 +131,8 @@ void publish_memory() {
 }  // namespace
 
 PhysAddr early_pages(u64 count) {
-    if (!early_open || early_next + count * kPageSize > early_limit) Machine::panic("boot memory is exhausted");
+    if (!early_open) Machine::panic("boot memory is asked for after the boot");
+    if (early_next + count * kPageSize > early_limit) too_little_memory();
     PhysAddr at{early_next};
     early_next += count * kPageSize;
     u64* words = static_cast<u64*>(direct_map(at));
