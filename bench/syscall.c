@@ -28,10 +28,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/files.h"
 #include "tools/count_plugin/marker.h"
 
-enum { kRepeats = 5, kFiles = 1200, kFileSize = 10240, kPage = 4096 };
-#define DIRECTORY "/tmp/bench"
+enum { kRepeats = 5, kPage = 4096 };
+#define DIRECTORY BENCH_DIRECTORY
 
 static char buffer[1 << 16] __attribute__((aligned(4096)));
 static int file_fd = -1, null_fd = -1, event_fd = -1, epoll_fd = -1, file64_fd = -1;
@@ -326,26 +327,21 @@ static const char* error_name(int error) {
 static void make_files(void) {
     mkdir("/tmp", 01777);
     mkdir(DIRECTORY, 0755);
-    for (size_t i = 0; i < sizeof buffer; ++i) buffer[i] = "the quick brown fox jumps\nover the lazy dog "[i % 44];
+    fill_words(buffer, sizeof buffer);
     file_fd = open(DIRECTORY "/file", O_RDWR | O_CREAT, 0644);
     if (write(file_fd, "x", 1) != 1) perror(DIRECTORY "/file");
     file64_fd = open(DIRECTORY "/file64k", O_RDWR | O_CREAT, 0644);
     if (write(file64_fd, buffer, sizeof buffer) != (ssize_t)sizeof buffer) perror(DIRECTORY "/file64k");
     null_fd = open("/dev/null", O_RDWR);
 }
-static void make_many_files(void) {
+static int make_wc_files(void) {
     wc_words[0] = "busybox";
     wc_words[1] = "wc";
-    mkdir(DIRECTORY "/files", 0755);
     for (int i = 0; i < kFiles; ++i) {
-        char path[64];
-        snprintf(file_names[i], sizeof file_names[i], "f%04d", i);
+        file_name(file_names[i], i);
         wc_words[2 + i] = file_names[i];
-        snprintf(path, sizeof path, DIRECTORY "/files/%s", file_names[i]);
-        int fd = open(path, O_WRONLY | O_CREAT, 0644);
-        if (fd < 0 || write(fd, buffer, kFileSize) != kFileSize) perror(path);
-        close(fd);
     }
+    return make_many_files();
 }
 static pid_t echo_process(int from, int to, int close_a, int close_b) {
     pid_t pid = fork();
@@ -424,7 +420,7 @@ int main(int argc, char** argv) {
         if (pid > 0) waitpid(pid, NULL, 0);
     }
     if (is_wanted("task1") || is_wanted("task2")) {
-        make_many_files();
+        if (make_wc_files() != 0) return 1;
         ROW(33, "task1", 1, 1, op_task1);
         ROW(34, "task2", 1, 1, op_task2);
     }

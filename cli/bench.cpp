@@ -14,7 +14,8 @@
 #include <sstream>
 
 #include "cli/batch.hpp"
-#include "cli/commands.hpp"
+#include "cli/bench.hpp"
+#include "cli/bench_stats.hpp"
 #include "cli/symbolize.hpp"
 
 namespace cli {
@@ -81,11 +82,6 @@ bool wanted(const BenchOptions& options, const std::string& name) {
                        [&](const std::string& part) { return name.find(part) != std::string::npos; });
 }
 
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-}
-
 MachineSpec base_machine(const BenchOptions& options, const std::string& memory = "256M") {
     RunOptions run;
     run.cpu = options.cpu;
@@ -94,33 +90,25 @@ MachineSpec base_machine(const BenchOptions& options, const std::string& memory 
     return options.on_linux ? oracle_machine(run) : farcall_machine(run);
 }
 
-fs::path bench_program(const char* name) {
+fs::path bench_program(const std::string& name) {
     fs::path path = build_dir() / "guest" / "bench" / name;
     if (!fs::exists(path)) fail("the guest program " + path.string() + " has not been built");
     return path;
 }
 
-// One guest that runs `argv` with the benchmark programs in its root.
 Outcome run_guest(const BenchOptions& options, MachineSpec spec, const std::vector<std::string>& argv, double timeout,
                   Streams streams, const fs::path& plugin_out) {
-    TempDir scratch;
-    RootImage root = open_root("", scratch);
-    CpioWriter extra;
-    extra.assume(root.names);
-    if (options.on_linux) add_oracle_files(extra);
-    for (const char* name : {"syscall", "tiny"})
-        extra.file(std::string("bench/") + name, read_file(bench_program(name)), 0755);
-    extra.file(".farcall/init", start_file(argv, default_environment(false)), 0600);
-    spec.initrd = compose_initrd(root, extra.finish(), scratch);
-    spec.append += " tty=0 stdin=null";
+    BenchGuest guest{.spec = std::move(spec),
+                     .on_linux = options.on_linux,
+                     .programs = {"syscall", "tiny"},
+                     .argv = argv,
+                     .timeout = timeout,
+                     .plugin = {}};
     if (!plugin_out.empty()) {
-        spec.plugin = (build_dir() / "host" / "count_plugin.so").string() + ",out=" + plugin_out.string();
-        if (!options.profile.empty()) spec.plugin += ",profile=" + plugin_out.string() + ".profile";
-        spec.quit_gently = true;
+        guest.plugin = "out=" + plugin_out.string();
+        if (!options.profile.empty()) guest.plugin += ",profile=" + plugin_out.string() + ".profile";
     }
-    Session session(spec, std::move(streams));
-    session.set_timeout(timeout);
-    return session.run();
+    return run_bench_guest(std::move(guest), std::move(streams));
 }
 
 struct RowLine {
@@ -176,7 +164,7 @@ void count_rows(const BenchOptions& options, std::vector<std::string> names,
             }
         }
         for (const auto& [name, line] : lines) {
-            if (!intervals[line.id].empty()) values[name].push_back(median(intervals[line.id]) / line.count);
+            if (!intervals[line.id].empty()) values[name].push_back(spread_of(intervals[line.id]).median / line.count);
         }
         std::vector<std::string> left;
         for (const std::string& name : names) {
@@ -216,7 +204,7 @@ void boot_rows(const BenchOptions& options, Rows& rows) {
         if (times.empty()) {
             rows["boot_wall"].error = "does not boot";
         } else {
-            rows["boot_wall"].value = median(times);
+            rows["boot_wall"].value = spread_of(times).median;
         }
     }
     if (wanted(options, "boot_memory")) {
@@ -251,7 +239,7 @@ void write_markdown(const BenchOptions& options, const nlohmann::ordered_json& r
         return std::string(text);
     };
     std::string text =
-        "# Results\n\nKernel instructions per operation, counted by `./farcall bench syscall` (tools/count_plugin; "
+        "Kernel instructions per operation, counted by `./farcall bench syscall` (tools/count_plugin; "
         "each "
         "iteration of a `rep`\ninstruction counts once). Made by `./farcall bench syscall --markdown "
         "bench/RESULTS.md`.\n\n";
@@ -278,7 +266,8 @@ void write_markdown(const BenchOptions& options, const nlohmann::ordered_json& r
         }
         text += " |\n";
     }
-    write_file(options.markdown, text);
+    std::string before = fs::exists(options.markdown) ? read_file(options.markdown) : "";
+    write_file(options.markdown, with_section(before, "# Results", "System calls", text));
 }
 
 // Where one row's kernel instructions go, per operation.
@@ -331,7 +320,38 @@ int profile_row(const BenchOptions& options) {
 
 }  // namespace
 
+Outcome run_bench_guest(BenchGuest guest, Streams streams) {
+    TempDir scratch;
+    RootImage root = open_root("", scratch);
+    CpioWriter extra;
+    extra.assume(root.names);
+    if (guest.on_linux) add_oracle_files(extra);
+    for (const std::string& name : guest.programs) extra.file("bench/" + name, read_file(bench_program(name)), 0755);
+    extra.file(".farcall/init", start_file(guest.argv, default_environment(false)), 0600);
+    guest.spec.initrd = compose_initrd(root, extra.finish(), scratch);
+    guest.spec.append += " tty=0 stdin=null";
+    if (!guest.plugin.empty()) {
+        guest.spec.plugin = (build_dir() / "host" / "count_plugin.so").string() + "," + guest.plugin;
+        guest.spec.quit_gently = true;
+    }
+    Session session(guest.spec, std::move(streams));
+    session.set_timeout(guest.timeout);
+    return session.run();
+}
+
+std::string bench_machine(const std::string& cpus, const std::string& cpu, const std::string& kernel) {
+    return shell_output("qemu-system-x86_64 --version | head -n 1") + ", q35, " + cpus + ", -cpu " + cpu +
+           ", TCG; kernel " + kernel;
+}
+
+std::string bench_commit() { return shell_output("git -C '" + source_dir().string() + "' rev-parse HEAD 2>/dev/null"); }
+
 int bench_command(const BenchOptions& options) {
+    const bool syscall = std::find(options.names.begin(), options.names.end(), "syscall") != options.names.end();
+    if (!options.names.empty() && !(syscall && options.names.size() == 1)) {
+        if (syscall) fail("bench: syscall counts instructions and runs alone");
+        return bench_routes_command(options);
+    }
     if (!options.profile.empty()) return profile_row(options);
     Rows rows;
     std::vector<std::string> names;
@@ -341,9 +361,9 @@ int bench_command(const BenchOptions& options) {
     }
     std::map<std::string, std::vector<double>> values;
     if (!names.empty()) {
-        for (int run = 0; run < options.runs; ++run) count_rows(options, names, values, rows);
+        for (int run = 0; run < std::max(1, options.runs); ++run) count_rows(options, names, values, rows);
     }
-    for (auto& [name, list] : values) rows[name].value = median(list);
+    for (auto& [name, list] : values) rows[name].value = spread_of(list).median;
     boot_rows(options, rows);
 
     nlohmann::ordered_json json_rows = nlohmann::ordered_json::array();
@@ -380,13 +400,10 @@ int bench_command(const BenchOptions& options) {
         json_rows.push_back(item);
     }
     if (!options.json.empty() || !options.markdown.empty()) {
-        std::string qemu = shell_output("qemu-system-x86_64 --version | head -n 1");
-        std::string machine = qemu + ", q35, 1 CPU, -cpu " + options.cpu + ", TCG; kernel " +
-                              (options.on_linux ? oracle_version() : std::string("Farcall"));
         nlohmann::ordered_json json{
             {"rows", json_rows},
-            {"machine", machine},
-            {"commit", shell_output("git -C '" + source_dir().string() + "' rev-parse HEAD 2>/dev/null")}};
+            {"machine", bench_machine("1 CPU", options.cpu, options.on_linux ? oracle_version() : "Farcall")},
+            {"commit", bench_commit()}};
         if (!options.json.empty()) write_file(options.json, json.dump(1) + "\n");
         if (!options.markdown.empty()) write_markdown(options, json);
     }

@@ -38,15 +38,18 @@ struct BatchOptions {
 };
 
 struct BenchOptions {
-    std::string name = "syscall";
+    std::vector<std::string> names;  // empty: syscall
     std::string json;
     std::string markdown;
     std::string profile;  // a row
     std::string cpu = "qemu64";
     std::vector<std::string> rows;
+    std::vector<std::string> routes = {"inline", "remote"};
     bool on_linux = false;
     bool verbose = false;
-    int runs = 1;
+    int runs = 0;  // 0: what the benchmark wants, 1 for counts and 20 for times
+    int repeats = 1;
+    int percent = 100;  // of each work's usual count
 };
 
 // Farcall's kernel with the options of `run`; the initrd is not set. Throws Failure for what cannot be.

@@ -79,20 +79,34 @@ int dispatch(int argc, char** argv) {
     test->add_flag("--on-linux", test_options.on_linux, "guest: compare the oracle with its own recording");
     add_batch_options(*test, test_options);
 
-    CLI::App* bench = app.add_subcommand("bench", "Count guest instructions per operation: bench [syscall]");
-    bench->add_option("name", bench_options.name, "which benchmark")
-        ->check(CLI::IsMember({"syscall"}))
+    CLI::App* bench = app.add_subcommand(
+        "bench",
+        "Measure: bench [syscall] counts guest instructions per operation; bench NAME... times works over routes");
+    bench->add_option("names", bench_options.names,
+                      "syscall (the default), or any of task0 to task5, mix, pipe, read, stat, pipe_two, read_two, "
+                      "stat_two, calls (those six), remote_call_added, routes (all of these)");
+    bench
+        ->add_option("--routes", bench_options.routes, "inline, remote, adaptive, or a placement such as fs:1+*:inline")
+        ->delimiter(',')
+        ->allow_extra_args(false)
         ->capture_default_str();
     bench->add_option("--json", bench_options.json, "write the rows to this file");
-    bench->add_option("--markdown", bench_options.markdown, "write a table for people to this file");
+    bench->add_option("--markdown", bench_options.markdown, "write a table for people into this file");
     bench->add_option("--profile", bench_options.profile,
-                      "where one row's instructions go, by function and source line");
-    bench->add_option("--row", bench_options.rows, "only rows whose name contains this")->allow_extra_args(false);
-    bench->add_option("--runs", bench_options.runs, "repeat, and take the median")
+                      "syscall: where one row's instructions go, by function and source line");
+    bench->add_option("--row", bench_options.rows, "syscall: only rows whose name contains this")
+        ->allow_extra_args(false);
+    bench->add_option("--runs", bench_options.runs, "repeat (1; times: 20), and take the median")
+        ->check(CLI::Range(1, 1000));
+    bench->add_option("--repeats", bench_options.repeats, "times: of each work within one guest")
         ->check(CLI::Range(1, 100))
         ->capture_default_str();
+    bench->add_option("--percent", bench_options.percent, "times: of the usual size of each work")
+        ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
     bench->add_option("--cpu", bench_options.cpu, "QEMU's CPU model")->capture_default_str();
-    bench->add_flag("--linux", bench_options.on_linux, "measure the oracle's kernel instead");
+    bench->add_flag("--linux", bench_options.on_linux,
+                    "syscall: measure the oracle's kernel instead; times: measure it as well");
     bench->add_flag("-v,--verbose", bench_options.verbose, "kernel messages on standard error");
 
     CLI::App* trace = app.add_subcommand("trace", "Convert a trace for a viewer: trace FILE");

@@ -110,5 +110,47 @@ counted() {
     cat "$work/counts" "$work/tsc" | awk '$1 == "count" { count = $4 + $5 } $1 == "tsc" { tsc = $2 }
         END { d = count - tsc; print (tsc > 0 && d > -20 && d < 90) ? "agree" : "count " count ", tsc " tsc }'
 }
-if [ -x "$build/guest/bench/count_check" ]; then check count_is_exact 0 agree counted; fi
+# All of the kernel as the range in which it spins: nothing is left to the kernel, and nothing is lost.
+spins() {
+    run --qemu-arg=-plugin \
+        --qemu-arg="$build/host/count_plugin.so,out=$work/counts,spin_begin=0x8000000000000000,spin_end=0xffffffffffffffff" \
+        -- "$build/guest/bench/count_check" >/dev/null || return
+    awk '$1 == "count" { print ($4 > 0 && $5 == 0 && $6 > 1000) ? "apart" : $0 }' "$work/counts"
+}
+if [ -x "$build/guest/bench/count_check" ]; then
+    check count_is_exact 0 agree counted
+    check spin_counted_apart 0 apart spins
+fi
+
+# Benchmarks over routes: what is refused before a guest starts, and that a short run gives every row.
+bench() { "$farcall" bench "$@"; }
+one_line bench_unknown 2 '' bench task6
+one_line bench_unknown_among 2 '' bench task0 tusk1
+one_line bench_syscall_alone 2 '' bench task0 syscall
+one_line bench_bad_route 2 '' bench task0 --routes inline,sideways
+one_line bench_bad_placement 2 '' bench task0 --routes inline,fs:7+*:inline
+one_line bench_no_runs 2 '' bench task0 --runs 0
+one_line bench_row_is_of_syscall 2 '' bench task0 --row getpid
+short_bench() {
+    bench task1 task3 stat --routes inline,remote --runs 1 --percent 1 --json "$work/bench.json" --markdown "$work/bench.md" >"$work/table" || return
+    grep -o '"name": "task3_[a-z0-9_]*"' "$work/bench.json" | sort
+    grep -c '^| task1 | remote |' "$work/bench.md"
+    grep -c '^stat ' "$work/table"
+}
+check bench_rows 0 '"name": "task3_inline1"
+"name": "task3_inline2"
+"name": "task3_inline2_over_inline"
+"name": "task3_remote"
+"name": "task3_remote_over_inline"
+"name": "task3_remote_over_inline2"
+1
+3' short_bench
+time_one() { run -- "$build/guest/bench/time1" sh -c 'exit 3' >"$work/time1"; status=$?; cut -d ' ' -f 1 "$work/time1"; return $status; }
+check time1 3 elapsed time_one
+time_many() { run --cpus 2 -- "$build/guest/bench/timen" 3 sh -c 'exit 4' >"$work/timen"; status=$?; cut -d ' ' -f 1 "$work/timen"; return $status; }
+check timen 4 'own
+own
+own
+elapsed' time_many
+check timen_not_found 127 '*' run -- "$build/guest/bench/timen" 2 /no/such/program
 echo 'tool done'

@@ -6,12 +6,15 @@
 // each iteration of a `rep` one. bench/count_check.c compares with the TSC under -icount: the two agree to the
 // instruction but for that.
 //
+// Kernel instructions between the addresses spin_begin (inclusive) and spin_end (exclusive) are counted apart: there a CPU
+// spins because it has nothing to do, and how often depends on the host.
+//
 // With profile=PATH the kernel instructions inside intervals are also counted one by one; "ADDRESS COUNT" lines at QEMU's end.
 //
-// Arguments: out=PATH, profile=PATH. Lines written to out:
-//   count ROW CPU USER KERNEL     at each stop marker, one line per CPU: instructions since the row's start marker
-//   note ROW CPU USER KERNEL      at each note marker: instructions since the machine's start
-//   total CPU USER KERNEL         at QEMU's end
+// Arguments: out=PATH, profile=PATH, spin_begin=ADDRESS, spin_end=ADDRESS. Lines written to out:
+//   count ROW CPU USER KERNEL SPIN   at each stop marker, one line per CPU: instructions since the row's start marker
+//   note ROW CPU USER KERNEL SPIN    at each note marker: instructions since the machine's start
+//   total CPU USER KERNEL SPIN       at QEMU's end
 //
 // Debian ships no qemu-plugin.h; these are the functions of the API that are used here (QEMU 7.2,
 // include/qemu/qemu-plugin.h).
@@ -58,13 +61,14 @@ uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn*);
 #define EXPORT __attribute__((visibility("default")))
 EXPORT int qemu_plugin_version = 1;
 
-enum { kMaxCpus = 64, kMaxRows = 4096, kUser = 0, kKernel = 1, kLine = 128 };
+enum { kMaxCpus = 64, kMaxRows = 4096, kUser = 0, kKernel = 1, kSpin = 2, kModes = 3, kLine = 128 };
 
 // One cache line per CPU: with several CPUs each writes its own.
 static struct {
-    uint64_t count[2];
+    uint64_t count[kModes];
 } __attribute__((aligned(kLine))) cpus[kMaxCpus];
-static uint64_t started[kMaxRows][kMaxCpus][2];
+static uint64_t started[kMaxRows][kMaxCpus][kModes];
+static uint64_t spin_begin, spin_end;
 static int cpu_count = 1;
 static FILE* out;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -105,15 +109,16 @@ static void on_marker(unsigned vcpu, void* data) {
     if (row >= kMaxRows) return;
     pthread_mutex_lock(&lock);
     for (int cpu = 0; cpu < cpu_count; ++cpu) {
-        uint64_t user = cpus[cpu].count[kUser], kernel = cpus[cpu].count[kKernel];
+        const uint64_t* now = cpus[cpu].count;
+        uint64_t* start = started[row][cpu];
         if (kind == 0) {
-            started[row][cpu][kUser] = user;
-            started[row][cpu][kKernel] = kernel;
+            memcpy(start, now, sizeof started[row][cpu]);
         } else if (kind == 1) {
-            fprintf(out, "count %u %d %" PRIu64 " %" PRIu64 "\n", row, cpu, user - started[row][cpu][kUser],
-                    kernel - started[row][cpu][kKernel]);
+            fprintf(out, "count %u %d %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", row, cpu, now[kUser] - start[kUser],
+                    now[kKernel] - start[kKernel], now[kSpin] - start[kSpin]);
         } else {
-            fprintf(out, "note %u %d %" PRIu64 " %" PRIu64 "\n", row, cpu, user, kernel);
+            fprintf(out, "note %u %d %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", row, cpu, now[kUser], now[kKernel],
+                    now[kSpin]);
         }
     }
     if (profile) profile_marker(kind);
@@ -125,7 +130,8 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
     (void)id;
     for (size_t i = 0, n = qemu_plugin_tb_n_insns(tb); i < n; ++i) {
         struct qemu_plugin_insn* insn = qemu_plugin_tb_get_insn(tb, i);
-        uintptr_t mode = qemu_plugin_insn_vaddr(insn) >> 63 ? kKernel : kUser;
+        const uint64_t address = qemu_plugin_insn_vaddr(insn);
+        uintptr_t mode = !(address >> 63) ? kUser : address >= spin_begin && address < spin_end ? kSpin : kKernel;
         if (cpu_count == 1) {
             qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, &cpus[0].count[mode], 1);
         } else {
@@ -133,7 +139,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
         }
         if (profile && mode == kKernel) {
             pthread_mutex_lock(&lock);
-            struct slot* slot = slot_of(qemu_plugin_insn_vaddr(insn));
+            struct slot* slot = slot_of(address);
             pthread_mutex_unlock(&lock);
             if (slot) qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, &slot->count, 1);
         }
@@ -153,7 +159,8 @@ static void on_end(qemu_plugin_id_t id, void* data) {
     (void)id;
     (void)data;
     for (int cpu = 0; cpu < cpu_count; ++cpu) {
-        fprintf(out, "total %d %" PRIu64 " %" PRIu64 "\n", cpu, cpus[cpu].count[kUser], cpus[cpu].count[kKernel]);
+        fprintf(out, "total %d %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", cpu, cpus[cpu].count[kUser],
+                cpus[cpu].count[kKernel], cpus[cpu].count[kSpin]);
     }
     fclose(out);
     if (!profile) return;
@@ -167,6 +174,8 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t* info, int
     for (int i = 0; i < argc; ++i) {
         if (strncmp(argv[i], "out=", 4) == 0) out = fopen(argv[i] + 4, "w");
         if (strncmp(argv[i], "profile=", 8) == 0) profile = fopen(argv[i] + 8, "w");
+        if (strncmp(argv[i], "spin_begin=", 11) == 0) spin_begin = strtoull(argv[i] + 11, NULL, 16);
+        if (strncmp(argv[i], "spin_end=", 9) == 0) spin_end = strtoull(argv[i] + 9, NULL, 16);
     }
     if (!out || !info->system_emulation) {
         fprintf(stderr, "count_plugin: out=PATH is wanted, with a system emulator\n");

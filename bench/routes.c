@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+// The guest's side of `farcall bench task0 ...`: runs works one after the other with bench/time1 and bench/timen, and
+// says how long each took and how many calls other CPUs executed meanwhile. The same binary runs on Farcall over every
+// route and on Linux, as the first process or below one.
+//
+// `routes [--pin] [--ping] [--repeats N] [--percent N] WORK...`
+//   --pin      user code on CPU 0 alone     --ping     bench/ping before and after the works
+//   --percent  of the usual counts
+// Output, one line each:
+//   clock NS                  CLOCK_MONOTONIC when the line was written: first, and again before the last line
+//   ping NS | ping -
+//   run WORK PROCESSES COUNT NS OWN,OWN... MADE COUNTED HOME
+//     NS is the time, OWN that of each process, MADE the calls that the COUNT repetitions are known to make, COUNTED how
+//     many more calls than with the base count the modules' CPUs executed, and HOME how many more of the modules' calls
+//     were executed where they were made. A number that cannot be known is "-".
+//   failed WORK TEXT
+//   done
+//
+// The calls of starting and ending processes are counted by running the same work with its base count first (0, or one
+// file), which warms it up as well.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "bench/files.h"
+
+// Counts are chosen so that a run takes some 100 ms inline under TCG.
+struct work {
+    const char *name, *kind;
+    int processes;
+    long count, base;
+};
+static const struct work works[] = {
+    {"task0", "task0", 1, 500000, 0},   {"task1", "task1", 1, 40, 0},      {"task2", "task2", 1, kFiles, 1},
+    {"task3", "task0", 2, 500000, 0},   {"task4", "task1", 2, 40, 0},      {"task5", "task2", 2, kFiles, 1},
+    {"mix", "mix", 2, 2000, 0},         {"pipe", "pipe", 1, 50000, 0},     {"read", "read", 1, 200000, 0},
+    {"stat", "stat", 1, 150000, 0},     {"pipe_two", "pipe", 2, 50000, 0}, {"read_two", "read", 2, 200000, 0},
+    {"stat_two", "stat", 2, 150000, 0},
+};
+enum { kMostProcesses = 2 };
+
+struct counters {
+    int known;
+    unsigned long long remote, home;
+};
+struct timing {
+    unsigned long long elapsed, own[kMostProcesses], calls;
+    int owns;
+    struct counters before, after;
+};
+static char problem[160];
+
+static void say(const char* line) {
+    for (size_t left = strlen(line); left > 0;) {
+        ssize_t n = write(1, line, left);
+        if (n <= 0) _exit(1);
+        line += n;
+        left -= (size_t)n;
+    }
+}
+
+// The kernel's own count. A module's line begins "NAME PLACE POLICY CALLS"; the last line is "total_remote N".
+static struct counters read_counters(void) {
+    static char text[8192];
+    struct counters result = {0, 0, 0};
+    size_t used = 0;
+    int fd = open("/proc/farcall/modules", O_RDONLY);
+    if (fd < 0) return result;
+    for (ssize_t n; used < sizeof text - 1 && (n = read(fd, text + used, sizeof text - 1 - used)) > 0;)
+        used += (size_t)n;
+    close(fd);
+    text[used] = 0;
+    char* rest = text;
+    strsep(&rest, "\n");  // the header
+    for (char* line; (line = strsep(&rest, "\n"));) {
+        char name[32], place[64], policy[32];
+        unsigned long long calls;
+        if (sscanf(line, "total_remote %llu", &result.remote) == 1) {
+            result.known = 1;
+        } else if (sscanf(line, "%31s %63s %31s %llu", name, place, policy, &calls) == 4 &&
+                   strcmp(place, "inline") == 0) {
+            result.home += calls;
+        }
+    }
+    return result;
+}
+
+// Runs the timing tool and reads what it and the programs print. 0, or -1 with `problem` set.
+static int run_timed(const struct work* work, long count, struct timing* timing) {
+    char number[24], processes[8];
+    snprintf(number, sizeof number, "%ld", count);
+    snprintf(processes, sizeof processes, "%d", work->processes);
+    char* one[] = {"/bench/time1", "/bench/work", (char*)work->kind, number, NULL};
+    char* many[] = {"/bench/timen", processes, "/bench/work", (char*)work->kind, number, NULL};
+    char** words = work->processes == 1 ? one : many;
+    int ends[2], status = 0;
+    memset(timing, 0, sizeof *timing);
+    timing->before = read_counters();
+    if (pipe(ends) != 0) return snprintf(problem, sizeof problem, "pipe: %s", strerror(errno)), -1;
+    pid_t child = fork();
+    if (child < 0) return snprintf(problem, sizeof problem, "fork: %s", strerror(errno)), -1;
+    if (child == 0) {
+        dup2(ends[1], 1);
+        close(ends[0]);
+        close(ends[1]);
+        execv(words[0], words);
+        _exit(127);
+    }
+    close(ends[1]);
+    char text[512];
+    size_t used = 0;
+    for (ssize_t n; used < sizeof text - 1 && (n = read(ends[0], text + used, sizeof text - 1 - used)) > 0;)
+        used += (size_t)n;
+    text[used] = 0;
+    close(ends[0]);
+    if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        snprintf(problem, sizeof problem, "%s ended with status 0x%x", words[0], (unsigned)status);
+        return -1;
+    }
+    timing->after = read_counters();
+    char* rest = text;
+    for (char* line; (line = strsep(&rest, "\n"));) {
+        unsigned long long value;
+        if (sscanf(line, "elapsed %llu", &value) == 1) timing->elapsed = value;
+        if (sscanf(line, "own %llu", &value) == 1 && timing->owns < kMostProcesses) timing->own[timing->owns++] = value;
+        if (sscanf(line, "calls %llu", &value) == 1) timing->calls += value;
+    }
+    if (work->processes == 1) timing->own[timing->owns++] = timing->elapsed;
+    if (timing->elapsed == 0 || timing->owns != work->processes) {
+        snprintf(problem, sizeof problem, "%s gave no time", words[0]);
+        return -1;
+    }
+    return 0;
+}
+
+static unsigned long long remote_calls(const struct timing* t) { return t->after.remote - t->before.remote; }
+static unsigned long long home_calls(const struct timing* t) { return t->after.home - t->before.home; }
+
+static void run_work(const struct work* work, long count, int repeats) {
+    struct timing warm, base, next, timing;
+    int ok = run_timed(work, work->base, &warm) == 0 && run_timed(work, work->base, &base) == 0;
+    // What `busybox wc` calls for one file more, it calls for each.
+    long long each = 0;
+    const int wc = strcmp(work->kind, "task2") == 0;
+    if (ok && wc) {
+        ok = run_timed(work, work->base + 1, &next) == 0;
+        each = ok ? (long long)(remote_calls(&next) - remote_calls(&base)) : 0;
+    }
+    for (int i = 0; ok && i < repeats; ++i) {
+        ok = run_timed(work, count, &timing) == 0;
+        if (!ok) break;
+        char line[320], own[64] = "";
+        for (int k = 0; k < timing.owns; ++k)
+            snprintf(own + strlen(own), sizeof own - strlen(own), "%s%llu", k ? "," : "", timing.own[k]);
+        int at = snprintf(line, sizeof line, "run %s %d %ld %llu %s ", work->name, work->processes, count,
+                          timing.elapsed, own);
+        size_t left = sizeof line - (size_t)at;
+        long long made = wc ? (count - work->base) * each : (long long)timing.calls;
+        if (timing.after.known) {
+            snprintf(line + at, left, "%lld %lld %lld\n", made,
+                     (long long)(remote_calls(&timing) - remote_calls(&base)),
+                     (long long)(home_calls(&timing) - home_calls(&base)));
+        } else if (wc) {
+            snprintf(line + at, left, "- - -\n");
+        } else {
+            snprintf(line + at, left, "%lld - -\n", made);
+        }
+        say(line);
+    }
+    if (!ok) {
+        char line[256];
+        snprintf(line, sizeof line, "failed %s %s\n", work->name, problem);
+        say(line);
+    }
+}
+
+static void run_ping(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        execl("/bench/ping", "ping", (char*)NULL);
+        _exit(127);
+    }
+    if (child > 0) waitpid(child, NULL, 0);
+}
+
+static void say_clock(void) {
+    struct timespec t;
+    char line[48];
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    snprintf(line, sizeof line, "clock %lld\n", (long long)t.tv_sec * 1000000000 + t.tv_nsec);
+    say(line);
+}
+
+int main(int argc, char** argv) {
+    int ping = 0, repeats = 1, at = 1;
+    long percent = 100;
+    for (; at < argc && strncmp(argv[at], "--", 2) == 0; ++at) {
+        if (strcmp(argv[at], "--ping") == 0) {
+            ping = 1;
+        } else if (strcmp(argv[at], "--pin") == 0) {
+            cpu_set_t set;
+            CPU_ZERO(&set);
+            CPU_SET(0, &set);
+            if (sched_setaffinity(0, sizeof set, &set) != 0) {
+                perror("routes: sched_setaffinity");
+                return 1;
+            }
+        } else if (strcmp(argv[at], "--repeats") == 0 && at + 1 < argc) {
+            repeats = atoi(argv[++at]);
+        } else if (strcmp(argv[at], "--percent") == 0 && at + 1 < argc) {
+            percent = atol(argv[++at]);
+        } else {
+            fprintf(stderr, "routes: unknown option %s\n", argv[at]);
+            return 2;
+        }
+    }
+    if (at < argc && make_many_files() != 0) return 1;
+    say_clock();
+    if (ping) run_ping();
+    for (; at < argc; ++at) {
+        const struct work* found = NULL;
+        for (size_t i = 0; i < sizeof works / sizeof *works; ++i) {
+            if (strcmp(works[i].name, argv[at]) == 0) found = &works[i];
+        }
+        if (!found) {
+            fprintf(stderr, "routes: unknown work %s\n", argv[at]);
+            return 2;
+        }
+        long count = found->count * percent / 100;
+        if (count <= found->base) count = found->base + 1;
+        run_work(found, count, repeats);
+    }
+    if (ping) run_ping();
+    say_clock();
+    say("done\n");
+    return 0;
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// What the benchmarks of the tool share: starting a guest with the benchmark programs in its root.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cli/commands.hpp"
+
+namespace cli {
+
+// One guest that runs `argv` with the programs of bench/ named in `programs` under /bench of its root.
+struct BenchGuest {
+    MachineSpec spec;
+    bool on_linux = false;
+    std::vector<std::string> programs, argv;
+    double timeout = 240;
+    std::string plugin;  // arguments of the counting plugin; empty: without it
+};
+Outcome run_bench_guest(BenchGuest guest, Streams streams);
+
+// `farcall bench task0 ...`: times of the works over the routes (bench_routes.cpp).
+int bench_routes_command(const BenchOptions& options);
+
+// Instructions that a remote call adds to an inline one, both CPUs together (bench_added.cpp).
+struct RemoteCallAdded {
+    std::optional<double> value;
+    double inline_count = 0, remote_count = 0,
+           spin_count = 0;    // per call; spin: per call, left out of the remote count
+    bool spin_known = false;  // the kernel says where it spins
+    std::string error;
+};
+inline constexpr const char* kRemoteCallAdded = "remote_call_added";
+inline constexpr double kRemoteCallAddedGoal = 80;
+RemoteCallAdded measure_remote_call_added(const BenchOptions& options);
+
+// QEMU, machine, CPU model and kernels, as the rows' JSON names them; the commit of the sources.
+std::string bench_machine(const std::string& cpus, const std::string& cpu, const std::string& kernel);
+std::string bench_commit();
+
+}  // namespace cli
