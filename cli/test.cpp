@@ -196,7 +196,7 @@ Tally test_models() {
         char name[128], word[16];
         if (line.ends_with('\n')) line.pop_back();
         if (line == "models done") done = true;
-        if (std::sscanf(line.c_str(), "model %127s %15s", name, word) != 2) continue;
+        if (!line.starts_with("model ") || std::sscanf(line.c_str(), "model %127s %15s", name, word) != 2) continue;
         bool ok = std::string(word) == "ok";
         tally.check(ok, std::string("model/") + name, ok ? "" : line);
     }
