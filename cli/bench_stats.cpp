@@ -87,9 +87,9 @@ Pairs pairs_of(const std::vector<Round>& rounds, const std::string& work, const 
             pairs.values.push_back(value);
             pairs.pings.push_back(*round.ping);
         }
-        // An adaptive route sends what it likes: nothing to compare with.
+        // Other placements send some of the calls: there is nothing to compare with.
         for (auto [run, setting] : {std::pair{a, &over}, std::pair{b, under}}) {
-            if (!run || !setting->remote() || setting->adaptive()) continue;
+            if (!run || setting->route != "remote") continue;
             Verdict verdict = verdict_of(*run);
             pairs.verified += verdict == Verdict::kVerified;
             pairs.unverified += verdict == Verdict::kUnverified;

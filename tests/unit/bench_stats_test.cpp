@@ -169,6 +169,14 @@ TEST(BenchStats, ARemoteFigureNeedsTheModulesCount) {
     EXPECT_THAT(wrong.notes.at(0), HasSubstr("10 counted"));
 }
 
+TEST(BenchStats, APlacementThatSendsSomeCallsIsNotChecked) {
+    auto rounds = rounds_of(20, 100);
+    for (Round& round : rounds) round.runs["fs:1+*:inline"]["task0"] = run_of(2e6, 1000, 10, 990);
+    Figure figure = ratio(rounds, "task0_fs:1+*:inline_over_inline", {"inline", "fs:1+*:inline"});
+    EXPECT_TRUE(figure.valid);
+    EXPECT_EQ(figure.calls, "");
+}
+
 TEST(BenchStats, LostGuestsAndFewRunsAreSaid) {
     auto rounds = rounds_of(4, 100);
     rounds[1].left_out["remote"] = "panic";
