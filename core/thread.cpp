@@ -93,11 +93,14 @@ void Thread::enter() {
     space->load();
     make_live();
     sched::start_slice(ex);
-    entered = Machine::now();
+    entered_ = Machine::now();
+    user_clock_.store((entered_.value - user_clock_.load(std::memory_order_relaxed)) | kRuns,
+                      std::memory_order_relaxed);
     ex.set_running(this);
     // From here a sender that finds us in user state sends an IPI; what came before it is looked at once more.
     if (!ex.enter_user_state() || kicked.load(std::memory_order_seq_cst)) {
         ex.leave_user_state();
+        account_user(Machine::now());
         if (kicked.load(std::memory_order_relaxed)) return abi->kicked(*this);
         return ex.enqueue_front(*this);
     }

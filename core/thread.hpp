@@ -19,8 +19,8 @@ class Thread;
 struct Abi {
     // Return normally to go straight back to the thread, or do not return (hand the CPU on). Called at the top of the
     // kernel stack, interrupts off, the executor in user state.
-    void (*syscall)(Thread&);
-    void (*trap)(Thread&, const lib::Trap&);
+    std::atomic<void (*)(Thread&)> syscall;
+    std::atomic<void (*)(Thread&, const lib::Trap&)> trap;
     // The thread is about to enter user mode but was kicked: lets whoever is responsible look at it. It must not be in a
     // queue, and may be gone afterwards. Returns; the caller then runs what is ready.
     void (*kicked)(Thread&);
@@ -59,18 +59,34 @@ public:
     void leave_cpu();      // saves, and this CPU forgets it: before the thread gets another home
     void* fpu_area() const { return context.fpu_area; }
 
-    // Accounting, nanoseconds.
-    u64 user_time = 0, system_time = 0;
-    Nanoseconds entered{};  // when it last entered user mode
+    // Accounting, nanoseconds. Read by any CPU; the user clock is written by the home CPU, the system clock by the CPU that
+    // works for the thread.
+    u64 user_time(Nanoseconds now) const {
+        u64 v = user_clock_.load(std::memory_order_relaxed);
+        return (v & kRuns) ? now.value - (v & ~kRuns) : v;
+    }
+    u64 system_time() const { return system_clock_.load(std::memory_order_relaxed); }
+    void add_system(Nanoseconds t) {
+        system_clock_.store(system_clock_.load(std::memory_order_relaxed) + t.value, std::memory_order_relaxed);
+    }
     u64 switches = 0;
 
-    // Called on the home CPU: stop the clock that counts user time, start it again.
-    void account_user(Nanoseconds now) { user_time += (now - entered).value; }
+    // Called on the home CPU: stop the clock that counts user time.
+    void account_user(Nanoseconds now) {
+        u64 before = user_time(entered_), after = user_time(now);
+        user_clock_.store(after, std::memory_order_relaxed);
+        auto& cpu = rt::Executor::current().user_ns;
+        cpu.store(cpu.load(std::memory_order_relaxed) + after - before, std::memory_order_relaxed);
+    }
 
     // User mode, now; called by the executor. Returns only if the thread cannot go there: it was kicked, or moves.
     void enter();
 
 private:
+    // Stopped: the time so far. Running: kRuns and the moment at which it would have been zero.
+    static constexpr u64 kRuns = u64{1} << 63;
+    std::atomic<u64> user_clock_{0}, system_clock_{0};
+    Nanoseconds entered_{};
     static void run_user(rt::Schedulable& s);
     std::atomic<rt::Executor*> home_{nullptr};
 };

@@ -78,7 +78,7 @@ lib::Trap::Kind kind_of(hal::TrapInfo::Exception e) {
 
 extern "C" void farcall_syscall(hal::UserContext& context) {
     core::Thread& t = core::Thread::of(context);
-    t.abi->syscall(t);
+    t.abi->syscall.load(std::memory_order_relaxed)(t);
 }
 
 extern "C" void farcall_trap(hal::UserContext& context, hal::TrapInfo info) {
@@ -93,8 +93,10 @@ extern "C" void farcall_trap(hal::UserContext& context, hal::TrapInfo info) {
             trap.kind = lib::Trap::Kind::kPageFault;
             trap.access = info.exec ? lib::Access::kExec : info.write ? lib::Access::kWrite : lib::Access::kRead;
             trap.present = info.present;
-            return t.abi->trap(t, trap);
-        case Kind::kException: trap.kind = core::kind_of(info.exception); return t.abi->trap(t, trap);
+            return t.abi->trap.load(std::memory_order_relaxed)(t, trap);
+        case Kind::kException:
+            trap.kind = core::kind_of(info.exception);
+            return t.abi->trap.load(std::memory_order_relaxed)(t, trap);
         case Kind::kTimer: rt::Executor::current().attract(rt::kAttnTimer); break;
         case Kind::kInterrupt:
         case Kind::kWake: break;

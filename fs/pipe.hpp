@@ -19,6 +19,8 @@ public:
     Leaf<size_t> read(const UserSpans& to);
     // `whole`: kNeedsTask if not all of it fits now.
     Leaf<size_t> write(const UserSpans& from, bool whole, bool packet);
+    // Would a read have to wait? A look without the lock: note the sequence of `readable` before.
+    bool must_wait_to_read() const { return head_ == tail_ && writers_ != 0; }
     u32 buffered();  // FIONREAD
     u32 capacity();  // bytes
     Result<u32> set_capacity(u64 bytes, bool privileged);

@@ -11,20 +11,19 @@
 namespace linux {
 namespace {
 
-struct Waiter {
-    lib::ListHook hook;
-    FutexKey key;
-    u32 bits = ~0u;
-    bool woken = false;
-    std::atomic<struct Bucket*> bucket{nullptr};  // changed by requeue, under both buckets' locks
-    rt::WaitQueue queue;
-};
+using Waiter = FutexWaiter;
 
-struct Bucket {
+}  // namespace
+
+struct FutexBucket {
     std::atomic<u32> waiters{0};
     rt::SpinLock<rt::Rank::futex> lock;
     lib::List<Waiter, &Waiter::hook> list;
 };
+
+namespace {
+
+using Bucket = FutexBucket;
 
 constexpr u32 kBuckets = 256;
 constinit Bucket buckets[kBuckets];
@@ -144,45 +143,68 @@ Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second
     return i64{woken};
 }
 
-Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline) {
-    Waiter w;
+namespace {
+
+// Puts w in the queue if the word is still `expected`. kAgain: it is not.
+Leaf<void> enter_queue(Thread& t, Waiter& w, const FutexKey& key, UserAddr at, u32 expected, u32 bits) {
+    Bucket& b = bucket_of(key);
+    b.waiters.fetch_add(1, std::memory_order_seq_cst);  // before the word is read: see the file's head
+    rt::LockGuard guard{b.lock};
+    auto now = t.user().load_u32(at);
+    if (!now.ok() || now.value() != expected) {
+        b.waiters.fetch_sub(1, std::memory_order_relaxed);
+        return now.ok() ? Errno::kAgain : now.error();
+    }
     w.key = key;
     w.bits = bits;
-    Bucket& start = bucket_of(key);
-    {
-        start.waiters.fetch_add(1, std::memory_order_seq_cst);  // before the word is read: see the file's head
-        rt::LockGuard guard{start.lock};
-        auto now = t.user().load_u32(at);
-        if (!now.ok() || now.value() != expected) {
-            start.waiters.fetch_sub(1, std::memory_order_relaxed);
-            co_return now.ok() ? Errno::kAgain : now.error();
-        }
-        w.bucket.store(&start, std::memory_order_relaxed);
-        start.list.push_back(w);
-    }
-    // Takes the node back; false: a waker was first.
-    auto leave = [&w]() {
-        for (;;) {
-            Bucket* b = w.bucket.load(std::memory_order_acquire);
-            rt::LockGuard guard{b->lock};
-            if (w.bucket.load(std::memory_order_relaxed) != b) continue;
-            if (w.woken) return false;
-            w.hook.unlink();
-            b->waiters.fetch_sub(1, std::memory_order_relaxed);
-            return true;
-        }
-    };
-    auto look = [&w]() {
+    w.woken = false;
+    w.bucket.store(&b, std::memory_order_relaxed);
+    b.list.push_back(w);
+    return lib::kOk;
+}
+
+// Has a waker taken w out? With `leave`, it is out afterwards in any case. Once this says true nobody touches w any more.
+bool was_woken(Waiter& w, bool leave) {
+    for (;;) {
         Bucket* b = w.bucket.load(std::memory_order_acquire);
         rt::LockGuard guard{b->lock};
-        return w.woken;
-    };
+        if (w.bucket.load(std::memory_order_relaxed) != b) continue;
+        if (w.woken) return true;
+        if (leave) {
+            w.hook.unlink();
+            b->waiters.fetch_sub(1, std::memory_order_relaxed);
+        }
+        return false;
+    }
+}
+
+Leaf<i64> block_again(Thread& t, rt::Wake why) {
+    Waiter& w = t.futex_waiter;
+    u32 seen = w.queue.sequence();
+    if (was_woken(w, why == rt::Wake::kInterrupted)) return i64{0};
+    if (why == rt::Wake::kInterrupted) return Errno::kRestartSys;
+    t.blocked_leaf = {&block_again, &w.queue, seen, "futex", {}};
+    return Errno::kNeedsTask;
+}
+
+}  // namespace
+
+Leaf<i64> futex_block(Thread& t, const FutexKey& key, UserAddr at, u32 expected, u32 bits) {
+    u32 seen = t.futex_waiter.queue.sequence();
+    TRY(enter_queue(t, t.futex_waiter, key, at, expected, bits));
+    t.blocked_leaf = {&block_again, &t.futex_waiter.queue, seen, "futex", {}};
+    return Errno::kNeedsTask;
+}
+
+Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline) {
+    Waiter w;
+    CO_TRY(enter_queue(t, w, key, at, expected, bits));
     for (;;) {
         u32 seen = w.queue.sequence();
-        if (look()) co_return lib::kOk;
+        if (was_woken(w, false)) co_return lib::kOk;
         auto r = co_await rt::wait_on(w.queue, seen, "futex", deadline);
         if (r.ok()) continue;
-        if (!leave()) co_return lib::kOk;
+        if (was_woken(w, true)) co_return lib::kOk;
         co_return r.error();
     }
 }

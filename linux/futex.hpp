@@ -10,12 +10,6 @@ inline constexpr u32 kFutexWait = 0, kFutexWake = 1, kFutexFd = 2, kFutexRequeue
                      kFutexWakeBitset = 10, kFutexWaitRequeuePi = 11, kFutexCmpRequeuePi = 12, kFutexLockPi2 = 13,
                      kFutexPrivate = 128, kFutexClockRealtime = 256;
 
-// What a futex is: a word of one address space, or of an object that several map.
-struct FutexKey {
-    const void* object = nullptr;
-    u64 offset = 0;
-    friend bool operator==(const FutexKey&, const FutexKey&) = default;
-};
 // kFault: not a user address; kInval: not aligned; kNeedsFault: a shared one must be looked at first.
 Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private);
 
@@ -26,6 +20,8 @@ Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32
 Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second, UserAddr second_at, u32 wake_first,
                         u32 wake_second, u32 operation);
 // kAgain: the word is not `expected`; kTimedOut; kRestartSys. The deadline is on the monotonic clock.
+// Without a deadline, as a leaf: kNeedsTask, and the thread's blocked_leaf is set; kNeedsFault.
+Leaf<i64> futex_block(Thread& t, const FutexKey& key, UserAddr at, u32 expected, u32 bits);
 Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline);
 
 }  // namespace linux

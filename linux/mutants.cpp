@@ -7,8 +7,6 @@
 
 namespace linux {
 
-extern LeafThunk leaf_table[kSyscallLimit];
-
 namespace {
 
 constexpr i32 kFirstProgram = 2;  // linux/init.cpp

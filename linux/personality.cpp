@@ -6,7 +6,6 @@
 
 namespace linux {
 
-extern LeafThunk leaf_table[kSyscallLimit];
 extern u8 module_table[kSyscallLimit];
 
 namespace {
@@ -46,7 +45,13 @@ LeafOutcome done(Thread& t) { return t.work.load(std::memory_order_relaxed) ? fi
             return done(t);
         }
     }
-    if (u32(e) >= u32(Errno::kRestartSys)) return leave_to_task(t, e);
+    if (u32(e) >= u32(Errno::kRestartSys)) {
+        t.leaf_outcome = e;
+        Thread::Blocked& b = t.blocked_leaf;
+        if (!b.again) return LeafOutcome::kNeedsTask;
+        t.block_on(*b.queue, b.seen, b.what);
+        return LeafOutcome::kBlocked;
+    }
     t.regs().set_syscall_result(-i64(e));
     return done(t);
 }
@@ -67,6 +72,17 @@ LeafOutcome syscall(port::UserThread& thread) {
     return finish(t);
 }
 
+LeafOutcome again(port::UserThread& thread, rt::Wake why) {
+    Thread& t = static_cast<Thread&>(thread);
+    t.leaf_outcome = Errno::kOk;
+    auto call = std::exchange(t.blocked_leaf.again, nullptr);
+    Ref<fs::File> kept = std::move(t.blocked_leaf.file);
+    Leaf<i64> r = call(t, why);
+    if (!r.ok()) return unusual(t, r.error());
+    t.regs().set_syscall_result(r.value());
+    return done(t);
+}
+
 LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {
     Thread& t = static_cast<Thread&>(thread);
     ++t.usage.minor_faults;
@@ -82,8 +98,10 @@ port::Module module_of(u64 number) {
 // The root coroutine's frame and, if nobody looks at it any more, the thread go.
 void ended(port::UserThread& thread) { static_cast<Thread&>(thread).unref(); }
 
+i32 nice_of(const port::UserThread& thread) { return static_cast<const Thread&>(thread).nice; }
+
 }  // namespace
 
-constinit const port::Personality<port::UserThread> personality{&syscall, &fault, &module_of, &ended};
+constinit const port::Personality<port::UserThread> personality{&syscall, &again, &fault, &module_of, &nice_of, &ended};
 
 }  // namespace linux

@@ -13,6 +13,7 @@
 #include "fs/file_table.hpp"
 #include "fs/path.hpp"
 #include "lib/list.hpp"
+#include "linux/futex_waiter.hpp"
 #include "linux/mm/address_space.hpp"
 #include "linux/signal.hpp"
 #include "port/bind.hpp"
@@ -126,6 +127,16 @@ public:
     Errno leaf_outcome = Errno::kOk;
     // Of the call that has just ended; kOk unless it is one. Resolved when signals are delivered.
     Errno restart_kind = Errno::kOk;
+    // Set by a leaf that yields kNeedsTask because it waits for one queue: then it needs no task. When the wait is over,
+    // `again` is the call; `file` keeps the queue alive.
+    struct Blocked {
+        Leaf<i64> (*again)(Thread&, rt::Wake) = nullptr;
+        rt::WaitQueue* queue = nullptr;
+        u32 seen = 0;  // its sequence before the condition was looked at
+        const char* what = nullptr;
+        Ref<fs::File> file;
+    } blocked_leaf;
+    FutexWaiter futex_waiter;
     FaultKind leaf_fault{};  // what the leaf tier found out about a page fault
 
     // Signals. Guarded by the process's Rank::signals lock, but for `blocked`, written by the thread itself under it.

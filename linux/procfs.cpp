@@ -4,6 +4,7 @@
 
 #include "linux/pid.hpp"
 #include "linux/uts.hpp"
+#include "port/api/modules.hpp"
 
 namespace linux {
 
@@ -22,6 +23,20 @@ constinit std::string_view command_line;
 Leaf<void> show_boot_line(StringBuilder& out, const ProcContext&) {
     out.add("{}\n", command_line);
     return lib::kOk;
+}
+
+// ---- /proc/farcall ----
+
+Leaf<void> show_modules(StringBuilder& out, const ProcContext&) {
+    if (!port::module_control) return Errno::kNoSys;
+    port::module_control->report(out);
+    return lib::kOk;
+}
+Leaf<void> set_modules(std::string_view text, const ProcContext&) {
+    if (!port::module_control) return Errno::kNoSys;
+    if (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+    auto r = port::module_control->command(text);
+    return r.ok() ? Leaf<void>(lib::kOk) : Leaf<void>(r.error());
 }
 
 // ---- Links ----
@@ -175,9 +190,14 @@ constexpr ProcNode kSys[] = {
     directory("vm", kVm),
 };
 
+constexpr ProcNode kFarcall[] = {
+    {.name = "modules", .mode = kSetting, .show = &show_modules, .write = &set_modules},
+};
+
 constexpr ProcNode kRoot[] = {
     file("cmdline", &show_boot_line),
     file("cpuinfo", &show_cpus),
+    directory("farcall", kFarcall),
     file("filesystems", &show_file_systems),
     file("loadavg", &show_load),
     file("meminfo", &show_meminfo),

@@ -161,6 +161,15 @@ Task<void> thread_main(Thread& t) {
                         r = Errno::kNeedsTask;
                     }
                 }
+                if (r.error() == Errno::kNeedsTask && t.blocked_leaf.again) {
+                    // The port does not block leaves, or this one was run from here.
+                    Thread::Blocked b = std::move(t.blocked_leaf);
+                    t.blocked_leaf.again = nullptr;
+                    auto wait = rt::wait_on(*b.queue, b.seen, b.what);
+                    r = b.again(t, (co_await wait).ok() ? rt::Wake::kWoken : rt::Wake::kInterrupted);
+                    if (r.error() == Errno::kNeedsTask || r.error() == Errno::kNeedsFault) continue;
+                    break;
+                }
                 if (r.error() == Errno::kNeedsTask) {
                     if (!row->task) {
                         port::logf("{}: leaf form must wait, but there is no task form", row->name);

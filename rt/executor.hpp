@@ -14,6 +14,7 @@
 #include "lib/types.hpp"
 #include "rt/assert.hpp"
 #include "rt/epoch.hpp"
+#include "rt/lane.hpp"
 #include "rt/timer.hpp"
 
 namespace rt {
@@ -75,7 +76,7 @@ public:
     // About to enter user mode: returns false (and stays busy) if work has come meanwhile.
     bool enter_user_state() {
         state_.store(kUser, std::memory_order_seq_cst);
-        if (inbox_.load(std::memory_order_seq_cst) == nullptr) [[likely]]
+        if (inbox_.load(std::memory_order_seq_cst) == nullptr && !requests_pending()) [[likely]]
             return true;
         state_.store(kBusy, std::memory_order_relaxed);
         return false;
@@ -95,15 +96,31 @@ public:
     Schedulable* running() const { return running_; }
     void set_running(Schedulable* s) { running_ = s; }
 
+    // Requests from the lanes of this CPU (rt/lane.hpp). From any CPU; for good.
+    void serve_requests() { serves_.store(true, std::memory_order_seq_cst); }
+    bool serves() const { return serves_.load(std::memory_order_relaxed); }
+    bool requests_pending() const { return serves() && lane_pending(cpu_, executor_total()); }
+    // Executes what is pending in this CPU's lanes; set by whoever makes requests.
+    static void (*serve_pending)(Executor&);
+    // A CPU that serves looks for work this long before it sleeps. Zero: it sleeps at once (more CPUs than the host has).
+    static Nanoseconds spin_budget;
+
+    // What the CPU did, nanoseconds; the rest is kernel.
+    std::atomic<u64> user_ns{0}, idle_ns{0};
+
     // Called when there is nothing to do, with work that may be done ahead (zeroing frames); true: it did some.
     bool (*idle_work)() = nullptr;
     u64 idle_entries = 0;
+    u32 calls_made = 0;  // handed to other CPUs
 
     struct PerCpuEpoch epoch;
 
 private:
     friend class ExecutorTable;
+    static u32 executor_total();
+    bool spin_for_work();
     std::atomic<u32> attention_{0};
+    std::atomic<bool> serves_{false};
     u32 ready_mask_ = 0;
     CpuId cpu_{};
     Schedulable* running_ = nullptr;
@@ -114,6 +131,9 @@ private:
     alignas(64) std::atomic<u32> state_{kBusy};
 };
 
-u32 executor_count();  // started so far
+// How many executors have been started so far.
+extern std::atomic<u32> executors_started;
+inline u32 executor_count() { return executors_started.load(std::memory_order_acquire); }
+inline u32 Executor::executor_total() { return executor_count(); }
 
 }  // namespace rt

@@ -110,6 +110,35 @@ Wake Wait::finish() {
     return why;
 }
 
+bool Block::begin(Job& job, Schedulable::RunFn over) {
+    waiter_.job = &job;
+    job.what_ = what_;
+    job.run = over;
+    // No preparing phase: whoever fires posts to this very executor, which looks only when the caller is done.
+    job.phase_.store(Job::kWaiting | Job::kInterruptible, std::memory_order_seq_cst);
+    if (!waiter_.queue->add(waiter_)) [[unlikely]] {
+        u32 waiting = Job::kWaiting | Job::kInterruptible;
+        if (!job.phase_.compare_exchange_strong(waiting, Job::kRunning)) return true;  // interrupted: posted
+        job.run = &Job::resume_now;
+        job.what_ = nullptr;
+        waiter_.queue = nullptr;
+        return false;
+    }
+    // seq_cst, as in Wait::suspend(): either this sees the request, or the request sees the phase.
+    if (job.interrupted()) job.fire(Wake::kInterrupted);
+    return true;
+}
+
+Wake Block::end(Job& job) {
+    Wake why = Wake(job.phase_.load(std::memory_order_acquire) - Job::kFired);
+    if (why != Wake::kWoken) waiter_.queue->remove(waiter_);  // a waker has taken it out already
+    waiter_.queue = nullptr;
+    job.run = &Job::resume_now;
+    job.what_ = nullptr;
+    job.phase_.store(Job::kRunning, std::memory_order_relaxed);
+    return why;
+}
+
 bool WaitQueue::add(Waiter& w) {
     LockGuard guard{lock_};
     // seq_cst: pairs with wake(), which changes the sequence before it reads the number of waiters.

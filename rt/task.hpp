@@ -192,6 +192,7 @@ public:
 
 private:
     friend class Wait;
+    friend class Block;
     friend struct MoveTo;
     friend struct Yield;
     friend void root_ended(Job& job);

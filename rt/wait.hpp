@@ -48,6 +48,7 @@ public:
 
 private:
     friend class Wait;
+    friend class Block;
     u32 wake_slow(u32 limit);
     bool add(Waiter& w);     // false: the sequence has moved on, do not sleep
     void remove(Waiter& w);  // if still queued
@@ -101,6 +102,29 @@ private:
     bool interruptible_ = true;
     Nanoseconds deadline_ = Nanoseconds::never();
     Deadline timer_;
+};
+
+// A wait without a coroutine: when it is over, the job runs `over` on its executor instead of going on with its coroutine.
+// Lives beside the job. The queue must outlive the wait.
+class Block {
+public:
+    constexpr Block() = default;
+    Block(const Block&) = delete;
+    void on(WaitQueue& queue, u32 seen, const char* what) {
+        waiter_.queue = &queue;
+        waiter_.seen = seen;
+        what_ = what;
+    }
+    bool wanted() const { return waiter_.queue != nullptr; }
+    void forget() { waiter_.queue = nullptr; }
+    // On the job's executor, the job not running. False: the queue has moved on, look again; the job is not waiting.
+    bool begin(Job& job, Schedulable::RunFn over);
+    // First thing in `over`. kWoken or kInterrupted.
+    Wake end(Job& job);
+
+private:
+    Waiter waiter_;
+    const char* what_ = nullptr;
 };
 
 // The common case: one queue, interruptible; yields kRestartSys when interrupted.

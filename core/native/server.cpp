@@ -42,8 +42,8 @@ void deliver(ServerThread& server, ClientThread* client) {
         m.vector = client->trap.vector;
         m.error_code = client->trap.error_code;
         m.address = client->trap.address.value;
-        m.user_time = client->user_time;
-        m.system_time = client->system_time;
+        m.user_time = client->user_time(hal::Machine::now());
+        m.system_time = client->system_time();
         std::memcpy(m.registers, &client->context, sizeof client->context);
     }
     server.context.set_syscall_result(0);

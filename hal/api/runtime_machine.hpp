@@ -10,6 +10,7 @@
 //   wait_for_event()  sleeps until a wake, timer or device interrupt; a wake sent after the caller's last check ends it
 //   arm_timer(t)      one shot per CPU, replaces the previous deadline; it may fire early (compare with now() and arm
 //                     again) but never is lost; ends wait_for_event, arrives as a trap in user mode
+//   take_interrupts() lets pending interrupts run, for a CPU that is in the kernel for long
 //   poll_mailbox()    serves what other CPUs have asked of this one; called in every spin loop; never blocks
 //   early_print       works at every stage, in any context; slow
 #pragma once
@@ -34,6 +35,7 @@ concept RuntimeMachine = requires(CpuId cpu, void* p, Nanoseconds t, std::string
     { M::arm_timer(t) } -> std::same_as<void>;
     { M::disarm_timer() } -> std::same_as<void>;
     { M::poll_mailbox() } -> std::same_as<void>;
+    { M::take_interrupts() } -> std::same_as<void>;
     { M::panic(what, std::source_location::current()) } -> std::same_as<void>;
     { M::early_print(s) } -> std::same_as<void>;
 };

@@ -24,15 +24,15 @@ hal_syscall_entry:                          // SFMASK cleared IF DF TF AC NT
     pushq %r11                              // rflags
     pushq $(HAL_USER_CS + HAL_FROM_SYSCALL)
     pushq %rcx                              // rip
-    pushq %rax                              // number
+    pushq $0                                // call word: nobody else works on it
     pushq %rdi
     pushq %rsi
     pushq %rdx
-    pushq %rcx
-    pushq %rax
+    pushq %rax                              // number
+    pushq %r10
     pushq %r8
     pushq %r9
-    pushq %r10
+    pushq %rcx
     pushq %r11
     pushq %rbx
     pushq %rbp
@@ -101,11 +101,11 @@ restore_user:                               // rsp at r15 of a context
     popq %rbp
     popq %rbx
     popq %r11
-    popq %r10
+    popq %rcx
     popq %r9
     popq %r8
+    popq %r10
     popq %rax
-    popq %rcx
     popq %rdx
     popq %rsi
     popq %rdi
@@ -152,11 +152,11 @@ hal_vector_stubs:
     .macro push_rest                        // after rdi
     pushq %rsi
     pushq %rdx
-    pushq %rcx
     pushq %rax
+    pushq %r10
     pushq %r8
     pushq %r9
-    pushq %r10
+    pushq %rcx
     pushq %r11
     pushq %rbx
     pushq %rbp
@@ -173,11 +173,11 @@ hal_vector_stubs:
     popq %rbp
     popq %rbx
     popq %r11
-    popq %r10
+    popq %rcx
     popq %r9
     popq %r8
+    popq %r10
     popq %rax
-    popq %rcx
     popq %rdx
     popq %rsi
     popq %rdi

@@ -22,10 +22,27 @@ namespace {
 constexpr u64 kLeafIo =
     256 << 10;  // copied in one go: about 70,000 instructions, the longest stretch allowed is 100,000
 
+// The leaf waits for data itself, and runs again as it is.
+void block_reader(Thread& t, fs::PipeFile& file) {
+    rt::WaitQueue& queue = file.pipe().readable;
+    u32 seen = queue.sequence();
+    if (!file.pipe().must_wait_to_read()) return;
+    auto again = [](Thread& t, rt::Wake why) -> Leaf<i64> {
+        if (why == rt::Wake::kInterrupted) return Errno::kRestartSys;
+        return leaf_table[u32(t.regs().syscall_number())](t, t.regs());
+    };
+    t.blocked_leaf = {again, &queue, seen, "pipe: data", Ref<File>(&file)};
+}
+
 // What a leaf says about an operation that did not succeed.
-[[gnu::noinline]] Errno leaf_error(Caller& c, const File& file, Errno e) {
+template <bool kWrite>
+[[gnu::noinline]] Errno leaf_error(Caller& c, File& file, Errno e) {
     // kNeedsFault: if the buffer cannot be had as a whole, the task form runs, and gives a short count.
-    if (e == Errno::kNeedsTask && file.nonblocking()) return Errno::kAgain;
+    if (e == Errno::kNeedsTask) {
+        if (file.nonblocking()) return Errno::kAgain;
+        if (!kWrite && file.kind() == fs::FileKind::kPipe) block_reader(c.thread(), static_cast<fs::PipeFile&>(file));
+        return e;
+    }
     if (e == Errno::kPipe) broken_pipe(c);
     return e;
 }
@@ -57,7 +74,7 @@ template <bool kWrite>
     auto r = kWrite ? file.try_write(spans, offset) : file.try_read(spans, offset);
     if (r.ok()) [[likely]]
         return r;
-    return leaf_error(c, file, r.error());
+    return leaf_error<kWrite>(c, file, r.error());
 }
 
 template <bool kWrite>
@@ -205,28 +222,9 @@ Leaf<size_t> sys_read(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
         return transfer_shared<false>(c, fd, to.at, n, kAtOffset);
     return transfer_range<false>(c, c.files().peek(fd), to.at, n, kAtOffset);
 }
-namespace {
-
-// The common wait: a read from a pipe, one range, no steps. Everything unusual goes to transfer().
-TaskResult read_pipe(Caller& c, Ref<File> file, UserAddr at, u64 n) {
-    rt::WaitQueue& queue = static_cast<fs::PipeFile&>(*file).pipe().readable;
-    for (;;) {
-        u32 seen = queue.sequence();
-        Leaf<size_t> r = file->try_read(UserSpans{c.user(), at, n}, kAtOffset);
-        if (r.ok()) co_return i64(r.value());
-        if (r.error() != Errno::kNeedsTask || file->nonblocking())
-            co_return co_await transfer(c, std::move(file), IoVector{at, n}, kAtOffset, false);
-        CO_TRY(co_await rt::wait_on(queue, seen, "pipe: data"));
-    }
-}
-
-}  // namespace
-
 TaskResult sys_read_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
     auto file = c.files().get(fd);
     if (!file.ok()) return failed(file.error());
-    if (file.value()->kind() == fs::FileKind::kPipe && n <= kLeafIo) [[likely]]
-        return read_pipe(c, file.take(), to.at, n);
     return transfer(c, file.take(), IoVector{to.at, n < kMaxIo ? n : kMaxIo}, kAtOffset, false);
 }
 

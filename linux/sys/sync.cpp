@@ -42,8 +42,10 @@ Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, User
         case kFutexWait:
         case kFutexWaitBitset: {
             if (timeout) TRY(deadline_of(c, o, {UserAddr{timeout}}));
-            if (o.command == kFutexWaitBitset && value3 == 0) return Errno::kInval;
-            TRY(futex_key(t, at, o.is_private));
+            u32 bits = o.command == kFutexWait ? ~0u : value3;
+            if (bits == 0) return Errno::kInval;
+            FutexKey key = TRY(futex_key(t, at, o.is_private));
+            if (!timeout) return futex_block(t, key, at, value, bits);
             if (TRY(c.user().load_u32(at)) != value) return Errno::kAgain;
             return Errno::kNeedsTask;
         }

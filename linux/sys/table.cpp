@@ -7,7 +7,6 @@
 
 namespace linux {
 
-extern LeafThunk leaf_table[kSyscallLimit];
 extern u8 module_table[kSyscallLimit];
 
 namespace {

@@ -123,6 +123,8 @@ constexpr SyscallRow row(u32 number, const char* name, port::Module module, cons
 inline constexpr u32 kSyscallLimit = 512;
 extern const SyscallRow* const syscall_table;  // kSyscallLimit rows, indexed by number; linux/sys/table.cpp
 
+extern LeafThunk leaf_table[kSyscallLimit];  // the leaf forms alone; rows without one yield kNeedsTask
+
 // Each family of calls lists its rows in its own file; table.cpp joins them.
 extern const std::span<const SyscallRow> task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows,
     path_rows, file_rows, poll_rows, misc_rows, resource_rows;

@@ -11,7 +11,7 @@
 
 #include "lib/ref.hpp"
 #include "port/api/types.hpp"
-#include "rt/task.hpp"
+#include "rt/wait.hpp"
 
 namespace port {
 
@@ -43,7 +43,7 @@ concept SpaceContract = requires(S s, const S cs, std::span<const MapEntry> entr
 };
 
 template <class T>
-concept UserThreadContract = requires(T t, Trap trap) {
+concept UserThreadContract = requires(T t, Trap trap, rt::WaitQueue& queue) {
     typename T::Registers;
     { t.regs() } -> std::same_as<typename T::Registers&>;
     // co_await t.user(): runs user code until the next trap that the leaf tier did not deal with.
@@ -51,6 +51,8 @@ concept UserThreadContract = requires(T t, Trap trap) {
     // From any CPU: user() ends soon with Trap::Kind::kKick (or another trap). Remembered if not in user mode.
     { t.kick() } -> std::same_as<void>;
     { t.job() } -> std::same_as<rt::Job&>;
+    // In a leaf that will say LeafOutcome::kBlocked: until the queue's sequence is another than `seen`.
+    { t.block_on(queue, u32{}, "what") } -> std::same_as<void>;
 };
 
 template <class P>

@@ -2,6 +2,7 @@
 // What a port calls back: the personality's leaf tier and its classes of calls.
 #pragma once
 #include "port/api/types.hpp"
+#include "rt/task.hpp"
 
 namespace port {
 
@@ -9,10 +10,14 @@ template <class UserThread>
 struct Personality {
     // A system call, as a plain function that cannot wait. May run on another CPU than the one that trapped.
     LeafOutcome (*syscall)(UserThread&);
+    // A call that said kBlocked has been woken, or interrupted. The same rules.
+    LeafOutcome (*again)(UserThread&, rt::Wake why);
     // A page fault that can be resolved without waiting.
     LeafOutcome (*fault)(UserThread&, const Trap&);
     // Which module the call with this number belongs to (kHome: needs the trap frame, always runs where it trapped).
     Module (*module_of)(u64 number);
+    // setpriority(2) of a thread, for the policy `priority`.
+    i32 (*nice_of)(const UserThread&);
     // The thread's root coroutine has returned: the last thing that happens on its CPU. May destroy the thread.
     void (*ended)(UserThread&);
 };

@@ -20,6 +20,8 @@ enum class LeafOutcome : u8 {
     kDone,         // registers hold the result: back to the program
     kNeedsTask,    // nothing changed: resume the thread's coroutine with the trap
     kDoneChanged,  // done, and more than the result has changed (a signal frame): back with all registers
+    kBlocked,      // nothing changed: Personality::again() when what the thread was told to block_on() is over; or as
+                   // kNeedsTask, which needs no support of the port
 };
 
 // Modules a call can belong to (DESIGN section 4). A route says where each of them runs.

@@ -5,9 +5,12 @@
 
 #include <cstring>
 
+#include "port/api/modules.hpp"
 #include "port/bind.hpp"
 
 namespace port {
+
+constinit const ModuleControl* const module_control = nullptr;
 
 constinit Streams streams{};
 

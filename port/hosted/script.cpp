@@ -213,7 +213,6 @@ std::optional<Trap> User::proceed(Activation& a) {
                 regs.r10 = op->arguments[3].value, regs.r8 = op->arguments[4].value, regs.r9 = op->arguments[5].value;
             }
             // What the instruction and the entry code do (SDM vol. 2, SYSCALL).
-            regs.number = regs.rax;
             regs.set_pc(UserAddr{a.base + kAfterCall});
             regs.rcx = regs.rip;
             regs.r11 = regs.rflags;

@@ -107,7 +107,12 @@ struct TrapPath {
                     rt::Executor::of(CpuId{u32(cpu)}).post(t.remote_);
                     return;
                 }
-                if (personality.syscall(t) != LeafOutcome::kNeedsTask) continue;
+                LeafOutcome outcome = personality.syscall(t);
+                if (outcome == LeafOutcome::kBlocked) {
+                    leave_user(t, hal::Machine::now());
+                    return block(t, ex);
+                }
+                if (outcome != LeafOutcome::kNeedsTask) continue;
             } else {
                 t.regs().forget_syscall();
                 if (trap->kind == Trap::Kind::kPageFault && personality.fault(t, *trap) == LeafOutcome::kDone) continue;
@@ -118,11 +123,28 @@ struct TrapPath {
 
     static void run_remote(rt::Schedulable& s) {
         UserThread& t = static_cast<UserThread::Remote&>(s).owner;
-        if (personality.syscall(t) != LeafOutcome::kNeedsTask) {
-            t.home().post(t.runner_);
-            return;
+        finish(t, rt::Executor::current(), personality.syscall(t));
+    }
+
+    // A leaf that waits for one queue and then runs again, without the coroutine.
+    static void block(UserThread& t, rt::Executor& ex) {
+        t.job_.set_home(ex);
+        while (!t.block_.begin(t.job_, &TrapPath::woken)) {
+            LeafOutcome outcome = personality.again(t, rt::Wake::kWoken);
+            if (outcome != LeafOutcome::kBlocked) return finish(t, ex, outcome);
         }
-        t.job_.set_home(rt::Executor::current());
+    }
+    static void woken(rt::Schedulable& s) {
+        UserThread& t = static_cast<UserThread::OwnJob&>(static_cast<rt::Job&>(s)).owner;
+        rt::Wake why = t.block_.end(t.job_);
+        finish(t, rt::Executor::current(), personality.again(t, why));
+    }
+    static void finish(UserThread& t, rt::Executor& ex, LeafOutcome outcome) {
+        if (outcome == LeafOutcome::kBlocked) return block(t, ex);
+        if (outcome != LeafOutcome::kNeedsTask) return t.home().post(t.runner_);
+        t.trap_ = Trap{.kind = Trap::Kind::kSyscall};
+        t.kicked_.store(false, std::memory_order_relaxed);
+        t.job_.set_home(ex);
         t.job_.resume();
     }
 

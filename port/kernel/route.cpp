@@ -1,77 +1,200 @@
 // SPDX-License-Identifier: MIT
+// Places of modules: parsing, moving, reporting.
 #include "port/kernel/route.hpp"
 
+#include <cstring>
+
 #include "core/sched.hpp"
+#include "rt/spinlock.hpp"
 
 namespace port::route {
+
+constinit rt::Module modules[kPlaced];
+
 namespace {
 
-constinit rt::Executor* places[kModules] = {};
-constinit bool remote_somewhere = false;
+constexpr std::string_view kNames[kPlaced] = {"task", "mm", "fs", "net", "sync", "time"};
+constinit rt::SpinLock<rt::Rank::process_tree> change_lock;  // one change at a time; taken with nothing else held
 
-struct alignas(64) Counter {
-    std::atomic<u64> calls{0};
+// A decimal number of at most 6 digits.
+bool number(std::string_view s, u32& out) {
+    if (s.empty() || s.size() > 6) return false;
+    out = 0;
+    for (char c : s) {
+        if (c < '0' || c > '9') return false;
+        out = out * 10 + u32(c - '0');
+    }
+    return true;
+}
+
+// `inline`, `2` or `2+3`.
+bool place(std::string_view s, CpuSet& out) {
+    out = {};
+    if (s == "inline") return true;
+    for (;;) {
+        size_t plus = s.find('+');
+        u32 cpu;
+        if (!number(s.substr(0, plus), cpu) || cpu >= rt::executor_count()) return false;
+        out.add(CpuId{cpu});
+        if (plus == s.npos) return true;
+        s = s.substr(plus + 1);
+    }
+}
+
+rt::Module* find(std::string_view name) {
+    for (u32 m = 0; m < kPlaced; ++m)
+        if (kNames[m] == name) return &modules[m];
+    return nullptr;
+}
+
+std::string_view next_word(std::string_view& rest) {
+    while (!rest.empty() && rest[0] == ' ') rest.remove_prefix(1);
+    size_t end = 0;
+    while (end < rest.size() && rest[end] != ' ') ++end;
+    std::string_view word = rest.substr(0, end);
+    rest.remove_prefix(end);
+    return word;
+}
+
+void add_place(lib::StringBuilder& out, u32 set) {
+    if (set == 0) return out.put("inline");
+    bool first = true;
+    for (u32 cpu = 0; set >> cpu; ++cpu) {
+        if (!(set >> cpu & 1)) continue;
+        out.add("{}{}", first ? "" : "+", cpu);
+        first = false;
+    }
+}
+
+struct Sum {
+    u64 calls = 0, batches = 0, queue_max = 0, hops = 0;
+    const rt::Histogram *wait[lib::kMaxCpus], *service[lib::kMaxCpus];
 };
-constinit Counter counters[lib::kMaxCpus];
-
-constexpr std::string_view kNames[kModules] = {"task", "mm", "fs", "net", "sync", "time", "home"};
+Sum sum_of(const rt::Module& m, u32 cpus) {
+    Sum s;
+    for (u32 i = 0; i < cpus; ++i) {
+        const rt::Shard& shard = m.shards[i];
+        s.calls += shard.calls.get();
+        s.batches += shard.batches.get();
+        s.hops += shard.hops.get();
+        if (shard.queue_max.get() > s.queue_max) s.queue_max = shard.queue_max.get();
+        s.wait[i] = &shard.wait;
+        s.service[i] = &shard.service;
+    }
+    return s;
+}
 
 }  // namespace
 
-Result<void> configure(std::string_view spec) {
-    u32 cpus = rt::executor_count();
-    rt::Executor* wanted[kModules] = {};
-    if (spec.empty() || spec == "inline") return lib::kOk;
-    if (spec == "remote") {
-        if (cpus < 2) return Errno::kInval;
-        for (u32 m = 0; m < kModules; ++m) wanted[m] = &rt::Executor::of(CpuId{cpus - 1});
-        core::sched::set_user_cpus(CpuSet::first(cpus - 1));
-    } else {
-        bool named[kModules] = {};
-        while (!spec.empty()) {
-            size_t comma = spec.find(',');
-            std::string_view item = spec.substr(0, comma);
-            spec = comma == std::string_view::npos ? std::string_view{} : spec.substr(comma + 1);
-            size_t colon = item.find(':');
-            if (colon == std::string_view::npos) return Errno::kInval;
-            std::string_view name = item.substr(0, colon), place = item.substr(colon + 1);
-            rt::Executor* ex = nullptr;
-            if (place != "inline") {
-                u32 cpu = 0;
-                if (place.empty() || place.size() > 2) return Errno::kInval;
-                for (char c : place) {
-                    if (c < '0' || c > '9') return Errno::kInval;
-                    cpu = cpu * 10 + u32(c - '0');
-                }
-                if (cpu >= cpus) return Errno::kInval;
-                ex = &rt::Executor::of(CpuId{cpu});
-            }
-            bool known = false;
-            for (u32 m = 0; m + 1 < kModules; ++m)
-                if (name == kNames[m] || (name == "*" && !named[m])) {
-                    wanted[m] = ex;
-                    known = true;
-                    if (name != "*") named[m] = true;
-                }
-            if (!known) return Errno::kInval;
-        }
-    }
-    wanted[u32(Module::kHome)] = nullptr;
-    for (u32 m = 0; m < kModules; ++m) {
-        places[m] = wanted[m];
-        remote_somewhere |= wanted[m] != nullptr;
-    }
-    return lib::kOk;
+bool any_remote() {
+    u32 all = 0;
+    for (const rt::Module& m : modules) all |= m.place.load(std::memory_order_relaxed);
+    return all != 0;
 }
-
-rt::Executor* executor_of(Module m) { return places[u32(m)]; }
-bool any_remote() { return remote_somewhere; }
-void count_remote() { counters[hal::Machine::this_cpu().value].calls.fetch_add(1, std::memory_order_relaxed); }
 
 u64 remote_calls() {
     u64 n = 0;
-    for (Counter& c : counters) n += c.calls.load(std::memory_order_relaxed);
+    for (const rt::Module& m : modules) n += sum_of(m, rt::executor_count()).calls;
     return n;
 }
 
+Result<void> configure(std::string_view spec) {
+    for (u32 m = 0; m < kPlaced; ++m) modules[m].init(kNames[m], &serve_request);
+    u32 cpus = rt::executor_count();
+    CpuSet wanted[kPlaced] = {};
+    if (spec.empty() || spec == "inline") return lib::kOk;
+    if (spec == "remote") {
+        if (cpus < 2) return Errno::kInval;
+        for (CpuSet& w : wanted) w.add(CpuId{cpus - 1});
+        core::sched::set_user_cpus(CpuSet::first(cpus - 1));
+    } else {
+        bool named[kPlaced] = {};
+        while (!spec.empty()) {
+            size_t comma = spec.find(',');
+            std::string_view item = spec.substr(0, comma);
+            spec = comma == spec.npos ? std::string_view{} : spec.substr(comma + 1);
+            size_t colon = item.find(':');
+            CpuSet where;
+            if (colon == item.npos || !place(item.substr(colon + 1), where)) return Errno::kInval;
+            std::string_view name = item.substr(0, colon);
+            bool known = false;
+            for (u32 m = 0; m < kPlaced; ++m)
+                if (name == kNames[m] || (name == "*" && !named[m])) {
+                    wanted[m] = where;
+                    known = true;
+                    if (name != "*") named[m] = true;
+                }
+            if (!known && name != "*") return Errno::kInval;
+        }
+    }
+    for (u32 m = 0; m < kPlaced; ++m)
+        if (!wanted[m].empty()) modules[m].move_to(wanted[m]);
+    use_routes(any_remote());
+    return lib::kOk;
+}
+
+Result<void> command(std::string_view line) {
+    std::string_view rest = line;
+    std::string_view first = next_word(rest), second = next_word(rest), third = next_word(rest);
+    if (!next_word(rest).empty()) return Errno::kInval;
+    rt::LockGuard guard{change_lock};
+    u32 n;
+    if (first == "spin") {
+        if (!third.empty() || !number(second, n)) return Errno::kInval;
+        rt::Executor::spin_budget = Nanoseconds{u64{n} * 1000};
+        return lib::kOk;
+    }
+    rt::Module* m = find(first);
+    if (!m) return Errno::kInval;
+    if (second == "policy") {
+        for (auto p : {rt::Policy::kFifo, rt::Policy::kCohort, rt::Policy::kPriority, rt::Policy::kController})
+            if (third == rt::name_of(p)) {
+                m->policy.store(p, std::memory_order_relaxed);
+                return lib::kOk;
+            }
+        return Errno::kInval;
+    }
+    if (second == "batch") {
+        if (!number(third, n) || n == 0) return Errno::kInval;
+        m->batch.store(n, std::memory_order_relaxed);
+        return lib::kOk;
+    }
+    CpuSet where;
+    if (!third.empty() || !place(second, where)) return Errno::kInval;
+    m->move_to(where);
+    use_routes(any_remote());
+    return lib::kOk;
+}
+
+void report(lib::StringBuilder& out) {
+    u32 cpus = rt::executor_count();
+    out.put(
+        "module place policy calls batches queue_max wait_ns_p50 wait_ns_p99 service_ns_p50 service_ns_p99 "
+        "migrations\n");
+    for (const rt::Module& m : modules) {
+        Sum s = sum_of(m, cpus);
+        std::span<const rt::Histogram* const> wait{s.wait, cpus}, service{s.service, cpus};
+        out.add("{} ", m.name);
+        add_place(out, m.place.load(std::memory_order_relaxed));
+        out.add(" {} {} {} {} {} {} {} {} {}\n", rt::name_of(m.policy.load(std::memory_order_relaxed)), s.calls,
+                s.batches, s.queue_max, rt::percentile(wait, 500), rt::percentile(wait, 990),
+                rt::percentile(service, 500), rt::percentile(service, 990),
+                m.migrations.load(std::memory_order_relaxed));
+    }
+    out.add("total_remote {}\n", remote_calls());
+    u64 now = hal::Machine::now().value;
+    for (u32 i = 0; i < cpus; ++i) {
+        const rt::Executor& ex = rt::Executor::of(CpuId{i});
+        u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_ns.load(std::memory_order_relaxed);
+        out.add("cpu {} user_ns {} kernel_ns {} idle_ns {}\n", i, user, now - user - idle, idle);
+    }
+}
+
 }  // namespace port::route
+
+namespace port {
+namespace {
+constexpr ModuleControl kControl{&route::report, &route::command};
+}
+constinit const ModuleControl* const module_control = &kControl;
+}  // namespace port

@@ -1,25 +1,39 @@
 // SPDX-License-Identifier: MIT
-// Routes: where each module's calls are executed. Set once at boot from the command line's `route=`.
+// Routes: where each module's calls are executed. Set at boot from the command line's `route=`, changed by
+// /proc/farcall/modules while programs run.
 //
 //   inline                  every call on the core that trapped
 //   remote                  every call on the last CPU, which then runs no user threads
-//   fs:1,task:2,*:inline    per module; a CPU named here still runs user threads
+//   fs:1,task:2+3,*:inline  per module; a CPU named here still runs user threads
 #pragma once
-#include <string_view>
-
+#include "port/api/modules.hpp"
 #include "port/api/types.hpp"
-#include "rt/executor.hpp"
+#include "rt/module.hpp"
 
 namespace port::route {
+
+inline constexpr u32 kPlaced = kModules - 1;  // all but kHome
+extern rt::Module modules[kPlaced];
 
 // kInval: malformed, an unknown module, a CPU that is not there, `remote` with one CPU. Nothing has changed then.
 // Call after all CPUs have started and before the first thread.
 Result<void> configure(std::string_view spec);
+// /proc/farcall/modules: see port/api/modules.hpp.
+Result<void> command(std::string_view line);
+void report(lib::StringBuilder& out);
 
-// Null: inline.
-rt::Executor* executor_of(Module m);
+// Null: inline. The key is the caller's space.
+inline rt::Executor* executor_of(Module m, const void* key) {
+    return m == Module::kHome ? nullptr : modules[u32(m)].executor_for(key);
+}
+// Is any module elsewhere than inline?
 bool any_remote();
-void count_remote();
-u64 remote_calls();  // so far, all CPUs
+u64 remote_calls();  // so far, all modules
+
+// What port/kernel/user_thread.cpp supplies: executes one call on the module's CPU; is told when any_remote() changes.
+void serve_request(rt::Request& r, rt::Shard& shard);
+void use_routes(bool any);
+// Loads of a call word before its caller gives up the CPU: while others are ready there, and while none is.
+inline constexpr u32 kSpinWithOthers = 2'000, kSpinAlone = 20'000;
 
 }  // namespace port::route

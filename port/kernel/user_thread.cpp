@@ -21,8 +21,11 @@ UserThread& of(core::Thread& t) { return static_cast<UserThread&>(t); }
 struct TrapPath {
     // Third tier: the thread's coroutine takes the trap. It runs until it waits, ends, or has made the thread ready.
     static void run_task(UserThread& t, const Trap& trap) {
-        rt::Executor& ex = rt::Executor::current();
         t.trapped_ = hal::Machine::now();
+        go_on_in_task(t, trap);
+    }
+    static void go_on_in_task(UserThread& t, const Trap& trap) {
+        rt::Executor& ex = rt::Executor::current();
         t.trap_ = trap;
         t.kicked.store(false, std::memory_order_relaxed);  // the coroutine looks at everything before it comes back
         t.job_.set_home(ex);
@@ -33,9 +36,52 @@ struct TrapPath {
     [[noreturn]] static void start_task(UserThread& t, const Trap& trap) {
         rt::Executor& ex = rt::Executor::current();
         ex.leave_user_state();
-        t.account_user(hal::Machine::now());
-        run_task(t, trap);
+        t.trapped_ = hal::Machine::now();
+        t.account_user(t.trapped_);
+        go_on_in_task(t, trap);
         ex.run_forever();
+    }
+
+    // Between the tiers: a leaf that must wait for one queue and then runs again. No coroutine takes part unless the wait
+    // is interrupted or the leaf needs one after all.
+    [[gnu::noinline, noreturn]] static void start_block(UserThread& t) {
+        rt::Executor& ex = rt::Executor::current();
+        ex.leave_user_state();
+        Nanoseconds now = hal::Machine::now();
+        t.account_user(now);
+        t.trapped_ = now;
+        block(t, ex);
+        ex.run_forever();
+    }
+    static void block(UserThread& t, rt::Executor& ex) {
+        t.job_.set_home(ex);
+        while (!t.block_.begin(t.job_, &TrapPath::woken)) {
+            LeafOutcome outcome = personality.again(t, rt::Wake::kWoken);
+            if (outcome == LeafOutcome::kBlocked) continue;
+            return finish_block(t, ex, outcome);
+        }
+        t.stop_system_clock(hal::Machine::now());
+    }
+    // On the executor where it blocked.
+    static void woken(rt::Schedulable& s) {
+        UserThread& t = static_cast<UserThread::OwnJob&>(static_cast<rt::Job&>(s)).owner;
+        rt::Executor& ex = rt::Executor::current();
+        rt::Wake why = t.block_.end(t.job_);
+        t.trapped_ = hal::Machine::now();
+        // Where the thread is about to run, its space is wanted anyway, and copies are cheaper in it.
+        if (&t.home() == &ex && ex.ready_count(rt::Priority::kUser) == 0) t.space->load();
+        LeafOutcome outcome = personality.again(t, why);
+        if (outcome == LeafOutcome::kBlocked) return block(t, ex);
+        finish_block(t, ex, outcome);
+    }
+    static void finish_block(UserThread& t, rt::Executor& ex, LeafOutcome outcome) {
+        if (outcome == LeafOutcome::kNeedsTask) return go_on_in_task(t, Trap{.kind = Trap::Kind::kSyscall});
+        t.stop_system_clock(hal::Machine::now());
+        if (&t.home() == &ex && !ex.has_ready(rt::Priority::kUser) && !ex.needs_attention()) {
+            t.enter();
+            return;
+        }
+        t.make_ready();
     }
 
     static void syscall_inline(core::Thread& thread) {
@@ -44,6 +90,7 @@ struct TrapPath {
         if (outcome == LeafOutcome::kDone) [[likely]]
             return core::leave_trap(t);
         if (outcome == LeafOutcome::kDoneChanged) core::leave_trap_changed(t);
+        if (outcome == LeafOutcome::kBlocked) start_block(t);
         start_call(t);
     }
     // Out of line, so that the leaf tier needs no stack for the trap.
@@ -51,32 +98,179 @@ struct TrapPath {
         start_task(t, Trap{.kind = Trap::Kind::kSyscall});
     }
 
+    // ---- Calls that another CPU executes (rt/lane.hpp) ----
+
     static void syscall_routed(core::Thread& thread) {
         UserThread& t = of(thread);
-        rt::Executor* where = route::executor_of(personality.module_of(t.regs().syscall_number()));
+        rt::Executor* where = route::executor_of(personality.module_of(t.regs().syscall_number()), t.space.get());
         if (!where || where == &rt::Executor::current()) return syscall_inline(thread);
-        rt::Executor& ex = rt::Executor::current();
-        ex.leave_user_state();
-        Nanoseconds now = hal::Machine::now();
-        t.account_user(now);
-        t.trapped_ = now;
-        t.trap_ = Trap{.kind = Trap::Kind::kSyscall};
-        route::count_remote();
-        where->post(t.remote_);
-        ex.run_forever();
+        if (call(t, *where, 0)) [[likely]]
+            return core::leave_trap(t);
+        rt::Executor::current().run_forever();
     }
 
-    // On the module's CPU: the leaf tier of a call that came from elsewhere.
-    static void run_remote(rt::Schedulable& s) {
-        UserThread& t = static_cast<UserThread::Remote&>(s).owner;
-        if (personality.syscall(t) != LeafOutcome::kNeedsTask) {
-            t.make_ready();
+    // One in so many calls has its times taken.
+    static constexpr u32 kSampleEvery = 16;
+
+    // Has `where` execute the thread's system call or fault. True: it is done. False: the thread has left this CPU's
+    // hands, and somebody makes it ready later.
+    static bool call(UserThread& t, rt::Executor& where, u64 kind) {
+        rt::Executor& ex = rt::Executor::current();
+        rt::CallWord& word = t.context.call_word();
+        u64 wanted = rt::call_for(where.cpu()) | kind;
+        if (++ex.calls_made % kSampleEvery == 0) [[unlikely]] {
+            t.trapped_ = hal::Machine::now();
+            wanted |= rt::kCallSampled;
+        }
+        rt::Lane& lane = rt::lane(where.cpu(), ex.cpu());
+        if (lane.slots[0].load(std::memory_order_relaxed) != &word && !claim(t, lane, where, ex)) [[unlikely]]
+            return send(t, where, ex, wanted);
+        // Release: pairs with the server's look; the registers are seen.
+        word.store(wanted, std::memory_order_release);
+        u64 now = spin(word, where, ex);
+        if (!(now & (rt::kCallDone | rt::kCallAsync))) [[unlikely]]
+            now = word.fetch_or(rt::kCallDetached, std::memory_order_seq_cst);
+        if (now & rt::kCallDone) [[likely]]
+            return true;
+        leave(t, ex);
+        if (!(now & rt::kCallAsync) && where.state() != rt::Executor::kBusy) where.attract(rt::kAttnInbox);
+        return false;
+    }
+
+    // Looks at the word until the call has ended, or too long.
+    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin(rt::CallWord& word, rt::Executor& where,
+                                                                          rt::Executor& ex) {
+        constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
+        u64 v = 0;
+        // The usual case first, without anything around it.
+        for (u32 n = 0; n < 64; ++n) {
+            // Acquire: pairs with the server's exchange; the result is seen.
+            v = word.load(std::memory_order_acquire);
+            if (v & kOver) return v;
+        }
+        bool others = ex.ready_count(rt::Priority::kUser) != 0;
+        u32 limit = others ? route::kSpinWithOthers : route::kSpinAlone;
+        for (u32 n = 0; n < limit; ++n) {
+            v = word.load(std::memory_order_acquire);
+            if (v & kOver) return v;
+            if ((n & 63) != 0) continue;
+            if (where.state() != rt::Executor::kBusy) {
+                where.attract(rt::kAttnInbox);
+                if (others) return v;
+            }
+            // Somebody may wait for this CPU as this one waits for `where`.
+            if (ex.requests_pending()) return v;
+            hal::Machine::poll_mailbox();
+        }
+        return v;
+    }
+
+    [[gnu::noinline]] static bool claim(UserThread& t, rt::Lane& lane, rt::Executor& where, rt::Executor& ex) {
+        t.lane_servers_ |= 1u << where.cpu().value;
+        t.lane_homes_ |= 1u << ex.cpu().value;
+        return rt::Executor::spin_budget.value != 0 && rt::lane_claim(lane, t.context.call_word());
+    }
+
+    // By the inbox: no slot is free, or nobody should spin.
+    [[gnu::noinline]] static bool send(UserThread& t, rt::Executor& where, rt::Executor& ex, u64 wanted) {
+        t.context.call_word().store((wanted & ~u64{rt::kCallPending}) | rt::kCallDetached, std::memory_order_relaxed);
+        leave(t, ex);
+        where.post(t.remote_);
+        return false;
+    }
+    static void leave(UserThread& t, rt::Executor& ex) {
+        ex.leave_user_state();
+        t.account_user(hal::Machine::now());
+    }
+
+    // ---- On the module's CPU ----
+
+    static Module module_of(UserThread& t, u64 word) {
+        return (word & rt::kCallFault) ? Module::kMm : personality.module_of(t.regs().syscall_number());
+    }
+
+    // What waits in this CPU's lanes. One call is served at once; several are put in order by their modules' policies.
+    static void serve_lanes(rt::Executor& ex) {
+        UserThread* first = nullptr;
+        bool several = false;
+        rt::lane_poll(ex.cpu(), rt::executor_count(), [&](rt::CallWord& word) {
+            UserThread& t = of(core::Thread::of(hal::UserContext::of_call_word(word)));
+            if (!first) {
+                first = &t;
+            } else if (&t != first) {
+                several = true;
+                accept(t);
+            }
+        });
+        if (!first) return;
+        if (several) return accept(*first);
+        rt::Shard& shard = route::modules[u32(module_of(*first, word_of(*first)))].here();
+        if (shard.queue.size() != 0) return accept(*first);
+        shard.batches.add(1);
+        serve(*first, shard);
+    }
+    static u64 word_of(UserThread& t) { return t.context.call_word().load(std::memory_order_relaxed); }
+
+    static void arrive(rt::Schedulable& s) { accept(static_cast<UserThread::Remote&>(s).owner); }
+    static void accept(UserThread& t) {
+        // Taken: no other look at the lanes finds it.
+        u64 word = t.context.call_word().fetch_and(~u64{rt::kCallPending}, std::memory_order_relaxed);
+        UserThread::Remote& r = t.remote_;
+        r.call = (word & rt::kCallFault) ? ~0u : u32(t.regs().syscall_number());
+        r.space = t.space.get();
+        r.nice = personality.nice_of(t);
+        route::modules[u32(module_of(t, word))].here().accept(r);
+    }
+
+    static void serve_queued(rt::Request& r, rt::Shard& shard) {
+        serve(static_cast<UserThread::Remote&>(r).owner, shard);
+    }
+    static void serve(UserThread& t, rt::Shard& shard) {
+        rt::CallWord& word = t.context.call_word();
+        u64 asked = word.load(std::memory_order_relaxed);
+        shard.calls.add(1);
+        Nanoseconds start{};
+        if (asked & rt::kCallSampled) [[unlikely]] {
+            start = hal::Machine::now();
+            shard.wait.add((start - t.trapped_).value);
+        }
+        LeafOutcome outcome = (asked & rt::kCallFault) ? personality.fault(t, t.trap_) : personality.syscall(t);
+        if (asked & rt::kCallSampled) [[unlikely]] {
+            u64 took = (hal::Machine::now() - start).value;
+            shard.service.add(took);
+            shard.busy_ns.add(took * kSampleEvery);
+        }
+        if (outcome == LeafOutcome::kDone) [[likely]] {
+            // Acquire and release: the home sees the result, or this sees that the home has left.
+            if (word.exchange(rt::kCallActive | rt::kCallDone, std::memory_order_acq_rel) & rt::kCallDetached)
+                t.make_ready();
             return;
         }
-        t.job_.set_home(rt::Executor::current());
+        serve_in_task(t, word, asked, outcome);
+    }
+    [[gnu::noinline]] static void serve_in_task(UserThread& t, rt::CallWord& word, u64 asked, LeafOutcome outcome) {
+        rt::Executor& ex = rt::Executor::current();
+        t.trapped_ = hal::Machine::now();
+        word.exchange(rt::kCallActive | rt::kCallAsync, std::memory_order_acq_rel);
+        if (outcome == LeafOutcome::kBlocked) return block(t, ex);
+        if (outcome == LeafOutcome::kDoneChanged) return t.make_ready();
+        if (!(asked & rt::kCallFault)) t.trap_ = Trap{.kind = Trap::Kind::kSyscall};
+        t.job_.set_home(ex);
         t.job_.resume();
     }
 
+    static void trap_routed(core::Thread& thread, const Trap& trap) {
+        if (trap.kind == Trap::Kind::kPageFault) {
+            UserThread& t = of(thread);
+            rt::Executor* where = route::executor_of(Module::kMm, t.space.get());
+            if (where && where != &rt::Executor::current()) {
+                t.trap_ = trap;
+                if (call(t, *where, rt::kCallFault)) return core::leave_trap(t);
+                rt::Executor::current().run_forever();
+            }
+        }
+        TrapPath::trap(thread, trap);
+    }
     static void trap(core::Thread& thread, const Trap& trap) {
         UserThread& t = of(thread);
         if (trap.kind == Trap::Kind::kPageFault && personality.fault(t, trap) == LeafOutcome::kDone) [[likely]]
@@ -86,25 +280,42 @@ struct TrapPath {
 
     static void kicked(core::Thread& thread) { run_task(of(thread), Trap{}); }
 
-    static void ended(UserThread& t) { personality.ended(t); }
-    static constinit const core::Abi kInline, kRouted;
+    // A server may be looking at the thread's call word in this moment.
+    static void ended(UserThread& t) {
+        if (t.lane_servers_ == 0) return personality.ended(t);
+        rt::lane_forget(t.context.call_word(), t.lane_servers_, t.lane_homes_);
+        t.gone_.owner = &t;
+        t.gone_.free = [](rt::Retired& r) { personality.ended(*static_cast<UserThread::Gone&>(r).owner); };
+        rt::retire(t.gone_);
+    }
+    // One for all threads; the first two change with the routes.
+    static constinit core::Abi abi;
 };
-constinit const core::Abi TrapPath::kInline{&TrapPath::syscall_inline, &TrapPath::trap, &TrapPath::kicked};
-constinit const core::Abi TrapPath::kRouted{&TrapPath::syscall_routed, &TrapPath::trap, &TrapPath::kicked};
+constinit core::Abi TrapPath::abi{&TrapPath::syscall_inline, &TrapPath::trap, &TrapPath::kicked};
+
+void route::serve_request(rt::Request& r, rt::Shard& shard) { TrapPath::serve_queued(r, shard); }
+// Each thread's next trap takes the new way; what is under way ends as it began.
+void route::use_routes(bool any) {
+    rt::Executor::serve_pending = &TrapPath::serve_lanes;
+    TrapPath::abi.syscall.store(any ? &TrapPath::syscall_routed : &TrapPath::syscall_inline, std::memory_order_relaxed);
+    TrapPath::abi.trap.store(any ? &TrapPath::trap_routed : &TrapPath::trap, std::memory_order_relaxed);
+}
 
 void set_personality(const Personality<UserThread>& p) { personality = p; }
 
-UserThread::Remote::Remote(UserThread& t) : Schedulable(&TrapPath::run_remote, rt::Priority::kKernel), owner(t) {}
+UserThread::Remote::Remote(UserThread& t) : Request(&TrapPath::arrive), owner(t) {}
 
 UserThread::UserThread() : job_(*this), remote_(*this) {
     // System time is what the coroutine runs, without its waits.
     job_.set_on_switch([](rt::Job& job, bool runs) {
         UserThread& t = static_cast<OwnJob&>(job).owner;
         Nanoseconds now = hal::Machine::now();
-        if (!runs) t.system_time += (now - t.trapped_).value;
-        t.trapped_ = now;
+        if (runs)
+            t.trapped_ = now;
+        else
+            t.stop_system_clock(now);
     });
-    abi = route::any_remote() ? &TrapPath::kRouted : &TrapPath::kInline;
+    abi = &TrapPath::abi;
 }
 
 Result<void> UserThread::init(Ref<Space> in) {
@@ -144,9 +355,7 @@ void UserThread::job_done(rt::Job& job) { TrapPath::ended(static_cast<OwnJob&>(j
 
 void UserThread::to_user() {
     rt::Executor& ex = rt::Executor::current();
-    Nanoseconds now = hal::Machine::now();
-    system_time += (now - trapped_).value;
-    trapped_ = now;
+    stop_system_clock(hal::Machine::now());
     // Still in the trap of this thread, without having waited: it goes on with its time slice.
     make_ready(ex.running() == this);
 }

@@ -2,11 +2,14 @@
 // The server's side of the waist. See bind.hpp.
 #include <cstring>
 
+#include "port/api/modules.hpp"
 #include "port/bind.hpp"
 #include "port/server/streams.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace port {
+
+constinit const ModuleControl* const module_control = nullptr;
 
 namespace native = abi::native;
 using sysapi::call;
@@ -251,6 +254,7 @@ struct ServerLoop {
         LeafOutcome outcome = LeafOutcome::kNeedsTask;
         if (t.trap_.kind == Trap::Kind::kSyscall) outcome = personality.syscall(t);
         if (t.trap_.kind == Trap::Kind::kPageFault) outcome = personality.fault(t, t.trap_);
+        if (outcome == LeafOutcome::kBlocked) outcome = LeafOutcome::kNeedsTask;  // waits are coroutines here
         if (outcome != LeafOutcome::kNeedsTask && !t.kicked_) {
             std::memcpy(sysapi::message().registers, &t.context_, sizeof t.context_);
             t.in_user_ = true;

@@ -16,7 +16,7 @@ using port::hosted::Script;
 using port::hosted::User;
 
 constexpr UserAddr kLeafPage{0x10000000}, kTaskPage{0x20000000};
-enum Number : u32 { kAddOne = 1, kSlow = 2, kWhere = 3, kSpawn = 4, kExit = 231 };
+enum Number : u32 { kAddOne = 1, kSlow = 2, kWhere = 3, kSpawn = 4, kTake = 5, kGive = 6, kExit = 231 };
 
 class Toy : public port::UserThread {
 public:
@@ -53,6 +53,33 @@ public:
 
 rt::WaitQueue slow_queue;
 
+// A counter that kTake waits for as a leaf, and kGive fills.
+rt::WaitQueue given_queue;
+std::atomic<i64> given{0};
+bool take_one() {
+    i64 n = given.load();
+    while (n > 0)
+        if (given.compare_exchange_weak(n, n - 1)) return true;
+    return false;
+}
+LeafOutcome take(port::UserThread& t) {
+    u32 seen = given_queue.sequence();
+    if (!take_one()) {
+        t.block_on(given_queue, seen, "test: something given");
+        return LeafOutcome::kBlocked;
+    }
+    t.regs().set_syscall_result(7);
+    return LeafOutcome::kDone;
+}
+LeafOutcome again(port::UserThread& t, rt::Wake why) {
+    if (why == rt::Wake::kInterrupted) {
+        t.job().clear_interrupt();
+        t.regs().set_syscall_result(-4);
+        return LeafOutcome::kDone;
+    }
+    return take(t);
+}
+
 LeafOutcome leaf(port::UserThread& thread) {
     Toy& t = static_cast<Toy&>(thread);
     t.leaf_calls.fetch_add(1);
@@ -61,6 +88,11 @@ LeafOutcome leaf(port::UserThread& thread) {
         case kWhere:
             t.call_cpu.store(hal::Machine::this_cpu().value);
             t.regs().set_syscall_result(0);
+            return LeafOutcome::kDone;
+        case kTake: return take(t);
+        case kGive:
+            given.fetch_add(1);
+            t.regs().set_syscall_result(i64(given_queue.wake_one()));
             return LeafOutcome::kDone;
         default: return LeafOutcome::kNeedsTask;
     }
@@ -114,7 +146,8 @@ class WaistTest : public mem_test::MemTest {
 protected:
     void SetUp() override {
         MemTest::SetUp();
-        port::set_personality({&leaf, &fault, &module_of, &ended});
+        port::set_personality(
+            {&leaf, &again, &fault, &module_of, [](const port::UserThread&) { return i32{0}; }, &ended});
         port::hosted::set_program_maker(&User::make);
     }
     void TearDown() override {
@@ -143,6 +176,59 @@ TEST_F(WaistTest, ALeafCallNeedsNoCoroutineAndASlowOneDoes) {
               5);
     EXPECT_EQ(t.leaf_calls.load(), 102u);
     EXPECT_EQ(t.task_calls.load(), 2u);
+}
+
+// Two threads hand a token back and forth; each wait is a blocked leaf. `route`: where the calls run, or -1.
+void pass_tokens(Cpus& cpus, i32 route) {
+    given.store(0);
+    port::hosted::set_route(port::Module::kFs, route);
+    constexpr i64 kRounds = 500;
+    Toy giver, taker;
+    auto start = [&](Toy& t, u32 cpu, port::hosted::Code code) {
+        ASSERT_TRUE(t.make_space().ok());
+        t.set_affinity(CpuSet{1u << cpu % cpus.count()});
+        t.enter_at(add_code(std::move(code)));
+        ASSERT_TRUE(t.start(toy_main(&t)));
+    };
+    start(taker, 0, [](User& u) -> Script {
+        for (i64 i = 0; i < kRounds; ++i) EXPECT_EQ(co_await u.sys(kTake), 7);
+        co_return 1;
+    });
+    start(giver, 1, [](User& u) -> Script {
+        for (i64 i = 0; i < kRounds; ++i) EXPECT_LE(co_await u.sys(kGive), 1);
+        co_return 2;
+    });
+    ASSERT_TRUE(cpus.run_until([&] { return giver.over.load() && taker.over.load(); }, 20));
+    EXPECT_EQ(given.load(), 0);
+    EXPECT_EQ(taker.exit_status.load(), 1);
+    EXPECT_EQ(taker.task_calls.load(), 1u) << "a blocked leaf went through the coroutine";
+}
+
+TEST_F(WaistTest, ABlockedLeafIsRunAgainWithoutTheCoroutine) {
+    Cpus cpus(1);
+    pass_tokens(cpus, -1);
+}
+
+TEST_F(WaistTest, BlockedLeavesWakeAcrossCpusAndRoutes) {
+    Cpus cpus(3);
+    pass_tokens(cpus, -1);
+    pass_tokens(cpus, 2);
+}
+
+TEST_F(WaistTest, AnInterruptEndsABlockedLeaf) {
+    given.store(0);
+    for (i32 route : {-1, 1}) {
+        port::hosted::set_route(port::Module::kFs, route);
+        Cpus cpus(2);
+        Toy t;
+        ASSERT_TRUE(t.make_space().ok());
+        t.enter_at(add_code([](User& u) -> Script { co_return co_await u.sys(kTake); }));
+        ASSERT_TRUE(t.start(toy_main(&t)));
+        ASSERT_TRUE(cpus.run_until([&] { return t.job().is_waiting(); }, 20));
+        t.job().interrupt();
+        ASSERT_TRUE(cpus.run_until([&] { return t.over.load(); }, 20));
+        EXPECT_EQ(t.exit_status.load(), -4);
+    }
 }
 
 TEST_F(WaistTest, FaultsGoToTheLeafFirstThenToTheTask) {

@@ -79,9 +79,10 @@ __attribute__((noreturn, used)) static void body(void) {
         for (int i = 0; i < kPages; i++) pages[i * kPageBytes] = 200;  // copy on write
         call4(kExitGroup, 7, 0, 0, 0);
     }
-    check(child > 0, "fork");
     int status = 0;
-    check(call4(kWait4, child, (long)&status, 0, 0) == child, "wait4 returns the child");
+    long ended = call4(kWait4, child, (long)&status, 0, 0);  // before anything is said: the child speaks too
+    check(child > 0, "fork");
+    check(ended == child, "wait4 returns the child");
     check(status == 7 << 8, "wait status is exit 7");
     sum = 0;
     for (int i = 0; i < kPages; i++) sum += pages[i * kPageBytes];

@@ -31,6 +31,7 @@ struct Machine {
     static void arm_timer(Nanoseconds deadline);
     static void disarm_timer();
     static void poll_mailbox() {}
+    static void take_interrupts() {}  // threads have none
     [[noreturn]] static void panic(const char* what, std::source_location at = std::source_location::current());
     static void early_print(std::string_view text);
 

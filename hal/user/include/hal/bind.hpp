@@ -24,6 +24,7 @@ struct Machine {
     static void disarm_timer() { deadline_ = Nanoseconds::never(); }
     static Nanoseconds deadline() { return deadline_; }
     static void poll_mailbox() {}
+    static void take_interrupts() {}  // the kernel takes them
     [[noreturn]] static void panic(const char* what, std::source_location where = std::source_location::current());
     static void early_print(std::string_view text);
     static void* phys_to_virt(PhysAddr p) { return reinterpret_cast<void*>(abi::native::kPoolBase + p.value); }

@@ -27,28 +27,29 @@
 #define HAL_VECTOR_SPURIOUS 0xff
 
 // UserContext. The frame part ends at CTX_TOP, 16-byte aligned: interrupts push straight into it (TSS.RSP0).
-#define CTX_R15 8
-#define CTX_R14 16
-#define CTX_R13 24
-#define CTX_R12 32
-#define CTX_RBP 40
-#define CTX_RBX 48
-#define CTX_R11 56
-#define CTX_R10 64
-#define CTX_R9 72
-#define CTX_R8 80
-#define CTX_RAX 88
-#define CTX_RCX 96
-#define CTX_RDX 104
-#define CTX_RSI 112
-#define CTX_RDI 120
-#define CTX_NUMBER 128
-#define CTX_RIP 136
-#define CTX_CS 144
-#define CTX_RFLAGS 152
-#define CTX_RSP 160
-#define CTX_SS 168
-#define CTX_TOP 176
+// The words from R8 to RIP are one cache line: what a system call that is executed on another CPU needs of it.
+#define CTX_R15 56
+#define CTX_R14 64
+#define CTX_R13 72
+#define CTX_R12 80
+#define CTX_RBP 88
+#define CTX_RBX 96
+#define CTX_R11 104
+#define CTX_RCX 112
+#define CTX_R9 120
+#define CTX_R8 128
+#define CTX_R10 136
+#define CTX_RAX 144
+#define CTX_RDX 152
+#define CTX_RSI 160
+#define CTX_RDI 168
+#define CTX_CALL 176
+#define CTX_RIP 184
+#define CTX_CS 192
+#define CTX_RFLAGS 200
+#define CTX_RSP 208
+#define CTX_SS 216
+#define CTX_TOP 224
 
 // Cpu, by GS.
 #define CPU_SELF 0

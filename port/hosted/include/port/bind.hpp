@@ -124,6 +124,8 @@ public:
     void kick();
     void forget_kick() { kicked_.store(false, std::memory_order_relaxed); }
 
+    void block_on(rt::WaitQueue& queue, u32 seen, const char* what) { block_.on(queue, seen, what); }
+
     void request_yield() { yield_.store(true, std::memory_order_relaxed); }
     CpuSet allowed_cpus() const { return CpuSet{affinity_.load(std::memory_order_relaxed)}; }
     void set_affinity(CpuSet cpus);
@@ -166,6 +168,7 @@ private:
     OwnJob job_;
     Runner runner_;
     Remote remote_;
+    rt::Block block_;
     std::atomic<rt::Executor*> home_{nullptr};
     std::atomic<u32> affinity_{~0u};
     std::atomic<bool> kicked_{false};  // seq_cst: pairs with the look before each step

@@ -8,6 +8,7 @@
 #include "port/api/log.hpp"
 #include "port/api/personality.hpp"
 #include "port/api/streams.hpp"
+#include "rt/module.hpp"
 
 namespace port {
 
@@ -57,6 +58,9 @@ public:
     // co_await at_home(): goes on on the CPU whose registers may hold this thread's state. Ready at once if there.
     rt::MoveTo at_home() { return rt::MoveTo{home()}; }
 
+    // In a leaf that will say LeafOutcome::kBlocked.
+    void block_on(rt::WaitQueue& queue, u32 seen, const char* what) { block_.on(queue, seen, what); }
+
     // To the back of its queue at its next way to user mode, if somebody else is ready there.
     void request_yield();
     CpuSet allowed_cpus() const { return affinity; }
@@ -65,7 +69,7 @@ public:
     struct Times {
         u64 user, system;  // nanoseconds
     };
-    Times times() const { return {user_time, system_time}; }
+    Times times() const { return {user_time(hal::Machine::now()), system_time()}; }
 
 private:
     friend struct TrapPath;
@@ -73,9 +77,13 @@ private:
         OwnJob(UserThread& t) : Job("thread", &UserThread::job_done), owner(t) {}
         UserThread& owner;
     };
-    struct Remote : rt::Schedulable {
+    // Its call, where a module's CPU queues it.
+    struct Remote : rt::Request {
         Remote(UserThread& t);
         UserThread& owner;
+    };
+    struct Gone : rt::Retired {
+        UserThread* owner = nullptr;
     };
     static void job_done(rt::Job& job);
     void to_user();
@@ -83,7 +91,15 @@ private:
     Trap trap_;
     OwnJob job_;
     Remote remote_;
-    Nanoseconds trapped_{};
+    rt::Block block_;
+    Gone gone_;
+    u32 lane_servers_ = 0, lane_homes_ = 0;  // whose lanes may hold its call word
+    Nanoseconds trapped_{};                  // when the kernel's present work for the thread began
+    // On the CPU that works for the thread.
+    void stop_system_clock(Nanoseconds now) {
+        add_system(now - trapped_);
+        trapped_ = now;
+    }
 };
 
 // What boot/ registers before the first thread starts.

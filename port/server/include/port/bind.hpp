@@ -76,6 +76,8 @@ public:
     UserMode user() { return UserMode{*this}; }
     rt::MoveTo at_home() { return rt::MoveTo{rt::Executor::current()}; }
 
+    void block_on(rt::WaitQueue&, u32, const char*) {}  // waits are coroutines here
+
     void request_yield() {}
     CpuSet allowed_cpus() const { return affinity_; }
     void set_affinity(CpuSet cpus) { affinity_ = cpus; }

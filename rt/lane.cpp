@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#include "rt/lane.hpp"
+
+namespace rt {
+
+constinit Lane lanes[lib::kMaxCpus][lib::kMaxCpus];
+constinit CallWord no_call{0};
+
+bool lane_claim_slow(Lane& lane, CallWord& word) {
+    std::atomic<CallWord*>* free = nullptr;
+    for (auto& slot : lane.slots) {
+        CallWord* held = slot.load(std::memory_order_relaxed);
+        if (held == &word) return true;
+        // A word that is not pending has been taken by a server, or is in no call: its slot is not needed.
+        bool unused = !held || !(held->load(std::memory_order_relaxed) & kCallPending);
+        if (unused && !free) free = &slot;
+        if (!held) break;
+    }
+    if (!free) return false;
+    free->store(&word, std::memory_order_release);
+    return true;
+}
+
+void lane_forget(CallWord& word, u32 servers, u32 homes) {
+    for (u32 s = 0; servers >> s; ++s)
+        for (u32 h = 0; homes >> h; ++h) {
+            if (!(servers >> s & 1) || !(homes >> h & 1)) continue;
+            for (auto& slot : lanes[s][h].slots) {
+                CallWord* mine = &word;
+                // Another thread's word takes its place sometimes: then there is nothing to do. Not null, which would
+                // end the search before later slots.
+                slot.compare_exchange_strong(mine, &no_call, std::memory_order_seq_cst);
+            }
+        }
+}
+
+}  // namespace rt

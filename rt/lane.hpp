@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// Lanes: how a CPU hands a call to another CPU and gets it back with one cache line each way.
+//
+// A call is a word (CallWord) that lives in the cache line of its arguments and result. The CPU that makes calls (the
+// home) writes kCallPending into it; the serving CPU polls the word, executes the call, and writes kCallDone. So that the
+// server knows which words to poll, each pair of CPUs has a lane: a few pointers to words, written by the home only, and
+// rarely: a thread that makes one call after the other keeps its slot. Nothing is allocated, nobody takes a lock.
+//
+// The home spins on the word for a while, then detaches: from then on the server makes the thread ready when it is done.
+// Who of the two ends the call is decided by their read-modify-writes of the word: fetch_or(kCallDetached) of the home,
+// exchange(kCallDone or kCallAsync) of the server. tests/models/lane.pml is the model.
+//
+// Sleep and wake: the server publishes that it sleeps (Executor::state) and then looks at the words once more. The home
+// writes the word and looks at the state: repeatedly while it spins, and behind the seq_cst fetch_or when it detaches.
+//
+// A word may be polled by servers that got its address before the call ended: its memory is freed one epoch after
+// lane_forget().
+#pragma once
+#include <atomic>
+
+#include "lib/types.hpp"
+
+namespace rt {
+
+using CallWord = std::atomic<u64>;
+
+enum CallBits : u64 {
+    kCallActive = u64{1} << 63,   // set in all the others: no value that a program can bring about has it
+    kCallPending = u64{1} << 62,  // no server has taken it
+    kCallSampled = u64{1} << 61,  // its times are measured
+    kCallFault = u64{1} << 60,    // a page fault, not a system call
+    kCallServer = 0xff00,         // the CPU that is asked: slots of earlier calls may remain in other servers' lanes
+    kCallDetached = 1,            // the home does not wait: post the thread
+    kCallDone = 2,
+    kCallAsync = 4,  // goes on without the home: a coroutine, or blocked
+};
+
+inline constexpr u32 kLaneSlots = 4;
+constexpr u64 call_for(CpuId server) { return kCallActive | kCallPending | u64{server.value} << 8; }
+
+struct alignas(64) Lane {
+    std::atomic<CallWord*> slots[kLaneSlots] = {};  // used from the front; written by the home CPU, and by lane_forget
+};
+extern Lane lanes[lib::kMaxCpus][lib::kMaxCpus];  // [server][home]
+inline Lane& lane(CpuId server, CpuId home) { return lanes[server.value][home.value]; }
+
+// Home: makes sure that `word` is in the lane. False: all slots are taken by calls that are still pending.
+bool lane_claim_slow(Lane& lane, CallWord& word);
+inline bool lane_claim(Lane& lane, CallWord& word) {
+    return lane.slots[0].load(std::memory_order_relaxed) == &word || lane_claim_slow(lane, word);
+}
+
+// Server: calls out(word) for each word that is pending for it.
+template <class Out>
+inline void lane_poll(CpuId server, u32 cpus, Out&& out) {
+    const u64 wanted = kCallPending | u64{server.value} << 8;
+    for (u32 home = 0; home < cpus; ++home) {
+        Lane& l = lanes[server.value][home];
+        for (auto& slot : l.slots) {
+            // Acquire: pairs with the claim; the word is initialised.
+            CallWord* word = slot.load(std::memory_order_acquire);
+            if (!word) break;
+            // Acquire: pairs with the home's release of the arguments.
+            if ((word->load(std::memory_order_acquire) & (kCallPending | kCallServer)) == wanted) [[unlikely]]
+                out(*word);
+        }
+    }
+}
+inline bool lane_pending(CpuId server, u32 cpus) {
+    bool found = false;
+    lane_poll(server, cpus, [&](CallWord&) { found = true; });
+    return found;
+}
+
+extern CallWord no_call;  // never pending: fills a slot that is not used any more
+
+// The word goes away: no lane of these homes and servers (bit masks) holds it afterwards. From any CPU.
+void lane_forget(CallWord& word, u32 servers, u32 homes);
+
+}  // namespace rt

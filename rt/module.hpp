@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// Modules: a set of calls with a place (one or more CPUs, or inline), a scheduling policy and statistics.
+//
+// Each CPU has a shard of each module: the requests that wait there, touched by that CPU only. A shard is Schedulable: the
+// executor runs it like a thread or a job, and it serves one batch. Other CPUs read its counters, which are relaxed.
+// Where a module is can change at any time: requests that are under way are served where they were sent.
+#pragma once
+#include <atomic>
+#include <string_view>
+
+#include "rt/executor.hpp"
+
+namespace rt {
+
+enum class Policy : u8 {
+    kFifo,        // in the order of arrival
+    kCohort,      // calls like the last one first: same number and space, then same number
+    kPriority,    // by nice value
+    kController,  // FIFO, batches and place set by measurement (module_control)
+};
+std::string_view name_of(Policy p);
+
+// How often times were about 2^(n/2) nanoseconds. Written by one CPU.
+class Histogram {
+public:
+    void add(u64 ns) {
+        auto& c = counts_[bucket(ns)];
+        c.store(c.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
+    static constexpr u32 kBuckets = 64;
+    static constexpr u32 bucket(u64 ns) {
+        if (ns < 2) return 0;
+        u32 log = 63 - u32(__builtin_clzll(ns));
+        u32 b = 2 * log + u32((ns >> (log - 1)) & 1);
+        return b < kBuckets ? b : kBuckets - 1;
+    }
+    // The middle of a bucket.
+    static constexpr u64 value(u32 bucket) {
+        u64 low = u64{1} << (bucket / 2);
+        return (bucket & 1) ? low * 7 / 4 : low * 5 / 4;
+    }
+    u32 count(u32 bucket) const { return counts_[bucket].load(std::memory_order_relaxed); }
+
+private:
+    std::atomic<u32> counts_[kBuckets] = {};
+};
+// Over several histograms: the value that `permille` of the samples do not exceed; 0 if there are none.
+u64 percentile(std::span<const Histogram* const> all, u32 permille);
+
+// A waiting call. Embedded in whatever makes calls.
+struct Request : Schedulable {
+    explicit Request(RunFn arrive) : Schedulable(arrive) {}
+    u32 call = 0;
+    const void* space = nullptr;
+    i32 nice = 0;
+    u32 passed_over = 0;
+};
+
+// Requests in the order of arrival; taken out as a policy says. One CPU.
+class RequestQueue {
+public:
+    void push(Request& r) {
+        r.passed_over = 0;
+        list_.push_back(r);
+        ++size_;
+    }
+    Request* pop(Policy policy);
+    u32 size() const { return size_; }
+    // No request is passed over more often.
+    static constexpr u32 kPatience = 32;
+    static constexpr u32 kLook = 32;  // how far a policy looks
+
+private:
+    lib::List<Schedulable, &Schedulable::run_hook> list_;
+    u32 size_ = 0;
+    u32 last_call_ = ~0u;
+    const void* last_space_ = nullptr;
+};
+
+class Module;
+
+struct alignas(64) Shard : Schedulable {
+    constexpr Shard() : Schedulable(&Shard::run_batch) {}
+    Module* module = nullptr;
+    RequestQueue queue;
+    bool scheduled = false;
+    // Counters: written here, read anywhere.
+    struct Counter {
+        std::atomic<u64> value{0};
+        void add(u64 n) { value.store(get() + n, std::memory_order_relaxed); }
+        void set(u64 n) { value.store(n, std::memory_order_relaxed); }
+        u64 get() const { return value.load(std::memory_order_relaxed); }
+    };
+    Counter calls, batches, queue_sum, queue_max, busy_ns, hops;
+    Histogram wait, service;
+
+    // On this CPU: the request waits for its turn.
+    void accept(Request& r);
+    static void run_batch(Schedulable& s);
+};
+
+class Module {
+public:
+    std::string_view name;
+    void (*serve)(Request&, Shard&) = nullptr;  // executes one call
+    std::atomic<u32> place{0};                  // CPUs; none: inline
+    std::atomic<Policy> policy{Policy::kFifo};
+    std::atomic<u32> batch{16};
+    std::atomic<u64> migrations{0};
+    Shard shards[lib::kMaxCpus];
+
+    void init(std::string_view its_name, void (*its_serve)(Request&, Shard&));
+    Shard& here() { return shards[Executor::current().cpu().value]; }
+    // Every CPU of the set must serve requests (Executor::serve_requests). From any CPU.
+    void move_to(CpuSet cpus);
+    // The executor for a key (a space, an inode); null: inline.
+    Executor* executor_for(const void* key) const {
+        u32 set = place.load(std::memory_order_relaxed);
+        if (set == 0) return nullptr;
+        if ((set & (set - 1)) == 0) [[likely]]
+            return &Executor::of(CpuId{u32(__builtin_ctz(set))});
+        return shard_for(set, key);
+    }
+
+private:
+    static Executor* shard_for(u32 set, const void* key);
+};
+
+}  // namespace rt
