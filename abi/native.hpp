@@ -34,6 +34,8 @@ enum Call : uint64_t {
     kReport = 20,          // (wait status): the program has ended
     kEntropy = 21,         // (buffer, size)
     kExit = 22,            // (code): the server gives up
+    kThreadTimes = 23,     // (thread, Times*): CPU time until now, also of a thread that runs
+    kThreadAffinity = 24,  // (thread, CPU mask): takes effect when the thread enters user mode next
 };
 
 enum Right : uint64_t { kRead = 1, kWrite = 2, kExec = 4 };
@@ -44,6 +46,10 @@ struct Range {
     uint64_t start, end;
 };
 
+struct Times {
+    uint64_t user, system;  // ns
+};
+
 // What the message page of a server thread holds after kReplyReceive returned 0 (and, for the registers, before it
 // answers). kTimedOut: the deadline came, nothing is in it.
 struct Message {
@@ -52,8 +58,9 @@ struct Message {
     // The trap (port::Trap, field by field).
     uint32_t kind, access, present, vector;
     uint64_t error_code, address;
-    uint64_t user_time, system_time;  // of the thread, ns
-    uint64_t registers[32];           // the machine's UserContext
+    Times times;             // of the thread
+    uint64_t cpu;            // where it trapped
+    uint64_t registers[32];  // the machine's UserContext
 };
 
 // The page a server finds at kBootInfo when it starts.

@@ -130,6 +130,7 @@ Result<void> start_linux_server(const hal::BootInfo& boot, std::span<const std::
     s->context.set_pc(entry);
     s->context.set_sp(UserAddr{native::kStackTop - 8});  // as after a call: 16-byte aligned, less 8
     s->set_home(rt::Executor::current());
+    core::native::the_server.store(s, std::memory_order_release);
     s->make_ready();
     return lib::kOk;
 }
