@@ -69,6 +69,7 @@ void dump_everything() {
     print("=== dump ===\n");
     Machine::request_dump();
     print_jobs_on_request();
+    if (auto* server = core::native::the_server.load()) server->signal(abi::native::kEventDump);
     print("=== end of dump ===\n");
 }
 

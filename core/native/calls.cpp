@@ -262,6 +262,7 @@ Result<i64> dispatch(ServerThread& s, u64 number, const u64 (&a)[5]) {
         case native::kStreamEnded:
             if (a[0] >= native::kStreams) return Errno::kBadF;
             return i64(host->stream_ended(u32(a[0])));
+        case native::kWindowSize: return i64(host->window_size());
         case native::kReport: host->report(i32(a[0])); return i64{0};
         case native::kEntropy:
             return bytes_out(s, a[0], a[1], [](std::span<std::byte> b) {

@@ -86,6 +86,7 @@ struct Host {
     size_t (*stream_read)(u32 stream, std::span<std::byte> to);
     size_t (*stream_write)(u32 stream, std::span<const std::byte> from);
     bool (*stream_ended)(u32 stream);
+    u32 (*window_size)();  // rows << 16 | columns
     void (*report)(i32 wait_status);
     void (*log)(std::string_view text);
     void (*entropy)(std::span<std::byte> out);

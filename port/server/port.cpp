@@ -258,7 +258,7 @@ struct ServerLoop {
             return;
         }
         const native::Message& m = sysapi::message();
-        if (m.events != 0) server_stream_events(m.events);
+        if (m.events != 0) server_events(m.events);
         if (m.thread == 0 || m.thread >= std::size(threads) || !threads[m.thread]) return;
         UserThread& t = *threads[m.thread];
         std::memcpy(&t.context_, m.registers, sizeof t.context_);
