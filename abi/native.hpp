@@ -34,6 +34,15 @@ enum Call : uint64_t {
     kReport = 20,          // (wait status): the program has ended
     kEntropy = 21,         // (buffer, size)
     kExit = 22,            // (code): the server gives up
+    kThreadTimes = 23,     // (thread, Times*): CPU time until now, also of a thread that runs
+    kThreadAffinity = 24,  // (thread, CPU mask): takes effect when the thread enters user mode next
+    kWindowSize = 25,      // (): rows << 16 | columns of the terminal
+};
+
+// Bits of Message::events beyond the streams'.
+enum Event : uint32_t {
+    kEventWindow = 8,  // the terminal has another size: kWindowSize
+    kEventDump = 9,    // the server should log what it is at
 };
 
 enum Right : uint64_t { kRead = 1, kWrite = 2, kExec = 4 };
@@ -44,16 +53,21 @@ struct Range {
     uint64_t start, end;
 };
 
+struct Times {
+    uint64_t user, system;  // ns
+};
+
 // What the message page of a server thread holds after kReplyReceive returned 0 (and, for the registers, before it
 // answers). kTimedOut: the deadline came, nothing is in it.
 struct Message {
     uint64_t thread;  // handle; 0: no thread, only events
-    uint64_t events;  // bit n: stream n changed
+    uint64_t events;  // bit n: stream n changed; and Event
     // The trap (port::Trap, field by field).
     uint32_t kind, access, present, vector;
     uint64_t error_code, address;
-    uint64_t user_time, system_time;  // of the thread, ns
-    uint64_t registers[32];           // the machine's UserContext
+    Times times;             // of the thread
+    uint64_t cpu;            // where it trapped
+    uint64_t registers[32];  // the machine's UserContext
 };
 
 // The page a server finds at kBootInfo when it starts.

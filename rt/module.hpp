@@ -6,6 +6,7 @@
 // Where a module is can change at any time: requests that are under way are served where they were sent.
 #pragma once
 #include <atomic>
+#include <span>
 #include <string_view>
 
 #include "rt/executor.hpp"

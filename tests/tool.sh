@@ -88,6 +88,10 @@ chmod 755 "$work/script"
 check host_program_copied 0 "script $work/script x" run -- "$work/script" x
 limit() { "$farcall" run --timeout 2 -- busybox sleep 100 2>/dev/null; }
 check timeout 124 '' limit
+server_jobs() {
+    "$farcall" run --timeout 2 --route server -- busybox sleep 100 2>&1 | grep -c '^farcall: job thread at .*: waits for sleep'
+}
+check timeout_shows_the_server 0 1 server_jobs
 skeleton=${FARCALL_BUILD:-$(dirname "$farcall")/build}/guest/tests/skeleton
 # Parent and child write at the same time: the lines are compared in sorted order.
 walk() {
@@ -102,6 +106,32 @@ if [ -x "$skeleton" ]; then
         check "skeleton_$route" 3 "$want" walk run --cpus 2 --route $route -- "$skeleton"
     done
 fi
+# A shell at a terminal (script(1) makes one): what is typed waits until the screen shows what it answers.
+shows() {
+    tries=0
+    until grep -q "$1" "$work/screen" 2>/dev/null; do
+        tries=$((tries + 1))
+        [ $tries -lt 400 ] || return 1
+        sleep 0.1
+    done
+}
+types() { printf "$2" >&3; shows "$1" || { echo "'$1' is not on the screen"; printf '\001x' >&3; return 1; }; }
+terminal() {
+    rm -f "$work/keys" "$work/screen"
+    mkfifo "$work/keys"
+    script -qefc "stty rows 33 columns 77; '$farcall' run --timeout 60 --cpus 2 --route $1 -- busybox sh" "$work/screen" <"$work/keys" >/dev/null 2>&1 &
+    terminal=$!
+    exec 3>"$work/keys"
+    types '# ' '' && types '^42' 'echo $((40+2))\r' && types '^33 77' 'stty size\r' &&
+        types '^reading' "echo read''ing; cat; echo en''d=\$?\\r" && types '^line' 'li\177ine\r' && types '^end=0' '\004' &&
+        types '^asleep' "echo a''sleep; sleep 100\\r" && sleep 0.5 && types '\^C' '\003' && types '^status=130' 'echo sta""tus=$?\r' &&
+        printf 'exit 5\r' >&3
+    wait $terminal
+    ended=$?
+    exec 3>&-
+    return $ended
+}
+for route in inline remote server; do check "terminal_$route" 5 '' terminal $route; done
 # The plugin against QEMU's own count (bench/count_check.c): they may differ by the markers and by the stores that faulted.
 build=${FARCALL_BUILD:-$(dirname "$farcall")/build}
 counted() {

@@ -70,6 +70,16 @@ Task<void> watch_stream(ServerThread& server, port::Stream& stream, u32 number) 
     }
 }
 
+// The same for the size of the terminal, which the control channel has told or will tell.
+constinit rt::WaitQueue window_changed;
+Task<void> watch_window(ServerThread& server) {
+    for (;;) {
+        u32 seen = window_changed.sequence();
+        server.signal(native::kEventWindow);
+        (void)co_await rt::wait_on(window_changed, seen, "the terminal's size for the server");
+    }
+}
+
 port::Stream* stream_of(u32 n) { return n < 3 ? port::streams.standard[n] : nullptr; }
 
 constinit const core::native::Host kHost{
@@ -77,6 +87,7 @@ constinit const core::native::Host kHost{
     .stream_write =
         [](u32 n, std::span<const std::byte> from) { return stream_of(n) ? stream_of(n)->try_write(from) : size_t{0}; },
     .stream_ended = [](u32 n) { return stream_of(n) == nullptr || stream_of(n)->at_end(); },
+    .window_size = [] { return u32(port::streams.rows) << 16 | port::streams.columns; },
     .report = &control::report_exit,
     .log = &port::log,
     .entropy = &port::Port::entropy,
@@ -126,10 +137,15 @@ Result<void> start_linux_server(const hal::BootInfo& boot, std::span<const std::
     for (u32 n = 0; n < 3; ++n)
         if (stream_of(n) && !rt::spawn("server stream", watch_stream(*s, *stream_of(n), n), rt::Executor::current()))
             return Errno::kNoMem;
+    if (port::streams.tty) {
+        port::streams.window_changed = &window_changed;
+        if (!rt::spawn("server window", watch_window(*s), rt::Executor::current())) return Errno::kNoMem;
+    }
     s->context.reset();
     s->context.set_pc(entry);
     s->context.set_sp(UserAddr{native::kStackTop - 8});  // as after a call: 16-byte aligned, less 8
     s->set_home(rt::Executor::current());
+    core::native::the_server.store(s, std::memory_order_release);
     s->make_ready();
     return lib::kOk;
 }

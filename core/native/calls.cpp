@@ -49,7 +49,7 @@ Result<void> for_each_element(ServerThread& s, u64 at, u64 count, F&& fn) {
     return lib::kOk;
 }
 
-// Makes the thread go on with the registers of the message page.
+// Makes the thread go on with the registers of the message page; in front if it is the one the server works for.
 Result<i64> resume(ServerThread& s, u64 handle) {
     ClientThread* t = TRY(thread_of(s, handle));
     Machine::UserContext regs;
@@ -65,12 +65,14 @@ Result<i64> resume(ServerThread& s, u64 handle) {
     bool tls_changed = regs.fs_base != t->context.fs_base || regs.gs_base != t->context.gs_base;
     if (tls_changed) t->state_changed();
     regs.fpu_area = t->context.fpu_area;
-    u64 flags = regs.flags();
-    regs.set_flags(flags);
+    regs.restore_flags(regs.flags());
     regs.forget_syscall();  // selectors are the kernel's; every register is restored
     regs.ss = t->context.ss;
     t->context = regs;
-    t->make_ready();
+    if (t == s.served)
+        t->go_on();
+    else
+        t->make_ready();
     return i64{0};
 }
 
@@ -86,7 +88,8 @@ Result<i64> thread_create(ServerThread& s, u64 space_handle) {
         }
         t->space = Ref<Space>(space);
         t->handle = i + 1;
-        t->set_home(sched::choose_home(t->affinity, rt::Executor::current()));
+        // A new thread begins beside the one that asked for it: their first calls then come in a natural order.
+        t->set_home(sched::choose_home(t->affinity, s.served ? s.served->home() : rt::Executor::current()));
         s.threads[i] = t;
         return i64(i + 1);
     }
@@ -99,9 +102,27 @@ Result<i64> thread_destroy(ServerThread& s, u64 handle) {
         rt::LockGuard guard{s.endpoint.lock};
         if (!t->with_server) return Errno::kBusy;  // kick it first and take its message
         if (t->wait_hook.linked()) t->wait_hook.unlink();
+        if (s.served == t) s.served = nullptr;
     }
     s.threads[handle - 1] = nullptr;
     delete t;
+    return i64{0};
+}
+
+// A thread that runs elsewhere goes on meanwhile; what is read of it may be one slice old, never torn.
+Result<i64> thread_times(ServerThread& s, u64 handle, u64 to) {
+    ClientThread* t = TRY(thread_of(s, handle));
+    native::Times times{t->user_time(Machine::now()), t->system_time()};
+    if (s.space->copy_out(UserAddr{to}, &times, sizeof times) != sizeof times) return Errno::kFault;
+    return i64{0};
+}
+
+// A thread in user mode stays where it is until it traps: the server kicks it if it cares.
+Result<i64> thread_affinity(ServerThread& s, u64 handle, u64 mask) {
+    ClientThread* t = TRY(thread_of(s, handle));
+    CpuSet cpus{u32(mask)};
+    if ((cpus & sched::user_cpus()).empty()) return Errno::kInval;
+    t->affinity = cpus;
     return i64{0};
 }
 
@@ -203,6 +224,8 @@ Result<i64> dispatch(ServerThread& s, u64 number, const u64 (&a)[5]) {
             t->space = Ref<Space>(space);
             return i64{0};
         }
+        case native::kThreadTimes: return thread_times(s, a[0], a[1]);
+        case native::kThreadAffinity: return thread_affinity(s, a[0], a[1]);
         case native::kSpaceCreate: return space_create(s);
         case native::kSpaceMap: return space_map(s, a[0], a[1], a[2]);
         case native::kSpaceUnmap: return space_change(s, a[0], a[1], a[2], nullptr);
@@ -234,6 +257,7 @@ Result<i64> dispatch(ServerThread& s, u64 number, const u64 (&a)[5]) {
         case native::kStreamEnded:
             if (a[0] >= native::kStreams) return Errno::kBadF;
             return i64(host->stream_ended(u32(a[0])));
+        case native::kWindowSize: return i64(host->window_size());
         case native::kReport: host->report(i32(a[0])); return i64{0};
         case native::kEntropy:
             return bytes_out(s, a[0], a[1], [](std::span<std::byte> b) {

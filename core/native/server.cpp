@@ -22,6 +22,24 @@ static_assert(sizeof(Machine::UserContext) <= sizeof(native::Message::registers)
 ClientThread::ClientThread(ServerThread& s) : server(s) { abi = &kClientAbi; }
 ServerThread::ServerThread() { abi = &kServerAbi; }
 
+void ClientThread::go_on() {
+    if (&home() == &rt::Executor::current())
+        make_ready(true);
+    else
+        home().post(go_on_);
+}
+
+void ServerThread::wake() {
+    set_home(rt::Executor::current());
+    make_ready(true);
+}
+
+void ServerThread::charge(Nanoseconds now) {
+    if (!served) return;
+    served->add_system(now - served_since);
+    served = nullptr;
+}
+
 bool ServerThread::owns(u64 frame) const {
     for (u32 i = 0; i < extent_count; ++i)
         if (frame - extents[i].start < extents[i].size) return (frame & (kPageSize - 1)) == 0;
@@ -36,14 +54,16 @@ void deliver(ServerThread& server, ClientThread* client) {
     m.events = std::exchange(server.endpoint.events, 0);
     m.thread = client ? client->handle : 0;
     if (client) {
+        server.served = client;
+        server.served_since = Machine::now();
         m.kind = u32(client->trap.kind);
         m.access = u32(client->trap.access);
         m.present = client->trap.present;
         m.vector = client->trap.vector;
         m.error_code = client->trap.error_code;
         m.address = client->trap.address.value;
-        m.user_time = client->user_time(hal::Machine::now());
-        m.system_time = client->system_time();
+        m.times = {client->user_time(Machine::now()), client->system_time()};
+        m.cpu = client->home().cpu().value;
         std::memcpy(m.registers, &client->context, sizeof client->context);
     }
     server.context.set_syscall_result(0);
@@ -60,7 +80,7 @@ void send_to_server(ClientThread& t, const lib::Trap& trap) {
         if (server.endpoint.receiving) {
             server.endpoint.receiving = false;
             deliver(server, &t);
-            server.make_ready();
+            server.wake();
         } else {
             server.endpoint.waiting.push_back(t);
         }
@@ -103,24 +123,26 @@ void receive(ServerThread& server, Nanoseconds until) {
     rt::Executor& ex = rt::Executor::current();
     {
         rt::LockGuard guard{server.endpoint.lock};
+        if (server.served) server.charge(Machine::now());
         ClientThread* client = server.endpoint.waiting.pop_front();
         if (client || server.endpoint.events != 0) {
             deliver(server, client);
             return;
         }
-        server.endpoint.receiving = true;
+        // A message may have ended the last wait before its deadline.
+        rt::cancel_timer(server.deadline);
+        if (until != Nanoseconds::never()) ex.timers().arm(server.deadline, until);
+        ex.leave_user_state();
+        server.account_user(Machine::now());
+        server.leave_cpu();
+        server.endpoint.receiving = true;  // from here on it may run, elsewhere
     }
-    // A message may have ended the last wait before its deadline.
-    rt::cancel_timer(server.deadline);
-    if (until != Nanoseconds::never()) ex.timers().arm(server.deadline, until);
-    ex.leave_user_state();
-    server.account_user(Machine::now());
     ex.run_forever();
 }
 
 void ServerThread::Deadline::expired(rt::Timer& t) {
     ServerThread& server = static_cast<Deadline&>(t).server;
-    if (!server.timed_out.posted.exchange(true)) server.home().post(server.timed_out);
+    if (!server.timed_out.posted.exchange(true)) rt::Executor::current().enqueue(server.timed_out);
 }
 
 void ServerThread::TimedOut::run_now(rt::Schedulable& s) {
@@ -130,7 +152,7 @@ void ServerThread::TimedOut::run_now(rt::Schedulable& s) {
     if (!server.endpoint.receiving) return;
     server.endpoint.receiving = false;
     server.context.set_syscall_result(-i64(Errno::kTimedOut));
-    server.make_ready();
+    server.wake();
 }
 
 void ServerThread::signal(u32 event) {
@@ -139,7 +161,27 @@ void ServerThread::signal(u32 event) {
     if (!endpoint.receiving) return;
     endpoint.receiving = false;
     deliver(*this, nullptr);
-    make_ready();
+    wake();
+}
+
+constinit std::atomic<ServerThread*> the_server{nullptr};
+
+void describe(void (*print)(std::string_view line)) {
+    ServerThread* s = the_server.load(std::memory_order_acquire);
+    if (!s) return;
+    char line[160];
+    auto say = [&](const char* fmt, const auto&... args) { print({line, lib::format_to(line, fmt, args...)}); };
+    say("server: {} at {:x}, home cpu {}, serves thread {}\n", s->endpoint.receiving ? "waits for a message" : "runs",
+        s->context.pc().value, s->home().cpu().value, s->served ? s->served->handle : 0);
+    u32 with_server = 0;
+    for (ClientThread* t : s->threads) {
+        if (!t) continue;
+        with_server += t->with_server;
+        if (t->with_server && !t->wait_hook.linked()) continue;  // its call is under way, or waits in the server
+        say("client {}: {} at {:x}, home cpu {}{}\n", t->handle, t->with_server ? "queues at the endpoint" : "is out",
+            t->context.pc().value, t->home().cpu().value, t->kicked.load() ? ", kicked" : "");
+    }
+    say("{} clients are with the server\n", with_server);
 }
 
 }  // namespace core::native

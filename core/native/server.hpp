@@ -21,6 +21,17 @@ public:
     u64 handle = 0;
     bool with_server = true;  // the server has it, or a message of it is under way; guarded by the endpoint's lock
     ServerThread& server;
+
+    // Makes the thread runnable on its home CPU, in front: answered without a wait, it goes on with its time slice.
+    void go_on();
+
+private:
+    // At home, a kernel job's turn: make_ready(front) works for the CPU that does it only.
+    struct GoOn : rt::Schedulable {
+        explicit GoOn(ClientThread& t) : Schedulable(&GoOn::run_now, rt::Priority::kKernel), owner(t) {}
+        static void run_now(rt::Schedulable& s) { static_cast<GoOn&>(s).owner.make_ready(true); }
+        ClientThread& owner;
+    } go_on_{*this};
 };
 
 // Where trapped threads queue until the server receives.
@@ -41,12 +52,21 @@ public:
     u32 extent_count = 0;
     bool owns(u64 frame) const;
 
+    // The client whose message the server is at work on: the server's time is that client's system time. Endpoint lock.
+    ClientThread* served = nullptr;
+    Nanoseconds served_since{};
+    void charge(Nanoseconds now);  // ends that
+
     // Something happened on stream n (any context that may wake).
     void signal(u32 event);
 
     static constexpr u32 kMaxSpaces = 4096, kMaxThreads = 4096;
     Ref<Space> spaces[kMaxSpaces];
     ClientThread* threads[kMaxThreads] = {};
+
+    // It has a message: it runs at once, on the CPU that brought it. A call so costs no interrupt to another CPU, and no
+    // turn in a run queue. The wait is over (`receiving` was true), endpoint lock held.
+    void wake();
 
     struct Deadline : rt::Timer {
         explicit Deadline(ServerThread& s) : Timer(&Deadline::expired), server(s) {}
@@ -66,11 +86,16 @@ struct Host {
     size_t (*stream_read)(u32 stream, std::span<std::byte> to);
     size_t (*stream_write)(u32 stream, std::span<const std::byte> from);
     bool (*stream_ended)(u32 stream);
+    u32 (*window_size)();  // rows << 16 | columns
     void (*report)(i32 wait_status);
     void (*log)(std::string_view text);
     void (*entropy)(std::span<std::byte> out);
 };
 
 extern const Host* host;  // set before the server starts
+
+// For dumps: what the server and each of its clients are at. Reads without locks.
+extern std::atomic<ServerThread*> the_server;
+void describe(void (*print)(std::string_view line));
 
 }  // namespace core::native

@@ -43,7 +43,8 @@ concept UserRegisters = requires(C& c, const C& k, u64 v, i64 result, unsigned i
     c.set_pc(UserAddr{v});
     c.set_sp(UserAddr{v});
     c.set_tls_base(UserAddr{v});
-    c.set_flags(v);  // keeps only what user mode may choose
+    c.set_flags(v);      // keeps only what user mode may choose
+    c.restore_flags(v);  // keeps only what user mode can have had
     { k.entered_by_syscall() } -> std::same_as<bool>;
     { k.syscall_number() } -> std::same_as<u64>;
     { k.syscall_argument(i) } -> std::same_as<u64>;

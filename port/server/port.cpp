@@ -15,6 +15,7 @@ namespace native = abi::native;
 using sysapi::call;
 
 constinit Streams streams{};
+constinit u32 Port::current_cpu = 0;
 
 namespace {
 
@@ -160,7 +161,11 @@ Result<u32> Space::compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
 
 // --- UserThread
 
-UserThread::UserThread() : job_(*this) {}
+UserThread::UserThread() : job_(*this) {
+    job_.set_on_switch([](rt::Job& job, bool runs) {
+        if (runs) Port::current_cpu = static_cast<OwnJob&>(job).owner.cpu_;
+    });
+}
 
 UserThread::~UserThread() {
     if (handle_ != 0) {
@@ -189,7 +194,7 @@ void UserThread::set_space(Ref<Space> to) {
 
 void UserThread::fork_state_from(UserThread& from) {
     context_ = from.context_;
-    affinity_ = from.affinity_;
+    if (from.affinity_.bits != affinity_.bits) set_affinity(from.affinity_);
     from.save_fpu();
     (void)call(native::kFpuWrite, handle_, u64(from.fpu_), fpu_size_);
 }
@@ -204,11 +209,26 @@ Result<void> UserThread::set_fpu_state(std::span<const std::byte> state) {
 
 void UserThread::reset_fpu() { (void)call(native::kFpuWrite, handle_, 0, 0); }
 
+// Remembered here in any case: a thread that has trapped already, with its message in the queue, is not kicked by the kernel.
 void UserThread::kick() {
-    if (in_user_)
-        (void)call(native::kKick, handle_);
-    else
-        kicked_ = true;
+    kicked_ = true;
+    if (in_user_) (void)call(native::kKick, handle_);
+}
+
+void UserThread::set_affinity(CpuSet cpus) {
+    affinity_ = cpus;
+    (void)call(native::kThreadAffinity, handle_, cpus.bits);
+    if (in_user_) kick();  // looked at on the way to user mode
+}
+
+UserThread::Times UserThread::times() const {
+    native::Times now;
+    if (!in_user_ || !call(native::kThreadTimes, handle_, u64(&now)).ok()) return times_;
+    // Never back: the kernel reads the counters of a running thread without stopping it.
+    auto* self = const_cast<UserThread*>(this);
+    if (now.user > times_.user) self->times_.user = now.user;
+    if (now.system > times_.system) self->times_.system = now.system;
+    return times_;
 }
 
 void UserThread::job_done(rt::Job& job) { personality.ended(static_cast<OwnJob&>(job).owner); }
@@ -241,13 +261,14 @@ struct ServerLoop {
             return;
         }
         const native::Message& m = sysapi::message();
-        if (m.events != 0) server_stream_events(m.events);
+        if (m.events != 0) server_events(m.events);
         if (m.thread == 0 || m.thread >= std::size(threads) || !threads[m.thread]) return;
         UserThread& t = *threads[m.thread];
         std::memcpy(&t.context_, m.registers, sizeof t.context_);
         t.in_user_ = false;
-        t.user_time_ = m.user_time;
-        t.system_time_ = m.system_time;
+        if (m.times.user > t.times_.user) t.times_.user = m.times.user;
+        if (m.times.system > t.times_.system) t.times_.system = m.times.system;
+        t.cpu_ = Port::current_cpu = u32(m.cpu);
         t.trap_ =
             Trap{Trap::Kind(m.kind), Access(m.access), m.present != 0, UserAddr{m.address}, m.vector, m.error_code};
         // The leaf tier, as in the kernel; a result goes back at once.

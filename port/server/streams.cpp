@@ -62,9 +62,33 @@ void connect_streams() {
     streams.tty = sysapi::boot_info().tty != 0;
 }
 
-void server_stream_events(u64 events) {
+namespace {
+
+// For the kernel's dump: each job of the server and what it awaits.
+void log_jobs() {
+    log("=== jobs of the server ===");
+    rt::Job::for_each_unlocked([](const rt::Job& job) {
+        logf("job {} at {:x}: {}{}", job.name(), u64(&job), job.is_waiting() ? "waits for " : "not waiting",
+             job.is_waiting() && job.waiting_for() ? job.waiting_for() : "");
+        job.trace([](const std::source_location& at) {
+            if (at.line() != 0) logf("    awaits in {} ({}:{})", at.function_name(), at.file_name(), at.line());
+        });
+    });
+    log("=== end of jobs of the server ===");
+}
+
+}  // namespace
+
+void server_events(u64 events) {
     for (u32 n = 0; n < 3; ++n)
         if ((events >> n) & 1) kernel_streams[n].changed_now();
+    if ((events >> native::kEventWindow) & 1) {
+        u64 size = call(native::kWindowSize).take();
+        streams.rows = u16(size >> 16);
+        streams.columns = u16(size);
+        if (streams.window_changed) streams.window_changed->wake_all();
+    }
+    if ((events >> native::kEventDump) & 1) log_jobs();
 }
 
 }  // namespace port

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The program's standard streams, which are the kernel's: reached by native calls, changes come as events.
+// What comes from outside the programs: their standard streams, which are the kernel's and reached by native calls, and the
+// events that tell of changes.
 #pragma once
 #include "port/bind.hpp"
 
@@ -7,7 +8,7 @@ namespace port {
 
 // Fills port::streams from the boot page.
 void connect_streams();
-// Bit n: stream n has changed.
-void server_stream_events(u64 events);
+// Bit n: stream n has changed; the rest as abi::native::Event says.
+void server_events(u64 events);
 
 }  // namespace port

@@ -46,6 +46,8 @@ struct alignas(64) UserContext {
     void set_sp(UserAddr a) { rsp = a.value; }
     void set_tls_base(UserAddr a) { fs_base = a.value; }
     void set_flags(u64 v) { rflags = (v & kUserFlags) | kFlagFixed | kFlagInterrupt; }
+    // The same for flags that were user mode's before: POPF also sets NT there (SDM vol. 2, POPF), sigreturn does not.
+    void restore_flags(u64 v) { rflags = (v & (kUserFlags | kFlagNested)) | kFlagFixed | kFlagInterrupt; }
 
     bool entered_by_syscall() const { return (cs & HAL_FROM_SYSCALL) != 0; }
     void forget_syscall() { cs = HAL_USER_CS; }  // no restart from here on (rt_sigreturn)

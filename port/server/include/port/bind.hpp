@@ -80,11 +80,11 @@ public:
 
     void request_yield() {}
     CpuSet allowed_cpus() const { return affinity_; }
-    void set_affinity(CpuSet cpus) { affinity_ = cpus; }
+    void set_affinity(CpuSet cpus);
     struct Times {
         u64 user, system;
     };
-    Times times() const { return {user_time_, system_time_}; }
+    Times times() const;
 
 private:
     friend struct ServerLoop;
@@ -100,9 +100,10 @@ private:
     Ref<Space> space_;
     Trap trap_;
     bool in_user_ = false;  // the kernel has it; else it is here
-    bool kicked_ = false;
+    bool kicked_ = false;   // since it was last looked at, there or here
     CpuSet affinity_{~0u};
-    u64 user_time_ = 0, system_time_ = 0;
+    u32 cpu_ = 0;  // where it trapped
+    Times times_{};
     std::byte* fpu_ = nullptr;
     size_t fpu_size_ = 0;
     OwnJob job_;
@@ -118,7 +119,8 @@ struct Port {
     static void set_realtime_offset(Nanoseconds) {}
     static void entropy(std::span<std::byte> out);
     static u32 cpu_count() { return u32(sysapi::boot_info().cpus); }
-    static u32 this_cpu() { return 0; }
+    static u32 this_cpu() { return current_cpu; }  // of the thread whose call is executed
+    static u32 current_cpu;
     static u64 hardware_capabilities() { return sysapi::boot_info().hardware_capabilities; }
     static u64 hardware_capabilities2() { return sysapi::boot_info().hardware_capabilities2; }
     static constexpr const char* kMachineName = hal::Machine::kName;
