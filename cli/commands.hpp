@@ -32,7 +32,7 @@ struct BatchOptions {
     std::vector<std::string> areas;
     std::vector<std::string> cases;  // only these names
     std::vector<int> cpus = {1, 2, 4};
-    std::vector<std::string> routes = {"inline"};
+    std::vector<std::string> routes = {"inline", "remote", "adaptive", "server"};
     bool on_linux = false;
     bool verbose = false;
 };

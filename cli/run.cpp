@@ -24,8 +24,8 @@ void check_route(const std::string& route, int cpus) {
     constexpr std::array kModules = {"task", "mm", "fs", "net", "sync", "time", "*"};
     if (route == "remote" && cpus < 2) fail("--route remote needs at least two CPUs (--cpus 2)");
     if (route == "inline" || route == "remote" || route == "server") return;
-    if (route == "adaptive")
-        fail("--route adaptive: this kernel cannot do that yet (use inline, remote, server or MODULE:CPU,...)");
+    if (route == "adaptive" && cpus < 2) fail("--route adaptive needs at least two CPUs (--cpus 2)");
+    if (route == "adaptive") return;
     std::istringstream pairs(route);
     bool any = false;
     for (std::string pair; std::getline(pairs, pair, ',');) {

@@ -301,7 +301,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
         } else {
             for (const std::string& route : options.routes) {
                 for (int cpus : options.cpus) {
-                    if (route == "remote" && cpus < 2) continue;
+                    if ((route == "remote" || route == "adaptive") && cpus < 2) continue;
                     std::string label = "guest cpus=" + std::to_string(cpus) + " " + route;
                     parts.push_back(
                         {label, [=] { return test_guest(options, label, cases, farcall_target(cpus, route)); }});

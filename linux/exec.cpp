@@ -111,6 +111,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     Ref<fs::File> file;
     char script_name[kHeaderSize];
     script_name[0] = 0;
+    co_await port::at(port::Module::kFs);
     for (u32 depth = 0;; ++depth) {
         if (depth > kMaxScripts) co_return Errno::kLoop;
         if (!path.inode()->deny_writing()) co_return Errno::kTxtBsy;
@@ -147,7 +148,9 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
                             .path = image.path_view(),
                             .creds = creds.creds.get(),
                             .secure = creds.secure};
+    co_await port::at(port::Module::kMm);
     LoadedProgram loaded = CO_TRY(co_await load_program(t, std::move(file), arguments));
+    co_await port::at(port::Module::kTask);
     if (loaded.dead) {
         begin_group_exit(p, kSigSegv);
         co_return Errno::kNoExec;

@@ -90,11 +90,6 @@ LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {
     return t.leaf_fault == FaultKind::kResolved ? LeafOutcome::kDone : LeafOutcome::kNeedsTask;
 }
 
-port::Module module_of(u64 number) {
-    number = u32(number);
-    return number < kSyscallLimit ? port::Module(module_table[number]) : port::Module::kHome;
-}
-
 // The root coroutine's frame and, if nobody looks at it any more, the thread go.
 void ended(port::UserThread& thread) { static_cast<Thread&>(thread).unref(); }
 
@@ -102,6 +97,7 @@ i32 nice_of(const port::UserThread& thread) { return static_cast<const Thread&>(
 
 }  // namespace
 
-constinit const port::Personality<port::UserThread> personality{&syscall, &again, &fault, &module_of, &nice_of, &ended};
+constinit const port::Personality<port::UserThread> personality{&syscall,      &again,   &fault, module_table,
+                                                                kSyscallLimit, &nice_of, &ended};
 
 }  // namespace linux

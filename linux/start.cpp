@@ -8,6 +8,7 @@
 #include "fs/tmpfs.hpp"
 #include "linux/process.hpp"
 #include "linux/procfs.hpp"
+#include "linux/thread.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {
@@ -73,7 +74,10 @@ Result<void> mount_everything(std::span<const std::byte> cpio, PhysAddr frames) 
 
 }  // namespace
 
-void register_personality() { port::set_personality(personality); }
+void register_personality() {
+    build_syscall_table();  // routes look into it before the first program starts
+    port::set_personality(personality);
+}
 
 Result<void> start_from_archive(std::span<const std::byte> cpio, PhysAddr frames, void (*on_exit)(i32)) {
     TRY(read_start_file(cpio));

@@ -5,20 +5,15 @@
 #include <bit>
 
 namespace rt {
-namespace {
 
-alignas(64) constinit Executor table[lib::kMaxCpus];
-
-}  // namespace
+alignas(64) constinit Executor executor_table[lib::kMaxCpus];
 
 constinit std::atomic<u32> executors_started{0};
-constinit void (*Executor::serve_pending)(Executor&) = nullptr;
+constinit void (*Executor::serve_word)(Executor&, CallWord&) = nullptr;
 constinit Nanoseconds Executor::spin_budget{200'000};
 
-Executor& Executor::of(CpuId cpu) { return table[cpu.value]; }
-
 Executor& Executor::start(CpuId cpu) {
-    Executor& ex = table[cpu.value];
+    Executor& ex = executor_table[cpu.value];
     ex.cpu_ = cpu;
     hal::Machine::set_local(&ex);
     epoch_leave_idle();
@@ -95,7 +90,9 @@ void Executor::run_due_timers() { timers_.run_due(hal::Machine::now()); }
 
 bool Executor::run_one() {
     drain_inbox();
-    if (requests_pending()) serve_pending(*this);
+    if (serves()) {
+        if (CallWord* word = lane_first(cpu_, executor_count())) serve_word(*this, *word);
+    }
     if (needs_attention()) [[unlikely]] {
         u32 why = take_attention();
         if (why & kAttnTimer) run_due_timers();
@@ -127,35 +124,58 @@ void Executor::wait_for_work() {
     run_due_timers();
 }
 
-// Looks for something to run, a few thousand loads long. False: nothing came.
-// In a section of its own, which instruction counts leave out (tools/count_plugin).
-[[gnu::noinline, gnu::section(".text.farcall_spin")]] bool Executor::spin_for_work() {
+// Looks for something to do, a few thousand loads long. In a section of its own, which instruction counts leave out
+// (tools/count_plugin).
+[[gnu::noinline, gnu::section(".text.farcall_spin")]] Executor::Found Executor::look_for_work(CallWord** word) {
     for (u32 n = 1; n <= 4096; ++n) {
-        if (inbox_.load(std::memory_order_relaxed) || needs_attention() || requests_pending()) return true;
+        if ((*word = lane_first(cpu_, executor_count()))) return Found::kWord;
+        if (inbox_.load(std::memory_order_relaxed) || needs_attention() || ready_mask_ != 0) return Found::kOther;
         if ((n & 511) == 0) {
             hal::Machine::poll_mailbox();
             hal::Machine::take_interrupts();
             run_due_timers();  // an interrupt taken here says nothing by itself
         }
     }
-    return false;
+    return Found::kNothing;
+}
+
+// A CPU that serves others' calls and has nothing else to do. False: nothing came for the length of the spin budget.
+bool Executor::serve_while_idle() {
+    Nanoseconds start = hal::Machine::now(), last = start;
+    const u64 served_before = served_ns;
+    bool found = false;
+    looks_.store(true, std::memory_order_relaxed);
+    for (u32 served = 0;;) {
+        CallWord* word;
+        Found what = look_for_work(&word);
+        if (what == Found::kWord) [[likely]] {
+            serve_word(*this, *word);
+            // Between two calls nothing shared is held. Often enough for those who wait, seldom enough to cost nothing.
+            if (++served % 32 == 0) quiescent();
+            continue;
+        }
+        quiescent();
+        if (what == Found::kOther) {
+            found = true;
+            break;
+        }
+        Nanoseconds now = hal::Machine::now();
+        if (served != 0) last = now;
+        served = 0;
+        if (now - last >= spin_budget) break;
+    }
+    looks_.store(false, std::memory_order_relaxed);
+    u64 elapsed = (hal::Machine::now() - start).value, busy = served_ns - served_before;
+    if (busy < elapsed)
+        idle_ns.store(idle_ns.load(std::memory_order_relaxed) + elapsed - busy, std::memory_order_relaxed);
+    return found;
 }
 
 void Executor::run_forever() {
-    Nanoseconds idle_since = Nanoseconds::never();
     for (;;) {
-        while (run_one()) idle_since = Nanoseconds::never();
-        if (serves() && spin_budget.value != 0) {
-            Nanoseconds now = hal::Machine::now();
-            if (idle_since == Nanoseconds::never()) idle_since = now;
-            if (now - idle_since < spin_budget) {
-                bool found = spin_for_work();
-                idle_ns.store(idle_ns.load(std::memory_order_relaxed) + (hal::Machine::now() - now).value,
-                              std::memory_order_relaxed);
-                if (found) idle_since = Nanoseconds::never();
-                continue;
-            }
+        while (run_one()) {
         }
+        if (serves() && spin_budget.value != 0 && serve_while_idle()) continue;
         if (idle_work && idle_work()) continue;
         wait_for_work();
     }

@@ -99,14 +99,17 @@ public:
     // Requests from the lanes of this CPU (rt/lane.hpp). From any CPU; for good.
     void serve_requests() { serves_.store(true, std::memory_order_seq_cst); }
     bool serves() const { return serves_.load(std::memory_order_relaxed); }
-    bool requests_pending() const { return serves() && lane_pending(cpu_, executor_total()); }
-    // Executes what is pending in this CPU's lanes; set by whoever makes requests.
-    static void (*serve_pending)(Executor&);
+    // Nothing to do here: asleep, or looking for work.
+    bool idles() const { return state() == kSleeping || looks_.load(std::memory_order_relaxed); }
+    bool requests_pending() const { return serves() && lane_first(cpu_, executor_total()); }
+    // Executes the call of a word that is pending in this CPU's lanes; set by whoever makes requests.
+    static void (*serve_word)(Executor&, CallWord&);
     // A CPU that serves looks for work this long before it sleeps. Zero: it sleeps at once (more CPUs than the host has).
     static Nanoseconds spin_budget;
 
     // What the CPU did, nanoseconds; the rest is kernel.
     std::atomic<u64> user_ns{0}, idle_ns{0};
+    u64 served_ns = 0;  // in calls of other CPUs, about
 
     // Called when there is nothing to do, with work that may be done ahead (zeroing frames); true: it did some.
     bool (*idle_work)() = nullptr;
@@ -118,9 +121,12 @@ public:
 private:
     friend class ExecutorTable;
     static u32 executor_total();
-    bool spin_for_work();
+    enum class Found : u8 { kNothing, kWord, kOther };
+    Found look_for_work(CallWord** word);
+    bool serve_while_idle();
     std::atomic<u32> attention_{0};
     std::atomic<bool> serves_{false};
+    std::atomic<bool> looks_{false};  // in spin_for_work()
     u32 ready_mask_ = 0;
     CpuId cpu_{};
     Schedulable* running_ = nullptr;
@@ -131,6 +137,8 @@ private:
     alignas(64) std::atomic<u32> state_{kBusy};
 };
 
+extern Executor executor_table[lib::kMaxCpus];
+inline Executor& Executor::of(CpuId cpu) { return executor_table[cpu.value]; }
 // How many executors have been started so far.
 extern std::atomic<u32> executors_started;
 inline u32 executor_count() { return executors_started.load(std::memory_order_acquire); }

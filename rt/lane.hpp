@@ -50,7 +50,7 @@ inline bool lane_claim(Lane& lane, CallWord& word) {
     return lane.slots[0].load(std::memory_order_relaxed) == &word || lane_claim_slow(lane, word);
 }
 
-// Server: calls out(word) for each word that is pending for it.
+// Server: calls out(word) for each word that is pending for it; out() says whether to go on.
 template <class Out>
 inline void lane_poll(CpuId server, u32 cpus, Out&& out) {
     const u64 wanted = kCallPending | u64{server.value} << 8;
@@ -62,13 +62,16 @@ inline void lane_poll(CpuId server, u32 cpus, Out&& out) {
             if (!word) break;
             // Acquire: pairs with the home's release of the arguments.
             if ((word->load(std::memory_order_acquire) & (kCallPending | kCallServer)) == wanted) [[unlikely]]
-                out(*word);
+                if (!out(*word)) return;
         }
     }
 }
-inline bool lane_pending(CpuId server, u32 cpus) {
-    bool found = false;
-    lane_poll(server, cpus, [&](CallWord&) { found = true; });
+inline CallWord* lane_first(CpuId server, u32 cpus) {
+    CallWord* found = nullptr;
+    lane_poll(server, cpus, [&](CallWord& word) {
+        found = &word;
+        return false;
+    });
     return found;
 }
 

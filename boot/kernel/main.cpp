@@ -9,6 +9,7 @@
 #include "fs/cpio.hpp"
 #include "linux/mutants.hpp"
 #include "linux/start.hpp"
+#include "port/kernel/controller.hpp"
 #include "port/kernel/route.hpp"
 #include "rt/mem/pages.hpp"
 #include "tests/kernel/ktest.hpp"
@@ -83,6 +84,9 @@ void print_ktest(std::string_view line) {
 Task<void> boot_main() {
     std::string_view route = command_line().value("route");
     bool server = route == "server";
+    if (!server)
+        if (auto r = port::route::set_capacities(command_line().value("capacity")); !r.ok())
+            give_up("bad capacity=", r.error());
     if (!server)
         if (auto r = port::route::configure(route); !r.ok()) give_up("bad route=", r.error());
     if (command_line().has("ktest")) {

@@ -239,7 +239,9 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
             MM_SETTLE(*space_);
             settled = true;
         } else {
+            co_await port::at(port::Module::kFs);
             auto page = co_await wait.mapping->read_page(wait.index);
+            co_await port::at(port::Module::kMm);
             if (!page.ok()) co_return failure(page.error());
         }
     }

@@ -14,8 +14,11 @@ struct Personality {
     LeafOutcome (*again)(UserThread&, rt::Wake why);
     // A page fault that can be resolved without waiting.
     LeafOutcome (*fault)(UserThread&, const Trap&);
-    // Which module the call with this number belongs to (kHome: needs the trap frame, always runs where it trapped).
-    Module (*module_of)(u64 number);
+    // Which Module the call with a number below call_limit belongs to (kHome: needs the trap frame, always runs where it
+    // trapped, as calls with other numbers do).
+    const u8* modules;
+    u32 call_limit;
+    Module module_of(u64 number) const { return number < call_limit ? Module(modules[number]) : Module::kHome; }
     // setpriority(2) of a thread, for the policy `priority`.
     i32 (*nice_of)(const UserThread&);
     // The thread's root coroutine has returned: the last thing that happens on its CPU. May destroy the thread.

@@ -59,6 +59,11 @@ void reset_route() {
 
 void set_personality(const Personality<UserThread>& p) { personality = p; }
 
+rt::MoveTo at(Module m) {
+    i32 cpu = routes[u32(m)].load(std::memory_order_relaxed);
+    return rt::MoveTo{cpu < 0 ? rt::Executor::current() : rt::Executor::of(CpuId{u32(cpu)})};
+}
+
 struct TrapPath {
     static void start_task(UserThread& t, const Trap& trap) {
         Nanoseconds now = hal::Machine::now();

@@ -5,11 +5,25 @@
 #include <cstring>
 
 #include "core/sched.hpp"
+#include "port/bind.hpp"
+#include "port/kernel/controller.hpp"
 #include "rt/spinlock.hpp"
 
 namespace port::route {
 
 constinit rt::Module modules[kPlaced];
+alignas(64) constinit std::atomic<u8> target_of[512] = {};
+constinit const u8* module_of_call = nullptr;
+
+void places_changed() {
+    for (u32 n = 0; n < 512; ++n) {
+        u32 m = module_of_call ? module_of_call[n] : u32(Module::kHome);
+        u32 set = m < kPlaced ? modules[m].place.load(std::memory_order_relaxed) : 0;
+        u8 to = set == 0 ? kHere : (set & (set - 1)) != 0 ? kSpread : u8(__builtin_ctz(set));
+        target_of[n].store(to, std::memory_order_relaxed);
+    }
+    use_entry(settled_entry());
+}
 
 namespace {
 
@@ -107,6 +121,9 @@ Result<void> configure(std::string_view spec) {
         if (cpus < 2) return Errno::kInval;
         for (CpuSet& w : wanted) w.add(CpuId{cpus - 1});
         core::sched::set_user_cpus(CpuSet::first(cpus - 1));
+    } else if (spec == "adaptive") {
+        for (u32 i = 0; i < cpus; ++i) rt::Executor::of(CpuId{i}).serve_requests();
+        adaptive.store(true, std::memory_order_relaxed);
     } else {
         bool named[kPlaced] = {};
         while (!spec.empty()) {
@@ -129,7 +146,8 @@ Result<void> configure(std::string_view spec) {
     }
     for (u32 m = 0; m < kPlaced; ++m)
         if (!wanted[m].empty()) modules[m].move_to(wanted[m]);
-    use_routes(any_remote());
+    places_changed();
+    control_if_needed();
     return lib::kOk;
 }
 
@@ -150,6 +168,8 @@ Result<void> command(std::string_view line) {
         for (auto p : {rt::Policy::kFifo, rt::Policy::kCohort, rt::Policy::kPriority, rt::Policy::kController})
             if (third == rt::name_of(p)) {
                 m->policy.store(p, std::memory_order_relaxed);
+                guard.unlock();
+                control_if_needed();
                 return lib::kOk;
             }
         return Errno::kInval;
@@ -162,7 +182,7 @@ Result<void> command(std::string_view line) {
     CpuSet where;
     if (!third.empty() || !place(second, where)) return Errno::kInval;
     m->move_to(where);
-    use_routes(any_remote());
+    places_changed();
     return lib::kOk;
 }
 
@@ -176,12 +196,17 @@ void report(lib::StringBuilder& out) {
         std::span<const rt::Histogram* const> wait{s.wait, cpus}, service{s.service, cpus};
         out.add("{} ", m.name);
         add_place(out, m.place.load(std::memory_order_relaxed));
-        out.add(" {} {} {} {} {} {} {} {} {}\n", rt::name_of(m.policy.load(std::memory_order_relaxed)), s.calls,
+        out.add(" {} {} {} {} {} {} {} {} {} {}\n", rt::name_of(m.policy.load(std::memory_order_relaxed)), s.calls,
                 s.batches, s.queue_max, rt::percentile(wait, 500), rt::percentile(wait, 990),
                 rt::percentile(service, 500), rt::percentile(service, 990),
-                m.migrations.load(std::memory_order_relaxed));
+                m.migrations.load(std::memory_order_relaxed), s.hops);
     }
     out.add("total_remote {}\n", remote_calls());
+    if (adaptive.load(std::memory_order_relaxed)) {
+        u32 n = 0;
+        for (const CallClass& c : classes) n += c.remote.load(std::memory_order_relaxed);
+        out.add("adaptive remote_classes {}\n", n);
+    }
     u64 now = hal::Machine::now().value;
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
@@ -193,6 +218,15 @@ void report(lib::StringBuilder& out) {
 }  // namespace port::route
 
 namespace port {
+
+rt::MoveTo at(Module m) {
+    rt::Executor& here = rt::Executor::current();
+    rt::Executor* there = route::executor_of(m, nullptr);
+    if (!there || there == &here) return rt::MoveTo{here};
+    route::modules[u32(m)].here().hops.add(1);
+    return rt::MoveTo{*there};
+}
+
 namespace {
 constexpr ModuleControl kControl{&route::report, &route::command};
 }

@@ -5,6 +5,7 @@
 //   inline                  every call on the core that trapped
 //   remote                  every call on the last CPU, which then runs no user threads
 //   fs:1,task:2+3,*:inline  per module; a CPU named here still runs user threads
+//   adaptive                inline or remote per class of call, by measurement (controller.hpp)
 #pragma once
 #include "port/api/modules.hpp"
 #include "port/api/types.hpp"
@@ -22,6 +23,12 @@ Result<void> configure(std::string_view spec);
 Result<void> command(std::string_view line);
 void report(lib::StringBuilder& out);
 
+// Where the call with a number runs: a CPU, or one of these. Kept up to date with the modules' places.
+inline constexpr u8 kHere = 0xff, kSpread = 0xfe;
+extern std::atomic<u8> target_of[512];
+extern const u8* module_of_call;  // for the table above: of the personality
+void places_changed();
+
 // Null: inline. The key is the caller's space.
 inline rt::Executor* executor_of(Module m, const void* key) {
     return m == Module::kHome ? nullptr : modules[u32(m)].executor_for(key);
@@ -30,9 +37,8 @@ inline rt::Executor* executor_of(Module m, const void* key) {
 bool any_remote();
 u64 remote_calls();  // so far, all modules
 
-// What port/kernel/user_thread.cpp supplies: executes one call on the module's CPU; is told when any_remote() changes.
+// What port/kernel/user_thread.cpp supplies: executes one call on the module's CPU.
 void serve_request(rt::Request& r, rt::Shard& shard);
-void use_routes(bool any);
 // Loads of a call word before its caller gives up the CPU: while others are ready there, and while none is.
 inline constexpr u32 kSpinWithOthers = 2'000, kSpinAlone = 20'000;
 

@@ -5,6 +5,7 @@
 #include "core/sched.hpp"
 #include "core/trap.hpp"
 #include "port/bind.hpp"
+#include "port/kernel/controller.hpp"
 #include "port/kernel/route.hpp"
 
 // Everything here runs at the top of the CPU's kernel stack with interrupts off. A function that does not return has
@@ -86,7 +87,9 @@ struct TrapPath {
 
     static void syscall_inline(core::Thread& thread) {
         UserThread& t = of(thread);
-        LeafOutcome outcome = personality.syscall(t);
+        finish_inline(t, personality.syscall(t));
+    }
+    [[gnu::always_inline]] static void finish_inline(UserThread& t, LeafOutcome outcome) {
         if (outcome == LeafOutcome::kDone) [[likely]]
             return core::leave_trap(t);
         if (outcome == LeafOutcome::kDoneChanged) core::leave_trap_changed(t);
@@ -102,11 +105,63 @@ struct TrapPath {
 
     static void syscall_routed(core::Thread& thread) {
         UserThread& t = of(thread);
-        rt::Executor* where = route::executor_of(personality.module_of(t.regs().syscall_number()), t.space.get());
+        u64 number = t.regs().syscall_number();
+        if (number >= std::size(route::target_of)) return syscall_inline(thread);
+        u8 target = route::target_of[number].load(std::memory_order_relaxed);
+        rt::Executor* where;
+        if (target < lib::kMaxCpus) [[likely]]
+            where = &rt::Executor::of(CpuId{target});
+        else if (target == route::kHere)
+            return syscall_inline(thread);
+        else
+            where = route::executor_of(personality.module_of(number), t.space.get());
         if (!where || where == &rt::Executor::current()) return syscall_inline(thread);
         if (call(t, *where, 0)) [[likely]]
             return core::leave_trap(t);
         rt::Executor::current().run_forever();
+    }
+
+    // route=adaptive, while some class of calls is better off elsewhere.
+    static void syscall_adaptive(core::Thread& thread) {
+        UserThread& t = of(thread);
+        u64 number = t.regs().syscall_number();
+        if (number < route::kClasses && route::classes[number].remote.load(std::memory_order_relaxed)) {
+            rt::Executor& ex = rt::Executor::current();
+            rt::Executor* where = route::idle_cpu(ex);
+            if (where) {
+                if (call(t, *where, 0)) return core::leave_trap(t);
+                ex.run_forever();
+            }
+        }
+        syscall_inline(thread);
+    }
+    // route=adaptive, at the start of a period: a few calls are timed on either road.
+    static void syscall_sampled(core::Thread& thread) {
+        UserThread& t = of(thread);
+        rt::Executor& ex = rt::Executor::current();
+        route::Samples& left = route::samples[ex.cpu().value];
+        u32 here = left.here.load(std::memory_order_relaxed), there = left.there.load(std::memory_order_relaxed);
+        u64 number = t.regs().syscall_number();
+        if (here == 0) {
+            route::use_entry(route::settled_entry());
+            return syscall_adaptive(thread);
+        }
+        if (number >= route::kClasses || personality.module_of(number) == Module::kHome) return syscall_inline(thread);
+        route::CallClass& c = route::classes[number];
+        Nanoseconds start = hal::Machine::now();
+        rt::Executor* where = there != 0 && here % 4 == 0 ? route::idle_cpu(ex) : nullptr;
+        left.here.store(here - 1, std::memory_order_relaxed);
+        if (where) {
+            left.there.store(there - 1, std::memory_order_relaxed);
+            bool done = call(t, *where, 0);
+            // A call that outlasted the spinning has held its caller up that long, at least.
+            route::record(c, true, (hal::Machine::now() - start).value);
+            if (done) return core::leave_trap(t);
+            ex.run_forever();
+        }
+        LeafOutcome outcome = personality.syscall(t);
+        if (outcome == LeafOutcome::kDone) route::record(c, false, (hal::Machine::now() - start).value);
+        finish_inline(t, outcome);
     }
 
     // One in so many calls has its times taken.
@@ -189,25 +244,29 @@ struct TrapPath {
         return (word & rt::kCallFault) ? Module::kMm : personality.module_of(t.regs().syscall_number());
     }
 
-    // What waits in this CPU's lanes. One call is served at once; several are put in order by their modules' policies.
-    static void serve_lanes(rt::Executor& ex) {
-        UserThread* first = nullptr;
+    // One that waits in this CPU's lanes: served at once, unless others wait too and the module's policy puts them in order.
+    static void serve_word(rt::Executor& ex, rt::CallWord& word) {
+        UserThread& t = of(core::Thread::of(hal::UserContext::of_call_word(word)));
+        rt::Module& m = route::modules[u32(module_of(t, word_of(t)))];
+        rt::Shard& shard = m.shards[ex.cpu().value];
+        rt::Policy policy = m.policy.load(std::memory_order_relaxed);
+        if (policy == rt::Policy::kCohort || policy == rt::Policy::kPriority || shard.queue.size() != 0) [[unlikely]]
+            return accept_all(ex, t, shard);
+        shard.batches.add(1);
+        serve(t, shard);
+    }
+    [[gnu::noinline]] static void accept_all(rt::Executor& ex, UserThread& first, rt::Shard& shard) {
         bool several = false;
         rt::lane_poll(ex.cpu(), rt::executor_count(), [&](rt::CallWord& word) {
             UserThread& t = of(core::Thread::of(hal::UserContext::of_call_word(word)));
-            if (!first) {
-                first = &t;
-            } else if (&t != first) {
-                several = true;
-                accept(t);
-            }
+            if (&t == &first) return true;
+            several = true;
+            accept(t);
+            return true;
         });
-        if (!first) return;
-        if (several) return accept(*first);
-        rt::Shard& shard = route::modules[u32(module_of(*first, word_of(*first)))].here();
-        if (shard.queue.size() != 0) return accept(*first);
+        if (several || shard.queue.size() != 0) return accept(first);
         shard.batches.add(1);
-        serve(*first, shard);
+        serve(first, shard);
     }
     static u64 word_of(UserThread& t) { return t.context.call_word().load(std::memory_order_relaxed); }
 
@@ -239,6 +298,7 @@ struct TrapPath {
             u64 took = (hal::Machine::now() - start).value;
             shard.service.add(took);
             shard.busy_ns.add(took * kSampleEvery);
+            rt::Executor::current().served_ns += took * kSampleEvery;
         }
         if (outcome == LeafOutcome::kDone) [[likely]] {
             // Acquire and release: the home sees the result, or this sees that the home has left.
@@ -295,13 +355,18 @@ constinit core::Abi TrapPath::abi{&TrapPath::syscall_inline, &TrapPath::trap, &T
 
 void route::serve_request(rt::Request& r, rt::Shard& shard) { TrapPath::serve_queued(r, shard); }
 // Each thread's next trap takes the new way; what is under way ends as it began.
-void route::use_routes(bool any) {
-    rt::Executor::serve_pending = &TrapPath::serve_lanes;
-    TrapPath::abi.syscall.store(any ? &TrapPath::syscall_routed : &TrapPath::syscall_inline, std::memory_order_relaxed);
-    TrapPath::abi.trap.store(any ? &TrapPath::trap_routed : &TrapPath::trap, std::memory_order_relaxed);
+void route::use_entry(Entry e) {
+    constexpr void (*kSyscall[])(core::Thread&) = {&TrapPath::syscall_inline, &TrapPath::syscall_routed,
+                                                   &TrapPath::syscall_adaptive, &TrapPath::syscall_sampled};
+    rt::Executor::serve_word = &TrapPath::serve_word;
+    TrapPath::abi.syscall.store(kSyscall[u32(e)], std::memory_order_relaxed);
+    TrapPath::abi.trap.store(e == Entry::kRouted ? &TrapPath::trap_routed : &TrapPath::trap, std::memory_order_relaxed);
 }
 
-void set_personality(const Personality<UserThread>& p) { personality = p; }
+void set_personality(const Personality<UserThread>& p) {
+    personality = p;
+    route::module_of_call = p.modules;
+}
 
 UserThread::Remote::Remote(UserThread& t) : Request(&TrapPath::arrive), owner(t) {}
 

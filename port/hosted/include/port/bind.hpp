@@ -177,6 +177,9 @@ private:
     Nanoseconds trapped_{};
 };
 
+// co_await at(Module::kFs): goes on where set_route() has put the module.
+rt::MoveTo at(Module m);
+
 // What a test registers before the first thread starts.
 void set_personality(const Personality<UserThread>& p);
 

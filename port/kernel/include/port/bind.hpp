@@ -102,6 +102,9 @@ private:
     }
 };
 
+// co_await at(Module::kFs): the border of a stage of a call. What follows runs where the module is, if it has a place.
+rt::MoveTo at(Module m);
+
 // What boot/ registers before the first thread starts.
 void set_personality(const Personality<UserThread>& p);
 

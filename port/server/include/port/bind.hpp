@@ -109,6 +109,9 @@ private:
     OwnJob job_;
 };
 
+// One place for all modules.
+inline rt::MoveTo at(Module) { return rt::MoveTo{rt::Executor::current()}; }
+
 void set_personality(const Personality<UserThread>& p);
 
 struct Port {
