@@ -14,8 +14,8 @@ constexpr i32 kFirstProgram = 2;  // linux/init.cpp
 constinit LeafThunk original = nullptr;
 constinit Errno answer = Errno::kOk;
 
-Leaf<i64> mutated(Caller& c, const Registers& regs) {
-    if (c.process().pid.value == kFirstProgram) return original(c, regs);
+Leaf<i64> mutated(Caller& c, const CallFrame& frame) {
+    if (c.process().pid.value == kFirstProgram) return original(c, frame);
     if (answer != Errno::kOk) return answer;
     return i64{0};
 }

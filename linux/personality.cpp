@@ -31,19 +31,21 @@ LeafOutcome leave_to_task(Thread& t, Errno outcome) {
     return leave_to_task(t, Errno::kOk);
 }
 
-LeafOutcome done(Thread& t) { return t.work.load(std::memory_order_relaxed) ? finish(t) : LeafOutcome::kDone; }
+LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
+    frame.set_syscall_result(result);
+    if (t.work.load(std::memory_order_relaxed) == 0) return LeafOutcome::kDone;
+    t.regs().set_syscall_result(result);
+    return finish(t);
+}
 
-[[gnu::noinline]] LeafOutcome unusual(Thread& t, Errno e) {
-    LeafThunk leaf = leaf_table[u32(t.regs().syscall_number())];
+[[gnu::noinline]] LeafOutcome unusual(Thread& t, CallFrame& frame, Errno e) {
+    LeafThunk leaf = leaf_table[u32(frame.syscall_number())];
     // A page that only has to be mapped is no reason for a coroutine.
     for (u32 tries = 0; e == Errno::kNeedsFault && tries < 64; ++tries) {
         if (fault_in_now(t, t.user().fault()) != FaultIn::kReady) break;
-        Leaf<i64> r = leaf(t, t.regs());
+        Leaf<i64> r = leaf(t, frame);
         e = r.error();
-        if (r.ok()) {
-            t.regs().set_syscall_result(r.value());
-            return done(t);
-        }
+        if (r.ok()) return done(t, frame, r.value());
     }
     if (u32(e) >= u32(Errno::kRestartSys)) {
         t.leaf_outcome = e;
@@ -52,24 +54,40 @@ LeafOutcome done(Thread& t) { return t.work.load(std::memory_order_relaxed) ? fi
         t.block_on(*b.queue, b.seen, b.what);
         return LeafOutcome::kBlocked;
     }
-    t.regs().set_syscall_result(-i64(e));
-    return done(t);
+    return done(t, frame, -i64(e));
 }
 
+[[gnu::noinline]] LeafOutcome not_simply_done(Thread& t, CallFrame& frame, Leaf<i64> r) {
+    return r.ok() ? done(t, frame, r.value()) : unusual(t, frame, r.error());
+}
+[[gnu::noinline]] LeafOutcome not_simply_done(Thread& t, Leaf<i64> r) {
+    return not_simply_done(t, t.regs().frame(), r);
+}
+
+// Twice the same, for on the inline road every instruction counts, and only one of the two keeps a register for the frame.
 LeafOutcome syscall(port::UserThread& thread) {
     Thread& t = static_cast<Thread&>(thread);
-    auto& regs = t.regs();
-    u32 number = u32(regs.syscall_number());  // the upper half does not count
+    u32 number = u32(t.regs().syscall_number());  // the upper half does not count
     if (number >= kSyscallLimit) [[unlikely]]
         return leave_to_task(t, Errno::kNeedsTask);
-    Leaf<i64> r = leaf_table[number](t, regs);
+    Leaf<i64> r = leaf_table[number](t, t.regs().frame());
     if (r.ok() && t.work.load(std::memory_order_relaxed) == 0) [[likely]] {
-        regs.set_syscall_result(r.value());
+        t.regs().set_syscall_result(r.value());
         return LeafOutcome::kDone;
     }
-    if (!r.ok()) return unusual(t, r.error());
-    regs.set_syscall_result(r.value());
-    return finish(t);
+    return not_simply_done(t, r);
+}
+LeafOutcome syscall_elsewhere(port::UserThread& thread, CallFrame& frame) {
+    Thread& t = static_cast<Thread&>(thread);
+    u32 number = u32(frame.syscall_number());
+    if (number >= kSyscallLimit) [[unlikely]]
+        return leave_to_task(t, Errno::kNeedsTask);
+    Leaf<i64> r = leaf_table[number](t, frame);
+    if (r.ok() && t.work.load(std::memory_order_relaxed) == 0) [[likely]] {
+        frame.set_syscall_result(r.value());
+        return LeafOutcome::kDone;
+    }
+    return not_simply_done(t, frame, r);
 }
 
 LeafOutcome again(port::UserThread& thread, rt::Wake why) {
@@ -78,9 +96,8 @@ LeafOutcome again(port::UserThread& thread, rt::Wake why) {
     auto call = std::exchange(t.blocked_leaf.again, nullptr);
     Ref<fs::File> kept = std::move(t.blocked_leaf.file);
     Leaf<i64> r = call(t, why);
-    if (!r.ok()) return unusual(t, r.error());
-    t.regs().set_syscall_result(r.value());
-    return done(t);
+    if (!r.ok()) return unusual(t, t.regs().frame(), r.error());
+    return done(t, t.regs().frame(), r.value());
 }
 
 LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {
@@ -97,7 +114,15 @@ i32 nice_of(const port::UserThread& thread) { return static_cast<const Thread&>(
 
 }  // namespace
 
-constinit const port::Personality<port::UserThread> personality{&syscall,      &again,   &fault, module_table,
-                                                                kSyscallLimit, &nice_of, &ended};
+constinit const port::Personality<port::UserThread> personality{
+    .syscall = &syscall,
+    .syscall_elsewhere = &syscall_elsewhere,
+    .again = &again,
+    .fault = &fault,
+    .modules = module_table,
+    .call_limit = kSyscallLimit,
+    .nice_of = &nice_of,
+    .ended = &ended,
+};
 
 }  // namespace linux

@@ -156,7 +156,7 @@ Task<void> thread_main(Thread& t) {
                         given_up = true;
                         r = Errno::kNeedsTask;
                     } else if (row->leaf && !given_up) {
-                        r = row->leaf(t, t.regs());
+                        r = row->leaf(t, t.regs().frame());
                     } else {
                         r = Errno::kNeedsTask;
                     }
@@ -176,7 +176,7 @@ Task<void> thread_main(Thread& t) {
                         r = Errno::kNoSys;
                         break;
                     }
-                    r = co_await row->task(t, t.regs());
+                    r = co_await row->task(t, t.regs().frame());
                 }
                 if (r.error() != Errno::kNeedsFault) break;
                 if (t.work.load(std::memory_order_relaxed) & kWorkExit) {

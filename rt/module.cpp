@@ -58,6 +58,7 @@ void Shard::accept(Request& r) {
     if (queue.size() > queue_max.get()) queue_max.set(queue.size());
     if (scheduled) return;
     scheduled = true;
+    ordered.store(true, std::memory_order_relaxed);
     Executor::current().enqueue(*this);
 }
 
@@ -74,7 +75,14 @@ void Shard::run_batch(Schedulable& s) {
     }
     // Others that are ready on this CPU have their turn between batches.
     shard.scheduled = shard.queue.size() != 0;
-    if (shard.scheduled) Executor::current().enqueue(shard);
+    if (shard.scheduled) return Executor::current().enqueue(shard);
+    shard.ordered.store(m.orders(), std::memory_order_relaxed);
+}
+
+void Module::set_policy(Policy p) {
+    policy.store(p, std::memory_order_relaxed);
+    // A shard that is busy in this moment sets its own again when its queue is empty.
+    for (Shard& s : shards) s.ordered.store(true, std::memory_order_relaxed);
 }
 
 void Module::init(std::string_view its_name, void (*its_serve)(Request&, Shard&)) {

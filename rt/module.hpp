@@ -85,6 +85,9 @@ struct alignas(64) Shard : Schedulable {
     Module* module = nullptr;
     RequestQueue queue;
     bool scheduled = false;
+    // Requests must be queued: the policy wants to choose, or others are queued already. Written by this CPU, and by
+    // Module::set_policy.
+    std::atomic<bool> ordered{false};
     // Counters: written here, read anywhere.
     struct Counter {
         std::atomic<u64> value{0};
@@ -92,7 +95,8 @@ struct alignas(64) Shard : Schedulable {
         void set(u64 n) { value.store(n, std::memory_order_relaxed); }
         u64 get() const { return value.load(std::memory_order_relaxed); }
     };
-    Counter calls, batches, queue_sum, queue_max, busy_ns, hops;
+    // Calls that were queued, or timed; calls that were served as soon as they were seen (each a batch).
+    Counter calls, direct, batches, queue_sum, queue_max, busy_ns, hops;
     Histogram wait, service;
 
     // On this CPU: the request waits for its turn.
@@ -110,6 +114,12 @@ public:
     std::atomic<u64> migrations{0};
     Shard shards[lib::kMaxCpus];
 
+    void set_policy(Policy p);
+    // Does the policy choose among those that wait?
+    bool orders() const {
+        Policy p = policy.load(std::memory_order_relaxed);
+        return p == Policy::kCohort || p == Policy::kPriority;
+    }
     void init(std::string_view its_name, void (*its_serve)(Request&, Shard&));
     Shard& here() { return shards[Executor::current().cpu().value]; }
     // Every CPU of the set must serve requests (Executor::serve_requests). From any CPU.

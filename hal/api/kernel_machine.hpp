@@ -48,6 +48,9 @@ concept UserRegisters = requires(C& c, const C& k, u64 v, i64 result, unsigned i
     { k.entered_by_syscall() } -> std::same_as<bool>;
     { k.syscall_number() } -> std::same_as<u64>;
     { k.syscall_argument(i) } -> std::same_as<u64>;
+    // The part of it that a system call is made of: small enough for one cache line together with a word.
+    { c.frame() } -> std::same_as<typename C::CallFrame&>;
+    requires sizeof(typename C::CallFrame) <= 56;
     { k.syscall_result() } -> std::same_as<i64>;
     c.set_syscall_result(result);
     c.restart_syscall();  // the next entry executes the same system-call instruction again

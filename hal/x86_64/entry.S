@@ -24,7 +24,7 @@ hal_syscall_entry:                          // SFMASK cleared IF DF TF AC NT
     pushq %r11                              // rflags
     pushq $(HAL_USER_CS + HAL_FROM_SYSCALL)
     pushq %rcx                              // rip
-    pushq $0                                // call word: nobody else works on it
+    pushq $0                                // no error code
     pushq %rdi
     pushq %rsi
     pushq %rdx

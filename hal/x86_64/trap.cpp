@@ -82,7 +82,7 @@ extern "C" void hal_user_trap(UserContext* context, u32 vector) {
         case 14:  // error code: SDM vol. 3A, 4.7
             info.kind = TrapInfo::Kind::kPageFault;
             info.address = read_cr2();
-            info.error_code = static_cast<u16>(context->call);
+            info.error_code = static_cast<u16>(context->error_code);
             info.present = info.error_code & 1;
             info.write = info.error_code & 2;
             info.exec = info.error_code & 16;
@@ -114,7 +114,7 @@ extern "C" void hal_user_trap(UserContext* context, u32 vector) {
                 if (vector == 1) asm volatile("mov %0, %%dr6" ::"r"(0xffff0ff0ul));
                 info.kind = TrapInfo::Kind::kException;
                 info.exception = exception_of(vector);
-                info.error_code = static_cast<u16>(context->call);
+                info.error_code = static_cast<u16>(context->error_code);
             }
     }
     farcall_trap(*context, info);

@@ -29,7 +29,7 @@ void block_reader(Thread& t, fs::PipeFile& file) {
     if (!file.pipe().must_wait_to_read()) return;
     auto again = [](Thread& t, rt::Wake why) -> Leaf<i64> {
         if (why == rt::Wake::kInterrupted) return Errno::kRestartSys;
-        return leaf_table[u32(t.regs().syscall_number())](t, t.regs());
+        return leaf_table[u32(t.regs().syscall_number())](t, t.regs().frame());
     };
     t.blocked_leaf = {again, &queue, seen, "pipe: data", Ref<File>(&file)};
 }

@@ -11,7 +11,7 @@ extern u8 module_table[kSyscallLimit];
 
 namespace {
 
-Leaf<i64> no_leaf(Caller&, const Registers&) { return Errno::kNeedsTask; }
+Leaf<i64> no_leaf(Caller&, const CallFrame&) { return Errno::kNeedsTask; }
 
 constinit SyscallRow rows[kSyscallLimit] = {};
 constinit std::atomic<bool> logged[kSyscallLimit] = {};

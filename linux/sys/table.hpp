@@ -19,7 +19,7 @@ using fs::Fd;
 using fs::UserIn;
 using fs::UserOut;
 using fs::UserString;
-using Registers = port::UserThread::Registers;
+using CallFrame = port::UserThread::Registers::CallFrame;
 
 // How a parameter type is read from an argument register. Like Linux, 32-bit arguments ignore the upper half.
 template <class T>
@@ -61,18 +61,18 @@ constexpr i64 encode(const T& v) {
         return i64(v);
 }
 
-using LeafThunk = Leaf<i64> (*)(Caller&, const Registers&);
-using TaskThunk = Task<Result<i64>> (*)(Caller&, const Registers&);
+using LeafThunk = Leaf<i64> (*)(Caller&, const CallFrame&);
+using TaskThunk = Task<Result<i64>> (*)(Caller&, const CallFrame&);
 
 namespace detail {
 template <auto Fn>
 struct Thunk;
 template <class R, class... A, Leaf<R> (*Fn)(Caller&, A...)>
 struct Thunk<Fn> {
-    static Leaf<i64> leaf(Caller& c, const Registers& regs) { return call(c, regs, std::index_sequence_for<A...>{}); }
+    static Leaf<i64> leaf(Caller& c, const CallFrame& frame) { return call(c, frame, std::index_sequence_for<A...>{}); }
     template <size_t... I>
-    static Leaf<i64> call(Caller& c, const Registers& regs, std::index_sequence<I...>) {
-        auto r = Fn(c, Decode<A>::from(regs.syscall_argument(I))...);
+    static Leaf<i64> call(Caller& c, const CallFrame& frame, std::index_sequence<I...>) {
+        auto r = Fn(c, Decode<A>::from(frame.syscall_argument(I))...);
         if (!r.ok()) return r.error();
         if constexpr (std::is_void_v<R>)
             return i64{0};
@@ -82,15 +82,15 @@ struct Thunk<Fn> {
 };
 template <class R, class... A, Task<Result<R>> (*Fn)(Caller&, A...)>
 struct Thunk<Fn> {
-    static Task<Result<i64>> task(Caller& c, const Registers& regs) {
-        return call(c, regs, std::index_sequence_for<A...>{});
+    static Task<Result<i64>> task(Caller& c, const CallFrame& frame) {
+        return call(c, frame, std::index_sequence_for<A...>{});
     }
     template <size_t... I>
-    static Task<Result<i64>> call(Caller& c, const Registers& regs, std::index_sequence<I...>) {
+    static Task<Result<i64>> call(Caller& c, const CallFrame& frame, std::index_sequence<I...>) {
         if constexpr (std::is_same_v<R, i64>)
-            return Fn(c, Decode<A>::from(regs.syscall_argument(I))...);
+            return Fn(c, Decode<A>::from(frame.syscall_argument(I))...);
         else
-            return widen(Fn(c, Decode<A>::from(regs.syscall_argument(I))...));
+            return widen(Fn(c, Decode<A>::from(frame.syscall_argument(I))...));
     }
     static Task<Result<i64>> widen(Task<Result<R>> inner) {
         auto r = co_await inner;

@@ -8,8 +8,10 @@ namespace port {
 
 template <class UserThread>
 struct Personality {
-    // A system call, as a plain function that cannot wait. May run on another CPU than the one that trapped.
+    // A system call, as a plain function that cannot wait.
     LeafOutcome (*syscall)(UserThread&);
+    // The same on another CPU than the one that trapped. `frame` is a copy of the thread's; the result goes there (kDone).
+    LeafOutcome (*syscall_elsewhere)(UserThread&, typename UserThread::Registers::CallFrame& frame);
     // A call that said kBlocked has been woken, or interrupted. The same rules.
     LeafOutcome (*again)(UserThread&, rt::Wake why);
     // A page fault that can be resolved without waiting.

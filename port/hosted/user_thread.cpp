@@ -128,7 +128,10 @@ struct TrapPath {
 
     static void run_remote(rt::Schedulable& s) {
         UserThread& t = static_cast<UserThread::Remote&>(s).owner;
-        finish(t, rt::Executor::current(), personality.syscall(t));
+        UserThread::Registers::CallFrame frame = t.regs().frame();
+        LeafOutcome outcome = personality.syscall_elsewhere(t, frame);
+        if (outcome == LeafOutcome::kDone) t.regs().set_syscall_result(frame.syscall_result());
+        finish(t, rt::Executor::current(), outcome);
     }
 
     // A leaf that waits for one queue and then runs again, without the coroutine.

@@ -14,9 +14,9 @@ namespace {
 
 constexpr Nanoseconds kPeriod{10'000'000};
 constexpr u32 kLeastBatch = 4, kMostBatch = 64;
-constexpr u64 kFull = 1000;      // capacities and loads are in thousandths of a CPU
-constexpr u32 kStay = 10;        // periods that a module keeps a new place
-constexpr u32 kSamplesHere = 8;  // of a period and CPU
+constexpr u64 kFull = 1000;       // capacities and loads are in thousandths of a CPU
+constexpr u32 kStay = 10;         // periods that a module keeps a new place
+constexpr u32 kSamplesHere = 8;   // of a period and CPU
 constexpr u32 kSamplesThere = 1;  // it may have to wake a CPU
 constexpr u32 kSampleEvery = 4;   // periods
 
@@ -33,7 +33,7 @@ struct Seen {
 constinit Seen seen[kPlaced];
 
 struct Period {
-    u64 load[kPlaced];                // of each module, thousandths of a CPU
+    u64 load[kPlaced];                 // of each module, thousandths of a CPU
     u64 cpu_load[lib::kMaxCpus] = {};  // of all modules of a CPU
 };
 

@@ -88,8 +88,8 @@ Sum sum_of(const rt::Module& m, u32 cpus) {
     Sum s;
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Shard& shard = m.shards[i];
-        s.calls += shard.calls.get();
-        s.batches += shard.batches.get();
+        s.calls += shard.calls.get() + shard.direct.get();
+        s.batches += shard.batches.get() + shard.direct.get();
         s.hops += shard.hops.get();
         if (shard.queue_max.get() > s.queue_max) s.queue_max = shard.queue_max.get();
         s.wait[i] = &shard.wait;
@@ -167,7 +167,7 @@ Result<void> command(std::string_view line) {
     if (second == "policy") {
         for (auto p : {rt::Policy::kFifo, rt::Policy::kCohort, rt::Policy::kPriority, rt::Policy::kController})
             if (third == rt::name_of(p)) {
-                m->policy.store(p, std::memory_order_relaxed);
+                m->set_policy(p);
                 guard.unlock();
                 control_if_needed();
                 return lib::kOk;

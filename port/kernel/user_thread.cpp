@@ -107,20 +107,35 @@ struct TrapPath {
         UserThread& t = of(thread);
         u64 number = t.regs().syscall_number();
         if (number >= std::size(route::target_of)) return syscall_inline(thread);
-        u8 target = route::target_of[number].load(std::memory_order_relaxed);
-        rt::Executor* where;
-        if (target < lib::kMaxCpus) [[likely]]
-            where = &rt::Executor::of(CpuId{target});
-        else if (target == route::kHere)
-            return syscall_inline(thread);
-        else
-            where = route::executor_of(personality.module_of(number), t.space.get());
-        if (!where || where == &rt::Executor::current()) return syscall_inline(thread);
-        if (call(t, *where, 0)) [[likely]]
+        u32 target = route::target_of[number].load(std::memory_order_relaxed);
+        rt::Executor& ex = rt::Executor::current();
+        if (target >= lib::kMaxCpus || target == ex.cpu().value) [[unlikely]]
+            return call_elsewhere(t, number, target);
+        rt::CallWord& word = t.call_.word;
+        const rt::Lane& lane = rt::lane(CpuId{target}, ex.cpu());
+        if (++ex.calls_made % kSampleEvery == 0 || lane.slots[0].load(std::memory_order_relaxed) != &word) [[unlikely]]
+            return call_elsewhere(t, number, target);
+        // All of the line at once: the server is looking at it. Release: pairs with its look.
+        t.call_.frame = t.context.frame();
+        word.store(rt::call_for(CpuId{target}), std::memory_order_release);
+        if (spin_briefly(word) & rt::kCallDone) [[likely]] {
+            t.context.set_syscall_result(t.call_.frame.syscall_result());
             return core::leave_trap(t);
-        rt::Executor::current().run_forever();
+        }
+        if (finish_call(t, rt::Executor::of(CpuId{target}), ex, 0)) return core::leave_trap(t);
+        ex.run_forever();
     }
-
+    // Inline after all, one of several CPUs, timed, or the first call there.
+    [[gnu::noinline]] static void call_elsewhere(UserThread& t, u64 number, u32 target) {
+        rt::Executor& ex = rt::Executor::current();
+        if (target == route::kHere || target == ex.cpu().value) return syscall_inline(t);
+        rt::Executor* where = target == route::kSpread
+                                  ? route::executor_of(personality.module_of(number), t.space.get())
+                                  : &rt::Executor::of(CpuId{target});
+        if (!where || where == &ex) return syscall_inline(t);
+        if (call(t, *where, ex.calls_made % kSampleEvery == 0 ? rt::kCallSampled : 0)) return core::leave_trap(t);
+        ex.run_forever();
+    }
     // route=adaptive, while some class of calls is better off elsewhere.
     static void syscall_adaptive(core::Thread& thread) {
         UserThread& t = of(thread);
@@ -165,44 +180,49 @@ struct TrapPath {
     }
 
     // One in so many calls has its times taken.
-    static constexpr u32 kSampleEvery = 16;
+    static constexpr u32 kSampleEvery = 64;
 
     // Has `where` execute the thread's system call or fault. True: it is done. False: the thread has left this CPU's
     // hands, and somebody makes it ready later.
-    static bool call(UserThread& t, rt::Executor& where, u64 kind) {
+    [[gnu::noinline]] static bool call(UserThread& t, rt::Executor& where, u64 kind) {
         rt::Executor& ex = rt::Executor::current();
-        rt::CallWord& word = t.context.call_word();
-        u64 wanted = rt::call_for(where.cpu()) | kind;
-        if (++ex.calls_made % kSampleEvery == 0) [[unlikely]] {
-            t.trapped_ = hal::Machine::now();
-            wanted |= rt::kCallSampled;
-        }
-        rt::Lane& lane = rt::lane(where.cpu(), ex.cpu());
-        if (lane.slots[0].load(std::memory_order_relaxed) != &word && !claim(t, lane, where, ex)) [[unlikely]]
+        rt::CallWord& word = t.call_.word;
+        const u64 wanted = rt::call_for(where.cpu()) | kind;
+        if (kind & rt::kCallSampled) t.trapped_ = hal::Machine::now();
+        if (!claim(t, rt::lane(where.cpu(), ex.cpu()), where, ex)) [[unlikely]]
             return send(t, where, ex, wanted);
-        // Release: pairs with the server's look; the registers are seen.
+        t.call_.frame = t.context.frame();
         word.store(wanted, std::memory_order_release);
+        return finish_call(t, where, ex, wanted);
+    }
+    [[gnu::noinline]] static bool finish_call(UserThread& t, rt::Executor& where, rt::Executor& ex, u64 wanted) {
+        rt::CallWord& word = t.call_.word;
         u64 now = spin(word, where, ex);
         if (!(now & (rt::kCallDone | rt::kCallAsync))) [[unlikely]]
             now = word.fetch_or(rt::kCallDetached, std::memory_order_seq_cst);
-        if (now & rt::kCallDone) [[likely]]
+        if (now & rt::kCallDone) {
+            if (!(wanted & rt::kCallFault)) t.context.set_syscall_result(t.call_.frame.syscall_result());
             return true;
+        }
         leave(t, ex);
         if (!(now & rt::kCallAsync) && where.state() != rt::Executor::kBusy) where.attract(rt::kAttnInbox);
         return false;
     }
 
-    // Looks at the word until the call has ended, or too long.
-    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin(rt::CallWord& word, rt::Executor& where,
-                                                                          rt::Executor& ex) {
-        constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
+    // Looks at the word until the call has ended, or too long. The usual case first, without anything around it.
+    static constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
+    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin_briefly(rt::CallWord& word) {
         u64 v = 0;
-        // The usual case first, without anything around it.
-        for (u32 n = 0; n < 64; ++n) {
+        for (u32 n = 0; n < 256; ++n) {
             // Acquire: pairs with the server's exchange; the result is seen.
             v = word.load(std::memory_order_acquire);
-            if (v & kOver) return v;
+            if (v & kOver) break;
         }
+        return v;
+    }
+    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin(rt::CallWord& word, rt::Executor& where,
+                                                                          rt::Executor& ex) {
+        u64 v = 0;
         bool others = ex.ready_count(rt::Priority::kUser) != 0;
         u32 limit = others ? route::kSpinWithOthers : route::kSpinAlone;
         for (u32 n = 0; n < limit; ++n) {
@@ -223,12 +243,13 @@ struct TrapPath {
     [[gnu::noinline]] static bool claim(UserThread& t, rt::Lane& lane, rt::Executor& where, rt::Executor& ex) {
         t.lane_servers_ |= 1u << where.cpu().value;
         t.lane_homes_ |= 1u << ex.cpu().value;
-        return rt::Executor::spin_budget.value != 0 && rt::lane_claim(lane, t.context.call_word());
+        return rt::Executor::spin_budget.value != 0 && rt::lane_claim(lane, t.call_.word);
     }
 
     // By the inbox: no slot is free, or nobody should spin.
     [[gnu::noinline]] static bool send(UserThread& t, rt::Executor& where, rt::Executor& ex, u64 wanted) {
-        t.context.call_word().store((wanted & ~u64{rt::kCallPending}) | rt::kCallDetached, std::memory_order_relaxed);
+        t.call_.frame = t.context.frame();
+        t.call_.word.store((wanted & ~u64{rt::kCallPending}) | rt::kCallDetached, std::memory_order_relaxed);
         leave(t, ex);
         where.post(t.remote_);
         return false;
@@ -241,41 +262,60 @@ struct TrapPath {
     // ---- On the module's CPU ----
 
     static Module module_of(UserThread& t, u64 word) {
-        return (word & rt::kCallFault) ? Module::kMm : personality.module_of(t.regs().syscall_number());
+        return (word & rt::kCallFault) ? Module::kMm : personality.module_of(t.call_.frame.syscall_number());
     }
 
     // One that waits in this CPU's lanes: served at once, unless others wait too and the module's policy puts them in order.
     static void serve_word(rt::Executor& ex, rt::CallWord& word) {
-        UserThread& t = of(core::Thread::of(hal::UserContext::of_call_word(word)));
-        rt::Module& m = route::modules[u32(module_of(t, word_of(t)))];
-        rt::Shard& shard = m.shards[ex.cpu().value];
-        rt::Policy policy = m.policy.load(std::memory_order_relaxed);
-        if (policy == rt::Policy::kCohort || policy == rt::Policy::kPriority || shard.queue.size() != 0) [[unlikely]]
-            return accept_all(ex, t, shard);
+        UserThread& t = of_word(word);
+        u64 asked = word_of(t);
+        rt::Shard& shard = route::modules[u32(module_of(t, asked))].shards[ex.cpu().value];
+        if (shard.ordered.load(std::memory_order_relaxed) || (asked & (rt::kCallSampled | rt::kCallFault))) [[unlikely]]
+            return serve_carefully(ex, t, shard);
+        shard.direct.add(1);
+        finish_serving(t, word, asked, personality.syscall_elsewhere(t, t.call_.frame));
+    }
+    [[gnu::noinline]] static void serve_carefully(rt::Executor& ex, UserThread& t, rt::Shard& shard) {
+        if (shard.ordered.load(std::memory_order_relaxed)) return accept_all(ex, t, shard);
         shard.batches.add(1);
         serve(t, shard);
+    }
+    [[gnu::always_inline]] static void finish_serving(UserThread& t, rt::CallWord& word, u64 asked,
+                                                      LeafOutcome outcome) {
+        if (outcome != LeafOutcome::kDone) [[unlikely]]
+            return serve_in_task(t, word, asked, outcome);
+        // Acquire and release: the home sees the result, or this sees that the home has left.
+        if (word.exchange(rt::kCallActive | rt::kCallDone, std::memory_order_acq_rel) & rt::kCallDetached)
+            [[unlikely]] {
+            if (!(asked & rt::kCallFault)) t.context.set_syscall_result(t.call_.frame.syscall_result());
+            t.make_ready();
+        }
     }
     [[gnu::noinline]] static void accept_all(rt::Executor& ex, UserThread& first, rt::Shard& shard) {
         bool several = false;
         rt::lane_poll(ex.cpu(), rt::executor_count(), [&](rt::CallWord& word) {
-            UserThread& t = of(core::Thread::of(hal::UserContext::of_call_word(word)));
+            UserThread& t = of_word(word);
             if (&t == &first) return true;
             several = true;
             accept(t);
             return true;
         });
         if (several || shard.queue.size() != 0) return accept(first);
+        shard.ordered.store(shard.module->orders(), std::memory_order_relaxed);
         shard.batches.add(1);
         serve(first, shard);
     }
-    static u64 word_of(UserThread& t) { return t.context.call_word().load(std::memory_order_relaxed); }
+    static UserThread& of_word(rt::CallWord& word) {
+        return *reinterpret_cast<UserThread*>(reinterpret_cast<std::byte*>(&word) - offsetof(UserThread, call_.word));
+    }
+    static u64 word_of(UserThread& t) { return t.call_.word.load(std::memory_order_relaxed); }
 
     static void arrive(rt::Schedulable& s) { accept(static_cast<UserThread::Remote&>(s).owner); }
     static void accept(UserThread& t) {
         // Taken: no other look at the lanes finds it.
-        u64 word = t.context.call_word().fetch_and(~u64{rt::kCallPending}, std::memory_order_relaxed);
+        u64 word = t.call_.word.fetch_and(~u64{rt::kCallPending}, std::memory_order_relaxed);
         UserThread::Remote& r = t.remote_;
-        r.call = (word & rt::kCallFault) ? ~0u : u32(t.regs().syscall_number());
+        r.call = (word & rt::kCallFault) ? ~0u : u32(t.call_.frame.syscall_number());
         r.space = t.space.get();
         r.nice = personality.nice_of(t);
         route::modules[u32(module_of(t, word))].here().accept(r);
@@ -285,7 +325,7 @@ struct TrapPath {
         serve(static_cast<UserThread::Remote&>(r).owner, shard);
     }
     static void serve(UserThread& t, rt::Shard& shard) {
-        rt::CallWord& word = t.context.call_word();
+        rt::CallWord& word = t.call_.word;
         u64 asked = word.load(std::memory_order_relaxed);
         shard.calls.add(1);
         Nanoseconds start{};
@@ -293,20 +333,15 @@ struct TrapPath {
             start = hal::Machine::now();
             shard.wait.add((start - t.trapped_).value);
         }
-        LeafOutcome outcome = (asked & rt::kCallFault) ? personality.fault(t, t.trap_) : personality.syscall(t);
+        LeafOutcome outcome =
+            (asked & rt::kCallFault) ? personality.fault(t, t.trap_) : personality.syscall_elsewhere(t, t.call_.frame);
         if (asked & rt::kCallSampled) [[unlikely]] {
             u64 took = (hal::Machine::now() - start).value;
             shard.service.add(took);
             shard.busy_ns.add(took * kSampleEvery);
             rt::Executor::current().served_ns += took * kSampleEvery;
         }
-        if (outcome == LeafOutcome::kDone) [[likely]] {
-            // Acquire and release: the home sees the result, or this sees that the home has left.
-            if (word.exchange(rt::kCallActive | rt::kCallDone, std::memory_order_acq_rel) & rt::kCallDetached)
-                t.make_ready();
-            return;
-        }
-        serve_in_task(t, word, asked, outcome);
+        finish_serving(t, word, asked, outcome);
     }
     [[gnu::noinline]] static void serve_in_task(UserThread& t, rt::CallWord& word, u64 asked, LeafOutcome outcome) {
         rt::Executor& ex = rt::Executor::current();
@@ -325,7 +360,9 @@ struct TrapPath {
             rt::Executor* where = route::executor_of(Module::kMm, t.space.get());
             if (where && where != &rt::Executor::current()) {
                 t.trap_ = trap;
-                if (call(t, *where, rt::kCallFault)) return core::leave_trap(t);
+                u64 kind =
+                    rt::kCallFault | (++rt::Executor::current().calls_made % kSampleEvery ? 0 : rt::kCallSampled);
+                if (call(t, *where, kind)) return core::leave_trap(t);
                 rt::Executor::current().run_forever();
             }
         }
@@ -343,7 +380,7 @@ struct TrapPath {
     // A server may be looking at the thread's call word in this moment.
     static void ended(UserThread& t) {
         if (t.lane_servers_ == 0) return personality.ended(t);
-        rt::lane_forget(t.context.call_word(), t.lane_servers_, t.lane_homes_);
+        rt::lane_forget(t.call_.word, t.lane_servers_, t.lane_homes_);
         t.gone_.owner = &t;
         t.gone_.free = [](rt::Retired& r) { personality.ended(*static_cast<UserThread::Gone&>(r).owner); };
         rt::retire(t.gone_);

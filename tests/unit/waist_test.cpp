@@ -97,6 +97,11 @@ LeafOutcome leaf(port::UserThread& thread) {
         default: return LeafOutcome::kNeedsTask;
     }
 }
+LeafOutcome leaf_elsewhere(port::UserThread& thread, hal::CallFrame& frame) {
+    LeafOutcome outcome = leaf(thread);
+    frame.set_syscall_result(thread.regs().syscall_result());
+    return outcome;
+}
 LeafOutcome fault(port::UserThread& thread, const Trap& trap) {
     Toy& t = static_cast<Toy&>(thread);
     t.leaf_faults.fetch_add(1);
@@ -149,7 +154,7 @@ class WaistTest : public mem_test::MemTest {
 protected:
     void SetUp() override {
         MemTest::SetUp();
-        port::set_personality({&leaf, &again, &fault, kModulesOfCalls, u32(std::size(kModulesOfCalls)),
+        port::set_personality({&leaf, &leaf_elsewhere, &again, &fault, kModulesOfCalls, u32(std::size(kModulesOfCalls)),
                                [](const port::UserThread&) { return i32{0}; }, &ended});
         port::hosted::set_program_maker(&User::make);
     }

@@ -27,7 +27,7 @@
 #define HAL_VECTOR_SPURIOUS 0xff
 
 // UserContext. The frame part ends at CTX_TOP, 16-byte aligned: interrupts push straight into it (TSS.RSP0).
-// The words from R8 to RIP are one cache line: what a system call that is executed on another CPU needs of it.
+// R9 to RDI are a CallFrame.
 #define CTX_R15 56
 #define CTX_R14 64
 #define CTX_R13 72
@@ -43,7 +43,7 @@
 #define CTX_RDX 152
 #define CTX_RSI 160
 #define CTX_RDI 168
-#define CTX_CALL 176
+#define CTX_ERROR_CODE 176
 #define CTX_RIP 184
 #define CTX_CS 192
 #define CTX_RFLAGS 200

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The registers of one user thread. Traps from user mode are saved straight into it: the frame part has the layout
-// that the CPU and entry.S push (ascending), and ends 16-byte aligned. Its middle, from r8 to rip, is one cache line: with
-// the call word it is the request of a system call that another CPU executes (port/kernel/lane.hpp).
+// that the CPU and entry.S push (ascending), and ends 16-byte aligned.
 // Owned by the thread that runs or is about to run on it; never touched while it is in user mode.
 #pragma once
-#include <atomic>
-
 #include "hal/x86_64/include/hal/layout.h"
 #include "lib/types.hpp"
 
@@ -23,7 +20,26 @@ inline constexpr u64 kFlagAlignment = 1u << 18;
 // CF PF AF ZF SF TF DF OF RF AC ID: what user mode may choose.
 inline constexpr u64 kUserFlags = 0x250dd5;
 
+// What a system call is made of, as the entry code leaves it: the part of a UserContext from r9 to rdi.
+struct CallFrame {
+    u64 r9, r8, r10, rax, rdx, rsi, rdi;
+    u64 syscall_number() const { return rax; }  // until the result is set
+    u64 syscall_argument(unsigned i) const {
+        switch (i) {
+            case 0: return rdi;
+            case 1: return rsi;
+            case 2: return rdx;
+            case 3: return r10;
+            case 4: return r8;
+            default: return r9;
+        }
+    }
+    i64 syscall_result() const { return static_cast<i64>(rax); }
+    void set_syscall_result(i64 v) { rax = static_cast<u64>(v); }
+};
+
 struct alignas(64) UserContext {
+    using CallFrame = hal::CallFrame;
     void* fpu_area = nullptr;  // the thread's saved FPU state; managed by the port
     // Live in the CPU while the thread runs: save_thread_state and load_thread_state.
     u64 fs_base = 0;
@@ -31,7 +47,7 @@ struct alignas(64) UserContext {
     u64 unused[4] = {};
     u64 r15 = 0, r14 = 0, r13 = 0, r12 = 0, rbp = 0, rbx = 0, r11 = 0, rcx = 0, r9 = 0;
     u64 r8 = 0, r10 = 0, rax = 0, rdx = 0, rsi = 0, rdi = 0;
-    u64 call = 0;  // 0 at the entry of a system call, below 2^32 (the error code) at that of an exception
+    u64 error_code = 0;  // of an exception; 0 for a system call
     u64 rip = 0;
     u64 cs = HAL_USER_CS;  // with HAL_FROM_SYSCALL
     u64 rflags = kFlagFixed | kFlagInterrupt;
@@ -51,26 +67,13 @@ struct alignas(64) UserContext {
 
     bool entered_by_syscall() const { return (cs & HAL_FROM_SYSCALL) != 0; }
     void forget_syscall() { cs = HAL_USER_CS; }  // no restart from here on (rt_sigreturn)
-    u64 syscall_number() const { return rax; }   // until the result is set
-    u64 syscall_argument(unsigned i) const {
-        switch (i) {
-            case 0: return rdi;
-            case 1: return rsi;
-            case 2: return rdx;
-            case 3: return r10;
-            case 4: return r8;
-            default: return r9;
-        }
-    }
+    CallFrame& frame() { return *reinterpret_cast<CallFrame*>(&r9); }
+    const CallFrame& frame() const { return *reinterpret_cast<const CallFrame*>(&r9); }
+    u64 syscall_number() const { return rax; }  // until the result is set
+    u64 syscall_argument(unsigned i) const { return frame().syscall_argument(i); }
     i64 syscall_result() const { return static_cast<i64>(rax); }
     void set_syscall_result(i64 v) { rax = static_cast<u64>(v); }
     void restart_syscall() { rip -= 2; }  // 0f 05; the result was never set: rax is the number
-    // For the port: who works on the call. No program can choose a value with the highest bit set. Another CPU may write
-    // it, and the registers of its cache line, while the thread is in a system call.
-    std::atomic<u64>& call_word() { return reinterpret_cast<std::atomic<u64>&>(call); }
-    static UserContext& of_call_word(std::atomic<u64>& word) {
-        return *reinterpret_cast<UserContext*>(reinterpret_cast<char*>(&word) - CTX_CALL);
-    }
     void reset() {
         void* area = fpu_area;
         *this = UserContext{};
@@ -82,9 +85,9 @@ struct alignas(64) UserContext {
 
 static_assert(offsetof(UserContext, r15) == CTX_R15 && offsetof(UserContext, r11) == CTX_R11);
 static_assert(offsetof(UserContext, rax) == CTX_RAX && offsetof(UserContext, rdi) == CTX_RDI);
-static_assert(offsetof(UserContext, call) == CTX_CALL && offsetof(UserContext, rip) == CTX_RIP);
-static_assert(offsetof(UserContext, r8) == CTX_R8 && CTX_R8 % 64 == 0 && CTX_RIP == CTX_R8 + 56);
-static_assert(sizeof(std::atomic<u64>) == sizeof(u64) && std::atomic<u64>::is_always_lock_free);
+static_assert(offsetof(UserContext, error_code) == CTX_ERROR_CODE && offsetof(UserContext, rip) == CTX_RIP);
+static_assert(offsetof(UserContext, r9) == CTX_R9 && offsetof(UserContext, r9) + offsetof(CallFrame, rax) == CTX_RAX);
+static_assert(offsetof(UserContext, r9) + offsetof(CallFrame, rdi) == CTX_RDI && CTX_R8 == CTX_R9 + 8);
 static_assert(offsetof(UserContext, ss) + 8 == CTX_TOP && CTX_TOP % 16 == 0);
 
 // What entry.S leaves of a trap out of kernel mode: the same order, on the stack.

@@ -88,6 +88,14 @@ private:
     static void job_done(rt::Job& job);
     void to_user();
 
+    // Its call, when another CPU executes it: what the call is made of and who works on it, in one cache line.
+    struct alignas(64) CallLine {
+        Registers::CallFrame frame{};
+        rt::CallWord word{0};
+    };
+    static_assert(sizeof(CallLine) == 64);
+
+    CallLine call_;
     Trap trap_;
     OwnJob job_;
     Remote remote_;
