@@ -269,8 +269,12 @@ struct TrapPath {
     static void serve_word(rt::Executor& ex, rt::CallWord& word) {
         UserThread& t = of_word(word);
         u64 asked = word_of(t);
-        rt::Shard& shard = route::modules[u32(module_of(t, asked))].shards[ex.cpu().value];
-        if (shard.ordered.load(std::memory_order_relaxed) || (asked & (rt::kCallSampled | rt::kCallFault))) [[unlikely]]
+        if (asked & (rt::kCallSampled | rt::kCallFault)) [[unlikely]]
+            return serve_carefully(ex, t, route::modules[u32(module_of(t, asked))].shards[ex.cpu().value]);
+        // The home has looked the number up in a table of this size.
+        u32 module = route::module_of_call[t.call_.frame.syscall_number()];
+        rt::Shard& shard = route::modules[module].shards[ex.cpu().value];
+        if (shard.ordered.load(std::memory_order_relaxed)) [[unlikely]]
             return serve_carefully(ex, t, shard);
         shard.direct.add(1);
         finish_serving(t, word, asked, personality.syscall_elsewhere(t, t.call_.frame));
