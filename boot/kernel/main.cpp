@@ -8,6 +8,7 @@
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
 #include "linux/mutants.hpp"
+#include "linux/procfs.hpp"
 #include "linux/start.hpp"
 #include "port/kernel/controller.hpp"
 #include "port/kernel/route.hpp"
@@ -106,6 +107,7 @@ Task<void> boot_main() {
         if (auto r = start_linux_server(*info, bytes); !r.ok()) give_up("the Linux server", r.error());
         co_return;
     }
+    linux::set_command_line(info->command_line);
     if (command_line().value("mutants") == "list") co_await list_mutants();
     if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok())
         give_up("the first program", r.error());
