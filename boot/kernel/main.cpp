@@ -83,6 +83,12 @@ void print_ktest(std::string_view line) {
 }
 
 Task<void> boot_main() {
+    if (command_line().has("spin")) {
+        u64 microseconds;
+        if (!lib::parse_u64(command_line().value("spin"), microseconds) || microseconds >= 1'000'000)
+            give_up("bad spin=", Errno::kInval);
+        rt::Executor::spin_budget = Nanoseconds{microseconds * 1000};
+    }
     std::string_view route = command_line().value("route");
     bool server = route == "server";
     if (!server)

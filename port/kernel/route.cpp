@@ -215,6 +215,33 @@ void report(lib::StringBuilder& out) {
     }
 }
 
+void report_json(lib::StringBuilder& out) {
+    u32 cpus = rt::executor_count();
+    out.put("\"modules\": [");
+    for (const rt::Module& m : modules) {
+        if (m.name.empty()) break;  // the server route has none
+        Sum s = sum_of(m, cpus);
+        std::span<const rt::Histogram* const> wait{s.wait, cpus}, service{s.service, cpus};
+        out.add("{}{{\"name\": \"{}\", \"place\": \"", &m == modules ? "" : ", ", m.name);
+        add_place(out, m.place.load(std::memory_order_relaxed));
+        out.add("\", \"policy\": \"{}\", \"calls\": {}, \"batches\": {}, \"queue_max\": {}, \"hops\": {}, ",
+                rt::name_of(m.policy.load(std::memory_order_relaxed)), s.calls, s.batches, s.queue_max, s.hops);
+        out.add("\"wait_ns\": [{}, {}], \"service_ns\": [{}, {}], \"migrations\": {}}}", rt::percentile(wait, 500),
+                rt::percentile(wait, 990), rt::percentile(service, 500), rt::percentile(service, 990),
+                m.migrations.load(std::memory_order_relaxed));
+    }
+    out.put("], \"cpus\": [");
+    for (u32 i = 0; i < cpus; ++i) {
+        const rt::Executor& ex = rt::Executor::of(CpuId{i});
+        u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_ns.load(std::memory_order_relaxed);
+        u64 now = hal::Machine::now().value, calls = 0;
+        for (const rt::Module& m : modules) calls += m.shards[i].calls.get();
+        out.add("{}{{\"user_ns\": {}, \"kernel_ns\": {}, \"idle_ns\": {}, \"calls\": {}}}", i == 0 ? "" : ", ", user,
+                now > user + idle ? now - user - idle : 0, idle, calls);
+    }
+    out.put("]");
+}
+
 }  // namespace port::route
 
 namespace port {

@@ -22,6 +22,8 @@ Result<void> configure(std::string_view spec);
 // /proc/farcall/modules: see port/api/modules.hpp.
 Result<void> command(std::string_view line);
 void report(lib::StringBuilder& out);
+// The same for whoever has one line for all of it: `"modules": [...], "cpus": [...]`, members of a JSON object.
+void report_json(lib::StringBuilder& out);
 
 // Where the call with a number runs: a CPU, or one of these. Kept up to date with the modules' places.
 inline constexpr u8 kHere = 0xff, kSpread = 0xfe;
