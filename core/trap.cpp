@@ -32,7 +32,8 @@ namespace core {
             sched::balance(ex);
             reschedule = ex.ready_count(rt::Priority::kUser) != 0;
         }
-        if (reschedule || ex.has_ready(rt::Priority::kKernel)) {
+        // Calls of other CPUs wait here too: the executor's loop serves them, with no trap of a thread around.
+        if (reschedule || ex.has_ready(rt::Priority::kKernel) || ex.requests_pending()) {
             t.account_user(hal::Machine::now());
             if (reschedule)
                 ex.enqueue(t);
