@@ -100,6 +100,7 @@ private:
             if (buffer_.size() < newline + 1 + out + err + 1) return false;
             CaseResult result;
             result.status = word[0] == 't'   ? "timeout"
+                            : word[0] == 'm' ? std::string("(the mover ended with status ") + (word + 1) + ")"
                             : word[0] == 's' ? std::string("signal ") + (word + 1)
                                              : std::string(word + 1);
             result.output = buffer_.substr(newline + 1, out);
@@ -239,12 +240,16 @@ BatchTarget linux_target(int cpus) {
     return {.machine = [options] { return oracle_machine(options); }, .prepare = add_oracle_files};
 }
 
-BatchTarget farcall_target(int cpus, const std::string& route) {
+BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving) {
     RunOptions options;
     options.cpus = cpus;
     options.route = route;
     return {.machine = [options] { return farcall_machine(options); },
-            .prepare = [route](CpioWriter& extra) { add_server(extra, route); }};
+            .prepare =
+                [route, moving](CpioWriter& extra) {
+                    add_server(extra, route);
+                    if (moving) extra.file(".farcall/moving", std::to_string(*moving), 0600);
+                }};
 }
 
 }  // namespace cli

@@ -38,7 +38,8 @@ using CaseSink = std::function<bool(const Case&, const CaseResult&)>;
 void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const CaseSink& sink);
 
 BatchTarget linux_target(int cpus);
-BatchTarget farcall_target(int cpus, const std::string& route);
+// With a seed, programs/mover.c moves modules while each case runs.
+BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving = {});
 
 struct Recording {
     std::string kernel;

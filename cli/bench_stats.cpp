@@ -193,7 +193,9 @@ std::vector<Setting> settings_of(const std::vector<std::string>& routes, bool on
             add({.name = "adaptive2", .route = "adaptive", .cpus = 2});
         } else if (route.find(':') != std::string::npos) {
             std::string placement = route;
-            std::replace(placement.begin(), placement.end(), '+', ',');
+            // In front of a digit it belongs to a set of CPUs, as in fs:0+1.
+            for (size_t at = 0; at + 1 < placement.size(); ++at)
+                if (placement[at] == '+' && (placement[at + 1] < '0' || placement[at + 1] > '9')) placement[at] = ',';
             add({.name = route, .route = placement, .cpus = 2, .pin = true});
         } else {
             fail("bench: not a route for --routes: '" + route + "' (inline, remote, adaptive, or fs:1+*:inline)");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The subcommands of the tool and the options they share.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,9 @@ struct RunOptions {
     std::string root;
     std::string fastpath;
     double timeout = 0;
-    bool stats = false;
+    std::string stats;        // empty: none; table; json
+    std::string capacity;     // CPU:FRACTION,...
+    std::optional<int> spin;  // microseconds; none: the kernel's, or 0 with more CPUs than the host has
     std::string trace;
     bool gdb = false;
     bool verbose = false;
@@ -35,6 +38,8 @@ struct BatchOptions {
     std::vector<std::string> routes = {"inline", "remote", "adaptive", "server"};
     bool on_linux = false;
     bool verbose = false;
+    bool moving = false;  // a process in the guest moves modules while the cases run
+    uint64_t seed = 1;    // of that
 };
 
 struct BenchOptions {

@@ -28,10 +28,22 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
     app.add_option("--append", options.append, "more words for the kernel command line")->group("");
     if (farcall) {
         app.add_option("--route", options.route,
-                       "who executes system calls: inline, remote, server, adaptive, MODULE:CPU,...")
+                       "who executes system calls: inline, remote (the last CPU), server, adaptive (decided by "
+                       "measurement), or places of modules (task mm fs net sync time) such as fs:2+3,task:1,*:inline")
             ->capture_default_str();
+        app.add_option("--capacity", options.capacity,
+                       "how fast CPUs are beside the fastest, for what gives CPUs to modules: CPU:FRACTION,... such as "
+                       "1:0.25; CPUs that are not named have 1");
+        app.add_option(
+               "--spin", options.spin,
+               "microseconds that an idle CPU of a module looks for calls before it sleeps (200; 0 if there are "
+               "more CPUs than the host has)")
+            ->check(CLI::Range(0, 999'999));
         app.add_option("--fastpath", options.fastpath, "none, exception, ipc, notify or all");
-        app.add_flag("--stats", options.stats, "counters of the kernel on standard error at the end");
+        app.add_flag(
+            "--stats{table}", options.stats,
+            "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; "
+            "--stats=json: all of them for programs");
         app.add_option("--trace", options.trace, "write a trace to this file");
     }
     app.add_flag("--gdb", options.gdb, "wait for a debugger, and print the line to type");
@@ -77,6 +89,9 @@ int dispatch(int argc, char** argv) {
         ->allow_extra_args(false);
     test->add_option("--route", test_options.routes, "routes to test with")->allow_extra_args(false);
     test->add_flag("--on-linux", test_options.on_linux, "guest: compare the oracle with its own recording");
+    test->add_flag("--moving", test_options.moving,
+                   "guest: modules move between CPUs at random while the cases run (route remote if none is named)");
+    test->add_option("--seed", test_options.seed, "of --moving")->capture_default_str();
     add_batch_options(*test, test_options);
 
     CLI::App* bench = app.add_subcommand(
@@ -153,6 +168,7 @@ int dispatch(int argc, char** argv) {
         return oracle_command(oracle_options);
     }
     if (!program.empty()) fail("only run and oracle take a program");
+    if (test_options.moving && test->count("--route") == 0) test_options.routes = {"remote"};
     if (test->parsed()) return test_command(test_kind.empty() ? "all" : test_kind, test_options);
     if (bench->parsed()) return bench_command(bench_options);
     if (trace->parsed()) fail("trace: this kernel has no trace buffers yet");

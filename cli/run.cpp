@@ -10,38 +10,15 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
-#include <sstream>
 
 #include "cli/commands.hpp"
+#include "cli/route.hpp"
+#include "cli/stats.hpp"
 #include "cli/symbolize.hpp"
 
 namespace cli {
 
 namespace {
-
-// DESIGN section 4: one word for all modules, or MODULE:PLACE pairs ("*" is the rest).
-void check_route(const std::string& route, int cpus) {
-    constexpr std::array kModules = {"task", "mm", "fs", "net", "sync", "time", "*"};
-    if (route == "remote" && cpus < 2) fail("--route remote needs at least two CPUs (--cpus 2)");
-    if (route == "inline" || route == "remote" || route == "server") return;
-    if (route == "adaptive" && cpus < 2) fail("--route adaptive needs at least two CPUs (--cpus 2)");
-    if (route == "adaptive") return;
-    std::istringstream pairs(route);
-    bool any = false;
-    for (std::string pair; std::getline(pairs, pair, ',');) {
-        size_t colon = pair.find(':');
-        std::string module = pair.substr(0, colon), place = colon == std::string::npos ? "" : pair.substr(colon + 1);
-        bool number =
-            !place.empty() && std::all_of(place.begin(), place.end(), [](char c) { return c >= '0' && c <= '9'; });
-        if (std::find(kModules.begin(), kModules.end(), module) == kModules.end() || !(number || place == "inline")) {
-            fail("not a route: '" + route + "' (inline, remote, server, adaptive, or MODULE:CPU,...,*:inline)");
-        }
-        if (number && (place.size() > 3 || std::stoi(place) >= cpus))
-            fail("--route " + route + ": there is no CPU " + place);
-        any = true;
-    }
-    if (!any) fail("not a route: '" + route + "'");
-}
 
 bool is_null_device(int fd) {
     struct stat st;
@@ -59,6 +36,8 @@ MachineSpec farcall_machine(const RunOptions& options) {
         }
         if (options.fastpath != "none") fail("--fastpath " + options.fastpath + ": this kernel has no fastpaths yet");
     }
+    if (!options.stats.empty() && options.stats != "table" && options.stats != "json")
+        fail("--stats takes table or json, not '" + options.stats + "'");
     if (!options.trace.empty()) fail("--trace: this kernel has no trace buffers yet");
     MachineSpec spec;
     spec.kernel = build_dir() / "kernel" / "farcall.elf";
@@ -72,7 +51,16 @@ MachineSpec farcall_machine(const RunOptions& options) {
     spec.verbose = options.verbose;
     spec.append = "route=" + options.route;
     if (!options.fastpath.empty()) spec.append += " fastpath=" + options.fastpath;
-    if (options.stats) spec.append += " stats=1";
+    if (!options.capacity.empty()) {
+        check_capacity(options.capacity, options.cpus);
+        spec.append += " capacity=" + options.capacity;
+    }
+    // A CPU that spins takes time from one that works where there are more of them than of the host's.
+    if (options.spin)
+        spec.append += " spin=" + std::to_string(*options.spin);
+    else if (options.cpus > host_cpus())
+        spec.append += " spin=0";
+    if (!options.stats.empty()) spec.append += " stats=1";
     if (!options.append.empty()) spec.append += " " + options.append;
     return spec;
 }
@@ -175,15 +163,21 @@ int run_command(const RunOptions& options) {
     spec.initrd = compose_initrd(root, extra.finish(), scratch);
     check_memory(spec, options.memory);
 
-    if (options.stats) {
-        streams.on_control = [](std::string_view line) {
-            if (line.starts_with("stats "))
-                std::fprintf(stderr, "%.*s\n", static_cast<int>(line.size() - 6), line.data() + 6);
+    // Shown behind all that the program wrote.
+    std::string stats;
+    if (!options.stats.empty()) {
+        streams.on_control = [&stats](std::string_view line) {
+            if (line.starts_with("stats ")) stats = line.substr(6);
         };
     }
     Session session(spec, streams);
     session.set_timeout(options.timeout);
-    return report(session.run(), spec, argv[0]);
+    Outcome outcome = session.run();
+    if (options.stats == "json")
+        std::fprintf(stderr, "%s\n", stats.c_str());
+    else if (!options.stats.empty())
+        std::fputs(stats_table(stats).c_str(), stderr);
+    return report(outcome, spec, argv[0]);
 }
 
 }  // namespace cli

@@ -298,7 +298,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
         auto cases = load_cases(options);
         if (options.on_linux) {
             parts.push_back({"guest on Linux", [=] { return test_guest(options, "linux", cases, linux_target(1)); }});
-        } else {
+        } else if (!options.moving) {
             for (const std::string& route : options.routes) {
                 for (int cpus : options.cpus) {
                     if ((route == "remote" || route == "adaptive") && cpus < 2) continue;
@@ -306,6 +306,18 @@ int test_command(const std::string& kind, const BatchOptions& options) {
                     parts.push_back(
                         {label, [=] { return test_guest(options, label, cases, farcall_target(cpus, route)); }});
                 }
+            }
+        }
+    }
+    if (all || (kind == "guest" && options.moving && !options.on_linux)) {
+        auto cases = load_cases(options);
+        for (const std::string& route : options.moving ? options.routes : std::vector<std::string>{"remote"}) {
+            for (int cpus : options.cpus) {
+                if (cpus < 2) continue;
+                std::string label = "guest cpus=" + std::to_string(cpus) + " " + route + " moving";
+                uint64_t seed = options.seed;
+                parts.push_back(
+                    {label, [=] { return test_guest(options, label, cases, farcall_target(cpus, route, seed)); }});
             }
         }
     }

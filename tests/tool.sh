@@ -152,6 +152,116 @@ if [ -x "$build/guest/bench/count_check" ]; then
     check spin_counted_apart 0 apart spins
 fi
 
+# Where calls are executed: words that are refused before a guest starts, and by the kernel when the tool does not look.
+one_line route_needs_two_for_adaptive 2 '' run --route adaptive -- busybox true
+for route in fs fs: fs:0+ fs:+0 fs:2 fs:0+2 fs:9999999 fs:-1 fs:x file:1 fs:0,,mm:1 fs:0, ,; do
+    one_line "bad_route_$route" 2 '' run --cpus 2 --route "$route" -- busybox true
+done
+for capacity in 1 1: 1:0 1:0.0 1:1.5 1:2 1:x 1:.5 1:0.1234567 2:0.5 x:1 1:-1 1:1,1:1 0:1,; do
+    one_line "bad_capacity_$capacity" 2 '' run --cpus 2 --capacity "$capacity" -- busybox true
+done
+for spin in -1 x 1000000; do one_line "bad_spin_$spin" 2 '' run "--spin=$spin" -- busybox true; done
+one_line bad_spin_for_kernel 2 '' run --append spin=x -- busybox true
+one_line bad_route_for_kernel 2 '' run --append route=fs:1 -- busybox true
+one_line bad_stats 2 '' run --stats=all -- busybox true
+# What the tool adds to the kernel's command line, seen by a QEMU that only looks at its own.
+mkdir -p "$work/qemu"
+printf '#!/bin/sh\nprintf "%%s\\n" "$@" >"%s/words"\nexit 1\n' "$work" >"$work/qemu/qemu-system-x86_64"
+chmod 755 "$work/qemu/qemu-system-x86_64"
+words() {
+    PATH="$work/qemu:$PATH" "$@" -- busybox true
+    tr ' ' '\n' <"$work/words" | grep -E '^(route|spin|capacity)='
+}
+check route_and_capacity_passed 0 'route=fs:0+1,task:1,*:inline
+capacity=1:0.25,0:1
+spin=50' words run --cpus 2 --route 'fs:0+1,task:1,*:inline' --capacity 1:0.25,0:1 --spin 50
+host_cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
+check no_spin_beyond_host 0 'route=inline
+spin=0' words taskset -c "$host_cpu" "$farcall" run --cpus 2
+check spin_of_the_user_wins 0 'route=inline
+spin=7' words taskset -c "$host_cpu" "$farcall" run --cpus 2 --spin 7
+check spin_is_the_kernels_within_host 0 route=inline words taskset -c "$host_cpu" "$farcall" run --cpus 1
+
+# /proc/farcall/modules. Columns: 1 name, 2 place, 3 policy, 11 migrations; the others count calls.
+check modules_read 0 'module place
+task inline
+mm inline
+fs 0+1
+net inline
+sync inline
+time 1
+total_remote
+cpu 0
+cpu 1' run --cpus 2 --route fs:0+1,time:1 -- sh -c 'sed "s/^total_remote .*/total_remote/" /proc/farcall/modules | grep -v ^adaptive | cut -d " " -f 1-2'
+check modules_obey 0 'fs 1 fifo 1
+mm 0+1 fifo 1
+net inline cohort 0
+sync inline priority 0
+time inline controller 0
+task inline fifo 2
+many calls' run --cpus 2 -- sh -c 'cd /proc/farcall
+    for c in "fs 1" "mm 0+1" "task 0" "task inline" "net policy cohort" "sync policy priority" "time policy controller" \
+        "task policy cohort" "task policy fifo" "fs batch 3" "spin 0" "spin 20"; do echo "$c" >modules || echo "refused: $c"; done
+    for m in fs mm net sync time task; do grep "^$m " modules | cut -d " " -f 1-3,11; done
+    taskset 1 dd if=/dev/zero of=/dev/null bs=1 count=2000 2>/dev/null
+    [ "$(grep ^fs modules | cut -d " " -f 4)" -gt 4000 ] && echo many calls'
+check modules_refuse 0 'unchanged' run --cpus 2 --route fs:1,mm:0+1 -- sh -c 'cd /proc/farcall
+    state() { cut -d " " -f 1-3,11 modules | grep -v "^total\|^cpu\|^adaptive"; }
+    echo "net policy cohort" >modules
+    before=$(state)
+    for c in "" " " fs "fs 2" "fs 99999999" "fs -1" "fs 1+" "fs +1" "fs 1+2" "fs 0 1" "fs x" "fs inline x" "fs inline+1" "FS 1" "file 1" \
+        "home 1" "* 1" "fs:1" inline remote "fs policy" "fs policy lifo" "fs policy fifo x" "fs batch" "fs batch 0" "fs batch x" \
+        "fs batch 1 2" "fs batch 10000000" spin "spin x" "spin -1" "spin 1 2" "spin 10000000" "policy fifo" "fs 0
+mm 0"; do
+        why=$(echo "$c" 2>&1 >modules) && echo "taken: $c"
+        case $why in *"Invalid argument") ;; *) echo "$c: $why" ;; esac
+    done
+    [ "$(state)" = "$before" ] && echo unchanged'
+# Modules on the move while calls are under way: nothing is lost, nothing is done twice.
+on_the_move() {
+    run --cpus "$1" --route "$2" -- sh -c 'list() { find / -xdev | sort | md5sum; }
+        calls() { dd if=/bin/busybox bs=512 2>/dev/null | md5sum; }
+        pipes() { seq 1 3000 | while read -r n; do echo "$n"; done | md5sum; }
+        list=$(list) calls=$(calls) pipes=$(pipes)
+        (while :; do for place in 1 inline 0+1 0; do for m in fs task mm sync time; do
+            echo "$m $place" >/proc/farcall/modules || echo "refused: $m $place"; done; done; done) &
+        for round in 1 2 3; do
+            [ "$(list)" = "$list" ] && [ "$(calls)" = "$calls" ] && [ "$(pipes)" = "$pipes" ] && echo right || echo wrong
+        done
+        kill $!
+        [ "$(grep ^fs /proc/farcall/modules | cut -d " " -f 11)" -gt 20 ] && echo moved'
+}
+check modules_move_under_calls 0 'right
+right
+right
+moved' on_the_move 2 inline
+check modules_move_under_calls_remote 0 'right
+right
+right
+moved' on_the_move 4 remote
+
+# --stats: two tables behind the program's output; the module CPU has executed the calls, and times add up.
+stats() {
+    run --stats --cpus 2 --route remote -- sh -c 'ls / >/dev/null; echo last >&2' 2>"$work/stats"
+    awk 'NR == 1 { print $1 } $1 == "fs" && $2 == 1 && $3 == "fifo" && $4 > 10 && $5 > 0 && $NF == 1 { print "fs" }
+        $1 == "cpu" { cpus = 1 } cpus && $1 == 0 && $NF == 0 && $2 > 0 { print "cpu 0" }
+        cpus && $1 == 1 && $NF > 20 && $2 == 0 { print "cpu 1" }
+        cpus && NF == 8 && $1 != "cpu" { all = $3 + $5 + $7; if (all < 99.7 || all > 100.3) print "not all: " $0 }
+        / remote calls, / { print "whole" }' "$work/stats"
+}
+check stats_tables 0 'last
+fs
+cpu 0
+cpu 1
+whole' stats
+stats_json() { run --stats=json --cpus 2 --route remote -- busybox true 2>"$work/stats"; wc -l <"$work/stats"; grep -o '"name": "fs", "place": "1", "policy": "fifo"' "$work/stats"; }
+check stats_json 0 '1
+"name": "fs", "place": "1", "policy": "fifo"' stats_json
+stats_many() { run --stats --cpus 16 -- busybox true 2>"$work/stats"; awk '$1 == "cpu" { cpus = 1 } cpus && NF == 8 && $1 == n { n++ } END { print n }' "$work/stats"; }
+check stats_of_many_cpus 0 16 stats_many
+stats_status() { run --stats -- sh -c 'exit 9' 2>"$work/stats"; }
+check stats_status 9 '' stats_status
+
 # Benchmarks over routes: what is refused before a guest starts, and that a short run gives every row.
 bench() { "$farcall" bench "$@"; }
 one_line bench_unknown 2 '' bench task6

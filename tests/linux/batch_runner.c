@@ -5,7 +5,8 @@
 //
 // Input, /.farcall/cases: for each case name NUL timeout-seconds NUL command NUL.
 // Output: "begin NAME\n" before a case; "case NAME STATUS OUT ERR\n", OUT bytes, ERR bytes, "\n" after it; "end
-// COUNT\n" last. STATUS is eN for exit status N, sN for a death by signal N, t for a case that ran out of time.
+// COUNT\n" last. STATUS is eN for exit status N, sN for a death by signal N, t for a case that ran out of time, mN if
+// programs/mover.c, which runs beside the case when /.farcall/moving holds a seed, ended with status N.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,8 @@
 
 enum { kOutputLimit = 1 << 20 };
 static const char kCases[] = "/.farcall/cases";
+static const char kMoving[] = "/.farcall/moving";
+static const char* seed;  // of kMoving, if there is one
 static const char kDirectory[] = "/tmp/case";
 static const char* const kOutputs[2] = {"/.farcall/out", "/.farcall/err"};
 
@@ -105,6 +108,21 @@ static void child(const char* command) {
     _exit(126);
 }
 
+// Not seen by the case: no stream of its, another session. The case's name takes part in its seed, so that a case that is
+// run alone meets the same moves.
+static pid_t start_mover(const char* name) {
+    pid_t pid = fork();
+    if (pid != 0) return pid;
+    setsid();
+    int null = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
+    for (int fd = 3; fd < 16; ++fd) close(fd);
+    char* argv[] = {"mover", (char*)seed, (char*)name, NULL};
+    char* environment[] = {NULL};
+    execve("/tests/mover", argv, environment);
+    _exit(126);
+}
+
 static void run_case(const char* name, int timeout, const char* command) {
     char line[512];
     snprintf(line, sizeof line, "begin %s\n", name);
@@ -113,6 +131,7 @@ static void run_case(const char* name, int timeout, const char* command) {
     mkdir(kDirectory, 0755);
     if (chdir(kDirectory) != 0) _exit(4);
     timed_out = 0;
+    pid_t mover = seed ? start_mover(name) : -1;
     pid_t pid = fork();
     if (pid == 0) child(command);
     int status = 0;
@@ -130,6 +149,12 @@ static void run_case(const char* name, int timeout, const char* command) {
         } else {
             snprintf(word, sizeof word, "e%d", WEXITSTATUS(status));
         }
+    }
+    if (mover > 0) {
+        // A case may kill all there is; the mover itself ends only when the kernel refuses what it should take.
+        kill(mover, SIGKILL);
+        if (waitpid(mover, &status, 0) == mover && WIFEXITED(status))
+            snprintf(word, sizeof word, "m%d", WEXITSTATUS(status));
     }
     if (chdir("/") != 0) _exit(5);
     clean_up();
@@ -159,6 +184,8 @@ int main(void) {
         fprintf(stderr, "batch_runner: no cases in %s\n", kCases);
         return 1;
     }
+    size_t seed_length;
+    if (access(kMoving, R_OK) == 0) seed = read_whole(kMoving, 32, &seed_length);
     int count = 0;
     for (char* at = cases; at < cases + length; ++count) {
         const char* name = at;
