@@ -70,14 +70,12 @@ void check_capacity(const std::string& capacity, int cpus) {
             fail(what + ": '" + pair + "' is not CPU:FRACTION, such as 1:0.25");
         check_cpu(cpu, cpus, what);
         if (!named.insert(std::stoi(cpu)).second) fail(what + ": CPU " + cpu + " is named twice");
-        // 1, or a decimal fraction: the kernel has no floating point and reads the digits.
-        size_t point = fraction.find('.');
-        std::string whole = fraction.substr(0, point),
-                    part = point == std::string::npos ? "0" : fraction.substr(point + 1);
-        bool form = (whole == "0" || whole == "1") && digits(part) && part.size() <= 6;
-        bool zero = part.find_first_not_of('0') == std::string::npos;
-        if (!form || (whole == "0" && zero) || (whole == "1" && !zero))
-            fail(what + ": '" + fraction + "' is not a fraction above 0 and at most 1, such as 0.25");
+        // The kernel has no floating point: it reads the digits, as thousandths.
+        const std::string part = fraction.starts_with("0.") ? fraction.substr(2) : "";
+        bool above_zero = digits(part) && part.find_first_not_of('0') != std::string::npos;
+        if (fraction != "1" && (!above_zero || part.size() > 3))
+            fail(what + ": '" + fraction +
+                 "' is not 1 or a fraction such as 0.25, of at most three digits and above 0");
     }
 }
 

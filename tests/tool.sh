@@ -157,7 +157,7 @@ one_line route_needs_two_for_adaptive 2 '' run --route adaptive -- busybox true
 for route in fs fs: fs:0+ fs:+0 fs:2 fs:0+2 fs:9999999 fs:-1 fs:x file:1 fs:0,,mm:1 fs:0, ,; do
     one_line "bad_route_$route" 2 '' run --cpus 2 --route "$route" -- busybox true
 done
-for capacity in 1 1: 1:0 1:0.0 1:1.5 1:2 1:x 1:.5 1:0.1234567 2:0.5 x:1 1:-1 1:1,1:1 0:1,; do
+for capacity in 1 1: 1:0 1:0.0 1:1.5 1:2 1:x 1:.5 1:0.1234 1:1.0 2:0.5 x:1 1:-1 1:1,1:1 0:1,; do
     one_line "bad_capacity_$capacity" 2 '' run --cpus 2 --capacity "$capacity" -- busybox true
 done
 for spin in -1 x 1000000; do one_line "bad_spin_$spin" 2 '' run "--spin=$spin" -- busybox true; done
