@@ -120,10 +120,11 @@ TEST(sleepers_wake_in_order) {
     for (int i = 0; i < 5; i++) reap("sleeper", -1);
 }
 
+// Computes; looks at the clock seldom, for a call that waits for another CPU is no computing.
 static void burn(long milliseconds) {
     volatile unsigned long x = 0;
     for (long stop = now_ms() + milliseconds; now_ms() < stop;)
-        for (int i = 0; i < 1000; i++) x += (unsigned long)i;
+        for (int i = 0; i < 300000; i++) x += (unsigned long)i;
 }
 
 TEST(cpu_time) {
