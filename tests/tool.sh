@@ -247,7 +247,8 @@ stats() {
         $1 == "cpu" { cpus = 1 } cpus && $1 == 0 && $NF == 0 && $2 > 0 { print "cpu 0" }
         cpus && $1 == 1 && $NF > 20 && $2 == 0 { print "cpu 1" }
         cpus && NF == 8 && $1 != "cpu" { all = $3 + $5 + $7; if (all < 99.7 || all > 100.3) print "not all: " $0 }
-        / remote calls, / { print "whole" }' "$work/stats"
+        cpus && NF == 8 && $1 != "cpu" { served += $NF }
+        / remote calls, / { print (served == $5 ? "whole" : "served " served " of " $5) }' "$work/stats"
 }
 check stats_tables 0 'last
 fs

@@ -235,7 +235,7 @@ void report_json(lib::StringBuilder& out) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
         u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_ns.load(std::memory_order_relaxed);
         u64 now = hal::Machine::now().value, calls = 0;
-        for (const rt::Module& m : modules) calls += m.shards[i].calls.get();
+        for (const rt::Module& m : modules) calls += m.shards[i].calls.get() + m.shards[i].direct.get();
         out.add("{}{{\"user_ns\": {}, \"kernel_ns\": {}, \"idle_ns\": {}, \"calls\": {}}}", i == 0 ? "" : ", ", user,
                 now > user + idle ? now - user - idle : 0, idle, calls);
     }
