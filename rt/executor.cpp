@@ -136,7 +136,8 @@ void Executor::wait_for_work() {
             run_due_timers();  // an interrupt taken here says nothing by itself
         }
     }
-    return Found::kNothing;
+    // The last look at the timers may have made something ready.
+    return ready_mask_ != 0 ? Found::kOther : Found::kNothing;
 }
 
 // A CPU that serves others' calls and has nothing else to do. False: nothing came for the length of the spin budget.
