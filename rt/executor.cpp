@@ -115,7 +115,9 @@ void Executor::wait_for_work() {
     state_.store(kSleeping, std::memory_order_seq_cst);
     if (inbox_.load(std::memory_order_seq_cst) == nullptr && !needs_attention() && !requests_pending()) {
         Nanoseconds before = hal::Machine::now();
+        asleep_since.store(before.value, std::memory_order_relaxed);
         hal::Machine::wait_for_event();
+        asleep_since.store(0, std::memory_order_relaxed);
         idle_ns.store(idle_ns.load(std::memory_order_relaxed) + (hal::Machine::now() - before).value,
                       std::memory_order_relaxed);
     }

@@ -109,6 +109,12 @@ public:
 
     // What the CPU did, nanoseconds; the rest is kernel.
     std::atomic<u64> user_ns{0}, idle_ns{0};
+    std::atomic<u64> asleep_since{0};  // 0: awake
+    // With the sleep that goes on.
+    u64 idle_until(Nanoseconds now) const {
+        u64 since = asleep_since.load(std::memory_order_relaxed);
+        return idle_ns.load(std::memory_order_relaxed) + (since != 0 && since < now.value ? now.value - since : 0);
+    }
     u64 served_ns = 0;  // in calls of other CPUs, about
 
     // Called when there is nothing to do, with work that may be done ahead (zeroing frames); true: it did some.

@@ -138,7 +138,8 @@ Task<void> control() {
         }
         if (!wanted) break;
     }
-    running.store(false, std::memory_order_release);
+    running.store(false, std::memory_order_seq_cst);
+    control_if_needed();  // somebody may have wanted it since it was looked at, and found it running
 }
 
 }  // namespace
@@ -198,7 +199,7 @@ Result<void> set_capacities(std::string_view text) {
 void control_if_needed() {
     bool wanted = adaptive.load(std::memory_order_relaxed);
     for (const rt::Module& m : modules) wanted |= m.policy.load(std::memory_order_relaxed) == rt::Policy::kController;
-    if (!wanted || running.exchange(true, std::memory_order_acq_rel)) return;
+    if (!wanted || running.exchange(true, std::memory_order_seq_cst)) return;
     if (!rt::spawn("module control", control(), rt::Executor::of(CpuId{0})))
         running.store(false, std::memory_order_release);
 }

@@ -210,7 +210,7 @@ void report(lib::StringBuilder& out) {
     u64 now = hal::Machine::now().value;
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
-        u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_ns.load(std::memory_order_relaxed);
+        u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_until(Nanoseconds{now});
         out.add("cpu {} user_ns {} kernel_ns {} idle_ns {}\n", i, user, now - user - idle, idle);
     }
 }
@@ -233,7 +233,7 @@ void report_json(lib::StringBuilder& out) {
     out.put("], \"cpus\": [");
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
-        u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_ns.load(std::memory_order_relaxed);
+        u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_until(hal::Machine::now());
         u64 now = hal::Machine::now().value, calls = 0;
         for (const rt::Module& m : modules) calls += m.shards[i].calls.get() + m.shards[i].direct.get();
         out.add("{}{{\"user_ns\": {}, \"kernel_ns\": {}, \"idle_ns\": {}, \"calls\": {}}}", i == 0 ? "" : ", ", user,

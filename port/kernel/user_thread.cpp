@@ -269,7 +269,7 @@ struct TrapPath {
     static void serve_word(rt::Executor& ex, rt::CallWord& word) {
         UserThread& t = of_word(word);
         u64 asked = word_of(t);
-        if (asked & (rt::kCallSampled | rt::kCallFault)) [[unlikely]]
+        if (asked & (rt::kCallSampled | rt::kCallFault | rt::kCallDetached)) [[unlikely]]
             return serve_carefully(ex, t, route::modules[u32(module_of(t, asked))].shards[ex.cpu().value]);
         // The home has looked the number up in a table of this size.
         u32 module = route::module_of_call[t.call_.frame.syscall_number()];
@@ -333,10 +333,8 @@ struct TrapPath {
         u64 asked = word.load(std::memory_order_relaxed);
         shard.calls.add(1);
         Nanoseconds start{};
-        if (asked & rt::kCallSampled) [[unlikely]] {
-            start = hal::Machine::now();
-            shard.wait.add((start - t.trapped_).value);
-        }
+        if (asked & (rt::kCallSampled | rt::kCallDetached)) start = hal::Machine::now();
+        if (asked & rt::kCallSampled) shard.wait.add((start - t.trapped_).value);
         LeafOutcome outcome =
             (asked & rt::kCallFault) ? personality.fault(t, t.trap_) : personality.syscall_elsewhere(t, t.call_.frame);
         if (asked & rt::kCallSampled) [[unlikely]] {
@@ -345,6 +343,8 @@ struct TrapPath {
             shard.busy_ns.add(took * kSampleEvery);
             rt::Executor::current().served_ns += took * kSampleEvery;
         }
+        // A home that waits counts the call as it counts its own leaves. One that does not leaves it to this CPU.
+        if (asked & rt::kCallDetached) t.add_system(hal::Machine::now() - start);
         finish_serving(t, word, asked, outcome);
     }
     [[gnu::noinline]] static void serve_in_task(UserThread& t, rt::CallWord& word, u64 asked, LeafOutcome outcome) {
