@@ -244,8 +244,6 @@ BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uin
     RunOptions options;
     options.cpus = cpus;
     options.route = route;
-    // Several machines run at once, with more CPUs together than the host has: long enough to try spinning, not longer.
-    if (cpus <= 2) options.spin = 20;
     return {.machine = [options] { return farcall_machine(options); },
             .prepare =
                 [route, moving](CpioWriter& extra) {

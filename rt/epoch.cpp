@@ -74,11 +74,15 @@ void quiescent() {
     reclaim(e, global_epoch.load(std::memory_order_acquire));
 }
 
-void epoch_enter_idle() {
+void epoch_free_due() {
     PerCpuEpoch& e = Executor::current().epoch;
     // Nobody else may be waiting for us: what can be freed now is freed now, so that an idle system holds nothing back.
     for (int i = 0; i < 3 && e.pending != 0; ++i) quiescent();
-    e.seen.store(0, std::memory_order_seq_cst);
+}
+void epoch_set_idle() { Executor::current().epoch.seen.store(0, std::memory_order_seq_cst); }
+void epoch_enter_idle() {
+    epoch_free_due();
+    epoch_set_idle();
 }
 
 void epoch_leave_idle() {

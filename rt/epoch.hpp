@@ -27,8 +27,11 @@ struct PerCpuEpoch {
 void retire(Retired& r);
 // This CPU holds no pointer into shared structures now. Advances the epoch if it was the last, frees what is due.
 void quiescent();
-// Leaving and entering idle.
+// Leaving and entering idle. Between the two this CPU looks at nothing that is retired.
+// epoch_enter_idle: both of the halves that follow it.
 void epoch_enter_idle();
+void epoch_free_due();  // what can be freed now is freed now
+void epoch_set_idle();
 void epoch_leave_idle();
 u64 epoch_pending();  // items retired and not yet freed, this CPU
 // Ask every CPU, this one included, to be quiescent soon (IPIs to those in user mode). Called when much is pending and

@@ -91,7 +91,7 @@ void Executor::run_due_timers() { timers_.run_due(hal::Machine::now()); }
 bool Executor::run_one() {
     drain_inbox();
     if (serves()) {
-        if (CallWord* word = lane_first(cpu_, executor_count())) serve_word(*this, *word);
+        if (CallWord* word = lane_first(cpu_, executor_count(), lane_place_)) serve_word(*this, *word);
     }
     if (needs_attention()) [[unlikely]] {
         u32 why = take_attention();
@@ -111,18 +111,24 @@ bool Executor::run_one() {
 
 void Executor::wait_for_work() {
     ++idle_entries;
-    epoch_enter_idle();
+    // What is freed may make something ready here; so this comes before the last look.
+    epoch_free_due();
     state_.store(kSleeping, std::memory_order_seq_cst);
-    if (inbox_.load(std::memory_order_seq_cst) == nullptr && !needs_attention() && !requests_pending()) {
+    if (ready_mask_ == 0 && inbox_.load(std::memory_order_seq_cst) == nullptr && !needs_attention() &&
+        !requests_pending()) {
+        // Only now: the look at the lanes reads words that others may free.
+        epoch_set_idle();
         Nanoseconds before = hal::Machine::now();
         asleep_since.store(before.value, std::memory_order_relaxed);
         hal::Machine::wait_for_event();
         asleep_since.store(0, std::memory_order_relaxed);
         idle_ns.store(idle_ns.load(std::memory_order_relaxed) + (hal::Machine::now() - before).value,
                       std::memory_order_relaxed);
+        state_.store(kBusy, std::memory_order_relaxed);
+        epoch_leave_idle();
+    } else {
+        state_.store(kBusy, std::memory_order_relaxed);
     }
-    state_.store(kBusy, std::memory_order_relaxed);
-    epoch_leave_idle();
     run_due_timers();
 }
 
@@ -130,7 +136,7 @@ void Executor::wait_for_work() {
 // (tools/count_plugin).
 [[gnu::noinline, gnu::section(".text.farcall_spin")]] Executor::Found Executor::look_for_work(CallWord** word) {
     for (u32 n = 1; n <= 4096; ++n) {
-        if ((*word = lane_first(cpu_, executor_count()))) return Found::kWord;
+        if ((*word = lane_first(cpu_, executor_count(), lane_place_))) return Found::kWord;
         if (inbox_.load(std::memory_order_relaxed) || needs_attention() || ready_mask_ != 0) return Found::kOther;
         if ((n & 511) == 0) {
             hal::Machine::poll_mailbox();

@@ -101,7 +101,7 @@ public:
     bool serves() const { return serves_.load(std::memory_order_relaxed); }
     // Nothing to do here: asleep, or looking for work.
     bool idles() const { return state() == kSleeping || looks_.load(std::memory_order_relaxed); }
-    bool requests_pending() const { return serves() && lane_first(cpu_, executor_total()); }
+    bool requests_pending() const { return serves() && lane_pending(cpu_, executor_total()); }
     // Executes the call of a word that is pending in this CPU's lanes; set by whoever makes requests.
     static void (*serve_word)(Executor&, CallWord&);
     // A CPU that serves looks for work this long before it sleeps. Zero: it sleeps at once (more CPUs than the host has).
@@ -133,6 +133,7 @@ private:
     std::atomic<u32> attention_{0};
     std::atomic<bool> serves_{false};
     std::atomic<bool> looks_{false};  // in spin_for_work()
+    u32 lane_place_ = 0;              // of the last call that was found, see lane_first
     u32 ready_mask_ = 0;
     CpuId cpu_{};
     Schedulable* running_ = nullptr;

@@ -66,10 +66,31 @@ inline void lane_poll(CpuId server, u32 cpus, Out&& out) {
         }
     }
 }
-inline CallWord* lane_first(CpuId server, u32 cpus) {
-    CallWord* found = nullptr;
-    lane_poll(server, cpus, [&](CallWord& word) {
-        found = &word;
+// The first that is pending behind `place`, which then says where it was: callers that are pending again as soon as they
+// are served leave the others their turn.
+inline CallWord* lane_first(CpuId server, u32 cpus, u32& place) {
+    const u64 wanted = kCallPending | u64{server.value} << 8;
+    u32 home = place / kLaneSlots, slot = place % kLaneSlots + 1;
+    // The lane where the last one was is looked at twice: behind that slot now, from the front at the end.
+    for (u32 n = 0; n <= cpus; ++n) {
+        Lane& l = lanes[server.value][home];
+        for (; slot < kLaneSlots; ++slot) {
+            CallWord* word = l.slots[slot].load(std::memory_order_acquire);  // both acquires: see lane_poll
+            if (!word) break;
+            if ((word->load(std::memory_order_acquire) & (kCallPending | kCallServer)) == wanted) [[unlikely]] {
+                place = home * kLaneSlots + slot;
+                return word;
+            }
+        }
+        slot = 0;
+        if (++home >= cpus) home = 0;
+    }
+    return nullptr;
+}
+inline bool lane_pending(CpuId server, u32 cpus) {
+    bool found = false;
+    lane_poll(server, cpus, [&](CallWord&) {
+        found = true;
         return false;
     });
     return found;

@@ -76,13 +76,20 @@ void Shard::run_batch(Schedulable& s) {
     // Others that are ready on this CPU have their turn between batches.
     shard.scheduled = shard.queue.size() != 0;
     if (shard.scheduled) return Executor::current().enqueue(shard);
-    shard.ordered.store(m.orders(), std::memory_order_relaxed);
+    shard.settle();
+}
+
+// Either the second look sees the policy that another CPU has set, or that CPU sets the flag after this has cleared it.
+void Shard::settle() {
+    if (module->orders()) return;
+    ordered.store(false, std::memory_order_seq_cst);
+    if (module->orders()) ordered.store(true, std::memory_order_relaxed);
 }
 
 void Module::set_policy(Policy p) {
-    policy.store(p, std::memory_order_relaxed);
-    // A shard that is busy in this moment sets its own again when its queue is empty.
-    for (Shard& s : shards) s.ordered.store(true, std::memory_order_relaxed);
+    policy.store(p, std::memory_order_seq_cst);
+    // Until each shard has looked at the policy with an empty queue (settle).
+    for (Shard& s : shards) s.ordered.store(true, std::memory_order_seq_cst);
 }
 
 void Module::init(std::string_view its_name, void (*its_serve)(Request&, Shard&)) {

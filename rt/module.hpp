@@ -67,7 +67,7 @@ public:
     }
     Request* pop(Policy policy);
     u32 size() const { return size_; }
-    // No request is passed over more often.
+    // The first in the queue is not passed over more often.
     static constexpr u32 kPatience = 32;
     static constexpr u32 kLook = 32;  // how far a policy looks
 
@@ -101,6 +101,8 @@ struct alignas(64) Shard : Schedulable {
 
     // On this CPU: the request waits for its turn.
     void accept(Request& r);
+    // On this CPU: nothing is queued; sets `ordered` as the policy wants it.
+    void settle();
     static void run_batch(Schedulable& s);
 };
 
@@ -117,7 +119,7 @@ public:
     void set_policy(Policy p);
     // Does the policy choose among those that wait?
     bool orders() const {
-        Policy p = policy.load(std::memory_order_relaxed);
+        Policy p = policy.load(std::memory_order_seq_cst);  // see settle()
         return p == Policy::kCohort || p == Policy::kPriority;
     }
     void init(std::string_view its_name, void (*its_serve)(Request&, Shard&));

@@ -305,7 +305,7 @@ struct TrapPath {
             return true;
         });
         if (several || shard.queue.size() != 0) return accept(first);
-        shard.ordered.store(shard.module->orders(), std::memory_order_relaxed);
+        shard.settle();
         shard.batches.add(1);
         serve(first, shard);
     }

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT
+// rt/lane: calls handed to another CPU through words. Each is executed once, its result is seen, its end is told once,
+// whoever detaches, sleeps, moves or goes away in between. The protocol of port/kernel/user_thread.cpp over host threads.
+#include "rt/lane.hpp"
+
+#include <memory>
+
+#include "rt/epoch.hpp"
+#include "rt/module.hpp"
+#include "tests/unit/hosted_cpus.hpp"
+
+namespace {
+
+using hosted_test::Cpus;
+using hosted_test::Random;
+using rt::CallWord;
+using rt::Executor;
+
+constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
+constexpr u32 kAll = (1u << lib::kMaxCpus) - 1;
+
+void pend(CallWord& word, u32 server) { word.store(rt::call_for(CpuId{server}), std::memory_order_release); }
+u32 count_pending(u32 server, u32 cpus) {
+    u32 n = 0;
+    rt::lane_poll(CpuId{server}, cpus, [&](CallWord&) { return ++n, true; });
+    return n;
+}
+
+TEST(RtLane, ASlotIsTakenFromACallThatIsOverAndNotFromOneThatIsPending) {
+    rt::Lane& lane = rt::lane(CpuId{1}, CpuId{0});
+    CallWord words[rt::kLaneSlots + 1] = {};
+    for (u32 i = 0; i < rt::kLaneSlots; ++i) {
+        ASSERT_TRUE(rt::lane_claim(lane, words[i]));
+        pend(words[i], 1);
+    }
+    CallWord& late = words[rt::kLaneSlots];
+    EXPECT_FALSE(rt::lane_claim(lane, late));
+    EXPECT_EQ(count_pending(1, 1), rt::kLaneSlots);
+    words[2].exchange(rt::kCallActive | rt::kCallDone);
+    ASSERT_TRUE(rt::lane_claim(lane, late));
+    pend(late, 1);
+    EXPECT_EQ(lane.slots[2].load(), &late);
+    EXPECT_EQ(count_pending(1, 1), rt::kLaneSlots);
+    // Claimed again: the slot that it has.
+    ASSERT_TRUE(rt::lane_claim(lane, words[3]));
+    EXPECT_EQ(lane.slots[3].load(), &words[3]);
+    for (CallWord& w : words) rt::lane_forget(w, kAll, kAll);
+    EXPECT_EQ(count_pending(1, 1), 0u);
+}
+
+TEST(RtLane, AForgottenWordLeavesTheLaterSlotsInSight) {
+    rt::Lane& lane = rt::lane(CpuId{1}, CpuId{0});
+    CallWord first{0}, second{0};
+    ASSERT_TRUE(rt::lane_claim(lane, first));
+    pend(first, 1);
+    ASSERT_TRUE(rt::lane_claim(lane, second));
+    pend(second, 1);
+    rt::lane_forget(first, 1u << 1, 1u << 0);
+    EXPECT_EQ(count_pending(1, 1), 1u);
+    rt::lane_forget(second, 1u << 1, 1u << 0);
+    EXPECT_EQ(count_pending(1, 1), 0u);
+}
+
+TEST(RtLane, AnEarlierServerDoesNotSeeACallForALaterOne) {
+    CallWord word{0};
+    ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{1}, CpuId{0}), word));
+    ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{2}, CpuId{0}), word));
+    pend(word, 2);
+    EXPECT_EQ(count_pending(1, 1), 0u);
+    EXPECT_EQ(count_pending(2, 1), 1u);
+    rt::lane_forget(word, kAll, kAll);
+}
+
+// Words that are pending again as soon as they are served.
+TEST(RtLane, BusyCallersDoNotStarveTheOthers) {
+    Cpus cpus(1);
+    Executor::start(CpuId{3});  // four CPUs are looked at
+    Executor& server = Executor::start(CpuId{0});
+    server.serve_requests();
+    static CallWord words[4][2];
+    static u32 served[4][2];
+    for (u32 home = 0; home < 4; ++home)
+        for (u32 i = 0; i < 2; ++i) {
+            served[home][i] = 0;
+            ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{0}, CpuId{home}), words[home][i]));
+            pend(words[home][i], 0);
+        }
+    Executor::serve_word = [](Executor&, CallWord& word) {
+        u32 at = u32(&word - &words[0][0]);
+        ++served[at / 2][at % 2];
+        pend(word, 0);
+    };
+    for (u32 i = 0; i < 800; ++i) server.run_one();
+    for (auto& home : words)
+        for (CallWord& w : home) rt::lane_forget(w, kAll, kAll);
+    for (auto& home : served)
+        for (u32 n : home) EXPECT_EQ(n, 100u);
+}
+
+// ---- Many calls ----
+
+struct Caller;
+
+struct World {
+    rt::Module module;
+    u32 cpus = 0;
+    std::atomic<u32> to_start{0}, running{0}, created{0}, freed{0};
+    std::atomic<u64> calls{0}, here{0}, sent{0}, detached{0}, async{0};
+    std::atomic<u32> wrong{0};
+    std::atomic<bool> quit{false};
+};
+World* world;
+
+// What stands for a user thread.
+struct Caller : rt::Schedulable {
+    CallWord word{0};
+    // Plain: that they are seen is what is tested.
+    u64 argument = 0, result = 0, executed = 0;
+    u64 made = 0;
+    const u64 limit;
+    bool waits = false;
+    u32 servers = 0, homes = 0;
+    Executor* home;
+    Random random;
+    struct Remote : rt::Request {
+        explicit Remote(Caller& c)
+            : Request([](rt::Schedulable& s) { static_cast<Remote&>(s).owner.accept(); }), owner(c) {}
+        Caller& owner;
+    } remote{*this};
+    struct Later : rt::Schedulable {
+        explicit Later(Caller& c)
+            : Schedulable([](rt::Schedulable& s) { static_cast<Later&>(s).owner.finish(); }), owner(c) {}
+        Caller& owner;
+    } later{*this};
+    struct Gone : rt::Retired {
+        Caller* owner = nullptr;
+    } gone;
+
+    Caller(u64 seed, u64 calls, Executor& at)
+        : Schedulable(&Caller::go, rt::Priority::kUser), limit(calls), home(&at), random(seed) {
+        world->created.fetch_add(1);
+        world->running.fetch_add(1);
+    }
+    static void start(u64 seed) {
+        Random r(seed);
+        Executor& at = Executor::of(CpuId{u32(1 + r() % (world->cpus - 1))});
+        at.post(*new Caller(r(), 1 + r() % 150, at));
+    }
+    static Caller& of(CallWord& w) {
+        return *reinterpret_cast<Caller*>(reinterpret_cast<std::byte*>(&w) - offsetof(Caller, word));
+    }
+    void expect(bool what) {
+        if (!what) world->wrong.fetch_add(1);
+    }
+
+    // ---- At home ----
+    static void go(rt::Schedulable& s) { static_cast<Caller&>(s).in_user_mode(); }
+    void in_user_mode() {
+        Executor& ex = Executor::current();
+        expect(&ex == home);
+        if (waits) {
+            waits = false;
+            check();
+        }
+        for (;;) {
+            if (made == limit) return end();
+            if (random() % 16 == 0) {
+                home = &Executor::of(CpuId{u32(1 + random() % (world->cpus - 1))});
+                return home->post(*this);
+            }
+            if (random() % 8 == 0) return ex.enqueue(*this);
+            ++made;
+            argument = random();
+            world->calls.fetch_add(1, std::memory_order_relaxed);
+            Executor* where = world->module.executor_for(this);
+            if (!where || where == &ex) {
+                world->here.fetch_add(1, std::memory_order_relaxed);
+                execute();
+            } else if (!call(*where, ex)) {
+                return;
+            }
+            check();
+        }
+    }
+    void check() { expect(executed == made && result == ~argument); }
+    bool call(Executor& where, Executor& ex) {
+        servers |= 1u << where.cpu().value;
+        homes |= 1u << ex.cpu().value;
+        const u64 wanted = rt::call_for(where.cpu());
+        if (random() % 32 == 0 || !rt::lane_claim(rt::lane(where.cpu(), ex.cpu()), word)) {
+            world->sent.fetch_add(1, std::memory_order_relaxed);
+            word.store((wanted & ~u64{rt::kCallPending}) | rt::kCallDetached, std::memory_order_relaxed);
+            waits = true;
+            where.post(remote);
+            return false;
+        }
+        u64 kind = random() % 4;
+        u32 spins = kind == 0 ? 0 : kind == 1 ? u32(random() % 100) : 2000;
+        word.store(wanted, std::memory_order_release);
+        u64 now = 0;
+        for (u32 n = 0; n < spins; ++n) {
+            now = word.load(std::memory_order_acquire);
+            if (now & kOver) break;
+            if (n % 64 != 0) continue;
+            if (where.state() != Executor::kBusy) where.attract(rt::kAttnInbox);
+            if (ex.requests_pending()) break;
+            hal::Machine::relax();
+        }
+        if (!(now & kOver)) now = word.fetch_or(rt::kCallDetached, std::memory_order_seq_cst);
+        if (now & rt::kCallDone) return true;
+        waits = true;
+        if (now & rt::kCallAsync) return false;
+        world->detached.fetch_add(1, std::memory_order_relaxed);
+        if (where.state() != Executor::kBusy) where.attract(rt::kAttnInbox);
+        return false;
+    }
+    void end() {
+        rt::lane_forget(word, servers, homes);
+        gone.owner = this;
+        gone.free = [](rt::Retired& r) {
+            delete static_cast<Gone&>(r).owner;
+            world->freed.fetch_add(1);
+        };
+        rt::retire(gone);
+        u32 left = world->to_start.load();
+        while (left != 0 && !world->to_start.compare_exchange_weak(left, left - 1)) {
+        }
+        if (left != 0) start(random());
+        world->running.fetch_sub(1);
+    }
+
+    // ---- At the server ----
+    static void serve_word(Executor& ex, CallWord& w) {
+        Caller& c = of(w);
+        rt::Shard& shard = world->module.shards[ex.cpu().value];
+        if (!shard.ordered.load(std::memory_order_relaxed)) {
+            shard.direct.add(1);
+            return c.serve();
+        }
+        bool several = false;
+        rt::lane_poll(ex.cpu(), rt::executor_count(), [&](CallWord& other) {
+            if (&other == &w) return true;
+            several = true;
+            of(other).accept();
+            return true;
+        });
+        if (several || shard.queue.size() != 0) return c.accept();
+        shard.settle();
+        c.serve();
+    }
+    void accept() {
+        u64 before = word.fetch_and(~u64{rt::kCallPending}, std::memory_order_relaxed);
+        expect((before >> 8 & 0xff) == Executor::current().cpu().value);
+        remote.call = u32(argument % 3);
+        remote.space = reinterpret_cast<const void*>(argument / 3 % 2);
+        remote.nice = i32(argument % 5);
+        world->module.here().accept(remote);
+    }
+    void serve() {
+        expect((word.load(std::memory_order_relaxed) >> 8 & 0xff) == Executor::current().cpu().value);
+        if (argument % 8 == 0) {
+            world->async.fetch_add(1, std::memory_order_relaxed);
+            Executor& where = Executor::of(CpuId{u32(argument / 8 % world->cpus)});
+            word.exchange(rt::kCallActive | rt::kCallAsync, std::memory_order_acq_rel);
+            return where.post(later);
+        }
+        execute();
+        if (word.exchange(rt::kCallActive | rt::kCallDone, std::memory_order_acq_rel) & rt::kCallDetached)
+            home->post(*this);
+    }
+    void finish() {
+        execute();
+        home->post(*this);
+    }
+    void execute() {
+        expect(executed + 1 == made);
+        ++executed;
+        result = ~argument;
+    }
+};
+
+// A user thread that only computes: its CPU is in user mode until an interrupt comes.
+struct Computes : rt::Schedulable {
+    Computes() : Schedulable(&Computes::go, rt::Priority::kBackground) {}
+    static void go(rt::Schedulable& s) {
+        Executor& ex = Executor::current();
+        if (world->quit.load()) return;
+        if (ex.enter_user_state() && !ex.needs_attention()) hal::Machine::wait_for_event();
+        ex.leave_user_state();
+        ex.enqueue(s);
+    }
+};
+
+void many_calls(u64 seed, u32 callers, u32 at_once) {
+    auto owned = std::make_unique<World>();
+    world = owned.get();
+    Random random(seed);
+    Cpus cpus(4);
+    world->cpus = 4;
+    world->to_start = callers - at_once;
+    world->module.init("test", [](rt::Request& r, rt::Shard&) { static_cast<Caller::Remote&>(r).owner.serve(); });
+    world->module.batch = u32(1 + random() % 4);
+    Executor::serve_word = &Caller::serve_word;
+    Computes computes[4];
+    for (u32 i = 1; i < 4; ++i)
+        if (random() % 3 == 0) cpus[i].post(computes[i]);
+    world->module.move_to(CpuSet{1u << 3});
+    for (u32 i = 0; i < at_once; ++i) Caller::start(random());
+    bool ended = cpus.run_until([&] {
+        if (random() % 4 == 0) world->module.move_to(CpuSet{u32(random() % 8) << 1});
+        if (random() % 8 == 0) world->module.set_policy(rt::Policy(random() % 4));
+        return world->running.load() == 0;
+    });
+    EXPECT_TRUE(ended) << "a call was lost, seed " << seed;
+    world->quit = true;
+    // Whoever holds what is retired looks up, and lets it go.
+    EXPECT_TRUE(cpus.run_until([&] {
+        for (u32 i = 1; i < 4; ++i) cpus[i].attract(rt::kAttnReschedule);
+        return world->freed.load() == world->created.load() || !ended;
+    })) << "seed "
+        << seed;
+    EXPECT_EQ(world->wrong.load(), 0u) << "seed " << seed;
+    if (ended) {
+        EXPECT_EQ(world->created.load(), callers);
+    }
+}
+
+TEST(RtLane, EveryCallIsExecutedOnceAndItsResultSeen) {
+    for (u64 seed = 1; seed <= 24; ++seed) {
+        many_calls(seed, 60, 6);
+        if (HasFailure()) return;
+    }
+}
+
+TEST(RtLane, MoreCallersThanSlots) {
+    for (u64 seed = 100; seed < 108; ++seed) {
+        many_calls(seed, 120, 40);
+        if (HasFailure()) return;
+    }
+}
+
+TEST(RtLane, ShortCallersGoAwayWhileServersLook) {
+    for (u64 seed = 200; seed < 208; ++seed) {
+        many_calls(seed, 300, 3);
+        if (HasFailure()) return;
+    }
+}
+
+}  // namespace
