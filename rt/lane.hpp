@@ -68,7 +68,7 @@ inline void lane_poll(CpuId server, u32 cpus, Out&& out) {
 }
 // The first that is pending behind `place`, which then says where it was: callers that are pending again as soon as they
 // are served leave the others their turn.
-inline CallWord* lane_first(CpuId server, u32 cpus, u32& place) {
+[[gnu::always_inline]] inline CallWord* lane_first(CpuId server, u32 cpus, u32& place) {
     const u64 wanted = kCallPending | u64{server.value} << 8;
     u32 home = place / kLaneSlots, slot = place % kLaneSlots + 1;
     // The lane where the last one was is looked at twice: behind that slot now, from the front at the end.

@@ -109,13 +109,16 @@ end:
 
 /* ---- The home ---- */
 
+/* Executor::attract, in one step here: inbox.pml has them all. */
 inline attract(buffer) {
-    d_step { drain(buffer); before = attention; attention = 1 } /* fetch_or */
-    if
-    :: before == 0 && state != BUSY -> ipi = 1
-    :: else
-    fi;
-    before = 0
+    d_step {
+        drain(buffer);
+        if
+        :: attention == 0 && state != BUSY -> ipi = 1
+        :: else
+        fi;
+        attention = 1
+    }
 }
 inline look_and_attract(buffer) {
     if
@@ -128,13 +131,13 @@ inline look_and_attract(buffer) {
 
 active [2] proctype home_cpu() {
     byte home = _pid - 2, t, v, w_at, w_value;
-    bit before, waits[THREADS], over[THREADS];
+    bit waits[THREADS], over[THREADS];
     bit seen;
     if
     :: home == 0 ->
         if
-        :: apart = 1
         :: skip
+        :: apart = 1
         fi;
         if
         :: apart -> over[1] = 1
@@ -188,9 +191,9 @@ again:
     MINE!WORD(t, PENDING);
     /* spin */
     do
+    :: break
     :: empty(MINE) && (word[t] & (DONE | ASYNC)) -> v = word[t]; goto seen_end
     :: look_and_attract(MINE)
-    :: break
     od;
     skip; /* no jump leads into a d_step */
 #if MUTANT == 3
@@ -318,9 +321,8 @@ active proctype server() {
         fi;
         lane_poll(0);
         if
+        :: found != 0 -> found--; accept(found); found = 0
         :: found != 0 && !queued[0] && !queued[1] -> found--; serve(found); found = 0
-        :: found != 0 -> found--; accept(found); found = 0
-        :: found != 0 -> found--; accept(found); found = 0
         :: else
         fi;
         lane_poll(1);

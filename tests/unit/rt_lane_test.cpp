@@ -295,13 +295,13 @@ void many_calls(u64 seed, u32 callers, u32 at_once) {
     auto owned = std::make_unique<World>();
     world = owned.get();
     Random random(seed);
+    Computes computes[4];  // used until the CPUs have stopped
     Cpus cpus(4);
     world->cpus = 4;
     world->to_start = callers - at_once;
     world->module.init("test", [](rt::Request& r, rt::Shard&) { static_cast<Caller::Remote&>(r).owner.serve(); });
     world->module.batch = u32(1 + random() % 4);
     Executor::serve_word = &Caller::serve_word;
-    Computes computes[4];
     for (u32 i = 1; i < 4; ++i)
         if (random() % 3 == 0) cpus[i].post(computes[i]);
     world->module.move_to(CpuSet{1u << 3});
