@@ -3,6 +3,7 @@
 #include "rt/module.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -310,30 +311,41 @@ TEST(RtModule, APolicyThatChoosesQueuesEvenOneRequest) {
 }
 
 // A policy set while a shard's queue runs empty must not be forgotten.
-TEST(RtModule, APolicySetDuringABatchStays) {
+TEST(RtModule, APolicySetWhileAQueueRunsEmptyStays) {
     Cpus cpus(2);
     rt::Module& m = fresh_module([](rt::Request&, rt::Shard&) {});
-    std::atomic<u32> round{0}, settled{0};
-    for (u32 i = 1; i <= 3000; ++i) {
-        m.set_policy(Policy::kFifo);
-        struct Settle : rt::Schedulable {
-            Settle(rt::Module& its, std::atomic<u32>& done)
-                : Schedulable([](rt::Schedulable& s) {
-                      Settle& me = static_cast<Settle&>(s);
+    struct Settles : rt::Schedulable {
+        explicit Settles(rt::Module& its)
+            : Schedulable([](rt::Schedulable& s) {
+                  Settles& me = static_cast<Settles&>(s);
+                  while (!me.stop.load(std::memory_order_relaxed)) {
                       me.module.here().settle();
-                      me.settled.fetch_add(1);
-                  }),
-                  module(its),
-                  settled(done) {}
-            rt::Module& module;
-            std::atomic<u32>& settled;
-        } settle{m, settled};
-        cpus[1].post(settle);
-        for (u32 n = i % 64; n != 0; --n) round.fetch_add(1);
+                      me.times.fetch_add(1);
+                  }
+                  me.ended.store(true);
+              }),
+              module(its) {}
+        rt::Module& module;
+        std::atomic<u64> times{0};
+        std::atomic<bool> stop{false}, ended{false};
+    } settles{m};
+    cpus[1].post(settles);
+    auto once_more = [&] {
+        for (u64 until = settles.times.load() + 2; settles.times.load() < until;) hal::Machine::relax();
+    };
+    u32 forgotten = 0;
+    auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+    while (std::chrono::steady_clock::now() < limit) {
+        m.set_policy(Policy::kFifo);
+        once_more();
+        EXPECT_FALSE(m.shards[1].ordered.load());
         m.set_policy(Policy::kCohort);
-        ASSERT_TRUE(cpus.run_until([&] { return settled.load() == i; }));
-        ASSERT_TRUE(m.shards[1].ordered.load()) << "round " << i;
+        once_more();
+        forgotten += !m.shards[1].ordered.load();
     }
+    settles.stop = true;
+    EXPECT_TRUE(cpus.run_until([&] { return settles.ended.load(); }));
+    EXPECT_EQ(forgotten, 0u);
 }
 
 }  // namespace
