@@ -92,6 +92,14 @@ server_jobs() {
     "$farcall" run --timeout 2 --route server -- busybox sleep 100 2>&1 | grep -c '^farcall: job thread at .*: waits for sleep'
 }
 check timeout_shows_the_server 0 1 server_jobs
+
+# A wake-up that never comes is named by the dump: the job, what it waits for, and the line where.
+planted() {
+    "$farcall" run --timeout 5 --append plant=lost-wake-up -- busybox sleep 100 2>&1 |
+        grep -A 1 '^job planted at .*: waits for a wake-up that was lost$' |
+        grep -c 'wait_for_ever() (.*boot/kernel/main.cpp:[0-9]*)'
+}
+check timeout_shows_a_lost_wake_up 0 1 planted
 skeleton=${FARCALL_BUILD:-$(dirname "$farcall")/build}/guest/tests/skeleton
 # Parent and child write at the same time: the lines are compared in sorted order.
 walk() {

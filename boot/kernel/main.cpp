@@ -77,6 +77,16 @@ Task<void> list_mutants() {
     }
 }
 
+// plant=lost-wake-up: for the test that a dump names a job whose wake-up never comes.
+constinit rt::WaitQueue never_woken;
+Task<void> wait_for_ever() {
+    rt::Wait wait{"a wake-up that was lost"};
+    rt::Waiter waiter;
+    waiter.queue = &never_woken;
+    waiter.seen = never_woken.sequence();
+    (void)co_await wait.on(&waiter, 1);
+}
+
 void print_ktest(std::string_view line) {
     Machine::early_print(line);
     Machine::early_print("\n");
@@ -114,6 +124,9 @@ Task<void> boot_main() {
         co_return;
     }
     linux::set_command_line(info->command_line);
+    if (command_line().value("plant") == "lost-wake-up" &&
+        !rt::spawn("planted", wait_for_ever(), rt::Executor::current()))
+        give_up("plant=", Errno::kNoMem);
     if (command_line().value("mutants") == "list") co_await list_mutants();
     if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok())
         give_up("the first program", r.error());
