@@ -37,7 +37,8 @@ Tally test_style();
 Tally test_unit(const std::string& world, const std::string& program);
 Tally test_models();
 Tally test_tool();
-Tally test_ktest(int cpus);
+// `seconds`: how long the tests that run for a time do so; 0: as short as is useful.
+Tally test_ktest(int cpus, int seconds);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target);
 // `sample` 0: every mutant; `calls`: of these only, if any are named.

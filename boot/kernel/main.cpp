@@ -107,6 +107,9 @@ Task<void> boot_main() {
     if (!server)
         if (auto r = port::route::configure(route); !r.ok()) give_up("bad route=", r.error());
     if (command_line().has("ktest")) {
+        u64 seconds;
+        if (lib::parse_u64(command_line().value("ktest"), seconds) && seconds < 3600)
+            ktest::long_run = lib::milliseconds(seconds * 1000);
         co_await ktest::run_all(&print_ktest);
         Machine::power_off(0);
     }

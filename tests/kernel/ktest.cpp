@@ -6,6 +6,9 @@
 extern "C" const ktest::Case hal_ktest_start[], hal_ktest_end[];
 
 namespace ktest {
+
+constinit Nanoseconds long_run = lib::milliseconds(1500);
+
 namespace {
 
 constinit const char* failure = nullptr;

@@ -24,6 +24,9 @@ struct Case {
         #NAME, &ktest_##NAME};                                                                                 \
     static Task<Result<void>> ktest_##NAME()
 
+// How long tests that run for a time do so: `ktest=SECONDS`, a second and a half if it says none.
+extern Nanoseconds long_run;
+
 void note_failure(const char* what, const char* file, int line);
 
 #define KCHECK(COND)                                               \
