@@ -151,6 +151,13 @@ Result<void> configure(std::string_view spec) {
     return lib::kOk;
 }
 
+void move_if_at(rt::Module& m, u32 place, CpuSet to) {
+    rt::LockGuard guard{change_lock};
+    if (m.place.load(std::memory_order_relaxed) != place) return;
+    m.move_to(to);
+    places_changed();
+}
+
 Result<void> command(std::string_view line) {
     std::string_view rest = line;
     std::string_view first = next_word(rest), second = next_word(rest), third = next_word(rest);

@@ -21,6 +21,8 @@ extern rt::Module modules[kPlaced];
 Result<void> configure(std::string_view spec);
 // /proc/farcall/modules: see port/api/modules.hpp.
 Result<void> command(std::string_view line);
+// Moves a module, if it is still where the caller has seen it.
+void move_if_at(rt::Module& m, u32 place, CpuSet to);
 void report(lib::StringBuilder& out);
 // The same for whoever has one line for all of it: `"modules": [...], "cpus": [...]`, members of a JSON object.
 void report_json(lib::StringBuilder& out);
