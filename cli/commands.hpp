@@ -16,6 +16,7 @@ struct RunOptions {
     std::string route = "inline";
     std::string root;
     std::string fastpath;
+    std::string native;  // a program of the native interface, the first and only one of the machine
     double timeout = 0;
     std::string stats;        // empty: none; table; json
     std::string capacity;     // CPU:FRACTION,...

@@ -39,7 +39,11 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
                "microseconds that an idle CPU of a module looks for calls before it sleeps (200; 0 if there are "
                "more CPUs than the host has)")
             ->check(CLI::Range(0, 999'999));
-        app.add_option("--fastpath", options.fastpath, "none, exception, ipc, notify or all");
+        app.add_option("--fastpath", options.fastpath, "none, exception, ipc, notify or all (the usual)");
+        app.add_option(
+            "--native", options.native,
+            "instead of a Linux program: one of the native interface, by a name such as examples/pingpong or "
+            "a file; its arguments behind --");
         app.add_flag(
             "--stats{table}", options.stats,
             "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; "
@@ -156,7 +160,7 @@ int dispatch(int argc, char** argv) {
         if (!rest.empty() && rest[0].starts_with("-")) fail("unknown option " + rest[0]);
         rest.insert(rest.end(), program.begin(), program.end());
         options.program = rest;
-        if (options.program.empty() || options.program[0].empty())
+        if (options.native.empty() && (options.program.empty() || options.program[0].empty()))
             fail("PROGRAM is missing: farcall " + sub->get_name() + " -- PROGRAM [ARGS...]");
     };
     if (run->parsed()) {

@@ -34,7 +34,8 @@ MachineSpec farcall_machine(const RunOptions& options) {
         if (std::find(kFastpaths.begin(), kFastpaths.end(), options.fastpath) == kFastpaths.end()) {
             fail("--fastpath is one of none, exception, ipc, notify, all");
         }
-        if (options.fastpath != "none") fail("--fastpath " + options.fastpath + ": this kernel has no fastpaths yet");
+        if (options.native.empty() && options.fastpath != "none")
+            fail("--fastpath " + options.fastpath + ": only programs of the native interface have fastpaths so far");
     }
     if (!options.stats.empty() && options.stats != "table" && options.stats != "json")
         fail("--stats takes table or json, not '" + options.stats + "'");
@@ -63,6 +64,14 @@ MachineSpec farcall_machine(const RunOptions& options) {
     if (!options.stats.empty()) spec.append += " stats=1";
     if (!options.append.empty()) spec.append += " " + options.append;
     return spec;
+}
+
+// The program of `run --native`: one of those that are built with the tool, or a file.
+fs::path native_program(const std::string& name) {
+    fs::path built = build_dir() / "native" / name;
+    if (name.find("..") == std::string::npos && fs::is_regular_file(built)) return built;
+    if (fs::is_regular_file(name)) return name;
+    fail("--native " + name + ": no such program");
 }
 
 void add_server(CpioWriter& extra, const std::string& route) {
@@ -146,9 +155,30 @@ int report(const Outcome& outcome, const MachineSpec& spec, const std::string& p
     return outcome.status();
 }
 
+// A machine without Linux: the root holds the program alone.
+void add_native_program(MachineSpec& spec, const RunOptions& options, const TempDir& scratch) {
+    CpioWriter files;
+    files.file(".farcall/native", read_file(native_program(options.native)), 0755);
+    spec.initrd = scratch.path() / "native.cpio";
+    write_file(spec.initrd, files.finish());
+    spec.append += " native";
+    spec.append += " -- " + options.native;
+    for (const std::string& word : options.program) spec.append += " " + word;
+}
+
 int run_command(const RunOptions& options) {
     MachineSpec spec = farcall_machine(options);
     TempDir scratch;
+    if (!options.native.empty()) {
+        if (!options.root.empty()) fail("--native: there is no root file system");
+        if (options.route != "inline") fail("--native: there are no routes without Linux");
+        Streams streams = user_streams();
+        spec.append += streams.input < 0 ? " stdin=null" : " stdin=port";
+        add_native_program(spec, options, scratch);
+        Session session(spec, streams);
+        session.set_timeout(options.timeout);
+        return report(session.run(), spec, options.native);
+    }
     RootImage root = open_root(options.root, scratch);
     Streams streams = user_streams();
     spec.append += streams.terminal ? " tty=1" : " tty=0";

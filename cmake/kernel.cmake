@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel.
 farcall_sources(KERNEL_SOURCES
-  lib lib/bare/x86_64 hal/x86_64 rt rt/mem core core/native port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys boot/kernel tests/kernel)
+  lib lib/bare/x86_64 hal/x86_64 rt rt/mem core core/cap core/ipc core/server port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys boot/kernel tests/kernel)
 add_executable(farcall.elf ${KERNEL_SOURCES})
 target_include_directories(farcall.elf PRIVATE ${CMAKE_SOURCE_DIR}
   ${CMAKE_SOURCE_DIR}/hal/x86_64/include ${CMAKE_SOURCE_DIR}/port/kernel/include ${CMAKE_SOURCE_DIR}/linux/arch/x86_64/include)
@@ -18,7 +18,8 @@ set_target_properties(farcall.elf PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/ha
 # frame pointer of their own. The chain stays whole: a backtrace only leaves these frames out. Debug builds show them all.
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   farcall_sources(HOT_SOURCES linux/sys linux/mm fs rt/mem)
-  list(APPEND HOT_SOURCES ${CMAKE_SOURCE_DIR}/core/trap.cpp ${CMAKE_SOURCE_DIR}/port/kernel/user_thread.cpp
+  list(APPEND HOT_SOURCES ${CMAKE_SOURCE_DIR}/core/trap.cpp ${CMAKE_SOURCE_DIR}/core/ipc/fastpath.cpp ${CMAKE_SOURCE_DIR}/core/ipc/calls.cpp
+    ${CMAKE_SOURCE_DIR}/core/ipc/slowpath.cpp ${CMAKE_SOURCE_DIR}/core/ipc/thread.cpp ${CMAKE_SOURCE_DIR}/port/kernel/user_thread.cpp
     ${CMAKE_SOURCE_DIR}/linux/personality.cpp)
   set_source_files_properties(${HOT_SOURCES} PROPERTIES COMPILE_OPTIONS -fomit-frame-pointer)
 endif()

@@ -37,10 +37,16 @@ rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred) {
     return best ? *best : preferred;
 }
 
-void start_slice(rt::Executor& ex) {
+void start_slice(rt::Executor& ex, rt::Priority level) {
     PerCpu& mine = per_cpu[ex.cpu().value];
-    if (!mine.slice.armed && ex.ready_count(rt::Priority::kUser) != 0)
-        ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
+    if (!mine.slice.armed && ex.ready_count(level) != 0) ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
+}
+
+void end_turn_at(rt::Executor& ex, Nanoseconds when) {
+    Slice& slice = per_cpu[ex.cpu().value].slice;
+    if (slice.armed && slice.deadline.value <= when.value) return;
+    rt::cancel_timer(slice);
+    ex.timers().arm(slice, when);
 }
 
 void balance(rt::Executor& ex) {

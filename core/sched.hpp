@@ -17,8 +17,10 @@ CpuSet user_cpus();
 // Where a new thread, or one whose affinity changed, should run.
 rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred);
 
-// Before user mode is entered: arms the slice if somebody waits.
-void start_slice(rt::Executor& ex);
+// Before user mode is entered: arms the slice if somebody of its level waits.
+void start_slice(rt::Executor& ex, rt::Priority level = rt::Priority::kUser);
+// The running thread's turn ends then at the latest.
+void end_turn_at(rt::Executor& ex, Nanoseconds when);
 // The slice is over (kAttnReschedule was seen): offers surplus threads to idle CPUs.
 void balance(rt::Executor& ex);
 

@@ -6,24 +6,30 @@
 #include "rt/mem/slab.hpp"
 
 namespace core {
+
+constinit Live live[lib::kMaxCpus];
+
 namespace {
 
 using hal::Machine;
 
-// Whose FPU state and TLS bases this CPU's registers hold. Touched by that CPU only.
-struct alignas(64) Live {
-    Thread* thread = nullptr;
-};
-constinit Live live[lib::kMaxCpus];
-
 Live& mine() { return live[Machine::this_cpu().value]; }
+
+void unbar(Live& l) {
+    if (!l.barred) return;
+    Machine::fpu_bar(false);
+    l.barred = false;
+}
 
 }  // namespace
 
 Thread::~Thread() {
     // Its home CPU destroys it (the last thing its job does), so no other CPU has its state live.
-    for (Live& l : live)
-        if (l.thread == this) l.thread = nullptr;
+    for (Live& l : live) {
+        if (l.current == this) l.current = nullptr;
+        if (l.fpu == this) l.fpu = nullptr;
+        if (l.tls == this) l.tls = nullptr;
+    }
     if (context.fpu_area) rt::deallocate(context.fpu_area, Machine::fpu_area_size());
 }
 
@@ -35,25 +41,53 @@ Result<void> Thread::allocate_fpu() {
 }
 
 void Thread::save_state() {
-    if (mine().thread != this) return;
-    Machine::fpu_save(context.fpu_area);
-    Machine::save_thread_state(context);
+    Live& l = mine();
+    if (l.fpu == this) {
+        unbar(l);
+        l.current = nullptr;  // the next entry decides anew whether the FPU is barred
+        Machine::fpu_save(context.fpu_area);
+    }
+    if (l.tls == this) Machine::save_thread_state(context);
 }
 
 void Thread::make_live() {
     Live& l = mine();
-    if (l.thread == this) return;
-    if (l.thread) {
-        l.thread->save_state();
-        ++switches;
+    if (l.current == this) return;
+    if (l.tls != this) {
+        if (l.tls) {
+            Machine::save_thread_state(l.tls->context);
+            ++switches;
+        }
+        Machine::load_thread_state(context);
+        l.tls = this;
     }
-    Machine::fpu_restore(context.fpu_area);
-    Machine::load_thread_state(context);
-    l.thread = this;
+    if (lazy_fpu) {
+        if (!l.barred) {
+            Machine::fpu_bar(true);
+            l.barred = true;
+        }
+    } else {
+        unbar(l);
+        if (l.fpu != this) {
+            if (l.fpu) Machine::fpu_save(l.fpu->context.fpu_area);
+            Machine::fpu_restore(context.fpu_area);
+            l.fpu = this;
+        }
+    }
+    l.current = this;
+}
+
+void Thread::fpu_barred() {
+    lazy_fpu = false;
+    mine().current = nullptr;
+    make_live();
 }
 
 void Thread::state_changed() {
-    if (mine().thread == this) mine().thread = nullptr;
+    Live& l = mine();
+    if (l.current == this) l.current = nullptr;
+    if (l.fpu == this) l.fpu = nullptr;
+    if (l.tls == this) l.tls = nullptr;
 }
 
 void Thread::leave_cpu() {
@@ -79,7 +113,7 @@ void Thread::make_ready(bool front) {
 
 void Thread::run_user(rt::Schedulable& s) { static_cast<Thread&>(s).enter(); }
 
-void Thread::enter() {
+void Thread::enter(Thread& payer) {
     rt::Executor& ex = rt::Executor::current();
     if (!(affinity & sched::user_cpus()).has(ex.cpu())) [[unlikely]] {
         rt::Executor& to = sched::choose_home(affinity, ex);
@@ -92,10 +126,8 @@ void Thread::enter() {
     }
     space->load();
     make_live();
-    sched::start_slice(ex);
-    entered_ = Machine::now();
-    user_clock_.store((entered_.value - user_clock_.load(std::memory_order_relaxed)) | kRuns,
-                      std::memory_order_relaxed);
+    sched::start_slice(ex, priority);
+    start_clock(ex, payer, Machine::now());
     ex.set_running(this);
     // From here a sender that finds us in user state sends an IPI; what came before it is looked at once more.
     if (!ex.enter_user_state() || kicked.load(std::memory_order_seq_cst)) {

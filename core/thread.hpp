@@ -24,6 +24,10 @@ struct Abi {
     // The thread is about to enter user mode but was kicked: lets whoever is responsible look at it. It must not be in a
     // queue, and may be gone afterwards. Returns; the caller then runs what is ready.
     void (*kicked)(Thread&);
+    // Its turn is over: true if it must let go even if nobody else waits. Null: never.
+    bool (*turn_over)(Thread&) = nullptr;
+    // It has used so much user time. Null: nobody wants to know.
+    void (*charge)(Thread&, u64 ns) = nullptr;
 };
 
 class Thread : public rt::Schedulable {
@@ -51,7 +55,10 @@ public:
     void make_ready(bool front = false);
     CpuSet affinity{~0u};
 
-    // FPU state. allocate once; the others only on the home CPU.
+    // FPU state. allocate once; the others only on the home CPU. A thread with `lazy_fpu` is entered with the FPU barred
+    // until it first uses it; from then on its state is switched like everybody's.
+    bool lazy_fpu = false;
+    void fpu_barred();  // it used it
     Result<void> allocate_fpu();
     void save_state();     // the area and the TLS bases in `context` are current afterwards
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
@@ -71,16 +78,27 @@ public:
     }
     u64 switches = 0;
 
-    // Called on the home CPU: stop the clock that counts user time.
+    // Called on the home CPU: stop the clock that counts user time. That of the thread the executor entered: a thread
+    // that was reached from there by IPC runs on its caller's time.
     void account_user(Nanoseconds now) {
-        u64 before = user_time(entered_), after = user_time(now);
-        user_clock_.store(after, std::memory_order_relaxed);
-        auto& cpu = rt::Executor::current().user_ns;
-        cpu.store(cpu.load(std::memory_order_relaxed) + after - before, std::memory_order_relaxed);
+        rt::Executor& ex = rt::Executor::current();
+        Thread& t = *static_cast<Thread*>(ex.clocked);
+        u64 before = t.user_time(t.entered_), after = t.user_time(now);
+        t.user_clock_.store(after, std::memory_order_relaxed);
+        ex.user_ns.store(ex.user_ns.load(std::memory_order_relaxed) + after - before, std::memory_order_relaxed);
+        if (t.abi->charge) t.abi->charge(t, after - before);
+    }
+    // The clock of `payer` counts from now on.
+    static void start_clock(rt::Executor& ex, Thread& payer, Nanoseconds now) {
+        payer.entered_ = now;
+        payer.user_clock_.store((now.value - payer.user_clock_.load(std::memory_order_relaxed)) | kRuns,
+                                std::memory_order_relaxed);
+        ex.clocked = &payer;
     }
 
     // User mode, now; called by the executor. Returns only if the thread cannot go there: it was kicked, or moves.
-    void enter();
+    void enter() { enter(*this); }
+    void enter(Thread& payer);
 
 private:
     // Stopped: the time so far. Running: kRuns and the moment at which it would have been zero.
@@ -90,5 +108,14 @@ private:
     static void run_user(rt::Schedulable& s);
     std::atomic<rt::Executor*> home_{nullptr};
 };
+
+// Whose FPU state and TLS bases a CPU's registers hold, and for whom both are right. Touched by that CPU only.
+struct alignas(64) Live {
+    Thread* current = nullptr;
+    Thread* fpu = nullptr;
+    Thread* tls = nullptr;
+    bool barred = false;
+};
+extern Live live[lib::kMaxCpus];
 
 }  // namespace core

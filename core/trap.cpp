@@ -28,12 +28,12 @@ namespace core {
             ex.run_forever();
         }
         bool reschedule = false;
-        if ((why & rt::kAttnReschedule) && ex.ready_count(rt::Priority::kUser) != 0) {
-            sched::balance(ex);
-            reschedule = ex.ready_count(rt::Priority::kUser) != 0;
+        if (why & rt::kAttnReschedule) {
+            if (ex.ready_count(rt::Priority::kUser) != 0) sched::balance(ex);
+            reschedule = ex.ready_count(t.priority) != 0 || (t.abi->turn_over && t.abi->turn_over(t));
         }
         // Calls of other CPUs wait here too: the executor's loop serves them, with no trap of a thread around.
-        if (reschedule || ex.has_ready(rt::Priority::kKernel) || ex.requests_pending()) {
+        if (reschedule || ex.has_ready_above(t.priority) || ex.requests_pending()) {
             t.account_user(hal::Machine::now());
             if (reschedule)
                 ex.enqueue(t);
@@ -41,7 +41,7 @@ namespace core {
                 ex.enqueue_front(t);
             ex.run_forever();
         }
-        sched::start_slice(ex);
+        sched::start_slice(ex, t.priority);
     } while (!ex.enter_user_state() || t.kicked.load(std::memory_order_seq_cst));
     hal::Machine::poll_mailbox();
 }
@@ -69,6 +69,7 @@ lib::Trap::Kind kind_of(hal::TrapInfo::Exception e) {
         case Exception::kOverflow:
         case Exception::kBounds:
         case Exception::kProtection:
+        case Exception::kFpuBarred:
         case Exception::kOther: break;
     }
     return Kind::kProtection;
@@ -96,6 +97,7 @@ extern "C" void farcall_trap(hal::UserContext& context, hal::TrapInfo info) {
             trap.present = info.present;
             return t.abi->trap.load(std::memory_order_relaxed)(t, trap);
         case Kind::kException:
+            if (info.exception == hal::TrapInfo::Exception::kFpuBarred) return t.fpu_barred();
             trap.kind = core::kind_of(info.exception);
             return t.abi->trap.load(std::memory_order_relaxed)(t, trap);
         case Kind::kTimer: rt::Executor::current().attract(rt::kAttnTimer); break;

@@ -68,6 +68,13 @@ Schedulable* Executor::steal(Priority p) {
     return node;
 }
 
+void Executor::remove(Schedulable& node) {
+    RT_ASSERT(node.run_hook.linked(), "not in a queue");
+    u32 p = u32(node.priority);
+    node.run_hook.unlink();
+    if (--counts_[p] == 0) ready_mask_ &= ~(1u << p);
+}
+
 void Executor::drain_inbox() {
     if (inbox_.load(std::memory_order_relaxed) == nullptr) return;
     // Acquire: pairs with the push; what the sender wrote into the node is seen.
@@ -184,7 +191,7 @@ void Executor::run_forever() {
     for (;;) {
         while (run_one()) {
         }
-        if (serves() && spin_budget.value != 0 && serve_while_idle()) continue;
+        if ((serves() || polls) && spin_budget.value != 0 && serve_while_idle()) continue;
         if (idle_work && idle_work()) continue;
         wait_for_work();
     }

@@ -19,8 +19,9 @@
 
 namespace rt {
 
-enum class Priority : u8 { kUrgent, kKernel, kUser, kBackground };
-inline constexpr u32 kPriorities = 4;
+// Lower numbers first. Between kHighest and kLowest are the levels of user threads; Linux threads have kUser.
+enum class Priority : u8 { kUrgent, kKernel, kHighest, kUser = 16, kLowest = 30, kBackground };
+inline constexpr u32 kPriorities = 32;
 
 // Something a CPU can run: a coroutine (Job), a user thread, a module's request.
 struct Schedulable {
@@ -70,8 +71,11 @@ public:
 
     // Is something ready that should run before a user thread that just trapped goes on?
     bool has_ready(Priority better_than_or_equal) const;
+    // The same, without those of its own level.
+    bool has_ready_above(Priority p) const { return (ready_mask_ & ((1u << u32(p)) - 1)) != 0; }
     u32 ready_count(Priority p) const { return counts_[u32(p)]; }
     Schedulable* steal(Priority p);  // this CPU only: takes the last node of a queue, to post it elsewhere
+    void remove(Schedulable& node);  // this CPU only: out of the queue it is in
 
     // About to enter user mode: returns false (and stays busy) if work has come meanwhile.
     bool enter_user_state() {
@@ -93,6 +97,9 @@ public:
     void run_due_timers();
     void drain_inbox();
 
+    // Whose clock counts this CPU's user time (core/thread.hpp).
+    void* clocked = nullptr;
+
     Schedulable* running() const { return running_; }
     void set_running(Schedulable* s) { running_ = s; }
 
@@ -102,6 +109,10 @@ public:
     // Nothing to do here: asleep, or looking for work.
     bool idles() const { return state() == kSleeping || looks_.load(std::memory_order_relaxed); }
     bool requests_pending() const { return serves() && lane_pending(cpu_, executor_total()); }
+    // Looks at its inbox: what is posted needs no interrupt.
+    bool looks_for_work() const { return looks_.load(std::memory_order_relaxed); }
+    // Spins for spin_budget before it sleeps, though it serves nobody.
+    bool polls = false;
     // Executes the call of a word that is pending in this CPU's lanes; set by whoever makes requests.
     static void (*serve_word)(Executor&, CallWord&);
     // A CPU that serves looks for work this long before it sleeps. Zero: it sleeps at once (more CPUs than the host has).

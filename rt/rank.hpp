@@ -28,7 +28,8 @@ enum class Rank : u8 {
     poll,            // event files
     tty,             // line discipline and its buffers
     capability,      // native objects (core/): derivation tree
-    object,          // native objects: one endpoint, thread, notification
+    object,          // native objects: one endpoint, notification
+    native_mapping,  // what native memory is mapped where
     space,           // page tables of one address space
     device,          // one driver's queues
     async_lock,      // the waiters of a sleeping lock

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The user side of the native interface (abi/native.hpp): one inline function per call. Errors are abi::Errno.
+// The user side of the native interface (abi/native.hpp): a program's messages, capabilities, threads and memory.
+// docs/native.md explains, examples/ show. Errors are abi::Errno; nothing here allocates, blocks or prints but where it
+// says so.
+//
+//     native::Message m = native::message(kGreet, 7);
+//     if (auto r = native::call(endpoint, m); r.ok()) use(m.words[0]);
 #pragma once
 #include <span>
 #include <string_view>
@@ -7,23 +12,179 @@
 #include "abi/native.hpp"
 #include "lib/result.hpp"
 
-namespace sysapi {
+namespace native {
 
-// The machine's system-call instruction. hal/user supplies it: hal_native_call in hal/user/<arch>.
-extern "C" i64 hal_native_call(u64 number, u64 a, u64 b, u64 c, u64 d);
+using namespace abi::native;
 
-inline Result<u64> call(abi::native::Call number, u64 a = 0, u64 b = 0, u64 c = 0, u64 d = 0) {
-    i64 r = hal_native_call(number, a, b, c, d);
+// A slot of the capability table.
+using Slot = u64;
+
+// --- Calls
+
+inline i64 raw_call(u64 number, u64 a = 0, u64 b = 0, u64 c = 0, u64 d = 0, u64 e = 0, u64 f = 0) {
+    register u64 r10 asm("r10") = d;
+    register u64 r8 asm("r8") = e;
+    register u64 r9 asm("r9") = f;
+    i64 result;
+    asm volatile("syscall"
+                 : "=a"(result), "+D"(a), "+S"(b), "+d"(c), "+r"(r10), "+r"(r8), "+r"(r9)
+                 : "a"(number)
+                 : "rcx", "r11", "memory");
+    return result;
+}
+inline Result<u64> make_call(u64 number, u64 a = 0, u64 b = 0, u64 c = 0, u64 d = 0, u64 e = 0, u64 f = 0) {
+    i64 r = raw_call(number, a, b, c, d, e, f);
     if (r < 0) return Errno(-r);
     return u64(r);
 }
-
-inline abi::native::Message& message() { return *reinterpret_cast<abi::native::Message*>(abi::native::kMessagePage); }
-inline const abi::native::BootInfo& boot_info() {
-    return *reinterpret_cast<const abi::native::BootInfo*>(abi::native::kBootInfo);
+inline Result<void> do_call(u64 number, u64 a = 0, u64 b = 0, u64 c = 0, u64 d = 0, u64 e = 0, u64 f = 0) {
+    i64 r = raw_call(number, a, b, c, d, e, f);
+    if (r < 0) return Errno(-r);
+    return lib::kOk;
 }
 
-inline void log(std::string_view text) { (void)call(abi::native::kLog, u64(text.data()), text.size()); }
-inline Nanoseconds now() { return Nanoseconds{call(abi::native::kClock).take()}; }
+// --- Messages
 
-}  // namespace sysapi
+struct Message {
+    u64 badge = 0;  // received: of the capability that was used; the bits of a notification
+    u64 tag = 0;
+    u64 words[kRegisterWords] = {};
+
+    u64 label() const { return tag_label(tag); }
+    u64 size() const { return tag_words(tag); }
+    u64 caps() const { return tag_caps(tag); }
+};
+template <class... W>
+constexpr Message message(u64 label, W... words) {
+    static_assert(sizeof...(words) <= kRegisterWords);
+    return Message{0, make_tag(label, sizeof...(words)), {u64(words)...}};
+}
+
+// Any call that sends or receives: what goes is what is in m, and what comes is put there. The error, or kOk.
+inline Errno exchange(u64 number, Slot slot, Message& m) {
+    u64 result = number, di = slot, si = m.tag, dx = m.words[0], bx = m.words[4];
+    register u64 r10 asm("r10") = m.words[1];
+    register u64 r8 asm("r8") = m.words[2];
+    register u64 r9 asm("r9") = m.words[3];
+    register u64 r12 asm("r12") = m.words[5];
+    register u64 r13 asm("r13") = m.words[6];
+    register u64 r14 asm("r14") = m.words[7];
+    register u64 r15 asm("r15") = m.words[8];
+    asm volatile("syscall"
+                 : "+a"(result), "+D"(di), "+S"(si), "+d"(dx), "+b"(bx), "+r"(r10), "+r"(r8), "+r"(r9), "+r"(r12),
+                   "+r"(r13), "+r"(r14), "+r"(r15)
+                 :
+                 : "rcx", "r11", "memory");
+    if (i64(result) < 0) return Errno(-i64(result));
+    m = {di, si, {dx, r10, r8, r9, bx, r12, r13, r14, r15}};
+    return Errno::kOk;
+}
+inline Result<void> as_result(Errno e) {
+    if (e != Errno::kOk) return e;
+    return lib::kOk;
+}
+
+// Sends m and waits for the answer, which is in m afterwards.
+inline Result<void> call(Slot endpoint, Message& m, u64 flags = 0) {
+    return as_result(exchange(kCall | flags, endpoint, m));
+}
+inline Result<void> send(Slot endpoint, const Message& m, u64 flags = 0) {
+    Message copy = m;
+    return as_result(exchange(kSend | flags, endpoint, copy));
+}
+// Waits for a message, or at a notification (m.label() == kLabelSignal, m.badge its bits).
+inline Result<void> receive(Slot from, Message& m, u64 flags = 0) {
+    return as_result(exchange(kReceive | flags, from, m));
+}
+// Answers with m, then waits: the loop of a server.
+inline Result<void> reply_receive(Slot endpoint, Message& m, u64 flags = 0) {
+    return as_result(exchange(kReplyReceive | flags, endpoint, m));
+}
+inline Result<void> reply(const Message& m) {
+    Message copy = m;
+    return as_result(exchange(kReply, 0, copy));
+}
+inline Result<void> reply_to(Slot saved, const Message& m) {
+    Message copy = m;
+    return as_result(exchange(kReplyTo, saved, copy));
+}
+inline Result<void> reply_save(Slot into) { return do_call(kReplySave, into); }
+inline Result<void> signal(Slot notification, u64 bits = 0) { return do_call(kSignal, notification, bits); }
+
+// --- The thread's own page
+
+inline Utcb& utcb() {
+    u64 at;
+    asm("mov %%fs:0, %0" : "=r"(at));
+    return *reinterpret_cast<Utcb*>(at);
+}
+
+// --- Capabilities
+
+inline Result<void> create(Slot pool, Type type, Slot slot, u64 argument = 0) {
+    return do_call(abi::native::kCreate, pool, type, slot, argument);
+}
+inline Result<void> copy(Slot from, Slot to, u64 rights = kAllRights, u64 badge = 0, Slot space = 0) {
+    return do_call(kCopy, from, to, rights, badge, space);
+}
+inline Result<void> move(Slot from, Slot to, Slot space = 0) { return do_call(kMove, from, to, space); }
+inline Result<void> remove(Slot slot) { return do_call(kDelete, slot); }
+inline Result<void> revoke(Slot slot) { return do_call(kRevoke, slot); }
+inline Result<u64> identify(Slot slot) { return make_call(kIdentify, slot); }  // type | rights << 8
+inline Result<u64> pool_used(Slot pool) { return make_call(kPoolInfo, pool); }
+
+// --- Threads
+
+inline Result<void> configure(Slot thread, Slot space, u64 utcb_at, Slot handler = 0, u64 flags = 0) {
+    return do_call(kThreadConfigure, thread, space, utcb_at, handler, flags);
+}
+inline Result<void> set_registers(Slot thread, const Registers& r) {
+    utcb().registers = r;
+    return do_call(kThreadSetRegisters, thread);
+}
+inline Result<void> get_registers(Slot thread, Registers& r) {
+    TRY(do_call(kThreadGetRegisters, thread));
+    r = utcb().registers;
+    return lib::kOk;
+}
+inline Result<void> resume(Slot thread) { return do_call(kThreadResume, thread); }
+inline Result<void> suspend(Slot thread) { return do_call(kThreadSuspend, thread); }
+inline Result<void> schedule(Slot thread, Slot sched, u64 priority, u64 cpu) {
+    return do_call(kThreadSchedule, thread, sched, priority, cpu);
+}
+inline Result<void> bind(Slot thread, Slot notification) { return do_call(kThreadBind, thread, notification); }
+inline Result<u64> state(Slot thread) { return make_call(kThreadState, thread); }
+inline void yield() { (void)raw_call(kYield); }
+
+// --- Memory
+
+inline Result<void> map(Slot space, Slot memory, u64 address, u64 offset, u64 length, u64 rights) {
+    return do_call(kMap, space, memory, address, offset, length, rights);
+}
+inline Result<void> unmap(Slot space, u64 address, u64 length) { return do_call(kUnmap, space, address, length); }
+inline Result<void> protect(Slot space, u64 address, u64 length, u64 rights) {
+    return do_call(kProtect, space, address, length, rights);
+}
+
+// --- The first program
+
+inline const BootInfo& boot_info() { return *reinterpret_cast<const BootInfo*>(kBootInfoPage); }
+inline u64 now() { return u64(raw_call(kClock)); }  // ns
+inline u64 cpus() { return u64(raw_call(kCpuCount)); }
+// To the machine's standard output, with the first program's system capability. Waits while the output is full.
+inline void write(std::string_view text) {
+    while (!text.empty()) {
+        i64 n = raw_call(kWrite, kSlotSystem, u64(text.data()), text.size() < 512 ? text.size() : 512);
+        if (n < 0) return;
+        if (n == 0) yield();
+        text.remove_prefix(u64(n));
+    }
+}
+[[noreturn]] inline void shut_down(int status) {
+    for (;;) (void)raw_call(kShutDown, kSlotSystem, u64(status));
+}
+
+}  // namespace native
+
+// What a program defines; what it returns is the status that the machine ends with.
+int native_main();

@@ -48,6 +48,7 @@ enum class Errno : int32_t {
     kNotEmpty = 39,
     kLoop = 40,
     kNoMsg = 42,
+    kIdRm = 43,
     kNoData = 61,
     kTime = 62,
     kProto = 71,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "boot/kernel/dump.hpp"
 
-#include "core/native/server.hpp"
+#include "core/server/server.hpp"
 #include "lib/format.hpp"
 #include "port/bind.hpp"
 #include "rt/lock_check.hpp"
@@ -38,7 +38,7 @@ void print_jobs() {
     print("=== jobs ===\n");
     rt::Job::for_each_unlocked([](const rt::Job& j) { print_job(j); });
     if constexpr (kDebug) rt::lock_check::print_held();
-    core::native::describe([](std::string_view line) { Machine::early_print(line); });
+    core::server::describe([](std::string_view line) { Machine::early_print(line); });
     print("=== end of jobs ===\n");
 }
 
@@ -69,7 +69,7 @@ void dump_everything() {
     print("=== dump ===\n");
     Machine::request_dump();
     print_jobs_on_request();
-    if (auto* server = core::native::the_server.load()) server->signal(abi::native::kEventDump);
+    if (auto* server = core::server::the_server.load()) server->signal(abi::server::kEventDump);
     print("=== end of dump ===\n");
 }
 

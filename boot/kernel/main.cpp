@@ -4,7 +4,9 @@
 #include "boot/kernel/cmdline.hpp"
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/dump.hpp"
+#include "boot/kernel/native.hpp"
 #include "boot/kernel/server.hpp"
+#include "core/checks.hpp"
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
 #include "linux/mutants.hpp"
@@ -119,6 +121,20 @@ Task<void> boot_main() {
     if (cpio.empty()) give_up("no root file system (-initrd)", Errno::kNoEnt);
     control::send("ready");
     if (command_line().value("stats") == "1") control::want_stats();
+    if (command_line().has("native")) {
+        // A program of the native interface instead of Linux's: it gets the words behind `--`.
+        std::string_view words = info->command_line;
+        size_t dashes = words.find(" -- ");
+        words = dashes == words.npos ? std::string_view{} : words.substr(dashes + 4);
+        auto image = fs::find_in_cpio(cpio, ".farcall/native");
+        if (!image.ok()) give_up("no /.farcall/native in the root", image.error());
+        if (auto r = choose_fastpaths(command_line().value("fastpath")); !r.ok()) give_up("bad fastpath=", r.error());
+        if (command_line().has("check") && !core::checks::switch_off(command_line().value("check")))
+            give_up("bad check=", Errno::kInval);
+        if (auto r = start_native(words, std::as_bytes(std::span{image.value()})); !r.ok())
+            give_up("the native program", r.error());
+        co_return;
+    }
     if (server) {
         auto image = fs::find_in_cpio(cpio, ".farcall/linux-server");
         if (!image.ok()) give_up("no /.farcall/linux-server in the root", image.error());

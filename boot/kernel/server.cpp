@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "boot/kernel/control.hpp"
-#include "core/native/server.hpp"
+#include "core/server/server.hpp"
 #include "elf/image.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
@@ -13,8 +13,8 @@
 namespace boot {
 namespace {
 
-namespace native = abi::native;
-using core::native::ServerThread;
+namespace native = abi::server;
+using core::server::ServerThread;
 
 constexpr u16 kMachineX86 = 62;  // EM_X86_64; the one machine this build is for
 
@@ -82,7 +82,7 @@ Task<void> watch_window(ServerThread& server) {
 
 port::Stream* stream_of(u32 n) { return n < 3 ? port::streams.standard[n] : nullptr; }
 
-constinit const core::native::Host kHost{
+constinit const core::server::Host kHost{
     .stream_read = [](u32 n, std::span<std::byte> to) { return stream_of(n) ? stream_of(n)->try_read(to) : size_t{0}; },
     .stream_write =
         [](u32 n, std::span<const std::byte> from) { return stream_of(n) ? stream_of(n)->try_write(from) : size_t{0}; },
@@ -133,7 +133,7 @@ Result<void> start_linux_server(const hal::BootInfo& boot, std::span<const std::
     native::Extent disk{boot.initrd.start.down(kPageSize).value, 0};
     disk.size = boot.initrd.end.up(kPageSize).value - disk.start;
     TRY(give_extent(*s, disk));
-    core::native::host = &kHost;
+    core::server::host = &kHost;
     for (u32 n = 0; n < 3; ++n)
         if (stream_of(n) && !rt::spawn("server stream", watch_stream(*s, *stream_of(n), n), rt::Executor::current()))
             return Errno::kNoMem;
@@ -145,7 +145,7 @@ Result<void> start_linux_server(const hal::BootInfo& boot, std::span<const std::
     s->context.set_pc(entry);
     s->context.set_sp(UserAddr{native::kStackTop - 8});  // as after a call: 16-byte aligned, less 8
     s->set_home(rt::Executor::current());
-    core::native::the_server.store(s, std::memory_order_release);
+    core::server::the_server.store(s, std::memory_order_release);
     s->make_ready();
     return lib::kOk;
 }

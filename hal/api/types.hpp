@@ -31,6 +31,7 @@ struct TrapInfo {
         kAlignment,
         kFloatingPoint,
         kVectorFloatingPoint,
+        kFpuBarred,  // used while barred (fpu_bar)
         kOther,
     };
     Kind kind{};

@@ -12,7 +12,7 @@ extern "C" i64 hal_native_call(u64 number, u64 a, u64 b, u64 c, u64 d) {
 
 namespace hal {
 
-namespace native = abi::native;
+namespace native = abi::server;
 
 constinit void (*Machine::on_event)() = nullptr;
 

@@ -216,6 +216,17 @@ void Machine::fpu_save(void* area) {
         asm volatile("fxsave64 (%0)" ::"r"(area) : "memory");
 }
 
+// CR0.TS (SDM vol. 3A, 2.5): the next use of x87, SSE or AVX is #NM.
+void Machine::fpu_bar(bool barred) {
+    if (barred) {
+        u64 cr0;
+        asm volatile("mov %%cr0, %0" : "=r"(cr0));
+        asm volatile("mov %0, %%cr0" ::"r"(cr0 | 8) : "memory");
+    } else {
+        asm volatile("clts" ::: "memory");
+    }
+}
+
 void Machine::fpu_restore(const void* area) {
     if (features.xsave)
         asm volatile("xrstor64 (%0)" ::"r"(area), "a"(static_cast<u32>(fpu_mask)), "d"(0) : "memory");

@@ -58,6 +58,31 @@ hal_syscall_entry:                          // SFMASK cleared IF DF TF AC NT
     swapgs
     sysretq
 
+    // The same for another context, which a system call left: its pc cannot be outside user space, rcx and r11 are free.
+    .balign 16
+    .globl hal_resume_syscall
+hal_resume_syscall:
+    leaq CTX_TOP(%rdi), %rax
+    movq %rax, %gs:CPU_RSP0
+    movq CTX_R15(%rdi), %r15
+    movq CTX_R14(%rdi), %r14
+    movq CTX_R13(%rdi), %r13
+    movq CTX_R12(%rdi), %r12
+    movq CTX_RBP(%rdi), %rbp
+    movq CTX_RBX(%rdi), %rbx
+    movq CTX_R10(%rdi), %r10
+    movq CTX_R9(%rdi), %r9
+    movq CTX_R8(%rdi), %r8
+    movq CTX_RAX(%rdi), %rax
+    movq CTX_RDX(%rdi), %rdx
+    movq CTX_RSI(%rdi), %rsi
+    movq CTX_RIP(%rdi), %rcx
+    movq CTX_RFLAGS(%rdi), %r11
+    movq CTX_RSP(%rdi), %rsp
+    movq CTX_RDI(%rdi), %rdi
+    swapgs
+    sysretq
+
     // Goes to the context in rdi and does not come back.
     .balign 16
     .globl hal_enter_user

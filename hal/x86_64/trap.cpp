@@ -22,6 +22,7 @@ TrapInfo::Exception exception_of(u32 vector) {
         case 4: return E::kOverflow;
         case 5: return E::kBounds;
         case 6: return E::kIllegalInstruction;
+        case 7: return E::kFpuBarred;
         case 10:
         case 11:
         case 13: return E::kProtection;

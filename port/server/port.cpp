@@ -11,7 +11,7 @@ namespace port {
 
 constinit const ModuleControl* const module_control = nullptr;
 
-namespace native = abi::native;
+namespace native = abi::server;
 using sysapi::call;
 
 constinit Streams streams{};

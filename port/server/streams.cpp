@@ -4,7 +4,7 @@
 namespace port {
 namespace {
 
-namespace native = abi::native;
+namespace native = abi::server;
 using sysapi::call;
 
 // A read is tried to learn whether there is input; what it finds is kept for the next reader.

@@ -8,7 +8,7 @@ namespace port {
 
 // Fills port::streams from the boot page.
 void connect_streams();
-// Bit n: stream n has changed; the rest as abi::native::Event says.
+// Bit n: stream n has changed; the rest as abi::server::Event says.
 void server_events(u64 events);
 
 }  // namespace port

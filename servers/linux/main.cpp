@@ -8,7 +8,7 @@
 
 namespace {
 
-namespace native = abi::native;
+namespace native = abi::server;
 
 void report(i32 wait_status) { (void)sysapi::call(native::kReport, u64(u32(wait_status))); }
 

@@ -2,7 +2,7 @@
 // The machine of a server process: one thread, memory as a pool mapped by the kernel, waiting as an IPC receive.
 // Physical addresses are the real ones; the pool is mapped at kPoolBase + physical.
 #pragma once
-#include "abi/native.hpp"
+#include "abi/server.hpp"
 #include "hal/api/runtime_machine.hpp"
 #include "hal/x86_64/include/hal/user_context.hpp"
 
@@ -27,8 +27,8 @@ struct Machine {
     static void take_interrupts() {}  // the kernel takes them
     [[noreturn]] static void panic(const char* what, std::source_location where = std::source_location::current());
     static void early_print(std::string_view text);
-    static void* phys_to_virt(PhysAddr p) { return reinterpret_cast<void*>(abi::native::kPoolBase + p.value); }
-    static PhysAddr virt_to_phys(const void* p) { return PhysAddr{reinterpret_cast<u64>(p) - abi::native::kPoolBase}; }
+    static void* phys_to_virt(PhysAddr p) { return reinterpret_cast<void*>(abi::server::kPoolBase + p.value); }
+    static PhysAddr virt_to_phys(const void* p) { return PhysAddr{reinterpret_cast<u64>(p) - abi::server::kPoolBase}; }
 
     static void (*on_event)();
 

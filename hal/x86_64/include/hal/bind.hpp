@@ -5,6 +5,7 @@
 #include "hal/api/kernel_machine.hpp"
 #include "hal/x86_64/include/hal/cpu.hpp"
 #include "hal/x86_64/include/hal/io.hpp"
+#include "hal/x86_64/include/hal/message.hpp"
 #include "hal/x86_64/include/hal/page_table.hpp"
 #include "hal/x86_64/include/hal/user_access.hpp"
 #include "hal/x86_64/include/hal/user_context.hpp"
@@ -18,6 +19,7 @@ void farcall_trap(hal::UserContext& context, hal::TrapInfo info);
 }
 
 extern "C" [[noreturn]] void hal_enter_user(hal::UserContext& context);              // entry.S
+extern "C" [[noreturn]] void hal_resume_syscall(hal::UserContext& context);          // entry.S
 extern "C" [[noreturn]] void hal_on_fresh_stack(void (*fn)(void*), void* argument);  // entry.S
 
 namespace hal {
@@ -57,6 +59,7 @@ struct Machine {
         u64 ticks = read_tsc() - time_scale.tsc_base;
         return Nanoseconds{static_cast<u64>((static_cast<unsigned __int128>(ticks) * time_scale.tsc_to_ns) >> 32)};
     }
+    static u64 cycles() { return read_tsc(); }  // for measurements; 2^64 is never reached
     static void relax() { pause(); }
     static void wake(CpuId cpu);
     static void wait_for_event() {
@@ -88,6 +91,28 @@ struct Machine {
     // kernel changed them; save: before another thread is entered, or before the context is looked at.
     static void load_thread_state(const UserContext& ctx);
     static void save_thread_state(UserContext& ctx);
+    // Both at once, for a switch inside a trap; the bases must be canonical. Between the two SWAPGS nothing uses GS: what may come then, an NMI or a
+    // machine check, sets its own (entry.S).
+    [[gnu::always_inline]] static void switch_thread_state(UserContext& from, const UserContext& to) {
+        if (!features.fsgsbase) [[unlikely]] {
+            save_thread_state(from);
+            load_thread_state(to);
+            return;
+        }
+        u64 fs, gs;
+        asm volatile(
+            "rdfsbase %0\n wrfsbase %2\n"
+            "swapgs\n rdgsbase %1\n wrgsbase %3\n swapgs"
+            : "=&r"(fs), "=&r"(gs)
+            : "r"(to.fs_base), "r"(to.gs_base));
+        from.fs_base = fs;
+        from.gs_base = gs;
+    }
+    // Straight back to a context that a system call left, with all registers but those that SYSRET needs.
+    [[noreturn]] static void resume_syscall(UserContext& ctx) {
+        poll_mailbox();
+        hal_resume_syscall(ctx);
+    }
     [[noreturn]] static void on_fresh_stack(void (*fn)(void*), void* argument) { hal_on_fresh_stack(fn, argument); }
     // Lets pending interrupts run (device handlers, flushes), for a CPU that is busy in the kernel for long.
     static void take_interrupts() { asm volatile("sti\n nop\n cli" ::: "memory"); }
@@ -182,6 +207,7 @@ struct Machine {
     static void fpu_save(void* area);
     static void fpu_restore(const void* area);
     static void fpu_sanitize(void* area);  // makes an area that a user wrote safe to restore
+    static void fpu_bar(bool barred);      // barred: the next use is an exception (kFpuBarred)
     static u64 fpu_features();             // XCR0, 0 with FXSAVE
 };
 

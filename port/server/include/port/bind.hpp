@@ -7,7 +7,7 @@
 #include "port/api/personality.hpp"
 #include "port/api/soft_table.hpp"
 #include "port/api/streams.hpp"
-#include "sysapi/native.hpp"
+#include "sysapi/server.hpp"
 
 namespace port {
 

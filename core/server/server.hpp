@@ -5,10 +5,10 @@
 // Locks: Rank::object (Endpoint::lock) guards the queue of trapped threads and the receiver's state.
 // Blocking is a state of the thread: no coroutine, no allocation.
 #pragma once
-#include "abi/native.hpp"
+#include "abi/server.hpp"
 #include "core/thread.hpp"
 
-namespace core::native {
+namespace core::server {
 
 class ServerThread;
 
@@ -45,10 +45,10 @@ struct Endpoint {
 class ServerThread : public Thread {
 public:
     ServerThread();
-    abi::native::Message* message = nullptr;  // the message page, through the direct map
+    abi::server::Message* message = nullptr;  // the message page, through the direct map
     Endpoint endpoint;
     // Physical memory the server owns and may map.
-    abi::native::Extent extents[129];
+    abi::server::Extent extents[129];
     u32 extent_count = 0;
     bool owns(u64 frame) const;
 
@@ -98,4 +98,4 @@ extern const Host* host;  // set before the server starts
 extern std::atomic<ServerThread*> the_server;
 void describe(void (*print)(std::string_view line));
 
-}  // namespace core::native
+}  // namespace core::server

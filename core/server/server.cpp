@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Exception IPC, slowpath: a trapped thread's registers are copied into the server's message page; the server answers with
 // registers. See server.hpp for the locks.
-#include "core/native/server.hpp"
+#include "core/server/server.hpp"
 
 #include <cstring>
 
@@ -9,10 +9,10 @@
 #include "lib/format.hpp"
 #include "rt/mem/slab.hpp"
 
-namespace core::native {
+namespace core::server {
 
 using hal::Machine;
-namespace native = abi::native;
+namespace native = abi::server;
 
 extern constinit const Abi kServerAbi, kClientAbi;
 void native_syscall(Thread& thread);  // calls.cpp
@@ -184,4 +184,4 @@ void describe(void (*print)(std::string_view line)) {
     say("{} clients are with the server\n", with_server);
 }
 
-}  // namespace core::native
+}  // namespace core::server

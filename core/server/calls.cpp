@@ -3,15 +3,15 @@
 // server's own tables: a server can name nothing but what it made.
 #include <cstring>
 
-#include "core/native/server.hpp"
 #include "core/sched.hpp"
+#include "core/server/server.hpp"
 #include "core/trap.hpp"
 #include "rt/mem/slab.hpp"
 
-namespace core::native {
+namespace core::server {
 
 using hal::Machine;
-namespace native = abi::native;
+namespace native = abi::server;
 
 void receive(ServerThread& server, Nanoseconds until);
 constinit const Host* host = nullptr;
@@ -291,4 +291,4 @@ void native_syscall(Thread& thread) {
     leave_trap(s);
 }
 
-}  // namespace core::native
+}  // namespace core::server

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+// The first native program: its space, its thread, all memory as one pool, every CPU, and the capability to end it all.
+#include "boot/kernel/native.hpp"
+
+#include <cstring>
+
+#include "boot/kernel/control.hpp"
+#include "core/ipc/ipc.hpp"
+#include "core/sched.hpp"
+#include "core/system.hpp"
+#include "core/trace.hpp"
+#include "elf/image.hpp"
+#include "port/bind.hpp"
+#include "rt/mem/pages.hpp"
+
+namespace boot {
+namespace {
+
+namespace native = abi::native;
+using core::Memory;
+using core::NativeThread;
+using core::Object;
+using core::SpaceObject;
+using hal::Machine;
+
+constexpr u16 kMachineX86 = 62;  // EM_X86_64; the one machine this build is for
+
+// --- Interrupt lines: an ISA or GSI line rings a notification. Level-triggered ones stay masked until acknowledged.
+
+constexpr u32 kLines = 24;
+struct Line {
+    core::ObjectRef<core::Notification> to;
+    u64 bits = 0;
+    u32 vector = 0;
+    u32 number = 0;
+};
+constinit Line* lines = nullptr;
+constinit rt::SpinLock<rt::Rank::device> lines_lock;
+
+void ring(void* argument) {
+    Line& line = *static_cast<Line*>(argument);
+    Machine::mask_line(line.number, true);
+    if (line.to) core::ipc::notify(*line.to, line.bits);
+}
+
+Result<void> irq_bind(u64 number, core::Notification& to, u64 bits) {
+    if (number >= kLines) return Errno::kInval;
+    Line& line = lines[number];
+    rt::LockGuard guard{lines_lock};
+    REQUIRE(!line.to, irq_bound, kBusy);
+    if (line.vector == 0) {
+        line.number = u32(number);
+        line.vector = TRY(Machine::allocate_vector(&ring, &line));
+    }
+    line.bits = bits;
+    line.to = core::ObjectRef<core::Notification>{&to};
+    bool routed = number < 16 ? Machine::route_isa_line(u32(number), line.vector, CpuId{0})
+                              : Machine::route_line(u32(number), line.vector, CpuId{0}, true, true);
+    if (!routed) {
+        line.to = {};
+        return Errno::kNoDev;
+    }
+    return lib::kOk;
+}
+
+Result<void> irq_ack(u64 number) {
+    if (number >= kLines) return Errno::kInval;
+    rt::LockGuard guard{lines_lock};
+    if (!lines[number].to) return Errno::kInval;
+    Machine::mask_line(u32(number), false);
+    return lib::kOk;
+}
+
+// --- Traces: records into the caller's buffer
+
+Result<i64> trace(NativeThread& t, u64 operation, u64 address, u64 size) {
+    using namespace core;
+    switch (operation) {
+        case native::kTraceStop: trace::stop(); return i64{0};
+        case native::kTraceStart: TRY(trace::start()); return i64{0};
+        case native::kTraceRead: {
+            trace::Record records[32];
+            u64 done = 0;
+            REQUIRE(size % sizeof(trace::Record) == 0, trace_buffer, kInval);
+            while (done < size) {
+                u64 room = (size - done) / sizeof(trace::Record);
+                size_t n = trace::take({records, room < 32 ? room : 32});
+                if (n == 0) break;
+                if (t.space->copy_out(UserAddr{address + done}, records, n * sizeof records[0]) !=
+                    n * sizeof records[0])
+                    return Errno::kFault;
+                done += n * sizeof records[0];
+            }
+            return i64(done);
+        }
+        default: REQUIRE(false, trace_op, kInval); return Errno::kInval;
+    }
+}
+
+constinit const core::System kSystem{
+    .write =
+        [](std::span<const std::byte> bytes) {
+            port::Stream* out = port::streams.standard[1];
+            return out ? out->try_write(bytes) : bytes.size();
+        },
+    .shut_down = [](i32 status) { control::report_exit((status & 0xff) << 8); },
+    .irq_line_exists = [](u64 line) { return line < kLines; },
+    .irq_bind = &irq_bind,
+    .irq_ack = &irq_ack,
+    .trace = &trace,
+};
+
+// --- Building the first space
+
+template <class T, class... A>
+Result<T*> make(A&&... args) {
+    T* object = rt::make<T>(std::forward<A>(args)...);
+    if (!object) return Errno::kNoMem;
+    return object;
+}
+
+Result<Memory*> make_memory(u64 bytes) {
+    Memory* m = TRY(make<Memory>(bytes));
+    TRY(m->allocate());
+    return m;
+}
+
+std::byte* bytes_of(Memory& m, u64 offset) { return static_cast<std::byte*>(Machine::phys_to_virt(m.frame(offset))); }
+
+constexpr u64 kAll = native::kReadRight | native::kWriteRight | native::kExecuteRight;
+
+Result<UserAddr> load_image(SpaceObject& space, std::span<const std::byte> image) {
+    elf::Header header;
+    if (image.size() < sizeof header) return Errno::kNoExec;
+    std::memcpy(&header, image.data(), sizeof header);
+    TRY(elf::check_header(header, kMachineX86));
+    if (header.table_offset > image.size() || elf::table_bytes(header) > image.size() - header.table_offset)
+        return Errno::kNoExec;
+    for (u32 i = 0; i < header.entry_count; ++i) {
+        elf::ProgramHeader p;
+        std::memcpy(&p, image.data() + header.table_offset + i * sizeof p, sizeof p);
+        if (p.type != elf::kLoad || p.memory_size == 0) continue;
+        elf::Segment seg = TRY(elf::segment(p, native::kStackTop - native::kStackSize));
+        if (p.offset > image.size() || p.file_size > image.size() - p.offset) return Errno::kNoExec;
+        Memory* m = TRY(make_memory(seg.end - seg.start));
+        for (u64 done = 0; done < p.file_size;) {
+            u64 at = p.address + done - seg.start, room = kPageSize - (at & (kPageSize - 1));
+            u64 n = p.file_size - done < room ? p.file_size - done : room;
+            std::memcpy(bytes_of(*m, at & ~(kPageSize - 1)) + (at & (kPageSize - 1)), image.data() + p.offset + done,
+                        n);
+            done += n;
+        }
+        u64 rights = native::kReadRight | ((p.flags & elf::kWrite) ? native::kWriteRight : 0) |
+                     ((p.flags & elf::kExecute) ? native::kExecuteRight : 0);
+        TRY(space.map(*m, seg.start, 0, seg.end - seg.start, rights, rights));
+    }
+    return UserAddr{header.entry};
+}
+
+Result<void> map_new(SpaceObject& space, u64 address, u64 bytes) {
+    Memory* m = TRY(make_memory(bytes));
+    return space.map(*m, address, 0, bytes, native::kReadRight | native::kWriteRight, kAll);
+}
+
+}  // namespace
+
+Result<void> choose_fastpaths(std::string_view word) {
+    u32 mask = native::kFastAll;
+    if (word == "none")
+        mask = 0;
+    else if (word == "exception")
+        mask = native::kFastException;
+    else if (word == "ipc")
+        mask = native::kFastCall | native::kFastReply;
+    else if (word == "notify")
+        mask = native::kFastNotify;
+    else if (!word.empty() && word != "all")
+        return Errno::kInval;
+    core::ipc::fastpaths_enabled = mask;
+    return lib::kOk;
+}
+
+Result<void> start_native(std::string_view words, std::span<const std::byte> image) {
+    core::native_system = &kSystem;
+    lines = static_cast<Line*>(rt::allocate(sizeof(Line) * kLines));
+    if (!lines) return Errno::kNoMem;
+    for (u32 i = 0; i < kLines; ++i) new (&lines[i]) Line{};
+
+    auto* pool = TRY(make<core::Pool>(rt::mem_stats().free_bytes / 8 * 7));
+    auto* space = TRY(make<SpaceObject>());
+    space->space = TRY(core::Space::create());
+    TRY(space->caps.allocate(native::kFirstSlots, *pool));
+    UserAddr entry = TRY(load_image(*space, image));
+    TRY(map_new(*space, native::kStackTop - native::kStackSize, native::kStackSize));
+
+    auto* t = TRY(make<NativeThread>());
+    TRY(t->allocate_fpu());
+    Memory* utcb = TRY(make_memory(kPageSize));
+    t->utcb_memory = core::ObjectRef<Memory>{utcb};
+    constexpr u64 kData = native::kReadRight | native::kWriteRight;
+    TRY(space->map(*utcb, native::kFirstUtcb, 0, kPageSize, kData, kData));
+    t->utcb = reinterpret_cast<native::Utcb*>(bytes_of(*utcb, 0));
+    t->utcb->self = native::kFirstUtcb;
+    t->space = space->space;
+    t->space_object = core::ObjectRef<SpaceObject>{space};
+    t->caps = &space->caps;
+
+    Memory* page = TRY(make_memory(kPageSize));
+    auto* info = reinterpret_cast<native::BootInfo*>(bytes_of(*page, 0));
+    static_assert(sizeof(native::BootInfo) <= kPageSize);
+    *info = {.magic = native::kBootMagic,
+             .version = native::kVersion,
+             .cpus = rt::executor_count(),
+             .free_bytes = pool->quota(),
+             .fastpaths = core::ipc::fastpaths_enabled,
+             .cycle_hz = Machine::tsc_hz(),
+             .command_line = {}};
+    size_t length = words.size() < sizeof info->command_line - 1 ? words.size() : sizeof info->command_line - 1;
+    std::memcpy(info->command_line, words.data(), length);
+    TRY(space->map(*page, native::kBootInfoPage, 0, kPageSize, native::kReadRight, native::kReadRight));
+
+    auto* sched = TRY(make<core::Sched>(native::kHighestPriority));
+    sched->cpus.store(core::sched::user_cpus().bits);
+    t->sched = core::ObjectRef<core::Sched>{sched};
+
+    struct {
+        u64 slot;
+        Object* object;
+    } const first[] = {{native::kSlotSpace, space},
+                       {native::kSlotThread, static_cast<Object*>(t)},
+                       {native::kSlotPool, pool},
+                       {native::kSlotSched, sched},
+                       {native::kSlotIrq, TRY(make<Object>(native::kTypeIrq))},
+                       {native::kSlotSystem, TRY(make<Object>(native::kTypeSystem))}};
+    for (auto& f : first) TRY(core::caps::insert_first(space->caps, f.slot, *f.object, native::kAllRights, nullptr));
+
+    t->context.reset();
+    t->context.set_pc(entry);
+    t->context.set_sp(UserAddr{native::kStackTop - 8});  // as after a call: 16-byte aligned, less 8
+    t->context.set_tls_base(UserAddr{native::kFirstUtcb});
+    t->state.store(native::kStateReady);
+    for (u32 cpu = 0; cpu < rt::executor_count(); ++cpu) rt::Executor::of(CpuId{cpu}).polls = true;
+    t->make_ready();
+    return lib::kOk;
+}
+
+}  // namespace boot

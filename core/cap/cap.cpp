@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+// Changes of the tables and of the derivation tree. Everything that can fail comes before the first change.
+#include "core/cap/cap.hpp"
+
+namespace core {
+
+CapTable::~CapTable() {
+    if (slots_) rt::deallocate(slots_, bytes_for(limit_));
+}
+
+Result<void> CapTable::allocate(u32 slots, Pool& p) {
+    void* memory = rt::allocate(bytes_for(slots));
+    if (!memory) return Errno::kNoMem;
+    slots_ = static_cast<std::atomic<Cap*>*>(memory);
+    for (u32 i = 0; i < slots; ++i) new (&slots_[i]) std::atomic<Cap*>{nullptr};
+    limit_ = slots;
+    pool = &p;
+    return lib::kOk;
+}
+
+void CapTable::publish(Cap& c, u32 slot) {
+    c.table = this;
+    c.slot = slot;
+    slots_[slot].store(&c, std::memory_order_release);  // pairs with find()
+}
+
+namespace caps {
+namespace {
+
+constinit rt::SpinLock<rt::Rank::capability> lock;
+constinit lib::List<Object, &Object::ending_hook> ending;
+
+void free_record(rt::Retired& r) {
+    delete reinterpret_cast<Cap*>(reinterpret_cast<std::byte*>(&r) - offsetof(Cap, retired));
+}
+
+void link_child(Cap& parent, Cap& c) {
+    c.parent = &parent;
+    c.prev = nullptr;
+    c.next = parent.child;
+    if (parent.child) parent.child->prev = &c;
+    parent.child = &c;
+}
+
+void unlink_leaf(Cap& c) {
+    if (c.prev)
+        c.prev->next = c.next;
+    else if (c.parent)
+        c.parent->child = c.next;
+    if (c.next) c.next->prev = c.prev;
+    c.parent = c.next = c.prev = nullptr;
+}
+
+// The children go to the parent: what was derived from a copy stays derived from the original. True: none is left.
+bool shed_children(Cap& c, u32& budget) {
+    while (Cap* child = c.child) {
+        if (budget == 0) return false;
+        --budget;
+        unlink_leaf(*child);
+        if (c.parent) link_child(*c.parent, *child);
+    }
+    return true;
+}
+
+// Takes a record without children out of everything. Lock held. The record stays readable for an epoch.
+void drop(Cap& c) {
+    unlink_leaf(c);
+    c.table->clear(c.slot);
+    if (--c.object->caps == 0) ending.push_back(*c.object);
+    c.table->pool->give_back(sizeof(Cap));
+    c.retired.free = &free_record;
+    rt::retire(c.retired);
+}
+
+// A record that can be published without failing.
+class NewRecord {
+public:
+    static Result<NewRecord> make(CapTable& to) {
+        REQUIRE(to.pool->charge(sizeof(Cap)), pool_quota, kNoMem);
+        Cap* c = rt::make<Cap>();
+        if (!c) {
+            to.pool->give_back(sizeof(Cap));
+            return Errno::kNoMem;
+        }
+        return NewRecord{c, &to};
+    }
+    NewRecord(NewRecord&& o) noexcept : cap_(std::exchange(o.cap_, nullptr)), to_(o.to_) {}
+    NewRecord(const NewRecord&) = delete;
+    ~NewRecord() {
+        if (!cap_) return;
+        delete cap_;
+        to_->pool->give_back(sizeof(Cap));
+    }
+    Cap& operator*() { return *cap_; }
+    Cap& publish(u64 slot) {
+        Cap& c = *std::exchange(cap_, nullptr);
+        to_->publish(c, u32(slot));
+        return c;
+    }
+
+private:
+    NewRecord(Cap* c, CapTable* to) : cap_(c), to_(to) {}
+    Cap* cap_;
+    CapTable* to_;
+};
+
+Result<void> check_target(CapTable& to, u64 slot) {
+    REQUIRE(slot != 0, slot_not_null, kInval);
+    if (slot >= to.limit()) return Errno::kInval;
+    if (to.ended) return Errno::kIdRm;
+    REQUIRE(to.at(u32(slot)) == nullptr, slot_empty, kExist);
+    return lib::kOk;
+}
+
+Result<Cap*> source_at(CapTable& from, u64 slot) {
+    Cap* c = from.find(slot);
+    if (!c) return Errno::kBadF;
+    return c;
+}
+
+Result<void> derive(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights, u64 badge, bool cut) {
+    NewRecord record = TRY(NewRecord::make(to));
+    rt::LockGuard guard{lock};
+    Cap* c = TRY(source_at(from, source));
+    TRY(check_target(to, slot));
+    if (cut) rights = rights == 0 ? c->rights() : rights & c->rights();
+    REQUIRE((rights & ~c->rights()) == 0, copy_no_more_rights, kPerm);
+    REQUIRE(badge == 0 || c->badge == 0, copy_keeps_badge, kPerm);
+    (*record).object = c->object;
+    (*record).badge = badge != 0 ? badge : c->badge;
+    (*record).kind = Cap::make_kind(c->object->type, rights);
+    Cap& made = record.publish(slot);
+    ++c->object->caps;
+    link_child(*c, made);
+    return lib::kOk;
+}
+
+}  // namespace
+
+Result<void> insert_first(CapTable& table, u64 slot, Object& object, u64 rights, Cap* parent, u64 badge) {
+    NewRecord record = TRY(NewRecord::make(table));
+    rt::LockGuard guard{lock};
+    TRY(check_target(table, slot));
+    // The parent was found without the lock: it may have been deleted since.
+    if (parent && parent->table->at(parent->slot) != parent) return Errno::kBadF;
+    (*record).object = &object;
+    (*record).badge = badge;
+    (*record).kind = Cap::make_kind(object.type, rights);
+    Cap& made = record.publish(slot);
+    object.caps = 1;
+    if (parent) link_child(*parent, made);
+    return lib::kOk;
+}
+
+Result<void> copy(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights, u64 badge) {
+    return derive(from, source, to, slot, rights, badge, false);
+}
+
+Result<void> hand_over(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights) {
+    return derive(from, source, to, slot, rights, 0, true);
+}
+
+Result<void> move(CapTable& from, u64 source, CapTable& to, u64 slot) {
+    rt::LockGuard guard{lock};
+    Cap* c = TRY(source_at(from, source));
+    TRY(check_target(to, slot));
+    REQUIRE(to.pool->charge(sizeof(Cap)), pool_quota, kNoMem);
+    from.pool->give_back(sizeof(Cap));
+    // Readers look at the object, the badge and the kind only: the record itself can stay.
+    from.clear(u32(source));
+    to.publish(*c, u32(slot));
+    return lib::kOk;
+}
+
+Result<bool> remove(CapTable& table, u64 slot) {
+    rt::LockGuard guard{lock};
+    Cap* c = TRY(source_at(table, slot));
+    u32 budget = kStep;
+    if (!shed_children(*c, budget)) return false;
+    drop(*c);
+    return true;
+}
+
+Result<bool> revoke(CapTable& table, u64 slot) {
+    rt::LockGuard guard{lock};
+    Cap* root = TRY(source_at(table, slot));
+    for (u32 n = 0; n < kStep; ++n) {
+        Cap* c = root->child;
+        if (!c) return true;
+        // Leaves first: what is cut off in the middle of a revocation is always a whole subtree.
+        for (u32 depth = 0; c->child && depth < kStep; ++depth, ++n) c = c->child;
+        if (checks::off == checks::Check::revoke_reaches_all && c->parent != root) return true;
+        drop(*c);
+    }
+    return false;
+}
+
+bool end_objects(u32 budget) {
+    while (budget != 0) {
+        Object* object;
+        {
+            rt::LockGuard guard{lock};
+            object = ending.pop_front();
+        }
+        if (!object) return true;
+        --budget;
+        if (object->end(budget)) {
+            object->unref();
+            continue;
+        }
+        // Others may have more luck: to the end of the list.
+        rt::LockGuard guard{lock};
+        ending.push_back(*object);
+        if (budget != 0) --budget;
+    }
+    rt::LockGuard guard{lock};
+    return ending.empty();
+}
+
+bool empty(CapTable& table, u32& budget) {
+    rt::LockGuard guard{lock};
+    table.ended = true;
+    while (table.cursor < table.limit()) {
+        if (budget == 0) return false;
+        if (Cap* c = table.at(table.cursor)) {
+            if (!shed_children(*c, budget)) return false;
+            drop(*c);
+            if (budget != 0) --budget;
+        } else if (table.cursor % 64 == 0) {
+            --budget;
+        }
+        ++table.cursor;
+    }
+    return true;
+}
+
+}  // namespace caps
+}  // namespace core

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// Capabilities: records in per-space tables, and the tree that says what was derived from what.
+//
+// A record is written before it is published and never changed but for its place in the tree; so a lookup is one load
+// and needs no lock. It is freed one epoch after it left its table.
+// Locks: one for all tables and trees (Rank::capability), taken before any object's lock. IPC without capabilities never
+// takes it. Under it at most kStep records are looked at; what is longer goes on in another call.
+#pragma once
+#include "core/cap/object.hpp"
+#include "core/checks.hpp"
+#include "rt/spinlock.hpp"
+
+namespace core {
+
+class CapTable;
+
+struct Cap {
+    Object* object = nullptr;
+    u64 badge = 0;
+    u32 kind = 0;  // type | rights << 8: one comparison tests both
+    u32 slot = 0;
+    CapTable* table = nullptr;
+    Cap *parent = nullptr, *child = nullptr, *next = nullptr, *prev = nullptr;
+    rt::Retired retired;
+
+    u64 rights() const { return kind >> 8; }
+    static constexpr u32 make_kind(native::Type type, u64 rights) { return u32(type) | u32(rights) << 8; }
+    bool allows(native::Type type, u64 rights) const {
+        u32 want = make_kind(type, rights);
+        return (kind & (want | 0xff)) == want;
+    }
+};
+
+class CapTable {
+public:
+    CapTable() = default;
+    ~CapTable();
+    // The table's own memory; `slots` a power of two.
+    Result<void> allocate(u32 slots, Pool& pool);
+    static u64 bytes_for(u32 slots) { return u64{slots} * sizeof(Cap*); }
+
+    // In an epoch section (any trap): valid until this CPU is quiescent.
+    [[gnu::always_inline]] Cap* find(u64 slot) const {
+        if (slot >= limit_) [[unlikely]]
+            return nullptr;
+        return slots_[slot].load(std::memory_order_acquire);  // pairs with the store in publish()
+    }
+    u32 limit() const { return limit_; }
+
+    // With the capability lock held:
+    void publish(Cap& c, u32 slot);
+    Cap* at(u32 slot) const { return slots_[slot].load(std::memory_order_relaxed); }
+    void clear(u32 slot) { slots_[slot].store(nullptr, std::memory_order_release); }
+    bool ended = false;  // takes no more
+    u32 cursor = 0;      // how far the end of the space has come
+    Pool* pool = nullptr;
+
+private:
+    std::atomic<Cap*>* slots_ = nullptr;
+    u32 limit_ = 0;
+};
+
+namespace caps {
+
+inline constexpr u32 kStep = 64;
+
+// A capability for an object that has none yet, derived from `parent` (which may be null). The object's first reference
+// becomes that of its capabilities.
+Result<void> insert_first(CapTable& table, u64 slot, Object& object, u64 rights, Cap* parent, u64 badge = 0);
+// Derived from what is in from[source].
+Result<void> copy(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights, u64 badge);
+// For messages: as copy, with the rights cut to those there are.
+Result<void> hand_over(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights);
+Result<void> move(CapTable& from, u64 source, CapTable& to, u64 slot);
+// True: all is gone. False: call again.
+Result<bool> remove(CapTable& table, u64 slot);
+Result<bool> revoke(CapTable& table, u64 slot);
+
+// Ends objects that have lost their last capability. True: none is left.
+bool end_objects(u32 budget);
+// Removes what is in the table, at most `budget` records; true when it is empty.
+bool empty(CapTable& table, u32& budget);
+
+}  // namespace caps
+}  // namespace core

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+#include "core/cap/object.hpp"
+
+namespace core {
+
+void Object::set_charge(Pool& pool, u64 bytes) {
+    pool.ref();
+    pool_ = &pool;
+    charge_ = bytes;
+}
+
+void Object::release() {
+    if (Pool* p = std::exchange(pool_, nullptr)) {
+        p->give_back(charge_);
+        p->unref();
+    }
+    retired_.free = [](rt::Retired& r) {
+        delete reinterpret_cast<Object*>(reinterpret_cast<std::byte*>(&r) - offsetof(Object, retired_));
+    };
+    rt::retire(retired_);
+}
+
+}  // namespace core

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// Kernel objects of the native interface, and the pools that their memory is charged to.
+//
+// Life: an object lives as long as a capability names it or the kernel refers to it. When its last capability goes it is
+// ended (`end`): nobody can reach it any more, whoever waits for it is told; when the last reference goes too it is freed
+// one epoch later, so that a CPU in the kernel may still look at it without a reference (lookups are lock-free).
+// Locks: `caps` and `ending_hook` belong to the capability lock (cap.hpp).
+#pragma once
+#include "abi/native.hpp"
+#include "hal/bind.hpp"
+#include "lib/list.hpp"
+#include "lib/result.hpp"
+#include "rt/epoch.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace core {
+
+namespace native = abi::native;
+
+class Pool;
+
+class Object {
+public:
+    explicit Object(native::Type t) : type(t) {}
+    Object(const Object&) = delete;
+    virtual ~Object() = default;
+
+    const native::Type type;
+
+    void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
+    // False: it is on its way out. For those that found it in an epoch section, without a reference.
+    bool try_ref() {
+        u32 n = refs_.load(std::memory_order_relaxed);
+        while (n != 0)
+            if (refs_.compare_exchange_weak(n, n + 1, std::memory_order_acquire, std::memory_order_relaxed))
+                return true;
+        return false;
+    }
+    void unref() {
+        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) release();
+    }
+
+    // The last capability is gone. Called without locks, perhaps several times: false means that there is more to do,
+    // which another call will go on with. At most `budget` steps of about a hundred instructions.
+    virtual bool end(u32& budget) { return true; }
+
+    // Charged to `pool` for this object; given back when it is released.
+    void set_charge(Pool& pool, u64 bytes);
+
+    u32 caps = 0;
+    lib::ListHook ending_hook;
+
+protected:
+    Pool* pool_ = nullptr;
+    u64 charge_ = 0;
+
+private:
+    void release();
+    std::atomic<u32> refs_{1};  // all capabilities together hold one
+    rt::Retired retired_;
+};
+
+// A quota of kernel memory. What is made of a pool is charged to it until it is gone.
+class Pool final : public Object {
+public:
+    explicit Pool(u64 quota) : Object(native::kTypePool), quota_(quota) {}
+    ~Pool() override = default;
+
+    // False: it would exceed the quota; nothing is charged.
+    bool charge(u64 bytes) {
+        u64 used = used_.load(std::memory_order_relaxed);
+        do {
+            if (bytes > quota_ - used) return false;
+        } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
+        return true;
+    }
+    void give_back(u64 bytes) { used_.fetch_sub(bytes, std::memory_order_relaxed); }
+    u64 used() const { return used_.load(std::memory_order_relaxed); }
+    u64 quota() const { return quota_; }
+
+private:
+    const u64 quota_;
+    std::atomic<u64> used_{0};
+};
+
+// A reference to an object, dropped at the end.
+template <class T>
+class ObjectRef {
+public:
+    ObjectRef() = default;
+    explicit ObjectRef(T* p) : p_(p) {
+        if (p_) p_->ref();
+    }
+    ObjectRef(ObjectRef&& o) noexcept : p_(std::exchange(o.p_, nullptr)) {}
+    ObjectRef& operator=(ObjectRef&& o) noexcept {
+        std::swap(p_, o.p_);
+        return *this;
+    }
+    ObjectRef(const ObjectRef& o) : ObjectRef(o.p_) {}
+    ObjectRef& operator=(const ObjectRef& o) { return *this = ObjectRef(o); }
+    ~ObjectRef() {
+        if (p_) p_->unref();
+    }
+    T* get() const { return p_; }
+    T* operator->() const { return p_; }
+    T& operator*() const { return *p_; }
+    explicit operator bool() const { return p_ != nullptr; }
+
+private:
+    T* p_ = nullptr;
+};
+
+}  // namespace core

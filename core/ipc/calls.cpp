@@ -1,0 +1,536 @@
+// SPDX-License-Identifier: MIT
+// The native calls beside IPC, and the way from a trap to each of them. Each decodes and checks, then commits.
+#include "core/ipc/ipc.hpp"
+#include "core/sched.hpp"
+#include "core/system.hpp"
+#include "core/trace.hpp"
+#include "core/trap.hpp"
+#include "rt/mem/pages.hpp"
+
+namespace core {
+
+using hal::Machine;
+
+constinit const System* native_system = nullptr;
+
+namespace {
+
+// The call is to be made again, after what is ready has had its turn.
+constexpr Errno kAgainLater = Errno::kRestartNoIntr;
+
+template <class T>
+struct Typed {
+    T* object;
+    Cap* cap;
+    T* operator->() const { return object; }
+};
+template <class T>
+Result<Typed<T>> find(CapTable& table, u64 slot, native::Type type, u64 rights) {
+    Cap* c = table.find(slot);
+    REQUIRE(c != nullptr, cap_exists, kBadF);
+    REQUIRE(c->object->type == type, cap_type, kInval);
+    REQUIRE((c->rights() & rights) == rights, cap_right, kPerm);
+    return Typed<T>{static_cast<T*>(c->object), c};
+}
+
+// The table that a space argument means; 0 is the caller's own.
+Result<CapTable*> table_of(NativeThread& t, u64 space) {
+    if (space == 0) return t.caps;
+    auto s = TRY(find<SpaceObject>(*t.caps, space, native::kTypeSpace, native::kWriteRight));
+    return &s->caps;
+}
+
+// --- Objects
+
+// Charges `bytes`, makes the object with `make`, and gives it its first capability.
+template <class F>
+Result<void> create_object(NativeThread& t, Typed<Pool>& pool, u64 slot, u64 bytes, F&& make) {
+    REQUIRE(pool->charge(bytes), pool_quota, kNoMem);
+    Result<Object*> made = make();
+    if (!made.ok()) {
+        pool->give_back(bytes);
+        return made.error();
+    }
+    Object* object = made.value();
+    object->set_charge(*pool.object, bytes);
+    auto r = caps::insert_first(*t.caps, slot, *object, native::kAllRights, pool.cap);
+    if (!r.ok()) object->unref();
+    return r;
+}
+
+template <class T, class... A>
+Result<Object*> plain(A&&... args) {
+    T* object = rt::make<T>(std::forward<A>(args)...);
+    if (!object) return Errno::kNoMem;
+    return static_cast<Object*>(object);
+}
+
+Result<Object*> make_space(Pool& pool, u64 slots) {
+    auto* s = rt::make<SpaceObject>();
+    if (!s) return Errno::kNoMem;
+    auto space = Space::create();
+    Result<void> table = space.ok() ? s->caps.allocate(u32(slots), pool) : Result<void>{space.error()};
+    if (!table.ok()) {
+        s->unref();
+        return table.error();
+    }
+    s->space = space.take();
+    return static_cast<Object*>(s);
+}
+
+Result<Object*> make_thread() {
+    auto* t = rt::make<NativeThread>();
+    if (!t) return Errno::kNoMem;
+    auto* utcb = rt::make<Memory>(kPageSize);
+    bool ok = utcb && utcb->allocate().ok() && t->allocate_fpu().ok();
+    if (utcb) {
+        t->utcb_memory = ObjectRef<Memory>{utcb};
+        utcb->unref();
+    }
+    if (!ok) {
+        t->unref();
+        return Errno::kNoMem;
+    }
+    return static_cast<Object*>(t);
+}
+
+Result<Object*> make_memory(u64 bytes) {
+    auto* m = rt::make<Memory>(bytes);
+    if (!m) return Errno::kNoMem;
+    if (auto r = m->allocate(); !r.ok()) {
+        m->unref();
+        return r.error();
+    }
+    return static_cast<Object*>(m);
+}
+
+Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
+    auto pool = TRY(find<Pool>(*t.caps, a[0], native::kTypePool, native::kCreateRight));
+    const u64 slot = a[2], arg = a[3];
+    // insert_first() tests it too; here, so that nothing is made in vain.
+    REQUIRE(slot != 0 && slot < t.caps->limit(), slot_in_range, kInval);
+    switch (a[1]) {
+        case native::kTypePool:
+            REQUIRE(arg != 0 && arg < (u64{1} << 48), pool_size, kInval);
+            TRY(create_object(t, pool, slot, sizeof(Pool) + arg, [&] { return plain<Pool>(arg); }));
+            break;
+        case native::kTypeSpace:
+            REQUIRE(arg >= 16 && arg <= 32768 && (arg & (arg - 1)) == 0, space_slots, kInval);
+            TRY(create_object(t, pool, slot,
+                              sizeof(SpaceObject) + sizeof(Space) + kPageSize + CapTable::bytes_for(u32(arg)),
+                              [&] { return make_space(*pool.object, arg); }));
+            break;
+        case native::kTypeThread:
+            TRY(create_object(t, pool, slot,
+                              sizeof(NativeThread) + sizeof(Memory) + kPageSize + Machine::fpu_area_size(),
+                              [&] { return make_thread(); }));
+            break;
+        case native::kTypeEndpoint:
+            TRY(create_object(t, pool, slot, sizeof(Endpoint), [&] { return plain<Endpoint>(); }));
+            break;
+        case native::kTypeReply:
+            TRY(create_object(t, pool, slot, sizeof(Reply), [&] { return plain<Reply>(); }));
+            break;
+        case native::kTypeNotification:
+            TRY(create_object(t, pool, slot, sizeof(Notification), [&] { return plain<Notification>(); }));
+            break;
+        case native::kTypeMemory:
+            REQUIRE(arg != 0 && arg <= (u64{1} << 40), memory_size, kInval);
+            REQUIRE((arg & (kPageSize - 1)) == 0, memory_aligned, kInval);
+            TRY(create_object(t, pool, slot, sizeof(Memory) + arg, [&] { return make_memory(arg); }));
+            break;
+        case native::kTypeSched: {
+            u64 most = t.sched ? t.sched->highest_priority.load(std::memory_order_relaxed) : 0;
+            REQUIRE(arg <= most, sched_priority, kPerm);
+            TRY(create_object(t, pool, slot, sizeof(Sched), [&] { return plain<Sched>(arg); }));
+            break;
+        }
+        default: REQUIRE(false, create_type, kInval); return Errno::kInval;
+    }
+    return i64{0};
+}
+
+Result<i64> copy(NativeThread& t, const u64 (&a)[6]) {
+    CapTable* to = TRY(table_of(t, a[4]));
+    REQUIRE(a[1] < to->limit(), slot_in_range, kInval);
+    Cap* c = t.caps->find(a[0]);
+    REQUIRE(c != nullptr, cap_exists, kBadF);
+    if (c->object->type == native::kTypeIrq && a[3] != 0)
+        REQUIRE(native_system->irq_line_exists(a[3] - 1), irq_line, kInval);
+    TRY(caps::copy(*t.caps, a[0], *to, a[1], a[2] & native::kAllRights, a[3]));
+    return i64{0};
+}
+
+Result<i64> move(NativeThread& t, const u64 (&a)[6]) {
+    CapTable* to = TRY(table_of(t, a[2]));
+    REQUIRE(a[1] < to->limit(), slot_in_range, kInval);
+    TRY(caps::move(*t.caps, a[0], *to, a[1]));
+    return i64{0};
+}
+
+constexpr u32 kEndBudget = 128;
+
+// Deleting and revoking: piece by piece, and then the ends of the objects that nothing names any more.
+Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
+    if (!t.restart_ending) {
+        if (!TRY(revoke ? caps::revoke(*t.caps, slot) : caps::remove(*t.caps, slot))) return kAgainLater;
+        t.restart_ending = true;
+    }
+    if (!caps::end_objects(kEndBudget)) return kAgainLater;
+    t.restart_ending = false;
+    return i64{0};
+}
+
+// --- Threads
+
+Result<Typed<NativeThread>> thread_at(NativeThread& t, u64 slot, u64 rights) {
+    return find<NativeThread>(*t.caps, slot, native::kTypeThread, rights);
+}
+
+bool inactive(NativeThread& t) { return t.state.load(std::memory_order_acquire) == native::kStateInactive; }
+
+Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
+    auto target = TRY(thread_at(t, a[0], native::kWriteRight));
+    auto space = TRY(find<SpaceObject>(*t.caps, a[1], native::kTypeSpace, native::kWriteRight));
+    REQUIRE((a[4] & ~u64{native::kRedirect}) == 0, thread_flags, kInval);
+    Endpoint* handler = nullptr;
+    u64 badge = 0;
+    if (a[3] != 0) {
+        auto e = TRY(find<Endpoint>(*t.caps, a[3], native::kTypeEndpoint, native::kSendRight));
+        handler = e.object;
+        badge = e.cap->badge;
+    }
+    NativeThread& n = *target.object;
+    REQUIRE(inactive(n), thread_not_running, kBusy);
+    if (a[2] != 0) {
+        REQUIRE((a[2] & (kPageSize - 1)) == 0 && a[2] < Machine::user_top().value, thread_utcb, kInval);
+        u32 enough = ~0u;
+        (void)n.utcb_memory->end(enough);  // from where it was
+        n.utcb_memory->alive_again();
+        n.utcb = nullptr;
+        TRY(space->map(*n.utcb_memory, a[2], 0, kPageSize, native::kReadRight | native::kWriteRight,
+                       native::kReadRight | native::kWriteRight));
+        n.utcb = static_cast<native::Utcb*>(Machine::phys_to_virt(n.utcb_memory->frame(0)));
+        n.utcb->self = a[2];
+        n.new_fs = a[2];
+        n.new_gs = 0;
+        n.bases_changed = true;
+    }
+    n.space = space->space;
+    n.space_object = ObjectRef<SpaceObject>{space.object};
+    n.caps = &space->caps;
+    n.handler = ObjectRef<Endpoint>{handler};
+    n.handler_badge = badge;
+    n.redirect = (a[4] & native::kRedirect) != 0;
+    n.abi = n.redirect ? &kRedirectAbi : &kNativeAbi;
+    return i64{0};
+}
+
+Result<i64> thread_set_registers(NativeThread& t, u64 slot) {
+    auto target = TRY(thread_at(t, slot, native::kWriteRight));
+    REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
+    REQUIRE(inactive(*target.object), thread_not_running, kBusy);
+    native::Registers r = t.utcb->registers;
+    REQUIRE(r.rip < Machine::user_top().value, thread_pc, kInval);
+    REQUIRE(r.fs_base < Machine::user_top().value && r.gs_base < Machine::user_top().value, thread_tls, kInval);
+    target->set_registers(r);
+    return i64{0};
+}
+
+Result<i64> thread_get_registers(NativeThread& t, u64 slot) {
+    auto target = TRY(thread_at(t, slot, native::kReadRight));
+    REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
+    u32 state = target->state.load(std::memory_order_acquire);
+    REQUIRE(target.object != &t && state != native::kStateReady, thread_not_running, kBusy);
+    if (!target->ask(NativeThread::kControlSave)) return kAgainLater;
+    hal::get_registers(target->context, t.utcb->registers);
+    if (target->bases_changed) {
+        t.utcb->registers.fs_base = target->new_fs;
+        t.utcb->registers.gs_base = target->new_gs;
+    }
+    return i64{0};
+}
+
+Result<i64> thread_resume(NativeThread& t, u64 slot) {
+    auto target = TRY(thread_at(t, slot, native::kWriteRight));
+    REQUIRE(target->caps != nullptr, thread_has_space, kInval);
+    u32 state = native::kStateInactive;
+    if (!target->state.compare_exchange_strong(state, native::kStateReady, std::memory_order_acq_rel))
+        REQUIRE(false, resume_inactive, kBusy);
+    target->make_ready();
+    return i64{0};
+}
+
+Result<i64> thread_suspend(NativeThread& t, u64 slot) {
+    auto target = TRY(thread_at(t, slot, native::kWriteRight));
+    if (target.object == &t) {
+        t.context.set_syscall_result(0);
+        t.state.store(native::kStateInactive, std::memory_order_release);
+        ipc::leave(t);
+    }
+    if (inactive(*target.object)) return i64{0};
+    if (!target->ask(NativeThread::kControlStop)) return kAgainLater;
+    return i64{0};
+}
+
+Result<i64> thread_schedule(NativeThread& t, const u64 (&a)[6]) {
+    auto target = TRY(thread_at(t, a[0], native::kWriteRight));
+    auto sched = TRY(find<Sched>(*t.caps, a[1], native::kTypeSched, native::kWriteRight));
+    REQUIRE(a[2] <= sched->highest_priority.load(std::memory_order_relaxed) && a[2] <= native::kHighestPriority,
+            thread_priority, kPerm);
+    CpuSet cpus{sched->cpus.load(std::memory_order_relaxed)};
+    REQUIRE(a[3] < rt::executor_count() && (cpus & sched::user_cpus()).has(CpuId{u32(a[3])}), thread_cpu, kInval);
+    NativeThread& n = *target.object;
+    n.sched = ObjectRef<Sched>{sched.object};
+    n.wanted_priority.store(u8(a[2]), std::memory_order_relaxed);
+    n.wanted_cpu.store(u32(a[3]), std::memory_order_relaxed);
+    if (&n == &t) {
+        // As if another had asked: it goes through the queue.
+        t.context.set_syscall_result(0);
+        rt::Executor& ex = rt::Executor::current();
+        ex.leave_user_state();
+        t.account_user(Machine::now());
+        ex.enqueue_front(t);
+        (void)t.ask(NativeThread::kControlMove);
+        ex.run_forever();
+    }
+    u32 done = NativeThread::kControlMove;
+    if (!n.ask(done)) return kAgainLater;
+    return i64{0};
+}
+
+Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
+    auto target = TRY(thread_at(t, slot, native::kWriteRight));
+    NativeThread& n = *target.object;
+    REQUIRE(inactive(n) || &n == &t, thread_not_running, kBusy);
+    if (notification == 0) {
+        if (Notification* old = n.bound.get()) {
+            ObjectGuard guard{old->lock};
+            old->bound.store(nullptr, std::memory_order_relaxed);
+        }
+        n.bound = {};
+        return i64{0};
+    }
+    auto to = TRY(find<Notification>(*t.caps, notification, native::kTypeNotification, native::kReceiveRight));
+    REQUIRE(!n.bound, bind_one, kBusy);
+    {
+        ObjectGuard guard{to->lock};
+        REQUIRE(!to->dead, notification_alive, kIdRm);
+        REQUIRE(to->bound.load(std::memory_order_relaxed) == nullptr && to->first() == nullptr, bind_free, kBusy);
+        to->bound.store(&n, std::memory_order_release);
+    }
+    n.bound = ObjectRef<Notification>{to.object};
+    return i64{0};
+}
+
+// --- Memory
+
+Result<i64> map(NativeThread& t, const u64 (&a)[6]) {
+    auto space = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
+    Cap* c = t.caps->find(a[1]);
+    REQUIRE(c != nullptr, cap_exists, kBadF);
+    REQUIRE(c->object->type == native::kTypeMemory, cap_type, kInval);
+    REQUIRE((a[5] >> 8) == 0, map_type, kInval);  // only ordinary memory so far
+    constexpr u64 kAccess = native::kReadRight | native::kWriteRight | native::kExecuteRight;
+    REQUIRE(a[4] != 0, map_length, kInval);
+    TRY(space->map(static_cast<Memory&>(*c->object), a[2], a[3], a[4], a[5], c->rights() & kAccess));
+    return i64{0};
+}
+
+// --- The rest
+
+Result<i64> sched_configure(NativeThread& t, const u64 (&a)[6]) {
+    auto s = TRY(find<Sched>(*t.caps, a[0], native::kTypeSched, native::kWriteRight));
+    CpuSet cpus{u32(a[1])};
+    REQUIRE((a[1] >> 32) == 0 && !(cpus & sched::user_cpus()).empty(), sched_cpus, kInval);
+    REQUIRE(a[2] <= s->highest_priority.load(std::memory_order_relaxed), sched_priority, kPerm);
+    REQUIRE((a[3] == 0) == (a[4] == 0) && a[3] <= a[4] && a[4] < (u64{1} << 62), sched_budget, kInval);
+    ObjectGuard guard{s->lock};
+    s->cpus.store(cpus.bits, std::memory_order_relaxed);
+    s->highest_priority.store(u8(a[2]), std::memory_order_relaxed);
+    s->budget = a[3];
+    s->period = a[4];
+    s->period_start = Machine::now().value;
+    s->spent = 0;
+    return i64{0};
+}
+
+Result<i64> irq_bind(NativeThread& t, const u64 (&a)[6]) {
+    auto irq = TRY(find<Object>(*t.caps, a[0], native::kTypeIrq, native::kWriteRight));
+    REQUIRE(irq.cap->badge != 0, irq_badge, kInval);
+    auto n = TRY(find<Notification>(*t.caps, a[1], native::kTypeNotification, native::kSendRight));
+    TRY(native_system->irq_bind(irq.cap->badge - 1, *n.object, a[2]));
+    return i64{0};
+}
+
+Result<Typed<Object>> system_right(NativeThread& t, u64 slot) {
+    return find<Object>(*t.caps, slot, native::kTypeSystem, native::kWriteRight);
+}
+
+Result<i64> write(NativeThread& t, const u64 (&a)[6]) {
+    TRY(system_right(t, a[0]));
+    std::byte bytes[512];
+    REQUIRE(a[2] <= sizeof bytes, write_size, kInval);
+    u64 size = a[2] <= sizeof bytes ? a[2] : sizeof bytes;
+    REQUIRE(t.space->copy_in(bytes, UserAddr{a[1]}, size) == size, write_bytes, kFault);
+    return i64(native_system->write({bytes, size}));
+}
+
+Result<i64> dispatch(NativeThread& t, u64 word) {
+    u64 a[6];
+    for (unsigned i = 0; i < 6; ++i) a[i] = t.context.syscall_argument(i);
+    u64 number = word & native::kCallMask;
+    if (number >= native::kCreate) REQUIRE(word == number, call_flags, kInval);
+    switch (number) {
+        case native::kCall: return ipc::call(t, word);
+        case native::kReplyReceive: return ipc::reply_receive(t, word);
+        case native::kSend: return ipc::send(t, word);
+        case native::kReceive: return ipc::receive(t, word);
+        case native::kReply: return ipc::reply(t);
+        case native::kReplyTo: return ipc::reply_to(t);
+        case native::kReplySave: return ipc::reply_save(t);
+        case native::kSignal: return ipc::signal(t);
+        case native::kCreate: return create(t, a);
+        case native::kCopy: return copy(t, a);
+        case native::kMove: return move(t, a);
+        case native::kDelete: return take_away(t, a[0], false);
+        case native::kRevoke: return take_away(t, a[0], true);
+        case native::kIdentify: {
+            Cap* c = t.caps->find(a[0]);
+            REQUIRE(c != nullptr, identify_exists, kBadF);
+            return i64(c->kind);
+        }
+        case native::kPoolInfo: {
+            auto p = TRY(find<Pool>(*t.caps, a[0], native::kTypePool, 0));
+            hal::set_call_results(t.context, p->used(), p->quota());
+            return i64(p->used());
+        }
+        case native::kThreadConfigure: return thread_configure(t, a);
+        case native::kThreadSetRegisters: return thread_set_registers(t, a[0]);
+        case native::kThreadGetRegisters: return thread_get_registers(t, a[0]);
+        case native::kThreadResume: return thread_resume(t, a[0]);
+        case native::kThreadSuspend: return thread_suspend(t, a[0]);
+        case native::kThreadSchedule: return thread_schedule(t, a);
+        case native::kThreadBind: return thread_bind(t, a[0], a[1]);
+        case native::kThreadFastpaths: {
+            auto target = TRY(thread_at(t, a[0], native::kWriteRight));
+            REQUIRE((a[1] & ~u64{native::kFastAll}) == 0, thread_fastpaths, kInval);
+            target->fastpaths = u8(a[1]);
+            return i64{0};
+        }
+        case native::kThreadState:
+            return i64(TRY(thread_at(t, a[0], native::kReadRight))->state.load(std::memory_order_acquire));
+        case native::kYield: {
+            rt::Executor& ex = rt::Executor::current();
+            if (ex.ready_count(t.priority) == 0) return i64{0};
+            t.context.set_syscall_result(0);
+            ex.leave_user_state();
+            t.account_user(Machine::now());
+            ex.enqueue(t);
+            ex.run_forever();
+        }
+        case native::kMap: return map(t, a);
+        case native::kUnmap: {
+            auto s = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
+            TRY(s->unmap(a[1], a[2]));
+            return i64{0};
+        }
+        case native::kProtect: {
+            auto s = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
+            TRY(s->protect(a[1], a[2], a[3]));
+            return i64{0};
+        }
+        case native::kSchedConfigure: return sched_configure(t, a);
+        case native::kSchedInfo: {
+            auto s = TRY(find<Sched>(*t.caps, a[0], native::kTypeSched, native::kReadRight));
+            u64 used = s->used.load(std::memory_order_relaxed);
+            hal::set_call_results(t.context, used, s->cpus.load(std::memory_order_relaxed));
+            return i64(used);
+        }
+        case native::kIrqBind: return irq_bind(t, a);
+        case native::kIrqAck: {
+            auto irq = TRY(find<Object>(*t.caps, a[0], native::kTypeIrq, native::kWriteRight));
+            REQUIRE(irq.cap->badge != 0, irq_badge, kInval);
+            TRY(native_system->irq_ack(irq.cap->badge - 1));
+            return i64{0};
+        }
+        case native::kClock: return i64(Machine::now().value);
+        case native::kWrite: return write(t, a);
+        case native::kShutDown:
+            TRY(system_right(t, a[0]));
+            native_system->shut_down(i32(a[1]));
+            t.state.store(native::kStateInactive, std::memory_order_release);
+            ipc::leave(t);
+        case native::kTraceControl: {
+            TRY(system_right(t, a[0]));
+            return native_system->trace(t, a[1], a[2], a[3]);
+        }
+        case native::kCpuCount: return i64(rt::executor_count());
+        default: return Errno::kNoSys;
+    }
+}
+
+// The CPU has something better to do than to go back to t, or t has ended itself.
+[[gnu::noinline]] void leave_slow(NativeThread& t) {
+    rt::Executor& ex = rt::Executor::current();
+    if (t.state.load(std::memory_order_relaxed) != native::kStateReady) ipc::leave(t);
+    if (ex.has_ready_above(t.priority)) {
+        ex.leave_user_state();
+        t.account_user(Machine::now());
+        ex.enqueue_front(t);
+        ex.run_forever();
+    }
+}
+
+[[gnu::noinline]] void slow_syscall(NativeThread& t, u64 word) {
+    auto r = dispatch(t, word);
+    rt::Executor& ex = rt::Executor::current();
+    if (!r.ok() && r.error() == kAgainLater) {
+        t.context.restart_syscall();
+        ex.leave_user_state();
+        t.account_user(Machine::now());
+        ex.enqueue(t);
+        ex.run_forever();
+    }
+    t.context.set_syscall_result(r.ok() ? r.value() : -i64(r.error()));
+    trace::end_slow();
+    if (t.state.load(std::memory_order_relaxed) != native::kStateReady || ex.has_ready_above(t.priority)) [[unlikely]]
+        leave_slow(t);
+    leave_trap_changed(t);
+}
+
+[[gnu::noinline]] void traced_syscall(NativeThread& t, u64 word, u32 fast) {
+    if (word == native::kCall) {
+        if (fast & native::kFastCall) ipc::fast_call_traced(t);
+    } else if (word == native::kReplyReceive) {
+        if (fast & native::kFastReply) ipc::fast_reply_receive_traced(t);
+    } else if (word == native::kSignal) {
+        if ((fast & native::kFastNotify) && ipc::fast_signal_traced(t)) return leave_trap(t);
+    }
+    trace::begin_slow(word == native::kCall           ? trace::Path::kSlowCall
+                      : word == native::kReplyReceive ? trace::Path::kSlowReply
+                      : word == native::kSignal       ? trace::Path::kSlowSignal
+                                                      : trace::Path::kSlowOther,
+                      t.number, word);
+    slow_syscall(t, word);
+}
+
+}  // namespace
+
+void native_syscall(Thread& th) {
+    NativeThread& t = static_cast<NativeThread&>(th);
+    const u64 word = hal::call_word(t.context);
+    const u32 fast = t.fastpaths & ipc::fastpaths_enabled;
+    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
+        return traced_syscall(t, word, fast);
+    if (word == native::kCall) {
+        if (fast & native::kFastCall) ipc::fast_call(t);
+    } else if (word == native::kReplyReceive) {
+        if (fast & native::kFastReply) ipc::fast_reply_receive(t);
+    } else if (word == native::kSignal) {
+        if ((fast & native::kFastNotify) && ipc::fast_signal(t)) return leave_trap(t);
+    }
+    slow_syscall(t, word);
+}
+
+}  // namespace core

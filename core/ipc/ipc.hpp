@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// IPC between native threads: the slowpath, which is complete, and the fastpaths, which do the common cases of it.
+#pragma once
+#include "core/ipc/thread.hpp"
+#include "hal/bind.hpp"
+
+namespace core {
+
+// CPU time: who may use how much of it, and where. Guarded by its own lock; `used` is a counter.
+class Sched final : public Object {
+public:
+    explicit Sched(u64 highest) : Object(native::kTypeSched), highest_priority(u8(highest)) {}
+    ObjectLock lock;
+    std::atomic<u32> cpus{~0u};
+    std::atomic<u8> highest_priority;
+    std::atomic<u64> used{0};  // ns
+    // No limit if the budget is 0.
+    u64 budget = 0, period = 0, period_start = 0, spent = 0;
+    // What is left now; if nothing, when there will be again.
+    u64 left(Nanoseconds now, Nanoseconds& again);
+};
+
+namespace ipc {
+
+// Which fastpaths may be used at all (`fastpath=` at boot).
+extern u32 fastpaths_enabled;
+
+// The calls of abi::native, at the top of the kernel stack. Returning goes on with the thread; a call that waits does not
+// return.
+Result<i64> call(NativeThread& t, u64 flags);
+Result<i64> send(NativeThread& t, u64 flags);
+Result<i64> receive(NativeThread& t, u64 flags);
+Result<i64> reply_receive(NativeThread& t, u64 flags);
+Result<i64> reply(NativeThread& t);
+Result<i64> reply_to(NativeThread& t);
+Result<i64> reply_save(NativeThread& t);
+Result<i64> signal(NativeThread& t);
+
+// A trap of t that its handler shall have; without a handler the thread stops. Does not return.
+[[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, NativeThread::Expects expects);
+
+// Bits for a notification, from anywhere in the kernel.
+void notify(Notification& n, u64 bits);
+
+// The thread waits: the CPU goes on with what is ready.
+[[noreturn]] void leave(NativeThread& t);
+
+// Undoes a caller's wait for its answer: true if the answer will not come any more.
+bool withdraw(NativeThread& caller);
+// The answers that will never come: whoever waits at `slot` gets `error`.
+void abandon(ReplySlot& slot, Errno error);
+
+// The fastpaths: do not return if they succeed; if they return, nothing has changed.
+void fast_call(NativeThread& t);
+void fast_reply_receive(NativeThread& t);
+void fast_exception(NativeThread& t);
+bool fast_signal(NativeThread& t);
+
+// The same, leaving records in the trace buffer.
+void fast_call_traced(NativeThread& t);
+void fast_reply_receive_traced(NativeThread& t);
+void fast_exception_traced(NativeThread& t);
+bool fast_signal_traced(NativeThread& t);
+
+}  // namespace ipc
+
+// Inline: a queue of one, the usual one, needs no search.
+[[gnu::always_inline]] inline void Endpoint::take_first(NativeThread& r) {
+    NativeThread* next = r.wait_next;
+    first_ = next;
+    r.wait_next = nullptr;
+    receiver.store(next, std::memory_order_relaxed);  // behind a receiver there are only receivers
+    if (next) [[unlikely]]
+        next->wait_prev = nullptr;
+    else
+        last_ = nullptr;
+}
+[[gnu::always_inline]] inline void Endpoint::add_receiver(NativeThread& r) {
+    if (first_) [[unlikely]]
+        return insert(r);
+    first_ = last_ = &r;
+    receiver.store(&r, std::memory_order_relaxed);
+}
+
+void native_syscall(Thread& t);
+
+}  // namespace core

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+#include "core/ipc/lock.hpp"
+
+namespace core {
+
+constinit LockTotals lock_totals;
+
+[[gnu::noinline]] void ObjectLock::wait() {
+    u64 start = hal::Machine::cycles();
+    do {
+        for (u32 n = 1; held_.load(std::memory_order_relaxed); ++n) {
+            if (n % 64 == 0) hal::Machine::poll_mailbox();
+            if (n % 256 == 0) hal::Machine::relax();
+        }
+    } while (held_.exchange(true, std::memory_order_acquire));
+    u64 waited = hal::Machine::cycles() - start;
+    ++statistics_.contended;
+    if (waited > statistics_.longest) statistics_.longest = waited;
+    lock_totals.contended.fetch_add(1, std::memory_order_relaxed);
+    u64 longest = lock_totals.longest.load(std::memory_order_relaxed);
+    while (waited > longest && !lock_totals.longest.compare_exchange_weak(longest, waited, std::memory_order_relaxed)) {
+    }
+}
+
+}  // namespace core

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+// The lock of one native object, with its statistics: how often it was taken, how often another CPU had it, and the
+// longest wait in cycles. Test and test-and-set: held for some dozens of instructions, by CPUs that cannot be interrupted.
+// The statistics are counted under the lock, so they cost a plain increment.
+#pragma once
+#include "rt/lock_check.hpp"
+#include "rt/spinlock.hpp"
+
+namespace core {
+
+class ObjectLock {
+public:
+    struct Statistics {
+        u64 taken = 0, contended = 0, longest = 0;
+    };
+    ObjectLock() = default;
+    ObjectLock(const ObjectLock&) = delete;
+
+    [[gnu::always_inline]] void lock() {
+        if constexpr (kDebug) rt::lock_check::acquire(rt::Rank::object, this);
+        // Acquire: pairs with the release in unlock().
+        if (held_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+            wait();
+        ++statistics_.taken;
+    }
+    [[gnu::always_inline]] void unlock() {
+        if constexpr (kDebug) rt::lock_check::release(rt::Rank::object, this);
+        held_.store(false, std::memory_order_release);
+    }
+    const Statistics& statistics() const { return statistics_; }
+
+private:
+    void wait();
+    std::atomic<bool> held_{false};
+    Statistics statistics_;
+};
+
+class [[nodiscard]] ObjectGuard {
+public:
+    [[gnu::always_inline]] explicit ObjectGuard(ObjectLock& l) : lock_(&l) { l.lock(); }
+    ObjectGuard(const ObjectGuard&) = delete;
+    [[gnu::always_inline]] ~ObjectGuard() { unlock(); }
+    [[gnu::always_inline]] void unlock() {
+        if (lock_) std::exchange(lock_, nullptr)->unlock();
+    }
+
+private:
+    ObjectLock* lock_;
+};
+
+// All of them together, for the statistics of a run.
+struct LockTotals {
+    std::atomic<u64> contended{0}, longest{0};
+};
+extern LockTotals lock_totals;
+
+}  // namespace core

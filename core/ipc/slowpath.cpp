@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: MIT
+// IPC, complete: every kind of message, wait and error. What is common and short is done by fastpath.cpp with the same
+// outcome.
+//
+// Order in each call: decode and check; find the partner under the endpoint's lock, or queue; from there on nothing fails.
+#include "core/ipc/ipc.hpp"
+
+#include <cstring>
+
+namespace core {
+namespace ipc {
+
+using hal::Machine;
+using Expects = NativeThread::Expects;
+
+constinit u32 fastpaths_enabled = native::kFastAll;
+
+namespace {
+
+// --- Messages
+
+void transfer_caps(NativeThread& from, NativeThread& to, u64& tag) {
+    u64 sent = 0;
+    for (u64 n = native::tag_caps(tag); sent < n; ++sent) {
+        u64 slot = to.utcb ? to.utcb->receive[sent] : 0;
+        if (slot == 0) break;
+        // What cannot be had (the slot is taken, the pool is at its end) ends the list; the tag says how many came.
+        if (!caps::hand_over(*from.caps, from.utcb->caps[sent], *to.caps, slot, from.utcb->cap_rights[sent]).ok())
+            break;
+    }
+    tag = native::make_tag(native::tag_label(tag), native::tag_words(tag), sent);
+}
+
+// The message of `from`, as its registers and UTCB hold it, into those of `to`. Both wait.
+void transfer(NativeThread& from, NativeThread& to, u64 tag, u64 badge) {
+    u64 words = native::tag_words(tag), in_registers = words < native::kRegisterWords ? words : native::kRegisterWords;
+    hal::copy_words(from.context, to.context, in_registers);
+    if (words > in_registers) {
+        if (to.utcb) {
+            std::memcpy(to.utcb->words, from.utcb->words, (words - in_registers) * sizeof(u64));
+        } else {
+            words = in_registers;
+            tag = native::make_tag(native::tag_label(tag), words, native::tag_caps(tag));
+        }
+    }
+    if (native::tag_caps(tag) != 0) transfer_caps(from, to, tag);
+    hal::set_message(to.context, badge, tag);
+}
+
+// The trap of `from` as a message.
+void transfer_trap(NativeThread& from, NativeThread& to, Expects kind, u64 badge) {
+    const auto& c = from.context;
+    if (kind == Expects::kSyscall) {
+        hal::syscall_to_message(c, to.context);
+        hal::set_message(to.context, badge, native::make_tag(native::kLabelSyscall, native::kRegisterWords));
+        return;
+    }
+    const lib::Trap& f = from.fault;
+    if (f.kind == lib::Trap::Kind::kPageFault) {
+        hal::set_words(to.context, f.address.value, c.pc().value, c.sp().value, u64(f.access), f.present, f.error_code);
+        hal::set_message(to.context, badge, native::make_tag(native::kLabelPageFault, 6));
+    } else {
+        hal::set_words(to.context, f.vector, c.pc().value, c.sp().value, f.error_code, 0, 0);
+        hal::set_message(to.context, badge, native::make_tag(native::kLabelException, 4));
+    }
+}
+
+// `from` was a sender with `tag` and `kind`; both threads are ours.
+void deliver(NativeThread& from, NativeThread& to, u64 tag, Expects kind, u64 badge) {
+    to.drop_timeout();
+    if (kind == Expects::kMessage)
+        transfer(from, to, tag, badge);
+    else
+        transfer_trap(from, to, kind, badge);
+}
+
+// From now on `server` owes `caller` an answer. The server owes nothing else.
+void owe(NativeThread& server, NativeThread& caller, Expects expects) {
+    caller.expects = expects;
+    caller.state.store(native::kStateAwaitingReply, std::memory_order_relaxed);
+    // Release: whoever takes the caller from here sees all of it.
+    server.reply.caller.store(&caller, std::memory_order_relaxed);
+    caller.owed.store(&server.reply, std::memory_order_release);
+}
+
+// What a message must be before anything is done with it.
+Result<void> check_tag(NativeThread& t, u64 tag) {
+    REQUIRE((tag & native::kTagReserved) == 0, tag_reserved, kInval);
+    u64 words = native::tag_words(tag), n = native::tag_caps(tag);
+    REQUIRE(words <= native::kMaxWords, tag_words, kInval);
+    REQUIRE(n <= native::kMaxCaps, tag_caps, kInval);
+    if (words > native::kRegisterWords || n != 0) REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
+    return lib::kOk;
+}
+Result<void> check_caps(NativeThread& t, u64 tag, bool may_grant) {
+    u64 n = native::tag_caps(tag);
+    if (n == 0) return lib::kOk;
+    REQUIRE(may_grant, caps_need_grant, kPerm);
+    for (u64 i = 0; i < n; ++i) REQUIRE(t.caps->find(t.utcb->caps[i]) != nullptr, cap_to_send, kBadF);
+    return lib::kOk;
+}
+Result<void> check_flags(NativeThread& t, u64 flags) {
+    REQUIRE((flags & ~(native::kCallMask | native::kNonBlocking | native::kTimed)) == 0, call_flags, kInval);
+    if (flags & native::kTimed) REQUIRE(t.utcb != nullptr, timed_needs_utcb, kInval);
+    return lib::kOk;
+}
+
+template <class T>
+struct Found {
+    T* object;
+    Cap* cap;
+};
+template <class T>
+Result<Found<T>> find(NativeThread& t, u64 slot, native::Type type, u64 rights) {
+    Cap* c = t.caps->find(slot);
+    REQUIRE(c != nullptr, cap_exists, kBadF);
+    REQUIRE(c->object->type == type, cap_type, kInval);
+    REQUIRE((c->rights() & rights) == rights, cap_right, kPerm);
+    return Found<T>{static_cast<T*>(c->object), c};
+}
+
+// Queues t, whose wait somebody else may end as soon as the lock is given up. Lock held.
+void queue(Waitable& at, NativeThread& t, u32 state) {
+    t.state.store(state, std::memory_order_relaxed);
+    t.waits_at.store(&at, std::memory_order_relaxed);
+    at.insert(t);
+}
+
+// Takes the first of those that wait. Lock held.
+NativeThread* take_first(Waitable& at) {
+    NativeThread* t = at.first();
+    if (!t) return nullptr;
+    at.take_out(*t);
+    t->waits_at.store(nullptr, std::memory_order_relaxed);
+    return t;
+}
+
+}  // namespace
+
+[[noreturn]] void leave(NativeThread& t) {
+    rt::Executor& ex = rt::Executor::current();
+    ex.leave_user_state();
+    t.account_user(Machine::now());
+    ex.run_forever();
+}
+
+bool withdraw(NativeThread& caller) {
+    ReplySlot* slot = caller.owed.load(std::memory_order_acquire);
+    if (!slot || !caller.owed.compare_exchange_strong(slot, nullptr, std::memory_order_acq_rel)) return false;
+    // The slot may have a new caller by now only if its owner has lost this one, which the exchange above rules out.
+    NativeThread* expected = &caller;
+    slot->caller.compare_exchange_strong(expected, nullptr, std::memory_order_relaxed);
+    return true;
+}
+
+void abandon(ReplySlot& slot, Errno error) {
+    NativeThread* caller = slot.caller.load(std::memory_order_acquire);
+    if (!caller) return;
+    ReplySlot* expected = &slot;
+    if (!caller->owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) return;
+    slot.caller.store(nullptr, std::memory_order_relaxed);
+    caller->drop_timeout();
+    if (caller->expects != Expects::kMessage) {
+        // Its handler is gone: there is nobody who could say how it goes on.
+        caller->state.store(native::kStateInactive, std::memory_order_release);
+        return;
+    }
+    caller->wake_with(error);
+}
+
+namespace {
+
+// Takes the caller that `slot` owes an answer; null if there is none (any more).
+NativeThread* take_caller(ReplySlot& slot) {
+    NativeThread* caller = slot.caller.load(std::memory_order_relaxed);
+    if (!caller) return nullptr;
+    ReplySlot* expected = &slot;
+    bool ours = caller->owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+    slot.caller.store(nullptr, std::memory_order_relaxed);
+    return ours ? caller : nullptr;
+}
+
+// What an answer to an exception must be. The caller is still owed it.
+Result<void> check_exception_reply(NativeThread& t, NativeThread& caller, u64 tag, native::Registers& r) {
+    u64 label = native::tag_label(tag), how = label & 3;
+    REQUIRE((label & ~u64{7}) == 0, reply_label, kInval);
+    if (how == native::kResumeWith || (label & native::kReplyMaps)) REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
+    if (how == native::kResumeAt)
+        REQUIRE(hal::message_word(t.context, 1) < Machine::user_top().value, thread_pc, kInval);
+    if (how == native::kResumeWith) {
+        r = t.utcb->registers;  // once: other threads can write to the page
+        REQUIRE(r.rip < Machine::user_top().value, thread_pc, kInval);
+        REQUIRE(r.fs_base < Machine::user_top().value && r.gs_base < Machine::user_top().value, thread_tls, kInval);
+    }
+    if (label & native::kReplyMaps) {
+        native::MapItem m = t.utcb->map;
+        auto memory = TRY(find<Memory>(t, m.memory, native::kTypeMemory, 0));
+        if (!caller.space_object) return Errno::kInval;
+        TRY(caller.space_object->map(*memory.object, m.address, m.offset, m.length, m.rights, memory.cap->rights()));
+    }
+    return lib::kOk;
+}
+
+// The caller, which is ours, goes on with t's message as its answer.
+void answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Registers& registers) {
+    caller.drop_timeout();
+    if (caller.expects == Expects::kMessage) {
+        transfer(t, caller, tag, 0);
+        caller.wake();
+        return;
+    }
+    u64 how = native::tag_label(tag) & 3;
+    if (how == native::kStop) {
+        caller.state.store(native::kStateInactive, std::memory_order_release);
+        return;
+    }
+    if (how == native::kResumeWith) {
+        caller.set_registers(registers);
+    } else {
+        if (caller.expects == Expects::kSyscall)
+            caller.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
+        if (how == native::kResumeAt) {
+            caller.context.forget_syscall();
+            caller.context.set_pc(UserAddr{hal::message_word(t.context, 1)});
+            caller.context.set_sp(UserAddr{hal::message_word(t.context, 2)});
+        }
+    }
+    caller.wake();
+}
+
+// The answer half of reply, reply_receive and reply_to. kBadF: none is owed; kSrch: the caller has given up meanwhile.
+Result<void> do_reply(NativeThread& t, ReplySlot& slot, u64 tag) {
+    NativeThread* caller = slot.caller.load(std::memory_order_acquire);
+    REQUIRE(caller != nullptr, reply_owed, kBadF);
+    TRY(check_tag(t, tag));
+    TRY(check_caps(t, tag, true));
+    // The caller may be cancelled at any moment; while it is owed the answer it stays what it is.
+    native::Registers registers;
+    if (caller->expects != Expects::kMessage) TRY(check_exception_reply(t, *caller, tag, registers));
+    caller = take_caller(slot);
+    if (!caller) return Errno::kSrch;
+    answer(t, *caller, tag, registers);
+    return lib::kOk;
+}
+
+// Bits of the notification that is bound to t, if there are any now.
+u64 take_bound_bits(NativeThread& t) {
+    Notification* n = t.bound.get();
+    return n ? n->bits.exchange(0, std::memory_order_seq_cst) : 0;
+}
+
+void deliver_bits(NativeThread& t, u64 bits) {
+    hal::set_message(t.context, bits, native::make_tag(native::kLabelSignal, 0));
+}
+
+// A sender that was queued, and is ours now, has been received by t.
+void received_from(NativeThread& sender, NativeThread& t) {
+    deliver(sender, t, sender.tag, sender.queued_as, sender.badge);
+    if (sender.queued_call) {
+        owe(t, sender, sender.queued_as);
+    } else {
+        sender.drop_timeout();
+        sender.context.set_syscall_result(0);
+        sender.wake();
+    }
+}
+
+// Receives from an endpoint or waits there. Returns if a message has come.
+Result<i64> receive_from(NativeThread& t, Endpoint& e, u64 flags) {
+    // A message may hold a caller: what was owed before is given up.
+    abandon(t.reply, Errno::kCanceled);
+    if (u64 bits = take_bound_bits(t)) {
+        deliver_bits(t, bits);
+        return i64{0};
+    }
+    {
+        ObjectGuard guard{e.lock};
+        REQUIRE(!e.dead, endpoint_alive, kIdRm);
+        NativeThread* sender = e.receiver.load(std::memory_order_relaxed) == nullptr ? take_first(e) : nullptr;
+        if (sender) {
+            guard.unlock();
+            received_from(*sender, t);
+            return i64{0};
+        }
+        if (flags & native::kNonBlocking) REQUIRE(false, nonblocking_receive, kAgain);
+        if (flags & native::kTimed) t.arm_timeout();
+        queue(e, t, native::kStateReceiving);
+    }
+    // A signal that came before t was seen in the queue. Pairs with notify().
+    // (An exchange that changes nothing: a load could overtake the queueing.)
+    if (Notification* n = t.bound.get();
+        n && n->bits.fetch_or(0, std::memory_order_seq_cst) != 0 && t.claim(native::kStateReceiving)) {
+        t.state.store(native::kStateReady, std::memory_order_relaxed);
+        t.drop_timeout();
+        if (u64 bits = take_bound_bits(t)) {
+            deliver_bits(t, bits);
+            return i64{0};
+        }
+        t.context.set_syscall_result(-i64(Errno::kAgain));
+        return Errno::kAgain;  // cannot be: only t takes them
+    }
+    leave(t);
+}
+
+Result<i64> wait_for(NativeThread& t, Notification& n, u64 flags) {
+    {
+        ObjectGuard guard{n.lock};
+        REQUIRE(!n.dead, notification_alive, kIdRm);
+        NativeThread* owner = n.bound.load(std::memory_order_relaxed);
+        REQUIRE(owner == nullptr || owner == &t, bind_one, kBusy);
+        if (u64 bits = n.bits.exchange(0, std::memory_order_seq_cst)) {
+            guard.unlock();
+            deliver_bits(t, bits);
+            return i64{0};
+        }
+        if (flags & native::kNonBlocking) REQUIRE(false, nonblocking_receive, kAgain);
+        if (flags & native::kTimed) t.arm_timeout();
+        queue(n, t, native::kStateWaiting);
+    }
+    leave(t);
+}
+
+// The message of t goes to a receiver, or t waits for one. Returns after a send that was received.
+Result<i64> send_to(NativeThread& t, Endpoint& e, const Cap& cap, u64 tag, u64 flags, bool is_call, Expects kind) {
+    NativeThread* receiver;
+    {
+        ObjectGuard guard{e.lock};
+        REQUIRE(!e.dead, endpoint_alive, kIdRm);
+        receiver = e.receiver.load(std::memory_order_relaxed) ? take_first(e) : nullptr;
+        if (!receiver) {
+            if (flags & native::kNonBlocking) REQUIRE(false, nonblocking_send, kAgain);
+            t.tag = tag;
+            t.badge = cap.badge;
+            t.queued_as = kind;
+            t.queued_call = is_call;
+            if (flags & native::kTimed) t.arm_timeout();
+            queue(e, t, native::kStateSending);
+            guard.unlock();
+            leave(t);
+        }
+    }
+    // No capability, nothing to wait for: the receiver has the CPU next if it is of this one and nothing is above it.
+    if (is_call && (flags & native::kTimed)) t.arm_timeout();
+    deliver(t, *receiver, tag, kind, cap.badge);
+    if (is_call) owe(*receiver, t, kind);
+    receiver->wake(is_call);
+    if (is_call) leave(t);
+    return i64{0};
+}
+
+}  // namespace
+
+Result<i64> call(NativeThread& t, u64 flags) {
+    TRY(check_flags(t, flags));
+    u64 tag = hal::message_tag(t.context);
+    auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kSendRight));
+    TRY(check_tag(t, tag));
+    TRY(check_caps(t, tag, (e.cap->rights() & native::kGrantRight) != 0));
+    return send_to(t, *e.object, *e.cap, tag, flags, true, Expects::kMessage);
+}
+
+Result<i64> send(NativeThread& t, u64 flags) {
+    TRY(check_flags(t, flags));
+    u64 tag = hal::message_tag(t.context);
+    auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kSendRight));
+    TRY(check_tag(t, tag));
+    TRY(check_caps(t, tag, (e.cap->rights() & native::kGrantRight) != 0));
+    return send_to(t, *e.object, *e.cap, tag, flags, false, Expects::kMessage);
+}
+
+Result<i64> receive(NativeThread& t, u64 flags) {
+    TRY(check_flags(t, flags));
+    Cap* c = t.caps->find(hal::call_capability(t.context));
+    REQUIRE(c != nullptr, cap_exists, kBadF);
+    REQUIRE(c->object->type == native::kTypeEndpoint || c->object->type == native::kTypeNotification, cap_type, kInval);
+    REQUIRE((c->rights() & native::kReceiveRight) != 0, cap_right, kPerm);
+    if (c->object->type == native::kTypeNotification) return wait_for(t, static_cast<Notification&>(*c->object), flags);
+    return receive_from(t, static_cast<Endpoint&>(*c->object), flags);
+}
+
+Result<i64> reply_receive(NativeThread& t, u64 flags) {
+    TRY(check_flags(t, flags));
+    auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kReceiveRight));
+    // A caller that has gone meanwhile wants no answer; an answer that is wrong is told, and nothing is received.
+    if (t.reply.caller.load(std::memory_order_relaxed)) {
+        auto r = do_reply(t, t.reply, hal::message_tag(t.context));
+        if (!r.ok() && r.error() != Errno::kSrch) return r.error();
+    }
+    return receive_from(t, *e.object, flags);
+}
+
+Result<i64> reply(NativeThread& t) {
+    TRY(do_reply(t, t.reply, hal::message_tag(t.context)));
+    return i64{0};
+}
+
+Result<i64> reply_to(NativeThread& t) {
+    auto r = TRY(find<Reply>(t, hal::call_capability(t.context), native::kTypeReply, native::kSendRight));
+    TRY(do_reply(t, r.object->slot, hal::message_tag(t.context)));
+    return i64{0};
+}
+
+Result<i64> reply_save(NativeThread& t) {
+    auto r = TRY(find<Reply>(t, hal::call_capability(t.context), native::kTypeReply, native::kReceiveRight));
+    NativeThread* caller = t.reply.caller.load(std::memory_order_acquire);
+    REQUIRE(caller != nullptr, reply_owed, kBadF);
+    NativeThread* none = nullptr;
+    // The object is ours from here on if it was empty; the link decides whether the caller is still there.
+    if (!r.object->slot.caller.compare_exchange_strong(none, caller, std::memory_order_acq_rel))
+        REQUIRE(false, reply_object_free, kBusy);
+    ReplySlot* expected = &t.reply;
+    bool moved = caller->owed.compare_exchange_strong(expected, &r.object->slot, std::memory_order_acq_rel);
+    t.reply.caller.store(nullptr, std::memory_order_relaxed);
+    if (!moved) {
+        r.object->slot.caller.store(nullptr, std::memory_order_release);
+        return Errno::kBadF;
+    }
+    return i64{0};
+}
+
+[[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, Expects expects) {
+    t.fault = trap;
+    Endpoint* e = t.handler.get();
+    if (e) {
+        Cap used;
+        used.badge = t.handler_badge;
+        if (send_to(t, *e, used, 0, 0, true, expects).ok()) leave(t);
+    }
+    // Nobody to tell: it stops where it is.
+    t.state.store(native::kStateInactive, std::memory_order_release);
+    leave(t);
+}
+
+// --- Notifications
+
+void notify(Notification& n, u64 bits) {
+    NativeThread* waiter;
+    {
+        ObjectGuard guard{n.lock};
+        waiter = take_first(n);
+        // seq_cst: pairs with receive_from(), which queues first and looks at the bits then.
+        u64 all = n.bits.fetch_or(bits, std::memory_order_seq_cst) | bits;
+        if (waiter) {
+            n.bits.store(0, std::memory_order_relaxed);
+            bits = all;
+        }
+    }
+    if (waiter) {
+        waiter->drop_timeout();
+        deliver_bits(*waiter, bits);
+        waiter->wake();
+        return;
+    }
+    NativeThread* bound = n.bound.load(std::memory_order_seq_cst);
+    if (!bound || !bound->claim(native::kStateReceiving)) return;
+    bound->drop_timeout();
+    if (u64 now = n.bits.exchange(0, std::memory_order_seq_cst)) {
+        deliver_bits(*bound, now);
+        bound->wake();
+    } else {
+        // Another signal's bits were taken with ours by a receive that has ended since: it waits again.
+        bound->context.restart_syscall();
+        bound->wake();
+    }
+}
+
+Result<i64> signal(NativeThread& t) {
+    auto n = TRY(find<Notification>(t, hal::call_capability(t.context), native::kTypeNotification, native::kSendRight));
+    u64 bits = hal::message_tag(t.context);
+    notify(*n.object, bits != 0 ? bits : n.cap->badge);
+    return i64{0};
+}
+
+}  // namespace ipc
+
+// --- Waitables
+
+void Waitable::insert(NativeThread& t) {
+    NativeThread* after = last_;
+    while (after && after->priority > t.priority) after = after->wait_prev;
+    t.wait_prev = after;
+    t.wait_next = after ? after->wait_next : first_;
+    (t.wait_prev ? t.wait_prev->wait_next : first_) = &t;
+    (t.wait_next ? t.wait_next->wait_prev : last_) = &t;
+    changed();
+}
+
+void Waitable::take_out(NativeThread& t) {
+    (t.wait_prev ? t.wait_prev->wait_next : first_) = t.wait_next;
+    (t.wait_next ? t.wait_next->wait_prev : last_) = t.wait_prev;
+    t.wait_prev = t.wait_next = nullptr;
+    changed();
+}
+
+void Endpoint::changed() {
+    NativeThread* t = first();
+    if (t && t->state.load(std::memory_order_relaxed) != native::kStateReceiving) t = nullptr;
+    receiver.store(t, std::memory_order_relaxed);
+}
+
+namespace {
+
+// Ends the waits of all; false: more to do.
+bool end_waits(Waitable& at, u32& budget) {
+    for (;;) {
+        NativeThread* t;
+        {
+            ObjectGuard guard{at.lock};
+            at.dead = true;
+            t = at.first();
+            if (!t) return true;
+            if (budget == 0) return false;
+            --budget;
+            at.take_out(*t);
+            t->waits_at.store(nullptr, std::memory_order_relaxed);
+        }
+        bool trapped = t->state.load(std::memory_order_relaxed) == native::kStateSending &&
+                       t->queued_as != NativeThread::Expects::kMessage;
+        t->drop_timeout();
+        if (trapped)
+            t->state.store(native::kStateInactive, std::memory_order_release);
+        else
+            t->wake_with(Errno::kIdRm);
+    }
+}
+
+}  // namespace
+
+bool Endpoint::end(u32& budget) { return end_waits(*this, budget); }
+
+bool Notification::end(u32& budget) { return end_waits(*this, budget); }
+
+bool Reply::end(u32&) {
+    ipc::abandon(slot, Errno::kIdRm);
+    return true;
+}
+
+}  // namespace core

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MIT
+#include "core/ipc/space.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "rt/mem/pages.hpp"
+#include "rt/mem/retire.hpp"
+
+namespace core {
+namespace {
+
+using hal::Machine;
+
+// Guards every Mapping and the lists they are in.
+constinit rt::SpinLock<rt::Rank::native_mapping> mapping_lock;
+
+lib::Prot prot_of(u64 rights) {
+    return {.read = (rights & native::kReadRight) != 0,
+            .write = (rights & native::kWriteRight) != 0,
+            .exec = (rights & native::kExecuteRight) != 0};
+}
+
+constexpr u64 kBatch = 32;
+
+bool in_user_half(u64 address, u64 length) {
+    return length != 0 && address < Machine::user_top().value && length <= Machine::user_top().value - address;
+}
+
+}  // namespace
+
+SpaceObject::~SpaceObject() = default;
+
+bool SpaceObject::end(u32& budget) {
+    if (!caps::empty(caps, budget)) return false;
+    for (;;) {
+        rt::LockGuard guard{mapping_lock};
+        Mapping* m = mappings_.front();
+        if (!m) return true;
+        if (budget == 0) return false;
+        --budget;
+        // Nobody runs in the space any more: its entries go with its tables.
+        m->in_space.unlink();
+        m->in_memory.unlink();
+        guard.unlock();
+        if (pool_) pool_->give_back(m->charge);
+        delete m;
+    }
+}
+
+bool SpaceObject::overlaps(u64 start, u64 end) {
+    for (Mapping& m : mappings_)
+        if (m.start < end && start < m.end) return true;
+    return false;
+}
+
+// A bound of what the page tables of the range can take: one page for each 2 MiB, 1 GiB and 512 GiB that it touches.
+void SpaceObject::charge_tables(u64 start, u64 end, u64& charge) {
+    for (u32 shift : {21u, 30u, 39u}) charge += (((end - 1) >> shift) - (start >> shift) + 1) * kPageSize;
+}
+
+Result<void> SpaceObject::map(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most) {
+    REQUIRE(((address | offset | length) & (kPageSize - 1)) == 0, map_aligned, kInval);
+    REQUIRE(in_user_half(address, length), map_range, kInval);
+    REQUIRE(offset <= memory.size && length <= memory.size - offset, map_offset, kInval);
+    REQUIRE((rights & ~most) == 0, map_rights, kPerm);
+    u64 charge = sizeof(Mapping);
+    charge_tables(address, address + length, charge);
+    REQUIRE(!pool_ || pool_->charge(charge), pool_quota, kNoMem);
+    Mapping* m = rt::make<Mapping>();
+    if (!m) {
+        if (pool_) pool_->give_back(charge);
+        return Errno::kNoMem;
+    }
+    *m = {.memory = &memory,
+          .space = this,
+          .start = address,
+          .end = address + length,
+          .offset = offset,
+          .rights = most,
+          .charge = charge};
+    auto put = [&]() -> Result<void> {
+        rt::LockGuard guard{mapping_lock};
+        if (memory.dead_ || caps.ended) return Errno::kIdRm;
+        REQUIRE(!overlaps(address, address + length), map_free, kExist);
+        for (u64 done = 0; done < length;) {
+            lib::MapEntry batch[kBatch];
+            u64 n = 0;
+            for (; n < kBatch && done + n * kPageSize < length; ++n)
+                batch[n] = {UserAddr{address + done + n * kPageSize}, memory.frame(offset + done + n * kPageSize),
+                            prot_of(rights)};
+            if (auto r = space->map({batch, n}); !r.ok()) {
+                lib::UserRange range{UserAddr{address}, UserAddr{address + length}};
+                space->unmap({&range, 1});
+                return r.error();
+            }
+            done += n * kPageSize;
+        }
+        Mapping* after = mappings_.front();
+        while (after && after->start < address) after = mappings_.next(*after);
+        if (after)
+            mappings_.insert_before(*after, *m);
+        else
+            mappings_.push_back(*m);
+        memory.mappings_.push_back(*m);
+        return lib::kOk;
+    };
+    auto r = put();
+    if (!r.ok()) {
+        delete m;
+        if (pool_) pool_->give_back(charge);
+    }
+    return r;
+}
+
+Result<void> SpaceObject::unmap(u64 address, u64 length) {
+    REQUIRE(((address | length) & (kPageSize - 1)) == 0 && in_user_half(address, length), unmap_range, kInval);
+    u64 end = address + length;
+    // A hole in the middle of a mapping needs a second record.
+    Mapping* spare = rt::make<Mapping>();
+    if (!spare) return Errno::kNoMem;
+    u64 back = 0;
+    lib::List<Mapping, &Mapping::in_space> gone;
+    {
+        rt::LockGuard guard{mapping_lock};
+        for (Mapping* m = mappings_.front(); m;) {
+            Mapping* next = mappings_.next(*m);
+            if (m->start < end && address < m->end) {
+                lib::UserRange range{UserAddr{m->start > address ? m->start : address},
+                                     UserAddr{m->end < end ? m->end : end}};
+                space->unmap({&range, 1});
+                if (m->start < address && end < m->end) {
+                    *spare = {.memory = m->memory,
+                              .space = this,
+                              .start = end,
+                              .end = m->end,
+                              .offset = m->offset + (end - m->start),
+                              .rights = m->rights,
+                              .charge = 0};
+                    m->end = address;
+                    if (next)
+                        mappings_.insert_before(*next, *spare);
+                    else
+                        mappings_.push_back(*spare);
+                    m->memory->mappings_.push_back(*spare);
+                    spare = nullptr;
+                } else if (m->start < address) {
+                    m->end = address;
+                } else if (end < m->end) {
+                    m->offset += end - m->start;
+                    m->start = end;
+                } else {
+                    back += m->charge;
+                    m->in_space.unlink();
+                    m->in_memory.unlink();
+                    gone.push_back(*m);
+                }
+            }
+            m = next;
+        }
+    }
+    while (Mapping* m = gone.pop_front()) delete m;
+    delete spare;
+    if (pool_) pool_->give_back(back);
+    return lib::kOk;
+}
+
+Result<void> SpaceObject::protect(u64 address, u64 length, u64 rights) {
+    REQUIRE(((address | length) & (kPageSize - 1)) == 0 && in_user_half(address, length), protect_range, kInval);
+    u64 end = address + length;
+    rt::LockGuard guard{mapping_lock};
+    // Check, then commit.
+    for (Mapping& m : mappings_)
+        if (m.start < end && address < m.end) REQUIRE((rights & ~m.rights) == 0, protect_rights, kPerm);
+    for (Mapping& m : mappings_) {
+        if (m.start >= end || address >= m.end) continue;
+        lib::UserRange range{UserAddr{m.start > address ? m.start : address}, UserAddr{m.end < end ? m.end : end}};
+        space->protect({&range, 1}, prot_of(rights));
+    }
+    return lib::kOk;
+}
+
+// --- Memory
+
+Result<void> Memory::allocate() {
+    for (u64 done = 0; done < size;) {
+        if (count_ == room_) {
+            u32 room = room_ == 0 ? 4 : room_ * 2;
+            auto* more = static_cast<Extent*>(rt::allocate(room * sizeof(Extent)));
+            if (!more) return Errno::kNoMem;
+            for (u32 i = 0; i < count_; ++i) more[i] = extents_[i];
+            if (extents_) rt::deallocate(extents_, room_ * sizeof(Extent));
+            extents_ = more;
+            room_ = room;
+        }
+        u32 order = u32(std::bit_width((size - done) >> lib::kPageShift)) - 1;
+        if (order > rt::kMaxOrder) order = rt::kMaxOrder;
+        for (;; --order) {
+            auto block = rt::alloc_frames(order);
+            if (block.ok()) {
+                std::memset(Machine::phys_to_virt(block.value()), 0, kPageSize << order);
+                extents_[count_++] = {done, block.value(), order};
+                done += kPageSize << order;
+                break;
+            }
+            if (order == 0) return block.error();
+        }
+    }
+    return lib::kOk;
+}
+
+PhysAddr Memory::frame(u64 offset) const {
+    if (borrowed_.value != 0) return borrowed_ + offset;
+    u32 low = 0, high = count_;
+    while (high - low > 1) {
+        u32 middle = (low + high) / 2;
+        if (extents_[middle].offset <= offset)
+            low = middle;
+        else
+            high = middle;
+    }
+    return extents_[low].at + (offset - extents_[low].offset);
+}
+
+bool Memory::end(u32& budget) {
+    for (;;) {
+        rt::LockGuard guard{mapping_lock};
+        dead_ = true;
+        Mapping* m = mappings_.front();
+        if (!m) return true;
+        if (budget == 0) return false;
+        --budget;
+        lib::UserRange range{UserAddr{m->start}, UserAddr{m->end}};
+        m->space->space->unmap({&range, 1});
+        m->in_space.unlink();
+        m->in_memory.unlink();
+        if (m->space->pool_) m->space->pool_->give_back(m->charge);
+        guard.unlock();
+        delete m;
+    }
+}
+
+// One epoch after the last reference: no CPU translates to the frames any more.
+Memory::~Memory() {
+    for (u32 i = 0; i < count_; ++i) rt::free_frames(extents_[i].at, extents_[i].order);
+    if (extents_) rt::deallocate(extents_, room_ * sizeof(Extent));
+}
+
+}  // namespace core

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// Address and capability spaces, and the memory that is mapped into them.
+//
+// A Mapping joins a stretch of a Memory object to a stretch of a space; it is in a list of both, so that the end of either
+// takes the other's entry away. Locks: Rank::memory_object for a Memory's list, then Rank::native_space for a space's.
+#pragma once
+#include "core/cap/cap.hpp"
+#include "core/space.hpp"
+#include "lib/tree.hpp"
+
+namespace core {
+
+class Memory;
+class SpaceObject;
+
+struct Mapping {
+    Memory* memory = nullptr;
+    SpaceObject* space = nullptr;
+    u64 start = 0, end = 0;  // in the space
+    u64 offset = 0;          // of `start`, in the memory
+    u64 rights = 0;          // the most it may have
+    u64 charge = 0;
+    lib::ListHook in_memory, in_space;
+};
+
+class SpaceObject final : public Object {
+public:
+    SpaceObject() : Object(native::kTypeSpace) {}
+    ~SpaceObject() override;
+    bool end(u32& budget) override;
+
+    Ref<Space> space;
+    CapTable caps;
+
+    Result<void> map(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most);
+    Result<void> unmap(u64 address, u64 length);
+    Result<void> protect(u64 address, u64 length, u64 rights);
+
+private:
+    friend class Memory;
+    bool overlaps(u64 start, u64 end);
+    void charge_tables(u64 start, u64 end, u64& charge);
+    // Sorted by address. Guarded by the mapping lock (one for all: mapping is not a fast path, and takes two objects).
+    lib::List<Mapping, &Mapping::in_space> mappings_;
+};
+
+class Memory final : public Object {
+public:
+    explicit Memory(u64 bytes) : Object(native::kTypeMemory), size(bytes) {}
+    ~Memory() override;
+    bool end(u32& budget) override;
+    // Frames for all of it, filled with zeros.
+    Result<void> allocate();
+    // Frames that exist already and stay the kernel's (the boot image); size a multiple of the page size.
+    void borrow(PhysAddr start) { borrowed_ = start; }
+    PhysAddr frame(u64 offset) const;
+    // After end(), for one that only the kernel names: it may be mapped again.
+    void alive_again() { dead_ = false; }
+
+    const u64 size;
+
+private:
+    friend class SpaceObject;
+    struct Extent {
+        u64 offset;
+        PhysAddr at;
+        u32 order;
+    };
+    Extent* extents_ = nullptr;
+    u32 count_ = 0, room_ = 0;
+    PhysAddr borrowed_{};
+    bool dead_ = false;
+    lib::List<Mapping, &Mapping::in_memory> mappings_;
+};
+
+}  // namespace core

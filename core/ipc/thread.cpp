@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT
+// The life of a native thread beside its messages: running, stopping, moving, timeouts, its end.
+#include "core/ipc/thread.hpp"
+
+#include "core/ipc/ipc.hpp"
+#include "core/sched.hpp"
+#include "core/trace.hpp"
+#include "core/trap.hpp"
+
+namespace core {
+
+using hal::Machine;
+
+namespace {
+
+constinit std::atomic<u64> numbers{0};
+
+void native_trap(Thread& th, const lib::Trap& trap) {
+    NativeThread& t = static_cast<NativeThread&>(th);
+    ipc::raise(
+        t, trap,
+        trap.kind == lib::Trap::Kind::kSyscall ? NativeThread::Expects::kSyscall : NativeThread::Expects::kFault);
+}
+
+void redirected_syscall(Thread& th) {
+    NativeThread& t = static_cast<NativeThread&>(th);
+    const bool fast = (t.fastpaths & ipc::fastpaths_enabled & native::kFastException) != 0;
+    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]] {
+        if (fast) ipc::fast_exception_traced(t);
+        trace::begin_slow(trace::Path::kSlowException, t.number, 0);
+    } else if (fast) {
+        ipc::fast_exception(t);
+    }
+    ipc::raise(t, lib::Trap{.kind = lib::Trap::Kind::kSyscall}, NativeThread::Expects::kSyscall);
+}
+
+// Kicked: a control request found it running, or on its way home.
+void native_kicked(Thread& th) {
+    NativeThread& t = static_cast<NativeThread&>(th);
+    t.kicked.store(false, std::memory_order_relaxed);
+    rt::Executor::current().enqueue_front(t);
+    t.control_here();
+}
+
+bool native_turn_over(Thread& th) {
+    NativeThread& t = static_cast<NativeThread&>(th);
+    Sched* s = t.sched.get();
+    if (!s || s->budget == 0) return false;
+    Nanoseconds again;
+    return s->left(Machine::now(), again) == 0;
+}
+
+void native_charge(Thread& th, u64 ns) {
+    Sched* s = static_cast<NativeThread&>(th).sched.get();
+    if (!s) return;
+    s->used.fetch_add(ns, std::memory_order_relaxed);
+    if (s->budget == 0) return;
+    ObjectGuard guard{s->lock};
+    s->spent += ns;
+}
+
+}  // namespace
+
+constinit const Abi kNativeAbi{&native_syscall, &native_trap, &native_kicked, &native_turn_over, &native_charge};
+constinit const Abi kRedirectAbi{&redirected_syscall, &native_trap, &native_kicked, &native_turn_over, &native_charge};
+
+NativeThread::NativeThread() : Object(native::kTypeThread) {
+    run = &NativeThread::run_native;
+    abi = &kNativeAbi;
+    lazy_fpu = true;
+    number = numbers.fetch_add(1, std::memory_order_relaxed) + 1;
+    set_priority(native::kDefaultPriority);
+    affinity = CpuSet{1};
+    set_home(rt::Executor::of(CpuId{0}));
+}
+
+NativeThread::~NativeThread() = default;
+
+void NativeThread::wake(bool front) {
+    state.store(native::kStateReady, std::memory_order_relaxed);  // published by the post
+    make_ready(front);
+}
+
+// The thread at the bottom of the chain of calls that t works for, as far as it is on this CPU: its time is used.
+static NativeThread& payer_of(NativeThread& t) {
+    NativeThread* payer = &t;
+    for (u32 depth = 0; depth < 16; ++depth) {
+        NativeThread* caller = payer->reply.caller.load(std::memory_order_acquire);
+        if (!caller || &caller->home() != &t.home()) break;
+        payer = caller;
+    }
+    return *payer;
+}
+
+void NativeThread::run_native(rt::Schedulable& s) {
+    NativeThread& t = static_cast<NativeThread&>(static_cast<Thread&>(s));
+    rt::Executor& ex = rt::Executor::current();
+    if (&t.home() != &ex) [[unlikely]] {
+        t.home().post(t);  // it has moved while this was under way
+        return;
+    }
+    if (t.control.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+        ex.enqueue_front(t);
+        t.control_here();
+        return;
+    }
+    if (t.bases_changed) [[unlikely]] {
+        t.leave_cpu();
+        t.context.fs_base = t.new_fs;
+        t.context.gs_base = t.new_gs;
+        t.bases_changed = false;
+    }
+    NativeThread& payer = payer_of(t);
+    if (Sched* sched = payer.sched.get(); sched && sched->budget != 0) {
+        Nanoseconds now = Machine::now(), again;
+        u64 left = sched->left(now, again);
+        if (left == 0) {
+            if (!t.special) ex.timers().arm(t.timeout_, again);  // parked: the timer brings it back
+            t.special = true;
+            return;
+        }
+        sched::end_turn_at(ex, now + Nanoseconds{left});
+    }
+    trace::end_slow();
+    t.enter(payer);
+}
+
+// --- Timeouts
+
+void NativeThread::arm_timeout() {
+    special = true;
+    home().timers().arm(timeout_,
+                        Machine::now() + Nanoseconds{utcb->timeout < (u64{1} << 62) ? utcb->timeout : u64{1} << 62});
+}
+
+void NativeThread::drop_timeout() {
+    if (!special) return;
+    special = false;
+    rt::cancel_timer(timeout_);
+}
+
+void NativeThread::timed_out(rt::Timer& timer) {
+    NativeThread& t = static_cast<Timeout&>(timer).owner;
+    if (t.timeout_job_.posted.exchange(true)) return;
+    t.ref();
+    rt::Executor::current().enqueue(t.timeout_job_);
+}
+
+void NativeThread::run_timeout(rt::Schedulable& s) {
+    Job& job = static_cast<Job&>(s);
+    NativeThread& t = job.owner;
+    if (&t.home() != &rt::Executor::current()) {
+        t.home().post(job);
+        return;
+    }
+    job.posted.store(false);
+    t.time_out();
+    t.unref();
+}
+
+void NativeThread::time_out() {
+    NativeThread& t = *this;
+    // Of an earlier wait? Then it has nothing to say about this one.
+    if (!t.special || t.timeout_.armed) return;
+    if (t.state.load(std::memory_order_relaxed) == native::kStateReady) {
+        t.special = false;  // parked for its budget
+        rt::Executor::current().enqueue(t);
+        return;
+    }
+    if (!t.cancel()) return;
+    t.special = false;
+    t.wake_with(Errno::kTimedOut);
+}
+
+// --- Control
+
+bool NativeThread::claim(u32 only) {
+    for (;;) {
+        Waitable* at = waits_at.load(std::memory_order_acquire);
+        if (!at) return false;
+        ObjectGuard guard{at->lock};
+        if (waits_at.load(std::memory_order_relaxed) != at) continue;
+        if (only != 0 && state.load(std::memory_order_relaxed) != only) return false;
+        at->take_out(*this);
+        waits_at.store(nullptr, std::memory_order_relaxed);
+        return true;
+    }
+}
+
+bool NativeThread::cancel() {
+    return state.load(std::memory_order_acquire) == native::kStateAwaitingReply ? ipc::withdraw(*this) : claim();
+}
+
+bool NativeThread::ask(u32 bits) {
+    control.fetch_or(bits, std::memory_order_seq_cst);
+    if (&home() == &rt::Executor::current()) {
+        control_here();
+        return (control.load(std::memory_order_relaxed) & bits) == 0;
+    }
+    // The job keeps the thread.
+    if (!control_job_.posted.exchange(true)) {
+        if (!try_ref()) return true;  // it has ended for good
+        home().post(control_job_);
+    }
+    return false;
+}
+
+void NativeThread::run_control(rt::Schedulable& s) {
+    Job& job = static_cast<Job&>(s);
+    NativeThread& t = job.owner;
+    if (&t.home() != &rt::Executor::current()) {
+        t.home().post(job);
+        return;
+    }
+    job.posted.store(false);
+    t.control_here();
+    t.unref();
+}
+
+void NativeThread::control_here() {
+    rt::Executor& ex = rt::Executor::current();
+    u32 asked = control.load(std::memory_order_acquire), done = 0;
+    if (asked & kControlSave) {
+        save_state();
+        done |= kControlSave;
+    }
+    if (asked & (kControlStop | kControlEnd)) {
+        bool stopped = true;
+        bool mine = ex.running() == static_cast<Schedulable*>(this) && !run_hook.linked();
+        switch (state.load(std::memory_order_acquire)) {
+            case native::kStateInactive:
+            case native::kStateEnded: break;
+            case native::kStateReady:
+                if (run_hook.linked()) {
+                    ex.remove(*this);
+                } else if (special && !mine) {
+                    // parked for its budget
+                } else {
+                    stopped = mine;  // in flight: run_native() will see the request
+                }
+                break;
+            default:
+                stopped = cancel();
+                if (stopped) {
+                    context.set_syscall_result(-i64(Errno::kCanceled));
+                    // A trap that was not answered happens again.
+                    if (queued_as != Expects::kMessage && expects != Expects::kMessage) context.forget_syscall();
+                }
+        }
+        if (stopped) {
+            drop_timeout();
+            save_state();
+            state.store(native::kStateInactive, std::memory_order_release);
+            done |= kControlStop;
+        }
+        if (stopped && (asked & kControlEnd)) {
+            if (ex.clocked == static_cast<Thread*>(this) && !mine) {
+                // Whoever runs here runs on this thread's clock.
+                account_user(Machine::now());
+                if (ex.running()) start_clock(ex, *static_cast<Thread*>(ex.running()), Machine::now());
+            }
+            ipc::abandon(reply, Errno::kIdRm);
+            if (Notification* n = bound.get()) {
+                ObjectGuard guard{n->lock};
+                n->bound.store(nullptr, std::memory_order_relaxed);
+            }
+            bound = {};
+            handler = {};
+            state.store(native::kStateEnded, std::memory_order_release);
+            done |= kControlEnd;
+        }
+    }
+    if ((asked & kControlMove) && !(done & kControlEnd)) {
+        u8 number_wanted = wanted_priority.load(std::memory_order_relaxed);
+        bool queued = run_hook.linked();
+        if (queued) ex.remove(*this);
+        for (;;) {
+            Waitable* at = waits_at.load(std::memory_order_acquire);
+            if (!at) {
+                set_priority(number_wanted);
+                break;
+            }
+            ObjectGuard guard{at->lock};
+            if (waits_at.load(std::memory_order_relaxed) != at) continue;
+            at->take_out(*this);
+            set_priority(number_wanted);
+            at->insert(*this);
+            break;
+        }
+        CpuId to{wanted_cpu.load(std::memory_order_relaxed)};
+        done |= kControlMove;
+        if (to != ex.cpu()) {
+            leave_cpu();
+            affinity = CpuSet{1u << to.value};
+            set_home(rt::Executor::of(to));
+        }
+        control.fetch_and(~done, std::memory_order_release);
+        if (queued) make_ready();
+        return;
+    }
+    control.fetch_and(~done, std::memory_order_release);
+}
+
+void NativeThread::set_registers(const native::Registers& r) {
+    u64 fs = context.fs_base, gs = context.gs_base;
+    hal::set_registers(context, r);
+    // The bases may be live in its home's registers: they are loaded from here when it runs next.
+    new_fs = r.fs_base;
+    new_gs = r.gs_base;
+    bases_changed = true;
+    context.fs_base = fs;
+    context.gs_base = gs;
+}
+
+bool NativeThread::end(u32& budget) {
+    if (state.load(std::memory_order_acquire) != native::kStateEnded) {
+        if (!ask(kControlEnd)) return false;
+    }
+    if (Memory* m = utcb_memory.get()) {
+        utcb = nullptr;
+        if (!m->end(budget)) return false;
+        utcb_memory = {};
+    }
+    return true;
+}
+
+u64 Sched::left(Nanoseconds now, Nanoseconds& again) {
+    ObjectGuard guard{lock};
+    if (now.value - period_start >= period) {
+        period_start = now.value;
+        spent = 0;
+    }
+    again = Nanoseconds{period_start + period};
+    return spent < budget ? budget - spent : 0;
+}
+
+}  // namespace core

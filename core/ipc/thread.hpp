@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+// A thread of the native interface.
+//
+// Ownership instead of a lock: what is not said to be atomic belongs to the thread's home CPU, whose kernel runs with
+// interrupts off; other CPUs reach it by what they take out of a Waitable's queue or a ReplySlot (then the thread waits,
+// and is theirs until they post it home), and ask for the rest with a control request that the home CPU carries out.
+// Blocking is a state: no coroutine, no allocation, no kernel stack.
+#pragma once
+#include "core/cap/cap.hpp"
+#include "core/ipc/space.hpp"
+#include "core/ipc/wait.hpp"
+#include "core/thread.hpp"
+
+namespace core {
+
+class Sched;
+
+class NativeThread final : public Thread, public Object {
+public:
+    NativeThread();
+    ~NativeThread() override;
+    bool end(u32& budget) override;
+
+    // --- Read by the fastpaths, of this thread and of the one it talks to.
+
+    CapTable* caps = nullptr;  // of its space
+    ReplySlot reply;           // the caller it owes an answer
+    std::atomic<ReplySlot*> owed{nullptr};
+    // Something beyond the registers has to be done when its wait ends: it has a timeout.
+    bool special = false;
+    enum class Expects : u8 { kMessage, kSyscall, kFault } expects = Expects::kMessage;  // from its answer
+    u8 fastpaths = native::kFastAll;
+    bool queued_call = false;  // waits as a sender: wants an answer
+    std::atomic<u32> state{native::kStateInactive};
+
+    // --- The rest
+
+    // Where it waits; changed only under that object's lock, so that it is stable under the lock of what it says.
+    std::atomic<Waitable*> waits_at{nullptr};
+    NativeThread *wait_next = nullptr, *wait_prev = nullptr;
+    u64 badge = 0;  // waits as a sender: of the capability it used
+    bool may_grant = false;
+    u64 tag = 0;
+    Expects queued_as = Expects::kMessage;
+    lib::Trap fault;  // that is to be sent
+
+    native::Utcb* utcb = nullptr;  // through the direct map; null until it is mapped into its space
+    ObjectRef<Memory> utcb_memory;
+    ObjectRef<SpaceObject> space_object;
+    ObjectRef<Endpoint> handler;
+    u64 handler_badge = 0;
+    bool redirect = false;
+    ObjectRef<Notification> bound;
+    ObjectRef<Sched> sched;
+    u8 priority_number = native::kDefaultPriority;
+    u64 number = 0;  // for traces and dumps
+
+    void set_priority(u64 n) {
+        priority_number = u8(n);
+        wanted_priority.store(u8(n), std::memory_order_relaxed);
+        priority = rt::Priority(u32(rt::Priority::kLowest) - u32(n));
+    }
+
+    // What others ask of it; carried out at home. A bit is cleared when it is done.
+    enum Control : u32 { kControlStop = 1, kControlMove = 2, kControlSave = 4, kControlEnd = 8 };
+    std::atomic<u32> control{0};
+    std::atomic<u32> wanted_cpu{0};
+    std::atomic<u8> wanted_priority{native::kDefaultPriority};
+    // Asks. True: done (this CPU is its home, or nothing was to be done). False: look at `control` later.
+    bool ask(u32 bits);
+    void control_here();  // at home, not in the thread's own trap
+
+    // Its wait is over: it goes on with the result in its registers, at home. The caller owns the end of the wait.
+    void wake(bool front = false);
+    void wake_with(Errno error) {
+        context.set_syscall_result(-i64(error));
+        wake();
+    }
+    // Takes the thread out of the queue it waits in (if it is in `only` state). True: the caller owns the end of its wait.
+    bool claim(u32 only = 0);
+    // Ends whatever wait it is in: true if the caller owns its end now.
+    bool cancel();
+    // While it waits or is inactive. The bases take effect when it runs next.
+    void set_registers(const native::Registers& r);
+    void arm_timeout();
+    void drop_timeout();
+
+    bool bases_changed = false;  // `new_fs`, `new_gs` are to be loaded
+    u64 new_fs = 0, new_gs = 0;
+    bool restart_ending = false;  // the call it makes has done its work but for ending objects
+
+private:
+    static void run_native(rt::Schedulable& s);
+    static void timed_out(rt::Timer& t);
+
+    struct Job : rt::Schedulable {
+        Job(RunFn fn, NativeThread& t) : Schedulable(fn), owner(t) {}
+        NativeThread& owner;
+        std::atomic<bool> posted{false};
+    };
+    Job control_job_{&NativeThread::run_control, *this};
+    static void run_control(rt::Schedulable& s);
+    Job timeout_job_{&NativeThread::run_timeout, *this};
+    static void run_timeout(rt::Schedulable& s);
+    void time_out();
+    struct Timeout : rt::Timer {
+        explicit Timeout(NativeThread& t) : Timer(&NativeThread::timed_out), owner(t) {}
+        NativeThread& owner;
+    } timeout_{*this};
+};
+
+extern const Abi kNativeAbi, kRedirectAbi;
+
+}  // namespace core

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// What native threads wait at: endpoints and notifications, with the queue of those that wait.
+//
+// Who takes a thread out of a queue, under the lock of the object, owns the end of its wait: exactly one does, and makes the
+// thread ready at its home (docs/native.md). The thread itself belongs to its home CPU.
+#pragma once
+#include "core/cap/object.hpp"
+#include "core/ipc/lock.hpp"
+
+namespace core {
+
+class NativeThread;
+
+class Waitable : public Object {
+public:
+    using Object::Object;
+    ObjectLock lock;
+
+    // --- Lock held
+    // By priority, first come first served among equals.
+    void insert(NativeThread& t);
+    void take_out(NativeThread& t);
+    NativeThread* first() const { return first_; }
+    bool dead = false;
+
+protected:
+    virtual void changed() {}  // the first one is another
+
+    NativeThread* first_ = nullptr;
+    NativeThread* last_ = nullptr;
+};
+
+class Endpoint final : public Waitable {
+public:
+    Endpoint() : Waitable(native::kTypeEndpoint) {}
+    bool end(u32& budget) override;
+
+    // For the fastpaths; lock held. `r` is the first and a receiver.
+    void take_first(NativeThread& r);
+    void add_receiver(NativeThread& r);
+
+    // The first of those that wait for a message, or null. Written under the lock; the fastpaths look at it before they
+    // take it.
+    std::atomic<NativeThread*> receiver{nullptr};
+
+private:
+    void changed() override;
+};
+
+class Notification final : public Waitable {
+public:
+    Notification() : Waitable(native::kTypeNotification) {}
+    bool end(u32& budget) override;
+
+    // Those that were signalled and not yet taken. Set by anybody; taken under the lock, or by the bound thread's home.
+    std::atomic<u64> bits{0};
+    // The thread whose receives wait for it too. Written under the lock.
+    std::atomic<NativeThread*> bound{nullptr};
+};
+
+// Where a caller waits for its answer: in the thread that received the call, or saved in a Reply object.
+// `caller` is taken by whoever answers, cancels or ends; NativeThread::owed is the other end of the link, and its
+// compare-exchange decides.
+struct ReplySlot {
+    std::atomic<NativeThread*> caller{nullptr};
+};
+
+class Reply final : public Object {
+public:
+    Reply() : Object(native::kTypeReply) {}
+    bool end(u32& budget) override;
+    ReplySlot slot;
+};
+
+}  // namespace core

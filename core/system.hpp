@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// What the core needs of whoever started it, for the calls of abi/native.hpp that reach beyond it.
+#pragma once
+#include <span>
+
+#include "core/ipc/thread.hpp"
+
+namespace core {
+
+struct System {
+    size_t (*write)(std::span<const std::byte> bytes);  // the number taken
+    void (*shut_down)(i32 status);                      // returns; the machine stops soon
+    bool (*irq_line_exists)(u64 line);
+    Result<void> (*irq_bind)(u64 line, Notification& to, u64 bits);
+    Result<void> (*irq_ack)(u64 line);
+    Result<i64> (*trace)(NativeThread& t, u64 operation, u64 address, u64 size);
+};
+extern const System* native_system;  // set before the first native thread runs
+
+}  // namespace core

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// What most native programs need beside the calls: slots by number, threads with stacks in this space, formatted output.
+#pragma once
+#include "lib/format.hpp"
+#include "sysapi/native.hpp"
+
+namespace native {
+
+// Slots of the first program's table that are free, one after the other. Not shared between threads.
+inline Slot next_slot_ = kSlotFree;
+inline Slot new_slot() { return next_slot_++; }
+
+template <class... A>
+void print(const char* format, const A&... args) {
+    char line[256];
+    write({line, lib::format_to(line, format, args...)});
+}
+
+// Makes an object of all memory.
+inline Result<Slot> make(Type type, u64 argument = 0) {
+    Slot s = new_slot();
+    TRY(create(kSlotPool, type, s, argument));
+    return s;
+}
+
+// Addresses of this space that nobody uses yet.
+inline u64 next_address_ = 0x10'0000'0000;
+inline u64 new_address(u64 bytes) {
+    u64 at = next_address_;
+    next_address_ += (bytes + 0xffff) & ~u64{0xffff};
+    return at;
+}
+// Fresh memory, mapped for reading and writing. `memory`, if given: its slot.
+inline Result<std::byte*> map_new(u64 bytes, Slot* memory = nullptr) {
+    bytes = (bytes + 4095) & ~u64{4095};
+    Slot m = TRY(make(kTypeMemory, bytes));
+    u64 at = new_address(bytes);
+    TRY(map(kSlotSpace, m, at, 0, bytes, kReadRight | kWriteRight));
+    if (memory) *memory = m;
+    return reinterpret_cast<std::byte*>(at);
+}
+
+// A thread of this space that runs fn(argument), with a stack of its own. It ends by a suspension of itself.
+struct Thread {
+    Slot slot = 0;
+    u64 utcb = 0;
+    u64 stack = 0;  // lowest address
+};
+inline constexpr u64 kThreadStack = 0x4000;
+
+extern "C" inline void native_thread_body(void (*fn)(u64), u64 argument, Slot self) {
+    fn(argument);
+    for (;;) (void)suspend(self);
+}
+
+struct ThreadOptions {
+    u64 priority = kDefaultPriority;
+    u64 cpu = 0;
+    Slot handler = 0;
+    Slot space = kSlotSpace;
+    bool start = true;
+};
+inline Result<Thread> make_thread(void (*fn)(u64), u64 argument, ThreadOptions o = {}) {
+    Thread t;
+    t.slot = TRY(make(kTypeThread));
+    std::byte* stack = TRY(map_new(kThreadStack));
+    t.stack = u64(stack);
+    t.utcb = new_address(4096);
+    TRY(configure(t.slot, o.space, t.utcb, o.handler));
+    Registers r{};
+    r.rip = u64(&native_thread_body);
+    r.rsp = t.stack + kThreadStack - 8;
+    r.rdi = u64(fn);
+    r.rsi = argument;
+    r.rdx = t.slot;
+    r.fs_base = t.utcb;
+    r.rflags = 0x202;
+    TRY(set_registers(t.slot, r));
+    TRY(schedule(t.slot, kSlotSched, o.priority, o.cpu));
+    if (o.start) TRY(resume(t.slot));
+    return t;
+}
+
+}  // namespace native

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+// Where a native program begins.
+#include "sysapi/native.hpp"
+
+extern "C" [[noreturn]] void _start() {
+    if (native::boot_info().magic != native::kBootMagic) __builtin_trap();
+    native::shut_down(native_main());
+}
