@@ -134,6 +134,7 @@ void Thread::enter(Thread& payer) {
         ex.leave_user_state();
         account_user(Machine::now());
         if (kicked.load(std::memory_order_relaxed)) return abi->kicked(*this);
+        ex.keep_out();
         return ex.enqueue_front(*this);
     }
     Machine::enter_user(context);

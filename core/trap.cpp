@@ -27,14 +27,16 @@ namespace core {
             t.abi->kicked(t);
             ex.run_forever();
         }
-        bool reschedule = false;
-        if (why & rt::kAttnReschedule) {
+        bool reschedule = false, turned = why & rt::kAttnReschedule;
+        if (turned || ex.own_turn_over()) {
             if (ex.ready_count(rt::Priority::kUser) != 0) sched::balance(ex);
-            reschedule = ex.ready_count(t.priority) != 0 || (t.abi->turn_over && t.abi->turn_over(t));
+            reschedule = ex.ready_count(t.priority) != 0 || (turned && t.abi->turn_over && t.abi->turn_over(t));
         }
         // Calls of other CPUs wait here too: the executor's loop serves them, with no trap of a thread around.
-        if (reschedule || ex.has_ready_above(t.priority) || ex.requests_pending()) {
+        bool serve = ex.must_serve();
+        if (reschedule || ex.has_ready_above(t.priority) || serve) {
             t.account_user(hal::Machine::now());
+            if (serve) ex.keep_out();
             if (reschedule)
                 ex.enqueue(t);
             else

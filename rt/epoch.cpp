@@ -96,7 +96,7 @@ u64 epoch_pending() { return Executor::current().epoch.pending; }
 void epoch_hurry() {
     Executor& me = Executor::current();
     for (u32 i = 0; i < executor_count(); ++i)
-        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.state() == Executor::kUser) ex.attract(kAttnEpoch);
+        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.in_user_mode()) ex.attract(kAttnEpoch);
 }
 
 }  // namespace rt

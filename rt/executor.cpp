@@ -75,6 +75,40 @@ void Executor::remove(Schedulable& node) {
     if (--counts_[p] == 0) ready_mask_ &= ~(1u << p);
 }
 
+void Executor::keep_out() {
+    Nanoseconds now = hal::Machine::now();
+    u64 user = user_ns.load(std::memory_order_relaxed);
+    // The CPU may go from call to call without an interrupt ever being taken.
+    if (++kept_out_times_ % 16 == 0) {
+        hal::Machine::take_interrupts();
+        run_due_timers();
+    }
+    if (kept_out_since_ != Nanoseconds{} && now - kept_out_since_ < kKeptOut) return;
+    // An interrupt that follows at once is no progress, whatever the clock says: so it is not the sum that counts.
+    bool starved = kept_out_since_ != Nanoseconds{} && user - user_ns_then_ < kept_out_times_ * kProgress;
+    kept_out_since_ = now;
+    kept_out_times_ = 0;
+    user_ns_then_ = user;
+    if (!starved || own_turn_) return;
+    own_turn_ = true;
+    own_turn_until_ = {};
+}
+
+// The turn begins when user mode is entered first.
+bool Executor::own_turn_goes_on() {
+    Nanoseconds now = hal::Machine::now();
+    if (own_turn_until_ == Nanoseconds{}) {
+        own_turn_until_ = now + kTurn;
+        timers_.arm(own_turn_timer_, own_turn_until_);
+        return true;
+    }
+    if (now < own_turn_until_) return true;
+    own_turn_ = false;
+    cancel_timer(own_turn_timer_);
+    kept_out_since_ = {};
+    return false;
+}
+
 void Executor::drain_inbox() {
     if (inbox_.load(std::memory_order_relaxed) == nullptr) return;
     // Acquire: pairs with the push; what the sender wrote into the node is seen.
@@ -167,8 +201,16 @@ bool Executor::serve_while_idle() {
         if (what == Found::kWord) [[likely]] {
             serve_word(*this, *word);
             // Between two calls nothing shared is held. Often enough for those who wait, seldom enough to cost nothing.
-            if (++served % 32 == 0) quiescent();
-            continue;
+            if (++served % 32 != 0) continue;
+            quiescent();
+            // Under constant load this is the only place where anything else is seen.
+            if (served % 256 == 0) {
+                hal::Machine::take_interrupts();
+                run_due_timers();
+            }
+            if (ready_mask_ == 0 && !inbox_.load(std::memory_order_relaxed) && !needs_attention()) continue;
+            found = true;
+            break;
         }
         quiescent();
         if (what == Found::kOther) {

@@ -4,6 +4,9 @@
 // Invariants: the run queue is touched by its own CPU only, without a lock; other CPUs reach it through post(). A node is
 // in at most one queue or inbox. Nothing here allocates.
 //
+// A CPU that serves others' calls lets its own user threads wait while calls are pending, but not for ever: after kKeptOut
+// without progress a thread has the CPU for kTurn, and calls wait (keep_out).
+//
 // Sleep and wake: the executor publishes `state_` (user or sleeping) and then looks at the inbox once more; a sender
 // pushes and then reads `state_`. Both sides are seq_cst, so one of them sees the other (tests/models/inbox.pml).
 #pragma once
@@ -43,7 +46,8 @@ enum Attention : u32 {
 
 class alignas(64) Executor {
 public:
-    enum State : u32 { kBusy, kUser, kSleeping };
+    // kOwnTurn: in user mode, and looks at its lanes by itself when the turn is over.
+    enum State : u32 { kBusy, kUser, kOwnTurn, kSleeping };
 
     static Executor& current() { return *static_cast<Executor*>(hal::Machine::local()); }
     static Executor& of(CpuId cpu);
@@ -79,13 +83,31 @@ public:
 
     // About to enter user mode: returns false (and stays busy) if work has come meanwhile.
     bool enter_user_state() {
-        state_.store(kUser, std::memory_order_seq_cst);
-        if (inbox_.load(std::memory_order_seq_cst) == nullptr && !requests_pending()) [[likely]]
+        State to = own_turn_ && own_turn_goes_on() ? kOwnTurn : kUser;
+        state_.store(to, std::memory_order_seq_cst);
+        if (inbox_.load(std::memory_order_seq_cst) == nullptr && (to == kOwnTurn || !requests_pending())) [[likely]]
             return true;
         state_.store(kBusy, std::memory_order_relaxed);
         return false;
     }
+    // A user thread could not enter user mode, or has left it, because of calls of other CPUs. Its time is accounted.
+    void keep_out();
+    // Calls of other CPUs are pending, and it is not a user thread's turn.
+    bool must_serve() { return requests_pending() && !(own_turn_ && own_turn_goes_on()); }
+    // Does a turn end now?
+    bool own_turn_over() { return own_turn_ && !own_turn_goes_on(); }
+    static constexpr Nanoseconds kKeptOut{4'000'000}, kTurn{1'000'000};
+    static constexpr u64 kProgress = 20'000;  // ns in user mode, from one time to be kept out to the next: enough
     void leave_user_state() { state_.store(kBusy, std::memory_order_relaxed); }
+    bool in_user_mode() const {
+        State s = state();
+        return s == kUser || s == kOwnTurn;
+    }
+    // For who has a call here: this CPU does not look at its lanes before it is told to.
+    bool must_be_told() const {
+        State s = state();
+        return s == kUser || s == kSleeping;
+    }
     State state() const { return State(state_.load(std::memory_order_seq_cst)); }
 
     bool needs_attention() const { return attention_.load(std::memory_order_relaxed) != 0; }
@@ -144,7 +166,14 @@ private:
     std::atomic<u32> attention_{0};
     std::atomic<bool> serves_{false};
     std::atomic<bool> looks_{false};  // in spin_for_work()
-    u32 lane_place_ = 0;              // of the last call that was found, see lane_first
+    // Threads that are kept out of user mode: since when, how often, and the CPU's user time then.
+    Nanoseconds kept_out_since_{};
+    u64 kept_out_times_ = 0, user_ns_then_ = 0;
+    bool own_turn_ = false;                // granted
+    Nanoseconds own_turn_until_{};         // zero: not begun
+    Timer own_turn_timer_{[](Timer&) {}};  // its interrupt is all that is wanted
+    bool own_turn_goes_on();
+    u32 lane_place_ = 0;  // of the last call that was found, see lane_first
     u32 ready_mask_ = 0;
     CpuId cpu_{};
     Schedulable* running_ = nullptr;

@@ -205,7 +205,7 @@ struct TrapPath {
             return true;
         }
         leave(t, ex);
-        if (!(now & rt::kCallAsync) && where.state() != rt::Executor::kBusy) where.attract(rt::kAttnInbox);
+        if (!(now & rt::kCallAsync) && where.must_be_told()) where.attract(rt::kAttnInbox);
         return false;
     }
 
@@ -229,7 +229,7 @@ struct TrapPath {
             v = word.load(std::memory_order_acquire);
             if (v & kOver) return v;
             if ((n & 63) != 0) continue;
-            if (where.state() != rt::Executor::kBusy) {
+            if (where.must_be_told()) {
                 where.attract(rt::kAttnInbox);
                 if (others) return v;
             }
