@@ -248,6 +248,48 @@ right
 right
 moved' on_the_move 4 remote
 
+# The controller, with a module that is always busy as far as it can tell: it moves off a CPU that is much slower than another
+# that serves, to no other, and stays there. A policy that is taken away and given again starts it anew.
+controlled() {
+    run --cpus 3 --route fs:1,net:2 --append plant=busy "$@" -- taskset 1 sh -c 'cd /proc/farcall
+        echo fs policy controller >modules; echo fs policy fifo >modules; sleep 0.3
+        grep "^fs" modules | cut -d " " -f 1-3,11
+        echo fs policy controller >modules
+        n=0; while [ $n -lt 40 ] && grep -q "^fs 1 " modules; do sleep 0.05; n=$((n + 1)); done; sleep 0.3
+        grep "^fs" modules | cut -d " " -f 1-3,11'
+}
+check controller_stays 0 'fs 1 fifo 1
+fs 1 controller 1' controlled
+check controller_moves_by_capacity 0 'fs 1 fifo 1
+fs 2 controller 2' controlled --capacity 1:0.25
+check controller_compares_capacities 0 'fs 1 fifo 1
+fs 1 controller 1' controlled --capacity 1:0.25,2:0.25
+# The time that a module's CPU sleeps counts, the sleep that goes on too; no clock goes back, and together they are the time
+# since boot.
+idle() {
+    run --cpus 2 --route "$1" -- taskset 1 sh -c 'look() { grep "^cpu 1 " /proc/farcall/modules | cut -d " " -f 4,6,8; }
+        for i in 1 2 3 4; do look; sleep 0.3; done; cut -d " " -f 1 /proc/uptime' >"$work/idle"
+    awk 'NF == 3 { all = $1 + $2 + $3
+            if (n++ && ($1 < user || $2 < kernel || $3 < idle)) print "back: " user, kernel, idle, "then", $0
+            if (n > 1 && ($3 - idle < 1e8 || $3 - idle > all - before)) print "asleep for", $3 - idle, "of", all - before
+            user = $1; kernel = $2; idle = $3; before = all }
+        NF == 1 { d = $1 - before / 1e9; print n, (d > 0.2 && d < 20 ? "the time since boot" : "not " $1 ": " before) }' "$work/idle"
+}
+check idle_while_a_module_cpu_sleeps 0 '4 the time since boot' idle remote
+check idle_in_one_long_sleep 0 '4 the time since boot' idle net:1
+# A thread on the CPU that executes all the others' calls, and adaptive, which may send anybody's calls anywhere.
+starve() { run --cpus "$1" --route "$2" -- "$build/guest/tests/starve" 1 "$1"; }
+if [ -x "$build/guest/tests/starve" ]; then
+    for route in '*:1' '*:0+1' adaptive; do
+        check "nobody_starves_$route" 0 'computed
+slept
+called' starve 4 "$route"
+    done
+    check nobody_starves_adaptive_2 0 'computed
+slept
+called' starve 2 adaptive
+fi
+
 # --stats: two tables behind the program's output; the module CPU has executed the calls, and times add up.
 stats() {
     run --stats --cpus 2 --route remote -- sh -c 'ls / >/dev/null; echo last >&2' 2>"$work/stats"
