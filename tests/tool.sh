@@ -290,6 +290,34 @@ slept
 called' starve 2 adaptive
 fi
 
+# Kill, exit, exec, signals and fork while calls are in flight on another CPU, held up there at each step until their home has
+# detached; and with the module moved at that step.
+in_flight() {
+    policy=
+    [ "${1#move-}" = before-queued ] && policy=cohort
+    # shellcheck disable=SC2086
+    run --cpus 4 --route "$2" --append "hold=$1" -- "$build/guest/tests/inflight" $policy
+}
+if [ -x "$build/guest/tests/inflight" ]; then
+    for step in before-serve after-serve before-queued before-again after-again; do
+        for hold in $step move-$step; do
+            check "in_flight_$hold" 0 'killed
+exited
+executed
+signalled
+forked
+ended' in_flight $hold 'fs:2,*:inline'
+        done
+    done
+    check in_flight_remote 0 'killed
+exited
+executed
+signalled
+forked
+ended' in_flight before-serve remote
+fi
+one_line bad_hold 2 '' run --append hold=nowhere -- busybox true
+
 # --stats: two tables behind the program's output; the module CPU has executed the calls, and times add up.
 stats() {
     run --stats --cpus 2 --route remote -- sh -c 'ls / >/dev/null; echo last >&2' 2>"$work/stats"

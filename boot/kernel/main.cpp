@@ -13,6 +13,7 @@
 #include "linux/procfs.hpp"
 #include "linux/start.hpp"
 #include "port/kernel/controller.hpp"
+#include "port/kernel/plant.hpp"
 #include "port/kernel/route.hpp"
 #include "rt/mem/pages.hpp"
 #include "tests/kernel/ktest.hpp"
@@ -161,6 +162,8 @@ Task<void> boot_main() {
         give_up("plant=", Errno::kNoMem);
     if (command_line().value("plant") == "busy" && !rt::spawn("planted", keep_busy(), rt::Executor::current()))
         give_up("plant=", Errno::kNoMem);
+    if (std::string_view at = command_line().value("hold"); !at.empty() && !port::plant::hold_calls_at(at))
+        give_up("bad hold=", Errno::kInval);
     if (command_line().value("mutants") == "list") co_await list_mutants();
     if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok())
         give_up("the first program", r.error());

@@ -398,12 +398,13 @@ struct TrapPath {
 };
 constinit core::Abi TrapPath::abi{&TrapPath::syscall_inline, &TrapPath::trap, &TrapPath::kicked};
 
+Personality<UserThread>& route::personality_in_use() { return personality; }
 void route::serve_request(rt::Request& r, rt::Shard& shard) { TrapPath::serve_queued(r, shard); }
 // Each thread's next trap takes the new way; what is under way ends as it began.
 void route::use_entry(Entry e) {
     constexpr void (*kSyscall[])(core::Thread&) = {&TrapPath::syscall_inline, &TrapPath::syscall_routed,
                                                    &TrapPath::syscall_adaptive, &TrapPath::syscall_sampled};
-    rt::Executor::serve_word = &TrapPath::serve_word;
+    if (!rt::Executor::serve_word) rt::Executor::serve_word = &TrapPath::serve_word;
     TrapPath::abi.syscall.store(kSyscall[u32(e)], std::memory_order_relaxed);
     TrapPath::abi.trap.store(e == Entry::kRouted ? &TrapPath::trap_routed : &TrapPath::trap, std::memory_order_relaxed);
 }
