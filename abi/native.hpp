@@ -191,7 +191,7 @@ enum FirstSlot : uint64_t {
     kSlotSched = 4,  // all CPUs, highest priority
     kSlotIrq = 5,
     kSlotSystem = 6,
-    kSlotImage = 7,  // memory: its own image, to read
+    kSlotImage = 7,  // memory: the program as it is loaded, see BootInfo::segment
     kSlotFree = 16,  // the first of those that are free
     kFirstSlots = 4096,
 };
@@ -199,9 +199,15 @@ enum FirstSlot : uint64_t {
 inline constexpr uint64_t kBootInfoPage = 0x3fff'ffff'e000, kFirstUtcb = 0x3fff'ffff'f000, kStackTop = 0x3fff'ffff'0000,
                           kStackSize = 0x40000;
 inline constexpr uint64_t kBootMagic = 0x316c6c6163726146;  // "Farcall1"
+struct Segment {
+    uint64_t start, end, rights;
+};
 struct BootInfo {
     uint64_t magic, version, cpus, free_bytes, fastpaths;
     uint64_t cycle_hz;
+    // Where the program is, for those that want it in another space too: kSlotImage from image_start on.
+    uint64_t image_start, segments;
+    Segment segment[8];
     char command_line[1024];
 };
 

@@ -21,6 +21,11 @@ Outcome run_bench_guest(BenchGuest guest, Streams streams);
 // `farcall bench task0 ...`: times of the works over the routes (bench_routes.cpp).
 int bench_routes_command(const BenchOptions& options);
 
+int bench_ipc_command(const BenchOptions& options);
+
+// ",spin_begin=0x...,spin_end=0x..." for the counting plugin when the kernel has the symbols.
+std::string spin_arguments(const fs::path& kernel);
+
 // Instructions that a remote call adds to an inline one, both CPUs together (bench_added.cpp).
 struct RemoteCallAdded {
     std::optional<double> value;

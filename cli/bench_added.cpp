@@ -13,14 +13,6 @@
 
 namespace cli {
 
-namespace {
-
-struct Count {
-    double kernel = 0, spin = 0;  // per call
-    std::string error;
-};
-
-// ",spin_begin=0x...,spin_end=0x..." when the kernel has the symbols.
 std::string spin_arguments(const fs::path& kernel) {
     auto tool = find_program("llvm-nm-19");
     if (!tool) return "";
@@ -36,6 +28,13 @@ std::string spin_arguments(const fs::path& kernel) {
     if (begin.empty() || end.empty() || begin >= end) return "";
     return ",spin_begin=0x" + begin + ",spin_end=0x" + end;
 }
+
+namespace {
+
+struct Count {
+    double kernel = 0, spin = 0;  // per call
+    std::string error;
+};
 
 Count count_getpid(const BenchOptions& options, const std::string& route, int cpus, bool& spin_known) {
     TempDir scratch;

@@ -67,6 +67,9 @@ void add_oracle_files(CpioWriter& extra);
 // The route needs its user-level server in the root.
 void add_server(CpioWriter& extra, const std::string& route);
 
+// A machine without Linux: the root holds options.native alone.
+void add_native_program(MachineSpec& spec, const RunOptions& options, const TempDir& scratch);
+
 // The streams of `run`: the tool's own descriptors.
 Streams user_streams();
 // Says on standard error what went wrong, if anything, and gives the tool's exit status.

@@ -3,6 +3,7 @@
 # sysapi/: examples/, tests/native/, bench/native/. A folder's *_part.cpp files belong to every program there.
 farcall_sources(NATIVE_RUNTIME lib lib/bare/x86_64 sysapi)
 
+# Arguments behind the folder: more options. A benchmark's threads leave the FPU alone: what is measured is the kernel.
 function(native_programs FOLDER)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${FOLDER}/*.cpp)
   file(GLOB parts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${FOLDER}/*_part.cpp)
@@ -16,7 +17,7 @@ function(native_programs FOLDER)
     add_executable(${target} ${source} ${parts} ${NATIVE_RUNTIME})
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
     target_compile_options(${target} PRIVATE ${FARCALL_BARE_FLAGS} ${FARCALL_WARNINGS} -O2 -mno-red-zone
-      -fno-omit-frame-pointer)
+      -fno-omit-frame-pointer ${ARGN})
     target_link_options(${target} PRIVATE -nostdlib -static -no-pie -fuse-ld=lld -Wl,--gc-sections
       -Wl,-z,max-page-size=4096 -Wl,-z,separate-loadable-segments -Wl,--image-base=0x400000 -Wl,--build-id=none)
     set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${FOLDER})
@@ -25,4 +26,4 @@ endfunction()
 
 native_programs(examples)
 native_programs(tests/native)
-native_programs(bench/native)
+native_programs(bench/native -mno-sse -mno-mmx -mno-avx)

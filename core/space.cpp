@@ -14,12 +14,6 @@ namespace {
 
 using hal::Machine;
 
-// The space each CPU has loaded, with a reference.
-struct alignas(64) Loaded {
-    Space* space = nullptr;
-};
-constinit Loaded loaded[lib::kMaxCpus];
-
 struct Tables {
     PhysAddr allocate_table() {
         auto page = rt::alloc_zeroed_frame();
@@ -50,29 +44,21 @@ Space::~Space() {
     table_.destroy(tables);
 }
 
-void Space::load() {
-    if (loaded_here()) [[likely]]
-        return;
-    Loaded& mine = loaded[Machine::this_cpu().value];
-    u32 bit = 1u << Machine::this_cpu().value;
-    // seq_cst: pairs with invalidate(), which changes entries before it reads who has the space loaded.
-    loaded_on_.fetch_or(bit, std::memory_order_seq_cst);
-    ref();
+constinit Space::Loaded Space::loaded_[lib::kMaxCpus];
+
+void Space::load_new() {
+    if (Space* old = loaded_space()) return load_from(*old);
+    loaded_on_.fetch_add(1u << Machine::this_cpu().value, std::memory_order_seq_cst);
     Machine::load_root(table_.root());
-    if (Space* old = std::exchange(mine.space, this)) {
-        old->loaded_on_.fetch_and(~bit, std::memory_order_seq_cst);
-        old->unref();
-    }
+    loaded_space() = this;
 }
 
 void Space::unload() {
-    Loaded& mine = loaded[Machine::this_cpu().value];
     Machine::load_root(Machine::kernel_root());
-    if (Space* old = std::exchange(mine.space, nullptr)) {
-        old->loaded_on_.fetch_and(~(1u << Machine::this_cpu().value), std::memory_order_seq_cst);
-        old->unref();
-    }
+    if (Space* old = std::exchange(loaded_space(), nullptr)) old->unloaded(1u << Machine::this_cpu().value);
 }
+
+[[gnu::noinline]] void Space::free_orphan() { delete this; }
 
 Result<void> Space::map(std::span<const lib::MapEntry> entries) {
     Tables tables;
@@ -120,7 +106,7 @@ bool Space::test_and_clear_dirty(UserAddr page) {
 
 void Space::invalidate(UserAddr from, UserAddr to) {
     if (loaded_here()) Machine::flush_local(from, to);
-    u32 others = loaded_on_.load(std::memory_order_seq_cst) & ~(1u << Machine::this_cpu().value);
+    u32 others = loaded_cpus() & ~(1u << Machine::this_cpu().value);
     for (u32 cpu = 0; others >> cpu; ++cpu) {
         if (!((others >> cpu) & 1)) continue;
         ticket_[cpu].store(Machine::request_flush(CpuId{cpu}), std::memory_order_release);
@@ -128,12 +114,10 @@ void Space::invalidate(UserAddr from, UserAddr to) {
     }
 }
 
-bool Space::shared_now() const {
-    return (loaded_on_.load(std::memory_order_seq_cst) & ~(1u << Machine::this_cpu().value)) != 0;
-}
+bool Space::shared_now() const { return (loaded_cpus() & ~(1u << Machine::this_cpu().value)) != 0; }
 
 bool Space::stale() const {
-    u32 others = loaded_on_.load(std::memory_order_seq_cst) & ~(1u << Machine::this_cpu().value);
+    u32 others = loaded_cpus() & ~(1u << Machine::this_cpu().value);
     for (u32 cpu = 0; others >> cpu; ++cpu)
         if (((others >> cpu) & 1) && !Machine::flush_done(CpuId{cpu}, ticket_[cpu].load(std::memory_order_acquire)))
             return true;
@@ -154,7 +138,7 @@ Task<void> Space::settle() {
 }
 
 // Nothing to do but to be dropped: no thread of this space will enter user mode again, so no translation of it will be
-// used, and its tables go with it. A CPU that still has it loaded keeps a reference until it loads another space.
+// used, and its tables go with it, when no CPU has it loaded any more.
 void Space::clear() {}
 
 // Calls piece(kernel pointer, bytes, done so far) for each page's part, with the rights checked as the MMU would.

@@ -57,8 +57,25 @@ public:
     Result<u32> load_u32(UserAddr a);
     Result<u32> compare_exchange_u32(UserAddr a, u32 expected, u32 desired);  // the value that was there
 
-    // Makes this CPU use the space. The CPU keeps a reference until it loads another.
-    void load();
+    // Makes this CPU use the space, until it loads another. It keeps no reference: a space that nobody refers to any more
+    // stays until no CPU has it loaded (last_ref).
+    void load() {
+        if (loaded_here()) [[likely]]
+            return;
+        load_new();
+    }
+    // The same when `from` is what this CPU has loaded.
+    [[gnu::always_inline]] void load_from(Space& from) {
+        const u32 bit = 1u << hal::Machine::this_cpu().value;
+        // seq_cst: pairs with invalidate(), which changes entries before it reads who has the space loaded.
+        loaded_on_.fetch_add(bit, std::memory_order_seq_cst);
+        hal::Machine::load_root(table_.root());
+        loaded_space() = this;
+        from.unloaded(bit);
+    }
+    static void last_ref(Space* s) {
+        if (s->loaded_on_.fetch_or(kOrphan, std::memory_order_acq_rel) == 0) delete s;
+    }
     bool loaded_here() const { return hal::Machine::current_root() == table_.root(); }
     static void unload();  // this CPU: the kernel's own tables
 
@@ -85,7 +102,23 @@ private:
 
     rt::SpinLock<rt::Rank::space> lock_;
     hal::Machine::PageTable table_;
-    std::atomic<u32> loaded_on_{0};             // CPUs whose root register holds it
+    void load_new();
+    // This CPU, whose bit it is, has the space no longer.
+    [[gnu::always_inline]] void unloaded(u32 bit) {
+        if (loaded_on_.fetch_sub(bit, std::memory_order_seq_cst) == (bit | kOrphan)) [[unlikely]]
+            free_orphan();
+    }
+    void free_orphan();
+    static Space*& loaded_space() { return loaded_[hal::Machine::this_cpu().value].space; }
+    struct alignas(64) Loaded {
+        Space* space = nullptr;
+    };
+    static Loaded loaded_[lib::kMaxCpus];
+    static constexpr u32 kOrphan = 1u << 31;
+    static_assert(lib::kMaxCpus < 31);
+    u32 loaded_cpus() const { return loaded_on_.load(std::memory_order_seq_cst) & ~kOrphan; }
+
+    std::atomic<u32> loaded_on_{0};             // CPUs whose root register holds it, and kOrphan
     std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
 };
 

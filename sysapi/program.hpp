@@ -40,6 +40,17 @@ inline Result<std::byte*> map_new(u64 bytes, Slot* memory = nullptr) {
     return reinterpret_cast<std::byte*>(at);
 }
 
+// Another space with this program in it, at the same addresses: code and data are shared.
+inline Result<Slot> make_space(u64 slots = 64) {
+    Slot s = TRY(make(kTypeSpace, slots));
+    const BootInfo& info = boot_info();
+    for (u64 i = 0; i < info.segments; ++i) {
+        const Segment& g = info.segment[i];
+        TRY(map(s, kSlotImage, g.start, g.start - info.image_start, g.end - g.start, g.rights));
+    }
+    return s;
+}
+
 // A thread of this space that runs fn(argument), with a stack of its own. It ends by a suspension of itself.
 struct Thread {
     Slot slot = 0;
@@ -63,8 +74,10 @@ struct ThreadOptions {
 inline Result<Thread> make_thread(void (*fn)(u64), u64 argument, ThreadOptions o = {}) {
     Thread t;
     t.slot = TRY(make(kTypeThread));
-    std::byte* stack = TRY(map_new(kThreadStack));
+    Slot memory;
+    std::byte* stack = TRY(map_new(kThreadStack, &memory));
     t.stack = u64(stack);
+    if (o.space != kSlotSpace) TRY(map(o.space, memory, t.stack, 0, kThreadStack, kReadRight | kWriteRight));
     t.utcb = new_address(4096);
     TRY(configure(t.slot, o.space, t.utcb, o.handler));
     Registers r{};

@@ -129,30 +129,47 @@ std::byte* bytes_of(Memory& m, u64 offset) { return static_cast<std::byte*>(Mach
 
 constexpr u64 kAll = native::kReadRight | native::kWriteRight | native::kExecuteRight;
 
-Result<UserAddr> load_image(SpaceObject& space, std::span<const std::byte> image) {
+// The whole program as one memory, mapped segment by segment; `info` says which.
+Result<UserAddr> load_image(SpaceObject& space, std::span<const std::byte> image, Memory*& memory,
+                            native::BootInfo& info) {
     elf::Header header;
     if (image.size() < sizeof header) return Errno::kNoExec;
     std::memcpy(&header, image.data(), sizeof header);
     TRY(elf::check_header(header, kMachineX86));
     if (header.table_offset > image.size() || elf::table_bytes(header) > image.size() - header.table_offset)
         return Errno::kNoExec;
-    for (u32 i = 0; i < header.entry_count; ++i) {
-        elf::ProgramHeader p;
-        std::memcpy(&p, image.data() + header.table_offset + i * sizeof p, sizeof p);
-        if (p.type != elf::kLoad || p.memory_size == 0) continue;
-        elf::Segment seg = TRY(elf::segment(p, native::kStackTop - native::kStackSize));
-        if (p.offset > image.size() || p.file_size > image.size() - p.offset) return Errno::kNoExec;
-        Memory* m = TRY(make_memory(seg.end - seg.start));
-        for (u64 done = 0; done < p.file_size;) {
-            u64 at = p.address + done - seg.start, room = kPageSize - (at & (kPageSize - 1));
-            u64 n = p.file_size - done < room ? p.file_size - done : room;
-            std::memcpy(bytes_of(*m, at & ~(kPageSize - 1)) + (at & (kPageSize - 1)), image.data() + p.offset + done,
-                        n);
-            done += n;
+    u64 start = ~u64{0}, end = 0;
+    // Twice over the table: how much there is, then what it holds.
+    for (bool load : {false, true}) {
+        if (load) {
+            if (start >= end) return Errno::kNoExec;
+            memory = TRY(make_memory(end - start));
+            info.image_start = start;
         }
-        u64 rights = native::kReadRight | ((p.flags & elf::kWrite) ? native::kWriteRight : 0) |
-                     ((p.flags & elf::kExecute) ? native::kExecuteRight : 0);
-        TRY(space.map(*m, seg.start, 0, seg.end - seg.start, rights, rights));
+        for (u32 i = 0; i < header.entry_count; ++i) {
+            elf::ProgramHeader p;
+            std::memcpy(&p, image.data() + header.table_offset + i * sizeof p, sizeof p);
+            if (p.type != elf::kLoad || p.memory_size == 0) continue;
+            elf::Segment seg = TRY(elf::segment(p, native::kStackTop - native::kStackSize));
+            if (p.offset > image.size() || p.file_size > image.size() - p.offset) return Errno::kNoExec;
+            if (!load) {
+                start = seg.start < start ? seg.start : start;
+                end = seg.end > end ? seg.end : end;
+                continue;
+            }
+            for (u64 done = 0; done < p.file_size;) {
+                u64 at = p.address + done - start, room = kPageSize - (at & (kPageSize - 1));
+                u64 n = p.file_size - done < room ? p.file_size - done : room;
+                std::memcpy(bytes_of(*memory, at & ~(kPageSize - 1)) + (at & (kPageSize - 1)),
+                            image.data() + p.offset + done, n);
+                done += n;
+            }
+            u64 rights = native::kReadRight | ((p.flags & elf::kWrite) ? native::kWriteRight : 0) |
+                         ((p.flags & elf::kExecute) ? native::kExecuteRight : 0);
+            TRY(space.map(*memory, seg.start, seg.start - start, seg.end - seg.start, rights, rights));
+            if (info.segments == std::size(info.segment)) return Errno::kNoExec;
+            info.segment[info.segments++] = {seg.start, seg.end, rights};
+        }
     }
     return UserAddr{header.entry};
 }
@@ -190,7 +207,10 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
     auto* space = TRY(make<SpaceObject>());
     space->space = TRY(core::Space::create());
     TRY(space->caps.allocate(native::kFirstSlots, *pool));
-    UserAddr entry = TRY(load_image(*space, image));
+    Memory* page = TRY(make_memory(kPageSize));
+    auto* info = reinterpret_cast<native::BootInfo*>(bytes_of(*page, 0));
+    Memory* program = nullptr;
+    UserAddr entry = TRY(load_image(*space, image, program, *info));
     TRY(map_new(*space, native::kStackTop - native::kStackSize, native::kStackSize));
 
     auto* t = TRY(make<NativeThread>());
@@ -205,16 +225,13 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
     t->space_object = core::ObjectRef<SpaceObject>{space};
     t->caps = &space->caps;
 
-    Memory* page = TRY(make_memory(kPageSize));
-    auto* info = reinterpret_cast<native::BootInfo*>(bytes_of(*page, 0));
     static_assert(sizeof(native::BootInfo) <= kPageSize);
-    *info = {.magic = native::kBootMagic,
-             .version = native::kVersion,
-             .cpus = rt::executor_count(),
-             .free_bytes = pool->quota(),
-             .fastpaths = core::ipc::fastpaths_enabled,
-             .cycle_hz = Machine::tsc_hz(),
-             .command_line = {}};
+    info->magic = native::kBootMagic;
+    info->version = native::kVersion;
+    info->cpus = rt::executor_count();
+    info->free_bytes = pool->quota();
+    info->fastpaths = core::ipc::fastpaths_enabled;
+    info->cycle_hz = Machine::tsc_hz();
     size_t length = words.size() < sizeof info->command_line - 1 ? words.size() : sizeof info->command_line - 1;
     std::memcpy(info->command_line, words.data(), length);
     TRY(space->map(*page, native::kBootInfoPage, 0, kPageSize, native::kReadRight, native::kReadRight));
@@ -231,7 +248,8 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
                        {native::kSlotPool, pool},
                        {native::kSlotSched, sched},
                        {native::kSlotIrq, TRY(make<Object>(native::kTypeIrq))},
-                       {native::kSlotSystem, TRY(make<Object>(native::kTypeSystem))}};
+                       {native::kSlotSystem, TRY(make<Object>(native::kTypeSystem))},
+                       {native::kSlotImage, program}};
     for (auto& f : first) TRY(core::caps::insert_first(space->caps, f.slot, *f.object, native::kAllRights, nullptr));
 
     t->context.reset();

@@ -415,7 +415,7 @@ Result<i64> dispatch(NativeThread& t, u64 word) {
         case native::kThreadFastpaths: {
             auto target = TRY(thread_at(t, a[0], native::kWriteRight));
             REQUIRE((a[1] & ~u64{native::kFastAll}) == 0, thread_fastpaths, kInval);
-            target->fastpaths = u8(a[1]);
+            target->fastpaths = u8(a[1] & ipc::fastpaths_enabled);
             return i64{0};
         }
         case native::kThreadState:
@@ -482,8 +482,26 @@ Result<i64> dispatch(NativeThread& t, u64 word) {
     }
 }
 
-[[gnu::noinline]] void slow_syscall(NativeThread& t, u64 word) {
-    auto r = dispatch(t, word);
+[[gnu::noinline]] void traced_syscall(NativeThread& t, u64 word) {
+    if (word == native::kCall) {
+        if (t.fastpaths & native::kFastCall) ipc::fast_call_traced(t);
+    } else if (word == native::kReplyReceive) {
+        if (t.fastpaths & native::kFastReply) ipc::fast_reply_receive_traced(t);
+    } else if (word == native::kSignal) {
+        if ((t.fastpaths & native::kFastNotify) && ipc::fast_signal_traced(t)) return leave_trap(t);
+    }
+    trace::begin_slow(word == native::kCall           ? trace::Path::kSlowCall
+                      : word == native::kReplyReceive ? trace::Path::kSlowReply
+                      : word == native::kSignal       ? trace::Path::kSlowSignal
+                                                      : trace::Path::kSlowOther,
+                      t.number, word);
+    ipc::slow_syscall(t);
+}
+
+}  // namespace
+
+[[gnu::noinline]] void ipc::slow_syscall(NativeThread& t) {
+    auto r = dispatch(t, hal::call_word(t.context));
     rt::Executor& ex = rt::Executor::current();
     if (!r.ok() && r.error() == kAgainLater) {
         t.context.restart_syscall();
@@ -499,38 +517,16 @@ Result<i64> dispatch(NativeThread& t, u64 word) {
     leave_trap_changed(t);
 }
 
-[[gnu::noinline]] void traced_syscall(NativeThread& t, u64 word, u32 fast) {
-    if (word == native::kCall) {
-        if (fast & native::kFastCall) ipc::fast_call_traced(t);
-    } else if (word == native::kReplyReceive) {
-        if (fast & native::kFastReply) ipc::fast_reply_receive_traced(t);
-    } else if (word == native::kSignal) {
-        if ((fast & native::kFastNotify) && ipc::fast_signal_traced(t)) return leave_trap(t);
-    }
-    trace::begin_slow(word == native::kCall           ? trace::Path::kSlowCall
-                      : word == native::kReplyReceive ? trace::Path::kSlowReply
-                      : word == native::kSignal       ? trace::Path::kSlowSignal
-                                                      : trace::Path::kSlowOther,
-                      t.number, word);
-    slow_syscall(t, word);
-}
-
-}  // namespace
-
+// Tail calls all the way: a fastpath goes straight to its partner, and what it cannot do to slow_syscall().
 void native_syscall(Thread& th) {
     NativeThread& t = static_cast<NativeThread&>(th);
     const u64 word = hal::call_word(t.context);
-    const u32 fast = t.fastpaths & ipc::fastpaths_enabled;
     if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
-        return traced_syscall(t, word, fast);
-    if (word == native::kCall) {
-        if (fast & native::kFastCall) ipc::fast_call(t);
-    } else if (word == native::kReplyReceive) {
-        if (fast & native::kFastReply) ipc::fast_reply_receive(t);
-    } else if (word == native::kSignal) {
-        if ((fast & native::kFastNotify) && ipc::fast_signal(t)) return leave_trap(t);
-    }
-    slow_syscall(t, word);
+        return traced_syscall(t, word);
+    if (word == native::kCall && (t.fastpaths & native::kFastCall)) return ipc::fast_call(t);
+    if (word == native::kReplyReceive && (t.fastpaths & native::kFastReply)) return ipc::fast_reply_receive(t);
+    if (word == native::kSignal && (t.fastpaths & native::kFastNotify)) return ipc::fast_signal(t);
+    ipc::slow_syscall(t);
 }
 
 }  // namespace core

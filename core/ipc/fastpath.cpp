@@ -8,6 +8,7 @@
 // A thread of this CPU cannot be changed by another CPU (thread.hpp): its own state needs no lock.
 #include "core/ipc/ipc.hpp"
 #include "core/trace.hpp"
+#include "core/trap.hpp"
 
 namespace core::ipc {
 
@@ -27,8 +28,8 @@ template <bool kTraced>
 
 // The CPU goes from one thread to the other, which waits in a system call. Both are this CPU's.
 [[noreturn, gnu::always_inline]] inline void switch_to(rt::Executor& ex, NativeThread& from, NativeThread& to) {
-    if (from.space.get() != to.space.get()) to.space->load();
-    Live& l = live[ex.cpu().value];
+    if (from.space.get() != to.space.get()) to.space->load_from(*from.space);
+    Live& l = live[Machine::this_cpu().value];
     if (from.lazy_fpu & to.lazy_fpu) [[likely]] {
         Machine::switch_thread_state(from.context, to.context);
         l.tls = &to;
@@ -228,10 +229,19 @@ template <bool kTraced>
 
 }  // namespace
 
-void fast_call(NativeThread& t) { call_path<false>(t); }
-void fast_reply_receive(NativeThread& t) { reply_receive_path<false>(t); }
+void fast_call(NativeThread& t) {
+    call_path<false>(t);
+    return slow_syscall(t);
+}
+void fast_reply_receive(NativeThread& t) {
+    reply_receive_path<false>(t);
+    return slow_syscall(t);
+}
+void fast_signal(NativeThread& t) {
+    if (signal_path<false>(t)) return leave_trap(t);
+    return slow_syscall(t);
+}
 void fast_exception(NativeThread& t) { exception_path<false>(t); }
-bool fast_signal(NativeThread& t) { return signal_path<false>(t); }
 
 [[gnu::noinline]] void fast_call_traced(NativeThread& t) { call_path<true>(t); }
 [[gnu::noinline]] void fast_reply_receive_traced(NativeThread& t) { reply_receive_path<true>(t); }

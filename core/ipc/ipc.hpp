@@ -50,13 +50,15 @@ bool withdraw(NativeThread& caller);
 // The answers that will never come: whoever waits at `slot` gets `error`.
 void abandon(ReplySlot& slot, Errno error);
 
-// The fastpaths: do not return if they succeed; if they return, nothing has changed.
+// Any native call, without fastpaths.
+void slow_syscall(NativeThread& t);
+
+// The fastpaths go to slow_syscall(), with nothing changed, where they cannot go on; that of exceptions returns then.
 void fast_call(NativeThread& t);
 void fast_reply_receive(NativeThread& t);
+void fast_signal(NativeThread& t);
 void fast_exception(NativeThread& t);
-bool fast_signal(NativeThread& t);
-
-// The same, leaving records in the trace buffer.
+// The same, leaving records in the trace buffer. They return where they cannot go on.
 void fast_call_traced(NativeThread& t);
 void fast_reply_receive_traced(NativeThread& t);
 void fast_exception_traced(NativeThread& t);

@@ -24,7 +24,7 @@ void native_trap(Thread& th, const lib::Trap& trap) {
 
 void redirected_syscall(Thread& th) {
     NativeThread& t = static_cast<NativeThread&>(th);
-    const bool fast = (t.fastpaths & ipc::fastpaths_enabled & native::kFastException) != 0;
+    const bool fast = (t.fastpaths & native::kFastException) != 0;
     if (trace::on.load(std::memory_order_relaxed)) [[unlikely]] {
         if (fast) ipc::fast_exception_traced(t);
         trace::begin_slow(trace::Path::kSlowException, t.number, 0);
@@ -68,6 +68,7 @@ NativeThread::NativeThread() : Object(native::kTypeThread) {
     run = &NativeThread::run_native;
     abi = &kNativeAbi;
     lazy_fpu = true;
+    fastpaths = u8(ipc::fastpaths_enabled);
     number = numbers.fetch_add(1, std::memory_order_relaxed) + 1;
     set_priority(native::kDefaultPriority);
     affinity = CpuSet{1};

@@ -70,7 +70,7 @@ struct Machine {
     }
     static void arm_timer(Nanoseconds deadline);
     static void disarm_timer();
-    static void poll_mailbox() {
+    [[gnu::always_inline]] static void poll_mailbox() {
         Cpu& cpu = this_cpu_block();
         // seq_cst: a CPU that first announces user mode and then polls, and one that first asks and then looks whether
         // the other is in user mode, cannot both miss.
@@ -109,7 +109,7 @@ struct Machine {
         from.gs_base = gs;
     }
     // Straight back to a context that a system call left, with all registers but those that SYSRET needs.
-    [[noreturn]] static void resume_syscall(UserContext& ctx) {
+    [[noreturn, gnu::always_inline]] static void resume_syscall(UserContext& ctx) {
         poll_mailbox();
         hal_resume_syscall(ctx);
     }
