@@ -44,21 +44,21 @@ Space::~Space() {
     table_.destroy(tables);
 }
 
-constinit Space::Loaded Space::loaded_[lib::kMaxCpus];
-
 void Space::load_new() {
-    if (Space* old = loaded_space()) return load_from(*old);
-    loaded_on_.fetch_add(1u << Machine::this_cpu().value, std::memory_order_seq_cst);
+    rt::Executor& ex = rt::Executor::current();
+    if (ex.space) return load_from(ex, *static_cast<Space*>(ex.space));
+    loaded_on_.fetch_add(ex.cpu_bit, std::memory_order_seq_cst);
     Machine::load_root(table_.root());
-    loaded_space() = this;
+    ex.space = this;
 }
 
 void Space::unload() {
+    rt::Executor& ex = rt::Executor::current();
     Machine::load_root(Machine::kernel_root());
-    if (Space* old = std::exchange(loaded_space(), nullptr)) old->unloaded(1u << Machine::this_cpu().value);
+    if (auto* old = static_cast<Space*>(std::exchange(ex.space, nullptr))) old->unloaded(ex.cpu_bit);
 }
 
-[[gnu::noinline]] void Space::free_orphan() { delete this; }
+[[gnu::noinline]] void Space::free_now() { delete this; }
 
 Result<void> Space::map(std::span<const lib::MapEntry> entries) {
     Tables tables;

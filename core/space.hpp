@@ -11,6 +11,7 @@
 #include "hal/bind.hpp"
 #include "lib/ref.hpp"
 #include "lib/user.hpp"
+#include "rt/executor.hpp"
 #include "rt/spinlock.hpp"
 #include "rt/task.hpp"
 
@@ -58,24 +59,22 @@ public:
     Result<u32> compare_exchange_u32(UserAddr a, u32 expected, u32 desired);  // the value that was there
 
     // Makes this CPU use the space, until it loads another. It keeps no reference: a space that nobody refers to any more
-    // stays until no CPU has it loaded (last_ref).
+    // stays until no CPU has it loaded.
     void load() {
         if (loaded_here()) [[likely]]
             return;
         load_new();
     }
-    // The same when `from` is what this CPU has loaded.
-    [[gnu::always_inline]] void load_from(Space& from) {
-        const u32 bit = 1u << hal::Machine::this_cpu().value;
+    // The same when `from` is what this CPU has loaded, and another.
+    [[gnu::always_inline]] void load_from(rt::Executor& ex, Space& from) {
+        const u32 bit = ex.cpu_bit;
         // seq_cst: pairs with invalidate(), which changes entries before it reads who has the space loaded.
         loaded_on_.fetch_add(bit, std::memory_order_seq_cst);
-        hal::Machine::load_root(table_.root());
-        loaded_space() = this;
+        hal::Machine::load_other_root(table_.root());
+        ex.space = this;
         from.unloaded(bit);
     }
-    static void last_ref(Space* s) {
-        if (s->loaded_on_.fetch_or(kOrphan, std::memory_order_acq_rel) == 0) delete s;
-    }
+    static void last_ref(Space* s) { s->unloaded(kReferred); }
     bool loaded_here() const { return hal::Machine::current_root() == table_.root(); }
     static void unload();  // this CPU: the kernel's own tables
 
@@ -103,22 +102,17 @@ private:
     rt::SpinLock<rt::Rank::space> lock_;
     hal::Machine::PageTable table_;
     void load_new();
-    // This CPU, whose bit it is, has the space no longer.
+    // A CPU, whose bit it is, has the space no longer; or nobody refers to it (kReferred). The last of them frees it.
     [[gnu::always_inline]] void unloaded(u32 bit) {
-        if (loaded_on_.fetch_sub(bit, std::memory_order_seq_cst) == (bit | kOrphan)) [[unlikely]]
-            free_orphan();
+        if (loaded_on_.fetch_sub(bit, std::memory_order_seq_cst) == bit) [[unlikely]]
+            free_now();
     }
-    void free_orphan();
-    static Space*& loaded_space() { return loaded_[hal::Machine::this_cpu().value].space; }
-    struct alignas(64) Loaded {
-        Space* space = nullptr;
-    };
-    static Loaded loaded_[lib::kMaxCpus];
-    static constexpr u32 kOrphan = 1u << 31;
+    void free_now();
+    static constexpr u32 kReferred = 1u << 31;
     static_assert(lib::kMaxCpus < 31);
-    u32 loaded_cpus() const { return loaded_on_.load(std::memory_order_seq_cst) & ~kOrphan; }
+    u32 loaded_cpus() const { return loaded_on_.load(std::memory_order_seq_cst) & ~kReferred; }
 
-    std::atomic<u32> loaded_on_{0};             // CPUs whose root register holds it, and kOrphan
+    std::atomic<u32> loaded_on_{kReferred};     // CPUs whose root register holds it, and kReferred
     std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
 };
 

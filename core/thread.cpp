@@ -7,11 +7,18 @@
 
 namespace core {
 
-constinit Live live[lib::kMaxCpus];
-
 namespace {
 
 using hal::Machine;
+
+// Whose FPU state a CPU's registers hold, and whose TLS bases they held when Executor::live was given up. While that is set
+// it is the thread for whom both are right. Touched by that CPU only.
+struct alignas(64) Live {
+    Thread* fpu = nullptr;
+    Thread* tls = nullptr;
+    bool barred = false;
+};
+constinit Live live[lib::kMaxCpus];
 
 Live& mine() { return live[Machine::this_cpu().value]; }
 
@@ -21,15 +28,24 @@ void unbar(Live& l) {
     l.barred = false;
 }
 
+// Whose TLS bases are in the registers; from here on `live` says nothing.
+Thread* give_up(Live& l) {
+    rt::Executor& ex = rt::Executor::current();
+    if (ex.live) l.tls = static_cast<Thread*>(ex.live);
+    ex.live = nullptr;
+    return l.tls;
+}
+
 }  // namespace
 
 Thread::~Thread() {
     // Its home CPU destroys it (the last thing its job does), so no other CPU has its state live.
     for (Live& l : live) {
-        if (l.current == this) l.current = nullptr;
         if (l.fpu == this) l.fpu = nullptr;
         if (l.tls == this) l.tls = nullptr;
     }
+    for (u32 i = 0; i < rt::executor_count(); ++i)
+        if (rt::Executor& ex = rt::Executor::of(CpuId{i}); ex.live == this) ex.live = nullptr;
     if (context.fpu_area) rt::deallocate(context.fpu_area, Machine::fpu_area_size());
 }
 
@@ -42,26 +58,26 @@ Result<void> Thread::allocate_fpu() {
 
 void Thread::save_state() {
     Live& l = mine();
+    if (give_up(l) == this) Machine::save_thread_state(context);  // the next entry decides anew what is to be loaded
     if (l.fpu == this) {
         unbar(l);
-        l.current = nullptr;  // the next entry decides anew whether the FPU is barred
         Machine::fpu_save(context.fpu_area);
     }
-    if (l.tls == this) Machine::save_thread_state(context);
 }
 
 void Thread::make_live() {
+    rt::Executor& ex = rt::Executor::current();
+    if (ex.live == this) return;
     Live& l = mine();
-    if (l.current == this) return;
-    if (l.tls != this) {
-        if (l.tls) {
-            Machine::save_thread_state(l.tls->context);
+    if (Thread* before = give_up(l); before != this) {
+        if (before) {
+            Machine::save_thread_state(before->context);
             ++switches;
         }
         Machine::load_thread_state(context);
         l.tls = this;
     }
-    if (lazy_fpu) {
+    if (lazy_fpu()) {
         if (!l.barred) {
             Machine::fpu_bar(true);
             l.barred = true;
@@ -74,20 +90,19 @@ void Thread::make_live() {
             l.fpu = this;
         }
     }
-    l.current = this;
+    ex.live = this;
 }
 
 void Thread::fpu_barred() {
-    lazy_fpu = false;
-    mine().current = nullptr;
+    odd |= kOddFpu;
+    (void)give_up(mine());
     make_live();
 }
 
 void Thread::state_changed() {
     Live& l = mine();
-    if (l.current == this) l.current = nullptr;
+    if (give_up(l) == this) l.tls = nullptr;
     if (l.fpu == this) l.fpu = nullptr;
-    if (l.tls == this) l.tls = nullptr;
 }
 
 void Thread::leave_cpu() {

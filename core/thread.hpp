@@ -32,7 +32,7 @@ struct Abi {
 
 class Thread : public rt::Schedulable {
 public:
-    Thread() : Schedulable(&Thread::run_user, rt::Priority::kUser) {}
+    Thread() : Schedulable(&Thread::run_user, rt::Priority::kUser) { context.entry = &farcall_syscall; }
     ~Thread();
     Thread(const Thread&) = delete;
 
@@ -50,6 +50,7 @@ public:
     void kick();
 
     rt::Executor& home() const { return *home_.load(std::memory_order_relaxed); }
+    bool is_at_home(rt::Executor& ex) const { return hal::Machine::equals(home_, &ex); }
     void set_home(rt::Executor& ex) { home_.store(&ex, std::memory_order_relaxed); }
     // Makes the thread runnable on its home CPU, from any CPU. At the front: it goes on with its time slice.
     void make_ready(bool front = false);
@@ -57,7 +58,11 @@ public:
 
     // FPU state. allocate once; the others only on the home CPU. A thread with `lazy_fpu` is entered with the FPU barred
     // until it first uses it; from then on its state is switched like everybody's.
-    bool lazy_fpu = false;
+    // What keeps others from going to this thread by registers alone, in one load: that it uses the FPU; the rest is for
+    // those above.
+    static constexpr u8 kOddFpu = 1;
+    u8 odd = kOddFpu;
+    bool lazy_fpu() const { return (odd & kOddFpu) == 0; }
     void fpu_barred();  // it used it
     Result<void> allocate_fpu();
     void save_state();     // the area and the TLS bases in `context` are current afterwards
@@ -108,14 +113,5 @@ private:
     static void run_user(rt::Schedulable& s);
     std::atomic<rt::Executor*> home_{nullptr};
 };
-
-// Whose FPU state and TLS bases a CPU's registers hold, and for whom both are right. Touched by that CPU only.
-struct alignas(64) Live {
-    Thread* current = nullptr;
-    Thread* fpu = nullptr;
-    Thread* tls = nullptr;
-    bool barred = false;
-};
-extern Live live[lib::kMaxCpus];
 
 }  // namespace core

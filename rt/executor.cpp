@@ -15,6 +15,7 @@ constinit Nanoseconds Executor::spin_budget{200'000};
 Executor& Executor::start(CpuId cpu) {
     Executor& ex = executor_table[cpu.value];
     ex.cpu_ = cpu;
+    ex.cpu_bit = 1u << cpu.value;
     hal::Machine::set_local(&ex);
     epoch_leave_idle();
     u32 n = executors_started.load();

@@ -110,6 +110,12 @@ public:
     }
     State state() const { return State(state_.load(std::memory_order_seq_cst)); }
 
+    // Which levels have something ready (low half, bit n: level n), and whether this CPU should look up (high half), in one
+    // load: what a path through the kernel must know before it ignores both.
+    u64 pressing() const {
+        using Both [[gnu::may_alias]] = u64;
+        return __atomic_load_n(reinterpret_cast<const Both*>(&ready_mask_), __ATOMIC_RELAXED);
+    }
     bool needs_attention() const { return attention_.load(std::memory_order_relaxed) != 0; }
     u32 take_attention() { return attention_.exchange(0, std::memory_order_acquire); }
     // From any CPU. The IPI is sent only if the bit was not set and the CPU would not look by itself.
@@ -119,6 +125,11 @@ public:
     void run_due_timers();
     void drain_inbox();
 
+    // The thread whose FPU state and TLS bases are in the CPU (core/thread.hpp).
+    void* live = nullptr;
+    // The address space that is loaded (core/space.hpp), and this CPU's bit in a set of CPUs.
+    void* space = nullptr;
+    u32 cpu_bit = 0;
     // Whose clock counts this CPU's user time (core/thread.hpp).
     void* clocked = nullptr;
 
@@ -163,6 +174,7 @@ private:
     enum class Found : u8 { kNothing, kWord, kOther };
     Found look_for_work(CallWord** word);
     bool serve_while_idle();
+    alignas(8) u32 ready_mask_ = 0;  // before attention_: pressing()
     std::atomic<u32> attention_{0};
     std::atomic<bool> serves_{false};
     std::atomic<bool> looks_{false};  // in spin_for_work()
@@ -174,7 +186,6 @@ private:
     Timer own_turn_timer_{[](Timer&) {}};  // its interrupt is all that is wanted
     bool own_turn_goes_on();
     u32 lane_place_ = 0;  // of the last call that was found, see lane_first
-    u32 ready_mask_ = 0;
     CpuId cpu_{};
     Schedulable* running_ = nullptr;
     u32 counts_[kPriorities] = {};

@@ -223,7 +223,7 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
     t->utcb->self = native::kFirstUtcb;
     t->space = space->space;
     t->space_object = core::ObjectRef<SpaceObject>{space};
-    t->caps = &space->caps;
+    t->use_caps(space->caps);
 
     static_assert(sizeof(native::BootInfo) <= kPageSize);
     info->magic = native::kBootMagic;

@@ -4,6 +4,8 @@
 
 namespace core {
 
+constinit Cap CapTable::kNothing;
+
 CapTable::~CapTable() {
     if (slots_) rt::deallocate(slots_, bytes_for(limit_));
 }
@@ -12,7 +14,7 @@ Result<void> CapTable::allocate(u32 slots, Pool& p) {
     void* memory = rt::allocate(bytes_for(slots));
     if (!memory) return Errno::kNoMem;
     slots_ = static_cast<std::atomic<Cap*>*>(memory);
-    for (u32 i = 0; i < slots; ++i) new (&slots_[i]) std::atomic<Cap*>{nullptr};
+    for (u32 i = 0; i < slots; ++i) new (&slots_[i]) std::atomic<Cap*>{&kNothing};
     limit_ = slots;
     pool = &p;
     return lib::kOk;

@@ -40,22 +40,33 @@ public:
     static u64 bytes_for(u32 slots) { return u64{slots} * sizeof(Cap*); }
 
     // In an epoch section (any trap): valid until this CPU is quiescent.
-    [[gnu::always_inline]] Cap* find(u64 slot) const {
+    // Null: nothing there.
+    Cap* find(u64 slot) const {
+        Cap* c = &find_any(slot);
+        return c->kind != 0 ? c : nullptr;
+    }
+    // An empty slot holds a capability that allows nothing.
+    [[gnu::always_inline]] Cap& find_any(u64 slot) const {
         if (slot >= limit_) [[unlikely]]
-            return nullptr;
-        return slots_[slot].load(std::memory_order_acquire);  // pairs with the store in publish()
+            slot = 0;
+        return *slots_[slot].load(std::memory_order_acquire);  // pairs with the store in publish()
     }
     u32 limit() const { return limit_; }
+    const std::atomic<Cap*>* slots() const { return slots_; }
 
     // With the capability lock held:
     void publish(Cap& c, u32 slot);
-    Cap* at(u32 slot) const { return slots_[slot].load(std::memory_order_relaxed); }
-    void clear(u32 slot) { slots_[slot].store(nullptr, std::memory_order_release); }
+    Cap* at(u32 slot) const {
+        Cap* c = slots_[slot].load(std::memory_order_relaxed);
+        return c == &kNothing ? nullptr : c;
+    }
+    void clear(u32 slot) { slots_[slot].store(&kNothing, std::memory_order_release); }
     bool ended = false;  // takes no more
     u32 cursor = 0;      // how far the end of the space has come
     Pool* pool = nullptr;
 
 private:
+    static Cap kNothing;  // never written
     std::atomic<Cap*>* slots_ = nullptr;
     u32 limit_ = 0;
 };

@@ -218,11 +218,12 @@ Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     }
     n.space = space->space;
     n.space_object = ObjectRef<SpaceObject>{space.object};
-    n.caps = &space->caps;
+    n.use_caps(space->caps);
     n.handler = ObjectRef<Endpoint>{handler};
     n.handler_badge = badge;
     n.redirect = (a[4] & native::kRedirect) != 0;
     n.abi = n.redirect ? &kRedirectAbi : &kNativeAbi;
+    n.choose_entry();
     return i64{0};
 }
 
@@ -309,6 +310,7 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
             old->bound.store(nullptr, std::memory_order_relaxed);
         }
         n.bound = {};
+        n.odd &= u8(~NativeThread::kOddBound);
         return i64{0};
     }
     auto to = TRY(find<Notification>(*t.caps, notification, native::kTypeNotification, native::kReceiveRight));
@@ -320,6 +322,7 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
         to->bound.store(&n, std::memory_order_release);
     }
     n.bound = ObjectRef<Notification>{to.object};
+    n.odd |= NativeThread::kOddBound;
     return i64{0};
 }
 
@@ -416,6 +419,7 @@ Result<i64> dispatch(NativeThread& t, u64 word) {
             auto target = TRY(thread_at(t, a[0], native::kWriteRight));
             REQUIRE((a[1] & ~u64{native::kFastAll}) == 0, thread_fastpaths, kInval);
             target->fastpaths = u8(a[1] & ipc::fastpaths_enabled);
+            target->choose_entry();
             return i64{0};
         }
         case native::kThreadState:
@@ -482,13 +486,13 @@ Result<i64> dispatch(NativeThread& t, u64 word) {
     }
 }
 
-[[gnu::noinline]] void traced_syscall(NativeThread& t, u64 word) {
+[[gnu::noinline]] void trace_and_dispatch(NativeThread& t, u64 word) {
     if (word == native::kCall) {
         if (t.fastpaths & native::kFastCall) ipc::fast_call_traced(t);
     } else if (word == native::kReplyReceive) {
         if (t.fastpaths & native::kFastReply) ipc::fast_reply_receive_traced(t);
     } else if (word == native::kSignal) {
-        if ((t.fastpaths & native::kFastNotify) && ipc::fast_signal_traced(t)) return leave_trap(t);
+        if (t.fastpaths & native::kFastNotify) ipc::fast_signal_traced(t);
     }
     trace::begin_slow(word == native::kCall           ? trace::Path::kSlowCall
                       : word == native::kReplyReceive ? trace::Path::kSlowReply
@@ -517,15 +521,16 @@ Result<i64> dispatch(NativeThread& t, u64 word) {
     leave_trap_changed(t);
 }
 
-// Tail calls all the way: a fastpath goes straight to its partner, and what it cannot do to slow_syscall().
+void traced_syscall(NativeThread& t) { trace_and_dispatch(t, hal::call_word(t.context)); }
+
+// Threads that may not use all fastpaths come this way.
 void native_syscall(Thread& th) {
     NativeThread& t = static_cast<NativeThread&>(th);
     const u64 word = hal::call_word(t.context);
-    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
-        return traced_syscall(t, word);
-    if (word == native::kCall && (t.fastpaths & native::kFastCall)) return ipc::fast_call(t);
-    if (word == native::kReplyReceive && (t.fastpaths & native::kFastReply)) return ipc::fast_reply_receive(t);
-    if (word == native::kSignal && (t.fastpaths & native::kFastNotify)) return ipc::fast_signal(t);
+    if (trace::on.load(std::memory_order_relaxed)) return traced_syscall(t);
+    if (word == native::kCall && (t.fastpaths & native::kFastCall)) ipc::fast_call(t);
+    if (word == native::kReplyReceive && (t.fastpaths & native::kFastReply)) ipc::fast_reply_receive(t);
+    if (word == native::kSignal && (t.fastpaths & native::kFastNotify)) ipc::fast_signal(t);
     ipc::slow_syscall(t);
 }
 

@@ -3,9 +3,10 @@
 // slowpath.cpp would do, for the common case, and returns with nothing changed as soon as a test fails.
 //
 // The order of tests: those that cost least and fail most often first, none that another implies. All but the last need no
-// lock; what they read may change until the lock of the one object is held, and is then looked at once more
-// (`race`). After "Point of no return" nothing can fail, and the lock is given up once.
-// A thread of this CPU cannot be changed by another CPU (thread.hpp): its own state needs no lock.
+// lock; what they read may change until the lock of the one object is held, and is then looked at once more (Test::kRace).
+// After "Point of no return" nothing can fail, and the lock is given up once.
+// A thread of this CPU cannot be changed by another CPU while it waits for an answer or runs (thread.hpp), so its own state
+// needs no lock. What comes out of a path are the registers of the partner: it leaves by a resume, never by a return.
 #include "core/ipc/ipc.hpp"
 #include "core/trace.hpp"
 #include "core/trap.hpp"
@@ -26,83 +27,124 @@ template <bool kTraced>
     if constexpr (kTraced) trace::fast_failed(path, test, start);
 }
 
-// The CPU goes from one thread to the other, which waits in a system call. Both are this CPU's.
-[[noreturn, gnu::always_inline]] inline void switch_to(rt::Executor& ex, NativeThread& from, NativeThread& to) {
-    if (from.space.get() != to.space.get()) to.space->load_from(*from.space);
-    Live& l = live[Machine::this_cpu().value];
-    if (from.lazy_fpu & to.lazy_fpu) [[likely]] {
-        Machine::switch_thread_state(from.context, to.context);
-        l.tls = &to;
-        l.current = &to;
-    } else {
+// This CPU has `to` for `from`: everything but the registers of the context.
+template <bool kOdd>
+[[gnu::always_inline]] inline void switch_state(rt::Executor& ex, NativeThread& from, NativeThread& to) {
+    if (Space* space = to.space.get(); from.space.get() != space) space->load_from(ex, *from.space);
+    if constexpr (kOdd) {
         to.make_live();
+    } else {
+        Machine::switch_thread_state(from.context, to.context);
+        ex.live = static_cast<Thread*>(&to);
     }
     ex.set_running(&to);
-    Machine::resume_syscall(to.context);
 }
 
-// Takes the receiver that is first in the queue. Lock held.
-[[gnu::always_inline]] inline void take_receiver(Endpoint& e, NativeThread& r) {
-    e.take_first(r);
-    r.waits_at.store(nullptr, std::memory_order_relaxed);
-    r.state.store(native::kStateReady, std::memory_order_relaxed);
+// Goes on with `to`, which gets a message of `from`'s registers: tag, and up to nine words.
+[[noreturn, gnu::always_inline]] inline void resume_with(NativeThread& from, NativeThread& to, u64 badge, u64 tag) {
+    const u64 words = tag & 0xfff;
+    if (words == 4) Machine::resume_message_words(to.context, badge, tag, from.context);
+    if (words != 0) hal::copy_words(from.context, to.context, words);
+    Machine::resume_message(to.context, badge, tag);
 }
 
 [[gnu::always_inline]] inline void owe(NativeThread& server, NativeThread& caller, Expects expects) {
     caller.expects = expects;
     caller.state.store(native::kStateAwaitingReply, std::memory_order_relaxed);
     server.reply.caller.store(&caller, std::memory_order_relaxed);
+    // Release: whoever takes the caller from here sees all of it.
     caller.owed.store(&server.reply, std::memory_order_release);
 }
 
-// From the sender's side, for messages and for system calls. `badge` is that of the capability; `tag` of a message.
+// Locks, and takes `r` if it is still the first that waits. Point of no return of both senders' paths.
+[[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) {
+    e.lock.lock();
+    if (!Machine::equals(e.receiver, &r)) [[unlikely]] {
+        e.lock.unlock();
+        return false;
+    }
+    e.take_first(r);
+    r.state.store(native::kStateReady, std::memory_order_relaxed);
+    e.lock.unlock();
+    return true;
+}
+
+// To a receiver whose CPU looks for work: it finds it in its inbox without an interrupt.
+template <bool kTraced, Expects kKind>
+[[gnu::noinline]] void to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& r, u64 badge, u64 tag, trace::Path path,
+                                    u64 start) {
+    rt::Executor& there = r.home();
+    if (!there.looks_for_work()) return failed<kTraced>(path, Test::kOtherCpu, start);
+    if (r.timed()) return failed<kTraced>(path, Test::kSpecial, start);
+    if (rt::Executor::current().needs_attention()) return failed<kTraced>(path, Test::kAttention, start);
+    if (!take_receiver(e, r)) return failed<kTraced>(path, Test::kRace, start);
+    // ---- Point of no return ----
+    if constexpr (kKind == Expects::kMessage) {
+        hal::copy_words(t.context, r.context, tag & 0xfff);
+        hal::set_message(r.context, badge, tag);
+    } else {
+        hal::syscall_to_message(t.context, r.context);
+        hal::set_message(r.context, badge, tag);
+    }
+    owe(r, t, kKind);
+    if constexpr (kTraced) trace::fast_done(path, t.number, r.number, start);
+    there.post(r);
+    leave(t);
+}
+
+template <bool kTraced, Expects kKind, bool kOdd>
+[[gnu::always_inline]] inline void finish_send(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& r,
+                                               u64 badge, u64 tag, trace::Path path, u64 start) {
+    if (!take_receiver(e, r)) return failed<kTraced>(path, Test::kRace, start);
+    // ---- Point of no return ----
+    owe(r, t, kKind);
+    if constexpr (kTraced) trace::fast_done(path, t.number, r.number, start);
+    switch_state<kOdd>(ex, t, r);
+    if constexpr (kKind == Expects::kMessage) resume_with(t, r, badge, tag);
+    hal::syscall_to_message(t.context, r.context);
+    Machine::resume_message(r.context, badge, tag);
+}
+
+// One of the two uses the FPU, or the receiver has a timeout.
+template <bool kTraced, Expects kKind>
+[[gnu::noinline]] void to_odd_receiver(NativeThread& t, Endpoint& e, NativeThread& r, u64 badge, u64 tag,
+                                       trace::Path path, u64 start) {
+    if (r.timed()) return failed<kTraced>(path, Test::kSpecial, start);
+    finish_send<kTraced, kKind, true>(rt::Executor::current(), t, e, r, badge, tag, path, start);
+}
+
+// From the sender's side, for messages and for system calls. `badge` is that of the capability.
 template <bool kTraced, Expects kKind>
 [[gnu::always_inline]] inline void to_receiver(NativeThread& t, Endpoint& e, u64 badge, u64 tag, trace::Path path,
                                                u64 start) {
     NativeThread* r = e.receiver.load(std::memory_order_relaxed);
     if (!r) return failed<kTraced>(path, Test::kNoPartner, start);
     rt::Executor& ex = rt::Executor::current();
-    const bool here = &r->home() == &ex;
-    if (here) {
-        if (ex.has_ready_above(r->priority)) return failed<kTraced>(path, Test::kPriority, start);
-    } else if (!r->home().looks_for_work()) {
-        return failed<kTraced>(path, Test::kOtherCpu, start);
-    }
-    if (r->special) return failed<kTraced>(path, Test::kSpecial, start);
-    if (ex.needs_attention()) return failed<kTraced>(path, Test::kAttention, start);
-    e.lock.lock();
-    if (e.receiver.load(std::memory_order_relaxed) != r) [[unlikely]] {
-        e.lock.unlock();
-        return failed<kTraced>(path, Test::kRace, start);
-    }
-    // ---- Point of no return ----
-    take_receiver(e, *r);
-    e.lock.unlock();
-    if constexpr (kKind == Expects::kMessage) {
-        hal::copy_words(t.context, r->context, tag & 0xfff);
-        hal::set_message(r->context, badge, tag);
-    } else {
-        hal::syscall_to_message(t.context, r->context);
-        hal::set_message(r->context, badge, native::make_tag(native::kLabelSyscall, native::kRegisterWords));
-    }
-    owe(*r, t, kKind);
-    if constexpr (kTraced) trace::fast_done(path, t.number, r->number, start);
-    if (here) [[likely]]
-        switch_to(ex, t, *r);
-    r->home().post(*r);
-    leave(t);
+    if (!r->is_at_home(ex)) [[unlikely]]
+        return to_other_cpu<kTraced, kKind>(t, e, *r, badge, tag, path, start);
+    if (ex.pressing() & r->gives_way_to) return failed<kTraced>(path, Test::kPriority, start);
+    if (t.odd | r->odd) [[unlikely]]
+        return to_odd_receiver<kTraced, kKind>(t, e, *r, badge, tag, path, start);
+    finish_send<kTraced, kKind, false>(ex, t, e, *r, badge, tag, path, start);
+}
+
+// What the call names; something that allows nothing if there is none. In an epoch section, as any trap.
+[[gnu::always_inline]] inline const Cap& capability(NativeThread& t) {
+    u64 slot = hal::call_capability(t.context);
+    if (slot >= t.cap_limit) [[unlikely]]
+        slot = 0;
+    return *t.cap_slots[slot].load(std::memory_order_acquire);
 }
 
 template <bool kTraced>
 [[gnu::always_inline]] inline void call_path(NativeThread& t) {
     const u64 start = kTraced ? Machine::cycles() : 0;
     constexpr auto kPath = trace::Path::kFastCall;
-    const Cap* cap = t.caps->find(hal::call_capability(t.context));
-    if (!cap || !cap->allows(native::kTypeEndpoint, native::kSendRight))
-        return failed<kTraced>(kPath, Test::kCapability, start);
+    const Cap& cap = capability(t);
+    if (!cap.allows(native::kTypeEndpoint, native::kSendRight)) return failed<kTraced>(kPath, Test::kCapability, start);
     const u64 tag = hal::message_tag(t.context);
     if (!is_short(tag)) return failed<kTraced>(kPath, Test::kLong, start);
-    to_receiver<kTraced, Expects::kMessage>(t, static_cast<Endpoint&>(*cap->object), cap->badge, tag, kPath, start);
+    to_receiver<kTraced, Expects::kMessage>(t, static_cast<Endpoint&>(*cap.object), cap.badge, tag, kPath, start);
 }
 
 template <bool kTraced>
@@ -111,7 +153,90 @@ template <bool kTraced>
     constexpr auto kPath = trace::Path::kFastException;
     Endpoint* e = t.handler.get();
     if (!e) return failed<kTraced>(kPath, Test::kCapability, start);
-    to_receiver<kTraced, Expects::kSyscall>(t, *e, t.handler_badge, 0, kPath, start);
+    to_receiver<kTraced, Expects::kSyscall>(
+        t, *e, t.handler_badge, native::make_tag(native::kLabelSyscall, native::kRegisterWords), kPath, start);
+}
+
+// The endpoint can be waited at: nobody sends, and it has not ended. Lock held.
+[[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) { return Machine::is_zero(e.closed); }
+
+// The answer of t, in its registers, into those of c.
+[[gnu::always_inline]] inline void answer(NativeThread& t, NativeThread& c, u64 tag) {
+    if (c.expects == Expects::kMessage) {
+        hal::copy_words(t.context, c.context, tag & 0xfff);
+        hal::set_message(c.context, 0, tag);
+    } else {
+        c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
+    }
+}
+
+[[gnu::always_inline]] inline void wait_at(Endpoint& e, NativeThread& t) {
+    t.state.store(native::kStateReceiving, std::memory_order_relaxed);
+    t.waits_at.store(&e, std::memory_order_relaxed);
+    e.add_receiver(t);
+}
+
+template <bool kTraced>
+[[gnu::noinline]] void reply_to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
+    constexpr auto kPath = trace::Path::kFastReply;
+    rt::Executor& there = c.home();
+    if (!there.looks_for_work()) return failed<kTraced>(kPath, Test::kOtherCpu, start);
+    if (rt::Executor::current().needs_attention()) return failed<kTraced>(kPath, Test::kAttention, start);
+    e.lock.lock();
+    // The caller may be cancelled by its own CPU: the exchange decides.
+    ReplySlot* expected = &t.reply;
+    if (!may_wait_at(e) || !c.owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) [[unlikely]] {
+        e.lock.unlock();
+        return failed<kTraced>(kPath, Test::kRace, start);
+    }
+    // ---- Point of no return ----
+    t.reply.caller.store(nullptr, std::memory_order_relaxed);
+    answer(t, c, tag);
+    c.state.store(native::kStateReady, std::memory_order_relaxed);
+    wait_at(e, t);
+    e.lock.unlock();
+    if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
+    there.post(c);
+    leave(t);
+}
+
+template <bool kTraced, bool kOdd>
+[[gnu::always_inline]] inline void finish_reply(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& c,
+                                                u64 tag, u64 start) {
+    constexpr auto kPath = trace::Path::kFastReply;
+    if (ex.pressing() & c.gives_way_to) return failed<kTraced>(kPath, Test::kPriority, start);
+    e.lock.lock();
+    if (!may_wait_at(e)) [[unlikely]] {
+        e.lock.unlock();
+        return failed<kTraced>(kPath, Test::kSendersWait, start);
+    }
+    // ---- Point of no return ----
+    // t can have a message as soon as the lock is given up: its registers are read before.
+    c.owed.store(nullptr, std::memory_order_relaxed);
+    t.reply.caller.store(nullptr, std::memory_order_relaxed);
+    c.state.store(native::kStateReady, std::memory_order_relaxed);
+    if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
+    if (c.expects == Expects::kMessage) {
+        if (const u64 words = tag & 0xfff; words != 0) hal::copy_words(t.context, c.context, words);
+        wait_at(e, t);
+        e.lock.unlock();
+        switch_state<kOdd>(ex, t, c);
+        Machine::resume_message(c.context, 0, tag);
+    }
+    c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
+    wait_at(e, t);
+    e.lock.unlock();
+    switch_state<kOdd>(ex, t, c);
+    Machine::resume_syscall(c.context);
+}
+
+template <bool kTraced>
+[[gnu::noinline]] void reply_odd(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
+    if ((t.odd & NativeThread::kOddBound) || c.timed())
+        return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
+    rt::Executor& ex = rt::Executor::current();
+    if (!c.is_at_home(ex)) return reply_to_other_cpu<kTraced>(t, e, c, tag, start);
+    finish_reply<kTraced, true>(ex, t, e, c, tag, start);
 }
 
 template <bool kTraced>
@@ -124,128 +249,99 @@ template <bool kTraced>
     if (!is_short(tag)) return failed<kTraced>(kPath, Test::kLong, start);
     if (c->expects != Expects::kMessage && (c->expects == Expects::kFault || native::tag_label(tag) != native::kResume))
         return failed<kTraced>(kPath, Test::kSpecial, start);
-    rt::Executor& ex = rt::Executor::current();
-    const bool here = &c->home() == &ex;
-    if (here) {
-        if (ex.has_ready_above(c->priority)) return failed<kTraced>(kPath, Test::kPriority, start);
-    } else if (!c->home().looks_for_work()) {
-        return failed<kTraced>(kPath, Test::kOtherCpu, start);
-    }
-    if (c->special | (t.bound.get() != nullptr)) return failed<kTraced>(kPath, Test::kSpecial, start);
-    const Cap* cap = t.caps->find(hal::call_capability(t.context));
-    if (!cap || !cap->allows(native::kTypeEndpoint, native::kReceiveRight))
+    const Cap& cap = capability(t);
+    if (!cap.allows(native::kTypeEndpoint, native::kReceiveRight))
         return failed<kTraced>(kPath, Test::kCapability, start);
-    Endpoint& e = static_cast<Endpoint&>(*cap->object);
-    if (ex.needs_attention()) return failed<kTraced>(kPath, Test::kAttention, start);
-    e.lock.lock();
-    // Senders wait, or the endpoint has ended: the next message is there already, or never comes.
-    if ((e.first() != nullptr && e.receiver.load(std::memory_order_relaxed) == nullptr) || e.dead) [[unlikely]] {
-        e.lock.unlock();
-        return failed<kTraced>(kPath, Test::kSendersWait, start);
-    }
-    if (!here) {
-        // The caller may be cancelled by its own CPU: the exchange decides.
-        ReplySlot* expected = &t.reply;
-        if (!c->owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) [[unlikely]] {
-            e.lock.unlock();
-            return failed<kTraced>(kPath, Test::kRace, start);
-        }
-    } else {
-        c->owed.store(nullptr, std::memory_order_relaxed);
-    }
-    // ---- Point of no return ----
-    t.reply.caller.store(nullptr, std::memory_order_relaxed);
-    if (c->expects == Expects::kMessage) {
-        hal::copy_words(t.context, c->context, tag & 0xfff);
-        hal::set_message(c->context, 0, tag);
-    } else {
-        c->context.set_syscall_result(i64(hal::message_word(t.context, 0)));
-    }
-    c->state.store(native::kStateReady, std::memory_order_relaxed);
-    t.state.store(native::kStateReceiving, std::memory_order_relaxed);
-    t.waits_at.store(&e, std::memory_order_relaxed);
-    e.add_receiver(t);
-    if constexpr (kTraced) trace::fast_done(kPath, t.number, c->number, start);
-    if (here) [[likely]] {
-        e.lock.unlock();
-        switch_to(ex, t, *c);
-    }
-    c->home().post(*c);
-    e.lock.unlock();
-    leave(t);
+    Endpoint& e = static_cast<Endpoint&>(*cap.object);
+    rt::Executor& ex = rt::Executor::current();
+    if (t.odd | c->odd) [[unlikely]]
+        return reply_odd<kTraced>(t, e, *c, tag, start);
+    if (!c->is_at_home(ex)) [[unlikely]]
+        return reply_to_other_cpu<kTraced>(t, e, *c, tag, start);
+    finish_reply<kTraced, false>(ex, t, e, *c, tag, start);
 }
 
 template <bool kTraced>
-[[gnu::always_inline]] inline bool signal_path(NativeThread& t) {
+[[gnu::always_inline]] inline void signal_path(NativeThread& t) {
     const u64 start = kTraced ? Machine::cycles() : 0;
     constexpr auto kPath = trace::Path::kFastSignal;
-    const Cap* cap = t.caps->find(hal::call_capability(t.context));
-    if (!cap || !cap->allows(native::kTypeNotification, native::kSendRight)) {
-        failed<kTraced>(kPath, Test::kCapability, start);
-        return false;
-    }
-    Notification& n = static_cast<Notification&>(*cap->object);
-    if (n.bound.load(std::memory_order_relaxed)) {
-        failed<kTraced>(kPath, Test::kSpecial, start);
-        return false;
-    }
+    const Cap& cap = capability(t);
+    if (!cap.allows(native::kTypeNotification, native::kSendRight))
+        return failed<kTraced>(kPath, Test::kCapability, start);
+    Notification& n = static_cast<Notification&>(*cap.object);
     rt::Executor& ex = rt::Executor::current();
-    if (ex.needs_attention()) {
-        failed<kTraced>(kPath, Test::kAttention, start);
-        return false;
-    }
+    if (ex.needs_attention()) return failed<kTraced>(kPath, Test::kAttention, start);
     u64 bits = hal::message_tag(t.context);
-    if (bits == 0) bits = cap->badge;
+    if (bits == 0) bits = cap.badge;
     n.lock.lock();
     NativeThread* w = n.first();
-    if (n.bound.load(std::memory_order_relaxed) || (w && (w->special || &w->home() != &ex))) [[unlikely]] {
+    if (n.bound.load(std::memory_order_relaxed) || (w && (w->timed() || &w->home() != &ex))) [[unlikely]] {
         n.lock.unlock();
-        failed<kTraced>(kPath, w ? Test::kOtherCpu : Test::kRace, start);
-        return false;
+        return failed<kTraced>(kPath, w ? Test::kOtherCpu : Test::kSpecial, start);
     }
     // ---- Point of no return ----
-    if (!w) {
-        n.bits.fetch_or(bits, std::memory_order_seq_cst);
-        n.lock.unlock();
-        t.context.set_syscall_result(0);
-        if constexpr (kTraced) trace::fast_done(kPath, t.number, 0, start);
-        return true;
-    }
-    bits |= n.bits.exchange(0, std::memory_order_relaxed);
-    n.take_out(*w);
-    w->waits_at.store(nullptr, std::memory_order_relaxed);
-    n.lock.unlock();
-    w->state.store(native::kStateReady, std::memory_order_relaxed);
-    hal::set_message(w->context, bits, native::make_tag(native::kLabelSignal, 0));
+    if constexpr (kTraced) trace::fast_done(kPath, t.number, w ? w->number : 0, start);
     t.context.set_syscall_result(0);
-    if constexpr (kTraced) trace::fast_done(kPath, t.number, w->number, start);
+    if (!w) {
+        n.bits.store(n.bits.load(std::memory_order_relaxed) | bits, std::memory_order_relaxed);
+        n.lock.unlock();
+        Machine::resume_syscall(t.context);
+    }
+    bits |= n.bits.load(std::memory_order_relaxed);
+    n.bits.store(0, std::memory_order_relaxed);
+    n.take_out(*w);
+    w->state.store(native::kStateReady, std::memory_order_relaxed);
+    n.lock.unlock();
+    const u64 tag = native::make_tag(native::kLabelSignal, 0);
     if (w->priority < t.priority) {
         ex.enqueue_front(t);
-        switch_to(ex, t, *w);
+        if (t.odd | w->odd)
+            switch_state<true>(ex, t, *w);
+        else
+            switch_state<false>(ex, t, *w);
+        Machine::resume_message(w->context, bits, tag);
     }
+    hal::set_message(w->context, bits, tag);
     ex.enqueue(*w);
-    return true;
+    Machine::resume_syscall(t.context);
 }
 
 }  // namespace
 
-void fast_call(NativeThread& t) {
-    call_path<false>(t);
-    return slow_syscall(t);
-}
-void fast_reply_receive(NativeThread& t) {
-    reply_receive_path<false>(t);
-    return slow_syscall(t);
-}
-void fast_signal(NativeThread& t) {
-    if (signal_path<false>(t)) return leave_trap(t);
-    return slow_syscall(t);
-}
+void fast_call(NativeThread& t) { call_path<false>(t); }
+void fast_reply_receive(NativeThread& t) { reply_receive_path<false>(t); }
+void fast_signal(NativeThread& t) { signal_path<false>(t); }
 void fast_exception(NativeThread& t) { exception_path<false>(t); }
 
 [[gnu::noinline]] void fast_call_traced(NativeThread& t) { call_path<true>(t); }
 [[gnu::noinline]] void fast_reply_receive_traced(NativeThread& t) { reply_receive_path<true>(t); }
 [[gnu::noinline]] void fast_exception_traced(NativeThread& t) { exception_path<true>(t); }
-[[gnu::noinline]] bool fast_signal_traced(NativeThread& t) { return signal_path<true>(t); }
+[[gnu::noinline]] void fast_signal_traced(NativeThread& t) { signal_path<true>(t); }
 
 }  // namespace core::ipc
+
+// --- The entries (UserContext::entry)
+
+[[clang::preserve_none]] void farcall_native_syscall(u64, u64, u64, u64, hal::UserContext& context) {
+    using namespace core;
+    NativeThread& t = static_cast<NativeThread&>(Thread::of(context));
+    if (!hal::Machine::is_zero(trace::on)) [[unlikely]]
+        return traced_syscall(t);
+    const u64 word = hal::call_word(context);
+    if (word == native::kCall) {
+        ipc::call_path<false>(t);
+    } else if (word == native::kReplyReceive) {
+        ipc::reply_receive_path<false>(t);
+    } else if (word == native::kSignal) {
+        ipc::signal_path<false>(t);
+    }
+    ipc::slow_syscall(t);
+}
+
+[[clang::preserve_none]] void farcall_redirected_syscall(u64, u64, u64, u64, hal::UserContext& context) {
+    using namespace core;
+    NativeThread& t = static_cast<NativeThread&>(Thread::of(context));
+    if (hal::Machine::is_zero(trace::on)) [[likely]]
+        ipc::exception_path<false>(t);
+    redirected_syscall(t);
+}

@@ -51,18 +51,18 @@ bool withdraw(NativeThread& caller);
 void abandon(ReplySlot& slot, Errno error);
 
 // Any native call, without fastpaths.
-void slow_syscall(NativeThread& t);
+[[noreturn]] void slow_syscall(NativeThread& t);
 
-// The fastpaths go to slow_syscall(), with nothing changed, where they cannot go on; that of exceptions returns then.
+// The fastpaths return, with nothing changed, where they cannot go on.
 void fast_call(NativeThread& t);
 void fast_reply_receive(NativeThread& t);
 void fast_signal(NativeThread& t);
 void fast_exception(NativeThread& t);
-// The same, leaving records in the trace buffer. They return where they cannot go on.
+// The same, leaving records in the trace buffer.
 void fast_call_traced(NativeThread& t);
 void fast_reply_receive_traced(NativeThread& t);
 void fast_exception_traced(NativeThread& t);
-bool fast_signal_traced(NativeThread& t);
+void fast_signal_traced(NativeThread& t);
 
 }  // namespace ipc
 
@@ -85,5 +85,7 @@ bool fast_signal_traced(NativeThread& t);
 }
 
 void native_syscall(Thread& t);
+void traced_syscall(NativeThread& t);
+void redirected_syscall(Thread& t);
 
 }  // namespace core

@@ -8,11 +8,11 @@ constinit LockTotals lock_totals;
 [[gnu::noinline]] void ObjectLock::wait() {
     u64 start = hal::Machine::cycles();
     do {
-        for (u32 n = 1; held_.load(std::memory_order_relaxed); ++n) {
+        for (u32 n = 1; held_.load(std::memory_order_relaxed) != 0; ++n) {
             if (n % 64 == 0) hal::Machine::poll_mailbox();
             if (n % 256 == 0) hal::Machine::relax();
         }
-    } while (held_.exchange(true, std::memory_order_acquire));
+    } while (hal::Machine::test_and_set(held_));
     u64 waited = hal::Machine::cycles() - start;
     ++statistics_.contended;
     if (waited > statistics_.longest) statistics_.longest = waited;

@@ -19,19 +19,19 @@ public:
     [[gnu::always_inline]] void lock() {
         if constexpr (kDebug) rt::lock_check::acquire(rt::Rank::object, this);
         // Acquire: pairs with the release in unlock().
-        if (held_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+        if (hal::Machine::test_and_set(held_)) [[unlikely]]
             wait();
         ++statistics_.taken;
     }
     [[gnu::always_inline]] void unlock() {
         if constexpr (kDebug) rt::lock_check::release(rt::Rank::object, this);
-        held_.store(false, std::memory_order_release);
+        held_.store(0, std::memory_order_release);
     }
     const Statistics& statistics() const { return statistics_; }
 
 private:
     void wait();
-    std::atomic<bool> held_{false};
+    std::atomic<u32> held_{0};
     Statistics statistics_;
 };
 

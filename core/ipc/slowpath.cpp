@@ -131,7 +131,7 @@ NativeThread* take_first(Waitable& at) {
     NativeThread* t = at.first();
     if (!t) return nullptr;
     at.take_out(*t);
-    t->waits_at.store(nullptr, std::memory_order_relaxed);
+    t->state.store(native::kStateReady, std::memory_order_relaxed);  // not in a queue; ours
     return t;
 }
 
@@ -496,6 +496,7 @@ void Endpoint::changed() {
     NativeThread* t = first();
     if (t && t->state.load(std::memory_order_relaxed) != native::kStateReceiving) t = nullptr;
     receiver.store(t, std::memory_order_relaxed);
+    closed.store(dead || (first() && !t), std::memory_order_relaxed);
 }
 
 namespace {
@@ -504,18 +505,19 @@ namespace {
 bool end_waits(Waitable& at, u32& budget) {
     for (;;) {
         NativeThread* t;
+        bool trapped;
         {
             ObjectGuard guard{at.lock};
-            at.dead = true;
+            at.mark_dead();
             t = at.first();
             if (!t) return true;
             if (budget == 0) return false;
             --budget;
             at.take_out(*t);
-            t->waits_at.store(nullptr, std::memory_order_relaxed);
+            trapped = t->state.load(std::memory_order_relaxed) == native::kStateSending &&
+                      t->queued_as != NativeThread::Expects::kMessage;
+            t->state.store(native::kStateReady, std::memory_order_relaxed);
         }
-        bool trapped = t->state.load(std::memory_order_relaxed) == native::kStateSending &&
-                       t->queued_as != NativeThread::Expects::kMessage;
         t->drop_timeout();
         if (trapped)
             t->state.store(native::kStateInactive, std::memory_order_release);

@@ -22,18 +22,6 @@ void native_trap(Thread& th, const lib::Trap& trap) {
         trap.kind == lib::Trap::Kind::kSyscall ? NativeThread::Expects::kSyscall : NativeThread::Expects::kFault);
 }
 
-void redirected_syscall(Thread& th) {
-    NativeThread& t = static_cast<NativeThread&>(th);
-    const bool fast = (t.fastpaths & native::kFastException) != 0;
-    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]] {
-        if (fast) ipc::fast_exception_traced(t);
-        trace::begin_slow(trace::Path::kSlowException, t.number, 0);
-    } else if (fast) {
-        ipc::fast_exception(t);
-    }
-    ipc::raise(t, lib::Trap{.kind = lib::Trap::Kind::kSyscall}, NativeThread::Expects::kSyscall);
-}
-
 // Kicked: a control request found it running, or on its way home.
 void native_kicked(Thread& th) {
     NativeThread& t = static_cast<NativeThread&>(th);
@@ -61,14 +49,27 @@ void native_charge(Thread& th, u64 ns) {
 
 }  // namespace
 
+void redirected_syscall(Thread& th) {
+    NativeThread& t = static_cast<NativeThread&>(th);
+    const bool fast = (t.fastpaths & native::kFastException) != 0;
+    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]] {
+        if (fast) ipc::fast_exception_traced(t);
+        trace::begin_slow(trace::Path::kSlowException, t.number, 0);
+    } else if (fast) {
+        ipc::fast_exception(t);
+    }
+    ipc::raise(t, lib::Trap{.kind = lib::Trap::Kind::kSyscall}, NativeThread::Expects::kSyscall);
+}
+
 constinit const Abi kNativeAbi{&native_syscall, &native_trap, &native_kicked, &native_turn_over, &native_charge};
 constinit const Abi kRedirectAbi{&redirected_syscall, &native_trap, &native_kicked, &native_turn_over, &native_charge};
 
 NativeThread::NativeThread() : Object(native::kTypeThread) {
     run = &NativeThread::run_native;
     abi = &kNativeAbi;
-    lazy_fpu = true;
+    odd = Machine::can_switch_thread_state() ? 0 : kOddBases;
     fastpaths = u8(ipc::fastpaths_enabled);
+    choose_entry();
     number = numbers.fetch_add(1, std::memory_order_relaxed) + 1;
     set_priority(native::kDefaultPriority);
     affinity = CpuSet{1};
@@ -76,6 +77,13 @@ NativeThread::NativeThread() : Object(native::kTypeThread) {
 }
 
 NativeThread::~NativeThread() = default;
+
+void NativeThread::choose_entry() {
+    using Entry = decltype(context.entry);
+    context.entry = fastpaths != native::kFastAll ? &farcall_syscall
+                    : redirect ? reinterpret_cast<Entry>(reinterpret_cast<void*>(&farcall_redirected_syscall))
+                               : reinterpret_cast<Entry>(reinterpret_cast<void*>(&farcall_native_syscall));
+}
 
 void NativeThread::wake(bool front) {
     state.store(native::kStateReady, std::memory_order_relaxed);  // published by the post
@@ -116,8 +124,8 @@ void NativeThread::run_native(rt::Schedulable& s) {
         Nanoseconds now = Machine::now(), again;
         u64 left = sched->left(now, again);
         if (left == 0) {
-            if (!t.special) ex.timers().arm(t.timeout_, again);  // parked: the timer brings it back
-            t.special = true;
+            if (!t.timed()) ex.timers().arm(t.timeout_, again);  // parked: the timer brings it back
+            t.odd |= kOddTimed;
             return;
         }
         sched::end_turn_at(ex, now + Nanoseconds{left});
@@ -129,14 +137,14 @@ void NativeThread::run_native(rt::Schedulable& s) {
 // --- Timeouts
 
 void NativeThread::arm_timeout() {
-    special = true;
+    odd |= kOddTimed;
     home().timers().arm(timeout_,
                         Machine::now() + Nanoseconds{utcb->timeout < (u64{1} << 62) ? utcb->timeout : u64{1} << 62});
 }
 
 void NativeThread::drop_timeout() {
-    if (!special) return;
-    special = false;
+    if (!timed()) return;
+    odd &= u8(~kOddTimed);
     rt::cancel_timer(timeout_);
 }
 
@@ -162,14 +170,14 @@ void NativeThread::run_timeout(rt::Schedulable& s) {
 void NativeThread::time_out() {
     NativeThread& t = *this;
     // Of an earlier wait? Then it has nothing to say about this one.
-    if (!t.special || t.timeout_.armed) return;
+    if (!t.timed() || t.timeout_.armed) return;
     if (t.state.load(std::memory_order_relaxed) == native::kStateReady) {
-        t.special = false;  // parked for its budget
+        t.odd &= u8(~kOddTimed);  // parked for its budget
         rt::Executor::current().enqueue(t);
         return;
     }
     if (!t.cancel()) return;
-    t.special = false;
+    t.odd &= u8(~kOddTimed);
     t.wake_with(Errno::kTimedOut);
 }
 
@@ -181,9 +189,11 @@ bool NativeThread::claim(u32 only) {
         if (!at) return false;
         ObjectGuard guard{at->lock};
         if (waits_at.load(std::memory_order_relaxed) != at) continue;
+        // Whoever takes it out of the queue leaves waits_at as it is; the state tells.
+        if (!waits()) return false;
         if (only != 0 && state.load(std::memory_order_relaxed) != only) return false;
         at->take_out(*this);
-        waits_at.store(nullptr, std::memory_order_relaxed);
+        state.store(native::kStateReady, std::memory_order_relaxed);
         return true;
     }
 }
@@ -234,7 +244,7 @@ void NativeThread::control_here() {
             case native::kStateReady:
                 if (run_hook.linked()) {
                     ex.remove(*this);
-                } else if (special && !mine) {
+                } else if (timed() && !mine) {
                     // parked for its budget
                 } else {
                     stopped = mine;  // in flight: run_native() will see the request
@@ -283,6 +293,10 @@ void NativeThread::control_here() {
             }
             ObjectGuard guard{at->lock};
             if (waits_at.load(std::memory_order_relaxed) != at) continue;
+            if (!waits()) {
+                set_priority(number_wanted);
+                break;
+            }
             at->take_out(*this);
             set_priority(number_wanted);
             at->insert(*this);

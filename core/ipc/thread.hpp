@@ -24,18 +24,38 @@ public:
     // --- Read by the fastpaths, of this thread and of the one it talks to.
 
     CapTable* caps = nullptr;  // of its space
-    ReplySlot reply;           // the caller it owes an answer
+    // The same, for the fastpaths.
+    u64 cap_limit = 0;
+    const std::atomic<Cap*>* cap_slots = nullptr;
+    void use_caps(CapTable& table) {
+        caps = &table;
+        cap_limit = table.limit();
+        cap_slots = table.slots();
+    }
+    ReplySlot reply;  // the caller it owes an answer
     std::atomic<ReplySlot*> owed{nullptr};
-    // Something beyond the registers has to be done when its wait ends: it has a timeout.
-    bool special = false;
+    // In Thread::odd: it has a timeout; its receives wait for a notification too; the machine cannot switch TLS bases with
+    // single instructions.
+    static constexpr u8 kOddTimed = 2, kOddBound = 4, kOddBases = 8;
+    bool timed() const { return (odd & kOddTimed) != 0; }
+    // Whatever is pressing (Executor::pressing) keeps a CPU from switching to this thread: levels above its own, attention.
+    u64 gives_way_to = 0;
     enum class Expects : u8 { kMessage, kSyscall, kFault } expects = Expects::kMessage;  // from its answer
     u8 fastpaths = native::kFastAll;
     bool queued_call = false;  // waits as a sender: wants an answer
     std::atomic<u32> state{native::kStateInactive};
 
+    // Which entry its calls take, by its kind and its fastpaths.
+    void choose_entry();
+
     // --- The rest
 
-    // Where it waits; changed only under that object's lock, so that it is stable under the lock of what it says.
+    // Is it in a queue? Stable under the lock of the object that waits_at says.
+    bool waits() const {
+        u32 now = state.load(std::memory_order_relaxed);
+        return now == native::kStateSending || now == native::kStateReceiving || now == native::kStateWaiting;
+    }
+    // Where it waits, or waited last; changed only under the new object's lock.
     std::atomic<Waitable*> waits_at{nullptr};
     NativeThread *wait_next = nullptr, *wait_prev = nullptr;
     u64 badge = 0;  // waits as a sender: of the capability it used
@@ -59,6 +79,7 @@ public:
         priority_number = u8(n);
         wanted_priority.store(u8(n), std::memory_order_relaxed);
         priority = rt::Priority(u32(rt::Priority::kLowest) - u32(n));
+        gives_way_to = ((u64{1} << u32(priority)) - 1) | ~u64{0} << 32;
     }
 
     // What others ask of it; carried out at home. A bit is cleared when it is done.

@@ -22,6 +22,7 @@ public:
     void take_out(NativeThread& t);
     NativeThread* first() const { return first_; }
     bool dead = false;
+    virtual void mark_dead() { dead = true; }
 
 protected:
     virtual void changed() {}  // the first one is another
@@ -42,6 +43,12 @@ public:
     // The first of those that wait for a message, or null. Written under the lock; the fastpaths look at it before they
     // take it.
     std::atomic<NativeThread*> receiver{nullptr};
+    // Nobody can wait here for a message: senders are queued, or it has ended. Lock held.
+    std::atomic<u32> closed{0};
+    void mark_dead() override {
+        dead = true;
+        closed.store(1, std::memory_order_relaxed);
+    }
 
 private:
     void changed() override;

@@ -65,6 +65,7 @@ Result<i64> resume(ServerThread& s, u64 handle) {
     bool tls_changed = regs.fs_base != t->context.fs_base || regs.gs_base != t->context.gs_base;
     if (tls_changed) t->state_changed();
     regs.fpu_area = t->context.fpu_area;
+    regs.entry = t->context.entry;
     regs.restore_flags(regs.flags());
     regs.forget_syscall();  // selectors are the kernel's; every register is restored
     regs.ss = t->context.ss;

@@ -42,7 +42,7 @@ hal_syscall_entry:                          // SFMASK cleared IF DF TF AC NT
     pushq %r15
     leaq -CTX_R15(%rsp), %rdi
     movq %gs:CPU_STACK_TOP, %rsp
-    call farcall_syscall
+    call *CTX_ENTRY(%rdi)
     // Back to the same context: rbx, rbp and r12 to r15 are as the user left them.
     movq %gs:CPU_RSP0, %rsp
     movq CTX_RDI - CTX_TOP(%rsp), %rdi
@@ -55,6 +55,51 @@ hal_syscall_entry:                          // SFMASK cleared IF DF TF AC NT
     movq CTX_RIP - CTX_TOP(%rsp), %rcx
     movq CTX_RFLAGS - CTX_TOP(%rsp), %r11
     movq CTX_RSP - CTX_TOP(%rsp), %rsp
+    swapgs
+    sysretq
+
+    // As hal_resume_syscall below, to the context in rax with a message: badge in rdi, tag in rsi, result 0. The second form
+    // takes the first four words from the context in rdx.
+    .balign 16
+    .globl hal_resume_message
+hal_resume_message:
+    leaq CTX_TOP(%rax), %rcx
+    movq %rcx, %gs:CPU_RSP0
+    movq CTX_RDX(%rax), %rdx
+    movq CTX_R10(%rax), %r10
+    movq CTX_R8(%rax), %r8
+    movq CTX_R9(%rax), %r9
+    movq CTX_R15(%rax), %r15
+    movq CTX_R14(%rax), %r14
+    movq CTX_R13(%rax), %r13
+    movq CTX_R12(%rax), %r12
+    movq CTX_RBP(%rax), %rbp
+    movq CTX_RBX(%rax), %rbx
+    movq CTX_RIP(%rax), %rcx
+    movq CTX_RFLAGS(%rax), %r11
+    movq CTX_RSP(%rax), %rsp
+    xorl %eax, %eax
+    swapgs
+    sysretq
+    .balign 16
+    .globl hal_resume_message_words
+hal_resume_message_words:
+    leaq CTX_TOP(%rax), %rcx
+    movq %rcx, %gs:CPU_RSP0
+    movq CTX_R10(%rdx), %r10
+    movq CTX_R8(%rdx), %r8
+    movq CTX_R9(%rdx), %r9
+    movq CTX_RDX(%rdx), %rdx
+    movq CTX_R15(%rax), %r15
+    movq CTX_R14(%rax), %r14
+    movq CTX_R13(%rax), %r13
+    movq CTX_R12(%rax), %r12
+    movq CTX_RBP(%rax), %rbp
+    movq CTX_RBX(%rax), %rbx
+    movq CTX_RIP(%rax), %rcx
+    movq CTX_RFLAGS(%rax), %r11
+    movq CTX_RSP(%rax), %rsp
+    xorl %eax, %eax
     swapgs
     sysretq
 

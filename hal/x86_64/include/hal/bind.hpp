@@ -12,6 +12,11 @@
 
 // Supplied by the kernel; see hal/api/kernel_machine.hpp.
 extern "C" {
+// Entries (UserContext::entry) of threads that are always left by a resume with all registers, so that what the user has in
+// the callee-saved ones need not be kept: they never return. `preserve_none` passes its fifth argument in rdi, where the
+// entry code has the context; the first four are nothing.
+[[clang::preserve_none]] void farcall_native_syscall(u64, u64, u64, u64, hal::UserContext& context);
+[[clang::preserve_none]] void farcall_redirected_syscall(u64, u64, u64, u64, hal::UserContext& context);
 void farcall_syscall(hal::UserContext& context);
 void farcall_trap(hal::UserContext& context, hal::TrapInfo info);
 [[noreturn]] void kernel_main(const hal::BootInfo& boot);
@@ -59,6 +64,31 @@ struct Machine {
         u64 ticks = read_tsc() - time_scale.tsc_base;
         return Nanoseconds{static_cast<u64>((static_cast<unsigned __int128>(ticks) * time_scale.tsc_to_ns) >> 32)};
     }
+    // Relaxed loads that are only compared, and a lock bit, each in the one instruction that the compiler does not make of an
+    // atomic: what the shortest paths consist of.
+    template <class T>
+    [[gnu::always_inline]] static bool equals(const std::atomic<T>& a, T value) {
+        bool same;
+        asm volatile("cmp %2, %1" : "=@cce"(same) : "m"(a), "r"(value));
+        return same;
+    }
+    template <class T>
+    [[gnu::always_inline]] static bool is_zero(const std::atomic<T>& a) {
+        bool zero;
+        if constexpr (sizeof(T) == 1)
+            asm volatile("cmpb $0, %1" : "=@cce"(zero) : "m"(a));
+        else if constexpr (sizeof(T) == 4)
+            asm volatile("cmpl $0, %1" : "=@cce"(zero) : "m"(a));
+        else
+            asm volatile("cmpq $0, %1" : "=@cce"(zero) : "m"(a));
+        return zero;
+    }
+    // Sets bit 0; true if it was set before. Acquire.
+    [[gnu::always_inline]] static bool test_and_set(std::atomic<u32>& word) {
+        bool was;
+        asm volatile("lock btsl $0, %1" : "=@ccc"(was), "+m"(word) : : "memory");
+        return was;
+    }
     static u64 cycles() { return read_tsc(); }  // for measurements; 2^64 is never reached
     static void relax() { pause(); }
     static void wake(CpuId cpu);
@@ -71,12 +101,16 @@ struct Machine {
     static void arm_timer(Nanoseconds deadline);
     static void disarm_timer();
     [[gnu::always_inline]] static void poll_mailbox() {
-        Cpu& cpu = this_cpu_block();
-        // seq_cst: a CPU that first announces user mode and then polls, and one that first asks and then looks whether
-        // the other is in user mode, cannot both miss.
-        if (cpu.flush_wanted.load(std::memory_order_seq_cst) != cpu.flush_done.load(std::memory_order_relaxed))
-            [[unlikely]]
-            serve_mailbox(cpu);
+        // A CPU that first announces user mode and then polls, and one that first asks and then looks whether the other is in
+        // user mode, cannot both miss: both announcements are locked operations. The loads are the machine's own, by GS.
+        u64 wanted;
+        bool differ;
+        asm volatile("mov %%gs:%c2, %0\n cmp %%gs:%c3, %0"
+                     : "=&r"(wanted), "=@ccne"(differ)
+                     : "i"(CPU_FLUSH_WANTED), "i"(CPU_FLUSH_DONE)
+                     : "memory");
+        if (differ) [[unlikely]]
+            serve_mailbox(this_cpu_block());
     }
     [[noreturn]] static void panic(const char* what, std::source_location where = std::source_location::current());
     static void early_print(std::string_view text);
@@ -91,14 +125,10 @@ struct Machine {
     // kernel changed them; save: before another thread is entered, or before the context is looked at.
     static void load_thread_state(const UserContext& ctx);
     static void save_thread_state(UserContext& ctx);
+    static bool can_switch_thread_state() { return features.fsgsbase; }
     // Both at once, for a switch inside a trap; the bases must be canonical. Between the two SWAPGS nothing uses GS: what may come then, an NMI or a
     // machine check, sets its own (entry.S).
     [[gnu::always_inline]] static void switch_thread_state(UserContext& from, const UserContext& to) {
-        if (!features.fsgsbase) [[unlikely]] {
-            save_thread_state(from);
-            load_thread_state(to);
-            return;
-        }
         u64 fs, gs;
         asm volatile(
             "rdfsbase %0\n wrfsbase %2\n"
@@ -112,6 +142,19 @@ struct Machine {
     [[noreturn, gnu::always_inline]] static void resume_syscall(UserContext& ctx) {
         poll_mailbox();
         hal_resume_syscall(ctx);
+    }
+    // The same with a message instead of the registers that hold one: result 0.
+    [[noreturn, gnu::always_inline]] static void resume_message(UserContext& ctx, u64 badge, u64 tag) {
+        poll_mailbox();
+        asm volatile("jmp hal_resume_message" ::"a"(&ctx), "D"(badge), "S"(tag));
+        __builtin_unreachable();
+    }
+    // And with the first four words of another context.
+    [[noreturn, gnu::always_inline]] static void resume_message_words(UserContext& ctx, u64 badge, u64 tag,
+                                                                      const UserContext& words) {
+        poll_mailbox();
+        asm volatile("jmp hal_resume_message_words" ::"a"(&ctx), "D"(badge), "S"(tag), "d"(&words));
+        __builtin_unreachable();
     }
     [[noreturn]] static void on_fresh_stack(void (*fn)(void*), void* argument) { hal_on_fresh_stack(fn, argument); }
     // Lets pending interrupts run (device handlers, flushes), for a CPU that is busy in the kernel for long.
@@ -130,6 +173,11 @@ struct Machine {
         if (cpu.root == root.value) return;
         cpu.root = root.value;
         // A flush asked for before this point is done by the load itself.
+        write_cr3(root.value);
+    }
+    // The same for a root that is another for sure.
+    [[gnu::always_inline]] static void load_other_root(PhysAddr root) {
+        asm volatile("mov %0, %%gs:%c1" : : "r"(root.value), "i"(CPU_ROOT) : "memory");
         write_cr3(root.value);
     }
     static PhysAddr current_root() { return PhysAddr{this_cpu_block().root}; }

@@ -51,7 +51,7 @@ struct alignas(4096) Cpu {
 };
 static_assert(offsetof(Cpu, self) == CPU_SELF && offsetof(Cpu, local) == CPU_LOCAL);
 static_assert(offsetof(Cpu, stack_top) == CPU_STACK_TOP && offsetof(Cpu, scratch) == CPU_SCRATCH);
-static_assert(offsetof(Cpu, id) == CPU_ID);
+static_assert(offsetof(Cpu, id) == CPU_ID && offsetof(Cpu, root) == CPU_ROOT);
 static_assert(offsetof(Cpu, flush_wanted) == CPU_FLUSH_WANTED && offsetof(Cpu, flush_done) == CPU_FLUSH_DONE);
 static_assert(offsetof(Cpu, tss) + offsetof(TaskState, rsp0) == CPU_RSP0);
 

@@ -28,6 +28,7 @@
 
 // UserContext. The frame part ends at CTX_TOP, 16-byte aligned: interrupts push straight into it (TSS.RSP0).
 // R9 to RDI are a CallFrame.
+#define CTX_ENTRY 8
 #define CTX_R15 56
 #define CTX_R14 64
 #define CTX_R13 72
@@ -57,6 +58,7 @@
 #define CPU_STACK_TOP 16
 #define CPU_SCRATCH 24
 #define CPU_ID 32
+#define CPU_ROOT 40
 #define CPU_FLUSH_WANTED 64
 #define CPU_FLUSH_DONE 72
 #define CPU_RSP0 192

@@ -41,10 +41,12 @@ struct CallFrame {
 struct alignas(64) UserContext {
     using CallFrame = hal::CallFrame;
     void* fpu_area = nullptr;  // the thread's saved FPU state; managed by the port
+    // Takes its system calls: `farcall_syscall`, or an entry of its own (entry.S). Never the user's to choose.
+    void (*entry)(UserContext&) = nullptr;
     // Live in the CPU while the thread runs: save_thread_state and load_thread_state.
     u64 fs_base = 0;
     u64 gs_base = 0;
-    u64 unused[4] = {};
+    u64 unused[3] = {};
     u64 r15 = 0, r14 = 0, r13 = 0, r12 = 0, rbp = 0, rbx = 0, r11 = 0, rcx = 0, r9 = 0;
     u64 r8 = 0, r10 = 0, rax = 0, rdx = 0, rsi = 0, rdi = 0;
     u64 error_code = 0;  // of an exception; 0 for a system call
@@ -76,13 +78,16 @@ struct alignas(64) UserContext {
     void restart_syscall() { rip -= 2; }  // 0f 05; the result was never set: rax is the number
     void reset() {
         void* area = fpu_area;
+        auto to = entry;
         *this = UserContext{};
         fpu_area = area;
+        entry = to;
     }
     // Where a call from user code stands, for backtraces of user programs.
     u64 frame_pointer() const { return rbp; }
 };
 
+static_assert(offsetof(UserContext, entry) == CTX_ENTRY);
 static_assert(offsetof(UserContext, r15) == CTX_R15 && offsetof(UserContext, r11) == CTX_R11);
 static_assert(offsetof(UserContext, rax) == CTX_RAX && offsetof(UserContext, rdi) == CTX_RDI);
 static_assert(offsetof(UserContext, error_code) == CTX_ERROR_CODE && offsetof(UserContext, rip) == CTX_RIP);
