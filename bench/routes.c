@@ -9,15 +9,15 @@
 // Output, one line each:
 //   clock NS                  CLOCK_MONOTONIC when the line was written: first, and again before the last line
 //   ping NS | ping -
-//   run WORK PROCESSES COUNT NS OWN,OWN... MADE COUNTED HOME
-//     NS is the time, OWN that of each process, MADE the calls that the COUNT repetitions are known to make, COUNTED how
-//     many more calls than with the base count the modules' CPUs executed, and HOME how many more of the modules' calls
-//     were executed where they were made. A number that cannot be known is "-".
+//   run WORK PROCESSES COUNT NS OWN,OWN... MADE COUNTED HOME KNOWN BEYOND
+//     NS is the time, OWN that of each process. MADE, COUNTED and HOME are of everything that ran meanwhile, and exact:
+//     the system calls and page faults for modules as the CPUs count them that trap, those that the modules' CPUs
+//     executed, and those that others executed. KNOWN is what the COUNT repetitions make by the program's own count,
+//     BEYOND how many more than with the base count the modules' CPUs executed. A number that cannot be known is "-".
 //   failed WORK TEXT
 //   done
 //
-// The calls of starting and ending processes are counted by running the same work with its base count first (0, or one
-// file), which warms it up as well.
+// For BEYOND the same work runs with its base count first (0, or one file), which warms it up as well.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
@@ -39,18 +39,18 @@ static const struct work works[] = {
     {"task3", "task0", 2, 500000, 0},   {"task4", "task1", 2, 40, 0},      {"task5", "task2", 2, kFiles, 1},
     {"mix", "mix", 2, 2000, 0},         {"pipe", "pipe", 1, 50000, 0},     {"read", "read", 1, 200000, 0},
     {"stat", "stat", 1, 150000, 0},     {"pipe_two", "pipe", 2, 50000, 0}, {"read_two", "read", 2, 200000, 0},
-    {"stat_two", "stat", 2, 150000, 0},
+    {"stat_two", "stat", 2, 150000, 0}, {"long", "long", 1, 10000, 0},     {"long_two", "long", 2, 10000, 0},
 };
 enum { kMostProcesses = 2 };
 
 struct counters {
     int known;
-    unsigned long long remote, home;
+    unsigned long long made, counted, home;
 };
 struct timing {
     unsigned long long elapsed, own[kMostProcesses], calls;
     int owns;
-    struct counters before, after;
+    struct counters during;
 };
 static char problem[160];
 
@@ -63,10 +63,23 @@ static void say(const char* line) {
     }
 }
 
-// The kernel's own count. A module's line begins "NAME PLACE POLICY CALLS"; the last line is "total_remote N".
+// The CPUs of a place: "1", "2+3", "inline".
+static unsigned long cpus_of(const char* place) {
+    unsigned long set = 0;
+    char* end;
+    for (;; place = end + 1) {
+        unsigned long cpu = strtoul(place, &end, 10);
+        if (end == place || cpu >= 8 * sizeof set) return 0;
+        set |= 1ul << cpu;
+        if (*end != '+') return set;
+    }
+}
+
+// The kernel's own count. A module's line begins "NAME PLACE", a CPU's holds "calls_made N calls_kept N calls_served N".
 static struct counters read_counters(void) {
     static char text[8192];
-    struct counters result = {0, 0, 0};
+    struct counters result = {0, 0, 0, 0};
+    unsigned long modules = 0;
     size_t used = 0;
     int fd = open("/proc/farcall/modules", O_RDONLY);
     if (fd < 0) return result;
@@ -77,13 +90,18 @@ static struct counters read_counters(void) {
     char* rest = text;
     strsep(&rest, "\n");  // the header
     for (char* line; (line = strsep(&rest, "\n"));) {
-        char name[32], place[64], policy[32];
-        unsigned long long calls;
-        if (sscanf(line, "total_remote %llu", &result.remote) == 1) {
+        char name[32], place[64];
+        unsigned cpu;
+        const char* calls = strstr(line, " calls_made ");
+        unsigned long long made, kept, served;
+        if (calls && sscanf(line, "cpu %u ", &cpu) == 1 &&
+            sscanf(calls, " calls_made %llu calls_kept %llu calls_served %llu", &made, &kept, &served) == 3) {
             result.known = 1;
-        } else if (sscanf(line, "%31s %63s %31s %llu", name, place, policy, &calls) == 4 &&
-                   strcmp(place, "inline") == 0) {
-            result.home += calls;
+            result.made += made;
+            result.home += kept;
+            *(modules >> cpu & 1 ? &result.counted : &result.home) += served;
+        } else if (sscanf(line, "%31s %63s", name, place) == 2) {
+            modules |= cpus_of(place);
         }
     }
     return result;
@@ -99,7 +117,7 @@ static int run_timed(const struct work* work, long count, struct timing* timing)
     char** words = work->processes == 1 ? one : many;
     int ends[2], status = 0;
     memset(timing, 0, sizeof *timing);
-    timing->before = read_counters();
+    const struct counters before = read_counters();
     if (pipe(ends) != 0) return snprintf(problem, sizeof problem, "pipe: %s", strerror(errno)), -1;
     pid_t child = fork();
     if (child < 0) return snprintf(problem, sizeof problem, "fork: %s", strerror(errno)), -1;
@@ -121,7 +139,9 @@ static int run_timed(const struct work* work, long count, struct timing* timing)
         snprintf(problem, sizeof problem, "%s ended with status 0x%x", words[0], (unsigned)status);
         return -1;
     }
-    timing->after = read_counters();
+    const struct counters after = read_counters();
+    timing->during = (struct counters){after.known, after.made - before.made, after.counted - before.counted,
+                                       after.home - before.home};
     char* rest = text;
     for (char* line; (line = strsep(&rest, "\n"));) {
         unsigned long long value;
@@ -137,37 +157,27 @@ static int run_timed(const struct work* work, long count, struct timing* timing)
     return 0;
 }
 
-static unsigned long long remote_calls(const struct timing* t) { return t->after.remote - t->before.remote; }
-static unsigned long long home_calls(const struct timing* t) { return t->after.home - t->before.home; }
-
 static void run_work(const struct work* work, long count, int repeats) {
-    struct timing warm, base, next, timing;
+    struct timing warm, base, timing;
     int ok = run_timed(work, work->base, &warm) == 0 && run_timed(work, work->base, &base) == 0;
-    // What `busybox wc` calls for one file more, it calls for each.
-    long long each = 0;
-    const int wc = strcmp(work->kind, "task2") == 0;
-    if (ok && wc) {
-        ok = run_timed(work, work->base + 1, &next) == 0;
-        each = ok ? (long long)(remote_calls(&next) - remote_calls(&base)) : 0;
-    }
     for (int i = 0; ok && i < repeats; ++i) {
         ok = run_timed(work, count, &timing) == 0;
         if (!ok) break;
-        char line[320], own[64] = "";
+        char line[400], own[64] = "", known[24] = "-", beyond[24] = "-";
         for (int k = 0; k < timing.owns; ++k)
             snprintf(own + strlen(own), sizeof own - strlen(own), "%s%llu", k ? "," : "", timing.own[k]);
         int at = snprintf(line, sizeof line, "run %s %d %ld %llu %s ", work->name, work->processes, count,
                           timing.elapsed, own);
         size_t left = sizeof line - (size_t)at;
-        long long made = wc ? (count - work->base) * each : (long long)timing.calls;
-        if (timing.after.known) {
-            snprintf(line + at, left, "%lld %lld %lld\n", made,
-                     (long long)(remote_calls(&timing) - remote_calls(&base)),
-                     (long long)(home_calls(&timing) - home_calls(&base)));
-        } else if (wc) {
-            snprintf(line + at, left, "- - -\n");
+        // busybox does not say how many calls it makes.
+        if (strcmp(work->kind, "task2") != 0) snprintf(known, sizeof known, "%llu", timing.calls);
+        const struct counters* during = &timing.during;
+        if (during->known) {
+            snprintf(beyond, sizeof beyond, "%lld", (long long)(during->counted - base.during.counted));
+            snprintf(line + at, left, "%llu %llu %llu %s %s\n", during->made, during->counted, during->home, known,
+                     beyond);
         } else {
-            snprintf(line + at, left, "%lld - -\n", made);
+            snprintf(line + at, left, "- - - %s -\n", known);
         }
         say(line);
     }

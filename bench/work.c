@@ -7,11 +7,12 @@
 //   task2   Debian's `busybox wc` over the first COUNT of its files (this process becomes it)
 //   pipe    COUNT times 4 KiB into a pipe and out again
 //   read    COUNT times pread of 4 KiB
+//   long    COUNT times pread of 64 KiB, and as much time spent on what was read
 //   stat    COUNT times stat of a path of three components
 //   mix     COUNT times some of everything, about half of it user code
 //
-// All but task2 end with "calls N" on standard output: how many system calls the COUNT repetitions made. What a process
-// costs besides (start, opening of files, that line) is the same for every COUNT.
+// All but task2 end with "calls N" on standard output: how many system calls and page faults the COUNT repetitions made.
+// What a process costs besides (start, opening of files, that line) is the same for every COUNT.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdint.h>
@@ -106,6 +107,14 @@ static void do_pipe(void) {
     check(read(ends[0], buffer, sizeof buffer), "read");
 }
 static void do_read(void) { check(syscall(SYS_pread64, file, buffer, sizeof buffer, 0L), "pread"); }
+static void do_long(void) {
+    static uint64_t many[16 * kPage / sizeof(uint64_t)];
+    static volatile uint64_t sum;
+    check(syscall(SYS_pread64, file, many, sizeof many, 0L), "pread");
+    uint64_t value = sum;
+    for (size_t i = 0; i < sizeof many / sizeof *many; ++i) value += many[i];
+    sum = value;
+}
 static void do_stat(void) {
     static struct stat st;
     check(syscall(SYS_stat, BENCH_DIRECTORY "/files", &st), "stat");
@@ -125,6 +134,7 @@ static void mix(void) {
     char* page = mmap(NULL, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check(page == MAP_FAILED ? -1 : 0, "mmap");
     page[0] = 1;
+    ++calls;  // its page fault
     check(munmap(page, kPage), "munmap");
     for (int round = 0; round < kComputeRounds; ++round) {
         unsigned value = sum;
@@ -151,6 +161,14 @@ int main(int argc, char** argv) {
         for (long i = 0; i < count; ++i) do_pipe();
     } else if (strcmp(kind, "read") == 0) {
         for (long i = 0; i < count; ++i) do_read();
+    } else if (strcmp(kind, "long") == 0) {
+        // The files of this tree are short: one that is long enough, and nobody else's.
+        if ((file = memfd_create("long", 0)) < 0 || ftruncate(file, 16 * kPage) != 0) return 1;
+        for (int i = 0; i < 16; ++i)
+            if (pwrite(file, buffer, kPage, (off_t)i * kPage) != kPage) return 1;
+        do_long();
+        calls = 0;
+        for (long i = 0; i < count; ++i) do_long();
     } else if (strcmp(kind, "stat") == 0) {
         for (long i = 0; i < count; ++i) do_stat();
     } else if (strcmp(kind, "mix") == 0) {

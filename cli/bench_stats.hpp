@@ -45,9 +45,14 @@ struct WorkRun {
     int processes = 1;
     long count = 0;
     double ns = 0;
-    std::vector<double> own;                      // ns of each process
-    std::optional<long long> made;                // calls of the repetitions
-    std::optional<long long> counted, elsewhere;  // executed by modules' CPUs; executed by modules where they were made
+    std::vector<double> own;  // ns of each process
+    // Calls and faults for modules while it ran, by the kernel: counted where they trapped; where the modules' CPUs
+    // executed them; executed on other CPUs.
+    std::optional<long long> made, counted, elsewhere;
+    // Those of the repetitions: by the program's own count; executed by the modules' CPUs beyond what the programs need
+    // without repetitions.
+    std::optional<long long> known, beyond;
+    std::optional<long long> repeated() const { return known ? known : made; }
 };
 struct GuestRecord {
     std::vector<WorkRun> runs;
@@ -59,8 +64,9 @@ struct GuestRecord {
 // True when the line was one of the guest's and well formed.
 bool read_guest_line(GuestRecord& record, std::string_view line);
 
-// Whether the calls of a run were executed by the module's CPU: the count must be the calls made, but for the few that
-// differ between two runs of the same programs (kCallSlack for each process), and no call may have stayed at home.
+// Whether the calls of a run were executed by the module's CPU: as many as trapped, exactly, and none anywhere else. If
+// the program counts too, what was executed must also be that, but for the few that differ between two runs of the same
+// programs (kCallSlack for each process).
 enum class Verdict { kVerified, kUnverified, kWrong };
 inline constexpr long long kCallSlack = 32;
 Verdict verdict_of(const WorkRun& run);

@@ -106,6 +106,7 @@ void Thread::state_changed() {
 }
 
 void Thread::leave_cpu() {
+    lane_server.store(kNoCpu, std::memory_order_relaxed);
     save_state();
     state_changed();
 }

@@ -55,6 +55,10 @@ public:
     // Makes the thread runnable on its home CPU, from any CPU. At the front: it goes on with its time slice.
     void make_ready(bool front = false);
     CpuSet affinity{~0u};
+    // The CPU whose lane from this thread's home has the thread's call word (port/kernel), or kNoCpu. Here, because it is
+    // over when the thread leaves its CPU. Written by that CPU, and set to kNoCpu by a former home (rt::Claim::lost).
+    static constexpr u8 kNoCpu = 0xfd;
+    std::atomic<u8> lane_server{kNoCpu};
 
     // FPU state. allocate once; the others only on the home CPU. A thread with `lazy_fpu` is entered with the FPU barred
     // until it first uses it; from then on its state is switched like everybody's.

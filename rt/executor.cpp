@@ -9,7 +9,11 @@ namespace rt {
 alignas(64) constinit Executor executor_table[lib::kMaxCpus];
 
 constinit std::atomic<u32> executors_started{0};
-constinit void (*Executor::serve_word)(Executor&, CallWord&) = nullptr;
+namespace {
+void serve_nobody(Executor&, CallWord&) { RT_ASSERT(false, "a word, and nobody to execute it"); }
+}  // namespace
+// A CPU that polls and serves nobody finds no word.
+constinit Executor::Serving Executor::serving_{nullptr, &Executor::serve_words<&serve_nobody>, nullptr};
 constinit Nanoseconds Executor::spin_budget{200'000};
 
 Executor& Executor::start(CpuId cpu) {
@@ -133,7 +137,7 @@ void Executor::run_due_timers() { timers_.run_due(hal::Machine::now()); }
 bool Executor::run_one() {
     drain_inbox();
     if (serves()) {
-        if (CallWord* word = lane_first(cpu_, executor_count(), lane_place_)) serve_word(*this, *word);
+        if (CallWord* word = lane_first(cpu_, executor_count(), lane_place_)) serving_.word(*this, *word);
     }
     if (needs_attention()) [[unlikely]] {
         u32 why = take_attention();
@@ -174,20 +178,39 @@ void Executor::wait_for_work() {
     run_due_timers();
 }
 
-// Looks for something to do, a few thousand loads long. In a section of its own, which instruction counts leave out
-// (tools/count_plugin).
-[[gnu::noinline, gnu::section(".text.farcall_spin")]] Executor::Found Executor::look_for_work(CallWord** word) {
-    for (u32 n = 1; n <= 4096; ++n) {
-        if ((*word = lane_first(cpu_, executor_count(), lane_place_))) return Found::kWord;
-        if (inbox_.load(std::memory_order_relaxed) || needs_attention() || ready_mask_ != 0) return Found::kOther;
-        if ((n & 511) == 0) {
-            hal::Machine::poll_mailbox();
-            hal::Machine::take_interrupts();
-            run_due_timers();  // an interrupt taken here says nothing by itself
-        }
+// Looks for something to do, some hundred times. In a section of its own, which instruction counts leave out
+// (tools/count_plugin): nothing is here that a CPU would not do over and over while it waits.
+[[gnu::noinline, gnu::section(".text.farcall_spin")]] Executor::Found Executor::look_for_work() {
+    // Whoever made the last call probably makes the next. The others have their turn first.
+    CallWord* likely = lane_at(cpu_, lane_place_);
+    const u64 wanted = lane_wanted(cpu_);
+    for (u32 n = 64; n > 0; --n) {
+        if (CallWord* word = lane_first(cpu_, executor_count(), lane_place_)) return {word, false};
+        if (inbox_.load(std::memory_order_relaxed) || needs_attention() || ready_mask_ != 0) return {nullptr, true};
+        for (u32 k = 0; k < 16; ++k)
+            if ((likely->load(std::memory_order_acquire) & kLaneMask) == wanted) return {likely, false};
     }
-    // The last look at the timers may have made something ready.
-    return ready_mask_ != 0 ? Found::kOther : Found::kNothing;
+    return {nullptr, false};
+}
+
+// Between two calls nothing shared is held: quiescent often enough for those who wait, seldom enough to cost nothing. Under
+// constant load this is the only place where anything else is seen. True: there is.
+bool Executor::between_rounds(u32 round) {
+    quiescent();
+    if (round % 8 == 0) {
+        hal::Machine::take_interrupts();
+        run_due_timers();
+    }
+    return ready_mask_ != 0 || inbox_.load(std::memory_order_relaxed) || needs_attention();
+}
+
+// What a CPU that only looks for work owes the others, and itself.
+bool Executor::look_around() {
+    hal::Machine::poll_mailbox();
+    hal::Machine::take_interrupts();
+    run_due_timers();  // an interrupt taken here says nothing by itself
+    quiescent();
+    return ready_mask_ != 0;
 }
 
 // A CPU that serves others' calls and has nothing else to do. False: nothing came for the length of the spin budget.
@@ -196,34 +219,18 @@ bool Executor::serve_while_idle() {
     const u64 served_before = served_ns;
     bool found = false;
     looks_.store(true, std::memory_order_relaxed);
-    for (u32 served = 0;;) {
-        CallWord* word;
-        Found what = look_for_work(&word);
-        if (what == Found::kWord) [[likely]] {
-            serve_word(*this, *word);
-            // Between two calls nothing shared is held. Often enough for those who wait, seldom enough to cost nothing.
-            if (++served % 32 != 0) continue;
-            quiescent();
-            // Under constant load this is the only place where anything else is seen.
-            if (served % 256 == 0) {
-                hal::Machine::take_interrupts();
-                run_due_timers();
-            }
-            if (ready_mask_ == 0 && !inbox_.load(std::memory_order_relaxed) && !needs_attention()) continue;
-            found = true;
-            break;
-        }
-        quiescent();
-        if (what == Found::kOther) {
+    for (;;) {
+        Served served = serving_.words(*this);
+        if (look_around() || served.other) {
             found = true;
             break;
         }
         Nanoseconds now = hal::Machine::now();
-        if (served != 0) last = now;
-        served = 0;
+        if (served.any) last = now;
         if (now - last >= spin_budget) break;
     }
     looks_.store(false, std::memory_order_relaxed);
+    if (!found && serving_.rest) serving_.rest(*this);
     u64 elapsed = (hal::Machine::now() - start).value, busy = served_ns - served_before;
     if (busy < elapsed)
         idle_ns.store(idle_ns.load(std::memory_order_relaxed) + elapsed - busy, std::memory_order_relaxed);

@@ -11,6 +11,7 @@
 // pushes and then reads `state_`. Both sides are seq_cst, so one of them sees the other (tests/models/inbox.pml).
 #pragma once
 #include <atomic>
+#include <utility>
 
 #include "hal/bind.hpp"
 #include "lib/list.hpp"
@@ -43,6 +44,8 @@ enum Attention : u32 {
     kAttnReschedule = 4,  // give the next thread a turn
     kAttnEpoch = 8,       // somebody waits for this CPU to be quiescent
 };
+
+struct Shard;
 
 class alignas(64) Executor {
 public:
@@ -78,6 +81,8 @@ public:
     // The same, without those of its own level.
     bool has_ready_above(Priority p) const { return (ready_mask_ & ((1u << u32(p)) - 1)) != 0; }
     u32 ready_count(Priority p) const { return counts_[u32(p)]; }
+    // This CPU only: who is next.
+    const Schedulable* next(Priority p) { return queues_[u32(p)].front(); }
     Schedulable* steal(Priority p);  // this CPU only: takes the last node of a queue, to post it elsewhere
     void remove(Schedulable& node);  // this CPU only: out of the queue it is in
 
@@ -146,8 +151,22 @@ public:
     bool looks_for_work() const { return looks_.load(std::memory_order_relaxed); }
     // Spins for spin_budget before it sleeps, though it serves nobody.
     bool polls = false;
-    // Executes the call of a word that is pending in this CPU's lanes; set by whoever makes requests.
-    static void (*serve_word)(Executor&, CallWord&);
+    // Says how the call of a word that is pending in a CPU's lanes is executed, and what such a CPU does when for the length
+    // of the spin budget nothing came. Whoever makes requests, before any CPU finds a word. Returns what held before.
+    struct Served {
+        bool other, any;
+    };
+    struct Serving {
+        void (*word)(Executor&, CallWord&);
+        Served (*words)(Executor&);  // serves words as they come
+        void (*rest)(Executor&);
+    };
+    static const Serving& serving() { return serving_; }  // nobody yet: no `word`
+    static Serving serve_with(const Serving& to) { return std::exchange(serving_, to); }
+    template <void (*kServe)(Executor&, CallWord&), void (*kRest)(Executor&) = nullptr>
+    static Serving serve_with() {
+        return serve_with({kServe, &Executor::serve_words<kServe>, kRest});
+    }
     // A CPU that serves looks for work this long before it sleeps. Zero: it sleeps at once (more CPUs than the host has).
     static Nanoseconds spin_budget;
 
@@ -164,20 +183,64 @@ public:
     // Called when there is nothing to do, with work that may be done ahead (zeroing frames); true: it did some.
     bool (*idle_work)() = nullptr;
     u64 idle_entries = 0;
-    u32 calls_made = 0;  // handed to other CPUs
+
+    // System calls and faults that threads of this CPU made while a route was set; one in so many has its times taken, the
+    // next one after that sooner, by chance, for programs make the same few calls in turn. So a sample stands for
+    // kSampleWeight calls. Counted down, for that is one instruction. Written here, read anywhere.
+    static constexpr u32 kSampleEvery = 64, kSampleSooner = 32, kSampleWeight = kSampleEvery - kSampleSooner / 2;
+    bool count_call() {  // true: this one is timed
+        u32 left = sample_in_.load(std::memory_order_relaxed) - 1;
+        sample_in_.store(left, std::memory_order_relaxed);
+        return left == 0;
+    }
+    void next_sample() {  // behind a count_call() that said true
+        u32 in = kSampleEvery - u32(hal::Machine::now().value >> 3) % kSampleSooner;
+        samples_until_.store(samples_until_.load(std::memory_order_relaxed) + in, std::memory_order_relaxed);
+        sample_in_.store(in, std::memory_order_relaxed);
+    }
+    u64 calls_made() const {
+        return samples_until_.load(std::memory_order_relaxed) - sample_in_.load(std::memory_order_relaxed);
+    }
+    // Those of them that were executed here, because their module is here or nowhere.
+    std::atomic<u64> calls_kept{0};
+    // This CPU's shards of the modules, by the number in a call word (rt/module.hpp).
+    static constexpr u32 kShards = 8;
+    Shard* shards[kShards] = {};
 
     struct PerCpuEpoch epoch;
 
 private:
     friend class ExecutorTable;
     static u32 executor_total();
-    enum class Found : u8 { kNothing, kWord, kOther };
-    Found look_for_work(CallWord** word);
+    struct Found {
+        CallWord* word;  // pending; or null:
+        bool other;      // there is something else to do
+    };
+    Found look_for_work();
+    bool look_around();
     bool serve_while_idle();
+    // Serves words as they come, until there is something else to do, or nothing came for a while.
+    template <void (*kServe)(Executor&, CallWord&)>
+    static Served serve_words(Executor& ex) {
+        for (u32 rounds = 0;;) {
+            for (u32 left = kRound; left > 0; --left) {
+                Found found = ex.look_for_work();
+                if (!found.word) [[unlikely]]
+                    return {found.other, rounds != 0 || left != kRound};
+                kServe(ex, *found.word);
+            }
+            if (ex.between_rounds(++rounds)) return {true, true};
+        }
+    }
+    static constexpr u32 kRound = 32;
+    bool between_rounds(u32 round);
+    static Serving serving_;
     alignas(8) u32 ready_mask_ = 0;  // before attention_: pressing()
     std::atomic<u32> attention_{0};
     std::atomic<bool> serves_{false};
-    std::atomic<bool> looks_{false};  // in spin_for_work()
+    std::atomic<bool> looks_{false};  // in serve_while_idle()
+    std::atomic<u32> sample_in_{kSampleEvery};
+    std::atomic<u64> samples_until_{kSampleEvery};
     // Threads that are kept out of user mode: since when, how often, and the CPU's user time then.
     Nanoseconds kept_out_since_{};
     u64 kept_out_times_ = 0, user_ns_then_ = 0;

@@ -6,19 +6,20 @@ namespace rt {
 constinit Lane lanes[lib::kMaxCpus][lib::kMaxCpus];
 constinit CallWord no_call{0};
 
-bool lane_claim_slow(Lane& lane, CallWord& word) {
+Claim lane_claim(Lane& lane, CallWord& word) {
     std::atomic<CallWord*>* free = nullptr;
     for (auto& slot : lane.slots) {
         CallWord* held = slot.load(std::memory_order_relaxed);
-        if (held == &word) return true;
+        if (held == &word) return {.ok = true};
         // A word that is not pending has been taken by a server, or is in no call: its slot is not needed.
         bool unused = !held || !(held->load(std::memory_order_relaxed) & kCallPending);
         if (unused && !free) free = &slot;
         if (!held) break;
     }
-    if (!free) return false;
+    if (!free) return {};
+    CallWord* lost = free->load(std::memory_order_relaxed);
     free->store(&word, std::memory_order_release);
-    return true;
+    return {.ok = true, .lost = lost == &no_call ? nullptr : lost};
 }
 
 void lane_forget(CallWord& word, u32 servers, u32 homes) {

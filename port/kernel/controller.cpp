@@ -17,7 +17,8 @@ constexpr Nanoseconds kPeriod{10'000'000};
 constexpr u32 kFull = rt::balance::kFull;
 constexpr u32 kSamplesHere = 8;   // of a period and CPU
 constexpr u32 kSamplesThere = 1;  // it may have to wake a CPU
-constexpr u32 kSampleEvery = 4;   // periods
+constexpr u32 kSampleEvery = 4;   // periods; as long as samples change nothing, twice as many each time, until
+constexpr u32 kSampleRarely = 64;
 
 constinit u32 capacity[lib::kMaxCpus] = {};  // 0: full
 constinit std::atomic<bool> running{false};
@@ -62,35 +63,44 @@ bool control_modules(u64 elapsed) {
     return now.any;
 }
 
-void choose_roads() {
+// True: some class has changed its road, or was compared for the first time.
+bool choose_roads() {
+    bool changed = false;
     for (CallClass& c : classes) {
         u32 here = c.inline_ns.load(std::memory_order_relaxed), there = c.remote_ns.load(std::memory_order_relaxed);
         bool was = c.remote.load(std::memory_order_relaxed), is = rt::balance::better_remote(was, here, there);
         if (is != was) c.remote.store(is, std::memory_order_relaxed);
+        bool known = here != 0 && there != 0;
+        changed |= is != was || (known && !c.compared);
+        c.compared |= known;
     }
-    if (any_remote()) return;  // modules were placed by hand: that counts
+    if (any_remote()) return changed;  // modules were placed by hand: that counts
     for (Samples& s : samples) {
         s.here.store(kSamplesHere, std::memory_order_relaxed);
         s.there.store(kSamplesThere, std::memory_order_relaxed);
     }
     use_entry(Entry::kSampling);
+    return changed;
 }
 
 Task<void> control() {
-    Nanoseconds last = hal::Machine::now();
+    Nanoseconds last = hal::Machine::now(), sampled{};
     places.start(Now{}.modules);  // what was busy while nobody looked is no load of the first period
-    for (u32 tick = 0;; ++tick) {
+    bool placed = true;           // are there places to choose?
+    for (u32 between = kSampleEvery;;) {
         rt::Wait wait{"the next look at the modules"};
-        wait.until(hal::Machine::now() + kPeriod).uninterruptible();
+        wait.until(hal::Machine::now() + (placed ? kPeriod : Nanoseconds{kPeriod.value * kSampleEvery}))
+            .uninterruptible();
         (void)co_await wait;
         Nanoseconds now = hal::Machine::now();
-        bool wanted = control_modules((now - last).value);
+        placed = control_modules((now - last).value);
         last = now;
-        if (adaptive.load(std::memory_order_relaxed)) {
-            if (tick % kSampleEvery == 0) choose_roads();
-            wanted = true;
+        bool roads = adaptive.load(std::memory_order_relaxed);
+        if (roads && now - sampled >= Nanoseconds{kPeriod.value * between}) {
+            sampled = now;
+            between = choose_roads() ? kSampleEvery : between < kSampleRarely ? 2 * between : kSampleRarely;
         }
-        if (!wanted) break;
+        if (!placed && !roads) break;
     }
     running.store(false, std::memory_order_seq_cst);
     control_if_needed();  // somebody may have wanted it since it was looked at, and found it running
@@ -108,6 +118,14 @@ Entry settled_entry() {
 void record(CallClass& c, bool remote, u64 ns) {
     auto& mean = remote ? c.remote_ns : c.inline_ns;
     mean.store(rt::balance::moving_mean(mean.load(std::memory_order_relaxed), ns), std::memory_order_relaxed);
+}
+
+void CallClass::served(u64 ns) {
+    u32 old = service_ns.load(std::memory_order_relaxed);
+    // One that was disturbed (the host took the CPU away) counts no more than a slow one.
+    u64 most = 2 * u64{old} + 1000;
+    u64 value = ns < most ? ns : most;
+    service_ns.store(u32((u64{old} * 7 + value) / 8), std::memory_order_relaxed);
 }
 
 rt::Executor* idle_cpu(rt::Executor& home) {

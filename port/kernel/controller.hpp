@@ -22,6 +22,10 @@ struct CallClass {
     // Moving means of the time a call holds its caller up, in nanoseconds; 0: not measured yet.
     std::atomic<u32> inline_ns{0}, remote_ns{0};
     std::atomic<bool> remote{false};
+    bool compared = false;  // the controller's own
+    // Moving mean of the time that executing one elsewhere takes. Written by the CPUs that serve.
+    std::atomic<u32> service_ns{0};
+    void served(u64 ns);
 };
 extern CallClass classes[kClasses];
 extern std::atomic<bool> adaptive;

@@ -12,7 +12,7 @@
 namespace port::route {
 
 constinit rt::Module modules[kPlaced];
-alignas(64) constinit std::atomic<u8> target_of[512] = {};
+alignas(64) constinit std::atomic<u64> word_of_call[512] = {};
 constinit const u8* module_of_call = nullptr;
 
 void places_changed() {
@@ -20,7 +20,7 @@ void places_changed() {
         u32 m = module_of_call ? module_of_call[n] : u32(Module::kHome);
         u32 set = m < kPlaced ? modules[m].place.load(std::memory_order_relaxed) : 0;
         u8 to = set == 0 ? kHere : (set & (set - 1)) != 0 ? kSpread : u8(__builtin_ctz(set));
-        target_of[n].store(to, std::memory_order_relaxed);
+        word_of_call[n].store(rt::call_for(CpuId{to}, m), std::memory_order_relaxed);
     }
     use_entry(settled_entry());
 }
@@ -98,6 +98,12 @@ Sum sum_of(const rt::Module& m, u32 cpus) {
     return s;
 }
 
+u64 served_by(u32 cpu) {
+    u64 calls = 0;
+    for (const rt::Module& m : modules) calls += m.shards[cpu].calls.get() + m.shards[cpu].direct.get();
+    return calls;
+}
+
 }  // namespace
 
 bool any_remote() {
@@ -113,8 +119,11 @@ u64 remote_calls() {
 }
 
 Result<void> configure(std::string_view spec) {
-    for (u32 m = 0; m < kPlaced; ++m) modules[m].init(kNames[m], &serve_request);
     u32 cpus = rt::executor_count();
+    for (u32 m = 0; m < kPlaced; ++m) {
+        modules[m].init(kNames[m], &serve_request);
+        for (u32 i = 0; i < cpus; ++i) rt::Executor::of(CpuId{i}).shards[m] = &modules[m].shards[i];
+    }
     CpuSet wanted[kPlaced] = {};
     if (spec.empty() || spec == "inline") return lib::kOk;
     if (spec == "remote") {
@@ -218,7 +227,8 @@ void report(lib::StringBuilder& out) {
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
         u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_until(Nanoseconds{now});
-        out.add("cpu {} user_ns {} kernel_ns {} idle_ns {}\n", i, user, now - user - idle, idle);
+        out.add("cpu {} user_ns {} kernel_ns {} idle_ns {} calls_made {} calls_kept {} calls_served {}\n", i, user,
+                now - user - idle, idle, ex.calls_made(), ex.calls_kept.load(std::memory_order_relaxed), served_by(i));
     }
 }
 
@@ -241,8 +251,7 @@ void report_json(lib::StringBuilder& out) {
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
         u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_until(hal::Machine::now());
-        u64 now = hal::Machine::now().value, calls = 0;
-        for (const rt::Module& m : modules) calls += m.shards[i].calls.get() + m.shards[i].direct.get();
+        u64 now = hal::Machine::now().value, calls = served_by(i);
         out.add("{}{{\"user_ns\": {}, \"kernel_ns\": {}, \"idle_ns\": {}, \"calls\": {}}}", i == 0 ? "" : ", ", user,
                 now > user + idle ? now - user - idle : 0, idle, calls);
     }

@@ -28,10 +28,13 @@ void report(lib::StringBuilder& out);
 // The same for whoever has one line for all of it: `"modules": [...], "cpus": [...]`, members of a JSON object.
 void report_json(lib::StringBuilder& out);
 
-// Where the call with a number runs: a CPU, or one of these. Kept up to date with the modules' places.
+// The call word with which the call of a number is handed over (rt/lane.hpp): its module, and as server a CPU or one of
+// these, which are no CPU's. Kept up to date with the modules' places.
 inline constexpr u8 kHere = 0xff, kSpread = 0xfe;
-extern std::atomic<u8> target_of[512];
+extern std::atomic<u64> word_of_call[512];
 extern const u8* module_of_call;  // for the table above: of the personality
+inline u8 server_in(u64 word) { return u8(word >> 8); }
+inline Module module_in(u64 word) { return Module(u8(word)); }
 void places_changed();
 
 // Null: inline. The key is the caller's space.
@@ -47,5 +50,8 @@ void serve_request(rt::Request& r, rt::Shard& shard);
 Personality<UserThread>& personality_in_use();
 // Loads of a call word before its caller gives up the CPU: while others are ready there, and while none is.
 inline constexpr u32 kSpinWithOthers = 2'000, kSpinAlone = 20'000;
+// Giving it up takes about as long as this, to a thread of the same address space and of another (bench/switch.c, under
+// emulation): calls that take longer are not waited for while others are ready.
+inline constexpr u32 kSwitchNs = 2'000, kSwitchSpaceNs = 7'500;
 
 }  // namespace port::route

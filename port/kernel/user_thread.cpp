@@ -103,38 +103,65 @@ struct TrapPath {
 
     // ---- Calls that another CPU executes (rt/lane.hpp) ----
 
+    static constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
+
     static void syscall_routed(core::Thread& thread) {
         UserThread& t = of(thread);
         u64 number = t.regs().syscall_number();
-        if (number >= std::size(route::target_of)) return syscall_inline(thread);
-        u32 target = route::target_of[number].load(std::memory_order_relaxed);
-        rt::Executor& ex = rt::Executor::current();
-        if (target >= lib::kMaxCpus || target == ex.cpu().value) [[unlikely]]
-            return call_elsewhere(t, number, target);
-        rt::CallWord& word = t.call_.word;
-        const rt::Lane& lane = rt::lane(CpuId{target}, ex.cpu());
-        if (++ex.calls_made % kSampleEvery == 0 || lane.slots[0].load(std::memory_order_relaxed) != &word) [[unlikely]]
-            return call_elsewhere(t, number, target);
+        if (number >= std::size(route::word_of_call)) [[unlikely]]
+            return syscall_inline(thread);
+        u64 wanted = route::word_of_call[number].load(std::memory_order_relaxed);
+        // No CPU that this one hands calls to is itself, or one of the special places.
+        if (route::server_in(wanted) != t.lane_server.load(std::memory_order_relaxed)) [[unlikely]]
+            return call_elsewhere(t, wanted);
+        if (rt::Executor::current().count_call()) [[unlikely]]
+            return call_timed(t, wanted);
         // All of the line at once: the server is looking at it. Release: pairs with its look.
         t.call_.frame = t.context.frame();
-        word.store(rt::call_for(CpuId{target}), std::memory_order_release);
-        if (spin_briefly(word) & rt::kCallDone) [[likely]] {
-            t.context.set_syscall_result(t.call_.frame.syscall_result());
-            return core::leave_trap(t);
-        }
-        if (finish_call(t, rt::Executor::of(CpuId{target}), ex, 0)) return core::leave_trap(t);
+        t.call_.word.store(wanted, std::memory_order_release);
+        if (!(spin_briefly(t.call_.word) & rt::kCallDone)) [[unlikely]]
+            return finish_or_leave(t);
+        t.context.set_syscall_result(t.call_.frame.syscall_result());
+        core::leave_trap(t);
+    }
+    [[gnu::noinline]] static void finish_or_leave(UserThread& t) {
+        rt::Executor& ex = rt::Executor::current();
+        if (finish_call(t, ex, 0)) return core::leave_trap(t);
         ex.run_forever();
     }
-    // Inline after all, one of several CPUs, timed, or the first call there.
-    [[gnu::noinline]] static void call_elsewhere(UserThread& t, u64 number, u32 target) {
+    [[gnu::noinline]] static void call_timed(UserThread& t, u64 wanted) {
         rt::Executor& ex = rt::Executor::current();
-        if (target == route::kHere || target == ex.cpu().value) return syscall_inline(t);
-        rt::Executor* where = target == route::kSpread
-                                  ? route::executor_of(personality.module_of(number), t.space.get())
-                                  : &rt::Executor::of(CpuId{target});
-        if (!where || where == &ex) return syscall_inline(t);
-        if (call(t, *where, ex.calls_made % kSampleEvery == 0 ? rt::kCallSampled : 0)) return core::leave_trap(t);
-        ex.run_forever();
+        ex.next_sample();
+        call_or_leave(t, rt::Executor::of(CpuId{route::server_in(wanted)}), wanted | rt::kCallSampled);
+    }
+    static void call_or_leave(UserThread& t, rt::Executor& where, u64 wanted) {
+        if (call(t, where, wanted)) return core::leave_trap(t);
+        rt::Executor::current().run_forever();
+    }
+    // Inline after all, one of several CPUs, or the first call there.
+    [[gnu::noinline]] static void call_elsewhere(UserThread& t, u64 wanted) {
+        rt::Executor& ex = rt::Executor::current();
+        Module module = route::module_in(wanted);
+        if (module == Module::kHome) return syscall_inline(t);
+        u64 kind = count(ex);
+        u8 server = route::server_in(wanted);
+        rt::Executor* where = server == route::kHere     ? nullptr
+                              : server == route::kSpread ? route::executor_of(module, t.space.get())
+                                                         : &rt::Executor::of(CpuId{server});
+        if (!where || where == &ex) {
+            keep(ex);
+            return syscall_inline(t);
+        }
+        call_or_leave(t, *where, rt::call_for(where->cpu(), u32(module)) | kind);
+    }
+    // One in so many calls has its times taken.
+    static u64 count(rt::Executor& ex) {
+        if (!ex.count_call()) return 0;
+        ex.next_sample();
+        return rt::kCallSampled;
+    }
+    static void keep(rt::Executor& ex) {
+        ex.calls_kept.store(ex.calls_kept.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     }
     // route=adaptive, while some class of calls is better off elsewhere.
     static void syscall_adaptive(core::Thread& thread) {
@@ -144,8 +171,7 @@ struct TrapPath {
             rt::Executor& ex = rt::Executor::current();
             rt::Executor* where = route::idle_cpu(ex);
             if (where) {
-                if (call(t, *where, 0)) return core::leave_trap(t);
-                ex.run_forever();
+                return call_or_leave(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
             }
         }
         syscall_inline(thread);
@@ -168,7 +194,7 @@ struct TrapPath {
         left.here.store(here - 1, std::memory_order_relaxed);
         if (where) {
             left.there.store(there - 1, std::memory_order_relaxed);
-            bool done = call(t, *where, 0);
+            bool done = call(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
             // A call that outlasted the spinning has held its caller up that long, at least.
             route::record(c, true, (hal::Machine::now() - start).value);
             if (done) return core::leave_trap(t);
@@ -179,30 +205,24 @@ struct TrapPath {
         finish_inline(t, outcome);
     }
 
-    // One in so many calls has its times taken; the next one after that sooner, by chance, for programs make the same few
-    // calls in turn. So a sample stands for kSampleWeight calls.
-    static constexpr u32 kSampleEvery = 64, kSampleSooner = 32, kSampleWeight = kSampleEvery - kSampleSooner / 2;
-
     // Has `where` execute the thread's system call or fault. True: it is done. False: the thread has left this CPU's
     // hands, and somebody makes it ready later.
-    [[gnu::noinline]] static bool call(UserThread& t, rt::Executor& where, u64 kind) {
+    [[gnu::noinline]] static bool call(UserThread& t, rt::Executor& where, u64 wanted) {
         rt::Executor& ex = rt::Executor::current();
-        rt::CallWord& word = t.call_.word;
-        const u64 wanted = rt::call_for(where.cpu()) | kind;
-        if (kind & rt::kCallSampled) {
-            t.trapped_ = hal::Machine::now();
-            ex.calls_made += u32(t.trapped_.value >> 3) % kSampleSooner;
-        }
-        if (!claim(t, rt::lane(where.cpu(), ex.cpu()), where, ex)) [[unlikely]]
+        if (wanted & rt::kCallSampled) t.trapped_ = hal::Machine::now();
+        if (t.lane_server.load(std::memory_order_relaxed) != where.cpu().value && !claim(t, where, ex)) [[unlikely]]
             return send(t, where, ex, wanted);
         t.call_.frame = t.context.frame();
-        word.store(wanted, std::memory_order_release);
-        return finish_call(t, where, ex, wanted);
+        t.call_.word.store(wanted, std::memory_order_release);
+        return finish_call(t, ex, wanted);
     }
-    [[gnu::noinline]] static bool finish_call(UserThread& t, rt::Executor& where, rt::Executor& ex, u64 wanted) {
+    [[gnu::noinline]] static bool finish_call(UserThread& t, rt::Executor& ex, u64 wanted) {
         rt::CallWord& word = t.call_.word;
-        u64 now = spin(word, where, ex);
-        if (!(now & (rt::kCallDone | rt::kCallAsync))) [[unlikely]]
+        u64 now = word.load(std::memory_order_acquire);
+        // While it is not over, the server is in it.
+        rt::Executor& where = (now & kOver) ? ex : rt::Executor::of(CpuId{route::server_in(now)});
+        if (!(now & kOver) && !leave_at_once(t, ex, now)) now = spin(word, where, ex);
+        if (!(now & kOver)) [[unlikely]]
             now = word.fetch_or(rt::kCallDetached, std::memory_order_seq_cst);
         if (now & rt::kCallDone) {
             if (!(wanted & rt::kCallFault)) t.context.set_syscall_result(t.call_.frame.syscall_result());
@@ -214,7 +234,6 @@ struct TrapPath {
     }
 
     // Looks at the word until the call has ended, or too long. The usual case first, without anything around it.
-    static constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
     [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin_briefly(rt::CallWord& word) {
         u64 v = 0;
         for (u32 n = 0; n < 256; ++n) {
@@ -223,6 +242,14 @@ struct TrapPath {
             if (v & kOver) break;
         }
         return v;
+    }
+    // Somebody else could use the CPU, and the call takes longer than letting him.
+    static bool leave_at_once(const UserThread& t, rt::Executor& ex, u64 word) {
+        const auto* next = static_cast<const core::Thread*>(ex.next(rt::Priority::kUser));
+        u64 number = t.context.syscall_number();
+        if (!next || (word & rt::kCallFault) || number >= route::kClasses) return false;
+        u32 limit = next->space.get() == t.space.get() ? route::kSwitchNs : route::kSwitchSpaceNs;
+        return route::classes[number].service_ns.load(std::memory_order_relaxed) > limit;
     }
     [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin(rt::CallWord& word, rt::Executor& where,
                                                                           rt::Executor& ex) {
@@ -244,10 +271,15 @@ struct TrapPath {
         return v;
     }
 
-    [[gnu::noinline]] static bool claim(UserThread& t, rt::Lane& lane, rt::Executor& where, rt::Executor& ex) {
+    [[gnu::noinline]] static bool claim(UserThread& t, rt::Executor& where, rt::Executor& ex) {
+        if (rt::Executor::spin_budget.value == 0) return false;
         t.lane_servers_ |= 1u << where.cpu().value;
         t.lane_homes_ |= 1u << ex.cpu().value;
-        return rt::Executor::spin_budget.value != 0 && rt::lane_claim(lane, t.call_.word);
+        rt::Claim claim = rt::lane_claim(rt::lane(where.cpu(), ex.cpu()), t.call_.word);
+        // If that thread has another home by now, it claims once more for nothing.
+        if (claim.lost) of_word(*claim.lost).lane_server.store(core::Thread::kNoCpu, std::memory_order_relaxed);
+        if (claim.ok) t.lane_server.store(u8(where.cpu().value), std::memory_order_relaxed);
+        return claim.ok;
     }
 
     // By the inbox: no slot is free, or nobody should spin.
@@ -265,19 +297,14 @@ struct TrapPath {
 
     // ---- On the module's CPU ----
 
-    static Module module_of(UserThread& t, u64 word) {
-        return (word & rt::kCallFault) ? Module::kMm : personality.module_of(t.call_.frame.syscall_number());
-    }
-
     // One that waits in this CPU's lanes: served at once, unless others wait too and the module's policy puts them in order.
-    static void serve_word(rt::Executor& ex, rt::CallWord& word) {
+    // Inlined: into the loop that looks for words.
+    [[gnu::always_inline]] static void serve_word(rt::Executor& ex, rt::CallWord& word) {
         UserThread& t = of_word(word);
-        u64 asked = word_of(t);
+        u64 asked = word.load(std::memory_order_relaxed);
+        rt::Shard& shard = *ex.shards[u32(route::module_in(asked))];
         if (asked & (rt::kCallSampled | rt::kCallFault | rt::kCallDetached)) [[unlikely]]
-            return serve_carefully(ex, t, route::modules[u32(module_of(t, asked))].shards[ex.cpu().value]);
-        // The home has looked the number up in a table of this size.
-        u32 module = route::module_of_call[t.call_.frame.syscall_number()];
-        rt::Shard& shard = route::modules[module].shards[ex.cpu().value];
+            return serve_carefully(ex, t, shard);
         if (shard.ordered.load(std::memory_order_relaxed)) [[unlikely]]
             return serve_carefully(ex, t, shard);
         shard.direct.add(1);
@@ -316,8 +343,6 @@ struct TrapPath {
     static UserThread& of_word(rt::CallWord& word) {
         return *reinterpret_cast<UserThread*>(reinterpret_cast<std::byte*>(&word) - offsetof(UserThread, call_.word));
     }
-    static u64 word_of(UserThread& t) { return t.call_.word.load(std::memory_order_relaxed); }
-
     static void arrive(rt::Schedulable& s) { accept(static_cast<UserThread::Remote&>(s).owner); }
     static void accept(UserThread& t) {
         // Taken: no other look at the lanes finds it.
@@ -326,11 +351,33 @@ struct TrapPath {
         r.call = (word & rt::kCallFault) ? ~0u : u32(t.call_.frame.syscall_number());
         r.space = t.space.get();
         r.nice = personality.nice_of(t);
-        route::modules[u32(module_of(t, word))].here().accept(r);
+        rt::Executor::current().shards[u32(route::module_in(word))]->accept(r);
     }
 
     static void serve_queued(rt::Request& r, rt::Shard& shard) {
         serve(static_cast<UserThread::Remote&>(r).owner, shard);
+    }
+    // A CPU that serves one address space for some time loads it: handlers reach user memory without walking its tables.
+    // Not for a few calls, for loading drops all translations; and not asleep, for it would be woken for each flush.
+    struct alignas(64) Near {
+        const Space* space = nullptr;  // of the last timed call; never followed
+        u32 times = 0;                 // of timed calls that came from it in a row
+        bool loaded = false;
+    };
+    static constexpr u32 kNear = 4;
+    static constinit Near nears[lib::kMaxCpus];
+    static void bring_near(UserThread& t) {
+        Near& near = nears[rt::Executor::current().cpu().value];
+        if (near.space != t.space.get()) {
+            near.space = t.space.get();
+            near.times = 0;
+        } else if (++near.times >= kNear) {
+            t.space->load();
+            near.loaded = true;
+        }
+    }
+    static void before_sleep(rt::Executor& ex) {
+        if (std::exchange(nears[ex.cpu().value].loaded, false)) Space::unload();
     }
     static void serve(UserThread& t, rt::Shard& shard) {
         rt::CallWord& word = t.call_.word;
@@ -338,14 +385,20 @@ struct TrapPath {
         shard.calls.add(1);
         Nanoseconds start{};
         if (asked & (rt::kCallSampled | rt::kCallDetached)) start = hal::Machine::now();
-        if (asked & rt::kCallSampled) shard.wait.add((start - t.trapped_).value);
+        if (asked & rt::kCallSampled) {
+            shard.wait.add((start - t.trapped_).value);
+            bring_near(t);
+            start = hal::Machine::now();
+        }
+        u64 number = t.call_.frame.syscall_number() % route::kClasses;  // the result takes its place
         LeafOutcome outcome =
             (asked & rt::kCallFault) ? personality.fault(t, t.trap_) : personality.syscall_elsewhere(t, t.call_.frame);
         if (asked & rt::kCallSampled) [[unlikely]] {
             u64 took = (hal::Machine::now() - start).value;
             shard.service.add(took);
-            shard.busy_ns.add(took * kSampleWeight);
-            rt::Executor::current().served_ns += took * kSampleWeight;
+            if (!(asked & rt::kCallFault)) route::classes[number].served(took);
+            shard.busy_ns.add(took * rt::Executor::kSampleWeight);
+            rt::Executor::current().served_ns += took * rt::Executor::kSampleWeight;
         }
         // A home that waits counts the call as it counts its own leaves. One that does not leaves it to this CPU.
         if (asked & rt::kCallDetached) t.add_system(hal::Machine::now() - start);
@@ -365,14 +418,14 @@ struct TrapPath {
     static void trap_routed(core::Thread& thread, const Trap& trap) {
         if (trap.kind == Trap::Kind::kPageFault) {
             UserThread& t = of(thread);
+            rt::Executor& ex = rt::Executor::current();
+            u64 kind = rt::kCallFault | count(ex);
             rt::Executor* where = route::executor_of(Module::kMm, t.space.get());
-            if (where && where != &rt::Executor::current()) {
+            if (where && where != &ex) {
                 t.trap_ = trap;
-                u64 kind =
-                    rt::kCallFault | (++rt::Executor::current().calls_made % kSampleEvery ? 0 : rt::kCallSampled);
-                if (call(t, *where, kind)) return core::leave_trap(t);
-                rt::Executor::current().run_forever();
+                return call_or_leave(t, *where, rt::call_for(where->cpu(), u32(Module::kMm)) | kind);
             }
+            keep(ex);
         }
         TrapPath::trap(thread, trap);
     }
@@ -396,6 +449,7 @@ struct TrapPath {
     // One for all threads; the first two change with the routes.
     static constinit core::Abi abi;
 };
+constinit TrapPath::Near TrapPath::nears[lib::kMaxCpus];
 constinit core::Abi TrapPath::abi{&TrapPath::syscall_inline, &TrapPath::trap, &TrapPath::kicked};
 
 Personality<UserThread>& route::personality_in_use() { return personality; }
@@ -404,7 +458,7 @@ void route::serve_request(rt::Request& r, rt::Shard& shard) { TrapPath::serve_qu
 void route::use_entry(Entry e) {
     constexpr void (*kSyscall[])(core::Thread&) = {&TrapPath::syscall_inline, &TrapPath::syscall_routed,
                                                    &TrapPath::syscall_adaptive, &TrapPath::syscall_sampled};
-    if (!rt::Executor::serve_word) rt::Executor::serve_word = &TrapPath::serve_word;
+    if (!rt::Executor::serving().word) rt::Executor::serve_with<&TrapPath::serve_word, &TrapPath::before_sleep>();
     TrapPath::abi.syscall.store(kSyscall[u32(e)], std::memory_order_relaxed);
     TrapPath::abi.trap.store(e == Entry::kRouted ? &TrapPath::trap_routed : &TrapPath::trap, std::memory_order_relaxed);
 }

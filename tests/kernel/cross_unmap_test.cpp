@@ -124,7 +124,7 @@ void stub_syscall(core::Thread& thread) {
     if (w.stop.load(std::memory_order_relaxed) || w.wrong.load(std::memory_order_relaxed)) stub_is_over(t);
     t.calls.store(t.calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     u64 n = t.calls.load(std::memory_order_relaxed);
-    if (w.server && n % kCallsServed == 0 && lane_claim(lane(w.server->cpu(), ex.cpu()), t.call.word)) {
+    if (w.server && n % kCallsServed == 0 && lane_claim(lane(w.server->cpu(), ex.cpu()), t.call.word).ok) {
         ++t.call.counter;
         t.call.word.store(call_for(w.server->cpu()), std::memory_order_release);
         for (u32 spins = 0; !(t.call.word.load(std::memory_order_acquire) & kCallDone); ++spins) {
@@ -371,8 +371,7 @@ KTEST(cross_unmapping_leaves_no_stale_translation) {
     if (w.cpus > 1) w.server = &Executor::of(CpuId{w.cpus - 1});
     CO_TRY(build(w));
     world_of_words = &w;
-    auto* usual = Executor::serve_word;
-    Executor::serve_word = &serve;
+    const Executor::Serving usual = Executor::serve_with<&serve>();
     if (w.server) w.server->serve_requests();
     for (u32 i = 0; i < w.cpus; ++i) KCHECK(spawn("mapper", mapper(w, i), Executor::of(CpuId{i})));
     for (auto& of_cpu : w.stubs)
@@ -396,7 +395,7 @@ KTEST(cross_unmapping_leaves_no_stale_translation) {
     }
     w.stop.store(true);
     CO_TRY(co_await take_down(w));
-    Executor::serve_word = usual;
+    Executor::serve_with(usual);
     world_of_words = nullptr;
 
     if (const char* wrong = w.wrong.load()) {

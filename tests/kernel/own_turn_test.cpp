@@ -108,8 +108,7 @@ KTEST(calls_without_end_leave_user_threads_jobs_and_timers_their_turn) {
     auto* counts = static_cast<u64*>(Machine::phys_to_virt(data));
     auto count = [&](u32 i) { return __atomic_load_n(&counts[i], __ATOMIC_RELAXED); };
 
-    auto* usual = Executor::serve_word;
-    Executor::serve_word = &serve_again;
+    const Executor::Serving usual = Executor::serve_with<&serve_again>();
     server.serve_requests();
     for (u32 i = 0; i < 2; ++i) {
         Counting& t = load->threads[i];
@@ -121,7 +120,7 @@ KTEST(calls_without_end_leave_user_threads_jobs_and_timers_their_turn) {
         t.context.set_pc(UserAddr{kCode});
         t.context.rdi = kData + i * 8;
     }
-    KCHECK(lane_claim(lane(server.cpu(), CpuId{0}), load->word));
+    KCHECK(lane_claim(lane(server.cpu(), CpuId{0}), load->word).ok);
     load->word.store(call_for(server.cpu()), std::memory_order_release);
     bool others = &server != &Executor::current();
     KCHECK(spawn("sleeper", sleeper(), server));
@@ -148,7 +147,7 @@ KTEST(calls_without_end_leave_user_threads_jobs_and_timers_their_turn) {
     for (u32 i = 0; i < executor_count(); ++i) KCHECK(spawn("unload", unload_here(), Executor::of(CpuId{i})));
     u32 ended = executor_count() + (others ? 2 : 1);
     KCHECK(co_await within_seconds(10, [&] { return load->ended.load() == ended; }));
-    Executor::serve_word = usual;
+    Executor::serve_with(usual);
     bool trapped = load->threads[0].trapped.load() || load->threads[1].trapped.load();
     free_frame(code);
     free_frame(data);

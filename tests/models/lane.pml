@@ -21,6 +21,7 @@
  * MUTANT=8: the server writes the result behind its exchange.
  * MUTANT=9: a slot is taken from a call that is pending.
  * MUTANT=10: the home does not look at `state` behind its fetch_or, only while it spins.
+ * MUTANT=11: whoever takes a slot does not tell the thread that had it.
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -45,40 +46,35 @@ bit ready[THREADS]; /* in the home's inbox */
 /* Not in the machine. */
 byte executed[THREADS], asked[THREADS];
 bit async[THREADS];
+bit has_slot[THREADS];      /* core::Thread::lane_server: only its home's, and the home's other thread */
 bit started = 0, apart = 0; /* apart: each thread has its own home */
 
 /* Stores that are not in memory yet. */
-mtype = { ARG, WORD, SLOT, RESULT, STATE };
-chan homes_buffer[2] = [3] of { mtype, byte, byte };
-chan servers_buffer = [3] of { mtype, byte, byte };
+mtype = {ARG, WORD, SLOT, RESULT, STATE};
+chan homes_buffer[2] = [3] of{mtype, byte, byte};
+chan servers_buffer = [3] of{mtype, byte, byte};
 
 inline write_back(buffer) {
     if
-    :: buffer?ARG(w_at, w_value) -> arg[w_at] = w_value
-    :: buffer?WORD(w_at, w_value) -> word[w_at] = w_value
-    :: buffer?SLOT(w_at, w_value) -> slot[w_at] = w_value
-    :: buffer?RESULT(w_at, w_value) -> result[w_at] = w_value
-    :: buffer?STATE(w_at, w_value) -> state = w_value
-    fi;
+        ::buffer ? ARG(w_at, w_value)->arg[w_at] = w_value ::buffer
+                   ? WORD(w_at, w_value)->word[w_at] = w_value ::buffer
+                     ? SLOT(w_at, w_value)->slot[w_at] = w_value ::buffer ? RESULT(w_at, w_value)->result[w_at] =
+                                                                                w_value ::buffer
+                                                                            ? STATE(w_at, w_value)->state = w_value fi;
     w_at = 0;
     w_value = 0
 }
-inline drain(buffer) {
-    do
-    :: nempty(buffer) -> write_back(buffer)
-    :: empty(buffer) -> break
-    od
-}
+inline drain(buffer){do ::nempty(buffer)->write_back(buffer)::empty(buffer)->break od}
 
 /* The memory system: writes buffered stores back at any time. */
 active proctype memory() {
     byte w_at, w_value;
 end:
-    do
-    :: d_step { nempty(homes_buffer[0]) -> write_back(homes_buffer[0]) }
-    :: d_step { nempty(homes_buffer[1]) -> write_back(homes_buffer[1]) }
-    :: d_step { nempty(servers_buffer) -> write_back(servers_buffer) }
-    od
+    do ::d_step {
+            nempty(homes_buffer[0])->write_back(homes_buffer[0])
+        }
+    ::d_step { nempty(homes_buffer[1])->write_back(homes_buffer[1]) }
+    ::d_step{nempty(servers_buffer)->write_back(servers_buffer)} od
 }
 
 inline execute(e) {
@@ -101,9 +97,14 @@ inline complete() {
 active proctype completer() {
     byte t;
 end:
-    do
-    :: atomic { async[0] -> t = 0; complete() }
-    :: atomic { async[1] -> t = 1; complete() }
+    do ::atomic {
+            async[0]->t = 0;
+            complete()
+        }
+    ::atomic {
+        async[1]->t = 1;
+        complete()
+    }
     od
 }
 
@@ -114,128 +115,127 @@ inline attract(buffer) {
     d_step {
         drain(buffer);
         if
-        :: attention == 0 && state != BUSY -> ipi = 1
-        :: else
-        fi;
+            ::attention == 0 && state != BUSY->ipi = 1 ::else fi;
         attention = 1
     }
 }
 inline look_and_attract(buffer) {
     if
-    :: state != BUSY -> attract(buffer)
-    :: else
-    fi
+        ::state != BUSY->attract(buffer)::else fi
 }
 
 #define MINE homes_buffer[home]
 
-active [2] proctype home_cpu() {
+active[2] proctype home_cpu() {
     byte home = _pid - 2, t, v, w_at, w_value;
     bit waits[THREADS], over[THREADS];
     bit seen;
     if
-    :: home == 0 ->
-        if
-        :: skip
-        :: apart = 1
-        fi;
-        if
-        :: apart -> over[1] = 1
-        :: else
-        fi;
-        d_step { ready[0] = 1; ready[1] = 1; started = 1 }
-    :: else ->
-        over[0] = 1;
-        started;
-        if
-        :: apart
-        :: else -> over[1] = 1
-        fi
-    fi;
+        ::home == 0->if ::skip ::apart = 1 fi;
+    if
+        ::apart->over[1] = 1 ::else fi;
+    d_step {
+        ready[0] = 1;
+        ready[1] = 1;
+        started = 1
+    }
+    ::else->over[0] = 1;
+    started;
+    if
+        ::apart ::else->over[1] = 1 fi fi;
 next:
-    do
-    :: over[0] && over[1] -> break
-    :: atomic { !over[0] && ready[0] -> ready[0] = 0; t = 0 } goto runs
-    :: atomic { !over[1] && ready[1] -> ready[1] = 0; t = 1 } goto runs
-    od;
+    do ::over[0] && over[1]->break ::atomic {
+            !over[0] && ready[0]->ready[0] = 0;
+            t = 0
+        }
+    goto runs ::atomic {
+        !over[1] && ready[1]->ready[1] = 0;
+        t = 1
+    }
+    goto runs od;
     goto finished;
 
 runs:
     skip; /* thread t is in user mode: its last call is over */
     d_step {
         if
-        :: waits[t] -> waits[t] = 0; assert(executed[t] == asked[t] && result[t] == asked[t])
-        :: else
-        fi
+            ::waits[t]->waits[t] = 0;
+        assert(executed[t] == asked[t] && result[t] == asked[t])::else fi
     }
 again:
     if
-    :: asked[t] == CALLS(t) -> over[t] = 1; t = 0; goto next
-    :: else -> asked[t]++
-    fi;
-    MINE!ARG(t, asked[t]);
-    /* lane_claim */
+        ::asked[t] == CALLS(t)->over[t] = 1;
+    t = 0;
+    goto next ::else->asked[t]++ fi;
+    MINE !ARG(t, asked[t]);
+    /* lane_claim, unless the thread remembers that it has a slot */
     if
-    :: slot[home] == t + 1
-    :: slot[home] == 0 -> MINE!SLOT(home, t + 1)
-    :: slot[home] == 2 - t ->
-        if
+        ::has_slot[t]->goto claimed ::else fi;
+    if
+        ::slot[home] == t + 1 ::slot[home] == 0->MINE !SLOT(home, t + 1)::slot[home] ==
+            2 - t->if
 #if MUTANT == 9
-        :: true -> MINE!SLOT(home, t + 1)
+                ::true->MINE !SLOT(home, t + 1)
 #else
-        :: (word[1 - t] & PENDING) == 0 -> MINE!SLOT(home, t + 1)
-        :: (word[1 - t] & PENDING) != 0 -> goto send
+                ::(word[1 - t] & PENDING) ==
+            0->MINE !SLOT(home, t + 1);
+#if MUTANT != 11
+    has_slot[1 - t] = 0
 #endif
-        fi
-    fi;
-    MINE!WORD(t, PENDING);
+                      ::(word[1 - t] & PENDING) != 0->goto send
+#endif
+                    fi fi;
+    has_slot[t] = 1;
+claimed:
+    MINE !WORD(t, PENDING);
     /* spin */
-    do
-    :: break
-    :: empty(MINE) && (word[t] & (DONE | ASYNC)) -> v = word[t]; goto seen_end
-    :: look_and_attract(MINE)
-    od;
+    do ::break ::empty(MINE) && (word[t] & (DONE | ASYNC))->v = word[t];
+    goto seen_end ::look_and_attract(MINE) od;
     skip; /* no jump leads into a d_step */
 #if MUTANT == 3
     seen = state;
 #endif
 #if MUTANT == 4
-    d_step { drain(MINE); v = word[t] }
+    d_step {
+        drain(MINE);
+        v = word[t]
+    }
     word[t] = v | DETACHED;
 #else
-    d_step { drain(MINE); v = word[t]; word[t] = v | DETACHED }
+    d_step {
+        drain(MINE);
+        v = word[t];
+        word[t] = v | DETACHED
+    }
 #endif
 seen_end:
     if
-    :: v & DONE ->
-        d_step {
+        ::v & DONE->d_step {
             v = 0;
             assert(executed[t] == asked[t] && result[t] == asked[t])
         }
-        goto again /* straight back to user mode */
-    :: else
-    fi;
+    goto again /* straight back to user mode */
+        ::else fi;
     waits[t] = 1;
     if
-    :: v & ASYNC
-    :: else ->
+        ::v& ASYNC ::else->
 #if MUTANT == 3
-        if
-        :: seen != BUSY -> attract(MINE)
-        :: else
-        fi
+            if ::seen != BUSY->attract(MINE)::else fi
 #elif MUTANT != 10
-        look_and_attract(MINE)
+            look_and_attract(MINE)
 #endif
-    fi;
+                             fi;
     v = 0;
     t = 0;
     goto next;
 
 send: /* by the inbox */
-    MINE!WORD(t, DETACHED);
+    MINE !WORD(t, DETACHED);
     waits[t] = 1;
-    d_step { drain(MINE); inbox[t] = 1 } /* compare_exchange */
+    d_step {
+        drain(MINE);
+        inbox[t] = 1
+    } /* compare_exchange */
     look_and_attract(MINE);
     t = 0;
     goto next;
@@ -248,42 +248,60 @@ finished:
 
 inline store_state(v) {
 #if MUTANT == 2
-    servers_buffer!STATE(0, v)
+    servers_buffer !STATE(0, v)
 #else
-    d_step { drain(servers_buffer); state = v }
+    d_step {
+        drain(servers_buffer);
+        state = v
+    }
 #endif
 }
 
 inline serve(s) {
     if
-    :: true -> /* a leaf that is done */
-        execute(s);
+        ::true->/* a leaf that is done */
+            execute(s);
 #if MUTANT == 8
-        d_step { drain(servers_buffer); v = word[s]; word[s] = DONE }
-        servers_buffer!RESULT(s, arg[s]);
-#elif MUTANT == 5
-        servers_buffer!RESULT(s, arg[s]);
+    d_step {
+        drain(servers_buffer);
         v = word[s];
-        servers_buffer!WORD(s, DONE);
+        word[s] = DONE
+    }
+    servers_buffer !RESULT(s, arg[s]);
+#elif MUTANT == 5
+    servers_buffer !RESULT(s, arg[s]);
+    v = word[s];
+    servers_buffer !WORD(s, DONE);
 #else
-        servers_buffer!RESULT(s, arg[s]);
-        d_step { drain(servers_buffer); v = word[s]; word[s] = DONE }
+    servers_buffer !RESULT(s, arg[s]);
+    d_step {
+        drain(servers_buffer);
+        v = word[s];
+        word[s] = DONE
+    }
 #endif
-        if
-        :: v & DETACHED -> d_step { drain(servers_buffer); make_ready(s) }
-        :: else
-        fi
-    :: true -> /* goes on without the home */
-        d_step { drain(servers_buffer); v = word[s]; word[s] = ASYNC }
+    if
+        ::v & DETACHED->d_step {
+            drain(servers_buffer);
+            make_ready(s)
+        }
+    ::else fi ::true->/* goes on without the home */
+        d_step {
+        drain(servers_buffer);
+        v = word[s];
+        word[s] = ASYNC
+    }
 #if MUTANT == 6
-        if
-        :: v & DETACHED -> async[s] = 1
-        :: else -> d_step { execute(s); result[s] = arg[s] }
-        fi
+    if
+        ::v & DETACHED->async[s] = 1 ::else->d_step {
+            execute(s);
+            result[s] = arg[s]
+        }
+    fi
 #else
-        async[s] = 1
+    async[s] = 1
 #endif
-    fi;
+        fi;
     v = 0
 }
 inline accept(a) {
@@ -300,63 +318,56 @@ inline accept(a) {
 inline lane_poll(h) {
     found = slot[h];
     if
-    :: found != 0 && (word[found - 1] & PENDING)
-    :: else -> found = 0
-    fi
+        ::found != 0 && (word[found - 1] & PENDING)::else->found = 0 fi
 }
 
 active proctype server() {
     byte v, w_at, w_value, found;
     bit queued[THREADS];
     do
-    :: true ->
-        /* run_one */
-        if
-        :: inbox[0] -> inbox[0] = 0; accept(0)
-        :: else
-        fi;
-        if
-        :: inbox[1] -> inbox[1] = 0; accept(1)
-        :: else
-        fi;
-        lane_poll(0);
-        if
-        :: found != 0 -> found--; accept(found); found = 0
-        :: found != 0 && !queued[0] && !queued[1] -> found--; serve(found); found = 0
-        :: else
-        fi;
-        lane_poll(1);
-        if
-        :: found != 0 -> found--; accept(found); found = 0
-        :: else
-        fi;
-        if
-        :: attention -> d_step { drain(servers_buffer); attention = 0 }
-        :: else
-        fi;
-        if
-        :: queued[0] -> queued[0] = 0; serve(0)
-        :: queued[1] -> queued[1] = 0; serve(1)
-        :: !queued[0] && !queued[1] -> /* nothing to run: wait_for_work */
-            store_state(SLEEPING);
-            if
-            :: inbox[0] || inbox[1] || attention
-            :: else ->
+        ::true
+            ->
+            /* run_one */
+            if ::inbox[0]
+            ->inbox[0] = 0;
+    accept(0)::else fi;
+    if
+        ::inbox[1]->inbox[1] = 0;
+    accept(1)::else fi;
+    lane_poll(0);
+    if
+        ::found != 0->found--;
+    accept(found);
+    found = 0 ::found != 0 && !queued[0] && !queued[1]->found--;
+    serve(found);
+    found = 0 ::else fi;
+    lane_poll(1);
+    if
+        ::found != 0->found--;
+    accept(found);
+    found = 0 ::else fi;
+    if
+        ::attention->d_step {
+            drain(servers_buffer);
+            attention = 0
+        }
+    ::else fi;
+    if
+        ::queued[0]->queued[0] = 0;
+    serve(0)::queued[1]->queued[1] = 0;
+    serve(1)::!queued[0] && !queued[1]->/* nothing to run: wait_for_work */
+                             store_state(SLEEPING);
+    if
+        ::inbox[0] || inbox[1] ||
+            attention ::else->
 #if MUTANT != 1
-                lane_poll(0);
-                if
-                :: found == 0 -> lane_poll(1)
-                :: else
-                fi;
+            lane_poll(0);
+    if
+        ::found == 0->lane_poll(1)::else fi;
 #endif
-                if
-                :: found == 0 ->
-end:                atomic { ipi == 1 -> ipi = 0 } /* wait_for_event */
-                :: else
-                fi
-            fi;
-            found = 0;
-            servers_buffer!STATE(0, BUSY)
-        fi
-    od
+    if
+        ::found == 0->end : atomic{ipi == 1->ipi = 0} /* wait_for_event */
+                            ::else fi fi;
+    found = 0;
+    servers_buffer !STATE(0, BUSY) fi od
 }

@@ -33,7 +33,7 @@ TEST(BenchStats, SpreadOfOddEvenAndSingleSamples) {
 TEST(BenchStats, NamesStandForWorksOnceAndInOrder) {
     EXPECT_THAT(works_of({"task3", "task0", "task3"}), ElementsAre("task0", "task3"));
     EXPECT_THAT(works_of({"calls", "stat"}), ElementsAre("pipe", "read", "stat", "pipe_two", "read_two", "stat_two"));
-    EXPECT_EQ(works_of({"routes"}).size(), 13u);
+    EXPECT_EQ(works_of({"routes"}).size(), 15u);
     EXPECT_TRUE(works_of({}).empty());
     for (const char* bad : {"task6", "", "TASK0", "syscall"}) EXPECT_THROW(works_of({bad}), Failure) << bad;
 }
@@ -59,14 +59,16 @@ TEST(BenchStats, GuestLinesAreRead) {
     EXPECT_TRUE(read_guest_line(record, "clock 1000"));
     EXPECT_TRUE(read_guest_line(record, "ping 93.5"));
     EXPECT_TRUE(read_guest_line(record, "ping -"));
-    EXPECT_TRUE(read_guest_line(record, "run task3 2 500 2000 1900,2000 2000 2003 0"));
-    EXPECT_TRUE(read_guest_line(record, "run task2 1 1200 77 77 - - -"));
+    EXPECT_TRUE(read_guest_line(record, "run task3 2 500 2000 1900,2000 2003 2003 0 2000 1999"));
+    EXPECT_TRUE(read_guest_line(record, "run task2 1 1200 77 77 - - - - -"));
     EXPECT_TRUE(read_guest_line(record, "failed task1 it said no"));
     EXPECT_TRUE(read_guest_line(record, "done"));
     EXPECT_THAT(record.pings, ElementsAre(93.5));
     ASSERT_EQ(record.runs.size(), 2u);
     EXPECT_THAT(record.runs[0].own, ElementsAre(1900, 2000));
     EXPECT_EQ(record.runs[0].counted, 2003);
+    EXPECT_EQ(record.runs[0].known, 2000);
+    EXPECT_EQ(record.runs[0].beyond, 1999);
     EXPECT_FALSE(record.runs[1].made.has_value());
     EXPECT_EQ(record.failed["task1"], "it said no");
     EXPECT_TRUE(record.done);
@@ -74,8 +76,8 @@ TEST(BenchStats, GuestLinesAreRead) {
 
 TEST(BenchStats, MalformedGuestLinesAreRefused) {
     GuestRecord record;
-    for (const char* bad : {"", "run", "run task0 1 5", "run task3 2 5 10 10 - - -", "run task0 1 5 0 0 - - -",
-                            "ping fast", "clock", "noise"}) {
+    for (const char* bad : {"", "run", "run task0 1 5", "run task3 2 5 10 10 - - - - -", "run task0 1 5 0 0 - - - - -",
+                            "run task0 1 5 9 9 7 7 0", "ping fast", "clock", "noise"}) {
         EXPECT_FALSE(read_guest_line(record, bad)) << bad;
     }
     EXPECT_TRUE(record.runs.empty());
@@ -90,16 +92,28 @@ WorkRun run_of(double ns, std::optional<long long> made = 1000, std::optional<lo
             .own = {ns},
             .made = made,
             .counted = counted,
-            .elsewhere = elsewhere};
+            .elsewhere = elsewhere,
+            .known = {},
+            .beyond = {}};
 }
 
 TEST(BenchStats, ACallThatTheModuleDidNotExecuteIsNoticed) {
     EXPECT_EQ(verdict_of(run_of(1)), Verdict::kVerified);
-    EXPECT_EQ(verdict_of(run_of(1, 1000, 1020, -3)), Verdict::kVerified);
+    EXPECT_EQ(verdict_of(run_of(1, 1000, 1001, 0)), Verdict::kWrong);
+    EXPECT_EQ(verdict_of(run_of(1, 1000, 999, 0)), Verdict::kWrong);
     EXPECT_EQ(verdict_of(run_of(1, 1000, 500, 500)), Verdict::kWrong);
-    EXPECT_EQ(verdict_of(run_of(1, 1000, 1000, 500)), Verdict::kWrong);
+    EXPECT_EQ(verdict_of(run_of(1, 1000, 1000, 1)), Verdict::kWrong);
     EXPECT_EQ(verdict_of(run_of(1, 0, 0, 0)), Verdict::kWrong);
     EXPECT_EQ(verdict_of(run_of(1, 1000, std::nullopt, std::nullopt)), Verdict::kUnverified);
+}
+
+TEST(BenchStats, TheProgramsOwnCountIsComparedToo) {
+    WorkRun run = run_of(1, 1100, 1100, 0);
+    run.known = 1000;
+    run.beyond = 1003;
+    EXPECT_EQ(verdict_of(run), Verdict::kVerified);
+    run.beyond = 900;
+    EXPECT_EQ(verdict_of(run), Verdict::kWrong);
 }
 
 // Rounds of inline1 and remote; a negative ping: not measured.

@@ -30,30 +30,49 @@ TEST(RtLane, ASlotIsTakenFromACallThatIsOverAndNotFromOneThatIsPending) {
     rt::Lane& lane = rt::lane(CpuId{1}, CpuId{0});
     CallWord words[rt::kLaneSlots + 1] = {};
     for (u32 i = 0; i < rt::kLaneSlots; ++i) {
-        ASSERT_TRUE(rt::lane_claim(lane, words[i]));
+        ASSERT_TRUE(rt::lane_claim(lane, words[i]).ok);
         pend(words[i], 1);
     }
     CallWord& late = words[rt::kLaneSlots];
-    EXPECT_FALSE(rt::lane_claim(lane, late));
+    EXPECT_FALSE(rt::lane_claim(lane, late).ok);
     EXPECT_EQ(count_pending(1, 1), rt::kLaneSlots);
     words[2].exchange(rt::kCallActive | rt::kCallDone);
-    ASSERT_TRUE(rt::lane_claim(lane, late));
+    ASSERT_TRUE(rt::lane_claim(lane, late).ok);
     pend(late, 1);
     EXPECT_EQ(lane.slots[2].load(), &late);
     EXPECT_EQ(count_pending(1, 1), rt::kLaneSlots);
     // Claimed again: the slot that it has.
-    ASSERT_TRUE(rt::lane_claim(lane, words[3]));
+    ASSERT_TRUE(rt::lane_claim(lane, words[3]).ok);
     EXPECT_EQ(lane.slots[3].load(), &words[3]);
     for (CallWord& w : words) rt::lane_forget(w, kAll, kAll);
     EXPECT_EQ(count_pending(1, 1), 0u);
 }
 
+TEST(RtLane, AClaimSaysWhoseSlotItTook) {
+    rt::Lane& lane = rt::lane(CpuId{1}, CpuId{0});
+    CallWord words[rt::kLaneSlots + 1] = {};
+    for (u32 i = 0; i < rt::kLaneSlots; ++i) {
+        EXPECT_EQ(rt::lane_claim(lane, words[i]).lost, nullptr);
+        pend(words[i], 1);
+    }
+    words[0].exchange(rt::kCallActive | rt::kCallDone);
+    rt::Claim claim = rt::lane_claim(lane, words[rt::kLaneSlots]);
+    EXPECT_TRUE(claim.ok);
+    EXPECT_EQ(claim.lost, &words[0]);
+    // The filler of a slot that is free again is nobody's.
+    rt::lane_forget(words[rt::kLaneSlots], kAll, kAll);
+    claim = rt::lane_claim(lane, words[0]);
+    EXPECT_TRUE(claim.ok);
+    EXPECT_EQ(claim.lost, nullptr);
+    for (CallWord& w : words) rt::lane_forget(w, kAll, kAll);
+}
+
 TEST(RtLane, AForgottenWordLeavesTheLaterSlotsInSight) {
     rt::Lane& lane = rt::lane(CpuId{1}, CpuId{0});
     CallWord first{0}, second{0};
-    ASSERT_TRUE(rt::lane_claim(lane, first));
+    ASSERT_TRUE(rt::lane_claim(lane, first).ok);
     pend(first, 1);
-    ASSERT_TRUE(rt::lane_claim(lane, second));
+    ASSERT_TRUE(rt::lane_claim(lane, second).ok);
     pend(second, 1);
     rt::lane_forget(first, 1u << 1, 1u << 0);
     EXPECT_EQ(count_pending(1, 1), 1u);
@@ -63,8 +82,8 @@ TEST(RtLane, AForgottenWordLeavesTheLaterSlotsInSight) {
 
 TEST(RtLane, AnEarlierServerDoesNotSeeACallForALaterOne) {
     CallWord word{0};
-    ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{1}, CpuId{0}), word));
-    ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{2}, CpuId{0}), word));
+    ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{1}, CpuId{0}), word).ok);
+    ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{2}, CpuId{0}), word).ok);
     pend(word, 2);
     EXPECT_EQ(count_pending(1, 1), 0u);
     EXPECT_EQ(count_pending(2, 1), 1u);
@@ -82,14 +101,17 @@ TEST(RtLane, BusyCallersDoNotStarveTheOthers) {
     for (u32 home = 0; home < 4; ++home)
         for (u32 i = 0; i < 2; ++i) {
             served[home][i] = 0;
-            ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{0}, CpuId{home}), words[home][i]));
+            ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{0}, CpuId{home}), words[home][i]).ok);
             pend(words[home][i], 0);
         }
-    Executor::serve_word = [](Executor&, CallWord& word) {
-        u32 at = u32(&word - &words[0][0]);
-        ++served[at / 2][at % 2];
-        pend(word, 0);
+    struct Handler {
+        static void serve(Executor&, CallWord& word) {
+            u32 at = u32(&word - &words[0][0]);
+            ++served[at / 2][at % 2];
+            pend(word, 0);
+        }
     };
+    Executor::serve_with<&Handler::serve>();
     for (u32 i = 0; i < 800; ++i) server.run_one();
     for (auto& home : words)
         for (CallWord& w : home) rt::lane_forget(w, kAll, kAll);
@@ -114,6 +136,8 @@ World* world;
 // What stands for a user thread.
 struct Caller : rt::Schedulable {
     CallWord word{0};
+    static constexpr u8 kNoCpu = 0xfd;
+    std::atomic<u8> lane_server{kNoCpu};
     // Plain: that they are seen is what is tested.
     u64 argument = 0, result = 0, executed = 0;
     u64 made = 0;
@@ -165,6 +189,7 @@ struct Caller : rt::Schedulable {
         for (;;) {
             if (made == limit) return end();
             if (random() % 16 == 0) {
+                lane_server.store(kNoCpu, std::memory_order_relaxed);
                 home = &Executor::of(CpuId{u32(1 + random() % (world->cpus - 1))});
                 return home->post(*this);
             }
@@ -183,11 +208,19 @@ struct Caller : rt::Schedulable {
         }
     }
     void check() { expect(executed == made && result == ~argument); }
+    // Remembers where it has a slot, as a user thread does.
+    bool claim(Executor& where, Executor& ex) {
+        if (lane_server.load(std::memory_order_relaxed) == where.cpu().value) return true;
+        rt::Claim claim = rt::lane_claim(rt::lane(where.cpu(), ex.cpu()), word);
+        if (claim.lost) of(*claim.lost).lane_server.store(kNoCpu, std::memory_order_relaxed);
+        if (claim.ok) lane_server.store(u8(where.cpu().value), std::memory_order_relaxed);
+        return claim.ok;
+    }
     bool call(Executor& where, Executor& ex) {
         servers |= 1u << where.cpu().value;
         homes |= 1u << ex.cpu().value;
         const u64 wanted = rt::call_for(where.cpu());
-        if (random() % 32 == 0 || !rt::lane_claim(rt::lane(where.cpu(), ex.cpu()), word)) {
+        if (random() % 32 == 0 || !claim(where, ex)) {
             world->sent.fetch_add(1, std::memory_order_relaxed);
             word.store((wanted & ~u64{rt::kCallPending}) | rt::kCallDetached, std::memory_order_relaxed);
             waits = true;
@@ -301,7 +334,7 @@ void many_calls(u64 seed, u32 callers, u32 at_once) {
     world->to_start = callers - at_once;
     world->module.init("test", [](rt::Request& r, rt::Shard&) { static_cast<Caller::Remote&>(r).owner.serve(); });
     world->module.batch = u32(1 + random() % 4);
-    Executor::serve_word = &Caller::serve_word;
+    Executor::serve_with<&Caller::serve_word>();
     for (u32 i = 1; i < 4; ++i)
         if (random() % 3 == 0) cpus[i].post(computes[i]);
     world->module.move_to(CpuSet{1u << 3});
