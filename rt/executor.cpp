@@ -132,6 +132,26 @@ void Executor::drain_inbox() {
     }
 }
 
+constinit Schedulable Executor::closed_{nullptr};
+
+// Spinning, as look_for_work(): left out of instruction counts.
+[[gnu::noinline, gnu::section(".text.farcall_spin")]] Schedulable* Executor::await_handoff() {
+    handoff_.store(nullptr, std::memory_order_release);  // pairs with hand_off()
+    Nanoseconds until = hal::Machine::now() + spin_budget;
+    for (u32 n = 1;; ++n) {
+        if (handoff_.load(std::memory_order_relaxed) != nullptr) break;
+        if (inbox_.load(std::memory_order_relaxed) || needs_attention() || requests_pending()) break;
+        if ((n & 511) != 0) continue;
+        hal::Machine::poll_mailbox();
+        hal::Machine::take_interrupts();
+        run_due_timers();
+        if (ready_mask_ != 0 || hal::Machine::now() >= until) break;
+    }
+    // Whoever was in time gets through: from here on it is closed.
+    Schedulable* got = handoff_.exchange(&closed_, std::memory_order_acq_rel);
+    return got;
+}
+
 void Executor::run_due_timers() { timers_.run_due(hal::Machine::now()); }
 
 bool Executor::run_one() {

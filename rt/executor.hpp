@@ -84,6 +84,8 @@ public:
     // This CPU only: who is next.
     const Schedulable* next(Priority p) { return queues_[u32(p)].front(); }
     Schedulable* steal(Priority p);  // this CPU only: takes the last node of a queue, to post it elsewhere
+    // The one that would run next, still in its queue; null: none.
+    Schedulable* best_ready() { return ready_mask_ == 0 ? nullptr : queues_[u32(__builtin_ctz(ready_mask_))].front(); }
     void remove(Schedulable& node);  // this CPU only: out of the queue it is in
 
     // About to enter user mode: returns false (and stays busy) if work has come meanwhile.
@@ -147,6 +149,16 @@ public:
     // Nothing to do here: asleep, or looking for work.
     bool idles() const { return state() == kSleeping || looks_.load(std::memory_order_relaxed); }
     bool requests_pending() const { return serves() && lane_pending(cpu_, executor_total()); }
+    // A thread for a CPU that waits for one: straight from hand to hand, one cache line. False: it does not wait, post() it.
+    bool hand_off(Schedulable& s) {
+        if (handoff_.load(std::memory_order_relaxed) != nullptr) return false;
+        Schedulable* none = nullptr;
+        return handoff_.compare_exchange_strong(none, &s, std::memory_order_acq_rel, std::memory_order_relaxed);
+    }
+    bool awaits_handoff() const { return handoff_.load(std::memory_order_relaxed) == nullptr; }
+    // Waits for that, for spin_budget at most; null as soon as there is anything else to do. Not in user state.
+    Schedulable* await_handoff();
+
     // Looks at its inbox: what is posted needs no interrupt.
     bool looks_for_work() const { return looks_.load(std::memory_order_relaxed); }
     // Spins for spin_budget before it sleeps, though it serves nobody.
@@ -254,6 +266,9 @@ private:
     u32 counts_[kPriorities] = {};
     lib::List<Schedulable, &Schedulable::run_hook> queues_[kPriorities];
     TimerQueue timers_;
+    // Null: this CPU waits for a thread. Closed: it does not. Else the thread that it got.
+    alignas(64) std::atomic<Schedulable*> handoff_{&closed_};
+    static Schedulable closed_;
     alignas(64) std::atomic<Schedulable*> inbox_{nullptr};
     alignas(64) std::atomic<u32> state_{kBusy};
 };

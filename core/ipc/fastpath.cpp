@@ -56,6 +56,16 @@ template <bool kOdd>
     caller.owed.store(&server.reply, std::memory_order_release);
 }
 
+// A fault as a message (abi::native::Label).
+[[gnu::always_inline]] inline void trap_to_message(NativeThread& t, Machine::UserContext& to) {
+    const lib::Trap& f = t.fault;
+    const auto& c = t.context;
+    if (f.kind == lib::Trap::Kind::kPageFault)
+        hal::set_words(to, f.address.value, c.pc().value, c.sp().value, u64(f.access), f.present, f.error_code);
+    else
+        hal::set_words(to, f.vector, c.pc().value, c.sp().value, f.error_code, 0, 0);
+}
+
 // Locks, and takes `r` if it is still the first that waits. Point of no return of both senders' paths.
 [[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) {
     e.lock.lock();
@@ -74,22 +84,23 @@ template <bool kTraced, Expects kKind>
 [[gnu::noinline]] void to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& r, u64 badge, u64 tag, trace::Path path,
                                     u64 start) {
     rt::Executor& there = r.home();
-    if (!there.looks_for_work()) return failed<kTraced>(path, Test::kOtherCpu, start);
+    if (!there.looks_for_work() && !there.awaits_handoff()) return failed<kTraced>(path, Test::kOtherCpu, start);
     if (r.timed()) return failed<kTraced>(path, Test::kSpecial, start);
     if (rt::Executor::current().needs_attention()) return failed<kTraced>(path, Test::kAttention, start);
     if (!take_receiver(e, r)) return failed<kTraced>(path, Test::kRace, start);
     // ---- Point of no return ----
     if constexpr (kKind == Expects::kMessage) {
         hal::copy_words(t.context, r.context, tag & 0xfff);
-        hal::set_message(r.context, badge, tag);
-    } else {
+    } else if constexpr (kKind == Expects::kSyscall) {
         hal::syscall_to_message(t.context, r.context);
-        hal::set_message(r.context, badge, tag);
+    } else {
+        trap_to_message(t, r.context);
     }
+    hal::set_message(r.context, badge, tag);
     owe(r, t, kKind);
     if constexpr (kTraced) trace::fast_done(path, t.number, r.number, start);
-    there.post(r);
-    leave(t);
+    if (!there.hand_off(r)) there.post(r);
+    wait_for_other_cpu(t);
 }
 
 template <bool kTraced, Expects kKind, bool kOdd>
@@ -101,7 +112,10 @@ template <bool kTraced, Expects kKind, bool kOdd>
     if constexpr (kTraced) trace::fast_done(path, t.number, r.number, start);
     switch_state<kOdd>(ex, t, r);
     if constexpr (kKind == Expects::kMessage) resume_with(t, r, badge, tag);
-    hal::syscall_to_message(t.context, r.context);
+    if constexpr (kKind == Expects::kSyscall)
+        hal::syscall_to_message(t.context, r.context);
+    else
+        trap_to_message(t, r.context);
     Machine::resume_message(r.context, badge, tag);
 }
 
@@ -157,8 +171,29 @@ template <bool kTraced>
         t, *e, t.handler_badge, native::make_tag(native::kLabelSyscall, native::kRegisterWords), kPath, start);
 }
 
+template <bool kTraced>
+[[gnu::always_inline]] inline void fault_path(NativeThread& t) {
+    const u64 start = kTraced ? Machine::cycles() : 0;
+    constexpr auto kPath = trace::Path::kFastException;
+    Endpoint* e = t.handler.get();
+    if (!e) return failed<kTraced>(kPath, Test::kCapability, start);
+    const u64 tag = t.fault.kind == lib::Trap::Kind::kPageFault ? native::make_tag(native::kLabelPageFault, 6)
+                                                                : native::make_tag(native::kLabelException, 4);
+    to_receiver<kTraced, Expects::kFault>(t, *e, t.handler_badge, tag, kPath, start);
+}
+
 // The endpoint can be waited at: nobody sends, and it has not ended. Lock held.
 [[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) { return Machine::is_zero(e.closed); }
+
+// The answer to a trap: kResume or kResumeAt.
+[[gnu::always_inline]] inline void answer_trap(NativeThread& t, NativeThread& c, u64 tag) {
+    if (c.expects == Expects::kSyscall) c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
+    if (native::tag_label(tag) == native::kResumeAt) [[unlikely]] {
+        c.context.forget_syscall();
+        c.context.set_pc(UserAddr{hal::message_word(t.context, 1)});
+        c.context.set_sp(UserAddr{hal::message_word(t.context, 2)});
+    }
+}
 
 // The answer of t, in its registers, into those of c.
 [[gnu::always_inline]] inline void answer(NativeThread& t, NativeThread& c, u64 tag) {
@@ -166,7 +201,7 @@ template <bool kTraced>
         hal::copy_words(t.context, c.context, tag & 0xfff);
         hal::set_message(c.context, 0, tag);
     } else {
-        c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
+        answer_trap(t, c, tag);
     }
 }
 
@@ -180,7 +215,7 @@ template <bool kTraced>
 [[gnu::noinline]] void reply_to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
     constexpr auto kPath = trace::Path::kFastReply;
     rt::Executor& there = c.home();
-    if (!there.looks_for_work()) return failed<kTraced>(kPath, Test::kOtherCpu, start);
+    if (!there.looks_for_work() && !there.awaits_handoff()) return failed<kTraced>(kPath, Test::kOtherCpu, start);
     if (rt::Executor::current().needs_attention()) return failed<kTraced>(kPath, Test::kAttention, start);
     e.lock.lock();
     // The caller may be cancelled by its own CPU: the exchange decides.
@@ -196,8 +231,8 @@ template <bool kTraced>
     wait_at(e, t);
     e.lock.unlock();
     if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
-    there.post(c);
-    leave(t);
+    if (!there.hand_off(c)) there.post(c);
+    wait_for_other_cpu(t);
 }
 
 template <bool kTraced, bool kOdd>
@@ -223,11 +258,14 @@ template <bool kTraced, bool kOdd>
         switch_state<kOdd>(ex, t, c);
         Machine::resume_message(c.context, 0, tag);
     }
-    c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
+    const bool plain = c.expects == Expects::kSyscall && native::tag_label(tag) == native::kResume;
+    answer_trap(t, c, tag);
     wait_at(e, t);
     e.lock.unlock();
     switch_state<kOdd>(ex, t, c);
-    Machine::resume_syscall(c.context);
+    if (plain) [[likely]]
+        Machine::resume_syscall(c.context);
+    Machine::enter_user(c.context);
 }
 
 template <bool kTraced>
@@ -247,7 +285,8 @@ template <bool kTraced>
     if (!c) return failed<kTraced>(kPath, Test::kNoPartner, start);
     const u64 tag = hal::message_tag(t.context);
     if (!is_short(tag)) return failed<kTraced>(kPath, Test::kLong, start);
-    if (c->expects != Expects::kMessage && (c->expects == Expects::kFault || native::tag_label(tag) != native::kResume))
+    if (c->expects != Expects::kMessage && native::tag_label(tag) != native::kResume &&
+        (native::tag_label(tag) != native::kResumeAt || hal::message_word(t.context, 1) >= Machine::user_top().value))
         return failed<kTraced>(kPath, Test::kSpecial, start);
     const Cap& cap = capability(t);
     if (!cap.allows(native::kTypeEndpoint, native::kReceiveRight))
@@ -312,6 +351,8 @@ void fast_call(NativeThread& t) { call_path<false>(t); }
 void fast_reply_receive(NativeThread& t) { reply_receive_path<false>(t); }
 void fast_signal(NativeThread& t) { signal_path<false>(t); }
 void fast_exception(NativeThread& t) { exception_path<false>(t); }
+void fast_fault(NativeThread& t) { fault_path<false>(t); }
+[[gnu::noinline]] void fast_fault_traced(NativeThread& t) { fault_path<true>(t); }
 
 [[gnu::noinline]] void fast_call_traced(NativeThread& t) { call_path<true>(t); }
 [[gnu::noinline]] void fast_reply_receive_traced(NativeThread& t) { reply_receive_path<true>(t); }

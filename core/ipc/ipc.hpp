@@ -45,6 +45,11 @@ void notify(Notification& n, u64 bits);
 // The thread waits: the CPU goes on with what is ready.
 [[noreturn]] void leave(NativeThread& t);
 
+// The same where what comes next will probably come from another CPU, soon.
+[[noreturn]] void wait_for_other_cpu(NativeThread& t);
+// The same, and the CPU goes to `to`, which is ready and in no queue, at once if it can.
+[[noreturn]] void hand_over(NativeThread& t, NativeThread& to);
+
 // Undoes a caller's wait for its answer: true if the answer will not come any more.
 bool withdraw(NativeThread& caller);
 // The answers that will never come: whoever waits at `slot` gets `error`.
@@ -58,10 +63,12 @@ void fast_call(NativeThread& t);
 void fast_reply_receive(NativeThread& t);
 void fast_signal(NativeThread& t);
 void fast_exception(NativeThread& t);
+void fast_fault(NativeThread& t);  // NativeThread::fault
 // The same, leaving records in the trace buffer.
 void fast_call_traced(NativeThread& t);
 void fast_reply_receive_traced(NativeThread& t);
 void fast_exception_traced(NativeThread& t);
+void fast_fault_traced(NativeThread& t);
 void fast_signal_traced(NativeThread& t);
 
 }  // namespace ipc

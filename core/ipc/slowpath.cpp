@@ -7,6 +7,8 @@
 
 #include <cstring>
 
+#include "core/trace.hpp"
+
 namespace core {
 namespace ipc {
 
@@ -137,11 +139,81 @@ NativeThread* take_first(Waitable& at) {
 
 }  // namespace
 
+namespace {
+
+// Nothing stands between this CPU and user mode in `to`, which is this CPU's, ready, and in no queue.
+bool may_switch_to(rt::Executor& ex, NativeThread& to) {
+    return (ex.pressing() & to.gives_way_to) == 0 && to.control.load(std::memory_order_relaxed) == 0 &&
+           !to.bases_changed && !to.kicked.load(std::memory_order_relaxed);
+}
+
+[[noreturn]] void switch_to(rt::Executor& ex, NativeThread& to) {
+    trace::end_slow();
+    to.space->load();
+    to.go_live(ex);
+    ex.set_running(&to);
+    Machine::enter_user(to.context);
+}
+
+}  // namespace
+
 [[noreturn]] void leave(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
+    // The next thread without a turn of the executor's loop, if it is one of ours and nothing else is to be done.
+    if (!ex.needs_attention()) {
+        if (rt::Schedulable* best = ex.best_ready(); best && NativeThread::is_one(*best)) {
+            NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*best));
+            if (next.control.load(std::memory_order_relaxed) == 0 && !next.bases_changed &&
+                next.runs_without_budget() && !next.kicked.load(std::memory_order_relaxed)) {
+                Nanoseconds now = Machine::now();
+                t.account_user(now);
+                ex.remove(next);
+                Thread::start_clock(ex, next.payer(), now);
+                switch_to(ex, next);
+            }
+        }
+    }
     ex.leave_user_state();
     t.account_user(Machine::now());
     ex.run_forever();
+}
+
+[[noreturn]] void wait_for_other_cpu(NativeThread& t) {
+    rt::Executor& ex = rt::Executor::current();
+    if (ex.pressing() != 0 || !ex.polls || rt::Executor::spin_budget.value == 0) leave(t);
+    ex.leave_user_state();
+    Nanoseconds before = Machine::now();
+    t.account_user(before);
+    rt::Schedulable* got = ex.await_handoff();
+    if (!got) ex.run_forever();
+    NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*got));
+    // Whatever has come besides: the executor's loop, with the thread in front.
+    if (ex.pressing() != 0 || !may_switch_to(ex, next) || !next.is_at_home(ex) || !next.runs_without_budget() ||
+        !ex.enter_user_state()) [[unlikely]] {
+        if (next.is_at_home(ex))
+            ex.enqueue_front(next);
+        else
+            next.home().post(next);
+        ex.run_forever();
+    }
+    Nanoseconds now = Machine::now();
+    ex.idle_ns.store(ex.idle_ns.load(std::memory_order_relaxed) + (now - before).value, std::memory_order_relaxed);
+    Thread::start_clock(ex, next.payer(), now);
+    switch_to(ex, next);
+}
+
+[[noreturn]] void hand_over(NativeThread& t, NativeThread& to) {
+    rt::Executor& ex = rt::Executor::current();
+    if (to.is_at_home(ex)) {
+        to.state.store(native::kStateReady, std::memory_order_relaxed);
+        // On the clock of whoever pays for t: what it gives is the rest of its turn.
+        if (may_switch_to(ex, to)) switch_to(ex, to);
+    } else {
+        to.state.store(native::kStateReady, std::memory_order_relaxed);
+        if (to.home().hand_off(to)) wait_for_other_cpu(t);
+    }
+    to.wake(true);
+    wait_for_other_cpu(t);
 }
 
 bool withdraw(NativeThread& caller) {
@@ -201,18 +273,17 @@ Result<void> check_exception_reply(NativeThread& t, NativeThread& caller, u64 ta
     return lib::kOk;
 }
 
-// The caller, which is ours, goes on with t's message as its answer.
-void answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Registers& registers) {
+// The caller, which is ours, gets t's message as its answer. True: it goes on.
+bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Registers& registers) {
     caller.drop_timeout();
     if (caller.expects == Expects::kMessage) {
         transfer(t, caller, tag, 0);
-        caller.wake();
-        return;
+        return true;
     }
     u64 how = native::tag_label(tag) & 3;
     if (how == native::kStop) {
         caller.state.store(native::kStateInactive, std::memory_order_release);
-        return;
+        return false;
     }
     if (how == native::kResumeWith) {
         caller.set_registers(registers);
@@ -225,11 +296,12 @@ void answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
             caller.context.set_sp(UserAddr{hal::message_word(t.context, 2)});
         }
     }
-    caller.wake();
+    return true;
 }
 
-// The answer half of reply, reply_receive and reply_to. kBadF: none is owed; kSrch: the caller has given up meanwhile.
-Result<void> do_reply(NativeThread& t, ReplySlot& slot, u64 tag) {
+// The answer half of reply, reply_receive and reply_to: the caller that is to be woken, if any. kBadF: none is owed; kSrch:
+// the caller has given up meanwhile.
+Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, u64 tag) {
     NativeThread* caller = slot.caller.load(std::memory_order_acquire);
     REQUIRE(caller != nullptr, reply_owed, kBadF);
     TRY(check_tag(t, tag));
@@ -239,8 +311,7 @@ Result<void> do_reply(NativeThread& t, ReplySlot& slot, u64 tag) {
     if (caller->expects != Expects::kMessage) TRY(check_exception_reply(t, *caller, tag, registers));
     caller = take_caller(slot);
     if (!caller) return Errno::kSrch;
-    answer(t, *caller, tag, registers);
-    return lib::kOk;
+    return answer(t, *caller, tag, registers) ? caller : nullptr;
 }
 
 // Bits of the notification that is bound to t, if there are any now.
@@ -265,8 +336,15 @@ void received_from(NativeThread& sender, NativeThread& t) {
     }
 }
 
-// Receives from an endpoint or waits there. Returns if a message has come.
-Result<i64> receive_from(NativeThread& t, Endpoint& e, u64 flags) {
+// Receives from an endpoint or waits there. Returns if a message has come. `answered` is a caller that is to be woken, and
+// goes on at once if t waits.
+Result<i64> receive_from(NativeThread& t, Endpoint& e, u64 flags, NativeThread* answered) {
+    struct Wake {
+        NativeThread* who;
+        ~Wake() {
+            if (who) who->wake();
+        }
+    } wake{answered};
     // A message may hold a caller: what was owed before is given up.
     abandon(t.reply, Errno::kCanceled);
     if (u64 bits = take_bound_bits(t)) {
@@ -299,6 +377,7 @@ Result<i64> receive_from(NativeThread& t, Endpoint& e, u64 flags) {
         t.context.set_syscall_result(-i64(Errno::kAgain));
         return Errno::kAgain;  // cannot be: only t takes them
     }
+    if (answered) hand_over(t, *answered);
     leave(t);
 }
 
@@ -342,9 +421,11 @@ Result<i64> send_to(NativeThread& t, Endpoint& e, const Cap& cap, u64 tag, u64 f
     // No capability, nothing to wait for: the receiver has the CPU next if it is of this one and nothing is above it.
     if (is_call && (flags & native::kTimed)) t.arm_timeout();
     deliver(t, *receiver, tag, kind, cap.badge);
-    if (is_call) owe(*receiver, t, kind);
-    receiver->wake(is_call);
-    if (is_call) leave(t);
+    if (is_call) {
+        owe(*receiver, t, kind);
+        hand_over(t, *receiver);
+    }
+    receiver->wake();
     return i64{0};
 }
 
@@ -375,28 +456,30 @@ Result<i64> receive(NativeThread& t, u64 flags) {
     REQUIRE(c->object->type == native::kTypeEndpoint || c->object->type == native::kTypeNotification, cap_type, kInval);
     REQUIRE((c->rights() & native::kReceiveRight) != 0, cap_right, kPerm);
     if (c->object->type == native::kTypeNotification) return wait_for(t, static_cast<Notification&>(*c->object), flags);
-    return receive_from(t, static_cast<Endpoint&>(*c->object), flags);
+    return receive_from(t, static_cast<Endpoint&>(*c->object), flags, nullptr);
 }
 
 Result<i64> reply_receive(NativeThread& t, u64 flags) {
     TRY(check_flags(t, flags));
     auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kReceiveRight));
     // A caller that has gone meanwhile wants no answer; an answer that is wrong is told, and nothing is received.
+    NativeThread* answered = nullptr;
     if (t.reply.caller.load(std::memory_order_relaxed)) {
         auto r = do_reply(t, t.reply, hal::message_tag(t.context));
         if (!r.ok() && r.error() != Errno::kSrch) return r.error();
+        if (r.ok()) answered = r.value();
     }
-    return receive_from(t, *e.object, flags);
+    return receive_from(t, *e.object, flags, answered);
 }
 
 Result<i64> reply(NativeThread& t) {
-    TRY(do_reply(t, t.reply, hal::message_tag(t.context)));
+    if (NativeThread* caller = TRY(do_reply(t, t.reply, hal::message_tag(t.context)))) caller->wake();
     return i64{0};
 }
 
 Result<i64> reply_to(NativeThread& t) {
     auto r = TRY(find<Reply>(t, hal::call_capability(t.context), native::kTypeReply, native::kSendRight));
-    TRY(do_reply(t, r.object->slot, hal::message_tag(t.context)));
+    if (NativeThread* caller = TRY(do_reply(t, r.object->slot, hal::message_tag(t.context)))) caller->wake();
     return i64{0};
 }
 

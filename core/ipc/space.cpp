@@ -35,12 +35,12 @@ bool SpaceObject::end(u32& budget) {
     if (!caps::empty(caps, budget)) return false;
     for (;;) {
         rt::LockGuard guard{mapping_lock};
-        Mapping* m = mappings_.front();
+        Mapping* m = mappings_.first();
         if (!m) return true;
         if (budget == 0) return false;
         --budget;
         // Nobody runs in the space any more: its entries go with its tables.
-        m->in_space.unlink();
+        mappings_.remove(*m);
         m->in_memory.unlink();
         guard.unlock();
         if (pool_) pool_->give_back(m->charge);
@@ -48,10 +48,12 @@ bool SpaceObject::end(u32& budget) {
     }
 }
 
-bool SpaceObject::overlaps(u64 start, u64 end) {
-    for (Mapping& m : mappings_)
-        if (m.start < end && start < m.end) return true;
-    return false;
+Mapping* SpaceObject::first_in(u64 start, u64 end) const {
+    Mapping* m = mappings_.lower_bound(start);
+    // The one before may reach into it.
+    Mapping* before = m ? mappings_.prev(*m) : mappings_.last();
+    if (before && before->end > start) return before;
+    return m && m->start < end ? m : nullptr;
 }
 
 // A bound of what the page tables of the range can take: one page for each 2 MiB, 1 GiB and 512 GiB that it touches.
@@ -82,7 +84,7 @@ Result<void> SpaceObject::map(Memory& memory, u64 address, u64 offset, u64 lengt
     auto put = [&]() -> Result<void> {
         rt::LockGuard guard{mapping_lock};
         if (memory.dead_ || caps.ended) return Errno::kIdRm;
-        REQUIRE(!overlaps(address, address + length), map_free, kExist);
+        REQUIRE(first_in(address, address + length) == nullptr, map_free, kExist);
         for (u64 done = 0; done < length;) {
             lib::MapEntry batch[kBatch];
             u64 n = 0;
@@ -96,12 +98,7 @@ Result<void> SpaceObject::map(Memory& memory, u64 address, u64 offset, u64 lengt
             }
             done += n * kPageSize;
         }
-        Mapping* after = mappings_.front();
-        while (after && after->start < address) after = mappings_.next(*after);
-        if (after)
-            mappings_.insert_before(*after, *m);
-        else
-            mappings_.push_back(*m);
+        mappings_.insert(*m);
         memory.mappings_.push_back(*m);
         return lib::kOk;
     };
@@ -120,12 +117,12 @@ Result<void> SpaceObject::unmap(u64 address, u64 length) {
     Mapping* spare = rt::make<Mapping>();
     if (!spare) return Errno::kNoMem;
     u64 back = 0;
-    lib::List<Mapping, &Mapping::in_space> gone;
+    lib::List<Mapping, &Mapping::in_memory> gone;
     {
         rt::LockGuard guard{mapping_lock};
-        for (Mapping* m = mappings_.front(); m;) {
+        for (Mapping* m = first_in(address, end); m && m->start < end;) {
             Mapping* next = mappings_.next(*m);
-            if (m->start < end && address < m->end) {
+            {
                 lib::UserRange range{UserAddr{m->start > address ? m->start : address},
                                      UserAddr{m->end < end ? m->end : end}};
                 space->unmap({&range, 1});
@@ -138,10 +135,7 @@ Result<void> SpaceObject::unmap(u64 address, u64 length) {
                               .rights = m->rights,
                               .charge = 0};
                     m->end = address;
-                    if (next)
-                        mappings_.insert_before(*next, *spare);
-                    else
-                        mappings_.push_back(*spare);
+                    mappings_.insert(*spare);
                     m->memory->mappings_.push_back(*spare);
                     spare = nullptr;
                 } else if (m->start < address) {
@@ -151,7 +145,7 @@ Result<void> SpaceObject::unmap(u64 address, u64 length) {
                     m->start = end;
                 } else {
                     back += m->charge;
-                    m->in_space.unlink();
+                    mappings_.remove(*m);
                     m->in_memory.unlink();
                     gone.push_back(*m);
                 }
@@ -170,11 +164,10 @@ Result<void> SpaceObject::protect(u64 address, u64 length, u64 rights) {
     u64 end = address + length;
     rt::LockGuard guard{mapping_lock};
     // Check, then commit.
-    for (Mapping& m : mappings_)
-        if (m.start < end && address < m.end) REQUIRE((rights & ~m.rights) == 0, protect_rights, kPerm);
-    for (Mapping& m : mappings_) {
-        if (m.start >= end || address >= m.end) continue;
-        lib::UserRange range{UserAddr{m.start > address ? m.start : address}, UserAddr{m.end < end ? m.end : end}};
+    for (Mapping* m = first_in(address, end); m && m->start < end; m = mappings_.next(*m))
+        REQUIRE((rights & ~m->rights) == 0, protect_rights, kPerm);
+    for (Mapping* m = first_in(address, end); m && m->start < end; m = mappings_.next(*m)) {
+        lib::UserRange range{UserAddr{m->start > address ? m->start : address}, UserAddr{m->end < end ? m->end : end}};
         space->protect({&range, 1}, prot_of(rights));
     }
     return lib::kOk;
@@ -232,7 +225,7 @@ bool Memory::end(u32& budget) {
         --budget;
         lib::UserRange range{UserAddr{m->start}, UserAddr{m->end}};
         m->space->space->unmap({&range, 1});
-        m->in_space.unlink();
+        m->space->mappings_.remove(*m);
         m->in_memory.unlink();
         if (m->space->pool_) m->space->pool_->give_back(m->charge);
         guard.unlock();

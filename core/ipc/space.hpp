@@ -20,7 +20,8 @@ struct Mapping {
     u64 offset = 0;          // of `start`, in the memory
     u64 rights = 0;          // the most it may have
     u64 charge = 0;
-    lib::ListHook in_memory, in_space;
+    lib::ListHook in_memory;
+    lib::TreeHook in_space;
 };
 
 class SpaceObject final : public Object {
@@ -38,10 +39,11 @@ public:
 
 private:
     friend class Memory;
-    bool overlaps(u64 start, u64 end);
+    // The first that reaches into [start, end), null if none does; and the one behind it.
+    Mapping* first_in(u64 start, u64 end) const;
     void charge_tables(u64 start, u64 end, u64& charge);
     // Sorted by address. Guarded by the mapping lock (one for all: mapping is not a fast path, and takes two objects).
-    lib::List<Mapping, &Mapping::in_space> mappings_;
+    lib::Tree<Mapping, &Mapping::in_space, lib::KeyMember<&Mapping::start>> mappings_;
 };
 
 class Memory final : public Object {

@@ -90,15 +90,19 @@ void NativeThread::wake(bool front) {
     make_ready(front);
 }
 
-// The thread at the bottom of the chain of calls that t works for, as far as it is on this CPU: its time is used.
-static NativeThread& payer_of(NativeThread& t) {
-    NativeThread* payer = &t;
+NativeThread& NativeThread::payer() {
+    NativeThread* payer = this;
     for (u32 depth = 0; depth < 16; ++depth) {
         NativeThread* caller = payer->reply.caller.load(std::memory_order_acquire);
-        if (!caller || &caller->home() != &t.home()) break;
+        if (!caller || &caller->home() != &home()) break;
         payer = caller;
     }
     return *payer;
+}
+
+bool NativeThread::runs_without_budget() {
+    Sched* s = payer().sched.get();
+    return !s || s->budget == 0;
 }
 
 void NativeThread::run_native(rt::Schedulable& s) {
@@ -119,7 +123,7 @@ void NativeThread::run_native(rt::Schedulable& s) {
         t.context.gs_base = t.new_gs;
         t.bases_changed = false;
     }
-    NativeThread& payer = payer_of(t);
+    NativeThread& payer = t.payer();
     if (Sched* sched = payer.sched.get(); sched && sched->budget != 0) {
         Nanoseconds now = Machine::now(), again;
         u64 left = sched->left(now, again);

@@ -45,6 +45,19 @@ public:
     bool queued_call = false;  // waits as a sender: wants an answer
     std::atomic<u32> state{native::kStateInactive};
 
+    static bool is_one(const rt::Schedulable& s) { return s.run == &NativeThread::run_native; }
+    // On whose clock it runs: the thread at the bottom of the chain of calls that it works for, as far as it is on this CPU.
+    NativeThread& payer();
+    bool runs_without_budget();
+    // As make_live(), in a few instructions if only TLS bases are to be switched.
+    [[gnu::always_inline]] void go_live(rt::Executor& ex) {
+        auto* before = static_cast<Thread*>(ex.live);
+        if (before == this) return;
+        constexpr u8 kSlow = kOddFpu | kOddBases;
+        if (!before || ((before->odd | odd) & kSlow)) return make_live();
+        hal::Machine::switch_thread_state(before->context, context);
+        ex.live = static_cast<Thread*>(this);
+    }
     // Which entry its calls take, by its kind and its fastpaths.
     void choose_entry();
 
