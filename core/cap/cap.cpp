@@ -130,7 +130,7 @@ Result<void> derive(CapTable& from, u64 source, CapTable& to, u64 slot, u64 righ
     REQUIRE(badge == 0 || c->badge == 0, copy_keeps_badge, kPerm);
     (*record).object = c->object;
     (*record).badge = badge != 0 ? badge : c->badge;
-    (*record).kind = Cap::make_kind(c->object->type, rights);
+    (*record).set(c->object->type, rights);
     Cap& made = record.publish(slot);
     ++c->object->caps;
     link_child(*c, made);
@@ -147,7 +147,7 @@ Result<void> insert_first(CapTable& table, u64 slot, Object& object, u64 rights,
     if (parent && parent->table->at(parent->slot) != parent) return Errno::kBadF;
     (*record).object = &object;
     (*record).badge = badge;
-    (*record).kind = Cap::make_kind(object.type, rights);
+    (*record).set(object.type, rights);
     Cap& made = record.publish(slot);
     object.caps = 1;
     if (parent) link_child(*parent, made);

@@ -17,18 +17,24 @@ class CapTable;
 struct Cap {
     Object* object = nullptr;
     u64 badge = 0;
-    u32 kind = 0;  // type | rights << 8: one comparison tests both
+    u32 kind = 0;  // type | rights << 8: one comparison tests both; 0: nothing
+    // For the fastpaths: what it is good for, one bit each.
+    static constexpr u8 kCallable = 1, kReceivable = 2, kSignallable = 4;
+    u8 good_for = 0;
     u32 slot = 0;
     CapTable* table = nullptr;
     Cap *parent = nullptr, *child = nullptr, *next = nullptr, *prev = nullptr;
     rt::Retired retired;
 
     u64 rights() const { return kind >> 8; }
-    static constexpr u32 make_kind(native::Type type, u64 rights) { return u32(type) | u32(rights) << 8; }
-    bool allows(native::Type type, u64 rights) const {
-        u32 want = make_kind(type, rights);
-        return (kind & (want | 0xff)) == want;
+    void set(native::Type type, u64 rights) {
+        kind = make_kind(type, rights);
+        good_for = 0;
+        if (type == native::kTypeEndpoint && (rights & native::kSendRight)) good_for |= kCallable;
+        if (type == native::kTypeEndpoint && (rights & native::kReceiveRight)) good_for |= kReceivable;
+        if (type == native::kTypeNotification && (rights & native::kSendRight)) good_for |= kSignallable;
     }
+    static constexpr u32 make_kind(native::Type type, u64 rights) { return u32(type) | u32(rights) << 8; }
 };
 
 class CapTable {
@@ -42,14 +48,10 @@ public:
     // In an epoch section (any trap): valid until this CPU is quiescent.
     // Null: nothing there.
     Cap* find(u64 slot) const {
-        Cap* c = &find_any(slot);
-        return c->kind != 0 ? c : nullptr;
-    }
-    // An empty slot holds a capability that allows nothing.
-    [[gnu::always_inline]] Cap& find_any(u64 slot) const {
         if (slot >= limit_) [[unlikely]]
-            slot = 0;
-        return *slots_[slot].load(std::memory_order_acquire);  // pairs with the store in publish()
+            return nullptr;
+        Cap* c = slots_[slot].load(std::memory_order_acquire);  // pairs with the store in publish()
+        return c != &kNothing ? c : nullptr;
     }
     u32 limit() const { return limit_; }
     const std::atomic<Cap*>* slots() const { return slots_; }

@@ -19,7 +19,7 @@ using trace::Test;
 
 namespace {
 
-// Words in registers only, no capabilities, nothing reserved: one comparison.
+// Words in registers only, no capabilities, nothing reserved.
 constexpr bool is_short(u64 tag) { return (tag & 0xfff) <= native::kRegisterWords; }
 
 template <bool kTraced>
@@ -155,7 +155,7 @@ template <bool kTraced>
     const u64 start = kTraced ? Machine::cycles() : 0;
     constexpr auto kPath = trace::Path::kFastCall;
     const Cap& cap = capability(t);
-    if (!cap.allows(native::kTypeEndpoint, native::kSendRight)) return failed<kTraced>(kPath, Test::kCapability, start);
+    if (!(cap.good_for & Cap::kCallable)) return failed<kTraced>(kPath, Test::kCapability, start);
     const u64 tag = hal::message_tag(t.context);
     if (!is_short(tag)) return failed<kTraced>(kPath, Test::kLong, start);
     to_receiver<kTraced, Expects::kMessage>(t, static_cast<Endpoint&>(*cap.object), cap.badge, tag, kPath, start);
@@ -235,7 +235,7 @@ template <bool kTraced>
     wait_for_other_cpu(t);
 }
 
-template <bool kTraced, bool kOdd>
+template <bool kTraced, bool kOdd, bool kTrap>
 [[gnu::always_inline]] inline void finish_reply(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& c,
                                                 u64 tag, u64 start) {
     constexpr auto kPath = trace::Path::kFastReply;
@@ -251,7 +251,7 @@ template <bool kTraced, bool kOdd>
     t.reply.caller.store(nullptr, std::memory_order_relaxed);
     c.state.store(native::kStateReady, std::memory_order_relaxed);
     if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
-    if (c.expects == Expects::kMessage) {
+    if constexpr (!kTrap) {
         if (const u64 words = tag & 0xfff; words != 0) hal::copy_words(t.context, c.context, words);
         wait_at(e, t);
         e.lock.unlock();
@@ -274,7 +274,24 @@ template <bool kTraced>
         return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) return reply_to_other_cpu<kTraced>(t, e, c, tag, start);
-    finish_reply<kTraced, true>(ex, t, e, c, tag, start);
+    if (c.expects == Expects::kMessage)
+        finish_reply<kTraced, true, false>(ex, t, e, c, tag, start);
+    else
+        finish_reply<kTraced, true, true>(ex, t, e, c, tag, start);
+}
+
+// The caller waits for the answer to a trap of its.
+template <bool kTraced>
+[[gnu::noinline]] void reply_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
+    if (native::tag_label(tag) != native::kResume &&
+        (native::tag_label(tag) != native::kResumeAt || hal::message_word(t.context, 1) >= Machine::user_top().value))
+        return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
+    rt::Executor& ex = rt::Executor::current();
+    if (t.odd | c.odd) [[unlikely]]
+        return reply_odd<kTraced>(t, e, c, tag, start);
+    if (!c.is_at_home(ex)) [[unlikely]]
+        return reply_to_other_cpu<kTraced>(t, e, c, tag, start);
+    finish_reply<kTraced, false, true>(ex, t, e, c, tag, start);
 }
 
 template <bool kTraced>
@@ -285,19 +302,16 @@ template <bool kTraced>
     if (!c) return failed<kTraced>(kPath, Test::kNoPartner, start);
     const u64 tag = hal::message_tag(t.context);
     if (!is_short(tag)) return failed<kTraced>(kPath, Test::kLong, start);
-    if (c->expects != Expects::kMessage && native::tag_label(tag) != native::kResume &&
-        (native::tag_label(tag) != native::kResumeAt || hal::message_word(t.context, 1) >= Machine::user_top().value))
-        return failed<kTraced>(kPath, Test::kSpecial, start);
     const Cap& cap = capability(t);
-    if (!cap.allows(native::kTypeEndpoint, native::kReceiveRight))
-        return failed<kTraced>(kPath, Test::kCapability, start);
+    if (!(cap.good_for & Cap::kReceivable)) return failed<kTraced>(kPath, Test::kCapability, start);
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
+    if (c->expects != Expects::kMessage) return reply_to_trap<kTraced>(t, e, *c, tag, start);
     rt::Executor& ex = rt::Executor::current();
     if (t.odd | c->odd) [[unlikely]]
         return reply_odd<kTraced>(t, e, *c, tag, start);
     if (!c->is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<kTraced>(t, e, *c, tag, start);
-    finish_reply<kTraced, false>(ex, t, e, *c, tag, start);
+    finish_reply<kTraced, false, false>(ex, t, e, *c, tag, start);
 }
 
 template <bool kTraced>
@@ -305,8 +319,7 @@ template <bool kTraced>
     const u64 start = kTraced ? Machine::cycles() : 0;
     constexpr auto kPath = trace::Path::kFastSignal;
     const Cap& cap = capability(t);
-    if (!cap.allows(native::kTypeNotification, native::kSendRight))
-        return failed<kTraced>(kPath, Test::kCapability, start);
+    if (!(cap.good_for & Cap::kSignallable)) return failed<kTraced>(kPath, Test::kCapability, start);
     Notification& n = static_cast<Notification&>(*cap.object);
     rt::Executor& ex = rt::Executor::current();
     if (ex.needs_attention()) return failed<kTraced>(kPath, Test::kAttention, start);
@@ -361,6 +374,75 @@ void fast_fault(NativeThread& t) { fault_path<false>(t); }
 
 }  // namespace core::ipc
 
+namespace core::ipc {
+
+namespace {
+
+// The two paths as short as they can be: one CPU, no FPU, no timeout, at most seven words, a lock that is free. They return
+// where that does not hold, and the general forms above look again.
+[[gnu::always_inline]] inline void shortest_call(NativeThread& t) {
+    const Cap& cap = capability(t);
+    if (!(cap.good_for & Cap::kCallable)) return;
+    const u64 tag = hal::message_tag(t.context);
+    if ((tag & 0xff8) != 0) return;
+    Endpoint& e = static_cast<Endpoint&>(*cap.object);
+    NativeThread* r = e.receiver.load(std::memory_order_relaxed);
+    if (!r) return;
+    rt::Executor& ex = rt::Executor::current();
+    if (!r->is_at_home(ex) || (ex.pressing() & r->gives_way_to) || (t.odd | r->odd)) return;
+    if (!e.lock.try_lock()) return;
+    if (!Machine::equals(e.receiver, r)) {
+        e.lock.unlock();
+        return;
+    }
+    // ---- Point of no return ----
+    e.take_first(*r);
+    r->state.store(native::kStateReady, std::memory_order_relaxed);
+    e.lock.unlock();
+    owe(*r, t, Expects::kMessage);
+    switch_state<false>(ex, t, *r);
+    resume_with(t, *r, cap.badge, tag);
+}
+
+[[gnu::always_inline]] inline void shortest_reply(NativeThread& t) {
+    NativeThread* c = t.reply.caller.load(std::memory_order_relaxed);
+    if (!c) return;
+    const u64 tag = hal::message_tag(t.context);
+    if ((tag & 0xff8) != 0 || c->expects != Expects::kMessage) return;
+    const Cap& cap = capability(t);
+    if (!(cap.good_for & Cap::kReceivable)) return;
+    Endpoint& e = static_cast<Endpoint&>(*cap.object);
+    rt::Executor& ex = rt::Executor::current();
+    if (!c->is_at_home(ex) || (ex.pressing() & c->gives_way_to) || (t.odd | c->odd)) return;
+    if (!e.lock.try_lock()) return;
+    if (!may_wait_at(e)) {
+        e.lock.unlock();
+        return;
+    }
+    // ---- Point of no return ----
+    c->owed.store(nullptr, std::memory_order_relaxed);
+    t.reply.caller.store(nullptr, std::memory_order_relaxed);
+    c->state.store(native::kStateReady, std::memory_order_relaxed);
+    // t can have a message as soon as the lock is given up: its registers are read before.
+    if (const u64 words = tag & 7; words != 0) hal::copy_words(t.context, c->context, words);
+    wait_at(e, t);
+    e.lock.unlock();
+    switch_state<false>(ex, t, *c);
+    Machine::resume_message(c->context, 0, tag);
+}
+
+[[noreturn, gnu::noinline]] void general_syscall(NativeThread& t) {
+    const u64 word = hal::call_word(t.context);
+    if (word == native::kCall) fast_call(t);
+    if (word == native::kReplyReceive) fast_reply_receive(t);
+    if (word == native::kSignal) fast_signal(t);
+    slow_syscall(t);
+}
+
+}  // namespace
+
+}  // namespace core::ipc
+
 // --- The entries (UserContext::entry)
 
 [[clang::preserve_none]] void farcall_native_syscall(u64, u64, u64, u64, hal::UserContext& context) {
@@ -369,14 +451,11 @@ void fast_fault(NativeThread& t) { fault_path<false>(t); }
     if (!hal::Machine::is_zero(trace::on)) [[unlikely]]
         return traced_syscall(t);
     const u64 word = hal::call_word(context);
-    if (word == native::kCall) {
-        ipc::call_path<false>(t);
-    } else if (word == native::kReplyReceive) {
-        ipc::reply_receive_path<false>(t);
-    } else if (word == native::kSignal) {
-        ipc::signal_path<false>(t);
-    }
-    ipc::slow_syscall(t);
+    if (word == native::kCall) [[likely]]
+        ipc::shortest_call(t);
+    else if (word == native::kReplyReceive) [[likely]]
+        ipc::shortest_reply(t);
+    ipc::general_syscall(t);
 }
 
 [[clang::preserve_none]] void farcall_redirected_syscall(u64, u64, u64, u64, hal::UserContext& context) {

@@ -23,6 +23,14 @@ public:
             wait();
         ++statistics_.taken;
     }
+    // False: another CPU has it.
+    [[gnu::always_inline]] bool try_lock() {
+        if (hal::Machine::test_and_set(held_)) [[unlikely]]
+            return false;
+        if constexpr (kDebug) rt::lock_check::acquire(rt::Rank::object, this);
+        ++statistics_.taken;
+        return true;
+    }
     [[gnu::always_inline]] void unlock() {
         if constexpr (kDebug) rt::lock_check::release(rt::Rank::object, this);
         held_.store(0, std::memory_order_release);
