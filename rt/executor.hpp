@@ -97,6 +97,15 @@ public:
         state_.store(kBusy, std::memory_order_relaxed);
         return false;
     }
+    // The same after a short absence, on a CPU that serves nobody.
+    bool enter_user_state_again() {
+        if (serves()) return enter_user_state();
+        state_.store(kUser, std::memory_order_seq_cst);
+        if (inbox_.load(std::memory_order_seq_cst) == nullptr) [[likely]]
+            return true;
+        state_.store(kBusy, std::memory_order_relaxed);
+        return false;
+    }
     // A user thread could not enter user mode, or has left it, because of calls of other CPUs. Its time is accounted.
     void keep_out();
     // Calls of other CPUs are pending, and it is not a user thread's turn.

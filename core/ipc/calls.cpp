@@ -379,12 +379,8 @@ Result<i64> write(NativeThread& t, const u64 (&a)[6]) {
     return i64(native_system->write({bytes, size}));
 }
 
-Result<i64> dispatch(NativeThread& t, u64 word) {
-    u64 a[6];
-    for (unsigned i = 0; i < 6; ++i) a[i] = t.context.syscall_argument(i);
-    u64 number = word & native::kCallMask;
-    if (number >= native::kCreate) REQUIRE(word == number, call_flags, kInval);
-    switch (number) {
+Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
+    switch (word & native::kCallMask) {
         case native::kCall: return ipc::call(t, word);
         case native::kReplyReceive: return ipc::reply_receive(t, word);
         case native::kSend: return ipc::send(t, word);
@@ -392,7 +388,16 @@ Result<i64> dispatch(NativeThread& t, u64 word) {
         case native::kReply: return ipc::reply(t);
         case native::kReplyTo: return ipc::reply_to(t);
         case native::kReplySave: return ipc::reply_save(t);
-        case native::kSignal: return ipc::signal(t);
+        default: return ipc::signal(t);
+    }
+}
+
+[[gnu::noinline]] Result<i64> dispatch(NativeThread& t, u64 word) {
+    u64 a[6];
+    for (unsigned i = 0; i < 6; ++i) a[i] = t.context.syscall_argument(i);
+    u64 number = word & native::kCallMask;
+    REQUIRE(word == number, call_flags, kInval);
+    switch (number) {
         case native::kCreate: return create(t, a);
         case native::kCopy: return copy(t, a);
         case native::kMove: return move(t, a);
@@ -505,7 +510,8 @@ Result<i64> dispatch(NativeThread& t, u64 word) {
 }  // namespace
 
 [[gnu::noinline]] void ipc::slow_syscall(NativeThread& t) {
-    auto r = dispatch(t, hal::call_word(t.context));
+    const u64 word = hal::call_word(t.context);
+    auto r = (word & native::kCallMask) <= native::kSignal ? dispatch_ipc(t, word) : dispatch(t, word);
     rt::Executor& ex = rt::Executor::current();
     if (!r.ok() && r.error() == kAgainLater) {
         t.context.restart_syscall();

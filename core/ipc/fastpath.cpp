@@ -84,9 +84,8 @@ template <bool kTraced, Expects kKind>
 [[gnu::noinline]] void to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& r, u64 badge, u64 tag, trace::Path path,
                                     u64 start) {
     rt::Executor& there = r.home();
-    if (!there.looks_for_work() && !there.awaits_handoff()) return failed<kTraced>(path, Test::kOtherCpu, start);
+    if (!there.awaits_handoff() && !there.looks_for_work()) return failed<kTraced>(path, Test::kOtherCpu, start);
     if (r.timed()) return failed<kTraced>(path, Test::kSpecial, start);
-    if (rt::Executor::current().needs_attention()) return failed<kTraced>(path, Test::kAttention, start);
     if (!take_receiver(e, r)) return failed<kTraced>(path, Test::kRace, start);
     // ---- Point of no return ----
     if constexpr (kKind == Expects::kMessage) {
@@ -215,8 +214,7 @@ template <bool kTraced>
 [[gnu::noinline]] void reply_to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
     constexpr auto kPath = trace::Path::kFastReply;
     rt::Executor& there = c.home();
-    if (!there.looks_for_work() && !there.awaits_handoff()) return failed<kTraced>(kPath, Test::kOtherCpu, start);
-    if (rt::Executor::current().needs_attention()) return failed<kTraced>(kPath, Test::kAttention, start);
+    if (!there.awaits_handoff() && !there.looks_for_work()) return failed<kTraced>(kPath, Test::kOtherCpu, start);
     e.lock.lock();
     // The caller may be cancelled by its own CPU: the exchange decides.
     ReplySlot* expected = &t.reply;
@@ -389,7 +387,9 @@ namespace {
     NativeThread* r = e.receiver.load(std::memory_order_relaxed);
     if (!r) return;
     rt::Executor& ex = rt::Executor::current();
-    if (!r->is_at_home(ex) || (ex.pressing() & r->gives_way_to) || (t.odd | r->odd)) return;
+    if (!r->is_at_home(ex)) [[unlikely]]
+        return to_other_cpu<false, Expects::kMessage>(t, e, *r, cap.badge, tag, trace::Path::kFastCall, 0);
+    if ((ex.pressing() & r->gives_way_to) || (t.odd | r->odd)) return;
     if (!e.lock.try_lock()) return;
     if (!Machine::equals(e.receiver, r)) {
         e.lock.unlock();
@@ -408,12 +408,16 @@ namespace {
     NativeThread* c = t.reply.caller.load(std::memory_order_relaxed);
     if (!c) return;
     const u64 tag = hal::message_tag(t.context);
-    if ((tag & 0xff8) != 0 || c->expects != Expects::kMessage) return;
+    if ((tag & 0xff8) != 0) return;
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kReceivable)) return;
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
+    if (c->expects != Expects::kMessage) return reply_to_trap<false>(t, e, *c, tag, 0);
     rt::Executor& ex = rt::Executor::current();
-    if (!c->is_at_home(ex) || (ex.pressing() & c->gives_way_to) || (t.odd | c->odd)) return;
+    if (t.odd | c->odd) return;
+    if (!c->is_at_home(ex)) [[unlikely]]
+        return reply_to_other_cpu<false>(t, e, *c, tag, 0);
+    if (ex.pressing() & c->gives_way_to) return;
     if (!e.lock.try_lock()) return;
     if (!may_wait_at(e)) {
         e.lock.unlock();
@@ -433,9 +437,14 @@ namespace {
 
 [[noreturn, gnu::noinline]] void general_syscall(NativeThread& t) {
     const u64 word = hal::call_word(t.context);
-    if (word == native::kCall) fast_call(t);
-    if (word == native::kReplyReceive) fast_reply_receive(t);
-    if (word == native::kSignal) fast_signal(t);
+    if (word == native::kSignal)
+        fast_signal(t);
+    else if (!is_short(hal::message_tag(t.context)))
+        slow_syscall(t);
+    else if (word == native::kCall)
+        fast_call(t);
+    else if (word == native::kReplyReceive)
+        fast_reply_receive(t);
     slow_syscall(t);
 }
 

@@ -152,6 +152,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     to.space->load();
     to.go_live(ex);
     ex.set_running(&to);
+    if (to.context.entered_by_syscall()) Machine::resume_syscall(to.context);
     Machine::enter_user(to.context);
 }
 
@@ -163,12 +164,13 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     if (!ex.needs_attention()) {
         if (rt::Schedulable* best = ex.best_ready(); best && NativeThread::is_one(*best)) {
             NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*best));
-            if (next.control.load(std::memory_order_relaxed) == 0 && !next.bases_changed &&
-                next.runs_without_budget() && !next.kicked.load(std::memory_order_relaxed)) {
+            NativeThread& payer = next.payer();
+            if (next.control.load(std::memory_order_relaxed) == 0 && !next.bases_changed && !payer.has_budget() &&
+                !next.kicked.load(std::memory_order_relaxed)) {
                 Nanoseconds now = Machine::now();
                 t.account_user(now);
                 ex.remove(next);
-                Thread::start_clock(ex, next.payer(), now);
+                Thread::start_clock(ex, payer, now);
                 switch_to(ex, next);
             }
         }
@@ -188,8 +190,9 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     if (!got) ex.run_forever();
     NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*got));
     // Whatever has come besides: the executor's loop, with the thread in front.
-    if (ex.pressing() != 0 || !may_switch_to(ex, next) || !next.is_at_home(ex) || !next.runs_without_budget() ||
-        !ex.enter_user_state()) [[unlikely]] {
+    NativeThread& payer = next.payer();
+    if (ex.pressing() != 0 || !may_switch_to(ex, next) || !next.is_at_home(ex) || payer.has_budget() ||
+        !ex.enter_user_state_again()) [[unlikely]] {
         if (next.is_at_home(ex))
             ex.enqueue_front(next);
         else
@@ -198,7 +201,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     }
     Nanoseconds now = Machine::now();
     ex.idle_ns.store(ex.idle_ns.load(std::memory_order_relaxed) + (now - before).value, std::memory_order_relaxed);
-    Thread::start_clock(ex, next.payer(), now);
+    Thread::start_clock(ex, payer, now);
     switch_to(ex, next);
 }
 

@@ -100,9 +100,9 @@ NativeThread& NativeThread::payer() {
     return *payer;
 }
 
-bool NativeThread::runs_without_budget() {
-    Sched* s = payer().sched.get();
-    return !s || s->budget == 0;
+bool NativeThread::has_budget() const {
+    Sched* s = sched.get();
+    return s && s->budget != 0;
 }
 
 void NativeThread::run_native(rt::Schedulable& s) {

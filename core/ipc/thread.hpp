@@ -48,7 +48,7 @@ public:
     static bool is_one(const rt::Schedulable& s) { return s.run == &NativeThread::run_native; }
     // On whose clock it runs: the thread at the bottom of the chain of calls that it works for, as far as it is on this CPU.
     NativeThread& payer();
-    bool runs_without_budget();
+    bool has_budget() const;
     // As make_live(), in a few instructions if only TLS bases are to be switched.
     [[gnu::always_inline]] void go_live(rt::Executor& ex) {
         auto* before = static_cast<Thread*>(ex.live);
