@@ -186,15 +186,17 @@ Result<bool> remove(CapTable& table, u64 slot) {
 Result<bool> revoke(CapTable& table, u64 slot) {
     rt::LockGuard guard{lock};
     Cap* root = TRY(source_at(table, slot));
-    for (u32 n = 0; n < kStep; ++n) {
-        Cap* c = root->child;
-        if (!c) return true;
-        // Leaves first: what is cut off in the middle of a revocation is always a whole subtree.
-        for (u32 depth = 0; c->child && depth < kStep; ++depth, ++n) c = c->child;
-        if (checks::off == checks::Check::revoke_reaches_all && c->parent != root) return true;
+    u32 budget = kStep;
+    while (Cap* c = root->child) {
+        if (budget == 0) return false;
+        --budget;
+        // What was derived from it is derived from the root: its turn comes.
+        const bool deep = c->child != nullptr;
+        if (!shed_children(*c, budget)) return false;
         drop(*c);
+        if (deep && checks::off == checks::Check::revoke_reaches_all) return true;
     }
-    return false;
+    return true;
 }
 
 bool end_objects(u32 budget) {

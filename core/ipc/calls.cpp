@@ -223,6 +223,7 @@ Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     n.handler_badge = badge;
     n.redirect = (a[4] & native::kRedirect) != 0;
     n.abi = n.redirect ? &kRedirectAbi : &kNativeAbi;
+    n.odd = n.redirect ? u8(n.odd | NativeThread::kOddTrapped) : u8(n.odd & ~NativeThread::kOddTrapped);
     n.choose_entry();
     return i64{0};
 }

@@ -136,7 +136,8 @@ template <bool kTraced, Expects kKind>
     if (!r->is_at_home(ex)) [[unlikely]]
         return to_other_cpu<kTraced, kKind>(t, e, *r, badge, tag, path, start);
     if (ex.pressing() & r->gives_way_to) return failed<kTraced>(path, Test::kPriority, start);
-    if (t.odd | r->odd) [[unlikely]]
+    if (kKind == Expects::kMessage ? (t.odd | r->odd) != 0 : ((t.odd & u8(~NativeThread::kOddTrapped)) | r->odd) != 0)
+        [[unlikely]]
         return to_odd_receiver<kTraced, kKind>(t, e, *r, badge, tag, path, start);
     finish_send<kTraced, kKind, false>(ex, t, e, *r, badge, tag, path, start);
 }
@@ -186,6 +187,7 @@ template <bool kTraced>
 
 // The answer to a trap: kResume or kResumeAt.
 [[gnu::always_inline]] inline void answer_trap(NativeThread& t, NativeThread& c, u64 tag) {
+    if (!c.redirect) c.odd &= u8(~NativeThread::kOddTrapped);
     if (c.expects == Expects::kSyscall) c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
     if (native::tag_label(tag) == native::kResumeAt) [[unlikely]] {
         c.context.forget_syscall();
@@ -238,6 +240,8 @@ template <bool kTraced, bool kOdd, bool kTrap>
                                                 u64 tag, u64 start) {
     constexpr auto kPath = trace::Path::kFastReply;
     if (ex.pressing() & c.gives_way_to) return failed<kTraced>(kPath, Test::kPriority, start);
+    // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
+    if (!Machine::equals(c.owed, &t.reply)) return failed<kTraced>(kPath, Test::kRace, start);
     e.lock.lock();
     if (!may_wait_at(e)) [[unlikely]] {
         e.lock.unlock();
@@ -272,10 +276,7 @@ template <bool kTraced>
         return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) return reply_to_other_cpu<kTraced>(t, e, c, tag, start);
-    if (c.expects == Expects::kMessage)
-        finish_reply<kTraced, true, false>(ex, t, e, c, tag, start);
-    else
-        finish_reply<kTraced, true, true>(ex, t, e, c, tag, start);
+    finish_reply<kTraced, true, false>(ex, t, e, c, tag, start);
 }
 
 // The caller waits for the answer to a trap of its.
@@ -284,12 +285,15 @@ template <bool kTraced>
     if (native::tag_label(tag) != native::kResume &&
         (native::tag_label(tag) != native::kResumeAt || hal::message_word(t.context, 1) >= Machine::user_top().value))
         return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
+    if ((t.odd & NativeThread::kOddBound) || c.timed())
+        return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
     rt::Executor& ex = rt::Executor::current();
-    if (t.odd | c.odd) [[unlikely]]
-        return reply_odd<kTraced>(t, e, c, tag, start);
     if (!c.is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<kTraced>(t, e, c, tag, start);
-    finish_reply<kTraced, false, true>(ex, t, e, c, tag, start);
+    if (((t.odd | c.odd) & u8(~NativeThread::kOddTrapped)) == 0) [[likely]]
+        finish_reply<kTraced, false, true>(ex, t, e, c, tag, start);
+    else
+        finish_reply<kTraced, true, true>(ex, t, e, c, tag, start);
 }
 
 template <bool kTraced>
@@ -412,12 +416,15 @@ namespace {
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kReceivable)) return;
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
-    if (c->expects != Expects::kMessage) return reply_to_trap<false>(t, e, *c, tag, 0);
     rt::Executor& ex = rt::Executor::current();
-    if (t.odd | c->odd) return;
+    if (t.odd | c->odd) [[unlikely]] {
+        if (c->expects != Expects::kMessage) reply_to_trap<false>(t, e, *c, tag, 0);
+        return;
+    }
     if (!c->is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<false>(t, e, *c, tag, 0);
-    if (ex.pressing() & c->gives_way_to) return;
+    // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
+    if ((ex.pressing() & c->gives_way_to) || !Machine::equals(c->owed, &t.reply)) return;
     if (!e.lock.try_lock()) return;
     if (!may_wait_at(e)) {
         e.lock.unlock();

@@ -279,6 +279,7 @@ Result<void> check_exception_reply(NativeThread& t, NativeThread& caller, u64 ta
 // The caller, which is ours, gets t's message as its answer. True: it goes on.
 bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Registers& registers) {
     caller.drop_timeout();
+    if (!caller.redirect) caller.odd &= u8(~NativeThread::kOddTrapped);
     if (caller.expects == Expects::kMessage) {
         transfer(t, caller, tag, 0);
         return true;
@@ -505,6 +506,7 @@ Result<i64> reply_save(NativeThread& t) {
 }
 
 [[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, Expects expects) {
+    t.odd |= NativeThread::kOddTrapped;
     t.fault = trap;
     Endpoint* e = t.handler.get();
     if (e) {

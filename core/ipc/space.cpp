@@ -39,7 +39,9 @@ bool SpaceObject::end(u32& budget) {
         if (!m) return true;
         if (budget == 0) return false;
         --budget;
-        // Nobody runs in the space any more: its entries go with its tables.
+        // A thread may still run in the space; what it could reach may be freed by others from now on.
+        lib::UserRange range{UserAddr{m->start}, UserAddr{m->end}};
+        space->unmap({&range, 1});
         mappings_.remove(*m);
         m->in_memory.unlink();
         guard.unlock();

@@ -31,11 +31,16 @@ void native_kicked(Thread& th) {
 }
 
 bool native_turn_over(Thread& th) {
-    NativeThread& t = static_cast<NativeThread&>(th);
-    Sched* s = t.sched.get();
-    if (!s || s->budget == 0) return false;
-    Nanoseconds again;
-    return s->left(Machine::now(), again) == 0;
+    // Whoever pays for th: the clock that runs on its CPU.
+    rt::Executor& ex = rt::Executor::current();
+    auto& payer = *static_cast<NativeThread*>(static_cast<Thread*>(ex.clocked));
+    if (!payer.has_budget()) return false;
+    Nanoseconds now = Machine::now(), again;
+    th.account_user(now);  // so that what it has used until now counts
+    Thread::start_clock(ex, payer, now);
+    u64 left = payer.sched->left(now, again);
+    if (left != 0) sched::end_turn_at(ex, now + Nanoseconds{left});
+    return left == 0;
 }
 
 void native_charge(Thread& th, u64 ns) {

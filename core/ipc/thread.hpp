@@ -35,8 +35,8 @@ public:
     ReplySlot reply;  // the caller it owes an answer
     std::atomic<ReplySlot*> owed{nullptr};
     // In Thread::odd: it has a timeout; its receives wait for a notification too; the machine cannot switch TLS bases with
-    // single instructions.
-    static constexpr u8 kOddTimed = 2, kOddBound = 4, kOddBases = 8;
+    // single instructions; it may wait for the answer to a trap.
+    static constexpr u8 kOddTimed = 2, kOddBound = 4, kOddBases = 8, kOddTrapped = 16;
     bool timed() const { return (odd & kOddTimed) != 0; }
     // Whatever is pressing (Executor::pressing) keeps a CPU from switching to this thread: levels above its own, attention.
     u64 gives_way_to = 0;
