@@ -16,7 +16,7 @@ namespace {
 
 struct Target {
     const char* name;
-    double goal, rival;  // seL4 16.0.0-dev on the same QEMU, one core; 0: none
+    double goal, rival;  // 0: none. Rival: seL4 16.0.0-dev on the same QEMU, one core
     int cpus;
     const char* what;
 };
@@ -30,7 +30,7 @@ constexpr Target kTargets[] = {
     {"exception", 420, 1602, 1, "system call to a handler and back"},
     {"exception_slow", 1200, 0, 1, "the same by the slowpath"},
     {"page_fault", 700, 1250, 1, "page fault to a handler and back"},
-    {"page_fault_map", 1400, 0, 1, "the same, and the answer maps a page"},
+    {"page_fault_map", 0, 0, 1, "the same, and the answer maps a page"},
     {"notification_ping_pong", 800, 2060, 1, "two signals, two waits"},
     {"ipc_call_other_cpu", 600, 2838, 2, "another CPU that looks for work"},
     {"ipc_call_other_cpu_asleep", 1400, 2838, 2, "another CPU that sleeps"},
@@ -162,15 +162,15 @@ int bench_ipc_command(const BenchOptions& options) {
         auto value = run.rows.find(t.name);
         bool known = value != run.rows.end();
         if (!known && !options.rows.empty() && run.errors.count(t.name) == 0) continue;
-        bool met = known && value->second <= t.goal;
+        bool met = known && (t.goal == 0 || value->second <= t.goal);
         missed += !met;
+        const char* verdict = t.goal == 0 && known ? "" : met ? "met" : "missed";
         std::string error = run.errors.count(t.name) ? "error " + run.errors[t.name] : "not run";
         char number[32];
         std::snprintf(number, sizeof number, "%.0f", known ? value->second : 0);
-        std::printf("%-27s %9s %9.0f %9.0f  %s\n", t.name, known ? number : error.c_str(), t.goal, t.rival,
-                    met ? "met" : "missed");
+        std::printf("%-27s %9s %9.0f %9.0f  %s\n", t.name, known ? number : error.c_str(), t.goal, t.rival, verdict);
         text += std::string("| ") + t.name + " | " + t.what + " | " + (known ? number : error) + " | " +
-                std::to_string(static_cast<int>(t.goal)) + " | " + (met ? "met" : "missed") + " | " +
+                (t.goal > 0 ? std::to_string(static_cast<int>(t.goal)) : "-") + " | " + verdict + " | " +
                 (t.rival > 0 ? std::to_string(static_cast<int>(t.rival)) : "-") + " |\n";
         nlohmann::ordered_json item{
             {"name", t.name}, {"unit", "kernel instructions"}, {"goal", t.goal}, {"rival", t.rival}};

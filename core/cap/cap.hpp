@@ -19,7 +19,7 @@ struct Cap {
     u64 badge = 0;
     u32 kind = 0;  // type | rights << 8: one comparison tests both; 0: nothing
     // For the fastpaths: what it is good for, one bit each.
-    static constexpr u8 kCallable = 1, kReceivable = 2, kSignallable = 4;
+    static constexpr u8 kCallable = 1, kReceivable = 2, kSignallable = 4, kWaitable = 8;
     u8 good_for = 0;
     u32 slot = 0;
     CapTable* table = nullptr;
@@ -29,10 +29,11 @@ struct Cap {
     u64 rights() const { return kind >> 8; }
     void set(native::Type type, u64 rights) {
         kind = make_kind(type, rights);
-        good_for = 0;
-        if (type == native::kTypeEndpoint && (rights & native::kSendRight)) good_for |= kCallable;
-        if (type == native::kTypeEndpoint && (rights & native::kReceiveRight)) good_for |= kReceivable;
-        if (type == native::kTypeNotification && (rights & native::kSendRight)) good_for |= kSignallable;
+        // As the bits of kSendRight and kReceiveRight lie.
+        static_assert(native::kSendRight == kCallable && native::kReceiveRight == kReceivable);
+        static_assert(kSignallable == kCallable << 2 && kWaitable == kReceivable << 2);
+        const u8 both = u8(rights & (native::kSendRight | native::kReceiveRight));
+        good_for = type == native::kTypeEndpoint ? both : type == native::kTypeNotification ? u8(both << 2) : u8(0);
     }
     static constexpr u32 make_kind(native::Type type, u64 rights) { return u32(type) | u32(rights) << 8; }
 };

@@ -343,7 +343,7 @@ template <bool kTraced>
     }
     bits |= n.bits.load(std::memory_order_relaxed);
     n.bits.store(0, std::memory_order_relaxed);
-    n.take_out(*w);
+    n.take_first(*w);
     w->state.store(native::kStateReady, std::memory_order_relaxed);
     n.lock.unlock();
     const u64 tag = native::make_tag(native::kLabelSignal, 0);
@@ -442,10 +442,36 @@ namespace {
     Machine::resume_message(c->context, 0, tag);
 }
 
+// A wait for a notification: takes what is there, or queues.
+[[gnu::always_inline]] inline void wait_path(NativeThread& t) {
+    const Cap& cap = capability(t);
+    if (!(cap.good_for & Cap::kWaitable)) return;
+    Notification& n = static_cast<Notification&>(*cap.object);
+    if (!n.lock.try_lock()) return;
+    if (n.dead || n.bound.load(std::memory_order_relaxed)) {
+        n.lock.unlock();
+        return;
+    }
+    // ---- Point of no return ----
+    if (u64 bits = n.bits.load(std::memory_order_relaxed)) {
+        n.bits.store(0, std::memory_order_relaxed);
+        n.lock.unlock();
+        if (rt::Executor::current().needs_attention()) leave_trap(t);
+        Machine::resume_message(t.context, bits, native::make_tag(native::kLabelSignal, 0));
+    }
+    t.state.store(native::kStateWaiting, std::memory_order_relaxed);
+    t.waits_at.store(&n, std::memory_order_relaxed);
+    n.insert(t);
+    n.lock.unlock();
+    leave(t);
+}
+
 [[noreturn, gnu::noinline]] void general_syscall(NativeThread& t) {
     const u64 word = hal::call_word(t.context);
     if (word == native::kSignal)
         fast_signal(t);
+    else if (word == native::kReceive)
+        wait_path(t);
     else if (!is_short(hal::message_tag(t.context)))
         slow_syscall(t);
     else if (word == native::kCall)

@@ -84,6 +84,15 @@ void fast_signal_traced(NativeThread& t);
     else
         last_ = nullptr;
 }
+[[gnu::always_inline]] inline void Notification::take_first(NativeThread& w) {
+    NativeThread* next = w.wait_next;
+    first_ = next;
+    w.wait_next = nullptr;
+    if (next) [[unlikely]]
+        next->wait_prev = nullptr;
+    else
+        last_ = nullptr;
+}
 [[gnu::always_inline]] inline void Endpoint::add_receiver(NativeThread& r) {
     if (first_) [[unlikely]]
         return insert(r);

@@ -167,10 +167,14 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
             NativeThread& payer = next.payer();
             if (next.control.load(std::memory_order_relaxed) == 0 && !next.bases_changed && !payer.has_budget() &&
                 !next.kicked.load(std::memory_order_relaxed)) {
-                Nanoseconds now = Machine::now();
-                t.account_user(now);
                 ex.remove(next);
-                Thread::start_clock(ex, payer, now);
+                // The clock counts for a scheduling object: whose thread it is on does not matter.
+                auto& clocked = static_cast<NativeThread&>(*static_cast<Thread*>(ex.clocked));
+                if (payer.sched.get() != clocked.sched.get()) {
+                    Nanoseconds now = Machine::now();
+                    t.account_user(now);
+                    Thread::start_clock(ex, payer, now);
+                }
                 switch_to(ex, next);
             }
         }

@@ -59,6 +59,8 @@ public:
     Notification() : Waitable(native::kTypeNotification) {}
     bool end(u32& budget) override;
 
+    void take_first(NativeThread& w);  // for the fastpath; lock held
+
     // Those that were signalled and not yet taken. Set by anybody; taken under the lock, or by the bound thread's home.
     std::atomic<u64> bits{0};
     // The thread whose receives wait for it too. Written under the lock.
