@@ -90,6 +90,14 @@ concept KernelMachine =
         { M::load_thread_state(ctx) } -> std::same_as<void>;
         { M::save_thread_state(ctx) } -> std::same_as<void>;
         { M::on_fresh_stack(handler, p) };
+        // The same in a few instructions where the machine can, for switches inside a trap; and back to a context that a
+        // system call left, with all its registers, or with a message instead of those that hold one
+        { M::can_switch_thread_state() } -> std::same_as<bool>;
+        { M::switch_thread_state(ctx, ctx) } -> std::same_as<void>;
+        { M::resume_syscall(ctx) };
+        { M::resume_message(ctx, u64{}, u64{}) };
+        { M::resume_message_words(ctx, u64{}, u64{}, ctx) };
+        { M::cycles() } -> std::same_as<u64>;
         { M::take_interrupts() } -> std::same_as<void>;
         // Memory
         { M::phys_to_virt(pa) } -> std::same_as<void*>;
@@ -128,6 +136,7 @@ concept KernelMachine =
         { M::fpu_save(p) } -> std::same_as<void>;
         { M::fpu_restore(cp) } -> std::same_as<void>;
         { M::fpu_sanitize(p) } -> std::same_as<void>;
+        { M::fpu_bar(true) } -> std::same_as<void>;  // the next use is TrapInfo::Exception::kFpuBarred
     };
 
 }  // namespace hal
