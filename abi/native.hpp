@@ -27,8 +27,9 @@ enum Call : uint64_t {
     kReceive = 3,       // endpoint or notification (receive): wait; the tag says what came
     kReply = 4,         // (no capability): answer the caller. Never blocks. kBadF if no reply is owed
     kReplyTo = 5,       // reply (send): answer the caller saved there. Never blocks
-    kReplySave = 6,     // reply: moves the owed reply into the object; kBusy if it holds one, kBadF if none is owed
-    kSignal = 7,        // notification (send): rsi = bits to set, or 0 for the capability's badge. Never blocks
+    kReplySave =
+        6,        // reply (receive): moves the owed reply into the object; kBusy if it holds one, kBadF if none is owed
+    kSignal = 7,  // notification (send): rsi = bits to set, or 0 for the capability's badge. Never blocks
 
     // --- Capabilities. A slot is in the caller's own table unless a space capability (write) says otherwise.
     kCreate = 16,  // pool (create), type, slot, a, b: see Type
@@ -85,7 +86,7 @@ enum Type : uint64_t {
     kTypeReply = 5,
     kTypeNotification = 6,
     kTypeMemory = 7,   // a: bytes, whole pages; filled with zeros
-    kTypeIrq = 8,      // not created: derived from the first program's, the badge is the line
+    kTypeIrq = 8,      // not created: derived from the first program's; the badge is the line + 1
     kTypeSched = 9,    // a: highest priority, at most that of the creator's
     kTypeSystem = 10,  // not created: the first program has it
 };
