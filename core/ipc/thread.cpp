@@ -259,13 +259,17 @@ void NativeThread::control_here() {
                     stopped = mine;  // in flight: run_native() will see the request
                 }
                 break;
-            default:
+            default: {
+                // What it waits for, before that ends.
+                const u32 now = state.load(std::memory_order_acquire);
+                const Expects kind = now == native::kStateAwaitingReply ? expects
+                                     : now == native::kStateSending     ? queued_as
+                                                                        : Expects::kMessage;
                 stopped = cancel();
-                if (stopped) {
-                    context.set_syscall_result(-i64(Errno::kCanceled));
-                    // A trap that was not answered happens again.
-                    if (queued_as != Expects::kMessage && expects != Expects::kMessage) context.forget_syscall();
-                }
+                // A trap that was not answered happens again: its registers stay what they were.
+                if (stopped && kind == Expects::kMessage) context.set_syscall_result(-i64(Errno::kCanceled));
+                if (stopped && kind == Expects::kSyscall) context.restart_syscall();
+            }
         }
         if (stopped) {
             drop_timeout();
