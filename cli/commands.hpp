@@ -39,8 +39,9 @@ struct BatchOptions {
     std::vector<std::string> routes = {"inline", "remote", "adaptive", "server"};
     bool on_linux = false;
     bool verbose = false;
-    bool moving = false;  // a process in the guest moves modules while the cases run
-    uint64_t seed = 1;    // of that
+    bool moving = false;      // a process in the guest moves modules while the cases run
+    uint64_t seed = 1;        // of that
+    uint64_t check_seed = 0;  // of the checks that are tried; 0: another one each time
 };
 
 struct BenchOptions {

@@ -84,11 +84,13 @@ int dispatch(int argc, char** argv) {
     add_run_options(*run, run_options, true);
 
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
-    test->add_option("kind", test_kind,
-                     "style, unit, tool, ktest, guest or mutants; all: everything, on all routes with 1, 2 and 4 CPUs, "
-                     "and with modules that move (by default the other routes run with 2 CPUs)")
-        ->check(CLI::IsMember({"style", "unit", "tool", "ktest", "guest", "mutants", "all"}));
-    test->add_option("areas", test_options.areas, "guest: only these areas; mutants: only these calls");
+    test->add_option(
+            "kind", test_kind,
+            "style, unit, tool, ktest, checks, guest or mutants; all: everything, on all routes with 1, 2 and 4 CPUs, "
+            "and with modules that move (by default the other routes run with 2 CPUs)")
+        ->check(CLI::IsMember({"style", "unit", "tool", "ktest", "checks", "guest", "mutants", "all"}));
+    test->add_option("areas", test_options.areas,
+                     "guest: only these areas; mutants: only these calls; checks: how many");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
         ->check(CLI::Range(1, 16))
         ->delimiter(',')
@@ -97,7 +99,8 @@ int dispatch(int argc, char** argv) {
     test->add_flag("--on-linux", test_options.on_linux, "guest: compare the oracle with its own recording");
     test->add_flag("--moving", test_options.moving,
                    "guest: modules move between CPUs at random while the cases run (route remote if none is named)");
-    test->add_option("--seed", test_options.seed, "of --moving")->capture_default_str();
+    test->add_option("--seed", test_options.seed, "of --moving, and of the checks that are tried")
+        ->capture_default_str();
     add_batch_options(*test, test_options);
 
     CLI::App* bench = app.add_subcommand(
@@ -177,6 +180,7 @@ int dispatch(int argc, char** argv) {
     }
     if (!program.empty()) fail("only run and oracle take a program");
     if (test_options.moving && test->count("--route") == 0) test_options.routes = {"remote"};
+    if (test->count("--seed") != 0) test_options.check_seed = test_options.seed;
     if (test->parsed()) return test_command(test_kind.empty() ? "usual" : test_kind, test_options);
     // IPC is measured with the instructions for TLS bases, which qemu64 lacks.
     if (bench->count("--cpu") == 0 && bench_options.names == std::vector<std::string>{"ipc"}) bench_options.cpu = "max";

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <set>
 
 #include "cli/commands.hpp"
@@ -23,7 +24,7 @@ namespace cli {
 namespace {
 
 constexpr double kKtestTimeout = 120;
-constexpr size_t kMutantSample = 4;
+constexpr size_t kMutantSample = 4, kCheckSample = 20;
 
 void note(const std::string& text) {
     std::fprintf(stderr, "%s\n", text.c_str());
@@ -294,6 +295,20 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     if (all || kind == "ktest") {
         for (int cpus : options.cpus)
             parts.push_back({"ktest cpus=" + std::to_string(cpus), [=] { return test_ktest(cpus, usual ? 0 : 10); }});
+        for (const char* fastpath : {"all", "none"}) {
+            for (int cpus : options.cpus)
+                parts.push_back({"native cpus=" + std::to_string(cpus) + " fastpath=" + fastpath,
+                                 [=] { return test_native(cpus, fastpath); }});
+        }
+    }
+    if (all || kind == "checks") {
+        size_t sample = usual ? kCheckSample : 0;
+        if (kind == "checks" && !options.areas.empty()) {
+            if (std::sscanf(options.areas[0].c_str(), "%zu", &sample) != 1 || options.areas.size() != 1)
+                fail("test checks takes how many of them are to be tried");
+        }
+        uint64_t seed = options.check_seed != 0 ? options.check_seed : std::random_device{}();
+        parts.push_back({"checks", [=] { return test_checks(sample, seed); }});
     }
     if (all || kind == "guest") {
         auto cases = load_cases(options);

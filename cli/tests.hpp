@@ -39,6 +39,10 @@ Tally test_models();
 Tally test_tool();
 // `seconds`: how long the tests that run for a time do so; 0: as short as is useful.
 Tally test_ktest(int cpus, int seconds);
+// The suite of the native interface (tests/native).
+Tally test_native(int cpus, const std::string& fastpath);
+// Whether its tests notice that a check is gone; `sample` 0: each check.
+Tally test_checks(size_t sample, uint64_t seed);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target);
 // `sample` 0: every mutant; `calls`: of these only, if any are named.

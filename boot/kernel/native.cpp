@@ -40,20 +40,34 @@ constinit rt::SpinLock<rt::Rank::device> lines_lock;
 void ring(void* argument) {
     Line& line = *static_cast<Line*>(argument);
     Machine::mask_line(line.number, true);
-    if (line.to) core::ipc::notify(*line.to, line.bits);
+    core::ObjectRef<core::Notification> to;
+    u64 bits;
+    {
+        rt::LockGuard guard{lines_lock};
+        to = line.to;
+        bits = line.bits;
+    }
+    if (to) core::ipc::notify(*to, bits);
 }
 
-Result<void> irq_bind(u64 number, core::Notification& to, u64 bits) {
+// Without a notification: the line is nobody's again. One whose notification has ended is so by itself.
+Result<void> irq_bind(u64 number, core::Notification* to, u64 bits) {
     if (number >= kLines) return Errno::kInval;
     Line& line = lines[number];
+    core::ObjectRef<core::Notification> before;  // dropped without the lock
     rt::LockGuard guard{lines_lock};
+    if (!to || (line.to && line.to->dead)) {
+        if (line.to) Machine::mask_line(u32(number), true);
+        before = std::move(line.to);
+        if (!to) return lib::kOk;
+    }
     REQUIRE(!line.to, irq_bound, kBusy);
     if (line.vector == 0) {
         line.number = u32(number);
         line.vector = TRY(Machine::allocate_vector(&ring, &line));
     }
     line.bits = bits;
-    line.to = core::ObjectRef<core::Notification>{&to};
+    line.to = core::ObjectRef<core::Notification>{to};
     bool routed = number < 16 ? Machine::route_isa_line(u32(number), line.vector, CpuId{0})
                               : Machine::route_line(u32(number), line.vector, CpuId{0}, true, true);
     if (!routed) {
@@ -93,7 +107,7 @@ Result<i64> trace(NativeThread& t, u64 operation, u64 address, u64 size) {
             }
             return i64(done);
         }
-        default: REQUIRE(false, trace_op, kInval); return Errno::kInval;
+        default: REQUIRE(false, trace_op, kInval); return i64{0};
     }
 }
 

@@ -108,7 +108,7 @@ private:
 
 Result<void> check_target(CapTable& to, u64 slot) {
     REQUIRE(slot != 0, slot_not_null, kInval);
-    if (slot >= to.limit()) return Errno::kInval;
+    REQUIRE(slot < to.limit(), slot_in_range, kInval);
     if (to.ended) return Errno::kIdRm;
     REQUIRE(to.at(u32(slot)) == nullptr, slot_empty, kExist);
     return lib::kOk;

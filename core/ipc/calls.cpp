@@ -145,14 +145,13 @@ Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
             TRY(create_object(t, pool, slot, sizeof(Sched), [&] { return plain<Sched>(arg); }));
             break;
         }
-        default: REQUIRE(false, create_type, kInval); return Errno::kInval;
+        default: REQUIRE(false, create_type, kInval);
     }
     return i64{0};
 }
 
 Result<i64> copy(NativeThread& t, const u64 (&a)[6]) {
     CapTable* to = TRY(table_of(t, a[4]));
-    REQUIRE(a[1] < to->limit(), slot_in_range, kInval);
     Cap* c = t.caps->find(a[0]);
     REQUIRE(c != nullptr, cap_exists, kBadF);
     if (c->object->type == native::kTypeIrq && a[3] != 0)
@@ -163,7 +162,6 @@ Result<i64> copy(NativeThread& t, const u64 (&a)[6]) {
 
 Result<i64> move(NativeThread& t, const u64 (&a)[6]) {
     CapTable* to = TRY(table_of(t, a[2]));
-    REQUIRE(a[1] < to->limit(), slot_in_range, kInval);
     TRY(caps::move(*t.caps, a[0], *to, a[1]));
     return i64{0};
 }
@@ -204,12 +202,12 @@ Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     REQUIRE(inactive(n), thread_not_running, kBusy);
     if (a[2] != 0) {
         REQUIRE((a[2] & (kPageSize - 1)) == 0 && a[2] < Machine::user_top().value, thread_utcb, kInval);
-        u32 enough = ~0u;
-        (void)n.utcb_memory->end(enough);  // from where it was
-        n.utcb_memory->alive_again();
-        n.utcb = nullptr;
-        TRY(space->map(*n.utcb_memory, a[2], 0, kPageSize, native::kReadRight | native::kWriteRight,
-                       native::kReadRight | native::kWriteRight));
+        // It stays where it was until it is at its new place.
+        if (!n.utcb_memory->mapped_at(*space.object, a[2])) {
+            TRY(space->map(*n.utcb_memory, a[2], 0, kPageSize, native::kReadRight | native::kWriteRight,
+                           native::kReadRight | native::kWriteRight));
+            n.utcb_memory->leave_all_but(*space.object, a[2]);
+        }
         n.utcb = static_cast<native::Utcb*>(Machine::phys_to_virt(n.utcb_memory->frame(0)));
         n.utcb->self = a[2];
         n.new_fs = a[2];
@@ -318,7 +316,7 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
     REQUIRE(!n.bound, bind_one, kBusy);
     {
         ObjectGuard guard{to->lock};
-        REQUIRE(!to->dead, notification_alive, kIdRm);
+        if (to->dead) return Errno::kIdRm;  // only in a race: a dead object has no capability
         REQUIRE(to->bound.load(std::memory_order_relaxed) == nullptr && to->first() == nullptr, bind_free, kBusy);
         to->bound.store(&n, std::memory_order_release);
     }
@@ -336,7 +334,6 @@ Result<i64> map(NativeThread& t, const u64 (&a)[6]) {
     REQUIRE(c->object->type == native::kTypeMemory, cap_type, kInval);
     REQUIRE((a[5] >> 8) == 0, map_type, kInval);  // only ordinary memory so far
     constexpr u64 kAccess = native::kReadRight | native::kWriteRight | native::kExecuteRight;
-    REQUIRE(a[4] != 0, map_length, kInval);
     TRY(space->map(static_cast<Memory&>(*c->object), a[2], a[3], a[4], a[5], c->rights() & kAccess));
     return i64{0};
 }
@@ -362,8 +359,9 @@ Result<i64> sched_configure(NativeThread& t, const u64 (&a)[6]) {
 Result<i64> irq_bind(NativeThread& t, const u64 (&a)[6]) {
     auto irq = TRY(find<Object>(*t.caps, a[0], native::kTypeIrq, native::kWriteRight));
     REQUIRE(irq.cap->badge != 0, irq_badge, kInval);
-    auto n = TRY(find<Notification>(*t.caps, a[1], native::kTypeNotification, native::kSendRight));
-    TRY(native_system->irq_bind(irq.cap->badge - 1, *n.object, a[2]));
+    Notification* to = nullptr;
+    if (a[1] != 0) to = TRY(find<Notification>(*t.caps, a[1], native::kTypeNotification, native::kSendRight)).object;
+    TRY(native_system->irq_bind(irq.cap->badge - 1, to, a[2]));
     return i64{0};
 }
 
@@ -476,7 +474,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
             return native_system->trace(t, a[1], a[2], a[3]);
         }
         case native::kCpuCount: return i64(rt::executor_count());
-        default: return Errno::kNoSys;
+        default: REQUIRE(false, call_number, kNoSys); return i64{0};
     }
 }
 

@@ -217,6 +217,15 @@ PhysAddr Memory::frame(u64 offset) const {
     return extents_[low].at + (offset - extents_[low].offset);
 }
 
+// Out of its space and of both lists. Lock held; the caller deletes it.
+void Memory::detach(Mapping& m) {
+    lib::UserRange range{UserAddr{m.start}, UserAddr{m.end}};
+    m.space->space->unmap({&range, 1});
+    m.space->mappings_.remove(m);
+    m.in_memory.unlink();
+    if (m.space->pool_) m.space->pool_->give_back(m.charge);
+}
+
 bool Memory::end(u32& budget) {
     for (;;) {
         rt::LockGuard guard{mapping_lock};
@@ -225,11 +234,26 @@ bool Memory::end(u32& budget) {
         if (!m) return true;
         if (budget == 0) return false;
         --budget;
-        lib::UserRange range{UserAddr{m->start}, UserAddr{m->end}};
-        m->space->space->unmap({&range, 1});
-        m->space->mappings_.remove(*m);
-        m->in_memory.unlink();
-        if (m->space->pool_) m->space->pool_->give_back(m->charge);
+        detach(*m);
+        guard.unlock();
+        delete m;
+    }
+}
+
+bool Memory::mapped_at(const SpaceObject& space, u64 address) {
+    rt::LockGuard guard{mapping_lock};
+    for (Mapping& m : mappings_)
+        if (m.space == &space && m.start == address) return true;
+    return false;
+}
+
+void Memory::leave_all_but(const SpaceObject& space, u64 address) {
+    for (;;) {
+        rt::LockGuard guard{mapping_lock};
+        Mapping* m = mappings_.front();
+        while (m && m->space == &space && m->start == address) m = mappings_.next(*m);
+        if (!m) return;
+        detach(*m);
         guard.unlock();
         delete m;
     }

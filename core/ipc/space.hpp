@@ -56,8 +56,10 @@ public:
     // Frames that exist already and stay the kernel's (the boot image); size a multiple of the page size.
     void borrow(PhysAddr start) { borrowed_ = start; }
     PhysAddr frame(u64 offset) const;
-    // After end(), for one that only the kernel names: it may be mapped again.
-    void alive_again() { dead_ = false; }
+    // A whole mapping begins there.
+    bool mapped_at(const SpaceObject& space, u64 address);
+    // For one that only the kernel names, and that has a few mappings at most.
+    void leave_all_but(const SpaceObject& space, u64 address);
 
     const u64 size;
 
@@ -69,6 +71,7 @@ private:
         u32 order;
     };
     Extent* extents_ = nullptr;
+    static void detach(Mapping& m);
     u32 count_ = 0, room_ = 0;
     PhysAddr borrowed_{};
     bool dead_ = false;
