@@ -185,6 +185,14 @@ Result<Typed<NativeThread>> thread_at(NativeThread& t, u64 slot, u64 rights) {
     return find<NativeThread>(*t.caps, slot, native::kTypeThread, rights);
 }
 
+// Once per call: when it is made again it only looks whether the answer is there.
+bool asked(NativeThread& t, NativeThread& target, u32 bits) {
+    if (t.restart_asked == &target) return (target.control.load(std::memory_order_acquire) & bits) == 0;
+    if (target.ask(bits)) return true;
+    t.restart_asked = &target;
+    return false;
+}
+
 bool inactive(NativeThread& t) { return t.state.load(std::memory_order_acquire) == native::kStateInactive; }
 
 Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
@@ -242,7 +250,7 @@ Result<i64> thread_get_registers(NativeThread& t, u64 slot) {
     REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
     u32 state = target->state.load(std::memory_order_acquire);
     REQUIRE(target.object != &t && state != native::kStateReady, thread_not_running, kBusy);
-    if (!target->ask(NativeThread::kControlSave)) return kAgainLater;
+    if (!asked(t, *target.object, NativeThread::kControlSave)) return kAgainLater;
     hal::get_registers(target->context, t.utcb->registers);
     if (target->bases_changed) {
         t.utcb->registers.fs_base = target->new_fs;
@@ -269,7 +277,7 @@ Result<i64> thread_suspend(NativeThread& t, u64 slot) {
         ipc::leave(t);
     }
     if (inactive(*target.object)) return i64{0};
-    if (!target->ask(NativeThread::kControlStop)) return kAgainLater;
+    if (!asked(t, *target.object, NativeThread::kControlStop)) return kAgainLater;
     return i64{0};
 }
 
@@ -294,8 +302,7 @@ Result<i64> thread_schedule(NativeThread& t, const u64 (&a)[6]) {
         (void)t.ask(NativeThread::kControlMove);
         ex.run_forever();
     }
-    u32 done = NativeThread::kControlMove;
-    if (!n.ask(done)) return kAgainLater;
+    if (!asked(t, n, NativeThread::kControlMove)) return kAgainLater;
     return i64{0};
 }
 
@@ -519,6 +526,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         ex.enqueue(t);
         ex.run_forever();
     }
+    t.restart_asked = nullptr;
     t.context.set_syscall_result(r.ok() ? r.value() : -i64(r.error()));
     trace::end_slow();
     if (t.state.load(std::memory_order_relaxed) != native::kStateReady || ex.has_ready_above(t.priority)) [[unlikely]]

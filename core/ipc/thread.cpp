@@ -214,7 +214,7 @@ bool NativeThread::cancel() {
 bool NativeThread::ask(u32 bits) {
     control.fetch_or(bits, std::memory_order_seq_cst);
     if (&home() == &rt::Executor::current()) {
-        control_here();
+        control_here(static_cast<Thread*>(rt::Executor::current().running()));
         return (control.load(std::memory_order_relaxed) & bits) == 0;
     }
     // The job keeps the thread.
@@ -237,7 +237,7 @@ void NativeThread::run_control(rt::Schedulable& s) {
     t.unref();
 }
 
-void NativeThread::control_here() {
+void NativeThread::control_here(Thread* in_call_of) {
     rt::Executor& ex = rt::Executor::current();
     u32 asked = control.load(std::memory_order_acquire), done = 0;
     if (asked & kControlSave) {
@@ -279,10 +279,14 @@ void NativeThread::control_here() {
         }
         if (stopped && (asked & kControlEnd)) {
             if (ex.clocked == static_cast<Thread*>(this) && !mine) {
-                // Whoever runs here runs on this thread's clock.
+                // Whoever makes the call that ends it may run on its clock. Outside a call nobody's clock runs.
                 account_user(Machine::now());
-                if (ex.running()) start_clock(ex, *static_cast<Thread*>(ex.running()), Machine::now());
+                if (in_call_of)
+                    start_clock(ex, *in_call_of, Machine::now());
+                else
+                    ex.clocked = nullptr;
             }
+            state_changed();  // it will not run again: this CPU must not save its state into what will be freed
             ipc::abandon(reply, Errno::kIdRm);
             if (Notification* n = bound.get()) {
                 ObjectGuard guard{n->lock};
@@ -330,6 +334,8 @@ void NativeThread::control_here() {
 }
 
 void NativeThread::set_registers(const native::Registers& r) {
+    restart_ending = false;
+    restart_asked = nullptr;
     u64 fs = context.fs_base, gs = context.gs_base;
     hal::set_registers(context, r);
     // The bases may be live in its home's registers: they are loaded from here when it runs next.

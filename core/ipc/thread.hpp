@@ -100,9 +100,10 @@ public:
     std::atomic<u32> control{0};
     std::atomic<u32> wanted_cpu{0};
     std::atomic<u8> wanted_priority{native::kDefaultPriority};
-    // Asks. True: done (this CPU is its home, or nothing was to be done). False: look at `control` later.
+    // Asks; only in a thread's call. True: done (this CPU is its home, or nothing was to be done). False: look at `control` later.
     bool ask(u32 bits);
-    void control_here();  // at home, not in the thread's own trap
+    // At home. `in_call_of`: the thread whose call it is that this CPU is in, if it is in one.
+    void control_here(Thread* in_call_of = nullptr);
 
     // Its wait is over: it goes on with the result in its registers, at home. The caller owns the end of the wait.
     void wake(bool front = false);
@@ -121,7 +122,10 @@ public:
 
     bool bases_changed = false;  // `new_fs`, `new_gs` are to be loaded
     u64 new_fs = 0, new_gs = 0;
-    bool restart_ending = false;  // the call it makes has done its work but for ending objects
+    // Of the call it makes, which is made again until it is through: it has done its work but for ending objects; it has
+    // asked this thread.
+    bool restart_ending = false;
+    const NativeThread* restart_asked = nullptr;
 
 private:
     static void run_native(rt::Schedulable& s);

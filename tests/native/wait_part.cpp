@@ -17,7 +17,7 @@ void ask(u64 e) {
 }
 void ask_soon(u64 e) {
     Message m = message(1, 5);
-    told = code(call_soon(e, m, 3 * kMillisecond));
+    told = code(call_soon(e, m, 40 * kMillisecond));
 }
 void send_one(u64 e) { told = code(send(e, message(1, 5))); }
 void take_one(u64 e) {
@@ -133,14 +133,14 @@ KTEST_CPUS(timeout_of_an_earlier_wait_is_over, none) {
     Slot e = make(kTypeEndpoint);
     static auto two_waits = [](u64 endpoint) {
         Message m;
-        if (!receive_soon(endpoint, m, 3 * kMillisecond).ok()) return;
+        if (!receive_soon(endpoint, m, 40 * kMillisecond).ok()) return;
         told = code(receive(endpoint, m));
     };
     told = kNotYet;
     Helper& h = start(+two_waits, e, {.cpu = cpu});
     KCHECK(until_state(h, kStateReceiving));
     KDONE(raw_call(kSend | kNonBlocking, e));
-    sleep(6 * kMillisecond);
+    sleep(50 * kMillisecond);
     KCHECK(state_of(h.thread) == kStateReceiving && told == kNotYet);
     KDONE(raw_call(kSend | kNonBlocking, e));
     KCHECK(until_done(h) && told == 0);
