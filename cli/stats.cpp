@@ -46,12 +46,12 @@ std::string aligned(const std::vector<Row>& rows, size_t left) {
 std::string tables(const Json& stats) {
     std::string text;
     std::vector<Row> rows{{"module", "place", "policy", "calls", "batches", "longest queue", "wait us, median", "99 %",
-                           "service us, median", "99 %", "hops", "moves"}};
+                           "service us, median", "99 %", "hops", "moves", "reclaimed", "frames"}};
     for (const Json& m : stats.at("modules"))
         rows.push_back({m.at("name"), m.at("place"), m.at("policy"), number(m.at("calls")), number(m.at("batches")),
                         number(m.at("queue_max")), micro(m.at("wait_ns").at(0)), micro(m.at("wait_ns").at(1)),
                         micro(m.at("service_ns").at(0)), micro(m.at("service_ns").at(1)), number(m.at("hops")),
-                        number(m.at("migrations"))});
+                        number(m.at("migrations")), number(m.at("reclaimed")), number(m.at("reclaimed_frames"))});
     if (rows.size() > 1) text += aligned(rows, 3);
     rows = {{"cpu", "user ms", "%", "kernel ms", "%", "idle ms", "%", "module calls"}};
     for (const Json& cpu : stats.at("cpus")) {

@@ -7,8 +7,8 @@
 
 #include <cstring>
 
+#include "port/api/modules.hpp"
 #include "rt/mem/slab.hpp"
-#include "rt/wait.hpp"
 
 namespace fs {
 
@@ -324,82 +324,48 @@ u64 Mapping::next_hole(u64 from) const {
 
 // ---- The end of a mapping ----
 
-Mapping* Mapping::of_retired(rt::Retired* r) {
-    return reinterpret_cast<Mapping*>(reinterpret_cast<std::byte*>(r) - offsetof(Mapping, retired_));
-}
-
 // Lock-free readers may still look at the (empty) tree.
 void Mapping::retire() {
-    retired_.free = [](rt::Retired& r) { delete of_retired(&r); };
-    rt::retire(retired_);
+    end_.retired = {};
+    end_.retired.free = [](rt::Retired& r) {
+        delete reinterpret_cast<Mapping*>(reinterpret_cast<std::byte*>(&r) - offsetof(Mapping, end_));
+    };
+    rt::retire(end_.retired);
 }
 
-// Frees some pages of a mapping without references. False: there are none.
-bool Mapping::reap_some() {
-    constexpr u64 kWindow = 512;  // about 25,000 instructions
+// Frees some pages of a mapping without references: nobody else changes its tree. False: there are none.
+bool Mapping::reap_some(u64 most) {
     u64 first = next_resident(0), count = 0;
     if (first == kNone) return false;
-    Page* chain;
-    {
-        rt::LockGuard g(lock_);
-        chain = take_out(first, first + kWindow - 1, count);
+    Page* chain = take_out(first, first + most - 1, count);
+    ReclaimDrop drop;
+    while (chain) {
+        Page* next = chain_next(chain);
+        drop.unref(*chain);
+        chain = next;
     }
-    drop_chain(chain);
     return true;
 }
 
-// Mappings that wait for the reaper, chained through retired_.
-struct PageReaper {
-    static constexpr u64 kAtOnce = 1024;  // pages
-    std::atomic<bool> running{false};
-    std::atomic<rt::Retired*> waiting{nullptr};
-    rt::WaitQueue arrived;
-
-    void push(Mapping& m) {
-        rt::Retired* head = waiting.load(std::memory_order_relaxed);
-        do m.retired_.next = head;
-        while (!waiting.compare_exchange_weak(head, &m.retired_, std::memory_order_release, std::memory_order_relaxed));
-        arrived.wake_one();
-    }
-    Task<void> run() {
-        for (;;) {
-            u32 seen = arrived.sequence();
-            rt::Retired* list = waiting.exchange(nullptr, std::memory_order_acquire);  // pairs with push()
-            if (!list) {
-                rt::WaitOn wait = rt::wait_on(arrived, seen, "page reaper: a large file to free");
-                wait.uninterruptible();
-                (void)co_await wait;
-            }
-            while (list) {
-                Mapping* m = Mapping::of_retired(list);
-                list = list->next;
-                while (m->reap_some()) co_await rt::Yield{};
-                m->retire();
-            }
-        }
-    }
-};
-
-namespace {
-constinit PageReaper reaper;
-}
-
-bool start_page_reaper() {
-    if (reaper.running.load(std::memory_order_relaxed)) return true;
-    if (!rt::spawn("page reaper", reaper.run(), rt::Executor::current())) return false;
-    reaper.running.store(true, std::memory_order_release);
-    return true;
+rt::Reclaimable* Mapping::reclaim_step(rt::Reclaimable& r, u64 most) {
+    auto* m = reinterpret_cast<Mapping*>(reinterpret_cast<std::byte*>(&r) - offsetof(Mapping, end_));
+    if (m->reap_some(most)) return &r;
+    m->retire();
+    return nullptr;
 }
 
 void Mapping::last_ref(Mapping* m) {
-    if (m->page_count() <= PageReaper::kAtOnce || !reaper.running.load(std::memory_order_acquire)) {
+    u64 pages = m->page_count();
+    rt::Reclaimer& fs = port::reclaimer(port::Module::kFs);
+    if (!fs.defers(pages)) {
         m->truncate_pages(0);
         m->retire();
         return;
     }
     // The space is free from now on, even if the frames are not yet.
-    m->uncharge(m->page_count());
-    reaper.push(*m);
+    m->uncharge(pages);
+    m->end_.reclaim.step = &Mapping::reclaim_step;
+    fs.free(m->end_.reclaim, pages);
 }
 
 }  // namespace fs

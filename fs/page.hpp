@@ -10,6 +10,7 @@
 // Truncation against faults: a page leaves the tree (mapping = null) before the users unmap it. Who maps a page found here
 // enters it into the page table first and then looks at page.mapping once more: null means take it out again.
 #pragma once
+#include <cstddef>
 #include <span>
 
 #include "lib/list.hpp"
@@ -17,6 +18,7 @@
 #include "lib/result.hpp"
 #include "rt/epoch.hpp"
 #include "rt/mem/pages.hpp"
+#include "rt/reclaim.hpp"
 #include "rt/spinlock.hpp"
 #include "rt/task.hpp"
 
@@ -64,6 +66,53 @@ inline PhysAddr Page::frame() const { return rt::FrameInfo::of_owner(const_cast<
 inline std::byte* Page::bytes() const {
     return static_cast<std::byte*>(rt::FrameInfo::of_owner(const_cast<Page*>(this)).bytes());
 }
+
+// Gives up references to pages that no mapping knows any more. Those that nobody else holds are retired several at a time:
+// an epoch item for each page would cost more than all the rest of unmapping it.
+template <bool kReclaim>
+class PageDropOf {
+public:
+    PageDropOf() = default;
+    PageDropOf(const PageDropOf&) = delete;
+    ~PageDropOf() {
+        flush();
+        if constexpr (kReclaim) rt::reclaim_settled(kept_);
+    }
+    void unref(Page& p) {
+        // acq_rel: as Page::unref.
+        if (p.refs.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+            if constexpr (kReclaim) ++kept_;
+            return;
+        }
+        p.index = reinterpret_cast<u64>(first_);  // nobody looks at the page any more: its words link the batch
+        first_ = &p;
+        if (++count_ == kTogether) flush();
+    }
+    void flush() {
+        if (!first_) return;
+        first_->retired.free = &PageDropOf::free;
+        rt::retire(first_->retired);
+        first_ = nullptr;
+        count_ = 0;
+    }
+
+private:
+    static constexpr u32 kTogether = kReclaim ? 32 : 8;
+    static void free(rt::Retired& r) {
+        auto* p = reinterpret_cast<Page*>(reinterpret_cast<std::byte*>(&r) - offsetof(Page, retired));
+        u64 n = 0;
+        for (Page* next; p; p = next, ++n) {
+            next = reinterpret_cast<Page*>(p->index);
+            rt::free_frame(p->frame());
+        }
+        if constexpr (kReclaim) rt::reclaim_settled(n);
+    }
+    Page* first_ = nullptr;
+    u32 count_ = 0;
+    u64 kept_ = 0;  // somebody else holds them
+};
+using PageDrop = PageDropOf<false>;
+using ReclaimDrop = PageDropOf<true>;  // of frames that were handed over to an rt::Reclaimer
 
 // Somebody that maps pages of a Mapping: an area of an address space (linux/mm). Called under Rank::mapping; may take
 // only locks of higher rank (Rank::space).
@@ -138,7 +187,7 @@ public:
     // Size in bytes of the object, as the inode says; faults at or beyond the page-rounded size are SIGBUS.
     std::atomic<u64> size{0};
 
-    // The pages go at once, or in steps by the page reaper if there are many.
+    // What they counted goes at once; the pages too, unless there are many: then they are reclaimed in pieces.
     static void last_ref(Mapping* m);
 
 protected:
@@ -151,21 +200,21 @@ private:
     Result<std::atomic<void*>*> make_slot(u64 index);
     u64 remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain);
     Page* take_out(u64 first, u64 last, u64& count);
-    bool reap_some();
+    bool reap_some(u64 most);
     void retire();
-    static Mapping* of_retired(rt::Retired* r);
-    friend struct PageReaper;
+    static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
 
     rt::SpinLock<rt::Rank::mapping> lock_;
     lib::List<MappingUser, &MappingUser::mapping_hook> users_;
     // Radix tree of Page*, 64 ways. 0: empty. Without kIsNode: the page at index 0, the only one. Else a Node.
     std::atomic<u64> root_{0};
     std::atomic<u64> pages_{0};
-    rt::Retired retired_;
+    // One after the other.
+    union End {
+        constexpr End() : reclaim{} {}
+        rt::Reclaimable reclaim;
+        rt::Retired retired;
+    } end_;
 };
-
-// Starts the job that empties large mappings which nobody refers to any more. At boot, from a running job; without it
-// they are emptied in one go. False: no memory.
-bool start_page_reaper();
 
 }  // namespace fs

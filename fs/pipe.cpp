@@ -6,9 +6,11 @@
 #include "fs/pipe.hpp"
 
 #include <bit>
+#include <cstddef>
 
 #include "fs/tty.hpp"
 #include "lib/format.hpp"
+#include "port/api/modules.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
@@ -17,6 +19,47 @@ Pipe::~Pipe() {
     for (u32 n = tail_; n != head_; ++n) rt::free_frame(slot(n).frame);
     if (spare_.value != 0) rt::free_frame(spare_);
     if (slots_ != first_slots_) rt::deallocate(slots_, slot_count_ * sizeof(Slot));
+}
+
+void Pipe::empty_ring() {
+    rt::Reclaimer& fs = port::reclaimer(port::Module::kFs);
+    u32 pages;
+    {
+        rt::LockGuard guard{lock_};
+        if (readers_ != 0 || writers_ != 0) return;
+        pages = head_ - tail_;
+        // Acquire: pairs with reclaim_step().
+        if (slots_ == first_slots_ || !fs.defers(pages) || left_.slots.load(std::memory_order_acquire)) {
+            for (u32 n = tail_; n != head_; ++n) rt::free_frame(slot(n).frame);
+            tail_ = u32(head_);
+            return;
+        }
+        left_.slot_count = slot_count_;
+        left_.head = head_;
+        left_.tail = tail_;
+        left_.slots.store(std::exchange(slots_, first_slots_), std::memory_order_relaxed);
+        slot_count_ = kPipeSlots;
+        tail_ = 0;
+        head_ = 0;
+    }
+    ref();
+    left_.reclaim.step = &Pipe::reclaim_step;
+    fs.free(left_.reclaim, pages);
+}
+
+rt::Reclaimable* Pipe::reclaim_step(rt::Reclaimable& r, u64 most) {
+    auto* p = reinterpret_cast<Pipe*>(reinterpret_cast<std::byte*>(&r) - offsetof(Pipe, left_.reclaim));
+    Left& left = p->left_;
+    Slot* slots = left.slots.load(std::memory_order_relaxed);
+    u64 done = 0;
+    for (; done < most && left.tail != left.head; ++done)
+        rt::free_frame(slots[left.tail++ & (left.slot_count - 1)].frame);
+    rt::reclaim_settled(done);
+    if (left.tail != left.head) return &r;
+    rt::deallocate(slots, left.slot_count * sizeof(Slot));
+    left.slots.store(nullptr, std::memory_order_release);
+    p->unref();
+    return nullptr;
 }
 
 Leaf<size_t> Pipe::read(const UserSpans& to) {

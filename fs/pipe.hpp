@@ -6,6 +6,7 @@
 // Lock: Rank::pipe guards all of a Pipe but its queues. Pages belong to the ring alone and are freed when drained.
 #pragma once
 #include "fs/file.hpp"
+#include "rt/reclaim.hpp"
 
 namespace fs {
 
@@ -71,6 +72,16 @@ private:
     u32 slot_count_ = kPipeSlots;
     Counter readers_, writers_;
     u32 files_ = 0;  // of a FIFO; guarded by Rank::fifo
+    // All ends are closed: what is left in the ring is nobody's any more. (The pipe's inode lives an epoch longer, and another
+    // end may come by way of /proc/PID/fd: it finds the pipe empty, as in Linux.)
+    void empty_ring();
+    static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
+    // A large ring whose frames are reclaimed later; meanwhile the pipe has its first one, and is referenced.
+    struct Left {
+        std::atomic<Slot*> slots{nullptr};  // null: there is none. Release by the reclaimer, acquire under the lock.
+        u32 slot_count = 0, head = 0, tail = 0;
+        rt::Reclaimable reclaim;
+    } left_;
     PhysAddr spare_{};
     Slot* slots_ = first_slots_;
     Slot first_slots_[kPipeSlots];

@@ -38,16 +38,19 @@ void Pipe::add_end(bool reader, bool writer) {
 }
 
 void Pipe::remove_end(bool reader, bool writer) {
-    bool last_reader, last_writer;
+    bool last_reader, last_writer, left;
     {
         rt::LockGuard guard{lock_};
         readers_ -= reader;
         writers_ -= writer;
         last_reader = reader && readers_ == 0;
         last_writer = writer && writers_ == 0;
+        left = readers_ == 0 && writers_ == 0 && head_ != tail_;
     }
     if (last_reader) writable.wake_all();
     if (last_writer) readable.wake_all();
+    if (left) [[unlikely]]
+        empty_ring();
 }
 
 PipeFile::PipeFile(Ref<Pipe> pipe, Ref<Inode> nameless, u32 flags)

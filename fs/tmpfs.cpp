@@ -412,10 +412,7 @@ constinit FileSystemType tmpfs_type{"tmpfs", [](std::string_view options, bool& 
 
 }  // namespace
 
-bool start_tmpfs() {
-    register_file_system(tmpfs_type);
-    return start_page_reaper();
-}
+void start_tmpfs() { register_file_system(tmpfs_type); }
 
 Result<void> place_page(Inode& file, u64 index, Ref<Page> page) {
     return static_cast<TmpfsInode&>(file).place(index, std::move(page));

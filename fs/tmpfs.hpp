@@ -20,8 +20,8 @@ struct TmpfsOptions {
 Result<NewFileSystem> make_tmpfs(const TmpfsOptions& o);
 // A nameless file of a kernel-internal tmpfs (memfd_create, shared anonymous memory that needs a file).
 Result<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c);
-// At boot, from a running job: the type for mount(2), and the page reaper. False: no memory.
-bool start_tmpfs();
+// At boot: the type for mount(2).
+void start_tmpfs();
 
 // For the unpacker: puts a whole page in. The bytes beyond the end of the file must be zero.
 Result<void> place_page(Inode& file, u64 index, Ref<Page> page);

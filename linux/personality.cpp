@@ -3,6 +3,7 @@
 // everything else is handed to the thread's coroutine (linux/thread.cpp), with `leaf_outcome` saying how far it came.
 #include "linux/sys/table.hpp"
 #include "linux/thread.hpp"
+#include "rt/mem/pages.hpp"
 
 namespace linux {
 
@@ -54,6 +55,8 @@ LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
         t.block_on(*b.queue, b.seen, b.what);
         return LeafOutcome::kBlocked;
     }
+    // What others have left behind may only not have come back yet: the coroutine waits for it.
+    if (e == Errno::kNoMem && rt::memory_is_low()) return leave_to_task(t, e);
     return done(t, frame, -i64(e));
 }
 

@@ -35,6 +35,8 @@ struct BusyTime {
     u64 user = 0, system = 0;  // of all processes that ever were, nanoseconds
 };
 BusyTime busy_time();
+// What programs are told of memory: frames that nobody can see any more count as free, wherever they still wait.
+rt::MemStats memory_as_seen();
 Leaf<void> show_meminfo(lib::StringBuilder& out, const fs::ProcContext&);
 Leaf<void> show_stat(lib::StringBuilder& out, const fs::ProcContext&);
 Leaf<void> show_uptime(lib::StringBuilder& out, const fs::ProcContext&);

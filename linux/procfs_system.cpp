@@ -3,6 +3,7 @@
 #include "linux/procfs.hpp"
 #include "linux/uts.hpp"
 #include "rt/mem/pages.hpp"
+#include "rt/reclaim.hpp"
 
 namespace linux {
 
@@ -55,8 +56,15 @@ BusyTime busy_time() {
     return t;
 }
 
-Leaf<void> show_meminfo(StringBuilder& out, const ProcContext&) {
+rt::MemStats memory_as_seen() {
+    rt::reclaim_all();  // shared pages are told from others only now
     rt::MemStats s = rt::mem_stats();
+    s.free_bytes += rt::reclaim_pending() * lib::kPageSize;
+    return s;
+}
+
+Leaf<void> show_meminfo(StringBuilder& out, const ProcContext&) {
+    rt::MemStats s = memory_as_seen();
     u64 cached = cached_bytes();
     u64 slab = s.slab_bytes + s.frame_bytes;
     u64 used = s.total_bytes - s.info_bytes - s.free_bytes;

@@ -49,7 +49,8 @@ Result<void> read_start_file(std::span<const std::byte> cpio) {
 
 Result<void> mount_everything(std::span<const std::byte> cpio, PhysAddr frames) {
     static constinit fs::Creds root_creds;
-    if (!fs::start_tmpfs()) return Errno::kNoMem;
+    fs::start_tmpfs();
+    rt::Reclaimer::later.store(true, std::memory_order_relaxed);  // executors run: what is large may wait for them
     fs::NewFileSystem root = TRY(fs::make_tmpfs({.type = "rootfs", .root_mode = 0755}));
     fs::Path top = TRY(fs::mount_root(root.super, root.root, "rootfs"));
     fs::CpioStats stats;

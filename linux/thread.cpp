@@ -4,6 +4,7 @@
 
 #include "linux/arch/machine.hpp"
 #include "linux/sys/table.hpp"
+#include "rt/reclaim.hpp"
 
 namespace linux {
 namespace {
@@ -41,6 +42,19 @@ void fail_fault(Thread& t, const port::Trap& trap, FaultKind kind) {
     }
     force_signal(t, i);
 }
+
+// An allocation has failed while memory is low: what was left behind by others (rt/reclaim.hpp, epochs) is awaited, and the
+// call or fault that needs it is tried again so often.
+constexpr u32 kMemoryTries = 3;
+#define AWAIT_MEMORY()                                           \
+    if (auto memory_ = rt::wait_for_memory(); memory_.valid()) { \
+        co_await memory_;                                        \
+    } else {                                                     \
+        for (u32 push_ = 0; push_ < 16; ++push_) {               \
+            rt::push_for_memory();                               \
+            co_await rt::Yield{};                                \
+        }                                                        \
+    }
 
 }  // namespace
 
@@ -120,7 +134,7 @@ Task<void> thread_main(Thread& t) {
         if (trap.kind == port::Trap::Kind::kSyscall) {
             Errno outcome = std::exchange(t.leaf_outcome, Errno::kOk);
             if (outcome == Errno::kOk) continue;  // finished in the leaf tier; signals are waiting
-            if (u32(outcome) < u32(Errno::kNeedsTask)) {
+            if (u32(outcome) < u32(Errno::kNeedsTask) && outcome != Errno::kNoMem) {
                 finish_syscall(t, outcome);
                 continue;
             }
@@ -135,7 +149,17 @@ Task<void> thread_main(Thread& t) {
             t.syscall_number = number;
             Result<i64> r = outcome;
             bool given_up = false;  // the range could not be had as a whole: the task form, if any, has its own way
-            for (;;) {
+            for (u32 short_of_memory = 0;;) {
+                if (r.error() == Errno::kNoMem) {
+                    if (short_of_memory == kMemoryTries || !rt::memory_is_low()) break;
+                    ++short_of_memory;
+                    AWAIT_MEMORY();
+                    given_up = false;
+                    t.blocked_leaf = {};
+                    r = row->leaf ? row->leaf(t, t.regs().frame()) : Leaf<i64>{Errno::kNeedsTask};
+                    if (r.ok()) break;
+                    continue;
+                }
                 if (r.error() == Errno::kNeedsFault) {
                     FaultIn in = fault_in_now(t, t.user().fault());
                     if (in == FaultIn::kMustWait) {
@@ -145,8 +169,14 @@ Task<void> thread_main(Thread& t) {
                         if (!got.ok()) in = FaultIn::kBad;
                         if (got.error() == Errno::kNoMem) {
                             r = Errno::kNoMem;
-                            break;
+                            if (short_of_memory == kMemoryTries) break;
+                            continue;
                         }
+                    }
+                    if (in == FaultIn::kBad && short_of_memory < kMemoryTries && rt::memory_is_low()) {
+                        ++short_of_memory;
+                        AWAIT_MEMORY();
+                        continue;
                     }
                     if (in == FaultIn::kBad) {
                         if (given_up || !row->task) {
@@ -167,7 +197,8 @@ Task<void> thread_main(Thread& t) {
                     t.blocked_leaf.again = nullptr;
                     auto wait = rt::wait_on(*b.queue, b.seen, b.what);
                     r = b.again(t, (co_await wait).ok() ? rt::Wake::kWoken : rt::Wake::kInterrupted);
-                    if (r.error() == Errno::kNeedsTask || r.error() == Errno::kNeedsFault) continue;
+                    if (r.error() == Errno::kNeedsTask || r.error() == Errno::kNeedsFault || r.error() == Errno::kNoMem)
+                        continue;
                     break;
                 }
                 if (r.error() == Errno::kNeedsTask) {
@@ -178,6 +209,7 @@ Task<void> thread_main(Thread& t) {
                     }
                     r = co_await row->task(t, t.regs().frame());
                 }
+                if (r.error() == Errno::kNoMem) continue;
                 if (r.error() != Errno::kNeedsFault) break;
                 if (t.work.load(std::memory_order_relaxed) & kWorkExit) {
                     r = Errno::kFault;
@@ -189,6 +221,11 @@ Task<void> thread_main(Thread& t) {
             FaultKind kind = t.leaf_fault;
             if (kind == FaultKind::kMustWait) {
                 kind = FaultKind::kNoMemory;
+                auto wait = t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
+                if (wait.valid()) kind = co_await wait;
+            }
+            for (u32 n = 0; kind == FaultKind::kNoMemory && n < kMemoryTries && rt::memory_is_low(); ++n) {
+                AWAIT_MEMORY();
                 auto wait = t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
                 if (wait.valid()) kind = co_await wait;
             }

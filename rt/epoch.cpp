@@ -99,4 +99,10 @@ void epoch_hurry() {
         if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.in_user_mode()) ex.attract(kAttnEpoch);
 }
 
+void epoch_hurry_all() {
+    for (u32 i = 0; i < executor_count(); ++i) Executor::of(CpuId{i}).attract(kAttnEpoch);
+}
+
+u64 epoch_now() { return global_epoch.load(std::memory_order_seq_cst); }
+
 }  // namespace rt

@@ -37,6 +37,9 @@ u64 epoch_pending();  // items retired and not yet freed, this CPU
 // Ask every CPU, this one included, to be quiescent soon (IPIs to those in user mode). Called when much is pending and
 // when memory is short.
 void epoch_hurry();
+// The same for all CPUs, those asleep too: they free what is due.
+void epoch_hurry_all();
+u64 epoch_now();  // the global epoch: what is retired in e is freed from e + 2 on
 // Is there something that this CPU must still do for others before its silence may count (a translation flush)? Set by
 // whoever knows, at boot; asked for idle CPUs only.
 extern bool (*epoch_cpu_unsettled)(CpuId cpu);

@@ -35,6 +35,7 @@ enum class Rank : u8 {
     async_lock,      // the waiters of a sleeping lock
     wait_queue,      // one wait queue
     timer,           // timers of one CPU
+    reclaim,         // what a module is to free later
     slab,            // one size class of the slab allocator
     frames,          // the buddy allocator
     log,             // the kernel's message buffer

@@ -2,7 +2,10 @@
 // Address spaces: beginning and end, what procfs shows. See address_space.hpp.
 #include "linux/mm/address_space.hpp"
 
+#include <cstddef>
+
 #include "linux/mm/state.hpp"
+#include "port/api/modules.hpp"
 
 namespace linux {
 
@@ -20,23 +23,33 @@ Result<Ref<AddressSpace>> AddressSpace::create() {
     return ref;
 }
 
-AddressSpace::~AddressSpace() {
-    if (!state_) return;
-    clear();
-    delete state_;
-}
+AddressSpace::~AddressSpace() { delete state_; }
 
-void AddressSpace::clear() {
+// What mappings and files know of this space; the totals are nobody's business any more.
+void AddressSpace::clear_areas() {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
     if (s.areas.empty()) return;
     space_->clear();
     while (Area* a = s.areas.first()) s.take_out(*a, dead);
-    s.anon.clear();
-    s.total_pages = s.data_pages = s.stack_pages = s.locked_pages = 0;
-    s.scan_from = s.mmap_base;
-    s.largest_above = 0;
+}
+
+void AddressSpace::last_ref(AddressSpace* mm) {
+    if (!mm->state_) return delete mm;
+    mm->clear_areas();
+    u64 pages = mm->state_->anon.size();
+    rt::Reclaimer& reclaimer = port::reclaimer(port::Module::kMm);
+    if (!reclaimer.defers(pages)) return delete mm;
+    mm->reclaim_.step = &AddressSpace::reclaim_step;
+    reclaimer.free(mm->reclaim_, pages);
+}
+
+rt::Reclaimable* AddressSpace::reclaim_step(rt::Reclaimable& r, u64 most) {
+    auto* mm = reinterpret_cast<AddressSpace*>(reinterpret_cast<std::byte*>(&r) - offsetof(AddressSpace, reclaim_));
+    if (mm->state_->anon.reclaim_some(most)) return &r;
+    delete mm;
+    return nullptr;
 }
 
 AddressSpace::Totals AddressSpace::totals() {

@@ -110,10 +110,9 @@ public:
 
     // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task.
     Task<Result<Ref<AddressSpace>>> fork();
-    // Takes everything out: exec and exit. Cannot fail, allocates nothing.
-    void clear();
-    // The same in pieces, before the last reference goes: call until it is false, giving way in between.
-    bool clear_some(UserAddr& cursor) { return thin_out_some(cursor, UserAddr{fs::kUserEnd}); }
+    // Exec and exit: takes everything out that others could see, and leaves private pages to a reclaimer if there are many.
+    // Cannot fail, allocates nothing.
+    static void last_ref(AddressSpace* mm);
 
     // What execve sets and procfs shows.
     struct Layout {
@@ -147,6 +146,8 @@ private:
     friend class ProgramLoader;  // linux/exec_load.cpp fills a space that nobody else sees yet
     struct FaultWait;
     AddressSpace() = default;
+    void clear_areas();
+    static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
     Leaf<UserAddr> change_map(const MapRequest& r, const MemoryLimits& l, bool task);
     Leaf<void> change_unmap(UserAddr at, u64 length, bool task);
     Leaf<void> change_protection(UserAddr at, u64 length, u32 prot, bool task);
@@ -172,6 +173,7 @@ private:
     Ref<port::Space> space_;
     rt::SpinLock<rt::Rank::address_space> lock_;
     State* state_ = nullptr;
+    rt::Reclaimable reclaim_;
 };
 
 }  // namespace linux

@@ -3,25 +3,11 @@
 #include "linux/mm/anon_map.hpp"
 
 #include <cstddef>
+#include <utility>
+
+#include "port/api/modules.hpp"
 
 namespace linux {
-
-void PageDrop::free(rt::Retired& r) {
-    auto* p = reinterpret_cast<fs::Page*>(reinterpret_cast<std::byte*>(&r) - offsetof(fs::Page, retired));
-    while (p) {
-        auto* next = reinterpret_cast<fs::Page*>(p->index);
-        rt::free_frame(p->frame());
-        p = next;
-    }
-}
-
-void PageDrop::flush() {
-    if (!first_) return;
-    first_->retired.free = &PageDrop::free;
-    rt::retire(first_->retired);
-    first_ = nullptr;
-    count_ = 0;
-}
 
 AnonMap::Chunk* AnonMap::make_chunk(u64 number) {
     if (Chunk* c = find_chunk(number)) return c;
@@ -35,24 +21,68 @@ AnonMap::Chunk* AnonMap::make_chunk(u64 number) {
 
 u64 AnonMap::drop(u64 first, u64 end) {
     if (first >= end) return 0;
-    u64 dropped = 0;
-    PageDrop pages;
+    u64 dropped = 0, left = 0;
+    fs::PageDrop pages;
+    rt::Reclaimer& mm = port::reclaimer(port::Module::kMm);
+    const bool leaves = mm.placed();
+    Chunk* chain = nullptr;
     for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
         Chunk* next = chunks_.next(*c);
-        u64 mask = c->present & range_mask(*c, first, end);
-        c->present &= ~mask;
-        dropped += u64(std::popcount(mask));
-        for (; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
-        if (!c->present) remove(*c);
+        u64 mask = c->present & range_mask(*c, first, end), n = u64(std::popcount(mask));
+        dropped += n;
+        if (leaves && mask == c->present && n >= kWorthLeaving) [[unlikely]] {
+            left += n;
+            if (recent_ == c) recent_ = nullptr;
+            chunks_.remove(*c);
+            c->hook.left = reinterpret_cast<lib::TreeHook*>(chain);
+            chain = c;
+        } else {
+            c->present &= ~mask;
+            for (; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
+            if (!c->present) remove(*c);
+        }
         c = next;
     }
     count_ -= dropped;
+    if (chain) {
+        chain->reclaim.step = &AnonMap::reclaim_chunk;
+        mm.free(chain->reclaim, left);
+    }
     // The frames are wanted back soon, for a program that maps and unmaps in a loop: it finds them in the CPU's cache.
-    if (dropped >= kChunkPages) {
+    if (dropped - left >= kChunkPages) {
         pages.flush();
         rt::epoch_hurry();
     }
     return dropped;
+}
+
+// At least one chunk of a chain.
+rt::Reclaimable* AnonMap::reclaim_chunk(rt::Reclaimable& r, u64 most) {
+    auto* c = reinterpret_cast<Chunk*>(reinterpret_cast<std::byte*>(&r) - offsetof(Chunk, reclaim));
+    fs::ReclaimDrop pages;
+    for (u64 done = 0; done < most;) {
+        done += u64(std::popcount(c->present));
+        for (u64 mask = c->present; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
+        auto* next = reinterpret_cast<Chunk*>(c->hook.left);
+        delete std::exchange(c, next);
+        if (!c) return nullptr;
+    }
+    c->reclaim.step = &AnonMap::reclaim_chunk;
+    return &c->reclaim;
+}
+
+bool AnonMap::reclaim_some(u64 most) {
+    fs::ReclaimDrop pages;
+    recent_ = nullptr;
+    for (u64 done = 0; done < most;) {
+        Chunk* c = chunks_.first();
+        if (!c) return false;
+        done += u64(std::popcount(c->present));
+        for (u64 mask = c->present; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
+        chunks_.remove(*c);
+        delete c;
+    }
+    return true;
 }
 
 u64 AnonMap::count(u64 first, u64 end, u64 enough) const {
@@ -101,7 +131,7 @@ void AnonMap::move(u64 first, u64 end, u64 to) {
 }
 
 void AnonMap::clear() {
-    PageDrop pages;
+    fs::PageDrop pages;
     while (Chunk* c = chunks_.first()) {
         for (u64 mask = c->present; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
         chunks_.remove(*c);

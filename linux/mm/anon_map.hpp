@@ -13,29 +13,6 @@
 
 namespace linux {
 
-// Gives up references to anonymous pages. Those that nobody else holds are retired a few at a time: an epoch item for each
-// page would cost more than all the rest of unmapping it.
-class PageDrop {
-public:
-    PageDrop() = default;
-    PageDrop(const PageDrop&) = delete;
-    ~PageDrop() { flush(); }
-    void unref(fs::Page& p) {
-        // acq_rel: as Page::unref.
-        if (p.refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-        p.index = reinterpret_cast<u64>(first_);  // nobody looks at the page any more: its words link the batch
-        first_ = &p;
-        if (++count_ == kTogether) flush();
-    }
-    void flush();
-
-private:
-    static constexpr u32 kTogether = 8;
-    static void free(rt::Retired& r);
-    fs::Page* first_ = nullptr;
-    u32 count_ = 0;
-};
-
 class AnonMap {
 public:
     static constexpr u64 kChunkPages = 64;
@@ -43,8 +20,9 @@ public:
     struct Chunk {
         Chunk() {}  // NOLINT: `frame` stays undefined, `present` says what is there
         lib::TreeHook hook;
-        u64 number = 0;   // first page number / kChunkPages
-        u64 present = 0;  // bit: slot holds a reference
+        u64 number = 0;           // first page number / kChunkPages
+        u64 present = 0;          // bit: slot holds a reference
+        rt::Reclaimable reclaim;  // taken out as a whole; `hook` leads to the next one
         u32 frame[kChunkPages];
 
         bool has(u64 page) const { return (present >> (page % kChunkPages)) & 1; }
@@ -98,7 +76,8 @@ public:
         }
     }
 
-    // Drops the pages of [first, end): they must be unmapped already. Cannot fail. Returns how many.
+    // Drops the pages of [first, end): they must be unmapped already. Cannot fail. Returns how many. With a place for the
+    // module, chunks that go as a whole are left to it, their pages with them.
     u64 drop(u64 first, u64 end);
     // How many pages [first, end) holds; stops counting beyond `enough`.
     u64 count(u64 first, u64 end, u64 enough = ~u64{0}) const;
@@ -108,6 +87,8 @@ public:
     bool reserve(u64 first, u64 end, u64 to);
     void move(u64 first, u64 end, u64 to);
     void clear();
+    // The same in pieces, of a map that was handed over to a reclaimer: some of it. False: it is empty.
+    bool reclaim_some(u64 most);
 
     u64 size() const { return count_; }
 
@@ -130,11 +111,13 @@ public:
 
 private:
     static u32 frame_number(const fs::Page& p) { return u32(p.frame().value >> lib::kPageShift); }
+    static rt::Reclaimable* reclaim_chunk(rt::Reclaimable& r, u64 most);
     void remove(Chunk& c) {
         if (recent_ == &c) recent_ = nullptr;
         chunks_.remove(c);
         delete &c;
     }
+    static constexpr u64 kWorthLeaving = 16;  // pages of a chunk
 
     lib::Tree<Chunk, &Chunk::hook, lib::KeyMember<&Chunk::number>> chunks_;
     mutable Chunk* recent_ = nullptr;

@@ -6,6 +6,7 @@
 #include "linux/arch/machine.hpp"
 #include "linux/creds.hpp"
 #include "linux/exit.hpp"
+#include "linux/procfs.hpp"
 #include "linux/sys/table.hpp"
 #include "linux/thread.hpp"
 #include "linux/uts.hpp"
@@ -58,7 +59,7 @@ Leaf<i64> sys_setdomainname(Caller& c, UserAddr from, i32 length) {
 
 Leaf<i64> sys_sysinfo(Caller& c, UserOut<abi::Sysinfo> to) {
     abi::Sysinfo s{};
-    rt::MemStats m = rt::mem_stats();
+    rt::MemStats m = memory_as_seen();
     s.uptime = i64(port::Port::now().value / 1'000'000'000);
     s.totalram = m.total_bytes;
     s.freeram = m.free_bytes;

@@ -3,6 +3,7 @@
 #pragma once
 #include "lib/format.hpp"
 #include "port/api/types.hpp"
+#include "rt/reclaim.hpp"
 
 namespace port {
 
@@ -14,5 +15,9 @@ struct ModuleControl {
 };
 // Null: this port has one place for all calls.
 extern const ModuleControl* const module_control;
+
+// By module: takes apart what is left of an object when nobody can see it any more, where and when it suits the port.
+extern rt::Reclaimer reclaimers[kModules];
+inline rt::Reclaimer& reclaimer(Module m) { return reclaimers[u32(m)]; }
 
 }  // namespace port

@@ -11,6 +11,7 @@
 namespace port {
 
 constinit const ModuleControl* const module_control = nullptr;
+constinit rt::Reclaimer reclaimers[kModules];
 
 constinit Streams streams{};
 

@@ -122,6 +122,7 @@ Result<void> configure(std::string_view spec) {
     u32 cpus = rt::executor_count();
     for (u32 m = 0; m < kPlaced; ++m) {
         modules[m].init(kNames[m], &serve_request);
+        reclaimers[m].belong_to(&modules[m]);
         for (u32 i = 0; i < cpus; ++i) rt::Executor::of(CpuId{i}).shards[m] = &modules[m].shards[i];
     }
     CpuSet wanted[kPlaced] = {};
@@ -206,16 +207,18 @@ void report(lib::StringBuilder& out) {
     u32 cpus = rt::executor_count();
     out.put(
         "module place policy calls batches queue_max wait_ns_p50 wait_ns_p99 service_ns_p50 service_ns_p99 "
-        "migrations\n");
+        "migrations hops reclaimed reclaimed_frames\n");
     for (const rt::Module& m : modules) {
         Sum s = sum_of(m, cpus);
         std::span<const rt::Histogram* const> wait{s.wait, cpus}, service{s.service, cpus};
         out.add("{} ", m.name);
         add_place(out, m.place.load(std::memory_order_relaxed));
-        out.add(" {} {} {} {} {} {} {} {} {} {}\n", rt::name_of(m.policy.load(std::memory_order_relaxed)), s.calls,
-                s.batches, s.queue_max, rt::percentile(wait, 500), rt::percentile(wait, 990),
+        const rt::Reclaimer& r = reclaimers[&m - modules];
+        out.add(" {} {} {} {} {} {} {} {} {} {} {} {}\n", rt::name_of(m.policy.load(std::memory_order_relaxed)),
+                s.calls, s.batches, s.queue_max, rt::percentile(wait, 500), rt::percentile(wait, 990),
                 rt::percentile(service, 500), rt::percentile(service, 990),
-                m.migrations.load(std::memory_order_relaxed), s.hops);
+                m.migrations.load(std::memory_order_relaxed), s.hops, r.items.load(std::memory_order_relaxed),
+                r.frames.load(std::memory_order_relaxed));
     }
     out.add("total_remote {}\n", remote_calls());
     if (adaptive.load(std::memory_order_relaxed)) {
@@ -243,9 +246,13 @@ void report_json(lib::StringBuilder& out) {
         add_place(out, m.place.load(std::memory_order_relaxed));
         out.add("\", \"policy\": \"{}\", \"calls\": {}, \"batches\": {}, \"queue_max\": {}, \"hops\": {}, ",
                 rt::name_of(m.policy.load(std::memory_order_relaxed)), s.calls, s.batches, s.queue_max, s.hops);
-        out.add("\"wait_ns\": [{}, {}], \"service_ns\": [{}, {}], \"migrations\": {}}}", rt::percentile(wait, 500),
+        out.add("\"wait_ns\": [{}, {}], \"service_ns\": [{}, {}], \"migrations\": {}, ", rt::percentile(wait, 500),
                 rt::percentile(wait, 990), rt::percentile(service, 500), rt::percentile(service, 990),
                 m.migrations.load(std::memory_order_relaxed));
+        const rt::Reclaimer& r = reclaimers[&m - modules];
+        out.add("\"reclaimed\": {}, \"reclaimed_frames\": {}, \"reclaim_refused\": {}}}",
+                r.items.load(std::memory_order_relaxed), r.frames.load(std::memory_order_relaxed),
+                r.refused.load(std::memory_order_relaxed));
     }
     out.put("], \"cpus\": [");
     for (u32 i = 0; i < cpus; ++i) {
@@ -274,4 +281,5 @@ namespace {
 constexpr ModuleControl kControl{&route::report, &route::command};
 }
 constinit const ModuleControl* const module_control = &kControl;
+constinit rt::Reclaimer reclaimers[kModules];
 }  // namespace port

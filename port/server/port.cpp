@@ -10,6 +10,7 @@
 namespace port {
 
 constinit const ModuleControl* const module_control = nullptr;
+constinit rt::Reclaimer reclaimers[kModules];
 
 namespace native = abi::server;
 using sysapi::call;

@@ -187,6 +187,9 @@ u64 free_frame_count() {
 
 bool memory_is_short() { return buddy.free() < buddy.reserve() + buddy.total() / 800; }
 
+bool memory_is_low() { return buddy.free() < buddy.reserve() + buddy.total() / 16; }
+u64 frame_total() { return buddy.total(); }
+
 MemStats mem_stats() {
     buddy.settle();
     MemStats s{};

@@ -173,6 +173,9 @@ MemStats mem_stats();
 // Frames in buddy lists and CPU caches, and whether fewer than an eighth of a percent plus the reserve are left.
 u64 free_frame_count();
 bool memory_is_short();
+// Fewer than a sixteenth: frees are not put off, and who finds none waits for what is on its way back (rt/reclaim.hpp).
+bool memory_is_low();
+u64 frame_total();
 
 // Debug and hosted builds: the n-th allocation from now (0: the next) and the `count - 1` after it fail, whatever they
 // allocate (frames, objects, coroutine frames), unless they must not fail. False in other builds: nothing happens.

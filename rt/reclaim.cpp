@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// The queues of deferred reclamation and who works on them. See reclaim.hpp.
+#include "rt/reclaim.hpp"
+
+#include "rt/mem/pages.hpp"
+#include "rt/module.hpp"
+#include "rt/wait.hpp"
+
+namespace rt {
+namespace {
+
+constinit std::atomic<u64> pending{0};
+constinit std::atomic<Reclaimer*> all_reclaimers{nullptr};
+
+// Does a backlog of so many frames do no harm?
+bool bearable(u64 frames) {
+    u64 limit = frame_total() / 8;
+    return frames <= (limit > 512 ? limit : 512) && !memory_is_low();
+}
+
+}  // namespace
+
+constinit std::atomic<bool> Reclaimer::later{false};
+
+u64 reclaim_pending() { return pending.load(std::memory_order_relaxed); }
+void reclaim_settled(u64 frames) { pending.fetch_sub(frames, std::memory_order_relaxed); }
+
+bool Reclaimer::placed() const { return module_ && module_->place.load(std::memory_order_relaxed) != 0; }
+Executor* Reclaimer::place() const { return module_ ? module_->executor_for(this) : nullptr; }
+
+// Once for each reclaimer: reclaim_all() knows it from now on.
+void Reclaimer::enlist() {
+    if (enlisted_.exchange(true, std::memory_order_acq_rel)) return;
+    next_ = all_reclaimers.load(std::memory_order_relaxed);
+    // Release: pairs with reclaim_all(), which follows next_.
+    while (!all_reclaimers.compare_exchange_weak(next_, this, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+}
+
+void Reclaimer::free(Reclaimable& r, u64 n) {
+    u64 all = pending.fetch_add(n, std::memory_order_relaxed) + n;
+    Reclaimable* rest = &r;
+    if (!bearable(all)) [[unlikely]] {
+        refused.fetch_add(1, std::memory_order_relaxed);
+        for (u64 done = 0; rest && done < kAtOnce; done += kPiece) rest = rest->step(*rest, kPiece);
+        if (!rest) return;
+    }
+    enlist();
+    items.fetch_add(1, std::memory_order_relaxed);
+    frames.fetch_add(n, std::memory_order_relaxed);
+    bool idle;
+    {
+        LockGuard guard{lock_};
+        rest->next = nullptr;
+        (first_ ? last_->next : first_) = rest;
+        last_ = rest;
+        idle = !active_;
+        active_ = true;
+    }
+    if (idle) schedule(place());
+}
+
+// This CPU has made the reclaimer active: it is in no queue. Beside calls and programs if it has a CPU to serve them, among
+// the kernel's work if it has none: a program that never stops would keep all that is left behind.
+void Reclaimer::schedule(Executor* where) {
+    priority = where ? Priority::kBackground : Priority::kKernel;
+    (where ? *where : Executor::current()).post(*this);
+}
+
+Reclaimable* Reclaimer::pop() {
+    LockGuard guard{lock_};
+    Reclaimable* r = first_;
+    if (r) first_ = r->next;
+    return r;
+}
+
+// One piece. Others that are ready on this CPU have their turn before the next.
+void Reclaimer::work(Schedulable& s) {
+    auto& self = static_cast<Reclaimer&>(s);
+    Executor* where = self.place();
+    if (where && where != &Executor::current()) return self.schedule(where);  // the module has moved
+    Reclaimable* r = self.pop();
+    if (r) r = r->step(*r, kPiece);
+    bool more;
+    {
+        LockGuard guard{self.lock_};
+        if (r) {
+            r->next = self.first_;
+            if (!self.first_) self.last_ = r;
+            self.first_ = r;
+        }
+        more = self.active_ = self.first_ != nullptr;
+    }
+    // Without more it may be scheduled anew by another CPU at once: nothing of it is touched.
+    if (more) self.schedule(where);
+}
+
+bool Reclaimer::drain() {
+    bool any = false;
+    while (Reclaimable* r = pop()) {
+        any = true;
+        while (r) r = r->step(*r, kPiece);
+    }
+    return any;
+}
+
+void Reclaimer::forget() {
+    for (Reclaimer* r = all_reclaimers.load(); r; r = r->next_) {
+        if (r->next_ == this) r->next_ = next_;
+    }
+    Reclaimer* self = this;
+    all_reclaimers.compare_exchange_strong(self, next_);
+    enlisted_ = false;
+}
+
+bool reclaim_all() {
+    bool any = false;
+    for (Reclaimer* r = all_reclaimers.load(std::memory_order_acquire); r; r = r->next_) any |= r->drain();
+    return any;
+}
+
+void push_for_memory() {
+    reclaim_all();
+    epoch_hurry_all();
+}
+
+Task<void> wait_for_memory() {
+    constexpr u32 kTries = 64;
+    // What is retired now is freed when its CPU is quiescent two epochs later.
+    u64 wanted = epoch_now() + 3;
+    for (u32 n = 0, rounds = 0; n < kTries && rounds < 3; ++n) {
+        push_for_memory();
+        if (n < 8) {
+            co_await Yield{};
+        } else {
+            Wait wait{"memory to come back"};
+            wait.until(hal::Machine::now() + Nanoseconds{50'000}).uninterruptible();
+            (void)co_await wait;
+        }
+        if (epoch_now() >= wanted && reclaim_pending() == 0) ++rounds;
+    }
+}
+
+}  // namespace rt
