@@ -46,15 +46,18 @@ void fail_fault(Thread& t, const port::Trap& trap, FaultKind kind) {
 // An allocation has failed while memory is low: what was left behind by others (rt/reclaim.hpp, epochs) is awaited, and the
 // call or fault that needs it is tried again so often.
 constexpr u32 kMemoryTries = 3;
-#define AWAIT_MEMORY()                                           \
-    if (auto memory_ = rt::wait_for_memory(); memory_.valid()) { \
-        co_await memory_;                                        \
-    } else {                                                     \
-        for (u32 push_ = 0; push_ < 16; ++push_) {               \
-            rt::push_for_memory();                               \
-            co_await rt::Yield{};                                \
-        }                                                        \
+
+// A page fault that found no memory.
+Task<FaultKind> patient_fault(Thread& t, port::Trap trap) {
+    FaultKind kind = FaultKind::kNoMemory;
+    for (u32 n = 0; kind == FaultKind::kNoMemory && n < kMemoryTries; ++n) {
+        auto memory = rt::wait_for_memory();
+        if (memory.valid()) co_await memory;
+        auto wait = t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
+        if (wait.valid()) kind = co_await wait;
     }
+    co_return kind;
+}
 
 }  // namespace
 
@@ -149,14 +152,16 @@ Task<void> thread_main(Thread& t) {
             t.syscall_number = number;
             Result<i64> r = outcome;
             bool given_up = false;  // the range could not be had as a whole: the task form, if any, has its own way
-            for (u32 short_of_memory = 0;;) {
+            u32 memory_tries = 0;
+            for (;;) {
                 if (r.error() == Errno::kNoMem) {
-                    if (short_of_memory == kMemoryTries || !rt::memory_is_low()) break;
-                    ++short_of_memory;
-                    AWAIT_MEMORY();
+                    if (memory_tries++ == kMemoryTries || !rt::memory_is_low()) break;
+                    auto memory = rt::wait_for_memory();
+                    if (memory.valid()) co_await memory;
                     given_up = false;
-                    t.blocked_leaf = {};
-                    r = row->leaf ? row->leaf(t, t.regs().frame()) : Leaf<i64>{Errno::kNeedsTask};
+                    t.blocked_leaf.again = nullptr;
+                    r = Errno::kNeedsTask;
+                    if (row->leaf) r = row->leaf(t, t.regs().frame());
                     if (r.ok()) break;
                     continue;
                 }
@@ -169,13 +174,12 @@ Task<void> thread_main(Thread& t) {
                         if (!got.ok()) in = FaultIn::kBad;
                         if (got.error() == Errno::kNoMem) {
                             r = Errno::kNoMem;
-                            if (short_of_memory == kMemoryTries) break;
                             continue;
                         }
                     }
-                    if (in == FaultIn::kBad && short_of_memory < kMemoryTries && rt::memory_is_low()) {
-                        ++short_of_memory;
-                        AWAIT_MEMORY();
+                    // Perhaps for want of memory, which is told from other failures by another try.
+                    if (in == FaultIn::kBad && memory_tries < kMemoryTries && rt::memory_is_low()) {
+                        r = Errno::kNoMem;
                         continue;
                     }
                     if (in == FaultIn::kBad) {
@@ -219,14 +223,12 @@ Task<void> thread_main(Thread& t) {
             if (t.regs().entered_by_syscall()) finish_syscall(t, std::move(r));
         } else if (trap.kind == port::Trap::Kind::kPageFault) {
             FaultKind kind = t.leaf_fault;
-            if (kind == FaultKind::kMustWait) {
+            for (bool patient = false;
+                 kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && rt::memory_is_low());) {
+                patient = kind == FaultKind::kNoMemory;
+                auto wait = patient ? patient_fault(t, trap)
+                                    : t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
                 kind = FaultKind::kNoMemory;
-                auto wait = t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
-                if (wait.valid()) kind = co_await wait;
-            }
-            for (u32 n = 0; kind == FaultKind::kNoMemory && n < kMemoryTries && rt::memory_is_low(); ++n) {
-                AWAIT_MEMORY();
-                auto wait = t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
                 if (wait.valid()) kind = co_await wait;
             }
             if (kind != FaultKind::kResolved) {

@@ -22,38 +22,49 @@ AnonMap::Chunk* AnonMap::make_chunk(u64 number) {
 u64 AnonMap::drop(u64 first, u64 end) {
     if (first >= end) return 0;
     u64 dropped = 0, left = 0;
+    if (port::reclaimer(port::Module::kMm).placed()) [[unlikely]]
+        left = leave(first, end);
     fs::PageDrop pages;
-    rt::Reclaimer& mm = port::reclaimer(port::Module::kMm);
-    const bool leaves = mm.placed();
+    for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
+        Chunk* next = chunks_.next(*c);
+        u64 mask = c->present & range_mask(*c, first, end);
+        c->present &= ~mask;
+        dropped += u64(std::popcount(mask));
+        for (; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
+        if (!c->present) remove(*c);
+        c = next;
+    }
+    count_ -= dropped;
+    // The frames are wanted back soon, for a program that maps and unmaps in a loop: it finds them in the CPU's cache.
+    if (dropped >= kChunkPages) {
+        pages.flush();
+        rt::epoch_hurry();
+    }
+    return dropped + left;
+}
+
+// Chunks that go as a whole are handed over, their pages with them.
+u64 AnonMap::leave(u64 first, u64 end) {
+    constexpr u64 kWorthLeaving = 16;  // pages of a chunk
+    u64 left = 0;
     Chunk* chain = nullptr;
     for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
         Chunk* next = chunks_.next(*c);
-        u64 mask = c->present & range_mask(*c, first, end), n = u64(std::popcount(mask));
-        dropped += n;
-        if (leaves && mask == c->present && n >= kWorthLeaving) [[unlikely]] {
+        u64 n = u64(std::popcount(c->present));
+        if ((c->present & ~range_mask(*c, first, end)) == 0 && n >= kWorthLeaving) {
             left += n;
             if (recent_ == c) recent_ = nullptr;
             chunks_.remove(*c);
             c->hook.left = reinterpret_cast<lib::TreeHook*>(chain);
             chain = c;
-        } else {
-            c->present &= ~mask;
-            for (; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
-            if (!c->present) remove(*c);
         }
         c = next;
     }
-    count_ -= dropped;
-    if (chain) {
-        chain->reclaim.step = &AnonMap::reclaim_chunk;
-        mm.free(chain->reclaim, left);
-    }
-    // The frames are wanted back soon, for a program that maps and unmaps in a loop: it finds them in the CPU's cache.
-    if (dropped - left >= kChunkPages) {
-        pages.flush();
-        rt::epoch_hurry();
-    }
-    return dropped;
+    if (!chain) return 0;
+    count_ -= left;
+    chain->reclaim.step = &AnonMap::reclaim_chunk;
+    port::reclaimer(port::Module::kMm).free(chain->reclaim, left);
+    return left;
 }
 
 // At least one chunk of a chain.

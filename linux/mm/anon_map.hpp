@@ -111,13 +111,13 @@ public:
 
 private:
     static u32 frame_number(const fs::Page& p) { return u32(p.frame().value >> lib::kPageShift); }
+    u64 leave(u64 first, u64 end);
     static rt::Reclaimable* reclaim_chunk(rt::Reclaimable& r, u64 most);
     void remove(Chunk& c) {
         if (recent_ == &c) recent_ = nullptr;
         chunks_.remove(c);
         delete &c;
     }
-    static constexpr u64 kWorthLeaving = 16;  // pages of a chunk
 
     lib::Tree<Chunk, &Chunk::hook, lib::KeyMember<&Chunk::number>> chunks_;
     mutable Chunk* recent_ = nullptr;
