@@ -372,4 +372,13 @@ own
 own
 elapsed' time_many
 check timen_not_found 127 '*' run -- "$build/guest/bench/timen" 2 /no/such/program
+# What the dead have left behind is there when it is wanted: nobody is killed, no fork fails.
+for route in inline remote mm:0,fs:1; do
+    for test in most_memory most_memory_twice; do
+        check "${test}_$route" 0 'bad = 0' run --memory 32M --cpus 2 --route "$route" -- "$build/guest/tests/reclaim" $test
+    done
+done
+# What was left for later is shown.
+reclaimed() { run --cpus 2 --route remote --stats -- "$build/guest/tests/reclaim" last_close 2>&1 >/dev/null | awk '$1 == "fs" { print ($NF >= 4500) }'; }
+check stats_show_what_was_left 0 1 reclaimed
 echo 'tool done'

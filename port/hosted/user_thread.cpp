@@ -3,7 +3,9 @@
 // the thread's coroutine. The same three tiers and the same hand-over as in the kernel (port/kernel/user_thread.cpp).
 #include <cstring>
 
+#include "port/api/modules.hpp"
 #include "port/bind.hpp"
+#include "rt/module.hpp"
 
 namespace port {
 namespace {
@@ -14,6 +16,8 @@ constinit std::atomic<u64> schedule_seed{0};
 constinit std::atomic<bool> spread{false};
 constinit std::atomic<u32> next_cpu{0};
 constinit std::atomic<i32> routes[kModules] = {-1, -1, -1, -1, -1, -1, -1};
+constinit rt::Module places[kModules];  // the same, for what is reclaimed there
+constinit std::atomic<bool> bound{false};
 
 // One generator for each CPU (splitmix64), started from the seed.
 struct alignas(64) Random {
@@ -51,9 +55,14 @@ namespace hosted {
 void set_program_maker(ProgramMaker maker) { make_program = maker; }
 void set_schedule(u64 seed) { schedule_seed.store(seed, std::memory_order_relaxed); }
 void set_spread(bool on) { spread.store(on, std::memory_order_relaxed); }
-void set_route(Module m, i32 cpu) { routes[u32(m)].store(cpu, std::memory_order_relaxed); }
+void set_route(Module m, i32 cpu) {
+    if (!bound.exchange(true))
+        for (u32 i = 0; i < kModules; ++i) reclaimers[i].belong_to(&places[i]);
+    routes[u32(m)].store(cpu, std::memory_order_relaxed);
+    places[u32(m)].place.store(cpu < 0 ? 0 : 1u << cpu, std::memory_order_relaxed);
+}
 void reset_route() {
-    for (auto& r : routes) r.store(-1, std::memory_order_relaxed);
+    for (u32 i = 0; i < kModules; ++i) set_route(Module(i), -1);
 }
 }  // namespace hosted
 
