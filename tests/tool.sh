@@ -374,7 +374,7 @@ elapsed' time_many
 check timen_not_found 127 '*' run -- "$build/guest/bench/timen" 2 /no/such/program
 # What the dead have left behind is there when it is wanted: nobody is killed, no fork fails.
 for route in inline remote mm:0,fs:1; do
-    for test in most_memory most_memory_twice; do
+    for test in most_memory most_memory_twice most_memory_at_once; do
         check "${test}_$route" 0 'bad = 0' run --memory 32M --cpus 2 --route "$route" -- "$build/guest/tests/reclaim" $test
     done
 done

@@ -521,7 +521,7 @@ static int take_most(int percent, int flags) {
 }
 TEST(most_memory) {
     int bad = 0;
-    for (int i = 0; i < 4; i++) bad += take_most(80, i % 2 ? 0 : MAP_POPULATE) != 0;
+    for (int i = 0; i < 8; i++) bad += take_most(90, i % 2 ? 0 : MAP_POPULATE) != 0;
     SHOW(bad);
 }
 // Two take turns; the memory for a fork must be there too.
@@ -532,7 +532,7 @@ TEST(most_memory_twice) {
         pids[w] = fork();
         if (pids[w] != 0) continue;
         for (int i = 0; i < 4; i++)
-            if (take_most(30, i % 2 ? 0 : MAP_POPULATE) != 0) _exit(1);
+            if (take_most(40, i % 2 ? 0 : MAP_POPULATE) != 0) _exit(1);
         _exit(0);
     }
     for (int w = 0; w < 2; w++) {
@@ -540,6 +540,40 @@ TEST(most_memory_twice) {
         NEED(waitpid(pids[w], &status, 0) == pids[w]);
         bad += status != 0;
     }
+    SHOW(bad);
+}
+
+// The heir is there already and takes it all in one go, in the moment in which the holder has been waited for.
+static void hand_over(int i, int* bad) {
+    size_t pages = (size_t)(free_kib() / 4);
+    int full[2], go[2];
+    NEED(pipe(full) == 0 && pipe(go) == 0);
+    pid_t holder = fork();
+    if (holder == 0) {
+        fresh(pages * 7 / 10);
+        NEED(write(full[1], "", 1) == 1);
+        for (;;) pause();
+    }
+    pid_t heir = fork();
+    if (heir == 0) {
+        char c;
+        NEED(read(go[0], &c, 1) == 1);
+        char* p = memory(pages * 8 / 10, i % 2 ? MAP_POPULATE : 0);
+        for (size_t n = 0; n < pages * 8 / 10; n++) p[n * kPage] = 1;
+        _exit(0);
+    }
+    char c;
+    int status;
+    NEED(holder > 0 && heir > 0 && read(full[0], &c, 1) == 1);
+    kill(holder, SIGKILL);
+    NEED(waitpid(holder, NULL, 0) == holder && write(go[1], "", 1) == 1 && waitpid(heir, &status, 0) == heir);
+    if (status != 0) say_status("the heir", status);
+    *bad += status != 0;
+    close(full[0]), close(full[1]), close(go[0]), close(go[1]);
+}
+TEST(most_memory_at_once) {
+    int bad = 0;
+    for (int i = 0; i < 6; i++) hand_over(i, &bad);
     SHOW(bad);
 }
 
