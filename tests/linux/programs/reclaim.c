@@ -2,14 +2,13 @@
 // Memory is given back late, what others can see is not: each test leaves much behind (exit, exec, munmap, last close) and at
 // once looks for what must be over by then. Where /proc/farcall/modules says that the module has a CPU of its own, the
 // test also looks whether anything was left for later: without that it would prove nothing.
-#include "check.h"
-
 #include <poll.h>
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
+#include "check.h"
 
 enum { kPage = 4096, kPages = 3000 };
 static const char kModules[] = "/proc/farcall/modules";
@@ -34,7 +33,6 @@ static size_t read_text(const char* path, char* text, size_t room) {
     text[used] = 0;
     return used;
 }
-
 // What a module's line says. Without a place elsewhere (or without modules: Linux) nothing need be left for later.
 struct module {
     char place[32];
@@ -79,7 +77,6 @@ static long free_blocks(void) {
     NEED(statfs("/tmp", &s) == 0);
     return (long)s.f_bfree;
 }
-
 TEST(exit_memory) {
     struct module before = module("mm");
     int late = 0;
@@ -96,7 +93,6 @@ TEST(exit_memory) {
     SHOW(late);
     show_left("mm", before, 8 * kPages * 3 / 4);
 }
-
 TEST(killed_memory) {
     struct module before = module("mm");
     long kib = free_kib();
@@ -115,7 +111,6 @@ TEST(killed_memory) {
     show_memory_back(kib);
     show_left("mm", before, kPages / 2);
 }
-
 // Memory that is shared with the parent is not free when the child has gone, and is not lost either.
 TEST(exit_shared_pages) {
     long kib = free_kib();
@@ -138,7 +133,6 @@ TEST(exit_shared_pages) {
     munmap(p, kPages * kPage);
     show_memory_back(kib);
 }
-
 TEST(exit_pipes) {
     for (int i = 0; i < 4; i++) {
         int to_child[2], from_child[2];
@@ -167,7 +161,6 @@ TEST(exit_pipes) {
         close(to_child[1]);
     }
 }
-
 TEST(exit_locks) {
     int fd = open("locked", O_RDWR | O_CREAT, 0600), other = open("flocked", O_RDWR | O_CREAT, 0600);
     NEED(fd >= 0 && other >= 0);
@@ -216,7 +209,6 @@ TEST(exit_busy_program) {
     reap("program", pid);
     OKAY(open("program", O_WRONLY | O_TRUNC));
 }
-
 TEST(exit_usage) {
     struct rusage before, one, after;
     NEED(getrusage(RUSAGE_CHILDREN, &before) == 0);
@@ -238,7 +230,6 @@ TEST(exit_usage) {
     NEED(getrusage(RUSAGE_CHILDREN, &again) == 0);
     FACT("nothing is added later", memcmp(&again, &after, sizeof after) == 0);
 }
-
 // The zombie is complete when SIGCHLD says so.
 TEST(exit_signal) {
     say("blocks:\n");  // standard output lies on the same file system
@@ -302,7 +293,6 @@ TEST(exec_memory) {
     }
     show_left("mm", before, kPages / 2);
 }
-
 TEST(unmap_faults) {
     struct module before = module("mm");
     for (int i = 0; i < 4; i++) {
@@ -318,7 +308,6 @@ TEST(unmap_faults) {
     }
     show_left("mm", before, 4 * 900);
 }
-
 TEST(unmap_part) {
     char* p = fresh(256);
     fill(p, 256, 9);
@@ -335,7 +324,6 @@ TEST(unmap_part) {
     for (int page = 110; page < 150; page++) here += p[page * kPage] == 9;
     SHOW(here);
 }
-
 // Another thread looks at the memory while it goes: before munmap returns it may see anything that was there, then nothing.
 static volatile char* looked_at;
 static volatile int unmapped, looks_after, stop_looking;
@@ -382,7 +370,6 @@ TEST(unmap_threads) {
     for (int id; (id = tid) != 0;) syscall(SYS_futex, &tid, 0, id, NULL, NULL, 0);
     SHOW(looks_after);
 }
-
 // What one process leaves behind another never sees.
 TEST(no_old_data) {
     pid_t writers[2];
@@ -478,7 +465,6 @@ TEST(fill_again) {
     rmdir("small");
     say("%ld blocks\n", blocks - free_blocks());
 }
-
 TEST(pipe_buffers) {
     struct module before = module("fs");
     long kib = free_kib();
@@ -503,7 +489,6 @@ TEST(pipe_buffers) {
     show_memory_back(kib);
     show_left("fs", before, 4 * 256);
 }
-
 // Nearly all memory again and again: what the last one left is there for the next.
 static int take_most(int percent, int flags) {
     size_t pages = (size_t)(free_kib() / 4) * (size_t)percent / 100;
@@ -542,7 +527,6 @@ TEST(most_memory_twice) {
     }
     SHOW(bad);
 }
-
 // The heir is there already and takes it all in one go, in the moment in which the holder has been waited for.
 static void hand_over(int i, int* bad) {
     size_t pages = (size_t)(free_kib() / 4);
