@@ -2,13 +2,14 @@
 // Memory is given back late, what others can see is not: each test leaves much behind (exit, exec, munmap, last close) and at
 // once looks for what must be over by then. Where /proc/farcall/modules says that the module has a CPU of its own, the
 // test also looks whether anything was left for later: without that it would prove nothing.
+#include "check.h"
+
 #include <poll.h>
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
-#include "check.h"
 
 enum { kPage = 4096, kPages = 3000 };
 static const char kModules[] = "/proc/farcall/modules";
