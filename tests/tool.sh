@@ -321,7 +321,7 @@ one_line bad_hold 2 '' run --append hold=nowhere -- busybox true
 # --stats: two tables behind the program's output; the module CPU has executed the calls, and times add up.
 stats() {
     run --stats --cpus 2 --route remote -- sh -c 'ls / >/dev/null; echo last >&2' 2>"$work/stats"
-    awk 'NR == 1 { print $1 } $1 == "fs" && $2 == 1 && $3 == "fifo" && $4 > 10 && $5 > 0 && $NF == 1 { print "fs" }
+    awk 'NR == 1 { print $1 } $1 == "fs" && $2 == 1 && $3 == "fifo" && $4 > 10 && $5 > 0 && $12 == 1 { print "fs" }
         $1 == "cpu" { cpus = 1 } cpus && $1 == 0 && $NF == 0 && $2 > 0 { print "cpu 0" }
         cpus && $1 == 1 && $NF > 20 && $2 == 0 { print "cpu 1" }
         cpus && NF == 8 && $1 != "cpu" { all = $3 + $5 + $7; if (all < 99.7 || all > 100.3) print "not all: " $0 }
