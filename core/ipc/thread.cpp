@@ -27,7 +27,7 @@ void native_kicked(Thread& th) {
     NativeThread& t = static_cast<NativeThread&>(th);
     t.kicked.store(false, std::memory_order_relaxed);
     rt::Executor::current().enqueue_front(t);
-    t.control_here();
+    if (t.control_here()) t.publish_end();
 }
 
 bool native_turn_over(Thread& th) {
@@ -119,7 +119,7 @@ void NativeThread::run_native(rt::Schedulable& s) {
     }
     if (t.control.load(std::memory_order_relaxed) != 0) [[unlikely]] {
         ex.enqueue_front(t);
-        t.control_here();
+        if (t.control_here()) t.publish_end();
         return;
     }
     if (t.bases_changed) [[unlikely]] {
@@ -173,7 +173,10 @@ void NativeThread::run_timeout(rt::Schedulable& s) {
     }
     job.posted.store(false);
     t.time_out();
+    // Its end may have waited for this job.
+    bool ended = (t.control.load(std::memory_order_acquire) & kControlEnd) != 0 && t.control_here();
     t.unref();
+    if (ended) t.publish_end();
 }
 
 void NativeThread::time_out() {
@@ -214,7 +217,7 @@ bool NativeThread::cancel() {
 bool NativeThread::ask(u32 bits) {
     control.fetch_or(bits, std::memory_order_seq_cst);
     if (&home() == &rt::Executor::current()) {
-        control_here(static_cast<Thread*>(rt::Executor::current().running()));
+        if (control_here(static_cast<Thread*>(rt::Executor::current().running()))) publish_end();
         return (control.load(std::memory_order_relaxed) & bits) == 0;
     }
     // The job keeps the thread.
@@ -233,11 +236,30 @@ void NativeThread::run_control(rt::Schedulable& s) {
         return;
     }
     job.posted.store(false);
-    t.control_here();
-    t.unref();
+    bool ended = t.control_here();
+    t.unref();  // before others may see the end: from then on nothing of it is left but what they hold
+    if (ended) t.publish_end();
 }
 
-void NativeThread::control_here(Thread* in_call_of) {
+// Others free it from now on, one epoch later.
+void NativeThread::publish_end() {
+    state.store(native::kStateEnded, std::memory_order_release);
+    control.fetch_and(~u32{kControlEnd}, std::memory_order_release);
+}
+
+// No job of it is under way on this CPU or to it.
+bool NativeThread::without_jobs() {
+    if (control_job_.posted.load()) return false;  // it ends the thread when it runs
+    if (!timeout_job_.posted.load()) return true;
+    if (!timeout_job_.run_hook.linked()) return false;  // from another CPU: it looks for the request
+    rt::Executor::current().remove(timeout_job_);
+    timeout_job_.posted.store(false);
+    unref();
+    return true;
+}
+
+bool NativeThread::control_here(Thread* in_call_of) {
+    bool ended = false;
     rt::Executor& ex = rt::Executor::current();
     u32 asked = control.load(std::memory_order_acquire), done = 0;
     if (asked & kControlSave) {
@@ -277,7 +299,7 @@ void NativeThread::control_here(Thread* in_call_of) {
             state.store(native::kStateInactive, std::memory_order_release);
             done |= kControlStop;
         }
-        if (stopped && (asked & kControlEnd)) {
+        if (stopped && (asked & kControlEnd) && without_jobs()) {
             if (ex.clocked == static_cast<Thread*>(this) && !mine) {
                 // Whoever makes the call that ends it may run on its clock. Outside a call nobody's clock runs.
                 account_user(Machine::now());
@@ -294,11 +316,10 @@ void NativeThread::control_here(Thread* in_call_of) {
             }
             bound = {};
             handler = {};
-            state.store(native::kStateEnded, std::memory_order_release);
-            done |= kControlEnd;
+            ended = true;
         }
     }
-    if ((asked & kControlMove) && !(done & kControlEnd)) {
+    if ((asked & kControlMove) && !ended) {
         u8 number_wanted = wanted_priority.load(std::memory_order_relaxed);
         bool queued = run_hook.linked();
         if (queued) ex.remove(*this);
@@ -328,9 +349,10 @@ void NativeThread::control_here(Thread* in_call_of) {
         }
         control.fetch_and(~done, std::memory_order_release);
         if (queued) make_ready();
-        return;
+        return ended;
     }
     control.fetch_and(~done, std::memory_order_release);
+    return ended;
 }
 
 void NativeThread::set_registers(const native::Registers& r) {

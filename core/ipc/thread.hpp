@@ -103,7 +103,9 @@ public:
     // Asks; only in a thread's call. True: done (this CPU is its home, or nothing was to be done). False: look at `control` later.
     bool ask(u32 bits);
     // At home. `in_call_of`: the thread whose call it is that this CPU is in, if it is in one.
-    void control_here(Thread* in_call_of = nullptr);
+    [[nodiscard]] bool control_here(Thread* in_call_of = nullptr);  // true: it has ended, publish_end()
+    void publish_end();
+    bool without_jobs();
 
     // Its wait is over: it goes on with the result in its registers, at home. The caller owns the end of the wait.
     void wake(bool front = false);
