@@ -7,6 +7,8 @@
 // After "Point of no return" nothing can fail, and the lock is given up once.
 // A thread of this CPU cannot be changed by another CPU while it waits for an answer or runs (thread.hpp), so its own state
 // needs no lock. What comes out of a path are the registers of the partner: it leaves by a resume, never by a return.
+#include <cstring>
+
 #include "core/ipc/ipc.hpp"
 #include "core/trace.hpp"
 #include "core/trap.hpp"
@@ -19,8 +21,21 @@ using trace::Test;
 
 namespace {
 
-// Words in registers only, no capabilities, nothing reserved.
-constexpr bool is_short(u64 tag) { return (tag & 0xfff) <= native::kRegisterWords; }
+// No capabilities, nothing reserved, and words beyond the registers only where both have a page for them. (The shortest
+// paths look for at most seven words themselves.)
+[[gnu::always_inline]] inline bool is_plain(const NativeThread& from, const NativeThread& to, u64 tag) {
+    const u64 words = tag & 0xfff;
+    return words <= native::kRegisterWords || (words <= native::kMaxWords && from.utcb && to.utcb);
+}
+constexpr bool may_be_plain(u64 tag) { return (tag & 0xfff) <= native::kMaxWords; }
+
+// The words of a plain message.
+[[gnu::always_inline]] inline void copy_message(NativeThread& from, NativeThread& to, u64 words) {
+    if (words == 0) return;
+    hal::copy_words(from.context, to.context, words);
+    if (words > native::kRegisterWords) [[unlikely]]
+        std::memcpy(to.utcb->words, from.utcb->words, (words - native::kRegisterWords) * sizeof(u64));
+}
 
 template <bool kTraced>
 [[gnu::always_inline]] inline void failed(trace::Path path, Test test, u64 start) {
@@ -44,7 +59,7 @@ template <bool kOdd>
 [[noreturn, gnu::always_inline]] inline void resume_with(NativeThread& from, NativeThread& to, u64 badge, u64 tag) {
     const u64 words = tag & 0xfff;
     if (words == 4) Machine::resume_message_words(to.context, badge, tag, from.context);
-    if (words != 0) hal::copy_words(from.context, to.context, words);
+    copy_message(from, to, words);
     Machine::resume_message(to.context, badge, tag);
 }
 
@@ -89,7 +104,7 @@ template <bool kTraced, Expects kKind>
     if (!take_receiver(e, r)) return failed<kTraced>(path, Test::kRace, start);
     // ---- Point of no return ----
     if constexpr (kKind == Expects::kMessage) {
-        hal::copy_words(t.context, r.context, tag & 0xfff);
+        copy_message(t, r, tag & 0xfff);
     } else if constexpr (kKind == Expects::kSyscall) {
         hal::syscall_to_message(t.context, r.context);
     } else {
@@ -132,6 +147,8 @@ template <bool kTraced, Expects kKind>
                                                u64 start) {
     NativeThread* r = e.receiver.load(std::memory_order_relaxed);
     if (!r) return failed<kTraced>(path, Test::kNoPartner, start);
+    if constexpr (kKind == Expects::kMessage)
+        if (!is_plain(t, *r, tag)) return failed<kTraced>(path, Test::kLong, start);
     rt::Executor& ex = rt::Executor::current();
     if (!r->is_at_home(ex)) [[unlikely]]
         return to_other_cpu<kTraced, kKind>(t, e, *r, badge, tag, path, start);
@@ -157,7 +174,7 @@ template <bool kTraced>
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kCallable)) return failed<kTraced>(kPath, Test::kCapability, start);
     const u64 tag = hal::message_tag(t.context);
-    if (!is_short(tag)) return failed<kTraced>(kPath, Test::kLong, start);
+    if (!may_be_plain(tag)) return failed<kTraced>(kPath, Test::kLong, start);
     to_receiver<kTraced, Expects::kMessage>(t, static_cast<Endpoint&>(*cap.object), cap.badge, tag, kPath, start);
 }
 
@@ -199,7 +216,7 @@ template <bool kTraced>
 // The answer of t, in its registers, into those of c.
 [[gnu::always_inline]] inline void answer(NativeThread& t, NativeThread& c, u64 tag) {
     if (c.expects == Expects::kMessage) {
-        hal::copy_words(t.context, c.context, tag & 0xfff);
+        copy_message(t, c, tag & 0xfff);
         hal::set_message(c.context, 0, tag);
     } else {
         answer_trap(t, c, tag);
@@ -254,7 +271,7 @@ template <bool kTraced, bool kOdd, bool kTrap>
     c.state.store(native::kStateReady, std::memory_order_relaxed);
     if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
     if constexpr (!kTrap) {
-        if (const u64 words = tag & 0xfff; words != 0) hal::copy_words(t.context, c.context, words);
+        copy_message(t, c, tag & 0xfff);
         wait_at(e, t);
         e.lock.unlock();
         switch_state<kOdd>(ex, t, c);
@@ -303,7 +320,7 @@ template <bool kTraced>
     NativeThread* c = t.reply.caller.load(std::memory_order_relaxed);
     if (!c) return failed<kTraced>(kPath, Test::kNoPartner, start);
     const u64 tag = hal::message_tag(t.context);
-    if (!is_short(tag)) return failed<kTraced>(kPath, Test::kLong, start);
+    if (!is_plain(t, *c, tag)) return failed<kTraced>(kPath, Test::kLong, start);
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kReceivable)) return failed<kTraced>(kPath, Test::kCapability, start);
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
@@ -472,7 +489,7 @@ namespace {
         fast_signal(t);
     else if (word == native::kReceive)
         wait_path(t);
-    else if (!is_short(hal::message_tag(t.context)))
+    else if (!may_be_plain(hal::message_tag(t.context)))
         slow_syscall(t);
     else if (word == native::kCall)
         fast_call(t);
