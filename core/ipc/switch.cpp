@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// Where a CPU goes when its thread waits: straight to the partner, to the next thread that is ready, or to one that another
+// CPU hands over; the executor's loop where there is anything else to do.
+#include "core/ipc/ipc.hpp"
+#include "core/trace.hpp"
+
+namespace core::ipc {
+
+using hal::Machine;
+
+namespace {
+
+// Nothing stands between this CPU and user mode in `to`, which is this CPU's, ready, and in no queue.
+bool may_switch_to(rt::Executor& ex, NativeThread& to) {
+    return (ex.pressing() & to.gives_way_to) == 0 && to.control.load(std::memory_order_relaxed) == 0 &&
+           !to.bases_changed && !to.kicked.load(std::memory_order_relaxed);
+}
+
+[[noreturn]] void switch_to(rt::Executor& ex, NativeThread& to) {
+    trace::end_slow();
+    to.space->load();
+    to.go_live(ex);
+    ex.set_running(&to);
+    if (to.context.entered_by_syscall()) Machine::resume_syscall(to.context);
+    Machine::enter_user(to.context);
+}
+
+}  // namespace
+
+[[noreturn]] void leave(NativeThread& t) {
+    rt::Executor& ex = rt::Executor::current();
+    // The next thread without a turn of the executor's loop, if it is one of ours and nothing else is to be done.
+    if (!ex.needs_attention()) {
+        if (rt::Schedulable* best = ex.best_ready(); best && NativeThread::is_one(*best)) {
+            NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*best));
+            NativeThread& payer = next.payer();
+            if (next.control.load(std::memory_order_relaxed) == 0 && !next.bases_changed && !payer.has_budget() &&
+                !next.kicked.load(std::memory_order_relaxed)) {
+                ex.remove(next);
+                // The clock counts for a scheduling object: whose thread it is on does not matter.
+                auto& clocked = static_cast<NativeThread&>(*static_cast<Thread*>(ex.clocked));
+                if (payer.sched.get() != clocked.sched.get()) {
+                    Nanoseconds now = Machine::now();
+                    t.account_user(now);
+                    Thread::start_clock(ex, payer, now);
+                }
+                switch_to(ex, next);
+            }
+        }
+    }
+    ex.leave_user_state();
+    t.account_user(Machine::now());
+    ex.run_forever();
+}
+
+[[noreturn]] void wait_for_other_cpu(NativeThread& t) {
+    rt::Executor& ex = rt::Executor::current();
+    if (ex.pressing() != 0 || !ex.polls || rt::Executor::spin_budget.value == 0) leave(t);
+    ex.leave_user_state();
+    Nanoseconds before = Machine::now();
+    t.account_user(before);
+    rt::Schedulable* got = ex.await_handoff();
+    if (!got) ex.run_forever();
+    NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*got));
+    // Whatever has come besides: the executor's loop, with the thread in front.
+    NativeThread& payer = next.payer();
+    if (ex.pressing() != 0 || !may_switch_to(ex, next) || !next.is_at_home(ex) || payer.has_budget() ||
+        !ex.enter_user_state_again()) [[unlikely]] {
+        if (next.is_at_home(ex))
+            ex.enqueue_front(next);
+        else
+            next.home().post(next);
+        ex.run_forever();
+    }
+    Nanoseconds now = Machine::now();
+    ex.idle_ns.store(ex.idle_ns.load(std::memory_order_relaxed) + (now - before).value, std::memory_order_relaxed);
+    Thread::start_clock(ex, payer, now);
+    switch_to(ex, next);
+}
+
+[[noreturn]] void hand_over(NativeThread& t, NativeThread& to) {
+    rt::Executor& ex = rt::Executor::current();
+    if (to.is_at_home(ex)) {
+        to.state.store(native::kStateReady, std::memory_order_relaxed);
+        // On the clock of whoever pays for t: what it gives is the rest of its turn.
+        if (may_switch_to(ex, to)) switch_to(ex, to);
+    } else {
+        to.state.store(native::kStateReady, std::memory_order_relaxed);
+        if (to.home().hand_off(to)) wait_for_other_cpu(t);
+    }
+    to.wake(true);
+    wait_for_other_cpu(t);
+}
+
+}  // namespace core::ipc
