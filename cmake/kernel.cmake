@@ -17,9 +17,8 @@ set_target_properties(farcall.elf PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/ha
 # The leaf tier (DESIGN: three tiers of a trap) is counted in single instructions: in release builds its functions keep no
 # frame pointer of their own. The chain stays whole: a backtrace only leaves these frames out. Debug builds show them all.
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
-  farcall_sources(HOT_SOURCES linux/sys linux/mm fs rt/mem)
-  list(APPEND HOT_SOURCES ${CMAKE_SOURCE_DIR}/core/trap.cpp ${CMAKE_SOURCE_DIR}/core/ipc/fastpath.cpp ${CMAKE_SOURCE_DIR}/core/ipc/calls.cpp
-    ${CMAKE_SOURCE_DIR}/core/ipc/slowpath.cpp ${CMAKE_SOURCE_DIR}/core/ipc/thread.cpp ${CMAKE_SOURCE_DIR}/port/kernel/user_thread.cpp
+  farcall_sources(HOT_SOURCES linux/sys linux/mm fs rt/mem core/ipc)
+  list(APPEND HOT_SOURCES ${CMAKE_SOURCE_DIR}/core/trap.cpp ${CMAKE_SOURCE_DIR}/port/kernel/user_thread.cpp
     ${CMAKE_SOURCE_DIR}/linux/personality.cpp)
   set_source_files_properties(${HOT_SOURCES} PROPERTIES COMPILE_OPTIONS -fomit-frame-pointer)
 endif()
