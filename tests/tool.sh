@@ -5,6 +5,7 @@
 set -u
 farcall=$(dirname "$(dirname "$(readlink -f "$0")")")/farcall
 export FARCALL_NO_BUILD=1
+build=${FARCALL_BUILD:-$(dirname "$farcall")/build}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -16,6 +17,7 @@ check() {
     status=$?
     got=$(cat "$work/out")
     if [ "$status" != "$want_status" ]; then
+        cp "$work/err" "$build/log/tool-$name"  # a panic is more than its last line
         echo "tool $name FAIL status $status, not $want_status: $(tail -n 1 "$work/err")"
     elif [ "$want" != '*' ] && [ "$got" != "$want" ]; then
         echo "tool $name FAIL output '$(printf %.80s "$got")', not '$want'"
@@ -141,7 +143,6 @@ terminal() {
 }
 for route in inline remote server; do check "terminal_$route" 5 '' terminal $route; done
 # The plugin against QEMU's own count (bench/count_check.c): they may differ by the markers and by the stores that faulted.
-build=${FARCALL_BUILD:-$(dirname "$farcall")/build}
 counted() {
     run --accel tcg,thread=single --qemu-arg=-icount --qemu-arg=shift=0,sleep=off \
         --qemu-arg=-plugin --qemu-arg="$build/host/count_plugin.so,out=$work/counts" -- "$build/guest/bench/count_check" >"$work/tsc" || return

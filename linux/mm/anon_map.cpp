@@ -19,10 +19,13 @@ AnonMap::Chunk* AnonMap::make_chunk(u64 number) {
     return c;
 }
 
+static constexpr u64 kWorthLeaving = 16;  // pages of a chunk
+
 u64 AnonMap::drop(u64 first, u64 end) {
     if (first >= end) return 0;
     u64 dropped = 0, left = 0;
-    if (port::reclaimer(port::Module::kMm).placed()) [[unlikely]]
+    if (end - first >= kWorthLeaving && count_ >= kWorthLeaving && port::reclaimer(port::Module::kMm).placed())
+        [[unlikely]]
         left = leave(first, end);
     fs::PageDrop pages;
     for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
@@ -45,7 +48,6 @@ u64 AnonMap::drop(u64 first, u64 end) {
 
 // Chunks that go as a whole are handed over, their pages with them.
 u64 AnonMap::leave(u64 first, u64 end) {
-    constexpr u64 kWorthLeaving = 16;  // pages of a chunk
     u64 left = 0;
     Chunk* chain = nullptr;
     for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
