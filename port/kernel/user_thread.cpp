@@ -485,6 +485,7 @@ UserThread::UserThread() : job_(*this), remote_(*this) {
 
 Result<void> UserThread::init(Ref<Space> in) {
     space = std::move(in);
+    set_home(rt::Executor::current());  // who finds it before it starts may kick it
     return allocate_fpu();
 }
 
