@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 
 #include "bench/files.h"
+#include "tests/linux/programs/entry.h"
 
 enum { kPage = 4096, kComputeRounds = 12 };
 static char buffer[kPage] __attribute__((aligned(kPage)));
@@ -44,13 +45,6 @@ static void task0(long count) {
 }
 
 // The entries are read by getdents64(2) itself: opendir and readdir would hide how many calls they make.
-struct entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t length;
-    uint8_t type;
-    char name[];
-};
 static void task1_pass(void) {
     static char entries[2048] __attribute__((aligned(8)));
     int seen = 0, folder = open(BENCH_FILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

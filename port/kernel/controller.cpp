@@ -139,14 +139,10 @@ rt::Executor* idle_cpu(rt::Executor& home) {
 Result<void> set_capacities(std::string_view text) {
     u32 wanted[lib::kMaxCpus] = {};
     while (!text.empty()) {
-        size_t comma = text.find(',');
-        std::string_view item = text.substr(0, comma);
-        text = comma == text.npos ? std::string_view{} : text.substr(comma + 1);
-        size_t colon = item.find(':');
+        std::string_view name, part;
         u64 cpu;
-        if (colon == item.npos || !lib::parse_u64(item.substr(0, colon), cpu) || cpu >= rt::executor_count())
+        if (!next_pair(text, name, part) || !lib::parse_u64(name, cpu) || cpu >= rt::executor_count())
             return Errno::kInval;
-        std::string_view part = item.substr(colon + 1);
         u32 value = 0;
         if (part == "1") {
             value = kFull;

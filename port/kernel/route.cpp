@@ -118,6 +118,17 @@ u64 remote_calls() {
     return n;
 }
 
+bool next_pair(std::string_view& list, std::string_view& name, std::string_view& value) {
+    size_t comma = list.find(',');
+    std::string_view item = list.substr(0, comma);
+    list = comma == list.npos ? std::string_view{} : list.substr(comma + 1);
+    size_t colon = item.find(':');
+    if (colon == item.npos) return false;
+    name = item.substr(0, colon);
+    value = item.substr(colon + 1);
+    return true;
+}
+
 Result<void> configure(std::string_view spec) {
     u32 cpus = rt::executor_count();
     for (u32 m = 0; m < kPlaced; ++m) {
@@ -137,13 +148,9 @@ Result<void> configure(std::string_view spec) {
     } else {
         bool named[kPlaced] = {};
         while (!spec.empty()) {
-            size_t comma = spec.find(',');
-            std::string_view item = spec.substr(0, comma);
-            spec = comma == spec.npos ? std::string_view{} : spec.substr(comma + 1);
-            size_t colon = item.find(':');
+            std::string_view name, value;
             CpuSet where;
-            if (colon == item.npos || !place(item.substr(colon + 1), where)) return Errno::kInval;
-            std::string_view name = item.substr(0, colon);
+            if (!next_pair(spec, name, value) || !place(value, where)) return Errno::kInval;
             bool known = false;
             for (u32 m = 0; m < kPlaced; ++m)
                 if (name == kNames[m] || (name == "*" && !named[m])) {

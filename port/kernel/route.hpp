@@ -20,6 +20,8 @@ extern rt::Module modules[kPlaced];
 // kInval: malformed, an unknown module, a CPU that is not there, `remote` with one CPU. Nothing has changed then.
 // Call after all CPUs have started and before the first thread.
 Result<void> configure(std::string_view spec);
+// Takes the first item off a list `name:value,name:value`. False: it is no such item.
+bool next_pair(std::string_view& list, std::string_view& name, std::string_view& value);
 // /proc/farcall/modules: see port/api/modules.hpp.
 Result<void> command(std::string_view line);
 // Moves a module, if it is still where the caller has seen it.
