@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+// A loader: another program, with a space, a pool and CPU time of its own, and one capability. When it has had enough of it
+// the loader takes everything back by one revocation.
+//     ./farcall run --native examples/loader
+#include "sysapi/program.hpp"
+
+// The program: it says 42 to slot 1 of its table, and computes without end. Any address will do for it.
+asm(R"(
+    .section .rodata
+    .globl guest_begin, guest_end
+guest_begin:
+    xor %eax, %eax            # kCall
+    mov $1, %edi              # the endpoint
+    mov $0x1001, %esi         # label 1, one word
+    mov $42, %edx
+    syscall
+1:  pause
+    jmp 1b
+guest_end:
+    .text
+)");
+extern "C" const char guest_begin[], guest_end[];
+
+namespace {
+
+using namespace native;
+
+constexpr u64 kCode = 0x400000, kStack = 0x800000, kUtcb = 0x900000, kPage = 4096, kMillisecond = 1'000'000;
+constexpr u64 kBudget = 20 * kMillisecond, kPeriod = 400 * kMillisecond, kWatched = 1200 * kMillisecond;
+
+Result<void> sleep(u64 ns) {
+    Slot never = TRY(make(kTypeNotification));
+    utcb().timeout = ns;
+    Message m;
+    (void)receive(never, m, kTimed);
+    return remove(never);
+}
+
+Result<void> play() {
+    const u64 before = TRY(pool_used(kSlotPool));
+    Slot endpoint = TRY(make(kTypeEndpoint));
+
+    // All that the program costs is charged to this, and derived from it.
+    Slot pool = TRY(make(kTypePool, 256 * 1024));
+    Slot space = new_slot(), code = new_slot(), stack = new_slot(), thread = new_slot(), sched = new_slot();
+    TRY(create(pool, kTypeSpace, space, 16));
+    TRY(create(pool, kTypeMemory, code, kPage));
+    TRY(create(pool, kTypeMemory, stack, kPage));
+    TRY(create(pool, kTypeThread, thread));
+    TRY(create(pool, kTypeSched, sched, kDefaultPriority));
+    Slot refused = new_slot();
+    if (create(pool, kTypeMemory, refused, 1 << 20).error() != Errno::kNoMem) return Errno::kInval;
+    print("loader: the program's pool ends before a megabyte\n");
+
+    // Its code, through a mapping of ours; executable there, and not writable.
+    const u64 window = new_address(kPage), size = u64(guest_end - guest_begin);
+    TRY(map(kSlotSpace, code, window, 0, kPage, kReadRight | kWriteRight));
+    __builtin_memcpy(reinterpret_cast<void*>(window), guest_begin, size);
+    TRY(unmap(kSlotSpace, window, kPage));
+    TRY(map(space, code, kCode, 0, kPage, kReadRight | kExecuteRight));
+    TRY(map(space, stack, kStack, 0, kPage, kReadRight | kWriteRight));
+
+    // The one thing that it can do besides computing.
+    TRY(copy(endpoint, 1, kSendRight, 77, space));
+    // A twentieth of a CPU.
+    TRY(do_call(kSchedConfigure, sched, 1, kDefaultPriority, kBudget, kPeriod));
+    TRY(configure(thread, space, kUtcb, 0));
+    TRY(set_registers(thread, {.rsp = kStack + kPage, .rip = kCode, .rflags = 0x202, .fs_base = kUtcb}));
+    TRY(schedule(thread, sched, kDefaultPriority, 0));
+    TRY(resume(thread));
+
+    Message m;
+    TRY(receive(endpoint, m));
+    print("loader: the program with badge {} says {}\n", m.badge, m.words[0]);
+    TRY(reply(message(0)));
+    const u64 start = now();
+    TRY(sleep(kWatched));
+    // The clock is the host's, who may stop for a while in the middle of a turn: half is too much by far, but
+    // nobody's whole CPU.
+    const u64 used = TRY(make_call(kSchedInfo, sched)), watched = now() - start;
+    if (used == 0 || used > watched / 2) {
+        print("loader: it had {} ns of {}\n", used, watched);
+        return Errno::kInval;
+    }
+    print("loader: it computes within its budget\n");
+
+    TRY(revoke(pool));
+    if (identify(thread).error() != Errno::kBadF || identify(space).error() != Errno::kBadF) return Errno::kInval;
+    TRY(remove(pool));
+    TRY(remove(endpoint));
+    // What was freed comes back one epoch later.
+    for (u64 i = 0; i < 100 && TRY(pool_used(kSlotPool)) > before; ++i) TRY(sleep(kMillisecond));
+    if (TRY(pool_used(kSlotPool)) > before) return Errno::kNoMem;
+    print("loader: it is gone, and its memory is back\n");
+    return lib::kOk;
+}
+
+}  // namespace
+
+int native_main() {
+    auto result = play();
+    if (!result.ok()) print("loader: error {}\n", i32(result.error()));
+    return result.ok() ? 0 : 1;
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// A pager: the page faults of another space's thread come as messages, and the answers map pages. A fault where there is
+// nothing to be mapped stops the thread.
+//     ./farcall run --native examples/pager
+#include "sysapi/program.hpp"
+
+namespace {
+
+using namespace native;
+
+constexpr u64 kPage = 4096, kPages = 16, kRegion = 0x20'0000'0000, kNowhere = 0x30'0000'0000;
+constexpr u64 kSum = 1;
+// The client's capability in its own table.
+constexpr Slot kClientEndpoint = 1;
+
+// Of another space: nothing is mapped where it reads until it does so.
+void client(u64 endpoint) {
+    u64 sum = 0;
+    for (u64 i = 0; i < kPages; ++i) sum += *reinterpret_cast<volatile u64*>(kRegion + i * kPage);
+    Message m = message(kSum, sum);
+    (void)call(endpoint, m);
+    *reinterpret_cast<volatile u64*>(kNowhere) = 1;
+}
+
+Result<void> play() {
+    Slot endpoint = TRY(make(kTypeEndpoint)), memory;
+    // The pager's own view of what it gives away: page i begins with i.
+    std::byte* pages = TRY(map_new(kPages * kPage, &memory));
+    for (u64 i = 0; i < kPages; ++i) *reinterpret_cast<u64*>(pages + i * kPage) = i;
+
+    Slot space = TRY(make_space());
+    TRY(copy(endpoint, kClientEndpoint, kSendRight, 0, space));
+    Thread t = TRY(make_thread(client, kClientEndpoint, {.handler = endpoint, .space = space}));
+
+    u64 faults = 0;
+    Message m;
+    TRY(receive(endpoint, m));
+    for (;;) {
+        if (m.label() == kLabelPageFault) {
+            // words: address, pc, sp, access, is a page mapped there, error code
+            const u64 at = m.words[0] & ~(kPage - 1);
+            if (at < kRegion || at >= kRegion + kPages * kPage) {
+                print("pager: nothing is to be mapped at {:x} (a {}): the thread stops\n", m.words[0],
+                      m.words[3] == kAccessWrite ? "write" : "read");
+                TRY(reply(message(kStop)));
+                break;
+            }
+            ++faults;
+            utcb().map = {memory, at, at - kRegion, kPage, kReadRight};
+            m = message(kReplyMaps | kResume);
+        } else if (m.label() == kSum) {
+            print("pager: {} faults answered, the sum is {}\n", faults, m.words[0]);
+            m = message(0);
+        } else {
+            return Errno::kInval;
+        }
+        TRY(reply_receive(endpoint, m));
+    }
+    if (TRY(state(t.slot)) != kStateInactive || faults != kPages) return Errno::kInval;
+    return lib::kOk;
+}
+
+}  // namespace
+
+int native_main() {
+    auto result = play();
+    if (!result.ok()) print("pager: error {}\n", i32(result.error()));
+    return result.ok() ? 0 : 1;
+}
