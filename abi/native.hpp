@@ -27,9 +27,8 @@ enum Call : uint64_t {
     kReceive = 3,       // endpoint or notification (receive): wait; the tag says what came
     kReply = 4,         // (no capability): answer the caller. Never blocks. kBadF if no reply is owed
     kReplyTo = 5,       // reply (send): answer the caller saved there. Never blocks
-    kReplySave =
-        6,        // reply (receive): moves the owed reply into the object; kBusy if it holds one, kBadF if none is owed
-    kSignal = 7,  // notification (send): rsi = bits to set, or 0 for the capability's badge. Never blocks
+    kReplySave = 6,     // reply (receive): the owed reply moves into it; kBusy if it holds one, kBadF if none is owed
+    kSignal = 7,        // notification (send): rsi = bits to set, or 0 for the capability's badge. Never blocks
 
     // --- Capabilities. A slot is in the caller's own table unless a space capability (write) says otherwise.
     kCreate = 16,  // pool (create), type, slot, a, b: see Type
@@ -62,7 +61,7 @@ enum Call : uint64_t {
     // --- Scheduling, interrupts, the system
     kSchedConfigure = 56,  // sched (write), CPU set, highest priority, budget ns, period ns (0, 0: no limit)
     kSchedInfo = 57,       // sched (read): ns of CPU time used; rsi: CPU set
-    kIrqBind = 58,         // irq (write), notification (send), bits
+    kIrqBind = 58,         // irq (write), notification (send) or 0 for nobody, bits
     kIrqAck = 59,          // irq (write): may come again
     kClock = 64,           // (): ns since boot
     kWrite = 65,           // system, bytes, size up to 512: to the machine's standard output; how many it took

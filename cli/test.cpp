@@ -150,6 +150,8 @@ Tally test_style() {
                                     "for f in farcall scripts/* .ci/run tests/tool.sh; do [ -f \"$f\" ] && { sh -n "
                                     "\"$f\" || echo \"$f\"; }; done; true");
     tally.check(shell.output.empty(), "style/shell", shell.output);
+    CommandResult calls = run_shell(cd + "scripts/native_calls check");
+    tally.check(calls.status == 0, "style/native_calls", "\n" + calls.output);
     return tally;
 }
 

@@ -382,4 +382,39 @@ done
 # What was left for later is shown.
 reclaimed() { run --cpus 2 --route remote --stats -- "$build/guest/tests/reclaim" last_close 2>&1 >/dev/null | awk '$1 == "fs" { print ($NF >= 4500) }'; }
 check stats_show_what_was_left 0 1 reclaimed
+# Programs of the native interface: the examples say what they should, with and without fastpaths, on one CPU and two.
+native() { run --native "examples/$1" --cpus "$2" --fastpath "$3"; }
+pingpong() { native "$@" | cut -d , -f 1; }
+for cpus in 1 2; do
+    for fast in all none; do
+        how=${cpus}_$fast
+        check "native_pingpong_$how" 0 'pingpong: 100000 round trips' pingpong pingpong $cpus $fast
+        check "native_echo_$how" 0 "echo: client 7 says 'hello' and hears 'olleh' at its call 1
+echo: client 9 says 'fastpath' and hears 'htaptsaf' at its call 1
+echo: client 7 says 'a server of another space' and hears 'ecaps rehtona fo revres a' at its call 2
+echo: client 7 cannot pass for client 9
+echo: the clients have lost their capabilities" native echo $cpus $fast
+        check "native_pager_$how" 0 'pager: 16 faults answered, the sum is 120
+pager: nothing is to be mapped at 3000000000 (a write): the thread stops' native pager $cpus $fast
+        check "native_personality_$how" 0 'a program of Linux: hello
+a program of Linux: getpid works
+a program of Linux: no register is lost
+a program of Linux: what is not there is ENOSYS
+personality: 8 system calls, status 7' native personality $cpus $fast
+        check "native_events_$how" 0 'events: signals of 1 and 16 are received as 17
+events: nothing came within 10 ms
+events: one endpoint gave signals 12 and the message 123
+events: three interrupts of the timer' native events $cpus $fast
+        check "native_sharing_$how" 0 'sharing: 1000 numbers went over, their sum is 499500
+sharing: the reader may not write at 2000000008' native sharing $cpus $fast
+        check "native_loader_$how" 0 "loader: the program's pool ends before a megabyte
+loader: the program with badge 77 says 42
+loader: it computes within its budget
+loader: it is gone, and its memory is back" native loader $cpus $fast
+    done
+done
+one_line native_unknown 2 '' run --native examples/nothing
+one_line native_has_no_root 2 '' run --native examples/echo --root "$work"
+one_line native_has_no_routes 2 '' run --native examples/echo --route remote --cpus 2
+one_line native_bad_fastpath 2 '' run --native examples/echo --fastpath sideways
 echo 'tool done'
