@@ -39,7 +39,8 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
                "microseconds that an idle CPU of a module looks for calls before it sleeps (200; 0 if there are "
                "more CPUs than the host has)")
             ->check(CLI::Range(0, 999'999));
-        app.add_option("--fastpath", options.fastpath, "none, exception, ipc, notify or all (the usual)");
+        app.add_option("--fastpath", options.fastpath,
+                       "which IPC fastpaths native programs may use: none, exception, ipc, notify or all (the usual)");
         app.add_option(
             "--native", options.native,
             "instead of a Linux program: one of the native interface, by a name such as examples/pingpong or "
@@ -72,7 +73,7 @@ int dispatch(int argc, char** argv) {
     CLI::App app("Farcall: a multicore kernel that runs Linux programs, each system call by the road you choose.",
                  "farcall");
     app.require_subcommand(1);
-    app.footer("farcall run -- busybox wc /etc/passwd\nfarcall test");
+    app.footer("farcall run -- busybox wc /etc/passwd\nfarcall run --native examples/pingpong\nfarcall test");
 
     RunOptions run_options, oracle_options;
     BatchOptions test_options, record_options;
