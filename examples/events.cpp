@@ -62,13 +62,13 @@ Result<void> bound() {
 Result<void> interrupts() {
     Slot line = new_slot(), ticks = TRY(make(kTypeNotification));
     TRY(copy(kSlotIrq, line, kAllRights, kTimerLine + 1));
-    TRY(native::do_call(kIrqBind, line, ticks, kTick));
+    TRY(irq_bind(line, ticks, kTick));
     utcb().timeout = kSecond;
     for (u64 i = 0; i < 3; ++i) {
         Message m;
         TRY(receive(ticks, m, kTimed));
         if (m.badge != kTick) return Errno::kInval;
-        TRY(native::do_call(kIrqAck, line));  // until then the line is masked
+        TRY(irq_ack(line));  // until then the line is masked
     }
     print("events: three interrupts of the timer\n");
     return lib::kOk;

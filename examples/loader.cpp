@@ -63,7 +63,7 @@ Result<void> play() {
     // The one thing that it can do besides computing.
     TRY(copy(endpoint, 1, kSendRight, 77, space));
     // A twentieth of a CPU.
-    TRY(do_call(kSchedConfigure, sched, 1, kDefaultPriority, kBudget, kPeriod));
+    TRY(configure_sched(sched, 1, kDefaultPriority, kBudget, kPeriod));
     TRY(configure(thread, space, kUtcb, 0));
     TRY(set_registers(thread, {.rsp = kStack + kPage, .rip = kCode, .rflags = 0x202, .fs_base = kUtcb}));
     TRY(schedule(thread, sched, kDefaultPriority, 0));
@@ -77,7 +77,7 @@ Result<void> play() {
     TRY(sleep(kWatched));
     // The clock is the host's, who may stop for a while in the middle of a turn: half is too much by far, but
     // nobody's whole CPU.
-    const u64 used = TRY(make_call(kSchedInfo, sched)), watched = now() - start;
+    const u64 used = TRY(sched_used(sched)), watched = now() - start;
     if (used == 0 || used > watched / 2) {
         print("loader: it had {} ns of {}\n", used, watched);
         return Errno::kInval;

@@ -166,6 +166,19 @@ inline Result<void> protect(Slot space, u64 address, u64 length, u64 rights) {
     return do_call(kProtect, space, address, length, rights);
 }
 
+// --- Scheduling and interrupts
+
+// `budget` ns of CPU time in every `period` ns; 0, 0: no limit.
+inline Result<void> configure_sched(Slot sched, u64 cpu_set, u64 highest, u64 budget = 0, u64 period = 0) {
+    return do_call(kSchedConfigure, sched, cpu_set, highest, budget, period);
+}
+inline Result<u64> sched_used(Slot sched) { return make_call(kSchedInfo, sched); }  // ns
+// `irq` is a capability with a line as its badge: a copy of kSlotIrq with badge line + 1. To 0: to nobody.
+inline Result<void> irq_bind(Slot irq, Slot notification, u64 bits) {
+    return do_call(kIrqBind, irq, notification, bits);
+}
+inline Result<void> irq_ack(Slot irq) { return do_call(kIrqAck, irq); }
+
 // --- The first program
 
 inline const BootInfo& boot_info() { return *reinterpret_cast<const BootInfo*>(kBootInfoPage); }
