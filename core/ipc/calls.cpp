@@ -386,6 +386,9 @@ Result<i64> write(NativeThread& t, const u64 (&a)[6]) {
 }
 
 Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
+    // The last four never wait: there is nothing that a flag could say.
+    if ((word & native::kCallMask) >= native::kReply)
+        REQUIRE((word & ~u64{native::kCallMask}) == 0, call_flags, kInval);
     switch (word & native::kCallMask) {
         case native::kCall: return ipc::call(t, word);
         case native::kReplyReceive: return ipc::reply_receive(t, word);

@@ -196,6 +196,7 @@ template <bool kTraced>
     if (!e) return failed<kTraced>(kPath, Test::kCapability, start);
     const u64 tag = t.fault.kind == lib::Trap::Kind::kPageFault ? native::make_tag(native::kLabelPageFault, 6)
                                                                 : native::make_tag(native::kLabelException, 4);
+    t.odd |= NativeThread::kOddTrapped;  // so will raise(), if this fails
     to_receiver<kTraced, Expects::kFault>(t, *e, t.handler_badge, tag, kPath, start);
 }
 
@@ -224,8 +225,8 @@ template <bool kTraced>
 }
 
 [[gnu::always_inline]] inline void wait_at(Endpoint& e, NativeThread& t) {
-    t.state.store(native::kStateReceiving, std::memory_order_relaxed);
     t.waits_at.store(&e, std::memory_order_relaxed);
+    t.state.store(native::kStateReceiving, std::memory_order_release);  // pairs with claim()
     e.add_receiver(t);
 }
 
@@ -476,8 +477,8 @@ namespace {
         if (rt::Executor::current().needs_attention()) leave_trap(t);
         Machine::resume_message(t.context, bits, native::make_tag(native::kLabelSignal, 0));
     }
-    t.state.store(native::kStateWaiting, std::memory_order_relaxed);
     t.waits_at.store(&n, std::memory_order_relaxed);
+    t.state.store(native::kStateWaiting, std::memory_order_release);  // pairs with claim()
     n.insert(t);
     n.lock.unlock();
     leave(t);

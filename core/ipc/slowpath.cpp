@@ -123,8 +123,8 @@ Result<Found<T>> find(NativeThread& t, u64 slot, native::Type type, u64 rights) 
 
 // Queues t, whose wait somebody else may end as soon as the lock is given up. Lock held.
 void queue(Waitable& at, NativeThread& t, u32 state) {
-    t.state.store(state, std::memory_order_relaxed);
     t.waits_at.store(&at, std::memory_order_relaxed);
+    t.state.store(state, std::memory_order_release);  // pairs with claim(): who sees the state sees where
     at.insert(t);
 }
 
@@ -156,7 +156,8 @@ void abandon(ReplySlot& slot, Errno error) {
     slot.caller.store(nullptr, std::memory_order_relaxed);
     caller->drop_timeout();
     if (caller->expects != Expects::kMessage) {
-        // Its handler is gone: there is nobody who could say how it goes on.
+        // Its handler is gone: there is nobody who could say how it goes on. If it is resumed, the trap happens again.
+        if (caller->expects == Expects::kSyscall) caller->context.restart_syscall();
         caller->state.store(native::kStateInactive, std::memory_order_release);
         return;
     }

@@ -17,9 +17,15 @@ constinit std::atomic<u64> numbers{0};
 
 void native_trap(Thread& th, const lib::Trap& trap) {
     NativeThread& t = static_cast<NativeThread&>(th);
-    ipc::raise(
-        t, trap,
-        trap.kind == lib::Trap::Kind::kSyscall ? NativeThread::Expects::kSyscall : NativeThread::Expects::kFault);
+    t.fault = trap;
+    const bool fast = (t.fastpaths & native::kFastException) != 0;
+    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]] {
+        if (fast) ipc::fast_fault_traced(t);
+        trace::begin_slow(trace::Path::kSlowException, t.number, 1);
+    } else if (fast) {
+        ipc::fast_fault(t);
+    }
+    ipc::raise(t, trap, NativeThread::Expects::kFault);
 }
 
 // Kicked: a control request found it running, or on its way home.
@@ -197,8 +203,9 @@ void NativeThread::time_out() {
 
 bool NativeThread::claim(u32 only) {
     for (;;) {
+        // Not waiting, what waits_at says may be freed long since. While it waits the object lives, and for this section.
+        if (!waits()) return false;
         Waitable* at = waits_at.load(std::memory_order_acquire);
-        if (!at) return false;
         ObjectGuard guard{at->lock};
         if (waits_at.load(std::memory_order_relaxed) != at) continue;
         // Whoever takes it out of the queue leaves waits_at as it is; the state tells.
@@ -324,11 +331,11 @@ bool NativeThread::control_here(Thread* in_call_of) {
         bool queued = run_hook.linked();
         if (queued) ex.remove(*this);
         for (;;) {
-            Waitable* at = waits_at.load(std::memory_order_acquire);
-            if (!at) {
+            if (!waits()) {
                 set_priority(number_wanted);
                 break;
             }
+            Waitable* at = waits_at.load(std::memory_order_acquire);
             ObjectGuard guard{at->lock};
             if (waits_at.load(std::memory_order_relaxed) != at) continue;
             if (!waits()) {
@@ -377,6 +384,9 @@ bool NativeThread::end(u32& budget) {
         if (!m->end(budget)) return false;
         utcb_memory = {};
     }
+    // Now, not when it is freed an epoch later: what they are charged to is given back then.
+    space_object = {};
+    sched = {};
     return true;
 }
 

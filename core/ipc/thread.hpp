@@ -65,7 +65,7 @@ public:
 
     // Is it in a queue? Stable under the lock of the object that waits_at says.
     bool waits() const {
-        u32 now = state.load(std::memory_order_relaxed);
+        u32 now = state.load(std::memory_order_acquire);
         return now == native::kStateSending || now == native::kStateReceiving || now == native::kStateWaiting;
     }
     // Where it waits, or waited last; changed only under the new object's lock.
