@@ -125,10 +125,12 @@ void push_for_memory() {
 }
 
 Task<void> wait_for_memory() {
-    constexpr u32 kTries = 64;
-    // What is retired now is freed when its CPU is quiescent two epochs later.
-    u64 wanted = epoch_now() + 3;
-    for (u32 n = 0, rounds = 0; n < kTries && rounds < 3; ++n) {
+    // The host may keep a CPU from running for tens of milliseconds; what that CPU is to free is no reason to kill anybody.
+    Nanoseconds limit = hal::Machine::now() + lib::milliseconds(500);
+    // What is retired now is freed when its CPU is quiescent two epochs later. With backlogs that others fill all the
+    // time, a few epochs must do.
+    u64 wanted = epoch_now() + 3, enough = wanted + 16;
+    for (u32 n = 0, rounds = 0; rounds < 3 && hal::Machine::now() < limit; ++n) {
         push_for_memory();
         if (n < 8) {
             co_await Yield{};
@@ -137,7 +139,8 @@ Task<void> wait_for_memory() {
             wait.until(hal::Machine::now() + Nanoseconds{50'000}).uninterruptible();
             (void)co_await wait;
         }
-        if (epoch_now() >= wanted && reclaim_pending() == 0) ++rounds;
+        u64 now = epoch_now();
+        if (now >= wanted && (reclaim_pending() == 0 || now >= enough)) ++rounds;
     }
 }
 

@@ -81,7 +81,7 @@ u64 reclaim_pending();
 void reclaim_settled(u64 frames);
 // The backlogs of all reclaimers are taken apart now, but for pieces that other CPUs have in hand. False: there was nothing.
 bool reclaim_all();
-// What waits in backlogs and epochs comes back, as far as other CPUs let it within some milliseconds. Called when an
+// What waits in backlogs and epochs comes back, as far as other CPUs let it within half a second. Called when an
 // allocation has failed and memory_is_low(). Holds no lock, no reference that keeps frames.
 Task<void> wait_for_memory();
 // The same without memory for a coroutine: a single push, after which the caller yields.

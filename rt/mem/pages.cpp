@@ -60,6 +60,14 @@ void debug_allocated(PhysAddr at) {
     f.set_tag(FrameState::kUsed, 0);
 }
 
+// When an allocation last found nothing; 0: never.
+constinit std::atomic<u64> ran_out{0};
+
+Errno no_memory() {
+    ran_out.store(hal::Machine::now().value, std::memory_order_relaxed);
+    return Errno::kNoMem;
+}
+
 Result<PhysAddr> alloc_frame_slow(Alloc how) {
     CpuFrames& c = my_frames();
     if (c.limit == 0) [[unlikely]] {
@@ -70,7 +78,7 @@ Result<PhysAddr> alloc_frame_slow(Alloc how) {
     if (n == 0) {
         if (load(c.zeroed_count) != 0) return pop_zeroed(c);
         PhysAddr at = how == Alloc::kMustNotFail ? buddy.take(0, how) : PhysAddr{0};
-        if (at.value == 0) return Errno::kNoMem;
+        if (at.value == 0) return no_memory();
         return at;
     }
     if constexpr (kDebug)
@@ -108,7 +116,7 @@ Result<PhysAddr> alloc_frames(unsigned order, Alloc how) {
     if constexpr (kDebug)
         if (how == Alloc::kNormal && detail::inject_failure()) return Errno::kNoMem;
     PhysAddr at = buddy.take(order, how);
-    if (at.value == 0) return Errno::kNoMem;
+    if (at.value == 0) return detail::no_memory();
     return at;
 }
 
@@ -187,7 +195,11 @@ u64 free_frame_count() {
 
 bool memory_is_short() { return buddy.free() < buddy.reserve() + buddy.total() / 800; }
 
-bool memory_is_low() { return buddy.free() < buddy.reserve() + buddy.total() / 16; }
+bool memory_is_low() {
+    if (buddy.free() < buddy.reserve() + buddy.total() / 16) return true;
+    u64 last = detail::ran_out.load(std::memory_order_relaxed);
+    return last != 0 && hal::Machine::now().value < last + lib::milliseconds(100).value;
+}
 u64 frame_total() { return buddy.total(); }
 
 MemStats mem_stats() {

@@ -173,7 +173,9 @@ MemStats mem_stats();
 // Frames in buddy lists and CPU caches, and whether fewer than an eighth of a percent plus the reserve are left.
 u64 free_frame_count();
 bool memory_is_short();
-// Fewer than a sixteenth: frees are not put off, and who finds none waits for what is on its way back (rt/reclaim.hpp).
+// Fewer than a sixteenth, or an allocation has found nothing within the last 100 ms (by the time somebody asks why it failed,
+// another CPU may have given much back): frees are not put off, and who finds none waits for what is on its way back
+// (rt/reclaim.hpp).
 bool memory_is_low();
 u64 frame_total();
 
