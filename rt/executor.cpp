@@ -80,6 +80,13 @@ void Executor::remove(Schedulable& node) {
     if (--counts_[p] == 0) ready_mask_ &= ~(1u << p);
 }
 
+bool Executor::holds(const Schedulable& node) {
+    if (!node.run_hook.linked()) return false;
+    for (const Schedulable& s : queues_[u32(node.priority)])
+        if (&s == &node) return true;
+    return false;
+}
+
 void Executor::keep_out() {
     Nanoseconds now = hal::Machine::now();
     u64 user = user_ns.load(std::memory_order_relaxed);

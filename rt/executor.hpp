@@ -87,6 +87,8 @@ public:
     // The one that would run next, still in its queue; null: none.
     Schedulable* best_ready() { return ready_mask_ == 0 ? nullptr : queues_[u32(__builtin_ctz(ready_mask_))].front(); }
     void remove(Schedulable& node);  // this CPU only: out of the queue it is in
+    // This CPU only: is it in a queue of this CPU? (That it is linked does not say where.)
+    bool holds(const Schedulable& node);
 
     // About to enter user mode: returns false (and stays busy) if work has come meanwhile.
     bool enter_user_state() {

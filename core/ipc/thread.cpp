@@ -139,8 +139,8 @@ void NativeThread::run_native(rt::Schedulable& s) {
         Nanoseconds now = Machine::now(), again;
         u64 left = sched->left(now, again);
         if (left == 0) {
-            if (!t.timed()) ex.timers().arm(t.timeout_, again);  // parked: the timer brings it back
-            t.odd |= kOddTimed;
+            t.parked_ = true;  // the timer brings it back
+            ex.timers().arm(t.timeout_, again);
             return;
         }
         sched::end_turn_at(ex, now + Nanoseconds{left});
@@ -188,13 +188,21 @@ void NativeThread::run_timeout(rt::Schedulable& s) {
 void NativeThread::time_out() {
     NativeThread& t = *this;
     // Of an earlier wait? Then it has nothing to say about this one.
-    if (!t.timed() || t.timeout_.armed) return;
-    if (t.state.load(std::memory_order_relaxed) == native::kStateReady) {
-        t.odd &= u8(~kOddTimed);  // parked for its budget
+    if (t.timeout_.armed) return;
+    if (t.parked_) {
+        t.parked_ = false;
         rt::Executor::current().enqueue(t);
         return;
     }
-    if (!t.cancel()) return;
+    if (!t.timed()) return;
+    if (!t.cancel()) {
+        // In the hands of another CPU: it is being woken, which ends the timeout, or received, and then it still has one.
+        // tests/models/ipc.pml, MUTANT=9.
+        if (t.timeout_job_.posted.exchange(true)) return;
+        t.ref();
+        rt::Executor::current().enqueue(t.timeout_job_);
+        return;
+    }
     t.odd &= u8(~kOddTimed);
     t.wake_with(Errno::kTimedOut);
 }
@@ -265,6 +273,48 @@ bool NativeThread::without_jobs() {
     return true;
 }
 
+// At home, in nobody's hands: the priority and the CPU that were asked for.
+void NativeThread::settle() {
+    set_priority(wanted_priority.load(std::memory_order_relaxed));
+    CpuId to{wanted_cpu.load(std::memory_order_relaxed)};
+    if (to == home().cpu()) return;
+    leave_cpu();
+    affinity = CpuSet{1u << to.value};
+    set_home(rt::Executor::of(to));
+}
+
+// False: it is on its way home from another CPU, which may hold it in a queue of its own for a moment; run_native() sees the
+// request.
+bool NativeThread::move_here() {
+    switch (state.load(std::memory_order_acquire)) {
+        case native::kStateReady:
+            if (!parked_) return false;
+            settle();
+            return true;
+        case native::kStateSending:
+        case native::kStateReceiving:
+        case native::kStateWaiting:
+            for (;;) {
+                Waitable* at = waits_at.load(std::memory_order_acquire);
+                ObjectGuard guard{at->lock};
+                if (waits_at.load(std::memory_order_relaxed) != at) continue;
+                if (!waits()) return false;
+                // Whoever takes it from here on finds the new home.
+                at->take_out(*this);
+                settle();
+                at->insert(*this);
+                return true;
+            }
+        default: settle(); return true;
+    }
+}
+
+// It is in the hands of another CPU, which wakes it or receives from it: soon one can tell which.
+void NativeThread::ask_again() {
+    if (control_job_.posted.exchange(true)) return;
+    if (try_ref()) home().post(control_job_);
+}
+
 bool NativeThread::control_here(Thread* in_call_of) {
     bool ended = false;
     rt::Executor& ex = rt::Executor::current();
@@ -274,16 +324,17 @@ bool NativeThread::control_here(Thread* in_call_of) {
         done |= kControlSave;
     }
     if (asked & (kControlStop | kControlEnd)) {
-        bool stopped = true;
+        bool stopped = true, was_inactive = false;
         bool mine = ex.running() == static_cast<Schedulable*>(this) && !run_hook.linked();
         switch (state.load(std::memory_order_acquire)) {
             case native::kStateInactive:
-            case native::kStateEnded: break;
+            case native::kStateEnded: was_inactive = true; break;
             case native::kStateReady:
-                if (run_hook.linked()) {
+                if (ex.holds(*this)) {
                     ex.remove(*this);
-                } else if (timed() && !mine) {
-                    // parked for its budget
+                } else if (parked_) {
+                    parked_ = false;
+                    rt::cancel_timer(timeout_);
                 } else {
                     stopped = mine;  // in flight: run_native() will see the request
                 }
@@ -303,7 +354,8 @@ bool NativeThread::control_here(Thread* in_call_of) {
         if (stopped) {
             drop_timeout();
             save_state();
-            state.store(native::kStateInactive, std::memory_order_release);
+            // If it was inactive already it may have been resumed meanwhile, by another CPU.
+            if (!was_inactive) state.store(native::kStateInactive, std::memory_order_release);
             done |= kControlStop;
         }
         if (stopped && (asked & kControlEnd) && without_jobs()) {
@@ -327,38 +379,19 @@ bool NativeThread::control_here(Thread* in_call_of) {
         }
     }
     if ((asked & kControlMove) && !ended) {
-        u8 number_wanted = wanted_priority.load(std::memory_order_relaxed);
-        bool queued = run_hook.linked();
+        const bool queued = ex.holds(*this);
         if (queued) ex.remove(*this);
-        for (;;) {
-            if (!waits()) {
-                set_priority(number_wanted);
-                break;
-            }
-            Waitable* at = waits_at.load(std::memory_order_acquire);
-            ObjectGuard guard{at->lock};
-            if (waits_at.load(std::memory_order_relaxed) != at) continue;
-            if (!waits()) {
-                set_priority(number_wanted);
-                break;
-            }
-            at->take_out(*this);
-            set_priority(number_wanted);
-            at->insert(*this);
-            break;
-        }
-        CpuId to{wanted_cpu.load(std::memory_order_relaxed)};
-        done |= kControlMove;
-        if (to != ex.cpu()) {
-            leave_cpu();
-            affinity = CpuSet{1u << to.value};
-            set_home(rt::Executor::of(to));
+        if (queued || move_here()) {
+            if (queued) settle();
+            done |= kControlMove;
         }
         control.fetch_and(~done, std::memory_order_release);
+        if (asked & ~done & (kControlStop | kControlMove)) ask_again();
         if (queued) make_ready();
         return ended;
     }
     control.fetch_and(~done, std::memory_order_release);
+    if (asked & ~done & kControlStop) ask_again();
     return ended;
 }
 

@@ -132,6 +132,10 @@ public:
 private:
     static void run_native(rt::Schedulable& s);
     static void timed_out(rt::Timer& t);
+    bool parked_ = false;  // ready, in no queue: its budget is used up, and its timer brings it back. Home only
+    void settle();
+    bool move_here();
+    void ask_again();
 
     struct Job : rt::Schedulable {
         Job(RunFn fn, NativeThread& t) : Schedulable(fn), owner(t) {}
