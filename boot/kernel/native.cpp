@@ -52,7 +52,7 @@ void ring(void* argument) {
 
 // Without a notification: the line is nobody's again. One whose notification has ended is so by itself.
 Result<void> irq_bind(u64 number, core::Notification* to, u64 bits) {
-    if (number >= kLines) return Errno::kInval;
+    if (number >= kLines) return Errno::kInval;  // without a badge, too: it is ~0 then
     Line& line = lines[number];
     core::ObjectRef<core::Notification> before;  // dropped without the lock
     rt::LockGuard guard{lines_lock};

@@ -116,7 +116,7 @@ Result<void> check_target(CapTable& to, u64 slot) {
 
 Result<Cap*> source_at(CapTable& from, u64 slot) {
     Cap* c = from.find(slot);
-    if (!c) return Errno::kBadF;
+    REQUIRE(c != nullptr, cap_exists, kBadF);
     return c;
 }
 

@@ -153,8 +153,7 @@ Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
 Result<i64> copy(NativeThread& t, const u64 (&a)[6]) {
     CapTable* to = TRY(table_of(t, a[4]));
     Cap* c = t.caps->find(a[0]);
-    REQUIRE(c != nullptr, cap_exists, kBadF);
-    if (c->object->type == native::kTypeIrq && a[3] != 0)
+    if (c && c->object->type == native::kTypeIrq && a[3] != 0)
         REQUIRE(native_system->irq_line_exists(a[3] - 1), irq_line, kInval);
     TRY(caps::copy(*t.caps, a[0], *to, a[1], a[2] & native::kAllRights, a[3]));
     return i64{0};
@@ -209,7 +208,6 @@ Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     NativeThread& n = *target.object;
     REQUIRE(inactive(n), thread_not_running, kBusy);
     if (a[2] != 0) {
-        REQUIRE((a[2] & (kPageSize - 1)) == 0 && a[2] < Machine::user_top().value, thread_utcb, kInval);
         // It stays where it was until it is at its new place.
         if (!n.utcb_memory->mapped_at(*space.object, a[2])) {
             TRY(space->map(*n.utcb_memory, a[2], 0, kPageSize, native::kReadRight | native::kWriteRight,
@@ -365,7 +363,6 @@ Result<i64> sched_configure(NativeThread& t, const u64 (&a)[6]) {
 
 Result<i64> irq_bind(NativeThread& t, const u64 (&a)[6]) {
     auto irq = TRY(find<Object>(*t.caps, a[0], native::kTypeIrq, native::kWriteRight));
-    REQUIRE(irq.cap->badge != 0, irq_badge, kInval);
     Notification* to = nullptr;
     if (a[1] != 0) to = TRY(find<Notification>(*t.caps, a[1], native::kTypeNotification, native::kSendRight)).object;
     TRY(native_system->irq_bind(irq.cap->badge - 1, to, a[2]));
@@ -468,7 +465,6 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kIrqBind: return irq_bind(t, a);
         case native::kIrqAck: {
             auto irq = TRY(find<Object>(*t.caps, a[0], native::kTypeIrq, native::kWriteRight));
-            REQUIRE(irq.cap->badge != 0, irq_badge, kInval);
             TRY(native_system->irq_ack(irq.cap->badge - 1));
             return i64{0};
         }

@@ -365,7 +365,7 @@ KTEST(irq_line_that_is_not_there, irq_line) {
     for (u64 badge : {u64{25}, u64{100}, ~u64{0}})
         KREFUSED(kInval, raw_call(kCopy, kSlotIrq, slot(), kAllRights, badge));
 }
-KTEST(irq_without_a_line, irq_badge) {
+KTEST(irq_without_a_line, none) {
     Slot n = make(kTypeNotification);
     KREFUSED(kInval, raw_call(kIrqBind, kSlotIrq, n, 1));
     KREFUSED(kInval, raw_call(kIrqAck, kSlotIrq));

@@ -44,18 +44,20 @@ void without_right(Make call, Type type, u64 right) {
 }  // namespace
 }  // namespace ktest
 
-#define MISSING_AND_TYPE(NAME, TYPE, AND, ...)                                                    \
+#define MISSING_AND_TYPE_NAMED(NAME, CHECK, TYPE, AND, ...)                                       \
     KTEST(NAME##_without_capability, cap_exists) {                                                \
         ::ktest::without_capability([](::native::Slot s) -> i64 { return __VA_ARGS__; });         \
     }                                                                                             \
-    KTEST(NAME##_with_wrong_type, cap_type) {                                                     \
+    KTEST(NAME##_with_wrong_type, CHECK) {                                                        \
         ::ktest::with_wrong_type([](::native::Slot s) -> i64 { return __VA_ARGS__; }, TYPE, AND); \
     }
-#define ALL_THREE(NAME, TYPE, RIGHT, ...)                                                         \
-    MISSING_AND_TYPE(NAME, TYPE, TYPE, __VA_ARGS__)                                               \
+#define MISSING_AND_TYPE(NAME, TYPE, AND, ...) MISSING_AND_TYPE_NAMED(NAME, cap_type, TYPE, AND, __VA_ARGS__)
+#define NAMED_THREE(NAME, CHECK, TYPE, RIGHT, ...)                                                \
+    MISSING_AND_TYPE_NAMED(NAME, CHECK, TYPE, TYPE, __VA_ARGS__)                                  \
     KTEST(NAME##_without_right, cap_right) {                                                      \
         ::ktest::without_right([](::native::Slot s) -> i64 { return __VA_ARGS__; }, TYPE, RIGHT); \
     }
+#define ALL_THREE(NAME, TYPE, RIGHT, ...) NAMED_THREE(NAME, cap_type, TYPE, RIGHT, __VA_ARGS__)
 
 namespace ktest {
 
@@ -87,13 +89,13 @@ MISSING_AND_TYPE(pool_info, kTypePool, kTypePool, raw_call(kPoolInfo, s))
 KTEST(copy_of_nothing, cap_exists) {
     without_capability([](Slot s) { return raw_call(kCopy, s, kLastSlot, kAllRights); });
 }
-KTEST(move_of_nothing, none) {
+KTEST(move_of_nothing, cap_exists) {
     without_capability([](Slot s) { return raw_call(kMove, s, kLastSlot); });
 }
-KTEST(delete_of_nothing, none) {
+KTEST(delete_of_nothing, cap_exists) {
     without_capability([](Slot s) { return raw_call(kDelete, s); });
 }
-KTEST(revoke_of_nothing, none) {
+KTEST(revoke_of_nothing, cap_exists) {
     without_capability([](Slot s) { return raw_call(kRevoke, s); });
 }
 KTEST(identify_of_nothing, identify_exists) {
@@ -104,7 +106,7 @@ KTEST(identify_of_nothing, identify_exists) {
 ALL_THREE(configure, kTypeThread, kWriteRight, raw_call(kThreadConfigure, s, 0, 0, 0, 0))
 ALL_THREE(set_registers, kTypeThread, kWriteRight, (utcb().registers = {}, raw_call(kThreadSetRegisters, s)))
 ALL_THREE(get_registers, kTypeThread, kReadRight, raw_call(kThreadGetRegisters, s))
-ALL_THREE(resume, kTypeThread, kWriteRight, raw_call(kThreadResume, s))
+NAMED_THREE(resume, none, kTypeThread, kWriteRight, raw_call(kThreadResume, s))  // what is no thread has no space
 ALL_THREE(suspend, kTypeThread, kWriteRight, raw_call(kThreadSuspend, s))
 ALL_THREE(schedule, kTypeThread, kWriteRight, raw_call(kThreadSchedule, s, kSlotSched, 1, 0))
 ALL_THREE(bind, kTypeThread, kWriteRight, raw_call(kThreadBind, s, 0))

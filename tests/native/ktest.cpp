@@ -59,8 +59,17 @@ bool clean_up(u64 used_before) {
     (void)schedule(kSlotThread, kSlotSched, kDefaultPriority, 0);
     for (u64 i = 0; i < kMaxCaps; ++i) u.caps[i] = u.cap_rights[i] = u.receive[i] = 0;
     u.timeout = 0;
-    // A request that is under way keeps an object a little longer.
-    return ok && until([&] { return used() == used_before; });
+    // A request that is under way keeps an object a little longer. What a CPU has to free when it goes to sleep waits until
+    // it is awake again: after a moment each is visited.
+    auto clean = [&] { return used() == used_before; };
+    if (!until(clean, 2 * kMillisecond)) {
+        ok = ok && until([&] {
+                 for (u64 cpu = boot_info().cpus; cpu-- != 0;)
+                     (void)schedule(kSlotThread, kSlotSched, kDefaultPriority, cpu);
+                 return clean();
+             });
+    }
+    return ok;
 }
 
 std::string_view word(std::string_view key) {
