@@ -530,6 +530,9 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
     trace::end_slow();
     if (t.state.load(std::memory_order_relaxed) != native::kStateReady || ex.has_ready_above(t.priority)) [[unlikely]]
         leave_slow(t);
+    // Whom the call made ready has a turn within a slice.
+    if (ex.ready_count(t.priority) != 0) [[unlikely]]
+        sched::start_slice(ex, t.priority);
     leave_trap_changed(t);
 }
 

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "core/ipc/ipc.hpp"
+#include "core/sched.hpp"
 #include "core/trace.hpp"
 #include "core/trap.hpp"
 
@@ -375,6 +376,7 @@ template <bool kTraced>
     }
     hal::set_message(w->context, bits, tag);
     ex.enqueue(*w);
+    if (w->priority == t.priority) sched::start_slice(ex, t.priority);  // it has a turn within a slice
     Machine::resume_syscall(t.context);
 }
 

@@ -2,6 +2,7 @@
 // Where a CPU goes when its thread waits: straight to the partner, to the next thread that is ready, or to one that another
 // CPU hands over; the executor's loop where there is anything else to do.
 #include "core/ipc/ipc.hpp"
+#include "core/sched.hpp"
 #include "core/trace.hpp"
 
 namespace core::ipc {
@@ -21,6 +22,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     to.space->load();
     to.go_live(ex);
     ex.set_running(&to);
+    if (ex.ready_count(to.priority) != 0) sched::start_slice(ex, to.priority);
     if (to.context.entered_by_syscall()) Machine::resume_syscall(to.context);
     Machine::enter_user(to.context);
 }
