@@ -378,7 +378,7 @@ Result<i64> write(NativeThread& t, const u64 (&a)[6]) {
     std::byte bytes[512];
     REQUIRE(a[2] <= sizeof bytes, write_size, kInval);
     u64 size = a[2] <= sizeof bytes ? a[2] : sizeof bytes;
-    REQUIRE(t.space->copy_in(bytes, UserAddr{a[1]}, size) == size, write_bytes, kFault);
+    if (t.space->copy_in(bytes, UserAddr{a[1]}, size) != size) return Errno::kFault;
     return i64(native_system->write({bytes, size}));
 }
 

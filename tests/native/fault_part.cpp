@@ -357,7 +357,7 @@ KTEST(answer_maps_nothing, cap_exists) {
     utcb().map = {slot(), kAreaStart, 0, kPage, kReadRight};
     refuse_answer(Errno::kBadF, message(kReplyMaps));
 }
-KTEST(answer_maps_no_memory, cap_type) {
+KTEST(answer_maps_no_memory, none) {
     utcb().map = {make(kTypeEndpoint), kAreaStart, 0, kPage, kReadRight};
     refuse_answer(Errno::kInval, message(kReplyMaps));
 }

@@ -48,6 +48,8 @@ struct Mine {
     rt::Module& module = *new rt::Module;
     Reclaimer& reclaimer = *new Reclaimer;
     explicit Mine(u32 place) {
+        static auto& kept = *new std::vector<std::pair<rt::Module*, Reclaimer*>>;  // so that they are no leaks
+        kept.emplace_back(&module, &reclaimer);
         Object::start();
         module.init("test", nullptr);
         module.move_to(CpuSet{place});
