@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A call that another CPU executes (rt/lane.hpp; TrapPath::call, spin, send, serve_lanes, accept, serve of
- * port/kernel/user_thread.cpp), with the sleep of the serving CPU (Executor::wait_for_work). Two threads make calls to
+ * A call that another CPU executes (rt/lane.hpp; TrapPath
+        :: call, spin, send, serve_lanes, accept, serve of
+ * port/kernel/user_thread.cpp), with the sleep of the serving CPU (Executor
+        :: wait_for_work). Two threads make calls to
  * one server, both from one home or each from its own. A lane has one slot here, so the second thread of a home meets
  * it free, held by a call that is over, and held by one that is pending: then it goes by the inbox.
  *
@@ -46,7 +48,9 @@ bit ready[THREADS]; /* in the home's inbox */
 /* Not in the machine. */
 byte executed[THREADS], asked[THREADS];
 bit async[THREADS];
-bit has_slot[THREADS];      /* core::Thread::lane_server: only its home's, and the home's other thread */
+bit has_slot[THREADS];      /* core
+        :: Thread
+        :: lane_server: only its home's, and the home's other thread */
 bit started = 0, apart = 0; /* apart: each thread has its own home */
 
 /* Stores that are not in memory yet. */
@@ -56,25 +60,28 @@ chan servers_buffer = [3] of{mtype, byte, byte};
 
 inline write_back(buffer) {
     if
-        ::buffer ? ARG(w_at, w_value)->arg[w_at] = w_value ::buffer
-                   ? WORD(w_at, w_value)->word[w_at] = w_value ::buffer
-                     ? SLOT(w_at, w_value)->slot[w_at] = w_value ::buffer ? RESULT(w_at, w_value)->result[w_at] =
-                                                                                w_value ::buffer
-                                                                            ? STATE(w_at, w_value)->state = w_value fi;
+        :: buffer ? ARG(w_at, w_value) -> arg[w_at] = w_value
+        :: buffer ? WORD(w_at, w_value) -> word[w_at] = w_value
+        :: buffer ? SLOT(w_at, w_value) -> slot[w_at] = w_value
+        :: buffer ? RESULT(w_at, w_value) -> result[w_at] = w_value
+        :: buffer ? STATE(w_at, w_value) -> state = w_value fi;
     w_at = 0;
     w_value = 0
 }
-inline drain(buffer){do ::nempty(buffer)->write_back(buffer)::empty(buffer)->break od}
+inline drain(buffer){do
+        :: nempty(buffer) -> write_back(buffer)
+        :: empty(buffer) -> break od}
 
 /* The memory system: writes buffered stores back at any time. */
 active proctype memory() {
     byte w_at, w_value;
 end:
-    do ::d_step {
-            nempty(homes_buffer[0])->write_back(homes_buffer[0])
+    do
+        :: d_step {
+            nempty(homes_buffer[0]) -> write_back(homes_buffer[0])
         }
-    ::d_step { nempty(homes_buffer[1])->write_back(homes_buffer[1]) }
-    ::d_step{nempty(servers_buffer)->write_back(servers_buffer)} od
+        :: d_step { nempty(homes_buffer[1]) -> write_back(homes_buffer[1]) }
+        :: d_step{nempty(servers_buffer) -> write_back(servers_buffer)} od
 }
 
 inline execute(e) {
@@ -97,12 +104,13 @@ inline complete() {
 active proctype completer() {
     byte t;
 end:
-    do ::atomic {
-            async[0]->t = 0;
+    do
+        :: atomic {
+            async[0] -> t = 0;
             complete()
         }
-    ::atomic {
-        async[1]->t = 1;
+        :: atomic {
+        async[1] -> t = 1;
         complete()
     }
     od
@@ -110,18 +118,21 @@ end:
 
 /* ---- The home ---- */
 
-/* Executor::attract, in one step here: inbox.pml has them all. */
+/* Executor
+        :: attract, in one step here: inbox.pml has them all. */
 inline attract(buffer) {
     d_step {
         drain(buffer);
         if
-            ::attention == 0 && state != BUSY->ipi = 1 ::else fi;
+        :: attention == 0 && state != BUSY -> ipi = 1
+        :: else fi;
         attention = 1
     }
 }
 inline look_and_attract(buffer) {
     if
-        ::state != BUSY->attract(buffer)::else fi
+        :: state != BUSY -> attract(buffer)
+        :: else fi
 }
 
 #define MINE homes_buffer[home]
@@ -131,25 +142,32 @@ active[2] proctype home_cpu() {
     bit waits[THREADS], over[THREADS];
     bit seen;
     if
-        ::home == 0->if ::skip ::apart = 1 fi;
+        :: home == 0 -> if
+        :: skip
+        :: apart = 1 fi;
     if
-        ::apart->over[1] = 1 ::else fi;
+        :: apart -> over[1] = 1
+        :: else fi;
     d_step {
         ready[0] = 1;
         ready[1] = 1;
         started = 1
     }
-    ::else->over[0] = 1;
+        :: else -> over[0] = 1;
     started;
     if
-        ::apart ::else->over[1] = 1 fi fi;
+        :: apart
+        :: else -> over[1] = 1 fi fi;
 next:
-    do ::over[0] && over[1]->break ::atomic {
-            !over[0] && ready[0]->ready[0] = 0;
+    do
+        :: over[0] && over[1] -> break
+        :: atomic {
+            !over[0] && ready[0] -> ready[0] = 0;
             t = 0
         }
-    goto runs ::atomic {
-        !over[1] && ready[1]->ready[1] = 0;
+    goto runs
+        :: atomic {
+        !over[1] && ready[1] -> ready[1] = 0;
         t = 1
     }
     goto runs od;
@@ -159,38 +177,46 @@ runs:
     skip; /* thread t is in user mode: its last call is over */
     d_step {
         if
-            ::waits[t]->waits[t] = 0;
-        assert(executed[t] == asked[t] && result[t] == asked[t])::else fi
+        :: waits[t] -> waits[t] = 0;
+        assert(executed[t] == asked[t] && result[t] == asked[t])
+        :: else fi
     }
 again:
     if
-        ::asked[t] == CALLS(t)->over[t] = 1;
+        :: asked[t] == CALLS(t) -> over[t] = 1;
     t = 0;
-    goto next ::else->asked[t]++ fi;
+    goto next
+        :: else -> asked[t]++ fi;
     MINE !ARG(t, asked[t]);
     /* lane_claim, unless the thread remembers that it has a slot */
     if
-        ::has_slot[t]->goto claimed ::else fi;
+        :: has_slot[t] -> goto claimed
+        :: else fi;
     if
-        ::slot[home] == t + 1 ::slot[home] == 0->MINE !SLOT(home, t + 1)::slot[home] ==
-            2 - t->if
+        :: slot[home] == t + 1
+        :: slot[home] == 0 -> MINE !SLOT(home, t + 1)
+        :: slot[home] ==
+            2 - t -> if
 #if MUTANT == 9
-                ::true->MINE !SLOT(home, t + 1)
+        :: true -> MINE !SLOT(home, t + 1)
 #else
-                ::(word[1 - t] & PENDING) ==
-            0->MINE !SLOT(home, t + 1);
+        :: (word[1 - t] & PENDING) ==
+            0 -> MINE !SLOT(home, t + 1);
 #if MUTANT != 11
     has_slot[1 - t] = 0
 #endif
-                      ::(word[1 - t] & PENDING) != 0->goto send
+        :: (word[1 - t] & PENDING) != 0 -> goto send
 #endif
                     fi fi;
     has_slot[t] = 1;
 claimed:
     MINE !WORD(t, PENDING);
     /* spin */
-    do ::break ::empty(MINE) && (word[t] & (DONE | ASYNC))->v = word[t];
-    goto seen_end ::look_and_attract(MINE) od;
+    do
+        :: break
+        :: empty(MINE) && (word[t] & (DONE | ASYNC)) -> v = word[t];
+    goto seen_end
+        :: look_and_attract(MINE) od;
     skip; /* no jump leads into a d_step */
 #if MUTANT == 3
     seen = state;
@@ -210,17 +236,20 @@ claimed:
 #endif
 seen_end:
     if
-        ::v & DONE->d_step {
+        :: v & DONE -> d_step {
             v = 0;
             assert(executed[t] == asked[t] && result[t] == asked[t])
         }
     goto again /* straight back to user mode */
-        ::else fi;
+        :: else fi;
     waits[t] = 1;
     if
-        ::v& ASYNC ::else->
+        :: v& ASYNC
+        :: else->
 #if MUTANT == 3
-            if ::seen != BUSY->attract(MINE)::else fi
+            if
+        :: seen != BUSY -> attract(MINE)
+        :: else fi
 #elif MUTANT != 10
             look_and_attract(MINE)
 #endif
@@ -259,7 +288,7 @@ inline store_state(v) {
 
 inline serve(s) {
     if
-        ::true->/* a leaf that is done */
+        :: true -> /* a leaf that is done */
             execute(s);
 #if MUTANT == 8
     d_step {
@@ -281,11 +310,12 @@ inline serve(s) {
     }
 #endif
     if
-        ::v & DETACHED->d_step {
+        :: v & DETACHED -> d_step {
             drain(servers_buffer);
             make_ready(s)
         }
-    ::else fi ::true->/* goes on without the home */
+        :: else fi
+        :: true -> /* goes on without the home */
         d_step {
         drain(servers_buffer);
         v = word[s];
@@ -293,7 +323,8 @@ inline serve(s) {
     }
 #if MUTANT == 6
     if
-        ::v & DETACHED->async[s] = 1 ::else->d_step {
+        :: v & DETACHED -> async[s] = 1
+        :: else -> d_step {
             execute(s);
             result[s] = arg[s]
         }
@@ -318,56 +349,67 @@ inline accept(a) {
 inline lane_poll(h) {
     found = slot[h];
     if
-        ::found != 0 && (word[found - 1] & PENDING)::else->found = 0 fi
+        :: found != 0 && (word[found - 1] & PENDING)
+        :: else -> found = 0 fi
 }
 
 active proctype server() {
     byte v, w_at, w_value, found;
     bit queued[THREADS];
     do
-        ::true
+        :: true
             ->
             /* run_one */
-            if ::inbox[0]
-            ->inbox[0] = 0;
-    accept(0)::else fi;
+            if
+        :: inbox[0]
+ -> inbox[0] = 0;
+    accept(0)
+        :: else fi;
     if
-        ::inbox[1]->inbox[1] = 0;
-    accept(1)::else fi;
+        :: inbox[1] -> inbox[1] = 0;
+    accept(1)
+        :: else fi;
     lane_poll(0);
     if
-        ::found != 0->found--;
+        :: found != 0 -> found--;
     accept(found);
-    found = 0 ::found != 0 && !queued[0] && !queued[1]->found--;
+    found = 0
+        :: found != 0 && !queued[0] && !queued[1] -> found--;
     serve(found);
-    found = 0 ::else fi;
+    found = 0
+        :: else fi;
     lane_poll(1);
     if
-        ::found != 0->found--;
+        :: found != 0 -> found--;
     accept(found);
-    found = 0 ::else fi;
+    found = 0
+        :: else fi;
     if
-        ::attention->d_step {
+        :: attention -> d_step {
             drain(servers_buffer);
             attention = 0
         }
-    ::else fi;
+        :: else fi;
     if
-        ::queued[0]->queued[0] = 0;
-    serve(0)::queued[1]->queued[1] = 0;
-    serve(1)::!queued[0] && !queued[1]->/* nothing to run: wait_for_work */
+        :: queued[0] -> queued[0] = 0;
+    serve(0)
+        :: queued[1] -> queued[1] = 0;
+    serve(1)
+        :: !queued[0] && !queued[1] -> /* nothing to run: wait_for_work */
                              store_state(SLEEPING);
     if
-        ::inbox[0] || inbox[1] ||
-            attention ::else->
+        :: inbox[0] || inbox[1] ||
+            attention
+        :: else->
 #if MUTANT != 1
             lane_poll(0);
     if
-        ::found == 0->lane_poll(1)::else fi;
+        :: found == 0 -> lane_poll(1)
+        :: else fi;
 #endif
     if
-        ::found == 0->end : atomic{ipi == 1->ipi = 0} /* wait_for_event */
-                            ::else fi fi;
+        :: found == 0 -> end : atomic{ipi == 1 -> ipi = 0} /* wait_for_event */
+        :: else fi fi;
     found = 0;
     servers_buffer !STATE(0, BUSY) fi od
 }
