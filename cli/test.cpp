@@ -295,6 +295,10 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     }
     if (all || kind == "tool") parts.push_back({"tool", test_tool});
     if (all || kind == "ktest") {
+        for (int cpus : options.cpus) {
+            std::string label = "random cpus=" + std::to_string(cpus);
+            parts.push_back({label, [=] { return test_native_random(cpus, !usual ? 400 : cpus == 1 ? 20 : 8); }});
+        }
         for (int cpus : options.cpus)
             parts.push_back({"ktest cpus=" + std::to_string(cpus), [=] { return test_ktest(cpus, usual ? 0 : 10); }});
         for (const char* fastpath : {"all", "none"}) {

@@ -43,6 +43,8 @@ Tally test_ktest(int cpus, int seconds);
 Tally test_native(int cpus, const std::string& fastpath);
 // Whether its tests notice that a check is gone; `sample` 0: each check.
 Tally test_checks(size_t sample, uint64_t seed);
+// Random programs, one for each seed: on one CPU the same outcome with and without fastpaths, on more the invariants.
+Tally test_native_random(int cpus, int seeds);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target);
 // `sample` 0: every mutant; `calls`: of these only, if any are named.

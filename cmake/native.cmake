@@ -26,4 +26,5 @@ endfunction()
 
 native_programs(examples)
 native_programs(tests/native)
+native_programs(tests/random)
 native_programs(bench/native -mno-sse -mno-mmx -mno-avx)
