@@ -233,11 +233,12 @@ void with_another_thread(Worker& w) {
     Result<void> r = lib::kOk;
     if (end) {
         // Wherever it is: what it sent may still come, what it was owed is lost, and whoever it owes an answer is told.
+        // (In this order, as this thread may be deleted itself at any point.)
         if (!other.deleted.exchange(true)) {
-            r = remove(other.thread.slot);
-            other.timed.store(false);
             other.done.store(true);
             (void)signal(kTickAt, 1);
+            other.timed.store(false);
+            r = remove(other.thread.slot);
         }
     } else if (how == 0) {
         r = suspend(other.thread.slot);
