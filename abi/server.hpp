@@ -33,7 +33,7 @@ enum Call : uint64_t {
     kStreamEnded = 19,     // (stream): 1 if no more input will come
     kReport = 20,          // (wait status): the program has ended
     kEntropy = 21,         // (buffer, size)
-    kExit = 22,            // (code): the server gives up
+    kExit = 22,            // (error, or 0): the server gives up; with an error: before it could serve
     kThreadTimes = 23,     // (thread, Times*): CPU time until now, also of a thread that runs
     kThreadAffinity = 24,  // (thread, CPU mask): takes effect when the thread enters user mode next
     kWindowSize = 25,      // (): rows << 16 | columns of the terminal

@@ -50,6 +50,7 @@ one_line bad_memory 2 '' run --memory lots -- busybox true
 one_line too_little_memory 2 '' run --memory 4M -- busybox true
 one_line too_little_memory_for_kernel 2 '' run --qemu-arg=-m --qemu-arg=4M -- busybox true
 check little_memory_is_enough 0 '' run --memory 8M -- busybox true
+one_line too_little_memory_for_the_server 2 '' run --memory 32M --route server -- busybox true
 one_line processor_too_old 2 '' run --cpu qemu32 -- busybox true
 one_line bad_route 2 '' run --route sideways -- busybox true
 one_line remote_needs_two 2 '' run --route remote -- busybox true

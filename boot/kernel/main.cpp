@@ -4,6 +4,7 @@
 #include "boot/kernel/cmdline.hpp"
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/dump.hpp"
+#include "boot/kernel/give_up.hpp"
 #include "boot/kernel/native.hpp"
 #include "boot/kernel/server.hpp"
 #include "core/checks.hpp"
@@ -26,15 +27,6 @@ using hal::Machine;
 constinit const hal::BootInfo* info = nullptr;
 
 CommandLine command_line() { return CommandLine{info->command_line}; }
-
-// Ends the machine with a message: for what makes going on pointless.
-[[noreturn]] void give_up(const char* what, Errno why) {
-    if (why == Errno::kNoMem)
-        port::logf("cannot start: {} (too little memory)", what);
-    else
-        port::logf("cannot start: {} (error {})", what, i32(why));
-    Machine::power_off(1);
-}
 
 // The ports are announced by the host one by one; they come within milliseconds where they exist at all.
 Task<void> find_streams() {

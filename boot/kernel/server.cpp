@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "boot/kernel/control.hpp"
+#include "boot/kernel/give_up.hpp"
 #include "core/server/server.hpp"
 #include "elf/image.hpp"
 #include "rt/mem/pages.hpp"
@@ -14,6 +15,8 @@ namespace boot {
 namespace {
 
 namespace native = abi::server;
+
+constexpr unsigned kLeastOrder = 6;  // 256 KiB: less would be too many pieces
 using core::server::ServerThread;
 
 constexpr u16 kMachineX86 = 62;  // EM_X86_64; the one machine this build is for
@@ -91,6 +94,7 @@ constinit const core::server::Host kHost{
     .report = &control::report_exit,
     .log = &port::log,
     .entropy = &port::Port::entropy,
+    .cannot_start = [](Errno why) { give_up("the Linux server", why); },
 };
 
 }  // namespace
@@ -119,16 +123,19 @@ Result<void> start_linux_server(const hal::BootInfo& boot, std::span<const std::
                                                                              : sizeof info->command_line - 1;
     std::memcpy(info->command_line, boot.command_line.data(), length);
     info->initrd = {boot.initrd.start.value, boot.initrd.size()};
-    // Half of the free memory, in the largest blocks.
-    u64 want = rt::mem_stats().free_bytes / 2, have = 0;
-    constexpr u64 kBlock = kPageSize << rt::kMaxOrder;
-    while (have + kBlock <= want && info->extents < std::size(info->extent)) {
-        auto block = rt::alloc_frames(rt::kMaxOrder);
-        if (!block.ok()) break;
-        native::Extent e{block.value().value, kBlock};
+    // Half of the free memory, in the largest blocks that there are.
+    u64 left = rt::mem_stats().free_bytes / 2;
+    for (unsigned order = rt::kMaxOrder; order >= kLeastOrder && info->extents < std::size(info->extent);) {
+        const u64 size = kPageSize << order;
+        auto block = left >= size ? rt::alloc_frames(order) : Result<PhysAddr>{Errno::kNoMem};
+        if (!block.ok()) {
+            --order;
+            continue;
+        }
+        native::Extent e{block.value().value, size};
         TRY(give_extent(*s, e));
         info->extent[info->extents++] = e;
-        have += kBlock;
+        left -= size;
     }
     native::Extent disk{boot.initrd.start.down(kPageSize).value, 0};
     disk.size = boot.initrd.end.up(kPageSize).value - disk.start;

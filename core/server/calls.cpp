@@ -265,7 +265,9 @@ Result<i64> dispatch(ServerThread& s, u64 number, const u64 (&a)[5]) {
                 host->entropy(b);
                 return b.size();
             });
-        case native::kExit: Machine::panic("the personality server gave up");
+        case native::kExit:
+            if (a[0] != 0) host->cannot_start(Errno(i32(a[0])));
+            Machine::panic("the personality server gave up");
         default: return Errno::kNoSys;
     }
 }

@@ -90,6 +90,7 @@ struct Host {
     void (*report)(i32 wait_status);
     void (*log)(std::string_view text);
     void (*entropy)(std::span<std::byte> out);
+    void (*cannot_start)(Errno why);  // ends the machine
 };
 
 extern const Host* host;  // set before the server starts

@@ -31,7 +31,7 @@ void Machine::panic(const char* what, std::source_location where) {
     early_print(what);
     early_print(" in ");
     early_print(where.function_name());
-    hal_native_call(native::kExit, 1, 0, 0, 0);
+    hal_native_call(native::kExit, 0, 0, 0, 0);
     __builtin_unreachable();
 }
 

@@ -12,13 +12,17 @@ namespace native = abi::server;
 
 void report(i32 wait_status) { (void)sysapi::call(native::kReport, u64(u32(wait_status))); }
 
+[[noreturn]] void cannot_start(Errno why) {
+    (void)sysapi::call(native::kExit, u64(i32(why)));
+    hal::Machine::panic("cannot start");
+}
+
 Task<void> start() {
     const native::BootInfo& info = sysapi::boot_info();
     std::span<const std::byte> cpio{
         static_cast<const std::byte*>(hal::Machine::phys_to_virt(PhysAddr{info.initrd.start})), info.initrd.size};
     if (auto r = linux::start_from_archive(cpio, PhysAddr{info.initrd.start}, &report); !r.ok()) {
-        port::logf("the server cannot start: error {}", i32(r.error()));
-        hal::Machine::panic("no first program");
+        cannot_start(r.error());
     }
     co_return;
 }
@@ -33,6 +37,6 @@ extern "C" [[noreturn]] void _start() {
     if (info.initrd.size != 0) rt::mem_add_used_range(PhysAddr{info.initrd.start}, info.initrd.size);
     port::connect_streams();
     linux::register_personality();
-    if (!rt::spawn("start", start(), ex)) hal::Machine::panic("no memory");
+    if (!rt::spawn("start", start(), ex)) cannot_start(Errno::kNoMem);
     port::serve();
 }
