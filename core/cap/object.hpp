@@ -46,6 +46,7 @@ public:
 
     // Charged to `pool` for this object; given back when it is released.
     void set_charge(Pool& pool, u64 bytes);
+    bool charged_to(const Pool& pool) const { return pool_ == &pool; }
 
     u32 caps = 0;
     lib::ListHook ending_hook;

@@ -94,14 +94,29 @@ Result<Object*> make_thread() {
     return static_cast<Object*>(t);
 }
 
-Result<Object*> make_memory(u64 bytes) {
-    auto* m = rt::make<Memory>(bytes);
-    if (!m) return Errno::kNoMem;
-    if (auto r = m->allocate(); !r.ok()) {
+// Charged at once, filled piece by piece: the call is made again until all of it is there.
+Result<void> create_memory(NativeThread& t, Typed<Pool>& pool, u64 slot, u64 bytes) {
+    Memory* m = t.restart_memory.get();
+    if (!m || m->size != bytes || !m->charged_to(*pool.object)) {
+        t.restart_memory = {};
+        REQUIRE(pool->charge(sizeof(Memory) + bytes), pool_quota, kNoMem);
+        m = rt::make<Memory>(bytes);
+        if (!m) {
+            pool->give_back(sizeof(Memory) + bytes);
+            return Errno::kNoMem;
+        }
+        m->set_charge(*pool.object, sizeof(Memory) + bytes);
+        t.restart_memory = ObjectRef<Memory>{m};
         m->unref();
-        return r.error();
     }
-    return static_cast<Object*>(m);
+    auto whole = m->allocate_some();
+    if (whole.ok() && !whole.value()) return kAgainLater;
+    ObjectRef<Memory> made = std::move(t.restart_memory);
+    if (!whole.ok()) return whole.error();
+    m->ref();  // the capabilities'; `made` drops its own
+    auto r = caps::insert_first(*t.caps, slot, *m, native::kAllRights, pool.cap);
+    if (!r.ok()) m->unref();
+    return r;
 }
 
 Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
@@ -137,7 +152,7 @@ Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
         case native::kTypeMemory:
             REQUIRE(arg != 0 && arg <= (u64{1} << 40), memory_size, kInval);
             REQUIRE((arg & (kPageSize - 1)) == 0, memory_aligned, kInval);
-            TRY(create_object(t, pool, slot, sizeof(Memory) + arg, [&] { return make_memory(arg); }));
+            TRY(create_memory(t, pool, slot, arg));
             break;
         case native::kTypeSched: {
             u64 most = t.sched ? t.sched->highest_priority.load(std::memory_order_relaxed) : 0;

@@ -177,29 +177,43 @@ Result<void> SpaceObject::protect(u64 address, u64 length, u64 rights) {
 
 // --- Memory
 
+Result<void> Memory::add_extent() {
+    if (count_ == room_) {
+        u32 room = room_ == 0 ? 4 : room_ * 2;
+        auto* more = static_cast<Extent*>(rt::allocate(room * sizeof(Extent)));
+        if (!more) return Errno::kNoMem;
+        for (u32 i = 0; i < count_; ++i) more[i] = extents_[i];
+        if (extents_) rt::deallocate(extents_, room_ * sizeof(Extent));
+        extents_ = more;
+        room_ = room;
+    }
+    u32 order = u32(std::bit_width((size - allocated_) >> lib::kPageShift)) - 1;
+    if (order > rt::kMaxOrder) order = rt::kMaxOrder;
+    for (;; --order) {
+        auto block = rt::alloc_frames(order);
+        if (block.ok()) {
+            extents_[count_++] = {allocated_, block.value(), order};
+            allocated_ += kPageSize << order;
+            return lib::kOk;
+        }
+        if (order == 0) return block.error();
+    }
+}
+
+Result<bool> Memory::allocate_some() {
+    for (u64 left = kAllocateStep; zeroed_ < size && left != 0;) {
+        if (zeroed_ == allocated_) TRY(add_extent());
+        const Extent& last = extents_[count_ - 1];
+        u64 n = allocated_ - zeroed_ < left ? allocated_ - zeroed_ : left;
+        std::memset(static_cast<std::byte*>(Machine::phys_to_virt(last.at)) + (zeroed_ - last.offset), 0, n);
+        zeroed_ += n;
+        left -= n;
+    }
+    return zeroed_ == size;
+}
+
 Result<void> Memory::allocate() {
-    for (u64 done = 0; done < size;) {
-        if (count_ == room_) {
-            u32 room = room_ == 0 ? 4 : room_ * 2;
-            auto* more = static_cast<Extent*>(rt::allocate(room * sizeof(Extent)));
-            if (!more) return Errno::kNoMem;
-            for (u32 i = 0; i < count_; ++i) more[i] = extents_[i];
-            if (extents_) rt::deallocate(extents_, room_ * sizeof(Extent));
-            extents_ = more;
-            room_ = room;
-        }
-        u32 order = u32(std::bit_width((size - done) >> lib::kPageShift)) - 1;
-        if (order > rt::kMaxOrder) order = rt::kMaxOrder;
-        for (;; --order) {
-            auto block = rt::alloc_frames(order);
-            if (block.ok()) {
-                std::memset(Machine::phys_to_virt(block.value()), 0, kPageSize << order);
-                extents_[count_++] = {done, block.value(), order};
-                done += kPageSize << order;
-                break;
-            }
-            if (order == 0) return block.error();
-        }
+    while (!TRY(allocate_some())) {
     }
     return lib::kOk;
 }

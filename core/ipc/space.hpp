@@ -51,8 +51,11 @@ public:
     explicit Memory(u64 bytes) : Object(native::kTypeMemory), size(bytes) {}
     ~Memory() override;
     bool end(u32& budget) override;
-    // Frames for all of it, filled with zeros.
+    // Frames for all of it, filled with zeros. In one go (for small ones, and before the first program runs), or at most
+    // kAllocateStep bytes of it: false means that there is more to do.
     Result<void> allocate();
+    Result<bool> allocate_some();
+    static constexpr u64 kAllocateStep = 256 << 10;  // 32,768 stores of 8 bytes
     // Frames that exist already and stay the kernel's (the boot image); size a multiple of the page size.
     void borrow(PhysAddr start) { borrowed_ = start; }
     PhysAddr frame(u64 offset) const;
@@ -70,9 +73,11 @@ private:
         PhysAddr at;
         u32 order;
     };
+    Result<void> add_extent();
     Extent* extents_ = nullptr;
     static void detach(Mapping& m);
     u32 count_ = 0, room_ = 0;
+    u64 allocated_ = 0, zeroed_ = 0;  // bytes
     PhysAddr borrowed_{};
     bool dead_ = false;
     lib::List<Mapping, &Mapping::in_memory> mappings_;

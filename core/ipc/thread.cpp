@@ -398,6 +398,7 @@ bool NativeThread::control_here(Thread* in_call_of) {
 void NativeThread::set_registers(const native::Registers& r) {
     restart_ending = false;
     restart_asked = nullptr;
+    restart_memory = {};
     u64 fs = context.fs_base, gs = context.gs_base;
     hal::set_registers(context, r);
     // The bases may be live in its home's registers: they are loaded from here when it runs next.
@@ -420,6 +421,7 @@ bool NativeThread::end(u32& budget) {
     // Now, not when it is freed an epoch later: what they are charged to is given back then.
     space_object = {};
     sched = {};
+    restart_memory = {};
     return true;
 }
 

@@ -128,6 +128,7 @@ public:
     // asked this thread.
     bool restart_ending = false;
     const NativeThread* restart_asked = nullptr;
+    ObjectRef<Memory> restart_memory;  // that it makes, not yet all of it
 
 private:
     static void run_native(rt::Schedulable& s);

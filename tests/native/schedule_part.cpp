@@ -65,6 +65,40 @@ KTEST(yield_gives_the_next_its_turn, none) {
     for (int i = 0; i < 100 && log_count < 2; ++i) yield();
     KCHECK(log_count == 2 && log_entries[0] + log_entries[1] == 3);
 }
+// A call that fills much memory does it in steps, with turns for others between.
+KTEST(large_memory_lets_others_run, none) {
+    reset();
+    static auto tick = [](u64 n) {
+        Message m;
+        while (!stop) {
+            (void)receive_soon(n, m, 100'000);
+            counters[0].fetch_add(1);
+        }
+    };
+    Helper& h = start(+tick, make(kTypeNotification), {.priority = kDefaultPriority + 1});
+    Slot p = slot();
+    KDONE(raw_call(kCreate, kSlotPool, kTypePool, p, 24 << 20));
+    u64 before = counters[0];
+    KDONE(raw_call(kCreate, p, kTypeMemory, slot(), 16 << 20));
+    KCHECK(counters[0] - before >= 4);
+    stop = true;
+    KCHECK(until_done(h));
+}
+KTEST(memory_begun_and_given_up_is_given_back, none) {
+    Slot p = slot();
+    KDONE(raw_call(kCreate, kSlotPool, kTypePool, p, 24 << 20));
+    static Slot made, from;
+    made = slot(), from = p;
+    Helper& h = start([](u64) { (void)raw_call(kCreate, from, kTypeMemory, made, 16 << 20); }, 0,
+                      {.priority = kDefaultPriority - 1});
+    // It has begun when the pool is charged; this thread goes before it.
+    KCHECK(until([] { return used_of(from) != 0; }));
+    KDONE(raw_call(kThreadSuspend, h.thread));
+    KCHECK(raw_call(kIdentify, made) == -i64(Errno::kBadF));
+    KDONE(raw_call(kDelete, h.thread));
+    KCHECK(until([] { return used_of(from) == 0; }));
+    KDONE(raw_call(kCreate, p, kTypeMemory, slot(), 16 << 20));
+}
 KTEST(yield_alone_comes_back, none) {
     for (int i = 0; i < 100; ++i) KDONE(raw_call(kYield));
 }
