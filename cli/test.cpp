@@ -297,7 +297,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     if (all || kind == "ktest") {
         for (int cpus : options.cpus) {
             std::string label = "random cpus=" + std::to_string(cpus);
-            parts.push_back({label, [=] { return test_native_random(cpus, !usual ? 400 : cpus == 1 ? 20 : 8); }});
+            parts.push_back({label, [=] { return test_native_random(cpus, !usual ? 200 : cpus == 1 ? 20 : 8); }});
         }
         for (int cpus : options.cpus)
             parts.push_back({"ktest cpus=" + std::to_string(cpus), [=] { return test_ktest(cpus, usual ? 0 : 10); }});

@@ -20,8 +20,8 @@ namespace core::checks {
     X(thread_flags) X(thread_has_space) X(thread_fastpaths) X(thread_pc) X(thread_tls) X(thread_priority) \
     X(thread_cpu) X(resume_inactive) X(bind_free) X(bind_one) X(tag_reserved) X(tag_words) X(tag_caps) \
     X(tag_needs_utcb) X(caps_need_grant) X(cap_to_send) X(timed_needs_utcb) X(reply_owed) X(reply_object_free) \
-    X(reply_label) X(map_range) X(map_aligned) X(map_rights) X(map_offset) X(map_free) X(map_type) X(unmap_range) \
-    X(protect_range) X(protect_rights) X(irq_line) X(irq_bound) X(write_size) X(trace_op) X(trace_buffer) \
+    X(reply_label) X(reply_map_length) X(map_range) X(map_aligned) X(map_rights) X(map_offset) \
+    X(map_free) X(map_type) X(unmap_range) X(protect_range) X(protect_rights) X(irq_line) X(irq_bound) X(write_size) X(trace_op) X(trace_buffer) \
     X(call_number) X(call_flags) X(endpoint_alive) X(nonblocking_send) X(nonblocking_receive) X(identify_exists)
 // clang-format on
 

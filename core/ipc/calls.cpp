@@ -347,6 +347,12 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
 
 // --- Memory
 
+// Of a call in steps.
+Result<i64> stepped(Result<bool> step) {
+    if (!TRY(step)) return kAgainLater;
+    return i64{0};
+}
+
 Result<i64> map(NativeThread& t, const u64 (&a)[6]) {
     auto space = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
     Cap* c = t.caps->find(a[1]);
@@ -354,8 +360,8 @@ Result<i64> map(NativeThread& t, const u64 (&a)[6]) {
     REQUIRE(c->object->type == native::kTypeMemory, cap_type, kInval);
     REQUIRE((a[5] >> 8) == 0, map_type, kInval);  // only ordinary memory so far
     constexpr u64 kAccess = native::kReadRight | native::kWriteRight | native::kExecuteRight;
-    TRY(space->map(static_cast<Memory&>(*c->object), a[2], a[3], a[4], a[5], c->rights() & kAccess));
-    return i64{0};
+    return stepped(space->map_some(static_cast<Memory&>(*c->object), a[2], a[3], a[4], a[5], c->rights() & kAccess,
+                                   t.restart_done));
 }
 
 // --- The rest
@@ -462,13 +468,11 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kMap: return map(t, a);
         case native::kUnmap: {
             auto s = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
-            TRY(s->unmap(a[1], a[2]));
-            return i64{0};
+            return stepped(s->unmap_some(a[1], a[2], t.restart_done));
         }
         case native::kProtect: {
             auto s = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
-            TRY(s->protect(a[1], a[2], a[3]));
-            return i64{0};
+            return stepped(s->protect_some(a[1], a[2], a[3], t.restart_done));
         }
         case native::kSchedConfigure: return sched_configure(t, a);
         case native::kSchedInfo: {
@@ -497,6 +501,16 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kCpuCount: return i64(rt::executor_count());
         default: REQUIRE(false, call_number, kNoSys); return i64{0};
     }
+}
+
+// The call is not through: it is made again after the others' turn.
+[[noreturn, gnu::noinline]] void make_again(NativeThread& t) {
+    rt::Executor& ex = rt::Executor::current();
+    t.context.restart_syscall();
+    ex.leave_user_state();
+    t.account_user(Machine::now());
+    ex.enqueue(t);
+    ex.run_forever();
 }
 
 // The CPU has something better to do than to go back to t, or t has ended itself.
@@ -531,16 +545,14 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
 
 [[gnu::noinline]] void ipc::slow_syscall(NativeThread& t) {
     const u64 word = hal::call_word(t.context);
-    auto r = (word & native::kCallMask) <= native::kSignal ? dispatch_ipc(t, word) : dispatch(t, word);
+    const bool is_ipc = (word & native::kCallMask) <= native::kSignal;
+    auto r = is_ipc ? dispatch_ipc(t, word) : dispatch(t, word);
     rt::Executor& ex = rt::Executor::current();
-    if (!r.ok() && r.error() == kAgainLater) {
-        t.context.restart_syscall();
-        ex.leave_user_state();
-        t.account_user(Machine::now());
-        ex.enqueue(t);
-        ex.run_forever();
+    if (!is_ipc) {
+        if (!r.ok() && r.error() == kAgainLater) make_again(t);
+        t.restart_asked = nullptr;
+        t.restart_done = 0;
     }
-    t.restart_asked = nullptr;
     t.context.set_syscall_result(r.ok() ? r.value() : -i64(r.error()));
     trace::end_slow();
     if (t.state.load(std::memory_order_relaxed) != native::kStateReady || ex.has_ready_above(t.priority)) [[unlikely]]

@@ -192,6 +192,7 @@ Result<void> check_exception_reply(NativeThread& t, NativeThread& caller, u64 ta
         native::MapItem m = t.utcb->map;
         auto memory = TRY(find<Memory>(t, m.memory, native::kTypeMemory, 0));
         if (!caller.space_object) return Errno::kInval;
+        REQUIRE(m.length <= SpaceObject::kStep, reply_map_length, kInval);
         TRY(caller.space_object->map(*memory.object, m.address, m.offset, m.length, m.rights, memory.cap->rights()));
     }
     return lib::kOk;

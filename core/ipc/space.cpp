@@ -27,6 +27,19 @@ bool in_user_half(u64 address, u64 length) {
     return length != 0 && address < Machine::user_top().value && length <= Machine::user_top().value - address;
 }
 
+// Takes pages away from the end of it, as many as the budget allows; true: it is empty. Mapping lock held.
+bool shrink(Mapping& m, u32& budget) {
+    constexpr u64 kPerUnit = 8 * kPageSize;  // as much as 100 instructions do
+    u64 length = m.end - m.start;
+    u64 most = budget * kPerUnit, n = length < most ? length : most;
+    if (n == 0) return false;
+    lib::UserRange range{UserAddr{m.end - n}, UserAddr{m.end}};
+    m.space->space->unmap({&range, 1});
+    m.end -= n;
+    budget -= u32((n + kPerUnit - 1) / kPerUnit);
+    return m.end == m.start;
+}
+
 }  // namespace
 
 SpaceObject::~SpaceObject() = default;
@@ -37,11 +50,8 @@ bool SpaceObject::end(u32& budget) {
         rt::LockGuard guard{mapping_lock};
         Mapping* m = mappings_.first();
         if (!m) return true;
-        if (budget == 0) return false;
-        --budget;
         // A thread may still run in the space; what it could reach may be freed by others from now on.
-        lib::UserRange range{UserAddr{m->start}, UserAddr{m->end}};
-        space->unmap({&range, 1});
+        if (!shrink(*m, budget)) return false;
         mappings_.remove(*m);
         m->in_memory.unlink();
         guard.unlock();
@@ -63,7 +73,8 @@ void SpaceObject::charge_tables(u64 start, u64 end, u64& charge) {
     for (u32 shift : {21u, 30u, 39u}) charge += (((end - 1) >> shift) - (start >> shift) + 1) * kPageSize;
 }
 
-Result<void> SpaceObject::map(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most) {
+// Checks, and makes a record of the whole range that is in no list yet.
+Result<Mapping*> SpaceObject::make_mapping(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most) {
     REQUIRE(((address | offset | length) & (kPageSize - 1)) == 0, map_aligned, kInval);
     REQUIRE(in_user_half(address, length), map_range, kInval);
     REQUIRE(offset <= memory.size && length <= memory.size - offset, map_offset, kInval);
@@ -83,96 +94,154 @@ Result<void> SpaceObject::map(Memory& memory, u64 address, u64 offset, u64 lengt
           .offset = offset,
           .rights = most,
           .charge = charge};
-    auto put = [&]() -> Result<void> {
-        rt::LockGuard guard{mapping_lock};
-        if (memory.dead_ || caps.ended) return Errno::kIdRm;
-        REQUIRE(first_in(address, address + length) == nullptr, map_free, kExist);
-        for (u64 done = 0; done < length;) {
-            lib::MapEntry batch[kBatch];
-            u64 n = 0;
-            for (; n < kBatch && done + n * kPageSize < length; ++n)
-                batch[n] = {UserAddr{address + done + n * kPageSize}, memory.frame(offset + done + n * kPageSize),
-                            prot_of(rights)};
-            if (auto r = space->map({batch, n}); !r.ok()) {
-                lib::UserRange range{UserAddr{address}, UserAddr{address + length}};
-                space->unmap({&range, 1});
-                return r.error();
-            }
-            done += n * kPageSize;
-        }
-        mappings_.insert(*m);
-        memory.mappings_.push_back(*m);
-        return lib::kOk;
-    };
-    auto r = put();
-    if (!r.ok()) {
-        delete m;
-        if (pool_) pool_->give_back(charge);
-    }
-    return r;
+    return m;
 }
 
-Result<void> SpaceObject::unmap(u64 address, u64 length) {
+// Maps the pages from `done` bytes on, one step. Lock held.
+Result<void> SpaceObject::fill(Mapping& m, u64 rights, u64& done) {
+    const u64 length = m.end - m.start, until = length - done < kStep ? length : done + kStep;
+    while (done < until) {
+        lib::MapEntry batch[kBatch];
+        u64 n = 0;
+        for (; n < kBatch && done + n * kPageSize < until; ++n)
+            batch[n] = {UserAddr{m.start + done + n * kPageSize}, m.memory->frame(m.offset + done + n * kPageSize),
+                        prot_of(rights)};
+        TRY(space->map({batch, n}));
+        done += n * kPageSize;
+    }
+    return lib::kOk;
+}
+
+Result<bool> SpaceObject::map_some(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most,
+                                   u64& done) {
+    Mapping* m = done == 0 ? TRY(make_mapping(memory, address, offset, length, rights, most)) : nullptr;
+    auto put = [&]() -> Result<void> {
+        rt::LockGuard guard{mapping_lock};
+        if (m) {
+            if (memory.dead_ || caps.ended) return Errno::kIdRm;
+            REQUIRE(first_in(address, address + length) == nullptr, map_free, kExist);
+            mappings_.insert(*m);
+            memory.mappings_.push_back(*m);
+        } else {
+            Mapping* was = first_in(address, address + 1);
+            // Another thread has taken it away meanwhile, as a whole or in part: as if it had done so afterwards.
+            if (!was || was->memory != &memory || was->start != address || was->end != address + length ||
+                was->offset != offset) {
+                done = length;
+                return lib::kOk;
+            }
+            m = was;
+        }
+        auto r = fill(*m, rights, done);
+        if (r.ok()) return lib::kOk;
+        lib::UserRange range{UserAddr{address}, UserAddr{address + length}};
+        space->unmap({&range, 1});
+        mappings_.remove(*m);
+        m->in_memory.unlink();
+        return r.error();
+    };
+    auto r = put();
+    if (r.ok()) return done == length;
+    if (pool_) pool_->give_back(m->charge);
+    delete m;
+    return r.error();
+}
+
+Result<void> SpaceObject::map(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most) {
+    for (u64 done = 0; !TRY(map_some(memory, address, offset, length, rights, most, done));) {
+    }
+    return lib::kOk;
+}
+
+// `done`: all below address + done is unmapped.
+Result<bool> SpaceObject::unmap_some(u64 address, u64 length, u64& done) {
     REQUIRE(((address | length) & (kPageSize - 1)) == 0 && in_user_half(address, length), unmap_range, kInval);
-    u64 end = address + length;
-    // A hole in the middle of a mapping needs a second record.
-    Mapping* spare = rt::make<Mapping>();
-    if (!spare) return Errno::kNoMem;
-    u64 back = 0;
+    const u64 end = address + length;
+    // A hole in the middle of a mapping needs a second record; only the first step can make one.
+    Mapping* spare = nullptr;
+    if (done == 0) {
+        spare = rt::make<Mapping>();
+        if (!spare) return Errno::kNoMem;
+    }
+    u64 back = 0, left = kStep;
     lib::List<Mapping, &Mapping::in_memory> gone;
     {
         rt::LockGuard guard{mapping_lock};
-        for (Mapping* m = first_in(address, end); m && m->start < end;) {
+        Mapping* m = first_in(address + done, end);
+        while (m && left != 0) {
+            const u64 from = m->start > address + done ? m->start : address + done;
+            u64 to = m->end < end ? m->end : end;
+            if (to - from > left) to = from + left;
             Mapping* next = mappings_.next(*m);
-            {
-                lib::UserRange range{UserAddr{m->start > address ? m->start : address},
-                                     UserAddr{m->end < end ? m->end : end}};
-                space->unmap({&range, 1});
-                if (m->start < address && end < m->end) {
-                    *spare = {.memory = m->memory,
-                              .space = this,
-                              .start = end,
-                              .end = m->end,
-                              .offset = m->offset + (end - m->start),
-                              .rights = m->rights,
-                              .charge = 0};
-                    m->end = address;
-                    mappings_.insert(*spare);
-                    m->memory->mappings_.push_back(*spare);
-                    spare = nullptr;
-                } else if (m->start < address) {
-                    m->end = address;
-                } else if (end < m->end) {
-                    m->offset += end - m->start;
-                    m->start = end;
-                } else {
-                    back += m->charge;
-                    mappings_.remove(*m);
-                    m->in_memory.unlink();
-                    gone.push_back(*m);
-                }
+            if (m->start < from && to < m->end && !spare) {
+                // Another thread has mapped this since: it is left as it is.
+                done = (m->end < end ? m->end : end) - address;
+                m = next && next->start < end ? next : nullptr;
+                continue;
             }
-            m = next;
+            lib::UserRange range{UserAddr{from}, UserAddr{to}};
+            space->unmap({&range, 1});
+            left -= to - from;
+            done = to - address;
+            if (m->start < from && to < m->end) {
+                *spare = {.memory = m->memory,
+                          .space = this,
+                          .start = to,
+                          .end = m->end,
+                          .offset = m->offset + (to - m->start),
+                          .rights = m->rights,
+                          .charge = 0};
+                m->end = from;
+                mappings_.insert(*spare);
+                m->memory->mappings_.push_back(*spare);
+                next = spare;
+                spare = nullptr;
+            } else if (m->start < from) {
+                m->end = from;
+            } else if (to < m->end) {
+                m->offset += to - m->start;
+                m->start = to;
+                next = m;
+            } else {
+                back += m->charge;
+                mappings_.remove(*m);
+                m->in_memory.unlink();
+                gone.push_back(*m);
+            }
+            m = next && next->start < end ? next : nullptr;
         }
+        if (!m) done = length;
     }
     while (Mapping* m = gone.pop_front()) delete m;
     delete spare;
     if (pool_) pool_->give_back(back);
-    return lib::kOk;
+    return done == length;
 }
 
-Result<void> SpaceObject::protect(u64 address, u64 length, u64 rights) {
+// `done`: all below address + done has the rights.
+Result<bool> SpaceObject::protect_some(u64 address, u64 length, u64 rights, u64& done) {
     REQUIRE(((address | length) & (kPageSize - 1)) == 0 && in_user_half(address, length), protect_range, kInval);
-    u64 end = address + length;
+    const u64 end = address + length;
     rt::LockGuard guard{mapping_lock};
     // Check, then commit.
-    for (Mapping* m = first_in(address, end); m && m->start < end; m = mappings_.next(*m))
-        REQUIRE((rights & ~m->rights) == 0, protect_rights, kPerm);
-    for (Mapping* m = first_in(address, end); m && m->start < end; m = mappings_.next(*m)) {
-        lib::UserRange range{UserAddr{m->start > address ? m->start : address}, UserAddr{m->end < end ? m->end : end}};
-        space->protect({&range, 1}, prot_of(rights));
+    if (done == 0)
+        for (Mapping* m = first_in(address, end); m && m->start < end; m = mappings_.next(*m))
+            REQUIRE((rights & ~m->rights) == 0, protect_rights, kPerm);
+    u64 left = kStep;
+    for (Mapping* m = first_in(address + done, end); m && m->start < end; m = mappings_.next(*m)) {
+        if (left == 0) return false;
+        const u64 from = m->start > address + done ? m->start : address + done;
+        u64 to = m->end < end ? m->end : end;
+        if (to - from > left) to = from + left;
+        // (One that another thread has put there since, with fewer rights, keeps them.)
+        lib::UserRange range{UserAddr{from}, UserAddr{to}};
+        if ((rights & ~m->rights) == 0) space->protect({&range, 1}, prot_of(rights));
+        left -= to - from;
+        done = to - address;
+        if (to < m->end && to < end) return false;
     }
-    return lib::kOk;
+    done = length;
+    return true;
 }
 
 // --- Memory
@@ -231,13 +300,13 @@ PhysAddr Memory::frame(u64 offset) const {
     return extents_[low].at + (offset - extents_[low].offset);
 }
 
-// Out of its space and of both lists. Lock held; the caller deletes it.
-void Memory::detach(Mapping& m) {
-    lib::UserRange range{UserAddr{m.start}, UserAddr{m.end}};
-    m.space->space->unmap({&range, 1});
+// Out of its space and of both lists, as far as the budget goes; true: it is out, and the caller deletes it. Lock held.
+bool Memory::detach(Mapping& m, u32& budget) {
+    if (!shrink(m, budget)) return false;
     m.space->mappings_.remove(m);
     m.in_memory.unlink();
     if (m.space->pool_) m.space->pool_->give_back(m.charge);
+    return true;
 }
 
 bool Memory::end(u32& budget) {
@@ -246,9 +315,7 @@ bool Memory::end(u32& budget) {
         dead_ = true;
         Mapping* m = mappings_.front();
         if (!m) return true;
-        if (budget == 0) return false;
-        --budget;
-        detach(*m);
+        if (!detach(*m, budget)) return false;
         guard.unlock();
         delete m;
     }
@@ -267,7 +334,8 @@ void Memory::leave_all_but(const SpaceObject& space, u64 address) {
         Mapping* m = mappings_.front();
         while (m && m->space == &space && m->start == address) m = mappings_.next(*m);
         if (!m) return;
-        detach(*m);
+        u32 budget = ~u32{0};
+        (void)detach(*m, budget);
         guard.unlock();
         delete m;
     }

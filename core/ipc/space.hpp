@@ -33,15 +33,22 @@ public:
     Ref<Space> space;
     CapTable caps;
 
+    // In steps of at most kStep bytes of pages: false means that there is more to do, by the same call again with the same
+    // `done` (0 at first). All errors but the lack of a page for tables come at the first step.
+    static constexpr u64 kStep = 2 << 20;
+    Result<bool> map_some(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most, u64& done);
+    Result<bool> unmap_some(u64 address, u64 length, u64& done);
+    Result<bool> protect_some(u64 address, u64 length, u64 rights, u64& done);
+    // In one go, whatever the length.
     Result<void> map(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most);
-    Result<void> unmap(u64 address, u64 length);
-    Result<void> protect(u64 address, u64 length, u64 rights);
 
 private:
     friend class Memory;
     // The first that reaches into [start, end), null if none does; and the one behind it.
     Mapping* first_in(u64 start, u64 end) const;
     void charge_tables(u64 start, u64 end, u64& charge);
+    Result<Mapping*> make_mapping(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most);
+    Result<void> fill(Mapping& m, u64 rights, u64& done);
     // Sorted by address. Guarded by the mapping lock (one for all: mapping is not a fast path, and takes two objects).
     lib::Tree<Mapping, &Mapping::in_space, lib::KeyMember<&Mapping::start>> mappings_;
 };
@@ -75,7 +82,7 @@ private:
     };
     Result<void> add_extent();
     Extent* extents_ = nullptr;
-    static void detach(Mapping& m);
+    static bool detach(Mapping& m, u32& budget);
     u32 count_ = 0, room_ = 0;
     u64 allocated_ = 0, zeroed_ = 0;  // bytes
     PhysAddr borrowed_{};

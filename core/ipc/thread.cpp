@@ -399,6 +399,7 @@ void NativeThread::set_registers(const native::Registers& r) {
     restart_ending = false;
     restart_asked = nullptr;
     restart_memory = {};
+    restart_done = 0;
     u64 fs = context.fs_base, gs = context.gs_base;
     hal::set_registers(context, r);
     // The bases may be live in its home's registers: they are loaded from here when it runs next.

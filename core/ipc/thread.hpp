@@ -129,6 +129,7 @@ public:
     bool restart_ending = false;
     const NativeThread* restart_asked = nullptr;
     ObjectRef<Memory> restart_memory;  // that it makes, not yet all of it
+    u64 restart_done = 0;              // bytes of the range that it maps, unmaps or protects
 
 private:
     static void run_native(rt::Schedulable& s);

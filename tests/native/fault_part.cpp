@@ -377,6 +377,13 @@ KTEST(answer_maps_more_than_there_is, map_offset) {
     utcb().map = {make(kTypeMemory, kPage), kAreaStart, 0, 2 * kPage, kReadRight};
     refuse_answer(Errno::kInval, message(kReplyMaps));
 }
+KTEST(answer_maps_more_than_a_step, reply_map_length) {
+    Slot m = slot();
+    constexpr u64 kMost = 2 << 20;
+    KDONE(raw_call(kCreate, kSlotPool, kTypeMemory, m, kMost + kPage));
+    utcb().map = {m, kAreaStart, 0, kMost + kPage, kReadRight};
+    refuse_answer(Errno::kInval, message(kReplyMaps));
+}
 KTEST(answer_needs_a_page, tag_needs_utcb) {
     static std::atomic<i64> with, maps;
     static auto handle = [](u64 endpoint) {
