@@ -184,12 +184,12 @@ constexpr u32 kEndBudget = 128;
 
 // Deleting and revoking: piece by piece, and then the ends of the objects that nothing names any more.
 Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
-    if (!t.restart_ending) {
-        if (!TRY(revoke ? caps::revoke(*t.caps, slot) : caps::remove(*t.caps, slot))) return kAgainLater;
-        t.restart_ending = true;
+    if (t.restart_step == 0 && !TRY(revoke ? caps::revoke(*t.caps, slot) : caps::remove(*t.caps, slot)))
+        return kAgainLater;
+    if (!caps::end_objects(kEndBudget)) {
+        t.restart_step = 1;
+        return kAgainLater;
     }
-    if (!caps::end_objects(kEndBudget)) return kAgainLater;
-    t.restart_ending = false;
     return i64{0};
 }
 
@@ -201,9 +201,10 @@ Result<Typed<NativeThread>> thread_at(NativeThread& t, u64 slot, u64 rights) {
 
 // Once per call: when it is made again it only looks whether the answer is there.
 bool asked(NativeThread& t, NativeThread& target, u32 bits) {
-    if (t.restart_asked == &target) return (target.control.load(std::memory_order_acquire) & bits) == 0;
+    if (t.restart_step == reinterpret_cast<u64>(&target))
+        return (target.control.load(std::memory_order_acquire) & bits) == 0;
     if (target.ask(bits)) return true;
-    t.restart_asked = &target;
+    t.restart_step = reinterpret_cast<u64>(&target);
     return false;
 }
 
@@ -361,7 +362,7 @@ Result<i64> map(NativeThread& t, const u64 (&a)[6]) {
     REQUIRE((a[5] >> 8) == 0, map_type, kInval);  // only ordinary memory so far
     constexpr u64 kAccess = native::kReadRight | native::kWriteRight | native::kExecuteRight;
     return stepped(space->map_some(static_cast<Memory&>(*c->object), a[2], a[3], a[4], a[5], c->rights() & kAccess,
-                                   t.restart_done));
+                                   t.restart_step));
 }
 
 // --- The rest
@@ -468,11 +469,11 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kMap: return map(t, a);
         case native::kUnmap: {
             auto s = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
-            return stepped(s->unmap_some(a[1], a[2], t.restart_done));
+            return stepped(s->unmap_some(a[1], a[2], t.restart_step));
         }
         case native::kProtect: {
             auto s = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
-            return stepped(s->protect_some(a[1], a[2], a[3], t.restart_done));
+            return stepped(s->protect_some(a[1], a[2], a[3], t.restart_step));
         }
         case native::kSchedConfigure: return sched_configure(t, a);
         case native::kSchedInfo: {
@@ -550,8 +551,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
     rt::Executor& ex = rt::Executor::current();
     if (!is_ipc) {
         if (!r.ok() && r.error() == kAgainLater) make_again(t);
-        t.restart_asked = nullptr;
-        t.restart_done = 0;
+        t.restart_step = 0;
     }
     t.context.set_syscall_result(r.ok() ? r.value() : -i64(r.error()));
     trace::end_slow();

@@ -396,10 +396,8 @@ bool NativeThread::control_here(Thread* in_call_of) {
 }
 
 void NativeThread::set_registers(const native::Registers& r) {
-    restart_ending = false;
-    restart_asked = nullptr;
+    restart_step = 0;
     restart_memory = {};
-    restart_done = 0;
     u64 fs = context.fs_base, gs = context.gs_base;
     hal::set_registers(context, r);
     // The bases may be live in its home's registers: they are loaded from here when it runs next.

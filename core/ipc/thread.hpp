@@ -124,12 +124,10 @@ public:
 
     bool bases_changed = false;  // `new_fs`, `new_gs` are to be loaded
     u64 new_fs = 0, new_gs = 0;
-    // Of the call it makes, which is made again until it is through: it has done its work but for ending objects; it has
-    // asked this thread.
-    bool restart_ending = false;
-    const NativeThread* restart_asked = nullptr;
+    // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that it has
+    // asked; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
+    u64 restart_step = 0;
     ObjectRef<Memory> restart_memory;  // that it makes, not yet all of it
-    u64 restart_done = 0;              // bytes of the range that it maps, unmaps or protects
 
 private:
     static void run_native(rt::Schedulable& s);

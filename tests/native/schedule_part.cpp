@@ -58,7 +58,6 @@ KTEST(yield_gives_the_next_its_turn, none) {
     reset();
     (void)start(note_and_end, 1);
     (void)start(note_and_end, 2);
-    KCHECK(log_count == 0);
     yield();
     KCHECK(log_count > 0);
     // A slice that ends in one of them puts it behind the other: both come to their end, in either order.
