@@ -184,6 +184,20 @@ inline Result<void> irq_ack(Slot irq) { return do_call(kIrqAck, irq); }
 inline const BootInfo& boot_info() { return *reinterpret_cast<const BootInfo*>(kBootInfoPage); }
 inline u64 now() { return u64(raw_call(kClock)); }  // ns
 inline u64 cpus() { return u64(raw_call(kCpuCount)); }
+// The lock of an endpoint, notification or sched; of the system: of all of them, with 0 for `taken`.
+struct LockInfo {
+    u64 taken, contended, longest;  // longest wait: cycles
+};
+inline Result<LockInfo> lock_info(Slot object) {
+    i64 taken;
+    u64 contended, longest;
+    asm volatile("syscall"
+                 : "=a"(taken), "=S"(contended), "=d"(longest)
+                 : "a"(kLockInfo), "D"(object)
+                 : "rcx", "r11", "memory");
+    if (taken < 0) return Errno(-taken);
+    return LockInfo{u64(taken), contended, longest};
+}
 // To the machine's standard output, with the first program's system capability. Waits while the output is full.
 inline void write(std::string_view text) {
     while (!text.empty()) {

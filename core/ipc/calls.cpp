@@ -391,6 +391,29 @@ Result<i64> irq_bind(NativeThread& t, const u64 (&a)[6]) {
     return i64{0};
 }
 
+// How often the lock of an object was taken, how often another CPU had it, the longest wait; of the system: of all objects,
+// but for the first.
+Result<i64> lock_info(NativeThread& t, u64 slot) {
+    Cap* c = t.caps->find(slot);
+    REQUIRE(c != nullptr, cap_exists, kBadF);
+    ObjectLock* lock = nullptr;
+    switch (c->object->type) {
+        case native::kTypeEndpoint: lock = &static_cast<Endpoint*>(c->object)->lock; break;
+        case native::kTypeNotification: lock = &static_cast<Notification*>(c->object)->lock; break;
+        case native::kTypeSched: lock = &static_cast<Sched*>(c->object)->lock; break;
+        default: REQUIRE(c->object->type == native::kTypeSystem, cap_type, kInval);
+    }
+    REQUIRE((c->rights() & native::kReadRight) != 0, cap_right, kPerm);
+    ObjectLock::Statistics s = lock ? lock->statistics()
+                                    : ObjectLock::Statistics{
+                                          .taken = 0,
+                                          .contended = lock_totals.contended.load(std::memory_order_relaxed),
+                                          .longest = lock_totals.longest.load(std::memory_order_relaxed),
+                                      };
+    hal::set_call_results(t.context, s.taken, s.contended, s.longest);
+    return i64(s.taken);
+}
+
 Result<Typed<Object>> system_right(NativeThread& t, u64 slot) {
     return find<Object>(*t.caps, slot, native::kTypeSystem, native::kWriteRight);
 }
@@ -499,6 +522,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
             TRY(system_right(t, a[0]));
             return native_system->trace(t, a[1], a[2], a[3]);
         }
+        case native::kLockInfo: return lock_info(t, a[0]);
         case native::kCpuCount: return i64(rt::executor_count());
         default: REQUIRE(false, call_number, kNoSys); return i64{0};
     }

@@ -35,10 +35,12 @@ public:
         if constexpr (kDebug) rt::lock_check::release(rt::Rank::object, this);
         held_.store(0, std::memory_order_release);
     }
-    const Statistics& statistics() const { return statistics_; }
+    // As of now; the look at them is not counted. Takes the lock.
+    Statistics statistics();
 
 private:
     void wait();
+    void spin();
     std::atomic<u32> held_{0};
     Statistics statistics_;
 };
@@ -56,7 +58,8 @@ private:
     ObjectLock* lock_;
 };
 
-// All of them together, for the statistics of a run.
+// All of them together, for the statistics of a run. How often they were taken is not counted here: it would be one more
+// shared line to write on every path.
 struct LockTotals {
     std::atomic<u64> contended{0}, longest{0};
 };

@@ -18,6 +18,10 @@ inline void set_call_results(UserContext& c, u64 first, u64 second) {
     c.rax = first;
     c.rsi = second;
 }
+inline void set_call_results(UserContext& c, u64 first, u64 second, u64 third) {
+    set_call_results(c, first, second);
+    c.rdx = third;
+}
 
 // Exactly n words, at most kRegisterWords: a register beyond the message may hold what is none of the receiver's business.
 [[gnu::always_inline]] inline void copy_words(const UserContext& from, UserContext& to, u64 n) {
