@@ -124,7 +124,13 @@ template <bool kTraced, Expects kKind, bool kOdd>
     if (!take_receiver(e, r)) return failed<kTraced>(path, Test::kRace, start);
     // ---- Point of no return ----
     owe(r, t, kKind);
-    if constexpr (kTraced) trace::fast_done(path, t.number, r.number, start);
+    if constexpr (kTraced) {
+        // With what the message costs, as a slowpath's record; its place is below.
+        if constexpr (kKind == Expects::kMessage) copy_message(t, r, tag & 0xfff);
+        if constexpr (kKind == Expects::kSyscall) hal::syscall_to_message(t.context, r.context);
+        if constexpr (kKind == Expects::kFault) trap_to_message(t, r.context);
+        trace::fast_done(path, t.number, r.number, start);
+    }
     switch_state<kOdd>(ex, t, r);
     if constexpr (kKind == Expects::kMessage) resume_with(t, r, badge, tag);
     if constexpr (kKind == Expects::kSyscall)
@@ -271,11 +277,11 @@ template <bool kTraced, bool kOdd, bool kTrap>
     c.owed.store(nullptr, std::memory_order_relaxed);
     t.reply.caller.store(nullptr, std::memory_order_relaxed);
     c.state.store(native::kStateReady, std::memory_order_relaxed);
-    if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
     if constexpr (!kTrap) {
         copy_message(t, c, tag & 0xfff);
         wait_at(e, t);
         e.lock.unlock();
+        if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
         switch_state<kOdd>(ex, t, c);
         Machine::resume_message(c.context, 0, tag);
     }
@@ -283,6 +289,7 @@ template <bool kTraced, bool kOdd, bool kTrap>
     answer_trap(t, c, tag);
     wait_at(e, t);
     e.lock.unlock();
+    if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
     switch_state<kOdd>(ex, t, c);
     if (plain) [[likely]]
         Machine::resume_syscall(c.context);

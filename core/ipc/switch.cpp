@@ -50,6 +50,8 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
             }
         }
     }
+    // What comes next is waiting, or another thread's.
+    if (ex.best_ready() == nullptr) trace::end_slow();
     ex.leave_user_state();
     t.account_user(Machine::now());
     ex.run_forever();
@@ -88,9 +90,13 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
         if (may_switch_to(ex, to)) switch_to(ex, to);
     } else {
         to.state.store(native::kStateReady, std::memory_order_relaxed);
-        if (to.home().hand_off(to)) wait_for_other_cpu(t);
+        if (to.home().hand_off(to)) {
+            trace::end_slow();
+            wait_for_other_cpu(t);
+        }
     }
     to.wake(true);
+    trace::end_slow();
     wait_for_other_cpu(t);
 }
 
