@@ -22,6 +22,8 @@ Outcome run_bench_guest(BenchGuest guest, Streams streams);
 int bench_routes_command(const BenchOptions& options);
 
 int bench_ipc_command(const BenchOptions& options);
+// `farcall bench fastpath`: fastpaths against slowpaths in cycles (bench_fastpath.cpp).
+int bench_fastpath_command(const BenchOptions& options);
 
 // ",spin_begin=0x...,spin_end=0x..." for the counting plugin when the kernel has the symbols.
 std::string spin_arguments(const fs::path& kernel);

@@ -49,6 +49,7 @@ struct BenchOptions {
     std::string json;
     std::string markdown;
     std::string profile;  // a row
+    std::string plot;     // fastpath: a directory for figures
     std::string cpu = "qemu64";
     std::vector<std::string> rows;
     std::vector<std::string> routes = {"inline", "remote"};

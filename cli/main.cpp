@@ -104,13 +104,13 @@ int dispatch(int argc, char** argv) {
         ->capture_default_str();
     add_batch_options(*test, test_options);
 
-    CLI::App* bench = app.add_subcommand(
-        "bench",
-        "Measure: bench [syscall] and bench ipc count guest instructions per operation; bench NAME... times works over "
-        "routes");
+    CLI::App* bench = app.add_subcommand("bench",
+                                         "Measure: bench [syscall] and bench ipc count guest instructions per "
+                                         "operation; bench fastpath compares fastpaths "
+                                         "with slowpaths in cycles; bench NAME... times works over routes");
     bench->add_option(
         "names", bench_options.names,
-        "syscall (the default), ipc, or any of task0 to task5, mix, pipe, read, stat, pipe_two, read_two, "
+        "syscall (the default), ipc, fastpath, or any of task0 to task5, mix, pipe, read, stat, pipe_two, read_two, "
         "stat_two, calls (those six), remote_call_added, routes (all of these)");
     bench
         ->add_option("--routes", bench_options.routes, "inline, remote, adaptive, or a placement such as fs:1+*:inline")
@@ -121,14 +121,18 @@ int dispatch(int argc, char** argv) {
     bench->add_option("--markdown", bench_options.markdown, "write a table for people into this file");
     bench->add_option("--profile", bench_options.profile,
                       "syscall, ipc: where one row's instructions go, by function and source line");
-    bench->add_option("--row", bench_options.rows, "syscall, ipc: only rows whose name contains this")
+    bench->add_option("--plot", bench_options.plot, "fastpath: write figures (SVG) into this directory");
+    bench
+        ->add_option("--row", bench_options.rows,
+                     "syscall, ipc: only rows whose name contains this; fastpath: only the experiments ratio, load, "
+                     "contention or pairs")
         ->allow_extra_args(false);
-    bench->add_option("--runs", bench_options.runs, "repeat (1; times: 20), and take the median")
+    bench->add_option("--runs", bench_options.runs, "repeat (1; fastpath: 5; times: 20), and take the median")
         ->check(CLI::Range(1, 1000));
     bench->add_option("--repeats", bench_options.repeats, "times: of each work within one guest")
         ->check(CLI::Range(1, 100))
         ->capture_default_str();
-    bench->add_option("--percent", bench_options.percent, "times: of the usual size of each work")
+    bench->add_option("--percent", bench_options.percent, "fastpath, times: of the usual size of each work")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
     bench->add_option("--cpu", bench_options.cpu, "QEMU's CPU model")->capture_default_str();
@@ -184,7 +188,9 @@ int dispatch(int argc, char** argv) {
     if (test->count("--seed") != 0) test_options.check_seed = test_options.seed;
     if (test->parsed()) return test_command(test_kind.empty() ? "usual" : test_kind, test_options);
     // IPC is measured with the instructions for TLS bases, which qemu64 lacks.
-    if (bench->count("--cpu") == 0 && bench_options.names == std::vector<std::string>{"ipc"}) bench_options.cpu = "max";
+    const bool native = bench_options.names == std::vector<std::string>{"ipc"} ||
+                        bench_options.names == std::vector<std::string>{"fastpath"};
+    if (bench->count("--cpu") == 0 && native) bench_options.cpu = "max";
     if (bench->parsed()) return bench_command(bench_options);
     if (trace->parsed()) fail("trace: this kernel has no trace buffers yet");
     return kStatusUsage;
