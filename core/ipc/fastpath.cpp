@@ -483,8 +483,12 @@ namespace {
     if (u64 bits = n.bits.load(std::memory_order_relaxed)) {
         n.bits.store(0, std::memory_order_relaxed);
         n.lock.unlock();
-        if (rt::Executor::current().needs_attention()) leave_trap(t);
-        Machine::resume_message(t.context, bits, native::make_tag(native::kLabelSignal, 0));
+        const u64 tag = native::make_tag(native::kLabelSignal, 0);
+        if (rt::Executor::current().needs_attention()) [[unlikely]] {
+            hal::set_message(t.context, bits, tag);  // others may have their turn first
+            leave_trap_changed(t);
+        }
+        Machine::resume_message(t.context, bits, tag);
     }
     t.waits_at.store(&n, std::memory_order_relaxed);
     t.state.store(native::kStateWaiting, std::memory_order_release);  // pairs with claim()
