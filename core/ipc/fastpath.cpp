@@ -82,6 +82,11 @@ template <bool kOdd>
         hal::set_words(to, f.vector, c.pc().value, c.sp().value, f.error_code, 0, 0);
 }
 
+[[gnu::always_inline]] inline u64 fault_tag(const NativeThread& t) {
+    return t.fault.kind == lib::Trap::Kind::kPageFault ? native::make_tag(native::kLabelPageFault, 6)
+                                                       : native::make_tag(native::kLabelException, 4);
+}
+
 // Locks, and takes `r` if it is still the first that waits. Point of no return of both senders' paths.
 [[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) {
     e.lock.lock();
@@ -95,12 +100,12 @@ template <bool kOdd>
     return true;
 }
 
-// To a receiver whose CPU looks for work: it finds it in its inbox without an interrupt.
+// To a receiver of another CPU. If that waits for a thread it takes it from hand to hand, if it looks for work it finds it in
+// its inbox; only if it sleeps, or is in user mode, it is interrupted.
 template <bool kTraced, Expects kKind>
 [[gnu::noinline]] void to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& r, u64 badge, u64 tag, trace::Path path,
                                     u64 start) {
     rt::Executor& there = r.home();
-    if (!there.awaits_handoff() && !there.looks_for_work()) return failed<kTraced>(path, Test::kOtherCpu, start);
     if (r.timed()) return failed<kTraced>(path, Test::kSpecial, start);
     if (!take_receiver(e, r)) return failed<kTraced>(path, Test::kRace, start);
     // ---- Point of no return ----
@@ -113,8 +118,9 @@ template <bool kTraced, Expects kKind>
     }
     hal::set_message(r.context, badge, tag);
     owe(r, t, kKind);
-    if constexpr (kTraced) trace::fast_done(path, t.number, r.number, start);
+    [[maybe_unused]] const u64 to = r.number;  // which is none of ours behind this
     if (!there.hand_off(r)) there.post(r);
+    if constexpr (kTraced) trace::fast_done(path, t.number, to, start);
     wait_for_other_cpu(t);
 }
 
@@ -148,12 +154,35 @@ template <bool kTraced, Expects kKind>
     finish_send<kTraced, kKind, true>(rt::Executor::current(), t, e, r, badge, tag, path, start);
 }
 
+// Nobody waits for the message: t waits, as a sender.
+template <bool kTraced, Expects kKind>
+[[gnu::noinline]] void to_queue(NativeThread& t, Endpoint& e, u64 badge, u64 tag, trace::Path path, u64 start) {
+    if (kKind == Expects::kMessage && (tag & 0xfff) > native::kRegisterWords)
+        return failed<kTraced>(path, Test::kLong, start);
+    e.lock.lock();
+    if (e.dead || e.receiver.load(std::memory_order_relaxed)) [[unlikely]] {
+        e.lock.unlock();
+        return failed<kTraced>(path, Test::kRace, start);
+    }
+    // ---- Point of no return ----
+    t.tag = kKind == Expects::kMessage ? tag : 0;
+    t.badge = badge;
+    t.queued_as = kKind;
+    t.queued_call = true;
+    t.waits_at.store(&e, std::memory_order_relaxed);
+    t.state.store(native::kStateSending, std::memory_order_release);  // pairs with claim()
+    e.insert(t);
+    e.lock.unlock();
+    if constexpr (kTraced) trace::fast_done(path, t.number, 0, start);
+    leave(t);
+}
+
 // From the sender's side, for messages and for system calls. `badge` is that of the capability.
 template <bool kTraced, Expects kKind>
 [[gnu::always_inline]] inline void to_receiver(NativeThread& t, Endpoint& e, u64 badge, u64 tag, trace::Path path,
                                                u64 start) {
     NativeThread* r = e.receiver.load(std::memory_order_relaxed);
-    if (!r) return failed<kTraced>(path, Test::kNoPartner, start);
+    if (!r) return to_queue<kTraced, kKind>(t, e, badge, tag, path, start);
     if constexpr (kKind == Expects::kMessage)
         if (!is_plain(t, *r, tag)) return failed<kTraced>(path, Test::kLong, start);
     rt::Executor& ex = rt::Executor::current();
@@ -201,8 +230,7 @@ template <bool kTraced>
     constexpr auto kPath = trace::Path::kFastException;
     Endpoint* e = t.handler.get();
     if (!e) return failed<kTraced>(kPath, Test::kCapability, start);
-    const u64 tag = t.fault.kind == lib::Trap::Kind::kPageFault ? native::make_tag(native::kLabelPageFault, 6)
-                                                                : native::make_tag(native::kLabelException, 4);
+    const u64 tag = fault_tag(t);
     t.odd |= NativeThread::kOddTrapped;  // so will raise(), if this fails
     to_receiver<kTraced, Expects::kFault>(t, *e, t.handler_badge, tag, kPath, start);
 }
@@ -237,15 +265,61 @@ template <bool kTraced>
     e.add_receiver(t);
 }
 
+// Somebody waits to send: t answers c and has the first message at once, without another thread in between. Lock held.
+template <bool kTraced>
+[[gnu::noinline]] void answer_and_take(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
+    constexpr auto kPath = trace::Path::kFastReply;
+    rt::Executor& ex = rt::Executor::current();
+    NativeThread* s = e.first();
+    const bool message = s && s->queued_as == Expects::kMessage;
+    if (e.dead || !s || !s->queued_call || (message && (s->tag & 0xfff) > native::kRegisterWords) ||
+        (ex.pressing() & t.gives_way_to) || (c.is_at_home(ex) && c.priority < t.priority)) {
+        e.lock.unlock();
+        return failed<kTraced>(kPath, Test::kSendersWait, start);
+    }
+    // c may be cancelled by its own CPU: the exchange decides.
+    ReplySlot* expected = &t.reply;
+    if (!c.owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) [[unlikely]] {
+        e.lock.unlock();
+        return failed<kTraced>(kPath, Test::kRace, start);
+    }
+    // ---- Point of no return ----
+    e.take_out(*s);
+    s->state.store(native::kStateReady, std::memory_order_relaxed);  // not in a queue; ours
+    e.lock.unlock();
+    answer(t, c, tag);
+    u64 got = s->tag;
+    if (message) {
+        hal::copy_words(s->context, t.context, got & 0xfff);
+    } else if (s->queued_as == Expects::kSyscall) {
+        got = native::make_tag(native::kLabelSyscall, native::kRegisterWords);
+        hal::syscall_to_message(s->context, t.context);
+    } else {
+        got = fault_tag(*s);
+        trap_to_message(*s, t.context);
+    }
+    const u64 badge = s->badge;
+    owe(t, *s, s->queued_as);
+    // In its registers, for others may have their turn first.
+    hal::set_message(t.context, badge, got);
+    [[maybe_unused]] const u64 to = c.number;
+    c.wake();
+    if constexpr (kTraced) trace::fast_done(kPath, t.number, to, start);
+    if (ex.ready_count(t.priority) != 0) sched::start_slice(ex, t.priority);
+    if (ex.needs_attention()) [[unlikely]]
+        leave_trap_changed(t);
+    Machine::resume_message(t.context, badge, got);
+}
+
 template <bool kTraced>
 [[gnu::noinline]] void reply_to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
     constexpr auto kPath = trace::Path::kFastReply;
     rt::Executor& there = c.home();
-    if (!there.awaits_handoff() && !there.looks_for_work()) return failed<kTraced>(kPath, Test::kOtherCpu, start);
     e.lock.lock();
     // The caller may be cancelled by its own CPU: the exchange decides.
     ReplySlot* expected = &t.reply;
     if (!may_wait_at(e) || !c.owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) [[unlikely]] {
+        if (!may_wait_at(e)) return answer_and_take<kTraced>(t, e, c, tag, start);
         e.lock.unlock();
         return failed<kTraced>(kPath, Test::kRace, start);
     }
@@ -255,8 +329,9 @@ template <bool kTraced>
     c.state.store(native::kStateReady, std::memory_order_relaxed);
     wait_at(e, t);
     e.lock.unlock();
-    if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
+    [[maybe_unused]] const u64 to = c.number;
     if (!there.hand_off(c)) there.post(c);
+    if constexpr (kTraced) trace::fast_done(kPath, t.number, to, start);
     wait_for_other_cpu(t);
 }
 
@@ -268,10 +343,8 @@ template <bool kTraced, bool kOdd, bool kTrap>
     // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
     if (!Machine::equals(c.owed, &t.reply)) return failed<kTraced>(kPath, Test::kRace, start);
     e.lock.lock();
-    if (!may_wait_at(e)) [[unlikely]] {
-        e.lock.unlock();
-        return failed<kTraced>(kPath, Test::kSendersWait, start);
-    }
+    if (!may_wait_at(e)) [[unlikely]]
+        return answer_and_take<kTraced>(t, e, c, tag, start);
     // ---- Point of no return ----
     // t can have a message as soon as the lock is given up: its registers are read before.
     c.owed.store(nullptr, std::memory_order_relaxed);
@@ -453,10 +526,8 @@ namespace {
     // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
     if ((ex.pressing() & c->gives_way_to) || !Machine::equals(c->owed, &t.reply)) return;
     if (!e.lock.try_lock()) return;
-    if (!may_wait_at(e)) {
-        e.lock.unlock();
-        return;
-    }
+    if (!may_wait_at(e)) [[unlikely]]
+        return answer_and_take<false>(t, e, *c, tag, 0);
     // ---- Point of no return ----
     c->owed.store(nullptr, std::memory_order_relaxed);
     t.reply.caller.store(nullptr, std::memory_order_relaxed);
