@@ -366,6 +366,22 @@ check bench_rows 0 '"name": "task3_inline1"
 "name": "task3_remote_over_inline2"
 1
 3' short_bench
+# Fastpaths against slowpaths: every figure and every point of the grid is there; how fast is not asked.
+one_line bench_fastpath_bad_row 2 '' bench fastpath --row sideways
+one_line bench_plot_is_of_fastpath 2 '' bench ipc --plot "$work"
+short_fastpath() {
+    bench fastpath --runs 1 --percent 1 --json "$work/fastpath.json" --markdown "$work/fastpath.md" >"$work/table" || return
+    grep -o '"name": "[a-z0-9_]*"' "$work/fastpath.json" | cut -d '"' -f 4 | tr '\n' ' '
+    grep -c '"value": [0-9]' "$work/fastpath.json"
+    for mode in fast slow; do grep -c "\"contention.[12].[a-z]*.[0-9]*.[0-9]*.$mode.round\"" "$work/fastpath.json"; done
+    grep -c '^| 16, 64 |' "$work/fastpath.md"
+    grep -c '^contention_.*_[12] ' "$work/table"
+}
+check bench_fastpath_rows 0 'exception_round exception_paths ipc_round ipc_paths signal_round signal_paths load_1_share load_1_paths load_2_share load_2_paths contention_exception_1 contention_ipc_1 contention_exception_2 contention_ipc_2 pairs pairs_bare 16
+100
+100
+4
+4' short_fastpath
 time_one() { run -- "$build/guest/bench/time1" sh -c 'exit 3' >"$work/time1"; status=$?; cut -d ' ' -f 1 "$work/time1"; return $status; }
 check time1 3 elapsed time_one
 time_many() { run --cpus 2 -- "$build/guest/bench/timen" 3 sh -c 'exit 4' >"$work/timen"; status=$?; cut -d ' ' -f 1 "$work/timen"; return $status; }

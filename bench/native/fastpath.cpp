@@ -376,6 +376,7 @@ struct alignas(128) Pair {
 } pair[2];
 struct alignas(128) {
     u64 trips = 0, together = 0;
+    bool bare = false;  // a loop of user code instead: what the host's two CPUs make of that
     Slot done = 0;
 } pairs_run;
 struct alignas(128) {
@@ -395,6 +396,10 @@ void ask_pair(u64 i) {
         }
         const u64 start = cycles();
         for (u64 n = 0; n < trips; ++n) {
+            if (pairs_run.bare) {
+                work(400);
+                continue;
+            }
             m = message(1);
             if (!call(endpoint, m).ok()) return;
         }
@@ -454,24 +459,28 @@ Result<void> pairs() {
     (void)TRY(make_thread(answer_line, line_go, {.cpu = 1}));
     for (u64 block = 0; block <= blocks; ++block) {  // the first is to warm up
         pairs_run.trips = block == 0 ? trips / 10 : trips;
-        u64 took[3];
-        for (u64 turn = 0; turn < 3; ++turn) {
-            u64 which = (block + turn) % 3 + 1;
-            TRY(run_pairs(which));
-            u64 start = ~u64{0}, end = 0;
-            for (u64 i = 0; i < 2; ++i) {
-                if ((which >> i & 1) == 0) continue;
-                start = std::min(start, pair[i].start);
-                end = std::max(end, pair[i].end);
+        if (block != 0) TRY(tell_line(line_go, block));
+        for (bool bare : {false, true}) {
+            pairs_run.bare = bare;
+            for (u64 turn = 0; turn < 3; ++turn) {
+                const u64 which = (block + turn) % 3 + 1;
+                TRY(run_pairs(which));
+                u64 start = ~u64{0}, end = 0;
+                for (u64 i = 0; i < 2; ++i) {
+                    if ((which >> i & 1) == 0) continue;
+                    start = std::min(start, pair[i].start);
+                    end = std::max(end, pair[i].end);
+                }
+                if (block == 0) continue;
+                // Cycles of ten rounds.
+                const char* kind = bare ? "bare" : "pairs";
+                const u64 took = (end - start) * 10 / trips;
+                if (which == 3)
+                    tell(name("{}.two", kind), block, took / 2);
+                else
+                    tell(name("{}.one.{}", kind, which - 1), block, took);
             }
-            took[which - 1] = end - start;
         }
-        if (block == 0) continue;
-        TRY(tell_line(line_go, block));
-        // Cycles of ten round trips.
-        tell(name("pairs.one.0"), block, took[0] * 10 / trips);
-        tell(name("pairs.one.1"), block, took[1] * 10 / trips);
-        tell(name("pairs.two"), block, took[2] * 10 / (2 * trips));
     }
     return lib::kOk;
 }
