@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+// What the fastpaths (fastpath.cpp) are put together from: messages, debts, queues. All of it is part of a path that is
+// counted by the instruction: always inlined, and nothing that cannot be decided where it stands is decided here.
+// Locks: where one must be held, it says so.
+#pragma once
+#include <cstring>
+
+#include "core/ipc/ipc.hpp"
+#include "core/trace.hpp"
+
+namespace core::ipc::fast {
+
+using hal::Machine;
+using Expects = NativeThread::Expects;
+using trace::Test;
+
+// No capabilities, nothing reserved, and words beyond the registers only where both have a page for them. (The shortest
+// paths look for at most seven words themselves.)
+[[gnu::always_inline]] inline bool is_plain(const NativeThread& from, const NativeThread& to, u64 tag) {
+    const u64 words = tag & 0xfff;
+    return words <= native::kRegisterWords || (words <= native::kMaxWords && from.utcb && to.utcb);
+}
+constexpr bool may_be_plain(u64 tag) { return (tag & 0xfff) <= native::kMaxWords; }
+
+// The words of a plain message.
+[[gnu::always_inline]] inline void copy_message(NativeThread& from, NativeThread& to, u64 words) {
+    if (words == 0) return;
+    hal::copy_words(from.context, to.context, words);
+    if (words > native::kRegisterWords) [[unlikely]]
+        std::memcpy(to.utcb->words, from.utcb->words, (words - native::kRegisterWords) * sizeof(u64));
+}
+
+template <bool kTraced>
+[[gnu::always_inline]] inline void failed(trace::Path path, Test test, u64 start) {
+    if constexpr (kTraced) trace::fast_failed(path, test, start);
+}
+
+// This CPU has `to` for `from`: everything but the registers of the context.
+template <bool kOdd>
+[[gnu::always_inline]] inline void switch_state(rt::Executor& ex, NativeThread& from, NativeThread& to) {
+    if (Space* space = to.space.get(); from.space.get() != space) space->load_from(ex, *from.space);
+    if constexpr (kOdd) {
+        to.make_live();
+    } else {
+        Machine::switch_thread_state(from.context, to.context);
+        ex.live = static_cast<Thread*>(&to);
+    }
+    ex.set_running(&to);
+}
+
+// Goes on with `to`, which gets a message of `from`'s registers: tag, and up to nine words.
+[[noreturn, gnu::always_inline]] inline void resume_with(NativeThread& from, NativeThread& to, u64 badge, u64 tag) {
+    const u64 words = tag & 0xfff;
+    if (words == 4) Machine::resume_message_words(to.context, badge, tag, from.context);
+    copy_message(from, to, words);
+    Machine::resume_message(to.context, badge, tag);
+}
+
+[[gnu::always_inline]] inline void owe(NativeThread& server, NativeThread& caller, Expects expects) {
+    caller.expects = expects;
+    caller.state.store(native::kStateAwaitingReply, std::memory_order_relaxed);
+    server.reply.caller.store(&caller, std::memory_order_relaxed);
+    // Release: whoever takes the caller from here sees all of it.
+    caller.owed.store(&server.reply, std::memory_order_release);
+}
+
+// A fault as a message (abi::native::Label).
+[[gnu::always_inline]] inline void trap_to_message(NativeThread& t, Machine::UserContext& to) {
+    const lib::Trap& f = t.fault;
+    const auto& c = t.context;
+    if (f.kind == lib::Trap::Kind::kPageFault)
+        hal::set_words(to, f.address.value, c.pc().value, c.sp().value, u64(f.access), f.present, f.error_code);
+    else
+        hal::set_words(to, f.vector, c.pc().value, c.sp().value, f.error_code, 0, 0);
+}
+
+[[gnu::always_inline]] inline u64 fault_tag(const NativeThread& t) {
+    return t.fault.kind == lib::Trap::Kind::kPageFault ? native::make_tag(native::kLabelPageFault, 6)
+                                                       : native::make_tag(native::kLabelException, 4);
+}
+
+// Locks, and takes `r` if it is still the first that waits. Point of no return of both senders' paths. Whether a
+// receiver of another CPU has a timeout can be told only here: it may have had a message since it was found.
+template <bool kOtherCpu>
+[[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) {
+    e.lock.lock();
+    if (!Machine::equals(e.receiver, &r) || (kOtherCpu && r.timed())) [[unlikely]] {
+        e.lock.unlock();
+        return false;
+    }
+    e.take_first(r);
+    r.state.store(native::kStateReady, std::memory_order_relaxed);
+    e.lock.unlock();
+    return true;
+}
+
+// The endpoint can be waited at: nobody sends, and it has not ended. Lock held.
+[[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) { return Machine::is_zero(e.closed); }
+
+// The answer to a trap: kResume or kResumeAt.
+[[gnu::always_inline]] inline void answer_trap(NativeThread& t, NativeThread& c, u64 tag) {
+    if (!c.redirect) c.odd &= u8(~NativeThread::kOddTrapped);
+    if (c.expects == Expects::kSyscall) c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
+    if (native::tag_label(tag) == native::kResumeAt) [[unlikely]] {
+        c.context.forget_syscall();
+        c.context.set_pc(UserAddr{hal::message_word(t.context, 1)});
+        c.context.set_sp(UserAddr{hal::message_word(t.context, 2)});
+    }
+}
+
+// The answer of t, in its registers, into those of c.
+[[gnu::always_inline]] inline void answer(NativeThread& t, NativeThread& c, u64 tag) {
+    if (c.expects == Expects::kMessage) {
+        copy_message(t, c, tag & 0xfff);
+        hal::set_message(c.context, 0, tag);
+    } else {
+        answer_trap(t, c, tag);
+    }
+}
+
+[[gnu::always_inline]] inline void wait_at(Endpoint& e, NativeThread& t) {
+    t.waits_at.store(&e, std::memory_order_relaxed);
+    t.state.store(native::kStateReceiving, std::memory_order_release);  // pairs with claim()
+    e.add_receiver(t);
+}
+
+}  // namespace core::ipc::fast
