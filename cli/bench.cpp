@@ -347,9 +347,9 @@ std::string bench_machine(const std::string& cpus, const std::string& cpu, const
 std::string bench_commit() { return shell_output("git -C '" + source_dir().string() + "' rev-parse HEAD 2>/dev/null"); }
 
 int bench_command(const BenchOptions& options) {
-    if (options.names == std::vector<std::string>{"ipc"}) return bench_ipc_command(options);
     if (options.names == std::vector<std::string>{"fastpath"}) return bench_fastpath_command(options);
     if (!options.plot.empty()) fail("bench: --plot belongs to `bench fastpath`");
+    if (options.names == std::vector<std::string>{"ipc"}) return bench_ipc_command(options);
     const bool syscall = std::find(options.names.begin(), options.names.end(), "syscall") != options.names.end();
     if (!options.names.empty() && !(syscall && options.names.size() == 1)) {
         if (syscall) fail("bench: syscall counts instructions and runs alone");

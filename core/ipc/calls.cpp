@@ -396,20 +396,10 @@ Result<i64> irq_bind(NativeThread& t, const u64 (&a)[6]) {
 Result<i64> lock_info(NativeThread& t, u64 slot) {
     Cap* c = t.caps->find(slot);
     REQUIRE(c != nullptr, cap_exists, kBadF);
-    ObjectLock* lock = nullptr;
-    switch (c->object->type) {
-        case native::kTypeEndpoint: lock = &static_cast<Endpoint*>(c->object)->lock; break;
-        case native::kTypeNotification: lock = &static_cast<Notification*>(c->object)->lock; break;
-        case native::kTypeSched: lock = &static_cast<Sched*>(c->object)->lock; break;
-        default: REQUIRE(c->object->type == native::kTypeSystem, cap_type, kInval);
-    }
+    ObjectLock* lock = lock_of(*c->object);
+    REQUIRE(lock || c->object->type == native::kTypeSystem, cap_type, kInval);
     REQUIRE((c->rights() & native::kReadRight) != 0, cap_right, kPerm);
-    ObjectLock::Statistics s = lock ? lock->statistics()
-                                    : ObjectLock::Statistics{
-                                          .taken = 0,
-                                          .contended = lock_totals.contended.load(std::memory_order_relaxed),
-                                          .longest = lock_totals.longest.load(std::memory_order_relaxed),
-                                      };
+    const ObjectLock::Statistics s = lock ? lock->statistics() : ObjectLock::all();
     hal::set_call_results(t.context, s.taken, s.contended, s.longest);
     return i64(s.taken);
 }

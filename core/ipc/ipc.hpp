@@ -20,6 +20,9 @@ public:
     u64 left(Nanoseconds now, Nanoseconds& again);
 };
 
+// Null: it has none.
+ObjectLock* lock_of(Object& o);
+
 namespace ipc {
 
 // Which fastpaths may be used at all (`fastpath=` at boot).

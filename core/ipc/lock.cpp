@@ -26,6 +26,12 @@ void ObjectLock::spin() {
     }
 }
 
+ObjectLock::Statistics ObjectLock::all() {
+    return {.taken = 0,
+            .contended = lock_totals.contended.load(std::memory_order_relaxed),
+            .longest = lock_totals.longest.load(std::memory_order_relaxed)};
+}
+
 ObjectLock::Statistics ObjectLock::statistics() {
     if constexpr (kDebug) rt::lock_check::acquire(rt::Rank::object, this);
     if (hal::Machine::test_and_set(held_)) spin();

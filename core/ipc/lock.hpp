@@ -37,6 +37,8 @@ public:
     }
     // As of now; the look at them is not counted. Takes the lock.
     Statistics statistics();
+    // Of all locks together (lock_totals).
+    static Statistics all();
 
 private:
     void wait();

@@ -30,6 +30,15 @@ void Endpoint::changed() {
     closed.store(dead || (first() && !t), std::memory_order_relaxed);
 }
 
+ObjectLock* lock_of(Object& o) {
+    switch (o.type) {
+        case native::kTypeEndpoint:
+        case native::kTypeNotification: return &static_cast<Waitable&>(o).lock;
+        case native::kTypeSched: return &static_cast<Sched&>(o).lock;
+        default: return nullptr;
+    }
+}
+
 namespace {
 
 // Ends the waits of all; false: more to do.
