@@ -6,18 +6,36 @@
 namespace abi::trace {
 
 enum class Path : uint8_t {
+    // Native threads.
     kFastCall,
     kFastReply,
     kFastException,
     kFastSignal,
-    kSlowCall,  // from the entry until the partner has the CPU, or the caller waits
+    kSlowCall,  // from the entry until the caller goes on, another thread has the CPU, or the CPU has nothing to do
     kSlowReply,
     kSlowException,
     kSlowSignal,
     kSlowOther,  // any other native call
-    kSwitch,     // another thread is entered by the executor
+    // Any thread: no stretch of time, but a moment.
+    kSwitch,     // the CPU goes to another thread
+    kInterrupt,  // one came out of user mode
+    // Linux threads.
+    kLeaf,       // a call as a plain function, in the trap
+    kLeafAgain,  // the same, woken from a wait
+    kFault,      // a page fault or an exception, in the trap
+    kTask,       // a stretch of the thread's coroutine: until it waits, moves to another CPU, or is done
+    kSent,       // another CPU executes the call: on the caller's, until the answer or the switch away
+    kService,    // the same, on the module's CPU
+    kToServer,   // route=server: from the trap until the call is with the server
+    kServer,     // the same: the server at work for it
     kCount
 };
+inline constexpr const char* kPathNames[] = {
+    "fast call",   "fast reply", "fast exception", "fast signal", "slow call",  "slow reply", "slow exception",
+    "slow signal", "slow other", "switch",         "interrupt",   "leaf",       "leaf again", "fault",
+    "task",        "sent",       "service",        "to server",   "server"};
+static_assert(sizeof kPathNames / sizeof kPathNames[0] == unsigned(Path::kCount));
+
 // Why a fastpath was left for the slowpath; kNone: it was not.
 enum class Test : uint8_t {
     kNone,
@@ -32,6 +50,27 @@ enum class Test : uint8_t {
     kRace,         // another CPU was first
     kCount
 };
+inline constexpr const char* kTestNames[] = {"",        "capability", "long",      "no partner",   "priority",
+                                             "other CPU", "special",    "attention", "senders wait", "race"};
+static_assert(sizeof kTestNames / sizeof kTestNames[0] == unsigned(Test::kCount));
+
+// How the stretch of time ended.
+enum class Reason : uint8_t {
+    kNone,       // a moment has no end
+    kDone,       // the thread goes on, or its partner does: with a result
+    kError,      // the same, with an error
+    kElsewhere,  // it goes on at another address: a signal's handler or the return from it, a new program, the call again
+    kSlowpath,   // a fastpath gave up, see the test
+    kNeedsTask,  // the coroutine takes over
+    kWaits,      // for something; nobody works for the thread meanwhile
+    kSent,       // to a module or the server; the CPU goes to somebody else
+    kSwitched,   // another thread has the CPU
+    kEnded,      // the thread has
+    kCount
+};
+inline constexpr const char* kReasonNames[] = {"",      "done", "error",    "elsewhere", "slowpath", "needs task",
+                                               "waits", "sent", "switched", "ended"};
+static_assert(sizeof kReasonNames / sizeof kReasonNames[0] == unsigned(Reason::kCount));
 
 struct Record {
     uint64_t start;   // cycles
@@ -39,10 +78,40 @@ struct Record {
     Path path;
     Test test;
     uint8_t cpu;
-    uint8_t reserved;
-    uint32_t thread, partner;  // numbers
+    Reason reason;
+    // Numbers. Of native threads: theirs; partner: who got or gives the CPU. Of Linux: gettid(2), or the server's handle
+    // (kToServer, kServer); partner: the other CPU (kSent, kService), or cycles of the whole call so far, without the waits
+    // (kLeafAgain, kTask).
+    uint32_t thread, partner;
+    // The number of the call, what waits behind it in a queue, and what went wrong: see detail(). kFault: the address.
+    // kInterrupt: the vector.
     uint64_t detail;
 };
 static_assert(sizeof(Record) == 32);
+
+// Where the number of the call stands: no call but
+inline constexpr uint16_t kNoCall = 0xffff, kPageFault = 0xfffe, kException = 0xfffd,
+                          kKick = 0xfffc;  // signals, or another request from outside
+constexpr uint64_t detail(uint64_t number, uint64_t queue = 0, uint64_t error = 0) {
+    return (number & 0xffff) | (queue < 0xffff ? queue : 0xffff) << 16 | (error & 0xffff) << 32;
+}
+constexpr uint16_t number_in(uint64_t detail) { return uint16_t(detail); }
+constexpr uint16_t queue_in(uint64_t detail) { return uint16_t(detail >> 16); }
+constexpr uint16_t error_in(uint64_t detail) { return uint16_t(detail >> 32); }
+constexpr uint64_t fault_detail(uint16_t kind, uint64_t address) { return kind | address << 16; }
+constexpr uint64_t address_in(uint64_t detail) { return detail >> 16; }
+
+// What leaves the machine at its end: a Header; for each CPU a CpuHeader and its records, the oldest first.
+struct Header {
+    uint64_t magic;
+    uint32_t version, cpus;
+    uint64_t cycle_hz;
+};
+struct CpuHeader {
+    uint32_t cpu, reserved;
+    uint64_t records, lost;  // those that follow; older ones, in whose place they were written
+};
+inline constexpr uint64_t kMagic = 0x3165636172744346;  // "FCtrace1"
+inline constexpr uint32_t kVersion = 1;
 
 }  // namespace abi::trace

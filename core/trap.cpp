@@ -4,6 +4,7 @@
 #include "core/trap.hpp"
 
 #include "core/sched.hpp"
+#include "core/trace.hpp"
 #include "rt/epoch.hpp"
 
 namespace core {
@@ -106,5 +107,6 @@ extern "C" void farcall_trap(hal::UserContext& context, hal::TrapInfo info) {
         case Kind::kInterrupt:
         case Kind::kWake: break;
     }
+    core::trace::interrupt(info.vector);
     core::leave_trap_slow(t);
 }

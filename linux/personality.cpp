@@ -111,6 +111,8 @@ LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {
 // The root coroutine's frame and, if nobody looks at it any more, the thread go.
 void ended(port::UserThread& thread) { static_cast<Thread&>(thread).unref(); }
 
+u32 number_of(const port::UserThread& thread) { return u32(static_cast<const Thread&>(thread).tid.value); }
+
 i32 nice_of(const port::UserThread& thread) { return static_cast<const Thread&>(thread).nice; }
 
 }  // namespace
@@ -123,6 +125,7 @@ constinit const port::Personality<port::UserThread> personality{
     .modules = module_table,
     .call_limit = kSyscallLimit,
     .nice_of = &nice_of,
+    .number_of = &number_of,
     .ended = &ended,
 };
 

@@ -185,7 +185,7 @@ public:
             if (--limit == 0) break;
         }
     }
-    // Time accounting: called when the job is about to wait (false) and when it goes on after a wait (true).
+    // Time accounting: called when the job is about to wait, move or yield (false), and when it goes on after that (true).
     using SwitchFn = void (*)(Job&, bool runs);
     void set_on_switch(SwitchFn fn) { on_switch_ = fn; }
     bool is_waiting() const { return (phase_.load(std::memory_order_relaxed) & kWaiting) != 0; }
@@ -223,6 +223,7 @@ struct MoveTo {
     template <class P>
     void await_suspend(std::coroutine_handle<P> h) noexcept {
         Job& job = *h.promise().job;
+        if (job.on_switch_) job.on_switch_(job, false);
         job.resume_ = h;
         job.home_ = &to;
         to.post(job);  // from here on the job may run: touch nothing of it
@@ -236,6 +237,7 @@ struct Yield {
     template <class P>
     void await_suspend(std::coroutine_handle<P> h) noexcept {
         Job& job = *h.promise().job;
+        if (job.on_switch_) job.on_switch_(job, false);
         job.resume_ = h;
         Executor::current().enqueue(job);
     }

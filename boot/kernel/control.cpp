@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "boot/kernel/dump.hpp"
+#include "boot/kernel/trace_port.hpp"
 #include "linux/process.hpp"
 #include "port/kernel/route.hpp"
 #include "rt/mem/frames.hpp"
@@ -155,7 +156,9 @@ bool send(std::string_view line) {
     return true;
 }
 
-void report_exit(i32 status) {
+namespace {
+
+void report_now(i32 status) {
     if (stats_wanted) send_stats();
     char line[64];
     const char* names[] = {"stdin", "stdout", "stderr"};
@@ -172,6 +175,12 @@ void report_exit(i32 status) {
     else
         send({line, lib::format_to(line, "signal {}", status & 0x7f)});
     if (!control_port) hal::Machine::power_off((status & 0x7f) == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f));
+}
+
+}  // namespace
+
+void report_exit(i32 status) {
+    if (!trace_port::send_all(&report_now, status)) report_now(status);
 }
 
 }  // namespace boot::control

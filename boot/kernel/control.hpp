@@ -14,7 +14,8 @@ bool start(port::Stream& port);
 bool send(std::string_view line);
 // Send counters before the exit status (`stats=1`).
 void want_stats();
-// The program has ended with this wait(2) status: byte counts of its output, then exit or signal.
+// The program has ended with this wait(2) status: the trace, if one was asked for; byte counts of its output, then exit or
+// signal.
 void report_exit(i32 wait_status);
 
 }  // namespace boot::control

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "boot/kernel/dump.hpp"
 
+#include "boot/kernel/trace_port.hpp"
 #include "core/server/server.hpp"
 #include "lib/format.hpp"
 #include "port/bind.hpp"
@@ -40,6 +41,7 @@ void print_jobs() {
     if constexpr (kDebug) rt::lock_check::print_held();
     core::server::describe([](std::string_view line) { Machine::early_print(line); });
     print("=== end of jobs ===\n");
+    trace_port::print_last([](std::string_view line) { Machine::early_print(line); });
 }
 
 // Once a second at most: a timeout asks by NMI and by the control channel at once.

@@ -7,6 +7,7 @@
 #include "boot/kernel/give_up.hpp"
 #include "boot/kernel/native.hpp"
 #include "boot/kernel/server.hpp"
+#include "boot/kernel/trace_port.hpp"
 #include "core/checks.hpp"
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
@@ -34,16 +35,19 @@ Task<void> find_streams() {
         if (d.type() != abi::virtio::kDeviceConsole) return;
         if (auto r = drivers::start_virtio_console(d); !r.ok()) port::logf("virtio console: error {}", i32(r.error()));
     });
-    constexpr std::string_view kNames[] = {"farcall.stdin", "farcall.stdout", "farcall.stderr", "farcall.control"};
+    constexpr std::string_view kNames[] = {"farcall.stdin", "farcall.stdout", "farcall.stderr", "farcall.control",
+                                           "farcall.trace"};
+    const int wanted = trace_port::started() ? 5 : 4;
     Nanoseconds give_up_at = Machine::now() + lib::milliseconds(500);
     while (Machine::now() < give_up_at) {
         drivers::poll_virtio_console();
-        port::Stream* found[4];
+        port::Stream* found[5] = {};
         bool all = true;
-        for (int i = 0; i < 4; ++i) all &= (found[i] = drivers::find_console_port(kNames[i])) != nullptr;
+        for (int i = 0; i < wanted; ++i) all &= (found[i] = drivers::find_console_port(kNames[i])) != nullptr;
         if (all) {
             for (int i = 0; i < 3; ++i) port::streams.standard[i] = found[i];
             port::streams.control = found[3];
+            trace_port::use(found[4]);
             break;
         }
         rt::Wait wait{"console ports"};
@@ -107,6 +111,9 @@ Task<void> boot_main() {
             give_up("bad spin=", Errno::kInval);
         rt::Executor::spin_budget = Nanoseconds{microseconds * 1000};
     }
+    if (command_line().has("trace"))
+        if (auto r = trace_port::start(command_line().value("trace")); !r.ok())
+            give_up(r.error() == Errno::kNoMem ? "trace=" : "bad trace=", r.error());
     std::string_view route = command_line().value("route");
     bool server = route == "server";
     if (!server)

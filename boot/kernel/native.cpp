@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "boot/kernel/control.hpp"
+#include "boot/kernel/trace_port.hpp"
 #include "core/ipc/ipc.hpp"
 #include "core/sched.hpp"
 #include "core/system.hpp"
@@ -96,7 +97,7 @@ Result<i64> trace(NativeThread& t, u64 operation, u64 address, u64 size) {
             trace::Record records[32];
             u64 done = 0;
             REQUIRE(size % sizeof(trace::Record) == 0, trace_buffer, kInval);
-            while (done < size) {
+            while (done < size && !trace_port::sending()) {
                 u64 room = (size - done) / sizeof(trace::Record);
                 size_t n = trace::take({records, room < 32 ? room : 32});
                 if (n == 0) break;

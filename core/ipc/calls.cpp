@@ -568,7 +568,8 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         t.restart_step = 0;
     }
     t.context.set_syscall_result(r.ok() ? r.value() : -i64(r.error()));
-    trace::end_slow();
+    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
+        trace::end_slow_now(trace::Reason::kDone, t.context.syscall_result());
     if (t.state.load(std::memory_order_relaxed) != native::kStateReady || ex.has_ready_above(t.priority)) [[unlikely]]
         leave_slow(t);
     // Whom the call made ready has a turn within a slice.

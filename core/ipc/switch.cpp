@@ -18,7 +18,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
 }
 
 [[noreturn]] void switch_to(rt::Executor& ex, NativeThread& to) {
-    trace::end_slow();
+    trace::enter(to.number);
     to.space->load();
     to.go_live(ex);
     ex.set_running(&to);
@@ -51,7 +51,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
         }
     }
     // What comes next is waiting, or another thread's.
-    if (ex.best_ready() == nullptr) trace::end_slow();
+    if (ex.best_ready() == nullptr) trace::end_slow(trace::Reason::kWaits);
     ex.leave_user_state();
     t.account_user(Machine::now());
     ex.run_forever();
@@ -60,6 +60,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
 [[noreturn]] void wait_for_other_cpu(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
     if (ex.pressing() != 0 || !ex.polls || rt::Executor::spin_budget.value == 0) leave(t);
+    trace::end_slow(trace::Reason::kWaits);
     ex.leave_user_state();
     Nanoseconds before = Machine::now();
     t.account_user(before);
@@ -91,12 +92,12 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     } else {
         to.state.store(native::kStateReady, std::memory_order_relaxed);
         if (to.home().hand_off(to)) {
-            trace::end_slow();
+            trace::end_slow(trace::Reason::kWaits);
             wait_for_other_cpu(t);
         }
     }
     to.wake(true);
-    trace::end_slow();
+    trace::end_slow(trace::Reason::kWaits);
     wait_for_other_cpu(t);
 }
 

@@ -145,7 +145,7 @@ void NativeThread::run_native(rt::Schedulable& s) {
         }
         sched::end_turn_at(ex, now + Nanoseconds{left});
     }
-    trace::end_slow();
+    trace::enter(t.number);
     t.enter(payer);
 }
 

@@ -49,6 +49,16 @@ Result<void> for_each_element(ServerThread& s, u64 at, u64 count, F&& fn) {
     return lib::kOk;
 }
 
+// A call, fault or kick of the client is over.
+void trace_answer(ServerThread& s, const ClientThread& t) {
+    if (t.traced_pc == 0) return;  // it has not run yet
+    i64 result = t.context.syscall_result();
+    bool is_call = abi::trace::number_in(t.traced_detail) < abi::trace::kKick;
+    bool failed = is_call && result < 0 && result >= -4095;
+    if (t.context.pc().value != t.traced_pc) return s.trace_served(trace::Reason::kElsewhere, t);
+    s.trace_served(failed ? trace::Reason::kError : trace::Reason::kDone, t, failed ? u64(-result) : 0);
+}
+
 // Makes the thread go on with the registers of the message page; in front if it is the one the server works for.
 Result<i64> resume(ServerThread& s, u64 handle) {
     ClientThread* t = TRY(thread_of(s, handle));
@@ -70,6 +80,8 @@ Result<i64> resume(ServerThread& s, u64 handle) {
     regs.forget_syscall();  // selectors are the kernel's; every register is restored
     regs.ss = t->context.ss;
     t->context = regs;
+    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
+        trace_answer(s, *t);
     if (t == s.served)
         t->go_on();
     else

@@ -14,13 +14,37 @@ namespace core::server {
 using hal::Machine;
 namespace native = abi::server;
 
-extern constinit const Abi kServerAbi, kClientAbi;
+extern constinit const Abi kServerAbi;
+extern constinit Abi client_abi;
 void native_syscall(Thread& thread);  // calls.cpp
 
 static_assert(sizeof(Machine::UserContext) <= sizeof(native::Message::registers));
 
-ClientThread::ClientThread(ServerThread& s) : server(s) { abi = &kClientAbi; }
-ServerThread::ServerThread() { abi = &kServerAbi; }
+namespace {
+
+constinit bool traced = false;
+
+// Their turns in a trace; the server is number 0.
+void run_client_traced(rt::Schedulable& s) {
+    auto& t = static_cast<ClientThread&>(static_cast<Thread&>(s));
+    trace::enter(t.handle);
+    t.enter();
+}
+void run_server_traced(rt::Schedulable& s) {
+    trace::enter(0);
+    static_cast<Thread&>(s).enter();
+}
+
+}  // namespace
+
+ClientThread::ClientThread(ServerThread& s) : server(s) {
+    abi = &client_abi;
+    if (traced) run = &run_client_traced;
+}
+ServerThread::ServerThread() {
+    abi = &kServerAbi;
+    if (traced) run = &run_server_traced;
+}
 
 void ClientThread::go_on() {
     if (&home() == &rt::Executor::current())
@@ -36,8 +60,23 @@ void ServerThread::wake() {
 
 void ServerThread::charge(Nanoseconds now) {
     if (!served) return;
+    if (traced_since != 0) trace_served(trace::Reason::kWaits, *served);
     served->add_system(now - served_since);
     served = nullptr;
+}
+
+void ServerThread::trace_served(trace::Reason why, const ClientThread& client, u64 error) {
+    u64 now = Machine::cycles();
+    u64 since = &client == served && traced_since != 0 ? std::exchange(traced_since, 0) : now;
+    trace::add({.start = since,
+                .cycles = u32(now - since),
+                .path = trace::Path::kServer,
+                .test = trace::Test::kNone,
+                .cpu = u8(Machine::this_cpu().value),
+                .reason = why,
+                .thread = u32(client.handle),
+                .partner = client.home().cpu().value,
+                .detail = client.traced_detail | error << 32});
 }
 
 bool ServerThread::owns(u64 frame) const {
@@ -56,6 +95,7 @@ void deliver(ServerThread& server, ClientThread* client) {
     if (client) {
         server.served = client;
         server.served_since = Machine::now();
+        server.traced_since = trace::on.load(std::memory_order_relaxed) ? Machine::cycles() : 0;
         m.kind = u32(client->trap.kind);
         m.access = u32(client->trap.access);
         m.present = client->trap.present;
@@ -87,19 +127,63 @@ void send_to_server(ClientThread& t, const lib::Trap& trap) {
     }
 }
 
+// What the records of this trap have in common. The detail with those that wait for the server.
+u64 note_trap(ClientThread& t, const lib::Trap& trap) {
+    u64 number = abi::trace::kException, queue = 0;
+    switch (trap.kind) {
+        case lib::Trap::Kind::kSyscall: number = u32(t.context.syscall_number()); break;
+        case lib::Trap::Kind::kPageFault: number = abi::trace::kPageFault; break;
+        case lib::Trap::Kind::kKick: number = abi::trace::kKick; break;
+        default: break;
+    }
+    if (number >= abi::trace::kKick && trap.kind == lib::Trap::Kind::kSyscall) number = abi::trace::kNoCall;
+    t.traced_detail = abi::trace::detail(number);
+    t.traced_pc = t.context.pc().value;
+    rt::LockGuard guard{t.server.endpoint.lock};
+    for ([[maybe_unused]] ClientThread& other : t.server.endpoint.waiting) ++queue;
+    return abi::trace::detail(number, queue);
+}
+// It may be the server's by now.
+void note_sent(u64 start, u64 handle, u64 detail) {
+    if (!trace::on.load(std::memory_order_relaxed)) return;
+    trace::add({.start = start,
+                .cycles = u32(Machine::cycles() - start),
+                .path = trace::Path::kToServer,
+                .test = trace::Test::kNone,
+                .cpu = u8(Machine::this_cpu().value),
+                .reason = trace::Reason::kSent,
+                .thread = u32(handle),
+                .partner = 0,
+                .detail = detail});
+}
+
+template <bool kTraced>
 [[noreturn]] void redirect(ClientThread& t, const lib::Trap& trap) {
     rt::Executor& ex = rt::Executor::current();
+    const u64 start = kTraced ? Machine::cycles() : 0, handle = t.handle;
+    u64 detail = 0;
+    if constexpr (kTraced) detail = note_trap(t, trap);
     ex.leave_user_state();
     t.account_user(Machine::now());
     send_to_server(t, trap);
+    if constexpr (kTraced) note_sent(start, handle, detail);
     ex.run_forever();
 }
 
+template <bool kTraced>
 void client_syscall(Thread& t) {
-    redirect(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall});
+    redirect<kTraced>(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall});
 }
-void client_trap(Thread& t, const lib::Trap& trap) { redirect(static_cast<ClientThread&>(t), trap); }
-void client_kicked(Thread& t) { send_to_server(static_cast<ClientThread&>(t), lib::Trap{}); }
+template <bool kTraced>
+void client_trap(Thread& t, const lib::Trap& trap) {
+    redirect<kTraced>(static_cast<ClientThread&>(t), trap);
+}
+template <bool kTraced>
+void client_kicked(Thread& thread) {
+    auto& t = static_cast<ClientThread&>(thread);
+    if constexpr (kTraced) (void)note_trap(t, lib::Trap{});
+    send_to_server(t, lib::Trap{});
+}
 
 void server_trap(Thread& t, const lib::Trap& trap) {
     char line[160];
@@ -116,7 +200,14 @@ void server_kicked(Thread& t) {
 }  // namespace
 
 constinit const Abi kServerAbi{&native_syscall, &server_trap, &server_kicked};
-constinit const Abi kClientAbi{&client_syscall, &client_trap, &client_kicked};
+constinit Abi client_abi{&client_syscall<false>, &client_trap<false>, &client_kicked<false>};
+
+void trace_threads() {
+    traced = true;
+    client_abi.syscall = &client_syscall<true>;
+    client_abi.trap = &client_trap<true>;
+    client_abi.kicked = &client_kicked<true>;
+}
 
 // Waits for the next message; called at the top of the stack. Returns if there is one already.
 void receive(ServerThread& server, Nanoseconds until) {

@@ -7,6 +7,7 @@
 #pragma once
 #include "abi/server.hpp"
 #include "core/thread.hpp"
+#include "core/trace.hpp"
 
 namespace core::server {
 
@@ -20,6 +21,8 @@ public:
     lib::Trap trap;
     u64 handle = 0;
     bool with_server = true;  // the server has it, or a message of it is under way; guarded by the endpoint's lock
+    // Of its last trap, for the trace buffer.
+    u64 traced_detail = 0, traced_pc = 0;
     ServerThread& server;
 
     // Makes the thread runnable on its home CPU, in front: answered without a wait, it goes on with its time slice.
@@ -56,6 +59,9 @@ public:
     ClientThread* served = nullptr;
     Nanoseconds served_since{};
     void charge(Nanoseconds now);  // ends that
+    // For the trace buffer: since when, in cycles; 0: it is told. The CPU on which that began.
+    u64 traced_since = 0;
+    void trace_served(trace::Reason why, const ClientThread& client, u64 error = 0);
 
     // Something happened on stream n (any context that may wake).
     void signal(u32 event);
@@ -94,6 +100,9 @@ struct Host {
 };
 
 extern const Host* host;  // set before the server starts
+
+// Before the first thread: all leave records in the trace buffer.
+void trace_threads();
 
 // For dumps: what the server and each of its clients are at. Reads without locks.
 extern std::atomic<ServerThread*> the_server;

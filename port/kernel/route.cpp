@@ -132,7 +132,7 @@ bool next_pair(std::string_view& list, std::string_view& name, std::string_view&
 Result<void> configure(std::string_view spec) {
     u32 cpus = rt::executor_count();
     for (u32 m = 0; m < kPlaced; ++m) {
-        modules[m].init(kNames[m], &serve_request);
+        modules[m].init(kNames[m], CallTrace::enabled ? &serve_traced : &serve_request);
         reclaimers[m].belong_to(&modules[m]);
         for (u32 i = 0; i < cpus; ++i) rt::Executor::of(CpuId{i}).shards[m] = &modules[m].shards[i];
     }

@@ -49,6 +49,7 @@ u64 remote_calls();  // so far, all modules
 
 // What port/kernel/user_thread.cpp supplies: executes one call on the module's CPU.
 void serve_request(rt::Request& r, rt::Shard& shard);
+void serve_traced(rt::Request& r, rt::Shard& shard);  // the same, with records in the trace buffer
 Personality<UserThread>& personality_in_use();
 // Loads of a call word before its caller gives up the CPU: while others are ready there, and while none is.
 inline constexpr u32 kSpinWithOthers = 2'000, kSpinAlone = 20'000;

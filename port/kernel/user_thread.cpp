@@ -3,146 +3,73 @@
 #include <cstring>
 
 #include "core/sched.hpp"
-#include "core/trap.hpp"
 #include "port/bind.hpp"
 #include "port/kernel/controller.hpp"
 #include "port/kernel/route.hpp"
+#include "port/kernel/trap_path.hpp"
 
-// Everything here runs at the top of the CPU's kernel stack with interrupts off. A function that does not return has
-// handed the CPU on; the stack below it is abandoned.
 namespace port {
-namespace {
 
-constinit Personality<UserThread> personality{};
-
-UserThread& of(core::Thread& t) { return static_cast<UserThread&>(t); }
-
-}  // namespace
-
-struct TrapPath {
-    // Third tier: the thread's coroutine takes the trap. It runs until it waits, ends, or has made the thread ready.
-    static void run_task(UserThread& t, const Trap& trap) {
-        t.trapped_ = hal::Machine::now();
-        go_on_in_task(t, trap);
-    }
-    static void go_on_in_task(UserThread& t, const Trap& trap) {
-        rt::Executor& ex = rt::Executor::current();
-        t.trap_ = trap;
-        t.kicked.store(false, std::memory_order_relaxed);  // the coroutine looks at everything before it comes back
-        t.job_.set_home(ex);
-        ex.set_running(&t);  // "in the trap of t", see to_user()
-        t.job_.resume();     // t may be gone afterwards
-        ex.set_running(nullptr);
-    }
-    [[noreturn]] static void start_task(UserThread& t, const Trap& trap) {
-        rt::Executor& ex = rt::Executor::current();
-        ex.leave_user_state();
-        t.trapped_ = hal::Machine::now();
-        t.account_user(t.trapped_);
-        go_on_in_task(t, trap);
-        ex.run_forever();
-    }
-
-    // Between the tiers: a leaf that must wait for one queue and then runs again. No coroutine takes part unless the wait
-    // is interrupted or the leaf needs one after all.
-    [[gnu::noinline, noreturn]] static void start_block(UserThread& t) {
-        rt::Executor& ex = rt::Executor::current();
-        ex.leave_user_state();
-        Nanoseconds now = hal::Machine::now();
-        t.account_user(now);
-        t.trapped_ = now;
-        block(t, ex);
-        ex.run_forever();
-    }
-    static void block(UserThread& t, rt::Executor& ex) {
-        t.job_.set_home(ex);
-        while (!t.block_.begin(t.job_, &TrapPath::woken)) {
-            LeafOutcome outcome = personality.again(t, rt::Wake::kWoken);
-            if (outcome == LeafOutcome::kBlocked) continue;
-            return finish_block(t, ex, outcome);
-        }
-        t.stop_system_clock(hal::Machine::now());
-    }
-    // On the executor where it blocked.
-    static void woken(rt::Schedulable& s) {
-        UserThread& t = static_cast<UserThread::OwnJob&>(static_cast<rt::Job&>(s)).owner;
-        rt::Executor& ex = rt::Executor::current();
-        rt::Wake why = t.block_.end(t.job_);
-        t.trapped_ = hal::Machine::now();
-        // Where the thread is about to run, its space is wanted anyway, and copies are cheaper in it.
-        if (&t.home() == &ex && ex.ready_count(rt::Priority::kUser) == 0) t.space->load();
-        LeafOutcome outcome = personality.again(t, why);
-        if (outcome == LeafOutcome::kBlocked) return block(t, ex);
-        finish_block(t, ex, outcome);
-    }
-    static void finish_block(UserThread& t, rt::Executor& ex, LeafOutcome outcome) {
-        if (outcome == LeafOutcome::kNeedsTask) return go_on_in_task(t, Trap{.kind = Trap::Kind::kSyscall});
-        t.stop_system_clock(hal::Machine::now());
-        if (&t.home() == &ex && !ex.has_ready(rt::Priority::kUser) && !ex.needs_attention()) {
-            t.enter();
-            return;
-        }
-        t.make_ready();
-    }
-
-    static void syscall_inline(core::Thread& thread) {
-        UserThread& t = of(thread);
-        finish_inline(t, personality.syscall(t));
-    }
-    [[gnu::always_inline]] static void finish_inline(UserThread& t, LeafOutcome outcome) {
-        if (outcome == LeafOutcome::kDone) [[likely]]
-            return core::leave_trap(t);
-        if (outcome == LeafOutcome::kDoneChanged) core::leave_trap_changed(t);
-        if (outcome == LeafOutcome::kBlocked) start_block(t);
-        start_call(t);
-    }
-    // Out of line, so that the leaf tier needs no stack for the trap.
-    [[gnu::noinline, noreturn]] static void start_call(UserThread& t) {
-        start_task(t, Trap{.kind = Trap::Kind::kSyscall});
-    }
-
+struct RemotePath : TrapPath {
     // ---- Calls that another CPU executes (rt/lane.hpp) ----
 
     static constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
 
+    template <bool kTraced>
     static void syscall_routed(core::Thread& thread) {
         UserThread& t = of(thread);
         u64 number = t.regs().syscall_number();
         if (number >= std::size(route::word_of_call)) [[unlikely]]
-            return syscall_inline(thread);
+            return syscall_inline<kTraced>(thread);
         u64 wanted = route::word_of_call[number].load(std::memory_order_relaxed);
         // No CPU that this one hands calls to is itself, or one of the special places.
         if (route::server_in(wanted) != t.lane_server.load(std::memory_order_relaxed)) [[unlikely]]
-            return call_elsewhere(t, wanted);
+            return call_elsewhere<kTraced>(t, wanted);
         if (rt::Executor::current().count_call()) [[unlikely]]
-            return call_timed(t, wanted);
+            return call_timed<kTraced>(t, wanted);
+        if constexpr (kTraced) CallTrace::send(personality.number_of(t), number, route::server_in(wanted));
         // All of the line at once: the server is looking at it. Release: pairs with its look.
         t.call_.frame = t.context.frame();
         t.call_.word.store(wanted, std::memory_order_release);
         if (!(spin_briefly(t.call_.word) & rt::kCallDone)) [[unlikely]]
-            return finish_or_leave(t);
+            return finish_or_leave<kTraced>(t);
         t.context.set_syscall_result(t.call_.frame.syscall_result());
+        if constexpr (kTraced) CallTrace::answered(t.context.syscall_result());
         core::leave_trap(t);
     }
+    template <bool kTraced>
     [[gnu::noinline]] static void finish_or_leave(UserThread& t) {
         rt::Executor& ex = rt::Executor::current();
-        if (finish_call(t, ex, 0)) return core::leave_trap(t);
+        bool done = finish_call(t, ex, 0);
+        if constexpr (kTraced) trace_sent(t, done);
+        if (done) return core::leave_trap(t);
         ex.run_forever();
     }
+    // If it is not done, the thread is in other hands.
+    static void trace_sent(UserThread& t, bool done) {
+        if (done)
+            CallTrace::answered(t.context.syscall_result());
+        else
+            CallTrace::left();
+    }
+    template <bool kTraced>
     [[gnu::noinline]] static void call_timed(UserThread& t, u64 wanted) {
         rt::Executor& ex = rt::Executor::current();
         ex.next_sample();
-        call_or_leave(t, rt::Executor::of(CpuId{route::server_in(wanted)}), wanted | rt::kCallSampled);
+        call_or_leave<kTraced>(t, rt::Executor::of(CpuId{route::server_in(wanted)}), wanted | rt::kCallSampled);
     }
+    template <bool kTraced>
     static void call_or_leave(UserThread& t, rt::Executor& where, u64 wanted) {
-        if (call(t, where, wanted)) return core::leave_trap(t);
+        bool done = call<kTraced>(t, where, wanted);
+        if (done) return core::leave_trap(t);
         rt::Executor::current().run_forever();
     }
     // Inline after all, one of several CPUs, or the first call there.
+    template <bool kTraced>
     [[gnu::noinline]] static void call_elsewhere(UserThread& t, u64 wanted) {
         rt::Executor& ex = rt::Executor::current();
         Module module = route::module_in(wanted);
-        if (module == Module::kHome) return syscall_inline(t);
+        if (module == Module::kHome) return syscall_inline<kTraced>(t);
         u64 kind = count(ex);
         u8 server = route::server_in(wanted);
         rt::Executor* where = server == route::kHere     ? nullptr
@@ -150,9 +77,9 @@ struct TrapPath {
                                                          : &rt::Executor::of(CpuId{server});
         if (!where || where == &ex) {
             keep(ex);
-            return syscall_inline(t);
+            return syscall_inline<kTraced>(t);
         }
-        call_or_leave(t, *where, rt::call_for(where->cpu(), u32(module)) | kind);
+        call_or_leave<kTraced>(t, *where, rt::call_for(where->cpu(), u32(module)) | kind);
     }
     // One in so many calls has its times taken.
     static u64 count(rt::Executor& ex) {
@@ -164,6 +91,7 @@ struct TrapPath {
         ex.calls_kept.store(ex.calls_kept.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     }
     // route=adaptive, while some class of calls is better off elsewhere.
+    template <bool kTraced>
     static void syscall_adaptive(core::Thread& thread) {
         UserThread& t = of(thread);
         u64 number = t.regs().syscall_number();
@@ -171,12 +99,14 @@ struct TrapPath {
             rt::Executor& ex = rt::Executor::current();
             rt::Executor* where = route::idle_cpu(ex);
             if (where) {
-                return call_or_leave(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
+                return call_or_leave<kTraced>(t, *where,
+                                              rt::call_for(where->cpu(), u32(personality.module_of(number))));
             }
         }
-        syscall_inline(thread);
+        syscall_inline<kTraced>(thread);
     }
     // route=adaptive, at the start of a period: a few calls are timed on either road.
+    template <bool kTraced>
     static void syscall_sampled(core::Thread& thread) {
         UserThread& t = of(thread);
         rt::Executor& ex = rt::Executor::current();
@@ -185,28 +115,42 @@ struct TrapPath {
         u64 number = t.regs().syscall_number();
         if (here == 0) {
             route::use_entry(route::settled_entry());
-            return syscall_adaptive(thread);
+            return syscall_adaptive<kTraced>(thread);
         }
-        if (number >= route::kClasses || personality.module_of(number) == Module::kHome) return syscall_inline(thread);
+        if (number >= route::kClasses || personality.module_of(number) == Module::kHome)
+            return syscall_inline<kTraced>(thread);
         route::CallClass& c = route::classes[number];
         Nanoseconds start = hal::Machine::now();
         rt::Executor* where = there != 0 && here % 4 == 0 ? route::idle_cpu(ex) : nullptr;
         left.here.store(here - 1, std::memory_order_relaxed);
         if (where) {
             left.there.store(there - 1, std::memory_order_relaxed);
-            bool done = call(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
+            bool done = call<kTraced>(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
             // A call that outlasted the spinning has held its caller up that long, at least.
             route::record(c, true, (hal::Machine::now() - start).value);
             if (done) return core::leave_trap(t);
             ex.run_forever();
         }
+        if constexpr (kTraced)
+            t.trace_.begin(Path::kLeaf, personality.number_of(t), number_of_call(t), t.context);
         LeafOutcome outcome = personality.syscall(t);
         if (outcome == LeafOutcome::kDone) route::record(c, false, (hal::Machine::now() - start).value);
-        finish_inline(t, outcome);
+        finish_inline<kTraced>(t, outcome);
     }
 
     // Has `where` execute the thread's system call or fault. True: it is done. False: the thread has left this CPU's
     // hands, and somebody makes it ready later.
+    template <bool kTraced>
+    static bool call(UserThread& t, rt::Executor& where, u64 wanted) {
+        if constexpr (kTraced) {
+            u64 number = (wanted & rt::kCallFault) ? abi::trace::kPageFault : t.context.syscall_number();
+            CallTrace::send(personality.number_of(t), number, where.cpu().value);
+            bool done = call(t, where, wanted);
+            trace_sent(t, done);
+            return done;
+        }
+        return call(t, where, wanted);
+    }
     [[gnu::noinline]] static bool call(UserThread& t, rt::Executor& where, u64 wanted) {
         rt::Executor& ex = rt::Executor::current();
         if (wanted & rt::kCallSampled) t.trapped_ = hal::Machine::now();
@@ -299,26 +243,36 @@ struct TrapPath {
 
     // One that waits in this CPU's lanes: served at once, unless others wait too and the module's policy puts them in order.
     // Inlined: into the loop that looks for words.
+    template <bool kTraced>
     [[gnu::always_inline]] static void serve_word(rt::Executor& ex, rt::CallWord& word) {
         UserThread& t = of_word(word);
         u64 asked = word.load(std::memory_order_relaxed);
         rt::Shard& shard = *ex.shards[u32(route::module_in(asked))];
         if (asked & (rt::kCallSampled | rt::kCallFault | rt::kCallDetached)) [[unlikely]]
-            return serve_carefully(ex, t, shard);
+            return serve_carefully<kTraced>(ex, t, shard);
         if (shard.ordered.load(std::memory_order_relaxed)) [[unlikely]]
-            return serve_carefully(ex, t, shard);
+            return serve_carefully<kTraced>(ex, t, shard);
         shard.direct.add(1);
-        finish_serving(t, word, asked, personality.syscall_elsewhere(t, t.call_.frame));
+        if constexpr (kTraced) begin_serving(t, asked, 0);
+        finish_serving<kTraced>(t, word, asked, personality.syscall_elsewhere(t, t.call_.frame));
     }
+    static void begin_serving(UserThread& t, u64 asked, u32 queue) {
+        u64 number = (asked & rt::kCallFault) ? abi::trace::kPageFault : t.call_.frame.syscall_number();
+        t.trace_.begin(Path::kService, personality.number_of(t), abi::trace::detail(number, queue), t.context,
+                       t.home().cpu().value);
+    }
+    template <bool kTraced>
     [[gnu::noinline]] static void serve_carefully(rt::Executor& ex, UserThread& t, rt::Shard& shard) {
-        if (shard.ordered.load(std::memory_order_relaxed)) return accept_all(ex, t, shard);
+        if (shard.ordered.load(std::memory_order_relaxed)) return accept_all<kTraced>(ex, t, shard);
         shard.batches.add(1);
-        serve(t, shard);
+        serve<kTraced>(t, shard);
     }
+    template <bool kTraced>
     [[gnu::always_inline]] static void finish_serving(UserThread& t, rt::CallWord& word, u64 asked,
                                                       LeafOutcome outcome) {
         if (outcome != LeafOutcome::kDone) [[unlikely]]
-            return serve_in_task(t, word, asked, outcome);
+            return serve_in_task<kTraced>(t, word, asked, outcome);
+        if constexpr (kTraced) t.trace_.finish_served(t.call_.frame.syscall_result());
         // Acquire and release: the home sees the result, or this sees that the home has left.
         if (word.exchange(rt::kCallActive | rt::kCallDone, std::memory_order_acq_rel) & rt::kCallDetached)
             [[unlikely]] {
@@ -326,6 +280,7 @@ struct TrapPath {
             t.make_ready();
         }
     }
+    template <bool kTraced>
     [[gnu::noinline]] static void accept_all(rt::Executor& ex, UserThread& first, rt::Shard& shard) {
         bool several = false;
         rt::lane_poll(ex.cpu(), rt::executor_count(), [&](rt::CallWord& word) {
@@ -338,7 +293,7 @@ struct TrapPath {
         if (several || shard.queue.size() != 0) return accept(first);
         shard.settle();
         shard.batches.add(1);
-        serve(first, shard);
+        serve<kTraced>(first, shard);
     }
     static UserThread& of_word(rt::CallWord& word) {
         return *reinterpret_cast<UserThread*>(reinterpret_cast<std::byte*>(&word) - offsetof(UserThread, call_.word));
@@ -354,8 +309,9 @@ struct TrapPath {
         rt::Executor::current().shards[u32(route::module_in(word))]->accept(r);
     }
 
+    template <bool kTraced>
     static void serve_queued(rt::Request& r, rt::Shard& shard) {
-        serve(static_cast<UserThread::Remote&>(r).owner, shard);
+        serve<kTraced>(static_cast<UserThread::Remote&>(r).owner, shard);
     }
     // A CPU that serves one address space for some time loads it: handlers reach user memory without walking its tables.
     // Not for a few calls, for loading drops all translations; and not asleep, for it would be woken for each flush.
@@ -379,6 +335,7 @@ struct TrapPath {
     static void before_sleep(rt::Executor& ex) {
         if (std::exchange(nears[ex.cpu().value].loaded, false)) Space::unload();
     }
+    template <bool kTraced>
     static void serve(UserThread& t, rt::Shard& shard) {
         rt::CallWord& word = t.call_.word;
         u64 asked = word.load(std::memory_order_relaxed);
@@ -391,6 +348,7 @@ struct TrapPath {
             start = hal::Machine::now();
         }
         u64 number = t.call_.frame.syscall_number() % route::kClasses;  // the result takes its place
+        if constexpr (kTraced) begin_serving(t, asked, shard.queue.size());
         LeafOutcome outcome =
             (asked & rt::kCallFault) ? personality.fault(t, t.trap_) : personality.syscall_elsewhere(t, t.call_.frame);
         if (asked & rt::kCallSampled) [[unlikely]] {
@@ -402,19 +360,27 @@ struct TrapPath {
         }
         // A home that waits counts the call as it counts its own leaves. One that does not leaves it to this CPU.
         if (asked & rt::kCallDetached) t.add_system(hal::Machine::now() - start);
-        finish_serving(t, word, asked, outcome);
+        finish_serving<kTraced>(t, word, asked, outcome);
     }
+    template <bool kTraced>
     [[gnu::noinline]] static void serve_in_task(UserThread& t, rt::CallWord& word, u64 asked, LeafOutcome outcome) {
         rt::Executor& ex = rt::Executor::current();
         t.trapped_ = hal::Machine::now();
         word.exchange(rt::kCallActive | rt::kCallAsync, std::memory_order_acq_rel);
-        if (outcome == LeafOutcome::kBlocked) return block(t, ex);
+        if (outcome == LeafOutcome::kBlocked) return block<kTraced>(t, ex);
+        if constexpr (kTraced) {
+            if (outcome == LeafOutcome::kDoneChanged)
+                t.trace_.finish(t.context);
+            else
+                t.trace_.go_on(Reason::kNeedsTask, Path::kTask);
+        }
         if (outcome == LeafOutcome::kDoneChanged) return t.make_ready();
         if (!(asked & rt::kCallFault)) t.trap_ = Trap{.kind = Trap::Kind::kSyscall};
         t.job_.set_home(ex);
         t.job_.resume();
     }
 
+    template <bool kTraced>
     static void trap_routed(core::Thread& thread, const Trap& trap) {
         if (trap.kind == Trap::Kind::kPageFault) {
             UserThread& t = of(thread);
@@ -423,21 +389,12 @@ struct TrapPath {
             rt::Executor* where = route::executor_of(Module::kMm, t.space.get());
             if (where && where != &ex) {
                 t.trap_ = trap;
-                return call_or_leave(t, *where, rt::call_for(where->cpu(), u32(Module::kMm)) | kind);
+                return call_or_leave<kTraced>(t, *where, rt::call_for(where->cpu(), u32(Module::kMm)) | kind);
             }
             keep(ex);
         }
-        TrapPath::trap(thread, trap);
+        TrapPath::trap<kTraced>(thread, trap);
     }
-    static void trap(core::Thread& thread, const Trap& trap) {
-        UserThread& t = of(thread);
-        if (trap.kind == Trap::Kind::kPageFault && personality.fault(t, trap) == LeafOutcome::kDone) [[likely]]
-            return core::leave_trap(t);
-        start_task(t, trap);
-    }
-
-    static void kicked(core::Thread& thread) { run_task(of(thread), Trap{}); }
-
     // A server may be looking at the thread's call word in this moment.
     static void ended(UserThread& t) {
         if (t.lane_servers_ == 0) return personality.ended(t);
@@ -449,18 +406,33 @@ struct TrapPath {
     // One for all threads; the first two change with the routes.
     static constinit core::Abi abi;
 };
-constinit TrapPath::Near TrapPath::nears[lib::kMaxCpus];
-constinit core::Abi TrapPath::abi{&TrapPath::syscall_inline, &TrapPath::trap, &TrapPath::kicked};
+constinit RemotePath::Near RemotePath::nears[lib::kMaxCpus];
+constinit core::Abi RemotePath::abi{&RemotePath::syscall_inline<false>, &RemotePath::trap<false>, &RemotePath::kicked<false>};
 
 Personality<UserThread>& route::personality_in_use() { return personality; }
-void route::serve_request(rt::Request& r, rt::Shard& shard) { TrapPath::serve_queued(r, shard); }
+void route::serve_request(rt::Request& r, rt::Shard& shard) { RemotePath::serve_queued<false>(r, shard); }
+void route::serve_traced(rt::Request& r, rt::Shard& shard) { RemotePath::serve_queued<true>(r, shard); }
+template <bool kTraced>
+static void enter_by(route::Entry e) {
+    constexpr void (*kSyscall[])(core::Thread&) = {
+        &RemotePath::syscall_inline<kTraced>, &RemotePath::syscall_routed<kTraced>, &RemotePath::syscall_adaptive<kTraced>,
+        &RemotePath::syscall_sampled<kTraced>};
+    if (!rt::Executor::serving().word)
+        rt::Executor::serve_with<&RemotePath::serve_word<kTraced>, &RemotePath::before_sleep>();
+    RemotePath::abi.syscall.store(kSyscall[u32(e)], std::memory_order_relaxed);
+    RemotePath::abi.trap.store(e == route::Entry::kRouted ? &RemotePath::trap_routed<kTraced> : &RemotePath::trap<kTraced>,
+                             std::memory_order_relaxed);
+}
 // Each thread's next trap takes the new way; what is under way ends as it began.
 void route::use_entry(Entry e) {
-    constexpr void (*kSyscall[])(core::Thread&) = {&TrapPath::syscall_inline, &TrapPath::syscall_routed,
-                                                   &TrapPath::syscall_adaptive, &TrapPath::syscall_sampled};
-    if (!rt::Executor::serving().word) rt::Executor::serve_with<&TrapPath::serve_word, &TrapPath::before_sleep>();
-    TrapPath::abi.syscall.store(kSyscall[u32(e)], std::memory_order_relaxed);
-    TrapPath::abi.trap.store(e == Entry::kRouted ? &TrapPath::trap_routed : &TrapPath::trap, std::memory_order_relaxed);
+    if (CallTrace::enabled) return enter_by<true>(e);
+    enter_by<false>(e);
+}
+
+void trace_calls() {
+    CallTrace::enabled = true;
+    RemotePath::abi.kicked = &RemotePath::kicked<true>;
+    route::use_entry(route::Entry::kInline);
 }
 
 void set_personality(const Personality<UserThread>& p) {
@@ -468,7 +440,7 @@ void set_personality(const Personality<UserThread>& p) {
     route::module_of_call = p.modules;
 }
 
-UserThread::Remote::Remote(UserThread& t) : Request(&TrapPath::arrive), owner(t) {}
+UserThread::Remote::Remote(UserThread& t) : Request(&RemotePath::arrive), owner(t) {}
 
 UserThread::UserThread() : job_(*this), remote_(*this) {
     // System time is what the coroutine runs, without its waits.
@@ -480,7 +452,9 @@ UserThread::UserThread() : job_(*this), remote_(*this) {
         else
             t.stop_system_clock(now);
     });
-    abi = &TrapPath::abi;
+    abi = &RemotePath::abi;
+    if (CallTrace::enabled) [[unlikely]]
+        TrapPath::be_traced(*this);
 }
 
 Result<void> UserThread::init(Ref<Space> in) {
@@ -517,7 +491,12 @@ void UserThread::reset_fpu() {
     hal::Machine::fpu_init(context.fpu_area);
 }
 
-void UserThread::job_done(rt::Job& job) { TrapPath::ended(static_cast<OwnJob&>(job).owner); }
+void UserThread::job_done(rt::Job& job) {
+    UserThread& t = static_cast<OwnJob&>(job).owner;
+    if (CallTrace::enabled) [[unlikely]]
+        t.trace_.finish_ended();
+    RemotePath::ended(t);
+}
 
 void UserThread::to_user() {
     rt::Executor& ex = rt::Executor::current();

@@ -8,6 +8,7 @@
 #include "port/api/log.hpp"
 #include "port/api/personality.hpp"
 #include "port/api/streams.hpp"
+#include "port/kernel/call_trace.hpp"
 #include "rt/module.hpp"
 
 namespace port {
@@ -73,6 +74,7 @@ public:
 
 private:
     friend struct TrapPath;
+    friend struct RemotePath;
     struct OwnJob : rt::Job {
         OwnJob(UserThread& t) : Job("thread", &UserThread::job_done), owner(t) {}
         UserThread& owner;
@@ -103,6 +105,7 @@ private:
     Gone gone_;
     u32 lane_servers_ = 0, lane_homes_ = 0;  // whose lanes may hold its call word
     Nanoseconds trapped_{};                  // when the kernel's present work for the thread began
+    CallTrace trace_;                        // not made if nobody asked for it
     // On the CPU that works for the thread.
     void stop_system_clock(Nanoseconds now) {
         add_system(now - trapped_);
@@ -115,6 +118,8 @@ rt::MoveTo at(Module m);
 
 // What boot/ registers before the first thread starts.
 void set_personality(const Personality<UserThread>& p);
+// Before routes are set: threads leave records in the trace buffer.
+void trace_calls();
 
 struct Port {
     using Space = port::Space;
