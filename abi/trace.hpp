@@ -31,8 +31,8 @@ enum class Path : uint8_t {
     kCount
 };
 inline constexpr const char* kPathNames[] = {
-    "fast call",   "fast reply", "fast exception", "fast signal", "slow call",  "slow reply", "slow exception",
-    "slow signal", "slow other", "switch",         "interrupt",   "leaf",       "leaf again", "fault",
+    "fast call",   "fast reply", "fast exception", "fast signal", "slow call", "slow reply", "slow exception",
+    "slow signal", "slow other", "switch",         "interrupt",   "leaf",      "leaf again", "fault",
     "task",        "sent",       "service",        "to server",   "server"};
 static_assert(sizeof kPathNames / sizeof kPathNames[0] == unsigned(Path::kCount));
 
@@ -50,7 +50,7 @@ enum class Test : uint8_t {
     kRace,         // another CPU was first
     kCount
 };
-inline constexpr const char* kTestNames[] = {"",        "capability", "long",      "no partner",   "priority",
+inline constexpr const char* kTestNames[] = {"",          "capability", "long",      "no partner",   "priority",
                                              "other CPU", "special",    "attention", "senders wait", "race"};
 static_assert(sizeof kTestNames / sizeof kTestNames[0] == unsigned(Test::kCount));
 
@@ -68,8 +68,8 @@ enum class Reason : uint8_t {
     kEnded,      // the thread has
     kCount
 };
-inline constexpr const char* kReasonNames[] = {"",      "done", "error",    "elsewhere", "slowpath", "needs task",
-                                               "waits", "sent", "switched", "ended"};
+inline constexpr const char* kReasonNames[] = {"",           "done",  "error", "elsewhere", "slowpath",
+                                               "needs task", "waits", "sent",  "switched",  "ended"};
 static_assert(sizeof kReasonNames / sizeof kReasonNames[0] == unsigned(Reason::kCount));
 
 struct Record {

@@ -18,10 +18,11 @@ struct RunOptions {
     std::string fastpath;
     std::string native;  // a program of the native interface, the first and only one of the machine
     double timeout = 0;
-    std::string stats;        // empty: none; table; json
-    std::string capacity;     // CPU:FRACTION,...
-    std::optional<int> spin;  // microseconds; none: the kernel's, or 0 with more CPUs than the host has
-    std::string trace;
+    std::string stats;           // empty: none; table; json
+    std::string capacity;        // CPU:FRACTION,...
+    std::optional<int> spin;     // microseconds; none: the kernel's, or 0 with more CPUs than the host has
+    std::string trace;           // a file
+    uint64_t trace_records = 0;  // of each CPU; 0: the usual number
     bool gdb = false;
     bool verbose = false;
     std::vector<std::string> qemu_args;
@@ -78,6 +79,7 @@ Streams user_streams();
 int report(const Outcome& outcome, const MachineSpec& spec, const std::string& program);
 
 int run_command(const RunOptions& options);
+int trace_command(const std::string& file, size_t calls);
 int oracle_command(const RunOptions& options);
 int oracle_record_command(const BatchOptions& options);
 int oracle_fetch_command();

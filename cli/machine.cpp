@@ -112,7 +112,7 @@ bool Session::output_complete() const {
         if (!port.from_guest.empty()) return false;
         if (expected_[i] && port.received < *expected_[i] && !qemu_gone_) return false;
     }
-    return true;
+    return !expected_trace_ || ports_[kTrace].received >= *expected_trace_ || qemu_gone_;
 }
 
 void Session::control_line(std::string_view line) {
@@ -128,6 +128,8 @@ void Session::control_line(std::string_view line) {
         expected_[0] = std::strtoull(rest.c_str(), nullptr, 10);
     } else if (verb == "stderr-bytes") {
         expected_[1] = std::strtoull(rest.c_str(), nullptr, 10);
+    } else if (verb == "trace-bytes") {
+        expected_trace_ = std::strtoull(rest.c_str(), nullptr, 10);
     } else if (verb == "exit") {
         finish(Outcome::Kind::Exit, std::atoi(rest.c_str()) & 255);
     } else if (verb == "signal") {
@@ -182,6 +184,9 @@ void Session::deliver(PortIndex index) {
             control_line(std::string_view(port.from_guest).substr(start, end - start));
         }
         port.from_guest.erase(0, start);
+    } else if (index == kTrace) {
+        if (streams_.on_trace) streams_.on_trace(port.from_guest);
+        port.from_guest.clear();
     } else if (index == kStdout && streams_.on_output) {
         streams_.on_output(port.from_guest);
         port.from_guest.clear();

@@ -2,9 +2,9 @@
 // One QEMU with one guest: its command line, its ports, and the loop that carries bytes between them and the host.
 //
 // Four named virtio-serial ports: farcall.stdin, farcall.stdout, farcall.stderr, farcall.control. The first three carry
-// the program's bytes and nothing else; what a byte stream cannot say goes over the control port as lines of text:
+// the program's bytes and nothing else (a fifth, farcall.trace, the trace's); what a byte stream cannot say goes over the control port as lines of text:
 //   guest: ready | exit N | signal N | error notfound | error noexec | stdout-bytes N | stderr-bytes N |
-//          panic | log TEXT | mark NAME | stats JSON
+//          panic | log TEXT | mark NAME | stats JSON | trace-bytes N
 //   host:  stdin-eof N | winsize R C | tty 0|1 | dump | term
 // The byte counts come before the exit line, so the end of the output is known without an end-of-file.
 #pragma once
@@ -32,6 +32,7 @@ struct MachineSpec {
     std::vector<std::string> extra_args;  // last on the command line
     bool gdb = false;
     bool verbose = false;
+    bool trace = false;        // one more port, farcall.trace
     bool quit_gently = false;  // let QEMU run its exit handlers (a plugin writes its file there)
 };
 
@@ -43,6 +44,7 @@ struct Streams {
     std::function<void(std::string_view)> on_output, on_error;  // used instead of the descriptors when set
     std::function<void(std::string_view)> on_control;           // every line of the guest, besides its handling here
     std::function<void(std::string_view)> on_serial;            // raw serial bytes
+    std::function<void(std::string_view)> on_trace;             // bytes of the trace, if the machine has that port
     bool terminal = false;                                      // raw mode on `input`, Ctrl-A x ends
 };
 
@@ -83,7 +85,7 @@ private:
         std::string from_guest;
         uint64_t received = 0;
     };
-    enum PortIndex { kStdin, kStdout, kStderr, kControl, kSerial, kMonitor, kPortCount };
+    enum PortIndex { kStdin, kStdout, kStderr, kControl, kTrace, kSerial, kMonitor, kPortCount };
 
     void start_qemu();
     void stop_qemu();
@@ -114,7 +116,7 @@ private:
     bool eof_sent_ = false;
     bool escape_ = false;  // Ctrl-A was typed
     uint64_t input_bytes_ = 0;
-    std::optional<uint64_t> expected_[2];
+    std::optional<uint64_t> expected_[2], expected_trace_;
     std::optional<Clock::time_point> deadline_, finish_deadline_, dump_deadline_, quiet_deadline_;
     size_t dump_start_ = 0;
     bool dumping_ = false, panicked_ = false, cancelled_ = false, output_closed_ = false, qemu_gone_ = false;

@@ -49,7 +49,12 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
             "--stats{table}", options.stats,
             "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; "
             "--stats=json: all of them for programs");
-        app.add_option("--trace", options.trace, "write a trace to this file");
+        app.add_option("--trace", options.trace,
+                       "write what the kernel did to this file, as JSON for ui.perfetto.dev or chrome://tracing; "
+                       "farcall trace FILE shows it in tables");
+        app.add_option("--trace-records", options.trace_records,
+                       "with --trace: how many records are kept of each CPU, the last ones (65536)")
+            ->check(CLI::Range(1, 4'194'304));
     }
     app.add_flag("--gdb", options.gdb, "wait for a debugger, and print the line to type");
     app.prefix_command();
@@ -79,6 +84,7 @@ int dispatch(int argc, char** argv) {
     BatchOptions test_options, record_options;
     BenchOptions bench_options;
     std::string test_kind, trace_file;
+    size_t trace_calls = 20;
 
     CLI::App* run = app.add_subcommand(
         "run", "Run a program as the first process of the kernel: run [OPTIONS] -- PROGRAM [ARGS...]");
@@ -140,8 +146,12 @@ int dispatch(int argc, char** argv) {
                     "syscall: measure the oracle's kernel instead; times: measure it as well");
     bench->add_flag("-v,--verbose", bench_options.verbose, "kernel messages on standard error");
 
-    CLI::App* trace = app.add_subcommand("trace", "Convert a trace for a viewer: trace FILE");
+    CLI::App* trace = app.add_subcommand(
+        "trace", "Tables of a trace: how often each path, call and test was taken, and its cycles: trace FILE");
     trace->add_option("file", trace_file, "a trace written by run --trace")->required();
+    trace->add_option("--calls", trace_calls, "so many calls, those that took most")
+        ->check(CLI::Range(1, 100'000))
+        ->capture_default_str();
 
     CLI::App* oracle = app.add_subcommand(
         "oracle", "The same on Debian's Linux 6.1: oracle [OPTIONS] -- PROGRAM [ARGS...] | oracle record [AREA...]");
@@ -192,7 +202,7 @@ int dispatch(int argc, char** argv) {
                         bench_options.names == std::vector<std::string>{"fastpath"};
     if (bench->count("--cpu") == 0 && native) bench_options.cpu = "max";
     if (bench->parsed()) return bench_command(bench_options);
-    if (trace->parsed()) fail("trace: this kernel has no trace buffers yet");
+    if (trace->parsed()) return trace_command(trace_file, trace_calls);
     return kStatusUsage;
 }
 

@@ -20,7 +20,7 @@ namespace cli {
 namespace {
 
 constexpr const char* kQemu = "qemu-system-x86_64";
-constexpr const char* kPortNames[] = {"stdin", "stdout", "stderr", "control"};
+constexpr const char* kPortNames[] = {"stdin", "stdout", "stderr", "control", "trace"};
 
 int free_tcp_port() {
     UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -62,6 +62,7 @@ void Session::start_qemu() {
 
     std::vector<int> inherited;
     for (int i = 0; i < kPortCount; ++i) {
+        if (i == kTrace && !spec_.trace) continue;
         int pair[2];
         if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
             fail(std::string("socketpair: ") + std::strerror(errno));
@@ -70,7 +71,7 @@ void Session::start_qemu() {
         inherited.push_back(pair[1]);
         std::string id = "c" + std::to_string(i);
         add({"-chardev", "socket,id=" + id + ",fd=" + std::to_string(pair[1])});
-        if (i < 4) {
+        if (i <= kTrace) {
             add({"-device",
                  "virtserialport,chardev=" + id + ",nr=" + std::to_string(i + 1) + ",name=farcall." + kPortNames[i]});
         } else if (i == kSerial) {

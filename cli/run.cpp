@@ -15,10 +15,13 @@
 #include "cli/route.hpp"
 #include "cli/stats.hpp"
 #include "cli/symbolize.hpp"
+#include "cli/trace.hpp"
 
 namespace cli {
 
 namespace {
+
+constexpr uint64_t kTraceRecords = 65536;
 
 bool is_null_device(int fd) {
     struct stat st;
@@ -39,7 +42,7 @@ MachineSpec farcall_machine(const RunOptions& options) {
     }
     if (!options.stats.empty() && options.stats != "table" && options.stats != "json")
         fail("--stats takes table or json, not '" + options.stats + "'");
-    if (!options.trace.empty()) fail("--trace: this kernel has no trace buffers yet");
+    if (options.trace.empty() && options.trace_records != 0) fail("--trace-records: there is no --trace");
     MachineSpec spec;
     spec.kernel = build_dir() / "kernel" / "farcall.elf";
     spec.cpus = options.cpus;
@@ -62,6 +65,10 @@ MachineSpec farcall_machine(const RunOptions& options) {
     else if (options.cpus > host_cpus())
         spec.append += " spin=0";
     if (!options.stats.empty()) spec.append += " stats=1";
+    if (!options.trace.empty()) {
+        spec.trace = true;
+        spec.append += " trace=" + std::to_string(options.trace_records != 0 ? options.trace_records : kTraceRecords);
+    }
     if (!options.append.empty()) spec.append += " " + options.append;
     return spec;
 }
@@ -166,6 +173,67 @@ void add_native_program(MachineSpec& spec, const RunOptions& options, const Temp
     for (const std::string& word : options.program) spec.append += " " + word;
 }
 
+// The file of --trace. Opened before anything else, so that it is not the end of a long run that finds it cannot be written.
+class TraceFile {
+public:
+    explicit TraceFile(const RunOptions& options) : options_(options) {
+        if (options.trace.empty()) return;
+        made_ = ::access(options.trace.c_str(), F_OK) != 0;
+        fd_.reset(::open(options.trace.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+        if (fd_.get() < 0) fail("--trace: cannot write " + options.trace + ": " + std::strerror(errno));
+    }
+    ~TraceFile() {
+        if (made_ && !written_) ::unlink(options_.trace.c_str());
+    }
+    void collect(Streams& streams) {
+        if (fd_.get() >= 0) streams.on_trace = [this](std::string_view bytes) { bytes_ += bytes; };
+    }
+    // Says what became of it, if that is not all.
+    void finish(const Outcome& outcome) {
+        if (fd_.get() < 0) return;
+        using Kind = Outcome::Kind;
+        if (bytes_.empty()) {
+            bool ended = outcome.kind == Kind::Exit || outcome.kind == Kind::Signal;
+            std::fprintf(stderr, "farcall: no trace: %s\n",
+                         ended ? "the kernel sent none" : "it is written when the program has ended by itself");
+            return;
+        }
+        TraceInfo info{.command = "", .route = options_.native.empty() ? options_.route : "native"};
+        if (!options_.native.empty()) info.command = options_.native;
+        for (const std::string& word : options_.program) info.command += (info.command.empty() ? "" : " ") + word;
+        struct stat st;
+        if (::fstat(fd_.get(), &st) == 0 && S_ISREG(st.st_mode) && ::ftruncate(fd_.get(), 0) != 0) cannot_write();
+        TraceCounts counts = write_trace_json(bytes_, info, [this](std::string_view text) { write(text); });
+        uint64_t lost = 0;
+        for (uint64_t n : counts.lost) lost += n;
+        if (lost != 0)
+            std::fprintf(stderr,
+                         "farcall: the trace lacks its oldest records, %llu of %llu: more fit with --trace-records\n",
+                         static_cast<unsigned long long>(lost), static_cast<unsigned long long>(lost + counts.records));
+    }
+
+private:
+    [[noreturn]] void cannot_write() { fail("cannot write " + options_.trace + ": " + std::strerror(errno)); }
+    void write(std::string_view text) {
+        written_ = true;
+        while (!text.empty()) {
+            ssize_t n = ::write(fd_.get(), text.data(), text.size());
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) cannot_write();
+            text.remove_prefix(static_cast<size_t>(n));
+        }
+    }
+    const RunOptions& options_;
+    UniqueFd fd_;
+    bool made_ = false, written_ = false;
+    std::string bytes_;
+};
+
+int trace_command(const std::string& file, size_t calls) {
+    std::fputs(trace_summary(read_file(file), file, calls).c_str(), stdout);
+    return 0;
+}
+
 int run_command(const RunOptions& options) {
     MachineSpec spec = farcall_machine(options);
     TempDir scratch;
@@ -175,9 +243,13 @@ int run_command(const RunOptions& options) {
         Streams streams = user_streams();
         spec.append += streams.input < 0 ? " stdin=null" : " stdin=port";
         add_native_program(spec, options, scratch);
+        TraceFile trace(options);
+        trace.collect(streams);
         Session session(spec, streams);
         session.set_timeout(options.timeout);
-        return report(session.run(), spec, options.native);
+        Outcome outcome = session.run();
+        trace.finish(outcome);
+        return report(outcome, spec, options.native);
     }
     RootImage root = open_root(options.root, scratch);
     Streams streams = user_streams();
@@ -193,6 +265,8 @@ int run_command(const RunOptions& options) {
     spec.initrd = compose_initrd(root, extra.finish(), scratch);
     check_memory(spec, options.memory);
 
+    TraceFile trace(options);
+    trace.collect(streams);
     // Shown behind all that the program wrote.
     std::string stats;
     if (!options.stats.empty()) {
@@ -207,6 +281,7 @@ int run_command(const RunOptions& options) {
         std::fprintf(stderr, "%s\n", stats.c_str());
     else if (!options.stats.empty())
         std::fputs(stats_table(stats).c_str(), stderr);
+    trace.finish(outcome);
     return report(outcome, spec, argv[0]);
 }
 

@@ -13,7 +13,7 @@ namespace cli {
 namespace {
 
 using Json = nlohmann::json;
-using Row = std::vector<std::string>;
+using Row = TextRow;
 
 // A nanosecond figure in microseconds or milliseconds.
 std::string scaled(uint64_t ns, double unit, int digits) {
@@ -24,24 +24,6 @@ std::string scaled(uint64_t ns, double unit, int digits) {
 std::string micro(uint64_t ns) { return scaled(ns, 1e3, 1); }
 std::string milli(uint64_t ns) { return scaled(ns, 1e6, 1); }
 std::string number(const Json& json) { return std::to_string(json.get<uint64_t>()); }
-
-// Each column as wide as its widest word; `left` columns begin with it, the others end with it.
-std::string aligned(const std::vector<Row>& rows, size_t left) {
-    std::vector<size_t> width(rows.at(0).size());
-    for (const Row& row : rows)
-        for (size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
-    std::string text;
-    for (const Row& row : rows) {
-        std::string line;
-        for (size_t i = 0; i < row.size(); ++i) {
-            std::string gap(width[i] - row[i].size(), ' ');
-            line += (i ? "  " : "") + (i < left ? row[i] + gap : gap + row[i]);
-        }
-        line.resize(line.find_last_not_of(' ') + 1);
-        text += line + "\n";
-    }
-    return text;
-}
 
 std::string tables(const Json& stats) {
     std::string text;
@@ -76,6 +58,23 @@ std::string tables(const Json& stats) {
 }
 
 }  // namespace
+
+std::string aligned(const std::vector<TextRow>& rows, size_t left) {
+    std::vector<size_t> width(rows.at(0).size());
+    for (const TextRow& row : rows)
+        for (size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
+    std::string text;
+    for (const TextRow& row : rows) {
+        std::string line;
+        for (size_t i = 0; i < row.size(); ++i) {
+            std::string gap(width[i] - row[i].size(), ' ');
+            line += (i ? "  " : "") + (i < left ? row[i] + gap : gap + row[i]);
+        }
+        line.resize(line.find_last_not_of(' ') + 1);
+        text += line + "\n";
+    }
+    return text;
+}
 
 std::string stats_table(const std::string& json) {
     if (json.empty()) return "farcall: the kernel gave no counters\n";

@@ -153,7 +153,8 @@ void enter_now(u64 thread) {
     if (ring.size == 0 || ring.entered == thread) return;
     rt::Executor& ex = rt::Executor::current();
     u64 ready = 0;
-    for (u32 p = u32(rt::Priority::kHighest); p <= u32(rt::Priority::kLowest); ++p) ready += ex.ready_count(rt::Priority(p));
+    for (u32 p = u32(rt::Priority::kHighest); p <= u32(rt::Priority::kLowest); ++p)
+        ready += ex.ready_count(rt::Priority(p));
     u64 now = hal::Machine::cycles();
     add({.start = now,
          .cycles = 0,

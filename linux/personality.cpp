@@ -125,8 +125,8 @@ constinit const port::Personality<port::UserThread> personality{
     .modules = module_table,
     .call_limit = kSyscallLimit,
     .nice_of = &nice_of,
-    .number_of = &number_of,
     .ended = &ended,
+    .number_of = &number_of,
 };
 
 }  // namespace linux

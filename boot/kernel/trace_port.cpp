@@ -119,8 +119,7 @@ void print_last(void (*print)(std::string_view line)) {
                                                           : "kick");
             if (r.path == trace::Path::kFault) add(" at {:x}", wire::address_in(r.detail));
             add(" of {}, partner {}", r.thread, r.partner);
-            if (r.reason != trace::Reason::kNone)
-                add(", {} cycles: {}", r.cycles, wire::kReasonNames[u32(r.reason)]);
+            if (r.reason != trace::Reason::kNone) add(", {} cycles: {}", r.cycles, wire::kReasonNames[u32(r.reason)]);
             if (r.reason == trace::Reason::kError) add(" {}", wire::error_in(r.detail));
             if (r.test != trace::Test::kNone) add(" ({})", wire::kTestNames[u32(r.test)]);
             add("\n");

@@ -115,6 +115,7 @@ Result<i64> thread_destroy(ServerThread& s, u64 handle) {
         rt::LockGuard guard{s.endpoint.lock};
         if (!t->with_server) return Errno::kBusy;  // kick it first and take its message
         if (t->wait_hook.linked()) t->wait_hook.unlink();
+        if (trace::on.load(std::memory_order_relaxed) && t->traced_pc != 0) s.trace_served(trace::Reason::kEnded, *t);
         if (s.served == t) s.served = nullptr;
     }
     s.threads[handle - 1] = nullptr;

@@ -23,10 +23,10 @@ struct Personality {
     Module module_of(u64 number) const { return number < call_limit ? Module(modules[number]) : Module::kHome; }
     // setpriority(2) of a thread, for the policy `priority`.
     i32 (*nice_of)(const UserThread&);
-    // The number that programs know the thread by, for records of what it did.
-    u32 (*number_of)(const UserThread&);
     // The thread's root coroutine has returned: the last thing that happens on its CPU. May destroy the thread.
     void (*ended)(UserThread&);
+    // The number that programs know the thread by, for records of what it did.
+    u32 (*number_of)(const UserThread&) = nullptr;
 };
 
 }  // namespace port

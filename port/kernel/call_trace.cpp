@@ -41,7 +41,9 @@ void CallTrace::write(u64 end, Reason reason, u64 error) {
                       .cpu = cpu_,
                       .reason = reason,
                       .thread = thread_,
-                      .partner = !has_sum ? partner_ : sum_ < ~u32{0} ? u32(sum_) : ~u32{0},
+                      .partner = !has_sum         ? partner_
+                                 : sum_ < ~u32{0} ? u32(sum_)
+                                                  : ~u32{0},
                       .detail = detail_ | error << 32});
 }
 

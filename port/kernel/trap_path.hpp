@@ -100,8 +100,7 @@ struct TrapPath {
     template <bool kTraced>
     static void syscall_inline(core::Thread& thread) {
         UserThread& t = of(thread);
-        if constexpr (kTraced)
-            t.trace_.begin(Path::kLeaf, personality.number_of(t), number_of_call(t), t.context);
+        if constexpr (kTraced) t.trace_.begin(Path::kLeaf, personality.number_of(t), number_of_call(t), t.context);
         finish_inline<kTraced>(t, personality.syscall(t));
     }
     template <bool kTraced>

@@ -131,8 +131,7 @@ struct RemotePath : TrapPath {
             if (done) return core::leave_trap(t);
             ex.run_forever();
         }
-        if constexpr (kTraced)
-            t.trace_.begin(Path::kLeaf, personality.number_of(t), number_of_call(t), t.context);
+        if constexpr (kTraced) t.trace_.begin(Path::kLeaf, personality.number_of(t), number_of_call(t), t.context);
         LeafOutcome outcome = personality.syscall(t);
         if (outcome == LeafOutcome::kDone) route::record(c, false, (hal::Machine::now() - start).value);
         finish_inline<kTraced>(t, outcome);
@@ -407,7 +406,8 @@ struct RemotePath : TrapPath {
     static constinit core::Abi abi;
 };
 constinit RemotePath::Near RemotePath::nears[lib::kMaxCpus];
-constinit core::Abi RemotePath::abi{&RemotePath::syscall_inline<false>, &RemotePath::trap<false>, &RemotePath::kicked<false>};
+constinit core::Abi RemotePath::abi{&RemotePath::syscall_inline<false>, &RemotePath::trap<false>,
+                                    &RemotePath::kicked<false>};
 
 Personality<UserThread>& route::personality_in_use() { return personality; }
 void route::serve_request(rt::Request& r, rt::Shard& shard) { RemotePath::serve_queued<false>(r, shard); }
@@ -415,13 +415,14 @@ void route::serve_traced(rt::Request& r, rt::Shard& shard) { RemotePath::serve_q
 template <bool kTraced>
 static void enter_by(route::Entry e) {
     constexpr void (*kSyscall[])(core::Thread&) = {
-        &RemotePath::syscall_inline<kTraced>, &RemotePath::syscall_routed<kTraced>, &RemotePath::syscall_adaptive<kTraced>,
-        &RemotePath::syscall_sampled<kTraced>};
+        &RemotePath::syscall_inline<kTraced>, &RemotePath::syscall_routed<kTraced>,
+        &RemotePath::syscall_adaptive<kTraced>, &RemotePath::syscall_sampled<kTraced>};
     if (!rt::Executor::serving().word)
         rt::Executor::serve_with<&RemotePath::serve_word<kTraced>, &RemotePath::before_sleep>();
     RemotePath::abi.syscall.store(kSyscall[u32(e)], std::memory_order_relaxed);
-    RemotePath::abi.trap.store(e == route::Entry::kRouted ? &RemotePath::trap_routed<kTraced> : &RemotePath::trap<kTraced>,
-                             std::memory_order_relaxed);
+    RemotePath::abi.trap.store(
+        e == route::Entry::kRouted ? &RemotePath::trap_routed<kTraced> : &RemotePath::trap<kTraced>,
+        std::memory_order_relaxed);
 }
 // Each thread's next trap takes the new way; what is under way ends as it began.
 void route::use_entry(Entry e) {

@@ -244,4 +244,32 @@ TEST(RtWait, ADumpNamesTheChainOfAwaits) {
     EXPECT_TRUE(job.ended.load());
 }
 
+// Whoever counts a job's time hears of each pause: also while it is on its way to another executor, or lets others run.
+struct SwitchedJob : TestJob {
+    static inline std::string seen;
+};
+Task<void> wander(rt::Executor* there, rt::WaitQueue* q) {
+    SwitchedJob::seen += "a";
+    co_await rt::MoveTo{*there};
+    SwitchedJob::seen += "b";
+    co_await rt::MoveTo{*there};  // it is there already
+    co_await rt::Yield{};
+    SwitchedJob::seen += "c";
+    (void)co_await rt::wait_on(*q, q->sequence(), "test: a wait");
+    SwitchedJob::seen += "d";
+}
+
+TEST(RtWait, EveryPauseIsToldOnceAndItsEndToo) {
+    Cpus cpus(2);
+    rt::WaitQueue q;
+    SwitchedJob job;
+    SwitchedJob::seen.clear();
+    job.set_on_switch([](rt::Job&, bool runs) { SwitchedJob::seen += runs ? "+" : "-"; });
+    ASSERT_TRUE(job.start(wander(&cpus[1], &q), cpus[0]));
+    ASSERT_TRUE(cpus.run_until([&] { return job.is_waiting(); }));
+    q.wake_all();
+    ASSERT_TRUE(cpus.run_until([&] { return job.ended.load(); }));
+    EXPECT_EQ(SwitchedJob::seen, "+a-+b-+c-+d");
+}
+
 }  // namespace
