@@ -193,6 +193,7 @@ public:
         if (fd_.get() < 0) return;
         using Kind = Outcome::Kind;
         if (bytes_.empty()) {
+            if (outcome.kind == Kind::CannotStart || outcome.kind == Kind::QemuFailed) return;
             bool ended = outcome.kind == Kind::Exit || outcome.kind == Kind::Signal;
             std::fprintf(stderr, "farcall: no trace: %s\n",
                          ended ? "the kernel sent none" : "it is written when the program has ended by itself");

@@ -157,8 +157,8 @@ void write_counter(Writer& out, const Record& r, const TimeScale& clock, std::ma
 
 void write_record(Writer& out, const Record& r, const TimeScale& clock) {
     const bool moment = r.path == Path::kSwitch || r.path == Path::kInterrupt;
-    out.add(",\n{\"name\":\"%s\",\"cat\":\"%s\",\"pid\":1,\"tid\":%u,\"ts\":%.3f,", name_of(r).c_str(), path_name(r.path),
-            r.cpu, clock.at(r.start));
+    out.add(",\n{\"name\":\"%s\",\"cat\":\"%s\",\"pid\":1,\"tid\":%u,\"ts\":%.3f,", name_of(r).c_str(),
+            path_name(r.path), r.cpu, clock.at(r.start));
     if (moment)
         out.put("\"ph\":\"i\",\"s\":\"t\",\"args\":{");
     else
@@ -203,9 +203,10 @@ TraceCounts write_trace_json(std::string_view bytes, const TraceInfo& info,
     out.put("{\"traceEvents\":[\n{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":{\"name\":" +
             quoted("farcall, " + info.route + ": " + info.command) + "}}");
     for (size_t cpu = 0; cpu < all.size(); ++cpu) {
-        out.add(",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%zu,\"args\":{\"name\":\"CPU %zu\"}}", cpu, cpu);
-        out.add(",\n{\"name\":\"thread_sort_index\",\"ph\":\"M\",\"pid\":1,\"tid\":%zu,\"args\":{\"sort_index\":%zu}}", cpu,
+        out.add(",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%zu,\"args\":{\"name\":\"CPU %zu\"}}", cpu,
                 cpu);
+        out.add(",\n{\"name\":\"thread_sort_index\",\"ph\":\"M\",\"pid\":1,\"tid\":%zu,\"args\":{\"sort_index\":%zu}}",
+                cpu, cpu);
     }
     std::map<std::string, uint16_t> lengths;
     for (const Buffer& b : all) {
@@ -214,8 +215,8 @@ TraceCounts write_trace_json(std::string_view bytes, const TraceInfo& info,
             write_counter(out, r, clock, lengths);
         }
     }
-    out.add("\n],\"displayTimeUnit\":\"ns\",\"otherData\":{\"farcall_trace\":%u,\"cycle_hz\":%" PRIu64 ",\"lost\":[", kVersion,
-            cycle_hz);
+    out.add("\n],\"displayTimeUnit\":\"ns\",\"otherData\":{\"farcall_trace\":%u,\"cycle_hz\":%" PRIu64 ",\"lost\":[",
+            kVersion, cycle_hz);
     for (size_t cpu = 0; cpu < all.size(); ++cpu) out.add("%s%" PRIu64, cpu == 0 ? "" : ",", all[cpu].lost);
     out.put("],\"command\":" + quoted(info.command) + ",\"route\":" + quoted(info.route) + "}}\n");
     out.flush();

@@ -114,8 +114,8 @@ void take_event(Summary& s, const Reader& reader, const Json& event) {
             ++fast.taken;
     }
     add(s.paths[path], cycles, exit);
-    const bool executes = path == "leaf" || path == "leaf again" || path == "task" || path == "service" || path == "server" ||
-                          path == "fault" || path == "slow other";
+    const bool executes = path == "leaf" || path == "leaf again" || path == "task" || path == "service" ||
+                          path == "server" || path == "fault" || path == "slow other";
     if (!executes || !is_last(exit)) return;
     bool has_sum = path == "leaf again" || path == "task";
     add(s.calls[name], has_sum ? reader.number(arguments, "call_cycles") : cycles, how);
@@ -183,7 +183,8 @@ std::string table(std::vector<TextRow> rows) {
     for (TextRow& row : rows) numbers.push_back({row[0], row[2], row[3], row[4], row[5], row[6]});
     std::string all = aligned(numbers, 1), text;
     size_t i = 0;
-    for (const std::string& line : split_lines(all)) text += line.substr(0, line.size() - 1) + "  " + rows[i++][1] + "\n";
+    for (const std::string& line : split_lines(all))
+        text += line.substr(0, line.size() - 1) + "  " + rows[i++][1] + "\n";
     return text;
 }
 
@@ -211,9 +212,10 @@ std::string trace_summary(const std::string& json, const std::string& name, size
     for (const auto& [cpu, n] : s.records) count += n;
     char span[64];
     std::snprintf(span, sizeof span, "%.3f ms", (s.last_us - s.first_us) / 1000);
-    std::string text = reader.text(other, "route") + ": " + reader.text(other, "command") + "\n" + std::to_string(count) +
-                       " records in " + span + ", " + std::to_string(reader.number(other, "cycle_hz") / 1'000'000) +
-                       " cycles a microsecond; " + lost_line(reader.member(other, "lost"), reader);
+    std::string text = reader.text(other, "route") + ": " + reader.text(other, "command") + "\n" +
+                       std::to_string(count) + " records in " + span + ", " +
+                       std::to_string(reader.number(other, "cycle_hz") / 1'000'000) + " cycles a microsecond; " +
+                       lost_line(reader.member(other, "lost"), reader);
     const TextRow head{"", "ended", "count", "cycles", "median", "99 %", "longest"};
     auto titled = [&](const char* title) {
         TextRow row = head;

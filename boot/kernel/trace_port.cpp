@@ -45,6 +45,8 @@ Task<bool> send(port::Stream& to, size_t size) {
 }
 
 Task<void> send_and_tell(port::Stream& to, void (*then)(i32), i32 status) {
+    // Not before: the call that ends it all has its record too.
+    trace::stop();
     u32 cpus = rt::executor_count();
     u64 total = sizeof(wire::Header);
     for (u32 i = 0; i < cpus; ++i) {
@@ -89,7 +91,6 @@ bool sending() { return leaving.load(std::memory_order_relaxed); }
 
 bool send_all(void (*then)(i32 status), i32 status) {
     if (!started_here || !port_in_use || leaving.exchange(true)) return false;
-    trace::stop();
     return rt::spawn("trace", send_and_tell(*port_in_use, then, status), rt::Executor::current());
 }
 

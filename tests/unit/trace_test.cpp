@@ -85,7 +85,8 @@ std::vector<Cpu> a_bit_of_all() {
         record(Path::kLeaf, 1000, 100, Reason::kNeedsTask, detail(kNanosleep)),
         record(Path::kTask, 1100, 300, Reason::kWaits, detail(kNanosleep), 400),
         record(Path::kTask, 9000, 600, Reason::kDone, detail(kNanosleep), 1000),
-        record(Path::kFault, 10000, 800, Reason::kDone, abi::trace::fault_detail(abi::trace::kPageFault, 0x7fff'1234'5678)),
+        record(Path::kFault, 10000, 800, Reason::kDone,
+               abi::trace::fault_detail(abi::trace::kPageFault, 0x7fff'1234'5678)),
         record(Path::kSwitch, 11000, 0, Reason::kNone, detail(abi::trace::kNoCall, 3), 8),
         record(Path::kInterrupt, 11500, 0, Reason::kNone, 239),
         record(Path::kSent, 12000, 900, Reason::kDone, detail(kGetpid), 1),
@@ -212,15 +213,33 @@ TEST(Trace, OtherFilesAreRefusedWithOneLine) {
                              R"("args":{"cycles":1,"exit":"done"}}])" +
                              other;
     EXPECT_THAT(trace_summary(good, "f"), HasSubstr("leaf"));
-    std::vector<std::string> bad = {
-        "", " ", "{", "null", "[]", "{}", "7", "\"text\"", "{\"traceEvents\":7}", "{\"traceEvents\":[]}", "\x7f" "ELF",
-        R"({"traceEvents":{}})" , R"({"traceEvents":[7])" + other, R"({"traceEvents":[[]])" + other,
-        R"({"traceEvents":[null])" + other, R"({"traceEvents":["x"])" + other, R"({"traceEvents":[{}])" + other,
-        R"({"traceEvents":[{"ph":1}])" + other, R"({"traceEvents":[{"ph":"B"}])" + other,
-        R"({"traceEvents":7)" + other, std::string(100'000, '['), good.substr(0, good.size() - 1), good + "}"};
-    for (const char* member : {"\"cat\":\"leaf\",", "\"name\":\"n\",", "\"tid\":0,", "\"ts\":1,", "\"dur\":1,", "\"cycles\":1,",
-                               ",\"exit\":\"done\"", ",\"cycle_hz\":1", ",\"lost\":[0]", ",\"command\":\"c\"",
-                               ",\"route\":\"r\"", "\"farcall_trace\":1,"}) {
+    std::vector<std::string> bad = {"",
+                                    " ",
+                                    "{",
+                                    "null",
+                                    "[]",
+                                    "{}",
+                                    "7",
+                                    "\"text\"",
+                                    "{\"traceEvents\":7}",
+                                    "{\"traceEvents\":[]}",
+                                    "\x7f"
+                                    "ELF",
+                                    R"({"traceEvents":{}})",
+                                    R"({"traceEvents":[7])" + other,
+                                    R"({"traceEvents":[[]])" + other,
+                                    R"({"traceEvents":[null])" + other,
+                                    R"({"traceEvents":["x"])" + other,
+                                    R"({"traceEvents":[{}])" + other,
+                                    R"({"traceEvents":[{"ph":1}])" + other,
+                                    R"({"traceEvents":[{"ph":"B"}])" + other,
+                                    R"({"traceEvents":7)" + other,
+                                    std::string(100'000, '['),
+                                    good.substr(0, good.size() - 1),
+                                    good + "}"};
+    for (const char* member : {"\"cat\":\"leaf\",", "\"name\":\"n\",", "\"tid\":0,", "\"ts\":1,", "\"dur\":1,",
+                               "\"cycles\":1,", ",\"exit\":\"done\"", ",\"cycle_hz\":1", ",\"lost\":[0]",
+                               ",\"command\":\"c\"", ",\"route\":\"r\"", "\"farcall_trace\":1,"}) {
         std::string less = good;
         ASSERT_NE(less.find(member), std::string::npos) << member;
         bad.push_back(less.erase(less.find(member), std::strlen(member)));
