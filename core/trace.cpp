@@ -147,7 +147,7 @@ void end_slow_now(Reason reason, i64 result) {
                 abi::trace::detail(ring.detail, 0, error), ring.start);
 }
 
-void enter_now(u64 thread) {
+void enter_now(const u64& thread) {
     Ring& ring = mine();
     end_slow_now(Reason::kSwitched);
     if (ring.size == 0 || ring.entered == thread) return;

@@ -44,10 +44,10 @@ void fast_failed(Path path, Test test, u64 start);
 // do: what comes after that is waiting.
 void begin_slow(Path path, u64 thread, u64 detail);
 void end_slow_now(Reason reason, i64 result = 0);
-void enter_now(u64 thread);
+void enter_now(const u64& thread);
 void interrupt_now(u32 vector);
 // The CPU goes to another thread: what was under way ends. A moment for that, if it is another one than the last.
-inline void enter(u64 thread) {
+inline void enter(const u64& thread) {  // by reference: loaded only if tracing is on
     if (on.load(std::memory_order_relaxed)) [[unlikely]]
         enter_now(thread);
 }

@@ -78,6 +78,13 @@ lib::Trap::Kind kind_of(hal::TrapInfo::Exception e) {
     return Kind::kProtection;
 }
 
+// Apart, so that exceptions carry nothing for it.
+[[gnu::noinline]] void leave_interrupt(Thread& t, bool timer, u32 vector) {
+    if (timer) rt::Executor::current().attract(rt::kAttnTimer);
+    trace::interrupt(vector);
+    leave_trap_slow(t);
+}
+
 }  // namespace
 }  // namespace core
 
@@ -103,10 +110,9 @@ extern "C" void farcall_trap(hal::UserContext& context, hal::TrapInfo info) {
             if (info.exception == hal::TrapInfo::Exception::kFpuBarred) return t.fpu_barred();
             trap.kind = core::kind_of(info.exception);
             return t.abi->trap.load(std::memory_order_relaxed)(t, trap);
-        case Kind::kTimer: rt::Executor::current().attract(rt::kAttnTimer); break;
+        case Kind::kTimer:
         case Kind::kInterrupt:
         case Kind::kWake: break;
     }
-    core::trace::interrupt(info.vector);
-    core::leave_trap_slow(t);
+    core::leave_interrupt(t, info.kind == Kind::kTimer, info.vector);
 }
