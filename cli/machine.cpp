@@ -112,7 +112,7 @@ bool Session::output_complete() const {
         if (!port.from_guest.empty()) return false;
         if (expected_[i] && port.received < *expected_[i] && !qemu_gone_) return false;
     }
-    return !expected_trace_ || ports_[kTrace].received >= *expected_trace_ || qemu_gone_;
+    return !expected_trace_ || !spec_.trace || ports_[kTrace].received >= *expected_trace_ || qemu_gone_;
 }
 
 void Session::control_line(std::string_view line) {

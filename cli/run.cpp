@@ -202,8 +202,6 @@ public:
         TraceInfo info{.command = "", .route = options_.native.empty() ? options_.route : "native"};
         if (!options_.native.empty()) info.command = options_.native;
         for (const std::string& word : options_.program) info.command += (info.command.empty() ? "" : " ") + word;
-        struct stat st;
-        if (::fstat(fd_.get(), &st) == 0 && S_ISREG(st.st_mode) && ::ftruncate(fd_.get(), 0) != 0) cannot_write();
         TraceCounts counts = write_trace_json(bytes_, info, [this](std::string_view text) { write(text); });
         uint64_t lost = 0;
         for (uint64_t n : counts.lost) lost += n;
@@ -216,6 +214,9 @@ public:
 private:
     [[noreturn]] void cannot_write() { fail("cannot write " + options_.trace + ": " + std::strerror(errno)); }
     void write(std::string_view text) {
+        struct stat st;
+        if (!written_ && ::fstat(fd_.get(), &st) == 0 && S_ISREG(st.st_mode) && ::ftruncate(fd_.get(), 0) != 0)
+            cannot_write();
         written_ = true;
         while (!text.empty()) {
             ssize_t n = ::write(fd_.get(), text.data(), text.size());

@@ -515,6 +515,20 @@ traced_dump() {
 }
 check trace_in_a_dump 1 '1
 1' traced_dump
+# Without the port nothing is sent; where nobody takes the records, the exit status comes all the same.
+check trace_without_port 0 ran run --append trace=64 -- busybox echo ran
+mkfifo "$work/port.in" "$work/port.out"
+nobody_reads() {
+    (exec <"$work/port.out" && sleep 30) &
+    reader=$!
+    run --append trace=16384 --qemu-arg=-chardev --qemu-arg="pipe,id=trace,path=$work/port" \
+        --qemu-arg=-device --qemu-arg=virtserialport,chardev=trace,nr=5,name=farcall.trace \
+        -- sh -c 'seq 1 3000 | while read n; do :; done; exit 7'
+    nobody=$?
+    kill $reader
+    return $nobody
+}
+check trace_nobody_reads 7 '' nobody_reads
 one_line trace_unwritable 2 '' run --trace "$work/none/trace.json" -- busybox echo ran
 one_line trace_into_a_directory 2 '' run --trace "$work" -- busybox echo ran
 one_line trace_records_alone 2 '' run --trace-records 100 -- busybox true

@@ -38,21 +38,22 @@ Task<void> find_streams() {
     constexpr std::string_view kNames[] = {"farcall.stdin", "farcall.stdout", "farcall.stderr", "farcall.control",
                                            "farcall.trace"};
     const int wanted = trace_port::started() ? 5 : 4;
+    port::Stream* found[5] = {};
     Nanoseconds give_up_at = Machine::now() + lib::milliseconds(500);
     while (Machine::now() < give_up_at) {
         drivers::poll_virtio_console();
-        port::Stream* found[5] = {};
         bool all = true;
         for (int i = 0; i < wanted; ++i) all &= (found[i] = drivers::find_console_port(kNames[i])) != nullptr;
-        if (all) {
-            for (int i = 0; i < 3; ++i) port::streams.standard[i] = found[i];
-            port::streams.control = found[3];
-            trace_port::use(found[4]);
-            break;
-        }
+        if (all) break;
         rt::Wait wait{"console ports"};
         wait.until(Machine::now() + Nanoseconds{200'000});
         (void)co_await wait;
+    }
+    // The first four, or none; without the fifth there is no trace.
+    if (found[0] && found[1] && found[2] && found[3]) {
+        for (int i = 0; i < 3; ++i) port::streams.standard[i] = found[i];
+        port::streams.control = found[3];
+        trace_port::use(found[4]);
     }
     if (command_line().value("stdin") == "null") port::streams.standard[0] = nullptr;
     port::streams.tty = command_line().value("tty") == "1";
