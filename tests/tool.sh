@@ -519,7 +519,7 @@ check trace_in_a_dump 1 '1
 check trace_without_port 0 ran run --append trace=64 -- busybox echo ran
 mkfifo "$work/port.in" "$work/port.out"
 nobody_reads() {
-    (exec <"$work/port.out" && sleep 30) &
+    sleep 30 <"$work/port.out" &
     reader=$!
     run --append trace=16384 --qemu-arg=-chardev --qemu-arg="pipe,id=trace,path=$work/port" \
         --qemu-arg=-device --qemu-arg=virtserialport,chardev=trace,nr=5,name=farcall.trace \
