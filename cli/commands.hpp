@@ -24,6 +24,7 @@ struct RunOptions {
     std::string trace;           // a file
     uint64_t trace_records = 0;  // of each CPU; 0: the usual number
     bool gdb = false;
+    bool debug = false;  // the kernel with assertions and lock-order checks
     bool verbose = false;
     std::vector<std::string> qemu_args;
     std::string machine = "q35";
@@ -39,6 +40,7 @@ struct BatchOptions {
     std::vector<int> cpus = {1, 2, 4};
     std::vector<std::string> routes = {"inline", "remote", "adaptive", "server"};
     bool on_linux = false;
+    bool debug = false;  // the kernel with assertions and lock-order checks
     bool verbose = false;
     bool moving = false;      // a process in the guest moves modules while the cases run
     uint64_t seed = 1;        // of that
@@ -61,6 +63,8 @@ struct BenchOptions {
     int percent = 100;  // of each work's usual count
 };
 
+// All machines of this process get the debug kernel.
+void use_debug_kernel();
 // Farcall's kernel with the options of `run`; the initrd is not set. Throws Failure for what cannot be.
 MachineSpec farcall_machine(const RunOptions& options);
 // Debian's Linux 6.1 with our first process; fetches the kernel when it is not there yet.

@@ -57,6 +57,7 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
             ->check(CLI::Range(1, 4'194'304));
     }
     app.add_flag("--gdb", options.gdb, "wait for a debugger, and print the line to type");
+    app.add_flag("--debug", options.debug, "with the kernel that has assertions and lock-order checks");
     app.prefix_command();
 }
 
@@ -93,9 +94,10 @@ int dispatch(int argc, char** argv) {
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
     test->add_option(
             "kind", test_kind,
-            "style, unit, tool, ktest, checks, guest or mutants; all: everything, on all routes with 1, 2 and 4 CPUs, "
-            "and with modules that move (by default the other routes run with 2 CPUs)")
-        ->check(CLI::IsMember({"style", "unit", "tool", "ktest", "checks", "guest", "mutants", "all"}));
+            "style, unit, tool, ktest, checks, guest, mutants or debug (with the debug kernel); all: everything, on "
+            "all "
+            "routes with 1, 2 and 4 CPUs, and with modules that move (by default the other routes run with 2 CPUs)")
+        ->check(CLI::IsMember({"style", "unit", "tool", "ktest", "checks", "guest", "mutants", "debug", "all"}));
     test->add_option("areas", test_options.areas,
                      "guest: only these areas; mutants: only these calls; checks: how many");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
@@ -103,6 +105,7 @@ int dispatch(int argc, char** argv) {
         ->delimiter(',')
         ->allow_extra_args(false);
     test->add_option("--route", test_options.routes, "routes to test with")->allow_extra_args(false);
+    test->add_flag("--debug", test_options.debug, "with the kernel that has assertions and lock-order checks");
     test->add_flag("--on-linux", test_options.on_linux, "guest: compare the oracle with its own recording");
     test->add_flag("--moving", test_options.moving,
                    "guest: modules move between CPUs at random while the cases run (route remote if none is named)");

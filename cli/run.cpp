@@ -23,12 +23,16 @@ namespace {
 
 constexpr uint64_t kTraceRecords = 65536;
 
+bool debug_kernel = false;
+
 bool is_null_device(int fd) {
     struct stat st;
     return ::fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3);
 }
 
 }  // namespace
+
+void use_debug_kernel() { debug_kernel = true; }
 
 MachineSpec farcall_machine(const RunOptions& options) {
     check_route(options.route, options.cpus);
@@ -44,7 +48,7 @@ MachineSpec farcall_machine(const RunOptions& options) {
         fail("--stats takes table or json, not '" + options.stats + "'");
     if (options.trace.empty() && options.trace_records != 0) fail("--trace-records: there is no --trace");
     MachineSpec spec;
-    spec.kernel = build_dir() / "kernel" / "farcall.elf";
+    spec.kernel = build_dir() / (debug_kernel ? "debug" : "kernel") / "farcall.elf";
     spec.cpus = options.cpus;
     spec.memory = parse_size(options.memory);
     spec.machine = options.machine;
@@ -237,6 +241,7 @@ int trace_command(const std::string& file, size_t calls) {
 }
 
 int run_command(const RunOptions& options) {
+    if (options.debug) use_debug_kernel();
     MachineSpec spec = farcall_machine(options);
     TempDir scratch;
     if (!options.native.empty()) {

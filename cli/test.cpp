@@ -273,13 +273,47 @@ Tally test_ktest(int cpus, int seconds) {
     return tally;
 }
 
+// `test debug` as a part of `test all`: the kernel is chosen for a whole process.
+Tally test_debug() {
+    Tally tally;
+    CommandResult run = run_shell("timeout 3600 " + quoted(build_dir() / "host" / "farcall-tool") + " test debug");
+    auto lines = split_lines(run.output);
+    int passed = 0, failed = 0;
+    bool done = !lines.empty() && std::sscanf(lines.back().c_str(), "%d passed, %d failed", &passed, &failed) == 2;
+    tally.passed = passed;
+    for (const std::string& line : lines)
+        if (line.starts_with("FAIL ")) tally.check(false, "debug/" + line.substr(5), "with the debug kernel");
+    tally.check(done && tally.failed == failed, "debug", "./farcall test debug did not end:\n" + run.output);
+    return tally;
+}
+
+// Natively and over the routes, with two CPUs: what its assertions and its lock-order check see.
+std::vector<Part> debug_parts(const BatchOptions& options) {
+    std::vector<Part> parts;
+    for (int cpus : {1, 2, 4}) {
+        const std::string of = " debug cpus=" + std::to_string(cpus);
+        parts.push_back({"ktest" + of, [=] { return test_ktest(cpus, 0); }});
+        parts.push_back({"native" + of, [=] { return test_native(cpus, "all"); }});
+        parts.push_back({"random" + of, [=] { return test_native_random(cpus, 20); }});
+    }
+    auto cases = load_cases(options);
+    for (const char* route : {"inline", "remote", "server"}) {
+        const std::string label = std::string("guest debug cpus=2 ") + route;
+        const std::string name = route;
+        parts.push_back({label, [=] { return test_guest(options, label, cases, farcall_target(2, name)); }});
+    }
+    return parts;
+}
+
 int test_command(const std::string& kind, const BatchOptions& options) {
     auto start = Clock::now();
     // "usual": all kinds, the routes beside inline with two CPUs only, and no modules that move. "all" leaves nothing out.
     const bool usual = kind == "usual", all = usual || kind == "all";
+    if (options.debug || kind == "debug") use_debug_kernel();
     Tally total;
     int at_once = static_cast<int>(std::clamp(::sysconf(_SC_NPROCESSORS_ONLN), 1L, 2L));
     std::vector<Part> parts;
+    if (kind == "debug") parts = debug_parts(options);
     if (all || kind == "style") parts.push_back({"style", test_style});
     if (all || kind == "unit") {
         for (const char* world : {"host", "asan", "tsan"}) {
@@ -344,6 +378,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
             }
         }
     }
+    if (kind == "all") parts.push_back({"debug", test_debug});
     if (all || kind == "mutants")
         parts.push_back(
             {"mutants",

@@ -3,6 +3,9 @@
 set(FARCALL_WORLD_FILE ${FARCALL_WORLD})
 if(FARCALL_WORLD MATCHES "^(asan|tsan)$")
   set(FARCALL_WORLD_FILE host)
+elseif(FARCALL_WORLD STREQUAL "debug")
+  set(FARCALL_WORLD_FILE kernel)
+  set(CMAKE_BUILD_TYPE Debug)
 endif()
 
 # Sources of one folder (not recursive). CONFIGURE_DEPENDS: a new file is seen by the next build.

@@ -13,15 +13,14 @@ namespace {
 using DirGuard = rt::LockGuard<rt::Rank::directory>;
 using DirPair = rt::LockPair<rt::Rank::directory>;
 
-// The name in a directory, or null: without its lock the answer may be out of date.
-Result<Dentry*> find_entry(Dentry& dir, const NameKey& name) {
+// Of a generated directory, whose names cannot be changed, but that one exists counts first: kPerm if it does. Before any
+// lock of the tree of names is taken: who generates them takes locks that rank before these.
+Result<void> ask_generated(Dentry& dir, const NameKey& name) {
     if (name.length() > kNameMax) return Errno::kNameTooLong;
-    if (Dentry* d = find_name(&dir, name)) return d;
-    if (dir.flags() & Dentry::kPinned) return nullptr;
-    // A generated directory: its names cannot be changed, but that they exist counts first.
+    if ((dir.flags() & Dentry::kPinned) || find_name(&dir, name)) return lib::kOk;
     auto inode = dir.inode()->lookup(name.view());
     if (inode.ok()) return Errno::kPerm;
-    if (inode.error() == Errno::kNoEnt) return nullptr;
+    if (inode.error() == Errno::kNoEnt) return lib::kOk;
     return inode.error();
 }
 
@@ -79,10 +78,9 @@ Leaf<Path> make_node(const ParentLookup& at, u32 mode, u64 device, std::string_v
     Dentry& dir = dentry_of(at);
     NameKey name = make_key(at.last);
     Path made;
+    if (auto r = ask_generated(dir, name); !r.ok()) return r.error() == Errno::kPerm ? Errno::kExist : r.error();
     DirGuard g(dir.names_lock);
-    auto found = find_entry(dir, name);
-    if (!found.ok()) return found.error() == Errno::kPerm ? Errno::kExist : found.error();
-    if (found.value()) return Errno::kExist;
+    if (find_name(&dir, name)) return Errno::kExist;
     if (at.trailing_slash && (mode & kTypeMask) != kTypeDirectory) return Errno::kNoEnt;
     if (read_only(at.parent)) return Errno::kRoFs;
     TRY(may_create(dir, c));
@@ -105,10 +103,9 @@ Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c)
     NameKey name = make_key(at.last);
     Inode& inode = *target.inode();
     Ref<Dentry> made;
+    if (auto r = ask_generated(dir, name); !r.ok()) return r.error() == Errno::kPerm ? Errno::kExist : r.error();
     DirGuard g(dir.names_lock);
-    auto found = find_entry(dir, name);
-    if (!found.ok()) return found.error() == Errno::kPerm ? Errno::kExist : found.error();
-    if (found.value()) return Errno::kExist;
+    if (find_name(&dir, name)) return Errno::kExist;
     if (at.trailing_slash) return Errno::kNoEnt;
     if (read_only(at.parent)) return Errno::kRoFs;
     if (at.parent.mount != target.mount) return Errno::kXDev;
@@ -143,8 +140,10 @@ Leaf<void> remove_file(const ParentLookup& at, const Creds& c) {
     if (read_only(at.parent)) return Errno::kRoFs;
     Dentry& dir = dentry_of(at);
     Ref<Dentry> gone;
+    const NameKey name = make_key(at.last);
+    TRY(ask_generated(dir, name));
     DirGuard g(dir.names_lock);
-    Dentry* victim = TRY(find_entry(dir, make_key(at.last)));
+    Dentry* victim = find_name(&dir, name);
     if (!victim) return Errno::kNoEnt;
     if (at.trailing_slash) return victim->is_directory() ? Errno::kIsDir : Errno::kNotDir;
     TRY(may_remove(dir, *victim, false, c));
@@ -159,8 +158,10 @@ Leaf<void> remove_directory(const ParentLookup& at, const Creds& c) {
     if (read_only(at.parent)) return Errno::kRoFs;
     Dentry& dir = dentry_of(at);
     Ref<Dentry> gone;
+    const NameKey name = make_key(at.last);
+    TRY(ask_generated(dir, name));
     rt::LockGuard names(namespace_lock);
-    Dentry* victim = TRY(find_entry(dir, make_key(at.last)));
+    Dentry* victim = find_name(&dir, name);
     if (!victim) return Errno::kNoEnt;
     if (!victim->is_directory()) {
         TRY(may_change(dir, c));
@@ -192,11 +193,14 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
     NameKey old_name = make_key(from.last), new_name = make_key(to.last);
     Ref<Dentry> gone, left_parent, left_parent2;
 
+    TRY(ask_generated(old_dir, old_name));
+    auto asked = ask_generated(new_dir, new_name);
     rt::LockGuard names(namespace_lock);
     DirPair locks(old_dir.names_lock, new_dir.names_lock);
-    Dentry* victim = TRY(find_entry(old_dir, old_name));
+    Dentry* victim = find_name(&old_dir, old_name);
     if (!victim) return Errno::kNoEnt;
-    Dentry* replaced = TRY(find_entry(new_dir, new_name));
+    TRY(asked);
+    Dentry* replaced = find_name(&new_dir, new_name);
     if ((flags & kRenameNoReplace) && replaced) return Errno::kExist;
     bool is_dir = victim->is_directory();
     if (exchange) {
