@@ -244,7 +244,7 @@ private:
     bool serve_while_idle();
     // Serves words as they come, until there is something else to do, or nothing came for a while.
     template <void (*kServe)(Executor&, CallWord&)>
-    static Served serve_words(Executor& ex) {
+    [[gnu::aligned(64)]] static Served serve_words(Executor& ex) {
         for (u32 rounds = 0;;) {
             for (u32 left = kRound; left > 0; --left) {
                 Found found = ex.look_for_work();
