@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * IPC of native threads (core/ipc: fastpath.cpp, slowpath.cpp, NativeThread::claim, cancel, time_out): two clients and a
- * server. The server and client 1 live on CPU 0, client 2 on CPU 1, so each path is taken on one CPU and across two. Every
- * call and answer takes its fastpath or its slowpath, whatever may have failed. Three plays:
- * a call of client 2 is cancelled at any moment by its home (a timeout, a suspension); the same while the server keeps
- * the caller in a Reply object and never answers; signals for the notification that is bound to the server.
+ * IPC of native threads (core/ipc: fastpath.cpp, slowpath.cpp, wait.cpp, NativeThread::claim, cancel, time_out): two clients
+ * and a server. The server and client 1 live on CPU 0, client 2 on CPU 1, so each path is taken on one CPU and across two.
+ * Every call and answer takes its fastpath or its slowpath, whatever may have failed: a call that finds no receiver queues
+ * on the fastpath (to_queue), an answer where senders wait takes one of them along (answer_and_take). Five plays:
+ * - a call of client 2 is cancelled at any moment by its home (a timeout, a suspension);
+ * - the same while the server keeps the caller in a Reply object and never answers;
+ * - signals for the notification that is bound to the server;
+ * - receives of the server have a timeout, or none, and it expires at any moment;
+ * - the endpoint ends at any moment, while a call of client 2 may be cancelled too.
  *
  * TSO: a plain store waits in its CPU's buffer, in order; its own CPU sees it, others do not until it is written back.
  * Locked instructions drain the buffer first. Giving a lock up is a plain store. What is read only under the lock (the
  * queue of senders) and what only its own CPU reads (its run queue) needs no buffer. Sleep and wake-up of CPUs: inbox.pml.
  *
- * Checked: a thread is never ready twice, nor ready while it is in a queue or awaits an answer; every call ends once,
- * with the answer to itself or as cancelled; no run ends with a message, a cancellation or a signal that nobody takes
- * (spin reports it as an invalid end state).
+ * Checked: a thread is never ready twice, nor ready while it is in a queue or awaits an answer; none is taken from a queue
+ * that it is not in; every call ends once, with the answer to itself or as cancelled; a timeout ends only the wait it was
+ * for, and a thread that goes on has none any more; no run ends with a message, a cancellation, a signal or an end that
+ * nobody takes (spin reports it as an invalid end state).
  *
  * MUTANT=1: a sender's fastpath does not look at the receiver again under the lock.
  * MUTANT=2: an answer to the other CPU takes the caller by a load and a store.
@@ -26,6 +31,16 @@
  * MUTANT=10: a sender writes that it awaits an answer after it has let the receiver go.
  * MUTANT=11: reply_save moves the caller by a load and a store.
  * MUTANT=12: a cancellation takes the thread out of the queue without looking at its state under the lock.
+ * MUTANT=13: to_queue does not look for a receiver again under the lock.
+ * MUTANT=14: to_queue does not look whether the endpoint has ended.
+ * MUTANT=15: answer_and_take takes the caller by a load and a store.
+ * MUTANT=16: answer_and_take takes the sender out of the queue after it has given up the lock.
+ * MUTANT=17: answer_and_take takes it out under the lock, but says that it is in none behind it.
+ * MUTANT=18: an endpoint's end says so after its last look at the queue.
+ * MUTANT=19: a fastpath to the other CPU looks whether the receiver has a timeout before the lock only.
+ * MUTANT=20: a slowpath ends the receiver's timeout after it has let it go.
+ * MUTANT=21: a timeout's job does not look whether the timer is armed again, for a later wait.
+ * MUTANT=22: the answer's fastpath waits at an endpoint that has ended.
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -50,7 +65,8 @@
 #define STATE(t) (5 + (t))
 #define OWED(t) (7 + (t)) /* of a client: 0, 1 the server's slot, 2 the Reply object's */
 #define AT(t) (10 + (t) / 2) /* waits_at is set, of the server and of client 2 */
-#define CELLS 12
+#define TIMED 12 /* the server's kOddTimed: not atomic, its owner's */
+#define CELLS 13
 byte memory[CELLS];
 bit senders[3]; /* queued; under the lock */
 bit inbox[3];   /* posted home */
@@ -63,13 +79,15 @@ byte got_call;  /* which of its calls */
 bit calling[3], cancelled[3];
 byte signals = 0, seen = 0; /* a bit each */
 bit fired = 0, want = 0;
-bit bound = 0, deaf = 0, started = 0;
+bit bound = 0, deaf = 0, timed = 0, mortal = 0, started = 0; /* which play */
 bit waits; /* the server is in the queue */
+bit dead = 0, ended = 0, gone = 0; /* the endpoint (under the lock); nobody waits there any more; nor will the server */
+bit armed = 0, job = 0; /* the server's timer, under a lock of its own, and time_out(), which is to run at home */
 bit signalling = 0;
 
 /* Stores that are not in memory yet, and what their own CPU sees. */
 chan buffer[2] = [9] of { byte, byte };
-byte pending[24], own[24];
+byte pending[26], own[26];
 
 #define P(cell) (me * CELLS + (cell))
 #define LOAD(cell) (pending[P(cell)] -> own[P(cell)] : memory[cell])
@@ -158,6 +176,22 @@ inline take_server() {
     store(RECEIVER, 0);
     store(STATE(SERVER), READY)
 }
+inline take_sender(r) {
+    d_step { assert(senders[r]); senders[r] = 0 }
+}
+/* Both of a thread that is ours. */
+inline arm_timeout() {
+    store(TIMED, 1);
+    d_step { drain(); armed = 1 }
+}
+inline drop_timeout() {
+    if
+    :: LOAD(TIMED) != 0 ->
+        store(TIMED, 0);
+        d_step { drain(); armed = 0 }
+    :: else
+    fi
+}
 inline queue_server() {
     store(STATE(SERVER), RECEIVING);
     store(AT(SERVER), 1);
@@ -183,8 +217,8 @@ inline take_bits() {
 }
 
 #define FINISHED                                                                                         \
-    (asked[1] == CALLS(1) && asked[2] == CALLS(2) && !calling[1] && !calling[2] && waits && !want &&          \
-     memory[RECEIVER] == 1 && (!bound || (signals == SIGNALS && !signalling && memory[BITS] == 0 && seen == (1 << SIGNALS) - 1)) && \
+    (asked[1] == CALLS(1) && asked[2] == CALLS(2) && !calling[1] && !calling[2] && !want && !armed && !job &&          \
+     (mortal -> ended && gone : waits && memory[RECEIVER] == 1) && (!bound || (signals == SIGNALS && !signalling && memory[BITS] == 0 && seen == (1 << SIGNALS) - 1)) && \
      memory[SAVED] == 0 && memory[CALLER] == 0)
 
 active [2] proctype cpu() {
@@ -196,6 +230,8 @@ active [2] proctype cpu() {
         :: fired = 0
         :: deaf = 1
         :: bound = 1; fired = 1
+        :: timed = 1; fired = 1
+        :: mortal = 1
         fi;
         d_step { ready[0] = 1; ready[1] = 1; ready[2] = 1; started = 1 }
     :: else -> started
@@ -207,12 +243,16 @@ next:
     if
     :: FINISHED -> goto done
     :: atomic { inbox[me * 2] -> drain(); inbox[me * 2] = 0; assert(!ready[me * 2]); ready[me * 2] = 1 } goto next
+    :: atomic { me == 0 && inbox[1] -> drain(); inbox[1] = 0; assert(!ready[1]); ready[1] = 1 } goto next
     :: atomic { me == 0 && ready[0] -> ready[0] = 0 } goto server
     :: atomic { me == 0 && ready[1] -> ready[1] = 0; t = 1 } goto client
     :: atomic { me == 1 && ready[2] -> ready[2] = 0; t = 2 } goto client
     :: atomic { me == 1 && bound && signals < SIGNALS -> bits = 1 << signals; signals++; signalling = 1 } goto signal
     :: atomic { me == 1 && !fired && asked[2] == 1 && calling[2] -> fired = 1; want = 1 } goto next
     :: me == 1 && want -> goto cancel
+    :: me == 1 && mortal && !dead -> goto kill
+    :: atomic { me == 0 && armed -> armed = 0; job = 1 } goto next
+    :: atomic { me == 0 && job -> job = 0 } goto expired
     fi;
 
 client: /* t is in user mode: whatever it called is over */
@@ -220,7 +260,7 @@ client: /* t is in user mode: whatever it called is over */
     d_step {
         if
         :: calling[t] ->
-            assert(cancelled[t] || answered[t] == asked[t]);
+            assert(cancelled[t] != (answered[t] == asked[t]));
             calling[t] = 0;
             cancelled[t] = 0
         :: else
@@ -241,16 +281,27 @@ client: /* t is in user mode: whatever it called is over */
     fi;
     /* The fastpath: of one CPU or across two. */
     if
-    :: LOAD(RECEIVER) == 0 -> goto slow_call
+    :: LOAD(RECEIVER) == 0 -> goto to_queue
+    :: else
+    fi;
+    if
+#if MUTANT == 19
+    :: LOAD(TIMED) != 0 -> goto slow_call
+#else
+    :: me == 0 && LOAD(TIMED) != 0 -> goto slow_call /* its home, where it can get none meanwhile */
+#endif
     :: else
     fi;
     lock();
-#if MUTANT != 1
     if
+#if MUTANT != 1
     :: LOAD(RECEIVER) == 0 -> unlock(); goto slow_call
+#endif
+#if MUTANT != 19
+    :: LOAD(RECEIVER) != 0 && LOAD(TIMED) != 0 -> unlock(); goto slow_call
+#endif
     :: else
     fi;
-#endif
     take_server();
     unlock();
     message(t);
@@ -267,31 +318,55 @@ client: /* t is in user mode: whatever it called is over */
         goto next
     fi;
 
+to_queue:
+    lock();
+    if
+#if MUTANT != 13
+    :: LOAD(RECEIVER) != 0 -> unlock(); goto slow_call
+#endif
+#if MUTANT != 14
+    :: dead -> unlock(); goto slow_call
+#endif
+    :: else -> goto queue
+    fi;
+
 slow_call:
     lock();
     if
-    :: LOAD(RECEIVER) == 0 ->
-        store(STATE(t), SENDING);
-        if
-        :: t == 2 -> store(AT(2), 1)
-        :: else
-        fi;
-        senders[t] = 1;
+    :: dead ->
         unlock();
-        goto next
+        cancelled[t] = 1;
+        goto client
+    :: !dead && LOAD(RECEIVER) == 0 -> goto queue
     :: else
     fi;
     take_server();
     unlock();
+#if MUTANT != 20
+    drop_timeout();
+#endif
     message(t);
     owe(t);
     make_ready(SERVER);
     owe_late(t);
+#if MUTANT == 20
+    drop_timeout();
+#endif
+    goto next;
+
+queue: /* t waits as a sender; lock held */
+    if
+    :: t == 2 -> store(AT(2), 1)
+    :: else
+    fi;
+    store(STATE(t), SENDING);
+    senders[t] = 1;
+    unlock();
     goto next;
 
 server: /* in user mode, with a message from `got`, or with none */
     skip;
-    assert(!waits);
+    d_step { assert(!waits && LOAD(TIMED) == 0); t = 0 }
     if
     :: deaf && got == 2 && got_call == 1 -> goto save
     :: true -> goto slow_reply
@@ -302,15 +377,18 @@ server: /* in user mode, with a message from `got`, or with none */
     :: c == 0 -> goto slow_reply
     :: else
     fi;
+    lock();
+    if
+#if MUTANT != 8
+    :: senders[1] || senders[2] -> goto take_along
+#endif
+#if MUTANT != 22
+    :: dead -> unlock(); goto slow_reply
+#endif
+    :: else
+    fi;
     if
     :: HOME(c) == me ->
-        lock();
-#if MUTANT != 8
-        if
-        :: senders[1] || senders[2] -> unlock(); goto slow_reply
-        :: else
-        fi;
-#endif
         store(OWED(c), 0);
         store(CALLER, 0);
         store(STATE(c), READY);
@@ -321,13 +399,6 @@ server: /* in user mode, with a message from `got`, or with none */
         t = c;
         goto client
     :: else ->
-        lock();
-#if MUTANT != 8
-        if
-        :: senders[1] || senders[2] -> unlock(); goto slow_reply
-        :: else
-        fi;
-#endif
 #if MUTANT == 2
         ok = (LOAD(OWED(c)) == 1);
         if
@@ -349,6 +420,46 @@ server: /* in user mode, with a message from `got`, or with none */
         make_ready(c);
         goto next
     fi;
+
+take_along: /* answer_and_take: c has its answer, and t its message taken, at once; lock held */
+    if
+    :: dead || !senders[1] || !senders[2] -> unlock(); goto slow_reply /* or a long message, or something above waits */
+    :: !dead && senders[1] -> t = 1
+    :: !dead && senders[2] -> t = 2
+    fi;
+#if MUTANT == 15
+    ok = (LOAD(OWED(c)) == 1);
+    if
+    :: ok -> store(OWED(c), 0)
+    :: else
+    fi;
+#else
+    exchange_if(OWED(c), 1, 0);
+#endif
+    if
+    :: !ok -> unlock(); goto slow_reply
+    :: else
+    fi;
+#if MUTANT != 16
+    take_sender(t);
+#if MUTANT != 17
+    store(STATE(t), READY);
+#endif
+#endif
+    unlock();
+#if MUTANT == 16
+    take_sender(t);
+#endif
+#if MUTANT == 16 || MUTANT == 17
+    store(STATE(t), READY);
+#endif
+    answer(c);
+    message(t);
+    owe(t);
+    owe_late(t);
+    store(STATE(c), READY);
+    make_ready(c);
+    goto server;
 
 save: /* reply_save */
     c = LOAD(CALLER);
@@ -403,13 +514,14 @@ receive:
     fi;
     lock();
     if
-    :: senders[1] -> c = 1
-    :: senders[2] -> c = 2
-    :: !senders[1] && !senders[2]
+    :: dead -> unlock(); gone = 1; goto next
+    :: !dead && senders[1] -> c = 1
+    :: !dead && senders[2] -> c = 2
+    :: !dead && !senders[1] && !senders[2]
     fi;
     if
     :: c != 0 ->
-        senders[c] = 0;
+        take_sender(c);
         store(STATE(c), READY);
         unlock();
         message(c);
@@ -418,6 +530,10 @@ receive:
         c = 0;
         goto server
     :: else
+    fi;
+    if
+    :: timed -> arm_timeout()
+    :: true
     fi;
     queue_server();
     unlock();
@@ -466,6 +582,58 @@ signal: /* notify(): nobody waits at the notification itself */
     signalling = 0;
     goto next;
 
+expired: /* the server's time_out(), at home */
+    if
+#if MUTANT != 21
+    :: armed -> goto next
+#endif
+    :: LOAD(TIMED) == 0 -> goto next
+    :: else
+    fi;
+    assert(!ready[SERVER]); /* or this would be done for ever, before it goes on */
+    claim_server();
+    if
+    :: ok ->
+        assert(!armed);
+        store(TIMED, 0);
+        make_ready(SERVER)
+    :: else -> job = 1 /* in other hands: again */
+    fi;
+    goto next;
+
+kill: /* Endpoint::end */
+    c = 0;
+    lock();
+#if MUTANT != 18
+    dead = 1;
+#endif
+    if
+    :: waits -> take_server(); unlock(); make_ready(SERVER); goto kill
+    :: senders[1] -> c = 1
+    :: senders[2] -> c = 2
+    :: else ->
+        unlock();
+#if MUTANT == 18
+        lock(); /* so that others see it under the lock at once */
+        dead = 1;
+        unlock();
+#endif
+        ended = 1;
+        goto next
+    fi;
+    take_sender(c);
+    store(STATE(c), READY);
+    unlock();
+    d_step {
+        cancelled[c] = 1;
+        if
+        :: c == 2 -> want = 0
+        :: else
+        fi
+    }
+    make_ready(c);
+    goto kill;
+
 cancel: /* client 2's home ends its wait, if it is in one */
     c = LOAD(STATE(2));
     ok = 0;
@@ -503,7 +671,7 @@ cancel: /* client 2's home ends its wait, if it is in one */
 #else
         :: LOAD(STATE(2)) == SENDING ->
 #endif
-            senders[2] = 0;
+            take_sender(2);
             store(STATE(2), READY);
             ok = 1
 #if MUTANT != 12
