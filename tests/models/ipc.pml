@@ -216,9 +216,10 @@ inline take_bits() {
     d_step { drain(); bits = memory[BITS]; memory[BITS] = 0 }
 }
 
+#define ALL_SEEN (signals == SIGNALS && !signalling && memory[BITS] == 0 && seen == (1 << SIGNALS) - 1)
 #define FINISHED                                                                                         \
-    (asked[1] == CALLS(1) && asked[2] == CALLS(2) && !calling[1] && !calling[2] && !want && !armed && !job &&          \
-     (mortal -> ended && gone : waits && memory[RECEIVER] == 1) && (!bound || (signals == SIGNALS && !signalling && memory[BITS] == 0 && seen == (1 << SIGNALS) - 1)) && \
+    (asked[1] == CALLS(1) && asked[2] == CALLS(2) && !calling[1] && !calling[2] && !want && !armed &&    \
+     !job && (mortal -> ended && gone : waits && memory[RECEIVER] == 1) && (!bound || ALL_SEEN) &&       \
      memory[SAVED] == 0 && memory[CALLER] == 0)
 
 active [2] proctype cpu() {
