@@ -72,10 +72,8 @@ void run_guest(const BenchOptions& options, Data& data, int run_number, int cpus
     run.verbose = options.verbose;
     run.native = "bench/native/fastpath";
     run.program = words;
-    MachineSpec spec = farcall_machine(run);
-    spec.append += " stdin=null";
     TempDir scratch;
-    add_native_program(spec, run, scratch);
+    MachineSpec spec = native_machine(run, scratch);
     std::string output;
     Streams streams;
     streams.on_output = [&](std::string_view text) { output.append(text); };

@@ -52,9 +52,7 @@ Run count(const BenchOptions& options, const std::vector<std::string>& names, in
     run.verbose = options.verbose;
     run.native = "bench/native/ipc";
     run.program = names;
-    MachineSpec spec = farcall_machine(run);
-    spec.append += " stdin=null";
-    add_native_program(spec, run, scratch);
+    MachineSpec spec = native_machine(run, scratch);
     spec.plugin =
         (build_dir() / "host" / "count_plugin.so").string() + ",out=" + counts.string() + spin_arguments(spec.kernel);
     if (!options.profile.empty()) spec.plugin += ",profile=" + counts.string() + ".profile";

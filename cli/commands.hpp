@@ -76,6 +76,8 @@ void add_server(CpioWriter& extra, const std::string& route);
 
 // A machine without Linux: the root holds options.native alone.
 void add_native_program(MachineSpec& spec, const RunOptions& options, const TempDir& scratch);
+// The same for tests and measurements, which have no standard input.
+MachineSpec native_machine(const RunOptions& options, const TempDir& scratch);
 
 // The streams of `run`: the tool's own descriptors.
 Streams user_streams();

@@ -34,10 +34,8 @@ NativeRun run_native(int cpus, const std::string& fastpath, const std::string& a
     options.append = append;
     options.native = "tests/native/ktest";
     options.program = words;
-    MachineSpec spec = farcall_machine(options);
-    spec.append += " stdin=null";
     TempDir scratch;
-    add_native_program(spec, options, scratch);
+    MachineSpec spec = native_machine(options, scratch);
     NativeRun run;
     run.kernel = spec.kernel;
     std::string tail;

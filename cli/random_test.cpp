@@ -21,10 +21,8 @@ std::string random_log(int cpus, const std::string& fastpath, int seeds) {
         options.accel = "tcg,thread=single";
         options.qemu_args = {"-icount", "shift=0,sleep=off"};  // a clock that counts instructions
     }
-    MachineSpec spec = farcall_machine(options);
-    spec.append += " stdin=null";
     TempDir scratch;
-    add_native_program(spec, options, scratch);
+    MachineSpec spec = native_machine(options, scratch);
     std::string output;
     Streams streams;
     streams.on_output = [&](std::string_view text) { output.append(text); };

@@ -240,6 +240,13 @@ int trace_command(const std::string& file, size_t calls) {
     return 0;
 }
 
+MachineSpec native_machine(const RunOptions& options, const TempDir& scratch) {
+    MachineSpec spec = farcall_machine(options);
+    spec.append += " stdin=null";
+    add_native_program(spec, options, scratch);
+    return spec;
+}
+
 int run_command(const RunOptions& options) {
     if (options.debug) use_debug_kernel();
     MachineSpec spec = farcall_machine(options);

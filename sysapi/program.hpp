@@ -64,6 +64,19 @@ extern "C" inline void native_thread_body(void (*fn)(u64), u64 argument, Slot se
     for (;;) (void)suspend(self);
 }
 
+// Of a thread that does not run: it begins with fn(argument) on an empty stack.
+inline Result<void> begin_with(const Thread& t, void (*fn)(u64), u64 argument) {
+    Registers r{};
+    r.rip = u64(&native_thread_body);
+    r.rsp = t.stack + kThreadStack - 8;
+    r.rdi = u64(fn);
+    r.rsi = argument;
+    r.rdx = t.slot;
+    r.fs_base = t.utcb;
+    r.rflags = 0x202;
+    return set_registers(t.slot, r);
+}
+
 struct ThreadOptions {
     u64 priority = kDefaultPriority;
     u64 cpu = 0;
@@ -80,15 +93,7 @@ inline Result<Thread> make_thread(void (*fn)(u64), u64 argument, ThreadOptions o
     if (o.space != kSlotSpace) TRY(map(o.space, memory, t.stack, 0, kThreadStack, kReadRight | kWriteRight));
     t.utcb = new_address(4096);
     TRY(configure(t.slot, o.space, t.utcb, o.handler));
-    Registers r{};
-    r.rip = u64(&native_thread_body);
-    r.rsp = t.stack + kThreadStack - 8;
-    r.rdi = u64(fn);
-    r.rsi = argument;
-    r.rdx = t.slot;
-    r.fs_base = t.utcb;
-    r.rflags = 0x202;
-    TRY(set_registers(t.slot, r));
+    TRY(begin_with(t, fn, argument));
     TRY(schedule(t.slot, kSlotSched, o.priority, o.cpu));
     if (o.start) TRY(resume(t.slot));
     return t;

@@ -246,15 +246,7 @@ void answer_point(u64) {
 Result<void> restart(const Thread& t, void (*fn)(u64), u64 argument, Slot handler, u64 flags) {
     for (u64 s; (s = TRY(state(t.slot))) != kStateInactive;) sleep(100'000);
     TRY(configure(t.slot, kSlotSpace, t.utcb, handler, flags));
-    Registers r{};
-    r.rip = u64(&native_thread_body);
-    r.rsp = t.stack + kThreadStack - 8;
-    r.rdi = u64(fn);
-    r.rsi = argument;
-    r.rdx = t.slot;
-    r.fs_base = t.utcb;
-    r.rflags = 0x202;
-    return set_registers(t.slot, r);
+    return begin_with(t, fn, argument);
 }
 
 // Cycles of each event's path on its CPU, from entry to end; where a fastpath was left, with what it cost until then.

@@ -383,15 +383,7 @@ Result<void> set_up(u64 seed) {
                 w.thread.utcb = new_address(4096);
                 TRY(configure(w.thread.slot, kSlotSpace, w.thread.utcb));
             }
-            Registers r{};
-            r.rip = u64(&native_thread_body);
-            r.rsp = w.thread.stack + kThreadStack - 8;
-            r.rdi = u64(i == kRedirected ? redirected : work);
-            r.rsi = i;
-            r.rdx = w.thread.slot;
-            r.fs_base = w.thread.utcb;
-            r.rflags = 0x202;
-            TRY(set_registers(w.thread.slot, r));
+            TRY(begin_with(w.thread, i == kRedirected ? redirected : work, i));
         }
         TRY(schedule(w.thread.slot, kSlotSched, priority, cpu));
     }
