@@ -225,6 +225,28 @@ KTEST_CPUS(trace_tells_what_happened, none) {
     }
     KCHECK(read() == 0);
 }
+// What a thread waits, with nobody else to run, is no part of its call.
+KTEST(trace_leaves_out_what_is_waited, none) {
+    static abi::trace::Record records[64];
+    auto read = [] { return raw_call(kTraceControl, kSlotSystem, kTraceRead, u64(records), sizeof records); };
+    constexpr u64 kWait = 40 * kMillisecond;
+    const u64 most = boot_info().cycle_hz / 1000 * (kWait / kMillisecond) / 2;
+    Slot n = make(kTypeNotification);
+    bool found = false;
+    // Again if the host held the CPU up in the call.
+    for (int i = 0; i < 10 && !found; ++i) {
+        while (read() > 0) {
+        }
+        KDONE(raw_call(kTraceControl, kSlotSystem, kTraceStart));
+        Message m;
+        KREFUSED(kTimedOut, code(receive_soon(n, m, kWait)));
+        KDONE(raw_call(kTraceControl, kSlotSystem, kTraceStop));
+        i64 bytes = read();
+        for (u64 r = 0; r < u64(bytes) / sizeof records[0]; ++r)
+            found |= records[r].reason == abi::trace::Reason::kWaits && records[r].cycles < most;
+    }
+    KCHECK(found);
+}
 KTEST(trace_read_to_nowhere, none) {
     KDONE(raw_call(kTraceControl, kSlotSystem, kTraceStart));
     for (int i = 0; i < 5; ++i) KDONE(raw_call(kIdentify, pool()));
