@@ -157,6 +157,50 @@ size_t Space::walk(UserAddr at, size_t n, bool write, F&& piece) {
     return done;
 }
 
+// In a call of another CPU, which waits for it with this space loaded, that CPU copies the end. copy(kernel, user, bytes).
+template <class Copy>
+[[gnu::always_inline]] inline size_t Space::copy_long(std::byte* kernel, UserAddr user, size_t n, bool to_user,
+                                                      Copy&& copy) {
+    rt::Executor& ex = rt::Executor::current();
+    rt::CopyShare* share = ex.copy_partner(loaded_cpus());
+    const size_t part = share ? ex.share_lead.part_of(n) : 0;
+    if (part == 0) return copy(kernel, user, n);
+    const size_t own = n - part;
+    share->offer(user + own, kernel + own, part, to_user);
+    size_t done = copy(kernel, user, own), by_home = 0;
+    const bool first = share->over();
+    if (!share->settle(by_home, [] { Machine::poll_mailbox(); })) {
+        ex.copies_taken_back.store(ex.copies_taken_back.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        return done == own ? own + copy(kernel + own, user + own, part) : done;
+    }
+    ex.copies_shared.store(ex.copies_shared.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (first)
+        ex.share_lead.home_was_first();
+    else
+        ex.share_lead.home_was_last();
+    return done == own ? own + by_home : done;
+}
+[[gnu::noinline]] size_t Space::copy_in_any(void* to, UserAddr from, size_t n) {
+    if (n >= kLong && rt::Executor::current().serves()) [[unlikely]]
+        return copy_long(
+            static_cast<std::byte*>(to), from, n, false, [&](std::byte* kernel, UserAddr user, size_t part) {
+                return loaded_here() ? Machine::copy_from_user(kernel, user, part) : walk_in(kernel, user, part);
+            });
+    if (!loaded_here()) [[unlikely]]
+        return walk_in(to, from, n);
+    return Machine::copy_from_user(to, from, n);
+}
+[[gnu::noinline]] size_t Space::copy_out_any(UserAddr to, const void* from, size_t n) {
+    auto* bytes = static_cast<std::byte*>(const_cast<void*>(from));  // only read
+    if (n >= kLong && rt::Executor::current().serves()) [[unlikely]]
+        return copy_long(bytes, to, n, true, [&](std::byte* kernel, UserAddr user, size_t part) {
+            return loaded_here() ? Machine::copy_to_user(user, kernel, part) : walk_out(user, kernel, part);
+        });
+    if (!loaded_here()) [[unlikely]]
+        return walk_out(to, from, n);
+    return Machine::copy_to_user(to, from, n);
+}
+
 size_t Space::walk_in(void* to, UserAddr from, size_t n) {
     return walk(from, n, false, [&](std::byte* p, size_t part, size_t done) {
         std::memcpy(static_cast<std::byte*>(to) + done, p, part);

@@ -36,22 +36,24 @@ public:
 
     // Inline: the sizes of words and small structures, when they are known, need no loop.
     [[gnu::always_inline]] size_t copy_in(void* to, UserAddr from, size_t n) {
+        if (!__builtin_constant_p(n)) return copy_in_any(to, from, n);
         if (!loaded_here()) [[unlikely]]
             return walk_in(to, from, n);
-        if (__builtin_constant_p(n)) {
-            if (n == 4) return load_word<u32>(to, from);
-            if (n == 8) return load_word<u64>(to, from);
-        }
+        if (n == 4) return load_word<u32>(to, from);
+        if (n == 8) return load_word<u64>(to, from);
         return hal::Machine::copy_from_user(to, from, n);
     }
     [[gnu::always_inline]] size_t copy_out(UserAddr to, const void* from, size_t n) {
+        if (!__builtin_constant_p(n)) return copy_out_any(to, from, n);
         if (!loaded_here()) [[unlikely]]
             return walk_out(to, from, n);
-        if (__builtin_constant_p(n)) {
-            if (n == 4) return store_word<u32>(to, from);
-            if (n == 8) return store_word<u64>(to, from);
-        }
+        if (n == 4) return store_word<u32>(to, from);
+        if (n == 8) return store_word<u64>(to, from);
         return hal::Machine::copy_to_user(to, from, n);
+    }
+    // The caller's part of a copy that another CPU shares with it (rt/share.hpp); the space is loaded here.
+    static size_t copy_loaded(void* kernel, UserAddr user, size_t n, bool to_user) {
+        return to_user ? hal::Machine::copy_to_user(user, kernel, n) : hal::Machine::copy_from_user(kernel, user, n);
     }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);
@@ -79,6 +81,12 @@ public:
     static void unload();  // this CPU: the kernel's own tables
 
 private:
+    // A copy of this many bytes may be worth sharing.
+    static constexpr size_t kLong = 1'024;
+    size_t copy_in_any(void* to, UserAddr from, size_t n);
+    size_t copy_out_any(UserAddr to, const void* from, size_t n);
+    template <class Copy>
+    size_t copy_long(std::byte* kernel, UserAddr user, size_t n, bool to_user, Copy&& copy);
     size_t walk_in(void* to, UserAddr from, size_t n);
     size_t walk_out(UserAddr to, const void* from, size_t n);
     template <class T>

@@ -18,7 +18,7 @@
 #include "lib/types.hpp"
 #include "rt/assert.hpp"
 #include "rt/epoch.hpp"
-#include "rt/lane.hpp"
+#include "rt/share.hpp"
 #include "rt/timer.hpp"
 
 namespace rt {
@@ -226,6 +226,16 @@ public:
     }
     // Those of them that were executed here, because their module is here or nowhere.
     std::atomic<u64> calls_kept{0};
+    // Serving: whose home may copy a part (rt/share.hpp), if it is one of `cpus`, those that have the caller's space loaded: of
+    // the call that was found last, which waits at its home. Null: nobody. Valid until this CPU is quiescent.
+    CopyShare* copy_partner(u32 cpus) {
+        if ((cpus >> lane_place_ / kLaneSlots & 1) == 0) return nullptr;
+        CallWord* word = lane_at(cpu_, lane_place_);
+        const u64 now = word->load(std::memory_order_relaxed);
+        return (now & (kLaneMask | kCallDetached)) == lane_wanted(cpu_) ? &share_of(*word) : nullptr;
+    }
+    ShareLead share_lead;
+    std::atomic<u64> copies_shared{0}, copies_taken_back{0};  // written here, read anywhere
     // This CPU's shards of the modules, by the number in a call word (rt/module.hpp).
     static constexpr u32 kShards = 8;
     Shard* shards[kShards] = {};

@@ -318,6 +318,10 @@ signalled
 forked
 ended' in_flight before-serve remote
 fi
+# Long copies are shared by the two CPUs, until the program has seen it.
+if [ -x "$build/guest/tests/share" ]; then
+    check copies_shared 0 ok run --cpus 2 --route remote -- "$build/guest/tests/share" counted
+fi
 one_line bad_hold 2 '' run --append hold=nowhere -- busybox true
 
 # --stats: two tables behind the program's output; the module CPU has executed the calls, and times add up.

@@ -237,8 +237,10 @@ void report(lib::StringBuilder& out) {
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
         u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_until(Nanoseconds{now});
-        out.add("cpu {} user_ns {} kernel_ns {} idle_ns {} calls_made {} calls_kept {} calls_served {}\n", i, user,
+        out.add("cpu {} user_ns {} kernel_ns {} idle_ns {} calls_made {} calls_kept {} calls_served {} ", i, user,
                 now - user - idle, idle, ex.calls_made(), ex.calls_kept.load(std::memory_order_relaxed), served_by(i));
+        out.add("copies_shared {} copies_taken_back {}\n", ex.copies_shared.load(std::memory_order_relaxed),
+                ex.copies_taken_back.load(std::memory_order_relaxed));
     }
 }
 
@@ -266,8 +268,10 @@ void report_json(lib::StringBuilder& out) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
         u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_until(hal::Machine::now());
         u64 now = hal::Machine::now().value, calls = served_by(i);
-        out.add("{}{{\"user_ns\": {}, \"kernel_ns\": {}, \"idle_ns\": {}, \"calls\": {}}}", i == 0 ? "" : ", ", user,
+        out.add("{}{{\"user_ns\": {}, \"kernel_ns\": {}, \"idle_ns\": {}, \"calls\": {}, ", i == 0 ? "" : ", ", user,
                 now > user + idle ? now - user - idle : 0, idle, calls);
+        out.add("\"copies_shared\": {}, \"copies_taken_back\": {}}}", ex.copies_shared.load(std::memory_order_relaxed),
+                ex.copies_taken_back.load(std::memory_order_relaxed));
     }
     out.put("]");
 }

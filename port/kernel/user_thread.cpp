@@ -33,7 +33,7 @@ struct RemotePath : TrapPath {
         // All of the line at once: the server is looking at it. Release: pairs with its look.
         t.call_.frame = t.context.frame();
         t.call_.word.store(wanted, std::memory_order_release);
-        if (!(spin_briefly(t.call_.word) & rt::kCallDone)) [[unlikely]]
+        if (!(spin_briefly(t.call_) & rt::kCallDone)) [[unlikely]]
             return finish_or_leave<kTraced>(t);
         t.context.set_syscall_result(t.call_.frame.syscall_result());
         if constexpr (kTraced) CallTrace::answered(t.context.syscall_result());
@@ -166,7 +166,7 @@ struct RemotePath : TrapPath {
         u64 now = word.load(std::memory_order_acquire);
         // While it is not over, the server is in it.
         rt::Executor& where = (now & kOver) ? ex : rt::Executor::of(CpuId{route::server_in(now)});
-        if (!(now & kOver) && !leave_at_once(t, ex, now)) now = spin(word, where, ex);
+        if (!(now & kOver) && !leave_at_once(t, ex, now)) now = spin(t.call_, where, ex);
         if (!(now & kOver)) [[unlikely]]
             now = word.fetch_or(rt::kCallDetached, std::memory_order_seq_cst);
         if (now & rt::kCallDone) {
@@ -179,14 +179,23 @@ struct RemotePath : TrapPath {
     }
 
     // Looks at the word until the call has ended, or too long. The usual case first, without anything around it.
-    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin_briefly(rt::CallWord& word) {
+    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin_briefly(UserThread::CallLine& call) {
         u64 v = 0;
         for (u32 n = 0; n < 256; ++n) {
             // Acquire: pairs with the server's exchange; the result is seen.
-            v = word.load(std::memory_order_acquire);
+            v = call.word.load(std::memory_order_acquire);
             if (v & kOver) break;
+            if (call.share.offered()) [[unlikely]]
+                help(call.share);
         }
         return v;
+    }
+    // The server wants a part of a copy done here, where the space is loaded.
+    [[gnu::noinline]] static void help(rt::CopyShare& share) {
+        hal::Machine::poll_mailbox();  // no user memory by a translation that was taken away
+        share.help([](std::byte* kernel, UserAddr user, size_t n, bool to_user) {
+            return Space::copy_loaded(kernel, user, n, to_user);
+        });
     }
     // Somebody else could use the CPU, and the call takes longer than letting him.
     static bool leave_at_once(const UserThread& t, rt::Executor& ex, u64 word) {
@@ -196,14 +205,16 @@ struct RemotePath : TrapPath {
         u32 limit = next->space.get() == t.space.get() ? route::kSwitchNs : route::kSwitchSpaceNs;
         return route::classes[number].service_ns.load(std::memory_order_relaxed) > limit;
     }
-    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin(rt::CallWord& word, rt::Executor& where,
-                                                                          rt::Executor& ex) {
+    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin(UserThread::CallLine& call,
+                                                                          rt::Executor& where, rt::Executor& ex) {
         u64 v = 0;
         bool others = ex.ready_count(rt::Priority::kUser) != 0;
         u32 limit = others ? route::kSpinWithOthers : route::kSpinAlone;
         for (u32 n = 0; n < limit; ++n) {
-            v = word.load(std::memory_order_acquire);
+            v = call.word.load(std::memory_order_acquire);
             if (v & kOver) return v;
+            if (call.share.offered()) [[unlikely]]
+                help(call.share);
             if ((n & 63) != 0) continue;
             if (where.must_be_told()) {
                 where.attract(rt::kAttnInbox);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // rt/lane: calls handed to another CPU through words. Each is executed once, its result is seen, its end is told once,
-// whoever detaches, sleeps, moves or goes away in between. The protocol of port/kernel/user_thread.cpp over host threads.
+// whoever detaches, sleeps, moves or goes away in between. rt/share: each byte of a call's copy is copied once. The protocol of port/kernel/user_thread.cpp over host threads.
 #include "rt/lane.hpp"
 
 #include <memory>
@@ -127,7 +127,7 @@ struct World {
     rt::Module module;
     u32 cpus = 0;
     std::atomic<u32> to_start{0}, running{0}, created{0}, freed{0};
-    std::atomic<u64> calls{0}, here{0}, sent{0}, detached{0}, async{0};
+    std::atomic<u64> calls{0}, here{0}, sent{0}, detached{0}, async{0}, shared{0}, taken_back{0};
     std::atomic<u32> wrong{0};
     std::atomic<bool> quit{false};
 };
@@ -135,11 +135,21 @@ World* world;
 
 // What stands for a user thread.
 struct Caller : rt::Schedulable {
-    CallWord word{0};
+    // As a user thread's: the share is behind the word.
+    struct alignas(64) Line {
+        std::byte frame[64 - sizeof(CallWord)];
+        CallWord word{0};
+        rt::CopyShare share;
+    } line;
+    CallWord& word = line.word;
     static constexpr u8 kNoCpu = 0xfd;
     std::atomic<u8> lane_server{kNoCpu};
     // Plain: that they are seen is what is tested.
     u64 argument = 0, result = 0, executed = 0;
+    // A call's copy adds one to the other: twice is seen. An element stands for kUnit bytes.
+    static constexpr size_t kBuffer = 4096, kUnit = 64;
+    u8 from[kBuffer / kUnit] = {}, to[kBuffer / kUnit] = {};
+    size_t came = 0;  // how far
     u64 made = 0;
     const u64 limit;
     bool waits = false;
@@ -171,7 +181,7 @@ struct Caller : rt::Schedulable {
         at.post(*new Caller(r(), 1 + r() % 150, at));
     }
     static Caller& of(CallWord& w) {
-        return *reinterpret_cast<Caller*>(reinterpret_cast<std::byte*>(&w) - offsetof(Caller, word));
+        return *reinterpret_cast<Caller*>(reinterpret_cast<std::byte*>(&w) - offsetof(Caller, line.word));
     }
     void expect(bool what) {
         if (!what) world->wrong.fetch_add(1);
@@ -196,6 +206,7 @@ struct Caller : rt::Schedulable {
             if (random() % 8 == 0) return ex.enqueue(*this);
             ++made;
             argument = random();
+            for (size_t i = 0; i < kBuffer / kUnit; ++i) from[i] = u8(i + made);
             world->calls.fetch_add(1, std::memory_order_relaxed);
             Executor* where = world->module.executor_for(this);
             if (!where || where == &ex) {
@@ -207,7 +218,57 @@ struct Caller : rt::Schedulable {
             check();
         }
     }
-    void check() { expect(executed == made && result == ~argument); }
+    void check() {
+        expect(executed == made && result == ~argument);
+        size_t n = copy_size(), ok = n < missing() ? n : missing();
+        expect(came == ok);
+        for (size_t i = 0; i < kBuffer / kUnit; ++i) {
+            // What lies behind a page that is not there may have been copied, but once.
+            size_t at = i * kUnit;
+            expect(to[i] == (at < ok ? u8(i + made) : 0) || (at > ok && at < n && to[i] == u8(i + made)));
+            to[i] = 0;
+        }
+    }
+    // Of this call's copy: how much, and from where on memory is not there.
+    size_t copy_size() const {
+        return (argument % 4 == 0 ? 1024 + argument / 4 % (kBuffer - 1023) : argument % 512) & ~(kUnit - 1);
+    }
+    size_t missing() const { return argument % 16 == 0 ? argument / 16 % kBuffer & ~(kUnit - 1) : kBuffer; }
+    size_t add(size_t at, size_t n) {
+        size_t end = at + n < missing() ? at + n : missing() > at ? missing() : at;
+        for (size_t i = at / kUnit; i < end / kUnit; ++i) to[i] = u8(to[i] + from[i]);
+        return end - at;
+    }
+    // Space::copy_long
+    void copy() {
+        Executor& ex = Executor::current();
+        size_t n = copy_size();
+        rt::CopyShare* share = n >= 1024 ? ex.copy_partner(1u << home->cpu().value) : nullptr;
+        const size_t part = share ? ex.share_lead.part_of(n) : 0;
+        if (part == 0 || share != &line.share) {
+            came = add(0, n);
+            return;
+        }
+        const size_t own = n - part;
+        size_t by_home = 0;
+        share->offer(UserAddr{own}, reinterpret_cast<std::byte*>(from) + own / kUnit, part, true);
+        size_t done = add(0, own);
+        const bool first = share->over();
+        if (!share->settle(by_home, [] { hal::Machine::relax(); })) {
+            world->taken_back.fetch_add(1, std::memory_order_relaxed);
+            came = done == own ? own + add(own, part) : done;
+            return;
+        }
+        world->shared.fetch_add(1, std::memory_order_relaxed);
+        first ? ex.share_lead.home_was_first() : ex.share_lead.home_was_last();
+        came = done == own ? own + by_home : done;
+    }
+    void help() {
+        line.share.help([this](std::byte* kernel, UserAddr user, size_t n, bool) {
+            expect(kernel == reinterpret_cast<std::byte*>(from) + user.value / kUnit && user.value + n == copy_size());
+            return add(user.value, n);
+        });
+    }
     // Remembers where it has a slot, as a user thread does.
     bool claim(Executor& where, Executor& ex) {
         if (lane_server.load(std::memory_order_relaxed) == where.cpu().value) return true;
@@ -234,6 +295,7 @@ struct Caller : rt::Schedulable {
         for (u32 n = 0; n < spins; ++n) {
             now = word.load(std::memory_order_acquire);
             if (now & kOver) break;
+            if (line.share.offered()) help();
             if (n % 64 != 0) continue;
             if (where.state() != Executor::kBusy) where.attract(rt::kAttnInbox);
             if (ex.requests_pending()) break;
@@ -308,6 +370,7 @@ struct Caller : rt::Schedulable {
     void execute() {
         expect(executed + 1 == made);
         ++executed;
+        copy();
         result = ~argument;
     }
 };
@@ -323,6 +386,8 @@ struct Computes : rt::Schedulable {
         ex.enqueue(s);
     }
 };
+
+u64 shared_copies;  // of the last one
 
 void many_calls(u64 seed, u32 callers, u32 at_once) {
     auto owned = std::make_unique<World>();
@@ -353,6 +418,7 @@ void many_calls(u64 seed, u32 callers, u32 at_once) {
     })) << "seed "
         << seed;
     EXPECT_EQ(world->wrong.load(), 0u) << "seed " << seed;
+    shared_copies = world->shared.load();
     if (ended) {
         EXPECT_EQ(world->created.load(), callers);
     }
@@ -363,6 +429,97 @@ TEST(RtLane, EveryCallIsExecutedOnceAndItsResultSeen) {
         many_calls(seed, 60, 6);
         if (HasFailure()) return;
     }
+}
+
+TEST(RtShare, AnOfferIsTheHomesOrTheServersAgain) {
+    rt::CopyShare share;
+    std::byte kernel[8] = {};
+    u32 copies = 0;
+    auto copy = [&](std::byte* at, UserAddr user, size_t n, bool to_user) {
+        EXPECT_EQ(at, kernel);
+        EXPECT_EQ(user.value, 100u);
+        EXPECT_EQ(n, 8u);
+        EXPECT_FALSE(to_user);
+        ++copies;
+        return size_t{5};
+    };
+    EXPECT_FALSE(share.offered());
+    share.offer(UserAddr{100}, kernel, 8, false);
+    EXPECT_TRUE(share.offered());
+    EXPECT_FALSE(share.over());
+    share.help(copy);
+    EXPECT_TRUE(share.over());
+    EXPECT_FALSE(share.offered());
+    size_t by_home = 0;
+    EXPECT_TRUE(share.settle(by_home, [] { FAIL() << "waits for a home that is done"; }));
+    EXPECT_EQ(by_home, 5u);
+    // Taken back: a home that comes too late copies nothing.
+    share.offer(UserAddr{100}, kernel, 8, false);
+    EXPECT_FALSE(share.settle(by_home, [] { FAIL() << "waits for a home that has not come"; }));
+    EXPECT_FALSE(share.offered());
+    share.help(copy);
+    EXPECT_EQ(copies, 1u);
+}
+
+TEST(RtShare, TheServersLeadFollowsWhoIsDoneFirst) {
+    rt::ShareLead lead;
+    EXPECT_EQ(lead.part_of(1'000), 0u);
+    size_t before = lead.part_of(4'096);
+    EXPECT_GT(before, 1'000u);
+    EXPECT_LT(before, 2'048u);
+    EXPECT_EQ(before % 64, 0u);
+    for (int i = 0; i < 4; ++i) lead.home_was_first();
+    EXPECT_GT(lead.part_of(4'096), before);
+    for (int i = 0; i < 1'000; ++i) lead.home_was_first();
+    EXPECT_GT(lead.part_of(4'096), before);
+    EXPECT_LT(lead.part_of(4'096), 2'048u);
+    // A home that is always late gets no more of small copies, and something of large ones.
+    for (int i = 0; i < 1'000; ++i) lead.home_was_last();
+    EXPECT_EQ(lead.part_of(4'096), 0u);
+    EXPECT_GT(lead.part_of(65'536), 0u);
+}
+
+// Nobody is asked whose call is over, not this CPU's, or no longer waited for; nor a CPU that has another space loaded.
+TEST(RtShare, OnlyAHomeThatWaitsIsAPartner) {
+    Cpus cpus(1);
+    Executor::start(CpuId{1});
+    Executor& server = Executor::start(CpuId{0});
+    server.serve_requests();
+    static struct alignas(64) {
+        std::byte frame[56];
+        rt::CallWord word{0};
+        rt::CopyShare share;
+    } call;
+    static bool pending, elsewhere, detached;
+    struct Handler {
+        static void serve(Executor& ex, CallWord& word) {
+            pending = ex.copy_partner(1u << 1) == &call.share;
+            elsewhere = ex.copy_partner(~(1u << 1)) != nullptr;
+            word.fetch_or(rt::kCallDetached);
+            detached = ex.copy_partner(~0u) != nullptr;
+            word.store(rt::kCallActive | rt::kCallDone);
+        }
+    };
+    Executor::serve_with<&Handler::serve>();
+    EXPECT_EQ(server.copy_partner(~0u), nullptr);
+    ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{0}, CpuId{1}), call.word).ok);
+    pend(call.word, 0);
+    server.run_one();
+    EXPECT_TRUE(pending);
+    EXPECT_FALSE(elsewhere);
+    EXPECT_FALSE(detached);
+    EXPECT_EQ(server.copy_partner(~0u), nullptr);  // over
+    rt::lane_forget(call.word, kAll, kAll);
+}
+
+TEST(RtShare, CopiesOfManyCallsAreShared) {
+    u64 shared = 0;
+    for (u64 seed = 300; seed < 400 && shared == 0; ++seed) {
+        many_calls(seed, 60, 3);
+        if (HasFailure()) return;
+        shared += shared_copies;
+    }
+    EXPECT_NE(shared, 0u);
 }
 
 TEST(RtLane, MoreCallersThanSlots) {

@@ -91,11 +91,13 @@ private:
     void to_user();
 
     // Its call, when another CPU executes it: what the call is made of and who works on it, in one cache line.
+    // The line behind it is for copies that the two share.
     struct alignas(64) CallLine {
         Registers::CallFrame frame{};
         rt::CallWord word{0};
+        rt::CopyShare share;
     };
-    static_assert(sizeof(CallLine) == 64);
+    static_assert(offsetof(CallLine, share) == 64);
 
     CallLine call_;
     Trap trap_;
