@@ -81,13 +81,22 @@ Pairs pairs_of(const std::vector<Round>& rounds, const std::string& work, const 
             continue;
         }
         double value = under ? a->ns / b->ns : a->ns / 1e6;
-        if (!round.ping || *round.ping > kPingLimit) {
+        auto line_of = [&](const Setting& setting) -> std::optional<double> {
+            auto found = round.pings.find(setting.name);
+            return found == round.pings.end() ? std::nullopt : std::optional(found->second);
+        };
+        std::optional<double> ping = line_of(over);
+        if (under) {
+            std::optional<double> other = line_of(*under);
+            ping = ping && other ? std::optional(std::max(*ping, *other)) : std::nullopt;
+        }
+        if (!ping || *ping > kPingLimit) {
             ++pairs.left_out;
             pairs.slow_values.push_back(value);
-            if (round.ping) pairs.slow_pings.push_back(*round.ping);
+            if (ping) pairs.slow_pings.push_back(*ping);
         } else {
             pairs.values.push_back(value);
-            pairs.pings.push_back(*round.ping);
+            pairs.pings.push_back(*ping);
         }
         // Other placements send some of the calls: there is nothing to compare with.
         for (auto [run, setting] : {std::pair{a, &over}, std::pair{b, under}}) {

@@ -76,7 +76,7 @@ inline constexpr size_t kSamplesWanted = 20;  // fewer are reported as few
 
 struct Round {
     std::map<std::string, std::map<std::string, WorkRun>> runs;  // by setting, then work; the median of its repeats
-    std::optional<double> ping;                                  // the slowest of the round
+    std::map<std::string, double> pings;                         // setting: the slowest line around its guest, ns
     std::map<std::string, std::string> left_out;                 // setting: why its runs do not count
 };
 
@@ -84,8 +84,8 @@ struct Figure {
     std::string name, unit;
     std::optional<double> value, goal, rival;
     Spread spread;
-    std::optional<double> ping;  // median over the rounds used
-    size_t left_out = 0;         // rounds without use: slow line, lost guest, wrong clock
+    std::optional<double> ping;  // median over the rounds used; of a ratio the slower of the two
+    size_t left_out = 0;         // rounds without use: slow line around a guest, lost guest, wrong clock
     bool valid = true;
     std::string calls;               // remote routes: were they the module's? verified, unverified, wrong
     std::vector<std::string> notes;  // why not valid, or what to know
