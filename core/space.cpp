@@ -184,7 +184,7 @@ template <class Copy>
     if (n >= kLong && rt::Executor::current().serves()) [[unlikely]]
         return copy_long(
             static_cast<std::byte*>(to), from, n, false, [&](std::byte* kernel, UserAddr user, size_t part) {
-                return loaded_here() ? Machine::copy_from_user(kernel, user, part) : walk_in(kernel, user, part);
+                return loaded_here() ? Machine::copy_long_from_user(kernel, user, part) : walk_in(kernel, user, part);
             });
     if (!loaded_here()) [[unlikely]]
         return walk_in(to, from, n);
@@ -194,7 +194,7 @@ template <class Copy>
     auto* bytes = static_cast<std::byte*>(const_cast<void*>(from));  // only read
     if (n >= kLong && rt::Executor::current().serves()) [[unlikely]]
         return copy_long(bytes, to, n, true, [&](std::byte* kernel, UserAddr user, size_t part) {
-            return loaded_here() ? Machine::copy_to_user(user, kernel, part) : walk_out(user, kernel, part);
+            return loaded_here() ? Machine::copy_long_to_user(user, kernel, part) : walk_out(user, kernel, part);
         });
     if (!loaded_here()) [[unlikely]]
         return walk_out(to, from, n);

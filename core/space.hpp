@@ -53,7 +53,8 @@ public:
     }
     // The caller's part of a copy that another CPU shares with it (rt/share.hpp); the space is loaded here.
     static size_t copy_loaded(void* kernel, UserAddr user, size_t n, bool to_user) {
-        return to_user ? hal::Machine::copy_to_user(user, kernel, n) : hal::Machine::copy_from_user(kernel, user, n);
+        return to_user ? hal::Machine::copy_long_to_user(user, kernel, n)
+                       : hal::Machine::copy_long_from_user(kernel, user, n);
     }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);

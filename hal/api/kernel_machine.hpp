@@ -115,6 +115,8 @@ concept KernelMachine =
         // User memory: bytes done, short at the first byte that cannot be reached
         { M::copy_from_user(p, ua, n) } -> std::same_as<size_t>;
         { M::copy_to_user(ua, cp, n) } -> std::same_as<size_t>;
+        { M::copy_long_from_user(p, ua, n) } -> std::same_as<size_t>;  // on a CPU that serves others
+        { M::copy_long_to_user(ua, cp, n) } -> std::same_as<size_t>;
         { M::clear_user(ua, n) } -> std::same_as<size_t>;
         { M::copy_string_from_user(text, ua, n) } -> std::same_as<UserString>;
         { M::load_user_u32(ua, word) } -> std::same_as<bool>;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The kernel's reads and writes of user memory, in a space of two pages with nothing behind: a copy stops exactly at
 // the first byte that cannot be reached, whatever the alignment, and no address can reach the kernel.
+#include <cstring>
+
 #include "rt/mem/pages.hpp"
 #include "tests/kernel/ktest.hpp"
 
@@ -60,6 +62,33 @@ KTEST(hal_copies_stop_at_the_first_byte_out_of_reach) {
             exact &= Machine::copy_to_user(at, buffer, want) == expected;
             exact &= Machine::clear_user(at, want) == expected;
         }
+    // By blocks of 48 bytes, too; and what lies behind the end stays.
+    for (u64 reach = 0; reach <= 120; ++reach)
+        for (u64 want : {u64{0}, u64{7}, u64{47}, u64{48}, u64{49}, u64{103}, u64{4096}}) {
+            u64 expected = want < reach ? want : reach;
+            std::memset(buffer, 1, 256);
+            exact &= hal_copy_from_user_blocks(buffer, user.from_end(reach).value, want) == expected;
+            for (u64 i = 0; i < expected; ++i)
+                exact &= buffer[i] == static_cast<unsigned char>((kPageSize - reach + i) * 7);
+            for (u64 i = expected; i < 256; ++i) exact &= buffer[i] == 1;
+            unsigned char* place = user.bytes(0) + kPageSize - reach;
+            std::memset(place, 2, reach);
+            exact &=
+                hal_copy_to_user_blocks(user.at(static_cast<i64>(kPageSize - reach)).value, buffer, want) == expected;
+            for (u64 i = 0; i < reach; ++i) exact &= place[i] == (i < expected ? buffer[i] : 2);
+        }
+    // Whole pages either way, and where the two are the same modulo 64 pages.
+    std::memset(buffer, 0, sizeof buffer);
+    KCHECK(Machine::copy_long_from_user(buffer, user.at(0), sizeof buffer) == 2 * kPageSize);
+    KCHECK(hal_copy_from_user_blocks(buffer, user.at(0).value, sizeof buffer) == 2 * kPageSize);
+    KCHECK(std::memcmp(buffer, user.bytes(0), kPageSize) == 0);
+    KCHECK(std::memcmp(buffer + kPageSize, user.bytes(1), kPageSize) == 0);
+    KCHECK(hal_copy_to_user_blocks(user.at(0).value, buffer, 2 * kPageSize) == kPageSize);
+    auto far = [](u64 kernel, u64 at) {
+        return Machine::evict_each_other(reinterpret_cast<const void*>(kernel), UserAddr{at});
+    };
+    KCHECK(far(0x1000'0000, 0x40'0000) && far(0x1000'0fff, 0x40'0000) && far(0x1000'0000, 0x40'0fff));
+    KCHECK(!far(0x1000'1000, 0x40'0000) && !far(0x1000'0000, 0x40'1000) && far(0x1004'0000, 0x40'0000));
     KCHECK(exact);
     KCHECK(Machine::copy_from_user(buffer, user.at(0), 2 * kPageSize) == 2 * kPageSize);
     KCHECK(Machine::copy_from_user(buffer, user.at(0), sizeof buffer) == 2 * kPageSize);
@@ -75,6 +104,8 @@ KTEST(hal_user_accesses_never_reach_the_kernel) {
         u32 word = 0;
         KCHECK(Machine::copy_from_user(buffer, UserAddr{at}, 8) == 0);
         KCHECK(Machine::copy_to_user(UserAddr{at}, buffer, 8) == 0);
+        KCHECK(hal_copy_from_user_blocks(buffer, at, 96) == 0);
+        KCHECK(hal_copy_to_user_blocks(at, buffer, 96) == 0);
         KCHECK(Machine::clear_user(UserAddr{at}, 8) == 0);
         KCHECK(!Machine::load_user_u32(UserAddr{at}, &word));
         KCHECK(!Machine::compare_exchange_user_u32(UserAddr{at}, &word, 1));

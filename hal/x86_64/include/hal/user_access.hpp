@@ -14,6 +14,8 @@ extern "C" {
 // usercopy.S. Bytes done.
 size_t hal_copy_from_user(void* to, u64 from, size_t n);
 size_t hal_copy_to_user(u64 to, const void* from, size_t n);
+size_t hal_copy_from_user_blocks(void* to, u64 from, size_t n);
+size_t hal_copy_to_user_blocks(u64 to, const void* from, size_t n);
 size_t hal_clear_user(u64 to, size_t n);
 }
 
