@@ -72,7 +72,7 @@ void send_parent_death_signals(Process& child) {
 void give_children_away(Process& p, Dead& dead) {
     Process& to = reaper_of(p);
     while (Process* c = p.children.pop_front()) {
-        c->parent = &to;
+        c->set_parent(&to);
         to.children.push_back(*c);
         c->exit_signal = kSigChld;
         if (c->state == Process::State::kZombie) {
@@ -104,7 +104,7 @@ void reap_locked(Process& p) {
         to.involuntary_switches += u->involuntary_switches;
         if (u->max_rss_kib > to.max_rss_kib) to.max_rss_kib = u->max_rss_kib;
     }
-    p.parent = nullptr;
+    p.set_parent(nullptr);
     unlink_process(p);
 }
 

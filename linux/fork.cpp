@@ -116,7 +116,7 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     p.live_threads = 1;
     link_process(p, *e);
     Process* parent = (r.flags & kCloneParent) ? mine.parent : &mine;
-    p.parent = parent;
+    p.set_parent(parent);
     parent->children.push_back(p);
     join_group(p, mine.group.value);
     join_session(p, mine.session.value);

@@ -183,7 +183,7 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
         TRY(enter_tree(*init));
         set_init_process(*init);
         TRY(enter_tree(*first));
-        first->parent = init.get();
+        first->set_parent(init.get());
         init->children.push_back(*first);
         link_thread(*thread, *pid_entry(first->pid.value));
         first->threads.push_back(*thread);

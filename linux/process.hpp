@@ -220,6 +220,11 @@ public:
 
     // The tree; guarded by process_tree.
     Process* parent = nullptr;
+    std::atomic<i32> parent_pid{0};  // the parent's number, for who asks without the lock
+    void set_parent(Process* p) {
+        parent = p;
+        parent_pid.store(p ? p->pid.value : 0, std::memory_order_relaxed);
+    }
     lib::ListHook sibling_hook;
     lib::List<Process, &Process::sibling_hook> children;
     Pid group{}, session{};

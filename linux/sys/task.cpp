@@ -22,10 +22,8 @@ using port::Module;
 Leaf<i64> sys_getpid(Caller& c) { return i64{c.process().pid.value}; }
 Leaf<i64> sys_gettid(Caller& c) { return i64{c.thread().tid.value}; }
 Leaf<i64> sys_getppid(Caller& c) {
-    // The parent may be ending on another CPU: its number is read under the tree's lock.
-    rt::LockGuard guard{process_tree};
-    Process* parent = c.process().parent;
-    return i64{parent ? parent->pid.value : 0};
+    // Without the tree's lock: the parent may be ending on another CPU, and its number be replaced by that of the next.
+    return i64{c.process().parent_pid.load(std::memory_order_relaxed)};
 }
 Leaf<i64> sys_set_tid_address(Caller& c, UserAddr at) {
     c.thread().clear_child_tid = at;
