@@ -70,11 +70,11 @@ LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
 // Twice the same, for on the inline road every instruction counts, and only one of the two keeps a register for the frame.
 LeafOutcome syscall(port::UserThread& thread) {
     Thread& t = static_cast<Thread&>(thread);
-    u32 number = u32(t.regs().syscall_number());  // the upper half does not count
+    u32 number = t.regs().call_number();
     if (number >= kSyscallLimit) [[unlikely]]
         return leave_to_task(t, Errno::kNeedsTask);
     Leaf<i64> r = leaf_table[number](t, t.regs().frame());
-    if (r.ok() && t.work.load(std::memory_order_relaxed) == 0) [[likely]] {
+    if (r.ok() && hal::Machine::is_zero(t.work)) [[likely]] {
         t.regs().set_syscall_result(r.value());
         return LeafOutcome::kDone;
     }
@@ -84,7 +84,7 @@ LeafOutcome syscall_elsewhere(port::UserThread& thread, CallFrame& frame) {
     Thread& t = static_cast<Thread&>(thread);
     // Below the limit: other numbers belong to no module.
     Leaf<i64> r = leaf_table[frame.syscall_number() % kSyscallLimit](t, frame);
-    if (r.ok() && t.work.load(std::memory_order_relaxed) == 0) [[likely]] {
+    if (r.ok() && hal::Machine::is_zero(t.work)) [[likely]] {
         frame.set_syscall_result(r.value());
         return LeafOutcome::kDone;
     }

@@ -134,7 +134,7 @@ public:
         using Both [[gnu::may_alias]] = u64;
         return __atomic_load_n(reinterpret_cast<const Both*>(&ready_mask_), __ATOMIC_RELAXED);
     }
-    bool needs_attention() const { return attention_.load(std::memory_order_relaxed) != 0; }
+    bool needs_attention() const { return !hal::Machine::is_zero(attention_); }
     u32 take_attention() { return attention_.exchange(0, std::memory_order_acquire); }
     // From any CPU. The IPI is sent only if the bit was not set and the CPU would not look by itself.
     void attract(Attention bit);

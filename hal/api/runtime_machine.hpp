@@ -14,6 +14,7 @@
 //   poll_mailbox()    serves what other CPUs have asked of this one; called in every spin loop; never blocks
 //   early_print       works at every stage, in any context; slow
 #pragma once
+#include <atomic>
 #include <concepts>
 #include <source_location>
 #include <string_view>
@@ -23,21 +24,23 @@
 namespace hal {
 
 template <class M>
-concept RuntimeMachine = requires(CpuId cpu, void* p, Nanoseconds t, std::string_view s, const char* what) {
-    { M::this_cpu() } -> std::same_as<CpuId>;
-    { M::cpu_count() } -> std::same_as<u32>;
-    { M::local() } -> std::same_as<void*>;
-    { M::set_local(p) } -> std::same_as<void>;
-    { M::now() } -> std::same_as<Nanoseconds>;
-    { M::relax() } -> std::same_as<void>;
-    { M::wake(cpu) } -> std::same_as<void>;
-    { M::wait_for_event() } -> std::same_as<void>;
-    { M::arm_timer(t) } -> std::same_as<void>;
-    { M::disarm_timer() } -> std::same_as<void>;
-    { M::poll_mailbox() } -> std::same_as<void>;
-    { M::take_interrupts() } -> std::same_as<void>;
-    { M::panic(what, std::source_location::current()) } -> std::same_as<void>;
-    { M::early_print(s) } -> std::same_as<void>;
-};
+concept RuntimeMachine =
+    requires(CpuId cpu, void* p, Nanoseconds t, std::string_view s, const char* what, const std::atomic<u32>& word) {
+        { M::this_cpu() } -> std::same_as<CpuId>;
+        { M::cpu_count() } -> std::same_as<u32>;
+        { M::local() } -> std::same_as<void*>;
+        { M::set_local(p) } -> std::same_as<void>;
+        { M::now() } -> std::same_as<Nanoseconds>;
+        { M::relax() } -> std::same_as<void>;
+        { M::wake(cpu) } -> std::same_as<void>;
+        { M::wait_for_event() } -> std::same_as<void>;
+        { M::arm_timer(t) } -> std::same_as<void>;
+        { M::disarm_timer() } -> std::same_as<void>;
+        { M::is_zero(word) } -> std::same_as<bool>;  // a relaxed load, in as few instructions as the machine can
+        { M::poll_mailbox() } -> std::same_as<void>;
+        { M::take_interrupts() } -> std::same_as<void>;
+        { M::panic(what, std::source_location::current()) } -> std::same_as<void>;
+        { M::early_print(s) } -> std::same_as<void>;
+    };
 
 }  // namespace hal

@@ -30,6 +30,10 @@ struct Machine {
     static void wait_for_event();
     static void arm_timer(Nanoseconds deadline);
     static void disarm_timer();
+    template <class T>
+    static bool is_zero(const std::atomic<T>& a) {
+        return a.load(std::memory_order_relaxed) == T{};
+    }
     static void poll_mailbox() {}
     static void take_interrupts() {}  // threads have none
     [[noreturn]] static void panic(const char* what, std::source_location at = std::source_location::current());

@@ -23,6 +23,10 @@ struct Machine {
     static void arm_timer(Nanoseconds deadline) { deadline_ = deadline; }
     static void disarm_timer() { deadline_ = Nanoseconds::never(); }
     static Nanoseconds deadline() { return deadline_; }
+    template <class T>
+    static bool is_zero(const std::atomic<T>& a) {
+        return a.load(std::memory_order_relaxed) == T{};
+    }
     static void poll_mailbox() {}
     static void take_interrupts() {}  // the kernel takes them
     [[noreturn]] static void panic(const char* what, std::source_location where = std::source_location::current());

@@ -72,6 +72,12 @@ struct alignas(64) UserContext {
     CallFrame& frame() { return *reinterpret_cast<CallFrame*>(&r9); }
     const CallFrame& frame() const { return *reinterpret_cast<const CallFrame*>(&r9); }
     u64 syscall_number() const { return rax; }  // until the result is set
+    // For those to whom the upper half does not count: a load of 32 bits, which needs no clearing of it.
+    u32 call_number() const {
+        u32 n;
+        __builtin_memcpy(&n, &rax, sizeof n);
+        return n;
+    }
     u64 syscall_argument(unsigned i) const { return frame().syscall_argument(i); }
     i64 syscall_result() const { return static_cast<i64>(rax); }
     void set_syscall_result(i64 v) { rax = static_cast<u64>(v); }
