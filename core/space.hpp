@@ -56,6 +56,14 @@ public:
         return to_user ? hal::Machine::copy_long_to_user(user, kernel, n)
                        : hal::Machine::copy_long_from_user(kernel, user, n);
     }
+    template <class... W>
+    [[gnu::always_inline]] bool store_now(UserAddr to, W... words) {
+        return loaded_here() && hal::Machine::store_user_words(to, words...);
+    }
+    template <class T>
+    [[gnu::always_inline]] bool load_now(UserAddr from, T& to) {
+        return loaded_here() && hal::Machine::load_user(from, to);
+    }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);
     Result<u32> load_u32(UserAddr a);

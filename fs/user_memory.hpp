@@ -37,6 +37,15 @@ public:
             return lib::kOk;
         return note(to, n, true);
     }
+    // What the space can do at once; false says nothing else.
+    template <class... W>
+    [[gnu::always_inline]] bool store_now(UserAddr to, W... words) {
+        return space_->store_now(to, words...);
+    }
+    template <class T>
+    [[gnu::always_inline]] bool load_now(UserAddr from, T& to) {
+        return space_->load_now(from, to);
+    }
     Leaf<void> zero(UserAddr to, size_t n) {
         if (!inside(to, n)) return Errno::kFault;
         if (space_->zero_out(to, n) == n) [[likely]]
@@ -144,6 +153,9 @@ public:
             return memory_->zero(at_ + at, n);
         return zero_pieces(at, n);
     }
+    // A first word, as UserMemory's.
+    [[gnu::always_inline]] bool store_now(u64 word) const { return is_plain() && memory_->store_now(at_, word); }
+    [[gnu::always_inline]] bool load_now(u64& word) const { return is_plain() && memory_->load_now(at_, word); }
     // After a copy at `at` yielded kNeedsFault: `n` bytes from there will be needed; have them all faulted in at once.
     void expect(u64 at, u64 n) const;
     // The position within the whole of a user address that lies in it (and ~0 if it does not).

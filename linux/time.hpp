@@ -24,6 +24,14 @@ inline Result<u64> duration_of(const abi::Timeval& t) {
     if (t.seconds < 0 || t.microseconds < 0 || t.microseconds >= 1'000'000) return Errno::kInval;
     return nanos_of(t.seconds, u64(t.microseconds) * 1000);
 }
+// The same as a division, for less than 2^63 (292 years, more than a clock shows): 2^93 / 10^9, rounded up, is less than
+// 2^30 / 2^93 too much for each of them.
+constexpr u64 whole_seconds(u64 ns) {
+    using Wide = unsigned __int128;
+    constexpr Wide kInverse = ((Wide{1} << 93) + kNanosPerSecond - 1) / kNanosPerSecond;
+    static_assert(kInverse >> 64 == 0 && kInverse * kNanosPerSecond - (Wide{1} << 93) < (1 << 30));
+    return u64((ns * kInverse) >> 93);
+}
 constexpr abi::Timespec to_timespec(u64 ns) { return {i64(ns / kNanosPerSecond), i64(ns % kNanosPerSecond)}; }
 inline Nanoseconds deadline_in(u64 ns) {
     return ns >= kForever ? Nanoseconds::never() : port::Port::now() + Nanoseconds{ns};

@@ -35,6 +35,10 @@ concept SpaceContract = requires(S s, const S cs, std::span<const MapEntry> entr
     { s.copy_in(buf, a, n) } -> std::same_as<size_t>;
     { s.copy_out(a, cbuf, n) } -> std::same_as<size_t>;
     { s.zero_out(a, n) } -> std::same_as<size_t>;
+    // Words of 4 or 8 bytes that follow each other, at once or (false) not: then the copies above do it, or say why not.
+    // For calls of which such a copy is most of the work.
+    { s.store_now(a, u32{}, u64{}) } -> std::same_as<bool>;
+    { s.load_now(a, *word) } -> std::same_as<bool>;
     // Copies a string up to and including its NUL. Returns bytes copied without the NUL; sets *ended if the NUL was seen.
     { s.copy_in_string(static_cast<char*>(buf), a, n, static_cast<bool*>(nullptr)) } -> std::same_as<size_t>;
     // 32-bit atomics on user memory (4-byte aligned address); kFault if not accessible (write access for the exchange).

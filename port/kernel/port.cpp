@@ -11,8 +11,6 @@ constinit Streams streams{};
 
 namespace {
 
-constinit std::atomic<u64> clock_offset{0};
-
 // ChaCha20 (RFC 8439, 2.3) as the generator; the key is renewed from its own output after each request.
 struct Generator {
     u32 key[8] = {};
@@ -55,9 +53,6 @@ void log(std::string_view line) {
     hal::Machine::early_print(line);
     hal::Machine::early_print("\n");
 }
-
-Nanoseconds Port::realtime_offset() { return Nanoseconds{clock_offset.load(std::memory_order_relaxed)}; }
-void Port::set_realtime_offset(Nanoseconds offset) { clock_offset.store(offset.value, std::memory_order_relaxed); }
 
 u32 Port::cpu_count() { return u32(__builtin_popcount(core::sched::user_cpus().bits)); }
 

@@ -180,7 +180,7 @@ struct Machine {
         asm volatile("mov %0, %%gs:%c1" : : "r"(root.value), "i"(CPU_ROOT) : "memory");
         write_cr3(root.value);
     }
-    static PhysAddr current_root() { return PhysAddr{this_cpu_block().root}; }
+    static PhysAddr current_root() { return PhysAddr{cpu_read<u64, CPU_ROOT>()}; }
     static PhysAddr kernel_root();
     static void flush_local_all() { write_cr3(this_cpu_block().root); }
     static void flush_local(UserAddr from, UserAddr to) {
@@ -230,6 +230,10 @@ struct Machine {
     template <class T>
     static bool store_user(UserAddr at, T v) {
         return hal::store_user(at.value, v);
+    }
+    template <class... W>
+    [[gnu::always_inline]] static bool store_user_words(UserAddr at, W... words) {
+        return hal::store_user_words(at.value, words...);
     }
     static bool load_user_u32(UserAddr at, u32* out) { return hal::load_user(at.value, *out); }
     static bool compare_exchange_user_u32(UserAddr at, u32* expected, u32 desired) {

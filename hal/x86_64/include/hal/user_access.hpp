@@ -2,6 +2,8 @@
 // Reads and writes of user memory in the address space that is loaded. A fault ends the access (exception table), it is
 // never handled in place. Where the CPU has SMAP, the three-byte no-ops at each site become STAC and CLAC at boot.
 #pragma once
+#include <utility>
+
 #include "hal/api/types.hpp"
 #include "hal/x86_64/include/hal/layout.h"
 
@@ -63,6 +65,16 @@ template <class T>
     if (!user_range(at, sizeof(T))) return false;
     user_begin();
     bool ok = raw_store_user(at, v);
+    user_end();
+    return ok;
+}
+// Several that follow each other in user memory.
+template <class... W>
+[[gnu::always_inline]] inline bool store_user_words(u64 at, W... words) {
+    if (!user_range(at, (sizeof(W) + ...))) return false;
+    user_begin();
+    u64 offset = 0;
+    bool ok = (raw_store_user(at + std::exchange(offset, offset + sizeof(W)), words) && ...);
     user_end();
     return ok;
 }

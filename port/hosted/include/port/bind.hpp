@@ -33,6 +33,15 @@ public:
 
     size_t copy_in(void* to, UserAddr from, size_t n);
     size_t copy_out(UserAddr to, const void* from, size_t n);
+    template <class... W>
+    bool store_now(UserAddr to, W... words) {
+        u64 offset = 0;
+        return ((copy_out(to + std::exchange(offset, offset + sizeof(W)), &words, sizeof(W)) == sizeof(W)) && ...);
+    }
+    template <class T>
+    bool load_now(UserAddr from, T& to) {
+        return copy_in(&to, from, sizeof to) == sizeof to;
+    }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);
     Result<u32> load_u32(UserAddr a);

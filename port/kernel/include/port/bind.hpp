@@ -127,14 +127,19 @@ struct Port {
     using Space = port::Space;
     using UserThread = port::UserThread;
     static Nanoseconds now() { return hal::Machine::now(); }
-    static Nanoseconds realtime_offset();
-    static void set_realtime_offset(Nanoseconds offset);
+    static Nanoseconds realtime_offset() { return Nanoseconds{clock_offset_.load(std::memory_order_relaxed)}; }
+    static void set_realtime_offset(Nanoseconds offset) {
+        clock_offset_.store(offset.value, std::memory_order_relaxed);
+    }
     static void entropy(std::span<std::byte> out);
     static u32 cpu_count();  // CPUs that run user threads
     static u32 this_cpu() { return hal::Machine::this_cpu().value; }
     static u64 hardware_capabilities() { return hal::Machine::user_hwcap(); }
     static u64 hardware_capabilities2() { return hal::Machine::user_hwcap2(); }
     static constexpr const char* kMachineName = hal::Machine::kName;
+
+private:
+    static inline constinit std::atomic<u64> clock_offset_{0};
 };
 
 static_assert(PortContract<Port>);
