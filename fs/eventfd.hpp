@@ -22,6 +22,8 @@ public:
     void buffer_failed(bool write) override;
 
 private:
+    Leaf<size_t> read_loop(const UserSpans& to);
+    Leaf<size_t> write_loop(const UserSpans& from);
     // Changed by compare-exchange only; what pairs is the queue's business.
     std::atomic<u64> count_;
     const bool semaphore_;
