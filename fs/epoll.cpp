@@ -137,26 +137,22 @@ bool EpollFile::next_view(u64& cursor, View& out) {
     return true;
 }
 
-// A set of one.
-bool EpollFile::collect_single(Ready& out) {
-    View v;
-    {
-        rt::LockGuard guard{epoll_lock};
-        EpollItem* i = items_.first();
-        if (!i || !i->file->try_ref()) return false;
-        v.key = i->key;
-        v.data = i->data;
-        v.seen = i->seen;
-        v.events = i->events;
-        v.fresh = i->fresh;
-        v.file = Ref<File>::adopt(i->file);
+EpollFile::Plain EpollFile::only_one() {
+    if (size() != 1 || start_after_ != 0) return {0, 0};
+    epoll_lock.lock();
+    EpollItem* i = items_.first();
+    u32 wanted = i ? i->events : kEpollEdge;
+    if (wanted >= kEpollOneShot || !i->file->try_ref()) [[unlikely]] {
+        epoll_lock.unlock();
+        return {0, 0};
     }
-    return is_ready(v, out);
+    Ref<File> file = Ref<File>::adopt(i->file);
+    u64 data = i->data;
+    epoll_lock.unlock();
+    return {data, file->poll() & wanted & 0xffff};
 }
 
 u32 EpollFile::collect(Ready* out, u32 max) {
-    if (size() <= 1) [[likely]]
-        return collect_single(*out);
     // In two passes, from where the last look stopped to the end, then from the start; by batches, for files are asked
     // without the lock.
     constexpr u32 kBatch = 4;

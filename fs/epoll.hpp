@@ -44,7 +44,12 @@ public:
     };
     // Up to `max` ready files. Nothing is changed until commit().
     u32 collect(Ready* out, u32 max);
-    bool collect_single(Ready& out);  // of a set of one
+    // Of a set of one file, if it is ready and its report changes nothing: no edge, no one-shot. Else no events.
+    struct Plain {
+        u64 data;
+        u32 events;
+    };
+    Plain only_one();
     void commit(const Ready* ready, u32 count);
     // Has commit() anything to do if these are all?
     bool in_turn(u32 count) const { return count >= size() && start_after_ == 0; }

@@ -210,7 +210,7 @@ Result<u32> Pipe::set_capacity(u64 bytes, bool privileged) {
     return u32(wanted * kPageSize);
 }
 
-u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
+inline u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
     u32 mask = 0;
     if (reader) {
         if (head_ != tail_) mask |= kPollIn | kPollRdNorm;
@@ -231,7 +231,13 @@ Leaf<size_t> PipeFile::try_write_some(const UserSpans& from, u64) {
     return pipe_->write(from, false, (flags() & kOpenDirect) != 0);
 }
 
-u32 PipeFile::poll() { return pipe_->poll(readable(), writable(), writers_seen_); }
+u32 PipeFile::poll() {
+    u32 f = flags();
+    if (f & kOpenPath) [[unlikely]]
+        return 0;
+    u32 access = f & kOpenAccess;
+    return pipe_->poll(access != kOpenWriteOnly, access != kOpenReadOnly, writers_seen_);
+}
 
 void PipeFile::queues(u32 events, QueueSet& out) {
     // Hang-ups and errors are always reported, each on its end's queue.

@@ -28,9 +28,10 @@ Result<EpollFile*> epoll_of(Caller& c, Fd fd, Ref<fs::File>& hold) {
     return static_cast<EpollFile*>(hold.get());
 }
 
+constexpr i32 kMostEvents = 0x7fff'ffff / i32(sizeof(EpollEvent));
+
 Errno check_wait(UserAddr events, i32 max) {
-    constexpr i32 kMost = 0x7fff'ffff / i32(sizeof(EpollEvent));
-    if (max <= 0 || max > kMost) return Errno::kInval;
+    if (max <= 0 || max > kMostEvents) return Errno::kInval;
     if (!fs::UserMemory::inside(events, u64(max) * sizeof(EpollEvent))) return Errno::kFault;
     return Errno::kOk;
 }
@@ -136,8 +137,8 @@ Leaf<void> sys_epoll_ctl(Caller& c, Fd epoll_fd, i32 operation, Fd fd, UserAddr 
 namespace {
 
 Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
-    TRY(c.user().write(at, &r.events, sizeof(u32)));
-    return c.user().write(at + offsetof(EpollEvent, data), &r.data, sizeof(u64));
+    EpollEvent event{r.events, r.data};
+    return c.user().write(at, &event, sizeof event);
 }
 
 [[gnu::noinline]] Leaf<i64> several_events(Caller& c, EpollFile& epoll, UserAddr events, u32 max) {
@@ -153,25 +154,29 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
     return i64{n};
 }
 
-[[gnu::always_inline]] inline Leaf<i64> wait_leaf(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
+[[gnu::noinline]] Leaf<i64> any_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
     if (Errno e = check_wait(events, max); e != Errno::kOk) return e;
     auto file = c.files().borrow(fd);
     if (!file) return Errno::kBadF;
     if (file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
-    auto& epoll = static_cast<EpollFile&>(*file);
-    i64 n = 0;
-    if (epoll.size() <= 1) [[likely]] {
-        EpollFile::Ready one;
-        if (epoll.collect_single(one)) {
-            TRY(put_event(c, events, one));
-            if (one.commit) epoll.commit(&one, 1);
-            n = 1;
-        }
-    } else {
-        n = TRY(several_events(c, epoll, events, u32(max)));
-    }
+    i64 n = TRY(several_events(c, static_cast<EpollFile&>(*file), events, u32(max)));
     if (n == 0 && timeout != 0) return Errno::kNeedsTask;
     return n;
+}
+
+// A set of one, ready, that needs nothing written down; all else is apart, so that this needs little stack.
+[[gnu::always_inline]] inline Leaf<i64> wait_leaf(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
+    if (max > 0 && max <= kMostEvents && events.value <= fs::kUserEnd - u64(max) * sizeof(EpollEvent) &&
+        !c.files().shared()) [[likely]] {
+        fs::File* file = c.files().peek(fd);
+        if (file && file->kind() == fs::FileKind::kEpoll) [[likely]] {
+            auto& epoll = static_cast<EpollFile&>(*file);
+            EpollFile::Plain one = epoll.only_one();
+            if (one.events != 0 && c.user().store_now(events, one.events, one.data)) [[likely]]
+                return 1;
+        }
+    }
+    return any_wait(c, fd, events, max, timeout);
 }
 
 }  // namespace
@@ -180,8 +185,9 @@ Leaf<i64> sys_epoll_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout
     return wait_leaf(c, fd, events, max, timeout);
 }
 // Without a mask it is epoll_wait (which the C library makes of it).
-Leaf<i64> sys_epoll_pwait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, UserAddr mask, u64) {
-    if (mask.value != 0) return Errno::kNeedsTask;
+Leaf<i64> sys_epoll_pwait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, UserAddr mask) {
+    if (mask.value != 0) [[unlikely]]
+        return Errno::kNeedsTask;
     return wait_leaf(c, fd, events, max, timeout);
 }
 TaskResult sys_epoll_wait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
