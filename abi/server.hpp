@@ -75,7 +75,8 @@ struct Extent {
     uint64_t start, size;  // physical; mapped at kPoolBase + start
 };
 struct BootInfo {
-    uint64_t magic;  // kBootMagic
+    uint64_t magic;                // kBootMagic
+    uint64_t tsc_base, tsc_to_ns;  // the clock, for the programs' vDSO (abi/vdso.hpp); 0: not by the TSC
     uint64_t realtime_offset, fpu_size, cpus, hardware_capabilities, hardware_capabilities2;
     Extent initrd;
     uint64_t extents;

@@ -63,6 +63,9 @@ if(GTest_FOUND)
       ${CMAKE_SOURCE_DIR}/cli/diff.cpp ${CMAKE_SOURCE_DIR}/cli/stats.cpp ${CMAKE_SOURCE_DIR}/cli/trace.cpp
       ${CMAKE_SOURCE_DIR}/cli/trace_summary.cpp ${CMAKE_SOURCE_DIR}/cli/util.cpp)
     set_source_files_properties(${CMAKE_SOURCE_DIR}/cli/util.cpp PROPERTIES COMPILE_DEFINITIONS FARCALL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+    include(cmake/vdso.cmake)
+    set_source_files_properties(${CMAKE_SOURCE_DIR}/tests/unit/vdso_test.cpp PROPERTIES
+      COMPILE_DEFINITIONS VDSO_FILE="${VDSO_FILE}" OBJECT_DEPENDS ${VDSO_FILE})
   endif()
   function(unit_test_program NAME)
     add_executable(${NAME} ${ARGN})

@@ -2,7 +2,8 @@
 # The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel.
 farcall_sources(KERNEL_SOURCES
   lib lib/bare/x86_64 hal/x86_64 rt rt/mem core core/cap core/ipc core/server port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys boot/kernel tests/kernel)
-add_executable(farcall.elf ${KERNEL_SOURCES})
+include(cmake/vdso.cmake)
+add_executable(farcall.elf ${KERNEL_SOURCES} ${VDSO_IMAGE})
 target_include_directories(farcall.elf PRIVATE ${CMAKE_SOURCE_DIR}
   ${CMAKE_SOURCE_DIR}/hal/x86_64/include ${CMAKE_SOURCE_DIR}/port/kernel/include ${CMAKE_SOURCE_DIR}/linux/arch/x86_64/include)
 target_compile_options(farcall.elf PRIVATE ${FARCALL_BARE_FLAGS} ${FARCALL_WARNINGS}

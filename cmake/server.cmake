@@ -2,7 +2,8 @@
 # The Linux personality as a user-level server: the same rt/, fs/ and linux/ as in the kernel, over hal/user and port/server.
 farcall_sources(SERVER_SOURCES
   lib lib/bare/x86_64 hal/user rt rt/mem port/server elf fs linux linux/arch/x86_64 linux/mm linux/sys servers/linux)
-add_executable(linux-server ${SERVER_SOURCES})
+include(cmake/vdso.cmake)
+add_executable(linux-server ${SERVER_SOURCES} ${VDSO_IMAGE})
 target_include_directories(linux-server PRIVATE ${CMAKE_SOURCE_DIR}
   ${CMAKE_SOURCE_DIR}/hal/user/include ${CMAKE_SOURCE_DIR}/port/server/include ${CMAKE_SOURCE_DIR}/linux/arch/x86_64/include)
 target_compile_options(linux-server PRIVATE ${FARCALL_BARE_FLAGS} ${FARCALL_WARNINGS} -O2 -mno-red-zone -mno-sse -mno-mmx

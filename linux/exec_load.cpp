@@ -61,6 +61,7 @@ Task<Result<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& 
     CO_TRY(loader.map_object(loader.program, false));
     CO_TRY(loader.place_stack(c, a, stack_limit));
     if (loader.interpreter.mapping) CO_TRY(loader.map_object(loader.interpreter, true));
+    CO_TRY(loader.place_vdso());
     LOADER_STEP(loader.finish_tails(loader.program));
     if (loader.interpreter.mapping) LOADER_STEP(loader.finish_tails(loader.interpreter));
     while (CO_TRY(loader.grow_stack())) co_await rt::Yield{};

@@ -11,6 +11,7 @@
 #include "linux/pid.hpp"
 #include "linux/terminal.hpp"
 #include "linux/thread.hpp"
+#include "linux/vdso.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {
@@ -133,6 +134,7 @@ Result<Ref<fs::File>> open_null(const fs::Path& root, const fs::Creds& creds) {
 Errno first_program_error() { return start_error; }
 
 Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_status)) {
+    TRY(make_vdso());
     Ref<fs::Creds> creds = TRY(rt::make_ref<fs::Creds>());
     creds->cap_effective = creds->cap_permitted = kAllCapabilities;
     fs::Path root = root_of_all();

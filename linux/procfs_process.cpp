@@ -177,6 +177,8 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
                        : 0;
         line("VmPeak:", t.virtual_pages);
         line("VmSize:", t.virtual_pages);
+        line("VmLck:", t.locked_pages);
+        line("VmPin:", 0);
         line("VmHWM:", t.peak_resident > t.resident_pages ? t.peak_resident : t.resident_pages);
         line("VmRSS:", t.resident_pages);
         line("RssAnon:", t.resident_pages - t.shared_pages);

@@ -53,6 +53,8 @@ public:
     // copy_text copies the strings in pieces (false: all done), write_vectors the rest.
     Result<void> place_stack(Caller& c, const ExecArguments& a, u64 stack_limit);
     Result<bool> grow_stack();
+    // Beside the stack, if there is one.
+    Result<void> place_vdso();
     bool copy_text(const ExecArguments& a);
     Result<void> write_vectors(Caller& c, const ExecArguments& a);
     UserAddr stack_pointer() const { return sp_; }
@@ -68,8 +70,12 @@ private:
     void write(UserAddr at, const void* from, u64 n);
     void write_word(UserAddr& at, u64 value);
 
-    UserAddr sp_{}, path_at_{}, text_at_{}, platform_at_{}, random_at_{}, next_page_{};
+    UserAddr sp_{}, path_at_{}, text_at_{}, platform_at_{}, random_at_{}, next_page_{}, vdso_at_{};
     u64 text_done_ = 0;
+    struct {
+        std::byte for_program[16];  // AT_RANDOM
+        u32 vdso_place;
+    } random_;
 };
 
 }  // namespace linux

@@ -3,8 +3,10 @@
 // supplement 3.4.1; order of entries as Linux's create_elf_tables).
 #include <cstring>
 
+#include "abi/vdso.hpp"
 #include "linux/arch/machine.hpp"
 #include "linux/program_loader.hpp"
+#include "linux/vdso.hpp"
 
 namespace linux {
 namespace {
@@ -30,10 +32,11 @@ enum Aux : u64 {
     kAtRandom = 25,
     kAtHwcap2,
     kAtExecfn = 31,
+    kAtSysinfoEhdr = 33,
     kAtMinSigStkSz = 51
 };
 
-constexpr u64 kRandomBytes = 16;
+constexpr u64 kVdsoRoom = 256;           // pages, 1 MiB: the vDSO is at one of 250 places there
 constexpr u64 kStackExpand = 128 << 10;  // mapped below the strings from the start (setup_arg_pages)
 constexpr u32 kPagesAtOnce = 32;
 constexpr u64 kTextAtOnce = 64 << 10;
@@ -41,34 +44,69 @@ constexpr u64 kTextAtOnce = 64 << 10;
 }  // namespace
 
 Result<void> ProgramLoader::place_stack(Caller& c, const ExecArguments& a, u64 stack_limit) {
-    constexpr UserAddr kTop{fs::kUserEnd};
-    path_at_ = kTop - sizeof(u64) - (a.path.size() + 1);
+    // The vDSO lies above, as on Linux: there the page tables are the stack's, and nothing is in the way of anything.
+    const UserAddr top{fs::kUserEnd - (vdso ? kVdsoRoom * kPageSize : 0)};
+    port::Port::entropy(std::as_writable_bytes(std::span{&random_, 1}));
+    path_at_ = top - sizeof(u64) - (a.path.size() + 1);
     if (a.text_size > fs::kUserEnd / 2) return Errno::k2Big;
     text_at_ = path_at_ - a.text_size;
     platform_at_ = text_at_.down(16) - (std::strlen(arch::kMachineName) + 1);
-    random_at_ = platform_at_ - kRandomBytes;
+    random_at_ = platform_at_ - sizeof random_.for_program;
     u64 words = 1 + (u64{a.argc} + 1) + (u64{a.envc} + 1);
     sp_ = (random_at_.down(8) - kAuxEntries * 2 * sizeof(u64) - words * sizeof(u64)).down(16);
-    next_page_ = kTop;
+    next_page_ = top;
 
     bool executable = false;
     for (const elf::ProgramHeader& p : program.table)
         if (p.type == elf::kGnuStack) executable = (p.flags & elf::kExecute) != 0;
-    u64 size = (kTop - text_at_.down(kPageSize)) + kStackExpand;
+    u64 size = (top - text_at_.down(kPageSize)) + kStackExpand;
     if (u64 limit = stack_limit & ~(kPageSize - 1); size > limit) size = limit;
-    UserAddr low = kTop - size;
+    UserAddr low = top - size;
     if (low > sp_.down(kPageSize)) low = sp_.down(kPageSize);
     AreaSpec spec;
     spec.start = low;
-    spec.end = kTop;
+    spec.end = top;
     spec.prot = kProtRead | kProtWrite | (executable ? kProtExec : 0);
     spec.flags = kAreaMayAll | kAreaGrowsDown;
     AddressSpace::State& s = state();
-    if (s.overlaps(low, kTop)) return Errno::kInval;
+    if (s.overlaps(low, top)) return Errno::kInval;
     DeadAreas dead;
     TRY(s.place(std::move(spec), dead));
     mm->layout.stack_start = sp_;
     return lib::kOk;
+}
+
+Result<void> ProgramLoader::place_vdso() {
+    using abi::vdso::kCodePages, abi::vdso::kDataPages;
+    if (!vdso) return lib::kOk;
+    constexpr u64 kPages = kDataPages + kCodePages;
+    AddressSpace::State& s = state();
+    UserAddr wanted{fs::kUserEnd - (kPages + random_.vdso_place % (kVdsoRoom - kPages)) * kPageSize};
+    UserAddr at = TRY(s.find_gap(wanted, kPages * kPageSize));
+    vdso_at_ = at + kDataPages * kPageSize;
+    DeadAreas dead;
+    AreaSpec data;
+    data.start = at;
+    data.end = vdso_at_;
+    data.base = at.value;
+    data.prot = kProtRead;
+    data.flags = kAreaSpecial | kAreaMayRead | kAreaDontDump;
+    data.mapping = Ref<fs::Mapping>(vdso.data);
+    TRY(s.place(std::move(data), dead));
+    AreaSpec code;
+    code.start = vdso_at_;
+    code.end = vdso_at_ + kCodePages * kPageSize;
+    code.base = vdso_at_.value;
+    code.prot = kProtRead | kProtExec;
+    code.flags = kAreaSpecial | kAreaMayAll;
+    code.mapping = Ref<fs::Mapping>(vdso.code);
+    TRY(s.place(std::move(code), dead));
+    // Most C libraries look at it when they start: cheaper now than by faults.
+    port::MapEntry entries[1 + kCodePages];
+    entries[0] = {at, vdso.data->peek(0)->frame(), {.read = true}};
+    for (u64 n = 0; n < kCodePages; ++n)
+        entries[1 + n] = {vdso_at_ + n * kPageSize, vdso.code->peek(n)->frame(), {.read = true, .exec = true}};
+    return s.space.map(entries);
 }
 
 Result<bool> ProgramLoader::grow_stack() {
@@ -116,9 +154,7 @@ bool ProgramLoader::copy_text(const ExecArguments& a) {
 }
 
 Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
-    std::byte random[kRandomBytes];
-    port::Port::entropy(random);
-    write(random_at_, random, sizeof random);
+    write(random_at_, random_.for_program, sizeof random_.for_program);
     write(platform_at_, arch::kMachineName, std::strlen(arch::kMachineName) + 1);
     write(path_at_, a.path.data(), a.path.size());  // the page is zeroed: the NUL is there
 
@@ -146,6 +182,7 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
         write_word(at, key);
         write_word(at, value);
     };
+    if (vdso) aux(kAtSysinfoEhdr, vdso_at_.value);
     aux(kAtMinSigStkSz, arch::signal_frame_size(c.thread()));
     aux(kAtHwcap, port::Port::hardware_capabilities());
     aux(kAtPagesz, kPageSize);

@@ -113,6 +113,8 @@ Result<void> start_linux_server(const hal::BootInfo& boot, std::span<const std::
     auto* info = reinterpret_cast<native::BootInfo*>(TRY(give_frame(*s, UserAddr{native::kBootInfo}, data)));
     info->magic = native::kBootMagic;
     info->realtime_offset = port::Port::realtime_offset().value;
+    info->tsc_base = hal::Machine::user_time_scale().tsc_base;
+    info->tsc_to_ns = hal::Machine::user_time_scale().tsc_to_ns;
     info->fpu_size = hal::Machine::fpu_area_size();
     info->cpus = port::Port::cpu_count();
     info->hardware_capabilities = port::Port::hardware_capabilities();

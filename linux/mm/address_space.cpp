@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "linux/mm/state.hpp"
+#include "linux/vdso.hpp"
 #include "port/api/modules.hpp"
 
 namespace linux {
@@ -62,6 +63,7 @@ AddressSpace::Totals AddressSpace::totals() {
             .shared_pages = resident - s.anon.size(),
             .stack_pages = s.stack_pages,
             .data_pages = s.data_pages,
+            .locked_pages = s.locked_pages,
             .peak_resident = peak > resident ? peak : resident};
 }
 
@@ -86,7 +88,9 @@ bool AddressSpace::next_area(UserAddr from, AreaView& out) {
         view.end = a->end;
         view.prot = a->prot;
         view.shared = a->shared();
-        if (a->file) {
+        if (a->special()) {
+            view.name = a->mapping.get() == vdso.code ? "[vdso]" : "[vvar]";
+        } else if (a->file) {
             file = a->file;
             view.offset = a->offset();
         } else if (a->mapping) {

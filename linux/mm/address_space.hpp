@@ -120,7 +120,7 @@ public:
             env_end;
     } layout;
     struct Totals {
-        u64 virtual_pages, resident_pages, shared_pages, stack_pages, data_pages;
+        u64 virtual_pages, resident_pages, shared_pages, stack_pages, data_pages, locked_pages;
         u64 peak_resident;
     };
     Totals totals();
@@ -156,6 +156,7 @@ private:
     Leaf<UserAddr> change_break(UserAddr to, const MemoryLimits& l, bool task);
     // `wait` (null in the leaf) gets what kMustWait is about.
     FaultKind resolve(UserAddr at, port::Access access, u64 stack_limit, bool settled, FaultWait* wait);
+    bool would_cut(UserAddr start, UserAddr end);
     // Drops a piece of a long range before all of it is unmapped at once; the caller gives way and repeats while true.
     bool thin_out_some(UserAddr& cursor, UserAddr end);
     FaultKind resolve_private(struct Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait);

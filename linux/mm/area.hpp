@@ -18,9 +18,13 @@ enum AreaFlags : u32 {
     kAreaWipeOnFork = 0x10,
     kAreaDontDump = 0x20,
     kAreaNoReserve = 0x40,
+    // The kernel's own (vDSO): the pages never change hands, so the mapping does not know of it. It stays whole, cannot grow
+    // and is not locked; if it may not be executed, Linux has device memory there (VM_PFNMAP).
+    kAreaSpecial = 0x80,
     // What mprotect may grant (VM_MAYREAD and so on): the rights in bits 8 to 10, in the order of PROT_*.
     kAreaMayShift = 8,
     kAreaMayAll = 7u << kAreaMayShift,
+    kAreaMayRead = kProtRead << kAreaMayShift,
     kAreaMayWrite = kProtWrite << kAreaMayShift,
     kAreaMayExec = kProtExec << kAreaMayShift,
 };
@@ -36,6 +40,8 @@ struct Area final : fs::MappingUser {
     port::Space* space = nullptr;
 
     bool shared() const { return (flags & kAreaShared) != 0; }
+    bool special() const { return (flags & kAreaSpecial) != 0; }
+    bool device() const { return special() && !(flags & kAreaMayExec); }
     bool writable() const { return (prot & kProtWrite) != 0; }
     u64 size() const { return end - start; }
     u64 first_page() const { return start.value >> lib::kPageShift; }

@@ -86,6 +86,7 @@ Area* AddressSpace::State::clone(const Area& a, port::Space& in) {
 Result<void> AddressSpace::State::split_at(UserAddr at) {
     Area* a = find(at);
     if (!a || a->start == at) return lib::kOk;
+    if (a->special()) return Errno::kInval;
     if (area_count >= kMaxAreas) return Errno::kNoMem;
     Area* upper = clone(*a, space);
     if (!upper) return Errno::kNoMem;

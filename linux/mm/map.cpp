@@ -140,8 +140,8 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
         if (!task && (s.space.shared_now() || s.long_drop(at, end))) return Errno::kNeedsTask;
         spare = rt::Owned<Area>(rt::make<Area>());
         if (!spare) return Errno::kNoMem;
-        TRY(s.split_at(at));
-        TRY(s.split_at(end));
+        // Whatever the reason (mmap_region).
+        if (!s.split_at(at).ok() || !s.split_at(end).ok()) return Errno::kNoMem;
     }
     spec.start = at;
     spec.end = end;

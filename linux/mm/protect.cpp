@@ -147,6 +147,7 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, bool
         UserAddr to = a->end < end ? a->end : end;
         if (set | clear) {
             if (advice == kWipeOnFork && (a->mapping || a->shared())) return Errno::kInval;
+            if (a->special() && (advice == kDoDump || (advice == kDoFork && a->device()))) return Errno::kInval;
             if (((a->flags | set) & ~clear) != a->flags) {
                 TRY(s.split_at(from));
                 TRY(s.split_at(to));
@@ -154,6 +155,7 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, bool
                 a->flags = (a->flags | set) & ~clear;
             }
         } else if (drops) {
+            if (a->special() && (a->device() || advice == kRemove)) return Errno::kInval;
             if ((a->flags & kAreaLocked) && advice != kDontNeedLocked) return Errno::kInval;
             if (advice == kFree && (a->mapping || a->shared())) return Errno::kInval;
             if (advice == kRemove) {
@@ -162,7 +164,7 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, bool
                 a->mapping->drop_range(a->index(from), (to - from) >> lib::kPageShift);
             }
             s.zap(from, to);
-        } else if ((advice == kCold || advice == kPageOut) && (a->flags & kAreaLocked)) {
+        } else if ((advice == kCold || advice == kPageOut) && ((a->flags & kAreaLocked) || a->device())) {
             return Errno::kInval;
         }
         from = to;
@@ -181,7 +183,7 @@ Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
         Area* a = s.find(at);
         if (!a) return Errno::kNoMem;
         for (; at < end && at < a->end; at += kPageSize, ++n) {
-            bool there = !a->shared() && s.anon.find(at.value >> lib::kPageShift);
+            bool there = a->special() || (!a->shared() && s.anon.find(at.value >> lib::kPageShift));
             if (!there && a->mapping) there = a->mapping->peek(a->index(at)) != nullptr;
             out[n] = there;
         }
@@ -228,7 +230,7 @@ Leaf<void> AddressSpace::set_locked(UserAddr at, u64 length, bool locked, const 
     for (Area* a = s.find(start); from < end; a = s.find(from)) {
         if (!a) return Errno::kNoMem;
         UserAddr to = a->end < end ? a->end : end;
-        if (((a->flags & kAreaLocked) != 0) != locked) {
+        if (((a->flags & kAreaLocked) != 0) != locked && !a->special()) {
             TRY(s.split_at(from));
             TRY(s.split_at(to));
             a = s.find(from);
@@ -250,8 +252,12 @@ Leaf<void> AddressSpace::set_all_locked(bool current, bool future, const MemoryL
     if (current && s.total_pages << lib::kPageShift > l.locked) return Errno::kNoMem;
     s.future_flags = future ? u32{kAreaLocked} : 0;
     if (!current && future) return lib::kOk;
-    s.locked_pages = current ? s.total_pages : 0;
-    for (Area& a : s.areas) a.flags = current ? a.flags | kAreaLocked : a.flags & ~u32{kAreaLocked};
+    s.locked_pages = 0;
+    for (Area& a : s.areas) {
+        if (a.special()) continue;
+        a.flags = current ? a.flags | kAreaLocked : a.flags & ~u32{kAreaLocked};
+        if (current) s.locked_pages += a.size() >> lib::kPageShift;
+    }
     s.merge_range(UserAddr{0}, UserAddr{fs::kUserEnd}, dead);
     return lib::kOk;
 }

@@ -80,9 +80,11 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     }
     // Linux: vma_to_resize.
     if (old_length == 0 && !a->shared()) return Errno::kInval;
+    if (keep && a->special()) return Errno::kInval;
     if (old_length > a->end - old) return Errno::kFault;
     u64 more = new_length > old_length ? (new_length - old_length) >> lib::kPageShift : 0;
     if (more) {
+        if (a->special()) return Errno::kFault;
         if (a->mapping && (a->index(old) + (new_length >> lib::kPageShift)) > u64{1} << 52) return Errno::kInval;
         if ((a->flags & kAreaLocked) && (s.locked_pages + more) << lib::kPageShift > l.locked) return Errno::kAgain;
         if (over_limits(s.total_pages, s.data_pages, more, a->is_data(), l)) return Errno::kNoMem;

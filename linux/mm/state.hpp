@@ -82,7 +82,8 @@ struct AddressSpace::State {
     Result<UserAddr> find_gap(UserAddr hint, u64 length);
     void gap_opened(UserAddr start, UserAddr end);
 
-    // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem.
+    // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem. kInval: the area
+    // is not to be split.
     Result<void> split_at(UserAddr at);
     // Adds an area where none is; grows compatible neighbours instead where it can. kNoMem: nothing changed;
     // it cannot fail with a spare one.
@@ -105,13 +106,13 @@ struct AddressSpace::State {
     void insert(Area& a) {
         areas.insert(a);
         ++area_count;
-        if (a.mapping) a.mapping->add_user(a);
+        if (a.mapping && !a.special()) a.mapping->add_user(a);
     }
     void take_out(Area& a, DeadAreas& dead) {
         if (recent == &a) recent = nullptr;
         areas.remove(a);
         --area_count;
-        if (a.mapping) a.mapping->remove_user(a);
+        if (a.mapping && !a.special()) a.mapping->remove_user(a);
         dead.add(a);
     }
     void account(const Area& a, u64 pages, bool add) {

@@ -5,10 +5,19 @@
 
 namespace linux {
 
+// Would a border there cut an area that must stay whole? Then the change will fail, and nothing may be emptied for it.
+bool AddressSpace::would_cut(UserAddr start, UserAddr end) {
+    rt::LockGuard guard(lock_);
+    for (UserAddr at : {start, end})
+        if (const Area* a = state_->find(at); a && a->special() && a->start != at) return true;
+    return false;
+}
+
 Task<Result<UserAddr>> AddressSpace::map_task(MapRequest r, MemoryLimits l) {
     if ((r.flags & kMapFixed) && !(r.flags & kMapFixedNoReplace) && r.hint.aligned(kPageSize) &&
         r.length < fs::kUserEnd) {
         UserAddr cursor = r.hint, end = (r.hint + r.length).up(kPageSize);
+        if (would_cut(cursor, end)) co_return Errno::kNoMem;
         while (thin_out_some(cursor, end)) co_await rt::Yield{};
     }
     auto done = change_map(r, l, true);
@@ -19,6 +28,7 @@ Task<Result<UserAddr>> AddressSpace::map_task(MapRequest r, MemoryLimits l) {
 Task<Result<void>> AddressSpace::unmap_task(UserAddr at, u64 length) {
     if (at.aligned(kPageSize) && at.value <= fs::kUserEnd && length <= fs::kUserEnd - at.value) {
         UserAddr cursor = at, end = (at + length).up(kPageSize);
+        if (would_cut(cursor, end)) co_return Errno::kInval;
         while (thin_out_some(cursor, end)) co_await rt::Yield{};
     }
     auto done = change_unmap(at, length, true);

@@ -65,6 +65,10 @@ concept PortContract = SpaceContract<typename P::Space> && UserThreadContract<ty
     { P::realtime_offset() } -> std::same_as<Nanoseconds>;  // CLOCK_REALTIME - CLOCK_MONOTONIC
     { P::entropy(std::span<std::byte>{}) } -> std::same_as<void>;
     { P::cpu_count() } -> std::same_as<u32>;  // CPUs that run user threads
+    // A shared object for programs to call instead of the kernel (vdso(7)); empty: this port has none. The page is what it
+    // reads, mapped before it: zeroed, not moved, kept up to date from that call on.
+    { P::vdso() } -> std::same_as<std::span<const std::byte>>;
+    { P::keep_vdso_data(static_cast<std::byte*>(nullptr)) } -> std::same_as<void>;
 };
 
 }  // namespace port

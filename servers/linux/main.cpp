@@ -36,6 +36,7 @@ extern "C" [[noreturn]] void _start() {
     for (u64 i = 0; i < info.extents; ++i) rt::mem_add_range(PhysAddr{info.extent[i].start}, info.extent[i].size);
     if (info.initrd.size != 0) rt::mem_add_used_range(PhysAddr{info.initrd.start}, info.initrd.size);
     port::connect_streams();
+    port::Port::set_realtime_offset(Nanoseconds{info.realtime_offset});
     linux::register_personality();
     if (!rt::spawn("start", start(), ex)) cannot_start(Errno::kNoMem);
     port::serve();

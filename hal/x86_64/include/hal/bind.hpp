@@ -261,6 +261,8 @@ struct Machine {
     [[noreturn]] static void restart();
     static void backtrace(u64 frame_pointer);  // lines "#n 0xffffffff8..." on the early console
     static bool hardware_random(u64& out);
+    // What now() is made of, for user code that wants to know it without a call. tsc_to_ns 0: it cannot.
+    static const TimeScale& user_time_scale() { return time_scale; }
     static u64 tsc_hz() { return time_scale.tsc_hz; }
     static u64 wall_clock_at_boot();  // seconds since 1970 when now() was 0, 0 if there is no clock
     static u32 user_hwcap() { return features.hwcap; }

@@ -40,7 +40,7 @@ struct alignas(4096) Cpu {
     u8 pad2[68];
 
     TaskState tss;  // rsp0 aligned: the top of the current UserContext
-    alignas(64) u64 gdt[10];
+    alignas(64) u64 gdt[16];
     u64 timer_armed;   // TSC deadline written last, 0 if none
     u32 panics;        // depth, to stop recursion
     u32 stopped;       // parked by a panic elsewhere

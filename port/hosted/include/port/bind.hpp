@@ -198,6 +198,8 @@ struct Port {
     static Nanoseconds now() { return hal::Machine::now(); }
     static Nanoseconds realtime_offset();
     static void set_realtime_offset(Nanoseconds offset);
+    static std::span<const std::byte> vdso() { return {}; }  // its programs are no machine code
+    static void keep_vdso_data(std::byte*) {}
     static void entropy(std::span<std::byte> out);
     static u32 cpu_count() { return rt::executor_count(); }
     static u32 this_cpu() { return hal::Machine::this_cpu().value; }

@@ -8,6 +8,8 @@
 #include "port/api/log.hpp"
 #include "port/api/personality.hpp"
 #include "port/api/streams.hpp"
+#include "port/api/vdso.hpp"
+#include "port/api/wall_clock.hpp"
 #include "port/kernel/call_trace.hpp"
 #include "rt/module.hpp"
 
@@ -127,9 +129,12 @@ struct Port {
     using Space = port::Space;
     using UserThread = port::UserThread;
     static Nanoseconds now() { return hal::Machine::now(); }
-    static Nanoseconds realtime_offset() { return Nanoseconds{clock_offset_.load(std::memory_order_relaxed)}; }
-    static void set_realtime_offset(Nanoseconds offset) {
-        clock_offset_.store(offset.value, std::memory_order_relaxed);
+    static Nanoseconds realtime_offset() { return wall_clock_.offset(); }
+    static void set_realtime_offset(Nanoseconds offset) { wall_clock_.set(offset); }
+    static std::span<const std::byte> vdso() { return linked_vdso(); }
+    static void keep_vdso_data(std::byte* page) {
+        const hal::TimeScale& scale = hal::Machine::user_time_scale();
+        wall_clock_.show_in(page, scale.tsc_base, scale.tsc_to_ns);
     }
     static void entropy(std::span<std::byte> out);
     static u32 cpu_count();  // CPUs that run user threads
@@ -139,7 +144,7 @@ struct Port {
     static constexpr const char* kMachineName = hal::Machine::kName;
 
 private:
-    static inline constinit std::atomic<u64> clock_offset_{0};
+    static inline constinit WallClock wall_clock_{};
 };
 
 static_assert(PortContract<Port>);

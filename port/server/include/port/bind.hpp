@@ -7,6 +7,8 @@
 #include "port/api/personality.hpp"
 #include "port/api/soft_table.hpp"
 #include "port/api/streams.hpp"
+#include "port/api/vdso.hpp"
+#include "port/api/wall_clock.hpp"
 #include "sysapi/server.hpp"
 
 namespace port {
@@ -127,8 +129,13 @@ struct Port {
     using Space = port::Space;
     using UserThread = port::UserThread;
     static Nanoseconds now() { return hal::Machine::now(); }
-    static Nanoseconds realtime_offset() { return Nanoseconds{sysapi::boot_info().realtime_offset}; }
-    static void set_realtime_offset(Nanoseconds) {}
+    // The server's own; the kernel said at the start what the real-time clock shows.
+    static Nanoseconds realtime_offset() { return wall_clock_.offset(); }
+    static void set_realtime_offset(Nanoseconds offset) { wall_clock_.set(offset); }
+    static std::span<const std::byte> vdso() { return linked_vdso(); }
+    static void keep_vdso_data(std::byte* page) {
+        wall_clock_.show_in(page, sysapi::boot_info().tsc_base, sysapi::boot_info().tsc_to_ns);
+    }
     static void entropy(std::span<std::byte> out);
     static u32 cpu_count() { return u32(sysapi::boot_info().cpus); }
     static u32 this_cpu() { return current_cpu; }  // of the thread whose call is executed
@@ -136,6 +143,9 @@ struct Port {
     static u64 hardware_capabilities() { return sysapi::boot_info().hardware_capabilities; }
     static u64 hardware_capabilities2() { return sysapi::boot_info().hardware_capabilities2; }
     static constexpr const char* kMachineName = hal::Machine::kName;
+
+private:
+    static inline constinit WallClock wall_clock_{};
 };
 
 static_assert(PortContract<Port>);
