@@ -9,31 +9,15 @@
 #include "linux/thread.hpp"
 
 namespace linux {
+
+constinit FutexBucket futex_buckets[FutexBucket::kCount];
+
 namespace {
 
 using Waiter = FutexWaiter;
-
-}  // namespace
-
-struct FutexBucket {
-    std::atomic<u32> waiters{0};
-    rt::SpinLock<rt::Rank::futex> lock;
-    lib::List<Waiter, &Waiter::hook> list;
-};
-
-namespace {
-
 using Bucket = FutexBucket;
 
-constexpr u32 kBuckets = 256;
-constinit Bucket buckets[kBuckets];
-
-Bucket& bucket_of(const FutexKey& k) {
-    u64 h = (reinterpret_cast<u64>(k.object) >> 6) ^ (k.offset >> 2);
-    h *= 0x9e3779b97f4a7c15;  // Fibonacci hashing
-    return buckets[h >> 56];
-}
-static_assert(kBuckets == 256);
+Bucket& bucket_of(const FutexKey& k) { return Bucket::of(k); }
 
 // Bucket lock held.
 void wake_waiter(Bucket& b, Waiter& w) {
@@ -70,8 +54,8 @@ Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private) {
 }
 
 u32 futex_wake(const FutexKey& key, u32 limit, u32 bits) {
+    if (!futex_has_waiters(key)) return 0;
     Bucket& b = bucket_of(key);
-    if (b.waiters.load(std::memory_order_seq_cst) == 0) return 0;
     rt::LockGuard guard{b.lock};
     return wake_in(b, key, limit, bits);
 }

@@ -13,6 +13,10 @@ inline constexpr u32 kFutexWait = 0, kFutexWake = 1, kFutexFd = 2, kFutexRequeue
 // kFault: not a user address; kInval: not aligned; kNeedsFault: a shared one must be looked at first.
 Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private);
 
+// May somebody wait? seq_cst: pairs with futex_block and futex_wait, which count before they look at the word.
+inline bool futex_has_waiters(const FutexKey& key) {
+    return FutexBucket::of(key).waiters.load(std::memory_order_seq_cst) != 0;
+}
 // How many were woken.
 u32 futex_wake(const FutexKey& key, u32 limit, u32 bits);
 Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32 wake, u32 requeue, UserAddr check_at,

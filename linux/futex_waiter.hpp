@@ -22,4 +22,21 @@ struct FutexWaiter {
     rt::WaitQueue queue;
 };
 
+// A queue of waiters for all futexes of one hash value: linux/futex.cpp.
+struct FutexBucket {
+    std::atomic<u32> waiters{0};
+    rt::SpinLock<rt::Rank::futex> lock;
+    lib::List<FutexWaiter, &FutexWaiter::hook> list;
+
+    static constexpr u32 kCount = 256;
+    static FutexBucket& of(const FutexKey& k);
+};
+extern FutexBucket futex_buckets[FutexBucket::kCount];
+inline FutexBucket& FutexBucket::of(const FutexKey& k) {
+    u64 h = (reinterpret_cast<u64>(k.object) >> 6) ^ (k.offset >> 2);
+    h *= 0x9e3779b97f4a7c15;  // Fibonacci hashing
+    static_assert(kCount == 256);
+    return futex_buckets[h >> 56];
+}
+
 }  // namespace linux

@@ -35,7 +35,8 @@ Leaf<Nanoseconds> deadline_of(Caller& c, const Op& o, UserIn<abi::Timespec> time
 }
 
 // `timeout` is a number for the requeue operations: how many to move.
-Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
+[[gnu::noinline]] Leaf<i64> any_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second,
+                                      u32 value3) {
     Op o = TRY(decode(op));
     Thread& t = c.thread();
     switch (o.command) {
@@ -74,6 +75,14 @@ Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, User
     }
 }
 
+// A wake of threads' own futex that nobody waits for needs no stack.
+Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
+    if (op == (kFutexWake | kFutexPrivate) && (at.value & 3) == 0 && at.value < fs::kUserEnd &&
+        !futex_has_waiters({&c.mm(), at.value})) [[likely]]
+        return 0;
+    return any_futex(c, at, op, value, timeout, second, value3);
+}
+
 Task<Result<i64>> wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds deadline, bool is_private);
 
 Task<Result<i64>> resume_wait(Caller& c, Thread::RestartBlock& b) {
@@ -96,7 +105,7 @@ Task<Result<i64>> sys_futex_wait(Caller& c, UserAddr at, u32 op, u32 value, u64 
     Op o = CO_TRY(decode(op));
     if (o.command != kFutexWait && o.command != kFutexWaitBitset) {
         // Another operation whose memory could not be had at once.
-        auto r = sys_futex(c, at, op, value, timeout, second, value3);
+        auto r = any_futex(c, at, op, value, timeout, second, value3);
         co_return r.ok() ? Result<i64>(r.value()) : Result<i64>(r.error());
     }
     Nanoseconds deadline = CO_TRY(deadline_of(c, o, {UserAddr{timeout}}));
