@@ -77,7 +77,7 @@ struct Extent {
 struct BootInfo {
     uint64_t magic;                // kBootMagic
     uint64_t tsc_base, tsc_to_ns;  // the clock, for the programs' vDSO (abi/vdso.hpp); 0: not by the TSC
-    uint64_t realtime_offset, fpu_size, cpus, hardware_capabilities, hardware_capabilities2;
+    uint64_t realtime_offset, fpu_size, fpu_features, cpus, hardware_capabilities, hardware_capabilities2;
     Extent initrd;
     uint64_t extents;
     Extent extent[128];

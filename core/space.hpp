@@ -57,12 +57,12 @@ public:
                        : hal::Machine::copy_long_from_user(kernel, user, n);
     }
     template <class... W>
-    [[gnu::always_inline]] bool store_now(UserAddr to, W... words) {
+    [[gnu::always_inline]] bool store_now(UserAddr to, const W&... words) {
         return loaded_here() && hal::Machine::store_user_words(to, words...);
     }
-    template <class T>
-    [[gnu::always_inline]] bool load_now(UserAddr from, T& to) {
-        return loaded_here() && hal::Machine::load_user(from, to);
+    template <class... T>
+    [[gnu::always_inline]] bool load_now(UserAddr from, T&... words) {
+        return loaded_here() && hal::Machine::load_user_words(from, words...);
     }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);

@@ -72,7 +72,9 @@ public:
     void save_state();     // the area and the TLS bases in `context` are current afterwards
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
     void make_live();      // this CPU, which has its space, holds its state
-    void leave_cpu();      // saves, and this CPU forgets it: before the thread gets another home
+    // Its state is in this CPU's registers, ready for use.
+    bool holds_fpu() const { return !lazy_fpu() && rt::Executor::current().live == this; }
+    void leave_cpu();  // saves, and this CPU forgets it: before the thread gets another home
     void* fpu_area() const { return context.fpu_area; }
 
     // Accounting, nanoseconds. Read by any CPU; the user clock is written by the home CPU, the system clock by the CPU that

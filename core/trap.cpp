@@ -51,7 +51,7 @@ namespace core {
 
 [[gnu::noinline]] void leave_trap_changed(Thread& t) {
     leave_trap(t);
-    t.make_live();
+    if (rt::Executor::current().live != &t) t.make_live();
     hal::Machine::enter_user(t.context);
 }
 

@@ -39,12 +39,29 @@ public:
     }
     // What the space can do at once; false says nothing else.
     template <class... W>
-    [[gnu::always_inline]] bool store_now(UserAddr to, W... words) {
+    [[gnu::always_inline]] bool store_now(UserAddr to, const W&... words) {
         return space_->store_now(to, words...);
     }
-    template <class T>
-    [[gnu::always_inline]] bool load_now(UserAddr from, T& to) {
-        return space_->load_now(from, to);
+    template <class... T>
+    [[gnu::always_inline]] bool load_now(UserAddr from, T&... words) {
+        return space_->load_now(from, words...);
+    }
+    // The same, as calls' own copies: for a thread that is near its memory (port::UserThread::come_near).
+    template <class... W>
+    [[gnu::always_inline]] Leaf<void> store_words(UserAddr to, const W&... words) {
+        constexpr u64 kSize = (sizeof(W) + ...);
+        if (space_->store_now(to, words...)) [[likely]]
+            return lib::kOk;
+        if (!inside(to, kSize)) return Errno::kFault;
+        return note(to, kSize, true);
+    }
+    template <class... T>
+    [[gnu::always_inline]] Leaf<void> load_words(UserAddr from, T&... words) {
+        constexpr u64 kSize = (sizeof(T) + ...);
+        if (space_->load_now(from, words...)) [[likely]]
+            return lib::kOk;
+        if (!inside(from, kSize)) return Errno::kFault;
+        return note(from, kSize, false);
     }
     Leaf<void> zero(UserAddr to, size_t n) {
         if (!inside(to, n)) return Errno::kFault;

@@ -64,6 +64,12 @@ LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
     return r.ok() ? done(t, frame, r.value()) : unusual(t, frame, r.error());
 }
 [[gnu::noinline]] LeafOutcome not_simply_done(Thread& t, Leaf<i64> r) {
+    // A leaf that has changed registers beside its result, and nothing has come in between: signals, mostly.
+    u32 changed = kWorkRegisters;
+    if (r.ok() && t.at_home().await_ready() && t.work.compare_exchange_strong(changed, 0, std::memory_order_relaxed)) {
+        t.regs().set_syscall_result(r.value());
+        return LeafOutcome::kDoneChanged;
+    }
     return not_simply_done(t, t.regs().frame(), r);
 }
 

@@ -142,6 +142,9 @@ struct SignalState {
 // Sends; permission was checked. Never blocks, cannot fail (a real-time queue entry that cannot be had: kAgain).
 Result<void> send_signal(Process& to, const SignalInfo& info);
 Result<void> send_signal(Thread& to, const SignalInfo& info);
+// A signal that the calling thread sends to itself, or to its process, in the call's leaf: if nothing stands between it and
+// its handler, the frame is pushed at once, and the call's result is 0. False: nothing was done.
+bool signal_self(Thread& t, u32 sig, i32 code, bool to_process);
 // A fault of the thread's own: delivered even if blocked or ignored (then it kills).
 void force_signal(Thread& to, const SignalInfo& info);
 SignalInfo kernel_signal(u32 sig);

@@ -89,12 +89,20 @@ void begin_stop(Thread& t, u32 sig) {
 
 enum class Push : u8 { kPushed, kAgain, kFailed };
 
-Push push_frame(Thread& t, const SignalAction& action, const SignalInfo& info) {
+Push push_frame(Thread& t, const SignalAction& action, u32 sig, const SignalInfo* info) {
     SignalSet old = t.restore_blocked ? t.saved_blocked : t.blocked;
-    auto r = arch::push_signal_frame(t, action, info, old);
+    auto r = arch::push_signal_frame(t, action, sig, info, old);
     if (r.ok()) return Push::kPushed;
     if (r.error() != Errno::kNeedsFault) return Push::kFailed;
     return Push::kAgain;
+}
+
+// The frame is there: what the handler runs with. Signals lock held.
+[[gnu::always_inline]] inline void enter_handler(Thread& t, u32 sig, const SignalAction& action) {
+    t.restore_blocked = false;
+    t.blocked.bits |= action.mask.bits;
+    if (!(action.flags & kSaNoDefer)) t.blocked.add(sig);
+    t.blocked.bits &= ~kUnblockable.bits;
 }
 
 }  // namespace
@@ -180,10 +188,14 @@ Attend attend(Thread& t) {
         }
         // A handler.
         resolve_restart(t, true, action.flags);
+        Push pushed;
         const SignalInfo* kept = first_info(*from, sig);
-        SignalInfo none;
-        if (!kept) none.signo = i32(sig);
-        Push pushed = push_frame(t, action, kept ? *kept : none);
+        if (kept || !(action.flags & kSaSigInfo)) {
+            pushed = push_frame(t, action, sig, (action.flags & kSaSigInfo) ? kept : nullptr);
+        } else {
+            SignalInfo none = user_signal(sig, kSiUser, 0, 0);
+            pushed = push_frame(t, action, sig, &none);
+        }
         if (pushed == Push::kAgain) {
             guard.unlock();
             switch (fault_in_now(t, t.user().fault())) {
@@ -205,14 +217,45 @@ Attend attend(Thread& t) {
             rt::LockGuard actions{table.lock};
             table.at[sig].handler = 0;
         }
-        t.restore_blocked = false;
-        t.blocked.bits |= action.mask.bits;
-        if (!(action.flags & kSaNoDefer)) t.blocked.add(sig);
-        t.blocked.bits &= ~kUnblockable.bits;
+        enter_handler(t, sig, action);
         // Others that are deliverable now get frames on top of this one.
         if (has_deliverable(t)) continue;
         return Attend::kDone;
     }
+}
+
+bool signal_self(Thread& t, u32 sig, i32 code, bool to_process) {
+    // Real-time signals queue, and these act on others that are pending, or on the whole group.
+    constexpr SignalSet kMore = {kStopSignals.bits | signals_of(kSigCont, kSigKill).bits | ~u64{0} << 31};
+    if (kMore.has(sig) || !t.at_home().await_ready()) return false;
+    Process& p = t.process();
+    rt::LockGuard guard{p.signals.lock};
+    // Everything that a thread has to look at sets a bit in `work`, under this lock.
+    if (t.work.load(std::memory_order_relaxed) != 0 || t.blocked.has(sig) || has_deliverable(t)) return false;
+    // A process has its first thread take a signal, and others may wait for it.
+    if (to_process && (p.threads.front() != &t || p.threads.next(t))) return false;
+    ActionTable& table = *p.signals.actions;
+    rt::LockGuard actions{table.lock};
+    SignalAction& action = table.at[sig];
+    if (action.handler <= 1) return false;
+    auto& regs = t.regs();
+    const i64 number = regs.syscall_result();
+    regs.set_syscall_result(0);  // what the call will have given when the handler returns
+    Push pushed;
+    if (action.flags & kSaSigInfo) {
+        SignalInfo info = user_signal(sig, code, p.pid.value, t.creds().uid);
+        pushed = push_frame(t, action, sig, &info);
+    } else {
+        pushed = push_frame(t, action, sig, nullptr);
+    }
+    if (pushed != Push::kPushed) {
+        regs.set_syscall_result(number);
+        return false;
+    }
+    enter_handler(t, sig, action);
+    if (action.flags & kSaResetHand) action.handler = 0;
+    t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
+    return true;
 }
 
 void signal_frame_failed(Thread& t) {

@@ -116,6 +116,7 @@ Result<void> start_linux_server(const hal::BootInfo& boot, std::span<const std::
     info->tsc_base = hal::Machine::user_time_scale().tsc_base;
     info->tsc_to_ns = hal::Machine::user_time_scale().tsc_to_ns;
     info->fpu_size = hal::Machine::fpu_area_size();
+    info->fpu_features = hal::Machine::fpu_features();
     info->cpus = port::Port::cpu_count();
     info->hardware_capabilities = port::Port::hardware_capabilities();
     info->hardware_capabilities2 = port::Port::hardware_capabilities2();

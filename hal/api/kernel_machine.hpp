@@ -138,6 +138,9 @@ concept KernelMachine =
         { M::fpu_save(p) } -> std::same_as<void>;
         { M::fpu_restore(cp) } -> std::same_as<void>;
         { M::fpu_sanitize(p) } -> std::same_as<void>;
+        { M::fpu_save_user(ua) } -> std::same_as<bool>;
+        { M::fpu_load_user(ua, u64{}, true) } -> std::same_as<bool>;
+        { M::fpu_reset() } -> std::same_as<void>;
         { M::fpu_bar(true) } -> std::same_as<void>;  // the next use is TrapInfo::Exception::kFpuBarred
     };
 

@@ -7,6 +7,8 @@ extern "C" char hal_stac_start[], hal_stac_end[], hal_clac_start[], hal_clac_end
 namespace hal {
 
 Features features;
+size_t fpu_bytes = 512;
+u64 fpu_mask;
 Cpu* cpus[lib::kMaxCpus];
 u32 cpu_count = 0;
 
@@ -23,8 +25,6 @@ struct [[gnu::packed]] Gate {
 };
 alignas(4096) Gate idt[256];
 Cpu boot_cpu;
-size_t fpu_bytes = 512;
-u64 fpu_mask;  // XCR0
 
 struct [[gnu::packed]] TablePointer {
     u16 limit;
@@ -191,15 +191,12 @@ void init_fpu() {
         if ((d.a & 0xe0) == 0xe0 && (mask & 4)) mask |= 0xe0;  // AVX-512: all three parts or none
         asm volatile("xsetbv" ::"c"(0), "a"(static_cast<u32>(mask)), "d"(0));
         fpu_mask = mask;
-        fpu_bytes = cpuid(0xd, 0).b;
+        fpu_bytes = (cpuid(0xd, 0).b + 63) & ~size_t{63};
     }
     asm volatile("fninit");
     u32 mxcsr = 0x1f80;
     asm volatile("ldmxcsr %0" ::"m"(mxcsr));
 }
-
-size_t Machine::fpu_area_size() { return (fpu_bytes + 63) & ~size_t{63}; }
-u64 Machine::fpu_features() { return fpu_mask; }
 
 void Machine::fpu_init(void* area) {
     u64* words = static_cast<u64*>(area);
@@ -216,6 +213,70 @@ void Machine::fpu_save(void* area) {
         asm volatile("xsave64 (%0)" ::"r"(area), "a"(static_cast<u32>(fpu_mask)), "d"(0) : "memory");
     else
         asm volatile("fxsave64 (%0)" ::"r"(area) : "memory");
+}
+
+namespace {
+// Legacy region and header of an area in which all components are as at the start, MXCSR with them.
+struct alignas(64) InitialFpu {
+    u16 control = 0x37f;
+    u8 before_mxcsr[22] = {};
+    u32 mxcsr = 0x1f80;
+    u8 rest[576 - 28] = {};
+};
+static_assert(sizeof(InitialFpu) == 576);
+constinit const InitialFpu initial_fpu{};
+}  // namespace
+
+void Machine::fpu_reset() { fpu_restore(&initial_fpu); }
+
+bool Machine::fpu_save_user(UserAddr at) {
+    if (!user_range(at.value, fpu_area_size())) return false;
+    auto& area = *reinterpret_cast<char(*)[512]>(at.value);
+    user_begin();
+    if (features.xsave) {
+        // XSAVE leaves most of the header as it is (SDM vol. 1, 13.7).
+        u64 header = at.value + 512;
+        if (!(raw_store_user(header, u64{0}) && raw_store_user(header + 8, u64{0}) &&
+              raw_store_user(header + 16, u64{0}) && raw_store_user(header + 24, u64{0}) &&
+              raw_store_user(header + 32, u64{0}) && raw_store_user(header + 40, u64{0}) &&
+              raw_store_user(header + 48, u64{0}) && raw_store_user(header + 56, u64{0})))
+            goto fault;
+        asm goto volatile("1: xsave64 %0\n" HAL_ON_FAULT("1b", "%l[fault]")
+                          :
+                          : "m"(area), "a"(static_cast<u32>(fpu_mask)), "d"(0)
+                          : "memory"
+                          : fault);
+    } else {
+        asm goto volatile("1: fxsave64 %0\n" HAL_ON_FAULT("1b", "%l[fault]") : : "m"(area) : "memory" : fault);
+    }
+    user_end();
+    return true;
+fault:
+    user_end();
+    return false;
+}
+
+bool Machine::fpu_load_user(UserAddr at, u64 components, bool legacy) {
+    constexpr u64 kLegacy = 3;  // x87 and SSE
+    if (!user_range(at.value, legacy ? 512 : fpu_area_size())) return false;
+    auto& area = *reinterpret_cast<char(*)[512]>(at.value);
+    user_begin();
+    if (!legacy && features.xsave) {
+        asm goto volatile("1: xrstor64 %0\n" HAL_ON_FAULT("1b", "%l[fault]")
+                          :
+                          : "m"(area), "a"(static_cast<u32>(components & fpu_mask)), "d"(0)
+                          : "memory"
+                          : fault);
+    } else {
+        asm goto volatile("1: fxrstor64 %0\n" HAL_ON_FAULT("1b", "%l[fault]") : : "m"(area) : "memory" : fault);
+    }
+    user_end();
+    if (u64 others = fpu_mask & ~(legacy ? kLegacy : components); features.xsave && others != 0)
+        asm volatile("xrstor64 %0" ::"m"(initial_fpu), "a"(static_cast<u32>(others)), "d"(0) : "memory");
+    return true;
+fault:
+    user_end();
+    return false;
 }
 
 // CR0.TS (SDM vol. 3A, 2.5): the next use of x87, SSE or AVX is #NM.

@@ -22,7 +22,7 @@ struct ActionAbi {
     u64 handler, flags, restorer, mask;
 };
 
-Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
+[[gnu::noinline]] Leaf<i64> any_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
     if (size != kSetSize) return Errno::kInval;
     ActionAbi wanted{};
     if (to) wanted = TRY(to.get(c.user()));
@@ -41,6 +41,20 @@ Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<Act
         table.at[sig] = a;
     }
     if (a.handler == 1 || (a.handler == 0 && kIgnoredByDefault.has(sig))) flush_signal(p, sig);
+    return 0;
+}
+
+// Only asked for, nobody in the way and the page there: needs no stack.
+Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
+    if (to || size != kSetSize || sig - 1 >= kSignals) [[unlikely]]
+        return any_sigaction(c, sig, to, old, size);
+    ActionTable& table = *c.process().signals.actions;
+    if (!table.lock.try_lock()) [[unlikely]]
+        return any_sigaction(c, sig, to, old, size);
+    const SignalAction a = table.at[sig];
+    table.lock.unlock();
+    if (!c.user().store_now(old.at, a.handler, a.flags, a.restorer, a.mask.bits)) [[unlikely]]
+        return any_sigaction(c, sig, to, old, size);
     return 0;
 }
 
@@ -175,7 +189,7 @@ struct KillAll {
     Errno error = Errno::kOk;
 };
 
-Leaf<i64> sys_kill(Caller& c, i32 pid, u32 sig) {
+[[gnu::noinline]] Leaf<i64> kill_any(Caller& c, i32 pid, u32 sig) {
     if (pid > 0) {
         SignalInfo info = from_caller(c, sig, kSiUser);
         if (pid == c.process().pid.value) {
@@ -205,6 +219,11 @@ Leaf<i64> sys_kill(Caller& c, i32 pid, u32 sig) {
     return 0;
 }
 
+Leaf<i64> sys_kill(Caller& c, i32 pid, u32 sig) {
+    if (pid == c.process().pid.value && sig - 1 < kSignals && signal_self(c.thread(), sig, kSiUser, true)) return 0;
+    return kill_any(c, pid, sig);
+}
+
 Leaf<i64> signal_thread(Caller& c, i32 group, i32 tid, u32 sig, const SignalInfo& info) {
     Ref<Thread> t = find_thread(Pid{tid});
     if (!t || (group > 0 && t->process().pid.value != group)) return Errno::kSrch;
@@ -213,12 +232,16 @@ Leaf<i64> signal_thread(Caller& c, i32 group, i32 tid, u32 sig, const SignalInfo
     if (sig) TRY(send_signal(*t, info));
     return 0;
 }
+bool is_self(Caller& c, i32 tid, u32 sig) { return tid == c.thread().tid.value && sig - 1 < kSignals; }
 Leaf<i64> sys_tgkill(Caller& c, i32 group, i32 tid, u32 sig) {
     if (group <= 0 || tid <= 0) return Errno::kInval;
+    if (is_self(c, tid, sig) && group == c.process().pid.value && signal_self(c.thread(), sig, kSiTkill, false))
+        return 0;
     return signal_thread(c, group, tid, sig, from_caller(c, sig, kSiTkill));
 }
 Leaf<i64> sys_tkill(Caller& c, i32 tid, u32 sig) {
     if (tid <= 0) return Errno::kInval;
+    if (is_self(c, tid, sig) && signal_self(c.thread(), sig, kSiTkill, false)) return 0;
     return signal_thread(c, 0, tid, sig, from_caller(c, sig, kSiTkill));
 }
 
@@ -245,18 +268,21 @@ Leaf<i64> sys_rt_tgsigqueueinfo(Caller& c, i32 group, i32 tid, u32 sig, UserIn<S
 // ---- Frames and stacks ----
 
 // A frame that cannot be read is the program's fault (sigreturn(2)).
-i64 bad_frame(Thread& t) {
+[[gnu::noinline]] i64 bad_frame(Thread& t) {
     force_signal(t, kernel_signal(kSigSegv));
-    return t.regs().syscall_result();
+    t.regs().set_syscall_result(0);
+    return 0;
 }
 Leaf<i64> sys_rt_sigreturn(Caller& c) {
     Thread& t = c.thread();
-    auto mask = arch::pop_signal_frame(t);
-    if (!mask.ok()) {
-        if (lib::needs_more(mask.error())) return mask.error();
+    auto popped = arch::pop_signal_frame(t);
+    if (!popped.ok()) [[unlikely]] {
+        if (lib::needs_more(popped.error())) return popped.error();
         return bad_frame(t);
     }
-    set_blocked(t, mask.value());
+    set_blocked(t, popped.value().mask);
+    if (popped.value().bad) [[unlikely]]
+        return bad_frame(t);
     return t.regs().syscall_result();
 }
 Task<Result<i64>> sys_rt_sigreturn_wait(Caller& c) {

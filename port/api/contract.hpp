@@ -55,6 +55,12 @@ concept UserThreadContract = requires(T t, Trap trap, rt::WaitQueue& queue) {
     // From any CPU: user() ends soon with Trap::Kind::kKick (or another trap). Remembered if not in user mode.
     { t.kick() } -> std::same_as<void>;
     { t.job() } -> std::same_as<rt::Job&>;
+    // At home: the space's store_now and load_now fail only where memory cannot be reached.
+    { t.come_near() } -> std::same_as<void>;
+    // At home: FPU state straight to the program's memory, or from there (which components, or the legacy region alone).
+    // False: not this way; copy it through fpu_state().
+    { t.store_fpu(UserAddr{}) } -> std::same_as<bool>;
+    { t.load_fpu(UserAddr{}, u64{}, false) } -> std::same_as<bool>;
     // In a leaf that will say LeafOutcome::kBlocked: until the queue's sequence is another than `seen`.
     { t.block_on(queue, u32{}, "what") } -> std::same_as<void>;
 };
@@ -64,7 +70,8 @@ concept PortContract = SpaceContract<typename P::Space> && UserThreadContract<ty
     { P::now() } -> std::same_as<Nanoseconds>;              // monotonic since boot
     { P::realtime_offset() } -> std::same_as<Nanoseconds>;  // CLOCK_REALTIME - CLOCK_MONOTONIC
     { P::entropy(std::span<std::byte>{}) } -> std::same_as<void>;
-    { P::cpu_count() } -> std::same_as<u32>;  // CPUs that run user threads
+    { P::cpu_count() } -> std::same_as<u32>;     // CPUs that run user threads
+    { P::fpu_features() } -> std::same_as<u64>;  // the machine's word for the parts of FPU state; 0: it has none
     // A shared object for programs to call instead of the kernel (vdso(7)); empty: this port has none. The page is what it
     // reads, mapped before it: zeroed, not moved, kept up to date from that call on.
     { P::vdso() } -> std::same_as<std::span<const std::byte>>;

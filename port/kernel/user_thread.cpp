@@ -501,6 +501,7 @@ Result<void> UserThread::set_fpu_state(std::span<const std::byte> state) {
 }
 
 void UserThread::reset_fpu() {
+    if (holds_fpu()) return hal::Machine::fpu_reset();
     registers_changed();
     hal::Machine::fpu_init(context.fpu_area);
 }

@@ -42,7 +42,9 @@ constexpr u64 kFlagTrap = 1 << 8, kFlagDirection = 1 << 10, kFlagResume = 1 << 1
 constexpr u32 kSsOnStack = 1, kSsDisable = 2, kSsAutoDisarm = 0x80000000;
 
 // The legacy region's software bytes (struct _fpx_sw_bytes) and the words that say there is more than FXSAVE.
-constexpr size_t kFxsaveSize = 512, kSoftwareBytes = 464;
+constexpr size_t kFxsaveSize = 512, kXsaveHeaderSize = 64, kMxcsr = 24, kSoftwareBytes = 464;
+constexpr u64 kLegacyComponents = 3, kSse = 2;  // x87 and SSE
+constexpr u32 kInitialMxcsr = 0x1f80;
 constexpr u32 kMagic1 = 0x46505853, kMagic2 = 0x46505845;
 struct SoftwareBytes {
     u32 magic1, extended_size;
@@ -52,15 +54,80 @@ struct SoftwareBytes {
 };
 static_assert(sizeof(SoftwareBytes) == 48);
 
-// A machine that keeps no vector state of its own (hosted) has no features to name.
-template <class M>
-u64 fpu_features() {
-    if constexpr (requires { M::fpu_features(); })
-        return M::fpu_features();
-    else
-        return 0;
+bool extended(size_t fpu_size) { return fpu_size > kFxsaveSize; }
+
+// FPU state that is not in the CPU, or not where it could be stored at once: by way of the thread's area.
+[[gnu::noinline]] Leaf<void> copy_fpu_out(Thread& t, u64 at) {
+    t.save_fpu();
+    std::span<std::byte> fpu = t.fpu_state();
+    return t.user().write(UserAddr{at}, fpu.data(), fpu.size());
 }
-bool extended(std::span<std::byte> fpu) { return fpu.size() > kFxsaveSize; }
+
+// What XRSTOR and FXRSTOR would refuse with #GP (SDM vol. 1, 13.8.1 and 10.5.1.2).
+bool is_loadable(std::span<const std::byte> fpu, u64 at, bool full) {
+    u32 mxcsr;
+    std::memcpy(&mxcsr, fpu.data() + kMxcsr, sizeof mxcsr);
+    if (mxcsr & 0xffff0000) return false;
+    if (!full) return at % 16 == 0;
+    u64 header[3];
+    std::memcpy(header, fpu.data() + kFxsaveSize, sizeof header);
+    return at % 64 == 0 && (header[0] & ~port::Port::fpu_features()) == 0 && header[1] == 0 && header[2] == 0;
+}
+
+// As above, the other way, and what to say when it cannot be done at once: kNeedsFault, or kFault for a bad area.
+[[gnu::noinline]] Leaf<void> copy_fpu_in(Thread& t, u64 at, bool full, u64 components) {
+    std::span<std::byte> fpu = t.fpu_state();
+    // The CPU forgets the live state (the TLS bases are kept), then the area is filled from the frame. A copy that stops
+    // half-way is either repeated or ends in SIGSEGV.
+    t.save_fpu();
+    t.registers_changed();
+    auto r = t.user().read(fpu.data(), UserAddr{at}, full ? fpu.size() : kFxsaveSize);
+    if (lib::needs_more(r.error())) return r;
+    if (!r.ok() || !is_loadable(fpu, at, full)) {
+        t.reset_fpu();
+        return Errno::kFault;
+    }
+    if (full) {
+        u64 present;
+        std::memcpy(&present, fpu.data() + kFxsaveSize, sizeof present);
+        present &= components;
+        std::memcpy(fpu.data() + kFxsaveSize, &present, sizeof present);
+        if (!(components & kSse)) std::memcpy(fpu.data() + kMxcsr, &kInitialMxcsr, sizeof kInitialMxcsr);
+    } else if (extended(fpu.size())) {
+        // Only the legacy part: x87 and SSE are in use, the rest is as at the start (SDM vol. 1, 13.4.2).
+        std::memset(fpu.data() + kFxsaveSize, 0, kXsaveHeaderSize);
+        fpu[kFxsaveSize] = std::byte{kLegacyComponents};
+    }
+    TRY(t.set_fpu_state(fpu));
+    return lib::kOk;
+}
+
+// The FPU state that a frame points to.
+Leaf<void> load_fpu(Thread& t, u64 at) {
+    if (at == 0) {
+        t.reset_fpu();
+        return lib::kOk;
+    }
+    size_t size = t.fpu_state().size();
+    bool full = false;
+    u64 components = kLegacyComponents;
+    if (extended(size)) {
+        SoftwareBytes said;
+        TRY(t.user().load_words(UserAddr{at + kSoftwareBytes}, said.magic1, said.extended_size, said.features,
+                                said.state_size));
+        full = said.magic1 == kMagic1 && said.state_size >= kFxsaveSize + kXsaveHeaderSize && said.state_size <= size &&
+               said.state_size <= said.extended_size;
+        if (full) {
+            u32 magic2;
+            TRY(t.user().load_words(UserAddr{at + said.state_size}, magic2));
+            full = magic2 == kMagic2;
+        }
+        if (full) components = said.features;
+    }
+    if (t.load_fpu(UserAddr{at}, components, !full)) [[likely]]
+        return lib::kOk;
+    return copy_fpu_in(t, at, full, components);
+}
 
 }  // namespace
 
@@ -71,8 +138,8 @@ bool on_stack(const SignalStack& s, UserAddr sp) {
 
 u64 signal_frame_size(Thread& t) { return sizeof(Frame) + kRedZone + t.fpu_state().size() + 4 + 64 + 16; }
 
-Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, const SignalInfo& info, SignalSet old_mask) {
-    t.save_fpu();
+Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, const SignalInfo* info,
+                             SignalSet old_mask) {
     auto& r = t.regs();
     SignalStack& alternate = t.alternate_stack;
     bool was_on = on_stack(alternate, r.sp());
@@ -82,65 +149,43 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, const Signal
         sp = alternate.base + alternate.size;
         entering = true;
     }
-    std::span<std::byte> fpu = t.fpu_state();
-    u64 fpu_bytes = fpu.size() + (extended(fpu) ? 4 : 0);
-    u64 fpu_at = (sp - fpu_bytes) & ~u64{63};
+    const size_t fpu_size = t.fpu_state().size();
+    const bool xsave = extended(fpu_size);
+    u64 fpu_at = (sp - fpu_size - (xsave ? sizeof kMagic2 : 0)) & ~u64{63};
     u64 at = ((fpu_at - sizeof(Frame)) & ~u64{15}) - 8;
     // A frame that would leave the alternate stack is a fault of the program's.
     if ((was_on || entering) && (at < alternate.base || at > alternate.base + alternate.size)) return Errno::kFault;
     if (at >= fs::kUserEnd || sp >= fs::kUserEnd || at > sp) return Errno::kFault;
 
-    Frame f;
-    f.return_address = action.restorer;
-    f.uc.flags = kSigcontextSs | kStrictRestoreSs | (extended(fpu) ? kFpXstate : 0);
-    f.uc.link = 0;
-    f.uc.stack = {alternate.base,
-                  i32(alternate.size == 0 ? kSsDisable : (alternate.flags & kSsAutoDisarm) | (was_on ? kSsOnStack : 0)),
-                  0, alternate.size};
-    f.uc.machine = {.r8 = r.r8,
-                    .r9 = r.r9,
-                    .r10 = r.r10,
-                    .r11 = r.r11,
-                    .r12 = r.r12,
-                    .r13 = r.r13,
-                    .r14 = r.r14,
-                    .r15 = r.r15,
-                    .rdi = r.rdi,
-                    .rsi = r.rsi,
-                    .rbp = r.rbp,
-                    .rbx = r.rbx,
-                    .rdx = r.rdx,
-                    .rax = r.rax,
-                    .rcx = r.rcx,
-                    .rsp = r.rsp,
-                    .rip = r.rip,
-                    .rflags = r.rflags,
-                    .cs = kUserCs,
-                    .gs = 0,
-                    .fs = 0,
-                    .ss = kUserSs,
-                    .error = t.last_fault.error_code,
-                    .trap = t.last_fault.vector,
-                    .old_mask = old_mask.bits,
-                    .cr2 = t.last_fault.address.value,
-                    .fpstate = fpu_at,
-                    .reserved = {}};
-    f.uc.mask = old_mask.bits;
-    std::memcpy(&f.info, &info, sizeof info);
-    TRY(t.user().write(UserAddr{at}, &f, sizeof f));
-    SoftwareBytes software{};
-    if (extended(fpu)) {
-        software = {kMagic1, u32(fpu.size() + 4), fpu_features<hal::Machine>(), u32(fpu.size()), {}};
-        std::memcpy(fpu.data() + kSoftwareBytes, &software, sizeof software);
-        TRY(t.user().write(UserAddr{fpu_at + fpu.size()}, &kMagic2, sizeof kMagic2));
-    } else {
-        std::memcpy(fpu.data() + kSoftwareBytes, &software, sizeof software);
+    // Straight into the program's memory, all that the kernel of the oracle writes and nothing else.
+    t.come_near();
+    fs::UserMemory& user = t.user();
+    if (!t.store_fpu(UserAddr{fpu_at})) [[unlikely]]
+        TRY(copy_fpu_out(t, fpu_at));
+    TRY(user.store_words(UserAddr{fpu_at + kSoftwareBytes}, kMagic1, u32(fpu_size + sizeof kMagic2),
+                         port::Port::fpu_features(), u64{fpu_size}, u64{0}, u64{0}, u64{0}));
+    if (xsave) {
+        TRY(user.store_words(UserAddr{fpu_at + fpu_size}, kMagic2));
+        // x87 and SSE are always said to be in use.
+        u64 present;
+        TRY(user.load_words(UserAddr{fpu_at + kFxsaveSize}, present));
+        TRY(user.store_words(UserAddr{fpu_at + kFxsaveSize}, present | kLegacyComponents));
     }
-    TRY(t.user().write(UserAddr{fpu_at}, fpu.data(), fpu.size()));
+    // In the order of Frame.
+    static_assert(offsetof(Frame, uc.machine.fpstate) == 232 && offsetof(Frame, uc.mask) == 304);
+    TRY(user.store_words(
+        UserAddr{at}, action.restorer, kSigcontextSs | kStrictRestoreSs | (xsave ? kFpXstate : 0), u64{0},
+        alternate.base,
+        u64{alternate.size == 0 ? kSsDisable : (alternate.flags & kSsAutoDisarm) | (was_on ? kSsOnStack : 0)},
+        alternate.size, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax,
+        r.rcx, r.rsp, r.rip, r.rflags, u64{kUserCs} | u64{kUserSs} << 48, u64{t.last_fault.error_code},
+        u64{t.last_fault.vector}, old_mask.bits, t.last_fault.address.value, fpu_at));
+    TRY(user.store_words(UserAddr{at + offsetof(Frame, uc.mask)}, old_mask.bits));
+    if (info) TRY(user.write(UserAddr{at + offsetof(Frame, info)}, info, sizeof *info));
     t.reset_fpu();  // handlers start with the default control words
 
     // The frame is there: enter the handler (psABI: arguments in rdi, rsi, rdx; rax is 0 as for a varargs call).
-    r.rdi = u64(u32(info.signo));
+    r.rdi = sig;
     r.rsi = at + offsetof(Frame, info);
     r.rdx = at + offsetof(Frame, uc);
     r.rax = 0;
@@ -152,54 +197,46 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, const Signal
     return lib::kOk;
 }
 
-Leaf<SignalSet> pop_signal_frame(Thread& t) {
+Leaf<PoppedFrame> pop_signal_frame(Thread& t) {
     auto& r = t.regs();
     UserAddr at{r.rsp - 8};  // the handler's return took the first word
-    UserContextFrame uc;
-    TRY(t.user().read(&uc, at + offsetof(Frame, uc), sizeof uc));
-    const MachineContext& m = uc.machine;
-    // Selectors that IRET would refuse: Linux lets it, and turns the fault into this.
-    if ((m.cs | 3) != kUserCs || ((uc.flags & kStrictRestoreSs) && (m.ss | 3) != kUserSs)) return Errno::kFault;
-    std::span<std::byte> fpu = t.fpu_state();
-    // The CPU forgets the live state (the TLS bases are kept), then the area is filled from the frame. A copy that stops
-    // half-way is either repeated or ends in SIGSEGV.
-    t.save_fpu();
-    if (m.fpstate != 0) {
-        t.registers_changed();
-        SoftwareBytes software;
-        TRY(t.user().read(&software, UserAddr{m.fpstate + kSoftwareBytes}, sizeof software));
-        bool full = extended(fpu) && software.magic1 == kMagic1 && software.state_size == fpu.size() &&
-                    software.extended_size == fpu.size() + 4;
-        if (full) {
-            u32 magic2 = 0;
-            TRY(t.user().read(&magic2, UserAddr{m.fpstate + fpu.size()}, sizeof magic2));
-            full = magic2 == kMagic2;
-        }
-        TRY(t.user().read(fpu.data(), UserAddr{m.fpstate}, full ? fpu.size() : kFxsaveSize));
-        if (!full && extended(fpu)) {
-            // Only the legacy part: x87 and SSE are in use, the rest is as at the start (SDM vol. 1, 13.4.2).
-            std::memset(fpu.data() + kFxsaveSize, 0, 64);
-            fpu[kFxsaveSize] = std::byte{3};
-        }
-        TRY(t.set_fpu_state(fpu));
-    } else {
-        t.reset_fpu();
-    }
-    r.r8 = m.r8, r.r9 = m.r9, r.r10 = m.r10, r.r11 = m.r11, r.r12 = m.r12, r.r13 = m.r13, r.r14 = m.r14, r.r15 = m.r15;
-    r.rdi = m.rdi, r.rsi = m.rsi, r.rbp = m.rbp, r.rbx = m.rbx, r.rdx = m.rdx, r.rax = m.rax, r.rcx = m.rcx;
-    r.rsp = m.rsp;
-    r.rip = m.rip;
-    r.set_flags(m.rflags);
+    if (!fs::UserMemory::inside(at, sizeof(Frame))) return Errno::kFault;
+    t.come_near();
+    fs::UserMemory& user = t.user();
+    UserAddr uc = at + offsetof(Frame, uc);
+    PoppedFrame popped;
+    // Both ends first: what lies between is there then, or another thread has taken it away in this moment.
+    u64 flags;
+    TRY(user.load_words(at + offsetof(Frame, uc.mask), popped.mask.bits));
+    TRY(user.load_words(uc, flags));
+    u16 cs, gs, fs, ss;
+    u64 error, trap, old_mask, cr2, fpstate;
+    TRY(user.load_words(uc + offsetof(UserContextFrame, machine.cs), cs, gs, fs, ss, error, trap, old_mask, cr2,
+                        fpstate));
+    auto fpu = load_fpu(t, fpstate);
+    if (lib::needs_more(fpu.error())) [[unlikely]]
+        return fpu.error();
+    // No way back from here: the call's own registers go.
+    if (!user.load_now(uc + offsetof(UserContextFrame, machine), r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
+                       r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.rflags)) [[unlikely]]
+        return Errno::kFault;
+    r.set_flags(r.rflags);
     r.forget_syscall();
     t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
+    // Selectors that IRET would refuse: Linux lets it, and turns the fault into this.
+    StackT stack;
+    popped.bad = !fpu.ok() || (cs | 3) != kUserCs || ((flags & kStrictRestoreSs) && (ss | 3) != kUserSs) ||
+                 !user.load_now(uc + offsetof(UserContextFrame, stack), stack.base, stack.flags, stack.pad, stack.size);
+    if (popped.bad) [[unlikely]]
+        return popped;
     // restore_altstack: only what sigaltstack(2) would accept, and not while on it.
     if (!on_stack(t.alternate_stack, UserAddr{r.rsp})) {
-        if (u32(uc.stack.flags) & kSsDisable)
+        if (u32(stack.flags) & kSsDisable)
             t.alternate_stack = {};
-        else if ((u32(uc.stack.flags) & ~(kSsOnStack | kSsAutoDisarm)) == 0 && uc.stack.size >= 2048)
-            t.alternate_stack = {uc.stack.base, uc.stack.size, u32(uc.stack.flags) & kSsAutoDisarm};
+        else if ((u32(stack.flags) & ~(kSsOnStack | kSsAutoDisarm)) == 0 && stack.size >= 2048)
+            t.alternate_stack = {stack.base, stack.size, u32(stack.flags) & kSsAutoDisarm};
     }
-    return SignalSet{uc.mask};
+    return popped;
 }
 
 void start_program(Thread& t, UserAddr entry, UserAddr stack) {

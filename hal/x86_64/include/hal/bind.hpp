@@ -38,6 +38,10 @@ struct TimeScale {
 };
 extern TimeScale time_scale;
 
+// Of saved FPU state: bytes, a multiple of 64; XCR0. Constant once kernel_main runs.
+extern size_t fpu_bytes;
+extern u64 fpu_mask;
+
 void serve_mailbox(Cpu& cpu);
 
 // Called by NMI dumps and by panic, once a CPU. `frame` is where that CPU was (null: the panicking code itself);
@@ -232,8 +236,12 @@ struct Machine {
         return hal::store_user(at.value, v);
     }
     template <class... W>
-    [[gnu::always_inline]] static bool store_user_words(UserAddr at, W... words) {
+    [[gnu::always_inline]] static bool store_user_words(UserAddr at, const W&... words) {
         return hal::store_user_words(at.value, words...);
+    }
+    template <class... T>
+    [[gnu::always_inline]] static bool load_user_words(UserAddr at, T&... words) {
+        return hal::load_user_words(at.value, words...);
     }
     static bool load_user_u32(UserAddr at, u32* out) { return hal::load_user(at.value, *out); }
     static bool compare_exchange_user_u32(UserAddr at, u32* expected, u32 desired) {
@@ -269,13 +277,19 @@ struct Machine {
     static u32 user_hwcap2() { return features.fsgsbase ? 2 : 0; }  // HWCAP2_FSGSBASE
 
     // --- FPU state. Areas are 64-byte aligned. The state stays in the CPU until the port restores another.
-    static size_t fpu_area_size();
+    static size_t fpu_area_size() { return fpu_bytes; }
     static void fpu_init(void* area);
     static void fpu_save(void* area);
     static void fpu_restore(const void* area);
     static void fpu_sanitize(void* area);  // makes an area that a user wrote safe to restore
-    static void fpu_bar(bool barred);      // barred: the next use is an exception (kFpuBarred)
-    static u64 fpu_features();             // XCR0, 0 with FXSAVE
+    // The CPU's state to user memory and from there, in fpu_area_size() bytes at a multiple of 64 (to load: where the program
+    // says). The components that are not to be loaded become as at the start; `legacy`: there are only those of FXSAVE.
+    // False: a page is not there or the CPU refuses what it finds; the state is any of the program's then.
+    static bool fpu_save_user(UserAddr at);
+    static bool fpu_load_user(UserAddr at, u64 components, bool legacy);
+    static void fpu_reset();                        // the CPU's state as at the start
+    static void fpu_bar(bool barred);               // barred: the next use is an exception (kFpuBarred)
+    static u64 fpu_features() { return fpu_mask; }  // XCR0, 0 with FXSAVE
 };
 
 static_assert(RuntimeMachine<Machine> && KernelMachine<Machine>);

@@ -42,7 +42,18 @@ fault:
     return false;
 }
 template <class T>
-[[gnu::always_inline]] inline bool raw_store_user(u64 at, T v) {
+[[gnu::always_inline]] inline bool raw_store_user(u64 at, const T& v) {
+    // A constant that the instruction can hold.
+    if constexpr (sizeof(T) == 8) {
+        if (__builtin_constant_p(v) && i64(v) == i32(i64(v))) {
+            asm goto volatile("1: movq %0, %1\n" HAL_ON_FAULT("1b", "%l[fault]")
+                              :
+                              : "er"(v), "m"(*reinterpret_cast<T*>(at))
+                              : "memory"
+                              : fault);
+            return true;
+        }
+    }
     asm goto volatile("1: mov %0, %1\n" HAL_ON_FAULT("1b", "%l[fault]")
                       :
                       : "r"(v), "m"(*reinterpret_cast<T*>(at))
@@ -68,13 +79,22 @@ template <class T>
     user_end();
     return ok;
 }
-// Several that follow each other in user memory.
+// Several that follow each other in user memory; by reference, so that each is read when it is stored, and not all before.
 template <class... W>
-[[gnu::always_inline]] inline bool store_user_words(u64 at, W... words) {
+[[gnu::always_inline]] inline bool store_user_words(u64 at, const W&... words) {
     if (!user_range(at, (sizeof(W) + ...))) return false;
     user_begin();
     u64 offset = 0;
     bool ok = (raw_store_user(at + std::exchange(offset, offset + sizeof(W)), words) && ...);
+    user_end();
+    return ok;
+}
+template <class... T>
+[[gnu::always_inline]] inline bool load_user_words(u64 at, T&... words) {
+    if (!user_range(at, (sizeof(T) + ...))) return false;
+    user_begin();
+    u64 offset = 0;
+    bool ok = (raw_load_user(at + std::exchange(offset, offset + sizeof(T)), words) && ...);
     user_end();
     return ok;
 }

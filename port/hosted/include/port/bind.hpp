@@ -35,12 +35,18 @@ public:
     size_t copy_out(UserAddr to, const void* from, size_t n);
     template <class... W>
     bool store_now(UserAddr to, W... words) {
+        std::byte bytes[(sizeof(W) + ...)];
         u64 offset = 0;
-        return ((copy_out(to + std::exchange(offset, offset + sizeof(W)), &words, sizeof(W)) == sizeof(W)) && ...);
+        (__builtin_memcpy(bytes + std::exchange(offset, offset + sizeof(W)), &words, sizeof(W)), ...);
+        return copy_out(to, bytes, sizeof bytes) == sizeof bytes;
     }
-    template <class T>
-    bool load_now(UserAddr from, T& to) {
-        return copy_in(&to, from, sizeof to) == sizeof to;
+    template <class... T>
+    bool load_now(UserAddr from, T&... words) {
+        std::byte bytes[(sizeof(T) + ...)];
+        if (copy_in(bytes, from, sizeof bytes) != sizeof bytes) return false;
+        u64 offset = 0;
+        (__builtin_memcpy(&words, bytes + std::exchange(offset, offset + sizeof(T)), sizeof(T)), ...);
+        return true;
     }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);
@@ -116,6 +122,9 @@ public:
     std::span<std::byte> fpu_state() { return fpu_; }
     Result<void> set_fpu_state(std::span<const std::byte> state);
     void reset_fpu();
+    void come_near() {}
+    bool store_fpu(UserAddr) { return false; }
+    bool load_fpu(UserAddr, u64, bool) { return false; }
     void registers_changed() {}
 
     struct UserMode {
@@ -203,6 +212,7 @@ struct Port {
     static void entropy(std::span<std::byte> out);
     static u32 cpu_count() { return rt::executor_count(); }
     static u32 this_cpu() { return hal::Machine::this_cpu().value; }
+    static u64 fpu_features() { return 3; }  // a header, but nothing beyond x87 and SSE
     static u64 hardware_capabilities() { return 0; }
     static u64 hardware_capabilities2() { return 0; }
     static constexpr const char* kMachineName = "x86_64";

@@ -40,6 +40,12 @@ public:
     // Bytes that a program wrote: made safe to load. kInval: not this machine's size.
     Result<void> set_fpu_state(std::span<const std::byte> state);
     void reset_fpu();
+    // The same straight between the CPU and the program's memory. False: not now; the above say why.
+    bool store_fpu(UserAddr to) { return at_hand() && hal::Machine::fpu_save_user(to); }
+    bool load_fpu(UserAddr from, u64 components, bool legacy) {
+        return at_hand() && hal::Machine::fpu_load_user(from, components, legacy);
+    }
+    void come_near() { space->load(); }
     // The TLS base or other state in regs() that lives in the CPU was changed.
     // In a leaf: the outcome is LeafOutcome::kDoneChanged.
     void registers_changed() { state_changed(); }
@@ -91,6 +97,7 @@ private:
     };
     static void job_done(rt::Job& job);
     void to_user();
+    bool at_hand() const { return space->loaded_here() && holds_fpu(); }
 
     // Its call, when another CPU executes it: what the call is made of and who works on it, in one cache line.
     // The line behind it is for copies that the two share.
@@ -139,6 +146,7 @@ struct Port {
     static void entropy(std::span<std::byte> out);
     static u32 cpu_count();  // CPUs that run user threads
     static u32 this_cpu() { return hal::Machine::this_cpu().value; }
+    static u64 fpu_features() { return hal::Machine::fpu_features(); }
     static u64 hardware_capabilities() { return hal::Machine::user_hwcap(); }
     static u64 hardware_capabilities2() { return hal::Machine::user_hwcap2(); }
     static constexpr const char* kMachineName = hal::Machine::kName;

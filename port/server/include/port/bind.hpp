@@ -32,12 +32,18 @@ public:
     size_t copy_out(UserAddr to, const void* from, size_t n);
     template <class... W>
     bool store_now(UserAddr to, W... words) {
+        std::byte bytes[(sizeof(W) + ...)];
         u64 offset = 0;
-        return ((copy_out(to + std::exchange(offset, offset + sizeof(W)), &words, sizeof(W)) == sizeof(W)) && ...);
+        (__builtin_memcpy(bytes + std::exchange(offset, offset + sizeof(W)), &words, sizeof(W)), ...);
+        return copy_out(to, bytes, sizeof bytes) == sizeof bytes;
     }
-    template <class T>
-    bool load_now(UserAddr from, T& to) {
-        return copy_in(&to, from, sizeof to) == sizeof to;
+    template <class... T>
+    bool load_now(UserAddr from, T&... words) {
+        std::byte bytes[(sizeof(T) + ...)];
+        if (copy_in(bytes, from, sizeof bytes) != sizeof bytes) return false;
+        u64 offset = 0;
+        (__builtin_memcpy(&words, bytes + std::exchange(offset, offset + sizeof(T)), sizeof(T)), ...);
+        return true;
     }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);
@@ -72,6 +78,9 @@ public:
     std::span<std::byte> fpu_state() { return {fpu_, fpu_size_}; }
     Result<void> set_fpu_state(std::span<const std::byte> state);
     void reset_fpu();
+    void come_near() {}
+    bool store_fpu(UserAddr) { return false; }
+    bool load_fpu(UserAddr, u64, bool) { return false; }
     void registers_changed() {}
 
     struct UserMode {
@@ -140,6 +149,7 @@ struct Port {
     static u32 cpu_count() { return u32(sysapi::boot_info().cpus); }
     static u32 this_cpu() { return current_cpu; }  // of the thread whose call is executed
     static u32 current_cpu;
+    static u64 fpu_features() { return sysapi::boot_info().fpu_features; }
     static u64 hardware_capabilities() { return sysapi::boot_info().hardware_capabilities; }
     static u64 hardware_capabilities2() { return sysapi::boot_info().hardware_capabilities2; }
     static constexpr const char* kMachineName = hal::Machine::kName;

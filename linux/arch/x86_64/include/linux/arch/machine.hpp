@@ -11,10 +11,16 @@ using Registers = port::UserThread::Registers;
 inline constexpr const char* kMachineName = "x86_64";  // uname -m
 
 // Builds an rt_sigframe on the program's stack and makes the registers enter the handler. kNeedsFault: the stack is not
-// there; kFault: it cannot be. Nothing has changed then. The thread is at home.
-Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, const SignalInfo& info, SignalSet old_mask);
-// rt_sigreturn(2): everything back from the frame at the stack pointer, the mask is handed out. kFault: a bad frame.
-Leaf<SignalSet> pop_signal_frame(Thread& t);
+// there; kFault: it cannot be. Nothing has changed then. The thread is at home. Without `info`, the frame has none: the
+// handler did not ask for it (SA_SIGINFO).
+Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, const SignalInfo* info,
+                             SignalSet old_mask);
+// rt_sigreturn(2): everything back from the frame at the stack pointer, the mask is handed out. kFault: there is no frame.
+struct PoppedFrame {
+    SignalSet mask;
+    bool bad = false;  // it was a frame, but what it says cannot be: the mask holds, then the thread gets SIGSEGV
+};
+Leaf<PoppedFrame> pop_signal_frame(Thread& t);
 // Bytes below the stack pointer that a frame needs at most (AT_MINSIGSTKSZ).
 u64 signal_frame_size(Thread& t);
 
