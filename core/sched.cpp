@@ -15,14 +15,13 @@ struct alignas(64) PerCpu {
     Slice slice;
 };
 constinit PerCpu per_cpu[lib::kMaxCpus];
-constinit CpuSet user_set{~0u};
 
 void Slice::over(rt::Timer&) { rt::Executor::current().attract(rt::kAttnReschedule); }
 
 }  // namespace
 
+constinit CpuSet user_set{~0u};
 void set_user_cpus(CpuSet cpus) { user_set = cpus; }
-CpuSet user_cpus() { return user_set & CpuSet::first(rt::executor_count()); }
 
 rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred) {
     CpuSet allowed = affinity & user_cpus();

@@ -12,7 +12,8 @@ inline constexpr Nanoseconds kSlice{4'000'000};  // as Debian's CONFIG_HZ=250 ti
 
 // The CPUs that run user threads; a CPU that a module owns is not among them. Set before the first thread starts.
 void set_user_cpus(CpuSet cpus);
-CpuSet user_cpus();
+extern CpuSet user_set;
+inline CpuSet user_cpus() { return user_set & CpuSet::first(rt::executor_count()); }
 
 // Where a new thread, or one whose affinity changed, should run.
 rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred);

@@ -24,7 +24,7 @@ void wake_waiter(Bucket& b, Waiter& w) {
     w.hook.unlink();
     b.waiters.fetch_sub(1, std::memory_order_relaxed);
     w.woken = true;
-    w.queue.wake_all();
+    w.queue.wake_one();
 }
 
 u32 wake_in(Bucket& b, const FutexKey& key, u32 limit, u32 bits) {
@@ -34,7 +34,7 @@ u32 wake_in(Bucket& b, const FutexKey& key, u32 limit, u32 bits) {
         ++it;
         if (!(w.key == key) || !(w.bits & bits)) continue;
         wake_waiter(b, w);
-        ++woken;
+        if (++woken == limit) break;
     }
     return woken;
 }
@@ -54,10 +54,15 @@ Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private) {
 }
 
 u32 futex_wake(const FutexKey& key, u32 limit, u32 bits) {
-    if (!futex_has_waiters(key)) return 0;
     Bucket& b = bucket_of(key);
+    if (!b.has_waiters()) return 0;
     rt::LockGuard guard{b.lock};
     return wake_in(b, key, limit, bits);
+}
+
+Leaf<i64> futex_wake_in(FutexBucket& b, FutexKey key, u32 limit, u32 bits) {
+    rt::LockGuard guard{b.lock};
+    return i64{wake_in(b, key, limit, bits)};
 }
 
 Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32 wake, u32 requeue, UserAddr check_at,
@@ -130,14 +135,23 @@ Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second
 namespace {
 
 // Puts w in the queue if the word is still `expected`. kAgain: it is not.
-Leaf<void> enter_queue(Thread& t, Waiter& w, const FutexKey& key, UserAddr at, u32 expected, u32 bits) {
+[[gnu::always_inline]] inline Leaf<void> enter_queue(Thread& t, Waiter& w, const FutexKey& key, UserAddr at,
+                                                     u32 expected, u32 bits) {
     Bucket& b = bucket_of(key);
     b.waiters.fetch_add(1, std::memory_order_seq_cst);  // before the word is read: see the file's head
     rt::LockGuard guard{b.lock};
-    auto now = t.user().load_u32(at);
-    if (!now.ok() || now.value() != expected) {
+    u32 now;
+    if (!t.user().load_now(at, now)) [[unlikely]] {
+        auto r = t.user().load_u32(at);
+        if (!r.ok()) {
+            b.waiters.fetch_sub(1, std::memory_order_relaxed);
+            return r.error();
+        }
+        now = r.value();
+    }
+    if (now != expected) {
         b.waiters.fetch_sub(1, std::memory_order_relaxed);
-        return now.ok() ? Errno::kAgain : now.error();
+        return Errno::kAgain;
     }
     w.key = key;
     w.bits = bits;
@@ -162,22 +176,30 @@ bool was_woken(Waiter& w, bool leave) {
     }
 }
 
+Leaf<i64> block_again(Thread& t, rt::Wake why);
+Leaf<i64> block_on(Thread& t, u32 seen) {
+    Thread::Blocked& b = t.blocked_leaf;  // no file is kept
+    b.again = &block_again;
+    b.queue = &t.futex_waiter.queue;
+    b.seen = seen;
+    b.what = "futex";
+    return Errno::kNeedsTask;
+}
+
 Leaf<i64> block_again(Thread& t, rt::Wake why) {
     Waiter& w = t.futex_waiter;
     u32 seen = w.queue.sequence();
     if (was_woken(w, why == rt::Wake::kInterrupted)) return i64{0};
     if (why == rt::Wake::kInterrupted) return Errno::kRestartSys;
-    t.blocked_leaf = {&block_again, &w.queue, seen, "futex", {}};
-    return Errno::kNeedsTask;
+    return block_on(t, seen);
 }
 
 }  // namespace
 
-Leaf<i64> futex_block(Thread& t, const FutexKey& key, UserAddr at, u32 expected, u32 bits) {
+Leaf<i64> futex_block(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits) {
     u32 seen = t.futex_waiter.queue.sequence();
     TRY(enter_queue(t, t.futex_waiter, key, at, expected, bits));
-    t.blocked_leaf = {&block_again, &t.futex_waiter.queue, seen, "futex", {}};
-    return Errno::kNeedsTask;
+    return block_on(t, seen);
 }
 
 Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline) {

@@ -13,19 +13,16 @@ inline constexpr u32 kFutexWait = 0, kFutexWake = 1, kFutexFd = 2, kFutexRequeue
 // kFault: not a user address; kInval: not aligned; kNeedsFault: a shared one must be looked at first.
 Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private);
 
-// May somebody wait? seq_cst: pairs with futex_block and futex_wait, which count before they look at the word.
-inline bool futex_has_waiters(const FutexKey& key) {
-    return FutexBucket::of(key).waiters.load(std::memory_order_seq_cst) != 0;
-}
-// How many were woken.
+// How many were woken. The second form: in the key's bucket, which has waiters.
 u32 futex_wake(const FutexKey& key, u32 limit, u32 bits);
+Leaf<i64> futex_wake_in(FutexBucket& bucket, FutexKey key, u32 limit, u32 bits);
 Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32 wake, u32 requeue, UserAddr check_at,
                         const u32* expected);
 Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second, UserAddr second_at, u32 wake_first,
                         u32 wake_second, u32 operation);
 // kAgain: the word is not `expected`; kTimedOut; kRestartSys. The deadline is on the monotonic clock.
 // Without a deadline, as a leaf: kNeedsTask, and the thread's blocked_leaf is set; kNeedsFault.
-Leaf<i64> futex_block(Thread& t, const FutexKey& key, UserAddr at, u32 expected, u32 bits);
+Leaf<i64> futex_block(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits);
 Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline);
 
 }  // namespace linux

@@ -28,6 +28,9 @@ struct FutexBucket {
     rt::SpinLock<rt::Rank::futex> lock;
     lib::List<FutexWaiter, &FutexWaiter::hook> list;
 
+    // May somebody wait? seq_cst: pairs with those who do, who count themselves before they look at the word.
+    bool has_waiters() const { return waiters.load(std::memory_order_seq_cst) != 0; }
+
     static constexpr u32 kCount = 256;
     static FutexBucket& of(const FutexKey& k);
 };

@@ -39,6 +39,14 @@ LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
     return finish(t);
 }
 
+// A leaf that waits for one queue.
+LeafOutcome block(Thread& t) {
+    const Thread::Blocked& b = t.blocked_leaf;
+    t.leaf_outcome = Errno::kNeedsTask;
+    t.block_on(*b.queue, b.seen, b.what);
+    return LeafOutcome::kBlocked;
+}
+
 [[gnu::noinline]] LeafOutcome unusual(Thread& t, CallFrame& frame, Errno e) {
     LeafThunk leaf = leaf_table[u32(frame.syscall_number())];
     // A page that only has to be mapped is no reason for a coroutine.
@@ -49,11 +57,8 @@ LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
         if (r.ok()) return done(t, frame, r.value());
     }
     if (u32(e) >= u32(Errno::kRestartSys)) {
-        t.leaf_outcome = e;
-        Thread::Blocked& b = t.blocked_leaf;
-        if (!b.again) return LeafOutcome::kNeedsTask;
-        t.block_on(*b.queue, b.seen, b.what);
-        return LeafOutcome::kBlocked;
+        if (t.blocked_leaf.again) return block(t);
+        return leave_to_task(t, e);
     }
     // What others have left behind may only not have come back yet: the coroutine waits for it.
     if (e == Errno::kNoMem && rt::memory_is_low()) return leave_to_task(t, e);
@@ -70,6 +75,7 @@ LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
         t.regs().set_syscall_result(r.value());
         return LeafOutcome::kDoneChanged;
     }
+    if (r.error() == Errno::kNeedsTask && t.blocked_leaf.again) return block(t);
     return not_simply_done(t, t.regs().frame(), r);
 }
 

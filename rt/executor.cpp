@@ -63,8 +63,6 @@ void Executor::enqueue_front(Schedulable& node) {
     ready_mask_ |= 1u << p;
 }
 
-bool Executor::has_ready(Priority limit) const { return (ready_mask_ & ((2u << u32(limit)) - 1)) != 0; }
-
 Schedulable* Executor::steal(Priority p) {
     Schedulable* node = queues_[u32(p)].back();
     if (!node) return nullptr;

@@ -77,7 +77,9 @@ public:
     void wait_for_work();
 
     // Is something ready that should run before a user thread that just trapped goes on?
-    bool has_ready(Priority better_than_or_equal) const;
+    bool has_ready(Priority better_than_or_equal) const {
+        return (ready_mask_ & ((2u << u32(better_than_or_equal)) - 1)) != 0;
+    }
     // The same, without those of its own level.
     bool has_ready_above(Priority p) const { return (ready_mask_ & ((1u << u32(p)) - 1)) != 0; }
     u32 ready_count(Priority p) const { return counts_[u32(p)]; }

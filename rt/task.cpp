@@ -158,6 +158,15 @@ void WaitQueue::remove(Waiter& w) {
     waiters_.fetch_sub(1, std::memory_order_relaxed);
 }
 
+u32 WaitQueue::wake_one_slow() {
+    LockGuard guard{lock_};
+    while (Waiter* w = list_.pop_front()) {
+        waiters_.fetch_sub(1, std::memory_order_relaxed);
+        if (w->job->fire(Wake::kWoken)) return 1;  // under the lock, as below
+    }
+    return 0;
+}
+
 u32 WaitQueue::wake_slow(u32 limit) {
     LockGuard guard{lock_};
     u32 woken = 0;

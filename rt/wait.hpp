@@ -38,7 +38,12 @@ public:
 
     // The condition may have changed. Returns how many jobs were woken.
     u32 wake_all() { return wake(~0u); }
-    u32 wake_one() { return wake(1); }
+    u32 wake_one() {
+        sequence_.fetch_add(1, std::memory_order_seq_cst);
+        if (waiters_.load(std::memory_order_seq_cst) == 0) [[likely]]
+            return 0;
+        return wake_one_slow();
+    }
     u32 wake(u32 limit) {
         sequence_.fetch_add(1, std::memory_order_seq_cst);
         if (waiters_.load(std::memory_order_seq_cst) == 0) [[likely]]
@@ -50,6 +55,7 @@ private:
     friend class Wait;
     friend class Block;
     u32 wake_slow(u32 limit);
+    u32 wake_one_slow();
     bool add(Waiter& w);     // false: the sequence has moved on, do not sleep
     void remove(Waiter& w);  // if still queued
     std::atomic<u32> sequence_{0};

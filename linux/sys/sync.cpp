@@ -75,11 +75,18 @@ Leaf<Nanoseconds> deadline_of(Caller& c, const Op& o, UserIn<abi::Timespec> time
     }
 }
 
-// A wake of threads' own futex that nobody waits for needs no stack.
+// What the locks of threads consist of: waits and wakes of their own futexes. A wake that nobody waits for needs no stack.
 Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
-    if (op == (kFutexWake | kFutexPrivate) && (at.value & 3) == 0 && at.value < fs::kUserEnd &&
-        !futex_has_waiters({&c.mm(), at.value})) [[likely]]
-        return 0;
+    if ((at.value & 3) == 0 && at.value < fs::kUserEnd) [[likely]] {
+        if (op == (kFutexWake | kFutexPrivate)) {
+            FutexKey key{&c.mm(), at.value};
+            FutexBucket& bucket = FutexBucket::of(key);
+            if (!bucket.has_waiters()) return 0;
+            return futex_wake_in(bucket, key, i32(value) > 0 ? value : 1, ~0u);
+        }
+        if (op == (kFutexWait | kFutexPrivate) && timeout == 0)
+            return futex_block(c.thread(), {&c.mm(), at.value}, at, value, ~0u);
+    }
     return any_futex(c, at, op, value, timeout, second, value3);
 }
 
