@@ -67,10 +67,11 @@ Result<Ref<Page>> Page::allocate_zeroed() {
 Ref<Page> Page::adopt_frame(PhysAddr frame) { return new_page(frame); }
 
 void Page::last_ref() {
-    retired.free = [](rt::Retired& r) {
+    auto free = [](rt::Retired& r) {
         Page* p = reinterpret_cast<Page*>(reinterpret_cast<std::byte*>(&r) - offsetof(Page, retired));
         rt::free_frame(p->frame());
     };
+    retired = {.next = nullptr, .free = free};
     rt::retire(retired);
 }
 
@@ -267,8 +268,33 @@ void Mapping::drop_range(u64 first, u64 count) {
         chain = take_out(first, last, dropped);
         for (MappingUser& u : users_) u.unmap_pages(first, last - first + 1 == 0 ? kNone : last - first + 1);
     }
-    drop_chain(chain);
-    if (dropped) uncharge(dropped);
+    if (dropped == 0) return;
+    // The space is free from now on, even if the frames are not yet.
+    uncharge(dropped);
+    leave_behind(chain, dropped);
+}
+
+// Pages that were taken out together, each with the tree's reference, which keeps `retired` unused: the first one's words
+// are the reclaimer's node.
+void Mapping::leave_behind(Page* chain, u64 count) {
+    rt::Reclaimer& fs = port::reclaimer(port::Module::kFs);
+    if (!fs.defers(count)) [[likely]]
+        return drop_chain(chain);
+    chain->reclaim = {.next = nullptr, .step = &Mapping::reclaim_chain};
+    fs.free(chain->reclaim, count);
+}
+
+rt::Reclaimable* Mapping::reclaim_chain(rt::Reclaimable& r, u64 most) {
+    auto* p = reinterpret_cast<Page*>(reinterpret_cast<std::byte*>(&r) - offsetof(Page, reclaim));
+    ReclaimDrop drop;
+    for (; p && most != 0; --most) {
+        Page* next = chain_next(p);
+        drop.unref(*p);
+        p = next;
+    }
+    if (!p) return nullptr;
+    p->reclaim = {.next = nullptr, .step = &Mapping::reclaim_chain};
+    return &p->reclaim;
 }
 
 void Mapping::truncate_pages(u64 first_gone) { drop_range(first_gone, kNone - first_gone); }

@@ -32,8 +32,12 @@ struct Page {
     std::atomic<u32> flags;  // kDirty...
     Mapping* mapping;        // null: anonymous or removed from its mapping
     u64 index;               // page offset in the mapping
-    rt::Retired retired;     // once the last reference has gone
+    union {
+        rt::Reclaimable reclaim;  // of the first of those that were taken out of a mapping together
+        rt::Retired retired;      // once the last reference has gone
+    };
 
+    Page() : retired{} {}
     enum Flags : u32 { kDirty = 1 };
 
     static Result<Ref<Page>> allocate_zeroed();
@@ -90,7 +94,7 @@ public:
     }
     void flush() {
         if (!first_) return;
-        first_->retired.free = &PageDropOf::free;
+        first_->retired = {.next = nullptr, .free = &PageDropOf::free};
         rt::retire(first_->retired);
         first_ = nullptr;
         count_ = 0;
@@ -171,7 +175,8 @@ public:
     // Puts a page of the caller's in, if there is none yet; yields the one that is there now. kNoMem, kNoSpc.
     Result<Page*> insert(u64 index, Ref<Page> fresh);
 
-    // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail.
+    // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail. Nobody finds or maps them
+    // afterwards, and what they counted has gone; many of them are reclaimed in pieces.
     void truncate_pages(u64 first_gone);
     // Drops pages [first, first+count) (hole punching).
     void drop_range(u64 first, u64 count);
@@ -203,6 +208,8 @@ private:
     bool reap_some(u64 most);
     void retire();
     static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
+    static rt::Reclaimable* reclaim_chain(rt::Reclaimable& r, u64 most);
+    static void leave_behind(Page* chain, u64 count);
 
     rt::SpinLock<rt::Rank::mapping> lock_;
     lib::List<MappingUser, &MappingUser::mapping_hook> users_;

@@ -6,6 +6,8 @@
 
 #include "fs/regular.hpp"
 #include "fs_support.hpp"
+#include "port/api/modules.hpp"
+#include "rt/module.hpp"
 
 namespace {
 
@@ -77,6 +79,54 @@ TEST_F(FsTest, TruncationTellsUsersAfterThePagesHaveLeft) {
     EXPECT_EQ(m->page_count(), 1u);
     m->remove_user(user);
     user.held = nullptr;
+}
+
+// Many pages that go at once are left behind; whoever still holds one keeps it, and what is put in their place is new.
+TEST_F(FsTest, ManyPagesThatWereCutOffAreReclaimedInPieces) {
+    static auto& module = *new rt::Module;
+    rt::Reclaimer& fs = port::reclaimer(port::Module::kFs);
+    module.init("fs", nullptr);
+    fs.belong_to(&module);
+    std::mt19937_64 random(5);
+    for (int round = 0; round < 40; ++round) {
+        module.move_to(CpuSet{round % 4 ? 1u : 0u});
+        Ref<fs::Mapping> m = rt::make_ref<fs::Mapping>().take();
+        u64 pages = 16 + random() % 300, first = random() % 3 ? 0 : random() % pages;
+        std::vector<Ref<fs::Page>> held;
+        for (u64 i = 0; i < pages; ++i) {
+            Ref<fs::Page> p = m->get(i * 3).take();
+            std::memset(p->bytes(), 0x5a, kPageSize);
+            if (random() % 8 == 0) held.push_back(std::move(p));
+        }
+        u64 items = fs.items.load(), frames = fs.frames.load();
+        if (random() % 2)
+            m->truncate_pages(first * 3);
+        else
+            m->drop_range(first * 3, pages * 3);
+        EXPECT_EQ(m->page_count(), first);
+        EXPECT_EQ(m->next_resident(first * 3), ~u64{0});
+        bool left = fs.defers(pages - first);
+        EXPECT_EQ(fs.items.load() - items, left ? 1u : 0u);
+        EXPECT_EQ(fs.frames.load() - frames, left ? pages - first : 0u);
+        // New pages at once, while the old ones wait.
+        for (u64 i = first; i < pages; ++i) {
+            Ref<fs::Page> p = m->get(i * 3).take();
+            for (const auto& old : held) ASSERT_NE(p.get(), old.get());
+            ASSERT_EQ(p->bytes()[17], std::byte{0});
+        }
+        if (random() % 2) m = {};
+        rt::Executor::current().run_until_idle();
+        fs_test::settle_epochs();
+        EXPECT_EQ(rt::reclaim_pending(), 0u);
+        for (const auto& old : held) EXPECT_EQ(old->bytes()[99], std::byte{0x5a});
+        held.clear();
+        m = {};
+        rt::Executor::current().run_until_idle();
+        fs_test::settle_epochs();
+    }
+    module.move_to({});
+    fs.belong_to(nullptr);
+    fs.forget();
 }
 
 TEST_F(FsTest, FileDataAgreesWithModel) {

@@ -2,82 +2,13 @@
 // Memory is given back late, what others can see is not: each test leaves much behind (exit, exec, munmap, last close) and at
 // once looks for what must be over by then. Where /proc/farcall/modules says that the module has a CPU of its own, the
 // test also looks whether anything was left for later: without that it would prove nothing.
-#include "check.h"
+#include "reclaim.h"
 
 #include <poll.h>
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/statfs.h>
-#include <sys/sysinfo.h>
 
-enum { kPage = 4096, kPages = 3000 };
-static const char kModules[] = "/proc/farcall/modules";
-
-static char* memory(size_t pages, int flags) {
-    char* p = mmap(NULL, pages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-    NEED(p != MAP_FAILED);
-    return p;
-}
-// Populated: a fault for each page would take most of the time of the tests.
-static char* fresh(size_t pages) { return memory(pages, MAP_POPULATE); }
-static void fill(volatile void* at, size_t pages, int value) {
-    char* p = (char*)at;
-    for (size_t i = 0; i < pages; i++) memset(p + i * kPage, value, 64);
-}
-static size_t read_text(const char* path, char* text, size_t room) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    size_t used = 0;
-    if (fd >= 0)
-        for (ssize_t n; (n = read(fd, text + used, room - 1 - used)) > 0;) used += (size_t)n;
-    if (fd >= 0) close(fd);
-    text[used] = 0;
-    return used;
-}
-// What a module's line says. Without a place elsewhere (or without modules: Linux) nothing need be left for later.
-struct module {
-    char place[32];
-    long migrations, frames;
-};
-static struct module module(const char* name) {
-    static char text[8192];
-    struct module m = {"inline", 0, 0};
-    char start[16], policy[16];
-    read_text(kModules, text, sizeof text);
-    snprintf(start, sizeof start, "\n%s ", name);
-    char* line = strstr(text, start);
-    long calls, batches, most, w1, w2, s1, s2, hops, items;
-    if (line)
-        NEED(sscanf(line + strlen(start), "%31s %15s %ld %ld %ld %ld %ld %ld %ld %ld %ld %ld %ld", m.place, policy,
-                    &calls, &batches, &most, &w1, &w2, &s1, &s2, &m.migrations, &hops, &items, &m.frames) == 13);
-    return m;
-}
-// Were at least so many frames left to the module since then, if it had its place all the time?
-static void show_left(const char* name, struct module before, long frames) {
-    struct module now = module(name);
-    int known = now.migrations == before.migrations && strcmp(now.place, "inline") != 0;
-    FACT("left to the module where it has a place", !known || now.frames - before.frames >= frames);
-}
-
-static long free_kib(void) {
-    static char text[4096];
-    read_text("/proc/meminfo", text, sizeof text);
-    char* at = strstr(text, "MemFree:");
-    return at ? atol(at + 8) : -1;
-}
-// Is memory free again but for what caches of the kernel may keep? Both places that tell.
-static void show_memory_back(long before_kib) {
-    long now = free_kib();
-    struct sysinfo info;
-    NEED(sysinfo(&info) == 0);
-    FACT("MemFree is back", now > before_kib - 3000);
-    FACT("freeram is back", (long)(info.freeram * info.mem_unit / 1024) > before_kib - 3000);
-}
-static long free_blocks(void) {
-    struct statfs s;
-    NEED(statfs("/tmp", &s) == 0);
-    return (long)s.f_bfree;
-}
 TEST(exit_memory) {
     struct module before = module("mm");
     int late = 0;
@@ -397,14 +328,6 @@ TEST(no_old_data) {
     SHOW(old);
 }
 
-static int big_file(const char* name, int pages) {
-    int fd = open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
-    NEED(fd >= 0);
-    char page[kPage];
-    memset(page, 0x77, sizeof page);
-    for (int i = 0; i < pages; i++) NEED(write(fd, page, sizeof page) == sizeof page);
-    return fd;
-}
 TEST(last_close) {
     say("blocks:\n");  // standard output lies on the same file system
     struct module before = module("fs");
