@@ -174,6 +174,13 @@ void exit_thread(Thread& t) {
 void exit_process(Process& p) {
     Ref<Process> keep{&p};
     stop_timers(p);
+    // Whoever has waited for the process may write to its file, even while others refer to what is left of it.
+    Ref<ProgramFile> program;
+    {
+        rt::LockGuard guard{p.lock};
+        program = std::move(p.exe);
+    }
+    program = {};
     if (p.session == p.pid) hang_up_session(p);
     Dead dead;
     bool ends_all = false;

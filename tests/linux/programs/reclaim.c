@@ -141,6 +141,22 @@ TEST(exit_busy_program) {
     reap("program", pid);
     OKAY(open("program", O_WRONLY | O_TRUNC));
 }
+// A process that nobody has waited for yet runs from no file any more.
+TEST(exit_busy_zombie) {
+    NEED(system("cp /bin/busybox ./true") == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("./true", "true", (char*)NULL);
+        _exit(1);
+    }
+    siginfo_t info;
+    char link[64], target[64];
+    NEED(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0 && info.si_status == 0);
+    snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
+    IS(readlink(link, target, sizeof target) == -1 && errno == ENOENT);
+    OKAY(open("true", O_WRONLY | O_TRUNC));
+    reap("true", pid);
+}
 TEST(exit_usage) {
     struct rusage before, one, after;
     NEED(getrusage(RUSAGE_CHILDREN, &before) == 0);
