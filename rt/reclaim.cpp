@@ -79,11 +79,18 @@ void Reclaimer::work(Schedulable& s) {
     auto& self = static_cast<Reclaimer&>(s);
     Executor* where = self.place();
     if (where && where != &Executor::current()) return self.schedule(where);  // the module has moved
-    Reclaimable* r = self.pop();
+    Reclaimable* r;
+    {
+        LockGuard guard{self.lock_};
+        r = self.first_;
+        if (r) self.first_ = r->next;
+        self.in_hand_ = r != nullptr;
+    }
     if (r) r = r->step(*r, kPiece);
     bool more;
     {
         LockGuard guard{self.lock_};
+        self.in_hand_ = false;
         if (r) {
             r->next = self.first_;
             if (!self.first_) self.last_ = r;
@@ -97,11 +104,25 @@ void Reclaimer::work(Schedulable& s) {
 
 bool Reclaimer::drain() {
     bool any = false;
-    while (Reclaimable* r = pop()) {
-        any = true;
-        while (r) r = r->step(*r, kPiece);
+    Nanoseconds until{};
+    for (;;) {
+        while (Reclaimable* r = pop()) {
+            any = true;
+            while (r) r = r->step(*r, kPiece);
+        }
+        // One that another CPU has in hand comes back when its piece is done, microseconds later; a host may hold that CPU
+        // up, and then it is not waited for.
+        if (!in_hand_now()) return any;
+        Nanoseconds now = hal::Machine::now();
+        if (until == Nanoseconds{}) until = now + lib::milliseconds(50);
+        if (now >= until) return any;
+        hal::Machine::poll_mailbox();
     }
-    return any;
+}
+
+bool Reclaimer::in_hand_now() {
+    LockGuard guard{lock_};
+    return in_hand_ || first_ != nullptr;
 }
 
 void Reclaimer::forget() {

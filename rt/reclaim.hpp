@@ -63,6 +63,7 @@ private:
     static void work(Schedulable& s);
     void enlist();
     Reclaimable* pop();
+    bool in_hand_now();
     Executor* place() const;
     void schedule(Executor* where);
 
@@ -70,7 +71,8 @@ private:
     Module* module_ = nullptr;
     SpinLock<Rank::reclaim> lock_;
     Reclaimable *first_ = nullptr, *last_ = nullptr;
-    bool active_ = false;  // the work is queued or runs somewhere
+    bool active_ = false;   // the work is queued or runs somewhere
+    bool in_hand_ = false;  // it has an item that is in no queue
     std::atomic<bool> enlisted_{false};
     Reclaimer* next_ = nullptr;  // of all that were ever used
 };
