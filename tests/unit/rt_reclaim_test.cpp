@@ -228,6 +228,42 @@ struct Frames {
     }
 };
 Task<void> waiter() { co_await rt::wait_for_memory(); }
+// Two pieces; the first one's CPU takes its time until a drain of another CPU is over, or for some milliseconds.
+struct Slow {
+    static constinit std::atomic<bool> begun, drained;
+    Reclaimable node;
+    std::atomic<u32> pieces{0};
+    static Reclaimable* step(Reclaimable& r, u64) {
+        Slow* o = reinterpret_cast<Slow*>(&r);
+        if (++o->pieces == 2) return nullptr;
+        begun = true;
+        Nanoseconds until = hal::Machine::now() + lib::milliseconds(3);
+        while (!drained && hal::Machine::now() < until) hal::Machine::relax();
+        return &r;
+    }
+};
+constinit std::atomic<bool> Slow::begun{false}, Slow::drained{false};
+
+// What another CPU has in hand is in no queue: a drain that did not wait would leave the rest of it. A host that holds the
+// other CPU up for long spoils a try, not all of them.
+TEST(RtReclaim, ADrainWaitsForThePieceThatAnotherCpuHasInHand) {
+    bool whole = false;
+    for (u32 tries = 0; tries < 10 && !whole; ++tries) {
+        Cpus cpus(2);
+        Mine m(2);
+        Slow::begun = Slow::drained = false;
+        Slow slow;
+        slow.node.step = &Slow::step;
+        m.reclaimer.free(slow.node, 0);
+        ASSERT_TRUE(cpus.run_until([] { return Slow::begun.load(); }));
+        m.reclaimer.drain();
+        whole = slow.pieces == 2;
+        Slow::drained = true;
+        ASSERT_TRUE(cpus.run_until([&] { return slow.pieces == 2; }));  // what was left to the other CPU
+    }
+    EXPECT_TRUE(whole);
+}
+
 TEST(RtReclaim, WhoWaitsForMemoryGetsAllThatWasLeftBehind) {
     Cpus cpus(3);
     for (u32 place : {0u, 1u, 2u, 4u}) {
