@@ -14,10 +14,11 @@
 #include "port/api/personality.hpp"
 #include "port/api/soft_table.hpp"
 #include "port/api/streams.hpp"
+#include "port/api/word_copies.hpp"
 
 namespace port {
 
-class Space : public RefCounted<Space> {
+class Space : public RefCounted<Space>, public WordCopies<Space> {
 public:
     static Result<Ref<Space>> create();
 
@@ -33,21 +34,6 @@ public:
 
     size_t copy_in(void* to, UserAddr from, size_t n);
     size_t copy_out(UserAddr to, const void* from, size_t n);
-    template <class... W>
-    bool store_now(UserAddr to, W... words) {
-        std::byte bytes[(sizeof(W) + ...)];
-        u64 offset = 0;
-        (__builtin_memcpy(bytes + std::exchange(offset, offset + sizeof(W)), &words, sizeof(W)), ...);
-        return copy_out(to, bytes, sizeof bytes) == sizeof bytes;
-    }
-    template <class... T>
-    bool load_now(UserAddr from, T&... words) {
-        std::byte bytes[(sizeof(T) + ...)];
-        if (copy_in(bytes, from, sizeof bytes) != sizeof bytes) return false;
-        u64 offset = 0;
-        (__builtin_memcpy(&words, bytes + std::exchange(offset, offset + sizeof(T)), sizeof(T)), ...);
-        return true;
-    }
     size_t zero_out(UserAddr to, size_t n);
     size_t copy_in_string(char* to, UserAddr from, size_t max, bool* ended);
     Result<u32> load_u32(UserAddr a);
