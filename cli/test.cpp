@@ -327,6 +327,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
         }
         parts.push_back({"models", test_models});
     }
+    if (all || kind == "figures") parts.push_back({"figures", [=] { return test_figures(!all); }});
     if (all || kind == "tool") parts.push_back({"tool", test_tool});
     if (all || kind == "ktest") {
         for (int cpus : options.cpus) {

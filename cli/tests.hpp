@@ -37,6 +37,8 @@ Tally test_style();
 Tally test_unit(const std::string& world, const std::string& program);
 Tally test_models();
 Tally test_tool();
+// Counted rows of `bench syscall` and `bench ipc` against bench/baseline.json; `two_cpus`: those with two CPUs too, which need a quiet host.
+Tally test_figures(bool two_cpus);
 // `seconds`: how long the tests that run for a time do so; 0: as short as is useful.
 Tally test_ktest(int cpus, int seconds);
 // The suite of the native interface (tests/native).
