@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "cli/pace.hpp"
 #include "cli/symbolize.hpp"
 
 namespace cli {
@@ -179,7 +180,8 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
         extra.file(".farcall/batch_runner", read_file(build_dir() / "guest" / "support" / "batch_runner"), 0755);
         std::string list;
         for (size_t i = next; i < cases.size(); ++i) {
-            list += cases[i].full_name() + '\0' + std::to_string(cases[i].timeout) + '\0' + cases[i].command + '\0';
+            list += cases[i].full_name() + '\0' + std::to_string(paced_seconds(cases[i].timeout)) + '\0' +
+                    cases[i].command + '\0';
         }
         extra.file(".farcall/cases", list);
         extra.file(".farcall/init", start_file({"/.farcall/batch_runner"}, default_environment(false)), 0600);
@@ -194,7 +196,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
             [&](const std::string& name) {
                 running = true;
                 if (next < cases.size() && name == cases[next].full_name())
-                    current->set_timeout(cases[next].timeout + kCaseGrace);
+                    current->set_patience(cases[next].timeout + kCaseGrace);
             },
             [&](const std::string& name, CaseResult result) {
                 running = false;
@@ -205,7 +207,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
                         return;
                     }
                     ++next;
-                    current->set_timeout(kCaseGrace);
+                    current->set_patience(kCaseGrace);
                 }
             });
         std::string stray_errors;
@@ -213,7 +215,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
         streams.on_error = [&](std::string_view bytes) { stray_errors.append(bytes); };
         Session session(spec, streams);
         current = &session;
-        session.set_timeout(kBootTimeout);
+        session.set_patience(kBootTimeout);
         Outcome outcome = session.run();
         if (next >= cases.size()) break;
         std::string why = why_lost(outcome, spec);
@@ -240,10 +242,11 @@ BatchTarget linux_target(int cpus) {
     return {.machine = [options] { return oracle_machine(options); }, .prepare = add_oracle_files};
 }
 
-BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving) {
+BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving, bool test_kernel) {
     RunOptions options;
     options.cpus = cpus;
     options.route = route;
+    options.test_kernel = test_kernel;
     return {.machine = [options] { return farcall_machine(options); },
             .prepare =
                 [route, moving](CpioWriter& extra) {

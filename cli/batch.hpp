@@ -38,8 +38,9 @@ using CaseSink = std::function<bool(const Case&, const CaseResult&)>;
 void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const CaseSink& sink);
 
 BatchTarget linux_target(int cpus);
-// With a seed, programs/mover.c moves modules while each case runs.
-BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving = {});
+// With a seed, programs/mover.c moves modules while each case runs. The test kernel is the one with mutants.
+BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving = {},
+                           bool test_kernel = false);
 
 struct Recording {
     std::string kernel;

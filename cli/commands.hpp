@@ -24,7 +24,8 @@ struct RunOptions {
     std::string trace;           // a file
     uint64_t trace_records = 0;  // of each CPU; 0: the usual number
     bool gdb = false;
-    bool debug = false;  // the kernel with assertions and lock-order checks
+    bool debug = false;        // the kernel with assertions and lock-order checks
+    bool test_kernel = false;  // the kernel with tests and hooks for tests (as the debug kernel is)
     bool verbose = false;
     std::vector<std::string> qemu_args;
     std::string machine = "q35";
@@ -42,9 +43,10 @@ struct BatchOptions {
     bool on_linux = false;
     bool debug = false;  // the kernel with assertions and lock-order checks
     bool verbose = false;
-    bool moving = false;      // a process in the guest moves modules while the cases run
-    uint64_t seed = 1;        // of that
-    uint64_t check_seed = 0;  // of the checks that are tried; 0: another one each time
+    bool moving = false;         // a process in the guest moves modules while the cases run
+    uint64_t seed = 1;           // of that, and of the first batch of random calls
+    uint64_t calls = 3'000'000;  // random calls over each route
+    uint64_t check_seed = 0;     // of the checks that are tried; 0: another one each time
 };
 
 struct BenchOptions {

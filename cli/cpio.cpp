@@ -147,8 +147,8 @@ std::string CpioWriter::finish() {
     return std::move(out_);
 }
 
-std::set<std::string> cpio_names(std::string_view archive) {
-    std::set<std::string> names;
+std::map<std::string, CpioEntry> cpio_entries(std::string_view archive) {
+    std::map<std::string, CpioEntry> entries;
     size_t at = 0;
     auto number = [&](size_t field) -> size_t {
         size_t value = 0;
@@ -177,10 +177,18 @@ std::set<std::string> cpio_names(std::string_view archive) {
         if (name != kTrailer) {
             while (name.starts_with("./")) name.erase(0, 2);
             while (name.starts_with("/")) name.erase(0, 1);
-            names.insert(name);
+            CpioEntry entry{.mode = static_cast<uint32_t>(number(1)), .target = {}, .at = data, .size = size};
+            if (S_ISLNK(entry.mode)) entry.target = archive.substr(data, size);
+            entries[name] = std::move(entry);
         }
         at = (data + size + 3) & ~size_t{3};
     }
+    return entries;
+}
+
+std::set<std::string> cpio_names(std::string_view archive) {
+    std::set<std::string> names;
+    for (const auto& [name, entry] : cpio_entries(archive)) names.insert(name);
     return names;
 }
 

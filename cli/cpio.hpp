@@ -54,7 +54,15 @@ private:
     uint32_t next_inode_ = 1;
 };
 
-// The names in a (possibly concatenated) archive. Throws Failure when it is not a newc archive.
+struct CpioEntry {
+    uint32_t mode = 0;
+    std::string target;  // of a symbolic link
+    size_t at = 0;       // where the data is in the archive
+    size_t size = 0;
+    bool copied = false;  // not of the archive: added to what follows it
+};
+// What is in a (possibly concatenated) archive, by name. Throws Failure when it is not a newc archive.
+std::map<std::string, CpioEntry> cpio_entries(std::string_view archive);
 std::set<std::string> cpio_names(std::string_view archive);
 
 }  // namespace cli

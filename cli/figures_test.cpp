@@ -25,10 +25,10 @@ using Figures = std::map<std::string, double>;
 Figures count_figures(const std::string& name, const std::set<std::string>& rows, std::string& output) {
     TempDir scratch;
     fs::path json_path = scratch.path() / "figures.json";
-    std::string command = "timeout 900 '" + (build_dir() / "host" / "farcall-tool").string() + "' bench " + name +
+    std::string command = "exec '" + (build_dir() / "host" / "farcall-tool").string() + "' bench " + name +
                           " --json '" + json_path.string() + "'";
     for (const std::string& row : rows) command += " --row " + row;
-    CommandResult run = run_shell(command);
+    CommandResult run = run_shell(command, 900);
     output = run.output;
     Figures figures;
     if (!fs::exists(json_path)) return figures;

@@ -64,6 +64,7 @@ std::vector<Mutant> list_mutants() {
     std::vector<Mutant> mutants;
     RunOptions options;
     options.append = "mutants=list";
+    options.test_kernel = true;
     MachineSpec spec = farcall_machine(options);
     TempDir scratch;
     RootImage root = open_root("", scratch);
@@ -82,7 +83,7 @@ std::vector<Mutant> list_mutants() {
             if (!*only || std::string(only) == kind) mutants.push_back({call, test, kind});
     };
     Session session(spec, streams);
-    session.set_timeout(30);
+    session.set_patience(30);
     session.run();
     return mutants;
 }
@@ -96,6 +97,13 @@ std::vector<Case> cases_of(const std::string& test) {
 }
 
 }  // namespace
+
+std::vector<std::string> implemented_calls() {
+    std::vector<std::string> calls;
+    for (const Mutant& mutant : list_mutants())
+        if (calls.empty() || calls.back() != mutant.call) calls.push_back(mutant.call);
+    return calls;
+}
 
 Tally test_mutants(size_t sample, const std::vector<std::string>& calls) {
     Tally tally;
@@ -120,7 +128,7 @@ Tally test_mutants(size_t sample, const std::vector<std::string>& calls) {
             tally.check(false, name, "the table names no test for this call (" + mutant.test + ")");
             continue;
         }
-        BatchTarget target = farcall_target(1, "inline");
+        BatchTarget target = farcall_target(1, "inline", {}, true);
         auto machine = target.machine;
         target.machine = [machine, mutant] {
             MachineSpec spec = machine();

@@ -4,6 +4,8 @@
 // (POSIX: a pipe that polls writable takes that much without blocking).
 #include "cli/machine.hpp"
 
+#include "cli/pace.hpp"
+
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -32,7 +34,7 @@ constexpr double kPanicQuiet = 1.0;  // a panic that does not end the machine by
 constexpr char kEscape = 'A' - 64;   // Ctrl-A
 
 Clock::time_point after(double seconds) {
-    return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+    return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds * pace()));
 }
 
 // "panic" near the start of a line, with or without a time stamp before it.
@@ -95,9 +97,17 @@ RawTerminal::~RawTerminal() {
     delete saved_;
 }
 
+void Session::set_patience(double seconds) {
+    set_timeout(seconds);
+    patience_ = deadline_ ? seconds : 0;
+    patient_since_ = Clock::now();
+}
+
 void Session::set_timeout(double seconds) {
     deadline_.reset();
-    if (seconds > 0 && !spec_.gdb) deadline_ = after(seconds);
+    patience_ = 0;
+    if (seconds <= 0 || spec_.gdb) return;
+    deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
 void Session::finish(Outcome::Kind kind, int value, std::string text) {
@@ -394,6 +404,8 @@ Outcome Session::run() {
             finish(Outcome::Kind::Timeout);
             break;
         }
+        if (patience_ > 0 && past(deadline_) && seconds_since(patient_since_) < patience_ * pace())
+            deadline_ = Clock::now() + std::chrono::seconds(1);
         if (!dumping_ && !panicked_ && !outcome_ && past(deadline_)) {
             deadline_.reset();
             start_dump();

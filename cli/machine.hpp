@@ -75,6 +75,8 @@ public:
     Session(MachineSpec spec, Streams streams) : spec_(std::move(spec)), streams_(std::move(streams)) {}
     // 0: none. A deadline can be moved from a callback (a batch gives each case its own).
     void set_timeout(double seconds);
+    // The same for a limit that only ends hangs: it grows with the host's slowness (cli/pace.hpp), also afterwards.
+    void set_patience(double seconds);
     void cancel() { cancelled_ = true; }  // from a callback: stop the guest now
     Outcome run();
 
@@ -117,6 +119,8 @@ private:
     bool escape_ = false;  // Ctrl-A was typed
     uint64_t input_bytes_ = 0;
     std::optional<uint64_t> expected_[2], expected_trace_;
+    Clock::time_point patient_since_;
+    double patience_ = 0;
     std::optional<Clock::time_point> deadline_, finish_deadline_, dump_deadline_, quiet_deadline_;
     size_t dump_start_ = 0;
     bool dumping_ = false, panicked_ = false, cancelled_ = false, output_closed_ = false, qemu_gone_ = false;

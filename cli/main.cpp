@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cli/announce.hpp"
 #include "cli/commands.hpp"
 
 namespace {
@@ -26,6 +27,7 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
     app.add_option("--cpu", options.cpu, "QEMU's CPU model")->group("");
     app.add_option("--accel", options.accel, "QEMU's accelerator")->group("");
     app.add_option("--append", options.append, "more words for the kernel command line")->group("");
+    app.add_flag("--test-kernel", options.test_kernel, "with the kernel that has hooks for tests")->group("");
     if (farcall) {
         app.add_option("--route", options.route,
                        "who executes system calls: inline, remote (the last CPU), server, adaptive (decided by "
@@ -94,12 +96,12 @@ int dispatch(int argc, char** argv) {
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
     test->add_option(
             "kind", test_kind,
-            "style, unit, tool, figures, ktest, checks, guest, mutants or debug (with the debug kernel); all: "
-            "everything, on "
-            "all "
-            "routes with 1, 2 and 4 CPUs, and with modules that move (by default the other routes run with 2 CPUs)")
-        ->check(
-            CLI::IsMember({"style", "unit", "tool", "figures", "ktest", "checks", "guest", "mutants", "debug", "all"}));
+            "style, unit, tool, figures, ktest, checks, guest, fuzz, mutants or debug (with the debug kernel); all: "
+            "everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the other routes "
+            "run "
+            "with 2 CPUs)")
+        ->check(CLI::IsMember(
+            {"style", "unit", "tool", "figures", "ktest", "checks", "guest", "fuzz", "mutants", "debug", "all"}));
     test->add_option("areas", test_options.areas,
                      "guest: only these areas; mutants: only these calls; checks: how many");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
@@ -111,7 +113,11 @@ int dispatch(int argc, char** argv) {
     test->add_flag("--on-linux", test_options.on_linux, "guest: compare the oracle with its own recording");
     test->add_flag("--moving", test_options.moving,
                    "guest: modules move between CPUs at random while the cases run (route remote if none is named)");
-    test->add_option("--seed", test_options.seed, "of --moving, and of the checks that are tried")
+    test->add_option("--calls", test_options.calls, "fuzz: random calls over each route")
+        ->check(CLI::Range(1, 1'000'000'000))
+        ->capture_default_str();
+    test->add_option("--seed", test_options.seed,
+                     "of --moving, of the checks that are tried, and of fuzz: the first batch has this one")
         ->capture_default_str();
     add_batch_options(*test, test_options);
 
@@ -200,13 +206,19 @@ int dispatch(int argc, char** argv) {
     }
     if (!program.empty()) fail("only run and oracle take a program");
     if (test_options.moving && test->count("--route") == 0) test_options.routes = {"remote"};
+    if (test_kind == "fuzz" && test->count("--route") == 0) test_options.routes = {"inline", "remote", "server"};
     if (test->count("--seed") != 0) test_options.check_seed = test_options.seed;
     if (test->parsed()) return test_command(test_kind.empty() ? "usual" : test_kind, test_options);
     // IPC is measured with the instructions for TLS bases, which qemu64 lacks.
     const bool native = bench_options.names == std::vector<std::string>{"ipc"} ||
                         bench_options.names == std::vector<std::string>{"fastpath"};
     if (bench->count("--cpu") == 0 && native) bench_options.cpu = "max";
-    if (bench->parsed()) return bench_command(bench_options);
+    if (bench->parsed()) {
+        std::string what = "measuring";
+        for (const std::string& name : bench_options.names) what += " " + name;
+        Announcement announcement(what);
+        return bench_command(bench_options);
+    }
     if (trace->parsed()) return trace_command(trace_file, trace_calls);
     return kStatusUsage;
 }

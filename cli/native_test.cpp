@@ -32,6 +32,7 @@ NativeRun run_native(int cpus, const std::string& fastpath, const std::string& a
     options.cpus = cpus;
     options.fastpath = fastpath;
     options.append = append;
+    options.test_kernel = !append.empty();
     options.native = "tests/native/ktest";
     options.program = words;
     TempDir scratch;
@@ -48,7 +49,7 @@ NativeRun run_native(int cpus, const std::string& fastpath, const std::string& a
             run.last.clear();
         } else if (std::sscanf(text.c_str(), "ktest start %127s", name) == 1) {
             run.last = name;
-            current->set_timeout(timeout);
+            current->set_patience(timeout);
         } else if (std::sscanf(text.c_str(), "ktest %127s %15s%n", name, word, &used) == 2) {
             bool ok = std::string(word) == "ok";
             run.results[name] = ok ? "" : text.substr(static_cast<size_t>(used));
@@ -64,16 +65,16 @@ NativeRun run_native(int cpus, const std::string& fastpath, const std::string& a
     };
     Session session(spec, streams);
     current = &session;
-    session.set_timeout(kTestTimeout);
+    session.set_patience(kTestTimeout);
     run.outcome = session.run();
     return run;
 }
 
-// The names in core/checks.hpp, in its order.
+// The names in core/check_names.hpp, in its order.
 std::vector<std::string> all_checks() {
-    std::string text = read_file(source_dir() / "core" / "checks.hpp");
+    std::string text = read_file(source_dir() / "core" / "check_names.hpp");
     size_t from = text.find("#define FARCALL_CHECKS"), to = text.find("enum class Check");
-    if (from == std::string::npos || to == std::string::npos) fail("core/checks.hpp has no list of checks");
+    if (from == std::string::npos || to == std::string::npos) fail("core/check_names.hpp has no list of checks");
     text = text.substr(from, to - from);
     std::vector<std::string> names;
     static const std::regex pattern("X\\((\\w+)\\)");

@@ -3,7 +3,9 @@
 #include <cstdlib>
 
 #include "cli/batch.hpp"
+#include "cli/announce.hpp"
 #include "cli/commands.hpp"
+#include "cli/host_program.hpp"
 #include "cli/symbolize.hpp"
 
 namespace cli {
@@ -19,6 +21,7 @@ fs::path support(const char* name) {
 
 int oracle_fetch_command() {
     if (fs::exists(oracle_dir() / "version")) return 0;
+    Announcement announcement("fetching the kernel of the oracle");
     std::string command = "'" + (source_dir() / "scripts" / "oracle").string() + "' '" + oracle_dir().string() + "'";
     if (std::system(command.c_str()) != 0) fail("the oracle's kernel could not be fetched");
     return 0;
@@ -67,7 +70,7 @@ int oracle_command(const RunOptions& options) {
     CpioWriter extra;
     extra.assume(root.names);
     std::vector<std::string> argv = options.program;
-    add_host_program(extra, argv);
+    provide_program(root, extra, argv);
     add_oracle_files(extra);
     if (options.root.empty()) add_test_programs(extra);
     extra.file(".farcall/init", start_file(argv, default_environment(false)), 0600);

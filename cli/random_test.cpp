@@ -27,7 +27,7 @@ std::string random_log(int cpus, const std::string& fastpath, int seeds) {
     Streams streams;
     streams.on_output = [&](std::string_view text) { output.append(text); };
     Session session(spec, streams);
-    session.set_timeout(60 + seeds);
+    session.set_patience(60 + seeds);
     Outcome outcome = session.run();
     if (outcome.kind != Outcome::Kind::Exit) report(outcome, spec, options.native);
     return output;

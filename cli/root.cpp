@@ -2,6 +2,8 @@
 // The guest's root file system: see root.hpp.
 #include "cli/root.hpp"
 
+#include "cli/announce.hpp"
+
 #include <fcntl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -77,6 +79,7 @@ fs::path default_root() {
 
 RootImage open_root(const std::string& option, const TempDir& scratch) {
     RootImage root;
+    Announcement announcement(option.empty() ? "making the default root" : "packing " + option);
     if (option.empty()) {
         root.archive = default_root();
     } else if (fs::is_directory(option)) {
@@ -90,7 +93,8 @@ RootImage open_root(const std::string& option, const TempDir& scratch) {
         fail("the root '" + option + "' does not exist (a directory or a cpio archive is wanted)");
     }
     try {
-        root.names = cpio_names(read_file(root.archive));
+        root.entries = cpio_entries(read_file(root.archive));
+        for (const auto& [name, entry] : root.entries) root.names.insert(name);
     } catch (const Failure& failure) {
         fail(root.archive.string() + ": " + failure.what());
     }
@@ -109,21 +113,6 @@ std::string start_file(const std::vector<std::string>& argv, const std::vector<s
     for (const std::string& word : argv) text += word + '\0';
     for (const std::string& word : environment) text += word + '\0';
     return text;
-}
-
-void add_host_program(CpioWriter& extra, std::vector<std::string>& argv) {
-    const std::string program = argv.at(0);
-    if (program.find('/') == std::string::npos) return;
-    struct stat st;
-    if (::stat(program.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) return;
-    // The first process starts in "/": a relative path of the host means the same words there.
-    fs::path inside = fs::path(program).lexically_normal();
-    if (inside.is_relative() && inside.begin() != inside.end() && *inside.begin() == "..") {
-        inside = fs::absolute(program).lexically_normal();
-        argv[0] = inside.string();
-    }
-    std::string name = inside.relative_path().string();
-    if (!extra.contains(name)) extra.host_file(name, program, true);
 }
 
 void add_test_programs(CpioWriter& extra) {

@@ -16,6 +16,7 @@ namespace cli {
 struct RootImage {
     fs::path archive;
     std::set<std::string> names;
+    std::map<std::string, CpioEntry> entries;
 };
 
 // `option` is empty (the default root, cached in the build tree), a directory (packed into `scratch`), or a cpio file.
@@ -23,9 +24,6 @@ RootImage open_root(const std::string& option, const TempDir& scratch);
 
 std::vector<std::string> default_environment(bool terminal);
 std::string start_file(const std::vector<std::string>& argv, const std::vector<std::string>& environment);
-
-// Copies a program that exists on the host, but not in the root, into the archive `extra`. argv[0] may be rewritten.
-void add_host_program(CpioWriter& extra, std::vector<std::string>& argv);
 
 // Adds /tests: the guest programs that were built.
 void add_test_programs(CpioWriter& extra);

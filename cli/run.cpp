@@ -8,10 +8,13 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "cli/commands.hpp"
+#include "cli/host_program.hpp"
 #include "cli/route.hpp"
 #include "cli/stats.hpp"
 #include "cli/symbolize.hpp"
@@ -48,7 +51,8 @@ MachineSpec farcall_machine(const RunOptions& options) {
         fail("--stats takes table or json, not '" + options.stats + "'");
     if (options.trace.empty() && options.trace_records != 0) fail("--trace-records: there is no --trace");
     MachineSpec spec;
-    spec.kernel = build_dir() / (debug_kernel ? "debug" : "kernel") / "farcall.elf";
+    spec.kernel = build_dir() / (debug_kernel ? "debug" : "kernel") /
+                  (debug_kernel || options.test_kernel ? "farcall-test.elf" : "farcall.elf");
     spec.cpus = options.cpus;
     spec.memory = parse_size(options.memory);
     spec.machine = options.machine;
@@ -109,16 +113,35 @@ uint64_t image_end(const fs::path& kernel) {
     return end;
 }
 
+// What a machine needs for image and archive, and to start a first program.
+uint64_t least_memory(const MachineSpec& spec) {
+    // Measured: a root of busybox alone starts with 2.1 MiB above image and archive, on the server route with 25 MiB; below
+    // the first of these the loader puts the archive over the kernel.
+    constexpr uint64_t kBesides = 1792 << 10, kServer = uint64_t{28} << 20, kTraceRecord = 32;
+    std::error_code error;
+    uint64_t least = image_end(spec.kernel) + fs::file_size(spec.initrd, error) + kBesides;
+    if (error) return 0;
+    if (spec.append.find("route=server") != std::string::npos) least += kServer;
+    if (size_t at = spec.append.find("trace="); at != std::string::npos) {
+        // Each CPU's ring, rounded up to a power of two; and what the ring's blocks leave unused.
+        uint64_t records = std::strtoull(spec.append.c_str() + at + 6, nullptr, 10);
+        least += static_cast<uint64_t>(spec.cpus) * std::bit_ceil(records) * kTraceRecord * 9 / 8 + (4 << 20);
+    }
+    return least;
+}
+
+std::string size_to_try(const MachineSpec& spec) {
+    constexpr uint64_t kMib = 1 << 20;
+    return "try --memory " + std::to_string((least_memory(spec) + kMib - 1) / kMib) + "M";
+}
+
 // Refuses what cannot work: with so little memory the loader puts the root archive over the kernel, which can then not even say so.
 // Between this and what a program needs it is the kernel that says that memory is too little.
 void check_memory(const MachineSpec& spec, const std::string& asked) {
-    // Measured: a root of busybox alone starts with 2.1 MiB above image and archive.
-    constexpr uint64_t kBesides = 1792 << 10, kMib = 1 << 20;
-    uint64_t archive = fs::file_size(spec.initrd);
-    uint64_t least = image_end(spec.kernel) + archive + kBesides;
-    if (spec.memory >= least) return;
-    fail("--memory " + asked + " is too little for the kernel and the root; try --memory " +
-         std::to_string((least + archive + kMib - 1) / kMib) + "M");
+    MachineSpec plain = spec;
+    plain.append.clear();
+    if (spec.memory >= least_memory(plain)) return;
+    fail("--memory " + asked + " is too little for the kernel and the root; " + size_to_try(spec));
 }
 
 Streams user_streams() {
@@ -153,7 +176,12 @@ int report(const Outcome& outcome, const MachineSpec& spec, const std::string& p
                 std::fputs(symbolize(outcome.serial.substr(from), spec.kernel).c_str(), stderr);
             }
             break;
-        case Kind::CannotStart: say("the kernel cannot start: " + outcome.text); break;
+        case Kind::CannotStart: {
+            const bool memory = outcome.text.find("too little memory") != std::string::npos;
+            say("the kernel cannot start: " + outcome.text +
+                (memory && spec.memory < least_memory(spec) ? "; " + size_to_try(spec) : ""));
+            break;
+        }
         case Kind::Stopped:
             say("the machine stopped without an exit status (triple fault or reset)");
             std::fputs(symbolize(outcome.dump, spec.kernel).c_str(), stderr);
@@ -273,7 +301,7 @@ int run_command(const RunOptions& options) {
     CpioWriter extra;
     extra.assume(root.names);
     std::vector<std::string> argv = options.program;
-    add_host_program(extra, argv);
+    provide_program(root, extra, argv);
     add_server(extra, options.route);
     extra.file(".farcall/init", start_file(argv, default_environment(streams.terminal)), 0600);
     spec.initrd = compose_initrd(root, extra.finish(), scratch);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // `farcall test`: chooses the kinds, runs them, and adds up. The last line is `N passed, N failed`.
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #include <set>
 
 #include "cli/commands.hpp"
+#include "cli/pace.hpp"
 #include "cli/symbolize.hpp"
 #include "cli/tests.hpp"
 
@@ -25,6 +28,7 @@ namespace {
 
 constexpr double kKtestTimeout = 120;
 constexpr size_t kMutantSample = 4, kCheckSample = 20;
+constexpr uint64_t kFuzzSample = 15'000;
 
 void note(const std::string& text) {
     std::fprintf(stderr, "%s\n", text.c_str());
@@ -42,15 +46,53 @@ void Tally::check(bool ok, const std::string& name, const std::string& why) {
     std::fflush(stdout);
 }
 
-CommandResult run_shell(const std::string& command) {
+CommandResult run_shell(const std::string& command, double limit) {
     CommandResult result;
-    FILE* pipe = ::popen(("exec 2>&1 </dev/null; " + command).c_str(), "re");
-    if (!pipe) fail("cannot start a shell");
-    std::array<char, 4096> buffer;
-    while (size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe)) result.output.append(buffer.data(), n);
-    int status = ::pclose(pipe);
-    result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) fail("cannot make a pipe");
+    UniqueFd from(ends[0]), to(ends[1]);
+    auto start = Clock::now();
+    pid_t pid = ::fork();
+    if (pid < 0) fail("cannot start a shell");
+    if (pid == 0) {
+        // Its own group, so that all of it can be ended; and it ends with us.
+        ::setpgid(0, 0);
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        int null = ::open("/dev/null", O_RDONLY);
+        ::dup2(null, 0);
+        ::dup2(ends[1], 1);
+        ::dup2(ends[1], 2);
+        ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+        ::_exit(127);
+    }
+    to.reset();
+    bool late = false;
+    for (std::array<char, 4096> buffer;;) {
+        pollfd poll{.fd = from.get(), .events = POLLIN, .revents = 0};
+        int ready = ::poll(&poll, 1, 1000);
+        if (limit > 0 && !late && seconds_since(start) > limit * pace()) {
+            late = true;
+            ::kill(-pid, SIGTERM);
+        } else if (late && seconds_since(start) > limit * pace() + 5) {
+            ::kill(-pid, SIGKILL);
+            break;
+        }
+        if (ready <= 0) continue;
+        ssize_t n = ::read(from.get(), buffer.data(), buffer.size());
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        result.output.append(buffer.data(), static_cast<size_t>(n));
+    }
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    result.status = late ? kStatusTimeout : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return result;
+}
+
+// The group of a part's name: its first word, without what varies within the group.
+std::string group_of(const std::string& name) {
+    std::string word = name.substr(0, name.find(' '));
+    return word == "unit_tests" || word == "linux_unit_tests" ? "unit" : word;
 }
 
 Tally run_parts(const std::vector<Part>& parts, int at_once) {
@@ -70,6 +112,7 @@ Tally run_parts(const std::vector<Part>& parts, int at_once) {
         }
     } killer{running};
     size_t next = 0;
+    std::vector<std::pair<std::string, double>> seconds;  // of each group, its parts added up
     while (next < parts.size() || !running.empty()) {
         while (next < parts.size() && running.size() < static_cast<size_t>(at_once)) {
             fs::path output = scratch.path() / ("part" + std::to_string(next));
@@ -94,11 +137,17 @@ Tally run_parts(const std::vector<Part>& parts, int at_once) {
                 std::fflush(stdout);
                 ::_exit(status);
             }
+            note("farcall: testing " + parts[next].name);
             running[pid] = {.name = parts[next].name, .output = output, .start = Clock::now()};
             ++next;
         }
         int status;
-        pid_t pid = ::waitpid(-1, &status, 0);
+        pid_t pid = ::waitpid(-1, &status, WNOHANG);
+        if (pid == 0) {
+            ::usleep(50'000);
+            update_pace();
+            continue;
+        }
         auto found = running.find(pid);
         if (found == running.end()) continue;
         Running part = found->second;
@@ -119,7 +168,13 @@ Tally run_parts(const std::vector<Part>& parts, int at_once) {
         std::puts(summary);
         std::fflush(stdout);
         total.add(tally);
+        const std::string group = group_of(part.name);
+        auto at = std::find_if(seconds.begin(), seconds.end(), [&](const auto& entry) { return entry.first == group; });
+        if (at == seconds.end()) at = seconds.insert(at, {group, 0.0});
+        at->second += seconds_since(part.start);
     }
+    for (const auto& [group, spent] : seconds) std::printf("group %-22s %7.1f s\n", group.c_str(), spent);
+    if (pace() > 1) std::printf("limits were stretched by %.1f: the host is slow or busy\n", pace());
     return total;
 }
 
@@ -160,8 +215,9 @@ Tally test_unit(const std::string& world, const std::string& name) {
     fs::path program = build_dir() / world / name;
     TempDir scratch;
     fs::path json_path = scratch.path() / "result.json";
-    CommandResult run = run_shell("TSAN_OPTIONS=halt_on_error=0 ASAN_OPTIONS=detect_leaks=1 timeout 300 " +
-                                  quoted(program) + " --gtest_brief=1 --gtest_output=json:" + quoted(json_path));
+    CommandResult run = run_shell("TSAN_OPTIONS=halt_on_error=0 ASAN_OPTIONS=detect_leaks=1 exec " + quoted(program) +
+                                      " --gtest_brief=1 --gtest_output=json:" + quoted(json_path),
+                                  300);
     bool named = false;
     if (fs::exists(json_path)) {
         try {
@@ -193,7 +249,7 @@ Tally test_unit(const std::string& world, const std::string& name) {
 // `model NAME ok` or `model NAME FAIL why` per model and mutant, then `models done`.
 Tally test_models() {
     Tally tally;
-    CommandResult run = run_shell("timeout 600 sh " + quoted(source_dir() / "scripts" / "check_models"));
+    CommandResult run = run_shell("exec sh " + quoted(source_dir() / "scripts" / "check_models"), 600);
     bool done = false;
     for (std::string line : split_lines(run.output)) {
         char name[128], word[16];
@@ -209,7 +265,7 @@ Tally test_models() {
 
 Tally test_tool() {
     Tally tally;
-    CommandResult run = run_shell("timeout 600 sh " + quoted(source_dir() / "tests" / "tool.sh"));
+    CommandResult run = run_shell("exec sh " + quoted(source_dir() / "tests" / "tool.sh"), 600);
     bool done = false;
     for (std::string line : split_lines(run.output)) {
         char name[128], word[16];
@@ -228,6 +284,7 @@ Tally test_ktest(int cpus, int seconds) {
     const std::string label = "ktest[cpus=" + std::to_string(cpus) + "] ";
     RunOptions options;
     options.cpus = cpus;
+    options.test_kernel = true;
     options.append = seconds ? "ktest=" + std::to_string(seconds) : "ktest";
     MachineSpec spec = farcall_machine(options);
     TempDir scratch;
@@ -250,7 +307,7 @@ Tally test_ktest(int cpus, int seconds) {
         } else if (std::sscanf(text.c_str(), "ktest %127s %15s%n", name, word, &used) == 2 &&
                    seen.insert(name).second) {
             tally.check(std::string(word) == "ok", label + name, text.substr(static_cast<size_t>(used)));
-            if (current) current->set_timeout(kKtestTimeout);
+            if (current) current->set_patience(kKtestTimeout);
         }
     };
     streams.on_control = [&](std::string_view text) { line(std::string(text)); };
@@ -261,7 +318,7 @@ Tally test_ktest(int cpus, int seconds) {
     };
     Session session(spec, streams);
     current = &session;
-    session.set_timeout(kKtestTimeout);
+    session.set_patience(kKtestTimeout);
     Outcome outcome = session.run();
     if (!done) {
         std::string text = symbolize(outcome.dump.empty() ? outcome.serial : outcome.dump, spec.kernel);
@@ -276,7 +333,7 @@ Tally test_ktest(int cpus, int seconds) {
 // `test debug` as a part of `test all`: the kernel is chosen for a whole process.
 Tally test_debug() {
     Tally tally;
-    CommandResult run = run_shell("timeout 3600 " + quoted(build_dir() / "host" / "farcall-tool") + " test debug");
+    CommandResult run = run_shell("exec " + quoted(build_dir() / "host" / "farcall-tool") + " test debug", 3600);
     auto lines = split_lines(run.output);
     int passed = 0, failed = 0;
     bool done = !lines.empty() && std::sscanf(lines.back().c_str(), "%d passed, %d failed", &passed, &failed) == 2;
@@ -310,6 +367,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     // "usual": all kinds, the routes beside inline with two CPUs only, and no modules that move. "all" leaves nothing out.
     const bool usual = kind == "usual", all = usual || kind == "all";
     if (options.debug || kind == "debug") use_debug_kernel();
+    start_pace();
     Tally total;
     int at_once = static_cast<int>(std::clamp(::sysconf(_SC_NPROCESSORS_ONLN), 1L, 2L));
     std::vector<Part> parts;
@@ -380,6 +438,14 @@ int test_command(const std::string& kind, const BatchOptions& options) {
         }
     }
     if (kind == "all") parts.push_back({"debug", test_debug});
+    if (all || kind == "fuzz") {
+        // A fixed sample in the usual run: about half a minute.
+        const uint64_t calls = kind == "fuzz" ? options.calls : kFuzzSample, seed = kind == "fuzz" ? options.seed : 1;
+        const std::vector<std::string> some = {"inline", "remote", "server"};
+        parts.push_back({"fuzz rows", test_fuzz_rows});
+        for (const std::string& route : kind == "fuzz" ? options.routes : some)
+            parts.push_back({"fuzz " + route, [=] { return test_fuzz(route, 2, seed, calls); }});
+    }
     if (all || kind == "mutants")
         parts.push_back(
             {"mutants",

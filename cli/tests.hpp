@@ -26,12 +26,13 @@ struct Part {
 };
 Tally run_parts(const std::vector<Part>& parts, int at_once);
 
-// Runs a shell command; its output (both streams) and wait status.
+// Runs a shell command; its output (both streams) and wait status. With a limit (seconds on the reference host, cli/pace.hpp)
+// it and its children are ended then, and the status is 124.
 struct CommandResult {
     int status = 0;  // as a shell gives it
     std::string output;
 };
-CommandResult run_shell(const std::string& command);
+CommandResult run_shell(const std::string& command, double limit = 0);
 
 Tally test_style();
 Tally test_unit(const std::string& world, const std::string& program);
@@ -49,6 +50,11 @@ Tally test_checks(size_t sample, uint64_t seed);
 Tally test_native_random(int cpus, int seeds);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target);
+// Random system calls over one route, in batches with the seeds `seed`, `seed` + 1 ...; at most 40 minutes on the reference host.
+Tally test_fuzz(const std::string& route, int cpus, uint64_t seed, uint64_t calls);
+Tally test_fuzz_rows();
+// The names of the calls that the kernel's table has, as the test kernel says.
+std::vector<std::string> implemented_calls();
 // `sample` 0: every mutant; `calls`: of these only, if any are named.
 Tally test_mutants(size_t sample, const std::vector<std::string>& calls);
 

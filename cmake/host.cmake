@@ -8,6 +8,7 @@ if(FARCALL_WORLD STREQUAL "host")
   add_executable(farcall-tool ${CLI_SOURCES})
   target_include_directories(farcall-tool PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_options(farcall-tool PRIVATE ${FARCALL_WARNINGS} -O1)
+  target_link_libraries(farcall-tool PRIVATE Threads::Threads)
   target_compile_definitions(farcall-tool PRIVATE FARCALL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 
   file(GLOB PLUGIN_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/count_plugin/*.c)

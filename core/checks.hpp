@@ -1,49 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Every check of a native call has a name, so that a test can be asked whether it notices when that check is gone
-// (`check=NAME` on the kernel's command line, `./farcall test checks`).
+// Every check of a native call has a name (core/check_names.hpp). The test kernel can run without one of them, which shows
+// whether its tests notice (`check=NAME` on its command line, `./farcall test checks`); in the shipped kernel no check can be
+// switched off.
 //
 //     REQUIRE(size <= kMax, size_too_large, kInval);
 //
-// Costs nothing while the condition holds.
+// core/switched_off.hpp is bound by the include path: core/include/, or tests/kernel/include/ in the test kernel.
 #pragma once
-#include <string_view>
-
+#include "core/switched_off.hpp"
 #include "lib/result.hpp"
 
-namespace core::checks {
-
-// clang-format off: it never comes to rest over this list
-#define FARCALL_CHECKS(X) \
-    X(cap_exists) X(cap_type) X(cap_right) X(slot_in_range) X(slot_empty) X(slot_not_null) X(copy_no_more_rights) \
-    X(copy_keeps_badge) X(revoke_reaches_all) X(pool_quota) X(pool_size) X(create_type) X(space_slots) \
-    X(memory_size) X(memory_aligned) X(sched_priority) X(sched_cpus) X(sched_budget) X(thread_not_running) \
-    X(thread_flags) X(thread_has_space) X(thread_fastpaths) X(thread_pc) X(thread_tls) X(thread_priority) \
-    X(thread_cpu) X(resume_inactive) X(bind_free) X(bind_one) X(tag_reserved) X(tag_words) X(tag_caps) \
-    X(tag_needs_utcb) X(caps_need_grant) X(cap_to_send) X(timed_needs_utcb) X(reply_owed) X(reply_object_free) \
-    X(reply_label) X(reply_map_length) X(map_range) X(map_aligned) X(map_rights) X(map_offset) \
-    X(map_free) X(map_type) X(unmap_range) X(protect_range) X(protect_rights) X(irq_line) X(irq_bound) X(write_size) X(trace_op) X(trace_buffer) \
-    X(call_number) X(call_flags) X(endpoint_alive) X(nonblocking_send) X(nonblocking_receive) X(identify_exists)
-// clang-format on
-
-enum class Check : u16 {
-    none,
-#define X(NAME) NAME,
-    FARCALL_CHECKS(X)
-#undef X
-        count
-};
-
-// The one that is switched off; none outside such tests.
-extern Check off;
-// False: no such check.
-bool switch_off(std::string_view name);
-const char* name_of(u32 n);  // null beyond the last
-
-}  // namespace core::checks
-
-#define REQUIRE(COND, NAME, ERROR)                                                       \
-    do {                                                                                 \
-        if (!(COND)) [[unlikely]] {                                                      \
-            if (::core::checks::off != ::core::checks::Check::NAME) return Errno::ERROR; \
-        }                                                                                \
+#define REQUIRE(COND, NAME, ERROR)                                                               \
+    do {                                                                                         \
+        if (!(COND)) [[unlikely]] {                                                              \
+            if (!::core::checks::switched_off(::core::checks::Check::NAME)) return Errno::ERROR; \
+        }                                                                                        \
     } while (0)

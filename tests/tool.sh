@@ -31,7 +31,10 @@ one_line() {
     lines=$(wc -l <"$work/err")
     [ "$lines" = 1 ] && echo "tool $1.one_line ok" || echo "tool $1.one_line FAIL $lines lines on standard error"
 }
-run() { "$farcall" run --timeout 60 "$@"; }
+# Limits that only end hangs grow with the slowness of the host.
+pace=${FARCALL_PACE:-1}
+limit=$((60 * pace))
+run() { "$farcall" run --timeout $limit "$@"; }
 
 check true 0 '' run -- busybox true
 check false 1 '' run -- busybox false
@@ -51,6 +54,16 @@ one_line too_little_memory 2 '' run --memory 4M -- busybox true
 one_line too_little_memory_for_kernel 2 '' run --qemu-arg=-m --qemu-arg=4M -- busybox true
 check little_memory_is_enough 0 '' run --memory 8M -- busybox true
 one_line too_little_memory_for_the_server 2 '' run --memory 32M --route server -- busybox true
+# Each says how much is needed, and that is enough.
+enough() {
+    shift 2
+    suggested=$("$farcall" run --memory "$@" -- busybox true 2>&1 | grep -o 'try --memory [0-9]*M' | cut -d ' ' -f 3)
+    shift
+    run --memory "$suggested" "$@" -- busybox echo "ran"
+}
+check memory_named 0 ran enough - - 4M
+check memory_named_for_the_server 0 ran enough - - 32M --route server
+check memory_named_for_a_trace 0 ran enough - - 32M --trace "$work/trace.json" --trace-records 1000000
 one_line processor_too_old 2 '' run --cpu qemu32 -- busybox true
 one_line bad_route 2 '' run --route sideways -- busybox true
 one_line remote_needs_two 2 '' run --route remote -- busybox true
@@ -89,18 +102,70 @@ hello
 printf '#!/bin/sh\necho script "$0" "$1"\n' >"$work/script"
 chmod 755 "$work/script"
 check host_program_copied 0 "script $work/script x" run -- "$work/script" x
-limit() { "$farcall" run --timeout 2 -- busybox sleep 100 2>/dev/null; }
-check timeout 124 '' limit
+# Help needs no build, and is what the tool says.
+check help_is_current 0 '' "$(dirname "$farcall")/scripts/help" check
+unbuilt() { FARCALL_NO_BUILD= FARCALL_BUILD="$work/none" PATH=/usr/bin:/bin "$farcall" "$@"; }
+for words in '' run test bench trace oracle 'oracle record' 'run --cpus 2'; do
+    # shellcheck disable=SC2086
+    help() { unbuilt $words --help >"$work/help" && [ -s "$work/help" ] && [ ! -e "$work/none" ]; }
+    check "help_without_a_build_${words:-alone}" 0 '' help
+done
+check help_of_the_program 0 '' sh -c "'$farcall' run busybox --help | grep -q 'multi-call binary'"
+one_line no_subcommand 2 '' unbuilt
+one_line unknown_subcommand 2 '' unbuilt walk
+one_line not_found_without_a_build 127 '' unbuilt run -- no-such-program
+# Programs of the host: with their interpreters and libraries, found as the loader finds them.
+check host_bash 0 'a-b 5.' sh -c "'$farcall' run -- bash -c 'x=(a b); echo \"\${x[0]}-\${x[1]} \${BASH_VERSION%%.*}.\"'"
+check host_perl 0 42 run -- perl -e 'print 6 * 7, "\n"'
+check host_coreutils 0 'coreutils' sh -c "'$farcall' run -- /usr/bin/ls --version | grep -o -m 1 coreutils"
+check host_ls_long 0 '-rw-r--r-- 1 root root' sh -c "'$farcall' run -- /usr/bin/ls -l /etc/passwd | cut -d ' ' -f 1-4"
+check host_sed 0 bab run -- sh -c 'echo aba | sed y/ab/ba/'
+printf '#!/usr/bin/env -S bash -e\necho "env script ${BASH_VERSION:+bash} $1"\n' >"$work/env-script"
+printf '#!%s/script\n' "$work" >"$work/nested"
+printf '#!%s/nothing -x\n' "$work" >"$work/no-interpreter"
+printf '#!/usr/bin/env no-such-program\n' >"$work/no-target"
+chmod 755 "$work/env-script" "$work/nested" "$work/no-interpreter" "$work/no-target"
+check host_env_script 0 'env script bash x' run -- "$work/env-script" x
+check host_script_of_a_script 0 "script $work/script $work/nested" run -- "$work/nested" x
+one_line host_script_lacks_interpreter 127 '' run -- "$work/no-interpreter"
+check says_the_interpreter 1 '' grep -qv "no-interpreter: its interpreter $work/nothing is neither" "$work/err"
+one_line host_script_lacks_target 127 '' run -- "$work/no-target"
+check says_the_target 1 '' grep -qv 'no-such-program, which runs it, is not found' "$work/err"
+# -v names a call that is missing, once for each program that makes it.
+missing_calls() {
+    run -v -- perl -e 'for (1..3) { syscall(250); } if (fork) { wait } else { open(F, ">", "/proc/self/comm"); print F "other"; close F; syscall(250) for 1..3 }' 2>&1 |
+        tr -d '\r' | grep -o '[a-z]*: system call .* is not implemented'
+}
+check missing_calls_named 0 'perl: system call keyctl (250) is not implemented
+other: system call keyctl (250) is not implemented' missing_calls
+# A library beside the program ($ORIGIN), one that only a library needs, and the same with one of them gone.
+mkdir -p "$work/elf/lib"
+if printf 'int two(void) { return 2; }\n' | gcc -shared -fPIC -Wl,-soname,libtwo.so -o "$work/elf/lib/libtwo.so" -xc - &&
+    printf 'int two(void); int one(void) { return two() - 1; }\n' |
+        gcc -shared -fPIC -o "$work/elf/lib/libone.so" -xc - -L"$work/elf/lib" -ltwo '-Wl,-rpath,$ORIGIN' &&
+    printf 'int one(void); int main(void) { return 40 + one(); }\n' |
+        gcc -o "$work/elf/program" -xc - -L"$work/elf/lib" -lone '-Wl,-rpath,$ORIGIN/lib' "-Wl,-rpath-link,$work/elf/lib"; then
+    check host_libraries 41 '' run -- "$work/elf/program"
+    in_folder() { cd "$work/elf" && run -- ./program; }
+    check host_libraries_relative 41 '' in_folder
+    rm "$work/elf/lib/libtwo.so"
+    one_line host_lacks_library 127 '' run -- "$work/elf/program"
+    check says_the_library 1 '' grep -qv 'the shared library libtwo.so, which libone.so needs, is not found' "$work/err"
+fi
+cp /bin/busybox "$work/root/bin/lacking" && printf '#!/bin/none\n' >"$work/root/bin/lacking"
+one_line root_script_lacks_interpreter 127 '' run --root "$work/root" -- /bin/lacking
+late() { "$farcall" run --timeout 2 -- busybox sleep 100 2>/dev/null; }
+check timeout 124 '' late
 server_jobs() {
-    "$farcall" run --timeout 2 --route server -- busybox sleep 100 2>&1 | grep -c '^farcall: job thread at .*: waits for sleep'
+    "$farcall" run --timeout $((2 * pace)) --route server -- busybox sleep 100 2>&1 | grep -c '^farcall: job thread at .*: waits for sleep'
 }
 check timeout_shows_the_server 0 1 server_jobs
 
 # A wake-up that never comes is named by the dump: the job, what it waits for, and the line where.
 planted() {
-    "$farcall" run --timeout 5 --append plant=lost-wake-up -- busybox sleep 100 2>&1 |
+    "$farcall" run --timeout $((5 * pace)) --test-kernel --append plant=lost-wake-up -- busybox sleep 100 2>&1 |
         grep -A 1 '^job planted at .*: waits for a wake-up that was lost$' |
-        grep -c 'wait_for_ever() (.*boot/kernel/main.cpp:[0-9]*)'
+        grep -c 'wait_for_ever() (.*tests/kernel/hooks.cpp:[0-9]*)'
 }
 check timeout_shows_a_lost_wake_up 0 1 planted
 skeleton=${FARCALL_BUILD:-$(dirname "$farcall")/build}/guest/tests/skeleton
@@ -112,7 +177,7 @@ walk() {
     return $walked
 }
 if [ -x "$skeleton" ]; then
-    want=$(walk timeout 20 "$skeleton")
+    want=$(walk timeout $((20 * pace)) "$skeleton")
     for route in inline remote server; do
         check "skeleton_$route" 3 "$want" walk run --cpus 2 --route $route -- "$skeleton"
     done
@@ -122,7 +187,7 @@ shows() {
     tries=0
     until grep -q "$1" "$work/screen" 2>/dev/null; do
         tries=$((tries + 1))
-        [ $tries -lt 400 ] || return 1
+        [ $tries -lt $((400 * pace)) ] || return 1
         sleep 0.1
     done
 }
@@ -130,7 +195,7 @@ types() { printf "$2" >&3; shows "$1" || { echo "'$1' is not on the screen"; pri
 terminal() {
     rm -f "$work/keys" "$work/screen"
     mkfifo "$work/keys"
-    script -qefc "stty rows 33 columns 77; '$farcall' run --timeout 60 --cpus 2 --route $1 -- busybox sh" "$work/screen" <"$work/keys" >/dev/null 2>&1 &
+    script -qefc "stty rows 33 columns 77; '$farcall' run --timeout $limit --cpus 2 --route $1 -- busybox sh" "$work/screen" <"$work/keys" >/dev/null 2>&1 &
     terminal=$!
     exec 3>"$work/keys"
     types '# ' '' && types '^42' 'echo $((40+2))\r' && types '^33 77' 'stty size\r' &&
@@ -253,7 +318,7 @@ moved' on_the_move 4 remote
 # The controller, with a module that is always busy as far as it can tell: it moves off a CPU that is much slower than another
 # that serves, to no other, and stays there. A policy that is taken away and given again starts it anew.
 controlled() {
-    run --cpus 3 --route fs:1,net:2 --append plant=busy "$@" -- taskset 1 sh -c 'cd /proc/farcall
+    run --cpus 3 --route fs:1,net:2 --test-kernel --append plant=busy "$@" -- taskset 1 sh -c 'cd /proc/farcall
         echo fs policy controller >modules; echo fs policy fifo >modules; sleep 0.3
         grep "^fs" modules | cut -d " " -f 1-3,11
         echo fs policy controller >modules
@@ -298,7 +363,7 @@ in_flight() {
     policy=
     [ "${1#move-}" = before-queued ] && policy=cohort
     # shellcheck disable=SC2086
-    run --cpus 4 --route "$2" --append "hold=$1" -- "$build/guest/tests/inflight" $policy
+    run --cpus 4 --route "$2" --test-kernel --append "hold=$1" -- "$build/guest/tests/inflight" $policy
 }
 if [ -x "$build/guest/tests/inflight" ]; then
     for step in before-serve after-serve before-queued before-again after-again; do
@@ -322,7 +387,12 @@ fi
 if [ -x "$build/guest/tests/share" ]; then
     check copies_shared 0 ok run --cpus 2 --route remote -- "$build/guest/tests/share" counted
 fi
-one_line bad_hold 2 '' run --append hold=nowhere -- busybox true
+one_line bad_hold 2 '' run --test-kernel --append hold=nowhere -- busybox true
+# The shipped kernel has no hooks for tests: it refuses their words.
+for word in ktest ktest=1 check=cap_right check= plant=busy hold=before-serve mutants=list mutant=read:zero; do
+    one_line "shipped_refuses_$word" 2 '' run --append "$word" -- busybox echo ran
+done
+one_line shipped_refuses_check_of_native 2 '' run --native examples/pingpong --append check=cap_right
 
 # --stats: two tables behind the program's output; the module CPU has executed the calls, and times add up.
 stats() {
@@ -512,7 +582,7 @@ kCreate (16) 4' traced_echo none
 # A program that waits: its last records are in the dump, and the file is not left behind.
 traced_dump() {
     rm -f "$trace"
-    "$farcall" run --timeout 3 --trace "$trace" -- busybox sleep 100 2>"$work/dump"
+    "$farcall" run --timeout $((3 * pace)) --trace "$trace" -- busybox sleep 100 2>"$work/dump"
     grep -c '^[0-9]*: leaf 230 of 2, .*needs task' "$work/dump"
     grep -c 'farcall: no trace: ' "$work/dump"
     [ -e "$trace" ] && echo left behind
@@ -523,7 +593,7 @@ check trace_in_a_dump 1 '1
 check trace_without_port 0 ran run --append trace=64 -- busybox echo ran
 mkfifo "$work/port.in" "$work/port.out"
 nobody_reads() {
-    sleep 30 <"$work/port.out" &
+    sleep $((30 * pace)) <"$work/port.out" &
     reader=$!
     run --append trace=16384 --qemu-arg=-chardev --qemu-arg="pipe,id=trace,path=$work/port" \
         --qemu-arg=-device --qemu-arg=virtserialport,chardev=trace,nr=5,name=farcall.trace \

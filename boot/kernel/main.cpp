@@ -5,20 +5,17 @@
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/dump.hpp"
 #include "boot/kernel/give_up.hpp"
+#include "boot/kernel/hooks.hpp"
 #include "boot/kernel/native.hpp"
 #include "boot/kernel/server.hpp"
 #include "boot/kernel/trace_port.hpp"
-#include "core/checks.hpp"
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
-#include "linux/mutants.hpp"
 #include "linux/procfs.hpp"
 #include "linux/start.hpp"
 #include "port/kernel/controller.hpp"
-#include "port/kernel/plant.hpp"
 #include "port/kernel/route.hpp"
 #include "rt/mem/pages.hpp"
-#include "tests/kernel/ktest.hpp"
 
 namespace boot {
 namespace {
@@ -60,52 +57,8 @@ Task<void> find_streams() {
     if (port::streams.control) control::start(*port::streams.control);
 }
 
-// Tells the host tool which calls can be mutated.
-Task<void> list_mutants() {
-    char line[160];
-    u32 cursor = 0;
-    for (;;) {
-        std::string_view text = linux::next_mutant(cursor, line);
-        bool last = text.empty();
-        if (last) text = "mutants done";
-        while (!control::send(text)) {
-            rt::Wait wait{"room for a line to the host"};
-            wait.until(Machine::now() + lib::milliseconds(1));
-            (void)co_await wait;
-        }
-        if (last) co_return;
-    }
-}
-
-// plant=lost-wake-up: for the test that a dump names a job whose wake-up never comes.
-constinit rt::WaitQueue never_woken;
-Task<void> wait_for_ever() {
-    rt::Wait wait{"a wake-up that was lost"};
-    rt::Waiter waiter;
-    waiter.queue = &never_woken;
-    waiter.seen = never_woken.sequence();
-    (void)co_await wait.on(&waiter, 1);
-}
-
-// plant=busy: the module fs is always busy, as far as the controller can tell.
-Task<void> keep_busy() {
-    rt::Shard& shard = port::route::modules[u32(port::Module::kFs)].here();
-    for (Nanoseconds last = Machine::now();;) {
-        rt::Wait wait{"the next pretence"};
-        wait.until(last + lib::milliseconds(2)).uninterruptible();
-        (void)co_await wait;
-        Nanoseconds now = Machine::now();
-        shard.busy_ns.add((now - last).value);
-        last = now;
-    }
-}
-
-void print_ktest(std::string_view line) {
-    Machine::early_print(line);
-    Machine::early_print("\n");
-}
-
 Task<void> boot_main() {
+    hooks::check_words(command_line());
     if (command_line().has("spin")) {
         u64 microseconds;
         if (!lib::parse_u64(command_line().value("spin"), microseconds) || microseconds >= 1'000'000)
@@ -122,13 +75,7 @@ Task<void> boot_main() {
             give_up("bad capacity=", r.error());
     if (!server)
         if (auto r = port::route::configure(route); !r.ok()) give_up("bad route=", r.error());
-    if (command_line().has("ktest")) {
-        u64 seconds;
-        if (lib::parse_u64(command_line().value("ktest"), seconds) && seconds < 3600)
-            ktest::long_run = lib::milliseconds(seconds * 1000);
-        co_await ktest::run_all(&print_ktest);
-        Machine::power_off(0);
-    }
+    co_await hooks::before_streams(command_line());
     co_await find_streams();
     std::span<const std::byte> cpio{static_cast<const std::byte*>(Machine::phys_to_virt(info->initrd.start)),
                                     info->initrd.size()};
@@ -143,8 +90,7 @@ Task<void> boot_main() {
         auto image = fs::find_in_cpio(cpio, ".farcall/native");
         if (!image.ok()) give_up("no /.farcall/native in the root", image.error());
         if (auto r = choose_fastpaths(command_line().value("fastpath")); !r.ok()) give_up("bad fastpath=", r.error());
-        if (command_line().has("check") && !core::checks::switch_off(command_line().value("check")))
-            give_up("bad check=", Errno::kInval);
+        hooks::before_native(command_line());
         if (auto r = start_native(words, std::as_bytes(std::span{image.value()})); !r.ok())
             give_up("the native program", r.error());
         co_return;
@@ -157,18 +103,10 @@ Task<void> boot_main() {
         co_return;
     }
     linux::set_command_line(info->command_line);
-    if (command_line().value("plant") == "lost-wake-up" &&
-        !rt::spawn("planted", wait_for_ever(), rt::Executor::current()))
-        give_up("plant=", Errno::kNoMem);
-    if (command_line().value("plant") == "busy" && !rt::spawn("planted", keep_busy(), rt::Executor::current()))
-        give_up("plant=", Errno::kNoMem);
-    if (std::string_view at = command_line().value("hold"); !at.empty() && !port::plant::hold_calls_at(at))
-        give_up("bad hold=", Errno::kInval);
-    if (command_line().value("mutants") == "list") co_await list_mutants();
+    co_await hooks::before_linux(command_line());
     if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok())
         give_up("the first program", r.error());
-    if (command_line().has("mutant") && !linux::install_mutant(command_line().value("mutant")))
-        give_up("bad mutant=", Errno::kInval);
+    hooks::after_linux(command_line());
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // The leaf tier reads only the dense arrays: one line of them holds eight calls.
 #include "linux/sys/table.hpp"
 
+#include "abi/linux/syscall_names_x86_64.hpp"
 #include "linux/thread.hpp"
 
 namespace linux {
@@ -14,7 +15,8 @@ namespace {
 Leaf<i64> no_leaf(Caller&, const CallFrame&) { return Errno::kNeedsTask; }
 
 constinit SyscallRow rows[kSyscallLimit] = {};
-constinit std::atomic<bool> logged[kSyscallLimit] = {};
+// Which calls of which programs the log has named: a hash of both in each word. When it is full no more are named.
+constinit std::atomic<u64> named[256] = {};
 constinit std::atomic<u64> unknown_calls{0};
 
 }  // namespace
@@ -45,11 +47,29 @@ void build_syscall_table() {
         join(family);
 }
 
+// Whether this program has not been seen to make this call. Programs are told apart by their names.
+static bool first_of(std::string_view program, u64 number) {
+    u64 key = number ^ 0xcbf29ce484222325;  // FNV-1a
+    for (char c : program) key = (key ^ u8(c)) * 0x100000001b3;
+    key |= 1;  // 0 is a free word
+    for (u64 i = 0; i < std::size(named); ++i) {
+        std::atomic<u64>& word = named[(key / 2 + i) % std::size(named)];
+        u64 seen = word.load(std::memory_order_relaxed);
+        if (seen == 0 && word.compare_exchange_strong(seen, key, std::memory_order_relaxed)) return true;
+        if (seen == key) return false;
+    }
+    return false;
+}
+
 void note_unknown_call(Thread& t, u64 number) {
     unknown_calls.fetch_add(1, std::memory_order_relaxed);
-    // Numbers beyond the table share its last, unused one.
-    if (logged[number < kSyscallLimit ? number : kSyscallLimit - 1].exchange(true, std::memory_order_relaxed)) return;
-    port::logf("{}: system call {} is not implemented", std::string_view(t.comm), number);
+    const std::string_view program{t.comm};
+    if (!first_of(program, number)) return;
+    const char* name = abi::syscall_name(number);
+    if (*name)
+        port::logf("{}: system call {} ({}) is not implemented", program, name, number);
+    else
+        port::logf("{}: system call {} is not implemented", program, number);
 }
 
 }  // namespace linux

@@ -2,7 +2,7 @@
 // Tests of the native interface, from outside: a program that makes every call, right and wrong (docs/testing.md).
 // One line each on standard output: `ktest NAME ok`, `ktest NAME FAIL what (file:line)`, then `ktest done N`.
 //
-// A test names the kernel's check (core/checks.hpp) that it is about, or `none`: with that check switched off it must fail
+// A test names the kernel's check (core/check_names.hpp) that it is about, or `none`: with that check switched off it must fail
 // (`./farcall test checks`). It starts from a clean state: its own pool, slots from kFirstSlot on, helper threads 0 to 15. At
 // its end all of it is taken away, and the pool of all memory must be back at what it was.
 //
@@ -13,7 +13,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "core/checks.hpp"
+#include "core/check_names.hpp"
 #include "sysapi/program.hpp"
 
 namespace ktest {

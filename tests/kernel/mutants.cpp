@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "linux/mutants.hpp"
+#include "tests/kernel/mutants.hpp"
 
 #include "lib/format.hpp"
 #include "linux/sys/table.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "port/kernel/plant.hpp"
+#include "tests/kernel/plant.hpp"
 
 #include "lib/format.hpp"
 #include "port/bind.hpp"
