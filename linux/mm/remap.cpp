@@ -37,6 +37,8 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     u64 new_length = (r.new_length + kPageSize - 1) & ~(kPageSize - 1);
     if (new_length == 0) return Errno::kInval;
     UserAddr old = r.old, to = r.new_at;
+    // A range that does not end within user memory cannot be unmapped (do_munmap: EINVAL); its end may even wrap around.
+    const bool old_inside = fs::UserMemory::inside(old, old_length);
 
     DeadAreas dead;
     rt::Owned<Area> fresh;
@@ -53,12 +55,14 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     // From here on something is unmapped or moved, unless it only grows in place.
     bool grows_only = !fixed && !keep && old_length < new_length;
     bool must_not_race = s.space.shared_now();
-    auto long_work = [&] { return s.long_drop(old, old + old_length) || (fixed && s.long_drop(to, to + new_length)); };
+    auto long_work = [&] {
+        return (old_inside && s.long_drop(old, old + old_length)) || (fixed && s.long_drop(to, to + new_length));
+    };
     if (!task && !grows_only && (must_not_race || long_work())) return Errno::kNeedsTask;
 
     if (!fixed && !keep && old_length >= new_length) {
         if (old_length == new_length) return old;
-        if (old + old_length > UserAddr{fs::kUserEnd}) return Errno::kInval;
+        if (!old_inside) return Errno::kInval;
         TRY(s.split_at(old + new_length));
         TRY(s.split_at(old + old_length));
         s.remove_range(old + new_length, old + old_length, dead);
@@ -72,6 +76,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
         if (!a) return Errno::kFault;
     }
     if (fixed && old_length > new_length) {
+        if (!old_inside) return Errno::kInval;
         TRY(s.split_at(old + new_length));
         TRY(s.split_at(old + old_length));
         s.remove_range(old + new_length, old + old_length, dead);
