@@ -141,7 +141,10 @@ Tally test_fuzz(const std::string& route, int cpus, uint64_t seed, uint64_t call
         const std::string name = label + " --seed " + std::to_string(batch_seed) + " --calls " + std::to_string(wanted);
         std::string why;
         if (!batch.done) {
-            why = batch.outcome.kind == Outcome::Kind::Timeout ? "hung" : "did not end";
+            why = batch.outcome.kind == Outcome::Kind::Timeout ? "hung"
+                  : batch.outcome.kind == Outcome::Kind::Exit || batch.outcome.kind == Outcome::Kind::Signal
+                      ? "tests/fuzz itself ended with status " + std::to_string(batch.outcome.status())
+                      : "did not end";
             std::string text =
                 symbolize(batch.outcome.dump.empty() ? batch.outcome.serial : batch.outcome.dump, batch.kernel);
             why += " after " + std::to_string(batch.calls) + " calls\n" + batch.outcome.text +

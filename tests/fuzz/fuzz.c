@@ -289,6 +289,9 @@ int main(int argc, char** argv) {
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     while (calls[row_of_sigreturn].how != kSigreturn) ++row_of_sigreturn;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    // Workers are in its process group, and may have signals sent to an owner of a descriptor.
+    for (int n = 1; n < 65; ++n)
+        if (n != SIGCHLD && n != SIGSEGV) signal(n, SIG_IGN);
     // Before all that it runs.
     sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 50});
     unsigned number = 0, shown = 0;
