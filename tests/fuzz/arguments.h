@@ -25,6 +25,7 @@ enum {
     kPatienceMs = 3000,  // then a worker is killed
     kArena = 64 * 4096,
     kPool = 16 * 4096,
+    kShared = 8 * 4096,
     kUser = 1000,
 };
 
@@ -41,7 +42,8 @@ static struct shared* shared;
 // What a thread of a worker has; reached without the thread pointer, which a call may change.
 struct self {
     uint64_t random;
-    char* pool;   // kPool bytes, then a page without access, then one that is read-only
+    char* pool;   // kPool bytes, then a page without access, then one that is read-only, then kShared of a file that
+                  // cannot be written
     char* arena;  // of the process
     int slot, number, pid;
 };
@@ -78,9 +80,10 @@ static uint64_t any(struct self* s) {
 static uint64_t below(struct self* s, uint64_t n) { return any(s) % n; }
 #define PICK(s, array) (array)[below(s, sizeof(array) / sizeof *(array))]
 
-static const char* const kOwn[] = {"/tmp/x/a", "/tmp/x/b", "/tmp/x/c", "/tmp/x/d",   "/tmp/x/d/e", "/tmp/x/d/f",
-                                   "/tmp/x/l", "/tmp/x/f", "/tmp/x/g", "/tmp/x/a/z", "/tmp/x/n/z", "/tmp/x/d/",
-                                   "a",        "d/e",      "../x/b",   "/tmp/x/s",   "/tmp/x/h/i"};
+static const char* const kOwn[] = {"b",        "d/f",      "l",          "/tmp/x/a",   "/tmp/x/b",
+                                   "/tmp/x/c", "/tmp/x/d", "/tmp/x/d/e", "/tmp/x/d/f", "/tmp/x/l",
+                                   "/tmp/x/f", "/tmp/x/g", "/tmp/x/a/z", "/tmp/x/n/z", "/tmp/x/d/",
+                                   "a",        "d/e",      "../x/b",     "/tmp/x/s",   "/tmp/x/h/i"};
 static const char* const kOther[] = {"/",
                                      ".",
                                      "..",
@@ -200,7 +203,7 @@ static long argument(struct self* s, char letter) {
         case 'T': return timespec_for(s, 1);
         case 'M': return below(s, 3) ? 0755 : (long)below(s, 07777);
         case 'U': {
-            static const long ids[] = {-1, -1, 0, kUser, 65534, 4294967294};
+            static const long ids[] = {-1, -1, 0, 0, 0, kUser, 65534, 4294967294};
             return PICK(s, ids);
         }
         case 'X': return (long)PICK(s, kTypes);
@@ -243,6 +246,7 @@ static long argument(struct self* s, char letter) {
             static const long signals[] = {0, 0, SIGUSR1, SIGUSR2, SIGCHLD, SIGWINCH, 35, 99, -1};
             return PICK(s, signals);
         }
+        case 'J': return (long)(s->pool + kPool + 8192);
         case 'd': words[0] = 3; return pointer(s, p);
         case 'h':
             words[0] = below(s, 2), words[1] = below(s, 2) ? 0x10000000 : 0x14000000, words[2] = 0, words[3] = 0;

@@ -165,12 +165,12 @@ static void worker(int slot, uint64_t random) {
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){files, files});
     setrlimit(RLIMIT_NPROC, &(struct rlimit){processes, processes});
     char* arena = mmap(NULL, kArena, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    mmap(arena + 8 * 4096, 4 * 4096, PROT_READ, MAP_SHARED | MAP_FIXED, 21, 0);  // may not be made writable
     const int count_of_threads = 1 + (int)(random % kThreads);
     for (int i = 0; i < count_of_threads; ++i) {
-        char* pool = mmap(NULL, kPool + 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        char* pool = mmap(NULL, kPool + 8192 + kShared, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (pool == MAP_FAILED || arena == MAP_FAILED) _exit(9);
         mprotect(pool + kPool, 4096, PROT_NONE);
+        mmap(pool + kPool + 8192, kShared, PROT_READ, MAP_SHARED | MAP_FIXED, 21, 0);
         mprotect(pool + kPool + 4096, 4096, PROT_READ);
         threads[i] = (struct self){.random = random * 0x9E3779B97F4A7C15ull + (uint64_t)i + 1,
                                    .pool = pool,
