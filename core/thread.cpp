@@ -114,7 +114,7 @@ void Thread::leave_cpu() {
 void Thread::kick() {
     kicked.store(true, std::memory_order_seq_cst);  // pairs with the check in enter()
     // In a trap of its own it looks on its way out.
-    rt::Executor& ex = home();
+    rt::Executor& ex = home_seen_now();
     if (&ex == &rt::Executor::current() && ex.running() == this) return;
     ex.attract(rt::kAttnInbox);
 }

@@ -50,8 +50,11 @@ public:
     void kick();
 
     rt::Executor& home() const { return *home_.load(std::memory_order_relaxed); }
+    // The same for a CPU that has just told the thread something by a seq_cst store (kick): the new home of a thread that
+    // moves sees that store, or this sees the new home.
+    rt::Executor& home_seen_now() const { return *home_.load(std::memory_order_seq_cst); }
     bool is_at_home(rt::Executor& ex) const { return hal::Machine::equals(home_, &ex); }
-    void set_home(rt::Executor& ex) { home_.store(&ex, std::memory_order_relaxed); }
+    void set_home(rt::Executor& ex) { home_.store(&ex, std::memory_order_release); }
     // Makes the thread runnable on its home CPU, from any CPU. At the front: it goes on with its time slice.
     void make_ready(bool front = false);
     CpuSet affinity{~0u};

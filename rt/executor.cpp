@@ -42,6 +42,8 @@ void Executor::post(Schedulable& node) {
 }
 
 void Executor::attract(Attention bit) {
+    // seq_cst: pairs with the last look of enter_user_state() and wait_for_work(). No interrupt is sent for a bit that was set
+    // before: the CPU looks at it before it leaves kernel mode, or has an interrupt under way because of it.
     u32 before = attention_.fetch_or(bit, std::memory_order_seq_cst);
     if ((before & bit) == 0 && this != &current() && state_.load(std::memory_order_seq_cst) != kBusy)
         hal::Machine::wake(cpu_);

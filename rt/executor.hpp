@@ -7,8 +7,10 @@
 // A CPU that serves others' calls lets its own user threads wait while calls are pending, but not for ever: after kKeptOut
 // without progress a thread has the CPU for kTurn, and calls wait (keep_out).
 //
-// Sleep and wake: the executor publishes `state_` (user or sleeping) and then looks at the inbox once more; a sender
-// pushes and then reads `state_`. Both sides are seq_cst, so one of them sees the other (tests/models/inbox.pml).
+// Sleep and wake: the executor publishes `state_` (user or sleeping) and then looks at the inbox and at the attention bits
+// once more; a sender pushes, or sets its bit, and then reads `state_`. Both sides are seq_cst, so one of them sees the other
+// (tests/models/inbox.pml). A bit that is set while the CPU is in user mode or asleep therefore has an interrupt under way,
+// and later senders of that bit may rely on it. kick() of a thread counts as a bit: the flag is set before.
 #pragma once
 #include <atomic>
 #include <utility>
@@ -96,7 +98,7 @@ public:
     bool enter_user_state() {
         State to = own_turn_ && own_turn_goes_on() ? kOwnTurn : kUser;
         state_.store(to, std::memory_order_seq_cst);
-        if (inbox_.load(std::memory_order_seq_cst) == nullptr && (to == kOwnTurn || !requests_pending())) [[likely]]
+        if (undisturbed() && (to == kOwnTurn || !requests_pending())) [[likely]]
             return true;
         state_.store(kBusy, std::memory_order_relaxed);
         return false;
@@ -105,7 +107,7 @@ public:
     bool enter_user_state_again() {
         if (serves()) return enter_user_state();
         state_.store(kUser, std::memory_order_seq_cst);
-        if (inbox_.load(std::memory_order_seq_cst) == nullptr) [[likely]]
+        if (undisturbed()) [[likely]]
             return true;
         state_.store(kBusy, std::memory_order_relaxed);
         return false;
@@ -252,6 +254,12 @@ private:
         bool other;      // there is something else to do
     };
     Found look_for_work();
+    // The last look before user mode, after `state_` says so: neither a node in the inbox nor an attention bit. Both in one
+    // branch. seq_cst: pairs with post() and attract().
+    bool undisturbed() const {
+        return (reinterpret_cast<u64>(inbox_.load(std::memory_order_seq_cst)) |
+                attention_.load(std::memory_order_seq_cst)) == 0;
+    }
     bool look_around();
     bool serve_while_idle();
     // Serves words as they come, until there is something else to do, or nothing came for a while.
