@@ -29,6 +29,7 @@ enum class Rank : u8 {
     tty,             // line discipline and its buffers
     capability,      // native objects (core/): derivation tree
     object,          // native objects: one endpoint, notification
+    native_thread,   // native objects: what is asked of one thread
     native_mapping,  // what native memory is mapped where
     space,           // page tables of one address space
     device,          // one driver's queues

@@ -52,10 +52,10 @@ void ring(void* argument) {
 }
 
 // Without a notification: the line is nobody's again. One whose notification has ended is so by itself.
-Result<void> irq_bind(u64 number, core::Notification* to, u64 bits) {
+Result<void> irq_bind(u64 number, core::ObjectRef<core::Notification> to, u64 bits) {
     if (number >= kLines) return Errno::kInval;  // without a badge, too: it is ~0 then
     Line& line = lines[number];
-    core::ObjectRef<core::Notification> before;  // dropped without the lock
+    core::ObjectRef<core::Notification> before, unused;  // dropped without the lock
     rt::LockGuard guard{lines_lock};
     if (!to || (line.to && line.to->dead)) {
         if (line.to) Machine::mask_line(u32(number), true);
@@ -68,11 +68,11 @@ Result<void> irq_bind(u64 number, core::Notification* to, u64 bits) {
         line.vector = TRY(Machine::allocate_vector(&ring, &line));
     }
     line.bits = bits;
-    line.to = core::ObjectRef<core::Notification>{to};
+    line.to = std::move(to);
     bool routed = number < 16 ? Machine::route_isa_line(u32(number), line.vector, CpuId{0})
                               : Machine::route_line(u32(number), line.vector, CpuId{0}, true, true);
     if (!routed) {
-        line.to = {};
+        unused = std::move(line.to);
         return Errno::kNoDev;
     }
     return lib::kOk;
@@ -231,14 +231,12 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
     auto* t = TRY(make<NativeThread>());
     TRY(t->allocate_fpu());
     Memory* utcb = TRY(make_memory(kPageSize));
-    t->utcb_memory = core::ObjectRef<Memory>{utcb};
+    const auto claim = core::ThreadClaim::of_taken(*t);  // no other CPU knows it
+    t->utcb_memory.set(claim, core::ObjectRef<Memory>{utcb});
     constexpr u64 kData = native::kReadRight | native::kWriteRight;
     TRY(space->map(*utcb, native::kFirstUtcb, 0, kPageSize, kData, kData));
-    t->utcb = reinterpret_cast<native::Utcb*>(bytes_of(*utcb, 0));
-    t->utcb->self = native::kFirstUtcb;
-    t->space = space->space;
-    t->space_object = core::ObjectRef<SpaceObject>{space};
-    t->use_caps(space->caps);
+    t->place_utcb(claim, native::kFirstUtcb);
+    t->configure(claim, {*space, core::ObjectRef<SpaceObject>{space}, {}, 0, false});
 
     static_assert(sizeof(native::BootInfo) <= kPageSize);
     info->magic = native::kBootMagic;
@@ -253,7 +251,7 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
 
     auto* sched = TRY(make<core::Sched>(native::kHighestPriority));
     sched->cpus.store(core::sched::user_cpus().bits);
-    t->sched = core::ObjectRef<core::Sched>{sched};
+    t->sched.set(claim, core::ObjectRef<core::Sched>{sched});
 
     struct {
         u64 slot;

@@ -10,6 +10,7 @@
 #include "hal/bind.hpp"
 #include "lib/list.hpp"
 #include "lib/result.hpp"
+#include "rt/assert.hpp"
 #include "rt/epoch.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -27,7 +28,11 @@ public:
 
     const native::Type type;
 
-    void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
+    // By who holds a reference already; else try_ref().
+    void ref() {
+        [[maybe_unused]] const u32 before = refs_.fetch_add(1, std::memory_order_relaxed);
+        RT_ASSERT(before != 0 && before < kMostRefs, "a reference to an object that is freed");
+    }
     // False: it is on its way out. For those that found it in an epoch section, without a reference.
     bool try_ref() {
         u32 n = refs_.load(std::memory_order_relaxed);
@@ -37,7 +42,9 @@ public:
         return false;
     }
     void unref() {
-        if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) release();
+        const u32 before = refs_.fetch_sub(1, std::memory_order_acq_rel);
+        RT_ASSERT(before != 0 && before < kMostRefs, "a reference dropped twice");
+        if (before == 1) release();
     }
 
     // The last capability is gone. Called without locks, perhaps several times: false means that there is more to do,
@@ -56,6 +63,7 @@ protected:
     u64 charge_ = 0;
 
 private:
+    static constexpr u32 kMostRefs = 1u << 28;  // more is an error of the count
     void release();
     std::atomic<u32> refs_{1};  // all capabilities together hold one
     rt::Retired retired_;
@@ -102,10 +110,17 @@ public:
     ~ObjectRef() {
         if (p_) p_->unref();
     }
+    // For an object that was found through a capability, without a reference. Empty: it is on its way out.
+    static ObjectRef of_found(T* p) {
+        ObjectRef r;
+        if (p && p->try_ref()) r.p_ = p;
+        return r;
+    }
     T* get() const { return p_; }
     T* operator->() const { return p_; }
     T& operator*() const { return *p_; }
     explicit operator bool() const { return p_ != nullptr; }
+    T* take() { return std::exchange(p_, nullptr); }  // the reference is the caller's
 
 private:
     T* p_ = nullptr;

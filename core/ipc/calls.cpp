@@ -33,6 +33,22 @@ Result<Typed<T>> find(CapTable& table, u64 slot, native::Type type, u64 rights) 
     return Typed<T>{static_cast<T*>(c->object), c};
 }
 
+// The same with a reference: for what is charged to the object, counts it, or changes it in several steps. Without one an
+// object may be on its way out as soon as another CPU has deleted its last capability.
+template <class T>
+struct Held {
+    ObjectRef<T> ref;
+    Cap* cap;
+    T* operator->() const { return ref.get(); }
+};
+template <class T>
+Result<Held<T>> hold(CapTable& table, u64 slot, native::Type type, u64 rights) {
+    auto found = TRY(find<T>(table, slot, type, rights));
+    auto ref = ObjectRef<T>::of_found(found.object);
+    if (!ref) return Errno::kBadF;  // only in a race: it was deleted
+    return Held<T>{std::move(ref), found.cap};
+}
+
 // The table that a space argument means; 0 is the caller's own.
 Result<CapTable*> table_of(NativeThread& t, u64 space) {
     if (space == 0) return t.caps;
@@ -44,7 +60,7 @@ Result<CapTable*> table_of(NativeThread& t, u64 space) {
 
 // Charges `bytes`, makes the object with `make`, and gives it its first capability.
 template <class F>
-Result<void> create_object(NativeThread& t, Typed<Pool>& pool, u64 slot, u64 bytes, F&& make) {
+Result<void> create_object(NativeThread& t, Held<Pool>& pool, u64 slot, u64 bytes, F&& make) {
     REQUIRE(pool->charge(bytes), pool_quota, kNoMem);
     Result<Object*> made = make();
     if (!made.ok()) {
@@ -52,7 +68,7 @@ Result<void> create_object(NativeThread& t, Typed<Pool>& pool, u64 slot, u64 byt
         return made.error();
     }
     Object* object = made.value();
-    object->set_charge(*pool.object, bytes);
+    object->set_charge(*pool.ref, bytes);
     auto r = caps::insert_first(*t.caps, slot, *object, native::kAllRights, pool.cap);
     if (!r.ok()) object->unref();
     return r;
@@ -84,7 +100,7 @@ Result<Object*> make_thread() {
     auto* utcb = rt::make<Memory>(kPageSize);
     bool ok = utcb && utcb->allocate().ok() && t->allocate_fpu().ok();
     if (utcb) {
-        t->utcb_memory = ObjectRef<Memory>{utcb};
+        t->utcb_memory.set(ThreadClaim::of_taken(*t), ObjectRef<Memory>{utcb});
         utcb->unref();
     }
     if (!ok) {
@@ -95,9 +111,9 @@ Result<Object*> make_thread() {
 }
 
 // Charged at once, filled piece by piece: the call is made again until all of it is there.
-Result<void> create_memory(NativeThread& t, Typed<Pool>& pool, u64 slot, u64 bytes) {
+Result<void> create_memory(NativeThread& t, Held<Pool>& pool, u64 slot, u64 bytes) {
     Memory* m = t.restart_memory.get();
-    if (!m || m->size != bytes || !m->charged_to(*pool.object)) {
+    if (!m || m->size != bytes || !m->charged_to(*pool.ref)) {
         t.restart_memory = {};
         REQUIRE(pool->charge(sizeof(Memory) + bytes), pool_quota, kNoMem);
         m = rt::make<Memory>(bytes);
@@ -105,7 +121,7 @@ Result<void> create_memory(NativeThread& t, Typed<Pool>& pool, u64 slot, u64 byt
             pool->give_back(sizeof(Memory) + bytes);
             return Errno::kNoMem;
         }
-        m->set_charge(*pool.object, sizeof(Memory) + bytes);
+        m->set_charge(*pool.ref, sizeof(Memory) + bytes);
         t.restart_memory = ObjectRef<Memory>{m};
         m->unref();
     }
@@ -120,7 +136,7 @@ Result<void> create_memory(NativeThread& t, Typed<Pool>& pool, u64 slot, u64 byt
 }
 
 Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
-    auto pool = TRY(find<Pool>(*t.caps, a[0], native::kTypePool, native::kCreateRight));
+    auto pool = TRY(hold<Pool>(*t.caps, a[0], native::kTypePool, native::kCreateRight));
     const u64 slot = a[2], arg = a[3];
     // insert_first() tests it too; here, so that nothing is made in vain.
     REQUIRE(slot != 0 && slot < t.caps->limit(), slot_in_range, kInval);
@@ -133,7 +149,7 @@ Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
             REQUIRE(arg >= 16 && arg <= 32768 && (arg & (arg - 1)) == 0, space_slots, kInval);
             TRY(create_object(t, pool, slot,
                               sizeof(SpaceObject) + sizeof(Space) + kPageSize + CapTable::bytes_for(u32(arg)),
-                              [&] { return make_space(*pool.object, arg); }));
+                              [&] { return make_space(*pool.ref, arg); }));
             break;
         case native::kTypeThread:
             TRY(create_object(t, pool, slot,
@@ -208,78 +224,72 @@ bool asked(NativeThread& t, NativeThread& target, u32 bits) {
     return false;
 }
 
-bool inactive(NativeThread& t) { return t.state.load(std::memory_order_acquire) == native::kStateInactive; }
+// kBusy: it runs or waits. Another CPU's claim is over within its call: this one is made again.
+Result<ThreadClaim> claim_inactive(NativeThread& n) {
+    ThreadClaim claim = ThreadClaim::of_inactive(n);
+    if (claim.ok()) return claim;
+    if (n.inactive()) return kAgainLater;
+    REQUIRE(false, thread_not_running, kBusy);
+    return ThreadClaim::of_taken(n);
+}
 
 Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     auto target = TRY(thread_at(t, a[0], native::kWriteRight));
-    auto space = TRY(find<SpaceObject>(*t.caps, a[1], native::kTypeSpace, native::kWriteRight));
+    auto space = TRY(hold<SpaceObject>(*t.caps, a[1], native::kTypeSpace, native::kWriteRight));
     REQUIRE((a[4] & ~u64{native::kRedirect}) == 0, thread_flags, kInval);
-    Endpoint* handler = nullptr;
-    u64 badge = 0;
+    NativeThread::Configuration to{*space.ref, {}, {}, 0, (a[4] & native::kRedirect) != 0};
     if (a[3] != 0) {
-        auto e = TRY(find<Endpoint>(*t.caps, a[3], native::kTypeEndpoint, native::kSendRight));
-        handler = e.object;
-        badge = e.cap->badge;
+        auto e = TRY(hold<Endpoint>(*t.caps, a[3], native::kTypeEndpoint, native::kSendRight));
+        to.handler = std::move(e.ref);
+        to.handler_badge = e.cap->badge;
     }
     NativeThread& n = *target.object;
-    REQUIRE(inactive(n), thread_not_running, kBusy);
+    const ThreadClaim claim = TRY(claim_inactive(n));
     if (a[2] != 0) {
         // It stays where it was until it is at its new place.
-        if (!n.utcb_memory->mapped_at(*space.object, a[2])) {
+        if (!n.utcb_memory->mapped_at(to.space, a[2])) {
             TRY(space->map(*n.utcb_memory, a[2], 0, kPageSize, native::kReadRight | native::kWriteRight,
                            native::kReadRight | native::kWriteRight));
-            n.utcb_memory->leave_all_but(*space.object, a[2]);
+            n.utcb_memory->leave_all_but(to.space, a[2]);
         }
-        n.utcb = static_cast<native::Utcb*>(Machine::phys_to_virt(n.utcb_memory->frame(0)));
-        n.utcb->self = a[2];
-        n.new_fs = a[2];
-        n.new_gs = 0;
-        n.bases_changed = true;
+        n.place_utcb(claim, a[2]);
+        n.set_bases(claim, a[2], 0);
     }
-    n.space = space->space;
-    n.space_object = ObjectRef<SpaceObject>{space.object};
-    n.use_caps(space->caps);
-    n.handler = ObjectRef<Endpoint>{handler};
-    n.handler_badge = badge;
-    n.redirect = (a[4] & native::kRedirect) != 0;
-    n.abi = n.redirect ? &kRedirectAbi : &kNativeAbi;
-    n.odd = n.redirect ? u8(n.odd | NativeThread::kOddTrapped) : u8(n.odd & ~NativeThread::kOddTrapped);
-    n.choose_entry();
+    to.space_ref = std::move(space.ref);
+    n.configure(claim, std::move(to));
     return i64{0};
 }
 
 Result<i64> thread_set_registers(NativeThread& t, u64 slot) {
     auto target = TRY(thread_at(t, slot, native::kWriteRight));
     REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
-    REQUIRE(inactive(*target.object), thread_not_running, kBusy);
+    const ThreadClaim claim = TRY(claim_inactive(*target.object));
     native::Registers r = t.utcb->registers;
     REQUIRE(r.rip < Machine::user_top().value, thread_pc, kInval);
     REQUIRE(r.fs_base < Machine::user_top().value && r.gs_base < Machine::user_top().value, thread_tls, kInval);
-    target->set_registers(r);
+    target->set_registers(claim, r);
     return i64{0};
 }
 
 Result<i64> thread_get_registers(NativeThread& t, u64 slot) {
     auto target = TRY(thread_at(t, slot, native::kReadRight));
     REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
-    u32 state = target->state.load(std::memory_order_acquire);
-    REQUIRE(target.object != &t && state != native::kStateReady, thread_not_running, kBusy);
+    REQUIRE(target.object != &t, thread_not_running, kBusy);
     if (!asked(t, *target.object, NativeThread::kControlSave)) return kAgainLater;
-    hal::get_registers(target->context, t.utcb->registers);
-    if (target->bases_changed) {
-        t.utcb->registers.fs_base = target->new_fs;
-        t.utcb->registers.gs_base = target->new_gs;
-    }
+    native::Registers r{};
+    const bool stood_still = target->saved_registers(r);
+    REQUIRE(stood_still, thread_not_running, kBusy);
+    t.utcb->registers = r;
     return i64{0};
 }
 
 Result<i64> thread_resume(NativeThread& t, u64 slot) {
     auto target = TRY(thread_at(t, slot, native::kWriteRight));
+    ThreadClaim claim = ThreadClaim::of_inactive(*target.object);
+    if (!claim.ok() && target->inactive()) return kAgainLater;
     REQUIRE(target->caps != nullptr, thread_has_space, kInval);
-    u32 state = native::kStateInactive;
-    if (!target->state.compare_exchange_strong(state, native::kStateReady, std::memory_order_acq_rel))
-        REQUIRE(false, resume_inactive, kBusy);
-    target->make_ready();
+    REQUIRE(claim.ok(), resume_inactive, kBusy);
+    if (claim.ok()) claim.start();
     return i64{0};
 }
 
@@ -290,22 +300,21 @@ Result<i64> thread_suspend(NativeThread& t, u64 slot) {
         t.state.store(native::kStateInactive, std::memory_order_release);
         ipc::leave(t);
     }
-    if (inactive(*target.object)) return i64{0};
+    if (target->inactive()) return i64{0};
     if (!asked(t, *target.object, NativeThread::kControlStop)) return kAgainLater;
     return i64{0};
 }
 
 Result<i64> thread_schedule(NativeThread& t, const u64 (&a)[6]) {
     auto target = TRY(thread_at(t, a[0], native::kWriteRight));
-    auto sched = TRY(find<Sched>(*t.caps, a[1], native::kTypeSched, native::kWriteRight));
+    auto sched = TRY(hold<Sched>(*t.caps, a[1], native::kTypeSched, native::kWriteRight));
     REQUIRE(a[2] <= sched->highest_priority.load(std::memory_order_relaxed) && a[2] <= native::kHighestPriority,
             thread_priority, kPerm);
     CpuSet cpus{sched->cpus.load(std::memory_order_relaxed)};
     REQUIRE(a[3] < rt::executor_count() && (cpus & sched::user_cpus()).has(CpuId{u32(a[3])}), thread_cpu, kInval);
     NativeThread& n = *target.object;
-    n.sched = ObjectRef<Sched>{sched.object};
-    n.wanted_priority.store(u8(a[2]), std::memory_order_relaxed);
-    n.wanted_cpu.store(u32(a[3]), std::memory_order_relaxed);
+    // Once: it may have been done, and another be asked for since.
+    if (t.restart_step != reinterpret_cast<u64>(&n)) n.want(std::move(sched.ref), u8(a[2]), CpuId{u32(a[3])});
     if (&n == &t) {
         // As if another had asked: it goes through the queue.
         t.context.set_syscall_result(0);
@@ -320,20 +329,28 @@ Result<i64> thread_schedule(NativeThread& t, const u64 (&a)[6]) {
     return i64{0};
 }
 
+Result<i64> thread_fastpaths(NativeThread& t, const u64 (&a)[6]) {
+    auto target = TRY(thread_at(t, a[0], native::kWriteRight));
+    REQUIRE((a[1] & ~u64{native::kFastAll}) == 0, thread_fastpaths, kInval);
+    target->fastpaths.store(u8(a[1] & ipc::fastpaths_enabled), std::memory_order_relaxed);
+    if (!asked(t, *target.object, NativeThread::kControlEntry)) return kAgainLater;
+    return i64{0};
+}
+
 Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
     auto target = TRY(thread_at(t, slot, native::kWriteRight));
     NativeThread& n = *target.object;
-    REQUIRE(inactive(n) || &n == &t, thread_not_running, kBusy);
+    const ThreadClaim claim = &n == &t ? ThreadClaim::of_running(t) : TRY(claim_inactive(n));
     if (notification == 0) {
         if (Notification* old = n.bound.get()) {
             ObjectGuard guard{old->lock};
             old->bound.store(nullptr, std::memory_order_relaxed);
         }
-        n.bound = {};
+        n.bound.set(claim, {});
         n.odd &= u8(~NativeThread::kOddBound);
         return i64{0};
     }
-    auto to = TRY(find<Notification>(*t.caps, notification, native::kTypeNotification, native::kReceiveRight));
+    auto to = TRY(hold<Notification>(*t.caps, notification, native::kTypeNotification, native::kReceiveRight));
     REQUIRE(!n.bound, bind_one, kBusy);
     {
         ObjectGuard guard{to->lock};
@@ -341,7 +358,7 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
         REQUIRE(to->bound.load(std::memory_order_relaxed) == nullptr && to->first() == nullptr, bind_free, kBusy);
         to->bound.store(&n, std::memory_order_release);
     }
-    n.bound = ObjectRef<Notification>{to.object};
+    n.bound.set(claim, std::move(to.ref));
     n.odd |= NativeThread::kOddBound;
     return i64{0};
 }
@@ -355,7 +372,7 @@ Result<i64> stepped(Result<bool> step) {
 }
 
 Result<i64> map(NativeThread& t, const u64 (&a)[6]) {
-    auto space = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
+    auto space = TRY(hold<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
     Cap* c = t.caps->find(a[1]);
     REQUIRE(c != nullptr, cap_exists, kBadF);
     REQUIRE(c->object->type == native::kTypeMemory, cap_type, kInval);
@@ -385,9 +402,9 @@ Result<i64> sched_configure(NativeThread& t, const u64 (&a)[6]) {
 
 Result<i64> irq_bind(NativeThread& t, const u64 (&a)[6]) {
     auto irq = TRY(find<Object>(*t.caps, a[0], native::kTypeIrq, native::kWriteRight));
-    Notification* to = nullptr;
-    if (a[1] != 0) to = TRY(find<Notification>(*t.caps, a[1], native::kTypeNotification, native::kSendRight)).object;
-    TRY(native_system->irq_bind(irq.cap->badge - 1, to, a[2]));
+    ObjectRef<Notification> to;
+    if (a[1] != 0) to = TRY(hold<Notification>(*t.caps, a[1], native::kTypeNotification, native::kSendRight)).ref;
+    TRY(native_system->irq_bind(irq.cap->badge - 1, std::move(to), a[2]));
     return i64{0};
 }
 
@@ -461,15 +478,9 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kThreadSuspend: return thread_suspend(t, a[0]);
         case native::kThreadSchedule: return thread_schedule(t, a);
         case native::kThreadBind: return thread_bind(t, a[0], a[1]);
-        case native::kThreadFastpaths: {
-            auto target = TRY(thread_at(t, a[0], native::kWriteRight));
-            REQUIRE((a[1] & ~u64{native::kFastAll}) == 0, thread_fastpaths, kInval);
-            target->fastpaths = u8(a[1] & ipc::fastpaths_enabled);
-            target->choose_entry();
-            return i64{0};
-        }
+        case native::kThreadFastpaths: return thread_fastpaths(t, a);
         case native::kThreadState:
-            return i64(TRY(thread_at(t, a[0], native::kReadRight))->state.load(std::memory_order_acquire));
+            return i64(TRY(thread_at(t, a[0], native::kReadRight))->visible_state());
         case native::kYield: {
             rt::Executor& ex = rt::Executor::current();
             if (ex.ready_count(t.priority) == 0) return i64{0};
@@ -481,11 +492,11 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         }
         case native::kMap: return map(t, a);
         case native::kUnmap: {
-            auto s = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
+            auto s = TRY(hold<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
             return stepped(s->unmap_some(a[1], a[2], t.restart_step));
         }
         case native::kProtect: {
-            auto s = TRY(find<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
+            auto s = TRY(hold<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
             return stepped(s->protect_some(a[1], a[2], a[3], t.restart_step));
         }
         case native::kSchedConfigure: return sched_configure(t, a);
@@ -518,9 +529,10 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
     }
 }
 
-// The call is not through: it is made again after the others' turn.
+// The call is not through: it is made again after the others' turn. Not if it has ended its own thread.
 [[noreturn, gnu::noinline]] void make_again(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
+    if (t.state.load(std::memory_order_relaxed) != native::kStateReady) ipc::leave(t);
     t.context.restart_syscall();
     ex.leave_user_state();
     t.account_user(Machine::now());

@@ -57,6 +57,8 @@ void notify(Notification& n, u64 bits);
 bool withdraw(NativeThread& caller);
 // The answers that will never come: whoever waits at `slot` gets `error`.
 void abandon(ReplySlot& slot, Errno error);
+// The same for a caller that was found there, unless it is in other hands.
+void give_up(ReplySlot& slot, NativeThread& caller, Errno error);
 
 // Any native call, without fastpaths.
 [[noreturn]] void slow_syscall(NativeThread& t);

@@ -142,42 +142,46 @@ NativeThread* take_first(Waitable& at) {
 bool withdraw(NativeThread& caller) {
     ReplySlot* slot = caller.owed.load(std::memory_order_acquire);
     if (!slot || !caller.owed.compare_exchange_strong(slot, nullptr, std::memory_order_acq_rel)) return false;
-    // The slot may have a new caller by now only if its owner has lost this one, which the exchange above rules out.
-    NativeThread* expected = &caller;
-    slot->caller.compare_exchange_strong(expected, nullptr, std::memory_order_relaxed);
+    slot->clear(caller);
     return true;
 }
 
-void abandon(ReplySlot& slot, Errno error) {
-    NativeThread* caller = slot.caller.load(std::memory_order_acquire);
-    if (!caller) return;
+void give_up(ReplySlot& slot, NativeThread& caller, Errno error) {
     ReplySlot* expected = &slot;
-    if (!caller->owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) return;
-    slot.caller.store(nullptr, std::memory_order_relaxed);
-    caller->drop_timeout();
-    if (caller->expects != Expects::kMessage) {
+    if (!caller.owed.compare_exchange_strong(expected, nullptr, std::memory_order_seq_cst)) return;
+    slot.clear(caller);
+    caller.drop_timeout();
+    const Expects kind = caller.expects;
+    if (kind != Expects::kMessage) {
         // Its handler is gone: there is nobody who could say how it goes on. If it is resumed, the trap happens again.
-        if (caller->expects == Expects::kSyscall) caller->context.restart_syscall();
-        caller->state.store(native::kStateInactive, std::memory_order_release);
+        if (kind == Expects::kSyscall) caller.context.restart_syscall();
+        caller.state.store(native::kStateInactive, std::memory_order_release);
         return;
     }
-    caller->wake_with(error);
+    caller.wake_with(error);
+}
+
+void abandon(ReplySlot& slot, Errno error) {
+    if (NativeThread* caller = slot.found()) give_up(slot, *caller, error);
 }
 
 namespace {
 
-// Takes the caller that `slot` owes an answer; null if there is none (any more).
-NativeThread* take_caller(ReplySlot& slot) {
-    NativeThread* caller = slot.caller.load(std::memory_order_relaxed);
-    if (!caller) return nullptr;
+// True: the caller, which was found in `slot`, is ours. The slot keeps it until it is cleared or the caller is given back.
+bool take_caller(ReplySlot& slot, NativeThread& caller) {
     ReplySlot* expected = &slot;
-    bool ours = caller->owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
-    slot.caller.store(nullptr, std::memory_order_relaxed);
-    return ours ? caller : nullptr;
+    return caller.owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+}
+
+// Undoes take_caller(): it is owed the answer as before.
+void give_back(ReplySlot& slot, NativeThread& caller) {
+    caller.owed.store(&slot, std::memory_order_seq_cst);
+    // Its end has found the caller in our hands. Pairs with Reply::end().
+    if (slot.caller.load(std::memory_order_seq_cst) == ReplySlot::closed()) give_up(slot, caller, Errno::kIdRm);
 }
 
 // What an answer to an exception must be. The caller is still owed it.
-Result<void> check_exception_reply(NativeThread& t, NativeThread& caller, u64 tag, native::Registers& r) {
+Result<void> check_exception_reply(NativeThread& t, u64 tag, native::Registers& r) {
     u64 label = native::tag_label(tag), how = label & 3;
     REQUIRE((label & ~u64{7}) == 0, reply_label, kInval);
     if (how == native::kResumeWith || (label & native::kReplyMaps)) REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
@@ -188,14 +192,17 @@ Result<void> check_exception_reply(NativeThread& t, NativeThread& caller, u64 ta
         REQUIRE(r.rip < Machine::user_top().value, thread_pc, kInval);
         REQUIRE(r.fs_base < Machine::user_top().value && r.gs_base < Machine::user_top().value, thread_tls, kInval);
     }
-    if (label & native::kReplyMaps) {
-        native::MapItem m = t.utcb->map;
-        auto memory = TRY(find<Memory>(t, m.memory, native::kTypeMemory, 0));
-        if (!caller.space_object) return Errno::kInval;
-        REQUIRE(m.length <= SpaceObject::kStep, reply_map_length, kInval);
-        TRY(caller.space_object->map(*memory.object, m.address, m.offset, m.length, m.rights, memory.cap->rights()));
-    }
     return lib::kOk;
+}
+
+// kReplyMaps. The caller is ours, and with it its space.
+Result<void> map_for(NativeThread& t, NativeThread& caller) {
+    native::MapItem m = t.utcb->map;
+    auto memory = TRY(find<Memory>(t, m.memory, native::kTypeMemory, 0));
+    SpaceObject* space = caller.space_object.get();
+    if (!space) return Errno::kInval;
+    REQUIRE(m.length <= SpaceObject::kStep, reply_map_length, kInval);
+    return space->map(*memory.object, m.address, m.offset, m.length, m.rights, memory.cap->rights());
 }
 
 // The caller, which is ours, gets t's message as its answer. True: it goes on.
@@ -212,7 +219,7 @@ bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
         return false;
     }
     if (how == native::kResumeWith) {
-        caller.set_registers(registers);
+        caller.set_registers(ThreadClaim::of_taken(caller), registers);
     } else {
         if (caller.expects == Expects::kSyscall)
             caller.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
@@ -225,19 +232,29 @@ bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
     return true;
 }
 
-// The answer half of reply, reply_receive and reply_to: the caller that is to be woken, if any. kBadF: none is owed; kSrch:
-// the caller has given up meanwhile.
-Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, u64 tag) {
-    NativeThread* caller = slot.caller.load(std::memory_order_acquire);
-    REQUIRE(caller != nullptr, reply_owed, kBadF);
+// The answer half of reply, reply_receive and reply_to, for the caller that was found in `slot`: the same if it is to be
+// woken. kSrch: it has given up meanwhile.
+Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* found, u64 tag) {
+    REQUIRE(found != nullptr, reply_owed, kBadF);
+    NativeThread& caller = *found;
     TRY(check_tag(t, tag));
     TRY(check_caps(t, tag, true));
-    // The caller may be cancelled at any moment; while it is owed the answer it stays what it is.
-    native::Registers registers;
-    if (caller->expects != Expects::kMessage) TRY(check_exception_reply(t, *caller, tag, registers));
-    caller = take_caller(slot);
-    if (!caller) return Errno::kSrch;
-    return answer(t, *caller, tag, registers) ? caller : nullptr;
+    // The caller may be cancelled or answered by another CPU at any moment, and even wait here anew.
+    native::Registers registers{};
+    bool checked = caller.expects != Expects::kMessage;
+    if (checked) TRY(check_exception_reply(t, tag, registers));
+    if (!take_caller(slot, caller)) return Errno::kSrch;
+    // Ours; what is wrong from here on gives it back.
+    if (caller.expects != Expects::kMessage) {
+        Result<void> r = checked ? Result<void>{lib::kOk} : check_exception_reply(t, tag, registers);
+        if (r.ok() && (native::tag_label(tag) & native::kReplyMaps)) r = map_for(t, caller);
+        if (!r.ok()) {
+            give_back(slot, caller);
+            return r.error();
+        }
+    }
+    slot.clear(caller);
+    return answer(t, caller, tag, registers) ? &caller : nullptr;
 }
 
 // Bits of the notification that is bound to t, if there are any now.
@@ -390,8 +407,8 @@ Result<i64> reply_receive(NativeThread& t, u64 flags) {
     auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kReceiveRight));
     // A caller that has gone meanwhile wants no answer; an answer that is wrong is told, and nothing is received.
     NativeThread* answered = nullptr;
-    if (t.reply.caller.load(std::memory_order_relaxed)) {
-        auto r = do_reply(t, t.reply, hal::message_tag(t.context));
+    if (NativeThread* caller = t.reply.found()) {
+        auto r = do_reply(t, t.reply, caller, hal::message_tag(t.context));
         if (!r.ok() && r.error() != Errno::kSrch) return r.error();
         if (r.ok()) answered = r.value();
     }
@@ -399,31 +416,37 @@ Result<i64> reply_receive(NativeThread& t, u64 flags) {
 }
 
 Result<i64> reply(NativeThread& t) {
-    if (NativeThread* caller = TRY(do_reply(t, t.reply, hal::message_tag(t.context)))) caller->wake();
+    if (NativeThread* caller = TRY(do_reply(t, t.reply, t.reply.found(), hal::message_tag(t.context)))) caller->wake();
     return i64{0};
 }
 
 Result<i64> reply_to(NativeThread& t) {
     auto r = TRY(find<Reply>(t, hal::call_capability(t.context), native::kTypeReply, native::kSendRight));
-    if (NativeThread* caller = TRY(do_reply(t, r.object->slot, hal::message_tag(t.context)))) caller->wake();
+    ReplySlot& slot = r.object->slot;
+    if (NativeThread* caller = TRY(do_reply(t, slot, slot.found(), hal::message_tag(t.context)))) caller->wake();
     return i64{0};
 }
 
 Result<i64> reply_save(NativeThread& t) {
     auto r = TRY(find<Reply>(t, hal::call_capability(t.context), native::kTypeReply, native::kReceiveRight));
-    NativeThread* caller = t.reply.caller.load(std::memory_order_acquire);
+    ReplySlot& slot = r.object->slot;
+    NativeThread* caller = t.reply.found();
     REQUIRE(caller != nullptr, reply_owed, kBadF);
-    NativeThread* none = nullptr;
+    NativeThread* before = nullptr;
     // The object is ours from here on if it was empty; the link decides whether the caller is still there.
-    if (!r.object->slot.caller.compare_exchange_strong(none, caller, std::memory_order_acq_rel))
+    if (!slot.caller.compare_exchange_strong(before, caller, std::memory_order_acq_rel)) {
+        if (before == ReplySlot::closed()) return Errno::kBadF;  // only in a race: it was deleted
         REQUIRE(false, reply_object_free, kBusy);
+    }
     ReplySlot* expected = &t.reply;
-    bool moved = caller->owed.compare_exchange_strong(expected, &r.object->slot, std::memory_order_acq_rel);
-    t.reply.caller.store(nullptr, std::memory_order_relaxed);
+    const bool moved = caller->owed.compare_exchange_strong(expected, &slot, std::memory_order_seq_cst);
+    t.reply.clear(*caller);
     if (!moved) {
-        r.object->slot.caller.store(nullptr, std::memory_order_release);
+        slot.clear(*caller);
         return Errno::kBadF;
     }
+    // Its end has found a caller that was not linked yet. Pairs with Reply::end().
+    if (slot.caller.load(std::memory_order_seq_cst) == ReplySlot::closed()) give_up(slot, *caller, Errno::kIdRm);
     return i64{0};
 }
 
@@ -464,11 +487,12 @@ void notify(Notification& n, u64 bits) {
     NativeThread* bound = n.bound.load(std::memory_order_seq_cst);
     if (!bound || !bound->claim(native::kStateReceiving)) return;
     bound->drop_timeout();
-    if (u64 now = n.bits.exchange(0, std::memory_order_seq_cst)) {
+    // Ours; it may have been bound to another notification since.
+    if (u64 now = bound->bound.get() == &n ? n.bits.exchange(0, std::memory_order_seq_cst) : 0) {
         deliver_bits(*bound, now);
         bound->wake();
     } else {
-        // Another signal's bits were taken with ours by a receive that has ended since: it waits again.
+        // Our bits were taken with another signal's by a receive that has ended since, or are not for it: it waits again.
         bound->context.restart_syscall();
         bound->wake();
     }

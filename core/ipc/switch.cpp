@@ -14,7 +14,7 @@ namespace {
 // Nothing stands between this CPU and user mode in `to`, which is this CPU's, ready, and in no queue.
 bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     return (ex.pressing() & to.gives_way_to) == 0 && to.control.load(std::memory_order_relaxed) == 0 &&
-           !to.bases_changed && !to.kicked.load(std::memory_order_relaxed);
+           to.renew.load(std::memory_order_relaxed) == 0 && !to.kicked.load(std::memory_order_relaxed);
 }
 
 [[noreturn]] void switch_to(rt::Executor& ex, NativeThread& to) {
@@ -36,7 +36,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
         if (rt::Schedulable* best = ex.best_ready(); best && NativeThread::is_one(*best)) {
             NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*best));
             NativeThread& payer = next.payer();
-            if (next.control.load(std::memory_order_relaxed) == 0 && !next.bases_changed && !payer.has_budget() &&
+            if (next.control.load(std::memory_order_relaxed) == 0 && next.renew.load(std::memory_order_relaxed) == 0 && !payer.has_budget() &&
                 !next.kicked.load(std::memory_order_relaxed)) {
                 ex.remove(next);
                 // The clock counts for a scheduling object: whose thread it is on does not matter.

@@ -79,7 +79,7 @@ NativeThread::NativeThread() : Object(native::kTypeThread) {
     run = &NativeThread::run_native;
     abi = &kNativeAbi;
     odd = Machine::can_switch_thread_state() ? 0 : kOddBases;
-    fastpaths = u8(ipc::fastpaths_enabled);
+    fastpaths.store(u8(ipc::fastpaths_enabled), std::memory_order_relaxed);
     choose_entry();
     number = numbers.fetch_add(1, std::memory_order_relaxed) + 1;
     set_priority(native::kDefaultPriority);
@@ -91,7 +91,7 @@ NativeThread::~NativeThread() = default;
 
 void NativeThread::choose_entry() {
     using Entry = decltype(context.entry);
-    context.entry = fastpaths != native::kFastAll ? &farcall_syscall
+    context.entry = fastpaths.load(std::memory_order_relaxed) != native::kFastAll ? &farcall_syscall
                     : redirect ? reinterpret_cast<Entry>(reinterpret_cast<void*>(&farcall_redirected_syscall))
                                : reinterpret_cast<Entry>(reinterpret_cast<void*>(&farcall_native_syscall));
 }
@@ -99,6 +99,15 @@ void NativeThread::choose_entry() {
 void NativeThread::wake(bool front) {
     state.store(native::kStateReady, std::memory_order_relaxed);  // published by the post
     make_ready(front);
+}
+
+void NativeThread::renew_here(u8 what) {
+    if (what & kRenewBases) {
+        leave_cpu();
+        context.fs_base = new_fs;
+        context.gs_base = new_gs;
+    }
+    if (what & kRenewEntry) choose_entry();
 }
 
 NativeThread& NativeThread::payer() {
@@ -128,12 +137,8 @@ void NativeThread::run_native(rt::Schedulable& s) {
         if (t.control_here()) t.publish_end();
         return;
     }
-    if (t.bases_changed) [[unlikely]] {
-        t.leave_cpu();
-        t.context.fs_base = t.new_fs;
-        t.context.gs_base = t.new_gs;
-        t.bases_changed = false;
-    }
+    if (t.renew.load(std::memory_order_relaxed) != 0) [[unlikely]]
+        t.renew_here(t.renew.exchange(0, std::memory_order_acq_rel));
     NativeThread& payer = t.payer();
     if (Sched* sched = payer.sched.get(); sched && sched->budget != 0) {
         Nanoseconds now = Machine::now(), again;
@@ -153,8 +158,9 @@ void NativeThread::run_native(rt::Schedulable& s) {
 
 void NativeThread::arm_timeout() {
     odd |= kOddTimed;
-    home().timers().arm(timeout_,
-                        Machine::now() + Nanoseconds{utcb->timeout < (u64{1} << 62) ? utcb->timeout : u64{1} << 62});
+    // Once: other threads can write to the page.
+    const u64 wanted = std::atomic_ref{utcb->timeout}.load(std::memory_order_relaxed);
+    home().timers().arm(timeout_, Machine::now() + Nanoseconds{wanted < (u64{1} << 62) ? wanted : u64{1} << 62});
 }
 
 void NativeThread::drop_timeout() {
@@ -229,8 +235,12 @@ bool NativeThread::cancel() {
     return state.load(std::memory_order_acquire) == native::kStateAwaitingReply ? ipc::withdraw(*this) : claim();
 }
 
+// What is asked for once more while it is being done is done once more.
 bool NativeThread::ask(u32 bits) {
-    control.fetch_or(bits, std::memory_order_seq_cst);
+    u32 now = control.load(std::memory_order_relaxed);
+    // seq_cst: pairs with ThreadClaim::release(), which gives the state back and then looks here.
+    while (!control.compare_exchange_weak(now, now | bits | (now & bits) << kAgainShift, std::memory_order_seq_cst)) {
+    }
     if (&home() == &rt::Executor::current()) {
         if (control_here(static_cast<Thread*>(rt::Executor::current().running()))) publish_end();
         return (control.load(std::memory_order_relaxed) & bits) == 0;
@@ -259,24 +269,47 @@ void NativeThread::run_control(rt::Schedulable& s) {
 // Others free it from now on, one epoch later.
 void NativeThread::publish_end() {
     state.store(native::kStateEnded, std::memory_order_release);
-    control.fetch_and(~u32{kControlEnd}, std::memory_order_release);
+    control.store(0, std::memory_order_release);
 }
 
 // No job of it is under way on this CPU or to it.
 bool NativeThread::without_jobs() {
     if (control_job_.posted.load()) return false;  // it ends the thread when it runs
     if (!timeout_job_.posted.load()) return true;
-    if (!timeout_job_.run_hook.linked()) return false;  // from another CPU: it looks for the request
+    // On its way here, or with a CPU that was its home: it looks for the request.
+    if (!rt::Executor::current().holds(timeout_job_)) return false;
     rt::Executor::current().remove(timeout_job_);
     timeout_job_.posted.store(false);
     unref();
     return true;
 }
 
-// At home, in nobody's hands: the priority and the CPU that were asked for.
+void NativeThread::want(ObjectRef<Sched> with, u8 at, CpuId cpu) {
+    ObjectRef<Sched> before;  // dropped without the lock
+    auto w = wanted_.lock();
+    if (w->closed) return;
+    before = std::move(w->sched);
+    w->sched = std::move(with);
+    w->priority = at;
+    w->cpu = cpu;
+    w->any = true;
+}
+
+// At home, in nobody's hands: the priority, the CPU and the Sched that were asked for.
 void NativeThread::settle() {
-    set_priority(wanted_priority.load(std::memory_order_relaxed));
-    CpuId to{wanted_cpu.load(std::memory_order_relaxed)};
+    ObjectRef<Sched> with;
+    u8 level;
+    CpuId to;
+    {
+        auto w = wanted_.lock();
+        if (!w->any) return;
+        w->any = false;
+        with = std::move(w->sched);
+        level = w->priority;
+        to = w->cpu;
+    }
+    sched.set(ThreadClaim::of_taken(*this), std::move(with));
+    set_priority(level);
     if (to == home().cpu()) return;
     leave_cpu();
     affinity = CpuSet{1u << to.value};
@@ -284,7 +317,7 @@ void NativeThread::settle() {
 }
 
 // False: it is on its way home from another CPU, which may hold it in a queue of its own for a moment; run_native() sees the
-// request.
+// request. Or it is claimed: after_claim().
 bool NativeThread::move_here() {
     switch (state.load(std::memory_order_acquire)) {
         case native::kStateReady:
@@ -305,8 +338,67 @@ bool NativeThread::move_here() {
                 at->insert(*this);
                 return true;
             }
-        default: settle(); return true;
+        case native::kStateAwaitingReply: settle(); return true;
+        case native::kStateEnded: return true;
+        default: {
+            ThreadClaim claim = ThreadClaim::of_inactive(*this);
+            if (!claim.ok()) return false;
+            settle();
+            claim.release_at_home();
+            return true;
+        }
     }
+}
+
+// Takes down what its registers are; false: as move_here().
+bool NativeThread::save_here() {
+    Saved now;
+    auto copy = [&] {
+        save_state();
+        now.valid = true;
+        hal::get_registers(context, now.registers);
+        if (renew.load(std::memory_order_relaxed) & kRenewBases) {
+            now.registers.fs_base = new_fs;
+            now.registers.gs_base = new_gs;
+        }
+    };
+    switch (state.load(std::memory_order_acquire)) {
+        case native::kStateReady:
+        case native::kStateEnded: break;
+        case native::kStateSending:
+        case native::kStateReceiving:
+        case native::kStateWaiting:
+            while (!now.valid) {
+                Waitable* at = waits_at.load(std::memory_order_acquire);
+                ObjectGuard guard{at->lock};
+                if (waits_at.load(std::memory_order_relaxed) != at) continue;
+                if (!waits()) return false;
+                copy();
+            }
+            break;
+        case native::kStateAwaitingReply: {
+            copy();
+            // Who takes it from its slot writes to it afterwards, and it cannot wait again without this CPU: if it still
+            // waits nothing was written. (An exchange that changes nothing: a load could overtake the copying.)
+            ReplySlot* slot = owed.load(std::memory_order_acquire);
+            if (!slot || !owed.compare_exchange_strong(slot, slot, std::memory_order_seq_cst)) return false;
+            break;
+        }
+        default: {
+            ThreadClaim claim = ThreadClaim::of_inactive(*this);
+            if (!claim.ok()) return false;
+            copy();
+            claim.release_at_home();
+        }
+    }
+    *saved_.lock() = now;
+    return true;
+}
+
+bool NativeThread::saved_registers(native::Registers& out) {
+    auto s = saved_.lock();
+    if (s->valid) out = s->registers;
+    return s->valid;
 }
 
 // It is in the hands of another CPU, which wakes it or receives from it: soon one can tell which.
@@ -315,111 +407,209 @@ void NativeThread::ask_again() {
     if (try_ref()) home().post(control_job_);
 }
 
+void NativeThread::after_claim() { ask_again(); }
+
+// Stopped::kOurs: it is in no queue, ready, and this CPU's to change. kNo: in other hands for a moment.
+NativeThread::Stopped NativeThread::stop_here(bool mine) {
+    rt::Executor& ex = rt::Executor::current();
+    const u32 now = state.load(std::memory_order_acquire);
+    switch (now) {
+        case native::kStateInactive:
+        case kStateClaimed:
+        case native::kStateEnded: return Stopped::kWasInactive;
+        case native::kStateReady:
+            if (ex.holds(*this)) {
+                ex.remove(*this);
+            } else if (parked_) {
+                parked_ = false;
+                rt::cancel_timer(timeout_);
+            } else if (!mine) {
+                return Stopped::kNo;  // in flight: run_native() will see the request
+            }
+            break;
+        default: {
+            // What it waits for, before that ends.
+            const Expects kind = now == native::kStateAwaitingReply ? expects
+                                 : now == native::kStateSending     ? queued_as
+                                                                    : Expects::kMessage;
+            if (!cancel()) return Stopped::kNo;
+            // A trap that was not answered happens again: its registers stay what they were.
+            if (kind == Expects::kMessage) context.set_syscall_result(-i64(Errno::kCanceled));
+            if (kind == Expects::kSyscall) context.restart_syscall();
+        }
+    }
+    drop_timeout();
+    save_state();
+    return Stopped::kOurs;
+}
+
+// Takes apart what only its home can. True: it has ended, publish_end().
+bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
+    if (!without_jobs()) {
+        claim.release_at_home();  // the job comes here
+        return false;
+    }
+    rt::Executor& ex = rt::Executor::current();
+    if (ex.clocked == static_cast<Thread*>(this) && !mine) {
+        // Whoever makes the call that ends it may run on its clock. Outside a call nobody's clock runs.
+        account_user(Machine::now());
+        if (in_call_of)
+            start_clock(ex, *in_call_of, Machine::now());
+        else
+            ex.clocked = nullptr;
+    }
+    state_changed();  // it will not run again: this CPU must not save its state into what will be freed
+    ipc::abandon(reply, Errno::kIdRm);
+    if (Notification* n = bound.get()) {
+        ObjectGuard guard{n->lock};
+        n->bound.store(nullptr, std::memory_order_relaxed);
+    }
+    bound.set(claim, {});
+    handler.set(claim, {});
+    ObjectRef<Sched> wanted;  // dropped without the lock
+    {
+        auto w = wanted_.lock();
+        w->closed = true;
+        w->any = false;
+        wanted = std::move(w->sched);
+    }
+    claim.keep();
+    return true;
+}
+
 bool NativeThread::control_here(Thread* in_call_of) {
     bool ended = false;
     rt::Executor& ex = rt::Executor::current();
-    u32 asked = control.load(std::memory_order_acquire), done = 0;
-    if (asked & kControlSave) {
-        save_state();
-        done |= kControlSave;
+    const u32 asked = control.load(std::memory_order_acquire) & kControlAll;
+    u32 done = 0;
+    if (asked & kControlEntry) {
+        choose_entry();
+        // If it is configured meanwhile, by another CPU, its home chooses again.
+        if (state.load(std::memory_order_acquire) != native::kStateReady)
+            renew.fetch_or(kRenewEntry, std::memory_order_release);
+        done |= kControlEntry;
     }
+    if ((asked & kControlSave) && save_here()) done |= kControlSave;
     if (asked & (kControlStop | kControlEnd)) {
-        bool stopped = true, was_inactive = false;
-        bool mine = ex.running() == static_cast<Schedulable*>(this) && !run_hook.linked();
-        switch (state.load(std::memory_order_acquire)) {
-            case native::kStateInactive:
-            case native::kStateEnded: was_inactive = true; break;
-            case native::kStateReady:
-                if (ex.holds(*this)) {
-                    ex.remove(*this);
-                } else if (parked_) {
-                    parked_ = false;
-                    rt::cancel_timer(timeout_);
-                } else {
-                    stopped = mine;  // in flight: run_native() will see the request
-                }
-                break;
-            default: {
-                // What it waits for, before that ends.
-                const u32 now = state.load(std::memory_order_acquire);
-                const Expects kind = now == native::kStateAwaitingReply ? expects
-                                     : now == native::kStateSending     ? queued_as
-                                                                        : Expects::kMessage;
-                stopped = cancel();
-                // A trap that was not answered happens again: its registers stay what they were.
-                if (stopped && kind == Expects::kMessage) context.set_syscall_result(-i64(Errno::kCanceled));
-                if (stopped && kind == Expects::kSyscall) context.restart_syscall();
-            }
-        }
-        if (stopped) {
-            drop_timeout();
-            save_state();
-            // If it was inactive already it may have been resumed meanwhile, by another CPU.
-            if (!was_inactive) state.store(native::kStateInactive, std::memory_order_release);
-            done |= kControlStop;
-        }
-        if (stopped && (asked & kControlEnd) && without_jobs()) {
-            if (ex.clocked == static_cast<Thread*>(this) && !mine) {
-                // Whoever makes the call that ends it may run on its clock. Outside a call nobody's clock runs.
-                account_user(Machine::now());
-                if (in_call_of)
-                    start_clock(ex, *in_call_of, Machine::now());
+        const bool mine = ex.running() == static_cast<Schedulable*>(this) && !run_hook.linked();
+        switch (stop_here(mine)) {
+            case Stopped::kNo: break;
+            case Stopped::kOurs:
+                done |= kControlStop;
+                // From here on as if it had been claimed; what gives it up says that it is inactive.
+                state.store(kStateClaimed, std::memory_order_relaxed);
+                if (asked & kControlEnd)
+                    ended = end_here(ThreadClaim::of_claimed(*this), mine, in_call_of);
                 else
-                    ex.clocked = nullptr;
-            }
-            state_changed();  // it will not run again: this CPU must not save its state into what will be freed
-            ipc::abandon(reply, Errno::kIdRm);
-            if (Notification* n = bound.get()) {
-                ObjectGuard guard{n->lock};
-                n->bound.store(nullptr, std::memory_order_relaxed);
-            }
-            bound = {};
-            handler = {};
-            ended = true;
+                    ThreadClaim::of_claimed(*this).release_at_home();
+                break;
+            case Stopped::kWasInactive:
+                done |= kControlStop;
+                if (asked & kControlEnd)
+                    if (ThreadClaim claim = ThreadClaim::of_inactive(*this); claim.ok())
+                        ended = end_here(std::move(claim), mine, in_call_of);
         }
     }
-    if ((asked & kControlMove) && !ended) {
-        const bool queued = ex.holds(*this);
-        if (queued) ex.remove(*this);
-        if (queued || move_here()) {
-            if (queued) settle();
-            done |= kControlMove;
-        }
-        control.fetch_and(~done, std::memory_order_release);
-        if (asked & ~done & (kControlStop | kControlMove)) ask_again();
-        if (queued) make_ready();
-        return ended;
-    }
-    control.fetch_and(~done, std::memory_order_release);
-    if (asked & ~done & kControlStop) ask_again();
-    return ended;
+    if (ended) return true;
+    const bool queued = (asked & kControlMove) && ex.holds(*this);
+    if (queued) ex.remove(*this);
+    if (queued) settle();
+    if ((asked & kControlMove) && (queued || move_here())) done |= kControlMove;
+    // Release: who finds its request done sees what was done.
+    u32 now = control.load(std::memory_order_relaxed), again;
+    do {
+        again = now >> kAgainShift & done;
+    } while (!control.compare_exchange_weak(now, (now & ~(done | done << kAgainShift)) | again,
+                                            std::memory_order_acq_rel));
+    // A claim's end asks again by itself.
+    if (again != 0 || ((asked & ~done) != 0 && state.load(std::memory_order_acquire) != kStateClaimed)) ask_again();
+    if (queued) make_ready();
+    return false;
 }
 
-void NativeThread::set_registers(const native::Registers& r) {
+void NativeThread::place_utcb(const ThreadClaim& claim, u64 address) {
+    auto* page = static_cast<native::Utcb*>(Machine::phys_to_virt(utcb_memory->frame(0)));
+    page->self = address;
+    utcb.set(claim, page);
+}
+
+void NativeThread::configure(const ThreadClaim& claim, Configuration to) {
+    space = to.space.space;
+    CapTable& table = to.space.caps;
+    caps.set(claim, &table);
+    cap_limit.set(claim, table.limit());
+    cap_slots.set(claim, table.slots());
+    space_object.set(claim, std::move(to.space_ref));
+    handler.set(claim, std::move(to.handler));
+    handler_badge.set(claim, to.handler_badge);
+    redirect.set(claim, to.redirect);
+    abi = to.redirect ? &kRedirectAbi : &kNativeAbi;
+    odd = to.redirect ? u8(odd | kOddTrapped) : u8(odd & ~kOddTrapped);
+    renew.fetch_or(kRenewEntry, std::memory_order_release);
+}
+
+void NativeThread::set_registers(const ThreadClaim& claim, const native::Registers& r) {
     restart_step = 0;
     restart_memory = {};
-    u64 fs = context.fs_base, gs = context.gs_base;
     hal::set_registers(context, r);
-    // The bases may be live in its home's registers: they are loaded from here when it runs next.
-    new_fs = r.fs_base;
-    new_gs = r.gs_base;
-    bases_changed = true;
-    context.fs_base = fs;
-    context.gs_base = gs;
+    set_bases(claim, r.fs_base, r.gs_base);
+}
+
+// They may be live in its home's registers: they are loaded from here when it runs next.
+void NativeThread::set_bases(const ThreadClaim& claim, u64 fs, u64 gs) {
+    new_fs.set(claim, fs);
+    new_gs.set(claim, gs);
+    renew.fetch_or(kRenewBases, std::memory_order_release);
+}
+
+// --- Claims
+
+ThreadClaim ThreadClaim::of_inactive(NativeThread& t) {
+    u32 now = native::kStateInactive;
+    // Acquire: pairs with what made it inactive. seq_cst, as in release().
+    const bool ours = t.state.compare_exchange_strong(now, NativeThread::kStateClaimed, std::memory_order_seq_cst);
+    return ThreadClaim{ours ? &t : nullptr, ours};
+}
+
+ThreadClaim ThreadClaim::of_claimed(NativeThread& t) { return ThreadClaim{&t, true}; }
+
+ThreadClaim ThreadClaim::of_running(NativeThread& t) {
+    RT_ASSERT(rt::Executor::current().running() == static_cast<rt::Schedulable*>(&t), "a thread that runs elsewhere");
+    return ThreadClaim{&t, false};
+}
+
+void ThreadClaim::release() {
+    NativeThread& t = *thread_;
+    release_ = false;
+    // seq_cst: pairs with ask(), which asks and then finds the thread claimed at its home. One sees the other.
+    t.state.exchange(native::kStateInactive, std::memory_order_seq_cst);
+    if (t.control.load(std::memory_order_seq_cst) != 0) t.after_claim();
+}
+
+void ThreadClaim::release_at_home() {
+    release_ = false;
+    thread_->state.store(native::kStateInactive, std::memory_order_release);
+}
+
+void ThreadClaim::start() {
+    NativeThread& t = *thread_;
+    release_ = false;
+    t.wake();  // at home it looks for requests before it runs
 }
 
 bool NativeThread::end(u32& budget) {
     if (state.load(std::memory_order_acquire) != native::kStateEnded) {
         if (!ask(kControlEnd)) return false;
     }
+    const ThreadClaim claim = ThreadClaim::of_taken(*this);
     if (Memory* m = utcb_memory.get()) {
-        utcb = nullptr;
+        utcb.set(claim, nullptr);
         if (!m->end(budget)) return false;
-        utcb_memory = {};
+        utcb_memory.set(claim, {});
     }
     // Now, not when it is freed an epoch later: what they are charged to is given back then.
-    space_object = {};
-    sched = {};
+    space_object.set(claim, {});
+    sched.set(claim, {});
     restart_memory = {};
     return true;
 }

@@ -4,9 +4,12 @@
 // Ownership instead of a lock: what is not said to be atomic belongs to the thread's home CPU, whose kernel runs with
 // interrupts off; other CPUs reach it by what they take out of a Waitable's queue or a ReplySlot (then the thread waits,
 // and is theirs until they post it home), and ask for the rest with a control request that the home CPU carries out.
+// An inactive thread is nobody's: who changes it, its home too, claims it first. What it is configured with is Owned: it
+// changes only with a ThreadClaim (claim.hpp).
 // Blocking is a state: no coroutine, no allocation, no kernel stack.
 #pragma once
 #include "core/cap/cap.hpp"
+#include "core/ipc/claim.hpp"
 #include "core/ipc/space.hpp"
 #include "core/ipc/wait.hpp"
 #include "core/thread.hpp"
@@ -23,15 +26,10 @@ public:
 
     // --- Read by the fastpaths, of this thread and of the one it talks to.
 
-    CapTable* caps = nullptr;  // of its space
+    Owned<CapTable*> caps;  // of its space
     // The same, for the fastpaths.
-    u64 cap_limit = 0;
-    const std::atomic<Cap*>* cap_slots = nullptr;
-    void use_caps(CapTable& table) {
-        caps = &table;
-        cap_limit = table.limit();
-        cap_slots = table.slots();
-    }
+    Owned<u64> cap_limit;
+    Owned<const std::atomic<Cap*>*> cap_slots;
     ReplySlot reply;  // the caller it owes an answer
     std::atomic<ReplySlot*> owed{nullptr};
     // In Thread::odd: it has a timeout; its receives wait for a notification too; the machine cannot switch TLS bases with
@@ -40,10 +38,19 @@ public:
     bool timed() const { return (odd & kOddTimed) != 0; }
     // Whatever is pressing (Executor::pressing) keeps a CPU from switching to this thread: levels above its own, attention.
     u64 gives_way_to = 0;
-    enum class Expects : u8 { kMessage, kSyscall, kFault } expects = Expects::kMessage;  // from its answer
-    u8 fastpaths = native::kFastAll;
+    enum class Expects : u8 { kMessage, kSyscall, kFault };
+    // From its answer. Written by owe(); read by who may answer, which is sure of it only when the caller is its.
+    Relaxed<Expects> expects{Expects::kMessage};
+    std::atomic<u8> fastpaths{native::kFastAll};
     bool queued_call = false;  // waits as a sender: wants an answer
     std::atomic<u32> state{native::kStateInactive};
+    // A state beside native::ThreadState: inactive, and owned by whoever holds the ThreadClaim.
+    static constexpr u32 kStateClaimed = 0x100;
+    u32 visible_state() const {
+        const u32 now = state.load(std::memory_order_acquire);
+        return now == kStateClaimed ? u32(native::kStateInactive) : now;
+    }
+    bool inactive() const { return visible_state() == native::kStateInactive; }
 
     static bool is_one(const rt::Schedulable& s) { return s.run == &NativeThread::run_native; }
     // On whose clock it runs: the thread at the bottom of the chain of calls that it works for, as far as it is on this CPU.
@@ -58,8 +65,6 @@ public:
         hal::Machine::switch_thread_state(before->context, context);
         ex.live = static_cast<Thread*>(this);
     }
-    // Which entry its calls take, by its kind and its fastpaths.
-    void choose_entry();
 
     // --- The rest
 
@@ -77,35 +82,52 @@ public:
     Expects queued_as = Expects::kMessage;
     lib::Trap fault;  // that is to be sent
 
-    native::Utcb* utcb = nullptr;  // through the direct map; null until it is mapped into its space
-    ObjectRef<Memory> utcb_memory;
-    ObjectRef<SpaceObject> space_object;
-    ObjectRef<Endpoint> handler;
-    u64 handler_badge = 0;
-    bool redirect = false;
-    ObjectRef<Notification> bound;
-    ObjectRef<Sched> sched;
+    Owned<native::Utcb*> utcb;  // through the direct map; null until it is mapped into its space
+    OwnedRef<Memory> utcb_memory;
+    OwnedRef<SpaceObject> space_object;
+    OwnedRef<Endpoint> handler;
+    Owned<u64> handler_badge;
+    Owned<bool> redirect;
+    OwnedRef<Notification> bound;
+    OwnedRef<Sched> sched;  // changed at home only
     u8 priority_number = native::kDefaultPriority;
     u64 number = 0;  // for traces and dumps
 
     void set_priority(u64 n) {
         priority_number = u8(n);
-        wanted_priority.store(u8(n), std::memory_order_relaxed);
         priority = rt::Priority(u32(rt::Priority::kLowest) - u32(n));
         gives_way_to = ((u64{1} << u32(priority)) - 1) | ~u64{0} << 32;
     }
 
     // What others ask of it; carried out at home. A bit is cleared when it is done.
-    enum Control : u32 { kControlStop = 1, kControlMove = 2, kControlSave = 4, kControlEnd = 8 };
+    enum Control : u32 { kControlStop = 1, kControlMove = 2, kControlSave = 4, kControlEnd = 8, kControlEntry = 16 };
+    static constexpr u32 kControlAll = 31, kAgainShift = 8;  // above: asked for once more while it is done
     std::atomic<u32> control{0};
-    std::atomic<u32> wanted_cpu{0};
-    std::atomic<u8> wanted_priority{native::kDefaultPriority};
+    // For kControlMove: all three together, from one call.
+    void want(ObjectRef<Sched> with, u8 priority, CpuId cpu);
+    // For kControlSave: the registers as they were at one moment since it was asked for. False: it was ready then.
+    bool saved_registers(native::Registers& out);
+    // For kControlEntry: `fastpaths` has changed. Which entry its calls take, by its kind and its fastpaths.
+    void choose_entry();
     // Asks; only in a thread's call. True: done (this CPU is its home, or nothing was to be done). False: look at `control` later.
     bool ask(u32 bits);
     // At home. `in_call_of`: the thread whose call it is that this CPU is in, if it is in one.
     [[nodiscard]] bool control_here(Thread* in_call_of = nullptr);  // true: it has ended, publish_end()
     void publish_end();
     bool without_jobs();
+    // A claim of it was given up: what was asked meanwhile is done at home.
+    void after_claim();
+
+    // What it is configured with.
+    struct Configuration {
+        SpaceObject& space;
+        ObjectRef<SpaceObject> space_ref;
+        ObjectRef<Endpoint> handler;
+        u64 handler_badge = 0;
+        bool redirect = false;
+    };
+    void configure(const ThreadClaim& claim, Configuration to);
+    void place_utcb(const ThreadClaim& claim, u64 address);  // where its memory is mapped already
 
     // Its wait is over: it goes on with the result in its registers, at home. The caller owns the end of the wait.
     void wake(bool front = false);
@@ -117,13 +139,16 @@ public:
     bool claim(u32 only = 0);
     // Ends whatever wait it is in: true if the caller owns its end now.
     bool cancel();
-    // While it waits or is inactive. The bases take effect when it runs next.
-    void set_registers(const native::Registers& r);
+    // The bases take effect when it runs next.
+    void set_bases(const ThreadClaim& claim, u64 fs, u64 gs);
+    void set_registers(const ThreadClaim& claim, const native::Registers& r);
     void arm_timeout();
     void drop_timeout();
 
-    bool bases_changed = false;  // `new_fs`, `new_gs` are to be loaded
-    u64 new_fs = 0, new_gs = 0;
+    // What its home has to do before it runs next: load `new_fs` and `new_gs`; choose its entry.
+    static constexpr u8 kRenewBases = 1, kRenewEntry = 2;
+    std::atomic<u8> renew{0};
+    Owned<u64> new_fs, new_gs;
     // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that it has
     // asked; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
     u64 restart_step = 0;
@@ -133,8 +158,29 @@ private:
     static void run_native(rt::Schedulable& s);
     static void timed_out(rt::Timer& t);
     bool parked_ = false;  // ready, in no queue: its budget is used up, and its timer brings it back. Home only
+
+    // Where it shall run next, and on whose budget.
+    struct Wanted {
+        ObjectRef<Sched> sched;
+        u8 priority = native::kDefaultPriority;
+        CpuId cpu{0};
+        bool any = false;     // asked for, not yet done
+        bool closed = false;  // it has ended
+    };
+    rt::Guarded<Wanted, rt::Rank::native_thread> wanted_;
+    struct Saved {
+        native::Registers registers{};
+        bool valid = false;
+    };
+    rt::Guarded<Saved, rt::Rank::native_thread> saved_;
+
     void settle();
     bool move_here();
+    bool save_here();
+    enum class Stopped : u8 { kNo, kWasInactive, kOurs };
+    Stopped stop_here(bool mine);
+    bool end_here(ThreadClaim claim, bool mine, Thread* in_call_of);
+    void renew_here(u8 what);
     void ask_again();
 
     struct Job : rt::Schedulable {

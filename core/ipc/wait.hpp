@@ -68,10 +68,23 @@ public:
 };
 
 // Where a caller waits for its answer: in the thread that received the call, or saved in a Reply object.
-// `caller` is taken by whoever answers, cancels or ends; NativeThread::owed is the other end of the link, and its
-// compare-exchange decides.
+// NativeThread::owed is the other end of the link, and its compare-exchange from this slot to null decides who has the
+// caller: who answers, cancels, moves or ends. Only the winner clears `caller`, with a compare-exchange, and before it lets
+// the caller go; who loses leaves it alone. So a caller that is found here is of this wait, or `owed` says otherwise.
 struct ReplySlot {
     std::atomic<NativeThread*> caller{nullptr};
+    // Of a Reply object that has ended: nothing is saved into it any more.
+    static NativeThread* closed() { return reinterpret_cast<NativeThread*>(u64{1}); }
+    // The caller, null if there is none.
+    NativeThread* found() const {
+        NativeThread* c = caller.load(std::memory_order_acquire);
+        return c == closed() ? nullptr : c;
+    }
+    // By who has the caller.
+    void clear(NativeThread& of) {
+        NativeThread* expected = &of;
+        (void)caller.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+    }
 };
 
 class Reply final : public Object {

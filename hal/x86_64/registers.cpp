@@ -46,8 +46,6 @@ void set_registers(UserContext& c, const abi::native::Registers& in) {
     c.r15 = in.r15;
     c.rip = in.rip;
     c.set_flags(in.rflags);
-    c.fs_base = in.fs_base;
-    c.gs_base = in.gs_base;
     c.cs = HAL_USER_CS;  // every register is restored
     c.ss = HAL_USER_SS;
 }

@@ -68,7 +68,8 @@ inline u64 message_word(const UserContext& c, u64 i) {
 }
 
 void get_registers(const UserContext& c, abi::native::Registers& out);
-// The flags are cut to what user mode may choose; pc and bases are the caller's to check.
+// All but the TLS bases, which may be live in a CPU. The flags are cut to what user mode may choose; pc is the caller's to
+// check.
 void set_registers(UserContext& c, const abi::native::Registers& in);
 
 }  // namespace hal

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// Ownership of a native thread as a type. What a thread is configured with can be read by every CPU and changed only with
+// a ThreadClaim, which proves that this CPU owns the thread:
+//
+//     inactive --compare-exchange--> claimed --release--> inactive, or --start()--> ready
+//
+// or that the thread runs here, in a call of its own, or that this CPU has stopped it, or taken it out of a ReplySlot.
+// Whatever another CPU asks of a thread while it is claimed (its end, a move, its registers) waits: the release hands the
+// request on to the thread's home. A claim never spans two calls, so it is held for a bounded time.
+#pragma once
+#include "core/cap/object.hpp"
+
+namespace core {
+
+class NativeThread;
+
+class [[nodiscard]] ThreadClaim {
+public:
+    // An inactive thread. Without success (`ok()` is false) it is not inactive, or another CPU has claimed it.
+    static ThreadClaim of_inactive(NativeThread& t);
+    // One whose state says that it is claimed, and who said so calls.
+    static ThreadClaim of_claimed(NativeThread& t);
+    // The thread whose call this CPU executes.
+    static ThreadClaim of_running(NativeThread& t);
+    // A thread that this CPU has stopped, or that waited and was taken out of its queue or ReplySlot here.
+    static ThreadClaim of_taken(NativeThread& t) { return ThreadClaim{&t, false}; }
+
+    ThreadClaim(ThreadClaim&& o) noexcept
+        : thread_(std::exchange(o.thread_, nullptr)), release_(std::exchange(o.release_, false)) {}
+    ThreadClaim(const ThreadClaim&) = delete;
+    ~ThreadClaim() {
+        if (release_) release();
+    }
+    bool ok() const { return thread_ != nullptr; }
+    NativeThread& operator*() const { return *thread_; }
+    NativeThread* operator->() const { return thread_; }
+
+    // Of an inactive thread, which goes on as ready at its home.
+    void start();
+    // By the thread's home, which needs no one to tell it what was asked meanwhile.
+    void release_at_home();
+    // It stays claimed.
+    void keep() { release_ = false; }
+
+private:
+    ThreadClaim(NativeThread* t, bool release) : thread_(t), release_(release) {}
+    void release();
+    NativeThread* thread_;
+    bool release_;
+};
+
+// An atomic whose order is another's business.
+template <class T>
+class Relaxed {
+public:
+    constexpr explicit Relaxed(T v) : value_(v) {}
+    operator T() const { return value_.load(std::memory_order_relaxed); }
+    Relaxed& operator=(T v) {
+        value_.store(v, std::memory_order_relaxed);
+        return *this;
+    }
+
+private:
+    std::atomic<T> value_;
+};
+
+// A value that every CPU may read, and that changes only under a claim.
+template <class T>
+class Owned {
+public:
+    constexpr Owned(T v = T{}) : value_(v) {}
+    T get() const { return value_.load(std::memory_order_relaxed); }
+    operator T() const { return get(); }
+    T operator->() const
+        requires std::is_pointer_v<T>
+    {
+        return get();
+    }
+    void set(const ThreadClaim&, T v) { value_.store(v, std::memory_order_relaxed); }
+
+private:
+    std::atomic<T> value_;
+};
+
+// The same for a counted reference. What another CPU reads stays allocated until it is quiescent.
+template <class T>
+class OwnedRef {
+public:
+    OwnedRef() = default;
+    OwnedRef(const OwnedRef&) = delete;
+    ~OwnedRef() {
+        if (T* p = get()) p->unref();
+    }
+    T* get() const { return p_.load(std::memory_order_relaxed); }
+    T* operator->() const { return get(); }
+    T& operator*() const { return *get(); }
+    explicit operator bool() const { return get() != nullptr; }
+    // The reference that was there is dropped.
+    void set(const ThreadClaim&, ObjectRef<T> to) {
+        T* before = p_.exchange(to.take(), std::memory_order_acq_rel);
+        if (before) before->unref();
+    }
+
+private:
+    std::atomic<T*> p_{nullptr};
+};
+
+}  // namespace core
