@@ -89,6 +89,16 @@ NativeThread::NativeThread() : Object(native::kTypeThread) {
 
 NativeThread::~NativeThread() = default;
 
+void NativeThread::inherit(const NativeThread& maker) {
+    sched = maker.sched;
+    u64 most = sched ? sched->highest_priority.load(std::memory_order_relaxed) : 0;
+    set_priority(maker.priority_number < most ? maker.priority_number : most);
+    const CpuId cpu = maker.home().cpu();
+    affinity = CpuSet{1u << cpu.value};
+    wanted_cpu.store(cpu.value, std::memory_order_relaxed);
+    set_home(rt::Executor::of(cpu));
+}
+
 void NativeThread::choose_entry() {
     using Entry = decltype(context.entry);
     context.entry = fastpaths != native::kFastAll ? &farcall_syscall
