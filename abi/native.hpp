@@ -68,8 +68,9 @@ enum Call : uint64_t {
     kShutDown = 66,        // system, status
     kTraceControl = 67,    // system, TraceOp, address, size
     kCpuCount = 68,        // ()
-    kLockInfo = 69,  // endpoint, notification, sched or system (read): how often its lock was taken; rsi: how often
-                     // another CPU had it; rdx: the longest wait, cycles. System: of all locks, taken not counted
+    kLockInfo = 69,    // endpoint, notification, sched or system (read): how often its lock was taken; rsi: how often
+                       // another CPU had it; rdx: the longest wait, cycles. System: of all locks, taken not counted
+    kMemoryInfo = 70,  // system (read): bytes of memory that nothing holds; rsi: bytes in all
 };
 // Flags beside the number of an IPC call.
 enum : uint64_t {

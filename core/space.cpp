@@ -14,14 +14,6 @@ namespace {
 
 using hal::Machine;
 
-struct Tables {
-    PhysAddr allocate_table() {
-        auto page = rt::alloc_zeroed_frame();
-        return page.ok() ? page.value() : PhysAddr{0};
-    }
-    void free_table(PhysAddr page) { rt::retire_frame(page); }
-};
-
 hal::MapFlags flags_of(lib::Prot p) {
     // A page that may be written or executed can be read on every machine we know.
     return {.read = p.read || p.write || p.exec, .write = p.write, .exec = p.exec, .user = true, .touched = true};
@@ -29,20 +21,30 @@ hal::MapFlags flags_of(lib::Prot p) {
 
 }  // namespace
 
+PhysAddr Space::Tables::allocate_table() {
+    auto page = rt::alloc_zeroed_frame();
+    if (!page.ok()) return PhysAddr{0};
+    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return page.value();
+}
+
+// Other CPUs may walk it, and their MMUs may have its address cached: it is free one epoch later.
+void Space::Tables::free_table(PhysAddr page) {
+    count.store(count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    rt::retire_frame(page);
+}
+
 Result<Ref<Space>> Space::create() {
     auto* space = rt::make<Space>();
     if (!space) return Errno::kNoMem;
     auto ref = Ref<Space>::adopt(space);
-    Tables tables;
-    space->table_ = Machine::PageTable::create(tables);
+    space->table_ = Machine::PageTable::create(space->tables_);
     if (!space->table_.valid()) return Errno::kNoMem;
+    space->tables_.count.store(0, std::memory_order_relaxed);  // the root does not count
     return ref;
 }
 
-Space::~Space() {
-    Tables tables;
-    table_.destroy(tables);
-}
+Space::~Space() { table_.destroy(tables_); }
 
 void Space::load_new() {
     rt::Executor& ex = rt::Executor::current();
@@ -61,10 +63,9 @@ void Space::unload() {
 [[gnu::noinline]] void Space::free_now() { delete this; }
 
 Result<void> Space::map(std::span<const lib::MapEntry> entries) {
-    Tables tables;
     rt::LockGuard guard{lock_};
     for (const lib::MapEntry& e : entries) {
-        auto slot = table_.slot(e.at, tables);
+        auto slot = table_.slot(e.at, tables_);
         if (!slot) return Errno::kNoMem;
         auto entry = hal::Machine::PageTable::Entry::make(e.frame, flags_of(e.prot));
         if (!slot.load().mapped()) {
@@ -87,6 +88,16 @@ void Space::unmap(std::span<const lib::UserRange> ranges) {
         table_.unmap(r.start, r.end, [&](UserAddr, auto) { any = true; });
         if (any) invalidate(r.start, r.end);
     }
+}
+
+void Space::free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) {
+    rt::LockGuard guard{lock_};
+    const u64 before = tables();
+    table_.free_tables(range.start, range.end, floor, ceiling, tables_);
+    // MMUs keep the addresses of tables in caches of their own, which the flush of any page of the space empties (SDM vol.
+    // 3A, 4.10.4.1). This CPU is in an epoch section until then, and others flush before they are quiescent: the tables
+    // are not used again before.
+    if (tables() != before) invalidate(range.start, range.start + kPageSize);
 }
 
 void Space::protect(std::span<const lib::UserRange> ranges, lib::Prot prot) {

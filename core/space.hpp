@@ -25,6 +25,13 @@ public:
     Result<void> map(std::span<const lib::MapEntry> entries);
     void unmap(std::span<const lib::UserRange> ranges);
     void protect(std::span<const lib::UserRange> ranges, lib::Prot prot);
+    // Frees the page tables over `range`, where nothing is mapped, that cover nothing outside [floor, ceiling): floor is
+    // where what may be mapped below ends, ceiling where what may be mapped above begins. Cannot fail, allocates nothing.
+    void free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling);
+    // What one table of the last level covers, in bytes.
+    static constexpr u64 kTableBytes = hal::Machine::PageTable::span(2);
+    // Page tables that it has, without the root. Exact for the only thread that changes mappings of the space.
+    u64 tables() const { return tables_.count.load(std::memory_order_relaxed); }
     // Was the page written since this was last asked? Clears the mark.
     bool test_and_clear_dirty(UserAddr page);
     // May another CPU hold translations of this space?
@@ -116,6 +123,13 @@ private:
     template <class F>
     size_t walk(UserAddr at, size_t n, bool write, F&& piece);
 
+    // Where tables come from and go to; how many there are.
+    struct Tables {
+        std::atomic<u64> count{0};  // written with the lock held
+        PhysAddr allocate_table();
+        void free_table(PhysAddr page);
+    };
+
     rt::SpinLock<rt::Rank::space> lock_;
     hal::Machine::PageTable table_;
     void load_new();
@@ -131,6 +145,7 @@ private:
 
     std::atomic<u32> loaded_on_{kReferred};     // CPUs whose root register holds it, and kReferred
     std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
+    Tables tables_;
 };
 
 }  // namespace core

@@ -198,6 +198,12 @@ inline Result<LockInfo> lock_info(Slot object) {
     if (taken < 0) return Errno(-taken);
     return LockInfo{u64(taken), contended, longest};
 }
+// Bytes of memory that nothing holds, after this CPU has given back what it kept for itself.
+inline Result<u64> memory_free(Slot system) {
+    i64 free = raw_call(kMemoryInfo, system);
+    if (free < 0) return Errno(-free);
+    return u64(free);
+}
 // To the machine's standard output, with the first program's system capability. Waits while the output is full.
 inline void write(std::string_view text) {
     while (!text.empty()) {

@@ -69,7 +69,7 @@ void drop(Cap& c) {
     unlink_leaf(c);
     c.table->clear(c.slot);
     if (--c.object->caps == 0) ending.push_back(*c.object);
-    c.table->pool->give_back(sizeof(Cap));
+    c.table->pool->give_back(rt::kMemoryTaken<Cap>);
     c.retired.free = &free_record;
     rt::retire(c.retired);
 }
@@ -78,10 +78,10 @@ void drop(Cap& c) {
 class NewRecord {
 public:
     static Result<NewRecord> make(CapTable& to) {
-        REQUIRE(to.pool->charge(sizeof(Cap)), pool_quota, kNoMem);
+        REQUIRE(to.pool->charge(rt::kMemoryTaken<Cap>), pool_quota, kNoMem);
         Cap* c = rt::make<Cap>();
         if (!c) {
-            to.pool->give_back(sizeof(Cap));
+            to.pool->give_back(rt::kMemoryTaken<Cap>);
             return Errno::kNoMem;
         }
         return NewRecord{c, &to};
@@ -91,7 +91,7 @@ public:
     ~NewRecord() {
         if (!cap_) return;
         delete cap_;
-        to_->pool->give_back(sizeof(Cap));
+        to_->pool->give_back(rt::kMemoryTaken<Cap>);
     }
     Cap& operator*() { return *cap_; }
     Cap& publish(u64 slot) {
@@ -166,8 +166,8 @@ Result<void> move(CapTable& from, u64 source, CapTable& to, u64 slot) {
     rt::LockGuard guard{lock};
     Cap* c = TRY(source_at(from, source));
     TRY(check_target(to, slot));
-    REQUIRE(to.pool->charge(sizeof(Cap)), pool_quota, kNoMem);
-    from.pool->give_back(sizeof(Cap));
+    REQUIRE(to.pool->charge(rt::kMemoryTaken<Cap>), pool_quota, kNoMem);
+    from.pool->give_back(rt::kMemoryTaken<Cap>);
     // Readers look at the object, the badge and the kind only: the record itself can stay.
     from.clear(u32(source));
     to.publish(*c, u32(slot));

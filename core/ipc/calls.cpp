@@ -74,6 +74,12 @@ Result<void> create_object(NativeThread& t, Held<Pool>& pool, u64 slot, u64 byte
     return r;
 }
 
+// Where a thread may run, and may let others run.
+CpuSet cpus_of(NativeThread& t) {
+    CpuSet all = sched::user_cpus();
+    return t.sched ? CpuSet{t.sched->cpus.load(std::memory_order_relaxed)} & all : CpuSet{};
+}
+
 template <class T, class... A>
 Result<Object*> plain(A&&... args) {
     T* object = rt::make<T>(std::forward<A>(args)...);
@@ -94,9 +100,11 @@ Result<Object*> make_space(Pool& pool, u64 slots) {
     return static_cast<Object*>(s);
 }
 
-Result<Object*> make_thread() {
+// It begins with what its maker has: on the same CPU, of the same Sched, at the same priority or the highest of the Sched.
+Result<Object*> make_thread(NativeThread& maker) {
     auto* t = rt::make<NativeThread>();
     if (!t) return Errno::kNoMem;
+    t->inherit(maker);
     auto* utcb = rt::make<Memory>(kPageSize);
     bool ok = utcb && utcb->allocate().ok() && t->allocate_fpu().ok();
     if (utcb) {
@@ -110,18 +118,27 @@ Result<Object*> make_thread() {
     return static_cast<Object*>(t);
 }
 
+// With the CPUs of its maker's, and no budget.
+Result<Object*> make_sched(NativeThread& maker, u64 highest) {
+    auto* s = rt::make<Sched>(highest);
+    if (!s) return Errno::kNoMem;
+    s->cpus.store(cpus_of(maker).bits, std::memory_order_relaxed);
+    return static_cast<Object*>(s);
+}
+
 // Charged at once, filled piece by piece: the call is made again until all of it is there.
 Result<void> create_memory(NativeThread& t, Held<Pool>& pool, u64 slot, u64 bytes) {
     Memory* m = t.restart_memory.get();
     if (!m || m->size != bytes || !m->charged_to(*pool.ref)) {
         t.restart_memory = {};
-        REQUIRE(pool->charge(sizeof(Memory) + bytes), pool_quota, kNoMem);
+        const u64 charge = rt::kMemoryTaken<Memory> + bytes;
+        REQUIRE(pool->charge(charge), pool_quota, kNoMem);
         m = rt::make<Memory>(bytes);
         if (!m) {
-            pool->give_back(sizeof(Memory) + bytes);
+            pool->give_back(charge);
             return Errno::kNoMem;
         }
-        m->set_charge(*pool.ref, sizeof(Memory) + bytes);
+        m->set_charge(*pool.ref, charge);
         t.restart_memory = ObjectRef<Memory>{m};
         m->unref();
     }
@@ -143,27 +160,29 @@ Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
     switch (a[1]) {
         case native::kTypePool:
             REQUIRE(arg != 0 && arg < (u64{1} << 48), pool_size, kInval);
-            TRY(create_object(t, pool, slot, sizeof(Pool) + arg, [&] { return plain<Pool>(arg); }));
+            TRY(create_object(t, pool, slot, rt::kMemoryTaken<Pool> + arg, [&] { return plain<Pool>(arg); }));
             break;
         case native::kTypeSpace:
             REQUIRE(arg >= 16 && arg <= 32768 && (arg & (arg - 1)) == 0, space_slots, kInval);
             TRY(create_object(t, pool, slot,
-                              sizeof(SpaceObject) + sizeof(Space) + kPageSize + CapTable::bytes_for(u32(arg)),
+                              rt::kMemoryTaken<SpaceObject> + rt::kMemoryTaken<Space> + kPageSize +
+                                  rt::memory_taken(CapTable::bytes_for(u32(arg))),
                               [&] { return make_space(*pool.ref, arg); }));
             break;
         case native::kTypeThread:
             TRY(create_object(t, pool, slot,
-                              sizeof(NativeThread) + sizeof(Memory) + kPageSize + Machine::fpu_area_size(),
-                              [&] { return make_thread(); }));
+                              rt::kMemoryTaken<NativeThread> + rt::kMemoryTaken<Memory> + kPageSize +
+                                  Memory::kFirstExtents + rt::memory_taken(Machine::fpu_area_size()),
+                              [&] { return make_thread(t); }));
             break;
         case native::kTypeEndpoint:
-            TRY(create_object(t, pool, slot, sizeof(Endpoint), [&] { return plain<Endpoint>(); }));
+            TRY(create_object(t, pool, slot, rt::kMemoryTaken<Endpoint>, [&] { return plain<Endpoint>(); }));
             break;
         case native::kTypeReply:
-            TRY(create_object(t, pool, slot, sizeof(Reply), [&] { return plain<Reply>(); }));
+            TRY(create_object(t, pool, slot, rt::kMemoryTaken<Reply>, [&] { return plain<Reply>(); }));
             break;
         case native::kTypeNotification:
-            TRY(create_object(t, pool, slot, sizeof(Notification), [&] { return plain<Notification>(); }));
+            TRY(create_object(t, pool, slot, rt::kMemoryTaken<Notification>, [&] { return plain<Notification>(); }));
             break;
         case native::kTypeMemory:
             REQUIRE(arg != 0 && arg <= (u64{1} << 40), memory_size, kInval);
@@ -171,9 +190,10 @@ Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
             TRY(create_memory(t, pool, slot, arg));
             break;
         case native::kTypeSched: {
+            REQUIRE(!t.has_budget(), sched_by_limited, kPerm);
             u64 most = t.sched ? t.sched->highest_priority.load(std::memory_order_relaxed) : 0;
             REQUIRE(arg <= most, sched_priority, kPerm);
-            TRY(create_object(t, pool, slot, sizeof(Sched), [&] { return plain<Sched>(arg); }));
+            TRY(create_object(t, pool, slot, rt::kMemoryTaken<Sched>, [&] { return make_sched(t, arg); }));
             break;
         }
         default: REQUIRE(false, create_type, kInval);
@@ -388,6 +408,9 @@ Result<i64> sched_configure(NativeThread& t, const u64 (&a)[6]) {
     auto s = TRY(find<Sched>(*t.caps, a[0], native::kTypeSched, native::kWriteRight));
     CpuSet cpus{u32(a[1])};
     REQUIRE((a[1] >> 32) == 0 && !(cpus & sched::user_cpus()).empty(), sched_cpus, kInval);
+    // What a thread has of CPUs and time is the most that it can give; of a budget it can give nothing.
+    REQUIRE(!t.has_budget(), sched_by_limited, kPerm);
+    REQUIRE((cpus & sched::user_cpus() & cpus_of(t)) == (cpus & sched::user_cpus()), sched_cpus_held, kPerm);
     REQUIRE(a[2] <= s->highest_priority.load(std::memory_order_relaxed), sched_priority, kPerm);
     REQUIRE((a[3] == 0) == (a[4] == 0) && a[3] <= a[4] && a[4] < (u64{1} << 62), sched_budget, kInval);
     ObjectGuard guard{s->lock};
@@ -479,8 +502,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kThreadSchedule: return thread_schedule(t, a);
         case native::kThreadBind: return thread_bind(t, a[0], a[1]);
         case native::kThreadFastpaths: return thread_fastpaths(t, a);
-        case native::kThreadState:
-            return i64(TRY(thread_at(t, a[0], native::kReadRight))->visible_state());
+        case native::kThreadState: return i64(TRY(thread_at(t, a[0], native::kReadRight))->visible_state());
         case native::kYield: {
             rt::Executor& ex = rt::Executor::current();
             if (ex.ready_count(t.priority) == 0) return i64{0};
@@ -524,6 +546,13 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
             return native_system->trace(t, a[1], a[2], a[3]);
         }
         case native::kLockInfo: return lock_info(t, a[0]);
+        case native::kMemoryInfo: {
+            TRY(find<Object>(*t.caps, a[0], native::kTypeSystem, native::kReadRight));
+            rt::drain_object_caches();
+            const rt::MemStats s = rt::mem_stats();
+            hal::set_call_results(t.context, s.free_bytes, s.total_bytes);
+            return i64(s.free_bytes);
+        }
         case native::kCpuCount: return i64(rt::executor_count());
         default: REQUIRE(false, call_number, kNoSys); return i64{0};
     }

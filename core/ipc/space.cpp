@@ -22,27 +22,30 @@ lib::Prot prot_of(u64 rights) {
 }
 
 constexpr u64 kBatch = 32;
+constexpr u64 kRecord = rt::kMemoryTaken<Mapping>;
 
 bool in_user_half(u64 address, u64 length) {
     return length != 0 && address < Machine::user_top().value && length <= Machine::user_top().value - address;
 }
 
-// Takes pages away from the end of it, as many as the budget allows; true: it is empty. Mapping lock held.
-bool shrink(Mapping& m, u32& budget) {
+}  // namespace
+
+SpaceObject::~SpaceObject() = default;
+
+bool SpaceObject::shrink(Mapping& m, u32& budget, u64& was_end) {
     constexpr u64 kPerUnit = 8 * kPageSize;  // as much as 100 instructions do
     u64 length = m.end - m.start;
     u64 most = budget * kPerUnit, n = length < most ? length : most;
     if (n == 0) return false;
+    was_end = m.end;
     lib::UserRange range{UserAddr{m.end - n}, UserAddr{m.end}};
     m.space->space->unmap({&range, 1});
     m.end -= n;
     budget -= u32((n + kPerUnit - 1) / kPerUnit);
-    return m.end == m.start;
+    if (m.end == m.start) return true;
+    m.space->free_tables(m.end, was_end);
+    return false;
 }
-
-}  // namespace
-
-SpaceObject::~SpaceObject() = default;
 
 bool SpaceObject::end(u32& budget) {
     if (!caps::empty(caps, budget)) return false;
@@ -51,13 +54,21 @@ bool SpaceObject::end(u32& budget) {
         Mapping* m = mappings_.first();
         if (!m) return true;
         // A thread may still run in the space; what it could reach may be freed by others from now on.
-        if (!shrink(*m, budget)) return false;
-        mappings_.remove(*m);
-        m->in_memory.unlink();
+        u64 was_end = 0;
+        if (!shrink(*m, budget, was_end)) return false;
+        take_out(*m, was_end);
         guard.unlock();
-        if (pool_) pool_->give_back(m->charge);
         delete m;
     }
+}
+
+// Out of the space and of both lists: it is empty, and the caller deletes it.
+void SpaceObject::take_out(Mapping& m, u64 was_end) {
+    const u64 start = m.start;
+    mappings_.remove(m);
+    m.in_memory.unlink();
+    free_tables(start, was_end);
+    if (pool_) pool_->give_back(m.charge);
 }
 
 Mapping* SpaceObject::first_in(u64 start, u64 end) const {
@@ -68,9 +79,27 @@ Mapping* SpaceObject::first_in(u64 start, u64 end) const {
     return m && m->start < end ? m : nullptr;
 }
 
-// A bound of what the page tables of the range can take: one page for each 2 MiB, 1 GiB and 512 GiB that it touches.
-void SpaceObject::charge_tables(u64 start, u64 end, u64& charge) {
-    for (u32 shift : {21u, 30u, 39u}) charge += (((end - 1) >> shift) - (start >> shift) + 1) * kPageSize;
+// The most that the page tables of the range can take, in bytes: one page for each 2 MiB, 1 GiB and 512 GiB that it touches.
+u64 SpaceObject::most_tables(u64 start, u64 end) {
+    u64 bytes = 0;
+    for (u32 shift : {21u, 30u, 39u}) bytes += (((end - 1) >> shift) - (start >> shift) + 1) * kPageSize;
+    return bytes;
+}
+
+void SpaceObject::tables_made(Mapping& m) {
+    const u64 now = space->tables() * kPageSize;
+    m.charge -= now - tables_charged_;
+    tables_charged_ = now;
+}
+
+void SpaceObject::free_tables(u64 start, u64 end) {
+    const Mapping* above = mappings_.lower_bound(start);
+    const Mapping* below = above ? mappings_.prev(*above) : mappings_.last();
+    space->free_tables({UserAddr{start}, UserAddr{end}}, UserAddr{below ? below->end : 0},
+                       above ? UserAddr{above->start} : Machine::user_top());
+    const u64 now = space->tables() * kPageSize;
+    if (pool_) pool_->give_back(tables_charged_ - now);
+    tables_charged_ = now;
 }
 
 // Checks, and makes a record of the whole range that is in no list yet.
@@ -79,8 +108,7 @@ Result<Mapping*> SpaceObject::make_mapping(Memory& memory, u64 address, u64 offs
     REQUIRE(in_user_half(address, length), map_range, kInval);
     REQUIRE(offset <= memory.size && length <= memory.size - offset, map_offset, kInval);
     REQUIRE((rights & ~most) == 0, map_rights, kPerm);
-    u64 charge = sizeof(Mapping);
-    charge_tables(address, address + length, charge);
+    const u64 charge = kRecord + most_tables(address, address + length);
     REQUIRE(!pool_ || pool_->charge(charge), pool_quota, kNoMem);
     Mapping* m = rt::make<Mapping>();
     if (!m) {
@@ -133,11 +161,18 @@ Result<bool> SpaceObject::map_some(Memory& memory, u64 address, u64 offset, u64 
             m = was;
         }
         auto r = fill(*m, rights, done);
-        if (r.ok()) return lib::kOk;
+        tables_made(*m);
+        if (r.ok()) {
+            if (done == length) {
+                if (pool_) pool_->give_back(m->charge - kRecord);
+                m->charge = kRecord;
+            }
+            return lib::kOk;
+        }
         lib::UserRange range{UserAddr{address}, UserAddr{address + length}};
         space->unmap({&range, 1});
-        mappings_.remove(*m);
-        m->in_memory.unlink();
+        take_out(*m, address + length);
+        m->charge = 0;
         return r.error();
     };
     auto r = put();
@@ -158,10 +193,14 @@ Result<bool> SpaceObject::unmap_some(u64 address, u64 length, u64& done) {
     REQUIRE(((address | length) & (kPageSize - 1)) == 0 && in_user_half(address, length), unmap_range, kInval);
     const u64 end = address + length;
     // A hole in the middle of a mapping needs a second record; only the first step can make one.
+    const bool first = done == 0;
     Mapping* spare = nullptr;
-    if (done == 0) {
+    if (first && (!pool_ || pool_->charge(kRecord))) {
         spare = rt::make<Mapping>();
-        if (!spare) return Errno::kNoMem;
+        if (spare)
+            spare->charge = kRecord;
+        else if (pool_)
+            pool_->give_back(kRecord);
     }
     u64 back = 0, left = kStep;
     lib::List<Mapping, &Mapping::in_memory> gone;
@@ -174,6 +213,7 @@ Result<bool> SpaceObject::unmap_some(u64 address, u64 length, u64& done) {
             if (to - from > left) to = from + left;
             Mapping* next = mappings_.next(*m);
             if (m->start < from && to < m->end && !spare) {
+                if (first) return Errno::kNoMem;  // it is the first of the range: nothing has changed
                 // Another thread has mapped this since: it is left as it is.
                 done = (m->end < end ? m->end : end) - address;
                 m = next && next->start < end ? next : nullptr;
@@ -190,7 +230,7 @@ Result<bool> SpaceObject::unmap_some(u64 address, u64 length, u64& done) {
                           .end = m->end,
                           .offset = m->offset + (to - m->start),
                           .rights = m->rights,
-                          .charge = 0};
+                          .charge = kRecord};
                 m->end = from;
                 mappings_.insert(*spare);
                 m->memory->mappings_.push_back(*spare);
@@ -208,11 +248,13 @@ Result<bool> SpaceObject::unmap_some(u64 address, u64 length, u64& done) {
                 m->in_memory.unlink();
                 gone.push_back(*m);
             }
+            free_tables(from, to);
             m = next && next->start < end ? next : nullptr;
         }
         if (!m) done = length;
     }
     while (Mapping* m = gone.pop_front()) delete m;
+    if (spare) back += kRecord;
     delete spare;
     if (pool_) pool_->give_back(back);
     return done == length;
@@ -248,9 +290,16 @@ Result<bool> SpaceObject::protect_some(u64 address, u64 length, u64 rights, u64&
 
 Result<void> Memory::add_extent() {
     if (count_ == room_) {
-        u32 room = room_ == 0 ? 4 : room_ * 2;
+        u32 room = room_ == 0 ? kFirstRoom : room_ * 2;
+        const u64 charge =
+            rt::memory_taken(room * sizeof(Extent)) - (room_ == 0 ? 0 : rt::memory_taken(room_ * sizeof(Extent)));
+        REQUIRE(!pool_ || pool_->charge(charge), pool_quota, kNoMem);
         auto* more = static_cast<Extent*>(rt::allocate(room * sizeof(Extent)));
-        if (!more) return Errno::kNoMem;
+        if (!more) {
+            if (pool_) pool_->give_back(charge);
+            return Errno::kNoMem;
+        }
+        if (pool_) charge_ += charge;
         for (u32 i = 0; i < count_; ++i) more[i] = extents_[i];
         if (extents_) rt::deallocate(extents_, room_ * sizeof(Extent));
         extents_ = more;
@@ -302,10 +351,9 @@ PhysAddr Memory::frame(u64 offset) const {
 
 // Out of its space and of both lists, as far as the budget goes; true: it is out, and the caller deletes it. Lock held.
 bool Memory::detach(Mapping& m, u32& budget) {
-    if (!shrink(m, budget)) return false;
-    m.space->mappings_.remove(m);
-    m.in_memory.unlink();
-    if (m.space->pool_) m.space->pool_->give_back(m.charge);
+    u64 was_end = 0;
+    if (!SpaceObject::shrink(m, budget, was_end)) return false;
+    m.space->take_out(m, was_end);
     return true;
 }
 

@@ -19,7 +19,7 @@ struct Mapping {
     u64 start = 0, end = 0;  // in the space
     u64 offset = 0;          // of `start`, in the memory
     u64 rights = 0;          // the most it may have
-    u64 charge = 0;
+    u64 charge = 0;          // the record, and the tables that are still to be made for it
     lib::ListHook in_memory;
     lib::TreeHook in_space;
 };
@@ -33,6 +33,9 @@ public:
     Ref<Space> space;
     CapTable caps;
 
+    // Page tables are charged one by one while the space has them. A mapping's first step charges the most that it can need;
+    // what it did not need goes back with the last one.
+    //
     // In steps of at most kStep bytes of pages: false means that there is more to do, by the same call again with the same
     // `done` (0 at first). All errors but the lack of a page for tables come at the first step.
     static constexpr u64 kStep = 2 << 20;
@@ -46,7 +49,15 @@ private:
     friend class Memory;
     // The first that reaches into [start, end), null if none does; and the one behind it.
     Mapping* first_in(u64 start, u64 end) const;
-    void charge_tables(u64 start, u64 end, u64& charge);
+    static u64 most_tables(u64 start, u64 end);
+    // After tables were made, which were charged with the mapping; after the range was unmapped and left the records: frees
+    // the tables that no other mapping needs. Lock held; the second gives back what they were charged.
+    void tables_made(Mapping& m);
+    void free_tables(u64 start, u64 end);
+    // Takes pages away from the end of a mapping, as many as the budget allows; true: it is empty, and ended at `was_end`.
+    static bool shrink(Mapping& m, u32& budget, u64& was_end);
+    void take_out(Mapping& m, u64 was_end);
+    u64 tables_charged_ = 0;
     Result<Mapping*> make_mapping(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most);
     Result<void> fill(Mapping& m, u64 rights, u64& done);
     // Sorted by address. Guarded by the mapping lock (one for all: mapping is not a fast path, and takes two objects).
@@ -80,6 +91,13 @@ private:
         PhysAddr at;
         u32 order;
     };
+    static constexpr u32 kFirstRoom = 4;
+
+public:
+    // The first table of extents of one that has no pool of its own (the others charge theirs as they grow).
+    static constexpr u64 kFirstExtents = rt::memory_taken(kFirstRoom * sizeof(Extent));
+
+private:
     Result<void> add_extent();
     Extent* extents_ = nullptr;
     static bool detach(Mapping& m, u32& budget);

@@ -89,6 +89,16 @@ NativeThread::NativeThread() : Object(native::kTypeThread) {
 
 NativeThread::~NativeThread() = default;
 
+void NativeThread::inherit(const NativeThread& maker) {
+    // Nothing names it yet. The maker runs here, at its home, where alone its Sched changes.
+    sched.set(ThreadClaim::of_taken(*this), ObjectRef<Sched>{maker.sched.get()});
+    u64 most = sched ? sched->highest_priority.load(std::memory_order_relaxed) : 0;
+    set_priority(maker.priority_number < most ? maker.priority_number : most);
+    const CpuId cpu = maker.home().cpu();
+    affinity = CpuSet{1u << cpu.value};
+    set_home(rt::Executor::of(cpu));
+}
+
 void NativeThread::choose_entry() {
     using Entry = decltype(context.entry);
     context.entry = fastpaths.load(std::memory_order_relaxed) != native::kFastAll ? &farcall_syscall
@@ -519,8 +529,8 @@ bool NativeThread::control_here(Thread* in_call_of) {
     u32 now = control.load(std::memory_order_relaxed), again;
     do {
         again = now >> kAgainShift & done;
-    } while (!control.compare_exchange_weak(now, (now & ~(done | done << kAgainShift)) | again,
-                                            std::memory_order_acq_rel));
+    } while (
+        !control.compare_exchange_weak(now, (now & ~(done | done << kAgainShift)) | again, std::memory_order_acq_rel));
     // A claim's end asks again by itself.
     if (again != 0 || ((asked & ~done) != 0 && state.load(std::memory_order_acquire) != kStateClaimed)) ask_again();
     if (queued) make_ready();

@@ -99,6 +99,9 @@ public:
         gives_way_to = ((u64{1} << u32(priority)) - 1) | ~u64{0} << 32;
     }
 
+    // A new thread: its home, Sched and priority are those of its maker (at most the Sched's highest).
+    void inherit(const NativeThread& maker);
+
     // What others ask of it; carried out at home. A bit is cleared when it is done.
     enum Control : u32 { kControlStop = 1, kControlMove = 2, kControlSave = 4, kControlEnd = 8, kControlEntry = 16 };
     static constexpr u32 kControlAll = 31, kAgainShift = 8;  // above: asked for once more while it is done

@@ -35,9 +35,6 @@ struct alignas(64) ClassSlabs {
 constinit ClassSlabs class_slabs[kClasses];
 constinit std::atomic<u64> large_bytes{0}, large_frame_bytes{0};
 
-// Small objects fill one page; for the largest, two pages waste less.
-constexpr unsigned slab_order(u32 c) { return class_size(c) > 1024 ? 1 : 0; }
-constexpr u32 capacity_of(u32 c) { return static_cast<u32>((kPageSize << slab_order(c)) / class_size(c)); }
 // Objects moved between a CPU and the slabs at once: about a page of them.
 constexpr u32 batch_of(u32 c) {
     u32 n = u32(kPageSize) / class_size(c);

@@ -104,6 +104,10 @@ constexpr u32 class_size(u32 c) {
     return c < kGeneralClasses ? kGeneralSizes[c] : (c - kGeneralClasses + 1) * kFrameStep;
 }
 
+// Small objects fill one page; for the largest, two pages waste less.
+constexpr unsigned slab_order(u32 c) { return class_size(c) > 1024 ? 1 : 0; }
+constexpr u32 capacity_of(u32 c) { return static_cast<u32>((kPageSize << slab_order(c)) / class_size(c)); }
+
 struct FreeObject {
     FreeObject* next;
 };
@@ -189,5 +193,20 @@ void heap_free(void* p, size_t n) {
 
 void slab_stats(MemStats& s);  // fills in the slab and frame fields
 void slab_reset_for_test();
+
+// What allocate(n) takes of the machine's memory, in bytes: its share of a slab, or a whole block of frames.
+constexpr u64 memory_taken(size_t n) {
+    if (n > detail::kLargestGeneral) {
+        u64 pages = 1;
+        while (pages * kPageSize < n) pages *= 2;
+        return pages * kPageSize;
+    }
+    u32 c = 0;
+    while (detail::kGeneralSizes[c] < n) ++c;
+    const u32 capacity = detail::capacity_of(c);
+    return ((kPageSize << detail::slab_order(c)) + capacity - 1) / capacity;
+}
+template <class T>
+inline constexpr u64 kMemoryTaken = memory_taken(sizeof(T));
 
 }  // namespace rt

@@ -38,6 +38,19 @@ void helper_body(Helper* h) {
 
 u64 used() { return used_of(kSlotPool); }
 
+// Bytes of memory that nothing holds, when each CPU has given back what it kept.
+u64 free_memory() {
+    u64 free = 0;
+    for (u64 cpu = boot_info().cpus; cpu-- != 0;) {
+        (void)schedule(kSlotThread, kSlotSched, kDefaultPriority, cpu);
+        free = memory_free(kSlotSystem).value();
+    }
+    return free;
+}
+// What charges cannot show: memory that was taken and is not charged any more, or never was. Objects that stay may share
+// their slabs with others after a test than before, a page for each size at most.
+constexpr u64 kSlabNoise = 16 * kPage;
+
 bool prepare() {
     failure.noted = false;
     failure.wanted = nullptr;
@@ -199,6 +212,9 @@ int native_main() {
     using namespace ktest;
     std::string_view check = word("check="), only = word("only="), after = word("after=");
     if (!create(kSlotPool, kTypeNotification, kSleepSlot).ok()) return 1;
+    // The buffers of traces stay once they are there.
+    (void)raw_call(kTraceControl, kSlotSystem, kTraceStart);
+    (void)raw_call(kTraceControl, kSlotSystem, kTraceStop);
     u64 count = 0, failures = 0;
     for (const Case* c = __start_ktest_cases; c != __stop_ktest_cases; ++c) {
         if (!check.empty() && check != core::checks::name_of(u32(c->check))) continue;
@@ -209,12 +225,14 @@ int native_main() {
         }
         ++count;
         print("ktest start {}\n", c->name);
-        u64 before = used();
+        const u64 before = used(), free_before = free_memory();
         bool clean = prepare();
         if (clean) {
             c->run();
             clean = clean_up(before);
         }
+        u64 free_after = 0;
+        bool returned = until([&] { return (free_after = free_memory()) + kSlabNoise >= free_before; });
         if (failure.noted && failure.wanted)
             print("ktest {} FAIL {}: {}, not {} ({}:{})\n", c->name, failure.what, failure.got, failure.wanted,
                   failure.file, failure.line);
@@ -222,9 +240,12 @@ int native_main() {
             print("ktest {} FAIL {} ({}:{})\n", c->name, failure.what, failure.file, failure.line);
         else if (!clean)
             print("ktest {} FAIL {} bytes are charged after its end, {} before\n", c->name, used(), before);
+        else if (!returned)
+            print("ktest {} FAIL {} bytes of memory are free after its end, {} before\n", c->name, free_after,
+                  free_before);
         else
             print("ktest {} ok\n", c->name);
-        failures += failure.noted || !clean;
+        failures += failure.noted || !clean || !returned;
     }
     print("ktest done {}\n", count);
     return failures != 0;

@@ -4,7 +4,7 @@
 //
 // A test names the kernel's check (core/check_names.hpp) that it is about, or `none`: with that check switched off it must fail
 // (`./farcall test checks`). It starts from a clean state: its own pool, slots from kFirstSlot on, helper threads 0 to 15. At
-// its end all of it is taken away, and the pool of all memory must be back at what it was.
+// its end all of it is taken away, the pool of all memory must be back at what it was, and so must the machine's free memory.
 //
 //     KTEST(identify_says_the_type, identify_exists) {
 //         KCHECK(identify(make(kTypeEndpoint)).value() == ...);

@@ -257,11 +257,13 @@ private:
     template <unsigned Level, TableSource S>
     static void free_level(u64* table, u64 from, u64 to, u64 floor, u64 ceiling, S& source) {
         constexpr u64 kSpan = span(Level);
-        for (u64 start = from & ~(kSpan - 1); start < to; start += kSpan) {
-            u64& entry = table[index(start, Level)];
-            u64 e = entry;
-            if (!(e & Entry::kPresent)) continue;
-            PhysAddr child{e & Entry::kAddress};
+        // [from, to) lies in what one table of this level covers.
+        const u64 base = from & ~(kSpan * 512 - 1);
+        const unsigned end = index(to - 1, Level) + 1;
+        for (unsigned i = index(from, Level); (i = find_used(table, i, end)) < end; i++) {
+            u64& entry = table[i];
+            const u64 start = base + i * kSpan;
+            PhysAddr child{entry & Entry::kAddress};
             if constexpr (Level > 2)
                 free_level<Level - 1>(entries(child), start > from ? start : from,
                                       start + kSpan < to ? start + kSpan : to, floor, ceiling, source);
