@@ -38,8 +38,8 @@ kernel_image(farcall-test.elf tests/kernel/include ${TEST_SOURCES})
 # A check that is switched off lets a null pointer through: that must fault, not be undefined.
 target_compile_options(farcall-test.elf PRIVATE -fno-delete-null-pointer-checks)
 
-# The leaf tier (DESIGN: three tiers of a trap) is counted in single instructions: in release builds its functions keep no
-# frame pointer of their own. The chain stays whole: a backtrace only leaves these frames out. Debug builds show them all.
+# The leaf tier (docs/architecture.md, section 6) is counted in single instructions: in release builds its functions keep
+# no frame pointer. The chain of frames stays intact; a backtrace only omits these functions. Debug builds show them all.
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   farcall_sources(HOT_SOURCES linux/sys linux/mm fs rt/mem core/ipc)
   list(APPEND HOT_SOURCES ${CMAKE_SOURCE_DIR}/core/trap.cpp ${CMAKE_SOURCE_DIR}/port/kernel/user_thread.cpp
