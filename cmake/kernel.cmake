@@ -2,7 +2,7 @@
 # The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel. Two of them:
 #   farcall.elf        the shipped one (release builds)
 #   farcall-test.elf   with tests and hooks for tests (tests/kernel); in debug builds the only one
-# They share all objects but those of the core, whose checks can be switched off in the test kernel: the include path binds
+# They share all objects except those of the core, whose checks the test kernel can switch off: the include path selects
 # core/switched_off.hpp.
 farcall_sources(SHARED_SOURCES
   lib lib/bare/x86_64 hal/x86_64 rt rt/mem port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys)
