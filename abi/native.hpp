@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The native interface, version 1: what a program says to the microkernel core with the machine's system-call
-// instruction, and what comes back. docs/native.md explains it; sysapi/ wraps it; core/ implements it.
+// The native interface, version 1: the calls that a program makes to the microkernel core with the machine's system-call
+// instruction, and their results. docs/native.md explains it; sysapi/ wraps it; core/ implements it.
 //
-// A native call: rax = number | flags, arguments in rdi rsi rdx r10 r8 r9. Back: rax >= 0, or a negated error. rcx and r11
-// are lost, as with any SYSCALL; every other register is kept unless the call receives a message.
+// A native call: rax = number | flags, arguments in rdi rsi rdx r10 r8 r9. Result: rax >= 0, or a negated error. rcx and
+// r11 are lost, as with any SYSCALL; every other register is preserved unless the call receives a message.
 //
 // A message: a tag (rsi), kRegisterWords words in rdx r10 r8 r9 rbx r12 r13 r14 r15, further words, capabilities and
-// the rest in the thread's UTCB page. What is received: rdi = badge of the capability that was used (or the bits of a
-// notification), rsi = tag, then the words. Registers beyond the message's length are not defined, but never hold
+// the rest in the thread's UTCB page. A received message: rdi = badge of the sender's capability (or the bits of a
+// notification), rsi = tag, then the words. Registers beyond the message's length are undefined, but never hold
 // another program's data.
 //
 // A capability is named by its slot in the capability table of the thread's space; 0 names nothing.
@@ -22,11 +22,11 @@ inline constexpr uint64_t kVersion = 1;
 enum Call : uint64_t {
     // --- IPC. rdi = capability, rsi = tag, words. May carry kNonBlocking or kTimed.
     kCall = 0,          // endpoint (send): send, and wait for the reply
-    kReplyReceive = 1,  // endpoint (receive): answer the caller this thread owes a reply, if any; wait for a message
-    kSend = 2,          // endpoint (send): send; done when a receiver has it
-    kReceive = 3,       // endpoint or notification (receive): wait; the tag says what came
-    kReply = 4,         // (no capability): answer the caller. Never blocks. kBadF if no reply is owed
-    kReplyTo = 5,       // reply (send): answer the caller saved there. Never blocks
+    kReplyReceive = 1,  // endpoint (receive): reply to the caller this thread owes a reply, if any; wait for a message
+    kSend = 2,          // endpoint (send): send; returns when a receiver has it
+    kReceive = 3,       // endpoint or notification (receive): wait; the tag tells which arrived
+    kReply = 4,         // (no capability): reply to the caller. Never blocks. kBadF if no reply is owed
+    kReplyTo = 5,       // reply (send): reply to the caller saved there. Never blocks
     kReplySave = 6,     // reply (receive): the owed reply moves into it; kBusy if it holds one, kBadF if none is owed
     kSignal = 7,        // notification (send): rsi = bits to set, or 0 for the capability's badge. Never blocks
 
@@ -35,61 +35,61 @@ enum Call : uint64_t {
     kCopy = 17,    // slot, to slot, rights, badge, space or 0: a derived capability with fewer rights; a badge only if
                    // the original has none
     kMove = 18,    // slot, to slot, space or 0
-    kDelete = 19,  // slot. The last capability of an object ends it
-    kRevoke = 20,  // slot: deletes everything derived from it, in any space; may take many steps, never half an entry
+    kDelete = 19,  // slot. Deleting an object's last capability ends the object
+    kRevoke = 20,  // slot: deletes everything derived from it, in any space; in many steps, each entry as a whole
     kIdentify = 21,  // slot: type | rights << 8
     kPoolInfo = 22,  // pool (any): bytes used, rsi: the quota
 
-    // --- Threads (thread: write, but for reading registers: read)
+    // --- Threads (thread: write; read for reading registers)
     kThreadConfigure = 32,     // thread, space (write), UTCB address, exception endpoint (send) or 0, ThreadFlag:
                                // only while it is not running. kBusy otherwise
     kThreadSetRegisters = 33,  // thread: from the caller's UTCB. kBusy while it runs
     kThreadGetRegisters = 34,  // thread: into the caller's UTCB. kBusy while it runs
-    kThreadResume = 35,        // thread: runs. kBusy if it does already
-    kThreadSuspend = 36,       // thread: does not run when this returns. What it waited for ends with kCanceled
+    kThreadResume = 35,        // thread: starts it. kBusy if it runs already
+    kThreadSuspend = 36,       // thread: does not run when this returns. Its wait, if any, ends with kCanceled
     kThreadSchedule = 37,      // thread, sched, priority (0 lowest to kHighestPriority), CPU
     kThreadBind = 38,          // thread, notification (receive) or 0: a receive on an endpoint waits for both
-    kThreadFastpaths = 39,     // thread, mask of Fastpath: which it may use. For tests
+    kThreadFastpaths = 39,     // thread, mask of the Fastpaths that it may use. For tests
     kThreadState = 40,         // thread (read): ThreadState
-    kYield = 41,               // the next ready thread of the caller's priority has its turn
+    kYield = 41,               // runs the next ready thread of the caller's priority
 
     // --- Memory
     kMap = 48,      // space (write), memory, address, offset, length, rights | type << 8. Replaces nothing: kExist
     kUnmap = 49,    // space (write), address, length
-    kProtect = 50,  // space (write), address, length, rights: not more than the capability gave when it was mapped
+    kProtect = 50,  // space (write), address, length, rights: at most those of the capability when it was mapped
 
     // --- Scheduling, interrupts, the system
     kSchedConfigure = 56,  // sched (write), CPU set, highest priority, budget ns, period ns (0, 0: no limit)
     kSchedInfo = 57,       // sched (read): ns of CPU time used; rsi: CPU set
-    kIrqBind = 58,         // irq (write), notification (send) or 0 for nobody, bits
-    kIrqAck = 59,          // irq (write): may come again
+    kIrqBind = 58,         // irq (write), notification (send) or 0 to unbind, bits
+    kIrqAck = 59,          // irq (write): unmasks the line
     kClock = 64,           // (): ns since boot
-    kWrite = 65,           // system, bytes, size up to 512: to the machine's standard output; how many it took
+    kWrite = 65,           // system, bytes, size up to 512: to the machine's standard output; the number of bytes taken
     kShutDown = 66,        // system, status
     kTraceControl = 67,    // system, TraceOp, address, size
     kCpuCount = 68,        // ()
-    kLockInfo = 69,    // endpoint, notification, sched or system (read): how often its lock was taken; rsi: how often
-                       // another CPU had it; rdx: the longest wait, cycles. System: of all locks, taken not counted
-    kMemoryInfo = 70,  // system (read): bytes of memory that nothing holds; rsi: bytes in all
+    kLockInfo = 69,        // endpoint, notification, sched or system (read): acquisitions of its lock; rsi: those
+                           // that waited; rdx: longest wait, cycles. System: of all locks, acquisitions not counted
+    kMemoryInfo = 70,      // system (read): bytes of free memory; rsi: bytes in all
 };
-// Flags beside the number of an IPC call.
+// Flags that are added to the number of an IPC call.
 enum : uint64_t {
-    kNonBlocking = 1u << 8,  // kAgain instead of a wait. (A call that was sent waits for its reply all the same.)
-    kTimed = 1u << 9,        // Utcb::timeout nanoseconds, then kTimedOut; a call whose reply is late is cancelled
+    kNonBlocking = 1u << 8,  // kAgain instead of a wait. (After sending, kCall still waits for its reply.)
+    kTimed = 1u << 9,        // kTimedOut after Utcb::timeout nanoseconds; a call whose reply is late is cancelled
     kCallMask = 0xff,
 };
 
 enum Type : uint64_t {
     kTypeNone = 0,
-    kTypePool = 1,    // a: quota in bytes, taken from the pool it is made of
+    kTypePool = 1,    // a: quota in bytes, charged to the pool it is created from
     kTypeSpace = 2,   // a: capability slots, a power of two from 16 to 32,768
     kTypeThread = 3,  // not running
     kTypeEndpoint = 4,
     kTypeReply = 5,
     kTypeNotification = 6,
     kTypeMemory = 7,   // a: bytes, whole pages; filled with zeros
-    kTypeIrq = 8,      // not created: derived from the first program's; the badge is the line + 1
-    kTypeSched = 9,    // a: highest priority, at most that of the creator's
+    kTypeIrq = 8,      // derived from the first program's, not created; the badge is the line + 1
+    kTypeSched = 9,    // a: highest priority, at most that of the creator's Sched
     kTypeSystem = 10,  // not created: the first program has it
 };
 
@@ -128,13 +128,13 @@ enum Label : uint64_t {
 };
 enum Access : uint64_t { kAccessRead = 0, kAccessWrite = 1, kAccessExecute = 2 };
 
-// What a handler answers to an exception: the label of its reply. kReplyMaps may be added to each.
+// The label of a handler's reply to an exception. kReplyMaps may be added to each.
 enum ExceptionReply : uint64_t {
-    kResume = 0,      // goes on. After a system call with word 0 as its result
+    kResume = 0,      // continues; after a system call, word 0 is its result
     kResumeAt = 1,    // the same, at pc = word 1 with sp = word 2
     kResumeWith = 2,  // with the registers in the handler's UTCB
-    kStop = 3,        // does not go on until it is resumed
-    kReplyMaps = 4,   // first maps Utcb::map into the thread's space; if that fails the reply fails, nothing changes
+    kStop = 3,        // stops until it is resumed
+    kReplyMaps = 4,   // first maps Utcb::map into the thread's space; if this fails, the reply fails without effect
 };
 
 struct MapItem {
@@ -151,12 +151,12 @@ struct Utcb {
     uint64_t self;                  // its address in the thread's space
     uint64_t timeout;               // ns, for kTimed
     uint64_t caps[kMaxCaps];        // slots to send with a message
-    uint64_t cap_rights[kMaxCaps];  // each with these rights at most; 0: those it has
-    uint64_t receive[kMaxCaps];     // empty slots for what comes; 0 ends the list
+    uint64_t cap_rights[kMaxCaps];  // at most these rights for each; 0: unchanged
+    uint64_t receive[kMaxCaps];     // empty slots for received capabilities; 0 ends the list
     MapItem map;
-    uint64_t words[kMaxWords];  // those from kRegisterWords on
+    uint64_t words[kMaxWords];  // from word kRegisterWords on
     Registers registers;
-    uint64_t free[512 - 3 * kMaxCaps - 2 - 5 - kMaxWords - 20];  // the program's own
+    uint64_t free[512 - 3 * kMaxCaps - 2 - 5 - kMaxWords - 20];  // for the program's use
 };
 
 static_assert(sizeof(Utcb) == 4096);
@@ -194,11 +194,11 @@ enum FirstSlot : uint64_t {
     kSlotSched = 4,  // all CPUs, highest priority
     kSlotIrq = 5,
     kSlotSystem = 6,
-    kSlotImage = 7,  // memory: the program as it is loaded, see BootInfo::segment
-    kSlotFree = 16,  // the first of those that are free
+    kSlotImage = 7,  // memory: the loaded program, see BootInfo::segment
+    kSlotFree = 16,  // the first free slot
     kFirstSlots = 4096,
 };
-// Where it finds what; the stack ends below kStackTop.
+// Fixed addresses; the stack ends below kStackTop.
 inline constexpr uint64_t kBootInfoPage = 0x3fff'ffff'e000, kFirstUtcb = 0x3fff'ffff'f000, kStackTop = 0x3fff'ffff'0000,
                           kStackSize = 0x40000;
 inline constexpr uint64_t kBootMagic = 0x316c6c6163726146;  // "Farcall1"
@@ -208,7 +208,7 @@ struct Segment {
 struct BootInfo {
     uint64_t magic, version, cpus, free_bytes, fastpaths;
     uint64_t cycle_hz;
-    // Where the program is, for those that want it in another space too: kSlotImage from image_start on.
+    // The program's segments, to map it into other spaces: offsets in kSlotImage are relative to image_start.
     uint64_t image_start, segments;
     Segment segment[8];
     char command_line[1024];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The native interface, as far as it exists: what a personality server needs. Version 0: it changes without notice until
-// the capability system is there (docs/server-route.md).
+// The native calls of a personality server (docs/server-route.md). Version 0: they change without notice until the server
+// uses capabilities.
 //
 // A native call is the machine's system-call instruction in a native thread: number and up to five arguments in the
 // registers that Linux uses, result in the result register: >= 0, or a negated abi::Errno.
@@ -11,8 +11,8 @@ namespace abi::server {
 
 enum Call : uint64_t {
     kReplyReceive =
-        0,  // (reply_to or 0, deadline ns): answers a thread with the message's registers, then waits for the next
-    kResume = 1,           // (thread): the same answer, without waiting
+        0,  // (reply_to or 0, deadline ns): resumes a thread with the message's registers, then waits for the next
+    kResume = 1,           // (thread): resumes it the same way, without waiting
     kKick = 2,             // (thread): ends its user mode with a kKick trap
     kThreadCreate = 3,     // (space): a thread handle, not yet running
     kThreadDestroy = 4,    // (thread)
@@ -28,21 +28,21 @@ enum Call : uint64_t {
     kFpuWrite = 14,        // (thread, buffer, size); sanitised; size 0: the initial state
     kClock = 15,           // (): ns since boot
     kLog = 16,             // (text, size)
-    kStreamRead = 17,      // (stream, buffer, size): bytes, 0: none now
+    kStreamRead = 17,      // (stream, buffer, size): bytes read; 0: none available
     kStreamWrite = 18,     // (stream, buffer, size)
-    kStreamEnded = 19,     // (stream): 1 if no more input will come
+    kStreamEnded = 19,     // (stream): 1 at the end of the input
     kReport = 20,          // (wait status): the program has ended
     kEntropy = 21,         // (buffer, size)
-    kExit = 22,            // (error, or 0): the server gives up; with an error: before it could serve
-    kThreadTimes = 23,     // (thread, Times*): CPU time until now, also of a thread that runs
-    kThreadAffinity = 24,  // (thread, CPU mask): takes effect when the thread enters user mode next
+    kExit = 22,            // (error, or 0): the server exits; an error: before it could serve
+    kThreadTimes = 23,     // (thread, Times*): CPU time until now, also of a running thread
+    kThreadAffinity = 24,  // (thread, CPU mask): takes effect when the thread next enters user mode
     kWindowSize = 25,      // (): rows << 16 | columns of the terminal
 };
 
-// Bits of Message::events beyond the streams'.
+// Bits of Message::events above those of the streams.
 enum Event : uint32_t {
-    kEventWindow = 8,  // the terminal has another size: kWindowSize
-    kEventDump = 9,    // the server should log what it is at
+    kEventWindow = 8,  // the terminal's size has changed: kWindowSize
+    kEventDump = 9,    // the server should log its jobs
 };
 
 enum Right : uint64_t { kRead = 1, kWrite = 2, kExec = 4 };
@@ -57,8 +57,8 @@ struct Times {
     uint64_t user, system;  // ns
 };
 
-// What the message page of a server thread holds after kReplyReceive returned 0 (and, for the registers, before it
-// answers). kTimedOut: the deadline came, nothing is in it.
+// The message page of a server thread after kReplyReceive returned 0; the server writes the registers before it replies.
+// kTimedOut: the deadline has passed, and the page holds no message.
 struct Message {
     uint64_t thread;  // handle; 0: no thread, only events
     uint64_t events;  // bit n: stream n changed; and Event
@@ -70,13 +70,13 @@ struct Message {
     uint64_t registers[32];  // the machine's UserContext
 };
 
-// The page a server finds at kBootInfo when it starts.
+// The page at kBootInfo when a server starts.
 struct Extent {
     uint64_t start, size;  // physical; mapped at kPoolBase + start
 };
 struct BootInfo {
     uint64_t magic;                // kBootMagic
-    uint64_t tsc_base, tsc_to_ns;  // the clock, for the programs' vDSO (abi/vdso.hpp); 0: not by the TSC
+    uint64_t tsc_base, tsc_to_ns;  // the clock, for the programs' vDSO (abi/vdso.hpp); 0: the TSC is unusable
     uint64_t realtime_offset, fpu_size, fpu_features, cpus, hardware_capabilities, hardware_capabilities2;
     Extent initrd;
     uint64_t extents;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Records of the kernel's trace buffer, as they leave the kernel (docs/tracing.md).
+// Records of the kernel's trace buffer, in the exported format (docs/tracing.md).
 #pragma once
 #include <cstdint>
 
@@ -11,23 +11,23 @@ enum class Path : uint8_t {
     kFastReply,
     kFastException,
     kFastSignal,
-    kSlowCall,  // from the entry until the caller goes on, another thread has the CPU, or the CPU has nothing to do
+    kSlowCall,  // from the entry until the caller continues, another thread has the CPU, or the CPU is idle
     kSlowReply,
     kSlowException,
     kSlowSignal,
     kSlowOther,  // any other native call
-    // Any thread: no stretch of time, but a moment.
+    // Any thread: an instant, not a stretch of time.
     kSwitch,     // the CPU goes to another thread
-    kInterrupt,  // one came out of user mode
+    kInterrupt,  // an interrupt arrived in user mode
     // Linux threads.
     kLeaf,       // a call as a plain function, in the trap
     kLeafAgain,  // the same, woken from a wait
     kFault,      // a page fault or an exception, in the trap
     kTask,       // a stretch of the thread's coroutine: until it waits, moves to another CPU, or is done
-    kSent,       // another CPU executes the call: on the caller's, until the answer or the switch away
+    kSent,       // another CPU executes the call: on the caller's CPU, until the result or the switch away
     kService,    // the same, on the module's CPU
     kToServer,   // route=server: from the trap until the call is with the server
-    kServer,     // the same: the server at work for it
+    kServer,     // the same: the server handles it
     kCount
 };
 inline constexpr const char* kPathNames[] = {
@@ -41,12 +41,12 @@ enum class Test : uint8_t {
     kNone,
     kCapability,   // no such capability, the wrong type, or a right is missing
     kLong,         // more words than registers, or capabilities
-    kNoPartner,    // nobody waits for the message, or no caller is owed an answer
-    kPriority,     // something better is ready
+    kNoPartner,    // no thread waits for the message, or no reply is owed
+    kPriority,     // a thread of higher priority is ready
     kOtherCpu,     // the partner's CPU does not look for work
-    kSpecial,      // a timeout, a bound notification, an answer that does more than resume
-    kAttention,    // this CPU has something else to look at
-    kSendersWait,  // the next message is there already
+    kSpecial,      // a timeout, a bound notification, a reply that does more than resume
+    kAttention,    // other work is pending on this CPU
+    kSendersWait,  // the next message is already queued
     kRace,         // another CPU was first
     kCount
 };
@@ -56,16 +56,16 @@ static_assert(sizeof kTestNames / sizeof kTestNames[0] == unsigned(Test::kCount)
 
 // How the stretch of time ended.
 enum class Reason : uint8_t {
-    kNone,       // a moment has no end
-    kDone,       // the thread goes on, or its partner does: with a result
+    kNone,       // an instant has no end
+    kDone,       // the thread or its partner continues with a result
     kError,      // the same, with an error
-    kElsewhere,  // it goes on at another address: a signal's handler or the return from it, a new program, the call again
+    kElsewhere,  // it continues at another address: a signal's handler, the return from it, a new program, the call again
     kSlowpath,   // a fastpath gave up, see the test
     kNeedsTask,  // the coroutine takes over
-    kWaits,      // for something; nobody works for the thread meanwhile
-    kSent,       // to a module or the server; the CPU goes to somebody else
+    kWaits,      // for something; no CPU works for the thread
+    kSent,       // to a module or the server; the CPU switches to other work
     kSwitched,   // another thread has the CPU
-    kEnded,      // the thread has
+    kEnded,      // the thread has ended
     kCount
 };
 inline constexpr const char* kReasonNames[] = {"",           "done",  "error", "elsewhere", "slowpath",
@@ -74,22 +74,21 @@ static_assert(sizeof kReasonNames / sizeof kReasonNames[0] == unsigned(Reason::k
 
 struct Record {
     uint64_t start;   // cycles
-    uint32_t cycles;  // that it took
+    uint32_t cycles;  // duration
     Path path;
     Test test;
     uint8_t cpu;
     Reason reason;
-    // Numbers. Of native threads: theirs; partner: who got or gives the CPU. Of Linux: gettid(2), or the server's handle
-    // (kToServer, kServer); partner: the other CPU (kSent, kService), or cycles of the whole call so far, without the waits
+    // Native: numbers of threads; partner: the thread that gets or gives the CPU. Linux: gettid(2), or the server's handle
+    // (kToServer, kServer); partner: the other CPU (kSent, kService), or the cycles of the call so far without waits
     // (kLeafAgain, kTask).
     uint32_t thread, partner;
-    // The number of the call, what waits behind it in a queue, and what went wrong: see detail(). kFault: the address.
-    // kInterrupt: the vector.
+    // The number of the call, the length of the queue, the error: see detail(). kFault: the address. kInterrupt: the vector.
     uint64_t detail;
 };
 static_assert(sizeof(Record) == 32);
 
-// Where the number of the call stands: no call but
+// Instead of the number of a call:
 inline constexpr uint16_t kNoCall = 0xffff, kPageFault = 0xfffe, kException = 0xfffd,
                           kKick = 0xfffc;  // signals, or another request from outside
 constexpr uint64_t detail(uint64_t number, uint64_t queue = 0, uint64_t error = 0) {
@@ -101,7 +100,7 @@ constexpr uint16_t error_in(uint64_t detail) { return uint16_t(detail >> 32); }
 constexpr uint64_t fault_detail(uint16_t kind, uint64_t address) { return kind | address << 16; }
 constexpr uint64_t address_in(uint64_t detail) { return detail >> 16; }
 
-// What leaves the machine at its end: a Header; for each CPU a CpuHeader and its records, the oldest first.
+// Sent at the end of the run: a Header; for each CPU a CpuHeader and its records, oldest first.
 struct Header {
     uint64_t magic;
     uint32_t version, cpus;
@@ -109,7 +108,7 @@ struct Header {
 };
 struct CpuHeader {
     uint32_t cpu, reserved;
-    uint64_t records, lost;  // those that follow; older ones, in whose place they were written
+    uint64_t records, lost;  // number of records that follow; of older ones that they overwrote
 };
 inline constexpr uint64_t kMagic = 0x3165636172744346;  // "FCtrace1"
 inline constexpr uint32_t kVersion = 1;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
-// The data page of the vDSO: what a program needs to tell the time as the kernel does (vdso/, port/api/wall_clock.hpp).
+// The data page of the vDSO: what a program needs to compute the kernel's time (vdso/, port/api/wall_clock.hpp).
 //
-// Monotonic time is ((TSC - tsc_base) * tsc_to_ns) >> 32, in ns since boot; the wall clock is realtime_offset more. Of
-// all that only the offset ever changes: `sequence` is odd meanwhile, and another afterwards.
+// Monotonic time is ((TSC - tsc_base) * tsc_to_ns) >> 32, in ns since boot; the wall clock is realtime_offset more. Only
+// the offset changes: `sequence` is odd during the change and has a new even value afterwards.
 #pragma once
 #include <cstdint>
 
 namespace abi::vdso {
 
-// As many pages as Linux 6.1 has on x86_64, the first of them ours; nothing is behind the others.
+// As many pages as Linux 6.1 has on x86_64. Only the first data page is present.
 inline constexpr uint64_t kPageBytes = 4096, kDataPages = 4, kCodePages = 2;
 
 enum Source : uint32_t {
-    kSystemCall = 0,  // the counter is of no use: ask the kernel
+    kSystemCall = 0,  // the TSC is unusable: ask the kernel
     kTsc = 1,
 };
 

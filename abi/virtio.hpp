@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Wire structures of virtio 1.1 (OASIS): split virtqueues (2.6), PCI capabilities (4.1.4), MMIO registers (4.2.2), and the
-// console device (5.3). All little-endian, as every machine we run on.
+// console device (5.3). All little-endian, like every supported machine.
 #pragma once
 #include <cstdint>
 

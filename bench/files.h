@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The tree that the benchmarks of the thesis walk: 1,200 files of 10 KiB of words, in one folder of tmpfs.
+// The tree that task1, task2, task4 and task5 walk: 1,200 files of 10 KiB of words, in one folder of tmpfs.
 #pragma once
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Programs that run inside the guest, on Farcall and on the oracle alike: static, musl, one source file each.
-# The C compiler of this world is musl-gcc. Options of a single program stand in its first lines:
+# Programs that run inside the guest, on Farcall and on the oracle: static, musl, one source file each.
+# The C compiler of this world is musl-gcc. A program's first lines may hold its own options:
 #   // farcall-build: -nostdlib -mavx
 set(CMAKE_EXPORT_COMPILE_COMMANDS OFF)
 
@@ -10,7 +10,7 @@ function(guest_program NAME SOURCE FOLDER)
   separate_arguments(options)
   set(target ${FOLDER}_${NAME})
   add_executable(${target} ${SOURCE})
-  # musl-gcc hides /usr/include; Linux's own headers (linux/, asm/) are wanted, after musl's.
+  # musl-gcc hides /usr/include; Linux's own headers (linux/, asm/) are searched after musl's.
   target_compile_options(${target} PRIVATE -O1 -std=gnu17 -Wall -Wextra -Wno-unused-parameter -fno-stack-protector
     ${options} "SHELL:-idirafter /usr/include" "SHELL:-idirafter /usr/include/x86_64-linux-gnu")
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})

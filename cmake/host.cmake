@@ -20,10 +20,10 @@ if(FARCALL_WORLD STREQUAL "host")
   target_compile_options(check_layers PRIVATE ${FARCALL_WARNINGS} -O1)
 endif()
 
-# Unit tests, over hal/hosted and port/hosted: unit_tests takes parts by themselves, and may start the allocators anew;
+# Unit tests, over hal/hosted and port/hosted: unit_tests tests parts alone, and may restart the allocators;
 # linux_unit_tests (tests/unit/linux_*.cpp) has one running system: root file system, first program, scripts.
-# In the tsan world only the files are built that have threads: rt_, mem_, hosted_, waist_ and linux_*.cpp.
-# ./farcall installs GoogleTest for `test` only: without it the tool is built all the same.
+# The tsan world builds only the files that have threads: rt_, mem_, hosted_, waist_ and linux_*.cpp.
+# ./farcall installs GoogleTest only for `test`; the tool is built without it too.
 find_package(GTest)
 if(NOT GTest_FOUND AND NOT FARCALL_WORLD STREQUAL "host")
   message(FATAL_ERROR "GoogleTest is missing (Debian: libgtest-dev libgmock-dev)")
@@ -45,7 +45,7 @@ if(GTest_FOUND)
   endif()
 
   farcall_sources(RUNTIME_SOURCES lib hal/hosted rt rt/mem port/hosted)
-  list(FILTER RUNTIME_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")  # the host's own serve, and sanitizers watch them
+  list(FILTER RUNTIME_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")  # the host's own are used, which sanitizers check
   add_library(hosted_runtime STATIC ${RUNTIME_SOURCES})
   target_link_libraries(hosted_runtime PUBLIC hosted_options)
   farcall_sources(PERSONALITY_SOURCES elf fs linux linux/arch/x86_64 linux/mm linux/sys)

@@ -2,7 +2,7 @@
 # The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel. Two of them:
 #   farcall.elf        the shipped one (release builds)
 #   farcall-test.elf   with tests and hooks for tests (tests/kernel); in debug builds the only one
-# They share all objects but those of the core, whose checks can be switched off in the test kernel: the include path binds
+# They share all objects except those of the core, whose checks the test kernel can switch off: the include path selects
 # core/switched_off.hpp.
 farcall_sources(SHARED_SOURCES
   lib lib/bare/x86_64 hal/x86_64 rt rt/mem port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys)
@@ -38,8 +38,8 @@ kernel_image(farcall-test.elf tests/kernel/include ${TEST_SOURCES})
 # A check that is switched off lets a null pointer through: that must fault, not be undefined.
 target_compile_options(farcall-test.elf PRIVATE -fno-delete-null-pointer-checks)
 
-# The leaf tier (DESIGN: three tiers of a trap) is counted in single instructions: in release builds its functions keep no
-# frame pointer of their own. The chain stays whole: a backtrace only leaves these frames out. Debug builds show them all.
+# The leaf tier (docs/architecture.md, section 6) is counted in single instructions: in release builds its functions keep
+# no frame pointer. The chain of frames stays intact; a backtrace only omits these functions. Debug builds show them all.
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   farcall_sources(HOT_SOURCES linux/sys linux/mm fs rt/mem core/ipc)
   list(APPEND HOT_SOURCES ${CMAKE_SOURCE_DIR}/core/trap.cpp ${CMAKE_SOURCE_DIR}/port/kernel/user_thread.cpp

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The shared object that programs get from the kernel (vdso/), built with the kernel's compiler as user code, and the
+# The shared object that the kernel maps into programs (vdso/), built with the kernel's compiler as user code, and the
 # object file that holds it.
 set(VDSO_FOLDER ${CMAKE_SOURCE_DIR}/vdso/x86_64)
 set(VDSO_FILE ${CMAKE_BINARY_DIR}/vdso/vdso.so)

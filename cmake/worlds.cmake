@@ -8,7 +8,7 @@ elseif(FARCALL_WORLD STREQUAL "debug")
   set(CMAKE_BUILD_TYPE Debug)
 endif()
 
-# Sources of one folder (not recursive). CONFIGURE_DEPENDS: a new file is seen by the next build.
+# Sources of one folder (not recursive). CONFIGURE_DEPENDS: the next build finds new files.
 function(farcall_sources OUT)
   set(all)
   foreach(folder IN LISTS ARGN)
@@ -19,7 +19,7 @@ function(farcall_sources OUT)
 endfunction()
 
 set(FARCALL_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror)
-# Code without an operating system below it: no exceptions, no RTTI, no vector registers.
+# Code that runs without an operating system: no exceptions, no RTTI, no vector registers.
 set(FARCALL_BARE_FLAGS
   -fno-exceptions -fno-rtti -fno-stack-protector -fno-threadsafe-statics -fno-asynchronous-unwind-tables
   -fno-unwind-tables -nostdlib -fno-pic -fno-pie -ffunction-sections -fdata-sections -g

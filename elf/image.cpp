@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Validation of ELF64 headers. The limits are those of Linux's loader (fs/binfmt_elf.c), so that the same files run.
+// Validation of ELF64 headers. The limits are those of Linux's loader (fs/binfmt_elf.c), so the same files run.
 #include "elf/image.hpp"
 
 #include <cstring>

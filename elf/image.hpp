@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // ELF64 files (System V gABI, chapters 4 and 5): the structures and their validation. Nothing here reads a file or maps
-// memory; every number of a header is checked before it is used, so a damaged file can do no harm.
+// memory. Headers are untrusted input: every number is checked before it is used.
 #pragma once
 #include <span>
 
@@ -29,21 +29,21 @@ inline constexpr u16 kTypeExecutable = 2, kTypeShared = 3;
 inline constexpr u32 kLoad = 1, kInterpreter = 3, kGnuStack = 0x6474e551;
 inline constexpr u32 kExecute = 1, kWrite = 2, kRead = 4;  // ProgramHeader::flags
 
-// Is this a program of this machine whose table of program headers may be read? kNoExec.
+// Checks that this is a program for this machine with a readable table of program headers. kNoExec.
 Result<void> check_header(const Header& h, u16 machine);
 inline u64 table_bytes(const Header& h) { return u64{h.entry_count} * sizeof(ProgramHeader); }
 
-// One loadable segment, rounded to pages. Addresses are the file's own: the load bias comes on top (modulo 2^64).
+// One loadable segment, rounded to pages. Addresses are the file's own, without the load bias (which is added modulo 2^64).
 struct Segment {
     u64 start;        // page of the first byte
     u64 file_end;     // end of the last page that comes from the file; start if there is none
     u64 end;          // end of the last page
-    u64 data_end;     // first byte behind the file's contents
-    u64 zero_end;     // first byte behind the zero-filled rest
+    u64 data_end;     // first byte after the file's contents
+    u64 zero_end;     // first byte after the zero-filled rest
     u64 file_offset;  // of `start`
     u32 flags;
 };
-// kInval: sizes or offset that cannot be mapped at any address below `limit`, or that are not congruent modulo the page.
+// kInval: sizes or offset cannot be mapped at any address below `limit`, or are not congruent modulo the page size.
 Result<Segment> segment(const ProgramHeader& p, u64 limit);
 
 struct Layout {
@@ -53,7 +53,7 @@ struct Layout {
     u64 code_start = ~u64{0}, code_end = 0, data_start = 0, data_end = 0, zero_end = 0;
     u32 segments = 0;
 };
-// kInval: no segment, or one that is damaged.
+// kInval: no segment, or an invalid one.
 Result<Layout> examine(const Header& h, std::span<const ProgramHeader> table, u64 limit);
 
 }  // namespace elf

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A server in a space of its own, and clients that it tells apart by the badges of their capabilities. All of a client's
-// capabilities are taken away at once by a revocation.
+// A server in its own space, and clients that it distinguishes by the badges of their capabilities. One revocation removes
+// all of a client's capabilities.
 //     ./farcall run --native examples/echo
 #include "sysapi/program.hpp"
 
@@ -9,7 +9,7 @@ namespace {
 using namespace native;
 
 constexpr u64 kEcho = 1, kBadges = 16;
-// The one capability that the server has, in its own table.
+// The server's only capability, in its own table.
 constexpr Slot kServerEndpoint = 1;
 
 // A text of up to 40 bytes in the words of a message; the first word is its length.
@@ -24,7 +24,7 @@ char letter(const Message& m, u64 i) { return char(m.words[1 + i / 8] >> i % 8 *
 
 u64 calls[kBadges];
 
-// The text backwards, and how many calls this client has made.
+// Replies with the text reversed and the number of calls of this client.
 void serve(u64 endpoint) {
     Message m;
     if (!receive(endpoint, m).ok()) return;
@@ -55,12 +55,12 @@ Result<void> say(u64 client, Slot to, std::string_view text) {
 
 Result<void> play() {
     Slot endpoint = TRY(make(kTypeEndpoint));
-    // The server's table holds the receiving end and nothing else: this is all that it can do.
+    // The server's table holds only the receiving end: the server can do nothing else.
     Slot space = TRY(make_space());
     TRY(copy(endpoint, kServerEndpoint, kReceiveRight, 0, space));
     (void)TRY(make_thread(serve, kServerEndpoint, {.priority = kDefaultPriority + 1, .space = space}));
 
-    // Clients may send, and nothing else; the badge is not theirs to choose. What they have is derived from `clients`.
+    // Clients may only send, and cannot choose their badge. Their capabilities are derived from `clients`.
     Slot clients = new_slot(), seven = new_slot(), nine = new_slot();
     TRY(copy(endpoint, clients, kSendRight));
     TRY(copy(clients, seven, kSendRight, 7));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Notifications: bits that collect, one that is bound to a thread so that one receive waits for messages and signals, a
-// receive with a timeout, and a device's interrupt as a notification.
+// Notifications: bits that accumulate; one bound to a thread, so that one receive waits for messages and signals; a receive
+// with a timeout; a device's interrupt as a notification.
 //     ./farcall run --native examples/events
 #include "sysapi/program.hpp"
 
@@ -9,7 +9,7 @@ namespace {
 using namespace native;
 
 constexpr u64 kWorkDone = 1, kTick = 2, kSecond = 1'000'000'000;
-// The machine's interval timer, ISA line 0: the firmware's setting lets it run on.
+// The machine's interval timer, ISA line 0. It runs as the firmware has set it.
 constexpr u64 kTimerLine = 0;
 
 struct Worker {
@@ -39,7 +39,7 @@ Result<void> collected() {
     return lib::kOk;
 }
 
-// One loop for both kinds.
+// One loop for messages and signals.
 Result<void> bound() {
     workers = {TRY(make(kTypeNotification)), TRY(make(kTypeEndpoint))};
     TRY(bind(kSlotThread, workers.notification));

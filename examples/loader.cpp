@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// A loader: another program, with a space, a pool and CPU time of its own, and one capability. When it has had enough of it
-// the loader takes everything back by one revocation.
+// A loader. It starts another program with its own space, pool and CPU budget, and one capability. In the end it takes
+// everything back by one revocation.
 //     ./farcall run --native examples/loader
 #include "sysapi/program.hpp"
 
-// The program: it says 42 to slot 1 of its table, and computes without end. Any address will do for it.
+// The program: it sends 42 to slot 1 of its table, and computes without end. Its code is position-independent.
 asm(R"(
     .section .rodata
     .globl guest_begin, guest_end
@@ -40,7 +40,7 @@ Result<void> play() {
     const u64 before = TRY(pool_used(kSlotPool));
     Slot endpoint = TRY(make(kTypeEndpoint));
 
-    // All that the program costs is charged to this, and derived from it.
+    // All of the program's memory is charged to this pool, and all its objects are derived from it.
     Slot pool = TRY(make(kTypePool, 256 * 1024));
     Slot space = new_slot(), code = new_slot(), stack = new_slot(), thread = new_slot(), sched = new_slot();
     TRY(create(pool, kTypeSpace, space, 16));
@@ -52,7 +52,7 @@ Result<void> play() {
     if (create(pool, kTypeMemory, refused, 1 << 20).error() != Errno::kNoMem) return Errno::kInval;
     print("loader: the program's pool ends before a megabyte\n");
 
-    // Its code, through a mapping of ours; executable there, and not writable.
+    // Writes its code through a mapping of this space. In the program's space it is executable and not writable.
     const u64 window = new_address(kPage), size = u64(guest_end - guest_begin);
     TRY(map(kSlotSpace, code, window, 0, kPage, kReadRight | kWriteRight));
     __builtin_memcpy(reinterpret_cast<void*>(window), guest_begin, size);
@@ -60,7 +60,7 @@ Result<void> play() {
     TRY(map(space, code, kCode, 0, kPage, kReadRight | kExecuteRight));
     TRY(map(space, stack, kStack, 0, kPage, kReadRight | kWriteRight));
 
-    // The one thing that it can do besides computing.
+    // The only thing that it can do besides computing.
     TRY(copy(endpoint, 1, kSendRight, 77, space));
     // A twentieth of a CPU.
     TRY(configure_sched(sched, 1, kDefaultPriority, kBudget, kPeriod));
@@ -75,8 +75,8 @@ Result<void> play() {
     TRY(reply(message(0)));
     const u64 start = now();
     TRY(sleep(kWatched));
-    // The clock is the host's, who may stop for a while in the middle of a turn: half is too much by far, but
-    // nobody's whole CPU.
+    // The clock is the host's, and the host may stop the guest in the middle of a turn. Half of the time is far above the
+    // budget, but below a whole CPU.
     const u64 used = TRY(sched_used(sched)), watched = now() - start;
     if (used == 0 || used > watched / 2) {
         print("loader: it had {} ns of {}\n", used, watched);
@@ -88,7 +88,7 @@ Result<void> play() {
     if (identify(thread).error() != Errno::kBadF || identify(space).error() != Errno::kBadF) return Errno::kInval;
     TRY(remove(pool));
     TRY(remove(endpoint));
-    // What was freed comes back one epoch later.
+    // Memory is freed one epoch later.
     for (u64 i = 0; i < 100 && TRY(pool_used(kSlotPool)) > before; ++i) TRY(sleep(kMillisecond));
     if (TRY(pool_used(kSlotPool)) > before) return Errno::kNoMem;
     print("loader: it is gone, and its memory is back\n");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A pager: the page faults of another space's thread come as messages, and the answers map pages. A fault where there is
-// nothing to be mapped stops the thread.
+// A pager: page faults of a thread in another space arrive as messages, and the replies map pages. A fault outside the
+// region stops the thread.
 //     ./farcall run --native examples/pager
 #include "sysapi/program.hpp"
 
@@ -13,7 +13,7 @@ constexpr u64 kSum = 1;
 // The client's capability in its own table.
 constexpr Slot kClientEndpoint = 1;
 
-// Of another space: nothing is mapped where it reads until it does so.
+// Runs in another space. Its pages are mapped only when it reads them.
 void client(u64 endpoint) {
     u64 sum = 0;
     for (u64 i = 0; i < kPages; ++i) sum += *reinterpret_cast<volatile u64*>(kRegion + i * kPage);
@@ -24,7 +24,7 @@ void client(u64 endpoint) {
 
 Result<void> play() {
     Slot endpoint = TRY(make(kTypeEndpoint)), memory;
-    // The pager's own view of what it gives away: page i begins with i.
+    // The pager's own mapping of the client's pages: page i begins with i.
     std::byte* pages = TRY(map_new(kPages * kPage, &memory));
     for (u64 i = 0; i < kPages; ++i) *reinterpret_cast<u64*>(pages + i * kPage) = i;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A handler that executes another program's system calls. The program speaks Linux's calls and knows nothing of the native
-// interface: its thread is redirected, so each of its SYSCALL instructions becomes a message, and every register but those
-// that Linux changes too is as it was.
+// A handler that executes another program's system calls. The program makes Linux calls and does not know the native
+// interface: its thread is redirected, so each of its SYSCALL instructions becomes a message. The call changes only the
+// registers that Linux changes.
 //     ./farcall run --native examples/personality
 #include "sysapi/program.hpp"
 
@@ -16,7 +16,7 @@ i64 linux_call(u64 number, u64 a = 0, u64 b = 0, u64 c = 0) { return raw_call(nu
 
 void linux_print(std::string_view text) { (void)linux_call(kNrWrite, 1, u64(text.data()), text.size()); }
 
-// Nine registers over a call: how many are still what they were.
+// Makes a getpid call and returns how many of twelve registers hold the expected value afterwards.
 u64 registers_kept() {
     register u64 r8 asm("r8") = 8;
     register u64 r9 asm("r9") = 9;
@@ -51,11 +51,11 @@ i64 linux_syscall(const Message& m, Slot thread, u64& status) {
     switch (number) {
         case kNrWrite:
             if (a[0] != 1) return -i64(Errno::kBadF);
-            // The program is in this space; one of another would be read through memory that both have mapped.
+            // The program shares this space. Memory of another space would have to be mapped here first.
             write({reinterpret_cast<const char*>(a[1]), a[2]});
             return i64(a[2]);
         case kNrGetpid: {
-            // What is not in the message can be had.
+            // Registers that are not in the message can be read.
             Registers r;
             return get_registers(thread, r).ok() && r.rip == m.words[1] && r.rsp == m.words[2] ? i64(kPid) : 0;
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Two threads that call one another: the server adds one to what it gets.
+// A client and a server thread: the server replies with the word it received plus one.
 //     ./farcall run --native examples/pingpong
 #include "sysapi/program.hpp"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Memory in two spaces: one writes, the other may only read, and finds that out. A ring of numbers needs no message each.
+// Memory shared by two spaces: one writes, the other may only read, and a write of it faults. Numbers pass through a ring
+// without messages.
 //     ./farcall run --native examples/sharing
 //     ./farcall run --native examples/sharing --cpus 2
 #include <atomic>
@@ -15,14 +16,14 @@ constexpr Slot kReaderEndpoint = 1;
 
 struct Ring {
     static constexpr u64 kSize = 64;
-    std::atomic<u64> written;  // by the writer; release: the numbers before it are there
+    std::atomic<u64> written;  // by the writer; release: publishes the numbers before it
     u64 numbers[kSize];
 };
 struct Progress {
     std::atomic<u64> read;
 };
 
-// Of another space. It sees the ring read-only, and a page of its own to say how far it has come.
+// Runs in another space. The ring is read-only there; it reports its progress in a page of its own.
 void reader(u64 endpoint) {
     auto& ring = *reinterpret_cast<Ring*>(kReaderView);
     auto& progress = *reinterpret_cast<Progress*>(kReaderView + 4096);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The formatter behind lib/format.hpp: one pass over the format string, pieces handed to a sink.
+// The formatter behind lib/format.hpp: one pass over the format string, pieces passed to a sink.
 #include "lib/format.hpp"
 
 namespace lib {
@@ -23,7 +23,7 @@ u32 parse_number(std::string_view s, size_t& at) {
     return n < kMaxWidth ? n : kMaxWidth;
 }
 
-// `s` is what stands between the braces.
+// `s` is the text between the braces.
 Spec parse_spec(std::string_view s) {
     Spec spec;
     size_t at = 0;
@@ -124,7 +124,7 @@ void put_bounded(void* context, std::string_view piece) {
 
 void format_args(FormatSink sink, std::string_view fmt, std::span<const FormatArg> args) {
     size_t next = 0;
-    size_t plain = 0;  // start of text not yet handed on
+    size_t plain = 0;  // start of text not yet passed on
     size_t at = 0;
     auto flush = [&](size_t end) {
         if (end > plain) sink.put(sink.context, fmt.substr(plain, end - plain));

@@ -3,8 +3,8 @@
 //   format_to(buffer, "pid {} at {:x}, {:>6} KiB\n", pid, address, size)
 // A placeholder is {} or {:[<|>][0][width][.precision][kind]}; {{ and }} are braces. Kinds: d decimal, x X hexadecimal,
 // o octal, c character, s text. Plain {} prints numbers in decimal, addresses and pointers as 0x... hexadecimal, bool
-// as true/false, strong types by their value, enumerations (Errno) as numbers. Precision cuts text. Numbers go to the
-// right of their field, text to the left, unless < or > says otherwise. A placeholder without an argument prints {?}.
+// as true/false, strong types by their value, enumerations (Errno) as numbers. Precision limits text. Numbers are
+// aligned to the right of their field, text to the left, unless < or > is given. A placeholder without an argument prints {?}.
 #pragma once
 #include <concepts>
 #include <cstddef>
@@ -66,7 +66,7 @@ constexpr FormatArg format_arg(const T& v) {
     }
 }
 
-// Where formatted text goes, piece by piece.
+// Receives formatted text piece by piece.
 struct FormatSink {
     void (*put)(void* context, std::string_view piece);
     void* context;
@@ -81,8 +81,8 @@ size_t format_to(std::span<char> out, const char* fmt, const A&... args) {
     return format_args_to(out, fmt, std::span<const FormatArg>(list, sizeof...(A)));
 }
 
-// Text that grows through a function of the caller's (a page list, a byte vector). The first append that fails
-// sets `failed`, and nothing more is appended: check once, at the end.
+// Appends text through a function of the caller (to a page list, a byte vector). The first append that fails sets
+// `failed`, and nothing more is appended: check once, at the end.
 struct StringBuilder {
     bool (*append)(void* context, std::string_view piece);
     void* context;
@@ -100,7 +100,7 @@ struct StringBuilder {
     }
 };
 
-// Decimal text to a number; false if it is empty, has another character, or does not fit.
+// Parses decimal text; false if it is empty, contains another character, or does not fit.
 bool parse_u64(std::string_view text, u64& out);
 
 }  // namespace lib

@@ -18,7 +18,7 @@ public:
     RefCounted& operator=(const RefCounted&) = delete;
 
     void ref() const { count_.fetch_add(1, std::memory_order_relaxed); }
-    // Pairs with itself: the release of every holder is seen by the one that deletes.
+    // Pairs with itself: the holder that deletes sees what every other holder did before its release.
     void unref() const {
         if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
             T* self = const_cast<T*>(static_cast<const T*>(this));
@@ -28,7 +28,7 @@ public:
                 delete self;
         }
     }
-    // Takes a reference unless the object is already on its way out (for lookups in weak tables).
+    // Takes a reference unless the count has reached 0 (for lookups in weak tables).
     bool try_ref() const {
         u32 n = count_.load(std::memory_order_relaxed);
         while (n != 0)
@@ -39,7 +39,7 @@ public:
     u32 ref_count() const { return count_.load(std::memory_order_acquire); }
 
 private:
-    mutable std::atomic<u32> count_{1};  // born with one reference: adopt it
+    mutable std::atomic<u32> count_{1};  // created with one reference: adopt it
 };
 
 template <class T>

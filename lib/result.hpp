@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Result<T>: a value or an Errno. Small values travel in two registers. Nothing throws.
-//   TRY(expr)     in a plain function: the value, or return the error
-//   CO_TRY(expr)  in a coroutine: the value, or co_return the error
+// Result<T>: a value or an Errno. Small values are returned in two registers. Nothing throws.
+//   TRY(expr)     in a plain function: gives the value, or returns the error
+//   CO_TRY(expr)  in a coroutine: gives the value, or co_returns the error
 // Leaf<T> is the outcome of a function that must not wait: a value, an error, or "run my task form" / "fault this in".
 #pragma once
 #include <new>
@@ -75,7 +75,7 @@ private:
     Errno error_;
 };
 
-// Success carries nothing.
+// Success without a value.
 template <>
 class [[nodiscard]] Result<void> {
 public:
@@ -93,7 +93,8 @@ private:
 };
 inline constexpr Unit kOk{};
 
-// A Leaf is a Result whose error may also be kNeedsTask or kNeedsFault: nothing was changed, run it otherwise.
+// A Leaf is a Result whose error may also be kNeedsTask or kNeedsFault: nothing was changed, and the call must run another
+// way.
 template <class T>
 using Leaf = Result<T>;
 constexpr bool needs_more(Errno e) { return e == Errno::kNeedsTask || e == Errno::kNeedsFault; }

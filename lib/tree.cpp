@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// AVL rebalancing for lib/tree.hpp, once for all element types. Invariant: the heights of a node's two subtrees
+// AVL rebalancing for lib/tree.hpp, common to all element types. Invariant: the heights of a node's two subtrees
 // differ by at most one, and `height` is one more than the larger of them.
 #include "lib/tree.hpp"
 

@@ -2,10 +2,10 @@
 // Intrusive balanced tree (AVL, with parent links): ordered by a key that T holds, nothing is allocated.
 //   struct Area { UserAddr start; lib::TreeHook hook; };
 //   lib::Tree<Area, &Area::hook, lib::KeyMember<&Area::start>> areas;
-// KeyOf is a type whose `operator()(const T&)` gives the key; KeyMember makes one of a data member or of a member
+// KeyOf is a type whose `operator()(const T&)` returns the key; KeyMember makes one from a data member or a member
 // function without arguments. Keys are compared by `<` only. Equal keys are allowed and keep their order of insertion.
 // Every operation is O(log n); first() is O(1) (the earliest timer). A node's key may change while it is in the tree
-// only if the order stays the same. The tree does not lock; its owner says what guards it.
+// only if the order stays the same. The tree does not lock; its owner documents what guards it.
 #pragma once
 #include <cstddef>
 
@@ -21,7 +21,7 @@ struct TreeHook {
     bool linked() const { return height != 0; }
 };
 
-// The part that knows no types.
+// The part that is independent of the element type.
 struct TreeRoot {
     TreeHook* root = nullptr;
     TreeHook* first = nullptr;
@@ -31,7 +31,7 @@ struct TreeRoot {
     TreeHook* last() const;
     static TreeHook* next(const TreeHook* node);
     static TreeHook* prev(const TreeHook* node);
-    // Test hook: every height, balance and parent link is right.
+    // Test hook: checks that every height, balance and parent link is correct.
     bool valid() const;
 
 private:

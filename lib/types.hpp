@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Strong types for the quantities that must not be mixed up: addresses, CPU numbers, times.
-// None converts to another; arithmetic that makes sense is spelled out, `.value` is the way out.
+// Strong types for quantities that must not be confused: addresses, CPU numbers, times.
+// None converts to another. Only meaningful arithmetic is defined; `.value` gives the plain number.
 #pragma once
 #include <compare>
 #include <cstddef>
@@ -15,7 +15,7 @@ using u64 = uint64_t;
 using i32 = int32_t;
 using i64 = int64_t;
 
-// A number with a name. Tag makes two of them different types.
+// A number of its own type, distinguished by Tag.
 template <class Tag, class Rep>
 struct Strong {
     Rep value{};
@@ -25,7 +25,7 @@ struct Strong {
     friend constexpr bool operator==(Strong, Strong) = default;
 };
 
-// An address of one kind: may be moved by a byte count, and two of the same kind have a distance.
+// An address of one kind. A byte count can be added or subtracted; the difference of two of the same kind is a byte count.
 template <class Tag>
 struct Address : Strong<Tag, u64> {
     using Strong<Tag, u64>::Strong;
@@ -76,7 +76,7 @@ struct CpuSet {
 
 }  // namespace lib
 
-// The names everybody uses without a prefix.
+// Names used without a prefix.
 using lib::CpuId;
 using lib::CpuSet;
 using lib::i32;

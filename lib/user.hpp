@@ -11,7 +11,7 @@ struct Prot {
     friend constexpr bool operator==(Prot, Prot) = default;
 };
 
-// Half-open range of user addresses, page-aligned where pages are meant.
+// Half-open range of user addresses; page-aligned where it denotes pages.
 struct UserRange {
     UserAddr start, end;
     constexpr u64 size() const { return end - start; }
@@ -26,7 +26,7 @@ struct MapEntry {
 
 enum class Access : u8 { kRead, kWrite, kExec };
 
-// Why a user thread stopped. Neutral names; `vector` and `error_code` are the machine's own, for the signal frame.
+// Why a user thread stopped. Machine-independent, except `vector` and `error_code`, which go to the signal frame.
 struct Trap {
     enum class Kind : u8 {
         kSyscall,
@@ -39,11 +39,11 @@ struct Trap {
         kStep,        // single step or hardware breakpoint            -> SIGTRAP
         kAlignment,   //                                               -> SIGBUS
         kStack,       // stack segment fault                           -> SIGBUS
-        kKick,        // somebody called kick(): look for signals
+        kKick,        // kick() was called: look for signals
     };
     Kind kind = Kind::kKick;
     Access access = Access::kRead;
-    bool present = false;  // page fault: a page is mapped there, its rights did not suffice
+    bool present = false;  // page fault: a page is mapped, but its rights do not allow the access
     UserAddr address{};
     u32 vector = 0;
     u64 error_code = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the standard library's headers expect of a program.
+// Functions that the standard library's headers require of a program.
 #include "sysapi/native.hpp"
 
 namespace {

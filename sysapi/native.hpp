@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The user side of the native interface (abi/native.hpp): a program's messages, capabilities, threads and memory.
-// docs/native.md explains, examples/ show. Errors are abi::Errno; nothing here allocates, blocks or prints but where it
-// says so.
+// docs/native.md explains it; examples/ show its use. Errors are abi::Errno. Only the calls that docs/native.md marks as
+// waiting, and write(), block.
 //
 //     native::Message m = native::message(kGreet, 7);
 //     if (auto r = native::call(endpoint, m); r.ok()) use(m.words[0]);
@@ -60,7 +60,7 @@ constexpr Message message(u64 label, W... words) {
     return Message{0, make_tag(label, sizeof...(words)), {u64(words)...}};
 }
 
-// Any call that sends or receives: what goes is what is in m, and what comes is put there. The error, or kOk.
+// Any call that sends or receives: sends m, and stores what is received in m. Returns the error, or kOk.
 inline Errno exchange(u64 number, Slot slot, Message& m) {
     u64 result = number, di = slot, si = m.tag, dx = m.words[0], bx = m.words[4];
     register u64 r10 asm("r10") = m.words[1];
@@ -84,7 +84,7 @@ inline Result<void> as_result(Errno e) {
     return lib::kOk;
 }
 
-// Sends m and waits for the answer, which is in m afterwards.
+// Sends m and waits for the reply, which is stored in m.
 inline Result<void> call(Slot endpoint, Message& m, u64 flags = 0) {
     return as_result(exchange(kCall | flags, endpoint, m));
 }
@@ -92,11 +92,11 @@ inline Result<void> send(Slot endpoint, const Message& m, u64 flags = 0) {
     Message copy = m;
     return as_result(exchange(kSend | flags, endpoint, copy));
 }
-// Waits for a message, or at a notification (m.label() == kLabelSignal, m.badge its bits).
+// Waits for a message, or for the bits of a notification (m.label() == kLabelSignal, m.badge has the bits).
 inline Result<void> receive(Slot from, Message& m, u64 flags = 0) {
     return as_result(exchange(kReceive | flags, from, m));
 }
-// Answers with m, then waits: the loop of a server.
+// Replies with m, then waits for the next message: the loop of a server.
 inline Result<void> reply_receive(Slot endpoint, Message& m, u64 flags = 0) {
     return as_result(exchange(kReplyReceive | flags, endpoint, m));
 }
@@ -173,7 +173,7 @@ inline Result<void> configure_sched(Slot sched, u64 cpu_set, u64 highest, u64 bu
     return do_call(kSchedConfigure, sched, cpu_set, highest, budget, period);
 }
 inline Result<u64> sched_used(Slot sched) { return make_call(kSchedInfo, sched); }  // ns
-// `irq` is a capability with a line as its badge: a copy of kSlotIrq with badge line + 1. To 0: to nobody.
+// `irq` is a copy of kSlotIrq whose badge is line + 1. Notification 0 unbinds it.
 inline Result<void> irq_bind(Slot irq, Slot notification, u64 bits) {
     return do_call(kIrqBind, irq, notification, bits);
 }
@@ -184,9 +184,9 @@ inline Result<void> irq_ack(Slot irq) { return do_call(kIrqAck, irq); }
 inline const BootInfo& boot_info() { return *reinterpret_cast<const BootInfo*>(kBootInfoPage); }
 inline u64 now() { return u64(raw_call(kClock)); }  // ns
 inline u64 cpus() { return u64(raw_call(kCpuCount)); }
-// The lock of an endpoint, notification or sched; of the system: of all of them, with 0 for `taken`.
+// Statistics of the lock of an endpoint, notification or sched; for the system capability, of all locks, with `taken` 0.
 struct LockInfo {
-    u64 taken, contended, longest;  // longest wait: cycles
+    u64 taken, contended, longest;  // acquisitions; those that waited; longest wait in cycles
 };
 inline Result<LockInfo> lock_info(Slot object) {
     i64 taken;
@@ -198,13 +198,13 @@ inline Result<LockInfo> lock_info(Slot object) {
     if (taken < 0) return Errno(-taken);
     return LockInfo{u64(taken), contended, longest};
 }
-// Bytes of memory that nothing holds, after this CPU has given back what it kept for itself.
+// Bytes of free memory, after this CPU has given back its caches.
 inline Result<u64> memory_free(Slot system) {
     i64 free = raw_call(kMemoryInfo, system);
     if (free < 0) return Errno(-free);
     return u64(free);
 }
-// To the machine's standard output, with the first program's system capability. Waits while the output is full.
+// Writes to the machine's standard output, with the first program's system capability. Yields while the output is full.
 inline void write(std::string_view text) {
     while (!text.empty()) {
         i64 n = raw_call(kWrite, kSlotSystem, u64(text.data()), text.size() < 512 ? text.size() : 512);
@@ -219,5 +219,5 @@ inline void write(std::string_view text) {
 
 }  // namespace native
 
-// What a program defines; what it returns is the status that the machine ends with.
+// Defined by the program. Its result is the exit status of the machine.
 int native_main();

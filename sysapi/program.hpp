@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// What most native programs need beside the calls: slots by number, threads with stacks in this space, formatted output.
+// What most native programs need besides the calls: free slots, threads with stacks in this space, formatted output.
 #pragma once
 #include "lib/format.hpp"
 #include "sysapi/native.hpp"
 
 namespace native {
 
-// Slots of the first program's table that are free, one after the other. Not shared between threads.
+// Allocates slots of the first program's table, in ascending order. Not thread-safe.
 inline Slot next_slot_ = kSlotFree;
 inline Slot new_slot() { return next_slot_++; }
 
@@ -16,21 +16,21 @@ void print(const char* format, const A&... args) {
     write({line, lib::format_to(line, format, args...)});
 }
 
-// Makes an object of all memory.
+// Creates an object, charged to the pool of all memory.
 inline Result<Slot> make(Type type, u64 argument = 0) {
     Slot s = new_slot();
     TRY(create(kSlotPool, type, s, argument));
     return s;
 }
 
-// Addresses of this space that nobody uses yet.
+// Allocates unused addresses of this space. Not thread-safe.
 inline u64 next_address_ = 0x10'0000'0000;
 inline u64 new_address(u64 bytes) {
     u64 at = next_address_;
     next_address_ += (bytes + 0xffff) & ~u64{0xffff};
     return at;
 }
-// Fresh memory, mapped for reading and writing. `memory`, if given: its slot.
+// New memory, mapped for reading and writing. Stores its slot in `memory`, unless null.
 inline Result<std::byte*> map_new(u64 bytes, Slot* memory = nullptr) {
     bytes = (bytes + 4095) & ~u64{4095};
     Slot m = TRY(make(kTypeMemory, bytes));
@@ -40,7 +40,7 @@ inline Result<std::byte*> map_new(u64 bytes, Slot* memory = nullptr) {
     return reinterpret_cast<std::byte*>(at);
 }
 
-// Another space with this program in it, at the same addresses: code and data are shared.
+// Creates a space with this program mapped at the same addresses: code and data are shared.
 inline Result<Slot> make_space(u64 slots = 64) {
     Slot s = TRY(make(kTypeSpace, slots));
     const BootInfo& info = boot_info();
@@ -51,7 +51,7 @@ inline Result<Slot> make_space(u64 slots = 64) {
     return s;
 }
 
-// A thread of this space that runs fn(argument), with a stack of its own. It ends by a suspension of itself.
+// A thread that runs fn(argument) on its own stack, and suspends itself when fn returns.
 struct Thread {
     Slot slot = 0;
     u64 utcb = 0;
@@ -64,7 +64,7 @@ extern "C" inline void native_thread_body(void (*fn)(u64), u64 argument, Slot se
     for (;;) (void)suspend(self);
 }
 
-// Of a thread that does not run: it begins with fn(argument) on an empty stack.
+// Sets the registers of a thread that does not run, so that it starts with fn(argument) on an empty stack.
 inline Result<void> begin_with(const Thread& t, void (*fn)(u64), u64 argument) {
     Registers r{};
     r.rip = u64(&native_thread_body);

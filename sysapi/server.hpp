@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The user side of the native interface (abi/server.hpp): one inline function per call. Errors are abi::Errno.
+// The user side of the server's calls (abi/server.hpp). Errors are abi::Errno.
 #pragma once
 #include <span>
 #include <string_view>
@@ -9,7 +9,7 @@
 
 namespace sysapi {
 
-// The machine's system-call instruction. hal/user supplies it: hal_native_call in hal/user/<arch>.
+// The machine's system-call instruction (hal/user/machine.cpp).
 extern "C" i64 hal_native_call(u64 number, u64 a, u64 b, u64 c, u64 d);
 
 inline Result<u64> call(abi::server::Call number, u64 a = 0, u64 b = 0, u64 c = 0, u64 d = 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where a native program begins.
+// The entry point of a native program.
 #include "sysapi/native.hpp"
 
 extern "C" [[noreturn]] void _start() {

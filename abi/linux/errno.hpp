@@ -79,16 +79,17 @@ enum class Errno : int32_t {
     kInProgress = 115,
     kStale = 116,
     kCanceled = 125,
-    // Restart kinds: never reach a program. A call ended by a signal says how it may be resumed; delivery decides
-    // (Linux: include/linux/errno.h). kRestartSys: again if SA_RESTART, else EINTR. kRestartNoIntr: always again.
-    // kRestartNoHand: again only if no handler runs. kRestartBlock: as NoHand, through the thread's restart block.
+    // Restart kinds, never visible to a program: how a call that a signal interrupted may be restarted; delivery
+    // decides (Linux: include/linux/errno.h). kRestartSys: restarted if SA_RESTART, otherwise EINTR. kRestartNoIntr:
+    // always restarted. kRestartNoHand: only if no handler runs. kRestartBlock: as NoHand, through the thread's
+    // restart block.
     kRestartSys = 512,
     kRestartNoIntr = 513,
     kRestartNoHand = 514,
     kRestartBlock = 516,
-    // Outcomes of a leaf, never seen by a program either (lib/result.hpp, `Leaf`).
+    // Outcomes of a leaf, never visible to a program either (lib/result.hpp, `Leaf`).
     kNeedsTask = 600,   // must wait: run the call's task form
-    kNeedsFault = 601,  // user memory is not there: fault the recorded range in, then run again
+    kNeedsFault = 601,  // user memory is not present: fault the recorded range in, then run again
 };
 
 }  // namespace abi

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Names of the system calls of the Linux x86_64 ABI (syscall_64.tbl), for people. Two ranges: between them no number is used.
+// Names of the system calls of the Linux x86_64 ABI (syscall_64.tbl), for messages. Two ranges; no number between them is used.
 #pragma once
 #include <cstdint>
 
@@ -373,10 +373,10 @@ inline constexpr const char* kLateSyscallNames[] = {
     "set_mempolicy_home_node",
 };
 
-// Empty: there is none.
+// Empty: no such call.
 constexpr const char* syscall_name(uint64_t number) {
     if (number < sizeof kSyscallNames / sizeof kSyscallNames[0]) return kSyscallNames[number];
-    number -= kFirstLateSyscall;  // of smaller ones a very large number
+    number -= kFirstLateSyscall;  // smaller numbers wrap to very large ones
     return number < sizeof kLateSyscallNames / sizeof kLateSyscallNames[0] ? kLateSyscallNames[number] : "";
 }
 

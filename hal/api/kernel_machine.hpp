@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What core/, port/kernel and boot/ need of a machine beside RuntimeMachine: user mode, page tables, user memory,
-// interrupts, other CPUs, FPU state. docs/hal.md tells how each item is met on each architecture.
+// What core/, port/kernel and boot/ need of a machine besides RuntimeMachine: user mode, page tables, user memory,
+// interrupts, other CPUs, FPU state. docs/hal.md describes how each architecture supplies each item.
 //
 // Rules that hold on every machine:
 //   - Interrupts are off in kernel mode, except inside wait_for_event and take_interrupts.
@@ -25,8 +25,8 @@
 
 namespace hal {
 
-// Source and sink of page-table pages. allocate_table returns a zeroed page, or PhysAddr{0} when there is none.
-// free_table is called for pages that no entry names any more; other CPUs may still walk them (free one epoch later).
+// Source and sink of page-table pages. allocate_table returns a zeroed page, or PhysAddr{0} if there is none.
+// free_table is called for pages that no entry refers to any more; other CPUs may still walk them (free one epoch later).
 template <class S>
 concept TableSource = requires(S& s, PhysAddr page) {
     { s.allocate_table() } -> std::same_as<PhysAddr>;
@@ -48,7 +48,7 @@ concept UserRegisters = requires(C& c, const C& k, u64 v, i64 result, unsigned i
     { k.entered_by_syscall() } -> std::same_as<bool>;
     { k.syscall_number() } -> std::same_as<u64>;
     { k.syscall_argument(i) } -> std::same_as<u64>;
-    // The part of it that a system call is made of: small enough for one cache line together with a word.
+    // The registers of a system call: small enough for one cache line together with a word.
     { c.frame() } -> std::same_as<typename C::CallFrame&>;
     requires sizeof(typename C::CallFrame) <= 56;
     { k.syscall_result() } -> std::same_as<i64>;
@@ -62,8 +62,8 @@ struct NoTables {
     void free_table(PhysAddr) {}
 };
 
-// One address space's tables. Changes are serialised by the owner; walks and accessed/dirty updates from other CPUs
-// run beside them. A range visits every table it needs once.
+// One address space's tables. Changes are serialised by the owner; walks and accessed/dirty updates of other CPUs
+// run concurrently. A range visits every table it needs once.
 template <class T, class Source>
 concept AddressTables = requires(T& t, const T& k, UserAddr a, UserAddr b, PhysAddr p, MapFlags f, Source& s) {
     { T::create(s) } -> std::same_as<T>;

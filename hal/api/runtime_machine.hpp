@@ -9,9 +9,9 @@
 //   wake(cpu)         ends wait_for_event on that CPU, now or the next time it starts; in user mode it arrives as a trap
 //   wait_for_event()  sleeps until a wake, timer or device interrupt; a wake sent after the caller's last check ends it
 //   arm_timer(t)      one shot per CPU, replaces the previous deadline; it may fire early (compare with now() and arm
-//                     again) but never is lost; ends wait_for_event, arrives as a trap in user mode
-//   take_interrupts() lets pending interrupts run, for a CPU that is in the kernel for long
-//   poll_mailbox()    serves what other CPUs have asked of this one; called in every spin loop; never blocks
+//                     again) but is never lost; ends wait_for_event, arrives as a trap in user mode
+//   take_interrupts() lets pending interrupts run, for a CPU that stays long in the kernel
+//   poll_mailbox()    serves requests of other CPUs; called in every spin loop; never blocks
 //   early_print       works at every stage, in any context; slow
 #pragma once
 #include <atomic>

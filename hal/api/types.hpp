@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What every machine shares: traps as the kernel sees them, memory types and rights, boot information.
-// Nothing here names an architecture; numbers that only an architecture's own code understands are marked so.
+// Nothing here names an architecture; numbers that only an architecture's own code understands are marked as its own.
 #pragma once
 #include <cstddef>
 #include <string_view>
@@ -26,7 +26,7 @@ struct TrapInfo {
         kOverflow,
         kBounds,
         kIllegalInstruction,
-        kProtection,  // privileged or otherwise refused, a legacy system call gate among them
+        kProtection,  // privileged or otherwise refused, including legacy system call gates
         kStack,
         kAlignment,
         kFloatingPoint,
@@ -39,7 +39,7 @@ struct TrapInfo {
     u8 vector = 0;  // the architecture's own number
     bool write = false;
     bool exec = false;
-    bool present = false;  // the page is mapped, the right is missing
+    bool present = false;  // the page is mapped without the required right
     u16 error_code = 0;    // the architecture's own
     u64 address = 0;       // faulting address as the machine reported it; may lie outside user space
 };
@@ -48,7 +48,7 @@ static_assert(sizeof(TrapInfo) == 16 && std::is_trivially_copyable_v<TrapInfo>);
 // How a page is cached. Given on every map.
 enum class MemoryType : u8 { kNormal, kWriteCombining, kDevice };
 
-// Rights and kind of one mapping. `read = false` keeps the frame in the entry but lets nobody through (PROT_NONE).
+// Rights and kind of one mapping. `read = false` keeps the frame in the entry but denies every access (PROT_NONE).
 struct MapFlags {
     bool read = true;
     bool write = false;
@@ -68,15 +68,15 @@ struct PhysRange {
 
 inline constexpr u32 kMaxMemoryRanges = 64;
 
-// What the kernel is told at boot. Lives for ever. `memory` is usable RAM only, page-aligned, ascending and disjoint:
+// Boot information. Never freed. `memory` is usable RAM only, page-aligned, ascending and disjoint:
 // the kernel image, what the machine layer keeps for itself and the initial RAM disk are already taken out.
 struct BootInfo {
     std::string_view command_line;
     PhysRange memory[kMaxMemoryRanges];
     u32 memory_count = 0;
     PhysRange initrd;        // bytes; empty if none. Its pages may be freed after use
-    PhysRange kernel_image;  // with the machine layer's boot allocations behind it
-    u64 total_memory = 0;    // bytes of RAM, the taken ones included
+    PhysRange kernel_image;  // followed by the machine layer's boot allocations
+    u64 total_memory = 0;    // bytes of RAM, including what was taken out
     u32 cpus_present = 1;    // what Machine::start_cpus could start at most, the boot CPU included
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// From the early tables to kernel_main: reads the PVH start information, takes the boot allocator's pages from behind
-// the kernel image, and brings the boot CPU up. Everything the loader left is copied before memory is given away.
+// From the early tables to kernel_main: reads the PVH start information, takes the boot allocator's pages from after
+// the kernel image, and initialises the boot CPU. Everything the loader left is copied before memory is given away.
 // Format: Xen public/arch-x86/hvm/start_info.h.
 #include "hal/x86_64/internal.hpp"
 

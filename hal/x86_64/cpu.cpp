@@ -154,7 +154,7 @@ void init_cpu(Cpu& cpu) {
     cpu.gdt[6] = 0x00affb000000ffff;  // user code, 64-bit
     cpu.gdt[8] = (sizeof(TaskState) - 1) | ((tss & 0xffffff) << 16) | (u64{0x89} << 40) | ((tss >> 24 & 0xff) << 56);
     cpu.gdt[9] = tss >> 32;
-    // Data to be read only, growing down, for user mode; nobody uses more of it than the limit, the CPU's number.
+    // Read-only expand-down data for user mode. Only its limit is used: the CPU's number.
     cpu.gdt[HAL_USER_CPU / 8] = 0x0040f50000000000 | cpu.id;
     TablePointer gdtr{sizeof(cpu.gdt) - 1, reinterpret_cast<u64>(cpu.gdt)};
     asm volatile("lgdt %0" ::"m"(gdtr));
@@ -308,7 +308,7 @@ void Machine::fpu_sanitize(void* area) {
     for (unsigned i = 1; i < 8; i++) header[i] = 0;
 }
 
-// --- Thread state beside the frame
+// --- Thread state outside the frame
 
 namespace {
 // A base that is no canonical address would fault here, in the kernel: it becomes 0.

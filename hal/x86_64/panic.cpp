@@ -33,7 +33,7 @@ void print_chain(u64 pc, u64 frame) {
     while (n < 40 && frame && (frame & 7) == 0 && frame >= HAL_DIRECT_MAP) {
         u64 next, back;
         if (!safe_read(frame, next) || !safe_read(frame + 8, back) || !in_text(back)) break;
-        print("#{} 0x{:016x}\n", n++, back - 1);  // inside the call, not behind it
+        print("#{} 0x{:016x}\n", n++, back - 1);  // inside the call, not after it
         if (next <= frame) break;
         frame = next;
     }

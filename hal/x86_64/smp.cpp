@@ -127,7 +127,7 @@ u32 Machine::start_cpus(u32 limit) {
             cpus[cpu.id] = &cpu;
             if (start(cpu)) {
                 hal::cpu_count = hal::cpu_count + 1;
-                stage.store(Stage::kNone, std::memory_order_release);  // lets it go on
+                stage.store(Stage::kNone, std::memory_order_release);  // lets it continue
                 continue;
             }
             cpus[cpu.id] = nullptr;

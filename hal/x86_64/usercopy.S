@@ -52,8 +52,8 @@
     user_copy hal_copy_to_user, %rdi
 
     // The same by blocks of six words, all read before the first is written: where the two pages evict each other in the
-    // translation cache of an emulator, that costs two walks a block instead of two a word. A fault ends the blocks; the
-    // words and bytes behind the last whole one are copied as above, up to the byte.
+    // translation cache of an emulator, that costs two walks per block instead of two per word. A fault ends the blocks; the
+    // words and bytes after the last whole block are copied as above, up to the byte.
     .macro user_copy_blocks name, user
     .section .text.\name, "ax"
     .globl \name

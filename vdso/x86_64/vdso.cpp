@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The vDSO (vdso(7)): a shared object that every program finds in its address space, with the calls that need no kernel.
-// The data page lies before it (vdso.ld). Clocks that are not a matter of the TSC and the wall clock's offset, and all
-// clocks if the kernel says so, are asked of the kernel.
+// The vDSO (vdso(7)): a shared object in every program's address space, with the calls that need no kernel. The data page
+// lies before it (vdso.ld). It asks the kernel for clocks that do not follow from the TSC and the wall clock's offset, and
+// for all clocks if the data page says that the TSC is unusable.
 //
-// What is told here and what the system calls tell agree to the instruction: the kernel computes the same from the same
-// (hal::Machine::now, linux/sys/time.cpp), and sets the wall clock there before it ends the odd sequence here.
+// The results agree with those of the system calls: the kernel computes the same from the same data (hal::Machine::now,
+// linux/sys/time.cpp), and sets its own wall clock before it ends the odd sequence here.
 #include "abi/vdso.hpp"
 
-// Where the data page is; a hidden symbol of vdso.ld.
+// The data page; a hidden symbol of vdso.ld.
 extern "C" [[gnu::visibility("hidden")]] const abi::vdso::Clock farcall_vdso_clock;
 
 namespace {
@@ -42,7 +42,7 @@ struct Timezone {
     return result;
 }
 
-// Not before what comes before it, nor after what follows (SDM vol. 2B, RDTSC).
+// Ordered against the instructions before and after it (SDM vol. 2B, RDTSC).
 inline uint64_t read_tsc() {
     uint32_t low, high;
     asm volatile("lfence\n rdtsc" : "=a"(low), "=d"(high) : : "memory");
@@ -72,7 +72,7 @@ inline bool read_clock(Now& now) {
     }
 }
 
-// False: not ours.
+// False: the kernel must be asked.
 inline bool time_of(int clock, uint64_t& ns) {
     constexpr unsigned kOurs = 1u << kRealtime | 1u << kMonotonic | 1u << kMonotonicRaw | 1u << kRealtimeCoarse |
                                1u << kMonotonicCoarse | 1u << kBoottime | 1u << kTai;
@@ -129,7 +129,7 @@ int64_t __vdso_time(int64_t* to) {
     return seconds;
 }
 
-// Each CPU has a segment whose limit says which it is (hal::init_cpu).
+// Each CPU has a segment whose limit is its number (hal::init_cpu).
 long __vdso_getcpu(unsigned* cpu, unsigned* node, void*) {
     unsigned limit;
     asm volatile("lsl %1, %0" : "=r"(limit) : "r"(abi::vdso::kCpuSelector) : "cc");

@@ -2,7 +2,7 @@
 // The C memory functions that the compiler calls by name, for the worlds without a C library (kernel and server);
 // x86_64. Small sizes: at most a few overlapping loads and stores, no byte loops. Large sizes: `rep movsq` and
 // `rep stosq`, whose iterations move eight bytes each (Intel SDM vol. 1, 7.3.9.3); the tail is one overlapping store,
-// never `rep movsb`, which costs one iteration per byte where iterations are what is paid for.
+// never `rep movsb`, which costs one iteration per byte (emulators count iterations).
 // The empty asm statements keep the compiler from turning a loop into a call of the function it is in.
 #include <cstddef>
 #include <cstdint>
@@ -49,7 +49,7 @@ inline void copy_small(unsigned char* d, const unsigned char* s, size_t n) {
     }
 }
 
-// Eight bytes at a time, upwards; right when d < s or the areas are apart.
+// Eight bytes at a time, upwards; correct if d < s or the areas do not overlap.
 inline void copy_words_up(void* d, const void* s, size_t words) {
     asm volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(words) : : "memory");
 }
@@ -82,13 +82,13 @@ extern "C" {
         copy_small(d, s, n);
         return to;
     }
-    if (reinterpret_cast<uintptr_t>(d) - reinterpret_cast<uintptr_t>(s) >= n) {  // apart, or d below s
+    if (reinterpret_cast<uintptr_t>(d) - reinterpret_cast<uintptr_t>(s) >= n) {  // no overlap, or d below s
         uint64_t tail = load<uint64_t>(s + n - 8);
         copy_words_up(d, s, n / 8);
         store(d + n - 8, tail);
         return to;
     }
-    // d overlaps the end of s: downwards, the head last.
+    // d overlaps the end of s: copy downwards, the head last.
     uint64_t head = load<uint64_t>(s);
     size_t at = n;
     for (; at >= 8; at -= 8) {
@@ -146,7 +146,7 @@ extern "C" {
 
 [[gnu::used]] size_t strlen(const char* s) {
     const char* p = s;
-    // Single bytes up to alignment, then words: an aligned word never crosses into a page that is not there.
+    // Single bytes up to alignment, then words: an aligned word never crosses into a page that is not mapped.
     for (; reinterpret_cast<uintptr_t>(p) & 7; ++p)
         if (!*p) return static_cast<size_t>(p - s);
     for (;; p += 8) {

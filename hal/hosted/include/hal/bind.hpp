@@ -3,7 +3,7 @@
 // is a memfd mapped once, so that port/hosted can map its frames into a child process.
 //
 // Only the bound thread touches a CPU's local pointer and deadline; the pending flag is guarded by the CPU's mutex
-// (machine.cpp). A thread that bound nothing is CPU 0: do not run it beside another CPU 0.
+// (machine.cpp). A thread that bound nothing is CPU 0: do not run it concurrently with another CPU 0.
 #pragma once
 #include <atomic>
 #include <source_location>
