@@ -2,8 +2,8 @@
 // The oracle: Debian's Linux 6.1 under the same QEMU, with the same root and the same ports as Farcall.
 #include <cstdlib>
 
-#include "cli/batch.hpp"
 #include "cli/announce.hpp"
+#include "cli/batch.hpp"
 #include "cli/commands.hpp"
 #include "cli/host_program.hpp"
 #include "cli/symbolize.hpp"

@@ -116,7 +116,8 @@ static void handler(int signal) { ++shared->counts[row_of_sigreturn][0]; }
 static char stacks[kThreads][32768] __attribute__((aligned(16)));
 static int start_thread(void* s) { return thread_main(s), 0; }
 
-static void open_kinds(void) {
+// The descriptor of a file that may only be read.
+static int open_kinds(void) {
     int ends[2];
     sigset_t usr;
     sigemptyset(&usr);
@@ -136,11 +137,12 @@ static void open_kinds(void) {
     open("/tmp/x/b", O_PATH | O_CREAT, 0666);
     open("/tmp/x/b", O_WRONLY | O_CREAT, 0666);
     open("/tmp/x/d", O_RDONLY | O_DIRECTORY);
-    open("/etc/passwd", O_RDONLY);               // 21
-    if (pipe2(ends, O_NONBLOCK) != 0) _exit(9);  // 22, 23: full
+    int read_only = open("/etc/passwd", O_RDONLY);
+    if (pipe2(ends, O_NONBLOCK) != 0) _exit(9);  // full
     static char bytes[4096];
     while (write(ends[1], bytes, sizeof bytes) > 0) {
     }
+    return read_only;
 }
 
 static void worker(int slot, uint64_t random) {
@@ -153,7 +155,7 @@ static void worker(int slot, uint64_t random) {
     for (int fd = 3; fd < 16; ++fd) close(fd);
     struct sched_param normal = {0};
     sched_setscheduler(0, SCHED_OTHER, &normal);
-    open_kinds();
+    const int read_only = open_kinds();
     static const struct {
         int what;
         rlim_t most;
@@ -170,7 +172,7 @@ static void worker(int slot, uint64_t random) {
         char* pool = mmap(NULL, kPool + 8192 + kShared, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (pool == MAP_FAILED || arena == MAP_FAILED) _exit(9);
         mprotect(pool + kPool, 4096, PROT_NONE);
-        mmap(pool + kPool + 8192, kShared, PROT_READ, MAP_SHARED | MAP_FIXED, 21, 0);
+        mmap(pool + kPool + 8192, kShared, PROT_READ, MAP_SHARED | MAP_FIXED, read_only, 0);
         mprotect(pool + kPool + 4096, 4096, PROT_READ);
         threads[i] = (struct self){.random = random * 0x9E3779B97F4A7C15ull + (uint64_t)i + 1,
                                    .pool = pool,
