@@ -24,6 +24,15 @@ fs::LookupContext Caller::lookup_context() const {
     return c;
 }
 
+void Caller::keep_file(fs::File& file) { kept_file_ = Ref<fs::File>{&file}; }
+
+fs::FileTable::Borrowed Caller::borrow_shared(Fd fd) {
+    if (!kept_file_) [[likely]]
+        return files_->borrow(fd);
+    kept_file_->ref();
+    return {kept_file_.get(), true};
+}
+
 bool Caller::interrupted() const { return static_cast<const Thread*>(this)->work.load(std::memory_order_relaxed) != 0; }
 
 // ---- Thread ----

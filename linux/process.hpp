@@ -25,6 +25,7 @@ class Process;
 class Thread;
 
 using Pid = lib::Strong<struct PidTag, i32>;
+using fs::Fd;
 
 inline constexpr size_t kCommLength = 16;  // TASK_COMM_LEN
 
@@ -79,6 +80,37 @@ public:
     fs::UserMemory& user() { return user_; }
     AddressSpace& mm() const { return *mm_; }
     fs::FileTable& files() const { return *files_; }
+    // The file behind a descriptor: EBADF. A call looks a number up once. What ends a leaf form without a result (a wait, a
+    // fault) keeps the file, and the forms that continue the call get the same one, whatever the number means by then.
+    Result<Ref<fs::File>> file(Fd fd) {
+        if (kept_file_) [[unlikely]]
+            return Ref<fs::File>{kept_file_};
+        return files_->get(fd);
+    }
+    // The same for the length of one leaf call; null: there is none.
+    fs::FileTable::Borrowed borrow(Fd fd) {
+        if (!files_->shared()) [[likely]]
+            return {files_->peek(fd), false};
+        return borrow_shared(fd);
+    }
+    // Of a leaf form that has looked `file` up and ends with `e`: keeps the file if the call continues. Only another thread
+    // of the same table can change what a number means.
+    Errno keep_if_unfinished(fs::File& file, Errno e) {
+        if (lib::needs_more(e) && files_->shared()) keep_file(file);
+        return e;
+    }
+    template <class T>
+    T keep_if_unfinished(fs::File& file, T result) {
+        if (!result.ok()) [[unlikely]]
+            (void)keep_if_unfinished(file, result.error());
+        return result;
+    }
+    void keep_file(fs::File& file);
+    // The call is over.
+    void forget_file() {
+        if (kept_file_) [[unlikely]]
+            kept_file_ = {};
+    }
     FsContext& fs_context() const { return *fs_; }
     const fs::Creds& creds() const { return *creds_; }
     Ref<const fs::Creds> creds_ref() const;
@@ -95,6 +127,10 @@ protected:
     Ref<fs::FileTable> files_;
     Ref<FsContext> fs_;
     Ref<fs::Creds> creds_;  // replaced as a whole by set*id
+    Ref<fs::File> kept_file_;  // of the call in progress
+
+private:
+    fs::FileTable::Borrowed borrow_shared(Fd fd);
 };
 
 // Work to do before a thread goes back to user mode (Thread::work bits; any CPU may set them, then kick()).
@@ -128,13 +164,12 @@ public:
     // Of the call that has just ended; kOk unless it is one. Resolved when signals are delivered.
     Errno restart_kind = Errno::kOk;
     // Set by a leaf that yields kNeedsTask because it waits for one queue: then it needs no task. When the wait is over,
-    // `again` is the call; `file` keeps the queue alive.
+    // `again` is the call. The queue is one of the call's kept file, or lives as long as the thread.
     struct Blocked {
         Leaf<i64> (*again)(Thread&, rt::Wake) = nullptr;
         rt::WaitQueue* queue = nullptr;
         u32 seen = 0;  // its sequence before the condition was looked at
         const char* what = nullptr;
-        Ref<fs::File> file;
     } blocked_leaf;
     FutexWaiter futex_waiter;
     FaultKind leaf_fault{};  // what the leaf tier found out about a page fault

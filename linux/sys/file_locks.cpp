@@ -93,17 +93,16 @@ Result<void> apply(fs::File& file, const Request& r) {
 
 }  // namespace
 
-Leaf<i64> lock_command(Caller& c, Fd fd, u32 command, u64 argument) {
-    Ref<fs::File> file = TRY(open_file(c, fd));
+Leaf<i64> lock_command(Caller& c, fs::File& file, u32 command, u64 argument) {
     UserAddr at{argument};
     if (command == kGetLk || command == kOfdGetLk) {
         Flock l;
         TRY(c.user().read(&l, at, sizeof l));
-        TRY(get_lock(c, *file, l, at, command == kOfdGetLk));
+        TRY(get_lock(c, file, l, at, command == kOfdGetLk));
         return i64{0};
     }
-    Request r = TRY(read_request(c, *file, command, at));
-    auto done = apply(*file, r);
+    Request r = TRY(read_request(c, file, command, at));
+    auto done = apply(file, r);
     if (done.ok()) return i64{0};
     bool waits = command == kSetLkW || command == kOfdSetLkW;
     return done.error() == Errno::kAgain && waits ? Errno::kNeedsTask : done.error();

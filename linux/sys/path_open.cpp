@@ -291,11 +291,11 @@ Leaf<Ref<Inode>> truncated_file(Caller& c, UserString path, i64 length) {
     return Ref<Inode>::adopt(&inode);
 }
 
-Leaf<Ref<Inode>> truncated_file(Caller& c, Fd fd, i64 length) {
+Leaf<Ref<File>> truncated_file(Caller& c, Fd fd, i64 length) {
     if (length < 0) return Errno::kInval;
     Ref<File> file = TRY(open_file(c, fd));
     if (!file->inode()->is_regular() || !file->writable()) return Errno::kInval;
-    return Ref<Inode>{file->inode()};
+    return file;
 }
 
 }  // namespace
@@ -320,11 +320,12 @@ Task<Result<void>> sys_truncate_wait(Caller& c, UserString path, i64 length) {
 }
 
 Leaf<void> sys_ftruncate(Caller& c, Fd fd, i64 length) {
-    Ref<Inode> inode = TRY(truncated_file(c, fd, length));
-    return set_length(c, *inode, length);
+    Ref<File> file = TRY(truncated_file(c, fd, length));
+    return c.keep_if_unfinished(*file, set_length(c, *file->inode(), length));
 }
 Task<Result<void>> sys_ftruncate_wait(Caller& c, Fd fd, i64 length) {
-    Ref<Inode> inode = CO_TRY(truncated_file(c, fd, length));
+    Ref<File> file = CO_TRY(truncated_file(c, fd, length));
+    Ref<Inode> inode{file->inode()};
     for (;;) {
         CO_TRY(co_await shrink(inode, u64(length)));
         auto done = set_length(c, *inode, length);

@@ -15,7 +15,6 @@
 
 namespace linux {
 
-using fs::Fd;
 using fs::UserIn;
 using fs::UserOut;
 using fs::UserString;
