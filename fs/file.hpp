@@ -33,6 +33,7 @@ struct OpenContext {
     u32 flags = 0;
     const Creds* creds = nullptr;
     class Tty* terminal = nullptr;  // the caller's controlling terminal: /dev/tty
+    const void* caller = nullptr;   // who opens, as LookupContext::caller; null: the kernel
 };
 
 // Where a call reads or writes: at the shared offset, or at an explicit one (pread).

@@ -55,7 +55,7 @@ Leaf<bool> Walk::follow_link(Place link) {
         if (c.fsuid != owner && dir.uid != owner) return Errno::kAcces;
     }
     if (!(link.dentry->flags() & Dentry::kPinned)) {
-        Path target = TRY(inode.follow_magic(c));
+        Path target = TRY(inode.follow_magic(c, context_.caller));
         if (target) {
             jumped_ = std::move(target);
             at_ = {jumped_.mount.get(), jumped_.dentry.get()};
@@ -148,7 +148,7 @@ Leaf<void> Walk::go_on(Mode mode, u32 flags) {
             return lib::kOk;
         }
         if (!at_.is_directory()) return Errno::kNotDir;
-        TRY(check_search(*at_.inode(), *context_.creds));
+        TRY(check_search(*at_.inode(), *context_.creds, context_.caller));
         NameKey name = scan_component(text_, p, end);
         if (name.length() > kNameMax) [[unlikely]]
             return Errno::kNameTooLong;

@@ -211,7 +211,7 @@ constexpr ProcNode kRoot[] = {
     file("uptime", &show_uptime),
     file("version", &show_version),
 };
-constexpr fs::ProcNumbered kProcesses{.node = &proc_process_node, .inner = false, .next = &next_process_number};
+constexpr fs::ProcNumbered kProcesses{.node = &proc_process_node, .inner = false, .next = &next_process_number, .identity = &process_identity};
 constexpr ProcNode kTop{.name = "/", .mode = kDirectory, .children = kRoot, .numbered = &kProcesses};
 
 Result<fs::NewFileSystem> mount_proc(std::string_view, bool& known_options) {

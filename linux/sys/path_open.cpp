@@ -44,7 +44,7 @@ struct Request {
 };
 
 // What may_open of Linux checks of a file that was there before.
-Leaf<void> may_open(const Request& r, const Place& at, const Creds& c) {
+Leaf<void> may_open(const Request& r, const Place& at, const Creds& c, const void* caller) {
     Inode& inode = *at.inode();
     u32 type = inode.mode() & kTypeMask;
     if (type == kTypeLink) return Errno::kLoop;
@@ -53,7 +53,7 @@ Leaf<void> may_open(const Request& r, const Place& at, const Creds& c) {
     if (device && at.mount && (at.mount->flags.load(std::memory_order_relaxed) & kMountNoDev)) return Errno::kAcces;
     if ((r.access & kMayWrite) && (type == kTypeRegular || type == kTypeDirectory) && at.mount && at.mount->read_only())
         return Errno::kRoFs;
-    TRY(check_access(inode, r.access, c));
+    TRY(check_access(inode, r.access, c, caller));
     if ((r.flags & kOpenNoAtime) && c.fsuid != inode.peek_attributes().uid && !c.capable(kCapFowner))
         return Errno::kPerm;
     return lib::kOk;
@@ -105,7 +105,7 @@ restart:
             if (again) continue;
             if (r.flags & kOpenExclusive) return Errno::kExist;
             if (walk.at().is_directory()) return Errno::kIsDir;
-            TRY(may_open(r, walk.at(), c));
+            TRY(may_open(r, walk.at(), c, a.context.caller));
             if (!walk.at().hold(out.how.path)) goto restart;
             return lib::kOk;
         }
@@ -130,7 +130,7 @@ Leaf<void> find_existing(const Request& r, PathArgument& a, Resolved& out) {
     u32 lookup = (r.flags & kOpenNoFollow ? 0 : u32{kFollow}) | (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
     for (;;) {
         TRY(FS_WALK_STABLE(walk, run(a.text, lookup)));
-        if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds));
+        if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds, a.context.caller));
         if (walk.at().hold(out.how.path)) return lib::kOk;
     }
 }
@@ -148,6 +148,7 @@ Leaf<void> resolve(Caller& c, i32 directory, UserString path, const Request& r, 
         return Errno::kNotDir;
     out.how.flags = r.flags & ~kOpenOnce;
     out.how.creds = &c.creds();
+    out.how.caller = &c;
     if (!out.created && (out.how.path.inode()->mode() & kTypeMask) == kTypeChar)
         out.how.terminal = controlling_terminal(c.process());
     return lib::kOk;
