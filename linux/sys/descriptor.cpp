@@ -121,7 +121,7 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         case kSetLkW:
         case kOfdGetLk:
         case kOfdSetLk:
-        case kOfdSetLkW: return c.keep_if_unfinished(*file, lock_command(c, *file, command, argument));
+        case kOfdSetLkW: return c.keep_if_unfinished(*file, lock_command(c, fd, *file, command, argument));
         case kSetPipeSize: return pipe_size(c, *file, true, argument);
         case kGetPipeSize: return pipe_size(c, *file, false, 0);
         case kGetOwn:

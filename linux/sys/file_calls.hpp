@@ -40,7 +40,7 @@ Leaf<void> sys_pipe(Caller&, UserOut<i32>);
 Leaf<void> sys_pipe2(Caller&, UserOut<i32>, u32 flags);
 
 // file_locks.cpp: the F_*LK commands
-Leaf<i64> lock_command(Caller& c, fs::File& file, u32 command, u64 argument);
+Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument);
 TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument);
 
 // file_space.cpp

@@ -188,7 +188,8 @@ struct SelectSets {
         i64 n = 0;
         for (u32 i = 0; i < count; ++i) {
             // A number that was closed meanwhile is ready for all that was asked.
-            constexpr u32 kOf[3] = {kSelectIn | fs::kPollNval, kSelectOut | fs::kPollNval, kSelectExcept | fs::kPollNval};
+            constexpr u32 kOf[3] = {kSelectIn | fs::kPollNval, kSelectOut | fs::kPollNval,
+                                    kSelectExcept | fs::kPollNval};
             for (u32 set = 0; set < 3; ++set) {
                 if (!(files[i].ready & kOf[set]) || !asked(set, numbers[i])) continue;
                 answer(set, numbers[i]);
