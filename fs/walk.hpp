@@ -48,8 +48,9 @@ private:
     void begin(std::string_view path);
     Leaf<void> go_on(Mode mode, u32 flags);
     bool pass_plain(Mode mode, u32 flags, Errno& result);  // true: all is resolved
-    Leaf<bool> step(const NameKey& name, bool follow);     // true: a link's text was pushed
-    Leaf<bool> follow_link(Place link);
+    // True: a link's text was pushed. `last`: of the whole path.
+    Leaf<bool> step(const NameKey& name, bool follow, bool last);
+    Leaf<bool> follow_link(Place link, bool last);
     void up();
     void cross_mounts();
 
