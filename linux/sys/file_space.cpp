@@ -27,7 +27,7 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     if (type == fs::kTypeDirectory) return Errno::kIsDir;
     if (type != fs::kTypeRegular && type != fs::kTypeBlock) return Errno::kNoDev;
     if (offset + length < 0) return Errno::kFBig;
-    if (!(mode & kKeepSize) && u64(offset + length) > c.process().limit(kRlimFsize) &&
+    if (!(mode & kPunchHole) && u64(offset + length) > c.process().limit(kRlimFsize) &&
         u64(offset + length) > inode.peek_attributes().size) {
         (void)send_signal(c.thread(), kernel_signal(kSigXfsz));
         return Errno::kFBig;

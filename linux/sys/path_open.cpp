@@ -28,6 +28,7 @@ struct Request {
         flags = (flags & kKnownFlags) | kOpenLargeFile;
         if (flags & kOpenPath) flags &= kOpenDirectory | kOpenNoFollow | kOpenPath | kOpenCloexec;
         if (!(flags & (kOpenCreate | kTmpfileBit))) mode = 0;
+        if ((flags & kOpenAccess) == kOpenAccess) flags |= kOpenTaskOnly;  // neither read nor written
         Request r{flags, mode & 07777};
         static constexpr u32 kAccess[] = {kMayRead, kMayWrite, kMayRead | kMayWrite, kMayRead | kMayWrite};
         r.access = kAccess[flags & kOpenAccess];
@@ -191,6 +192,7 @@ bool truncates(const Request& r, bool created, Inode& inode) {
 }
 
 Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
+    if (r.flags & kOpenDirect) return Errno::kInval;  // no file here is read or written past a cache
     Inode& inode = *file->inode();
     if (truncates(r, created, inode)) {
         if (is_long_truncation(inode, 0)) return Errno::kNeedsTask;
