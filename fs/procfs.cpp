@@ -150,9 +150,6 @@ public:
     }
     bool cache_names() const override { return false; }
     // A name that is not there cannot even be looked for, says Linux.
-    Leaf<void> rename(std::string_view, Inode&, Inode&, std::string_view, Inode* replaced) override {
-        return replaced ? Errno::kPerm : Errno::kNoEnt;
-    }
     Leaf<Ref<Inode>> create(std::string_view, u32, u64, std::string_view, const Creds&) override {
         return Errno::kNoEnt;
     }
