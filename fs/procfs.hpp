@@ -25,9 +25,9 @@ struct ProcNode;
 
 // A directory's entries that are numbers.
 struct ProcNumbered {
-    const ProcNode* node;                           // what each is
-    bool inner;                                     // the number is ProcContext::sub
-    u64 (*next)(const ProcContext& dir, u64 from);  // the smallest existing number >= from; ~0: none
+    const ProcNode* node;                             // what each is
+    bool inner;                                       // the number is ProcContext::sub
+    u64 (*next)(const ProcContext& dir, u64 from);    // the smallest existing number >= from; ~0: none
     u64 (*identity)(const ProcContext& c) = nullptr;  // of what has the number now; null: numbers are enough
 };
 

@@ -44,17 +44,18 @@ Result<void> may_signal(Caller& c, Thread& to, u32 sig) {
     return may_signal_as(c, to.process(), *theirs, sig);
 }
 
-bool may_inspect(Caller* c, Process& p, Thread* t) {
+bool may_inspect(Caller* c, Process& p, Thread* t, AskedBy by) {
     if (!c) return false;
     if (&p == &c->process()) return true;
     const fs::Creds& mine = c->creds();
     if (mine.capable(fs::kCapSysPtrace)) return true;
     Ref<const fs::Creds> theirs = t ? t->credentials() : p.credentials();
-    u32 uid = mine.fsuid, gid = mine.fsgid;
+    bool file = by == AskedBy::kFile;
+    u32 uid = file ? mine.fsuid : mine.uid, gid = file ? mine.fsgid : mine.gid;
     if (uid != theirs->uid || uid != theirs->euid || uid != theirs->suid) return false;
     if (gid != theirs->gid || gid != theirs->egid || gid != theirs->sgid) return false;
     if (Ref<AddressSpace> mm = p.mm(); mm && !mm->dumpable.load(std::memory_order_relaxed)) return false;
-    return (theirs->cap_permitted & ~mine.cap_effective) == 0;
+    return (theirs->cap_permitted & ~(file ? mine.cap_effective : mine.cap_permitted)) == 0;
 }
 
 void set_comm(Thread& t, std::string_view name) {

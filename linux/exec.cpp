@@ -170,8 +170,8 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     }
 
     FsUse fs_use{t};
-    NewCreds creds = CO_TRY(creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed),
-                                      fs_use.shared()));
+    NewCreds creds = CO_TRY(
+        creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed), fs_use.shared()));
     // What the user may not read he may not see in memory.
     if (!fs::check_access(*path.inode(), fs::kMayRead, t.creds()).ok()) creds.dumpable = false;
     ExecArguments arguments{.text = image.text(),

@@ -134,7 +134,7 @@ protected:
     Ref<AddressSpace> mm_;
     Ref<fs::FileTable> files_;
     Ref<FsContext> fs_;
-    Ref<fs::Creds> creds_;  // replaced as a whole by set*id
+    Ref<fs::Creds> creds_;     // replaced as a whole by set*id
     Ref<fs::File> kept_file_;  // of the call in progress
 
 private:
@@ -236,7 +236,8 @@ public:
     const Ref<fs::Creds>& own_creds() const { return creds_; }
     void set_process(Ref<Process> p);
     // What a new thread gets from its maker. EAGAIN: FsContext::join.
-    Result<void> begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context, Ref<fs::Creds> creds);
+    Result<void> begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context,
+                             Ref<fs::Creds> creds);
     Result<void> inherit(const Thread& from, Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context) {
         return begin_first(std::move(mm), std::move(files), std::move(context), from.creds_);
     }
@@ -295,7 +296,7 @@ public:
     rt::WaitQueue thread_gone;  // woken when a thread has left (execve by one of several)
     Ref<fs::Creds> creds;       // the leader's, also when that has ended; guarded by lock
     u32 personality = 0;
-    const u64 serial;  // no two processes since boot have the same
+    const u64 serial;                  // no two processes since boot have the same
     IntervalTimers* timers = nullptr;  // linux/itimer.cpp; made on first use, guarded by lock
 
     SignalState signals;  // actions, shared pending: linux/signal.hpp

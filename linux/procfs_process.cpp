@@ -153,8 +153,8 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     out.add("{} {} {} 0 0 ", l.code_start.value, l.code_end.value, l.stack_start.value);
     out.add("{} {} {} {} ", signals.pending.bits & mask31, signals.blocked.bits & mask31, signals.ignored.bits & mask31,
             signals.caught.bits & mask31);
-    out.add("{} 0 0 {} {} {} {} 0 0 0 ", permitted && p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0, priority,
-            policy);
+    out.add("{} 0 0 {} {} {} {} 0 0 0 ", permitted && p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal,
+            0, priority, policy);
     out.add("{} {} {} {} {} {} {} ", l.data_start.value, l.data_end.value, l.break_start.value, l.arg_start.value,
             l.arg_end.value, l.env_start.value, l.env_end.value);
     out.add("{}\n", permitted && p.state == Process::State::kZombie ? p.exit_status : 0);
@@ -416,7 +416,8 @@ constexpr ProcNode kThreadFiles[] = {
     file("status", &show_process_status),
 };
 constexpr ProcNode kThread{.mode = kDirectory, .children = kThreadFiles, .owner = &owner_of};
-constexpr fs::ProcNumbered kThreads{.node = &kThread, .inner = true, .next = &next_thread, .identity = &thread_identity};
+constexpr fs::ProcNumbered kThreads{
+    .node = &kThread, .inner = true, .next = &next_thread, .identity = &thread_identity};
 
 constexpr ProcNode kProcessFiles[] = {
     file("cmdline", &show_command_line),

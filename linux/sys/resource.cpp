@@ -338,8 +338,7 @@ Leaf<i64> sys_sched_setaffinity(Caller& c, i32 pid, u32 size, UserAddr from) {
     u64 mask = 0;
     TRY(c.user().read(&mask, from, size < sizeof mask ? size : sizeof mask));
     Ref<Thread> t = TRY(thread_of(c, pid));
-    if (!same_user(c, *t) && !c.creds().capable(fs::kCapSysNice))
-        return Errno::kPerm;
+    if (!same_user(c, *t) && !c.creds().capable(fs::kCapSysNice)) return Errno::kPerm;
     CpuSet wanted = CpuSet{u32(mask)} & user_cpus();
     if (wanted.empty()) return Errno::kInval;
     t->set_affinity(wanted);
