@@ -177,6 +177,17 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
     return n;
 }
 
+// A write by who lacks CAP_FSETID takes the set-ID bits away (file_remove_privs of Linux): it is the writer who counts, who may
+// have been given the open file.
+[[gnu::noinline]] u32 RegularFile::mode_after_write(const Attributes& a, const void* caller) const {
+    if (caller) {
+        const Creds& writer = creds_of_caller(caller);
+        return writer.capable(kCapFsetid) ? a.mode : without_set_id(a, writer);
+    }
+    if (keeps_set_id_) return a.mode;
+    return a.mode & ~(kSetUid | ((a.mode & 010) || !in_group_ ? kSetGid : 0));
+}
+
 Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
     if (from.size() == 0) return size_t{0};
     bool moves = at == kAtOffset;
@@ -200,8 +211,8 @@ Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
         }
         a->modified = a->changed = now;
         inode()->note_changed();
-        if ((a->mode & (kSetUid | kSetGid)) && !keeps_set_id_) [[unlikely]]
-            a->mode &= ~(kSetUid | ((a->mode & 010) || !in_group_ ? kSetGid : 0));
+        if (a->mode & (kSetUid | kSetGid)) [[unlikely]]
+            a->mode = mode_after_write(*a, from.caller());
         if (moves) offset = at + n.value();
     }
     if (moves) offset_lock.unlock();

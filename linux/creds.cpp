@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "fs/regular.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {
@@ -67,3 +68,9 @@ void set_comm(Thread& t, std::string_view name) {
 }
 
 }  // namespace linux
+
+namespace fs {
+
+const Creds& creds_of_caller(const void* caller) { return static_cast<const linux::Caller*>(caller)->creds(); }
+
+}  // namespace fs
