@@ -25,8 +25,8 @@ Leaf<void> sys_on_socket(Caller& c, Fd fd) {
     return Errno::kNotSock;
 }
 Leaf<void> sys_accept4(Caller& c, Fd fd, UserAddr, UserAddr, u32 flags) {
-    if (flags & ~(fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
-    return sys_on_socket(c, fd);
+    (void)TRY(open_file(c, fd));
+    return flags & ~(fs::kOpenCloexec | fs::kOpenNonblock) ? Errno::kInval : Errno::kNotSock;
 }
 
 constexpr u32 kCompatible = 0x80000000;  // MSG_CMSG_COMPAT: for the kernel's own use
