@@ -25,7 +25,7 @@ struct Creds : RefCounted<Creds> {
 };
 // capabilities(7), the ones that are checked.
 inline constexpr u32 kCapChown = 0, kCapDacOverride = 1, kCapDacReadSearch = 2, kCapFowner = 3, kCapFsetid = 4,
-                     kCapKill = 5, kCapSetgid = 6, kCapSetuid = 7, kCapLinuxImmutable = 9, kCapSysAdmin = 21,
-                     kCapSysNice = 23, kCapSysResource = 24, kCapMknod = 27;
+                     kCapKill = 5, kCapSetgid = 6, kCapSetuid = 7, kCapLinuxImmutable = 9, kCapSysPtrace = 19,
+                     kCapSysAdmin = 21, kCapSysNice = 23, kCapSysResource = 24, kCapMknod = 27;
 
 }  // namespace fs

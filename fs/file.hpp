@@ -20,7 +20,8 @@ inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOp
                      kOpenCloexec = 02000000, kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
 inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
-// Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for the task form.
+// Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for the task form; or
+// they are refused (access mode 3).
 inline constexpr u32 kOpenTaskOnly = 1u << 30;
 
 // poll(2) bits.
@@ -33,6 +34,7 @@ struct OpenContext {
     u32 flags = 0;
     const Creds* creds = nullptr;
     class Tty* terminal = nullptr;  // the caller's controlling terminal: /dev/tty
+    const void* caller = nullptr;   // who opens, as LookupContext::caller; null: the kernel
 };
 
 // Where a call reads or writes: at the shared offset, or at an explicit one (pread).
@@ -81,8 +83,9 @@ public:
     const Path& path() const { return path_; }
     u32 flags() const { return flags_.load(std::memory_order_relaxed); }
     void set_flags(u32 f) { flags_.store(f, std::memory_order_relaxed); }
-    bool readable() const { return (flags() & kOpenAccess) != kOpenWriteOnly && !(flags() & kOpenPath); }
-    bool writable() const { return (flags() & kOpenAccess) != kOpenReadOnly && !(flags() & kOpenPath); }
+    // The fourth access mode, 3, is neither.
+    bool readable() const { return (flags() & (1 | kOpenPath)) == 0; }
+    bool writable() const { return ((flags() + 1) & 2) != 0 && !(flags() & kOpenPath); }
     bool nonblocking() const { return (flags() & kOpenNonblock) != 0; }
 
     // Bytes transferred; short counts are success; 0 from a read is end of file.

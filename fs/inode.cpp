@@ -40,7 +40,7 @@ Leaf<void> Inode::set_attributes(const AttributeChange& c) {
 }
 
 Leaf<u64> Inode::read_directory(File& f, u64 offset, DirSink& sink) { return Errno::kNotDir; }
-Leaf<Path> Inode::follow_magic(const Creds& c) { return Path{}; }
+Leaf<Path> Inode::follow_magic(const Creds& c, const void* caller) { return Path{}; }
 
 void Inode::set_accessed() {
     Timestamp now = current_time();
@@ -63,7 +63,7 @@ void Inode::touch_changed() {
     note_changed();
 }
 
-Leaf<void> check_access(Inode& inode, u32 want, const Creds& c) {
+Leaf<void> check_access(Inode& inode, u32 want, const Creds& c, const void* caller) {
     const Attributes& a = inode.peek_attributes();
     u32 mode = a.mode;
     u32 granted = c.fsuid == a.uid ? mode >> 6 : mode >> 3;
@@ -76,7 +76,7 @@ Leaf<void> check_access(Inode& inode, u32 want, const Creds& c) {
     if ((mode & kTypeMask) == kTypeDirectory) {
         if (c.capable(kCapDacOverride)) return lib::kOk;
         if (!(want & kMayWrite) && c.capable(kCapDacReadSearch)) return lib::kOk;
-        return Errno::kAcces;
+        return inode.grants_to(caller) ? Leaf<void>(lib::kOk) : Leaf<void>(Errno::kAcces);
     }
     if (want == kMayRead && c.capable(kCapDacReadSearch)) return lib::kOk;
     if ((!(want & kMayExec) || (mode & 0111)) && c.capable(kCapDacOverride)) return lib::kOk;

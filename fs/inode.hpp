@@ -121,8 +121,11 @@ public:
     virtual Leaf<std::string_view> read_link_for(std::span<char> buffer, const Creds& c, const void* caller) {
         return read_link(buffer, c);
     }
-    // Magic links of procfs (/proc/self/fd/N, exe): the object itself instead of a text. Null: none.
-    virtual Leaf<struct Path> follow_magic(const Creds& c);
+    // Magic links of procfs (/proc/self/fd/N, exe): the object itself instead of a text. Null: none. `caller`: as in
+    // LookupContext.
+    virtual Leaf<struct Path> follow_magic(const Creds& c, const void* caller);
+    // May the caller do what the mode denies? (A process's own /proc/PID/fd.)
+    virtual bool grants_to(const void* caller) const { return false; }
 
     // Opening: makes the open file description. Regular files: fs/regular.cpp; devices: by number; FIFOs: fs/pipe.cpp.
     virtual Leaf<Ref<File>> open(OpenContext& how) = 0;
@@ -167,8 +170,8 @@ private:
     rt::Retired retired_;
 };
 
-// May `c` do this (kMayRead | kMayWrite | kMayExec) to the inode? EACCES if not.
-Leaf<void> check_access(Inode& inode, u32 want, const Creds& c);
+// May `c` do this (kMayRead | kMayWrite | kMayExec) to the inode? EACCES if not. `caller`: as in LookupContext.
+Leaf<void> check_access(Inode& inode, u32 want, const Creds& c, const void* caller = nullptr);
 
 // The mode without the set-user-ID and set-group-ID bits that a change by `c` takes away (Linux: setattr_should_drop_*).
 // A set-group-ID bit without group execution stays for members of the group.

@@ -44,18 +44,19 @@ void Walk::up() {
 }
 
 // Enters the link at `link`: its text becomes what is resolved next, or (magic) at_ its target at once.
-Leaf<bool> Walk::follow_link(Place link) {
+Leaf<bool> Walk::follow_link(Place link, bool last) {
     if (++links_ > kMaxSymlinks) return Errno::kLoop;
     Inode& inode = *link.inode();
     const Creds& c = *context_.creds;
     // proc(5) fs.protected_symlinks: in a sticky world-writable directory only the owner's links, or the directory owner's.
+    // It is about the last component; a link on the way is followed.
     const Attributes& dir = at_.inode()->peek_attributes();
-    if ((dir.mode & (kSticky | 02)) == (kSticky | 02)) [[unlikely]] {
+    if (last && (dir.mode & (kSticky | 02)) == (kSticky | 02)) [[unlikely]] {
         u32 owner = inode.peek_attributes().uid;
         if (c.fsuid != owner && dir.uid != owner) return Errno::kAcces;
     }
     if (!(link.dentry->flags() & Dentry::kPinned)) {
-        Path target = TRY(inode.follow_magic(c));
+        Path target = TRY(inode.follow_magic(c, context_.caller));
         if (target) {
             jumped_ = std::move(target);
             at_ = {jumped_.mount.get(), jumped_.dentry.get()};
@@ -75,7 +76,7 @@ Leaf<bool> Walk::follow_link(Place link) {
 }
 
 // Looks `name` up in at_ and goes there.
-Leaf<bool> Walk::step(const NameKey& name, bool follow) {
+Leaf<bool> Walk::step(const NameKey& name, bool follow, bool last) {
     Dentry* d = find_name(at_.dentry, name);
     if (!d) [[unlikely]] {
         if (at_.dentry->flags() & Dentry::kPinned) return Errno::kNoEnt;
@@ -87,7 +88,7 @@ Leaf<bool> Walk::step(const NameKey& name, bool follow) {
         owned_ = Ref<Dentry>::adopt(d);
     }
     u32 flags = d->flags();
-    if ((flags & Dentry::kIsLink) && follow) return follow_link({at_.mount, d});
+    if ((flags & Dentry::kIsLink) && follow) return follow_link({at_.mount, d}, last);
     at_.dentry = d;
     if (flags & Dentry::kMountPoint) [[unlikely]]
         at_ = topmost(at_);
@@ -148,7 +149,7 @@ Leaf<void> Walk::go_on(Mode mode, u32 flags) {
             return lib::kOk;
         }
         if (!at_.is_directory()) return Errno::kNotDir;
-        TRY(check_search(*at_.inode(), *context_.creds));
+        TRY(check_search(*at_.inode(), *context_.creds, context_.caller));
         NameKey name = scan_component(text_, p, end);
         if (name.length() > kNameMax) [[unlikely]]
             return Errno::kNameTooLong;
@@ -176,7 +177,7 @@ Leaf<void> Walk::go_on(Mode mode, u32 flags) {
             if (last) return lib::kOk;
             continue;
         }
-        bool pushed = TRY(step(name, !last || slash || (flags & kFollow)));
+        bool pushed = TRY(step(name, !last || slash || (flags & kFollow), last));
         if (pushed) {
             // A link in the last place: a slash after it asks for a directory, whatever its text looks like.
             if (last && slash) flags |= kDirectory;
@@ -206,7 +207,7 @@ Leaf<void> Walk::step_last(bool follow, bool& again) {
         return lib::kOk;
     }
     bool slash = trailing_slash_;
-    again = TRY(step(last_, follow || slash));
+    again = TRY(step(last_, follow || slash, true));
     if (!again) return lib::kOk;
     TRY(go_on(kParent, 0));
     trailing_slash_ |= slash;

@@ -191,10 +191,13 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
     if (read_only(from.parent)) return Errno::kRoFs;
     Dentry &old_dir = dentry_of(from), &new_dir = dentry_of(to);
     NameKey old_name = make_key(from.last), new_name = make_key(to.last);
-    Ref<Dentry> gone, left_parent, left_parent2;
+    Ref<Dentry> gone, left_parent, left_parent2, made;
 
-    TRY(ask_generated(old_dir, old_name));
+    auto asked_old = ask_generated(old_dir, old_name);
     auto asked = ask_generated(new_dir, new_name);
+    if (asked_old.error() == Errno::kPerm && asked.ok())
+        return Errno::kNoEnt;  // the new name cannot even be looked for
+    TRY(asked_old);
     rt::LockGuard names(namespace_lock);
     DirPair locks(old_dir.names_lock, new_dir.names_lock);
     Dentry* victim = find_name(&old_dir, old_name);
@@ -232,6 +235,24 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
         Dentry::free_name(fresh);
         return Errno::kNoMem;
     }
+    // What RENAME_WHITEOUT leaves is complete before anything is renamed.
+    struct Whiteout {
+        Dentry* dentry = nullptr;
+        Ref<Inode> inode;
+        ~Whiteout() {
+            if (dentry) dentry->discard();
+        }
+    } whiteout;
+    if ((flags & kRenameWhiteout) && !same_name) {
+        whiteout.dentry = Dentry::allocate(old_name);
+        auto inode =
+            whiteout.dentry ? old_dir.inode()->create(from.last, kTypeChar, 0, {}, c) : Leaf<Ref<Inode>>{Errno::kNoMem};
+        if (!inode.ok()) {
+            if (fresh) Dentry::free_name(fresh);
+            return inode.error();
+        }
+        whiteout.inode = inode.take();
+    }
     Dentry* emptied = replaced && replaced->is_directory() && !exchange ? replaced : nullptr;
     ThirdLock third(emptied == &old_dir || emptied == &new_dir ? nullptr : emptied);
     Leaf<void> done{Errno::kOk};
@@ -243,6 +264,7 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
         done = old_dir.inode()->rename(from.last, *victim->inode(), *new_dir.inode(), to.last,
                                        replaced ? replaced->inode() : nullptr);
     if (!done.ok()) {
+        if (whiteout.inode) (void)old_dir.inode()->unlink(from.last, *whiteout.inode);
         if (fresh) Dentry::free_name(fresh);
         if (fresh2) Dentry::free_name(fresh2);
         return done.error();
@@ -251,6 +273,12 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
     if (replaced && !exchange) gone = replaced->leave(new_dir);
     left_parent = victim->move(old_dir, new_dir, fresh);
     if (exchange) left_parent2 = replaced->move(new_dir, old_dir, fresh2);
+    if (whiteout.inode) {
+        Dentry* d = std::exchange(whiteout.dentry, nullptr);
+        d->attach(&old_dir, std::move(whiteout.inode));
+        d->enter(old_dir);
+        made = Ref<Dentry>::adopt(d);
+    }
     rename_end();
     return lib::kOk;
 }

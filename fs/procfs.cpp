@@ -42,6 +42,11 @@ struct TextBuffer {
     }
 };
 
+ProcContext asked_by(ProcContext c, const void* caller) {
+    c.caller = caller;
+    return c;
+}
+
 class ProcFile final : public File {
 public:
     ProcFile(OpenContext& how, const ProcNode& node, const ProcContext& c)
@@ -54,7 +59,7 @@ public:
             at = offset;
         }
         if (!node_.show) return Errno::kInval;
-        if (at == 0 || !generated_) TRY(generate());
+        if (at == 0 || !generated_) TRY(generate(to.caller()));
         size_t n;
         {
             rt::LockGuard guard{lock_};
@@ -73,7 +78,7 @@ public:
         if (!node_.write) return Errno::kIo;
         if (from.size() >= sizeof text) return Errno::kInval;
         TRY(from.copy_in(0, text, from.size()));
-        TRY(node_.write({text, size_t(from.size())}, context_));
+        TRY(node_.write({text, size_t(from.size())}, asked_by(context_, from.caller())));
         return size_t(from.size());
     }
     Leaf<u64> seek(i64 to, u32 whence) override {
@@ -85,10 +90,10 @@ public:
     bool seekable() const override { return true; }
 
 private:
-    Leaf<void> generate() {
+    Leaf<void> generate(const void* caller) {
         TextBuffer fresh;
         lib::StringBuilder out{&TextBuffer::append, &fresh};
-        TRY(node_.show(out, context_));
+        TRY(node_.show(out, asked_by(context_, caller)));
         if (out.failed) return Errno::kNoMem;
         rt::LockGuard guard{lock_};
         text_.swap(fresh);
@@ -128,8 +133,20 @@ public:
 
     // Truncation (a shell's ">") is no error and changes nothing.
     Leaf<void> set_attributes(const AttributeChange& c) override {
-        if (c.mode || c.uid || c.gid) return Errno::kPerm;
-        return lib::kOk;
+        const Attributes& now = peek_attributes();
+        bool same = (!c.uid || c.to.uid == now.uid) && (!c.gid || c.to.gid == now.gid);
+        return c.mode || !same ? Leaf<void>(Errno::kPerm) : Leaf<void>(lib::kOk);
+    }
+    // The owner is looked up each time.
+    Attributes attributes() override {
+        Attributes a = Inode::attributes();
+        if (!node_.owner) return a;
+        a.uid = a.gid = 0;
+        (void)node_.owner(context_, a);
+        return a;
+    }
+    bool grants_to(const void* caller) const override {
+        return node_.grants && caller && node_.grants(asked_by(context_, caller));
     }
     bool cache_names() const override { return false; }
     // A name that is not there cannot even be looked for, says Linux.
@@ -140,7 +157,8 @@ public:
     Leaf<Ref<Inode>> lookup(std::string_view name) override {
         if (node_.owner) {
             Attributes ignored;
-            if (!node_.owner(context_, ignored).ok()) return Errno::kNoEnt;
+            ignored.mode = node_.mode;
+            if (!node_.owner(context_, ignored).ok()) return node_.gone;
         }
         for (const ProcNode& child : node_.children)
             if (child.name == name) return make(child, context_);
@@ -186,22 +204,30 @@ public:
     }
     Leaf<std::string_view> read_link_for(std::span<char> buffer, const Creds&, const void* caller) override {
         if (!node_.link) return Errno::kInval;
-        return node_.link(buffer, context_, caller);
+        return node_.link(buffer, asked_by(context_, caller), caller);
     }
-    Leaf<Path> follow_magic(const Creds&) override {
+    Leaf<Path> follow_magic(const Creds&, const void* caller) override {
         if (!node_.target) return Path{};
-        return node_.target(context_);
+        return node_.target(asked_by(context_, caller));
     }
 
     Leaf<Ref<File>> open(OpenContext& how) override {
+        ProcContext c = context_;
+        if (node_.open) c.opened = TRY(node_.open(asked_by(context_, how.caller)));
         if (is_directory()) return make_file<DirectoryFile>(how);
         if (is_symlink()) return Errno::kLoop;
-        return make_file<ProcFile>(how, node_, context_);
+        return make_file<ProcFile>(how, node_, c);
     }
 
 private:
     ProcContext inner_context(u64 n) const {
-        return node_.numbered->inner ? ProcContext{context_.id, n} : ProcContext{n, context_.sub};
+        ProcContext c = context_;
+        const ProcNumbered& numbered = *node_.numbered;
+        (numbered.inner ? c.sub : c.id) = n;
+        (numbered.inner ? c.sub_identity : c.identity) = 0;
+        u64 identity = numbered.identity ? numbered.identity(c) : 0;
+        (numbered.inner ? c.sub_identity : c.identity) = identity;
+        return c;
     }
     Leaf<Ref<Inode>> make(const ProcNode& node, const ProcContext& c) {
         Inode* i = rt::make<ProcInode>(super, node, c);

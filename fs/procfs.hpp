@@ -14,15 +14,21 @@ namespace fs {
 struct ProcContext {
     u64 id = 0;   // of the outer numbered directory: a process
     u64 sub = 0;  // of the inner one: a thread or a descriptor
+    // Which of all that have had the number, one after another (ProcNumbered::identity): a file does not come to be about a
+    // successor.
+    u64 identity = 0, sub_identity = 0;
+    u64 opened = 0;                // what ProcNode::open gave
+    const void* caller = nullptr;  // who asks now, as LookupContext::caller; null: the kernel
 };
 
 struct ProcNode;
 
 // A directory's entries that are numbers.
 struct ProcNumbered {
-    const ProcNode* node;                           // what each is
-    bool inner;                                     // the number is ProcContext::sub
-    u64 (*next)(const ProcContext& dir, u64 from);  // the smallest existing number >= from; ~0: none
+    const ProcNode* node;                             // what each is
+    bool inner;                                       // the number is ProcContext::sub
+    u64 (*next)(const ProcContext& dir, u64 from);    // the smallest existing number >= from; ~0: none
+    u64 (*identity)(const ProcContext& c) = nullptr;  // of what has the number now; null: numbers are enough
 };
 
 struct ProcNode {
@@ -31,6 +37,11 @@ struct ProcNode {
     // A regular file: its text, and what a write does. The context of a write is the file's; `text` has been copied in.
     Leaf<void> (*show)(lib::StringBuilder& out, const ProcContext& c) = nullptr;
     Leaf<void> (*write)(std::string_view text, const ProcContext& c) = nullptr;
+    // Called by open(2); its value is ProcContext::opened later.
+    Leaf<u64> (*open)(const ProcContext& c) = nullptr;
+    // Inode::grants_to.
+    bool (*grants)(const ProcContext& c) = nullptr;
+    Errno gone = Errno::kNoEnt;  // of a lookup in a directory when what that is about has gone
     // A directory.
     std::span<const ProcNode> children{};
     const ProcNumbered* numbered = nullptr;

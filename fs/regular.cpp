@@ -24,6 +24,18 @@ void scrub(Mapping& mapping, u64 from, u64 to) {
     }
 }
 
+// Would a transfer go past the last offset there is? EINVAL then (rw_verify_area of Linux).
+bool beyond_offsets(u64 at, u64 n) { return i64(at + n) < 0; }
+
+// Of a write that goes past the largest size of a file. Where it begins is the caller's choice (EINVAL) or the end of the
+// file (what fits; EFBIG if nothing does).
+[[gnu::noinline]] Errno cut_at_end(UserSpans& part, u64 at, bool appends) {
+    if (!appends) return Errno::kInval;
+    if (at >= kMaxFileSize) return Errno::kFBig;
+    part.limit(kMaxFileSize - at);
+    return Errno::kOk;
+}
+
 // New pages of one write. If many are needed they are taken as neighbours, so that reads can copy them in one piece
 // (Mapping::peek_run).
 class PageStock {
@@ -56,7 +68,7 @@ private:
 Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
     switch (inode.mode() & kTypeMask) {
         case kTypeRegular: {
-            bool writes = (how.flags & kOpenAccess) != kOpenReadOnly;
+            bool writes = ((how.flags + 1) & 2) != 0;  // as File::writable()
             if (writes && !inode.start_writing()) return Errno::kTxtBsy;
             auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());  // takes how.path
             if (!f) {
@@ -80,12 +92,12 @@ RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
       in_group_(how.creds->in_group(inode.peek_attributes().gid)) {}
 
 RegularFile::~RegularFile() {
-    if ((flags() & kOpenAccess) != kOpenReadOnly) inode()->stop_writing();
+    if (writable()) inode()->stop_writing();
 }
 
 Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {
     u64 size = mapping_->size.load(std::memory_order_acquire);
-    if (at >= size) return size_t{0};
+    if (at >= size) return beyond_offsets(at, to.size()) ? Leaf<size_t>(Errno::kInval) : Leaf<size_t>(size_t{0});
     u64 n = smaller(to.size(), size - at), in_page = at % kPageSize;
     if (in_page + n <= kPageSize) [[likely]] {
         Page* p = mapping_->peek(at / kPageSize);
@@ -165,6 +177,17 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
     return n;
 }
 
+// A write by who lacks CAP_FSETID takes the set-ID bits away (file_remove_privs of Linux): it is the writer who counts, who may
+// have been given the open file.
+[[gnu::noinline]] u32 RegularFile::mode_after_write(const Attributes& a, const void* caller) const {
+    if (caller) {
+        const Creds& writer = creds_of_caller(caller);
+        return writer.capable(kCapFsetid) ? a.mode : without_set_id(a, writer);
+    }
+    if (keeps_set_id_) return a.mode;
+    return a.mode & ~(kSetUid | ((a.mode & 010) || !in_group_ ? kSetGid : 0));
+}
+
 Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
     if (from.size() == 0) return size_t{0};
     bool moves = at == kAtOffset;
@@ -176,12 +199,11 @@ Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
     }
     u64 old_size = a->size;
     if (flags() & kOpenAppend) at = old_size;
-    Leaf<size_t> n{Errno::kFBig};
-    if (at < kMaxFileSize) {
-        UserSpans part = from;
-        part.limit(kMaxFileSize - at);
-        n = copy_from_user(part, at, old_size);
-    }
+    UserSpans part = from;
+    Errno refused = Errno::kOk;
+    if (beyond_offsets(at, part.size())) [[unlikely]]
+        refused = cut_at_end(part, at, (flags() & kOpenAppend) != 0);
+    Leaf<size_t> n = refused == Errno::kOk ? copy_from_user(part, at, old_size) : refused;
     if (n.ok()) {
         if (at + n.value() > old_size) {
             a->size = at + n.value();
@@ -189,8 +211,8 @@ Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
         }
         a->modified = a->changed = now;
         inode()->note_changed();
-        if ((a->mode & (kSetUid | kSetGid)) && !keeps_set_id_) [[unlikely]]
-            a->mode &= ~(kSetUid | ((a->mode & 010) || !in_group_ ? kSetGid : 0));
+        if (a->mode & (kSetUid | kSetGid)) [[unlikely]]
+            a->mode = mode_after_write(*a, from.caller());
         if (moves) offset = at + n.value();
     }
     if (moves) offset_lock.unlock();

@@ -12,6 +12,9 @@ inline constexpr u64 kMaxFileSize = ~u64{0} >> 1;
 // ENXIO: a socket or an unknown device. ETXTBSY: a program is running from it. kNeedsTask: a FIFO without a partner.
 Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode);
 
+// The identity of a caller (LookupContext::caller, not null); the personality defines it.
+const Creds& creds_of_caller(const void* caller);
+
 // A regular file. Reads take no lock but the offset's; writes hold the inode's attribute lock, so that they are atomic with
 // one another and with truncation, and O_APPEND finds the end.
 // One call copies all it is asked to: long transfers are cut into steps by the caller.
@@ -28,10 +31,12 @@ public:
 
 private:
     Leaf<size_t> copy_to_user(const UserSpans& to, u64 at);
+    u32 mode_after_write(const Attributes& a, const void* caller) const;
     Leaf<size_t> copy_from_user(const UserSpans& from, u64 at, u64 old_size);
     Mapping* mapping_;
-    bool keeps_set_id_;  // the opener has CAP_FSETID
-    bool in_group_;      // and is in the file's group
+    // Of the opener, for writes by the kernel itself: has CAP_FSETID, is in the file's group.
+    bool keeps_set_id_;
+    bool in_group_;
 };
 
 class DirectoryFile final : public File {

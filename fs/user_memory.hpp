@@ -15,7 +15,7 @@ inline constexpr u64 kUserEnd = 0x0000'7fff'ffff'f000;  // first address a progr
 
 class UserMemory {
 public:
-    explicit UserMemory(port::Space* space) : space_(space) {}
+    explicit UserMemory(port::Space* space, const void* caller = nullptr) : space_(space), caller_(caller) {}
 
     // What the last kNeedsFault was about.
     struct Fault {
@@ -98,6 +98,7 @@ public:
     static bool inside(UserAddr a, u64 n) { return a.value < kUserEnd && n <= kUserEnd - a.value; }
     port::Space* space() const { return space_; }
     void set_space(port::Space* s) { space_ = s; }
+    const void* caller() const { return caller_; }  // whose it is, as LookupContext::caller; null: the kernel
 
 private:
     Errno note(UserAddr a, u64 n, bool write) {
@@ -105,6 +106,7 @@ private:
         return Errno::kNeedsFault;
     }
     port::Space* space_;
+    const void* caller_;
     Fault fault_;
 };
 
@@ -153,6 +155,7 @@ public:
         : at_(reinterpret_cast<u64>(kernel.data())), total_(kernel.size()) {}
 
     u64 size() const { return total_; }
+    const void* caller() const { return memory_ ? memory_->caller() : nullptr; }  // as LookupContext::caller
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     // Copies at byte position `at` of the whole. kNeedsFault/kFault as UserMemory.
     Leaf<void> copy_out(u64 at, const void* from, size_t n) const {  // to the program

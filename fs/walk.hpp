@@ -48,8 +48,9 @@ private:
     void begin(std::string_view path);
     Leaf<void> go_on(Mode mode, u32 flags);
     bool pass_plain(Mode mode, u32 flags, Errno& result);  // true: all is resolved
-    Leaf<bool> step(const NameKey& name, bool follow);     // true: a link's text was pushed
-    Leaf<bool> follow_link(Place link);
+    // True: a link's text was pushed. `last`: of the whole path.
+    Leaf<bool> step(const NameKey& name, bool follow, bool last);
+    Leaf<bool> follow_link(Place link, bool last);
     void up();
     void cross_mounts();
 
@@ -102,10 +103,10 @@ inline Place topmost(Place p) {
 }
 
 // May the walker pass through this directory? Inline for directories that all may pass.
-inline Leaf<void> check_search(Inode& dir, const Creds& c) {
+inline Leaf<void> check_search(Inode& dir, const Creds& c, const void* caller = nullptr) {
     if ((dir.mode() & 0111) == 0111) [[likely]]
         return lib::kOk;
-    return check_access(dir, kMayExec, c);
+    return check_access(dir, kMayExec, c, caller);
 }
 
 }  // namespace fs

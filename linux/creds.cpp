@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "fs/regular.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {
@@ -20,18 +21,42 @@ Result<Ref<fs::Creds>> copy_creds(const fs::Creds& from) {
     return r;
 }
 
-Result<void> may_signal(Caller& c, Process& to, u32 sig) {
-    if (&to == &c.process()) return lib::kOk;
+namespace {
+
+Result<void> may_signal_as(Caller& c, Process& to, const fs::Creds& theirs, u32 sig) {
     const fs::Creds& mine = c.creds();
     if (mine.capable(fs::kCapKill)) return lib::kOk;
-    {
-        rt::LockGuard guard{to.lock};
-        const fs::Creds& theirs = *to.creds;
-        if (mine.euid == theirs.suid || mine.euid == theirs.uid || mine.uid == theirs.suid || mine.uid == theirs.uid)
-            return lib::kOk;
-    }
+    if (mine.euid == theirs.suid || mine.euid == theirs.uid || mine.uid == theirs.suid || mine.uid == theirs.uid)
+        return lib::kOk;
     if (sig == kSigCont && to.session == c.process().session) return lib::kOk;
     return Errno::kPerm;
+}
+
+}  // namespace
+
+Result<void> may_signal(Caller& c, Process& to, u32 sig) {
+    if (&to == &c.process()) return lib::kOk;
+    Ref<const fs::Creds> theirs = to.credentials();
+    return may_signal_as(c, to, *theirs, sig);
+}
+Result<void> may_signal(Caller& c, Thread& to, u32 sig) {
+    if (&to.process() == &c.process()) return lib::kOk;
+    Ref<const fs::Creds> theirs = to.credentials();
+    return may_signal_as(c, to.process(), *theirs, sig);
+}
+
+bool may_inspect(Caller* c, Process& p, Thread* t, AskedBy by) {
+    if (!c) return false;
+    if (&p == &c->process()) return true;
+    const fs::Creds& mine = c->creds();
+    if (mine.capable(fs::kCapSysPtrace)) return true;
+    Ref<const fs::Creds> theirs = t ? t->credentials() : p.credentials();
+    bool file = by == AskedBy::kFile;
+    u32 uid = file ? mine.fsuid : mine.uid, gid = file ? mine.fsgid : mine.gid;
+    if (uid != theirs->uid || uid != theirs->euid || uid != theirs->suid) return false;
+    if (gid != theirs->gid || gid != theirs->egid || gid != theirs->sgid) return false;
+    if (Ref<AddressSpace> mm = p.mm(); mm && !mm->dumpable.load(std::memory_order_relaxed)) return false;
+    return (theirs->cap_permitted & ~(file ? mine.cap_effective : mine.cap_permitted)) == 0;
 }
 
 void set_comm(Thread& t, std::string_view name) {
@@ -43,3 +68,9 @@ void set_comm(Thread& t, std::string_view name) {
 }
 
 }  // namespace linux
+
+namespace fs {
+
+const Creds& creds_of_caller(const void* caller) { return static_cast<const linux::Caller*>(caller)->creds(); }
+
+}  // namespace fs

@@ -57,21 +57,31 @@ Result<ScriptLine> parse_script(const char (&header)[kHeaderSize]) {
 struct NewCreds {
     Ref<fs::Creds> creds;
     bool secure = false;
+    bool dumpable = true;
 };
-Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flags) {
+// `fs_shared`: another process could change root or working directory under a privileged program.
+Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flags, bool fs_shared) {
     const fs::Creds& old = t.creds();
     u32 euid = old.euid, egid = old.egid;
-    if (!t.process().no_new_privileges && !(mount_flags & fs::kMountNoSuid)) {
+    if (!t.no_new_privileges && !(mount_flags & fs::kMountNoSuid)) {
         if (file.mode & fs::kSetUid) euid = file.uid;
         if ((file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010)) egid = file.gid;
     }
-    bool root = euid == 0 || old.uid == 0;
-    u64 permitted = root ? kAllCapabilities : 0;
-    u64 effective = euid == 0 ? permitted : 0;
+    bool effective = euid == 0;
+    u64 permitted = effective || old.uid == 0 ? kAllCapabilities : 0;
     NewCreds r;
-    r.secure = euid != old.uid || egid != old.gid;
+    bool set_id = euid != old.uid || egid != old.gid;
+    r.secure = set_id || (old.uid != 0 && effective);
+    if ((set_id || (permitted & ~old.cap_permitted)) && (fs_shared || t.no_new_privileges)) {
+        // It gets no more than it had.
+        if (!old.capable(fs::kCapSetuid) || t.no_new_privileges) euid = old.uid, egid = old.gid;
+        permitted &= old.cap_permitted;
+    }
+    r.dumpable = old.euid == old.uid && old.egid == old.gid && euid == old.euid && egid == old.egid &&
+                 euid == old.fsuid && egid == old.fsgid && !(permitted & ~old.cap_permitted);
+    u64 cap_effective = effective ? permitted : 0;
     if (euid == old.euid && egid == old.egid && old.suid == euid && old.fsuid == euid && old.sgid == egid &&
-        old.fsgid == egid && old.cap_permitted == permitted && old.cap_effective == effective) {
+        old.fsgid == egid && old.cap_permitted == permitted && old.cap_effective == cap_effective) {
         r.creds = t.own_creds();
         return r;
     }
@@ -80,9 +90,29 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
     c.euid = c.suid = c.fsuid = euid;
     c.egid = c.sgid = c.fsgid = egid;
     c.cap_permitted = permitted;
-    c.cap_effective = effective;
+    c.cap_effective = cap_effective;
     return r;
 }
+
+// For the length of an execve: is the thread's FsContext shared with other processes? If not, it stays so.
+class FsUse {
+public:
+    explicit FsUse(Thread& t) : context_(t.fs_context_ref()) {
+        u32 own = 0;
+        {
+            rt::LockGuard guard{t.process().lock};
+            for (Thread& other : t.process().threads) own += other.fs_context_ref() == context_;
+        }
+        shared_ = context_->begin_exec(own);
+    }
+    FsUse(const FsUse&) = delete;
+    ~FsUse() { context_->end_exec(); }
+    bool shared() const { return shared_; }
+
+private:
+    Ref<FsContext> context_;
+    bool shared_;
+};
 
 // Handlers go, what is ignored stays (execve(2)).
 void reset_actions(ActionTable& a) {
@@ -139,8 +169,11 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         path = CO_TRY(find_program(t, {}, script_name, fs::kFollow));
     }
 
-    NewCreds creds =
-        CO_TRY(creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed)));
+    FsUse fs_use{t};
+    NewCreds creds = CO_TRY(
+        creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed), fs_use.shared()));
+    // What the user may not read he may not see in memory.
+    if (!fs::check_access(*path.inode(), fs::kMayRead, t.creds()).ok()) creds.dumpable = false;
     ExecArguments arguments{.text = image.text(),
                             .text_size = image.size(),
                             .argc = image.argc,
@@ -184,9 +217,9 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         std::swap(p.signals.actions, own_actions);
     }
     reset_actions(*p.signals.actions);
-    if (creds.creds != t.own_creds()) t.set_creds(std::move(creds.creds));
+    t.mm().dumpable.store(creds.dumpable && !loaded.unreadable, std::memory_order_relaxed);
+    t.set_creds(std::move(creds.creds));
     if (creds.secure) t.parent_death_signal = 0;
-    p.dumpable = !creds.secure;
     {
         rt::LockGuard guard{p.lock};
         std::swap(p.exe, program);

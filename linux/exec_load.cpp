@@ -37,7 +37,8 @@ Leaf<Ref<fs::File>> open_interpreter(Caller& c, std::string_view path, const fs:
 namespace {
 
 // Everything that Linux finds before its point of no return.
-Task<Result<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> file, const fs::Creds& creds) {
+Task<Result<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> file, const fs::Creds& creds,
+                                bool& unreadable) {
     LOADER_STEP(loader.read_object(loader.program, file, Errno::kNoExec));
     std::string_view name;
     LOADER_STEP(({
@@ -47,6 +48,7 @@ Task<Result<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> 
     }));
     if (name.empty()) co_return lib::kOk;
     Ref<fs::File> interpreter = CO_TRY(open_interpreter(c, name, creds));
+    unreadable = !fs::check_access(*interpreter->inode(), fs::kMayRead, c.creds()).ok();
     LOADER_STEP(({
         auto r = loader.read_object(loader.interpreter, interpreter, Errno::kIo);
         Result<void>(r.error() == Errno::kNoExec ? Errno::kLibBad : r.error());
@@ -75,10 +77,10 @@ Task<Result<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& 
 Task<Result<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const ExecArguments& arguments) {
     rt::Owned<ProgramLoader> loader = CO_TRY(rt::make_owned<ProgramLoader>());
     const fs::Creds& creds = arguments.creds ? *arguments.creds : caller.creds();
-    CO_TRY(co_await read_headers(caller, *loader, std::move(file), creds));
+    LoadedProgram out;
+    CO_TRY(co_await read_headers(caller, *loader, std::move(file), creds, out.unreadable));
 
     loader->mm = CO_TRY(AddressSpace::create());
-    LoadedProgram out;
     if (auto r = co_await build(caller, *loader, arguments, caller.process().limit(kRlimStack)); !r.ok()) {
         if (r.error() == Errno::kNoMem) co_return Errno::kNoMem;
         out.dead = true;

@@ -26,6 +26,7 @@ struct LoadedProgram {
     // The headers looked right but the segments cannot be mapped: Linux finds that out when the old program is gone
     // already, and ends the process by SIGSEGV. `mm` is null then.
     bool dead = false;
+    bool unreadable = false;  // the user may execute the interpreter, but not read it
 };
 
 // ENOEXEC: not a program for this machine, or damaged; ENOMEM, EIO as execve(2); ENOENT, EACCES, ELIBBAD... for the

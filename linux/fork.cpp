@@ -61,7 +61,7 @@ Result<Ref<ActionTable>> copy_actions(ActionTable& from, bool clear) {
 Result<Ref<FsContext>> copy_fs_context(FsContext& from) {
     auto copy = TRY(rt::make_ref<FsContext>());
     auto s = from.state.lock();
-    copy->state.unguarded() = *s;
+    copy->state.unguarded() = {.root = s->root, .cwd = s->cwd, .umask = s->umask};
     return copy;
 }
 
@@ -76,8 +76,6 @@ Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     std::memcpy(p->exe_path, parent.exe_path, sizeof p->exe_path);
     p->exit_signal = r.exit_signal;
     p->personality = parent.personality;
-    p->dumpable = parent.dumpable;
-    p->no_new_privileges = parent.no_new_privileges;
     p->creds = t.own_creds();
     {
         rt::LockGuard guard{parent.lock};
@@ -152,7 +150,8 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
     co_await t.at_home();
     child->fork_state_from(t);
     arch::start_child(*child, r.stack, r.flags & kCloneSetTls, r.tls);
-    child->inherit(t, std::move(mm), std::move(files), std::move(context));
+    CO_TRY(child->inherit(t, std::move(mm), std::move(files), std::move(context)));
+    child->no_new_privileges = t.no_new_privileges;
     std::memcpy(child->comm, t.comm, sizeof child->comm);
     if (!t.reset_on_fork) {
         child->nice = t.nice;

@@ -54,7 +54,9 @@ LeafOutcome block(Thread& t) {
         if (fault_in_now(t, t.user().fault()) != FaultIn::kReady) break;
         Leaf<i64> r = leaf(t, frame);
         e = r.error();
-        if (r.ok()) return done(t, frame, r.value());
+        if (!r.ok()) continue;
+        t.forget_file();
+        return done(t, frame, r.value());
     }
     if (u32(e) >= u32(Errno::kRestartSys)) {
         if (t.blocked_leaf.again) return block(t);
@@ -62,6 +64,7 @@ LeafOutcome block(Thread& t) {
     }
     // What others have left behind may only not have come back yet: the coroutine waits for it.
     if (e == Errno::kNoMem && rt::memory_is_low()) return leave_to_task(t, e);
+    t.forget_file();
     return done(t, frame, -i64(e));
 }
 
@@ -107,9 +110,9 @@ LeafOutcome again(port::UserThread& thread, rt::Wake why) {
     Thread& t = static_cast<Thread&>(thread);
     t.leaf_outcome = Errno::kOk;
     auto call = std::exchange(t.blocked_leaf.again, nullptr);
-    Ref<fs::File> kept = std::move(t.blocked_leaf.file);
     Leaf<i64> r = call(t, why);
     if (!r.ok()) return unusual(t, t.regs().frame(), r.error());
+    t.forget_file();
     return done(t, t.regs().frame(), r.value());
 }
 

@@ -24,23 +24,59 @@ fs::LookupContext Caller::lookup_context() const {
     return c;
 }
 
+void Caller::keep_file(fs::File& file) { kept_file_ = Ref<fs::File>{&file}; }
+
+fs::FileTable::Borrowed Caller::borrow_shared(Fd fd) {
+    if (!kept_file_) [[likely]]
+        return files_->borrow(fd);
+    kept_file_->ref();
+    return {kept_file_.get(), true};
+}
+
 bool Caller::interrupted() const { return static_cast<const Thread*>(this)->work.load(std::memory_order_relaxed) != 0; }
+
+// ---- FsContext ----
+
+Result<void> FsContext::join() {
+    auto s = state.lock();
+    if (s->execs != 0) return Errno::kAgain;
+    ++s->users;
+    return lib::kOk;
+}
+void FsContext::leave() { --state.lock()->users; }
+bool FsContext::begin_exec(u32 own_threads) {
+    auto s = state.lock();
+    ++s->execs;
+    return s->users > own_threads;
+}
+void FsContext::end_exec() { --state.lock()->execs; }
 
 // ---- Thread ----
 
+namespace {
+constinit std::atomic<u64> last_serial{0};
+u64 next_serial() { return last_serial.fetch_add(1, std::memory_order_relaxed) + 1; }
+}  // namespace
+
+Thread::Thread() : serial(next_serial()) {}
+
 Thread::~Thread() {
     pending.clear();
+    if (fs_) fs_->leave();
     if (process_) process_->unref();
 }
 
 void Thread::set_process(Ref<Process> p) { process_ = p.release(); }
 
-void Thread::begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context, Ref<fs::Creds> creds) {
+Result<void> Thread::begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context,
+                                 Ref<fs::Creds> creds) {
+    TRY(context->join());
     user_.set_space(&mm->space());
     mm_ = std::move(mm);
     files_ = std::move(files);
     fs_ = std::move(context);
     creds_ = std::move(creds);
+    return lib::kOk;
 }
 
 void Thread::notify(u32 bits) {
@@ -54,7 +90,7 @@ void Thread::notify(u32 bits) {
 void Thread::set_creds(Ref<fs::Creds> to) {
     Ref<fs::Creds> old, old_of_process;
     rt::LockGuard guard{process_->lock};
-    old_of_process = std::exchange(process_->creds, to);
+    if (tid == process_->pid) old_of_process = std::exchange(process_->creds, to);
     old = std::exchange(creds_, std::move(to));
     guard.unlock();
 }
@@ -73,12 +109,20 @@ Ref<fs::FileTable> Thread::exchange_files(Ref<fs::FileTable> to) {
     return std::exchange(files_, std::move(to));
 }
 
+Ref<const fs::Creds> Thread::credentials() {
+    rt::LockGuard guard{process_->lock};
+    return creds_;
+}
+
 Ref<FsContext> Thread::exchange_fs_context(Ref<FsContext> to) {
+    if (fs_) fs_->leave();
     rt::LockGuard guard{process_->lock};
     return std::exchange(fs_, std::move(to));
 }
 
 // ---- Process ----
+
+Process::Process() : serial(next_serial()) {}
 
 Process::~Process() {
     signals.pending.clear();

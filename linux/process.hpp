@@ -25,6 +25,7 @@ class Process;
 class Thread;
 
 using Pid = lib::Strong<struct PidTag, i32>;
+using fs::Fd;
 
 inline constexpr size_t kCommLength = 16;  // TASK_COMM_LEN
 
@@ -57,8 +58,16 @@ struct FsContext : RefCounted<FsContext> {
     struct State {
         fs::Path root, cwd;
         u32 umask = 022;
+        u32 users = 0;  // threads
+        u32 execs = 0;  // executions in progress that have found it used by their own threads only
     };
     rt::Guarded<State, rt::Rank::fs_context> state;
+    // A thread takes it, or gives it back. EAGAIN: the user is about to execute, and no one may join.
+    Result<void> join();
+    void leave();
+    // Is it used by other threads than these? If not, none joins until end_exec().
+    bool begin_exec(u32 own_threads);
+    void end_exec();
 };
 
 // User and system time, in nanoseconds.
@@ -79,6 +88,37 @@ public:
     fs::UserMemory& user() { return user_; }
     AddressSpace& mm() const { return *mm_; }
     fs::FileTable& files() const { return *files_; }
+    // The file behind a descriptor: EBADF. A call looks a number up once. What ends a leaf form without a result (a wait, a
+    // fault) keeps the file, and the forms that continue the call get the same one, whatever the number means by then.
+    Result<Ref<fs::File>> file(Fd fd) {
+        if (kept_file_) [[unlikely]]
+            return Ref<fs::File>{kept_file_};
+        return files_->get(fd);
+    }
+    // The same for the length of one leaf call; null: there is none.
+    fs::FileTable::Borrowed borrow(Fd fd) {
+        if (!files_->shared()) [[likely]]
+            return {files_->peek(fd), false};
+        return borrow_shared(fd);
+    }
+    // Of a leaf form that has looked `file` up and ends with `e`: keeps the file if the call continues. Only another thread
+    // of the same table can change what a number means.
+    Errno keep_if_unfinished(fs::File& file, Errno e) {
+        if (lib::needs_more(e) && files_->shared()) keep_file(file);
+        return e;
+    }
+    template <class T>
+    T keep_if_unfinished(fs::File& file, T result) {
+        if (!result.ok()) [[unlikely]]
+            (void)keep_if_unfinished(file, result.error());
+        return result;
+    }
+    void keep_file(fs::File& file);
+    // The call is over.
+    void forget_file() {
+        if (kept_file_) [[unlikely]]
+            kept_file_ = {};
+    }
     FsContext& fs_context() const { return *fs_; }
     const fs::Creds& creds() const { return *creds_; }
     Ref<const fs::Creds> creds_ref() const;
@@ -88,13 +128,17 @@ public:
     bool interrupted() const;
 
 protected:
-    explicit Caller() : user_(nullptr) {}
+    explicit Caller() : user_(nullptr, this) {}
     Process* process_ = nullptr;  // referenced by the thread
     fs::UserMemory user_;
     Ref<AddressSpace> mm_;
     Ref<fs::FileTable> files_;
     Ref<FsContext> fs_;
-    Ref<fs::Creds> creds_;  // replaced as a whole by set*id
+    Ref<fs::Creds> creds_;     // replaced as a whole by set*id
+    Ref<fs::File> kept_file_;  // of the call in progress
+
+private:
+    fs::FileTable::Borrowed borrow_shared(Fd fd);
 };
 
 // Work to do before a thread goes back to user mode (Thread::work bits; any CPU may set them, then kick()).
@@ -114,7 +158,7 @@ struct VforkDone : RefCounted<VforkDone> {
 class Thread : public port::UserThread, public Caller, public RefCounted<Thread> {
 public:
     using Caller::user;  // the memory; user mode is port::UserThread::user()
-    Thread() = default;
+    Thread();
     ~Thread();
     Pid tid{};
     char comm[kCommLength] = {};
@@ -128,13 +172,12 @@ public:
     // Of the call that has just ended; kOk unless it is one. Resolved when signals are delivered.
     Errno restart_kind = Errno::kOk;
     // Set by a leaf that yields kNeedsTask because it waits for one queue: then it needs no task. When the wait is over,
-    // `again` is the call; `file` keeps the queue alive.
+    // `again` is the call. The queue is one of the call's kept file, or lives as long as the thread.
     struct Blocked {
         Leaf<i64> (*again)(Thread&, rt::Wake) = nullptr;
         rt::WaitQueue* queue = nullptr;
         u32 seen = 0;  // its sequence before the condition was looked at
         const char* what = nullptr;
-        Ref<fs::File> file;
     } blocked_leaf;
     FutexWaiter futex_waiter;
     FaultKind leaf_fault{};  // what the leaf tier found out about a page fault
@@ -162,6 +205,8 @@ public:
     bool reset_on_fork = false;
     u32 parent_death_signal = 0;     // prctl(PR_SET_PDEATHSIG)
     bool keep_capabilities = false;  // prctl(PR_SET_KEEPCAPS)
+    bool no_new_privileges = false;  // prctl(PR_SET_NO_NEW_PRIVS)
+    const u64 serial;                // no two threads since boot have the same
     u64 timer_slack = 50'000;
     Nanoseconds started{};
     i32 exit_status = 0;  // of exit(2), as wait(2) encodes it
@@ -178,8 +223,9 @@ public:
         auto t = times();
         return {t.user, t.system};
     }
-    // Replaces the identity (set*id), for the thread and as what others see of the process.
+    // Replaces the identity (set*id). The leader's is also what others see of the process.
     void set_creds(Ref<fs::Creds> to);
+    Ref<const fs::Creds> credentials();  // by another thread
     // execve and exit. The old one is handed back, to be dropped where no lock is held.
     Ref<AddressSpace> exchange_mm(Ref<AddressSpace> to);
     Ref<fs::FileTable> exchange_files(Ref<fs::FileTable> to);
@@ -189,10 +235,11 @@ public:
     const Ref<FsContext>& fs_context_ref() const { return fs_; }
     const Ref<fs::Creds>& own_creds() const { return creds_; }
     void set_process(Ref<Process> p);
-    // What a new thread gets from its maker.
-    void begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context, Ref<fs::Creds> creds);
-    void inherit(const Thread& from, Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context) {
-        begin_first(std::move(mm), std::move(files), std::move(context), from.creds_);
+    // What a new thread gets from its maker. EAGAIN: FsContext::join.
+    Result<void> begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context,
+                             Ref<fs::Creds> creds);
+    Result<void> inherit(const Thread& from, Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context) {
+        return begin_first(std::move(mm), std::move(files), std::move(context), from.creds_);
     }
 
     friend class Process;
@@ -211,7 +258,7 @@ struct ProgramFile : RefCounted<ProgramFile> {
 
 class Process : public RefCounted<Process> {
 public:
-    Process() = default;
+    Process();
     ~Process();
     Pid pid{};
     char exe_path[256] = {};  // as given to execve
@@ -247,9 +294,9 @@ public:
     Thread* execing = nullptr;   // the others are being ended for its execve
     i32 group_exit_status = 0;
     rt::WaitQueue thread_gone;  // woken when a thread has left (execve by one of several)
-    Ref<fs::Creds> creds;       // as last set by one of its threads; guarded by lock
+    Ref<fs::Creds> creds;       // the leader's, also when that has ended; guarded by lock
     u32 personality = 0;
-    bool dumpable = true, no_new_privileges = false;
+    const u64 serial;                  // no two processes since boot have the same
     IntervalTimers* timers = nullptr;  // linux/itimer.cpp; made on first use, guarded by lock
 
     SignalState signals;  // actions, shared pending: linux/signal.hpp

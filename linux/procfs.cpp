@@ -173,6 +173,7 @@ constexpr ProcNode kKernel[] = {
     file("pid_max", &show_number<kPidMax>),
     directory("random", kRandom),
     file("randomize_va_space", &show_number<0>),
+    file("tainted", &show_number<0>),
     file("version", &show_kernel_version),
 };
 constexpr ProcNode kSysFs[] = {
@@ -211,7 +212,8 @@ constexpr ProcNode kRoot[] = {
     file("uptime", &show_uptime),
     file("version", &show_version),
 };
-constexpr fs::ProcNumbered kProcesses{.node = &proc_process_node, .inner = false, .next = &next_process_number};
+constexpr fs::ProcNumbered kProcesses{
+    .node = &proc_process_node, .inner = false, .next = &next_process_number, .identity = &process_identity};
 constexpr ProcNode kTop{.name = "/", .mode = kDirectory, .children = kRoot, .numbered = &kProcesses};
 
 Result<fs::NewFileSystem> mount_proc(std::string_view, bool& known_options) {

@@ -19,8 +19,11 @@ inline Caller* proc_caller(const void* caller) { return const_cast<Caller*>(stat
 // procfs_process.cpp
 extern const fs::ProcNode proc_process_node;  // /proc/PID
 u64 next_process_number(const fs::ProcContext& c, u64 from);
+u64 process_identity(const fs::ProcContext& c);
+Ref<Process> proc_process(const fs::ProcContext& c);  // null: it has gone
 
 // procfs_memory.cpp
+Leaf<u64> open_memory(const fs::ProcContext& c);  // EACCES: may_inspect()
 Leaf<void> show_maps(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_statm(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_command_line(lib::StringBuilder& out, const fs::ProcContext& c);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Files of /proc/PID that look into its address space: maps, statm, cmdline, environ.
+#include "linux/creds.hpp"
 #include "linux/procfs.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -12,9 +13,15 @@ namespace {
 
 // Null with kOk: a process without memory (zombie, kernel). kSrch: no such process.
 Result<Ref<AddressSpace>> memory_of(const ProcContext& c) {
-    Ref<Process> p = find_process(Pid{i32(c.id)});
+    Ref<Process> p = proc_process(c);
     if (!p) return Errno::kSrch;
     return p->mm();
+}
+// The memory that the process had when the file was opened; null: it has it no longer.
+Result<Ref<AddressSpace>> opened_memory(const ProcContext& c) {
+    Ref<AddressSpace> mm = TRY(memory_of(c));
+    if (mm && mm->serial != c.opened) mm = {};
+    return mm;
 }
 
 // Copies what the program has at [from, to), as far as it is there.
@@ -39,8 +46,19 @@ Leaf<void> show_command_line(StringBuilder& out, const ProcContext& c) {
     if (!mm) return lib::kOk;
     return add_memory(out, *mm, mm->layout.arg_start, mm->layout.arg_end);
 }
+Leaf<u64> open_memory(const ProcContext& c) {
+    Ref<Process> p = proc_process(c);
+    if (!p) return Errno::kSrch;
+    Ref<AddressSpace> mm = p->mm();
+    // A zombie has nothing to protect.
+    if (!may_inspect(proc_caller(c.caller), *p, nullptr) && (mm || p->state != Process::State::kZombie))
+        return Errno::kAcces;
+    return mm ? mm->serial : 0;
+}
 Leaf<void> show_environment(StringBuilder& out, const ProcContext& c) {
-    Ref<AddressSpace> mm = TRY(memory_of(c));
+    auto opened = opened_memory(c);
+    if (!opened.ok()) return lib::kOk;
+    Ref<AddressSpace> mm = opened.take();
     if (!mm) return lib::kOk;
     return add_memory(out, *mm, mm->layout.env_start, mm->layout.env_end);
 }
@@ -62,10 +80,10 @@ Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {
 
 Leaf<void> show_maps(StringBuilder& out, const ProcContext& c) {
     constexpr size_t kNameColumn = 72;  // fs/proc/task_mmu.c: 25 + 8 * 6 - 1
-    Ref<AddressSpace> mm = TRY(memory_of(c));
+    Ref<AddressSpace> mm = TRY(opened_memory(c));
     if (!mm) return lib::kOk;
     fs::Path root;
-    if (Ref<Process> p = find_process(Pid{i32(c.id)}))
+    if (Ref<Process> p = proc_process(c))
         if (Ref<FsContext> context = p->fs_context()) root = context->state.lock()->root;
     auto* path_buffer = static_cast<char*>(rt::allocate(fs::kPathMax));
     if (!path_buffer) return Errno::kNoMem;

@@ -43,7 +43,7 @@ struct PathBuffer {
 // Calls out(mount, where it is seen) for each mount below the process's root.
 template <class Out>
 Leaf<void> each_mount(const ProcContext& c, Out out) {
-    Ref<Process> p = find_process(Pid{i32(c.id)});
+    Ref<Process> p = proc_process(c);
     if (!p) return Errno::kSrch;
     Ref<FsContext> context = p->fs_context();
     if (!context) return Errno::kInval;

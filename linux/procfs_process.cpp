@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // /proc/PID and /proc/PID/task/TID.
-#include "linux/terminal.hpp"
-
+#include "linux/creds.hpp"
 #include "linux/pid.hpp"
 #include "linux/procfs.hpp"
+#include "linux/terminal.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {
@@ -21,15 +21,22 @@ struct Subject {
 
     static Result<Subject> find(const ProcContext& c) {
         Subject s;
-        s.process = find_process(Pid{i32(c.id)});
+        s.process = proc_process(c);
         if (!s.process) return Errno::kSrch;
         if (c.sub != 0) {
             s.thread = find_thread(Pid{i32(c.sub)});
-            if (!s.thread || &s.thread->process() != s.process.get()) return Errno::kSrch;
+            if (!s.thread || &s.thread->process() != s.process.get() || s.thread->serial != c.sub_identity)
+                return Errno::kSrch;
         } else {
             s.thread = s.process->any_thread();
         }
         return s;
+    }
+    Ref<const fs::Creds> credentials(const ProcContext& c) {
+        return c.sub != 0 && thread ? thread->credentials() : process->credentials();
+    }
+    bool may_be_inspected(const ProcContext& c) {
+        return may_inspect(proc_caller(c.caller), *process, c.sub != 0 ? thread.get() : nullptr);
     }
     // For a process without threads: what it was started from.
     std::string_view comm() const {
@@ -74,16 +81,39 @@ u32 count_threads(Process& p) {
 
 // ---- Owner ----
 
+// Root's, if it is not dumpable; the directory itself always shows whose process it is.
 Result<void> owner_of(const ProcContext& c, fs::Attributes& a) {
     Subject s = TRY(Subject::find(c));
-    Ref<const fs::Creds> creds = s.process->credentials();
-    if (creds && s.process->dumpable) {
+    Ref<const fs::Creds> creds = s.credentials(c);
+    if ((a.mode & ~u32{fs::kSetUid}) != (fs::kTypeDirectory | 0555)) {
+        Ref<AddressSpace> mm = s.process->mm();
+        if (!mm || !mm->dumpable.load(std::memory_order_relaxed)) return lib::kOk;
+    }
+    if (creds) {
         a.uid = creds->euid;
         a.gid = creds->egid;
     }
     return lib::kOk;
 }
-Result<void> owner_of_descriptor(const ProcContext& c, fs::Attributes& a) { return owner_of({c.id, 0}, a); }
+// The same file, as one of the process.
+ProcContext of_process(ProcContext c) {
+    c.sub = c.sub_identity = 0;
+    return c;
+}
+Result<void> owner_of_descriptor(const ProcContext& c, fs::Attributes& a) { return owner_of(of_process(c), a); }
+bool is_own(const ProcContext& c) {
+    Ref<Process> p = proc_process(c);
+    return p && &proc_caller(c.caller)->process() == p.get();
+}
+// EACCES: may_inspect().
+Result<void> may_follow(const ProcContext& c) {
+    auto s = Subject::find(c);
+    return s.ok() && s.value().may_be_inspected(c) ? Result<void>(lib::kOk) : Result<void>(Errno::kAcces);
+}
+Leaf<u64> open_descriptor_info(const ProcContext& c) {
+    TRY(may_follow(of_process(c)));
+    return u64{0};
+}
 
 // ---- stat, status ----
 
@@ -105,6 +135,13 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     u32 policy = s.thread ? s.thread->sched_policy : 0, priority = s.thread ? s.thread->sched_priority : 0;
     Nanoseconds started = c.sub != 0 && s.thread ? s.thread->started : p.started;
     u64 mask31 = 0x7fff'ffff;
+    bool permitted = s.may_be_inspected(c);
+    if (!permitted) {
+        // Not where things are; 1 stands for an address that is not told.
+        u64 one = mm ? 1 : 0;
+        l = {};
+        l.code_start = l.code_end = UserAddr{one};
+    }
     out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), p.state_letter(), r.parent, r.group,
             r.session, r.terminal, r.terminal_group, 0x400000 /* PF_RANDOMIZE: as every program has */);
     out.add("{} {} {} {} {} {} {} {} ", usage.minor_faults, p.usage_children.minor_faults, usage.major_faults,
@@ -116,11 +153,11 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     out.add("{} {} {} 0 0 ", l.code_start.value, l.code_end.value, l.stack_start.value);
     out.add("{} {} {} {} ", signals.pending.bits & mask31, signals.blocked.bits & mask31, signals.ignored.bits & mask31,
             signals.caught.bits & mask31);
-    out.add("{} 0 0 {} {} {} {} 0 0 0 ", p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0, priority,
-            policy);
+    out.add("{} 0 0 {} {} {} {} 0 0 0 ", permitted && p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal,
+            0, priority, policy);
     out.add("{} {} {} {} {} {} {} ", l.data_start.value, l.data_end.value, l.break_start.value, l.arg_start.value,
             l.arg_end.value, l.env_start.value, l.env_end.value);
-    out.add("{}\n", p.state == Process::State::kZombie ? p.exit_status : 0);
+    out.add("{}\n", permitted && p.state == Process::State::kZombie ? p.exit_status : 0);
     return lib::kOk;
 }
 
@@ -159,7 +196,7 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
     if (Ref<FsContext> context = p.fs_context()) umask = context->state.lock()->umask;
     out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(p.state_letter()));
     out.add("Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", p.pid, tid, r.parent);
-    Ref<const fs::Creds> creds = p.credentials();
+    Ref<const fs::Creds> creds = s.credentials(c);
     static constexpr fs::Creds kNobody{};
     const fs::Creds& id = creds ? *creds : kNobody;
     out.add("Uid:\t{}\t{}\t{}\t{}\n", id.uid, id.euid, id.suid, id.fsuid);
@@ -196,7 +233,7 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
     constexpr u64 kAllCaps = (u64{1} << 41) - 1;
     out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
             id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps, kAllCaps, 0);
-    out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", p.no_new_privileges ? 1 : 0);
+    out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", s.thread && s.thread->no_new_privileges ? 1 : 0);
     CpuSet cpus = CpuSet::first(port::Port::cpu_count());
     if (s.thread) cpus = s.thread->allowed_cpus() & cpus;
     out.add("Cpus_allowed:\t{:x}\nCpus_allowed_list:\t", cpus.bits);
@@ -215,6 +252,7 @@ Leaf<void> show_comm(StringBuilder& out, const ProcContext& c) {
 Leaf<void> set_comm_text(std::string_view text, const ProcContext& c) {
     Subject s = TRY(Subject::find(c));
     if (!s.thread) return Errno::kSrch;
+    if (!c.caller || !is_own(c)) return Errno::kInval;
     if (!text.empty() && text.back() == '\n') text.remove_suffix(1);
     size_t n = text.size() < kCommLength - 1 ? text.size() : kCommLength - 1;
     std::memcpy(s.thread->comm, text.data(), n);
@@ -266,6 +304,7 @@ Leaf<std::string_view> text_of(const fs::Path& p, std::span<char> buffer, const 
 }
 
 Leaf<fs::Path> target_exe(const ProcContext& c) {
+    TRY(may_follow(c));
     Subject s = TRY(Subject::find(c));
     fs::Path p = s.process->executable();
     if (!p) return Errno::kNoEnt;
@@ -273,6 +312,7 @@ Leaf<fs::Path> target_exe(const ProcContext& c) {
 }
 template <auto Member>
 Leaf<fs::Path> target_of_context(const ProcContext& c) {
+    TRY(may_follow(c));
     Subject s = TRY(Subject::find(c));
     Ref<FsContext> context = s.process->fs_context();
     if (!context) return Errno::kNoEnt;
@@ -285,7 +325,7 @@ Leaf<std::string_view> link_text(std::span<char> buffer, const ProcContext& c, c
 }
 
 Result<Ref<fs::File>> file_of(const ProcContext& c) {
-    Ref<Process> p = find_process(Pid{i32(c.id)});
+    Ref<Process> p = proc_process(c);
     if (!p) return Errno::kNoEnt;
     Ref<fs::FileTable> files = p->files();
     if (!files) return Errno::kNoEnt;
@@ -293,8 +333,12 @@ Result<Ref<fs::File>> file_of(const ProcContext& c) {
     if (!file.ok()) return Errno::kNoEnt;
     return file;
 }
-Leaf<fs::Path> target_fd(const ProcContext& c) { return fs::path_of_file(*TRY(file_of(c))); }
+Leaf<fs::Path> target_fd(const ProcContext& c) {
+    TRY(may_follow(of_process(c)));
+    return fs::path_of_file(*TRY(file_of(c)));
+}
 Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, const void* caller) {
+    TRY(may_follow(of_process(c)));
     Ref<fs::File> file = TRY(file_of(c));
     if (file->path().mount) return text_of(file->path(), buffer, caller);
     char label[300];
@@ -314,14 +358,14 @@ Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c) {
     return lib::kOk;
 }
 u64 next_descriptor(const ProcContext& c, u64 from) {
-    Ref<Process> p = find_process(Pid{i32(c.id)});
+    Ref<Process> p = proc_process(c);
     Ref<fs::FileTable> files = p ? p->files() : Ref<fs::FileTable>{};
     if (!files || from > fs::kMaxDescriptors) return ~u64{0};
     i32 n = files->next_open(i32(from));
     return n < 0 ? ~u64{0} : u64(n);
 }
 u64 next_thread(const ProcContext& c, u64 from) {
-    Ref<Process> p = find_process(Pid{i32(c.id)});
+    Ref<Process> p = proc_process(c);
     if (!p) return ~u64{0};
     rt::LockGuard guard{p->lock};
     u64 best = ~u64{0};
@@ -330,6 +374,11 @@ u64 next_thread(const ProcContext& c, u64 from) {
         if (n >= from && n < best) best = n;
     }
     return best;
+}
+
+u64 thread_identity(const ProcContext& c) {
+    Ref<Thread> t = find_thread(Pid{i32(c.sub)});
+    return t ? t->serial : 0;
 }
 
 // ---- Tables ----
@@ -341,7 +390,8 @@ constexpr u32 kFile = fs::kTypeRegular | 0444, kPrivate = fs::kTypeRegular | 040
 constexpr ProcNode kDescriptor{
     .mode = fs::kTypeLink | 0700, .link = &link_fd, .target = &target_fd, .owner = &owner_of_descriptor};
 constexpr fs::ProcNumbered kDescriptors{.node = &kDescriptor, .inner = true, .next = &next_descriptor};
-constexpr ProcNode kDescriptorInfo{.mode = kPrivate, .show = &show_fd_info, .owner = &owner_of_descriptor};
+constexpr ProcNode kDescriptorInfo{
+    .mode = kFile, .show = &show_fd_info, .open = &open_descriptor_info, .owner = &owner_of_descriptor};
 constexpr fs::ProcNumbered kDescriptorInfos{.node = &kDescriptorInfo, .inner = true, .next = &next_descriptor};
 
 constexpr ProcNode file(std::string_view name, Leaf<void> (*show)(StringBuilder&, const ProcContext&),
@@ -366,19 +416,24 @@ constexpr ProcNode kThreadFiles[] = {
     file("status", &show_process_status),
 };
 constexpr ProcNode kThread{.mode = kDirectory, .children = kThreadFiles, .owner = &owner_of};
-constexpr fs::ProcNumbered kThreads{.node = &kThread, .inner = true, .next = &next_thread};
+constexpr fs::ProcNumbered kThreads{
+    .node = &kThread, .inner = true, .next = &next_thread, .identity = &thread_identity};
 
 constexpr ProcNode kProcessFiles[] = {
     file("cmdline", &show_command_line),
     {.name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of},
     {.name = "cwd", .mode = kLink, .link = &link_text<kCwd>, .target = kCwd, .owner = &owner_of},
-    file("environ", &show_environment, kPrivate),
+    {.name = "environ", .mode = kPrivate, .show = &show_environment, .open = &open_memory, .owner = &owner_of},
     {.name = "exe", .mode = kLink, .link = &link_text<&target_exe>, .target = &target_exe, .owner = &owner_of},
-    {.name = "fd", .mode = kPrivateDirectory, .numbered = &kDescriptors, .owner = &owner_of},
-    {.name = "fdinfo", .mode = kDirectory, .numbered = &kDescriptorInfos, .owner = &owner_of},
+    {.name = "fd", .mode = kPrivateDirectory, .grants = &is_own, .numbered = &kDescriptors, .owner = &owner_of},
+    {.name = "fdinfo",
+     .mode = kDirectory,
+     .open = &open_descriptor_info,
+     .numbered = &kDescriptorInfos,
+     .owner = &owner_of},
     file("limits", &show_limits),
     file("loginuid", &show_login_uid),
-    file("maps", &show_maps),
+    {.name = "maps", .mode = kFile, .show = &show_maps, .open = &open_memory, .owner = &owner_of},
     file("mountinfo", &show_mount_info),
     file("mounts", &show_mounts),
     {.name = "net", .mode = kDirectory, .owner = &owner_of},
@@ -391,7 +446,18 @@ constexpr ProcNode kProcessFiles[] = {
 
 }  // namespace
 
-constinit const ProcNode proc_process_node{.mode = kDirectory, .children = kProcessFiles, .owner = &owner_of};
+constinit const ProcNode proc_process_node{
+    .mode = kDirectory, .gone = Errno::kSrch, .children = kProcessFiles, .owner = &owner_of};
+
+Ref<Process> proc_process(const ProcContext& c) {
+    Ref<Process> p = find_process(Pid{i32(c.id)});
+    if (p && p->serial != c.identity) p = {};
+    return p;
+}
+u64 process_identity(const ProcContext& c) {
+    Ref<Process> p = find_process(Pid{i32(c.id)});
+    return p ? p->serial : 0;
+}
 
 u64 next_process_number(const ProcContext&, u64 from) {
     Ref<Process> p = from <= u64(kPidMax) ? next_process(i32(from)) : Ref<Process>{};

@@ -138,6 +138,7 @@ Task<void> thread_main(Thread& t) {
             Errno outcome = std::exchange(t.leaf_outcome, Errno::kOk);
             if (outcome == Errno::kOk) continue;  // finished in the leaf tier; signals are waiting
             if (u32(outcome) < u32(Errno::kNeedsTask) && outcome != Errno::kNoMem) {
+                t.forget_file();
                 finish_syscall(t, outcome);
                 continue;
             }
@@ -197,7 +198,7 @@ Task<void> thread_main(Thread& t) {
                 }
                 if (r.error() == Errno::kNeedsTask && t.blocked_leaf.again) {
                     // The port does not block leaves, or this one was run from here.
-                    Thread::Blocked b = std::move(t.blocked_leaf);
+                    Thread::Blocked b = t.blocked_leaf;
                     t.blocked_leaf.again = nullptr;
                     auto wait = rt::wait_on(*b.queue, b.seen, b.what);
                     r = b.again(t, (co_await wait).ok() ? rt::Wake::kWoken : rt::Wake::kInterrupted);
@@ -220,6 +221,7 @@ Task<void> thread_main(Thread& t) {
                     break;
                 }
             }
+            t.forget_file();
             if (t.regs().entered_by_syscall()) finish_syscall(t, std::move(r));
         } else if (trap.kind == port::Trap::Kind::kPageFault) {
             FaultKind kind = t.leaf_fault;

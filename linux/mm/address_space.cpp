@@ -10,6 +10,11 @@
 
 namespace linux {
 
+namespace {
+constinit std::atomic<u64> last_serial{0};
+}
+u64 AddressSpace::next_serial() { return last_serial.fetch_add(1, std::memory_order_relaxed) + 1; }
+
 Result<Ref<AddressSpace>> AddressSpace::create() {
     Ref<port::Space> space = TRY(port::Space::create());
     // The constructor is private: not rt::make_ref.

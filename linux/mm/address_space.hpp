@@ -137,6 +137,10 @@ public:
     // What names a word that several address spaces may map (futex(2)): the object and the offset. False: it is private.
     bool shared_object(UserAddr at, const void*& object, u64& offset);
     std::atomic<u64> minor_faults{0};
+    // May the user inspect it (PR_SET_DUMPABLE of prctl(2))? Copied by fork, set by execve and by changes of identity.
+    std::atomic<bool> dumpable{true};
+    // No two spaces since boot have the same.
+    const u64 serial = next_serial();
 
     // The inside (linux/mm/state.hpp), for the rest of linux/mm and the program loader.
     struct State;
@@ -146,6 +150,7 @@ private:
     friend class ProgramLoader;  // linux/exec_load.cpp fills a space that nobody else sees yet
     struct FaultWait;
     AddressSpace() = default;
+    static u64 next_serial();
     void clear_areas();
     static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
     Leaf<UserAddr> change_map(const MapRequest& r, const MemoryLimits& l, bool task);

@@ -73,6 +73,7 @@ Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
 
 Task<Result<Ref<AddressSpace>>> AddressSpace::fork() {
     Ref<AddressSpace> child = CO_TRY(create());
+    child->dumpable.store(dumpable.load(std::memory_order_relaxed), std::memory_order_relaxed);
     Errno error = Errno::kOk;
     if (auto r = fork_areas(*child); !r.ok()) error = r.error();
     for (u64 page = 0; error == Errno::kOk;) {

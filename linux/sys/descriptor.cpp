@@ -106,7 +106,7 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         case kSetFd: TRY(c.files().set_close_on_exec(fd, (argument & 1) != 0)); return i64{0};
         default: break;
     }
-    Ref<File> file = TRY(c.files().get(fd));
+    Ref<File> file = TRY(c.file(fd));
     switch (command) {
         case kDupFd: return duplicate(c, std::move(file), u32(argument), false);
         case kDupFdCloexec: return duplicate(c, std::move(file), u32(argument), true);
@@ -121,7 +121,7 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         case kSetLkW:
         case kOfdGetLk:
         case kOfdSetLk:
-        case kOfdSetLkW: return lock_command(c, fd, command, argument);
+        case kOfdSetLkW: return c.keep_if_unfinished(*file, lock_command(c, fd, *file, command, argument));
         case kSetPipeSize: return pipe_size(c, *file, true, argument);
         case kGetPipeSize: return pipe_size(c, *file, false, 0);
         case kGetOwn:
@@ -155,14 +155,14 @@ Leaf<void> sys_flock(Caller& c, Fd fd, u32 operation) {
     if (operation & kLockMandatory) return lib::kOk;  // ignored since Linux 5.17
     u32 what = operation & ~kLockNoBlock;
     if (what != kLockShared && what != kLockExclusive && what != kLockUnlock) return Errno::kInval;
-    Ref<File> file = TRY(c.files().get(fd));
-    if (file->flags() & fs::kOpenPath) return Errno::kBadF;
+    Ref<File> file = TRY(open_file(c, fd));
     auto r = try_flock(*file, what);
-    if (r.error() == Errno::kAgain && !(operation & kLockNoBlock)) return Errno::kNeedsTask;
+    if (r.error() == Errno::kAgain && !(operation & kLockNoBlock))
+        return c.keep_if_unfinished(*file, Errno::kNeedsTask);
     return r;
 }
 TaskResult sys_flock_wait(Caller& c, Fd fd, u32 operation) {
-    Ref<File> file = CO_TRY(c.files().get(fd));
+    Ref<File> file = CO_TRY(c.file(fd));
     // A lock of the other type is given up before the new one is waited for (flock(2)).
     (void)try_flock(*file, kLockUnlock);
     for (;;) {
@@ -174,8 +174,9 @@ TaskResult sys_flock_wait(Caller& c, Fd fd, u32 operation) {
     }
 }
 
-Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
-    Ref<File> file = TRY(open_file(c, fd));
+namespace {
+
+Leaf<i64> ioctl_leaf(Caller& c, Fd fd, const Ref<File>& file, u32 request, u64 argument) {
     switch (request) {
         case fs::kFioClex: TRY(c.files().set_close_on_exec(fd, true)); return i64{0};
         case fs::kFioNclex: TRY(c.files().set_close_on_exec(fd, false)); return i64{0};
@@ -208,6 +209,13 @@ Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
         if (handled) return result;
     }
     return i64(TRY(file->ioctl(c.user(), request, argument)));
+}
+
+}  // namespace
+
+Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
+    Ref<File> file = TRY(open_file(c, fd));
+    return c.keep_if_unfinished(*file, ioctl_leaf(c, fd, file, request, argument));
 }
 // Changes of a terminal that wait for its output to be written (tcsetattr(3), tcdrain(3)).
 TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {

@@ -156,12 +156,12 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
 
 [[gnu::noinline]] Leaf<i64> any_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
     if (Errno e = check_wait(events, max); e != Errno::kOk) return e;
-    auto file = c.files().borrow(fd);
+    auto file = c.borrow(fd);
     if (!file) return Errno::kBadF;
     if (file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
-    i64 n = TRY(several_events(c, static_cast<EpollFile&>(*file), events, u32(max)));
-    if (n == 0 && timeout != 0) return Errno::kNeedsTask;
-    return n;
+    auto n = several_events(c, static_cast<EpollFile&>(*file), events, u32(max));
+    if (n.ok() && n.value() == 0 && timeout != 0) n = Errno::kNeedsTask;
+    return c.keep_if_unfinished(*file, n);
 }
 
 // A set of one, ready, that needs nothing written down; all else is apart, so that this needs little stack.

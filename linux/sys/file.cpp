@@ -31,7 +31,8 @@ void block_reader(Thread& t, fs::PipeFile& file) {
         if (why == rt::Wake::kInterrupted) return Errno::kRestartSys;
         return leaf_table[u32(t.regs().syscall_number())](t, t.regs().frame());
     };
-    t.blocked_leaf = {again, &queue, seen, "pipe: data", Ref<File>(&file)};
+    t.keep_file(file);  // and with it the queue
+    t.blocked_leaf = {again, &queue, seen, "pipe: data"};
 }
 
 // What a leaf says about an operation that did not succeed.
@@ -41,10 +42,9 @@ template <bool kWrite>
     if (e == Errno::kNeedsTask) {
         if (file.nonblocking()) return Errno::kAgain;
         if (!kWrite && file.kind() == fs::FileKind::kPipe) block_reader(c.thread(), static_cast<fs::PipeFile&>(file));
-        return e;
     }
     if (e == Errno::kPipe) broken_pipe(c);
-    return e;
+    return c.keep_if_unfinished(file, e);
 }
 
 // How many of n bytes RLIMIT_FSIZE lets be written at `offset`. None: the caller gets SIGXFSZ.
@@ -82,9 +82,10 @@ constexpr u32 kWrongAccess = kWrite ? fs::kOpenReadOnly : fs::kOpenWriteOnly;
 
 // Of what transfer_range() turned away: EBADF, EFAULT, or a task.
 template <bool kWrite>
-[[gnu::noinline]] Errno why_not(const File* file, UserAddr at, u64 n) {
-    if (!file || (kWrite ? !file->writable() : !file->readable())) return Errno::kBadF;
-    return fs::UserMemory::inside(at, n) ? Errno::kNeedsTask : Errno::kFault;
+[[gnu::noinline]] Errno why_not(Caller& c, File& file, UserAddr at, u64 n) {
+    if (kWrite ? !file.writable() : !file.readable()) return Errno::kBadF;
+    if (!fs::UserMemory::inside(at, n)) return Errno::kFault;
+    return c.keep_if_unfinished(file, Errno::kNeedsTask);
 }
 
 template <bool kWrite>
@@ -94,7 +95,7 @@ template <bool kWrite>
     u32 flags = file->flags();
     if ((flags & fs::kOpenAccess) == kWrongAccess<kWrite> || (flags & (fs::kOpenPath | fs::kOpenTaskOnly)) ||
         n > kLeafIo || at.value > fs::kUserEnd - n) [[unlikely]]
-        return why_not<kWrite>(file, at, n);
+        return why_not<kWrite>(c, *file, at, n);
     UserSpans spans{c.user(), at, n};
     return transfer_spans<kWrite>(c, *file, spans, offset);
 }
@@ -102,7 +103,7 @@ template <bool kWrite>
 // The same when another thread may close the file meanwhile.
 template <bool kWrite>
 [[gnu::noinline]] Leaf<size_t> transfer_shared(Caller& c, Fd fd, UserAddr at, u64 n, u64 offset) {
-    auto file = c.files().get(fd);
+    auto file = c.file(fd);
     if (!file.ok()) return file.error();
     return transfer_range<kWrite>(c, file.value().get(), at, n, offset);
 }
@@ -118,22 +119,23 @@ template <bool kWrite>
     };
     if (!c.files().shared()) [[likely]]
         return positioned(c.files().peek(fd));
-    auto file = c.files().get(fd);
+    auto file = c.file(fd);
     if (!file.ok()) return file.error();
     return positioned(file.value().get());
 }
 
 Leaf<size_t> vector_leaf(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset, bool write) {
     auto v = IoVector::import(c.user(), vectors, count);
-    if (!v.ok()) return v.error();
+    if (!v.ok()) return c.keep_if_unfinished(file, v.error());
     if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
-    if (v.value().size() > kLeafIo || (file.flags() & fs::kOpenTaskOnly)) return Errno::kNeedsTask;
+    if (v.value().size() > kLeafIo || (file.flags() & fs::kOpenTaskOnly))
+        return c.keep_if_unfinished(file, Errno::kNeedsTask);
     UserSpans spans = v.value().spans(c.user(), kLeafIo);
     return write ? transfer_spans<true>(c, file, spans, offset) : transfer_spans<false>(c, file, spans, offset);
 }
 
 TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset, bool write) {
-    auto file = c.files().get(fd);
+    auto file = c.file(fd);
     if (!file.ok()) return failed(file.error());
     // The array was there when the leaf ran; if it has gone, so be it.
     auto v = IoVector::import(c.user(), vectors, count);
@@ -223,7 +225,7 @@ Leaf<size_t> sys_read(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
     return transfer_range<false>(c, c.files().peek(fd), to.at, n, kAtOffset);
 }
 TaskResult sys_read_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
-    auto file = c.files().get(fd);
+    auto file = c.file(fd);
     if (!file.ok()) return failed(file.error());
     return transfer(c, file.take(), IoVector{to.at, n < kMaxIo ? n : kMaxIo}, kAtOffset, false);
 }
@@ -234,7 +236,7 @@ Leaf<size_t> sys_write(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
     return transfer_range<true>(c, c.files().peek(fd), from.at, n, kAtOffset);
 }
 TaskResult sys_write_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
-    auto file = c.files().get(fd);
+    auto file = c.file(fd);
     if (!file.ok()) return failed(file.error());
     return transfer(c, file.take(), IoVector{from.at, n < kMaxIo ? n : kMaxIo}, kAtOffset, true);
 }
@@ -243,7 +245,7 @@ Leaf<size_t> sys_pread64(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 off
     return transfer_at<false>(c, fd, to.at, n, offset);
 }
 TaskResult sys_pread64_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 offset) {
-    auto file = c.files().get(fd);
+    auto file = c.file(fd);
     if (!file.ok()) return failed(file.error());
     return transfer(c, file.take(), IoVector{to.at, n < kMaxIo ? n : kMaxIo}, u64(offset), false);
 }
@@ -252,13 +254,13 @@ Leaf<size_t> sys_pwrite64(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 o
     return transfer_at<true>(c, fd, from.at, n, offset);
 }
 TaskResult sys_pwrite64_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 offset) {
-    auto file = c.files().get(fd);
+    auto file = c.file(fd);
     if (!file.ok()) return failed(file.error());
     return transfer(c, file.take(), IoVector{from.at, n < kMaxIo ? n : kMaxIo}, u64(offset), true);
 }
 
 Leaf<size_t> sys_readv(Caller& c, Fd fd, UserAddr vectors, u32 count) {
-    auto file = c.files().borrow(fd);
+    auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     return vector_leaf(c, *file, vectors, count, kAtOffset, false);
 }
@@ -266,7 +268,7 @@ TaskResult sys_readv_wait(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     return vector_task(c, fd, vectors, count, kAtOffset, false);
 }
 Leaf<size_t> sys_writev(Caller& c, Fd fd, UserAddr vectors, u32 count) {
-    auto file = c.files().borrow(fd);
+    auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     return vector_leaf(c, *file, vectors, count, kAtOffset, true);
 }
@@ -277,7 +279,7 @@ TaskResult sys_writev_wait(Caller& c, Fd fd, UserAddr vectors, u32 count) {
 // The upper half of the offset is for 32-bit machines.
 Leaf<size_t> sys_preadv(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     if (offset < 0) return Errno::kInval;
-    auto file = c.files().borrow(fd);
+    auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->seekable()) return Errno::kSPipe;
     return vector_leaf(c, *file, vectors, count, u64(offset), false);
@@ -287,7 +289,7 @@ TaskResult sys_preadv_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 of
 }
 Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     if (offset < 0) return Errno::kInval;
-    auto file = c.files().borrow(fd);
+    auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->seekable()) return Errno::kSPipe;
     return vector_leaf(c, *file, vectors, count, u64(offset), true);
@@ -326,14 +328,14 @@ TaskResult sys_pwritev2_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 
 static_assert(u64(i64{-1}) == kAtOffset);
 
 Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {
-    auto file = c.files().borrow(fd);
+    auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (whence > 4) return Errno::kInval;  // SEEK_HOLE is the last
     return file->seek(offset, whence);
 }
 
 Leaf<void> sys_fsync(Caller& c, Fd fd) {
-    auto file = c.files().borrow(fd);
+    auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     return file->sync();
 }

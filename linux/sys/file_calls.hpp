@@ -9,7 +9,7 @@ using TaskResult = Task<Result<i64>>;
 
 // The file behind a descriptor that is not a mere O_PATH one: EBADF.
 inline Result<Ref<fs::File>> open_file(Caller& c, Fd fd) {
-    Ref<fs::File> f = TRY(c.files().get(fd));
+    Ref<fs::File> f = TRY(c.file(fd));
     if (f->flags() & fs::kOpenPath) return Errno::kBadF;
     return f;
 }
@@ -40,7 +40,7 @@ Leaf<void> sys_pipe(Caller&, UserOut<i32>);
 Leaf<void> sys_pipe2(Caller&, UserOut<i32>, u32 flags);
 
 // file_locks.cpp: the F_*LK commands
-Leaf<i64> lock_command(Caller& c, Fd fd, u32 command, u64 argument);
+Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument);
 TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument);
 
 // file_space.cpp

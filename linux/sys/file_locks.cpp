@@ -93,18 +93,34 @@ Result<void> apply(fs::File& file, const Request& r) {
 
 }  // namespace
 
-Leaf<i64> lock_command(Caller& c, Fd fd, u32 command, u64 argument) {
-    Ref<fs::File> file = TRY(open_file(c, fd));
+namespace {
+
+// The lock is there. If the descriptor has come to mean another file meanwhile, its close may have missed the lock: then it
+// goes, and the call fails (EBADF), as in Linux.
+Result<void> keep_if_still_open(Caller& c, Fd fd, fs::File& file, const Request& r) {
+    if (r.unlock || r.lock.kind != fs::LockKind::kPosix || !c.files().shared()) return lib::kOk;
+    auto now = c.files().get(fd);
+    if (now.ok() && now.value().get() == &file) return lib::kOk;
+    (void)fs::clear_lock(*file.inode(), r.lock);
+    return Errno::kBadF;
+}
+
+}  // namespace
+
+Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument) {
     UserAddr at{argument};
     if (command == kGetLk || command == kOfdGetLk) {
         Flock l;
         TRY(c.user().read(&l, at, sizeof l));
-        TRY(get_lock(c, *file, l, at, command == kOfdGetLk));
+        TRY(get_lock(c, file, l, at, command == kOfdGetLk));
         return i64{0};
     }
-    Request r = TRY(read_request(c, *file, command, at));
-    auto done = apply(*file, r);
-    if (done.ok()) return i64{0};
+    Request r = TRY(read_request(c, file, command, at));
+    auto done = apply(file, r);
+    if (done.ok()) {
+        TRY(keep_if_still_open(c, fd, file, r));
+        return i64{0};
+    }
     bool waits = command == kSetLkW || command == kOfdSetLkW;
     return done.error() == Errno::kAgain && waits ? Errno::kNeedsTask : done.error();
 }
@@ -121,7 +137,10 @@ TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument) {
     for (;;) {
         u32 seen = fs::file_locks_changed().sequence();
         auto done = apply(*file, r);
-        if (done.ok()) co_return i64{0};
+        if (done.ok()) {
+            CO_TRY(keep_if_still_open(c, fd, *file, r));
+            co_return i64{0};
+        }
         if (done.error() != Errno::kAgain) co_return done.error();
         fs::FileLock blocker;
         if (!fs::find_conflict(*file->inode(), r.lock, blocker)) continue;

@@ -27,12 +27,19 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     if (type == fs::kTypeDirectory) return Errno::kIsDir;
     if (type != fs::kTypeRegular && type != fs::kTypeBlock) return Errno::kNoDev;
     if (offset + length < 0) return Errno::kFBig;
-    if (!(mode & kKeepSize) && u64(offset + length) > c.process().limit(kRlimFsize) &&
+    if (!(mode & kPunchHole) && u64(offset + length) > c.process().limit(kRlimFsize) &&
         u64(offset + length) > inode.peek_attributes().size) {
         (void)send_signal(c.thread(), kernel_signal(kSigXfsz));
         return Errno::kFBig;
     }
-    return inode.allocate_range(mode, u64(offset), u64(length));
+    TRY(inode.allocate_range(mode, u64(offset), u64(length)));
+    // A change of contents by who lacks CAP_FSETID, as a write.
+    const fs::Attributes& now = inode.peek_attributes();
+    if (!(now.mode & (fs::kSetUid | fs::kSetGid)) || c.creds().capable(fs::kCapFsetid)) return lib::kOk;
+    fs::AttributeChange change;
+    change.mode = true;
+    change.to.mode = fs::without_set_id(now, c.creds());
+    return inode.set_attributes(change);
 }
 
 Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {

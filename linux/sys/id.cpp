@@ -47,17 +47,25 @@ void fix_capabilities(const Creds& old, Creds& to, bool keep) {
     if (old.euid != 0 && to.euid == 0) to.cap_effective = to.cap_permitted;
 }
 
+// The new identity takes effect. What has changed who acts makes the process undumpable, and it is no longer told of its
+// parent's end (prctl(2), PR_SET_DUMPABLE and PR_SET_PDEATHSIG).
+void commit(Caller& c, Ref<Creds> to) {
+    const Creds& old = c.creds();
+    if (old.euid != to->euid || old.egid != to->egid || old.fsuid != to->fsuid || old.fsgid != to->fsgid ||
+        (to->cap_permitted & ~old.cap_permitted)) {
+        c.mm().dumpable.store(false, std::memory_order_relaxed);
+        c.thread().parent_death_signal = 0;
+    }
+    c.thread().set_creds(std::move(to));
+}
+
 Leaf<i64> commit_uids(Caller& c, u32 uid, u32 euid, u32 suid) {
     const Creds& old = c.creds();
     if (uid == old.uid && euid == old.euid && suid == old.suid && euid == old.fsuid) return 0;
     Ref<Creds> to = TRY(copy_creds(old));
     to->uid = uid, to->euid = euid, to->suid = suid, to->fsuid = euid;
     fix_capabilities(old, *to, c.thread().keep_capabilities);
-    if (old.euid != euid || old.fsuid != euid) {
-        c.process().dumpable = false;
-        c.thread().parent_death_signal = 0;
-    }
-    c.thread().set_creds(std::move(to));
+    commit(c, std::move(to));
     return 0;
 }
 Leaf<i64> commit_gids(Caller& c, u32 gid, u32 egid, u32 sgid) {
@@ -65,11 +73,7 @@ Leaf<i64> commit_gids(Caller& c, u32 gid, u32 egid, u32 sgid) {
     if (gid == old.gid && egid == old.egid && sgid == old.sgid && egid == old.fsgid) return 0;
     Ref<Creds> to = TRY(copy_creds(old));
     to->gid = gid, to->egid = egid, to->sgid = sgid, to->fsgid = egid;
-    if (old.egid != egid || old.fsgid != egid) {
-        c.process().dumpable = false;
-        c.thread().parent_death_signal = 0;
-    }
-    c.thread().set_creds(std::move(to));
+    commit(c, std::move(to));
     return 0;
 }
 
@@ -131,7 +135,7 @@ Leaf<i64> sys_setfsuid(Caller& c, u32 uid) {
     to.value()->fsuid = uid;
     if (old == 0 && uid != 0) to.value()->cap_effective &= ~kFsCapabilities;
     if (old != 0 && uid == 0) to.value()->cap_effective |= to.value()->cap_permitted & kFsCapabilities;
-    c.thread().set_creds(to.take());
+    commit(c, to.take());
     return i64{old};
 }
 Leaf<i64> sys_setfsgid(Caller& c, u32 gid) {
@@ -142,7 +146,7 @@ Leaf<i64> sys_setfsgid(Caller& c, u32 gid) {
     auto to = copy_creds(o);
     if (!to.ok()) return i64{old};
     to.value()->fsgid = gid;
-    c.thread().set_creds(to.take());
+    commit(c, to.take());
     return i64{old};
 }
 
@@ -168,7 +172,7 @@ Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
         for (u32 j = i; j > 0 && groups[j - 1] > groups[j]; --j) std::swap(groups[j - 1], groups[j]);
     to->group_count = u32(size);
     std::memcpy(to->groups, groups, u32(size) * sizeof(u32));
-    c.thread().set_creds(std::move(to));
+    commit(c, std::move(to));
     return 0;
 }
 
@@ -198,7 +202,7 @@ Leaf<i64> sys_capget(Caller& c, UserAddr header_at, UserAddr data_at) {
     if (h.pid != 0 && h.pid != c.thread().tid.value) {
         Ref<Thread> t = find_thread(Pid{h.pid});
         if (!t) return Errno::kSrch;
-        creds = t->process().credentials();
+        creds = t->credentials();
     }
     if (data_at.value == 0) return 0;
     abi::CapData d[2];
@@ -227,7 +231,7 @@ Leaf<i64> sys_capset(Caller& c, UserAddr header_at, UserAddr data_at) {
     to->cap_effective = effective;
     to->cap_permitted = permitted;
     to->cap_inheritable = inheritable;
-    c.thread().set_creds(std::move(to));
+    commit(c, std::move(to));
     return 0;
 }
 

@@ -161,10 +161,10 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
             TRY(c.user().write(UserAddr{a2}, &sig, sizeof sig));
             return 0;
         }
-        case kGetDumpable: return i64{p.dumpable};
+        case kGetDumpable: return i64{c.mm().dumpable.load(std::memory_order_relaxed)};
         case kSetDumpable:
             if (a2 > 1) return Errno::kInval;
-            p.dumpable = a2 == 1;
+            c.mm().dumpable.store(a2 == 1, std::memory_order_relaxed);
             return 0;
         case kGetKeepcaps: return i64{t.keep_capabilities};
         case kSetKeepcaps:
@@ -196,11 +196,11 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
         }
         case kSetNoNewPrivs:
             if (a2 != 1 || a3 || a4 || a5) return Errno::kInval;
-            p.no_new_privileges = true;
+            t.no_new_privileges = true;
             return 0;
         case kGetNoNewPrivs:
             if (a2 || a3 || a4 || a5) return Errno::kInval;
-            return i64{p.no_new_privileges};
+            return i64{t.no_new_privileges};
         case kGetTidAddress: {
             u64 at = t.clear_child_tid.value;
             TRY(c.user().write(UserAddr{a2}, &at, sizeof at));

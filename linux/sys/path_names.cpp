@@ -92,7 +92,8 @@ Leaf<void> make_special(Caller& c, i32 directory, UserString path, u32 mode, u32
     PathArgument a;
     TRY(a.read(c, directory, path));
     ParentLookup at = TRY(find_parent(a));
-    bool is_device = type == kTypeChar || type == kTypeBlock;
+    // A character device 0:0 is a whiteout, which anybody may make.
+    bool is_device = type == kTypeBlock || (type == kTypeChar && device != 0);
     if (is_device && !c.creds().capable(kCapMknod)) {
         if (lookup_child(at.parent, at.last, c.creds()).ok()) return Errno::kExist;
         TRY(check_access(*at.parent.inode(), kMayWrite | kMayExec, c.creds()));
@@ -110,10 +111,8 @@ Leaf<void> remove_at(Caller& c, i32 directory, UserString path, bool is_director
 }
 
 Leaf<void> rename_at(Caller& c, i32 from_directory, UserString from, i32 to_directory, UserString to, u32 flags) {
-    constexpr u32 kWhiteout = 4;
-    if (flags & ~(kRenameNoReplace | kRenameExchange | kWhiteout)) return Errno::kInval;
-    if ((flags & (kRenameNoReplace | kWhiteout)) && (flags & kRenameExchange)) return Errno::kInval;
-    if (flags & kWhiteout) return Errno::kInval;  // overlays are not supported
+    if (flags & ~(kRenameNoReplace | kRenameExchange | kRenameWhiteout)) return Errno::kInval;
+    if ((flags & (kRenameNoReplace | kRenameWhiteout)) && (flags & kRenameExchange)) return Errno::kInval;
     PathArgument a, b;
     TRY(a.read(c, from_directory, from));
     TRY(b.read(c, to_directory, to));

@@ -28,6 +28,7 @@ struct Request {
         flags = (flags & kKnownFlags) | kOpenLargeFile;
         if (flags & kOpenPath) flags &= kOpenDirectory | kOpenNoFollow | kOpenPath | kOpenCloexec;
         if (!(flags & (kOpenCreate | kTmpfileBit))) mode = 0;
+        if ((flags & kOpenAccess) == kOpenAccess) flags |= kOpenTaskOnly;  // neither read nor written
         Request r{flags, mode & 07777};
         static constexpr u32 kAccess[] = {kMayRead, kMayWrite, kMayRead | kMayWrite, kMayRead | kMayWrite};
         r.access = kAccess[flags & kOpenAccess];
@@ -44,7 +45,7 @@ struct Request {
 };
 
 // What may_open of Linux checks of a file that was there before.
-Leaf<void> may_open(const Request& r, const Place& at, const Creds& c) {
+Leaf<void> may_open(const Request& r, const Place& at, const Creds& c, const void* caller) {
     Inode& inode = *at.inode();
     u32 type = inode.mode() & kTypeMask;
     if (type == kTypeLink) return Errno::kLoop;
@@ -53,7 +54,7 @@ Leaf<void> may_open(const Request& r, const Place& at, const Creds& c) {
     if (device && at.mount && (at.mount->flags.load(std::memory_order_relaxed) & kMountNoDev)) return Errno::kAcces;
     if ((r.access & kMayWrite) && (type == kTypeRegular || type == kTypeDirectory) && at.mount && at.mount->read_only())
         return Errno::kRoFs;
-    TRY(check_access(inode, r.access, c));
+    TRY(check_access(inode, r.access, c, caller));
     if ((r.flags & kOpenNoAtime) && c.fsuid != inode.peek_attributes().uid && !c.capable(kCapFowner))
         return Errno::kPerm;
     return lib::kOk;
@@ -105,7 +106,7 @@ restart:
             if (again) continue;
             if (r.flags & kOpenExclusive) return Errno::kExist;
             if (walk.at().is_directory()) return Errno::kIsDir;
-            TRY(may_open(r, walk.at(), c));
+            TRY(may_open(r, walk.at(), c, a.context.caller));
             if (!walk.at().hold(out.how.path)) goto restart;
             return lib::kOk;
         }
@@ -130,7 +131,7 @@ Leaf<void> find_existing(const Request& r, PathArgument& a, Resolved& out) {
     u32 lookup = (r.flags & kOpenNoFollow ? 0 : u32{kFollow}) | (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
     for (;;) {
         TRY(FS_WALK_STABLE(walk, run(a.text, lookup)));
-        if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds));
+        if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds, a.context.caller));
         if (walk.at().hold(out.how.path)) return lib::kOk;
     }
 }
@@ -148,6 +149,7 @@ Leaf<void> resolve(Caller& c, i32 directory, UserString path, const Request& r, 
         return Errno::kNotDir;
     out.how.flags = r.flags & ~kOpenOnce;
     out.how.creds = &c.creds();
+    out.how.caller = &c;
     if (!out.created && (out.how.path.inode()->mode() & kTypeMask) == kTypeChar)
         out.how.terminal = controlling_terminal(c.process());
     return lib::kOk;
@@ -190,6 +192,7 @@ bool truncates(const Request& r, bool created, Inode& inode) {
 }
 
 Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
+    if (r.flags & kOpenDirect) return Errno::kInval;  // no file here is read or written past a cache
     Inode& inode = *file->inode();
     if (truncates(r, created, inode)) {
         if (is_long_truncation(inode, 0)) return Errno::kNeedsTask;
@@ -291,11 +294,11 @@ Leaf<Ref<Inode>> truncated_file(Caller& c, UserString path, i64 length) {
     return Ref<Inode>::adopt(&inode);
 }
 
-Leaf<Ref<Inode>> truncated_file(Caller& c, Fd fd, i64 length) {
+Leaf<Ref<File>> truncated_file(Caller& c, Fd fd, i64 length) {
     if (length < 0) return Errno::kInval;
     Ref<File> file = TRY(open_file(c, fd));
     if (!file->inode()->is_regular() || !file->writable()) return Errno::kInval;
-    return Ref<Inode>{file->inode()};
+    return file;
 }
 
 }  // namespace
@@ -320,11 +323,12 @@ Task<Result<void>> sys_truncate_wait(Caller& c, UserString path, i64 length) {
 }
 
 Leaf<void> sys_ftruncate(Caller& c, Fd fd, i64 length) {
-    Ref<Inode> inode = TRY(truncated_file(c, fd, length));
-    return set_length(c, *inode, length);
+    Ref<File> file = TRY(truncated_file(c, fd, length));
+    return c.keep_if_unfinished(*file, set_length(c, *file->inode(), length));
 }
 Task<Result<void>> sys_ftruncate_wait(Caller& c, Fd fd, i64 length) {
-    Ref<Inode> inode = CO_TRY(truncated_file(c, fd, length));
+    Ref<File> file = CO_TRY(truncated_file(c, fd, length));
+    Ref<Inode> inode{file->inode()};
     for (;;) {
         CO_TRY(co_await shrink(inode, u64(length)));
         auto done = set_length(c, *inode, length);

@@ -15,7 +15,7 @@ constexpr u32 kCapSysChroot = 18;
 Leaf<Path> find_place(Caller& c, UserString path) {
     Target t;
     TRY(t.find(c, kAtCwd, path, kFollow | kDirectory));
-    TRY(check_access(t.inode(), kMayExec, c.creds()));
+    TRY(check_access(t.inode(), kMayExec, c.creds(), &c));
     Path p;
     if (!t.place().hold(p)) return Errno::kNoEnt;
     return p;
@@ -66,7 +66,7 @@ Leaf<void> sys_chdir(Caller& c, UserString path) {
 Leaf<void> sys_fchdir(Caller& c, Fd fd) {
     Ref<File> file = TRY(c.files().get(fd));
     if (!file->path() || !file->path().dentry->is_directory()) return Errno::kNotDir;
-    TRY(check_access(*file->inode(), kMayExec, c.creds()));
+    TRY(check_access(*file->inode(), kMayExec, c.creds(), &c));
     set_cwd(c, file->path());
     return lib::kOk;
 }

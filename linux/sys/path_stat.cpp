@@ -108,7 +108,7 @@ Leaf<void> access_at(Caller& c, i32 directory, UserString path, u32 mode, u32 fl
         if ((mode & fs::kMayExec) && inode.is_regular() && mount &&
             (mount->flags.load(std::memory_order_relaxed) & fs::kMountNoExec))
             return Errno::kAcces;
-        TRY(fs::check_access(inode, mode, as));
+        TRY(fs::check_access(inode, mode, as, &c));
         u32 type = inode.mode() & fs::kTypeMask;
         if ((mode & fs::kMayWrite) && t.read_only() &&
             (type == fs::kTypeRegular || type == fs::kTypeDirectory || type == fs::kTypeLink))

@@ -42,6 +42,7 @@ struct PollSet {
     void find_files(Caller& c) {
         for (u32 i = 0; i < count; ++i) {
             if (fds[i].fd < 0) continue;
+            files[i].fd = Fd{fds[i].fd};
             auto file = open_file(c, Fd{fds[i].fd});
             if (file.ok())
                 files[i].file = file.take();
@@ -177,7 +178,8 @@ struct SelectSets {
             if (events == 0) continue;
             numbers[count] = fd;
             Polled& p = *new (&files[count++]) Polled;
-            p.file = TRY(open_file(c, Fd{i32(fd)}));
+            p.fd = Fd{i32(fd)};
+            p.file = TRY(open_file(c, p.fd));
             p.events = events;
         }
         return lib::kOk;
@@ -185,7 +187,9 @@ struct SelectSets {
     i64 collect() {
         i64 n = 0;
         for (u32 i = 0; i < count; ++i) {
-            constexpr u32 kOf[3] = {kSelectIn, kSelectOut, kSelectExcept};
+            // A number that was closed meanwhile is ready for all that was asked.
+            constexpr u32 kOf[3] = {kSelectIn | fs::kPollNval, kSelectOut | fs::kPollNval,
+                                    kSelectExcept | fs::kPollNval};
             for (u32 set = 0; set < 3; ++set) {
                 if (!(files[i].ready & kOf[set]) || !asked(set, numbers[i])) continue;
                 answer(set, numbers[i]);

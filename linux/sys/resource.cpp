@@ -20,11 +20,11 @@ constexpr u64 kMostFiles = 1048576;  // sysctl fs.nr_open
 // ---- Limits ----
 
 // Another process's limits: the same ids, or CAP_SYS_RESOURCE (prlimit(2)).
-Result<void> may_see_limits(Caller& c, Process& p) {
-    if (&p == &c.process() || c.creds().capable(fs::kCapSysResource)) return lib::kOk;
+Result<void> may_see_limits(Caller& c, Process& p, Thread* t) {
+    if (t == &c.thread() || c.creds().capable(fs::kCapSysResource)) return lib::kOk;
     const fs::Creds& mine = c.creds();
-    rt::LockGuard guard{p.lock};
-    const fs::Creds& o = *p.creds;
+    Ref<const fs::Creds> theirs = t ? t->credentials() : p.credentials();
+    const fs::Creds& o = *theirs;
     if (mine.uid == o.euid && mine.uid == o.suid && mine.uid == o.uid && mine.gid == o.egid && mine.gid == o.sgid &&
         mine.gid == o.gid)
         return lib::kOk;
@@ -49,13 +49,13 @@ Leaf<i64> sys_prlimit64(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to,
     abi::Rlimit64 wanted{};
     if (to) wanted = TRY(to.get(c.user()));
     Ref<Process> p{&c.process()};
-    if (pid != 0 && pid != p->pid.value) {
-        p = find_process(Pid{pid});
-        if (!p)
-            if (Ref<Thread> t = find_thread(Pid{pid})) p = Ref<Process>(&t->process());
+    Ref<Thread> t{&c.thread()};
+    if (pid != 0 && pid != t->tid.value) {
+        t = find_thread(Pid{pid});
+        p = t ? Ref<Process>(&t->process()) : find_process(Pid{pid});
         if (!p) return Errno::kSrch;
     }
-    TRY(may_see_limits(c, *p));
+    TRY(may_see_limits(c, *p, t.get()));
     if (which >= kRlimCount) return Errno::kInval;
     if (to && wanted.soft > wanted.hard) return Errno::kInval;
     RlimitValue was;
@@ -106,9 +106,10 @@ Task<Result<i64>> sys_getrusage(Caller& c, i32 who, UserOut<abi::Rusage> to) {
 
 // ---- Nice values ----
 
-bool same_user(Caller& c, Process& p) {
-    rt::LockGuard guard{p.lock};
-    return c.creds().euid == p.creds->uid || c.creds().euid == p.creds->euid;
+bool same_user(Caller& c, Thread& t) {
+    if (&t == &c.thread()) return true;
+    Ref<const fs::Creds> theirs = t.credentials();
+    return c.creds().euid == theirs->uid || c.creds().euid == theirs->euid;
 }
 
 // Every thread that (which, who) names. `each` returns false to stop.
@@ -116,18 +117,20 @@ struct Selection {
     Caller& c;
     i32 which;
     u32 who;
-    void (*each)(Selection&, Thread&);
+    void (*each)(Selection&, Thread&, const fs::Creds& of_thread);
     i32 nice = 0;
     i32 best = 21;  // of getpriority: the lowest nice value
     bool any = false;
     Errno error = Errno::kOk;
 };
 
-void select_threads(Selection& s, Process& p) {
+// Of a user (PRIO_USER) or, without one, all.
+void select_threads(Selection& s, Process& p, const u32* user = nullptr) {
     rt::LockGuard guard{p.lock};
     for (Thread& t : p.threads) {
+        if (user && t.own_creds()->uid != *user) continue;
         s.any = true;
-        s.each(s, t);
+        s.each(s, t, *t.own_creds());
     }
 }
 
@@ -137,10 +140,10 @@ Leaf<void> select(Selection& s) {
         case 0: {  // PRIO_PROCESS: one thread
             if (s.who == 0) {
                 s.any = true;
-                s.each(s, c.thread());
+                s.each(s, c.thread(), c.creds());
             } else if (Ref<Thread> t = find_thread(Pid{i32(s.who)})) {
                 s.any = true;
-                s.each(s, *t);
+                s.each(s, *t, *t->credentials());
             } else if (find_process(Pid{i32(s.who)})) {
                 // A process without threads (pid 1): it is nobody's but root's.
                 s.any = true;
@@ -162,12 +165,7 @@ Leaf<void> select(Selection& s) {
             for_each_process(
                 [](void* context, Process& p) {
                     auto& selection = *static_cast<Selection*>(context);
-                    bool match;
-                    {
-                        rt::LockGuard guard{p.lock};
-                        match = p.creds && p.creds->uid == selection.who;
-                    }
-                    if (match) select_threads(selection, p);
+                    select_threads(selection, p, &selection.who);
                     return true;
                 },
                 &s);
@@ -178,7 +176,7 @@ Leaf<void> select(Selection& s) {
 }
 
 Leaf<i64> sys_getpriority(Caller& c, i32 which, u32 who) {
-    Selection s{c, which, who, [](Selection& sel, Thread& t) {
+    Selection s{c, which, who, [](Selection& sel, Thread& t, const fs::Creds&) {
                     if (t.nice < sel.best) sel.best = t.nice;
                 }};
     TRY(select(s));
@@ -188,9 +186,9 @@ Leaf<i64> sys_getpriority(Caller& c, i32 which, u32 who) {
 Leaf<i64> sys_setpriority(Caller& c, i32 which, u32 who, i32 nice) {
     if (nice < -20) nice = -20;
     if (nice > 19) nice = 19;
-    Selection s{c, which, who, [](Selection& sel, Thread& t) {
+    Selection s{c, which, who, [](Selection& sel, Thread& t, const fs::Creds& theirs) {
                     const fs::Creds& mine = sel.c.creds();
-                    bool own = &t == &sel.c.thread() || mine.euid == t.creds().uid || mine.euid == t.creds().euid;
+                    bool own = &t == &sel.c.thread() || mine.euid == theirs.uid || mine.euid == theirs.euid;
                     if (!own && !mine.capable(fs::kCapSysNice)) {
                         sel.error = Errno::kPerm;
                     } else if (sel.nice < t.nice && !mine.capable(fs::kCapSysNice) &&
@@ -242,7 +240,7 @@ Result<void> set_policy(Caller& c, i32 pid, u32 policy, i32 priority, bool keep_
         }
         if (t->sched_policy == kIdle && policy != kIdle && u64(i64{20 - t->nice}) > t->process().limit(kRlimNice))
             return Errno::kPerm;
-        if (&t->process() != &c.process() && !same_user(c, t->process())) return Errno::kPerm;
+        if (!same_user(c, *t)) return Errno::kPerm;
         if (t->reset_on_fork && !reset) return Errno::kPerm;
     }
     t->sched_policy = policy;
@@ -340,8 +338,7 @@ Leaf<i64> sys_sched_setaffinity(Caller& c, i32 pid, u32 size, UserAddr from) {
     u64 mask = 0;
     TRY(c.user().read(&mask, from, size < sizeof mask ? size : sizeof mask));
     Ref<Thread> t = TRY(thread_of(c, pid));
-    if (&t->process() != &c.process() && !same_user(c, t->process()) && !c.creds().capable(fs::kCapSysNice))
-        return Errno::kPerm;
+    if (!same_user(c, *t) && !c.creds().capable(fs::kCapSysNice)) return Errno::kPerm;
     CpuSet wanted = CpuSet{u32(mask)} & user_cpus();
     if (wanted.empty()) return Errno::kInval;
     t->set_affinity(wanted);

@@ -228,7 +228,7 @@ Leaf<i64> signal_thread(Caller& c, i32 group, i32 tid, u32 sig, const SignalInfo
     Ref<Thread> t = find_thread(Pid{tid});
     if (!t || (group > 0 && t->process().pid.value != group)) return Errno::kSrch;
     if (!valid(sig)) return Errno::kInval;
-    TRY(may_signal(c, t->process(), sig));
+    TRY(may_signal(c, *t, sig));
     if (sig) TRY(send_signal(*t, info));
     return 0;
 }

@@ -133,7 +133,7 @@ Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64
     } else {
         Ref<Thread> t = find_thread(Pid{pid});
         if (!t) return Errno::kSrch;
-        if (&t->process() != &c.process() && !c.creds().capable(19)) return Errno::kPerm;  // CAP_SYS_PTRACE
+        if (!may_inspect(&c, t->process(), t.get(), AskedBy::kCall)) return Errno::kPerm;
         at = t->robust_list.value;
     }
     TRY(size.put(c.user(), kRobustHeadSize));

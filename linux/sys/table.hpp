@@ -15,7 +15,6 @@
 
 namespace linux {
 
-using fs::Fd;
 using fs::UserIn;
 using fs::UserOut;
 using fs::UserString;
@@ -127,6 +126,6 @@ extern LeafThunk leaf_table[kSyscallLimit];  // the leaf forms alone; rows witho
 
 // Each family of calls lists its rows in its own file; table.cpp joins them.
 extern const std::span<const SyscallRow> task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows,
-    path_rows, file_rows, poll_rows, misc_rows, resource_rows;
+    path_rows, file_rows, poll_rows, misc_rows, resource_rows, xattr_rows, socket_rows;
 
 }  // namespace linux

@@ -42,21 +42,35 @@ Nanoseconds deadline_after(u64 nanoseconds) {
     return nanoseconds < ~u64{0} - now ? Nanoseconds{now + nanoseconds} : Nanoseconds::never();
 }
 
+namespace {
+
 u32 look_at(std::span<Polled> files) {
     u32 count = 0;
     for (Polled& p : files) {
-        if (!p.file) {
-            count += p.ready != 0;  // POLLNVAL, set by the caller
-            continue;
+        if (p.file) p.ready = p.file->poll() & p.events;
+        count += p.ready != 0;  // without a file: POLLNVAL, set by the caller
+    }
+    return count;
+}
+
+u32 look_again(Caller& c, std::span<Polled> files) {
+    if (!c.files().shared()) return look_at(files);
+    u32 count = 0;
+    for (Polled& p : files) {
+        if (p.fd.value >= 0) {
+            auto now = open_file(c, p.fd);
+            p.ready = now.ok() ? now.value()->poll() & p.events : fs::kPollNval;
         }
-        p.ready = p.file->poll() & p.events;
         count += p.ready != 0;
     }
     return count;
 }
 
+}  // namespace
+
 TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline) {
     WaitRoom room;
+    bool waited = false;
     for (;;) {
         fs::QueueSet queues = room.start();
         for (Polled& p : files)
@@ -66,7 +80,7 @@ TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline
             continue;
         }
         Nanoseconds now = port::Port::now();
-        if (u32 n = look_at(files)) co_return i64{n};
+        if (u32 n = waited ? look_again(c, files) : look_at(files)) co_return i64{n};
         if (c.interrupted()) co_return Errno::kIntr;
         if (deadline <= now) co_return i64{0};
         Nanoseconds until = deadline;
@@ -78,9 +92,10 @@ TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline
         rt::Wait wait{"poll"};
         if (co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted) {
             // Something may have become ready at the same time: it wins, as in Linux.
-            if (u32 n = look_at(files)) co_return i64{n};
+            if (u32 n = look_again(c, files)) co_return i64{n};
             co_return Errno::kIntr;
         }
+        waited = true;
     }
 }
 

@@ -31,15 +31,16 @@ private:
 
 // One file that is waited for.
 struct Polled {
-    Ref<fs::File> file;  // null: not open, or not to be looked at
+    Fd fd{-1};
+    Ref<fs::File> file;  // whose queues are watched; null: not open, or not to be looked at
     u32 events = 0;      // wanted
     u32 ready = 0;       // found
 };
 
 // The deadline of a timeout that starts now; saturates.
 Nanoseconds deadline_after(u64 nanoseconds);
-// Fills in `ready`; how many are. 0 after the deadline, kIntr if interrupted.
-u32 look_at(std::span<Polled> files);
+// Fills in `ready`; how many are. 0 after the deadline, kIntr if interrupted. As in Linux, the wait is for the files that
+// the numbers meant at first, and each later look is at what they mean then.
 TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline);
 
 // The signal mask of ppoll, pselect and epoll_pwait, in force during the call.

@@ -460,3 +460,124 @@ TEST(memory_devices) {
     NEED(fstat(null, &s) == 0);
     say("mode %o, device %ld\n", s.st_mode, (long)s.st_rdev);
 }
+
+TEST(access_mode_3) {
+    NEED(make_file("f", "text", 0600) == 0);
+    enum { kNeither = 3 };  // musl's O_ACCMODE has O_PATH in it
+    int fd = open("f", kNeither);
+    char byte;
+    FACT("opened", fd >= 0);
+    CALL(fcntl(fd, F_GETFL) & kNeither);
+    CALL(read(fd, &byte, 1));
+    CALL(write(fd, "x", 1));
+    CALL(pread(fd, &byte, 1, 0));
+    CALL(writev(fd, &(struct iovec){"x", 1}, 1));
+    CALL(ftruncate(fd, 0));
+    CALL(fallocate(fd, 0, 0, 10));
+    CALL(lseek(fd, 0, SEEK_END));
+    OKAY(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED ? -1 : 0);
+    CHILD("without rights") {
+        NEED(chmod("f", 0400) == 0 && chmod(".", 0755) == 0 && chown("f", 1000, 1000) == 0 && setuid(1000) == 0);
+        CALL(open("f", kNeither));
+    }
+}
+
+TEST(direct_io) {
+    NEED(make_file("f", "text", 0600) == 0);
+    CALL(open("f", O_RDONLY | O_DIRECT));
+    CALL(open("f", O_RDWR | O_DIRECT | O_TRUNC));
+    CALL(open("new", O_RDWR | O_CREAT | O_DIRECT, 0600));
+    CALL(access("new", F_OK));
+    CALL(open(".", O_RDONLY | O_DIRECT));
+    struct stat s;
+    NEED(stat("f", &s) == 0);
+    SHOW(s.st_size);
+    int fd = open("f", O_RDWR);
+    CALL(fcntl(fd, F_SETFL, O_DIRECT));
+}
+
+TEST(offsets_at_the_end) {
+    int fd = open("f", O_RDWR | O_CREAT, 0600);
+    char bytes[16] = "0123456789";
+    NEED(write(fd, bytes, 10) == 10);
+    CALL(lseek(fd, INT64_MAX, SEEK_SET) == INT64_MAX);
+    CALL(write(fd, bytes, 10));
+    CALL(read(fd, bytes, 10));
+    CALL(pwrite(fd, bytes, 10, INT64_MAX - 5));
+    CALL(pwrite(fd, bytes, 10, INT64_MAX - 10));
+    CALL(pread(fd, bytes, 10, INT64_MAX - 10));
+    struct stat s;
+    NEED(fstat(fd, &s) == 0);
+    FACT("grown to the end", s.st_size == INT64_MAX);
+}
+
+TEST(no_sockets) {
+    int fd = open("f", O_RDWR | O_CREAT, 0600);
+    char bytes[128];
+    memset(bytes, 0, sizeof bytes);
+    CALL(syscall(SYS_socket, 46, 1, 0));
+    CALL(syscall(SYS_socket, -1, 1, 0));
+    CALL(syscall(SYS_socket, 1, 11, 0));
+    CALL(syscall(SYS_socket, 1, 0x10001, 0));
+    CALL(syscall(SYS_socketpair, 46, 1, 0, bytes));
+    CALL(syscall(SYS_socketpair, 1, 0x10001, 0, bytes));
+    static const int calls[] = {SYS_connect,     SYS_bind,        SYS_listen, SYS_shutdown,
+                                SYS_getsockname, SYS_getpeername, SYS_accept, SYS_getsockopt};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        CALL(syscall(calls[i], fd, bytes, 0, bytes + 64, bytes, 0));
+        CALL(syscall(calls[i], 99, bytes, 0, bytes + 64, bytes, 0));
+    }
+    for (int i = 0; i < 2; i++) {
+        int number = i ? 99 : fd;
+        CALL(syscall(SYS_sendmsg, number, bytes, 0));
+        CALL(syscall(SYS_recvmsg, number, bytes, 0));
+        CALL(syscall(SYS_sendmsg, number, bytes, 0x80000000u));
+        CALL(syscall(SYS_recvmsg, number, bytes, 0x80000000u));
+        CALL(syscall(SYS_sendmmsg, number, bytes, 1, 0));
+        CALL(syscall(SYS_recvmmsg, number, bytes, 1, 0, NULL));
+        CALL(syscall(SYS_sendmmsg, number, bytes, 1, 0x80000000u));
+        CALL(syscall(SYS_setsockopt, number, 1, 2, bytes, 4));
+        CALL(syscall(SYS_setsockopt, number, 1, 2, bytes, -1));
+    }
+    CALL(syscall(SYS_sendto, fd, bytes, 1, 0, NULL, 0));
+    CALL(syscall(SYS_sendto, 99, bytes, 1, 0, NULL, 0));
+    CALL(syscall(SYS_recvfrom, fd, bytes, 1, 0, NULL, NULL));
+    CALL(syscall(SYS_accept4, fd, NULL, NULL, 0));
+    CALL(syscall(SYS_accept4, 99, NULL, NULL, 1));
+}
+
+static int file_mode(int fd) {
+    struct stat s;
+    NEED(fstat(fd, &s) == 0);
+    return (int)(s.st_mode & 07777);
+}
+TEST(set_id_bits_of_a_file_that_was_passed_on) {
+    int fd = open("f", O_RDWR | O_CREAT, 0600);
+    CHILD("user") {
+        NEED(fchmod(fd, 06755) == 0 && write(fd, "a", 1) == 1);
+        say("root's write: %o\n", file_mode(fd));
+        NEED(setgid(1000) == 0 && setuid(1000) == 0);
+        NEED(write(fd, "a", 1) == 1);
+        say("a user's write: %o\n", file_mode(fd));
+    }
+    CHILD("user, truncation") {
+        NEED(fchmod(fd, 06745) == 0 && setgid(1000) == 0 && setuid(1000) == 0);
+        CALL(ftruncate(fd, 5));
+        say("truncated: %o\n", file_mode(fd));
+    }
+    CHILD("user, allocation") {
+        NEED(fchmod(fd, 06755) == 0 && setgid(1000) == 0 && setuid(1000) == 0);
+        CALL(fallocate(fd, 0, 0, 10000));
+        say("allocated: %o\n", file_mode(fd));
+    }
+    CHILD("user, hole") {
+        NEED(fchmod(fd, 06755) == 0 && setgid(1000) == 0 && setuid(1000) == 0);
+        CALL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 10000));
+        say("punched: %o\n", file_mode(fd));
+    }
+    CHILD("user, vector") {
+        NEED(fchmod(fd, 06755) == 0 && setgid(1000) == 0 && setuid(1000) == 0);
+        NEED(pwritev(fd, &(struct iovec){"abc", 3}, 1, 0) == 3);
+        say("a user's vector: %o\n", file_mode(fd));
+    }
+}

@@ -479,3 +479,74 @@ TEST(chroot_confines) {
         say("%s\n", text);
     }
 }
+
+TEST(links_in_sticky_directories) {
+    umask(0);
+    NEED(mkdir("s", 0777) == 0 && chmod("s", 01777) == 0 && mkdir("d", 0777) == 0 && make_file("d/f", "x", 0666) == 0);
+    chmod(".", 0777);
+    CHILD("owner") {
+        NEED(setuid(1000) == 0 && symlink("../d", "s/dir") == 0 && symlink("../d/f", "s/file") == 0);
+        NEED(symlink("file", "s/again") == 0);
+        CALL(access("s/file", R_OK));
+    }
+    CHILD("another") {
+        NEED(setuid(2000) == 0 && symlink("s/dir", "to_dir") == 0 && symlink("s/file", "to_file") == 0);
+        struct stat s;
+        CALL(stat("s/dir/f", &s));
+        CALL(stat("s/dir/", &s));
+        CALL(stat("s/dir", &s));
+        CALL(lstat("s/dir", &s));
+        CALL(stat("s/file", &s));
+        CALL(stat("s/again", &s));
+        CALL(stat("to_dir/f", &s));
+        CALL(stat("to_dir", &s));
+        CALL(stat("to_file", &s));
+        CALL(stat("s/dir/../d/f", &s));
+        CALL(open("s/file", O_RDONLY));
+        CALL(open("s/file", O_RDWR | O_CREAT, 0600));
+        CALL(open("s/dir/new", O_RDWR | O_CREAT, 0600) >= 0);
+        CALL(unlink("s/dir/new"));
+        CALL(mkdir("s/dir/sub", 0700));
+        CALL(chdir("s/dir"));
+    }
+}
+
+TEST(whiteouts_by_users) {
+    chmod(".", 0777);
+    CHILD("user") {
+        NEED(setuid(1000) == 0);
+        CALL(mknod("w", S_IFCHR | 0600, 0));
+        CALL(mknod("b", S_IFBLK | 0600, 0));
+        CALL(mknod("n", S_IFCHR | 0600, 0x103));
+        CALL(open("w", O_RDONLY));
+    }
+}
+
+TEST(extended_attributes) {
+    NEED(make_file("f", "x", 0600) == 0);
+    int fd = open("f", O_RDWR);
+    char bytes[64], longest[300];
+    memset(longest, 'a', sizeof longest);
+    longest[299] = 0;
+    CALL(syscall(SYS_getxattr, "f", "user.a", bytes, sizeof bytes));
+    CALL(syscall(SYS_lgetxattr, "f", "user.a", bytes, sizeof bytes));
+    CALL(syscall(SYS_fgetxattr, fd, "user.a", bytes, sizeof bytes));
+    CALL(syscall(SYS_setxattr, "f", "user.a", bytes, 1, 0));
+    CALL(syscall(SYS_lsetxattr, "f", "user.a", bytes, 1, 0));
+    CALL(syscall(SYS_fsetxattr, fd, "user.a", bytes, 1, 0));
+    CALL(syscall(SYS_removexattr, "f", "user.a"));
+    CALL(syscall(SYS_lremovexattr, "f", "user.a"));
+    CALL(syscall(SYS_fremovexattr, fd, "user.a"));
+    CALL(syscall(SYS_listxattr, "f", bytes, sizeof bytes));
+    CALL(syscall(SYS_llistxattr, "f", bytes, sizeof bytes));
+    CALL(syscall(SYS_flistxattr, fd, bytes, sizeof bytes));
+    CALL(syscall(SYS_getxattr, "none", "user.a", bytes, sizeof bytes));
+    CALL(syscall(SYS_listxattr, "none", bytes, sizeof bytes));
+    CALL(syscall(SYS_fgetxattr, 99, "user.a", bytes, sizeof bytes));
+    CALL(syscall(SYS_flistxattr, 99, bytes, sizeof bytes));
+    CALL(syscall(SYS_getxattr, "f", "", bytes, sizeof bytes));
+    CALL(syscall(SYS_getxattr, "f", longest, bytes, sizeof bytes));
+    CALL(syscall(SYS_getxattr, "f", (char*)8, bytes, sizeof bytes));
+    CALL(syscall(SYS_setxattr, "f", "user.a", bytes, 1, 4));
+    CALL(syscall(SYS_setxattr, "f", "user.a", bytes, 65537, 0));
+}

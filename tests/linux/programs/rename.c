@@ -221,3 +221,32 @@ TEST(readers_always_find_one) {
     }
     SHOW(missing);
 }
+
+TEST(whiteout) {
+    enum { kWhiteout = 4 };
+    NEED(make_file("f", "text", 0600) == 0 && mkdir("d", 0700) == 0);
+    CALL(syscall(SYS_renameat2, AT_FDCWD, "f", AT_FDCWD, "d/g", kWhiteout));
+    struct stat s;
+    NEED(lstat("f", &s) == 0);
+    say("mode %o, device %ld, links %ld\n", s.st_mode, (long)s.st_rdev, (long)s.st_nlink);
+    show_file("d/g");
+    CALL(syscall(SYS_renameat2, AT_FDCWD, "d", AT_FDCWD, "e", kWhiteout));
+    NEED(lstat("d", &s) == 0);
+    say("mode %o\n", s.st_mode);
+    NEED(stat(".", &s) == 0);
+    SHOW(s.st_nlink);
+    NEED(make_file("g", "more", 0600) == 0 && make_file("h", "", 0600) == 0);
+    CALL(syscall(SYS_renameat2, AT_FDCWD, "g", AT_FDCWD, "h", kWhiteout));
+    show_file("h");
+    CALL(syscall(SYS_renameat2, AT_FDCWD, "g", AT_FDCWD, "e", kWhiteout));
+    CALL(syscall(SYS_renameat2, AT_FDCWD, "none", AT_FDCWD, "i", kWhiteout));
+    CALL(syscall(SYS_renameat2, AT_FDCWD, "h", AT_FDCWD, "g", kWhiteout | 2));
+    CALL(syscall(SYS_renameat2, AT_FDCWD, "h", AT_FDCWD, "g", kWhiteout | 1));
+    chmod(".", 0777);
+    CHILD("user") {
+        NEED(setuid(1000) == 0);
+        NEED(make_file("own", "", 0600) == 0);
+        CALL(syscall(SYS_renameat2, AT_FDCWD, "own", AT_FDCWD, "other", kWhiteout));
+    }
+    CALL(access("own", F_OK));
+}
