@@ -383,6 +383,8 @@ int test_command(const std::string& kind, const BatchOptions& options) {
                 parts.push_back({std::string(name) + " " + world, [=] { return test_unit(world, name); }});
             }
         }
+        if (fs::exists(build_dir() / "host" / "explore_tests"))
+            parts.push_back({"explore_tests", [] { return test_unit("host", "explore_tests"); }});
         parts.push_back({"models", test_models});
     }
     if (all || kind == "figures") parts.push_back({"figures", [=] { return test_figures(!all); }});

@@ -93,6 +93,9 @@ extern "C" void farcall_syscall(hal::UserContext& context) {
     t.abi->syscall.load(std::memory_order_relaxed)(t);
 }
 
+// The handler may look at objects that other CPUs retire.
+extern "C" void farcall_interrupt() { rt::epoch_interrupted(); }
+
 extern "C" void farcall_trap(hal::UserContext& context, hal::TrapInfo info) {
     using Kind = hal::TrapInfo::Kind;
     core::Thread& t = core::Thread::of(context);

@@ -2,6 +2,7 @@
 // A sleeping lock for coroutines. Waiters are woken in order of arrival; a newcomer may overtake the one just woken.
 //     auto g = CO_TRY(co_await m.lock());      // or m.try_lock() in a leaf
 #pragma once
+#include "rt/atomic.hpp"
 #include "rt/wait.hpp"
 
 namespace rt {
@@ -46,7 +47,7 @@ private:
         held_.store(false, std::memory_order_release);
         queue_.wake_one();
     }
-    std::atomic<bool> held_{false};
+    Atomic<bool> held_{false};
     WaitQueue queue_;
 };
 

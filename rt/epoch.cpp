@@ -3,12 +3,13 @@
 // retired in epoch e is freed when the global epoch is e + 2.
 #include "rt/epoch.hpp"
 
+#include "rt/atomic.hpp"
 #include "rt/executor.hpp"
 
 namespace rt {
 namespace {
 
-constinit std::atomic<u64> global_epoch{1};
+constinit Atomic<u64> global_epoch{1};
 constexpr u64 kHurryAfter = 128;  // items pending on one CPU before the others are asked to look up
 
 void free_list(Retired* r) {
@@ -48,10 +49,17 @@ constinit bool (*epoch_cpu_unsettled)(CpuId) = nullptr;
 
 void retire(Retired& r) {
     PerCpuEpoch& e = Executor::current().epoch;
-    u64 now = global_epoch.load(std::memory_order_seq_cst);
+    // A read-modify-write that changes nothing: the caller's unlinking, which may be a plain store, is in memory before the
+    // epoch is read. Else the epoch could advance once in between, and a CPU that was quiescent in the new one could still
+    // find the object.
+    u64 now = left_out<Step::kUnlinkVisible>() ? global_epoch.load(std::memory_order_seq_cst)
+                                               : global_epoch.fetch_add(0, std::memory_order_seq_cst);
     u32 i = now % 3;
-    // A batch of the same slot is at least three epochs old: it is due.
-    if (e.batch[i] && e.batch_epoch[i] != now) reclaim(e, now);
+    // A batch of the same slot would be at least three epochs old. A CPU that is not idle lets the epoch advance only once
+    // until it is quiescent, and then frees what is due; one that leaves idle frees it then.
+    RT_ASSERT(!e.batch[i] || e.batch_epoch[i] == now, "retired on a CPU that counts as idle");
+    if (e.batch[i] && e.batch_epoch[i] != now) [[unlikely]]
+        reclaim(e, now);
     r.next = nullptr;
     if (!e.batch[i]) {
         e.batch_epoch[i] = now;
@@ -63,9 +71,12 @@ void retire(Retired& r) {
 }
 
 void quiescent() {
-    hal::Machine::poll_mailbox();  // translations others took away are gone before this CPU counts as quiescent
     PerCpuEpoch& e = Executor::current().epoch;
-    u64 now = global_epoch.load(std::memory_order_acquire);
+    // First the epoch, then the mailbox: whoever retired something before this epoch began had asked for its translations to
+    // be flushed before that, so they are gone before this CPU counts as quiescent in it. seq_cst: pairs with retire().
+    if (left_out<Step::kEpochFirst>()) hal::Machine::poll_mailbox();
+    u64 now = global_epoch.load(std::memory_order_seq_cst);
+    if (!left_out<Step::kEpochFirst>()) hal::Machine::poll_mailbox();
     // Release: all reads of this item are done before others may free. Pairs with try_advance().
     if (e.seen.load(std::memory_order_relaxed) != now) e.seen.store(now, std::memory_order_seq_cst);
     if (e.pending == 0) [[likely]]
@@ -86,9 +97,18 @@ void epoch_enter_idle() {
 }
 
 void epoch_leave_idle() {
-    hal::Machine::poll_mailbox();
     PerCpuEpoch& e = Executor::current().epoch;
-    e.seen.store(global_epoch.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
+    u64 now = global_epoch.load(std::memory_order_seq_cst);
+    hal::Machine::poll_mailbox();  // after the load, as in quiescent()
+    e.seen.store(now, std::memory_order_seq_cst);
+    // The epoch went on without this CPU.
+    if (e.pending != 0) [[unlikely]]
+        reclaim(e, global_epoch.load(std::memory_order_acquire));
+}
+
+void epoch_interrupted() {
+    if (left_out<Step::kHandlerLeavesIdle>()) return;
+    if (Executor::current().epoch.seen.load(std::memory_order_relaxed) == 0) epoch_leave_idle();
 }
 
 u64 epoch_pending() { return Executor::current().epoch.pending; }
@@ -96,7 +116,9 @@ u64 epoch_pending() { return Executor::current().epoch.pending; }
 void epoch_hurry() {
     Executor& me = Executor::current();
     for (u32 i = 0; i < executor_count(); ++i)
-        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.in_user_mode()) ex.attract(kAttnEpoch);
+        // One in kernel mode gets no interrupt, but looks before it enters user mode.
+        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.state() != Executor::kSleeping)
+            ex.attract(kAttnEpoch);
 }
 
 void epoch_hurry_all() {

@@ -4,9 +4,9 @@
 // retire(r) frees r once every CPU has been quiescent twice: between executor items, in idle, or on its way back to user
 // mode when asked. Code that read a pointer without a reference must not keep it across co_await.
 #pragma once
-#include <atomic>
 
 #include "lib/types.hpp"
+#include "rt/atomic.hpp"
 
 namespace rt {
 
@@ -17,8 +17,8 @@ struct Retired {
 };
 
 struct PerCpuEpoch {
-    std::atomic<u64> seen{0};  // 0: idle, not to be waited for
-    Retired* batch[3] = {};    // by epoch modulo 3; this CPU only
+    Atomic<u64> seen{0};     // 0: idle, not to be waited for
+    Retired* batch[3] = {};  // by epoch modulo 3; this CPU only
     Retired** tail[3] = {};
     u64 batch_epoch[3] = {};
     u64 pending = 0;
@@ -33,9 +33,12 @@ void epoch_enter_idle();
 void epoch_free_due();  // what can be freed now is freed now
 void epoch_set_idle();
 void epoch_leave_idle();
+// An interrupt handler is about to run: one that ends an idle CPU's sleep may look at what others retire. From then on the
+// CPU is not idle. May free what is due.
+void epoch_interrupted();
 u64 epoch_pending();  // items retired and not yet freed, this CPU
-// Ask every CPU, this one included, to be quiescent soon (IPIs to those in user mode). Called when much is pending and
-// when memory is short.
+// Ask every CPU that is not asleep, this one included, to be quiescent soon (IPIs to those in user mode). Called when much
+// is pending and when memory is short.
 void epoch_hurry();
 // The same for all CPUs, those asleep too: they free what is due.
 void epoch_hurry_all();

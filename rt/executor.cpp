@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The per-CPU loop: inbox, timers, run queue, idle.
 #include "rt/executor.hpp"
+#include "rt/atomic.hpp"
 
 #include <bit>
 
@@ -8,7 +9,7 @@ namespace rt {
 
 alignas(64) constinit Executor executor_table[lib::kMaxCpus];
 
-constinit std::atomic<u32> executors_started{0};
+constinit Atomic<u32> executors_started{0};
 namespace {
 void serve_nobody(Executor&, CallWord&) { RT_ASSERT(false, "a word, and nobody to execute it"); }
 }  // namespace
@@ -155,6 +156,11 @@ constinit Schedulable Executor::closed_{nullptr};
         if (ready_mask_ != 0 || hal::Machine::now() >= until) break;
     }
     // Whoever was in time gets through: from here on it is closed.
+    if (left_out<Step::kHandoffExchange>()) {
+        Schedulable* seen = handoff_.load(std::memory_order_acquire);
+        handoff_.store(&closed_, std::memory_order_release);
+        return seen;
+    }
     Schedulable* got = handoff_.exchange(&closed_, std::memory_order_acq_rel);
     return got;
 }
@@ -187,8 +193,8 @@ void Executor::wait_for_work() {
     // What is freed may make something ready here; so this comes before the last look.
     epoch_free_due();
     state_.store(kSleeping, std::memory_order_seq_cst);
-    if (ready_mask_ == 0 && inbox_.load(std::memory_order_seq_cst) == nullptr && !needs_attention() &&
-        !requests_pending()) {
+    if (ready_mask_ == 0 && (left_out<Step::kInboxLook>() || inbox_.load(std::memory_order_seq_cst) == nullptr) &&
+        !needs_attention() && (left_out<Step::kLaneLook>() || !requests_pending())) {
         // Only now: the look at the lanes reads words that others may free.
         epoch_set_idle();
         Nanoseconds before = hal::Machine::now();

@@ -12,13 +12,13 @@
 // (tests/models/inbox.pml). A bit that is set while the CPU is in user mode or asleep therefore has an interrupt under way,
 // and later senders of that bit may rely on it. kick() of a thread counts as a bit: the flag is set before.
 #pragma once
-#include <atomic>
 #include <utility>
 
 #include "hal/bind.hpp"
 #include "lib/list.hpp"
 #include "lib/types.hpp"
 #include "rt/assert.hpp"
+#include "rt/atomic.hpp"
 #include "rt/epoch.hpp"
 #include "rt/share.hpp"
 #include "rt/timer.hpp"
@@ -98,7 +98,7 @@ public:
     bool enter_user_state() {
         State to = own_turn_ && own_turn_goes_on() ? kOwnTurn : kUser;
         state_.store(to, std::memory_order_seq_cst);
-        if (undisturbed() && (to == kOwnTurn || !requests_pending())) [[likely]]
+        if (undisturbed() && (to == kOwnTurn || left_out<Step::kLaneLook>() || !requests_pending())) [[likely]]
             return true;
         state_.store(kBusy, std::memory_order_relaxed);
         return false;
@@ -198,8 +198,8 @@ public:
     static Nanoseconds spin_budget;
 
     // What the CPU did, nanoseconds; the rest is kernel.
-    std::atomic<u64> user_ns{0}, idle_ns{0};
-    std::atomic<u64> asleep_since{0};  // 0: awake
+    Atomic<u64> user_ns{0}, idle_ns{0};
+    Atomic<u64> asleep_since{0};  // 0: awake
     // With the sleep that goes on.
     u64 idle_until(Nanoseconds now) const {
         u64 since = asleep_since.load(std::memory_order_relaxed);
@@ -229,7 +229,7 @@ public:
         return samples_until_.load(std::memory_order_relaxed) - sample_in_.load(std::memory_order_relaxed);
     }
     // Those of them that were executed here, because their module is here or nowhere.
-    std::atomic<u64> calls_kept{0};
+    Atomic<u64> calls_kept{0};
     // Serving: whose home may copy a part (rt/share.hpp), if it is one of `cpus`, those that have the caller's space loaded: of
     // the call that was found last, which waits at its home. Null: nobody. Valid until this CPU is quiescent.
     CopyShare* copy_partner(u32 cpus) {
@@ -239,7 +239,7 @@ public:
         return (now & (kLaneMask | kCallDetached)) == lane_wanted(cpu_) ? &share_of(*word) : nullptr;
     }
     ShareLead share_lead;
-    std::atomic<u64> copies_shared{0}, copies_taken_back{0};  // written here, read anywhere
+    Atomic<u64> copies_shared{0}, copies_taken_back{0};  // written here, read anywhere
     // This CPU's shards of the modules, by the number in a call word (rt/module.hpp).
     static constexpr u32 kShards = 8;
     Shard* shards[kShards] = {};
@@ -257,8 +257,10 @@ private:
     // The last look before user mode, after `state_` says so: neither a node in the inbox nor an attention bit. Both in one
     // branch. seq_cst: pairs with post() and attract().
     bool undisturbed() const {
-        return (reinterpret_cast<u64>(inbox_.load(std::memory_order_seq_cst)) |
-                attention_.load(std::memory_order_seq_cst)) == 0;
+        const u64 node =
+            left_out<Step::kInboxLook>() ? 0 : reinterpret_cast<u64>(inbox_.load(std::memory_order_seq_cst));
+        const u64 bits = left_out<Step::kAttentionLook>() ? 0 : attention_.load(std::memory_order_seq_cst);
+        return (node | bits) == 0;
     }
     bool look_around();
     bool serve_while_idle();
@@ -279,11 +281,11 @@ private:
     bool between_rounds(u32 round);
     static Serving serving_;
     alignas(8) u32 ready_mask_ = 0;  // before attention_: pressing()
-    std::atomic<u32> attention_{0};
-    std::atomic<bool> serves_{false};
-    std::atomic<bool> looks_{false};  // in serve_while_idle()
-    std::atomic<u32> sample_in_{kSampleEvery};
-    std::atomic<u64> samples_until_{kSampleEvery};
+    Atomic<u32> attention_{0};
+    Atomic<bool> serves_{false};
+    Atomic<bool> looks_{false};  // in serve_while_idle()
+    Atomic<u32> sample_in_{kSampleEvery};
+    Atomic<u64> samples_until_{kSampleEvery};
     // Threads that are kept out of user mode: since when, how often, and the CPU's user time then.
     Nanoseconds kept_out_since_{};
     u64 kept_out_times_ = 0, user_ns_then_ = 0;
@@ -298,16 +300,16 @@ private:
     lib::List<Schedulable, &Schedulable::run_hook> queues_[kPriorities];
     TimerQueue timers_;
     // Null: this CPU waits for a thread. Closed: it does not. Else the thread that it got.
-    alignas(64) std::atomic<Schedulable*> handoff_{&closed_};
+    alignas(64) Atomic<Schedulable*> handoff_{&closed_};
     static Schedulable closed_;
-    alignas(64) std::atomic<Schedulable*> inbox_{nullptr};
-    alignas(64) std::atomic<u32> state_{kBusy};
+    alignas(64) Atomic<Schedulable*> inbox_{nullptr};
+    alignas(64) Atomic<u32> state_{kBusy};
 };
 
 extern Executor executor_table[lib::kMaxCpus];
 inline Executor& Executor::of(CpuId cpu) { return executor_table[cpu.value]; }
 // How many executors have been started so far.
-extern std::atomic<u32> executors_started;
+extern Atomic<u32> executors_started;
 inline u32 executor_count() { return executors_started.load(std::memory_order_acquire); }
 inline u32 Executor::executor_total() { return executor_count(); }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "rt/lane.hpp"
+#include "rt/atomic.hpp"
 
 namespace rt {
 
@@ -7,7 +8,7 @@ constinit Lane lanes[lib::kMaxCpus][lib::kMaxCpus];
 constinit CallWord no_call{0};
 
 Claim lane_claim(Lane& lane, CallWord& word) {
-    std::atomic<CallWord*>* free = nullptr;
+    Atomic<CallWord*>* free = nullptr;
     for (auto& slot : lane.slots) {
         CallWord* held = slot.load(std::memory_order_relaxed);
         if (held == &word) return {.ok = true};

@@ -16,13 +16,13 @@
 // A word may be polled by servers that got its address before the call ended: its memory is freed one epoch after
 // lane_forget().
 #pragma once
-#include <atomic>
 
 #include "lib/types.hpp"
+#include "rt/atomic.hpp"
 
 namespace rt {
 
-using CallWord = std::atomic<u64>;
+using CallWord = Atomic<u64>;
 
 // All in the lower half: tests and constants are immediate operands.
 enum CallBits : u64 {
@@ -43,7 +43,7 @@ constexpr u64 call_for(CpuId server, u32 module = 0) {
 }
 
 struct alignas(64) Lane {
-    std::atomic<CallWord*> slots[kLaneSlots] = {};  // used from the front; written by the home CPU, and by lane_forget
+    Atomic<CallWord*> slots[kLaneSlots] = {};  // used from the front; written by the home CPU, and by lane_forget
 };
 extern Lane lanes[lib::kMaxCpus][lib::kMaxCpus];  // [server][home]
 inline Lane& lane(CpuId server, CpuId home) { return lanes[server.value][home.value]; }

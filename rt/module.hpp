@@ -5,10 +5,10 @@
 // executor runs it like a thread or a job, and it serves one batch. Other CPUs read its counters, which are relaxed.
 // Where a module is can change at any time: requests that are under way are served where they were sent.
 #pragma once
-#include <atomic>
 #include <span>
 #include <string_view>
 
+#include "rt/atomic.hpp"
 #include "rt/executor.hpp"
 
 namespace rt {
@@ -43,7 +43,7 @@ public:
     u32 count(u32 bucket) const { return counts_[bucket].load(std::memory_order_relaxed); }
 
 private:
-    std::atomic<u32> counts_[kBuckets] = {};
+    Atomic<u32> counts_[kBuckets] = {};
 };
 // Over several histograms: the value that `permille` of the samples do not exceed; 0 if there are none.
 u64 percentile(std::span<const Histogram* const> all, u32 permille);
@@ -87,10 +87,10 @@ struct alignas(64) Shard : Schedulable {
     bool scheduled = false;
     // Requests must be queued: the policy wants to choose, or others are queued already. Written by this CPU, and by
     // Module::set_policy.
-    std::atomic<bool> ordered{false};
+    Atomic<bool> ordered{false};
     // Counters: written here, read anywhere.
     struct Counter {
-        std::atomic<u64> value{0};
+        Atomic<u64> value{0};
         void add(u64 n) { value.store(get() + n, std::memory_order_relaxed); }
         void set(u64 n) { value.store(n, std::memory_order_relaxed); }
         u64 get() const { return value.load(std::memory_order_relaxed); }
@@ -110,10 +110,10 @@ class Module {
 public:
     std::string_view name;
     void (*serve)(Request&, Shard&) = nullptr;  // executes one call
-    std::atomic<u32> place{0};                  // CPUs; none: inline
-    std::atomic<Policy> policy{Policy::kFifo};
-    std::atomic<u32> batch{16};
-    std::atomic<u64> migrations{0};
+    Atomic<u32> place{0};                       // CPUs; none: inline
+    Atomic<Policy> policy{Policy::kFifo};
+    Atomic<u32> batch{16};
+    Atomic<u64> migrations{0};
     Shard shards[lib::kMaxCpus];
 
     void set_policy(Policy p);

@@ -2,6 +2,7 @@
 // The queues of deferred reclamation and who works on them. See reclaim.hpp.
 #include "rt/reclaim.hpp"
 
+#include "rt/atomic.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/module.hpp"
 #include "rt/wait.hpp"
@@ -9,8 +10,8 @@
 namespace rt {
 namespace {
 
-constinit std::atomic<u64> pending{0};
-constinit std::atomic<Reclaimer*> all_reclaimers{nullptr};
+constinit Atomic<u64> pending{0};
+constinit Atomic<Reclaimer*> all_reclaimers{nullptr};
 
 // Does a backlog of so many frames do no harm?
 bool bearable(u64 frames) {
@@ -20,7 +21,7 @@ bool bearable(u64 frames) {
 
 }  // namespace
 
-constinit std::atomic<bool> Reclaimer::later{false};
+constinit Atomic<bool> Reclaimer::later{false};
 
 u64 reclaim_pending() { return pending.load(std::memory_order_relaxed); }
 void reclaim_settled(u64 frames) { pending.fetch_sub(frames, std::memory_order_relaxed); }

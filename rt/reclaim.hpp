@@ -13,6 +13,7 @@
 //
 // Lock: Rank::reclaim guards a reclaimer's queue and `active_`. Steps run without it.
 #pragma once
+#include "rt/atomic.hpp"
 #include "rt/executor.hpp"
 #include "rt/spinlock.hpp"
 #include "rt/task.hpp"
@@ -48,13 +49,13 @@ public:
     bool drain();
 
     // So many were left for later, and so many frames with them; so many were not, for want of room or memory.
-    std::atomic<u64> items{0}, frames{0}, refused{0};
+    Atomic<u64> items{0}, frames{0}, refused{0};
 
     static constexpr u64 kWorthIt = 16;   // frames; less than that is cheaper freed than handed over
     static constexpr u64 kAtOnce = 1024;  // frames; with the work on the CPU that frees: no longer at a stretch
     static constexpr u64 kPiece = 64;     // frames, about 3,000 instructions
     // May large objects wait on the CPU that frees? Where nobody runs the executors, they would stay.
-    static std::atomic<bool> later;
+    static Atomic<bool> later;
 
     // Unit tests: nobody uses it any more.
     void forget();
@@ -73,7 +74,7 @@ private:
     Reclaimable *first_ = nullptr, *last_ = nullptr;
     bool active_ = false;   // the work is queued or runs somewhere
     bool in_hand_ = false;  // it has an item that is in no queue
-    std::atomic<bool> enlisted_{false};
+    Atomic<bool> enlisted_{false};
     Reclaimer* next_ = nullptr;  // of all that were ever used
 };
 

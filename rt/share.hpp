@@ -11,9 +11,9 @@
 // offered stays valid, and the caller's call pending, until the server has settled it.
 // tests/models/share.pml is the model.
 #pragma once
-#include <atomic>
 
 #include "lib/user.hpp"
+#include "rt/atomic.hpp"
 #include "rt/lane.hpp"
 
 namespace rt {
@@ -21,7 +21,7 @@ namespace rt {
 // A line of its own: written once for each offer, while the home looks at it as it looks at the word.
 struct alignas(64) CopyShare {
     enum State : u32 { kNone, kOffered, kTaken, kDone };
-    std::atomic<u32> state{kNone};
+    Atomic<u32> state{kNone};
     bool to_user = false;
     size_t size = 0;
     std::byte* kernel = nullptr;
@@ -40,6 +40,11 @@ struct alignas(64) CopyShare {
     // Server: takes the offer back. False: the home has it.
     bool take_back() {
         u32 expected = kOffered;
+        if (left_out<Step::kShareTakeBack>()) {
+            if (!offered()) return false;
+            state.store(kNone, std::memory_order_relaxed);
+            return true;
+        }
         return state.compare_exchange_strong(expected, kNone, std::memory_order_relaxed);
     }
     // Home, in the loop that looks at the word.

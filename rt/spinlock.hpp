@@ -4,10 +4,10 @@
 // (the coroutine promise asserts it). A spinning CPU polls its mailbox, so that it can never be the one that another
 // CPU's request waits for.
 #pragma once
-#include <atomic>
 #include <utility>
 
 #include "rt/assert.hpp"
+#include "rt/atomic.hpp"
 #include "rt/lock_check.hpp"
 #include "rt/rank.hpp"
 
@@ -43,7 +43,7 @@ private:
             if (n % 256 == 0) hal::Machine::relax();  // a pause costs hundreds of loads under emulation
         }
     }
-    std::atomic<bool> held_{false};
+    Atomic<bool> held_{false};
 };
 
 template <Rank R>

@@ -87,7 +87,7 @@ bool Wait::suspend(Job& job, std::coroutine_handle<> h) {
             return false;
         }
     }
-    if (interruptible_ && job.interrupted()) job.fire(Wake::kInterrupted);
+    if (!left_out<Step::kWakeUnderPhase>() && interruptible_ && job.interrupted()) job.fire(Wake::kInterrupted);
     if (deadline_ != Nanoseconds::never()) {
         if (deadline_ <= hal::Machine::now()) {
             job.fire(Wake::kTimeout);
@@ -143,7 +143,7 @@ bool WaitQueue::add(Waiter& w) {
     LockGuard guard{lock_};
     // seq_cst: pairs with wake(), which changes the sequence before it reads the number of waiters.
     waiters_.fetch_add(1, std::memory_order_seq_cst);
-    if (sequence_.load(std::memory_order_seq_cst) != w.seen) {
+    if (!left_out<Step::kWaitSequence>() && sequence_.load(std::memory_order_seq_cst) != w.seen) {
         waiters_.fetch_sub(1, std::memory_order_relaxed);
         return false;
     }

@@ -8,12 +8,12 @@
 // inline; nothing per-CPU is held across co_await, for the job may go on elsewhere.
 // Allocation failure: a Task<Result<T>> whose frame could not be had yields Errno::kNoMem.
 #pragma once
-#include <atomic>
 #include <coroutine>
 #include <optional>
 #include <source_location>
 
 #include "lib/result.hpp"
+#include "rt/atomic.hpp"
 #include "rt/executor.hpp"
 #include "rt/lock_check.hpp"
 #include "rt/mem/frames.hpp"
@@ -211,8 +211,8 @@ private:
     std::coroutine_handle<> resume_;  // the innermost suspended coroutine
     PromiseBase* root_ = nullptr;
     std::coroutine_handle<> root_handle_;
-    std::atomic<u32> phase_{kRunning};
-    std::atomic<bool> interrupt_{false};
+    Atomic<u32> phase_{kRunning};
+    Atomic<bool> interrupt_{false};
     const char* what_ = nullptr;
 };
 

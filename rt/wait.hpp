@@ -10,9 +10,9 @@
 // A wake-up between the check and the suspension changes the sequence and is not lost. Several queues and a deadline may
 // be waited for at once (poll): see class Wait. Wakers allocate nothing and take only the queue's lock.
 #pragma once
-#include <atomic>
 
 #include "lib/list.hpp"
+#include "rt/atomic.hpp"
 #include "rt/spinlock.hpp"
 #include "rt/task.hpp"
 
@@ -58,8 +58,8 @@ private:
     u32 wake_one_slow();
     bool add(Waiter& w);     // false: the sequence has moved on, do not sleep
     void remove(Waiter& w);  // if still queued
-    std::atomic<u32> sequence_{0};
-    std::atomic<u32> waiters_{0};
+    Atomic<u32> sequence_{0};
+    Atomic<u32> waiters_{0};
     SpinLock<Rank::wait_queue> lock_;
     lib::List<Waiter, &Waiter::hook> list_;
 };

@@ -12,6 +12,7 @@
 //   farcall_syscall(ctx)      a system call. Returning goes back to ctx; only the result register may have been changed.
 //                             Any other change (pc, flags, other registers) is followed by enter_user instead.
 //   farcall_trap(ctx, info)   any other end of user mode. Returning goes back to ctx, with any change made to it.
+//   farcall_interrupt()       before each device handler that runs in kernel mode: in wait_for_event or take_interrupts
 //   kernel_main(boot)         once, on the boot CPU
 //   kernel_ap_main()          on each CPU that start_cpus started
 #pragma once

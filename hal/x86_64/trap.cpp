@@ -132,7 +132,10 @@ extern "C" void hal_kernel_trap(KernelFrame* frame, u32 vector) {
         case HAL_VECTOR_SPURIOUS: return;
         default: break;
     }
-    if (vector >= HAL_VECTOR_DEVICE_FIRST && vector <= HAL_VECTOR_DEVICE_LAST) return dispatch_device(vector);
+    if (vector >= HAL_VECTOR_DEVICE_FIRST && vector <= HAL_VECTOR_DEVICE_LAST) {
+        farcall_interrupt();
+        return dispatch_device(vector);
+    }
     u64 address = read_cr2();
     if ((vector == 14 || vector == 13) && apply_fixup(*frame)) return;
     panic_with_frame(exception_name(vector), *frame, address);

@@ -19,6 +19,10 @@
 
 namespace hal {
 
+// What rt/ synchronises by. Another type only where a scheduler explores interleavings (hal/explore).
+template <class T>
+using Atomic = std::atomic<T>;
+
 struct Machine {
     static CpuId this_cpu() { return CpuId{cpu_}; }
     static u32 cpu_count() { return cpu_count_.load(std::memory_order_relaxed); }

@@ -8,6 +8,10 @@
 
 namespace hal {
 
+// What rt/ synchronises by. Another type only where a scheduler explores interleavings (hal/explore).
+template <class T>
+using Atomic = std::atomic<T>;
+
 struct Machine {
     using UserContext = hal::UserContext;
     static constexpr const char* kName = "x86_64";

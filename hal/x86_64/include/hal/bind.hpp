@@ -19,6 +19,7 @@ extern "C" {
 [[clang::preserve_none]] void farcall_redirected_syscall(u64, u64, u64, u64, hal::UserContext& context);
 void farcall_syscall(hal::UserContext& context);
 void farcall_trap(hal::UserContext& context, hal::TrapInfo info);
+void farcall_interrupt();
 [[noreturn]] void kernel_main(const hal::BootInfo& boot);
 [[noreturn]] void kernel_ap_main();
 }
@@ -53,6 +54,10 @@ struct DumpSite {
     const UserContext* user;
 };
 using DumpHook = void (*)(const DumpSite& site);
+
+// What rt/ synchronises by. Another type only where a scheduler explores interleavings (hal/explore).
+template <class T>
+using Atomic = std::atomic<T>;
 
 struct Machine {
     using UserContext = hal::UserContext;
