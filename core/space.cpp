@@ -81,7 +81,8 @@ constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
         if (to_free.load(std::memory_order_acquire) == 0) {
             freeing.store(false, std::memory_order_seq_cst);
             // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
-            if (to_free.load(std::memory_order_seq_cst) == 0 || freeing.exchange(true, std::memory_order_seq_cst)) return;
+            if (to_free.load(std::memory_order_seq_cst) == 0 || freeing.exchange(true, std::memory_order_seq_cst))
+                return;
         }
         rt::Executor::current().enqueue(self);
     }};

@@ -98,7 +98,8 @@ bool VirtQueue::take(u16& id, u32& bytes) {
     UsedElement& e = used_->ring[seen_ % size_];
     const u32 which = std::atomic_ref{e.id}.load(std::memory_order_relaxed);
     const u32 length = std::atomic_ref{e.length}.load(std::memory_order_relaxed);
-    if (which >= size_ || !(with_device_ >> which & 1)) return broken("it returns a buffer that it does not have:", which);
+    if (which >= size_ || !(with_device_ >> which & 1))
+        return broken("it returns a buffer that it does not have:", which);
     with_device_ &= ~(u64{1} << which);
     ++seen_;
     id = u16(which);

@@ -39,7 +39,7 @@ protected:
 // What the device writes is not trusted: a buffer that it does not have ends the use of the queue, with one line.
 class VirtQueue {
 public:
-    static constexpr u16 kMaxSize = 64;       // descriptors and both rings fit one frame
+    static constexpr u16 kMaxSize = 64;         // descriptors and both rings fit one frame
     static constexpr u32 kMostOffered = 32768;  // 2.6
     // kNoDev: no such queue; kInval: an absurd size.
     Result<void> init(VirtioDevice& device, u16 index);

@@ -200,7 +200,8 @@ constexpr u32 kEndBudget = 128;
 
 // Deleting and revoking: piece by piece, and then the ends of the objects that nothing names any more.
 Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
-    if (t.restart_step == 0 && !TRY(revoke ? caps::revoke(*t.caps, slot, t.endings) : caps::remove(*t.caps, slot, t.endings)))
+    if (t.restart_step == 0 &&
+        !TRY(revoke ? caps::revoke(*t.caps, slot, t.endings) : caps::remove(*t.caps, slot, t.endings)))
         return kAgainLater;
     if (!caps::end_objects(t.endings, kEndBudget)) {
         t.restart_step = 1;
@@ -479,8 +480,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kThreadSchedule: return thread_schedule(t, a);
         case native::kThreadBind: return thread_bind(t, a[0], a[1]);
         case native::kThreadFastpaths: return thread_fastpaths(t, a);
-        case native::kThreadState:
-            return i64(TRY(thread_at(t, a[0], native::kReadRight))->visible_state());
+        case native::kThreadState: return i64(TRY(thread_at(t, a[0], native::kReadRight))->visible_state());
         case native::kYield: {
             rt::Executor& ex = rt::Executor::current();
             if (ex.ready_count(t.priority) == 0) return i64{0};

@@ -92,7 +92,8 @@ NativeThread::~NativeThread() {
     RT_ASSERT(owed.load(std::memory_order_relaxed) == nullptr, "a thread is freed that is owed an answer");
     RT_ASSERT(reply.found() == nullptr, "a thread is freed that owes an answer");
     RT_ASSERT(!timeout_.armed && !parked_, "a thread is freed that waits for its timer");
-    RT_ASSERT(!control_job_.posted.load() && !timeout_job_.posted.load(), "a thread is freed while a job of it is under way");
+    RT_ASSERT(!control_job_.posted.load() && !timeout_job_.posted.load(),
+              "a thread is freed while a job of it is under way");
     RT_ASSERT(endings.objects.empty(), "a thread is freed that has objects to end");
 }
 
@@ -529,8 +530,8 @@ bool NativeThread::control_here(Thread* in_call_of) {
     u32 now = control.load(std::memory_order_relaxed), again;
     do {
         again = now >> kAgainShift & done;
-    } while (!control.compare_exchange_weak(now, (now & ~(done | done << kAgainShift)) | again,
-                                            std::memory_order_acq_rel));
+    } while (
+        !control.compare_exchange_weak(now, (now & ~(done | done << kAgainShift)) | again, std::memory_order_acq_rel));
     // A claim's end asks again by itself.
     if (again != 0 || ((asked & ~done) != 0 && state.load(std::memory_order_acquire) != kStateClaimed)) ask_again();
     if (queued) make_ready();

@@ -152,7 +152,7 @@ public:
     // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that it has
     // asked; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
     u64 restart_step = 0;
-    Endings endings;  // of what it deletes or revokes
+    Endings endings;                   // of what it deletes or revokes
     ObjectRef<Memory> restart_memory;  // that it makes, not yet all of it
 
 private:

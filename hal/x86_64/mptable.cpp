@@ -63,8 +63,8 @@ bool read_mp_table() {
         if (type == 1 && table[o + 2] == 'I' && table[o + 3] == 'S' && table[o + 4] == 'A') isa_bus = table[o + 1];
         if (type == 3 && table[o + 1] == 0 && table[o + 4] == isa_bus && table[o + 5] < 16)
             for (u32 n = 0; n < platform.io_apic_count; n++)
-                if (io_apic_ids[n] == table[o + 6]) add_override(table[o + 5], platform.io_apics[n].gsi_base + table[o + 7],
-                                                                 at<u16>(table, o + 2));
+                if (io_apic_ids[n] == table[o + 6])
+                    add_override(table[o + 5], platform.io_apics[n].gsi_base + table[o + 7], at<u16>(table, o + 2));
         o += type == 0 ? 20 : 8;
     }
     return platform.cpus > 0;

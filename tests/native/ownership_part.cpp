@@ -174,12 +174,16 @@ KTEST_CPUS(an_answer_to_a_caller_that_gives_up_just_now_is_no_error, none) {
 
 namespace {
 
-std::atomic<u64> ended_with;
+std::atomic<u64> ended_with, calls_ended;
 
-void calls_once(u64) {
-    Message m = message(1, 5);
-    const auto r = call(endpoint, m);
-    ended_with.store(r.ok() ? 1 : u64(r.error()));
+void calls_each(u64) {
+    for (u64 n = 1; n <= kRounds / 4; ++n) {
+        Message m = message(1, 5);
+        const auto r = call(endpoint, m);
+        ended_with.store(r.ok() ? 1 : u64(r.error()));
+        calls_ended.store(n);
+        while (arrived.load() < 4 * n) yield();
+    }
 }
 void saves(u64) {
     for (u64 n = 1; n <= kRounds / 4; ++n) {
@@ -196,20 +200,20 @@ void saves(u64) {
 // Saved and lost with the Reply, or not saved and answered; never forgotten.
 KTEST(a_caller_is_not_forgotten_in_a_reply_that_ends, none) {
     begin();
+    calls_ended = 0;
     endpoint = make(kTypeEndpoint);
     saved = slot();
+    (void)start(calls_each, 0);
     Helper& server = start(saves, 0, {.cpu = far_cpu()});
     for (u64 n = 1; n <= kRounds / 4; ++n) {
         KDONE(code(create(pool(), kTypeReply, saved)));
-        ended_with = 0;
-        Helper& caller = start(calls_once, 0);
         together(2 * n - 1);
         for (volatile u64 left = n * 5 % 200; left != 0; left = left - 1) {
         }
         KDONE(code(remove(saved)));
-        together(2 * n);
-        KCHECK(until_done(caller));
+        KCHECK(until([&] { return calls_ended.load() == n; }));
         KCHECK(ended_with.load() == 1 || ended_with.load() == u64(Errno::kIdRm));
+        together(2 * n);
     }
     KCHECK(until_done(server));
 }

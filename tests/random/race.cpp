@@ -145,10 +145,10 @@ Slot shared(Driver& d, Type type) {
     }
 }
 Type type_at(Slot slot) {
-    constexpr Type kTypes[kShared] = {kTypeThread,   kTypeThread,       kTypeThread,       kTypeThread,
-                                      kTypeEndpoint, kTypeEndpoint,     kTypeReply,        kTypeReply,
+    constexpr Type kTypes[kShared] = {kTypeThread,       kTypeThread,       kTypeThread,   kTypeThread,
+                                      kTypeEndpoint,     kTypeEndpoint,     kTypeReply,    kTypeReply,
                                       kTypeNotification, kTypeNotification, kTypeSched,    kTypeSpace,
-                                      kTypeMemory,   kTypePool,         kTypeEndpoint,     kTypeThread};
+                                      kTypeMemory,       kTypePool,         kTypeEndpoint, kTypeThread};
     return kTypes[slot - kSharedAt];
 }
 
@@ -231,24 +231,28 @@ void play(Driver& d) {
         case 2: return make_something(d);
         case 3:
         case 4: return start_a_victim(d);
-        case 5: return count(configure(shared(d, kTypeThread), kSlotSpace, kVictimUtcb + d.random.below(5) * kPageSize,
-                                       shared(d, kTypeEndpoint)));
+        case 5:
+            return count(configure(shared(d, kTypeThread), kSlotSpace, kVictimUtcb + d.random.below(5) * kPageSize,
+                                   shared(d, kTypeEndpoint)));
         case 6: return count(set_registers(shared(d, kTypeThread), random_registers(d)));
         case 7: {
             Registers r;
             return count(get_registers(shared(d, kTypeThread), r));
         }
-        case 8: return count(bind(d.random.one_in(4) ? d.thread.slot : shared(d, kTypeThread),
-                                  d.random.one_in(3) ? 0 : shared(d, kTypeNotification)));
-        case 9: return count(schedule(shared(d, kTypeThread), d.random.one_in(2) ? Slot{kSlotSched} : shared(d, kTypeSched),
-                                      1 + d.random.below(13), d.random.below(cpus())));
+        case 8:
+            return count(bind(d.random.one_in(4) ? d.thread.slot : shared(d, kTypeThread),
+                              d.random.one_in(3) ? 0 : shared(d, kTypeNotification)));
+        case 9:
+            return count(schedule(shared(d, kTypeThread), d.random.one_in(2) ? Slot{kSlotSched} : shared(d, kTypeSched),
+                                  1 + d.random.below(13), d.random.below(cpus())));
         case 10: return count(suspend(shared(d, kTypeThread)));
         case 11: return count(resume(shared(d, kTypeThread)));
         case 12: return count(remove(shared(d)));
         case 13: return count(d.random.one_in(4) ? revoke(shared(d)) : remove(shared(d)));
-        case 14: return count(copy(shared(d), shared(d), d.random.one_in(2) ? u64{kAllRights} : d.random.below(128),
-                                   d.random.one_in(4) ? d.random.below(9) : 0,
-                                   d.random.one_in(4) ? shared(d, kTypeSpace) : 0));
+        case 14:
+            return count(copy(shared(d), shared(d), d.random.one_in(2) ? u64{kAllRights} : d.random.below(128),
+                              d.random.one_in(4) ? d.random.below(9) : 0,
+                              d.random.one_in(4) ? shared(d, kTypeSpace) : 0));
         case 15: return count(move(shared(d), shared(d), d.random.one_in(4) ? shared(d, kTypeSpace) : 0));
         case 16:
         case 17: {
@@ -269,8 +273,9 @@ void play(Driver& d) {
             return count(map(space, shared(d, kTypeMemory), at, 0, n, kReadRight | kWriteRight));
         }
         case 25: return count(do_call(kThreadFastpaths, shared(d, kTypeThread), d.random.below(16)));
-        case 26: return count(configure_sched(shared(d, kTypeSched), 15, 1 + d.random.below(12),
-                                              d.random.one_in(2) ? 0 : 200'000, d.random.one_in(2) ? 0 : 400'000));
+        case 26:
+            return count(configure_sched(shared(d, kTypeSched), 15, 1 + d.random.below(12),
+                                         d.random.one_in(2) ? 0 : 200'000, d.random.one_in(2) ? 0 : 400'000));
         default: {
             const Slot line = kLineAt + d.random.below(kLines);
             return count(irq_bind(line, d.random.one_in(2) ? 0 : shared(d, kTypeNotification), 1));
