@@ -203,7 +203,8 @@ Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
     if (t.restart_step == 0 &&
         !TRY(revoke ? caps::revoke(*t.caps, slot, t.endings) : caps::remove(*t.caps, slot, t.endings)))
         return kAgainLater;
-    if (!caps::end_objects(t.endings, kEndBudget)) {
+    // Only this thread's calls add to its list.
+    if (!t.endings.objects.empty() && !caps::end_objects(t.endings, kEndBudget)) {
         t.restart_step = 1;
         return kAgainLater;
     }

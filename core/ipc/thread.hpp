@@ -40,7 +40,7 @@ public:
     u64 gives_way_to = 0;
     enum class Expects : u8 { kMessage, kSyscall, kFault };
     // From its answer. Written by owe(); read by who may answer, which is sure of it only when the caller is its.
-    Relaxed<Expects> expects{Expects::kMessage};
+    Expects expects = Expects::kMessage;
     std::atomic<u8> fastpaths{native::kFastAll};
     bool queued_call = false;  // waits as a sender: wants an answer
     std::atomic<u32> state{native::kStateInactive};
