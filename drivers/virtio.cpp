@@ -3,8 +3,10 @@
 #include "drivers/virtio.hpp"
 
 #include <atomic>
+#include <bit>
 #include <cstring>
 
+#include "port/api/log.hpp"
 #include "rt/mem/pages.hpp"
 
 namespace drivers {
@@ -35,44 +37,73 @@ void VirtioDevice::driver_ok() { set_status(kStatusAcknowledge | kStatusDriver |
 void VirtioDevice::fail() { set_status(kStatusFailed); }
 
 Result<void> VirtQueue::init(VirtioDevice& device, u16 index) {
-    u16 max = device.queue_size_max(index);
+    const u32 max = device.queue_size_max(index);
     if (max == 0) return Errno::kNoDev;
+    if (max > kMostOffered) {
+        port::logf("virtio device of type {}: queue {} of size {} is refused", device.type(), index, max);
+        return Errno::kInval;
+    }
     PhysAddr frame = TRY(rt::alloc_zeroed_frame());
     auto* bytes = static_cast<std::byte*>(rt::frame_info(frame).bytes());
+    // A power of two (2.6), of which the ring indices are taken when they wrap.
+    const u16 size = u16(std::bit_floor(max < kMaxSize ? max : u32{kMaxSize}));
+    auto r = device.set_queue(index, size, frame, frame + 1024, frame + 2048);
+    if (!r.ok()) {
+        rt::free_frame(frame);
+        return r;
+    }
     device_ = &device;
     index_ = index;
-    size_ = max < kMaxSize ? max : kMaxSize;
     descriptors_ = reinterpret_cast<Descriptor*>(bytes);
     available_ = reinterpret_cast<Available*>(bytes + 1024);
     used_ = reinterpret_cast<Used*>(bytes + 2048);
-    device.set_queue(index, size_, frame, frame + 1024, frame + 2048);
+    size_ = size;
     return lib::kOk;
 }
 
-void VirtQueue::submit(u16 id, PhysAddr buffer, u32 bytes, bool device_writes) {
+bool VirtQueue::submit(u16 id, PhysAddr buffer, u32 bytes, bool device_writes) {
+    if (id >= size_ || (with_device_ >> id & 1)) return false;
+    with_device_ |= u64{1} << id;
+    given_[id] = bytes;
     descriptors_[id] = {buffer.value, bytes, device_writes ? kDescriptorWrite : u16{0}, 0};
     available_->ring[filled_ % size_] = id;
     ++filled_;
     // Release: the device sees the descriptor before the index (2.6.13.3).
     std::atomic_ref{available_->index}.store(filled_, std::memory_order_release);
     pending_ = true;
+    return true;
 }
 
 void VirtQueue::kick() {
-    if (!pending_) return;
+    if (!pending_ || broken_) return;
     pending_ = false;
     // seq_cst exchange of our own index orders it before the read of the device's flag (2.6.13.4.1).
     std::atomic_ref{available_->index}.exchange(filled_, std::memory_order_seq_cst);
     if (!(std::atomic_ref{used_->flags}.load(std::memory_order_seq_cst) & kUsedNoNotify)) device_->notify(index_);
 }
 
+bool VirtQueue::broken(const char* what, u32 value) {
+    broken_ = true;
+    port::logf("virtio device of type {}: queue {} is used no more: {} {}", device_->type(), index_, what, value);
+    return false;
+}
+
 bool VirtQueue::take(u16& id, u32& bytes) {
+    if (size_ == 0 || broken_) return false;
     // Acquire: pairs with the device's publication of the element.
-    if (std::atomic_ref{used_->index}.load(std::memory_order_acquire) == seen_) return false;
-    const UsedElement& e = used_->ring[seen_ % size_];
+    const u16 index = std::atomic_ref{used_->index}.load(std::memory_order_acquire);
+    if (index == seen_) return false;
+    if (u16(index - seen_) > size_) return broken("the used ring's index jumps to", index);
+    // Once each: the device can write to them at any time.
+    UsedElement& e = used_->ring[seen_ % size_];
+    const u32 which = std::atomic_ref{e.id}.load(std::memory_order_relaxed);
+    const u32 length = std::atomic_ref{e.length}.load(std::memory_order_relaxed);
+    if (which >= size_ || !(with_device_ >> which & 1))
+        return broken("it returns a buffer that it does not have:", which);
+    with_device_ &= ~(u64{1} << which);
     ++seen_;
-    id = u16(e.id % size_);
-    bytes = e.length;
+    id = u16(which);
+    bytes = length < given_[which] ? length : given_[which];
     return true;
 }
 

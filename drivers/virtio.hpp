@@ -21,10 +21,11 @@ public:
     virtual Result<void> set_interrupt(port::InterruptHandler handler, void* argument) = 0;
     // To be called first in the handler (level-triggered lines).
     virtual void acknowledge() {}
-    virtual u16 queue_size_max(u16 queue) = 0;  // 0: no such queue
-    virtual void set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) = 0;
+    virtual u32 queue_size_max(u16 queue) = 0;  // 0: no such queue
+    // kNoDev: the device's registers have no place for it.
+    virtual Result<void> set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) = 0;
     virtual void notify(u16 queue) = 0;
-    virtual u32 config_read32(u32 offset) = 0;
+    virtual u32 config_read32(u32 offset) = 0;  // beyond what the device has: 0
 
 protected:
     virtual u64 device_features() = 0;
@@ -35,23 +36,30 @@ protected:
 };
 
 // A split virtqueue of single-descriptor buffers. Descriptor i belongs to buffer i: the driver keeps them by number.
+// What the device writes is not trusted: a buffer that it does not have ends the use of the queue, with one line.
 class VirtQueue {
 public:
-    static constexpr u16 kMaxSize = 64;  // descriptors and both rings fit one frame
+    static constexpr u16 kMaxSize = 64;         // descriptors and both rings fit one frame
+    static constexpr u32 kMostOffered = 32768;  // 2.6
+    // kNoDev: no such queue; kInval: an absurd size.
     Result<void> init(VirtioDevice& device, u16 index);
     bool ready() const { return size_ != 0; }
     u16 size() const { return size_; }
-    // Gives buffer `id` to the device.
-    void submit(u16 id, PhysAddr buffer, u32 bytes, bool device_writes);
+    // Gives buffer `id`, below size(), to the device. False: it has it still.
+    bool submit(u16 id, PhysAddr buffer, u32 bytes, bool device_writes);
     void kick();  // notifies the device unless it asked not to be
-    // A buffer the device has finished with; false: none.
+    // A buffer the device has finished with, and how much it wrote, at most what it was given; false: none.
     bool take(u16& id, u32& bytes);
     void interrupts(bool on);
 
 private:
+    bool broken(const char* what, u32 value);
     VirtioDevice* device_ = nullptr;
     u16 index_ = 0, size_ = 0, seen_ = 0, filled_ = 0;
-    bool pending_ = false;
+    bool pending_ = false, broken_ = false;
+    u64 with_device_ = 0;  // a bit for each buffer
+    static_assert(kMaxSize <= 64);
+    u32 given_[kMaxSize] = {};  // bytes
     abi::virtio::Descriptor* descriptors_ = nullptr;
     abi::virtio::Available* available_ = nullptr;
     abi::virtio::Used* used_ = nullptr;

@@ -194,6 +194,7 @@ void Console::control(u32 port, u16 event, u16 value) {
     u16 slot = control_slot_++ % control_send_.size();
     auto* out = static_cast<ConsoleControl*>(rt::frame_info(control_out_).bytes()) + slot;
     *out = {port, event, value};
+    // (Dropped if the device, which does not take its messages, still has that slot.)
     control_send_.submit(slot, control_out_ + slot * sizeof(ConsoleControl), sizeof(ConsoleControl), false);
     control_send_.kick();
 }

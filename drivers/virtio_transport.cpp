@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The two ways a virtio device is reached: modern PCI (4.1) and MMIO version 2 (4.2).
 #include "drivers/virtio.hpp"
+#include "drivers/virtio_pci.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace drivers {
@@ -9,20 +10,21 @@ namespace {
 using namespace abi::virtio;
 
 // PCI local bus specification: offsets in configuration space.
-constexpr u32 kPciCommand = 0x04, kPciStatus = 0x06, kPciHeaderType = 0x0e, kPciBar0 = 0x10, kPciCapabilities = 0x34;
+constexpr u32 kPciCommand = 0x04, kPciHeaderType = 0x0e, kPciBar0 = 0x10;
 constexpr u32 kCommandMemory = 2, kCommandBusMaster = 4, kCommandNoIntx = 1u << 10;
-constexpr u8 kCapabilityVendor = 0x09, kCapabilityMsix = 0x11;
 
-class PciDevice final : public VirtioDevice {
+class PciDevice final : public VirtioDevice, private PciFunction {
 public:
-    static Result<PciDevice*> open(port::PciAddress at, u32 type) {
+    // `why`: what is wrong with the device.
+    static Result<PciDevice*> open(port::PciAddress at, u32 type, const char*& why) {
         auto* d = rt::make<PciDevice>();
         if (!d) return Errno::kNoMem;
         d->at_ = at;
         d->type_ = type;
-        if (!d->map()) {
+        auto r = d->map(why);
+        if (!r.ok()) {
             delete d;
-            return Errno::kNoDev;
+            return r.error();
         }
         return d;
     }
@@ -38,13 +40,18 @@ public:
         use_vector_ = true;
         return lib::kOk;
     }
-    u16 queue_size_max(u16 queue) override {
-        if (queue >= common_->queue_count) return 0;
+    u32 queue_size_max(u16 queue) override {
+        if (queue >= common_->queue_count || queue >= kMaxQueues) return 0;
         common_->queue_select = queue;
         return common_->queue_size;
     }
-    void set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) override {
+    Result<void> set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) override {
+        if (queue >= kMaxQueues) return Errno::kNoDev;
         common_->queue_select = queue;
+        // 4.1.4.4: where its notifications go.
+        const u64 offset = u64{common_->queue_notify_offset} * notify_multiplier_;
+        if (offset + sizeof(u16) > notify_length_ || offset % sizeof(u16) != 0) return Errno::kNoDev;
+        notify_offset_[queue] = u32(offset);
         common_->queue_size = size;
         common_->queue_vector = use_vector_ ? 0 : kNoVector;
         common_->queue_descriptors_low = u32(descriptors.value);
@@ -53,14 +60,14 @@ public:
         common_->queue_driver_high = u32(driver.value >> 32);
         common_->queue_device_low = u32(device.value);
         common_->queue_device_high = u32(device.value >> 32);
-        if (queue < kMaxQueues) notify_offset_[queue] = common_->queue_notify_offset;
         common_->queue_enable = 1;
+        return lib::kOk;
     }
-    void notify(u16 queue) override {
-        auto* where = notify_ + u64{notify_offset_[queue % kMaxQueues]} * notify_multiplier_;
-        *reinterpret_cast<volatile u16*>(where) = queue;
+    void notify(u16 queue) override { *reinterpret_cast<volatile u16*>(notify_ + notify_offset_[queue]) = queue; }
+    u32 config_read32(u32 offset) override {
+        if (offset > config_length_ || config_length_ - offset < sizeof(u32)) return 0;
+        return *reinterpret_cast<volatile u32*>(config_ + offset);
     }
-    u32 config_read32(u32 offset) override { return *reinterpret_cast<volatile u32*>(config_ + offset); }
 
 protected:
     u64 device_features() override {
@@ -80,66 +87,74 @@ protected:
 
 private:
     static constexpr u32 kMaxQueues = 32;
-    // Where a BAR lies; 0 if it is not memory or was not assigned.
-    PhysAddr bar(u32 index) {
-        if (index > 5) return PhysAddr{0};
-        u32 low = port::pci_read(at_, kPciBar0 + index * 4, 4);
-        if (low & 1) return PhysAddr{0};
-        u64 base = low & ~0xfu;
-        if ((low & 6) == 4 && index < 5) base |= u64{port::pci_read(at_, kPciBar0 + index * 4 + 4, 4)} << 32;
-        return PhysAddr{base};
-    }
-    volatile u8* map_bar(u32 index, u32 offset, u32 length) {
-        PhysAddr base = bar(index);
-        if (base.value == 0) return nullptr;
-        return static_cast<volatile u8*>(port::map_registers(base + offset, length));
-    }
-    bool map() {
-        u32 command = port::pci_read(at_, kPciCommand, 2);
-        port::pci_write(at_, kPciCommand, 2, command | kCommandMemory | kCommandBusMaster | kCommandNoIntx);
-        if (!(port::pci_read(at_, kPciStatus, 2) & 0x10)) return false;
-        u32 next = port::pci_read(at_, kPciCapabilities, 1) & ~3u;
-        for (u32 hops = 0; next != 0 && hops < 48; ++hops) {
-            u8 id = u8(port::pci_read(at_, next, 1));
-            if (id == kCapabilityMsix) {
-                msix_capability_ = next;
-                u32 table = port::pci_read(at_, next + 4, 4);
-                u32 entries = (port::pci_read(at_, next + 2, 2) & 0x7ff) + 1;
-                msix_table_ = reinterpret_cast<volatile u32*>(map_bar(table & 7, table & ~7u, entries * 16));
-            } else if (id == kCapabilityVendor) {
-                u8 kind = u8(port::pci_read(at_, next + 3, 1));
-                u32 which = port::pci_read(at_, next + 4, 1);
-                u32 offset = port::pci_read(at_, next + 8, 4), length = port::pci_read(at_, next + 12, 4);
-                if (kind == kCapCommon && !common_)
-                    common_ = reinterpret_cast<volatile PciCommon*>(map_bar(which, offset, length));
-                if (kind == kCapDevice && !config_) config_ = map_bar(which, offset, length);
-                if (kind == kCapNotify && !notify_) {
-                    notify_ = map_bar(which, offset, length);
-                    notify_multiplier_ = port::pci_read(at_, next + 16, 4);
-                }
-            }
-            next = port::pci_read(at_, next + 1, 1) & ~3u;
+    u32 read(u32 offset, u32 width) override { return port::pci_read(at_, offset, width); }
+    // Where a BAR lies and how large it is (PCI 3.0, 6.2.5.1). Decoding of memory is off.
+    PciBar bar(u32 index) override {
+        const u32 at = kPciBar0 + index * 4;
+        const u32 low = port::pci_read(at_, at, 4);
+        const bool wide = (low & 6) == 4;
+        if ((low & 1) || (wide && index == 5)) return {};
+        auto mask_of = [this](u32 offset, u32 was) {
+            port::pci_write(at_, offset, 4, ~0u);
+            const u32 mask = port::pci_read(at_, offset, 4);
+            port::pci_write(at_, offset, 4, was);
+            return mask;
+        };
+        u64 base = low & ~0xfu, mask = mask_of(at, low) & ~0xfu;
+        if (wide) {
+            const u32 high = port::pci_read(at_, at + 4, 4);
+            base |= u64{high} << 32;
+            mask |= u64{mask_of(at + 4, high)} << 32;
+        } else {
+            mask |= u64{~0u} << 32;
         }
-        return common_ && notify_ && config_;
+        const u64 size = ~mask + 1;
+        if (base == 0 || size == 0 || (!wide && u32(mask) == 0)) return {};
+        if ((size & (size - 1)) != 0 || (base & (size - 1)) != 0) return {};
+        return {base, size};
+    }
+    volatile u8* registers_at(const PciRegion& region) {
+        return static_cast<volatile u8*>(port::map_registers(PhysAddr{region.at}, region.length));
+    }
+    Result<void> map(const char*& why) {
+        const u32 command = port::pci_read(at_, kPciCommand, 2);
+        port::pci_write(at_, kPciCommand, 2, (command | kCommandNoIntx) & ~(kCommandMemory | kCommandBusMaster));
+        const auto regions = TRY(find_virtio_regions(*this, why));
+        port::pci_write(at_, kPciCommand, 2, command | kCommandMemory | kCommandBusMaster | kCommandNoIntx);
+        why = "there is no room for its registers";
+        common_ = reinterpret_cast<volatile PciCommon*>(registers_at(regions.common));
+        notify_ = registers_at(regions.notify);
+        config_ = registers_at(regions.device);
+        if (!common_ || !notify_ || !config_) return Errno::kNoMem;
+        notify_length_ = regions.notify.length;
+        notify_multiplier_ = regions.notify_multiplier;
+        config_length_ = regions.device.length;
+        if (regions.msix_capability != 0) {
+            msix_capability_ = regions.msix_capability;
+            msix_table_ = reinterpret_cast<volatile u32*>(registers_at(regions.msix_table));
+        }
+        return lib::kOk;
     }
     port::PciAddress at_;
     volatile PciCommon* common_ = nullptr;
     volatile u8* notify_ = nullptr;
     volatile u8* config_ = nullptr;
     volatile u32* msix_table_ = nullptr;
-    u32 msix_capability_ = 0, notify_multiplier_ = 0;
-    u16 notify_offset_[kMaxQueues] = {};
+    u32 msix_capability_ = 0, notify_multiplier_ = 0, notify_length_ = 0, config_length_ = 0;
+    u32 notify_offset_[kMaxQueues] = {};  // bytes
     bool use_vector_ = false;
 };
 
 class MmioDevice final : public VirtioDevice {
 public:
-    static Result<MmioDevice*> open(PhysAddr base, u32 size, u32 line) {
+    static Result<MmioDevice*> open(PhysAddr base, u64 size, u32 line) {
+        if (size < mmio::kConfig + 8 || size > kMostRegisters || base.value % 4 != 0) return Errno::kInval;
         auto* registers = static_cast<volatile u8*>(port::map_registers(base, size));
         if (!registers) return Errno::kNoMem;
         auto* d = rt::make<MmioDevice>();
         if (!d) return Errno::kNoMem;
         d->registers_ = registers;
+        d->size_ = u32(size);
         d->line_ = line;
         d->type_ = d->get(mmio::kDeviceId);
         if (d->get(mmio::kMagic) != mmio::kMagicValue || d->get(mmio::kVersion) != 2 || d->type_ == 0) {
@@ -154,20 +169,24 @@ public:
         return lib::kOk;
     }
     void acknowledge() override { set(mmio::kInterruptAcknowledge, get(mmio::kInterruptStatus)); }
-    u16 queue_size_max(u16 queue) override {
+    u32 queue_size_max(u16 queue) override {
         set(mmio::kQueueSelect, queue);
-        return u16(get(mmio::kQueueSizeMax));
+        return get(mmio::kQueueSizeMax);
     }
-    void set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) override {
+    Result<void> set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) override {
         set(mmio::kQueueSelect, queue);
         set(mmio::kQueueSize, size);
         set64(mmio::kQueueDescriptorsLow, descriptors.value);
         set64(mmio::kQueueDriverLow, driver.value);
         set64(mmio::kQueueDeviceLow, device.value);
         set(mmio::kQueueReady, 1);
+        return lib::kOk;
     }
     void notify(u16 queue) override { set(mmio::kQueueNotify, queue); }
-    u32 config_read32(u32 offset) override { return get(mmio::kConfig + offset); }
+    u32 config_read32(u32 offset) override {
+        if (offset > size_ - mmio::kConfig - sizeof(u32)) return 0;
+        return get(mmio::kConfig + offset);
+    }
 
 protected:
     u64 device_features() override {
@@ -186,6 +205,7 @@ protected:
     void set_status(u8 s) override { set(mmio::kStatus, s); }
 
 private:
+    static constexpr u64 kMostRegisters = 1 << 20;
     u32 get(u32 offset) { return *reinterpret_cast<volatile u32*>(registers_ + offset); }
     void set(u32 offset, u32 v) { *reinterpret_cast<volatile u32*>(registers_ + offset) = v; }
     void set64(u32 offset, u64 v) {
@@ -193,7 +213,7 @@ private:
         set(offset + 4, u32(v >> 32));
     }
     volatile u8* registers_ = nullptr;
-    u32 line_ = 0;
+    u32 line_ = 0, size_ = 0;
 };
 
 void probe_pci(void (*found)(VirtioDevice&)) {
@@ -208,12 +228,13 @@ void probe_pci(void (*found)(VirtioDevice&)) {
             }
             u32 vendor = id & 0xffff, product = id >> 16;
             if (vendor == kPciVendor && product >= kPciDeviceBase && product < kPciDeviceBase + 64) {
-                auto opened = PciDevice::open(at, product - kPciDeviceBase);
+                const char* why = "no memory";
+                auto opened = PciDevice::open(at, product - kPciDeviceBase, why);
                 if (opened.ok())
                     found(*opened.value());
                 else
-                    port::logf("virtio device {:x} at 00:{:x}.{} cannot be used (error {})", product, device, function,
-                               i32(opened.error()));
+                    port::logf("virtio device {:x} at 00:{:x}.{} cannot be used: {}", product, device, function,
+                               std::string_view(why));
             }
             if (function == 0 && !(port::pci_read(at, kPciHeaderType, 1) & 0x80)) break;
         }
@@ -256,8 +277,11 @@ void probe_mmio(std::string_view command_line, void (*found)(VirtioDevice&)) {
         if (!take_number(spec, base) || spec.empty() || spec[0] != ':') continue;
         spec.remove_prefix(1);
         if (!take_number(spec, line)) continue;
-        auto opened = MmioDevice::open(PhysAddr{base}, u32(size), u32(line));
-        if (opened.ok()) found(*opened.value());
+        auto opened = MmioDevice::open(PhysAddr{base}, size, u32(line));
+        if (opened.ok())
+            found(*opened.value());
+        else if (opened.error() == Errno::kInval)
+            port::logf("virtio device at {:x} cannot be used: {} bytes of registers", base, size);
     }
 }
 

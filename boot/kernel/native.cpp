@@ -69,8 +69,9 @@ Result<void> irq_bind(u64 number, core::ObjectRef<core::Notification> to, u64 bi
     }
     line.bits = bits;
     line.to = std::move(to);
-    bool routed = number < 16 ? Machine::route_isa_line(u32(number), line.vector, CpuId{0})
-                              : Machine::route_line(u32(number), line.vector, CpuId{0}, true, true);
+    // Below 16 as the firmware says; else level and active low. Masking takes the same number.
+    const bool global = number >= 16;
+    const bool routed = Machine::route_line(u32(number), line.vector, CpuId{0}, global, global);
     if (!routed) {
         unused = std::move(line.to);
         return Errno::kNoDev;

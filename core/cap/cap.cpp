@@ -2,6 +2,8 @@
 // Changes of the tables and of the derivation tree. Everything that can fail comes before the first change.
 #include "core/cap/cap.hpp"
 
+#include "rt/executor.hpp"
+
 namespace core {
 
 constinit Cap CapTable::kNothing;
@@ -30,7 +32,39 @@ namespace caps {
 namespace {
 
 constinit rt::SpinLock<rt::Rank::capability> lock;
-constinit lib::List<Object, &Object::ending_hook> ending;
+// What no thread goes on with, and who does: at the level of the highest threads, so that none of them keeps it away.
+// The list is guarded by the lock; `reaper_posted` says that the reaper is in a queue, runs, or waits for its timer.
+constinit Endings orphans;
+void end_orphans(rt::Schedulable& s);
+constinit rt::Schedulable reaper{&end_orphans, rt::Priority::kHighest};
+constinit std::atomic<bool> reaper_posted{false};
+// Between its turns: what it waits for may be a thread of this CPU with a lower priority.
+constinit rt::Timer reaper_pause{[](rt::Timer&) { rt::Executor::current().enqueue(reaper); }};
+constexpr Nanoseconds kReaperPause{200'000};
+
+void wake_reaper() {
+    if (!reaper_posted.exchange(true, std::memory_order_acq_rel)) rt::Executor::current().enqueue(reaper);
+}
+
+void end_orphans(rt::Schedulable&) {
+    constexpr u32 kBudget = 64;
+    rt::Executor& ex = rt::Executor::current();
+    if (!end_objects(orphans, kBudget)) {
+        ex.timers().arm(reaper_pause, hal::Machine::now() + kReaperPause);
+        return;
+    }
+    reaper_posted.store(false, std::memory_order_release);
+    // Who has added to the list since its last look found it posted.
+    rt::LockGuard guard{lock};
+    if (!orphans.objects.empty()) wake_reaper();
+}
+
+// Lock held. True: the reaper is to be woken.
+bool add(Endings& to, Object& object) {
+    Endings& list = to.closed ? orphans : to;
+    list.objects.push_back(object);
+    return &list == &orphans;
+}
 
 void free_record(rt::Retired& r) {
     delete reinterpret_cast<Cap*>(reinterpret_cast<std::byte*>(&r) - offsetof(Cap, retired));
@@ -65,10 +99,10 @@ bool shed_children(Cap& c, u32& budget) {
 }
 
 // Takes a record without children out of everything. Lock held. The record stays readable for an epoch.
-void drop(Cap& c) {
+void drop(Cap& c, Endings& endings) {
     unlink_leaf(c);
     c.table->clear(c.slot);
-    if (--c.object->caps == 0) ending.push_back(*c.object);
+    if (--c.object->caps == 0 && add(endings, *c.object)) wake_reaper();
     c.table->pool->give_back(rt::kMemoryTaken<Cap>);
     c.retired.free = &free_record;
     rt::retire(c.retired);
@@ -174,16 +208,16 @@ Result<void> move(CapTable& from, u64 source, CapTable& to, u64 slot) {
     return lib::kOk;
 }
 
-Result<bool> remove(CapTable& table, u64 slot) {
+Result<bool> remove(CapTable& table, u64 slot, Endings& endings) {
     rt::LockGuard guard{lock};
     Cap* c = TRY(source_at(table, slot));
     u32 budget = kStep;
     if (!shed_children(*c, budget)) return false;
-    drop(*c);
+    drop(*c, endings);
     return true;
 }
 
-Result<bool> revoke(CapTable& table, u64 slot) {
+Result<bool> revoke(CapTable& table, u64 slot, Endings& endings) {
     rt::LockGuard guard{lock};
     Cap* root = TRY(source_at(table, slot));
     u32 budget = kStep;
@@ -193,42 +227,56 @@ Result<bool> revoke(CapTable& table, u64 slot) {
         // What was derived from it is derived from the root: its turn comes.
         const bool deep = c->child != nullptr;
         if (!shed_children(*c, budget)) return false;
-        drop(*c);
+        drop(*c, endings);
         if (deep && checks::switched_off(checks::Check::revoke_reaches_all)) return true;
     }
     return true;
 }
 
-bool end_objects(u32 budget) {
+bool end_objects(Endings& endings, u32 budget) {
+    Object* stuck = nullptr;  // the first that could not be ended
     while (budget != 0) {
         Object* object;
         {
             rt::LockGuard guard{lock};
-            object = ending.pop_front();
+            object = endings.objects.pop_front();
+            if (object && object == stuck) {
+                // All that are left wait for something: not here.
+                endings.objects.push_back(*object);
+                return false;
+            }
         }
         if (!object) return true;
         --budget;
-        if (object->end(budget)) {
+        if (object->end(budget, endings)) {
             object->unref();
             continue;
         }
-        // Others may have more luck: to the end of the list.
+        // Others may have more luck: to the end of the list. (It may have ended the thread whose list this is.)
         rt::LockGuard guard{lock};
-        ending.push_back(*object);
-        if (budget != 0) --budget;
+        if (add(endings, *object)) wake_reaper();
+        if (!stuck) stuck = object;
     }
     rt::LockGuard guard{lock};
-    return ending.empty();
+    return endings.objects.empty();
 }
 
-bool empty(CapTable& table, u32& budget) {
+void pass_on(Endings& endings, bool close) {
+    rt::LockGuard guard{lock};
+    endings.closed |= close;
+    if (endings.objects.empty()) return;
+    orphans.objects.splice_back(endings.objects);
+    wake_reaper();
+}
+
+bool empty(CapTable& table, u32& budget, Endings& endings) {
     rt::LockGuard guard{lock};
     table.ended = true;
     while (table.cursor < table.limit()) {
         if (budget == 0) return false;
         if (Cap* c = table.at(table.cursor)) {
             if (!shed_children(*c, budget)) return false;
-            drop(*c);
+            drop(*c, endings);
             if (budget != 0) --budget;
         } else if (table.cursor % 64 == 0) {
             --budget;

@@ -86,14 +86,16 @@ Result<void> copy(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights
 // For messages: as copy, with the rights cut to those there are.
 Result<void> hand_over(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights);
 Result<void> move(CapTable& from, u64 source, CapTable& to, u64 slot);
-// True: all is gone. False: call again.
-Result<bool> remove(CapTable& table, u64 slot);
-Result<bool> revoke(CapTable& table, u64 slot);
+// True: all is gone. False: call again. Objects that nothing names any more go to `endings`.
+Result<bool> remove(CapTable& table, u64 slot, Endings& endings);
+Result<bool> revoke(CapTable& table, u64 slot, Endings& endings);
 
-// Ends objects that have lost their last capability. True: none is left.
-bool end_objects(u32 budget);
+// Ends those objects, in at most `budget` steps. True: none is left.
+bool end_objects(Endings& endings, u32 budget);
+// Its thread will not go on with them: the kernel does, in steps between other threads' turns. `close`: nor with any later.
+void pass_on(Endings& endings, bool close);
 // Removes what is in the table, at most `budget` records; true when it is empty.
-bool empty(CapTable& table, u32& budget);
+bool empty(CapTable& table, u32& budget, Endings& endings);
 
 }  // namespace caps
 }  // namespace core

@@ -10,6 +10,7 @@ void Object::set_charge(Pool& pool, u64 bytes) {
 }
 
 void Object::release() {
+    RT_ASSERT(caps == 0 && !ending_hook.linked(), "an object is freed that capabilities name");
     if (Pool* p = std::exchange(pool_, nullptr)) {
         p->give_back(charge_);
         p->unref();

@@ -19,6 +19,11 @@ namespace core {
 namespace native = abi::native;
 
 class Pool;
+class Object;
+
+// Objects that have lost their last capability and are to be ended, by the call that took it away: each thread has its own,
+// so that no call waits for what another one has begun. Guarded by the capability lock; caps::end_objects() works on it.
+class Endings;
 
 class Object {
 public:
@@ -48,8 +53,9 @@ public:
     }
 
     // The last capability is gone. Called without locks, perhaps several times: false means that there is more to do,
-    // which another call will go on with. At most `budget` steps of about a hundred instructions.
-    virtual bool end(u32& budget) { return true; }
+    // which another call will go on with. At most `budget` steps of about a hundred instructions. Objects that lose their
+    // last capability by it go to `more`.
+    virtual bool end(u32& budget, Endings& more) { return true; }
 
     // Charged to `pool` for this object; given back when it is released.
     void set_charge(Pool& pool, u64 bytes);
@@ -67,6 +73,14 @@ private:
     void release();
     std::atomic<u32> refs_{1};  // all capabilities together hold one
     rt::Retired retired_;
+};
+
+class Endings {
+public:
+    constexpr Endings() = default;
+    Endings(const Endings&) = delete;
+    lib::List<Object, &Object::ending_hook> objects;
+    bool closed = false;  // its thread has ended: what comes now is for no thread
 };
 
 // A quota of kernel memory. What is made of a pool is charged to it until it is gone.

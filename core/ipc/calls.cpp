@@ -220,9 +220,11 @@ constexpr u32 kEndBudget = 128;
 
 // Deleting and revoking: piece by piece, and then the ends of the objects that nothing names any more.
 Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
-    if (t.restart_step == 0 && !TRY(revoke ? caps::revoke(*t.caps, slot) : caps::remove(*t.caps, slot)))
+    if (t.restart_step == 0 &&
+        !TRY(revoke ? caps::revoke(*t.caps, slot, t.endings) : caps::remove(*t.caps, slot, t.endings)))
         return kAgainLater;
-    if (!caps::end_objects(kEndBudget)) {
+    // Only this thread's calls add to its list.
+    if (!t.endings.objects.empty() && !caps::end_objects(t.endings, kEndBudget)) {
         t.restart_step = 1;
         return kAgainLater;
     }

@@ -49,37 +49,23 @@ private:
     bool release_;
 };
 
-// An atomic whose order is another's business.
-template <class T>
-class Relaxed {
-public:
-    constexpr explicit Relaxed(T v) : value_(v) {}
-    operator T() const { return value_.load(std::memory_order_relaxed); }
-    Relaxed& operator=(T v) {
-        value_.store(v, std::memory_order_relaxed);
-        return *this;
-    }
-
-private:
-    std::atomic<T> value_;
-};
-
-// A value that every CPU may read, and that changes only under a claim.
+// A value that changes only under a claim, and is read by the CPU that has the thread. (Not atomic: the fastpaths compare it
+// where it lies.)
 template <class T>
 class Owned {
 public:
     constexpr Owned(T v = T{}) : value_(v) {}
-    T get() const { return value_.load(std::memory_order_relaxed); }
+    T get() const { return value_; }
     operator T() const { return get(); }
     T operator->() const
         requires std::is_pointer_v<T>
     {
         return get();
     }
-    void set(const ThreadClaim&, T v) { value_.store(v, std::memory_order_relaxed); }
+    void set(const ThreadClaim&, T v) { value_ = v; }
 
 private:
-    std::atomic<T> value_;
+    T value_;
 };
 
 // The same for a counted reference. What another CPU reads stays allocated until it is quiescent.

@@ -240,7 +240,7 @@ Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* f
     TRY(check_tag(t, tag));
     TRY(check_caps(t, tag, true));
     // The caller may be cancelled or answered by another CPU at any moment, and even wait here anew.
-    native::Registers registers{};
+    native::Registers registers;  // filled by the check, for kResumeWith
     bool checked = caller.expects != Expects::kMessage;
     if (checked) TRY(check_exception_reply(t, tag, registers));
     if (!take_caller(slot, caller)) return Errno::kSrch;

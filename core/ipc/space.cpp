@@ -47,8 +47,8 @@ bool SpaceObject::shrink(Mapping& m, u32& budget, u64& was_end) {
     return false;
 }
 
-bool SpaceObject::end(u32& budget) {
-    if (!caps::empty(caps, budget)) return false;
+bool SpaceObject::end(u32& budget, Endings& more) {
+    if (!caps::empty(caps, budget, more)) return false;
     for (;;) {
         rt::LockGuard guard{mapping_lock};
         Mapping* m = mappings_.first();
@@ -357,7 +357,7 @@ bool Memory::detach(Mapping& m, u32& budget) {
     return true;
 }
 
-bool Memory::end(u32& budget) {
+bool Memory::end(u32& budget, Endings&) {
     for (;;) {
         rt::LockGuard guard{mapping_lock};
         dead_ = true;

@@ -28,7 +28,7 @@ class SpaceObject final : public Object {
 public:
     SpaceObject() : Object(native::kTypeSpace) {}
     ~SpaceObject() override;
-    bool end(u32& budget) override;
+    bool end(u32& budget, Endings& more) override;
 
     Ref<Space> space;
     CapTable caps;
@@ -68,7 +68,7 @@ class Memory final : public Object {
 public:
     explicit Memory(u64 bytes) : Object(native::kTypeMemory), size(bytes) {}
     ~Memory() override;
-    bool end(u32& budget) override;
+    bool end(u32& budget, Endings& more) override;
     // Frames for all of it, filled with zeros. In one go (for small ones, and before the first program runs), or at most
     // kAllocateStep bytes of it: false means that there is more to do.
     Result<void> allocate();

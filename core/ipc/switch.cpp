@@ -36,8 +36,8 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
         if (rt::Schedulable* best = ex.best_ready(); best && NativeThread::is_one(*best)) {
             NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*best));
             NativeThread& payer = next.payer();
-            if (next.control.load(std::memory_order_relaxed) == 0 && next.renew.load(std::memory_order_relaxed) == 0 && !payer.has_budget() &&
-                !next.kicked.load(std::memory_order_relaxed)) {
+            if (next.control.load(std::memory_order_relaxed) == 0 && next.renew.load(std::memory_order_relaxed) == 0 &&
+                !payer.has_budget() && !next.kicked.load(std::memory_order_relaxed)) {
                 ex.remove(next);
                 // The clock counts for a scheduling object: whose thread it is on does not matter.
                 auto& clocked = static_cast<NativeThread&>(*static_cast<Thread*>(ex.clocked));

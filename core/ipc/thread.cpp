@@ -87,7 +87,15 @@ NativeThread::NativeThread() : Object(native::kTypeThread) {
     set_home(rt::Executor::of(CpuId{0}));
 }
 
-NativeThread::~NativeThread() = default;
+NativeThread::~NativeThread() {
+    RT_ASSERT(!run_hook.linked() && !wait_next && !wait_prev, "a thread is freed in a queue");
+    RT_ASSERT(owed.load(std::memory_order_relaxed) == nullptr, "a thread is freed that is owed an answer");
+    RT_ASSERT(reply.found() == nullptr, "a thread is freed that owes an answer");
+    RT_ASSERT(!timeout_.armed && !parked_, "a thread is freed that waits for its timer");
+    RT_ASSERT(!control_job_.posted.load() && !timeout_job_.posted.load(),
+              "a thread is freed while a job of it is under way");
+    RT_ASSERT(endings.objects.empty(), "a thread is freed that has objects to end");
+}
 
 void NativeThread::inherit(const NativeThread& maker) {
     // Nothing names it yet. The maker runs here, at its home, where alone its Sched changes.
@@ -450,6 +458,8 @@ NativeThread::Stopped NativeThread::stop_here(bool mine) {
     }
     drop_timeout();
     save_state();
+    // What it was about to end does not wait until it goes on.
+    caps::pass_on(endings, false);
     return Stopped::kOurs;
 }
 
@@ -483,6 +493,7 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
         w->any = false;
         wanted = std::move(w->sched);
     }
+    caps::pass_on(endings, true);
     claim.keep();
     return true;
 }
@@ -607,14 +618,14 @@ void ThreadClaim::start() {
     t.wake();  // at home it looks for requests before it runs
 }
 
-bool NativeThread::end(u32& budget) {
+bool NativeThread::end(u32& budget, Endings& more) {
     if (state.load(std::memory_order_acquire) != native::kStateEnded) {
         if (!ask(kControlEnd)) return false;
     }
     const ThreadClaim claim = ThreadClaim::of_taken(*this);
     if (Memory* m = utcb_memory.get()) {
         utcb.set(claim, nullptr);
-        if (!m->end(budget)) return false;
+        if (!m->end(budget, more)) return false;
         utcb_memory.set(claim, {});
     }
     // Now, not when it is freed an epoch later: what they are charged to is given back then.

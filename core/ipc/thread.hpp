@@ -22,7 +22,7 @@ class NativeThread final : public Thread, public Object {
 public:
     NativeThread();
     ~NativeThread() override;
-    bool end(u32& budget) override;
+    bool end(u32& budget, Endings& more) override;
 
     // --- Read by the fastpaths, of this thread and of the one it talks to.
 
@@ -40,7 +40,7 @@ public:
     u64 gives_way_to = 0;
     enum class Expects : u8 { kMessage, kSyscall, kFault };
     // From its answer. Written by owe(); read by who may answer, which is sure of it only when the caller is its.
-    Relaxed<Expects> expects{Expects::kMessage};
+    Expects expects = Expects::kMessage;
     std::atomic<u8> fastpaths{native::kFastAll};
     bool queued_call = false;  // waits as a sender: wants an answer
     std::atomic<u32> state{native::kStateInactive};
@@ -155,6 +155,7 @@ public:
     // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that it has
     // asked; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
     u64 restart_step = 0;
+    Endings endings;                   // of what it deletes or revokes
     ObjectRef<Memory> restart_memory;  // that it makes, not yet all of it
 
 private:

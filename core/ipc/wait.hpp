@@ -14,6 +14,7 @@ class NativeThread;
 class Waitable : public Object {
 public:
     using Object::Object;
+    ~Waitable() override { RT_ASSERT(first_ == nullptr, "an object is freed that threads wait at"); }
     ObjectLock lock;
 
     // --- Lock held
@@ -34,7 +35,7 @@ protected:
 class Endpoint final : public Waitable {
 public:
     Endpoint() : Waitable(native::kTypeEndpoint) {}
-    bool end(u32& budget) override;
+    bool end(u32& budget, Endings& more) override;
 
     // For the fastpaths; lock held. `r` is the first and a receiver.
     void take_first(NativeThread& r);
@@ -57,7 +58,7 @@ private:
 class Notification final : public Waitable {
 public:
     Notification() : Waitable(native::kTypeNotification) {}
-    bool end(u32& budget) override;
+    bool end(u32& budget, Endings& more) override;
 
     void take_first(NativeThread& w);  // for the fastpath; lock held
 
@@ -90,7 +91,8 @@ struct ReplySlot {
 class Reply final : public Object {
 public:
     Reply() : Object(native::kTypeReply) {}
-    bool end(u32& budget) override;
+    ~Reply() override { RT_ASSERT(slot.found() == nullptr, "a Reply is freed that holds a caller"); }
+    bool end(u32& budget, Endings& more) override;
     ReplySlot slot;
 };
 

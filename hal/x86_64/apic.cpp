@@ -127,29 +127,45 @@ void init_io_apics() {
     }
 }
 
+namespace {
+
+struct Line {
+    u32 gsi;
+    bool level, active_low;
+};
+// The one place where the firmware's overrides apply (ACPI 6.3, 5.2.12.5): a number below 16 is an ISA interrupt, wherever it
+// is connected; from 16 on it is a global line.
+Line line_of(u32 number, bool level, bool active_low) {
+    if (number < 16)
+        for (u32 i = 0; i < platform.override_count; i++)
+            if (const IsaOverride& o = platform.overrides[i]; o.irq == number) return {o.gsi, o.level, o.active_low};
+    return {number, level, active_low};
+}
+
+}  // namespace
+
 bool Machine::route_line(u32 line, u32 vector, CpuId cpu, bool level, bool active_low) {
+    const Line to = line_of(line, level, active_low);
     TinyGuard hold(io_lock);
-    IoApic* io = find_line(line);
+    IoApic* io = find_line(to.gsi);
     if (!io || cpu.value >= hal::cpu_count) return false;
-    u32 entry = 0x10 + 2 * (line - io->gsi_base);
+    u32 entry = 0x10 + 2 * (to.gsi - io->gsi_base);
+    // An input belongs to the first that had it: two numbers may mean the same one.
+    const u32 before = io_read(*io, entry) & 0xff;
+    if (before != 0 && before != vector) return false;
     io_write(*io, entry, kMasked);
     io_write(*io, entry + 1, cpus[cpu.value]->apic_id << 24);
-    io_write(*io, entry, vector | (active_low ? 1u << 13 : 0) | (level ? 1u << 15 : 0));
+    io_write(*io, entry, vector | (to.active_low ? 1u << 13 : 0) | (to.level ? 1u << 15 : 0));
     return true;
 }
 
-bool Machine::route_isa_line(u32 irq, u32 vector, CpuId cpu) {
-    for (u32 i = 0; i < platform.override_count; i++)
-        if (platform.overrides[i].irq == irq)
-            return route_line(platform.overrides[i].gsi, vector, cpu, platform.overrides[i].level,
-                              platform.overrides[i].active_low);
-    return route_line(irq, vector, cpu, false, false);
-}
+bool Machine::route_isa_line(u32 irq, u32 vector, CpuId cpu) { return route_line(irq, vector, cpu, false, false); }
 
 void Machine::mask_line(u32 line, bool masked) {
+    const u32 gsi = line_of(line, false, false).gsi;
     TinyGuard hold(io_lock);
-    if (IoApic* io = find_line(line)) {
-        u32 entry = 0x10 + 2 * (line - io->gsi_base);
+    if (IoApic* io = find_line(gsi)) {
+        u32 entry = 0x10 + 2 * (gsi - io->gsi_base);
         u32 v = io_read(*io, entry);
         io_write(*io, entry, masked ? v | kMasked : v & ~kMasked);
     }

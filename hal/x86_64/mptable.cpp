@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Intel MultiProcessor Specification 1.4, chapter 4: CPUs and I/O APICs of machines without ACPI.
+#include <iterator>
+
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
@@ -23,6 +25,13 @@ const u8* find_pointer(u64 from, u64 to) {
     return nullptr;
 }
 
+// As in ACPI: polarity in bits 0 and 1, trigger mode in bits 2 and 3; 3 is active low, and level.
+void add_override(u8 irq, u32 gsi, u32 flags) {
+    const bool active_low = (flags & 3) == 3, level = (flags >> 2 & 3) == 3;
+    if ((gsi == irq && !active_low && !level) || platform.override_count == std::size(platform.overrides)) return;
+    platform.overrides[platform.override_count++] = {.irq = irq, .active_low = active_low, .level = level, .gsi = gsi};
+}
+
 }  // namespace
 
 bool read_mp_table() {
@@ -38,15 +47,24 @@ bool read_mp_table() {
     if (table_at + length > 0x100000) return false;
     platform.lapic_address = at<u32>(table, 36);
     u32 gsi = 0;
+    u8 io_apic_ids[kMaxIoApics] = {};
+    u32 isa_bus = ~0u;
     // Some firmware (qboot) leaves the count 0: then the length ends the table, and its padding is CPUs not enabled.
     for (u32 o = 44, i = 0; (entries == 0 || i < entries) && o + 8 <= length; i++) {
         u8 type = table[o];
         if (type == 0 && (table[o + 3] & 1) && platform.cpus < lib::kMaxCpus)
             platform.cpu_apic_ids[platform.cpus++] = table[o + 1];
         if (type == 2 && (table[o + 3] & 1) && platform.io_apic_count < kMaxIoApics) {
+            io_apic_ids[platform.io_apic_count] = table[o + 1];
             platform.io_apics[platform.io_apic_count++] = {at<u32>(table, o + 4), gsi};
             gsi += 24;
         }
+        // 4.3.2, 4.3.4: where the interrupts of the ISA bus are connected. Busses come first.
+        if (type == 1 && table[o + 2] == 'I' && table[o + 3] == 'S' && table[o + 4] == 'A') isa_bus = table[o + 1];
+        if (type == 3 && table[o + 1] == 0 && table[o + 4] == isa_bus && table[o + 5] < 16)
+            for (u32 n = 0; n < platform.io_apic_count; n++)
+                if (io_apic_ids[n] == table[o + 6])
+                    add_override(table[o + 5], platform.io_apics[n].gsi_base + table[o + 7], at<u16>(table, o + 2));
         o += type == 0 ? 20 : 8;
     }
     return platform.cpus > 0;
