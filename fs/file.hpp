@@ -22,6 +22,9 @@ inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOp
 inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
 // Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for the task form.
 inline constexpr u32 kOpenTaskOnly = 1u << 30;
+// Nor this: open for writing without being counted as a writer, so that the file may be executed (memfd_create).
+inline constexpr u32 kOpenUncounted = 1u << 29;
+inline constexpr u32 kOpenInternal = kOpenTaskOnly | kOpenUncounted;
 
 // poll(2) bits.
 inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32,
@@ -79,6 +82,8 @@ public:
 
     Inode* inode() const { return inode_; }
     const Path& path() const { return path_; }
+    // The one that it was opened through; of a file without a name the internal one of its file system.
+    Mount& mount() const { return path_ ? *path_.mount : *inode_->super->internal_mount; }
     u32 flags() const { return flags_.load(std::memory_order_relaxed); }
     void set_flags(u32 f) { flags_.store(f, std::memory_order_relaxed); }
     bool readable() const { return (flags() & kOpenAccess) != kOpenWriteOnly && !(flags() & kOpenPath); }

@@ -229,7 +229,7 @@ Result<Path> path_of_file(File& f) {
     char label[64];
     Dentry* d = Dentry::create(nullptr, make_key(f.label(label)), Ref<Inode>{f.inode()});
     if (!d) return Errno::kNoMem;
-    return Path{{}, Ref<Dentry>::adopt(d)};
+    return Path{Ref<Mount>{&f.mount()}, Ref<Dentry>::adopt(d)};
 }
 
 }  // namespace fs

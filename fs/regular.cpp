@@ -51,12 +51,14 @@ private:
     u32 left_ = 0;
 };
 
+bool counts_as_writer(u32 flags) { return (flags & kOpenAccess) != kOpenReadOnly && !(flags & kOpenUncounted); }
+
 }  // namespace
 
 Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
     switch (inode.mode() & kTypeMask) {
         case kTypeRegular: {
-            bool writes = (how.flags & kOpenAccess) != kOpenReadOnly;
+            bool writes = counts_as_writer(how.flags);
             if (writes && !inode.start_writing()) return Errno::kTxtBsy;
             auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());  // takes how.path
             if (!f) {
@@ -80,7 +82,7 @@ RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
       in_group_(how.creds->in_group(inode.peek_attributes().gid)) {}
 
 RegularFile::~RegularFile() {
-    if ((flags() & kOpenAccess) != kOpenReadOnly) inode()->stop_writing();
+    if (counts_as_writer(flags())) inode()->stop_writing();
 }
 
 Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {

@@ -296,21 +296,17 @@ Result<Ref<fs::File>> file_of(const ProcContext& c) {
 Leaf<fs::Path> target_fd(const ProcContext& c) { return fs::path_of_file(*TRY(file_of(c))); }
 Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, const void* caller) {
     Ref<fs::File> file = TRY(file_of(c));
-    if (file->path().mount) return text_of(file->path(), buffer, caller);
-    char label[300];
-    std::string_view text;
-    if (file->path())  // a regular file without a name: memfd_create
-        text = {label, lib::format_to(label, "/{} (deleted)", file->path().dentry->name().view())};
-    else
-        text = file->label(label);
+    if (file->path()) return text_of(file->path(), buffer, caller);
+    char label[64];
+    std::string_view text = file->label(label);
     if (text.size() > buffer.size()) return Errno::kNameTooLong;
     std::memcpy(buffer.data(), text.data(), text.size());
     return std::string_view{buffer.data(), text.size()};
 }
 Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c) {
     Ref<fs::File> file = TRY(file_of(c));
-    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->offset, file->flags() & ~fs::kOpenTaskOnly,
-            file->path().mount ? file->path().mount->id : 0, file->inode()->number);
+    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->offset, file->flags() & ~fs::kOpenInternal,
+            file->mount().id, file->inode()->number);
     return lib::kOk;
 }
 u64 next_descriptor(const ProcContext& c, u64 from) {

@@ -110,7 +110,7 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
     switch (command) {
         case kDupFd: return duplicate(c, std::move(file), u32(argument), false);
         case kDupFdCloexec: return duplicate(c, std::move(file), u32(argument), true);
-        case kGetFl: return i64{file->flags() & ~fs::kOpenTaskOnly};
+        case kGetFl: return i64{file->flags() & ~fs::kOpenInternal};
         default: break;
     }
     if (file->flags() & fs::kOpenPath) return Errno::kBadF;
