@@ -204,6 +204,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     {
         rt::LockGuard tree{process_tree};
         p.did_exec = true;
+        ++p.exec_id;
         p.exit_signal = kSigChld;
     }
     t.alternate_stack = {};

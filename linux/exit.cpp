@@ -24,15 +24,16 @@ bool notify_exit(Process& p) {
     Process& parent = *p.parent;
     if (&parent == &init_process()) return true;
     bool unwanted = false;
-    i32 sig = p.exit_signal;
+    u32 sig = u32(p.exit_signal);
+    if (sig != kSigChld && p.parent_exec_id != parent.exec_id) sig = kSigChld;
     if (sig == kSigChld) {
         SignalAction action = get_action(parent, kSigChld);
         unwanted = action.handler == 1 || (action.flags & kSaNoCldWait);
         if (action.handler == 1) sig = 0;
     }
-    if (sig != 0) {
+    if (sig != 0 && sig <= kSignals) {
         SignalInfo info;
-        info.signo = sig;
+        info.signo = i32(sig);
         bool killed = (p.exit_status & 0x7f) != 0;
         info.code = killed ? kCldKilled : kCldExited;
         info.child.pid = p.pid.value;

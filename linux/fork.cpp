@@ -74,7 +74,6 @@ Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     else
         p->signals.actions = TRY(copy_actions(*parent.signals.actions, r.flags & kCloneClearSighand));
     std::memcpy(p->exe_path, parent.exe_path, sizeof p->exe_path);
-    p->exit_signal = r.exit_signal;
     p->personality = parent.personality;
     p->dumpable = parent.dumpable;
     p->no_new_privileges = parent.no_new_privileges;
@@ -115,7 +114,12 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     p.threads.push_back(child);
     p.live_threads = 1;
     link_process(p, *e);
-    Process* parent = (r.flags & kCloneParent) ? mine.parent : &mine;
+    // A sibling is to its parent what the caller is: the signal that was asked for is for one's own children.
+    const bool sibling = (r.flags & kCloneParent) != 0;
+    Process* parent = sibling ? mine.parent : &mine;
+    p.exit_signal = sibling ? mine.exit_signal : r.exit_signal;
+    p.parent_exec_id = sibling ? mine.parent_exec_id : mine.exec_id;
+    p.exec_id = mine.exec_id;
     p.set_parent(parent);
     parent->children.push_back(p);
     join_group(p, mine.group.value);

@@ -232,7 +232,11 @@ public:
     struct Terminal* terminal = nullptr;  // controlling terminal
     enum class State : u8 { kLive, kExiting, kZombie, kReaped };
     State state = State::kLive;
-    i32 exit_signal = 0;          // sent to the parent at the end; of the clone that made it
+    // Sent to the parent at the end; of the clone that made it. 0 and what is no signal: none.
+    i32 exit_signal = 0;
+    // How many programs it has executed, forebears included; and the parent's number when it was made. If the parent has
+    // executed another program since, it gets SIGCHLD whatever the clone asked for (kernel/signal.c, parent_exec_id).
+    u64 exec_id = 0, parent_exec_id = 0;
     i32 exit_status = 0;          // as wait(2) encodes it
     bool subreaper = false;       // prctl(PR_SET_CHILD_SUBREAPER)
     Usage usage_total;            // of threads that have ended
