@@ -165,12 +165,14 @@ TaskResult sys_flock_wait(Caller& c, Fd fd, u32 operation) {
     Ref<File> file = CO_TRY(c.files().get(fd));
     // A lock of the other type is given up before the new one is waited for (flock(2)).
     (void)try_flock(*file, kLockUnlock);
+    Errno interrupted = Errno::kOk;
     for (;;) {
         u32 seen = fs::file_locks_changed().sequence();
         auto r = try_flock(*file, operation);
         if (r.ok()) co_return i64{0};
         if (r.error() != Errno::kAgain) co_return r.error();
-        CO_TRY(co_await rt::wait_on(fs::file_locks_changed(), seen, "flock"));
+        if (interrupted != Errno::kOk) co_return interrupted;
+        interrupted = (co_await rt::wait_on(fs::file_locks_changed(), seen, "flock")).error();
     }
 }
 
@@ -213,6 +215,7 @@ Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
 TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
     Ref<File> file = CO_TRY(open_file(c, fd));
     if (file->kind() != fs::FileKind::kTerminal) co_return Errno::kFault;  // the leaf's copy could not be done
+    bool interrupted = false;
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
@@ -226,8 +229,9 @@ TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
             continue;
         }
         if (r.error() != Errno::kNeedsTask) co_return r.error();
+        if (interrupted) co_return Errno::kRestartSys;
         rt::Wait wait{"terminal: output"};
-        if (co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted) co_return Errno::kRestartSys;
+        interrupted = co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted;
     }
 }
 

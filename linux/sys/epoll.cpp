@@ -63,6 +63,7 @@ TaskResult wait_for_events(Caller& c, Fd fd, UserAddr events, i32 max, Nanosecon
     u32 most = epoll->size() + 16 < u32(max) ? epoll->size() + 16 : u32(max);
     CO_TRY(found.make(most));
     WaitRoom room;
+    bool interrupted = false;
     for (;;) {
         fs::QueueSet queues = room.start();
         epoll->queues(fs::kPollIn, queues);
@@ -77,13 +78,12 @@ TaskResult wait_for_events(Caller& c, Fd fd, UserAddr events, i32 max, Nanosecon
             epoll->commit(found.ready, n);
             co_return i64{n};
         }
-        if (c.interrupted()) co_return Errno::kIntr;
+        if (interrupted || c.interrupted()) co_return Errno::kIntr;
         if (deadline <= now) co_return i64{0};
         Nanoseconds until = epoll->wake_time(now);
         if (deadline < until) until = deadline;
         rt::Wait wait{"epoll"};
-        if (co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted)
-            co_return Errno::kIntr;
+        interrupted = co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted;
     }
 }
 

@@ -28,8 +28,10 @@ void block_reader(Thread& t, fs::PipeFile& file) {
     u32 seen = queue.sequence();
     if (!file.pipe().must_wait_to_read()) return;
     auto again = [](Thread& t, rt::Wake why) -> Leaf<i64> {
-        if (why == rt::Wake::kInterrupted) return Errno::kRestartSys;
-        return leaf_table[u32(t.regs().syscall_number())](t, t.regs().frame());
+        auto r = leaf_table[u32(t.regs().syscall_number())](t, t.regs().frame());
+        if (why != rt::Wake::kInterrupted || r.error() != Errno::kNeedsTask) return r;
+        t.blocked_leaf = {};
+        return Errno::kRestartSys;
     };
     t.blocked_leaf = {again, &queue, seen, "pipe: data", Ref<File>(&file)};
 }
@@ -156,6 +158,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         if (buffers.size() == 0) co_return Errno::kFBig;
     }
     const Nanoseconds read_deadline = write ? Nanoseconds::never() : file->read_deadline();
+    bool interrupted = false;
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
@@ -205,14 +208,15 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             if (done > 0) co_return i64(done);
             co_return e == Errno::kNeedsTask ? Errno::kAgain : e;
         }
+        if (interrupted) {
+            if (done > 0) co_return i64(done);
+            co_return Errno::kRestartSys;
+        }
         rt::Wait wait{write ? "write" : "read"};
         Nanoseconds deadline = file->wake_time(now);
         if (read_deadline < deadline) deadline = read_deadline;
         rt::Wake why = co_await wait.on(room, queues.count()).until(deadline);
-        if (why == rt::Wake::kInterrupted) {
-            if (done > 0) co_return i64(done);
-            co_return Errno::kRestartSys;
-        }
+        interrupted = why == rt::Wake::kInterrupted;  // what has become ready at the same time comes first
         if (why == rt::Wake::kTimeout && read_deadline <= port::Port::now()) co_return i64(done);
     }
 }

@@ -107,6 +107,7 @@ struct Wait4Out {
 
 // Looks until a child has a report that could be delivered, or there is a reason to stop.
 Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink, bool& hopeless) {
+    Errno interrupted = Errno::kOk;
     for (;;) {
         u32 seen = c.process().child_changed.sequence();
         auto got = try_wait(c.process(), r, sink);
@@ -116,7 +117,11 @@ Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink, bool&
             continue;
         }
         if (got.error() != Errno::kNeedsTask) co_return got;
-        CO_TRY(co_await rt::wait_on(c.process().child_changed, seen, "wait: a child"));
+        if (interrupted != Errno::kOk) co_return interrupted;
+        auto woken = co_await rt::wait_on(c.process().child_changed, seen, "wait: a child");
+        if (woken.ok()) continue;
+        // The signal may be that of the very child: a report wins, as in Linux.
+        interrupted = woken.error();
     }
 }
 

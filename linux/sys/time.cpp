@@ -162,7 +162,9 @@ Task<Result<void>> sleep_until(Nanoseconds deadline) {
     rt::Wait wait{"sleep"};
     wait.until(deadline);
     switch (co_await wait) {
-        case rt::Wake::kInterrupted: co_return Errno::kRestartSys;
+        case rt::Wake::kInterrupted:
+            if (deadline <= port::Port::now()) co_return lib::kOk;
+            co_return Errno::kRestartSys;
         default: co_return lib::kOk;
     }
 }
