@@ -109,6 +109,11 @@ void reap_locked(Process& p) {
     unlink_process(p);
 }
 
+void let_go_of(Process& reaped) {
+    reaped.leader = {};
+    reaped.unref();
+}
+
 void release_vfork_parent(Thread& t) {
     Ref<VforkDone> done = std::move(t.vfork_done);
     if (!done) return;
@@ -202,8 +207,7 @@ void exit_process(Process& p) {
             dead.push_back(p);
         }
     }
-    // Each had one reference from the table of numbers.
-    while (Process* d = dead.pop_front()) d->unref();
+    while (Process* d = dead.pop_front()) let_go_of(*d);
     if (ends_all) end_machine(status);
 }
 
@@ -247,15 +251,20 @@ Task<Result<void>> end_other_threads(Thread& t) {
         (void)co_await wait;
     }
     // The caller takes the leader's number.
-    rt::LockGuard tree{process_tree};
-    rt::LockGuard guard{p.signals.lock};
-    p.execing = nullptr;
-    if (t.tid != p.pid) {
-        PidEntry* e = pid_entry(t.tid.value);
-        e->thread = nullptr;
-        release_pid_if_unused(*e);
-        t.tid = p.pid;
-        pid_entry(p.pid.value)->thread = &t;
+    Ref<Thread> old_leader;
+    {
+        rt::LockGuard tree{process_tree};
+        rt::LockGuard guard{p.signals.lock};
+        p.execing = nullptr;
+        if (t.tid != p.pid) {
+            PidEntry* e = pid_entry(t.tid.value);
+            e->thread = nullptr;
+            release_pid_if_unused(*e);
+            t.tid = p.pid;
+            pid_entry(p.pid.value)->thread = &t;
+            old_leader = std::exchange(p.leader, Ref<Thread>{&t});
+            thread_released();
+        }
     }
     co_return lib::kOk;
 }

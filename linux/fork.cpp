@@ -113,6 +113,7 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     if (!new_process) return lib::kOk;
     p.threads.push_back(child);
     p.live_threads = 1;
+    p.leader = Ref<Thread>{&child};
     link_process(p, *e);
     // A sibling is to its parent what the caller is: the signal that was asked for is for one's own children.
     const bool sibling = (r.flags & kCloneParent) != 0;
@@ -163,7 +164,7 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
         child->sched_policy = t.sched_policy;
         child->sched_priority = t.sched_priority;
     }
-    child->timer_slack = t.timer_slack;
+    child->timer_slack = child->default_timer_slack = t.timer_slack;
     if (!(r.flags & kCloneVm) || (r.flags & kCloneVfork)) child->alternate_stack = t.alternate_stack;
     if (r.flags & kCloneChildSetTid) child->set_child_tid = r.child_tid;
     if (r.flags & kCloneChildClearTid) child->clear_child_tid = r.child_tid;

@@ -162,7 +162,8 @@ public:
     bool reset_on_fork = false;
     u32 parent_death_signal = 0;     // prctl(PR_SET_PDEATHSIG)
     bool keep_capabilities = false;  // prctl(PR_SET_KEEPCAPS)
-    u64 timer_slack = 50'000;
+    // prctl(PR_SET_TIMERSLACK), nanoseconds; what 0 sets it to: that of the maker when this one was made.
+    u64 timer_slack = 50'000, default_timer_slack = 50'000;
     Nanoseconds started{};
     i32 exit_status = 0;  // of exit(2), as wait(2) encodes it
     // A call that resumes by restart_syscall(2) (nanosleep, futex, poll).
@@ -247,6 +248,9 @@ public:
     rt::SpinLock<rt::Rank::process> lock;
     lib::List<Thread, &Thread::process_hook> threads;
     u32 live_threads = 0;
+    // The thread of the process's number. It is found and shown by that number until the process has been waited for,
+    // also when it has ended (then it is in no list). Guarded by process_tree; of a reaped process, its reaper's alone.
+    Ref<Thread> leader;
     bool group_exiting = false;  // this and the next two: guarded by signals.lock
     Thread* execing = nullptr;   // the others are being ended for its execve
     i32 group_exit_status = 0;
@@ -263,14 +267,17 @@ public:
     Nanoseconds started{};
 
     // The threads' shared objects, as another process may look at them; null once the process has none.
-    Ref<Thread> any_thread();  // the leader if it lives
+    Ref<Thread> any_thread();      // one that lives; the leader, if it does
+    Ref<Thread> leading_thread();  // the leader, alive or dead; null: the kernel's init, or reaped
     Ref<AddressSpace> mm();
     Ref<fs::FileTable> files();
     Ref<FsContext> fs_context();
     Ref<const fs::Creds> credentials();
-    fs::Path executable();  // /proc/PID/exe; empty if there is none
-    Usage usage();          // of all threads, dead and alive
-    char state_letter();    // R S T Z as /proc/PID/stat shows it
+    fs::Path executable();                // /proc/PID/exe; empty if there is none
+    Usage usage();                        // of all threads, dead and alive
+    static char state_letter(Thread& t);  // R S T Z as /proc/PID/stat shows it
+    u32 running_threads();
+    u32 thread_count();  // with a leader that has ended
 
     static void last_ref(Process* p);
 };

@@ -14,6 +14,7 @@ namespace {
 Result<Ref<AddressSpace>> memory_of(const ProcContext& c) {
     Ref<Process> p = find_process(Pid{i32(c.id)});
     if (!p) return Errno::kSrch;
+    if (Ref<Thread> t = p->leading_thread(); t && Process::state_letter(*t) == 'Z') return Ref<AddressSpace>{};
     return p->mm();
 }
 

@@ -17,7 +17,7 @@ using lib::StringBuilder;
 // The process an instance is about, and the thread: the one it names, or the first.
 struct Subject {
     Ref<Process> process;
-    Ref<Thread> thread;  // null: a zombie, or the kernel's init
+    Ref<Thread> thread;  // may have ended; null: the kernel's init
 
     static Result<Subject> find(const ProcContext& c) {
         Subject s;
@@ -27,10 +27,13 @@ struct Subject {
             s.thread = find_thread(Pid{i32(c.sub)});
             if (!s.thread || &s.thread->process() != s.process.get()) return Errno::kSrch;
         } else {
-            s.thread = s.process->any_thread();
+            s.thread = s.process->leading_thread();
         }
         return s;
     }
+    char state() const { return thread ? Process::state_letter(*thread) : 'S'; }
+    // Null: it has ended, or has none.
+    Ref<AddressSpace> mm() const { return state() == 'Z' ? Ref<AddressSpace>{} : process->mm(); }
     // For a process without threads: what it was started from.
     std::string_view comm() const {
         if (thread) {
@@ -62,16 +65,6 @@ Relations relations_of(Process& p) {
     return r;
 }
 
-u32 count_threads(Process& p) {
-    rt::LockGuard guard{p.lock};
-    u32 n = 0;
-    for (Thread& t : p.threads) {
-        (void)t;
-        ++n;
-    }
-    return n;
-}
-
 // ---- Owner ----
 
 Result<void> owner_of(const ProcContext& c, fs::Attributes& a) {
@@ -95,7 +88,7 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     CpuTimes times = c.sub != 0 && s.thread ? s.thread->cpu_times() : usage.times;
     AddressSpace::Totals t{};
     AddressSpace::Layout l{};
-    Ref<AddressSpace> mm = p.mm();
+    Ref<AddressSpace> mm = s.mm();
     if (mm) {
         t = mm->totals();
         l = mm->layout;
@@ -105,18 +98,18 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     u32 policy = s.thread ? s.thread->sched_policy : 0, priority = s.thread ? s.thread->sched_priority : 0;
     Nanoseconds started = c.sub != 0 && s.thread ? s.thread->started : p.started;
     u64 mask31 = 0x7fff'ffff;
-    out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), p.state_letter(), r.parent, r.group,
+    out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), s.state(), r.parent, r.group,
             r.session, r.terminal, r.terminal_group, 0x400000 /* PF_RANDOMIZE: as every program has */);
     out.add("{} {} {} {} {} {} {} {} ", usage.minor_faults, p.usage_children.minor_faults, usage.major_faults,
             p.usage_children.major_faults, to_ticks(times.user), to_ticks(times.system),
             to_ticks(p.usage_children.times.user), to_ticks(p.usage_children.times.system));
-    out.add("{} {} {} 0 {} ", priority != 0 ? -1 - i32(priority) : 20 + nice, nice, count_threads(p),
+    out.add("{} {} {} 0 {} ", priority != 0 ? -1 - i32(priority) : 20 + nice, nice, p.thread_count(),
             to_ticks(started.value));
     out.add("{} {} {} ", t.virtual_pages * kPageSize, t.resident_pages, p.limit(kRlimRss));
     out.add("{} {} {} 0 0 ", l.code_start.value, l.code_end.value, l.stack_start.value);
     out.add("{} {} {} {} ", signals.pending.bits & mask31, signals.blocked.bits & mask31, signals.ignored.bits & mask31,
             signals.caught.bits & mask31);
-    out.add("{} 0 0 {} {} {} {} 0 0 0 ", p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0, priority,
+    out.add("{} 0 0 {} {} {} {} 0 0 0 ", s.state() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0, priority,
             policy);
     out.add("{} {} {} {} {} {} {} ", l.data_start.value, l.data_end.value, l.break_start.value, l.arg_start.value,
             l.arg_end.value, l.env_start.value, l.env_end.value);
@@ -157,7 +150,7 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
     u64 tid = c.sub != 0 ? c.sub : c.id;
     u32 umask = 022;
     if (Ref<FsContext> context = p.fs_context()) umask = context->state.lock()->umask;
-    out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(p.state_letter()));
+    out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(s.state()));
     out.add("Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", p.pid, tid, r.parent);
     Ref<const fs::Creds> creds = p.credentials();
     static constexpr fs::Creds kNobody{};
@@ -169,7 +162,7 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
     for (u32 i = 0; i < id.group_count; ++i) out.add("{} ", id.groups[i]);
     if (id.group_count == 0) out.put(" ");
     out.add("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", p.pid, tid, r.group, r.session);
-    if (Ref<AddressSpace> mm = p.mm()) {
+    if (Ref<AddressSpace> mm = s.mm()) {
         AddressSpace::Totals t = mm->totals();
         auto line = [&](const char* name, u64 pages) { out.add("{}\t{:>8} kB\n", name, pages * (kPageSize / 1024)); };
         u64 text = mm->layout.code_end.value > mm->layout.code_start.value
@@ -189,7 +182,7 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
         line("VmSwap:", 0);
     }
     SignalSummary signals = signal_summary(p);
-    out.add("Threads:\t{}\nSigQ:\t{}/{}\n", count_threads(p), signals.queued, p.limit(kRlimSigpending));
+    out.add("Threads:\t{}\nSigQ:\t{}/{}\n", p.thread_count(), signals.queued, p.limit(kRlimSigpending));
     out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
             signals.pending.bits, signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits,
             signals.caught.bits);
@@ -268,7 +261,7 @@ Leaf<std::string_view> text_of(const fs::Path& p, std::span<char> buffer, const 
 Leaf<fs::Path> target_exe(const ProcContext& c) {
     Subject s = TRY(Subject::find(c));
     fs::Path p = s.process->executable();
-    if (!p) return Errno::kNoEnt;
+    if (!p || s.state() == 'Z') return Errno::kNoEnt;
     return p;
 }
 template <auto Member>
@@ -325,6 +318,9 @@ u64 next_thread(const ProcContext& c, u64 from) {
         u64 n = u64(t.tid.value);
         if (n >= from && n < best) best = n;
     }
+    guard.unlock();
+    // The leader is one of them until the process is reaped, also when it has ended.
+    if (u64 n = c.id; n >= from && n < best && p->leading_thread()) best = n;
     return best;
 }
 

@@ -331,6 +331,7 @@ CpuSet user_cpus() { return CpuSet::first(port::Port::cpu_count()); }
 // The kernel's mask is whole words (sched_getaffinity(2), "C library/kernel differences").
 Leaf<i64> sys_sched_getaffinity(Caller& c, i32 pid, u32 size, UserAddr to) {
     if (size * 8 < lib::kMaxCpus || (size & 7)) return Errno::kInval;
+    if (pid < 0) return Errno::kSrch;
     Ref<Thread> t = TRY(thread_of(c, pid));
     u64 mask = (t->allowed_cpus() & user_cpus()).bits;
     TRY(c.user().write(to, &mask, sizeof mask));
@@ -339,6 +340,7 @@ Leaf<i64> sys_sched_getaffinity(Caller& c, i32 pid, u32 size, UserAddr to) {
 Leaf<i64> sys_sched_setaffinity(Caller& c, i32 pid, u32 size, UserAddr from) {
     u64 mask = 0;
     TRY(c.user().read(&mask, from, size < sizeof mask ? size : sizeof mask));
+    if (pid < 0) return Errno::kSrch;
     Ref<Thread> t = TRY(thread_of(c, pid));
     if (&t->process() != &c.process() && !same_user(c, t->process()) && !c.creds().capable(fs::kCapSysNice))
         return Errno::kPerm;

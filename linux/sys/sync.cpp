@@ -132,9 +132,9 @@ Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64
         at = c.thread().robust_list.value;
     } else {
         Ref<Thread> t = find_thread(Pid{pid});
-        if (!t) return Errno::kSrch;
-        if (&t->process() != &c.process() && !c.creds().capable(19)) return Errno::kPerm;  // CAP_SYS_PTRACE
-        at = t->robust_list.value;
+        if (!t && !find_process(Pid{pid})) return Errno::kSrch;
+        if ((!t || &t->process() != &c.process()) && !c.creds().capable(19)) return Errno::kPerm;  // CAP_SYS_PTRACE
+        at = t ? t->robust_list.value : 0;  // the kernel's init has no thread
     }
     TRY(size.put(c.user(), kRobustHeadSize));
     TRY(head.put(c.user(), at));
