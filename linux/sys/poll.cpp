@@ -307,7 +307,8 @@ constexpr SyscallRow kRows[] = {
     row<&sys_signalfd>(abi::kNrSignalfd, "signalfd", kFs, "ready/signal_descriptor"),
     row<&sys_signalfd4>(abi::kNrSignalfd4, "signalfd4", kFs, "ready/signal_descriptor"),
     row<&sys_timerfd_create>(abi::kNrTimerfdCreate, "timerfd_create", kFs, "clock/timer_descriptor"),
-    row<&sys_timerfd_settime>(abi::kNrTimerfdSettime, "timerfd_settime", kFs, "clock/timer_descriptor"),
+    row<&sys_timerfd_settime, &sys_timerfd_settime_wait>(abi::kNrTimerfdSettime, "timerfd_settime", kFs,
+                                                         "clock/timer_descriptor"),
     row<&sys_timerfd_gettime>(abi::kNrTimerfdGettime, "timerfd_gettime", kFs, "clock/timer_descriptor"),
 };
 
