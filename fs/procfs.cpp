@@ -45,7 +45,14 @@ struct TextBuffer {
 class ProcFile final : public File {
 public:
     ProcFile(OpenContext& how, const ProcNode& node, const ProcContext& c)
-        : File(how.path, how.flags & ~kOpenOnce), node_(node), context_(c) {}
+        : File(how.path, (how.flags & ~kOpenOnce) | kOpenByElement | (node.may_write ? kOpenTaskOnly : 0)),
+          node_(node),
+          context_(c) {}
+    bool by_element(bool) const override { return true; }
+    Leaf<size_t> write_for(void* caller, const UserSpans& from, u64 offset) override {
+        if (node_.may_write && !node_.may_write(context_, caller)) return Errno::kInval;
+        return try_write(from, offset);
+    }
 
     Leaf<size_t> try_read(const UserSpans& to, u64 at) override {
         bool shared = at == kAtOffset;

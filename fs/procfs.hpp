@@ -31,6 +31,8 @@ struct ProcNode {
     // A regular file: its text, and what a write does. The context of a write is the file's; `text` has been copied in.
     Leaf<void> (*show)(lib::StringBuilder& out, const ProcContext& c) = nullptr;
     Leaf<void> (*write)(std::string_view text, const ProcContext& c) = nullptr;
+    // Of a file that not everyone with a descriptor may write: false for who may not (EINVAL). `caller`: as in LookupContext.
+    bool (*may_write)(const ProcContext& c, const void* caller) = nullptr;
     // A directory.
     std::span<const ProcNode> children{};
     const ProcNumbered* numbered = nullptr;

@@ -129,9 +129,28 @@ Leaf<size_t> vector_leaf(Caller& c, File& file, UserAddr vectors, u32 count, u64
     auto v = IoVector::import(c.user(), vectors, count);
     if (!v.ok()) return v.error();
     if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
-    if (v.value().size() > kLeafIo || (file.flags() & fs::kOpenTaskOnly)) return Errno::kNeedsTask;
+    if (v.value().size() > kLeafIo || (file.flags() & (fs::kOpenTaskOnly | fs::kOpenByElement)))
+        return Errno::kNeedsTask;
     UserSpans spans = v.value().spans(c.user(), kLeafIo);
     return write ? transfer_spans<true>(c, file, spans, offset) : transfer_spans<false>(c, file, spans, offset);
+}
+
+// Each element is a call of its own; the first that is short or fails is the last.
+TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, bool write) {
+    u64 done = 0;
+    while (v.size() != 0) {
+        fs::UserSpan each = v.front();
+        u64 at = offset == kAtOffset ? kAtOffset : offset + done;
+        auto r = co_await transfer(c, file, IoVector{each.at, each.size}, at, write);
+        if (!r.ok()) {
+            if (done > 0) break;
+            co_return r;
+        }
+        done += u64(r.value());
+        if (u64(r.value()) != each.size) break;
+        v.drop_front();
+    }
+    co_return i64(done);
 }
 
 TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset, bool write) {
@@ -140,6 +159,8 @@ TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset
     // The array was there when the leaf ran; if it has gone, so be it.
     auto v = IoVector::import(c.user(), vectors, count);
     if (!v.ok()) return failed(lib::needs_more(v.error()) ? Errno::kFault : v.error());
+    if (v.value().size() != 0 && !v.value().single() && file.value()->by_element(write))
+        return transfer_elements(c, file.take(), v.take(), offset, write);
     return transfer(c, file.take(), v.take(), offset, write);
 }
 
@@ -162,7 +183,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
-        file->queues(write ? fs::kPollOut : fs::kPollIn, queues);
+        file->queues_for(&c, write ? fs::kPollOut : fs::kPollIn, queues);
         if (fs::Tty* tty = file->terminal()) [[unlikely]] {
             auto allowed = check_terminal_access(c, *tty, write ? TerminalAccess::kWrite : TerminalAccess::kRead);
             if (!allowed.ok()) {
@@ -173,9 +194,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         Nanoseconds now = port::Port::now();
         UserSpans spans = buffers.spans(c.user(), kLeafIo);
         u64 at = offset == kAtOffset ? kAtOffset : offset + done;
-        auto r = write                                   ? file->try_write_some(spans, at)
-                 : file->kind() != fs::FileKind::kSignal ? file->try_read(spans, at)
-                                                         : read_signals(c, *file, spans);
+        auto r = write ? file->write_for(&c, spans, at) : file->read_for(&c, spans, at);
         if (r.ok()) {
             u64 n = r.value(), asked = spans.size();
             done += n;
@@ -197,7 +216,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             usable -= usable % file->copy_granule();
             if (usable == 0) {
                 if (done > 0) co_return i64(done);
-                file->buffer_failed(write);
+                file->buffer_failed(&c, write);
                 co_return Errno::kFault;
             }
             buffers.limit(usable);

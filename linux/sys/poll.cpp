@@ -217,11 +217,17 @@ TaskResult select_files(Caller& c, i32 n, const UserAddr (&sets)[3], Nanoseconds
 
 namespace {
 
+// Not open, or a file that looks at who asks.
+[[gnu::noinline]] u32 poll_special(Caller& c, fs::File* file, u32 events) {
+    if (!file || (file->flags() & fs::kOpenPath)) return fs::kPollNval;
+    return file->poll_for(&c) & (events | fs::kPollErr | fs::kPollHup);
+}
+
 [[gnu::always_inline]] inline u32 poll_one(Caller& c, const PollFd& p) {
     if (p.fd < 0) return 0;
     auto file = c.files().borrow(Fd{p.fd});
-    if (!file || (file->flags() & fs::kOpenPath)) [[unlikely]]
-        return fs::kPollNval;
+    if (!file || (file->flags() & (fs::kOpenPath | fs::kOpenTaskOnly))) [[unlikely]]
+        return poll_special(c, file ? &*file : nullptr, p.events);
     return file->poll() & (p.events | fs::kPollErr | fs::kPollHup);
 }
 

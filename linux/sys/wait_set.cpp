@@ -42,14 +42,14 @@ Nanoseconds deadline_after(u64 nanoseconds) {
     return nanoseconds < ~u64{0} - now ? Nanoseconds{now + nanoseconds} : Nanoseconds::never();
 }
 
-u32 look_at(std::span<Polled> files) {
+u32 look_at(Caller& c, std::span<Polled> files) {
     u32 count = 0;
     for (Polled& p : files) {
         if (!p.file) {
             count += p.ready != 0;  // POLLNVAL, set by the caller
             continue;
         }
-        p.ready = p.file->poll() & p.events;
+        p.ready = p.file->poll_for(&c) & p.events;
         count += p.ready != 0;
     }
     return count;
@@ -60,13 +60,13 @@ TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline
     for (;;) {
         fs::QueueSet queues = room.start();
         for (Polled& p : files)
-            if (p.file) p.file->queues(p.events, queues);
+            if (p.file) p.file->queues_for(&c, p.events, queues);
         if (!queues.complete()) {
             CO_TRY(room.grow(queues.count()));
             continue;
         }
         Nanoseconds now = port::Port::now();
-        if (u32 n = look_at(files)) co_return i64{n};
+        if (u32 n = look_at(c, files)) co_return i64{n};
         if (c.interrupted()) co_return Errno::kIntr;
         if (deadline <= now) co_return i64{0};
         Nanoseconds until = deadline;
@@ -78,7 +78,7 @@ TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline
         rt::Wait wait{"poll"};
         if (co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted) {
             // Something may have become ready at the same time: it wins, as in Linux.
-            if (u32 n = look_at(files)) co_return i64{n};
+            if (u32 n = look_at(c, files)) co_return i64{n};
             co_return Errno::kIntr;
         }
     }

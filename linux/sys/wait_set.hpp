@@ -39,7 +39,7 @@ struct Polled {
 // The deadline of a timeout that starts now; saturates.
 Nanoseconds deadline_after(u64 nanoseconds);
 // Fills in `ready`; how many are. 0 after the deadline, kIntr if interrupted.
-u32 look_at(std::span<Polled> files);
+u32 look_at(Caller& c, std::span<Polled> files);
 TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline);
 
 // The signal mask of ppoll, pselect and epoll_pwait, in force during the call.
