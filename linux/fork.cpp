@@ -119,6 +119,7 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     const bool sibling = (r.flags & kCloneParent) != 0;
     Process* parent = sibling ? mine.parent : &mine;
     p.exit_signal = sibling ? mine.exit_signal : r.exit_signal;
+    p.maker = sibling ? mine.maker : &parent_thread;
     p.parent_exec_id = sibling ? mine.parent_exec_id : mine.exec_id;
     p.exec_id = mine.exec_id;
     p.set_parent(parent);

@@ -226,6 +226,8 @@ public:
         parent = p;
         parent_pid.store(p ? p->pid.value : 0, std::memory_order_relaxed);
     }
+    // The parent's thread that made this process, or took over from it. Only compared. Guarded by process_tree.
+    const Thread* maker = nullptr;
     lib::ListHook sibling_hook;
     lib::List<Process, &Process::sibling_hook> children;
     Pid group{}, session{};

@@ -205,6 +205,8 @@ Leaf<void> show_comm(StringBuilder& out, const ProcContext& c) {
     out.add("{}\n", s.comm());
     return lib::kOk;
 }
+// Only threads of the process itself change its names.
+bool is_own(const ProcContext& c, const void* caller) { return proc_caller(caller)->process().pid.value == i32(c.id); }
 Leaf<void> set_comm_text(std::string_view text, const ProcContext& c) {
     Subject s = TRY(Subject::find(c));
     if (!s.thread) return Errno::kSrch;
@@ -350,11 +352,15 @@ Leaf<void> show_login_uid(StringBuilder& out, const ProcContext&) {
     return lib::kOk;
 }
 
+constexpr ProcNode kComm{.name = "comm",
+                         .mode = fs::kTypeRegular | 0644,
+                         .show = &show_comm,
+                         .write = &set_comm_text,
+                         .may_write = &is_own,
+                         .owner = &owner_of};
+
 constexpr ProcNode kThreadFiles[] = {
-    file("cmdline", &show_command_line),
-    {.name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of},
-    file("stat", &show_process_stat),
-    file("statm", &show_statm),
+    file("cmdline", &show_command_line),  kComm, file("stat", &show_process_stat), file("statm", &show_statm),
     file("status", &show_process_status),
 };
 constexpr ProcNode kThread{.mode = kDirectory, .children = kThreadFiles, .owner = &owner_of};
@@ -362,7 +368,7 @@ constexpr fs::ProcNumbered kThreads{.node = &kThread, .inner = true, .next = &ne
 
 constexpr ProcNode kProcessFiles[] = {
     file("cmdline", &show_command_line),
-    {.name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of},
+    kComm,
     {.name = "cwd", .mode = kLink, .link = &link_text<kCwd>, .target = kCwd, .owner = &owner_of},
     file("environ", &show_environment, kPrivate),
     {.name = "exe", .mode = kLink, .link = &link_text<&target_exe>, .target = &target_exe, .owner = &owner_of},

@@ -17,6 +17,7 @@ bool matches(const WaitRequest& r, Process& child) {
             if (child.group.value != r.number) return false;
             break;
     }
+    if (r.maker && child.maker != r.maker) return false;
     // "Clone" children are those that do not send SIGCHLD at their end.
     bool clone_child = child.exit_signal != kSigChld;
     return (r.options & kWaitAll) || clone_child == ((r.options & kWaitClone) != 0);

@@ -125,11 +125,13 @@ Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink, bool&
     }
 }
 
+const Thread* maker_of(Caller& c, u32 options) { return options & kWaitNoThread ? &c.thread() : nullptr; }
+
 Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
     if (options & ~(kWaitNoHang | kWaitUntraced | kWaitContinued | kWaitNoThread | kWaitClone | kWaitAll))
         return Errno::kInval;
     if (pid == INT32_MIN) return Errno::kSrch;
-    WaitRequest r{.options = options | kWaitExited};
+    WaitRequest r{.options = options | kWaitExited, .maker = maker_of(c, options)};
     if (pid > 0)
         r.which = WaitRequest::Which::kPid, r.number = pid;
     else if (pid != -1)
@@ -181,7 +183,7 @@ Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
                     kWaitClone | kWaitAll))
         return Errno::kInval;
     if (!(options & (kWaitExited | kWaitUntraced | kWaitContinued))) return Errno::kInval;
-    WaitRequest r{.options = options};
+    WaitRequest r{.options = options, .maker = maker_of(c, options)};
     switch (which) {
         case 0: return r;
         case 1:
