@@ -153,14 +153,18 @@ TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, 
     co_return i64(done);
 }
 
+TaskResult nothing() { co_return i64{0}; }
+
 TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset, bool write) {
     auto file = c.files().get(fd);
     if (!file.ok()) return failed(file.error());
     // The array was there when the leaf ran; if it has gone, so be it.
     auto v = IoVector::import(c.user(), vectors, count);
     if (!v.ok()) return failed(lib::needs_more(v.error()) ? Errno::kFault : v.error());
-    if (v.value().size() != 0 && !v.value().single() && file.value()->by_element(write))
+    if (file.value()->by_element(write)) {
+        if (v.value().size() == 0) return nothing();
         return transfer_elements(c, file.take(), v.take(), offset, write);
+    }
     return transfer(c, file.take(), v.take(), offset, write);
 }
 

@@ -24,7 +24,6 @@ public:
     static Leaf<IoVector> import(fs::UserMemory& user, UserAddr vectors, u64 count);
 
     u64 size() const { return total_; }
-    bool single() const { return count_ - first_ == 1; }
     fs::UserSpan front() const { return spans_[first_]; }
     void drop_front();  // and empty ones behind it
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
