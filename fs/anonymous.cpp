@@ -20,7 +20,15 @@ Result<Ref<SuperBlock>> once(std::atomic<SuperBlock*>& where, const char* type, 
         fresh->device = next_anonymous_device();
         fresh->magic = magic;
         fresh->type = type;
-        if (where.compare_exchange_strong(s, fresh.get(), std::memory_order_acq_rel)) s = fresh.release();
+        // A directory that no name leads to: the root of a mount that no program sees.
+        Ref<AnonymousInode> root = TRY(rt::make_ref<AnonymousInode>());
+        root->super = fresh;
+        root->set_up(kTypeDirectory | 0600);
+        Ref<Mount> mount = TRY(mount_internally(*fresh, std::move(root)));
+        if (where.compare_exchange_strong(s, fresh.get(), std::memory_order_acq_rel)) {
+            mount.release();
+            s = fresh.release();
+        }
     }
     return Ref<SuperBlock>{s};
 }

@@ -37,7 +37,8 @@ public:
 
 class FullFile final : public MemoryDevice {
 public:
-    using MemoryDevice::MemoryDevice;
+    FullFile(Path path, u32 flags) : MemoryDevice(std::move(path), flags | kOpenByElement) {}
+    bool by_element(bool write) const override { return write; }
     Leaf<size_t> try_read(const UserSpans& to, u64) override {
         TRY(to.zero(0, to.size()));
         return size_t(to.size());
@@ -60,8 +61,16 @@ public:
         return size_t(to.size());
     }
     bool pollable() const override { return true; }
-    // What programs mix in is not credited, and the pool is the machine's: it is accepted, as for an unprivileged writer.
-    Leaf<size_t> try_write(const UserSpans& from, u64) override { return size_t(from.size()); }
+    // What programs mix in is not credited, and the pool is the machine's: it is read, as for an unprivileged writer.
+    Leaf<size_t> try_write(const UserSpans& from, u64) override {
+        std::byte chunk[256];
+        for (size_t done = 0; done < from.size();) {
+            size_t n = from.size() - done < sizeof chunk ? from.size() - done : sizeof chunk;
+            TRY(from.copy_in(done, chunk, n));
+            done += n;
+        }
+        return size_t(from.size());
+    }
 };
 
 // Messages go to the kernel's log. There is no record buffer to read back.

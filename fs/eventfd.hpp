@@ -8,7 +8,7 @@ namespace fs {
 class EventFile final : public File {
 public:
     EventFile(Ref<Inode> nameless, u32 flags, u64 initial, bool semaphore)
-        : File(std::move(nameless), flags), count_(initial), semaphore_(semaphore) {
+        : File(std::move(nameless), flags | kOpenByElement), count_(initial), semaphore_(semaphore) {
         kind_ = FileKind::kEvent;
     }
     Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
@@ -19,7 +19,8 @@ public:
     std::string_view label(std::span<char>) override { return "anon_inode:[eventfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
     u64 copy_granule() const override { return sizeof(u64); }
-    void buffer_failed(bool write) override;
+    void buffer_failed(void* caller, bool write) override;
+    bool by_element(bool write) const override { return write; }
 
 private:
     Leaf<size_t> read_loop(const UserSpans& to);
@@ -34,7 +35,8 @@ private:
 // deadline (wake_time).
 class TimerFile final : public File {
 public:
-    TimerFile(Ref<Inode> nameless, u32 flags, bool realtime) : File(std::move(nameless), flags), realtime_(realtime) {
+    TimerFile(Ref<Inode> nameless, u32 flags, bool realtime)
+        : File(std::move(nameless), flags | kOpenByElement), realtime_(realtime) {
         kind_ = FileKind::kTimer;
     }
     struct Setting {
@@ -52,7 +54,8 @@ public:
     std::string_view label(std::span<char>) override { return "anon_inode:[timerfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
     u64 copy_granule() const override { return sizeof(u64); }
-    void buffer_failed(bool write) override;
+    void buffer_failed(void* caller, bool write) override;
+    bool by_element(bool) const override { return true; }
 
 private:
     void take(u64 count) { next_ = interval_ == 0 ? 0 : next_ + count * interval_; }

@@ -23,6 +23,11 @@ inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kO
 // Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for the task form; or
 // they are refused (access mode 3).
 inline constexpr u32 kOpenTaskOnly = 1u << 30;
+// Nor this: open for writing without being counted as a writer, so that the file may be executed (memfd_create).
+inline constexpr u32 kOpenUncounted = 1u << 29;
+// Nor this: vectors may be transferred element by element (File::by_element), which is for the task form.
+inline constexpr u32 kOpenByElement = 1u << 28;
+inline constexpr u32 kOpenInternal = kOpenTaskOnly | kOpenUncounted | kOpenByElement;
 
 // poll(2) bits.
 inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32,
@@ -81,6 +86,8 @@ public:
 
     Inode* inode() const { return inode_; }
     const Path& path() const { return path_; }
+    // The one that it was opened through; of a file without a name the internal one of its file system.
+    Mount& mount() const { return path_ ? *path_.mount : *inode_->super->internal_mount; }
     u32 flags() const { return flags_.load(std::memory_order_relaxed); }
     void set_flags(u32 f) { flags_.store(f, std::memory_order_relaxed); }
     // The fourth access mode, 3, is neither.
@@ -101,7 +108,17 @@ public:
     // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by pages).
     virtual u64 copy_granule() const { return 1; }
     // A read or write has ended with EFAULT: what Linux has changed by then (eventfd(2) has given its value away).
-    virtual void buffer_failed(bool write) {}
+    virtual void buffer_failed(void* caller, bool write) {}
+    // readv(2), writev(2): each element is a read or write of its own (Linux: no read_iter, write_iter), not the vector.
+    virtual bool by_element(bool write) const { return false; }
+    // For files that look at who asks (a signalfd gives each reader his own signals): what the task forms use.
+    // `caller`: as in LookupContext.
+    virtual Leaf<size_t> read_for(void* caller, const UserSpans& to, u64 offset) { return try_read(to, offset); }
+    virtual Leaf<size_t> write_for(void* caller, const UserSpans& from, u64 offset) {
+        return try_write_some(from, offset);
+    }
+    virtual u32 poll_for(void* caller) { return poll(); }
+    virtual void queues_for(void* caller, u32 events, QueueSet& out) { queues(events, out); }
     virtual Leaf<u64> seek(i64 offset, u32 whence) { return Errno::kSPipe; }
     virtual Leaf<u64> read_directory(DirSink& sink) { return Errno::kNotDir; }
     virtual Leaf<u64> ioctl(class UserMemory& user, u32 request, u64 argument) { return Errno::kNoTty; }

@@ -3,6 +3,8 @@
 //
 // POSIX and OFD locks are ranges: setting one replaces what the same owner has there, joins neighbours of its type and
 // splits what it only overlaps (POSIX.1-2017, fcntl). flock locks cover the file and conflict only among themselves.
+// Of one file, the locks of an owner stand together, by ascending start; owners in the order of their first lock. F_GETLK
+// names the first lock of that order that is in the way (fs/locks.c, posix_lock_inode).
 #include "fs/file_locks.hpp"
 
 #include "rt/mem/slab.hpp"
@@ -44,18 +46,46 @@ void drop(Held& h) {
     delete &h;
 }
 
+bool same_owner(const Held& h, const Inode& inode, const FileLock& l) {
+    return h.inode == &inode && h.lock.kind == l.kind && h.lock.owner == l.owner;
+}
+
+// Before `next`; null: at the end.
+void insert(Held& h, Held* next) {
+    if (next)
+        table.held.insert_before(*next, h);
+    else
+        table.held.push_back(h);
+}
+
+// Where a new lock belongs: behind those of its owner that start before it. `behind_group`: what stood behind all of the
+// owner's, before some of them went; null: the end.
+void insert_sorted(Held& fresh, Held* behind_group) {
+    for (Held& h : table.held) {
+        if (!same_owner(h, *fresh.inode, fresh.lock) || h.lock.start < fresh.lock.start) continue;
+        return insert(fresh, &h);
+    }
+    insert(fresh, behind_group);
+}
+Held* behind_locks_of(const Inode& inode, const FileLock& l) {
+    Held* last = nullptr;
+    for (Held& h : table.held)
+        if (same_owner(h, inode, l)) last = &h;
+    return last ? table.held.next(*last) : nullptr;
+}
+
 // Cuts [start, end] out of what the owner holds. `spare` is used if one lock becomes two.
 void cut(Inode& inode, const FileLock& range, Held*& spare) {
     for (Held *h = table.held.front(), *next; h; h = next) {
         next = table.held.next(*h);
-        if (h->inode != &inode || h->lock.kind != range.kind || h->lock.owner != range.owner) continue;
+        if (!same_owner(*h, inode, range)) continue;
         if (h->lock.start > range.end || range.start > h->lock.end) continue;
         bool before = h->lock.start<range.start, after = h->lock.end> range.end;
         if (before && after) {
             *spare = *h;
             spare->hook = {};
             spare->lock.start = range.end + 1;
-            table.held.push_back(*spare);
+            insert(*spare, table.held.next(*h));
             table.count.fetch_add(1, std::memory_order_relaxed);
             spare = nullptr;
             h->lock.end = range.start - 1;
@@ -67,6 +97,16 @@ void cut(Inode& inode, const FileLock& range, Held*& spare) {
             drop(*h);
         }
     }
+}
+
+// True: the owner had one.
+bool drop_flock(Inode& inode, const FileLock& l) {
+    for (Held& h : table.held) {
+        if (!same_owner(h, inode, l)) continue;
+        drop(h);
+        return true;
+    }
+    return false;
 }
 
 template <class Matches>
@@ -100,12 +140,15 @@ Result<void> set_lock(Inode& inode, const FileLock& want) {
     Held* fresh = rt::make<Held>();
     Held* spare = rt::make<Held>();
     Result<void> result = lib::kOk;
+    bool lost = false;
     if (!fresh || !spare) {
         result = Errno::kNoMem;
     } else {
         rt::LockGuard guard{table.lock};
         if (conflict(inode, want)) {
             result = Errno::kAgain;
+            // A flock is converted by giving the old lock up first: it is lost if the new one is not to be had (flock(2)).
+            if (want.kind == LockKind::kFlock) lost = drop_flock(inode, want);
         } else {
             fresh->inode = &inode;
             fresh->lock = want;
@@ -119,8 +162,9 @@ Result<void> set_lock(Inode& inode, const FileLock& want) {
                 fresh->lock.start = fresh->lock.start < h.lock.start ? fresh->lock.start : h.lock.start;
                 fresh->lock.end = fresh->lock.end > h.lock.end ? fresh->lock.end : h.lock.end;
             }
+            Held* behind = behind_locks_of(inode, want);
             cut(inode, fresh->lock, spare);
-            table.held.push_back(*fresh);
+            insert_sorted(*fresh, behind);
             table.count.fetch_add(1, std::memory_order_relaxed);
             fresh = nullptr;
         }
@@ -128,7 +172,7 @@ Result<void> set_lock(Inode& inode, const FileLock& want) {
     delete fresh;
     delete spare;
     // A write lock turned into a read lock may let others in.
-    if (result.ok()) table.changed.wake_all();
+    if (result.ok() || lost) table.changed.wake_all();
     return result;
 }
 

@@ -193,6 +193,9 @@ public:
     Dentry* root_dentry =
         nullptr;     // made by the first mount, kept until the last has gone; guarded by Rank::namespace_
     u32 mounts = 0;  // guarded by Rank::namespace_
+    // Of a file system that only the kernel mounts (pipes, memfd, anonymous files), and every file of which is reached
+    // through this mount; else null. Set before the first inode is seen by a program, then constant.
+    class Mount* internal_mount = nullptr;
     struct Statfs {
         u64 blocks = 0, free = 0, available = 0, files = 0, free_files = 0;
         u32 block_size = 4096, name_max = 255;

@@ -33,9 +33,13 @@ Result<Ref<Dentry>> root_of(SuperBlock& super, Ref<Inode> root) {
 
 struct MountTable {
     // Under namespace_lock.
+    static void count(Mount& m) {
+        m.id = next_mount_id++;
+        ++m.super->mounts;
+    }
     static void attach(Ref<Mount> m, const Path* where) {
-        m->id = next_mount_id++;
-        ++m->super->mounts;
+        count(*m);
+        m->attached_.store(true, std::memory_order_relaxed);
         if (where) {
             m->parent_.store(Ref<Mount>{where->mount}.release(), std::memory_order_relaxed);
             m->mount_point_.store(Ref<Dentry>{where->dentry}.release(), std::memory_order_relaxed);
@@ -55,6 +59,7 @@ struct MountTable {
         while (link->load(std::memory_order_relaxed) != &m) link = &link->load(std::memory_order_relaxed)->next_;
         link->store(m.next_.load(std::memory_order_relaxed), std::memory_order_release);
         out.mount = Ref<Mount>::adopt(&m);
+        m.attached_.store(false, std::memory_order_relaxed);
         out.parent = Ref<Mount>::adopt(m.parent_.exchange(nullptr, std::memory_order_acq_rel));
         out.point = Ref<Dentry>::adopt(m.mount_point_.exchange(nullptr, std::memory_order_acq_rel));
         bool more = false;
@@ -101,12 +106,32 @@ Result<Path> mount_root(Ref<SuperBlock> super, Ref<Inode> root, const char* sour
     return Path{m, top};
 }
 
+Result<Ref<Mount>> mount_internally(SuperBlock& super, Ref<Inode> root) {
+    rt::LockGuard g(namespace_lock);
+    Ref<Dentry> top = TRY(root_of(super, std::move(root)));
+    Ref<Mount> m = TRY(rt::make_ref<Mount>(Ref<SuperBlock>{&super}, std::move(top)));
+    MountTable::count(*m);
+    super.internal_mount = m.get();
+    return m;
+}
+
+namespace {
+
+// Can something be mounted here? Under namespace_lock.
+Result<void> check_mount_point(const Path& where) {
+    if (where.dentry->unlinked() && !where.mount->internal()) return Errno::kNoEnt;
+    if (!where.mount->attached()) return Errno::kInval;
+    return lib::kOk;
+}
+
+}  // namespace
+
 Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, std::string_view source,
                             u32 flags) {
     Ref<Mount> m;
     rt::LockGuard g(namespace_lock);
+    TRY(check_mount_point(where));
     if (!where.dentry->is_directory()) return Errno::kNotDir;
-    if (where.dentry->unlinked()) return Errno::kNoEnt;
     // The same file system twice at the same place: mount(2), EBUSY.
     if (where.mount->super == super && where.dentry == where.mount->root) return Errno::kBusy;
     Ref<Dentry> top = TRY(root_of(*super, std::move(root)));
@@ -124,8 +149,10 @@ Result<void> mount_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root,
 Result<void> bind_mount(const Path& source, const Path& where, u32 flags) {
     Ref<Mount> m;
     rt::LockGuard g(namespace_lock);
+    TRY(check_mount_point(where));
+    if (!source.mount->attached()) return Errno::kInval;
     if (source.dentry->is_directory() != where.dentry->is_directory()) return Errno::kNotDir;
-    if (where.dentry->unlinked() || source.dentry->unlinked()) return Errno::kNoEnt;
+    if (source.dentry->unlinked()) return Errno::kNoEnt;
     m = TRY(rt::make_ref<Mount>(source.mount->super, source.dentry));
     std::memcpy(m->source, source.mount->source, sizeof m->source);
     m->flags.store(source.mount->flags.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -134,7 +161,7 @@ Result<void> bind_mount(const Path& source, const Path& where, u32 flags) {
 }
 
 Result<void> remount(const Path& where, u32 flags) {
-    if (where.dentry != where.mount->root) return Errno::kInval;
+    if (where.dentry != where.mount->root || !where.mount->attached()) return Errno::kInval;
     where.mount->flags.store(flags, std::memory_order_relaxed);
     return lib::kOk;
 }

@@ -3,6 +3,9 @@
 //
 // The list of mounts is read without a lock; mounts are freed one epoch after their last reference. Changes are made under
 // namespace_lock. A mount holds its parent and its mount point until it is unmounted.
+//
+// Every open file has a mount. One whose file system has no place in the tree of names (a pipe, a memfd) has the internal
+// mount of that file system: it is in no list, nothing can be mounted on it, and it is never unmounted.
 #pragma once
 #include "fs/dentry.hpp"
 
@@ -30,6 +33,9 @@ public:
     Mount* parent() const { return parent_.load(std::memory_order_acquire); }  // null: "/", or unmounted
     Dentry* mount_point() const { return mount_point_.load(std::memory_order_acquire); }
     Mount* next() const { return next_.load(std::memory_order_acquire); }
+    // In the tree of names: not internal, not unmounted. Changes under namespace_lock.
+    bool attached() const { return attached_.load(std::memory_order_relaxed); }
+    bool internal() const { return super->internal_mount == this; }
     bool read_only() const { return (flags.load(std::memory_order_relaxed) & kMountReadOnly) || super->read_only; }
 
 private:
@@ -37,6 +43,7 @@ private:
     std::atomic<Mount*> parent_{nullptr};        // holds a reference
     std::atomic<Dentry*> mount_point_{nullptr};  // holds a reference
     std::atomic<Mount*> next_{nullptr};
+    std::atomic<bool> attached_{false};
     rt::Retired retired_;
 };
 
@@ -61,6 +68,8 @@ FileSystemType* file_system_types();  // a list
 
 Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, std::string_view source,
                             u32 flags);
+// Gives `super` its internal mount, on a root directory of its own. The caller owns the mount.
+Result<Ref<Mount>> mount_internally(SuperBlock& super, Ref<Inode> root);
 Result<void> bind_mount(const Path& source, const Path& where, u32 flags);
 Result<void> remount(const Path& where, u32 flags);
 

@@ -7,7 +7,7 @@
 namespace fs {
 
 bool Place::hold(Path& out) const {
-    if (mount && !mount->try_ref()) return false;
+    if (!mount->try_ref()) return false;
     Ref<Mount> m = Ref<Mount>::adopt(mount);
     if (!dentry->try_ref()) return false;
     out = Path{std::move(m), Ref<Dentry>::adopt(dentry)};
@@ -274,9 +274,12 @@ Result<std::string_view> climb(Place at, Place root, std::span<char> buffer, boo
     Backwards out{buffer, buffer.size()};
     if (mark_deleted && at.dentry->unlinked() && !out.put(" (deleted)")) return Errno::kRange;
     bool any = false;
-    // A file of a kernel-internal file system (memfd): its name is all there is.
-    if (!at.mount)
-        return out.put(at.dentry->name().view()) && out.put("/") ? out.view() : Result<std::string_view>{Errno::kRange};
+    // A file of a kernel-internal file system: its name is all there is. That of a file which could have one in a
+    // directory (memfd) looks like a path, the others are "pipe:[12]", "anon_inode:[eventfd]".
+    if (at.mount->internal()) {
+        bool fits = out.put(at.dentry->name().view()) && (!at.dentry->unlinked() || out.put("/"));
+        return fits ? out.view() : Result<std::string_view>{Errno::kRange};
+    }
     while (at != root) {
         if (at.dentry == at.mount->root.get() || at.dentry->parent() == at.dentry) {
             Mount* parent = at.mount->parent();

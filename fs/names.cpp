@@ -50,7 +50,7 @@ Leaf<void> may_remove(Dentry& dir, Dentry& victim, bool directory, const Creds& 
 
 Dentry& dentry_of(const ParentLookup& p) { return *p.parent.dentry; }
 
-bool read_only(const Path& p) { return p.mount && p.mount->read_only(); }
+bool read_only(const Path& p) { return p.mount->read_only(); }
 
 // A lock of a third directory while two are held. Who holds it holds nothing else: all others are kept out by
 // namespace_lock.

@@ -2,15 +2,18 @@
 // Names: the dentry cache, mounts, and path resolution (path_resolution(7)).
 #pragma once
 #include "fs/mount.hpp"
+#include "rt/assert.hpp"
 
 namespace fs {
 
-// A place in the tree of names: which mount, which name there.
+// A place in the tree of names: which mount, which name there. Both or, of an empty one, neither.
 struct Path {
     Ref<Mount> mount;
     Ref<Dentry> dentry;
     Path() = default;
-    Path(Ref<Mount> m, Ref<Dentry> d) : mount(std::move(m)), dentry(std::move(d)) {}
+    Path(Ref<Mount> m, Ref<Dentry> d) : mount(std::move(m)), dentry(std::move(d)) {
+        RT_ASSERT(mount && dentry, "a path has a mount and a name");
+    }
     Inode* inode() const { return dentry ? dentry->inode() : nullptr; }
     explicit operator bool() const { return static_cast<bool>(dentry); }
 };

@@ -133,10 +133,12 @@ Leaf<Ref<File>> open_fifo(OpenContext& how, Inode& inode) {
 Task<Result<Ref<File>>> open_fifo_wait(OpenContext how, Ref<Inode> inode) {
     FifoOpen opened = CO_TRY(FifoOpen::run(how, *inode, true));
     if (opened.partner_ever && (how.flags & kOpenNonblock) == 0) {
+        Errno interrupted = Errno::kOk;
         for (;;) {
             u32 seen = opened.pipe->partner.sequence();
             if (opened.partner_ever->load(std::memory_order_acquire) != opened.partner_seen) break;
-            CO_TRY(co_await rt::wait_on(opened.pipe->partner, seen, "FIFO: the other end"));
+            if (interrupted != Errno::kOk) co_return interrupted;
+            interrupted = (co_await rt::wait_on(opened.pipe->partner, seen, "FIFO: the other end")).error();
         }
     }
     co_return Ref<File>{std::move(opened.file)};

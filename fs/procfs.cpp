@@ -50,7 +50,8 @@ ProcContext asked_by(ProcContext c, const void* caller) {
 class ProcFile final : public File {
 public:
     ProcFile(OpenContext& how, const ProcNode& node, const ProcContext& c)
-        : File(how.path, how.flags & ~kOpenOnce), node_(node), context_(c) {}
+        : File(how.path, (how.flags & ~kOpenOnce) | kOpenByElement), node_(node), context_(c) {}
+    bool by_element(bool) const override { return true; }
 
     Leaf<size_t> try_read(const UserSpans& to, u64 at) override {
         bool shared = at == kAtOffset;
@@ -255,7 +256,7 @@ Result<Path> path_of_file(File& f) {
     char label[64];
     Dentry* d = Dentry::create(nullptr, make_key(f.label(label)), Ref<Inode>{f.inode()});
     if (!d) return Errno::kNoMem;
-    return Path{{}, Ref<Dentry>::adopt(d)};
+    return Path{Ref<Mount>{&f.mount()}, Ref<Dentry>::adopt(d)};
 }
 
 }  // namespace fs

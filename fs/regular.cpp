@@ -63,12 +63,15 @@ private:
     u32 left_ = 0;
 };
 
+// Writable as File::writable() says (access mode 3 is neither).
+bool counts_as_writer(u32 flags) { return ((flags + 1) & 2) != 0 && !(flags & (kOpenUncounted | kOpenPath)); }
+
 }  // namespace
 
 Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
     switch (inode.mode() & kTypeMask) {
         case kTypeRegular: {
-            bool writes = ((how.flags + 1) & 2) != 0;  // as File::writable()
+            bool writes = counts_as_writer(how.flags);
             if (writes && !inode.start_writing()) return Errno::kTxtBsy;
             auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());  // takes how.path
             if (!f) {
@@ -92,7 +95,7 @@ RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
       in_group_(how.creds->in_group(inode.peek_attributes().gid)) {}
 
 RegularFile::~RegularFile() {
-    if (writable()) inode()->stop_writing();
+    if (counts_as_writer(flags())) inode()->stop_writing();
 }
 
 Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {

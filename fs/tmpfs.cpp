@@ -393,9 +393,12 @@ Result<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c) {
     TmpfsInode* home = unnamed_home.load(std::memory_order_acquire);
     if (!home) [[unlikely]] {
         NewFileSystem fresh = TRY(make_tmpfs({.max_bytes = kMaxFileSize, .max_inodes = ~u64{0} >> 1}));
+        Ref<Mount> mount = TRY(mount_internally(*fresh.super, fresh.root));
         if (unnamed_home.compare_exchange_strong(home, static_cast<TmpfsInode*>(fresh.root.get()),
-                                                 std::memory_order_acq_rel))
+                                                 std::memory_order_acq_rel)) {
+            mount.release();
             home = static_cast<TmpfsInode*>(fresh.root.release());
+        }
     }
     return home->create_unnamed(mode, c);
 }

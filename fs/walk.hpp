@@ -6,7 +6,7 @@
 
 namespace fs {
 
-// A place in the tree of names, without references.
+// A place in the tree of names, without references. What a resolution starts from or yields has both parts.
 struct Place {
     Mount* mount = nullptr;
     Dentry* dentry = nullptr;

@@ -126,12 +126,16 @@ void reset_actions(ActionTable& a) {
 
 }  // namespace
 
+Leaf<void> check_program(Thread& t, const fs::Path& file) {
+    if (file.inode()->is_symlink()) return Errno::kLoop;  // AT_SYMLINK_NOFOLLOW
+    if (!file.inode()->is_regular()) return Errno::kAcces;
+    if (file.mount->flags.load(std::memory_order_relaxed) & fs::kMountNoExec) return Errno::kAcces;
+    return fs::check_access(*file.inode(), fs::kMayExec, t.creds());
+}
+
 Leaf<fs::Path> find_program(Thread& t, const fs::Path& start, std::string_view path, u32 lookup_flags) {
     fs::Path found = TRY(fs::lookup(t.lookup_context(), start, path, lookup_flags));
-    if (found.inode()->is_symlink()) return Errno::kLoop;  // AT_SYMLINK_NOFOLLOW
-    if (!found.inode()->is_regular()) return Errno::kAcces;
-    if (found.mount->flags.load(std::memory_order_relaxed) & fs::kMountNoExec) return Errno::kAcces;
-    TRY(fs::check_access(*found.inode(), fs::kMayExec, t.creds()));
+    TRY(check_program(t, found));
     return found;
 }
 
@@ -233,6 +237,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     {
         rt::LockGuard tree{process_tree};
         p.did_exec = true;
+        ++p.exec_id;
         p.exit_signal = kSigChld;
     }
     t.alternate_stack = {};

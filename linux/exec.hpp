@@ -45,6 +45,7 @@ private:
 };
 
 // Opens a program as execve does: EACCES unless a regular file that the caller may execute.
+Leaf<void> check_program(Thread& t, const fs::Path& file);
 Leaf<fs::Path> find_program(Thread& t, const fs::Path& start, std::string_view path, u32 lookup_flags);
 
 // The calling thread becomes the program. On success its registers are those of the new program's first instruction.

@@ -5,6 +5,7 @@
 // SIGHUP and SIGCONT, the parent is told. A parent that ignores SIGCHLD, and pid 1, never see the zombie.
 #include "linux/exit.hpp"
 
+#include "linux/creds.hpp"
 #include "linux/itimer.hpp"
 #include "linux/pid.hpp"
 #include "linux/signal_queue.hpp"
@@ -24,15 +25,16 @@ bool notify_exit(Process& p) {
     Process& parent = *p.parent;
     if (&parent == &init_process()) return true;
     bool unwanted = false;
-    i32 sig = p.exit_signal;
+    u32 sig = u32(p.exit_signal);
+    if (sig != kSigChld && p.parent_exec_id != parent.exec_id) sig = kSigChld;
     if (sig == kSigChld) {
         SignalAction action = get_action(parent, kSigChld);
         unwanted = action.handler == 1 || (action.flags & kSaNoCldWait);
         if (action.handler == 1) sig = 0;
     }
-    if (sig != 0) {
+    if (sig != 0 && sig <= kSignals) {
         SignalInfo info;
-        info.signo = sig;
+        info.signo = i32(sig);
         bool killed = (p.exit_status & 0x7f) != 0;
         info.code = killed ? kCldKilled : kCldExited;
         info.child.pid = p.pid.value;
@@ -63,16 +65,43 @@ Process& reaper_of(Process& p) {
     return init_process();
 }
 
-void send_parent_death_signals(Process& child) {
-    rt::LockGuard guard{child.lock};
-    for (Thread& t : child.threads)
-        if (t.parent_death_signal) (void)send_signal(t, kernel_signal(t.parent_death_signal));
+// PR_SET_PDEATHSIG: the thread that made the child has ended. As if it had called kill(2), whose rules apply.
+void send_parent_death_signals(Process& child, Thread& ended) {
+    SignalSet wanted;
+    {
+        rt::LockGuard guard{child.lock};
+        for (Thread& t : child.threads)
+            if (t.parent_death_signal) wanted.add(t.parent_death_signal);
+    }
+    for (u64 left = wanted.bits; left != 0; left &= left - 1) {
+        u32 sig = u32(__builtin_ctzll(left)) + 1;
+        if (!may_signal(ended, child, sig).ok()) continue;
+        (void)send_signal(child, user_signal(sig, kSiUser, ended.process().pid.value, ended.creds().uid));
+    }
 }
 
-void give_children_away(Process& p, Dead& dead) {
+const Thread* first_thread(Process& p) {
+    rt::LockGuard guard{p.lock};
+    return p.threads.front();
+}
+
+// A thread that is not the last has ended: another is the maker of its children from now on.
+void hand_children_on(Thread& ended) {
+    Process& p = ended.process();
+    if (p.children.empty()) return;
+    const Thread* next = first_thread(p);
+    for (Process& child : p.children) {
+        if (child.maker != &ended) continue;
+        child.maker = next;
+        if (child.state == Process::State::kLive) send_parent_death_signals(child, ended);
+    }
+}
+
+void give_children_away(Process& p, Thread& last, Dead& dead) {
     Process& to = reaper_of(p);
     while (Process* c = p.children.pop_front()) {
         c->set_parent(&to);
+        c->maker = first_thread(to);
         to.children.push_back(*c);
         c->exit_signal = kSigChld;
         if (c->state == Process::State::kZombie) {
@@ -82,7 +111,7 @@ void give_children_away(Process& p, Dead& dead) {
                 continue;
             }
         } else {
-            send_parent_death_signals(*c);
+            send_parent_death_signals(*c, last);
             to.child_changed.wake_all();
         }
         hang_up_if_orphaned(*c, nullptr, p);
@@ -106,6 +135,11 @@ void reap_locked(Process& p) {
     }
     p.set_parent(nullptr);
     unlink_process(p);
+}
+
+void let_go_of(Process& reaped) {
+    reaped.leader = {};
+    reaped.unref();
 }
 
 void release_vfork_parent(Thread& t) {
@@ -162,16 +196,20 @@ void exit_thread(Thread& t) {
     }
     {
         rt::LockGuard tree{process_tree};
-        if (last) p.state = Process::State::kExiting;
+        if (last)
+            p.state = Process::State::kExiting;
+        else
+            hand_children_on(t);
         unlink_thread(t);
     }
     p.thread_gone.wake_all();
     t.registers_changed();  // the CPU forgets its state: nobody will save it
     if (report) report_stop(p);
-    if (last) exit_process(p);
+    if (last) exit_process(t);
 }
 
-void exit_process(Process& p) {
+void exit_process(Thread& last) {
+    Process& p = last.process();
     Ref<Process> keep{&p};
     stop_timers(p);
     // Whoever has waited for the process may write to its file, even while others refer to what is left of it.
@@ -192,7 +230,7 @@ void exit_process(Process& p) {
             status = p.group_exit_status;
         }
         p.exit_status = status;
-        give_children_away(p, dead);
+        give_children_away(p, last, dead);
         p.state = Process::State::kZombie;
         hang_up_if_orphaned(p, &p, *p.parent);
         ends_all = &p == first_program;
@@ -201,8 +239,7 @@ void exit_process(Process& p) {
             dead.push_back(p);
         }
     }
-    // Each had one reference from the table of numbers.
-    while (Process* d = dead.pop_front()) d->unref();
+    while (Process* d = dead.pop_front()) let_go_of(*d);
     if (ends_all) end_machine(status);
 }
 
@@ -246,15 +283,20 @@ Task<Result<void>> end_other_threads(Thread& t) {
         (void)co_await wait;
     }
     // The caller takes the leader's number.
-    rt::LockGuard tree{process_tree};
-    rt::LockGuard guard{p.signals.lock};
-    p.execing = nullptr;
-    if (t.tid != p.pid) {
-        PidEntry* e = pid_entry(t.tid.value);
-        e->thread = nullptr;
-        release_pid_if_unused(*e);
-        t.tid = p.pid;
-        pid_entry(p.pid.value)->thread = &t;
+    Ref<Thread> old_leader;
+    {
+        rt::LockGuard tree{process_tree};
+        rt::LockGuard guard{p.signals.lock};
+        p.execing = nullptr;
+        if (t.tid != p.pid) {
+            PidEntry* e = pid_entry(t.tid.value);
+            e->thread = nullptr;
+            release_pid_if_unused(*e);
+            t.tid = p.pid;
+            pid_entry(p.pid.value)->thread = &t;
+            old_leader = std::exchange(p.leader, Ref<Thread>{&t});
+            thread_released();
+        }
     }
     co_return lib::kOk;
 }

@@ -8,6 +8,8 @@ namespace linux {
 // A zombie leaves the tree and the table of numbers; its usage goes to its parent. process_tree held. The caller then
 // owns the table's reference, and drops it without the lock.
 void reap_locked(Process& p);
+// The other half, without locks: drops what the process still has and the reference that the table of numbers had.
+void let_go_of(Process& reaped);
 
 // When this one ends, everything ends: the others are killed and `on_exit` is called.
 void set_first_program(Process& p, void (*on_exit)(i32 wait_status));

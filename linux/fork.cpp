@@ -74,7 +74,6 @@ Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     else
         p->signals.actions = TRY(copy_actions(*parent.signals.actions, r.flags & kCloneClearSighand));
     std::memcpy(p->exe_path, parent.exe_path, sizeof p->exe_path);
-    p->exit_signal = r.exit_signal;
     p->personality = parent.personality;
     p->creds = t.own_creds();
     {
@@ -112,8 +111,15 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     if (!new_process) return lib::kOk;
     p.threads.push_back(child);
     p.live_threads = 1;
+    p.leader = Ref<Thread>{&child};
     link_process(p, *e);
-    Process* parent = (r.flags & kCloneParent) ? mine.parent : &mine;
+    // A sibling is to its parent what the caller is: the signal that was asked for is for one's own children.
+    const bool sibling = (r.flags & kCloneParent) != 0;
+    Process* parent = sibling ? mine.parent : &mine;
+    p.exit_signal = sibling ? mine.exit_signal : r.exit_signal;
+    p.maker = sibling ? mine.maker : &parent_thread;
+    p.parent_exec_id = sibling ? mine.parent_exec_id : mine.exec_id;
+    p.exec_id = mine.exec_id;
     p.set_parent(parent);
     parent->children.push_back(p);
     join_group(p, mine.group.value);
@@ -158,7 +164,7 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
         child->sched_policy = t.sched_policy;
         child->sched_priority = t.sched_priority;
     }
-    child->timer_slack = t.timer_slack;
+    child->timer_slack = child->default_timer_slack = t.timer_slack;
     if (!(r.flags & kCloneVm) || (r.flags & kCloneVfork)) child->alternate_stack = t.alternate_stack;
     if (r.flags & kCloneChildSetTid) child->set_child_tid = r.child_tid;
     if (r.flags & kCloneChildClearTid) child->clear_child_tid = r.child_tid;

@@ -190,6 +190,7 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
         link_thread(*thread, *pid_entry(first->pid.value));
         first->threads.push_back(*thread);
         first->live_threads = 1;
+        first->leader = thread;
     }
     set_first_program(*first, on_exit);
     attach_first_terminal(*first);

@@ -120,11 +120,14 @@ void link_thread(Thread& t, PidEntry& e) {
 }
 
 void unlink_thread(Thread& t) {
+    if (t.process().leader.get() == &t) return;
     PidEntry* e = pid_entry(t.tid.value);
     if (e->thread == &t) e->thread = nullptr;
     threads.fetch_sub(1, std::memory_order_relaxed);
     release_pid_if_unused(*e);
 }
+
+void thread_released() { threads.fetch_sub(1, std::memory_order_relaxed); }
 
 void link_process(Process& p, PidEntry& e) {
     p.pid = Pid{e.number};
@@ -137,6 +140,10 @@ void unlink_process(Process& p) {
     leave_session(p);
     PidEntry* e = pid_entry(p.pid.value);
     e->process = nullptr;
+    if (p.leader) {
+        e->thread = nullptr;
+        threads.fetch_sub(1, std::memory_order_relaxed);
+    }
     processes.fetch_sub(1, std::memory_order_relaxed);
     release_pid_if_unused(*e);
 }

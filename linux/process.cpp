@@ -137,6 +137,24 @@ Ref<Thread> Process::any_thread() {
     return t && t->try_ref() ? Ref<Thread>::adopt(t) : Ref<Thread>{};
 }
 
+Ref<Thread> Process::leading_thread() {
+    rt::LockGuard tree{process_tree};
+    return state == State::kReaped ? Ref<Thread>{} : leader;
+}
+
+u32 Process::running_threads() {
+    rt::LockGuard guard{lock};
+    u32 n = 0;
+    for (Thread& t : threads) n += !t.job().is_waiting();
+    return n;
+}
+
+u32 Process::thread_count() {
+    rt::LockGuard tree{process_tree};
+    rt::LockGuard guard{lock};
+    return live_threads + (state != State::kReaped && leader && !leader->process_hook.linked());
+}
+
 namespace {
 
 // The first non-null object of its kind among the threads.
@@ -193,13 +211,13 @@ Usage Process::usage() {
     return u;
 }
 
-char Process::state_letter() {
-    if (state == State::kZombie || state == State::kReaped) return 'Z';
-    rt::LockGuard guard{signals.lock};
-    if (signals.stopped) return 'T';
-    for (Thread& t : threads)
-        if (!t.job().is_waiting()) return 'R';
-    return 'S';
+char Process::state_letter(Thread& t) {
+    rt::LockGuard guard{t.process().signals.lock};
+    Process& p = t.process();
+    bool over = p.state == State::kZombie || p.state == State::kReaped;
+    if (!t.process_hook.linked() && (over || p.live_threads != 0)) return 'Z';
+    if (p.signals.stopped) return 'T';
+    return t.job().is_waiting() ? 'S' : 'R';
 }
 
 }  // namespace linux

@@ -207,7 +207,8 @@ public:
     bool keep_capabilities = false;  // prctl(PR_SET_KEEPCAPS)
     bool no_new_privileges = false;  // prctl(PR_SET_NO_NEW_PRIVS)
     const u64 serial;                // no two threads since boot have the same
-    u64 timer_slack = 50'000;
+    // prctl(PR_SET_TIMERSLACK), nanoseconds; what 0 sets it to: that of the maker when this one was made.
+    u64 timer_slack = 50'000, default_timer_slack = 50'000;
     Nanoseconds started{};
     i32 exit_status = 0;  // of exit(2), as wait(2) encodes it
     // A call that resumes by restart_syscall(2) (nanosleep, futex, poll).
@@ -272,6 +273,8 @@ public:
         parent = p;
         parent_pid.store(p ? p->pid.value : 0, std::memory_order_relaxed);
     }
+    // The parent's thread that made this process, or took over from it. Only compared. Guarded by process_tree.
+    const Thread* maker = nullptr;
     lib::ListHook sibling_hook;
     lib::List<Process, &Process::sibling_hook> children;
     Pid group{}, session{};
@@ -279,7 +282,11 @@ public:
     struct Terminal* terminal = nullptr;  // controlling terminal
     enum class State : u8 { kLive, kExiting, kZombie, kReaped };
     State state = State::kLive;
-    i32 exit_signal = 0;          // sent to the parent at the end; of the clone that made it
+    // Sent to the parent at the end; of the clone that made it. 0 and what is no signal: none.
+    i32 exit_signal = 0;
+    // How many programs it has executed, forebears included; and the parent's number when it was made. If the parent has
+    // executed another program since, it gets SIGCHLD whatever the clone asked for (kernel/signal.c, parent_exec_id).
+    u64 exec_id = 0, parent_exec_id = 0;
     i32 exit_status = 0;          // as wait(2) encodes it
     bool subreaper = false;       // prctl(PR_SET_CHILD_SUBREAPER)
     Usage usage_total;            // of threads that have ended
@@ -290,6 +297,9 @@ public:
     rt::SpinLock<rt::Rank::process> lock;
     lib::List<Thread, &Thread::process_hook> threads;
     u32 live_threads = 0;
+    // The thread of the process's number. It is found and shown by that number until the process has been waited for,
+    // also when it has ended (then it is in no list). Guarded by process_tree; of a reaped process, its reaper's alone.
+    Ref<Thread> leader;
     bool group_exiting = false;  // this and the next two: guarded by signals.lock
     Thread* execing = nullptr;   // the others are being ended for its execve
     i32 group_exit_status = 0;
@@ -306,14 +316,17 @@ public:
     Nanoseconds started{};
 
     // The threads' shared objects, as another process may look at them; null once the process has none.
-    Ref<Thread> any_thread();  // the leader if it lives
+    Ref<Thread> any_thread();      // one that lives; the leader, if it does
+    Ref<Thread> leading_thread();  // the leader, alive or dead; null: the kernel's init, or reaped
     Ref<AddressSpace> mm();
     Ref<fs::FileTable> files();
     Ref<FsContext> fs_context();
     Ref<const fs::Creds> credentials();
-    fs::Path executable();  // /proc/PID/exe; empty if there is none
-    Usage usage();          // of all threads, dead and alive
-    char state_letter();    // R S T Z as /proc/PID/stat shows it
+    fs::Path executable();                // /proc/PID/exe; empty if there is none
+    Usage usage();                        // of all threads, dead and alive
+    static char state_letter(Thread& t);  // R S T Z as /proc/PID/stat shows it
+    u32 running_threads();
+    u32 thread_count();  // with a leader that has ended
 
     static void last_ref(Process* p);
 };

@@ -15,6 +15,7 @@ namespace {
 Result<Ref<AddressSpace>> memory_of(const ProcContext& c) {
     Ref<Process> p = proc_process(c);
     if (!p) return Errno::kSrch;
+    if (Ref<Thread> t = p->leading_thread(); t && Process::state_letter(*t) == 'Z') return Ref<AddressSpace>{};
     return p->mm();
 }
 // The memory that the process had when the file was opened; null: it has it no longer.

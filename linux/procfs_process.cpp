@@ -17,7 +17,7 @@ using lib::StringBuilder;
 // The process an instance is about, and the thread: the one it names, or the first.
 struct Subject {
     Ref<Process> process;
-    Ref<Thread> thread;  // null: a zombie, or the kernel's init
+    Ref<Thread> thread;  // may have ended; null: the kernel's init
 
     static Result<Subject> find(const ProcContext& c) {
         Subject s;
@@ -28,7 +28,7 @@ struct Subject {
             if (!s.thread || &s.thread->process() != s.process.get() || s.thread->serial != c.sub_identity)
                 return Errno::kSrch;
         } else {
-            s.thread = s.process->any_thread();
+            s.thread = s.process->leading_thread();
         }
         return s;
     }
@@ -38,6 +38,9 @@ struct Subject {
     bool may_be_inspected(const ProcContext& c) {
         return may_inspect(proc_caller(c.caller), *process, c.sub != 0 ? thread.get() : nullptr);
     }
+    char state() const { return thread ? Process::state_letter(*thread) : 'S'; }
+    // Null: it has ended, or has none.
+    Ref<AddressSpace> mm() const { return state() == 'Z' ? Ref<AddressSpace>{} : process->mm(); }
     // For a process without threads: what it was started from.
     std::string_view comm() const {
         if (thread) {
@@ -69,16 +72,6 @@ Relations relations_of(Process& p) {
     return r;
 }
 
-u32 count_threads(Process& p) {
-    rt::LockGuard guard{p.lock};
-    u32 n = 0;
-    for (Thread& t : p.threads) {
-        (void)t;
-        ++n;
-    }
-    return n;
-}
-
 // ---- Owner ----
 
 // Root's, if it is not dumpable; the directory itself always shows whose process it is.
@@ -103,7 +96,7 @@ ProcContext of_process(ProcContext c) {
 Result<void> owner_of_descriptor(const ProcContext& c, fs::Attributes& a) { return owner_of(of_process(c), a); }
 bool is_own(const ProcContext& c) {
     Ref<Process> p = proc_process(c);
-    return p && &proc_caller(c.caller)->process() == p.get();
+    return p && c.caller && &proc_caller(c.caller)->process() == p.get();
 }
 // EACCES: may_inspect().
 Result<void> may_follow(const ProcContext& c) {
@@ -125,7 +118,7 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     CpuTimes times = c.sub != 0 && s.thread ? s.thread->cpu_times() : usage.times;
     AddressSpace::Totals t{};
     AddressSpace::Layout l{};
-    Ref<AddressSpace> mm = p.mm();
+    Ref<AddressSpace> mm = s.mm();
     if (mm) {
         t = mm->totals();
         l = mm->layout;
@@ -142,19 +135,19 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
         l = {};
         l.code_start = l.code_end = UserAddr{one};
     }
-    out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), p.state_letter(), r.parent, r.group,
+    out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), s.state(), r.parent, r.group,
             r.session, r.terminal, r.terminal_group, 0x400000 /* PF_RANDOMIZE: as every program has */);
     out.add("{} {} {} {} {} {} {} {} ", usage.minor_faults, p.usage_children.minor_faults, usage.major_faults,
             p.usage_children.major_faults, to_ticks(times.user), to_ticks(times.system),
             to_ticks(p.usage_children.times.user), to_ticks(p.usage_children.times.system));
-    out.add("{} {} {} 0 {} ", priority != 0 ? -1 - i32(priority) : 20 + nice, nice, count_threads(p),
+    out.add("{} {} {} 0 {} ", priority != 0 ? -1 - i32(priority) : 20 + nice, nice, p.thread_count(),
             to_ticks(started.value));
     out.add("{} {} {} ", t.virtual_pages * kPageSize, t.resident_pages, p.limit(kRlimRss));
     out.add("{} {} {} 0 0 ", l.code_start.value, l.code_end.value, l.stack_start.value);
     out.add("{} {} {} {} ", signals.pending.bits & mask31, signals.blocked.bits & mask31, signals.ignored.bits & mask31,
             signals.caught.bits & mask31);
-    out.add("{} 0 0 {} {} {} {} 0 0 0 ", permitted && p.state_letter() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal,
-            0, priority, policy);
+    out.add("{} 0 0 {} {} {} {} 0 0 0 ", permitted && s.state() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0,
+            priority, policy);
     out.add("{} {} {} {} {} {} {} ", l.data_start.value, l.data_end.value, l.break_start.value, l.arg_start.value,
             l.arg_end.value, l.env_start.value, l.env_end.value);
     out.add("{}\n", permitted && p.state == Process::State::kZombie ? p.exit_status : 0);
@@ -194,7 +187,7 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
     u64 tid = c.sub != 0 ? c.sub : c.id;
     u32 umask = 022;
     if (Ref<FsContext> context = p.fs_context()) umask = context->state.lock()->umask;
-    out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(p.state_letter()));
+    out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(s.state()));
     out.add("Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", p.pid, tid, r.parent);
     Ref<const fs::Creds> creds = s.credentials(c);
     static constexpr fs::Creds kNobody{};
@@ -206,7 +199,7 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
     for (u32 i = 0; i < id.group_count; ++i) out.add("{} ", id.groups[i]);
     if (id.group_count == 0) out.put(" ");
     out.add("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", p.pid, tid, r.group, r.session);
-    if (Ref<AddressSpace> mm = p.mm()) {
+    if (Ref<AddressSpace> mm = s.mm()) {
         AddressSpace::Totals t = mm->totals();
         auto line = [&](const char* name, u64 pages) { out.add("{}\t{:>8} kB\n", name, pages * (kPageSize / 1024)); };
         u64 text = mm->layout.code_end.value > mm->layout.code_start.value
@@ -226,7 +219,7 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
         line("VmSwap:", 0);
     }
     SignalSummary signals = signal_summary(p);
-    out.add("Threads:\t{}\nSigQ:\t{}/{}\n", count_threads(p), signals.queued, p.limit(kRlimSigpending));
+    out.add("Threads:\t{}\nSigQ:\t{}/{}\n", p.thread_count(), signals.queued, p.limit(kRlimSigpending));
     out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
             signals.pending.bits, signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits,
             signals.caught.bits);
@@ -252,7 +245,7 @@ Leaf<void> show_comm(StringBuilder& out, const ProcContext& c) {
 Leaf<void> set_comm_text(std::string_view text, const ProcContext& c) {
     Subject s = TRY(Subject::find(c));
     if (!s.thread) return Errno::kSrch;
-    if (!c.caller || !is_own(c)) return Errno::kInval;
+    if (!is_own(c)) return Errno::kInval;  // only threads of the process itself change its names
     if (!text.empty() && text.back() == '\n') text.remove_suffix(1);
     size_t n = text.size() < kCommLength - 1 ? text.size() : kCommLength - 1;
     std::memcpy(s.thread->comm, text.data(), n);
@@ -307,7 +300,7 @@ Leaf<fs::Path> target_exe(const ProcContext& c) {
     TRY(may_follow(c));
     Subject s = TRY(Subject::find(c));
     fs::Path p = s.process->executable();
-    if (!p) return Errno::kNoEnt;
+    if (!p || s.state() == 'Z') return Errno::kNoEnt;
     return p;
 }
 template <auto Member>
@@ -340,21 +333,17 @@ Leaf<fs::Path> target_fd(const ProcContext& c) {
 Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, const void* caller) {
     TRY(may_follow(of_process(c)));
     Ref<fs::File> file = TRY(file_of(c));
-    if (file->path().mount) return text_of(file->path(), buffer, caller);
-    char label[300];
-    std::string_view text;
-    if (file->path())  // a regular file without a name: memfd_create
-        text = {label, lib::format_to(label, "/{} (deleted)", file->path().dentry->name().view())};
-    else
-        text = file->label(label);
+    if (file->path()) return text_of(file->path(), buffer, caller);
+    char label[64];
+    std::string_view text = file->label(label);
     if (text.size() > buffer.size()) return Errno::kNameTooLong;
     std::memcpy(buffer.data(), text.data(), text.size());
     return std::string_view{buffer.data(), text.size()};
 }
 Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c) {
     Ref<fs::File> file = TRY(file_of(c));
-    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->offset, file->flags() & ~fs::kOpenTaskOnly,
-            file->path().mount ? file->path().mount->id : 0, file->inode()->number);
+    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->offset, file->flags() & ~fs::kOpenInternal,
+            file->mount().id, file->inode()->number);
     return lib::kOk;
 }
 u64 next_descriptor(const ProcContext& c, u64 from) {
@@ -373,6 +362,9 @@ u64 next_thread(const ProcContext& c, u64 from) {
         u64 n = u64(t.tid.value);
         if (n >= from && n < best) best = n;
     }
+    guard.unlock();
+    // The leader is one of them until the process is reaped, also when it has ended.
+    if (u64 n = c.id; n >= from && n < best && p->leading_thread()) best = n;
     return best;
 }
 
@@ -408,11 +400,11 @@ Leaf<void> show_login_uid(StringBuilder& out, const ProcContext&) {
     return lib::kOk;
 }
 
+constexpr ProcNode kComm{
+    .name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of};
+
 constexpr ProcNode kThreadFiles[] = {
-    file("cmdline", &show_command_line),
-    {.name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of},
-    file("stat", &show_process_stat),
-    file("statm", &show_statm),
+    file("cmdline", &show_command_line),  kComm, file("stat", &show_process_stat), file("statm", &show_statm),
     file("status", &show_process_status),
 };
 constexpr ProcNode kThread{.mode = kDirectory, .children = kThreadFiles, .owner = &owner_of};
@@ -421,7 +413,7 @@ constexpr fs::ProcNumbered kThreads{
 
 constexpr ProcNode kProcessFiles[] = {
     file("cmdline", &show_command_line),
-    {.name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of},
+    kComm,
     {.name = "cwd", .mode = kLink, .link = &link_text<kCwd>, .target = kCwd, .owner = &owner_of},
     {.name = "environ", .mode = kPrivate, .show = &show_environment, .open = &open_memory, .owner = &owner_of},
     {.name = "exe", .mode = kLink, .link = &link_text<&target_exe>, .target = &target_exe, .owner = &owner_of},

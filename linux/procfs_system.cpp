@@ -32,7 +32,7 @@ u32 runnable_count() {
     u32 n = 0;
     for_each_process(
         [](void* count, Process& p) {
-            *static_cast<u32*>(count) += p.state_letter() == 'R';
+            *static_cast<u32*>(count) += p.running_threads();
             return true;
         },
         &n);

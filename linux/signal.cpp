@@ -277,6 +277,12 @@ void leave_signals(Thread& t) {
             if (!other.exiting && has_deliverable(other)) other.notify(kWorkSignal);
 }
 
+bool has_pending(Thread& t, SignalSet wanted) {
+    Process& p = t.process();
+    rt::LockGuard guard{p.signals.lock};
+    return ((t.pending.set.bits | p.signals.pending.set.bits) & wanted.bits) != 0;
+}
+
 bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out) {
     Process& p = t.process();
     rt::LockGuard guard{p.signals.lock};

@@ -195,6 +195,8 @@ void signal_frame_failed(Thread& t);
 // Recomputes, after `blocked` has changed or a signal was put back, whether the thread has work.
 void set_blocked(Thread& t, SignalSet to);
 bool has_deliverable(Thread& t);
+// Is one of `wanted` pending, for the thread or its process?
+bool has_pending(Thread& t, SignalSet wanted);
 // Takes one pending signal out of `wanted` (sigtimedwait). False: none.
 bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out);
 // Sends the news of a child to its parent (process_tree held).

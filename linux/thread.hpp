@@ -26,8 +26,8 @@ bool exit_user_memory_now(Thread& t);
 Task<void> exit_user_memory(Thread& t);
 // The vfork parent goes on.
 void release_vfork_parent(Thread& t);
-// The last thread has gone: zombie, orphans, SIGCHLD.
-void exit_process(Process& p);
+// The last thread of its process has gone: zombie, orphans, SIGCHLD.
+void exit_process(Thread& last);
 void report_stop(Process& p);
 
 // Ends every other thread of the group and waits until they have gone; the caller is the leader then, whatever it was

@@ -17,6 +17,7 @@ bool matches(const WaitRequest& r, Process& child) {
             if (child.group.value != r.number) return false;
             break;
     }
+    if (r.maker && child.maker != r.maker) return false;
     // "Clone" children are those that do not send SIGCHLD at their end.
     bool clone_child = child.exit_signal != kSigChld;
     return (r.options & kWaitAll) || clone_child == ((r.options & kWaitClone) != 0);
@@ -59,12 +60,19 @@ void add(Usage& to, const Usage& u) {
 
 Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink) {
     bool any = false;
-    Ref<Process> gone;
+    Process* gone = nullptr;
+    struct LetGo {
+        Process*& process;
+        ~LetGo() {
+            if (process) let_go_of(*process);
+        }
+    } let_go{gone};
     {
         rt::LockGuard tree{process_tree};
         for (Process& child : p.children) {
             if (!matches(request, child)) continue;
-            any = true;
+            // A zombie has nothing more to say to who does not wait for the end (Linux: wait_task_zombie).
+            any |= child.state != Process::State::kZombie || (request.options & kWaitExited);
             WaitReport report;
             if (!has_report(child, request.options, report)) continue;
             report.pid = child.pid.value;
@@ -83,7 +91,7 @@ Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink) {
                         false;
                 } else {
                     reap_locked(child);
-                    gone = Ref<Process>::adopt(&child);
+                    gone = &child;
                 }
             }
             if (!delivered.ok()) return delivered.error();

@@ -12,6 +12,7 @@ struct WaitRequest {
     enum class Which : u8 { kAny, kPid, kGroup } which = Which::kAny;
     i32 number = 0;
     u32 options = 0;
+    const Thread* maker = nullptr;  // __WNOTHREAD: only what this thread has made
 };
 struct WaitReport {
     i32 pid = 0;  // 0: WNOHANG, and nobody is ready

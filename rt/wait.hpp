@@ -4,8 +4,11 @@
 //     for (;;) {
 //         u32 seen = queue.sequence();              // before the check
 //         if (auto r = try_it(); r != again) co_return r;
-//         CO_TRY(co_await wait_on(queue, seen, "pipe: data"));   // EINTR (kRestartSys) if the job is interrupted
+//         if (interrupted != Errno::kOk) co_return interrupted;
+//         interrupted = (co_await wait_on(queue, seen, "pipe: data")).error();  // kRestartSys if the job is interrupted
 //     }
+//
+// After an interruption the condition is looked at once more: what has come true at the same time wins.
 //
 // A wake-up between the check and the suspension changes the sequence and is not lost. Several queues and a deadline may
 // be waited for at once (poll): see class Wait. Wakers allocate nothing and take only the queue's lock.

@@ -110,7 +110,7 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
     switch (command) {
         case kDupFd: return duplicate(c, std::move(file), u32(argument), false);
         case kDupFdCloexec: return duplicate(c, std::move(file), u32(argument), true);
-        case kGetFl: return i64{file->flags() & ~fs::kOpenTaskOnly};
+        case kGetFl: return i64{file->flags() & ~fs::kOpenInternal};
         default: break;
     }
     if (file->flags() & fs::kOpenPath) return Errno::kBadF;
@@ -165,12 +165,14 @@ TaskResult sys_flock_wait(Caller& c, Fd fd, u32 operation) {
     Ref<File> file = CO_TRY(c.file(fd));
     // A lock of the other type is given up before the new one is waited for (flock(2)).
     (void)try_flock(*file, kLockUnlock);
+    Errno interrupted = Errno::kOk;
     for (;;) {
         u32 seen = fs::file_locks_changed().sequence();
         auto r = try_flock(*file, operation);
         if (r.ok()) co_return i64{0};
         if (r.error() != Errno::kAgain) co_return r.error();
-        CO_TRY(co_await rt::wait_on(fs::file_locks_changed(), seen, "flock"));
+        if (interrupted != Errno::kOk) co_return interrupted;
+        interrupted = (co_await rt::wait_on(fs::file_locks_changed(), seen, "flock")).error();
     }
 }
 
@@ -221,6 +223,7 @@ Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
 TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
     Ref<File> file = CO_TRY(open_file(c, fd));
     if (file->kind() != fs::FileKind::kTerminal) co_return Errno::kFault;  // the leaf's copy could not be done
+    bool interrupted = false;
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
@@ -234,8 +237,9 @@ TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
             continue;
         }
         if (r.error() != Errno::kNeedsTask) co_return r.error();
+        if (interrupted) co_return Errno::kRestartSys;
         rt::Wait wait{"terminal: output"};
-        if (co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted) co_return Errno::kRestartSys;
+        interrupted = co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted;
     }
 }
 

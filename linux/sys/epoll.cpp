@@ -63,6 +63,7 @@ TaskResult wait_for_events(Caller& c, Fd fd, UserAddr events, i32 max, Nanosecon
     u32 most = epoll->size() + 16 < u32(max) ? epoll->size() + 16 : u32(max);
     CO_TRY(found.make(most));
     WaitRoom room;
+    bool interrupted = false;
     for (;;) {
         fs::QueueSet queues = room.start();
         epoll->queues(fs::kPollIn, queues);
@@ -77,13 +78,12 @@ TaskResult wait_for_events(Caller& c, Fd fd, UserAddr events, i32 max, Nanosecon
             epoll->commit(found.ready, n);
             co_return i64{n};
         }
-        if (c.interrupted()) co_return Errno::kIntr;
+        if (interrupted || c.interrupted()) co_return Errno::kIntr;
         if (deadline <= now) co_return i64{0};
         Nanoseconds until = epoll->wake_time(now);
         if (deadline < until) until = deadline;
         rt::Wait wait{"epoll"};
-        if (co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted)
-            co_return Errno::kIntr;
+        interrupted = co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted;
     }
 }
 
@@ -239,19 +239,44 @@ Leaf<Fd> sys_timerfd_create(Caller& c, i32 clock, u32 flags) {
     return install_file(c, TRY(fs::make_file<fs::TimerFile>(std::move(inode), file_flags, clock == kRealtime)), flags);
 }
 
-Leaf<void> sys_timerfd_settime(Caller& c, Fd fd, u32 flags, UserAddr to, UserAddr old) {
-    constexpr u32 kAbsolute = 1, kCancelOnSet = 2;
-    TimerSpec spec;
-    TRY(c.user().read(&spec, to, sizeof spec));
-    if ((flags & ~(kAbsolute | kCancelOnSet)) || !valid(spec.value) || !valid(spec.interval)) return Errno::kInval;
+namespace {
+
+struct TimerCall {
     Ref<fs::File> hold;
-    fs::TimerFile* timer = TRY(timer_of(c, fd, hold));
+    fs::TimerFile* timer;
+    fs::TimerFile::Setting to;
+    bool absolute;
+    static Leaf<TimerCall> decode(Caller& c, Fd fd, u32 flags, UserAddr to) {
+        constexpr u32 kAbsolute = 1, kCancelOnSet = 2;
+        TimerSpec spec;
+        TRY(c.user().read(&spec, to, sizeof spec));
+        if ((flags & ~(kAbsolute | kCancelOnSet)) || !valid(spec.value) || !valid(spec.interval)) return Errno::kInval;
+        Ref<fs::File> hold;
+        fs::TimerFile* timer = TRY(timer_of(c, fd, hold));
+        return TimerCall{std::move(hold),
+                         timer,
+                         {to_nanoseconds(spec.interval), to_nanoseconds(spec.value)},
+                         (flags & kAbsolute) != 0};
+    }
+};
+
+}  // namespace
+
+Leaf<void> sys_timerfd_settime(Caller& c, Fd fd, u32 flags, UserAddr to, UserAddr old) {
+    TimerCall call = TRY(TimerCall::decode(c, fd, flags, to));
     if (old.value != 0) {
-        TimerSpec before = encode_setting(timer->get());
+        TimerSpec before = encode_setting(call.timer->get());
         TRY(c.user().write(old, &before, sizeof before));
     }
-    (void)timer->set({to_nanoseconds(spec.interval), to_nanoseconds(spec.value)}, (flags & kAbsolute) != 0);
+    (void)call.timer->set(call.to, call.absolute);
     return lib::kOk;
+}
+// The timer is set even if the old value cannot be told.
+Task<Result<void>> sys_timerfd_settime_wait(Caller& c, Fd fd, u32 flags, UserAddr to, UserAddr old) {
+    TimerCall call = CO_TRY(TimerCall::decode(c, fd, flags, to));
+    TimerSpec before = encode_setting(call.timer->set(call.to, call.absolute));
+    if (old.value != 0) CO_TRY(co_await copy_to_program(c, old, &before, sizeof before));
+    co_return lib::kOk;
 }
 
 Leaf<void> sys_timerfd_gettime(Caller& c, Fd fd, UserAddr to) {

@@ -16,6 +16,7 @@ TaskResult sys_epoll_pwait2_wait(Caller&, Fd epoll, UserAddr events, i32 max, Us
                                  u64 mask_size);
 Leaf<Fd> sys_timerfd_create(Caller&, i32 clock, u32 flags);
 Leaf<void> sys_timerfd_settime(Caller&, Fd fd, u32 flags, UserAddr to, UserAddr old);
+Task<Result<void>> sys_timerfd_settime_wait(Caller&, Fd fd, u32 flags, UserAddr to, UserAddr old);
 Leaf<void> sys_timerfd_gettime(Caller&, Fd fd, UserAddr to);
 
 }  // namespace linux

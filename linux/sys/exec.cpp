@@ -109,12 +109,13 @@ Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, Use
     if (by_descriptor) {
         Ref<fs::File> directory = CO_TRY(c.files().get(Fd{fd}));
         start = directory->path();
+        if (!start && !path.empty()) co_return Errno::kNotDir;
         image->path_inaccessible = CO_TRY(c.files().close_on_exec(Fd{fd}));
     }
     if (path.empty()) {
         if (!by_descriptor) co_return Errno::kAcces;  // AT_EMPTY_PATH with the working directory: not a regular file
-        if (!start || !start.inode()->is_regular()) co_return Errno::kAcces;
-        CO_TRY(fs::check_access(*start.inode(), fs::kMayExec, c.creds()));
+        if (!start) co_return Errno::kAcces;          // a pipe, an eventfd: not a regular file
+        CO_TRY(check_program(t, start));
         file = start;
     } else {
         file = CO_TRY(find_program(t, start, path, lookup_flags));

@@ -28,8 +28,10 @@ void block_reader(Thread& t, fs::PipeFile& file) {
     u32 seen = queue.sequence();
     if (!file.pipe().must_wait_to_read()) return;
     auto again = [](Thread& t, rt::Wake why) -> Leaf<i64> {
-        if (why == rt::Wake::kInterrupted) return Errno::kRestartSys;
-        return leaf_table[u32(t.regs().syscall_number())](t, t.regs().frame());
+        auto r = leaf_table[u32(t.regs().syscall_number())](t, t.regs().frame());
+        if (why != rt::Wake::kInterrupted || r.error() != Errno::kNeedsTask) return r;
+        t.blocked_leaf = {};
+        return Errno::kRestartSys;
     };
     t.keep_file(file);  // and with it the queue
     t.blocked_leaf = {again, &queue, seen, "pipe: data"};
@@ -128,11 +130,31 @@ Leaf<size_t> vector_leaf(Caller& c, File& file, UserAddr vectors, u32 count, u64
     auto v = IoVector::import(c.user(), vectors, count);
     if (!v.ok()) return c.keep_if_unfinished(file, v.error());
     if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
-    if (v.value().size() > kLeafIo || (file.flags() & fs::kOpenTaskOnly))
+    if (v.value().size() > kLeafIo || (file.flags() & (fs::kOpenTaskOnly | fs::kOpenByElement)))
         return c.keep_if_unfinished(file, Errno::kNeedsTask);
     UserSpans spans = v.value().spans(c.user(), kLeafIo);
     return write ? transfer_spans<true>(c, file, spans, offset) : transfer_spans<false>(c, file, spans, offset);
 }
+
+// Each element is a call of its own; the first that is short or fails is the last.
+TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, bool write) {
+    u64 done = 0;
+    while (v.size() != 0) {
+        fs::UserSpan each = v.front();
+        u64 at = offset == kAtOffset ? kAtOffset : offset + done;
+        auto r = co_await transfer(c, file, IoVector{each.at, each.size}, at, write);
+        if (!r.ok()) {
+            if (done > 0) break;
+            co_return r;
+        }
+        done += u64(r.value());
+        if (u64(r.value()) != each.size) break;
+        v.drop_front();
+    }
+    co_return i64(done);
+}
+
+TaskResult nothing() { co_return i64{0}; }
 
 TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset, bool write) {
     auto file = c.file(fd);
@@ -140,6 +162,10 @@ TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset
     // The array was there when the leaf ran; if it has gone, so be it.
     auto v = IoVector::import(c.user(), vectors, count);
     if (!v.ok()) return failed(lib::needs_more(v.error()) ? Errno::kFault : v.error());
+    if (file.value()->by_element(write)) {
+        if (v.value().size() == 0) return nothing();
+        return transfer_elements(c, file.take(), v.take(), offset, write);
+    }
     return transfer(c, file.take(), v.take(), offset, write);
 }
 
@@ -158,10 +184,11 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         if (buffers.size() == 0) co_return Errno::kFBig;
     }
     const Nanoseconds read_deadline = write ? Nanoseconds::never() : file->read_deadline();
+    bool interrupted = false;
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
-        file->queues(write ? fs::kPollOut : fs::kPollIn, queues);
+        file->queues_for(&c, write ? fs::kPollOut : fs::kPollIn, queues);
         if (fs::Tty* tty = file->terminal()) [[unlikely]] {
             auto allowed = check_terminal_access(c, *tty, write ? TerminalAccess::kWrite : TerminalAccess::kRead);
             if (!allowed.ok()) {
@@ -172,9 +199,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         Nanoseconds now = port::Port::now();
         UserSpans spans = buffers.spans(c.user(), kLeafIo);
         u64 at = offset == kAtOffset ? kAtOffset : offset + done;
-        auto r = write                                   ? file->try_write_some(spans, at)
-                 : file->kind() != fs::FileKind::kSignal ? file->try_read(spans, at)
-                                                         : read_signals(c, *file, spans);
+        auto r = write ? file->write_for(&c, spans, at) : file->read_for(&c, spans, at);
         if (r.ok()) {
             u64 n = r.value(), asked = spans.size();
             done += n;
@@ -196,7 +221,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             usable -= usable % file->copy_granule();
             if (usable == 0) {
                 if (done > 0) co_return i64(done);
-                file->buffer_failed(write);
+                file->buffer_failed(&c, write);
                 co_return Errno::kFault;
             }
             buffers.limit(usable);
@@ -207,14 +232,15 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             if (done > 0) co_return i64(done);
             co_return e == Errno::kNeedsTask ? Errno::kAgain : e;
         }
+        if (interrupted) {
+            if (done > 0) co_return i64(done);
+            co_return Errno::kRestartSys;
+        }
         rt::Wait wait{write ? "write" : "read"};
         Nanoseconds deadline = file->wake_time(now);
         if (read_deadline < deadline) deadline = read_deadline;
         rt::Wake why = co_await wait.on(room, queues.count()).until(deadline);
-        if (why == rt::Wake::kInterrupted) {
-            if (done > 0) co_return i64(done);
-            co_return Errno::kRestartSys;
-        }
+        interrupted = why == rt::Wake::kInterrupted;  // what has become ready at the same time comes first
         if (why == rt::Wake::kTimeout && read_deadline <= port::Port::now()) co_return i64(done);
     }
 }

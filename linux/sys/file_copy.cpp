@@ -35,6 +35,7 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
             if (!got.ok() && done == 0) co_return got.error();
             break;
         }
+        bool interrupted = false;
         for (size_t sent = 0; sent < got.value();) {
             rt::Waiter room[fs::QueueSet::kUsual];
             fs::QueueSet queues{room, fs::QueueSet::kUsual};
@@ -51,8 +52,11 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
             Errno e = put.error();
             if (e == Errno::kPipe) broken_pipe(c);
             if (e == Errno::kNeedsTask && !out.nonblocking()) {
-                rt::Wait wait{"sendfile"};
-                if (co_await wait.on(room, queues.count()) != rt::Wake::kInterrupted) continue;
+                if (!interrupted) {
+                    rt::Wait wait{"sendfile"};
+                    interrupted = co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted;
+                    continue;
+                }
                 e = Errno::kRestartSys;
             }
             if (done > 0) co_return i64(done);

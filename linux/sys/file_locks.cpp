@@ -134,6 +134,7 @@ TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument) {
         fs::LockWaiter waiter;
         ~Announced() { fs::end_wait(waiter); }
     } announced;
+    Errno interrupted = Errno::kOk;
     for (;;) {
         u32 seen = fs::file_locks_changed().sequence();
         auto done = apply(*file, r);
@@ -147,7 +148,8 @@ TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument) {
         if (fs::would_deadlock(*file->inode(), r.lock)) co_return Errno::kDeadLk;
         if (blocker.kind == fs::LockKind::kPosix && r.lock.kind == fs::LockKind::kPosix)
             fs::announce_wait(announced.waiter, r.lock.owner, blocker.owner);
-        CO_TRY(co_await rt::wait_on(fs::file_locks_changed(), seen, "record lock"));
+        if (interrupted != Errno::kOk) co_return interrupted;
+        interrupted = (co_await rt::wait_on(fs::file_locks_changed(), seen, "record lock")).error();
     }
 }
 

@@ -56,8 +56,8 @@ Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {
     if (!d) return Errno::kNoMem;
     d->set_flag(fs::Dentry::kUnlinked);
     fs::OpenContext how;
-    how.path = fs::Path{{}, Ref<fs::Dentry>::adopt(d)};
-    how.flags = fs::kOpenReadWrite | fs::kOpenLargeFile;
+    how.path = fs::Path{Ref<fs::Mount>{inode->super->internal_mount}, Ref<fs::Dentry>::adopt(d)};
+    how.flags = fs::kOpenReadWrite | fs::kOpenLargeFile | fs::kOpenUncounted;
     how.creds = &c.creds();
     return install_file(c, TRY(inode->open(how)), (flags & kCloexec) ? fs::kOpenCloexec : 0);
 }

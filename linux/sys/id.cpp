@@ -13,7 +13,8 @@ namespace {
 using fs::Creds;
 using port::Module;
 
-constexpr u32 kNone = ~0u;  // "leave it"
+constexpr u32 kNone = ~0u;           // "leave it"
+constexpr u32 kMostGroups = 65'536;  // NGROUPS_MAX
 constexpr u64 kFsCapabilities =
     0x0000'0001'0000'001f | (u64{1} << 9) | (u64{1} << 27);  // dropped with a file-system uid of 0
 
@@ -162,10 +163,13 @@ Leaf<i64> sys_getgroups(Caller& c, i32 size, UserAddr to) {
 Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
     const Creds& o = c.creds();
     if (!o.capable(fs::kCapSetgid)) return Errno::kPerm;
-    // Linux admits 65,536; more than our table holds is refused, not cut.
-    if (size < 0 || size > 65536 || u32(size) > fs::kMaxGroups) return Errno::kInval;
+    if (u32(size) > kMostGroups) return Errno::kInval;
     u32 groups[fs::kMaxGroups];
-    TRY(c.user().read(groups, from, u32(size) * sizeof(u32)));
+    const u32 first = u32(size) < fs::kMaxGroups ? u32(size) : fs::kMaxGroups;
+    // More than the table holds is refused, not cut; that the memory is there comes first.
+    for (u32 at = first; at < u32(size); ++at) TRY(c.user().read(groups, from + at * sizeof(u32), sizeof(u32)));
+    TRY(c.user().read(groups, from, first * sizeof(u32)));
+    if (u32(size) > fs::kMaxGroups) return Errno::kInval;
     Ref<Creds> to = TRY(copy_creds(o));
     // Kept in order, as Linux does.
     for (u32 i = 1; i < u32(size); ++i)

@@ -48,6 +48,12 @@ Leaf<IoVector> IoVector::import(fs::UserMemory& user, UserAddr vectors, u64 coun
     return v;
 }
 
+void IoVector::drop_front() {
+    total_ -= spans_[first_].size;
+    spans_[first_].size = 0;
+    while (first_ + 1 < count_ && spans_[first_].size == 0) ++first_;
+}
+
 void IoVector::advance(u64 n) {
     total_ -= n;
     while (n > 0) {

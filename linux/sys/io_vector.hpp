@@ -24,6 +24,8 @@ public:
     static Leaf<IoVector> import(fs::UserMemory& user, UserAddr vectors, u64 count);
 
     u64 size() const { return total_; }
+    fs::UserSpan front() const { return spans_[first_]; }
+    void drop_front();  // and empty ones behind it
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     void advance(u64 n);
     // What is left, at most `most` bytes of it.

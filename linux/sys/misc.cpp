@@ -146,7 +146,6 @@ enum Prctl : u32 {
     kGetTidAddress = 40,
     kCapAmbient = 47
 };
-constexpr u64 kDefaultSlack = 50'000;
 
 Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
     Thread& t = c.thread();
@@ -182,7 +181,7 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
         case kGetSeccomp: return 0;
         case kCapbsetRead: return a2 <= 40 ? Leaf<i64>(i64{1}) : Leaf<i64>(Errno::kInval);
         case kGetSecurebits: return 0;
-        case kSetTimerslack: t.timer_slack = a2 ? a2 : kDefaultSlack; return 0;
+        case kSetTimerslack: t.timer_slack = i64(a2) > 0 ? a2 : t.default_timer_slack; return 0;
         case kGetTimerslack: return i64(t.timer_slack);
         case kSetChildSubreaper: {
             rt::LockGuard guard{process_tree};

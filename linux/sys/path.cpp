@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Path arguments (path_resolution(7), openat(2)), and the table of calls that take them.
+#include "fs/procfs.hpp"
 #include "linux/sys/path_calls.hpp"
 
 namespace linux {
@@ -18,9 +19,10 @@ Leaf<void> PathArgument::read(Caller& c, i32 at, UserString path, bool may_be_em
     if (at == kAtCwd || (!text.empty() && text[0] == '/')) [[likely]]
         return lib::kOk;
     directory = TRY(c.files().get(Fd{at}));
+    if (text.empty()) return lib::kOk;
     const fs::Path& p = directory->path();
+    if (!p || !p.dentry->is_directory()) return Errno::kNotDir;
     context.start = {p.mount.get(), p.dentry.get()};
-    if (!text.empty() && (!p || !p.dentry->is_directory())) return Errno::kNotDir;
     return lib::kOk;
 }
 
@@ -28,16 +30,33 @@ Leaf<void> Target::find(Caller& c, i32 at, UserString path, u32 lookup, bool emp
     TRY(argument_.read(c, at, path, empty_path));
     if (as) argument_.context.creds = as;
     if (argument_.text.empty()) {
-        place_ = argument_.context.start;
-        inode_ = argument_.directory ? argument_.directory->inode() : place_.inode();
+        if (const fs::File* f = argument_.directory.get()) {
+            inode_ = f->inode();
+            mount_ = &f->mount();
+            dentry_ = f->path().dentry.get();
+        } else {
+            stand_at(argument_.context.start);
+        }
         return lib::kOk;
     }
     new (&walk_) fs::Walk(argument_.context);
     walked_ = true;
     TRY(FS_WALK_STABLE(walk_, run(argument_.text, lookup)));
-    place_ = walk_.at();
-    inode_ = place_.inode();
+    stand_at(walk_.at());
     return lib::kOk;
+}
+
+void Target::stand_at(fs::Place at) {
+    inode_ = at.inode();
+    mount_ = at.mount;
+    dentry_ = at.dentry;
+}
+
+Leaf<fs::Path> Target::hold() const {
+    if (!dentry_) return fs::path_of_file(*argument_.directory);
+    fs::Path p;
+    if (!fs::Place{mount_, dentry_}.hold(p)) return Errno::kNoEnt;
+    return p;
 }
 
 Leaf<fs::ParentLookup> find_parent(PathArgument& a) {

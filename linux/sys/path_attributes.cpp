@@ -93,8 +93,7 @@ Leaf<void> change_times_at(Caller& c, i32 directory, UserString path, const Time
         if (flags) return Errno::kInval;
         auto file = c.files().borrow(Fd{directory});
         if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-        const fs::Path& p = file->path();
-        return change_times(c, *file->inode(), p.mount && p.mount->read_only(), times);
+        return change_times(c, *file->inode(), file->mount().read_only(), times);
     }
     if (flags & ~(kAtSymlinkNoFollow | kAtEmptyPath)) return Errno::kInval;
     Target t;
@@ -127,8 +126,7 @@ Leaf<void> sys_chmod(Caller& c, UserString path, u32 mode) { return sys_fchmodat
 Leaf<void> sys_fchmod(Caller& c, Fd fd, u32 mode) {
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    const fs::Path& p = file->path();
-    return change_mode(c, *file->inode(), p.mount && p.mount->read_only(), mode);
+    return change_mode(c, *file->inode(), file->mount().read_only(), mode);
 }
 
 Leaf<void> sys_fchownat(Caller& c, i32 directory, UserString path, u32 uid, u32 gid, u32 flags) {
@@ -143,8 +141,7 @@ Leaf<void> sys_lchown(Caller& c, UserString path, u32 uid, u32 gid) {
 Leaf<void> sys_fchown(Caller& c, Fd fd, u32 uid, u32 gid) {
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    const fs::Path& p = file->path();
-    return change_owner(c, *file->inode(), p.mount && p.mount->read_only(), uid, gid);
+    return change_owner(c, *file->inode(), file->mount().read_only(), uid, gid);
 }
 
 Leaf<void> sys_utimensat(Caller& c, i32 directory, UserString path, UserAddr times, u32 flags) {

@@ -19,7 +19,7 @@ public:
     Leaf<void> read(Caller& c, i32 directory, UserString path, bool may_be_empty = false);
 
     std::string_view text;
-    fs::WalkContext context;
+    fs::WalkContext context;  // with an empty path, context.start is not that of `directory`
     Ref<fs::File> directory;  // keeps the start, if it is an open file
     u32 umask = 0;
 
@@ -37,18 +37,23 @@ public:
     Leaf<void> find(Caller& c, i32 directory, UserString path, u32 lookup, bool empty_path = false,
                     const fs::Creds* as = nullptr);
     fs::Inode& inode() const { return *inode_; }
-    fs::Place place() const { return place_; }  // no dentry: a file without a name
+    fs::Mount& mount() const { return *mount_; }
+    bool is_mount_root() const { return dentry_ == mount_->root.get(); }
     bool by_empty_path() const { return argument_.text.empty(); }
-    bool read_only() const { return place_.mount && place_.mount->read_only(); }
+    bool read_only() const { return mount_->read_only(); }
+    // With references. A file without a name is given one that shows its label. ENOENT: it has just gone; ENOMEM.
+    Leaf<fs::Path> hold() const;
 
 private:
+    void stand_at(fs::Place at);
     PathArgument argument_;
     union {
         fs::Walk walk_;
     };
     bool walked_ = false;
     fs::Inode* inode_ = nullptr;
-    fs::Place place_;
+    fs::Mount* mount_ = nullptr;
+    fs::Dentry* dentry_ = nullptr;  // null: an open file without a name, by an empty path
 
 public:
     ~Target() {

@@ -129,8 +129,7 @@ Leaf<void> link_at(Caller& c, i32 from_directory, UserString from, i32 to_direct
     {
         Target t;
         TRY(t.find(c, from_directory, from, flags & kAtSymlinkFollow ? u32{kFollow} : 0, (flags & kAtEmptyPath) != 0));
-        if (!t.place().dentry) return Errno::kXDev;
-        if (!t.place().hold(target)) return Errno::kNoEnt;
+        target = TRY(t.hold());
     }
     TRY(b.read(c, to_directory, to));
     ParentLookup at = TRY(find_parent(b));

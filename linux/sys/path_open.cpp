@@ -51,8 +51,8 @@ Leaf<void> may_open(const Request& r, const Place& at, const Creds& c, const voi
     if (type == kTypeLink) return Errno::kLoop;
     if (type == kTypeDirectory && (r.access & kMayWrite)) return Errno::kIsDir;
     bool device = type == kTypeChar || type == kTypeBlock;
-    if (device && at.mount && (at.mount->flags.load(std::memory_order_relaxed) & kMountNoDev)) return Errno::kAcces;
-    if ((r.access & kMayWrite) && (type == kTypeRegular || type == kTypeDirectory) && at.mount && at.mount->read_only())
+    if (device && (at.mount->flags.load(std::memory_order_relaxed) & kMountNoDev)) return Errno::kAcces;
+    if ((r.access & kMayWrite) && (type == kTypeRegular || type == kTypeDirectory) && at.mount->read_only())
         return Errno::kRoFs;
     TRY(check_access(inode, r.access, c, caller));
     if ((r.flags & kOpenNoAtime) && c.fsuid != inode.peek_attributes().uid && !c.capable(kCapFowner))

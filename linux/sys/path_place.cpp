@@ -16,9 +16,7 @@ Leaf<Path> find_place(Caller& c, UserString path) {
     Target t;
     TRY(t.find(c, kAtCwd, path, kFollow | kDirectory));
     TRY(check_access(t.inode(), kMayExec, c.creds(), &c));
-    Path p;
-    if (!t.place().hold(p)) return Errno::kNoEnt;
-    return p;
+    return t.hold();
 }
 
 void set_cwd(Caller& c, Path to) {
@@ -113,21 +111,24 @@ Leaf<void> sys_mount(Caller& c, UserString source, UserString target, UserString
     {
         Target t;
         TRY(t.find(c, kAtCwd, target, kFollow));
-        if (!t.place().hold(where)) return Errno::kNoEnt;
+        where = TRY(t.hold());
     }
     if (!c.creds().capable(kCapSysAdmin)) return Errno::kPerm;
     if (flags & kMountRemount) return remount(where, kept_flags(flags));
     if (flags & kMountBind) {
         if (source_name.empty()) return Errno::kInval;
-        Path from;
         Target t;
         TRY(t.find(c, kAtCwd, source, kFollow));
-        if (!t.place().hold(from)) return Errno::kNoEnt;
-        return bind_mount(from, where, kept_flags(flags));
+        return bind_mount(TRY(t.hold()), where, kept_flags(flags));
     }
     // There is one namespace of mounts and no propagation: everything is private already.
     if (flags & kMountPropagation) return where.dentry == where.mount->root ? Leaf<void>{lib::kOk} : Errno::kInval;
-    if (flags & kMountMove) return Errno::kInval;
+    if (flags & kMountMove) {
+        if (source_name.empty()) return Errno::kInval;
+        Target t;
+        TRY(t.find(c, kAtCwd, source, kFollow));
+        return Errno::kInval;  // nothing is moved
+    }
     if (type.at.value == 0) return Errno::kInval;
     return mount_new(type_name, source_name.empty() ? "none" : source_name, where,
                      flags & ~u64{kMountSilent | kMountRecursive}, options);
@@ -140,7 +141,7 @@ Leaf<void> sys_umount2(Caller& c, UserString target, u32 flags) {
     {
         Target t;
         TRY(t.find(c, kAtCwd, target, flags & kNoFollow ? 0 : u32{kFollow}));
-        if (!t.place().hold(where)) return Errno::kNoEnt;
+        where = TRY(t.hold());
     }
     if (!c.creds().capable(kCapSysAdmin)) return Errno::kPerm;
     if (flags & kExpire) return Errno::kInval;  // expiry marks are not kept

@@ -61,7 +61,7 @@ Leaf<void> put_stat(Caller& c, fs::Inode& inode, UserOut<abi::Stat> out) {
     return out.put(c.user(), s);
 }
 
-Leaf<void> put_statfs(Caller& c, fs::Inode& inode, fs::Mount* mount, UserAddr out) {
+Leaf<void> put_statfs(Caller& c, fs::Inode& inode, fs::Mount& mount, UserAddr out) {
     if (!inode.super) return Errno::kNoSys;
     fs::SuperBlock& super = *inode.super;
     auto s = super.statfs();
@@ -76,13 +76,11 @@ Leaf<void> put_statfs(Caller& c, fs::Inode& inode, fs::Mount* mount, UserAddr ou
     f.fsid[0] = i32(super.device);
     f.name_length = s.name_max;
     f.flags = 0x20;  // ST_VALID
-    if (mount) {
-        u32 m = mount->flags.load(std::memory_order_relaxed);
-        f.flags |= m & (fs::kMountReadOnly | fs::kMountNoSuid | fs::kMountNoDev | fs::kMountNoExec | fs::kMountNoAtime |
-                        fs::kMountNoDirAtime);
-        if (mount->read_only()) f.flags |= 1;
-        if (m & fs::kMountRelAtime) f.flags |= 0x1000;
-    }
+    u32 m = mount.flags.load(std::memory_order_relaxed);
+    f.flags |= m & (fs::kMountReadOnly | fs::kMountNoSuid | fs::kMountNoDev | fs::kMountNoExec | fs::kMountNoAtime |
+                    fs::kMountNoDirAtime);
+    if (mount.read_only()) f.flags |= 1;
+    if (m & fs::kMountRelAtime) f.flags |= 0x1000;
     return c.user().write(out, &f, sizeof f);
 }
 
@@ -104,9 +102,8 @@ Leaf<void> access_at(Caller& c, i32 directory, UserString path, u32 mode, u32 fl
         TRY(t.find(c, directory, path, flags & kAtSymlinkNoFollow ? 0 : u32{kFollow}, (flags & kAtEmptyPath) != 0,
                    &as));
         fs::Inode& inode = t.inode();
-        fs::Mount* mount = t.place().mount;
-        if ((mode & fs::kMayExec) && inode.is_regular() && mount &&
-            (mount->flags.load(std::memory_order_relaxed) & fs::kMountNoExec))
+        if ((mode & fs::kMayExec) && inode.is_regular() &&
+            (t.mount().flags.load(std::memory_order_relaxed) & fs::kMountNoExec))
             return Errno::kAcces;
         TRY(fs::check_access(inode, mode, as, &c));
         u32 type = inode.mode() & fs::kTypeMask;
@@ -144,17 +141,16 @@ Leaf<void> sys_statx(Caller& c, i32 directory, UserString path, u32 flags, u32 m
     TRY(t.find(c, directory, path, flags & kAtSymlinkNoFollow ? 0 : u32{kFollow}, (flags & kAtEmptyPath) != 0));
     fs::Inode& inode = t.inode();
     fs::Attributes a = inode.attributes();
-    fs::Place at = t.place();
     u64 device = inode.super ? inode.super->device : 0;
     Statx s{};
-    s.mask = kStatxBasic | (at.mount ? kStatxMountId : 0);
+    s.mask = kStatxBasic | kStatxMountId;
     if ((mask & kStatxBorn) && inode.super && inode.super->names_pinned) {
         s.mask |= kStatxBorn;
         s.born = statx_time(a.born);
     }
     s.block_size = kPageSize;
     s.attributes_mask = kStatxKnown;
-    if (at.mount && at.dentry == at.mount->root.get()) s.attributes |= kStatxMountRoot;
+    if (t.is_mount_root()) s.attributes |= kStatxMountRoot;
     s.links = a.links;
     s.uid = a.uid;
     s.gid = a.gid;
@@ -169,19 +165,19 @@ Leaf<void> sys_statx(Caller& c, i32 directory, UserString path, u32 flags, u32 m
     s.rdev_minor = abi::dev_minor(a.device);
     s.dev_major = abi::dev_major(device);
     s.dev_minor = abi::dev_minor(device);
-    s.mount_id = at.mount ? at.mount->id : 0;
+    s.mount_id = t.mount().id;
     return c.user().write(out, &s, sizeof s);
 }
 
 Leaf<void> sys_statfs(Caller& c, UserString path, UserAddr out) {
     Target t;
     TRY(t.find(c, kAtCwd, path, kFollow));
-    return put_statfs(c, t.inode(), t.place().mount, out);
+    return put_statfs(c, t.inode(), t.mount(), out);
 }
 Leaf<void> sys_fstatfs(Caller& c, Fd fd, UserAddr out) {
     auto file = c.files().borrow(fd);
     if (!file) return Errno::kBadF;
-    return put_statfs(c, *file->inode(), file->path().mount.get(), out);
+    return put_statfs(c, *file->inode(), file->mount(), out);
 }
 
 Leaf<void> sys_access(Caller& c, UserString path, u32 mode) { return access_at(c, kAtCwd, path, mode, 0); }

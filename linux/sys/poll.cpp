@@ -221,11 +221,17 @@ TaskResult select_files(Caller& c, i32 n, const UserAddr (&sets)[3], Nanoseconds
 
 namespace {
 
+// Not open, or a file that looks at who asks.
+[[gnu::noinline]] u32 poll_special(Caller& c, fs::File* file, u32 events) {
+    if (!file || (file->flags() & fs::kOpenPath)) return fs::kPollNval;
+    return file->poll_for(&c) & (events | fs::kPollErr | fs::kPollHup);
+}
+
 [[gnu::always_inline]] inline u32 poll_one(Caller& c, const PollFd& p) {
     if (p.fd < 0) return 0;
     auto file = c.files().borrow(Fd{p.fd});
-    if (!file || (file->flags() & fs::kOpenPath)) [[unlikely]]
-        return fs::kPollNval;
+    if (!file || (file->flags() & (fs::kOpenPath | fs::kOpenTaskOnly))) [[unlikely]]
+        return poll_special(c, file ? &*file : nullptr, p.events);
     return file->poll() & (p.events | fs::kPollErr | fs::kPollHup);
 }
 
@@ -311,7 +317,8 @@ constexpr SyscallRow kRows[] = {
     row<&sys_signalfd>(abi::kNrSignalfd, "signalfd", kFs, "ready/signal_descriptor"),
     row<&sys_signalfd4>(abi::kNrSignalfd4, "signalfd4", kFs, "ready/signal_descriptor"),
     row<&sys_timerfd_create>(abi::kNrTimerfdCreate, "timerfd_create", kFs, "clock/timer_descriptor"),
-    row<&sys_timerfd_settime>(abi::kNrTimerfdSettime, "timerfd_settime", kFs, "clock/timer_descriptor"),
+    row<&sys_timerfd_settime, &sys_timerfd_settime_wait>(abi::kNrTimerfdSettime, "timerfd_settime", kFs,
+                                                         "clock/timer_descriptor"),
     row<&sys_timerfd_gettime>(abi::kNrTimerfdGettime, "timerfd_gettime", kFs, "clock/timer_descriptor"),
 };
 

@@ -6,7 +6,7 @@
 #include "linux/creds.hpp"
 #include "linux/itimer.hpp"
 #include "linux/pid.hpp"
-#include "linux/sys/table.hpp"
+#include "linux/sys/wait_set.hpp"
 #include "linux/thread.hpp"
 #include "linux/usage.hpp"
 
@@ -45,27 +45,46 @@ Result<void> set_limit(Caller& c, Process& p, u32 which, const abi::Rlimit64& to
     return lib::kOk;
 }
 
+struct LimitCall {
+    Ref<Process> process;
+    u32 which;
+    bool change;
+    abi::Rlimit64 to;
+    static Leaf<LimitCall> decode(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to) {
+        abi::Rlimit64 wanted{};
+        if (to) wanted = TRY(to.get(c.user()));
+        Ref<Process> p{&c.process()};
+        Ref<Thread> t{&c.thread()};
+        if (pid != 0 && pid != t->tid.value) {
+            t = find_thread(Pid{pid});
+            p = t ? Ref<Process>(&t->process()) : find_process(Pid{pid});
+            if (!p) return Errno::kSrch;
+        }
+        TRY(may_see_limits(c, *p, t.get()));
+        if (which >= kRlimCount) return Errno::kInval;
+        if (to && wanted.soft > wanted.hard) return Errno::kInval;
+        return LimitCall{std::move(p), which, bool(to), wanted};
+    }
+    abi::Rlimit64 old() const {
+        auto limits = process->rlimits.lock();
+        return {(*limits)[which].soft, (*limits)[which].hard};
+    }
+};
+
 Leaf<i64> sys_prlimit64(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to, UserOut<abi::Rlimit64> old) {
-    abi::Rlimit64 wanted{};
-    if (to) wanted = TRY(to.get(c.user()));
-    Ref<Process> p{&c.process()};
-    Ref<Thread> t{&c.thread()};
-    if (pid != 0 && pid != t->tid.value) {
-        t = find_thread(Pid{pid});
-        p = t ? Ref<Process>(&t->process()) : find_process(Pid{pid});
-        if (!p) return Errno::kSrch;
-    }
-    TRY(may_see_limits(c, *p, t.get()));
-    if (which >= kRlimCount) return Errno::kInval;
-    if (to && wanted.soft > wanted.hard) return Errno::kInval;
-    RlimitValue was;
-    {
-        auto limits = p->rlimits.lock();
-        was = (*limits)[which];
-    }
-    if (old) TRY(old.put(c.user(), {was.soft, was.hard}));
-    if (to) TRY(set_limit(c, *p, which, wanted));
+    LimitCall call = TRY(LimitCall::decode(c, pid, which, to));
+    if (old) TRY(old.put(c.user(), call.old()));
+    if (call.change) TRY(set_limit(c, *call.process, which, call.to));
     return 0;
+}
+// The limit is set even if the old one cannot be told.
+Task<Result<i64>> sys_prlimit64_wait(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to,
+                                     UserOut<abi::Rlimit64> old) {
+    LimitCall call = CO_TRY(LimitCall::decode(c, pid, which, to));
+    abi::Rlimit64 was = call.old();
+    if (call.change) CO_TRY(set_limit(c, *call.process, which, call.to));
+    if (old) CO_TRY(co_await copy_to_program(c, old.at, &was, sizeof was));
+    co_return i64{0};
 }
 Leaf<i64> sys_getrlimit(Caller& c, u32 which, UserOut<abi::Rlimit64> to) {
     if (which >= kRlimCount) return Errno::kInval;
@@ -329,6 +348,7 @@ CpuSet user_cpus() { return CpuSet::first(port::Port::cpu_count()); }
 // The kernel's mask is whole words (sched_getaffinity(2), "C library/kernel differences").
 Leaf<i64> sys_sched_getaffinity(Caller& c, i32 pid, u32 size, UserAddr to) {
     if (size * 8 < lib::kMaxCpus || (size & 7)) return Errno::kInval;
+    if (pid < 0) return Errno::kSrch;
     Ref<Thread> t = TRY(thread_of(c, pid));
     u64 mask = (t->allowed_cpus() & user_cpus()).bits;
     TRY(c.user().write(to, &mask, sizeof mask));
@@ -337,6 +357,7 @@ Leaf<i64> sys_sched_getaffinity(Caller& c, i32 pid, u32 size, UserAddr to) {
 Leaf<i64> sys_sched_setaffinity(Caller& c, i32 pid, u32 size, UserAddr from) {
     u64 mask = 0;
     TRY(c.user().read(&mask, from, size < sizeof mask ? size : sizeof mask));
+    if (pid < 0) return Errno::kSrch;
     Ref<Thread> t = TRY(thread_of(c, pid));
     if (!same_user(c, *t) && !c.creds().capable(fs::kCapSysNice)) return Errno::kPerm;
     CpuSet wanted = CpuSet{u32(mask)} & user_cpus();
@@ -348,7 +369,7 @@ Leaf<i64> sys_sched_setaffinity(Caller& c, i32 pid, u32 size, UserAddr from) {
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_prlimit64>(abi::kNrPrlimit64, "prlimit64", Module::kTask, "misc/limit_rules"),
+    row<&sys_prlimit64, &sys_prlimit64_wait>(abi::kNrPrlimit64, "prlimit64", Module::kTask, "misc/limit_rules"),
     row<&sys_getrlimit>(abi::kNrGetrlimit, "getrlimit", Module::kTask, "misc/limit_rules"),
     row<&sys_setrlimit>(abi::kNrSetrlimit, "setrlimit", Module::kTask, "badptr/processes"),
     row<nullptr, &sys_getrusage>(abi::kNrGetrusage, "getrusage", Module::kTask, "badptr/processes"),

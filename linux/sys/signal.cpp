@@ -5,7 +5,7 @@
 #include "linux/creds.hpp"
 #include "linux/pid.hpp"
 #include "linux/signal_queue.hpp"
-#include "linux/sys/table.hpp"
+#include "linux/sys/wait_set.hpp"
 #include "linux/thread.hpp"
 #include "linux/time.hpp"
 
@@ -22,26 +22,51 @@ struct ActionAbi {
     u64 handler, flags, restorer, mask;
 };
 
-[[gnu::noinline]] Leaf<i64> any_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
-    if (size != kSetSize) return Errno::kInval;
-    ActionAbi wanted{};
-    if (to) wanted = TRY(to.get(c.user()));
-    if (sig < 1 || sig > kSignals || (to && kUnblockable.has(sig))) return Errno::kInval;
-    Process& p = c.process();
-    if (old) {
+// What is done has been done, even if the old value cannot be told (Linux copies it out last): a leaf that lacks a page
+// changes nothing and is run again, and if the page cannot be had the task form does it all and says EFAULT.
+
+struct ActionCall {
+    u32 sig;
+    bool change;
+    SignalAction to;
+    static Leaf<ActionCall> decode(Caller& c, u32 sig, UserIn<ActionAbi> to, u64 size) {
+        if (size != kSetSize) return Errno::kInval;
+        ActionAbi wanted{};
+        if (to) wanted = TRY(to.get(c.user()));
+        if (sig < 1 || sig > kSignals || (to && kUnblockable.has(sig))) return Errno::kInval;
+        return ActionCall{
+            sig,
+            bool(to),
+            {wanted.handler, wanted.flags & kKnownFlags, wanted.restorer, {wanted.mask & ~kUnblockable.bits}}};
+    }
+    void commit(Process& p) const {
+        if (!change) return;
+        rt::LockGuard guard{p.signals.lock};
+        {
+            ActionTable& table = *p.signals.actions;
+            rt::LockGuard actions{table.lock};
+            table.at[sig] = to;
+        }
+        if (to.handler == 1 || (to.handler == 0 && kIgnoredByDefault.has(sig))) flush_signal(p, sig);
+    }
+    ActionAbi old(Process& p) const {
         SignalAction a = get_action(p, sig);
-        TRY(old.put(c.user(), {a.handler, a.flags, a.restorer, a.mask.bits}));
+        return {a.handler, a.flags, a.restorer, a.mask.bits};
     }
-    if (!to) return 0;
-    SignalAction a{wanted.handler, wanted.flags & kKnownFlags, wanted.restorer, {wanted.mask & ~kUnblockable.bits}};
-    rt::LockGuard guard{p.signals.lock};
-    {
-        ActionTable& table = *p.signals.actions;
-        rt::LockGuard actions{table.lock};
-        table.at[sig] = a;
-    }
-    if (a.handler == 1 || (a.handler == 0 && kIgnoredByDefault.has(sig))) flush_signal(p, sig);
+};
+
+[[gnu::noinline]] Leaf<i64> any_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
+    ActionCall call = TRY(ActionCall::decode(c, sig, to, size));
+    if (old) TRY(old.put(c.user(), call.old(c.process())));
+    call.commit(c.process());
     return 0;
+}
+Task<Result<i64>> sys_rt_sigaction_wait(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
+    ActionCall call = CO_TRY(ActionCall::decode(c, sig, to, size));
+    ActionAbi was = call.old(c.process());
+    call.commit(c.process());
+    if (old) CO_TRY(co_await copy_to_program(c, old.at, &was, sizeof was));
+    co_return i64{0};
 }
 
 // Only asked for, nobody in the way and the page there: needs no stack.
@@ -58,22 +83,31 @@ Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<Act
     return 0;
 }
 
-Leaf<i64> sys_rt_sigprocmask(Caller& c, u32 how, UserIn<u64> set, UserOut<u64> old, u64 size) {
+// The mask after rt_sigprocmask(2). EINVAL, EFAULT.
+[[gnu::always_inline]] inline Leaf<u64> next_mask(Caller& c, u32 how, UserIn<u64> set, u64 size, u64 now) {
     if (size != kSetSize) return Errno::kInval;
-    Thread& t = c.thread();
-    u64 now = t.blocked.bits, next = now;
-    if (set) {
-        u64 bits = TRY(set.get(c.user())) & ~kUnblockable.bits;
-        switch (how) {
-            case 0: next = now | bits; break;
-            case 1: next = now & ~bits; break;
-            case 2: next = bits; break;
-            default: return Errno::kInval;
-        }
+    if (!set) return now;
+    u64 bits = TRY(set.get(c.user())) & ~kUnblockable.bits;
+    switch (how) {
+        case 0: return now | bits;
+        case 1: return now & ~bits;
+        case 2: return bits;
+        default: return Errno::kInval;
     }
+}
+Leaf<i64> sys_rt_sigprocmask(Caller& c, u32 how, UserIn<u64> set, UserOut<u64> old, u64 size) {
+    Thread& t = c.thread();
+    u64 now = t.blocked.bits, next = TRY(next_mask(c, how, set, size, now));
     if (old) TRY(old.put(c.user(), now));
     if (next != now) set_blocked(t, SignalSet{next});
     return 0;
+}
+Task<Result<i64>> sys_rt_sigprocmask_wait(Caller& c, u32 how, UserIn<u64> set, UserOut<u64> old, u64 size) {
+    Thread& t = c.thread();
+    u64 now = t.blocked.bits, next = CO_TRY(next_mask(c, how, set, size, now));
+    if (next != now) set_blocked(t, SignalSet{next});
+    if (old) CO_TRY(co_await copy_to_program(c, old.at, &now, sizeof now));
+    co_return i64{0};
 }
 
 Leaf<i64> sys_rt_sigpending(Caller& c, UserAddr to, u64 size) {
@@ -299,30 +333,44 @@ struct StackAbi {
 };
 constexpr u32 kSsOnStack = 1, kSsDisable = 2, kSsAutoDisarm = 0x80000000;
 
-Leaf<i64> sys_sigaltstack(Caller& c, UserIn<StackAbi> to, UserOut<StackAbi> old) {
-    Thread& t = c.thread();
-    SignalStack& s = t.alternate_stack;
-    StackAbi wanted{};
-    if (to) wanted = TRY(to.get(c.user()));
-    bool on = arch::on_stack(s, t.regs().sp());
-    SignalStack next = s;
-    if (to) {
-        if (on) return Errno::kPerm;
-        u32 mode = u32(wanted.flags) & ~kSsAutoDisarm;
-        if (mode != 0 && mode != kSsOnStack && mode != kSsDisable) return Errno::kInval;
-        if (mode == kSsDisable)
-            next = {0, 0, u32(wanted.flags)};
-        else if (wanted.size < 2048)
-            return Errno::kNoMem;
-        else
-            next = {wanted.base, wanted.size, u32(wanted.flags)};
-    }
-    if (old) {
+struct StackCall {
+    SignalStack next;
+    StackAbi old;
+    static Leaf<StackCall> decode(Caller& c, UserIn<StackAbi> to) {
+        Thread& t = c.thread();
+        const SignalStack& s = t.alternate_stack;
+        StackAbi wanted{};
+        if (to) wanted = TRY(to.get(c.user()));
+        bool on = arch::on_stack(s, t.regs().sp());
+        StackCall call{s, {}};
+        if (to) {
+            if (on) return Errno::kPerm;
+            u32 mode = u32(wanted.flags) & ~kSsAutoDisarm;
+            if (mode != 0 && mode != kSsOnStack && mode != kSsDisable) return Errno::kInval;
+            if (mode == kSsDisable)
+                call.next = {0, 0, u32(wanted.flags)};
+            else if (wanted.size < 2048)
+                return Errno::kNoMem;
+            else
+                call.next = {wanted.base, wanted.size, u32(wanted.flags)};
+        }
         u32 flags = s.size == 0 ? kSsDisable : on ? kSsOnStack : 0;
-        TRY(old.put(c.user(), {s.base, i32(flags | (s.flags & kSsAutoDisarm)), 0, s.size}));
+        call.old = {s.base, i32(flags | (s.flags & kSsAutoDisarm)), 0, s.size};
+        return call;
     }
-    s = next;
+};
+
+Leaf<i64> sys_sigaltstack(Caller& c, UserIn<StackAbi> to, UserOut<StackAbi> old) {
+    StackCall call = TRY(StackCall::decode(c, to));
+    if (old) TRY(old.put(c.user(), call.old));
+    c.thread().alternate_stack = call.next;
     return 0;
+}
+Task<Result<i64>> sys_sigaltstack_wait(Caller& c, UserIn<StackAbi> to, UserOut<StackAbi> old) {
+    StackCall call = CO_TRY(StackCall::decode(c, to));
+    c.thread().alternate_stack = call.next;
+    if (old) CO_TRY(co_await copy_to_program(c, old.at, &call.old, sizeof call.old));
+    co_return i64{0};
 }
 
 Task<Result<i64>> sys_restart_syscall(Caller& c) {
@@ -334,8 +382,10 @@ Task<Result<i64>> sys_restart_syscall(Caller& c) {
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_rt_sigaction>(abi::kNrRtSigaction, "rt_sigaction", Module::kTask, "signal/sigaction_results"),
-    row<&sys_rt_sigprocmask>(abi::kNrRtSigprocmask, "rt_sigprocmask", Module::kTask, "signal/mask_operations"),
+    row<&sys_rt_sigaction, &sys_rt_sigaction_wait>(abi::kNrRtSigaction, "rt_sigaction", Module::kTask,
+                                                   "signal/sigaction_results"),
+    row<&sys_rt_sigprocmask, &sys_rt_sigprocmask_wait>(abi::kNrRtSigprocmask, "rt_sigprocmask", Module::kTask,
+                                                       "signal/mask_operations"),
     row<&sys_rt_sigpending>(abi::kNrRtSigpending, "rt_sigpending", Module::kTask, "signal/mask_operations"),
     row<nullptr, &sys_rt_sigsuspend>(abi::kNrRtSigsuspend, "rt_sigsuspend", Module::kTask, "signal/sigsuspend_waits"),
     row<nullptr, &sys_pause>(abi::kNrPause, "pause", Module::kTask, "signal/pause_ends"),
@@ -348,7 +398,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_rt_tgsigqueueinfo>(abi::kNrRtTgsigqueueinfo, "rt_tgsigqueueinfo", Module::kTask, "calls/queue_to_thread"),
     row<&sys_rt_sigreturn, &sys_rt_sigreturn_wait>(abi::kNrRtSigreturn, "rt_sigreturn", Module::kHome,
                                                    "signal/altstack_use"),
-    row<&sys_sigaltstack>(abi::kNrSigaltstack, "sigaltstack", Module::kHome, "signal/altstack"),
+    row<&sys_sigaltstack, &sys_sigaltstack_wait>(abi::kNrSigaltstack, "sigaltstack", Module::kHome, "signal/altstack"),
     row<nullptr, &sys_restart_syscall>(abi::kNrRestartSyscall, "restart_syscall", Module::kHome,
                                        "calls/restart_syscall"),
 };

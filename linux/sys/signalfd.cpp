@@ -28,21 +28,33 @@ public:
         kind_ = fs::FileKind::kSignal;
     }
     SignalSet mask() const { return SignalSet{mask_.load(std::memory_order_relaxed)}; }
-    void set_mask(SignalSet to) {
-        mask_.store(to.bits, std::memory_order_relaxed);
-        process_->signals.arrived.wake_all();
-    }
-    // As its maker would see it: poll does not say who asks.
+    void set_mask(SignalSet to) { mask_.store(to.bits, std::memory_order_relaxed); }
+    // As its maker would see it: for epoll sets, which do not say who asks.
     u32 poll() override {
         SignalSummary s = signal_summary(*process_);
         return ((s.pending.bits | s.shared_pending.bits) & mask().bits) != 0 ? fs::kPollIn | fs::kPollRdNorm : 0;
     }
     void queues(u32, fs::QueueSet& out) override { out.add(process_->signals.arrived); }
+    // As the caller sees it: his own signals, and those of his process.
+    Leaf<size_t> read_for(void* caller, const fs::UserSpans& to, u64) override;
+    u32 poll_for(void* caller) override {
+        return has_pending(caller_of(caller).thread(), mask()) ? fs::kPollIn | fs::kPollRdNorm : 0;
+    }
+    void queues_for(void* caller, u32, fs::QueueSet& out) override {
+        out.add(caller_of(caller).process().signals.arrived);
+    }
+    // Linux has taken the signal by then.
+    void buffer_failed(void* caller, bool write) override {
+        SignalInfo lost;
+        if (!write) (void)take_signal(caller_of(caller).thread(), mask(), lost);
+    }
+    bool by_element(bool) const override { return true; }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[signalfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
 
 private:
+    static Caller& caller_of(void* caller) { return *static_cast<Caller*>(caller); }
     std::atomic<u64> mask_;
     Ref<Process> process_;
 };
@@ -74,18 +86,17 @@ SignalFdInfo describe(const SignalInfo& i) {
     return s;
 }
 
-}  // namespace
-
-Leaf<size_t> read_signals(Caller& c, fs::File& file, const fs::UserSpans& to) {
-    auto& f = static_cast<SignalFile&>(file);
+Leaf<size_t> SignalFile::read_for(void* caller, const fs::UserSpans& to, u64) {
     size_t room = to.size() / sizeof(SignalFdInfo);
     if (room == 0) return Errno::kInval;
+    Thread& t = caller_of(caller).thread();
+    if (!has_pending(t, mask())) return Errno::kNeedsTask;
     // A signal cannot be put back: the buffer must be there before one is taken.
     SignalFdInfo blank{};
     TRY(to.copy_out(0, &blank, sizeof blank));
     size_t n = 0;
     SignalInfo info;
-    while (n < room && take_signal(c.thread(), f.mask(), info)) {
+    while (n < room && take_signal(t, mask(), info)) {
         SignalFdInfo s = describe(info);
         if (!to.copy_out(n * sizeof s, &s, sizeof s).ok()) break;
         ++n;
@@ -94,6 +105,8 @@ Leaf<size_t> read_signals(Caller& c, fs::File& file, const fs::UserSpans& to) {
     if (n == 0) return Errno::kNeedsTask;
     return n * sizeof(SignalFdInfo);
 }
+
+}  // namespace
 
 Leaf<Fd> sys_signalfd4(Caller& c, Fd fd, UserAddr mask_at, u64 size, u32 flags) {
     if (size != sizeof(SignalSet)) return Errno::kInval;
@@ -105,6 +118,7 @@ Leaf<Fd> sys_signalfd4(Caller& c, Fd fd, UserAddr mask_at, u64 size, u32 flags) 
         Ref<fs::File> file = TRY(open_file(c, fd));
         if (file->kind() != fs::FileKind::kSignal) return Errno::kInval;
         static_cast<SignalFile&>(*file).set_mask(mask);
+        c.process().signals.arrived.wake_all();
         return fd;
     }
     Ref<fs::Inode> inode = TRY(fs::anonymous_inode());

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
-// signalfd(2): pending signals as a file. Who reads it gets his own signals, so a read needs the caller: it is done by
-// transfer(), through read_signals().
+// signalfd(2): pending signals as a file. Who reads it or polls it sees his own signals, so both need the caller
+// (File::read_for). An epoll set sees those of the process that made the file.
 #pragma once
 #include "linux/sys/file_calls.hpp"
 
 namespace linux {
 
-Leaf<size_t> read_signals(Caller& c, fs::File& file, const fs::UserSpans& to);
 Leaf<Fd> sys_signalfd(Caller&, Fd fd, UserAddr mask, u64 size);
 Leaf<Fd> sys_signalfd4(Caller&, Fd fd, UserAddr mask, u64 size, u32 flags);
 

@@ -132,9 +132,10 @@ Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64
         at = c.thread().robust_list.value;
     } else {
         Ref<Thread> t = find_thread(Pid{pid});
-        if (!t) return Errno::kSrch;
-        if (!may_inspect(&c, t->process(), t.get(), AskedBy::kCall)) return Errno::kPerm;
-        at = t->robust_list.value;
+        if (!t && !find_process(Pid{pid})) return Errno::kSrch;
+        if (t ? !may_inspect(&c, t->process(), t.get(), AskedBy::kCall) : !c.creds().capable(19))  // CAP_SYS_PTRACE
+            return Errno::kPerm;
+        at = t ? t->robust_list.value : 0;  // the kernel's init has no thread
     }
     TRY(size.put(c.user(), kRobustHeadSize));
     TRY(head.put(c.user(), at));

@@ -107,6 +107,7 @@ struct Wait4Out {
 
 // Looks until a child has a report that could be delivered, or there is a reason to stop.
 Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink, bool& hopeless) {
+    Errno interrupted = Errno::kOk;
     for (;;) {
         u32 seen = c.process().child_changed.sequence();
         auto got = try_wait(c.process(), r, sink);
@@ -116,15 +117,21 @@ Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink, bool&
             continue;
         }
         if (got.error() != Errno::kNeedsTask) co_return got;
-        CO_TRY(co_await rt::wait_on(c.process().child_changed, seen, "wait: a child"));
+        if (interrupted != Errno::kOk) co_return interrupted;
+        auto woken = co_await rt::wait_on(c.process().child_changed, seen, "wait: a child");
+        if (woken.ok()) continue;
+        // The signal may be that of the very child: a report wins, as in Linux.
+        interrupted = woken.error();
     }
 }
+
+const Thread* maker_of(Caller& c, u32 options) { return options & kWaitNoThread ? &c.thread() : nullptr; }
 
 Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
     if (options & ~(kWaitNoHang | kWaitUntraced | kWaitContinued | kWaitNoThread | kWaitClone | kWaitAll))
         return Errno::kInval;
     if (pid == INT32_MIN) return Errno::kSrch;
-    WaitRequest r{.options = options | kWaitExited};
+    WaitRequest r{.options = options | kWaitExited, .maker = maker_of(c, options)};
     if (pid > 0)
         r.which = WaitRequest::Which::kPid, r.number = pid;
     else if (pid != -1)
@@ -176,7 +183,7 @@ Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
                     kWaitClone | kWaitAll))
         return Errno::kInval;
     if (!(options & (kWaitExited | kWaitUntraced | kWaitContinued))) return Errno::kInval;
-    WaitRequest r{.options = options};
+    WaitRequest r{.options = options, .maker = maker_of(c, options)};
     switch (which) {
         case 0: return r;
         case 1:

@@ -6,7 +6,7 @@
 
 #include "abi/linux/task.hpp"
 #include "linux/itimer.hpp"
-#include "linux/sys/table.hpp"
+#include "linux/sys/wait_set.hpp"
 #include "linux/thread.hpp"
 #include "linux/usage.hpp"
 
@@ -162,7 +162,9 @@ Task<Result<void>> sleep_until(Nanoseconds deadline) {
     rt::Wait wait{"sleep"};
     wait.until(deadline);
     switch (co_await wait) {
-        case rt::Wake::kInterrupted: co_return Errno::kRestartSys;
+        case rt::Wake::kInterrupted:
+            if (deadline <= port::Port::now()) co_return lib::kOk;
+            co_return Errno::kRestartSys;
         default: co_return lib::kOk;
     }
 }
@@ -251,8 +253,9 @@ Task<Result<i64>> sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> fro
         to = {CO_TRY(duration_of(v.interval)), CO_TRY(duration_of(v.value))};
     }
     if (which >= kItimerKinds) co_return Errno::kInval;
-    if (old) CO_TRY(old.put(c.user(), to_abi(get_timer(c.process(), ItimerKind(which)))));
-    CO_TRY(set_timer(c.process(), ItimerKind(which), to));
+    // The timer is set even if the old value cannot be told.
+    abi::Itimerval was = to_abi(CO_TRY(set_timer(c.process(), ItimerKind(which), to)));
+    if (old) CO_TRY(co_await copy_to_program(c, old.at, &was, sizeof was));
     co_return i64{0};
 }
 

@@ -44,22 +44,22 @@ Nanoseconds deadline_after(u64 nanoseconds) {
 
 namespace {
 
-u32 look_at(std::span<Polled> files) {
+u32 look_at(Caller& c, std::span<Polled> files) {
     u32 count = 0;
     for (Polled& p : files) {
-        if (p.file) p.ready = p.file->poll() & p.events;
+        if (p.file) p.ready = p.file->poll_for(&c) & p.events;
         count += p.ready != 0;  // without a file: POLLNVAL, set by the caller
     }
     return count;
 }
 
 u32 look_again(Caller& c, std::span<Polled> files) {
-    if (!c.files().shared()) return look_at(files);
+    if (!c.files().shared()) return look_at(c, files);
     u32 count = 0;
     for (Polled& p : files) {
         if (p.fd.value >= 0) {
             auto now = open_file(c, p.fd);
-            p.ready = now.ok() ? now.value()->poll() & p.events : fs::kPollNval;
+            p.ready = now.ok() ? now.value()->poll_for(&c) & p.events : fs::kPollNval;
         }
         count += p.ready != 0;
     }
@@ -74,13 +74,13 @@ TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline
     for (;;) {
         fs::QueueSet queues = room.start();
         for (Polled& p : files)
-            if (p.file) p.file->queues(p.events, queues);
+            if (p.file) p.file->queues_for(&c, p.events, queues);
         if (!queues.complete()) {
             CO_TRY(room.grow(queues.count()));
             continue;
         }
         Nanoseconds now = port::Port::now();
-        if (u32 n = waited ? look_again(c, files) : look_at(files)) co_return i64{n};
+        if (u32 n = waited ? look_again(c, files) : look_at(c, files)) co_return i64{n};
         if (c.interrupted()) co_return Errno::kIntr;
         if (deadline <= now) co_return i64{0};
         Nanoseconds until = deadline;
