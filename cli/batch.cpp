@@ -194,7 +194,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
             [&](const std::string& name) {
                 running = true;
                 if (next < cases.size() && name == cases[next].full_name())
-                    current->set_timeout(cases[next].timeout + kCaseGrace);
+                    current->set_timeout((cases[next].timeout + kCaseGrace) * target.slowness);
             },
             [&](const std::string& name, CaseResult result) {
                 running = false;
@@ -205,7 +205,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
                         return;
                     }
                     ++next;
-                    current->set_timeout(kCaseGrace);
+                    current->set_timeout(kCaseGrace * target.slowness);
                 }
             });
         std::string stray_errors;
@@ -213,7 +213,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
         streams.on_error = [&](std::string_view bytes) { stray_errors.append(bytes); };
         Session session(spec, streams);
         current = &session;
-        session.set_timeout(kBootTimeout);
+        session.set_timeout(kBootTimeout * target.slowness);
         Outcome outcome = session.run();
         if (next >= cases.size()) break;
         std::string why = why_lost(outcome, spec);
@@ -237,7 +237,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
 BatchTarget linux_target(int cpus) {
     RunOptions options;
     options.cpus = cpus;
-    return {.machine = [options] { return oracle_machine(options); }, .prepare = add_oracle_files};
+    return {.machine = [options] { return oracle_machine(options); }, .prepare = add_oracle_files, .slowness = 1};
 }
 
 BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving) {
@@ -249,7 +249,8 @@ BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uin
                 [route, moving](CpioWriter& extra) {
                     add_server(extra, route);
                     if (moving) extra.file(".farcall/moving", std::to_string(*moving), 0600);
-                }};
+                },
+            .slowness = 1};
 }
 
 }  // namespace cli

@@ -378,6 +378,10 @@ int test_command(const std::string& kind, const BatchOptions& options) {
             }
         }
     }
+    if (all || kind == "stretch") {
+        auto cases = load_cases(options);
+        parts.push_back({"stretch", [=] { return test_stretch(options, "stretch", cases); }});
+    }
     if (kind == "all") parts.push_back({"debug", test_debug});
     if (all || kind == "mutants")
         parts.push_back(

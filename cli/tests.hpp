@@ -47,6 +47,8 @@ Tally test_checks(size_t sample, uint64_t seed);
 Tally test_native_random(int cpus, int seeds);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target);
+// The same cases on one CPU, for stretches with interrupts off (cli/stretch.hpp).
+Tally test_stretch(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases);
 // `sample` 0: every mutant; `calls`: of these only, if any are named.
 Tally test_mutants(size_t sample, const std::vector<std::string>& calls);
 
