@@ -31,6 +31,9 @@ struct ProcNode {
     // A regular file: its text, and what a write does. The context of a write is the file's; `text` has been copied in.
     Leaf<void> (*show)(lib::StringBuilder& out, const ProcContext& c) = nullptr;
     Leaf<void> (*write)(std::string_view text, const ProcContext& c) = nullptr;
+    // Instead of `show`, for a text whose length a program chooses: a piece of it, of about a page, from `position` on (0:
+    // the start), which moves on; ~0: that was all. A read gives no more than one piece, as Linux's seq_file.
+    Leaf<void> (*show_some)(lib::StringBuilder& out, const ProcContext& c, u64& position) = nullptr;
     // A directory.
     std::span<const ProcNode> children{};
     const ProcNumbered* numbered = nullptr;

@@ -21,7 +21,7 @@ extern const fs::ProcNode proc_process_node;  // /proc/PID
 u64 next_process_number(const fs::ProcContext& c, u64 from);
 
 // procfs_memory.cpp
-Leaf<void> show_maps(lib::StringBuilder& out, const fs::ProcContext& c);
+Leaf<void> show_maps(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 Leaf<void> show_statm(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_command_line(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_environment(lib::StringBuilder& out, const fs::ProcContext& c);

@@ -378,7 +378,7 @@ constexpr ProcNode kProcessFiles[] = {
     {.name = "fdinfo", .mode = kDirectory, .numbered = &kDescriptorInfos, .owner = &owner_of},
     file("limits", &show_limits),
     file("loginuid", &show_login_uid),
-    file("maps", &show_maps),
+    {.name = "maps", .mode = kFile, .show_some = &show_maps, .owner = &owner_of},
     file("mountinfo", &show_mount_info),
     file("mounts", &show_mounts),
     {.name = "net", .mode = kDirectory, .owner = &owner_of},
