@@ -94,10 +94,12 @@ int dispatch(int argc, char** argv) {
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
     test->add_option(
             "kind", test_kind,
-            "style, unit, tool, ktest, checks, guest, stretch, mutants or debug (with the debug kernel); all: everything, on "
+            "style, unit, tool, ktest, checks, guest, stretch, mutants or debug (with the debug kernel); all: "
+            "everything, on "
             "all "
             "routes with 1, 2 and 4 CPUs, and with modules that move (by default the other routes run with 2 CPUs)")
-        ->check(CLI::IsMember({"style", "unit", "tool", "ktest", "checks", "guest", "stretch", "mutants", "debug", "all"}));
+        ->check(
+            CLI::IsMember({"style", "unit", "tool", "ktest", "checks", "guest", "stretch", "mutants", "debug", "all"}));
     test->add_option("areas", test_options.areas,
                      "guest, stretch: only these areas; mutants: only these calls; checks: how many");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")

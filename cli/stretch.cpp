@@ -55,6 +55,8 @@ void measure_stretches(MachineSpec& spec, const fs::path& out) {
                   static_cast<unsigned long long>(reader.address + reader.size),
                   static_cast<unsigned long long>(trap.address));
     spec.plugin = (build_dir() / "host" / "stretch_plugin.so").string() + ",out=" + out.string() + arguments;
+    // The model of the counted rows: `-cpu max` copies with `rep movsb`, of which each byte counts as an instruction.
+    spec.cpu = "qemu64";
     spec.accel = "tcg,thread=single";
     spec.extra_args.insert(spec.extra_args.end(), {"-icount", "shift=0,sleep=off"});
     spec.quit_gently = true;
@@ -68,7 +70,7 @@ std::vector<Stretch> read_stretches(const fs::path& out, size_t& from) {
         std::string kind, sample;
         Stretch stretch;
         long call;
-        if (!(words >> kind >> stretch.instructions >> call) || kind != "stretch") continue;
+        if (!(words >> kind >> stretch.marks >> stretch.instructions >> call) || kind != "stretch") continue;
         stretch.call = call_name(call);
         while (words >> sample) stretch.samples.push_back(sample);
         found.push_back(std::move(stretch));

@@ -13,6 +13,7 @@ namespace cli {
 inline constexpr uint64_t kLongestStretch = 100'000;
 
 struct Stretch {
+    unsigned marks = 0;  // how many cases of the batch had begun
     uint64_t instructions = 0;
     std::string call;                  // the name of the call that was entered last, or "trap"
     std::vector<std::string> samples;  // addresses of the kernel inside it, oldest first

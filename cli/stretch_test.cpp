@@ -20,6 +20,8 @@ Tally test_stretch(const BatchOptions& options, const std::string& label, const 
     TempDir scratch;
     const fs::path out = scratch.path() / "stretches";
     size_t from = 0;
+    unsigned begun = 0;                       // cases of this batch that have ended, and the one that ends now
+    std::vector<Stretch> waiting;             // of cases whose end is still under way from the guest
     std::map<std::string, uint64_t> longest;  // of the exceptions that were needed
     fs::path kernel;
 
@@ -31,11 +33,19 @@ Tally test_stretch(const BatchOptions& options, const std::string& label, const 
         measure_stretches(spec, out);
         kernel = spec.kernel;
         from = 0;
+        begun = 0;
+        waiting.clear();
         return spec;
     };
     run_cases(cases, target, [&](const Case& item, const CaseResult& result) {
         std::map<std::string, std::vector<Stretch>> by_call;
-        for (Stretch& stretch : read_stretches(out, from)) by_call[stretch.call].push_back(std::move(stretch));
+        ++begun;
+        for (Stretch& stretch : read_stretches(out, from)) waiting.push_back(std::move(stretch));
+        std::erase_if(waiting, [&](Stretch& stretch) {
+            if (stretch.marks > begun) return false;
+            by_call[stretch.call].push_back(std::move(stretch));
+            return true;
+        });
         std::string why;
         if (result.status.starts_with("lost")) why = result.status;
         for (auto& [call, list] : by_call) {

@@ -13,7 +13,7 @@
 //
 // Arguments: out=PATH, limit=N, every=N, table=ADDRESS (of the leaf table), call_begin=, call_end=ADDRESS (the function
 // that reads it), trap=ADDRESS (the function that gets traps). Lines written to out, as they come:
-//   stretch INSTRUCTIONS CALL ADDRESS...   at the end of each stretch above the limit: the samples, oldest first
+//   stretch CASE INSTRUCTIONS CALL ADDRESS...   (CASE: how many markers of tools/count_plugin/marker.h came before) at the end of each stretch above the limit: the samples, oldest first
 //   longest INSTRUCTIONS CALL              at QEMU's end
 #include "tools/count_plugin/qemu_plugin.h"
 
@@ -34,6 +34,7 @@ static long call = kTrapCall, call_of_stretch = kTrapCall, call_of_longest = kTr
 static uint64_t samples[kSamples];
 static unsigned sample_count;
 static bool kernel_seen, booted;
+static unsigned marks;
 
 struct block {
     uint64_t address, size;
@@ -57,7 +58,7 @@ static void on_interrupts(unsigned vcpu, void* data) {
         call_of_longest = call;
     }
     if (booted && stretch > limit) {
-        fprintf(out, "stretch %" PRIu64 " %ld", stretch, call_of_stretch);
+        fprintf(out, "stretch %u %" PRIu64 " %ld", marks, stretch, call_of_stretch);
         for (unsigned i = 0; i < sample_count; ++i) fprintf(out, " 0x%" PRIx64, samples[i]);
         fprintf(out, "\n");
         fflush(out);
@@ -72,6 +73,12 @@ static void on_program(unsigned vcpu, void* data) {
     (void)vcpu;
     (void)data;
     booted |= kernel_seen;  // the boot begins at low addresses, too, but does not come back to them
+}
+
+static void on_mark(unsigned vcpu, void* data) {
+    (void)vcpu;
+    (void)data;
+    ++marks;
 }
 
 static void on_table_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* data) {
@@ -102,6 +109,12 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
     uint64_t address = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
     if (!(address >> 63)) {
         if (!booted) qemu_plugin_register_vcpu_tb_exec_cb(tb, on_program, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        for (size_t i = 0; i < n; ++i) {
+            struct qemu_plugin_insn* insn = qemu_plugin_tb_get_insn(tb, i);
+            const uint8_t* bytes = qemu_plugin_insn_data(insn);
+            if (qemu_plugin_insn_size(insn) == 7 && memcmp(bytes, "\x0f\x1f\x80\x00\x00\xc2\xfa", 7) == 0)
+                qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        }
         return;
     }
     // Never freed: QEMU keeps the pointer as long as it may execute the block, and does not say when that ends.
