@@ -93,7 +93,7 @@ Leaf<i64> read_records(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format)
 TaskResult read_records_wait(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format) {
     Ref<File> file = CO_TRY(c.files().get(fd));
     if (file->flags() & kOpenPath) co_return Errno::kBadF;
-    const u64 at_once = records_at_once(*file), room = record_room(size);
+    const u64 at_once = records_at_once(*file) / 2, room = record_room(size);
     u64 done = 0, accessible = room;  // from `to` on, as far as is known
     for (;;) {
         const u64 left = accessible - done, piece = left < at_once ? left : at_once;
