@@ -77,16 +77,32 @@ EpollItem* EpollFile::find(i32 fd, const File& file) {
     return nullptr;
 }
 
-// Would adding this set to `adding` close a circle, or nest too deep? Each set is visited once in a walk. Under the lock.
-bool EpollFile::loops(const EpollFile& adding, u32 depth) {
-    visited_ = walk;
+// How many levels of sets lie in this one; more than kMaxNests: too many, or `adding` is among them. Each set is looked
+// into once in a walk. Under the lock.
+u32 EpollFile::levels_below(const EpollFile& adding, u32 depth) {
+    if (visited_ == walk) return levels_;
+    u32 levels = 0;
     for (EpollItem& i : items_) {
         if (i.file->kind() != FileKind::kEpoll || i.file->ref_count() == 0) continue;
         auto& inner = static_cast<EpollFile&>(*i.file);
-        if (inner.visited_ == walk) continue;
-        if (&inner == &adding || depth > kMaxNests || inner.loops(adding, depth + 1)) return true;
+        if (&inner == &adding || depth > kMaxNests) return kMaxNests + 1;
+        u32 n = inner.levels_below(adding, depth + 1) + 1;
+        levels = n > levels ? n : levels;
+        if (levels > kMaxNests) break;
     }
-    return false;
+    visited_ = walk;
+    return levels_ = levels;
+}
+
+// How many levels of sets lie around one; kMaxNests is as far as it looks. Under the lock.
+u32 EpollFile::levels_above(u32 depth) const {
+    u32 levels = 0;
+    if (depth > kMaxNests) return 0;
+    for (const EpollItem* i = watchers; i && levels <= kMaxNests; i = i->next_watcher) {
+        u32 n = i->owner->levels_above(depth + 1) + 1;
+        levels = n > levels ? n : levels;
+    }
+    return levels;
 }
 
 // Do too many paths lead up from a file in this set or in one inside it? No deeper than loops() allows. Under the lock.
@@ -114,7 +130,9 @@ Result<void> EpollFile::add(i32 fd, File& file, u32 events, u64 data) {
         rt::LockGuard guard{epoll_lock};
         const bool set = file.kind() == FileKind::kEpoll;
         ++walk;
-        if (set && (&file == this || static_cast<EpollFile&>(file).loops(*this, 0))) return Errno::kLoop;
+        if (set &&
+            (&file == this || static_cast<EpollFile&>(file).levels_below(*this, 0) + 1 + levels_above(0) > kMaxNests))
+            return Errno::kLoop;
         if (find(fd, file)) return Errno::kExist;
         item->key = (u64(u32(fd)) << 32) | ++next_serial_;
         item->next_watcher = file.watchers;

@@ -74,7 +74,8 @@ private:
     EpollItem* find(i32 fd, const File& file);
     bool next_view(u64& cursor, View& out);  // the item after the cursor, which moves on to it
     static bool is_ready(const View& v, Ready& out);
-    bool loops(const EpollFile& adding, u32 depth);
+    u32 levels_below(const EpollFile& adding, u32 depth);
+    u32 levels_above(u32 depth) const;
     bool crowds_paths();
     void drop(EpollItem& item);
 
@@ -82,6 +83,7 @@ private:
     std::atomic<u32> count_{0};
     u32 next_serial_ = 0;
     u64 visited_ = 0;      // the last walk of add() that came here; guarded by epoll_lock
+    u32 levels_ = 0;       // what that walk found; the same
     u64 start_after_ = 0;  // where the last look stopped, so that all get their turn
     rt::WaitQueue changed_;
 };
