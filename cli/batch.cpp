@@ -196,7 +196,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
             [&](const std::string& name) {
                 running = true;
                 if (next < cases.size() && name == cases[next].full_name())
-                    current->set_patience(cases[next].timeout + kCaseGrace);
+                    current->set_patience((cases[next].timeout + kCaseGrace) * target.slowness);
             },
             [&](const std::string& name, CaseResult result) {
                 running = false;
@@ -207,7 +207,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
                         return;
                     }
                     ++next;
-                    current->set_patience(kCaseGrace);
+                    current->set_patience(kCaseGrace * target.slowness);
                 }
             });
         std::string stray_errors;
@@ -215,7 +215,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
         streams.on_error = [&](std::string_view bytes) { stray_errors.append(bytes); };
         Session session(spec, streams);
         current = &session;
-        session.set_patience(kBootTimeout);
+        session.set_patience(kBootTimeout * target.slowness);
         Outcome outcome = session.run();
         if (next >= cases.size()) break;
         std::string why = why_lost(outcome, spec);
@@ -239,7 +239,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
 BatchTarget linux_target(int cpus) {
     RunOptions options;
     options.cpus = cpus;
-    return {.machine = [options] { return oracle_machine(options); }, .prepare = add_oracle_files};
+    return {.machine = [options] { return oracle_machine(options); }, .prepare = add_oracle_files, .slowness = 1};
 }
 
 BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving, bool test_kernel) {
@@ -252,7 +252,8 @@ BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uin
                 [route, moving](CpioWriter& extra) {
                     add_server(extra, route);
                     if (moving) extra.file(".farcall/moving", std::to_string(*moving), 0600);
-                }};
+                },
+            .slowness = 1};
 }
 
 }  // namespace cli

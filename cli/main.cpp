@@ -94,16 +94,16 @@ int dispatch(int argc, char** argv) {
     add_run_options(*run, run_options, true);
 
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
-    test->add_option(
-            "kind", test_kind,
-            "style, unit, tool, figures, ktest, checks, guest, fuzz, mutants or debug (with the debug kernel); all: "
-            "everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the other routes "
-            "run "
-            "with 2 CPUs)")
-        ->check(CLI::IsMember(
-            {"style", "unit", "tool", "figures", "ktest", "checks", "guest", "fuzz", "mutants", "debug", "all"}));
+    test->add_option("kind", test_kind,
+                     "style, unit, tool, figures, ktest, checks, guest, stretch, fuzz, mutants or debug (with the "
+                     "debug kernel); "
+                     "all: everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the "
+                     "other routes "
+                     "run with 2 CPUs)")
+        ->check(CLI::IsMember({"style", "unit", "tool", "figures", "ktest", "checks", "guest", "stretch", "fuzz",
+                               "mutants", "debug", "all"}));
     test->add_option("areas", test_options.areas,
-                     "guest: only these areas; mutants: only these calls; checks: how many");
+                     "guest, stretch: only these areas; mutants: only these calls; checks: how many");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
         ->check(CLI::Range(1, 16))
         ->delimiter(',')

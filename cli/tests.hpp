@@ -55,6 +55,8 @@ Tally test_fuzz(const std::string& route, int cpus, uint64_t seed, uint64_t call
 Tally test_fuzz_rows();
 // The names of the calls that the kernel's table has, as the test kernel says.
 std::vector<std::string> implemented_calls();
+// The same cases on one CPU, for stretches with interrupts off (cli/stretch.hpp).
+Tally test_stretch(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases);
 // `sample` 0: every mutant; `calls`: of these only, if any are named.
 Tally test_mutants(size_t sample, const std::vector<std::string>& calls);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "core/sched.hpp"
 
+#include "rt/task.hpp"
 #include "rt/timer.hpp"
 
 namespace core::sched {
@@ -53,7 +54,9 @@ void balance(rt::Executor& ex) {
     for (u32 i = 0; i < rt::executor_count() && ex.ready_count(rt::Priority::kUser) != 0; ++i) {
         rt::Executor& other = rt::Executor::of(CpuId{i});
         if (&other == &ex || !allowed.has(CpuId{i}) || other.state() != rt::Executor::kSleeping) continue;
-        auto* thread = static_cast<Thread*>(ex.steal(rt::Priority::kUser));
+        rt::Schedulable* last = ex.steal(rt::Priority::kUser);
+        if (rt::Job::is_one(*last)) return ex.enqueue(*last);  // long work that gave way: it stays
+        auto* thread = static_cast<Thread*>(last);
         if (!thread->affinity.has(CpuId{i})) {
             ex.enqueue(*thread);
             continue;

@@ -9,7 +9,27 @@ namespace fs {
 namespace {
 
 constinit rt::SpinLock<rt::Rank::poll> epoll_lock;
-constexpr u32 kMaxNesting = 5;  // EP_MAX_NESTS + 1
+// Linux's bounds on sets in sets (fs/eventpoll.c): a walk goes down at most so far, and from each file at most so many
+// paths lead up to an outermost set, by their length. Paths of length 0 are not bounded.
+constexpr u32 kMaxNests = 4;
+constexpr u32 kPathLimits[kMaxNests + 1] = {1000, 500, 100, 50, 10};
+
+constinit u64 walk = 0;  // number of the last walk; guarded by epoll_lock
+
+// Do more paths lead up from a file, whose watchers these are, than may? Under the lock.
+bool too_many_paths(const EpollItem* watchers, u32 depth, u32 (&count)[kMaxNests + 1]) {
+    if (depth > kMaxNests) return true;
+    for (const EpollItem* i = watchers; i; i = i->next_watcher) {
+        const EpollItem* above = i->owner->watchers;
+        if (above ? too_many_paths(above, depth + 1, count) : depth != 0 && ++count[depth] > kPathLimits[depth])
+            return true;
+    }
+    return false;
+}
+bool too_many_paths(const File& file) {
+    u32 count[kMaxNests + 1] = {};
+    return too_many_paths(file.watchers, 0, count);
+}
 
 u64 edge_state(File& f) {
     rt::Waiter room[QueueSet::kUsual];
@@ -57,13 +77,45 @@ EpollItem* EpollFile::find(i32 fd, const File& file) {
     return nullptr;
 }
 
-// Is `other` reachable from this set? Under the lock.
-bool EpollFile::reaches(const EpollFile& other, u32 depth) {
-    if (this == &other || depth > kMaxNesting) return true;
-    for (EpollItem& i : items_)
-        if (i.file->kind() == FileKind::kEpoll && i.file->ref_count() != 0 &&
-            static_cast<EpollFile*>(i.file)->reaches(other, depth + 1))
-            return true;
+// How many levels of sets lie in this one; more than kMaxNests: too many, or `adding` is among them. Each set is looked
+// into once in a walk. Under the lock.
+u32 EpollFile::levels_below(const EpollFile& adding, u32 depth) {
+    if (visited_ == walk) return levels_;
+    u32 levels = 0;
+    for (EpollItem& i : items_) {
+        if (i.file->kind() != FileKind::kEpoll || i.file->ref_count() == 0) continue;
+        auto& inner = static_cast<EpollFile&>(*i.file);
+        if (&inner == &adding || depth > kMaxNests) return kMaxNests + 1;
+        u32 n = inner.levels_below(adding, depth + 1) + 1;
+        levels = n > levels ? n : levels;
+        if (levels > kMaxNests) break;
+    }
+    visited_ = walk;
+    return levels_ = levels;
+}
+
+// How many levels of sets lie around one; kMaxNests is as far as it looks. Under the lock.
+u32 EpollFile::levels_above(u32 depth) const {
+    u32 levels = 0;
+    if (depth > kMaxNests) return 0;
+    for (const EpollItem* i = watchers; i && levels <= kMaxNests; i = i->next_watcher) {
+        u32 n = i->owner->levels_above(depth + 1) + 1;
+        levels = n > levels ? n : levels;
+    }
+    return levels;
+}
+
+// Do too many paths lead up from a file in this set or in one inside it? No deeper than loops() allows. Under the lock.
+bool EpollFile::crowds_paths() {
+    visited_ = walk;
+    for (EpollItem& i : items_) {
+        if (i.file->kind() != FileKind::kEpoll) {
+            if (too_many_paths(*i.file)) return true;
+            continue;
+        }
+        auto& inner = static_cast<EpollFile&>(*i.file);
+        if (i.file->ref_count() != 0 && inner.visited_ != walk && inner.crowds_paths()) return true;
+    }
     return false;
 }
 
@@ -76,13 +128,24 @@ Result<void> EpollFile::add(i32 fd, File& file, u32 events, u64 data) {
     item->data = data;
     {
         rt::LockGuard guard{epoll_lock};
+        const bool set = file.kind() == FileKind::kEpoll;
+        ++walk;
+        if (set &&
+            (&file == this || static_cast<EpollFile&>(file).levels_below(*this, 0) + 1 + levels_above(0) > kMaxNests))
+            return Errno::kLoop;
         if (find(fd, file)) return Errno::kExist;
-        if (file.kind() == FileKind::kEpoll && static_cast<EpollFile&>(file).reaches(*this, 1)) return Errno::kLoop;
         item->key = (u64(u32(fd)) << 32) | ++next_serial_;
         item->next_watcher = file.watchers;
         file.watchers = item.get();
-        items_.insert(*item.release());
+        EpollItem& added = *item.release();
+        items_.insert(added);
         count_.fetch_add(1, std::memory_order_relaxed);
+        ++walk;
+        // Without a set around this one and without sets in it there is but one path more, of length 0.
+        if (set ? static_cast<EpollFile&>(file).crowds_paths() : watchers && too_many_paths(file)) {
+            drop(added);
+            return Errno::kInval;
+        }
     }
     changed_.wake_all();
     return lib::kOk;

@@ -32,7 +32,7 @@ public:
     EpollFile(Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags) { kind_ = FileKind::kEpoll; }
     ~EpollFile() override;
 
-    // EEXIST, ENOENT, ENOMEM, ELOOP, EPERM as epoll_ctl(2).
+    // EEXIST, ENOENT, ENOMEM, ELOOP, EPERM as epoll_ctl(2); EINVAL: too many paths lead from the file through sets.
     Result<void> add(i32 fd, File& file, u32 events, u64 data);
     Result<void> modify(i32 fd, File& file, u32 events, u64 data);
     Result<void> remove(i32 fd, File& file);
@@ -74,12 +74,16 @@ private:
     EpollItem* find(i32 fd, const File& file);
     bool next_view(u64& cursor, View& out);  // the item after the cursor, which moves on to it
     static bool is_ready(const View& v, Ready& out);
-    bool reaches(const EpollFile& other, u32 depth);
+    u32 levels_below(const EpollFile& adding, u32 depth);
+    u32 levels_above(u32 depth) const;
+    bool crowds_paths();
     void drop(EpollItem& item);
 
     lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_;
     std::atomic<u32> count_{0};
     u32 next_serial_ = 0;
+    u64 visited_ = 0;      // the last walk of add() that came here; guarded by epoll_lock
+    u32 levels_ = 0;       // what that walk found; the same
     u64 start_after_ = 0;  // where the last look stopped, so that all get their turn
     rt::WaitQueue changed_;
 };

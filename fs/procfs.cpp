@@ -59,10 +59,13 @@ public:
             rt::LockGuard guard{offset_lock};
             at = offset;
         }
-        if (!node_.show) return Errno::kInval;
-        if (at == 0 || !generated_) TRY(generate(to.caller()));
         size_t n;
-        {
+        if (node_.show_some) {
+            n = TRY(read_piece(to, at));
+            if (n == 0) return n;
+        } else {
+            if (!node_.show) return Errno::kInval;
+            if (at == 0 || !generated_) TRY(generate(to.caller()));
             rt::LockGuard guard{lock_};
             if (at >= text_.size) return size_t{0};
             n = text_.size - at < to.size() ? text_.size - at : to.size();
@@ -89,8 +92,46 @@ public:
         return offset = u64(to);
     }
     bool seekable() const override { return true; }
+    // kNeedsTask of a read that has to skip pieces: go on at once, behind what else is ready.
+    Nanoseconds wake_time(Nanoseconds after) override { return node_.show_some ? after : Nanoseconds::never(); }
 
 private:
+    // At most one piece is made in a call. kNeedsTask: `at` lies beyond it; call again.
+    Leaf<size_t> read_piece(const UserSpans& to, u64 at) {
+        u64 position;
+        {
+            rt::LockGuard guard{lock_};
+            if (at == 0 || at < piece_at_ || !generated_) {
+                piece_at_ = position_ = 0;
+                text_.size = 0;
+                generated_ = true;
+            }
+            if (at < piece_at_ + text_.size) return copy_piece(to, at);
+            if (position_ == kEnd) return size_t{0};
+            position = position_;
+        }
+        TextBuffer fresh;
+        lib::StringBuilder out{&TextBuffer::append, &fresh};
+        u64 next = position;
+        TRY(node_.show_some(out, asked_by(context_, to.caller()), next));
+        if (out.failed) return Errno::kNoMem;
+        rt::LockGuard guard{lock_};
+        if (position_ == position) {  // else another reader was here
+            piece_at_ += text_.size;
+            position_ = next;
+            text_.swap(fresh);
+        }
+        if (at >= piece_at_ && at < piece_at_ + text_.size) return copy_piece(to, at);
+        if (position_ == kEnd && at >= piece_at_) return size_t{0};
+        return Errno::kNeedsTask;
+    }
+    // Under the lock.
+    Leaf<size_t> copy_piece(const UserSpans& to, u64 at) {
+        u64 in_piece = at - piece_at_, left = text_.size - in_piece;
+        size_t n = left < to.size() ? left : to.size();
+        TRY(to.copy_out(0, text_.bytes + in_piece, n));
+        return n;
+    }
     Leaf<void> generate(const void* caller) {
         TextBuffer fresh;
         lib::StringBuilder out{&TextBuffer::append, &fresh};
@@ -107,6 +148,8 @@ private:
     rt::SpinLock<rt::Rank::poll> lock_;
     TextBuffer text_;
     bool generated_ = false;
+    static constexpr u64 kEnd = ~u64{0};
+    u64 piece_at_ = 0, position_ = 0;  // show_some: where text_ begins in the file, and where the next piece does
 };
 
 bool parse_number(std::string_view name, u64& out) {

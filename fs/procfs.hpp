@@ -36,6 +36,9 @@ struct ProcNode {
     u32 mode = 0;  // type and permissions
     // A regular file: its text, and what a write does. The context of a write is the file's; `text` has been copied in.
     Leaf<void> (*show)(lib::StringBuilder& out, const ProcContext& c) = nullptr;
+    // Instead of `show`, for a text whose length a program chooses: a piece of it, of about a page, from `position` on (0:
+    // the start), which moves on; ~0: that was all. A read gives no more than one piece, as Linux's seq_file.
+    Leaf<void> (*show_some)(lib::StringBuilder& out, const ProcContext& c, u64& position) = nullptr;
     Leaf<void> (*write)(std::string_view text, const ProcContext& c) = nullptr;
     // Called by open(2); its value is ProcContext::opened later.
     Leaf<u64> (*open)(const ProcContext& c) = nullptr;

@@ -17,9 +17,10 @@ public:
 
     // What bprm_stack_limits says in Linux: a quarter of the stack's limit, at most 6 MiB, at least 128 KiB. E2BIG.
     Result<void> set_limits(u64 stack_limit, u64 pointers);
-    // argv first, then envp. kNoMem, k2Big.
+    // argv first, then envp. kNoMem, k2Big. Only as the first string.
     Result<void> append(std::string_view s);
-    // The same from the program. kNeedsFault: call again after the page is there.
+    // The same from the program. kNeedsFault: call again after the page is there. kNeedsTask: a piece of the string was
+    // copied, or a piece of the block moved to a larger one; call again, with the same address, after a Yield.
     Leaf<void> append_user(fs::UserMemory& from, UserAddr at);
     // #!: the script's argv[0] goes, its interpreter's command line comes.
     void drop_first();
@@ -36,12 +37,19 @@ public:
 
 private:
     Result<void> reserve(u64 more);
+    Result<void> move_on();
     static constexpr u64 kHeadroom = 8192;  // five #! lines and a path
     char* block_ = nullptr;
     PhysAddr frames_{};
     unsigned order_ = 0;
     u64 start_ = 0, end_ = 0;
-    u64 room_ = 0;  // bytes of strings that may still come
+    u64 room_ = 0;     // bytes of strings that may still come
+    u64 partial_ = 0;  // bytes behind end_: of the string that append_user has begun
+    // A larger block, to which the text is being moved; up to moved_.
+    char* next_ = nullptr;
+    PhysAddr next_frames_{};
+    unsigned next_order_ = 0;
+    u64 moved_ = 0;
 };
 
 // Opens a program as execve does: EACCES unless a regular file that the caller may execute.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The strings of an execve, collected in one growing block.
 #include <cstring>
+#include <utility>
 
 #include "linux/exec.hpp"
 
@@ -8,6 +9,7 @@ namespace linux {
 
 ExecImage::~ExecImage() {
     if (block_) rt::free_frames(frames_, order_);
+    if (next_) rt::free_frames(next_frames_, next_order_);
 }
 
 Result<void> ExecImage::set_limits(u64 stack_limit, u64 pointers) {
@@ -19,25 +21,42 @@ Result<void> ExecImage::set_limits(u64 stack_limit, u64 pointers) {
     return lib::kOk;
 }
 
-// Room for `more` bytes at the end.
+// Room for `more` bytes behind the text and the string that has been begun. kNeedsTask: see append_user.
 Result<void> ExecImage::reserve(u64 more) {
+    if (next_) return move_on();
     u64 have = block_ ? kPageSize << order_ : 0;
-    u64 need = (block_ ? end_ : kHeadroom) + more;
+    u64 need = (block_ ? end_ + partial_ : kHeadroom) + more;
     if (need <= have) return lib::kOk;
     unsigned order = block_ ? order_ + 1 : 2;
     while ((kPageSize << order) < need) ++order;
     if (order > rt::kMaxOrder) return Errno::k2Big;
     PhysAddr frames = TRY(rt::alloc_frames(order));
     char* block = static_cast<char*>(static_cast<void*>(hal::Machine::phys_to_virt(frames)));
-    if (block_) {
-        std::memcpy(block + start_, block_ + start_, end_ - start_);
-        rt::free_frames(frames_, order_);
-    } else {
+    if (!block_) {
         start_ = end_ = kHeadroom;
+        block_ = block;
+        frames_ = frames;
+        order_ = order;
+        return lib::kOk;
     }
-    block_ = block;
-    frames_ = frames;
-    order_ = order;
+    next_ = block;
+    next_frames_ = frames;
+    next_order_ = order;
+    moved_ = start_;
+    return move_on();
+}
+
+// A piece of the move to the larger block.
+Result<void> ExecImage::move_on() {
+    constexpr u64 kAtOnce = 64 << 10;
+    u64 end = end_ + partial_, n = end - moved_ < kAtOnce ? end - moved_ : kAtOnce;
+    std::memcpy(next_ + moved_, block_ + moved_, n);
+    moved_ += n;
+    if (moved_ < end) return Errno::kNeedsTask;
+    rt::free_frames(frames_, order_);
+    block_ = std::exchange(next_, nullptr);
+    frames_ = next_frames_;
+    order_ = next_order_;
     return lib::kOk;
 }
 
@@ -53,23 +72,21 @@ Result<void> ExecImage::append(std::string_view s) {
 }
 
 Leaf<void> ExecImage::append_user(fs::UserMemory& from, UserAddr at) {
-    u64 want = 256;
-    for (;;) {
-        TRY(reserve(want));
-        u64 have = (kPageSize << order_) - end_;
-        if (have > kMaxArgumentString) have = kMaxArgumentString;
-        auto s = from.read_string({block_ + end_, have}, at);
-        if (s.ok()) {
-            u64 n = s.value().size() + 1;
-            if (n > room_) return Errno::k2Big;
-            end_ += n;
-            room_ -= n;
-            return lib::kOk;
-        }
-        if (s.error() != Errno::kNameTooLong) return s.error();
-        if (have >= kMaxArgumentString || have > room_) return Errno::k2Big;
-        want = have + 1;
+    constexpr u64 kPiece = 2048;
+    TRY(reserve(kPiece));
+    auto s = from.read_string({block_ + end_ + partial_, kPiece}, at + partial_);
+    if (s.ok()) {
+        u64 n = partial_ + s.value().size() + 1;
+        if (n > kMaxArgumentString || n > room_) return Errno::k2Big;
+        partial_ = 0;
+        end_ += n;
+        room_ -= n;
+        return lib::kOk;
     }
+    if (s.error() != Errno::kNameTooLong) return s.error();
+    partial_ += kPiece;
+    if (partial_ >= kMaxArgumentString || partial_ >= room_) return Errno::k2Big;
+    return Errno::kNeedsTask;
 }
 
 void ExecImage::drop_first() {

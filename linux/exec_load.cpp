@@ -69,6 +69,7 @@ Task<Result<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& 
     while (CO_TRY(loader.grow_stack())) co_await rt::Yield{};
     while (loader.copy_text(a)) co_await rt::Yield{};
     loader.set_layout();
+    while (CO_TRY(loader.write_pointers(a))) co_await rt::Yield{};
     co_return loader.write_vectors(c, a);
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Files of /proc/PID that look into its address space: maps, statm, cmdline, environ.
+#include <utility>
+
 #include "linux/creds.hpp"
 #include "linux/procfs.hpp"
 #include "rt/mem/slab.hpp"
@@ -79,7 +81,9 @@ Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {
     return lib::kOk;
 }
 
-Leaf<void> show_maps(StringBuilder& out, const ProcContext& c) {
+Leaf<void> show_maps(StringBuilder& out, const ProcContext& c, u64& position) {
+    constexpr u32 kAreas = 32;  // of a piece
+    const UserAddr from{std::exchange(position, ~u64{0})};
     constexpr size_t kNameColumn = 72;  // fs/proc/task_mmu.c: 25 + 8 * 6 - 1
     Ref<AddressSpace> mm = TRY(opened_memory(c));
     if (!mm) return lib::kOk;
@@ -89,7 +93,12 @@ Leaf<void> show_maps(StringBuilder& out, const ProcContext& c) {
     auto* path_buffer = static_cast<char*>(rt::allocate(fs::kPathMax));
     if (!path_buffer) return Errno::kNoMem;
     AddressSpace::AreaView v;
-    for (UserAddr at{}; mm->next_area(at, v); at = v.end) {
+    u32 n_areas = 0;
+    for (UserAddr at = from; mm->next_area(at, v); at = v.end) {
+        if (n_areas++ == kAreas) {
+            position = at.value;
+            break;
+        }
         u64 device = 0, inode = 0;
         if (v.file && v.file.inode()) {
             device = v.file.inode()->super ? v.file.inode()->super->device : 0;

@@ -425,7 +425,7 @@ constexpr ProcNode kProcessFiles[] = {
      .owner = &owner_of},
     file("limits", &show_limits),
     file("loginuid", &show_login_uid),
-    {.name = "maps", .mode = kFile, .show = &show_maps, .open = &open_memory, .owner = &owner_of},
+    {.name = "maps", .mode = kFile, .show_some = &show_maps, .open = &open_memory, .owner = &owner_of},
     file("mountinfo", &show_mount_info),
     file("mounts", &show_mounts),
     {.name = "net", .mode = kDirectory, .owner = &owner_of},

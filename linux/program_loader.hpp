@@ -50,12 +50,14 @@ public:
     Result<void> finish_tails(ElfObject& o);
 
     // The stack. place_stack decides the positions, grow_stack makes pages from the top down (false: all are there),
-    // copy_text copies the strings in pieces (false: all done), write_vectors the rest.
+    // copy_text copies the strings in pieces (false: all done), write_pointers the two arrays in pieces (the same),
+    // write_vectors the rest.
     Result<void> place_stack(Caller& c, const ExecArguments& a, u64 stack_limit);
     Result<bool> grow_stack();
     // Beside the stack, if there is one.
     Result<void> place_vdso();
     bool copy_text(const ExecArguments& a);
+    Result<bool> write_pointers(const ExecArguments& a);
     Result<void> write_vectors(Caller& c, const ExecArguments& a);
     UserAddr stack_pointer() const { return sp_; }
     void set_layout();
@@ -72,6 +74,9 @@ private:
 
     UserAddr sp_{}, path_at_{}, text_at_{}, platform_at_{}, random_at_{}, next_page_{}, vdso_at_{};
     u64 text_done_ = 0;
+    UserAddr pointer_at_{};          // where the next pointer goes; zero: not begun
+    u64 pointed_ = 0, scanned_ = 0;  // of the text: up to the string whose pointer comes next; how far that was read
+    u32 pointers_ = 0;               // written so far, argv's first
     struct {
         std::byte for_program[16];  // AT_RANDOM
         u32 vdso_place;

@@ -153,27 +153,47 @@ bool ProgramLoader::copy_text(const ExecArguments& a) {
     return text_done_ < a.text_size;
 }
 
+// argc, and the pointers to the strings: some of them, or some of the text between two.
+Result<bool> ProgramLoader::write_pointers(const ExecArguments& a) {
+    constexpr u32 kPointers = 256;
+    constexpr u64 kBytes = 8192;
+    if (pointer_at_.value == 0) {
+        pointer_at_ = sp_;
+        write_word(pointer_at_, a.argc);
+        mm->layout.arg_start = text_at_;
+    }
+    const u32 all = a.argc + a.envc;
+    for (u64 bytes = 0, n = 0;;) {
+        if (pointers_ == a.argc && mm->layout.env_start.value == 0) {
+            write_word(pointer_at_, 0);
+            mm->layout.arg_end = mm->layout.env_start = text_at_ + pointed_;
+        }
+        if (pointers_ == all) {
+            write_word(pointer_at_, 0);
+            return false;
+        }
+        if (n++ == kPointers || bytes >= kBytes) return true;
+        if (pointed_ >= a.text_size) return Errno::kInval;
+        u64 from = pointed_ + scanned_, most = a.text_size - from < kBytes ? a.text_size - from : kBytes;
+        u64 length = strnlen(a.text + from, most);
+        bytes += length;
+        if (length == most && from + length < a.text_size) {  // the string goes on
+            scanned_ += length;
+            continue;
+        }
+        write_word(pointer_at_, text_at_.value + pointed_);
+        pointed_ = from + length + 1;
+        scanned_ = 0;
+        ++pointers_;
+    }
+}
+
 Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
     write(random_at_, random_.for_program, sizeof random_.for_program);
     write(platform_at_, arch::kMachineName, std::strlen(arch::kMachineName) + 1);
     write(path_at_, a.path.data(), a.path.size());  // the page is zeroed: the NUL is there
 
-    UserAddr at = sp_;
-    write_word(at, a.argc);
-    u64 done = 0;
-    auto vector = [&](u32 count) {
-        for (u32 i = 0; i < count; ++i) {
-            if (done >= a.text_size) return false;
-            write_word(at, text_at_.value + done);
-            done += strnlen(a.text + done, a.text_size - done) + 1;
-        }
-        write_word(at, 0);
-        return true;
-    };
-    mm->layout.arg_start = text_at_;
-    if (!vector(a.argc)) return Errno::kInval;
-    mm->layout.arg_end = mm->layout.env_start = text_at_ + done;
-    if (!vector(a.envc)) return Errno::kInval;
+    UserAddr at = pointer_at_;
     mm->layout.env_end = path_at_;
 
     const fs::Creds& creds = a.creds ? *a.creds : c.creds();

@@ -66,6 +66,25 @@ void Executor::enqueue_front(Schedulable& node) {
     ready_mask_ |= 1u << p;
 }
 
+void Executor::give_way(Schedulable& node) {
+    hal::Machine::take_interrupts();
+    Nanoseconds now = hal::Machine::now();
+    timers_.run_due(now);
+    const u32 user_levels = (2u << u32(Priority::kLowest)) - (1u << u32(Priority::kHighest));
+    const u32 waiting = ready_mask_ & user_levels;
+    if (waiting != 0 && node.priority < Priority::kHighest) {
+        // An old beginning is that of other work, which has ended.
+        if ((now - work_since_).value >= kWorkTurn.value * 8) work_since_ = now;
+        if (now - work_since_ >= kWorkTurn) {
+            work_since_ = now;
+            node.priority = Priority(std::countr_zero(waiting));
+        }
+    } else {
+        work_since_ = now;
+    }
+    enqueue(node);
+}
+
 Schedulable* Executor::steal(Priority p) {
     Schedulable* node = queues_[u32(p)].back();
     if (!node) return nullptr;
@@ -271,11 +290,20 @@ bool Executor::serve_while_idle() {
 }
 
 void Executor::run_forever() {
-    for (;;) {
+    // From here to the next user thread interrupts are off: a chain of kernel work takes them every so often.
+    constexpr u32 kItems = 32;
+    for (u32 n = 1;; ++n) {
         while (run_one()) {
+            if (n++ % kItems != 0) continue;
+            hal::Machine::take_interrupts();
+            run_due_timers();
         }
         if ((serves() || polls) && spin_budget.value != 0 && serve_while_idle()) continue;
-        if (idle_work && idle_work()) continue;
+        if (idle_work && idle_work()) {
+            hal::Machine::take_interrupts();
+            run_due_timers();
+            continue;
+        }
         wait_for_work();
     }
 }

@@ -91,6 +91,11 @@ public:
     // The one that would run next, still in its queue; null: none.
     Schedulable* best_ready() { return ready_mask_ == 0 ? nullptr : queues_[u32(__builtin_ctz(ready_mask_))].front(); }
     void remove(Schedulable& node);  // this CPU only: out of the queue it is in
+    // This CPU only: long work of the kernel gives way (Yield). Pending interrupts are taken, due timers run, and the node
+    // goes to the end of its queue, so that what is ready at its level or above runs first. Work that has kept ready user
+    // threads waiting for kWorkTurn goes behind them instead: the caller restores the node's priority when it runs again.
+    void give_way(Schedulable& node);
+    static constexpr Nanoseconds kWorkTurn{1'000'000};
     // This CPU only: is it in a queue of this CPU? (That it is linked does not say where.)
     bool holds(const Schedulable& node);
 
@@ -289,6 +294,7 @@ private:
     // Threads that are kept out of user mode: since when, how often, and the CPU's user time then.
     Nanoseconds kept_out_since_{};
     u64 kept_out_times_ = 0, user_ns_then_ = 0;
+    Nanoseconds work_since_{};             // when the work that gives way began to keep user threads waiting
     bool own_turn_ = false;                // granted
     Nanoseconds own_turn_until_{};         // zero: not begun
     Timer own_turn_timer_{[](Timer&) {}};  // its interrupt is all that is wanted

@@ -88,6 +88,9 @@ void Reclaimer::work(Schedulable& s) {
         self.in_hand_ = r != nullptr;
     }
     if (r) r = r->step(*r, kPiece);
+    // Nothing but pieces may be left to do here, for long.
+    hal::Machine::take_interrupts();
+    Executor::current().run_due_timers();
     bool more;
     {
         LockGuard guard{self.lock_};

@@ -145,6 +145,7 @@ enum class Wake : u8 { kWoken, kTimeout, kInterrupted };
 class Job : public Schedulable {
 public:
     using DoneFn = void (*)(Job&);
+    static bool is_one(const Schedulable& s) { return s.run == &Job::resume_now; }  // of what lies in a run queue
     explicit Job(const char* name, DoneFn on_done = nullptr, Priority p = Priority::kKernel)
         : Schedulable(&Job::resume_now, p), name_(name), on_done_(on_done) {}
     ~Job();
@@ -231,17 +232,22 @@ struct MoveTo {
     void await_resume() noexcept {}
 };
 
-// co_await Yield{}: to the end of this CPU's queue; what is ready runs first.
+// co_await Yield{}: a point of rest in long work. Interrupts are taken, what is ready runs first, and user threads get
+// their turn too (Executor::give_way). Every loop whose length a program chooses comes here at least every 100,000
+// instructions (docs/testing.md, "Stretches").
 struct Yield {
+    Job* job = nullptr;
+    Priority priority = Priority::kKernel;
     bool await_ready() const noexcept { return false; }
     template <class P>
     void await_suspend(std::coroutine_handle<P> h) noexcept {
-        Job& job = *h.promise().job;
-        if (job.on_switch_) job.on_switch_(job, false);
-        job.resume_ = h;
-        Executor::current().enqueue(job);
+        job = h.promise().job;
+        priority = job->priority;
+        if (job->on_switch_) job->on_switch_(*job, false);
+        job->resume_ = h;
+        Executor::current().give_way(*job);
     }
-    void await_resume() noexcept {}
+    void await_resume() noexcept { job->priority = priority; }
 };
 
 // The job that the calling coroutine belongs to: `Job& job = co_await ThisJob{}`. Never suspends.

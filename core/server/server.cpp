@@ -222,6 +222,10 @@ void receive(ServerThread& server, Nanoseconds until) {
         }
         // A message may have ended the last wait before its deadline.
         rt::cancel_timer(server.deadline);
+        if (until != Nanoseconds::never() && until <= Machine::now()) {  // only a look
+            server.context.set_syscall_result(-i64(Errno::kTimedOut));
+            return;
+        }
         if (until != Nanoseconds::never()) ex.timers().arm(server.deadline, until);
         ex.leave_user_state();
         server.account_user(Machine::now());

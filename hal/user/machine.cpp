@@ -15,6 +15,7 @@ namespace hal {
 namespace native = abi::server;
 
 constinit void (*Machine::on_event)() = nullptr;
+constinit void (*Machine::on_pause)() = nullptr;
 
 Nanoseconds Machine::now() { return Nanoseconds{u64(hal_native_call(native::kClock, 0, 0, 0, 0))}; }
 

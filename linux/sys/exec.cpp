@@ -26,17 +26,29 @@ struct Gather {
     u32 counted = 0;         // 0: argv is being counted, 1: envp, 2: both done
 };
 
+constexpr u32 kCountAtOnce = 4096;  // pointers between two points of rest
+constexpr u32 kCopyAtOnce = 256;    // strings
+
+// kNeedsTask: so many were counted, there are more.
 Leaf<void> count_strings(fs::UserMemory& user, UserAddr array, u32& n) {
     if (array.value == 0) return lib::kOk;
-    for (;;) {
-        u64 pointer = 0;
-        TRY(user.read(&pointer, array + u64{n} * 8, sizeof pointer));
-        if (pointer == 0) return lib::kOk;
-        if (++n >= kMaxStrings) return Errno::k2Big;
+    for (u32 begin = n; n - begin < kCountAtOnce;) {
+        // As many as the page holds, for a fault must not take away what lies before it.
+        constexpr u32 kMost = 64;
+        u64 pointers[kMost];
+        UserAddr at = array + u64{n} * 8;
+        u64 in_page = (kPageSize - at.value % kPageSize) / 8;
+        u32 count = in_page == 0 ? 1 : in_page < kMost ? u32(in_page) : kMost;
+        TRY(user.read(pointers, at, count * sizeof pointers[0]));
+        for (u32 i = 0; i < count; ++i) {
+            if (pointers[i] == 0) return lib::kOk;
+            if (++n >= kMaxStrings) return Errno::k2Big;
+        }
     }
+    return Errno::kNeedsTask;
 }
 
-// May be called again after kNeedsFault; goes on where it was.
+// May be called again after kNeedsFault, or after kNeedsTask and a Yield; goes on where it was.
 Leaf<void> gather(Gather& g, Caller& c) {
     fs::UserMemory& user = c.user();
     if (g.counted == 0) {
@@ -54,7 +66,8 @@ Leaf<void> gather(Gather& g, Caller& c) {
             g.image.argc = 1;
         }
     }
-    for (; g.done < g.argc + g.envc; ++g.done) {
+    for (u32 left = kCopyAtOnce; g.done < g.argc + g.envc; ++g.done) {
+        if (left-- == 0) return Errno::kNeedsTask;
         bool argument = g.done < g.argc;
         UserAddr at = argument ? g.argv + u64{g.done} * 8 : g.envp + u64{g.done - g.argc} * 8;
         u64 pointer = 0;
@@ -97,6 +110,11 @@ Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, Use
     for (;;) {
         auto r = gather(g, c);
         if (r.ok()) break;
+        if (r.error() == Errno::kNeedsTask) {
+            co_await rt::Yield{};
+            if (t.work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
+            continue;
+        }
         if (r.error() != Errno::kNeedsFault) co_return r.error();
         if (fault_in_now(t, c.user().fault()) == FaultIn::kReady) continue;
         CO_TRY(co_await fault_in_range(t, c.user().fault()));

@@ -111,6 +111,8 @@ Leaf<void> sys_utime(Caller&, UserString path, UserAddr times);
 // path_names.cpp
 Leaf<i64> sys_getdents64(Caller&, Fd fd, UserAddr to, u32 size);
 Leaf<i64> sys_getdents(Caller&, Fd fd, UserAddr to, u32 size);
+Task<Result<i64>> sys_getdents64_wait(Caller&, Fd fd, UserAddr to, u32 size);
+Task<Result<i64>> sys_getdents_wait(Caller&, Fd fd, UserAddr to, u32 size);
 Leaf<void> sys_mkdir(Caller&, UserString path, u32 mode);
 Leaf<void> sys_mkdirat(Caller&, i32 directory, UserString path, u32 mode);
 Leaf<void> sys_mknod(Caller&, UserString path, u32 mode, u32 device);

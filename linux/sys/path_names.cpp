@@ -15,6 +15,7 @@ class RecordSink : public DirSink {
 public:
     RecordSink(UserMemory& user, UserAddr to, u64 room, bool old_format)
         : user_(user), to_(to), room_(room), old_(old_format) {}
+    bool full() const { return full_; }  // there was one more than the room holds
     bool add(const DirEntry& e) override {
         // struct linux_dirent64: ino, off, reclen, type, name. struct linux_dirent: the type is the record's last byte.
         size_t name_at = old_ ? 18 : 19;
@@ -49,6 +50,8 @@ private:
     bool flush() {
         auto r = user_.write(to_ + done_, buffer_, held_);
         if (!r.ok()) {
+            // The rest will be needed too: a fault for each page would copy all names before it once more.
+            if (r.error() == Errno::kNeedsFault) user_.widen_fault(room_ - done_);
             error_ = r.error();
             return false;
         }
@@ -66,13 +69,61 @@ private:
     };
 };
 
+// Bytes of records that are written at a stretch: at most 1,024 names; of generated directories, where a name costs more,
+// 85.
+u64 records_at_once(const File& file) {
+    constexpr u64 kPinned = 32 << 10, kGenerated = 2 << 10;
+    return file.path().dentry && (file.path().dentry->flags() & Dentry::kPinned) ? kPinned : kGenerated;
+}
+
+// The kernel takes the size as an int: a negative one leaves no room.
+u64 record_room(u32 size) { return i32(size) < 0 ? 0 : u64(size); }
+
 Leaf<i64> read_records(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format) {
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & kOpenPath)) return Errno::kBadF;
-    // The kernel takes the size as an int: a negative one leaves no room.
-    RecordSink sink{c.user(), to, i32(size) < 0 ? 0 : u64(size), old_format};
+    if (record_room(size) > records_at_once(*file)) return Errno::kNeedsTask;
+    RecordSink sink{c.user(), to, record_room(size), old_format};
     TRY(file->read_directory(sink));
     return i64(sink.done());
+}
+
+// The same for large buffers, or of which only a part is accessible: piece by piece. What was copied stays copied, as the
+// position in the directory moves on with each piece.
+TaskResult read_records_wait(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format) {
+    Ref<File> file = CO_TRY(c.files().get(fd));
+    if (file->flags() & kOpenPath) co_return Errno::kBadF;
+    const u64 at_once = records_at_once(*file) / 2, room = record_room(size);
+    u64 done = 0, accessible = room;  // from `to` on, as far as is known
+    for (;;) {
+        const u64 left = accessible - done, piece = left < at_once ? left : at_once;
+        Errno error;
+        u64 got;
+        bool full;
+        {
+            RecordSink sink{c.user(), to + done, piece, old_format};
+            auto read = file->read_directory(sink);
+            error = read.error();
+            got = read.ok() ? sink.done() : 0;
+            full = sink.full();
+        }
+        if (error == Errno::kNeedsFault) {
+            UserMemory::Fault f = c.user().fault();
+            u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            if (have < f.size) accessible = (f.start + have) - to;
+            if (accessible <= done) co_return done != 0 ? Result<i64>{i64(done)} : Result<i64>{Errno::kFault};
+            continue;
+        }
+        if (error == Errno::kInval && full && done == 0 && accessible < room) error = Errno::kFault;
+        if (error != Errno::kOk) {
+            if (done != 0) co_return i64(done);
+            co_return error;
+        }
+        done += got;
+        // The end; or no room for the next name, which a piece in the middle has only not been given.
+        if (!full || got == 0 || piece == left) co_return i64(done);
+        co_await rt::Yield{};
+    }
 }
 
 Leaf<void> make_directory(Caller& c, i32 directory, UserString path, u32 mode) {
@@ -151,6 +202,12 @@ Leaf<void> symlink_at(Caller& c, UserString target, i32 directory, UserString pa
 
 Leaf<i64> sys_getdents64(Caller& c, Fd fd, UserAddr to, u32 size) { return read_records(c, fd, to, size, false); }
 Leaf<i64> sys_getdents(Caller& c, Fd fd, UserAddr to, u32 size) { return read_records(c, fd, to, size, true); }
+TaskResult sys_getdents64_wait(Caller& c, Fd fd, UserAddr to, u32 size) {
+    return read_records_wait(c, fd, to, size, false);
+}
+TaskResult sys_getdents_wait(Caller& c, Fd fd, UserAddr to, u32 size) {
+    return read_records_wait(c, fd, to, size, true);
+}
 
 Leaf<void> sys_mkdir(Caller& c, UserString path, u32 mode) { return make_directory(c, kAtCwd, path, mode); }
 Leaf<void> sys_mkdirat(Caller& c, i32 directory, UserString path, u32 mode) {

@@ -199,7 +199,8 @@ struct RemotePath : TrapPath {
     }
     // Somebody else could use the CPU, and the call takes longer than letting him.
     static bool leave_at_once(const UserThread& t, rt::Executor& ex, u64 word) {
-        const auto* next = static_cast<const core::Thread*>(ex.next(rt::Priority::kUser));
+        const rt::Schedulable* first = ex.next(rt::Priority::kUser);
+        const auto* next = !first || rt::Job::is_one(*first) ? nullptr : static_cast<const core::Thread*>(first);
         u64 number = t.context.syscall_number();
         if (!next || (word & rt::kCallFault) || number >= route::kClasses) return false;
         u32 limit = next->space.get() == t.space.get() ? route::kSwitchNs : route::kSwitchSpaceNs;

@@ -253,14 +253,27 @@ void UserThread::to_user() {
 
 // --- The loop
 
+// While long work gives way: the messages that are there are taken in their turn, by a node of the run queue.
+struct Look : rt::Schedulable {
+    constexpr Look() : Schedulable(&Look::take) {}
+    static void take(rt::Schedulable&);
+    static void later();
+};
+constinit Look look;
+
 struct ServerLoop {
     // Takes one message, or returns at the next deadline of a timer.
     static void receive() {
-        auto r = call(native::kReplyReceive, 0, hal::Machine::deadline().value);
-        if (!r.ok()) {
-            rt::Executor::current().attract(rt::kAttnTimer);
-            return;
-        }
+        if (!receive_until(hal::Machine::deadline())) rt::Executor::current().attract(rt::kAttnTimer);
+    }
+    // False: nothing came before the deadline.
+    static bool receive_until(Nanoseconds deadline) {
+        auto r = call(native::kReplyReceive, 0, deadline.value);
+        if (!r.ok()) return false;
+        take_message();
+        return true;
+    }
+    static void take_message() {
         const native::Message& m = sysapi::message();
         if (m.events != 0) server_events(m.events);
         if (m.thread == 0 || m.thread >= std::size(threads) || !threads[m.thread]) return;
@@ -291,8 +304,17 @@ struct ServerLoop {
     }
 };
 
+void Look::take(rt::Schedulable&) {
+    for (u32 n = 0; n < 8 && ServerLoop::receive_until(Nanoseconds{1}); ++n) {
+    }
+}
+void Look::later() {
+    if (!look.run_hook.linked()) rt::Executor::current().enqueue(look);
+}
+
 void serve() {
     hal::Machine::on_event = &ServerLoop::receive;
+    hal::Machine::on_pause = &Look::later;
     rt::Executor::current().run_forever();
 }
 

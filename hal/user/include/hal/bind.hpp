@@ -32,13 +32,17 @@ struct Machine {
         return a.load(std::memory_order_relaxed) == T{};
     }
     static void poll_mailbox() {}
-    static void take_interrupts() {}  // the kernel takes them
+    // The kernel takes interrupts; what stands for them here are messages, which long work must not keep waiting.
+    static void take_interrupts() {
+        if (on_pause) on_pause();
+    }
     [[noreturn]] static void panic(const char* what, std::source_location where = std::source_location::current());
     static void early_print(std::string_view text);
     static void* phys_to_virt(PhysAddr p) { return reinterpret_cast<void*>(abi::server::kPoolBase + p.value); }
     static PhysAddr virt_to_phys(const void* p) { return PhysAddr{reinterpret_cast<u64>(p) - abi::server::kPoolBase}; }
 
     static void (*on_event)();
+    static void (*on_pause)();
 
 private:
     static inline constinit void* local_ = nullptr;

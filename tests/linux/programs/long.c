@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+// Long operations: calls whose length the program chooses. What they give is Linux's; that they give way meanwhile is
+// counted by `./farcall test stretch`.
+#include "check.h"
+
+#include <dirent.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+static char* map(size_t bytes) {
+    char* p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    NEED(p != MAP_FAILED);
+    return p;
+}
+
+struct record {
+    unsigned long inode;
+    long offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
+enum { kNames = 6000 };
+static void make_names(void) {
+    NEED(mkdir("names", 0755) == 0 && chdir("names") == 0);
+    for (int i = 0; i < kNames; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        NEED(mknod(name, S_IFREG | 0600, 0) == 0);
+    }
+}
+// How many names lie in a buffer, and the sum of those that are numbers.
+static void count_names(const char* buffer, long bytes, long* count, long* sum) {
+    for (long at = 0; at < bytes;) {
+        const struct record* r = (const struct record*)(buffer + at);
+        ++*count;
+        *sum += r->name[0] == '.' ? 0 : strtol(r->name, NULL, 10);
+        at += r->length;
+    }
+}
+
+TEST(names_into_fresh_memory) {
+    make_names();
+    int fd = open(".", O_RDONLY);
+    char* buffer = map(1 << 20);
+    long bytes = syscall(SYS_getdents64, fd, buffer, 1 << 20), count = 0, sum = 0;
+    FACT("all at once", bytes > 0 && syscall(SYS_getdents64, fd, buffer + bytes, 1 << 19) == 0);
+    count_names(buffer, bytes, &count, &sum);
+    SHOW(count);
+    SHOW(sum);
+}
+
+TEST(names_up_to_a_hole) {
+    make_names();
+    int fd = open(".", O_RDONLY);
+    char* buffer = map(1 << 20);
+    NEED(munmap(buffer + 100 * 1024, 4096) == 0);
+    long count = 0, sum = 0, calls = 0;
+    long bytes = syscall(SYS_getdents64, fd, buffer, 1 << 20);
+    FACT("ends before the hole", bytes > 99 * 1024 && bytes <= 100 * 1024);
+    for (; bytes > 0; bytes = syscall(SYS_getdents64, fd, buffer, 1 << 20), ++calls)
+        count_names(buffer, bytes, &count, &sum);
+    SHOW(count);
+    SHOW(sum);
+    CALL(lseek(fd, 0, SEEK_SET));
+    CALL(syscall(SYS_getdents64, fd, buffer + 100 * 1024, 1 << 19));
+}
+
+TEST(maps_of_many_areas) {
+    enum { kAreas = 4000 };
+    char* p = mmap(NULL, kAreas * 8192ul, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    NEED(p != MAP_FAILED);
+    for (int i = 0; i < kAreas; i++) NEED(mprotect(p + i * 8192ul, 4096, PROT_READ) == 0);
+    static char text[1 << 20];
+    long size = 0, n;
+    int fd = open("/proc/self/maps", O_RDONLY);
+    while ((n = read(fd, text + size, sizeof text - (size_t)size - 1)) > 0) size += n;
+    long readable = 0, hidden = 0;
+    unsigned long before = 0;
+    int ordered = 1;
+    for (char* line = text; line < text + size; line = strchr(line, '\n') + 1) {
+        unsigned long start = strtoul(line, NULL, 16);
+        ordered &= start > before;
+        before = start;
+        if (start < (unsigned long)p || start >= (unsigned long)p + kAreas * 8192ul) continue;
+        readable += strstr(line, " r--p ") && strstr(line, " r--p ") < strchr(line, '\n');
+        hidden += strstr(line, " ---p ") && strstr(line, " ---p ") < strchr(line, '\n');
+    }
+    SHOW(readable);
+    FACT("the rest is hidden", hidden >= kAreas - 1);
+    FACT("in order", ordered);
+    // The same bytes at a position in the middle, and once more from the start.
+    char piece[512];
+    n = pread(fd, piece, sizeof piece, size / 2);
+    FACT("from the middle", n > 0 && memcmp(piece, text + size / 2, (size_t)n) == 0);
+    n = pread(fd, piece, sizeof piece, 0);
+    FACT("from the start", n > 0 && memcmp(piece, text, (size_t)n) == 0);
+    CALL(munmap(p, kAreas * 8192ul));
+}
+
+static void run_with(size_t count, size_t length) {
+    char** arguments = (char**)map((count + 3) * sizeof *arguments);
+    char* text = map(length + 4096);
+    memset(text, 'x', length);
+    arguments[0] = "long", arguments[1] = "says";
+    for (size_t i = 0; i < count; i++) arguments[i + 2] = text;
+    char* none[] = {NULL};
+    CHILD("program") {
+        CALL(execve("/proc/self/exe", arguments, none));
+        _exit(1);
+    }
+}
+HELPER(says) {
+    unsigned long bytes = 0;
+    for (int i = 2; i < test_argc; i++) bytes += strlen(test_argv[i]);
+    SHOW(test_argc);
+    SHOW(bytes);
+}
+TEST(many_arguments) {
+    run_with(100000, 1);
+    run_with(1000000, 1);
+}
+TEST(long_arguments) {
+    run_with(8, 131071);
+    run_with(8, 131072);
+    run_with(3, 40000);
+    run_with(30, 100000);
+}
+TEST(arguments_without_end) {
+    enum { kBytes = 4 << 20 };
+    char* p = map(kBytes + 4096);
+    for (size_t i = 0; i < kBytes / sizeof(char*); i++) ((char**)p)[i] = "x";
+    NEED(munmap(p + kBytes, 4096) == 0);
+    char* none[] = {NULL};
+    CALL(execve("/proc/self/exe", (char**)p, none));
+}
+
+static int add(int set, int fd) {
+    struct epoll_event event = {.events = EPOLLIN};
+    return epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+TEST(sets_in_sets) {
+    int event = eventfd(0, 0), below = event;
+    for (int depth = 1; depth <= 8; depth++) {
+        int set = epoll_create1(0), error = add(set, below);
+        say("depth %d: %s\n", depth, error ? errno_name(-error) : "ok");
+        if (error) break;
+        below = set;
+    }
+    // From the top down: the outer sets stand already.
+    int top = epoll_create1(0), above = top;
+    for (int depth = 1; depth <= 8; depth++) {
+        int set = epoll_create1(0), error = add(above, set);
+        say("below %d: %s\n", depth, error ? errno_name(-error) : "ok");
+        if (error) break;
+        above = set;
+    }
+    CALL(add(above, event) ? -1 : 0);
+    int a = epoll_create1(0), b = epoll_create1(0), c = epoll_create1(0);
+    SHOW(add(a, b));
+    SHOW(add(b, c));
+    SHOW(add(c, a) == -ELOOP);
+    SHOW(add(a, b) == -EEXIST);
+}
+TEST(paths_of_sets) {
+    struct rlimit limit = {4000, 4000};
+    NEED(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    int event = eventfd(0, 0), inner = epoll_create1(0), taken = 0, error = 0;
+    SHOW(add(inner, event));
+    while (taken < 1500 && (error = add(epoll_create1(0), inner)) == 0) taken++;
+    SHOW(taken);
+    SHOW(error == -EINVAL);
+    // Flat sets are not bounded.
+    int other = eventfd(0, 0);
+    for (taken = 0; taken < 1200 && add(epoll_create1(0), other) == 0;) taken++;
+    SHOW(taken);
+}
+
+enum { kLarge = 24 << 20 };
+TEST(large_transfers) {
+    char *from = map(kLarge), *to = map(kLarge);
+    for (size_t i = 0; i < kLarge; i += 8) *(size_t*)(from + i) = i * 0x9e3779b97f4a7c15u;
+    int fd = open("large", O_RDWR | O_CREAT, 0600);
+    CALL(write(fd, from, kLarge));
+    CALL(pread(fd, to, kLarge, 0));
+    FACT("the same", memcmp(from, to, kLarge) == 0);
+    CALL(lseek(fd, 0, SEEK_HOLE));
+    CALL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, kLarge - 8192));
+    CALL(lseek(fd, 4096, SEEK_DATA));
+    CALL(fallocate(fd, 0, 0, kLarge));
+    CALL(ftruncate(fd, 10));
+    CALL(close(fd));
+    CALL(unlink("large"));
+}
+
+// On one CPU: does another process run while a long call goes on?
+TEST(others_run_meanwhile) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    NEED(sched_setaffinity(0, sizeof one, &one) == 0);
+    volatile unsigned long* count = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t other = fork();
+    if (other == 0)
+        for (;;) ++*count;
+    char* from = map(kLarge);
+    memset(from, 1, kLarge);
+    int fd = open("large", O_RDWR | O_CREAT, 0600);
+    int ran = 0;
+    for (int i = 0; i < 5; i++) {
+        unsigned long before = *count;
+        NEED(pwrite(fd, from, kLarge, 0) == kLarge);
+        ran += *count != before;
+    }
+    SHOW(ran > 0);
+    kill(other, SIGKILL);
+    reap("other", other);
+    unlink("large");
+}

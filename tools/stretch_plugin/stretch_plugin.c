@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// QEMU TCG plugin (plugin API 1): measures the stretches of instructions that a kernel executes with interrupts off, on
+// one virtual CPU. It needs nothing of the kernel: no counter and no branch in it.
+//
+// A stretch is what the kernel executes (bit 63 of the address is set) between two instructions after which interrupts
+// can be taken: SYSRET and IRET (to a program, or to code that was interrupted), STI, and HLT. Blocks are counted when
+// they are entered, so a block that a fault leaves early counts as a whole; each iteration of a `rep` instruction
+// counts once. What comes before the first instruction of a program is the boot, and is left out.
+//
+// Attribution: the kernel calls through a table of leaf calls. The plugin watches the loads of that one function and so
+// knows the number of the call that was entered last; a trap that is no call is -1. Inside a stretch above the limit
+// the address of the block is sampled every `every` instructions; the tool turns addresses into functions.
+//
+// Arguments: out=PATH, limit=N, every=N, table=ADDRESS (of the leaf table), call_begin=, call_end=ADDRESS (the function
+// that reads it), trap=ADDRESS (the function that gets traps). Lines written to out, as they come:
+//   stretch CASE INSTRUCTIONS CALL ADDRESS...   (CASE: how many markers of tools/count_plugin/marker.h came before) at the end of each stretch above the limit: the samples, oldest first
+//   longest INSTRUCTIONS CALL              at QEMU's end
+#include "tools/count_plugin/qemu_plugin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+EXPORT int qemu_plugin_version = 1;
+
+enum { kSamples = 12, kTrapCall = -1 };
+
+static uint64_t limit = 100000, every = 20000;
+static uint64_t table, call_begin, call_end, trap_entry;
+static FILE* out;
+
+static uint64_t stretch, next_sample, longest;
+static long call = kTrapCall, call_of_stretch = kTrapCall, call_of_longest = kTrapCall;
+static uint64_t samples[kSamples];
+static unsigned sample_count;
+static bool kernel_seen, booted;
+static unsigned marks;
+
+struct block {
+    uint64_t address, size;
+};
+
+static void on_kernel_block(unsigned vcpu, void* data) {
+    (void)vcpu;
+    const struct block* block = data;
+    kernel_seen = true;
+    stretch += block->size;
+    if (stretch < next_sample) return;
+    next_sample += every;
+    if (sample_count < kSamples) samples[sample_count++] = block->address;
+}
+
+static void on_interrupts(unsigned vcpu, void* data) {
+    (void)vcpu;
+    (void)data;
+    if (booted && stretch > longest) {
+        longest = stretch;
+        call_of_longest = call;
+    }
+    if (booted && stretch > limit) {
+        fprintf(out, "stretch %u %" PRIu64 " %ld", marks, stretch, call_of_stretch);
+        for (unsigned i = 0; i < sample_count; ++i) fprintf(out, " 0x%" PRIx64, samples[i]);
+        fprintf(out, "\n");
+        fflush(out);
+    }
+    stretch = 0;
+    sample_count = 0;
+    next_sample = every;
+    call_of_stretch = call;
+}
+
+static void on_program(unsigned vcpu, void* data) {
+    (void)vcpu;
+    (void)data;
+    booted |= kernel_seen;  // the boot begins at low addresses, too, but does not come back to them
+}
+
+static void on_mark(unsigned vcpu, void* data) {
+    (void)vcpu;
+    (void)data;
+    ++marks;
+}
+
+static void on_table_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* data) {
+    (void)vcpu;
+    (void)info;
+    (void)data;
+    if (address < table || address >= table + 8 * 1024) return;
+    call = call_of_stretch = (long)((address - table) / 8);
+}
+
+static void on_trap(unsigned vcpu, void* data) {
+    (void)vcpu;
+    (void)data;
+    call = call_of_stretch = kTrapCall;
+}
+
+// SYSRETQ 48 0F 07, IRETQ 48 CF, STI FB, HLT F4 (Intel SDM volume 2).
+static bool lets_interrupts_in(const uint8_t* bytes, size_t size) {
+    return (size == 1 && (bytes[0] == 0xfb || bytes[0] == 0xf4)) ||
+           (size == 2 && bytes[0] == 0x48 && bytes[1] == 0xcf) ||
+           (size == 3 && bytes[0] == 0x48 && bytes[1] == 0x0f && bytes[2] == 0x07);
+}
+
+static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
+    (void)id;
+    size_t n = qemu_plugin_tb_n_insns(tb);
+    if (n == 0) return;
+    uint64_t address = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
+    if (!(address >> 63)) {
+        if (!booted) qemu_plugin_register_vcpu_tb_exec_cb(tb, on_program, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        for (size_t i = 0; i < n; ++i) {
+            struct qemu_plugin_insn* insn = qemu_plugin_tb_get_insn(tb, i);
+            const uint8_t* bytes = qemu_plugin_insn_data(insn);
+            if (qemu_plugin_insn_size(insn) == 7 && memcmp(bytes, "\x0f\x1f\x80\x00\x00\xc2\xfa", 7) == 0)
+                qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        }
+        return;
+    }
+    // Never freed: QEMU keeps the pointer as long as it may execute the block, and does not say when that ends.
+    struct block* block = malloc(sizeof *block);
+    if (!block) abort();
+    *block = (struct block){address, n};
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, on_kernel_block, QEMU_PLUGIN_CB_NO_REGS, block);
+    for (size_t i = 0; i < n; ++i) {
+        struct qemu_plugin_insn* insn = qemu_plugin_tb_get_insn(tb, i);
+        uint64_t at = qemu_plugin_insn_vaddr(insn);
+        if (lets_interrupts_in(qemu_plugin_insn_data(insn), qemu_plugin_insn_size(insn)))
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_interrupts, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        if (at >= call_begin && at < call_end)
+            qemu_plugin_register_vcpu_mem_cb(insn, on_table_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, NULL);
+        if (at == trap_entry) qemu_plugin_register_vcpu_insn_exec_cb(insn, on_trap, QEMU_PLUGIN_CB_NO_REGS, NULL);
+    }
+}
+
+static void on_end(qemu_plugin_id_t id, void* data) {
+    (void)id;
+    (void)data;
+    fprintf(out, "longest %" PRIu64 " %ld\n", longest, call_of_longest);
+    fclose(out);
+}
+
+static bool is(const char* argument, const char* name, uint64_t* value) {
+    size_t n = strlen(name);
+    if (strncmp(argument, name, n) != 0 || argument[n] != '=') return false;
+    *value = strtoull(argument + n + 1, NULL, 0);
+    return true;
+}
+
+EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t* info, int argc, char** argv) {
+    for (int i = 0; i < argc; ++i) {
+        if (strncmp(argv[i], "out=", 4) == 0) out = fopen(argv[i] + 4, "w");
+        (void)(is(argv[i], "limit", &limit) || is(argv[i], "every", &every) || is(argv[i], "table", &table) ||
+               is(argv[i], "call_begin", &call_begin) || is(argv[i], "call_end", &call_end) ||
+               is(argv[i], "trap", &trap_entry));
+    }
+    if (!out || !info->system_emulation || info->system.smp_vcpus != 1) {
+        fprintf(stderr, "stretch_plugin: out=PATH is wanted, with a system emulator of one CPU\n");
+        return -1;
+    }
+    next_sample = every;
+    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+    qemu_plugin_register_atexit_cb(id, on_end, NULL);
+    return 0;
+}
