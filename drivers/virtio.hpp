@@ -3,6 +3,7 @@
 // A device's queues are guarded by the driver's lock (Rank::device); the interrupt handler takes it too.
 #pragma once
 #include "abi/virtio.hpp"
+#include "port/api/devices.hpp"
 #include "port/bind.hpp"
 
 namespace drivers {
