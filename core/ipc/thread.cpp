@@ -501,6 +501,11 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
 bool NativeThread::control_here(Thread* in_call_of) {
     bool ended = false;
     rt::Executor& ex = rt::Executor::current();
+    // A CPU that had not seen the end has asked once more: nothing is left to do, and asking again would never stop.
+    if (state.load(std::memory_order_acquire) == native::kStateEnded) {
+        control.store(0, std::memory_order_release);
+        return false;
+    }
     const u32 asked = control.load(std::memory_order_acquire) & kControlAll;
     u32 done = 0;
     if (asked & kControlEntry) {
