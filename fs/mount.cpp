@@ -39,7 +39,6 @@ struct MountTable {
     }
     static void attach(Ref<Mount> m, const Path* where) {
         count(*m);
-        m->attached_.store(true, std::memory_order_relaxed);
         if (where) {
             m->parent_.store(Ref<Mount>{where->mount}.release(), std::memory_order_relaxed);
             m->mount_point_.store(Ref<Dentry>{where->dentry}.release(), std::memory_order_relaxed);
@@ -59,7 +58,7 @@ struct MountTable {
         while (link->load(std::memory_order_relaxed) != &m) link = &link->load(std::memory_order_relaxed)->next_;
         link->store(m.next_.load(std::memory_order_relaxed), std::memory_order_release);
         out.mount = Ref<Mount>::adopt(&m);
-        m.attached_.store(false, std::memory_order_relaxed);
+        m.detached_.store(true, std::memory_order_relaxed);
         out.parent = Ref<Mount>::adopt(m.parent_.exchange(nullptr, std::memory_order_acq_rel));
         out.point = Ref<Dentry>::adopt(m.mount_point_.exchange(nullptr, std::memory_order_acq_rel));
         bool more = false;

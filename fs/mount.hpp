@@ -34,7 +34,7 @@ public:
     Dentry* mount_point() const { return mount_point_.load(std::memory_order_acquire); }
     Mount* next() const { return next_.load(std::memory_order_acquire); }
     // In the tree of names: not internal, not unmounted. Changes under namespace_lock.
-    bool attached() const { return attached_.load(std::memory_order_relaxed); }
+    bool attached() const { return !internal() && !detached_.load(std::memory_order_relaxed); }
     bool internal() const { return super->internal_mount == this; }
     bool read_only() const { return (flags.load(std::memory_order_relaxed) & kMountReadOnly) || super->read_only; }
 
@@ -43,7 +43,7 @@ private:
     std::atomic<Mount*> parent_{nullptr};        // holds a reference
     std::atomic<Dentry*> mount_point_{nullptr};  // holds a reference
     std::atomic<Mount*> next_{nullptr};
-    std::atomic<bool> attached_{false};
+    std::atomic<bool> detached_{false};
     rt::Retired retired_;
 };
 

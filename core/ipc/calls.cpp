@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The native calls beside IPC, and the way from a trap to each of them. Each decodes and checks, then commits.
 #include "core/ipc/ipc.hpp"
+#include "core/ipc/make.hpp"
 #include "core/sched.hpp"
 #include "core/system.hpp"
 #include "core/trace.hpp"
@@ -74,56 +75,11 @@ Result<void> create_object(NativeThread& t, Held<Pool>& pool, u64 slot, u64 byte
     return r;
 }
 
-// Where a thread may run, and may let others run.
-CpuSet cpus_of(NativeThread& t) {
-    CpuSet all = sched::user_cpus();
-    return t.sched ? CpuSet{t.sched->cpus.load(std::memory_order_relaxed)} & all : CpuSet{};
-}
-
 template <class T, class... A>
 Result<Object*> plain(A&&... args) {
     T* object = rt::make<T>(std::forward<A>(args)...);
     if (!object) return Errno::kNoMem;
     return static_cast<Object*>(object);
-}
-
-Result<Object*> make_space(Pool& pool, u64 slots) {
-    auto* s = rt::make<SpaceObject>();
-    if (!s) return Errno::kNoMem;
-    auto space = Space::create();
-    Result<void> table = space.ok() ? s->caps.allocate(u32(slots), pool) : Result<void>{space.error()};
-    if (!table.ok()) {
-        s->unref();
-        return table.error();
-    }
-    s->space = space.take();
-    return static_cast<Object*>(s);
-}
-
-// It begins with what its maker has: on the same CPU, of the same Sched, at the same priority or the highest of the Sched.
-Result<Object*> make_thread(NativeThread& maker) {
-    auto* t = rt::make<NativeThread>();
-    if (!t) return Errno::kNoMem;
-    t->inherit(maker);
-    auto* utcb = rt::make<Memory>(kPageSize);
-    bool ok = utcb && utcb->allocate().ok() && t->allocate_fpu().ok();
-    if (utcb) {
-        t->utcb_memory.set(ThreadClaim::of_taken(*t), ObjectRef<Memory>{utcb});
-        utcb->unref();
-    }
-    if (!ok) {
-        t->unref();
-        return Errno::kNoMem;
-    }
-    return static_cast<Object*>(t);
-}
-
-// With the CPUs of its maker's, and no budget.
-Result<Object*> make_sched(NativeThread& maker, u64 highest) {
-    auto* s = rt::make<Sched>(highest);
-    if (!s) return Errno::kNoMem;
-    s->cpus.store(cpus_of(maker).bits, std::memory_order_relaxed);
-    return static_cast<Object*>(s);
 }
 
 // Charged at once, filled piece by piece: the call is made again until all of it is there.

@@ -11,6 +11,13 @@ using fs_test::kernel_spans;
 
 class PipeTest : public fs_test::FsTest {
 protected:
+    void SetUp() override {
+        FsTest::SetUp();
+        // The file system of pipes is made with the first one and stays.
+        open_pipe();
+        ends = {};
+        measure_again();
+    }
     void open_pipe(u32 flags = fs::kOpenNonblock) {
         auto made = fs::make_pipe(flags, creds);
         ASSERT_TRUE(made.ok());

@@ -16,7 +16,7 @@
 #define HAL_USER_SS 0x2b
 #define HAL_USER_CS 0x33
 #define HAL_TSS 0x40
-#define HAL_USER_CPU 0x7b         // a segment whose limit is the CPU's number, for LSL by user code; the selector is Linux's
+#define HAL_USER_CPU 0x7b  // a segment whose limit is the CPU's number, for LSL by user code; the selector is Linux's
 #define HAL_FROM_SYSCALL 0x10000  // in the saved CS slot, above the selector: entered by SYSCALL
 
 // Interrupt vectors.
