@@ -50,7 +50,8 @@ std::set<std::string> above_limit(const Figures& baseline, const Figures& now) {
     return above;
 }
 
-void compare(Tally& tally, const std::string& name, const Figures& baseline) {
+// `owed`: rows that may exceed their limit up to a count of their own (bench/baseline.json says why).
+void compare(Tally& tally, const std::string& name, const Figures& baseline, const nlohmann::json& owed) {
     Figures least;
     std::set<std::string> wanted;
     for (const auto& [row, value] : baseline) wanted.insert(row);
@@ -61,6 +62,10 @@ void compare(Tally& tally, const std::string& name, const Figures& baseline) {
             if (!added) known->second = std::min(known->second, value);
         }
         wanted = above_limit(baseline, least);
+        std::erase_if(wanted, [&](const std::string& row) {
+            auto debt = owed.find(name + "/" + row);
+            return debt != owed.end() && least.count(row) && least[row] <= (*debt)["limit"].get<double>();
+        });
     }
     for (const auto& [row, value] : baseline) {
         auto found = least.find(row);
@@ -83,9 +88,11 @@ Tally test_figures(bool two_cpus) {
         tally.check(false, "figures", path.string() + " is not JSON");
         return tally;
     }
-    for (const auto& [name, rows] : json.at("benchmarks").items()) compare(tally, name, rows.get<Figures>());
+    for (const auto& [name, rows] : json.at("benchmarks").items())
+        compare(tally, name, rows.get<Figures>(), json.at("owed"));
     if (two_cpus)
-        for (const auto& [name, rows] : json.at("two_cpus").items()) compare(tally, name, rows.get<Figures>());
+        for (const auto& [name, rows] : json.at("two_cpus").items())
+            compare(tally, name, rows.get<Figures>(), json.at("owed"));
     return tally;
 }
 
