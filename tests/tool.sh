@@ -108,7 +108,7 @@ unbuilt() { FARCALL_NO_BUILD= FARCALL_BUILD="$work/none" PATH=/usr/bin:/bin "$fa
 for words in '' run test bench trace oracle 'oracle record' 'run --cpus 2'; do
     # shellcheck disable=SC2086
     help() { unbuilt $words --help >"$work/help" && [ -s "$work/help" ] && [ ! -e "$work/none" ]; }
-    check "help_without_a_build_${words:-alone}" 0 '' help
+    check "help_without_a_build_$(printf %s "${words:-alone}" | tr ' ' _)" 0 '' help
 done
 check help_of_the_program 0 '' sh -c "'$farcall' run busybox --help | grep -q 'multi-call binary'"
 one_line no_subcommand 2 '' unbuilt
