@@ -9,10 +9,17 @@
 namespace rt::lock_check {
 namespace {
 
+// A set of ranks: one bit for each.
+using RankSet = u64;
+static_assert(kRankCount <= 64);
+
+constexpr RankSet bit_of(u32 rank) { return RankSet(1) << rank; }
+constexpr RankSet bit_of(Rank rank) { return bit_of(u32(rank)); }
+
 struct alignas(64) Held {
-    u32 ranks = 0;
-    u32 doubled = 0;  // ranks held twice, through LockPair
-    u32 allowed = 0;
+    RankSet ranks = 0;
+    RankSet doubled = 0;  // ranks held twice, through LockPair
+    RankSet allowed = 0;
     const void* lock[kRankCount] = {};
 };
 constinit Held held[lib::kMaxCpus];
@@ -23,7 +30,7 @@ Held& mine() { return held[hal::Machine::this_cpu().value]; }
 
 void acquire(Rank r, const void* lock) {
     Held& h = mine();
-    u32 bit = 1u << u32(r);
+    RankSet bit = bit_of(r);
     if (h.ranks & bit) {
         if (!(h.allowed & bit)) hal::Machine::panic("lock order: the same rank twice without LockPair");
         h.allowed &= ~bit;
@@ -37,7 +44,7 @@ void acquire(Rank r, const void* lock) {
 
 void acquire_unordered(Rank r, const void* lock) {
     Held& h = mine();
-    u32 bit = 1u << u32(r);
+    RankSet bit = bit_of(r);
     if (h.ranks & bit) h.doubled |= bit;
     h.ranks |= bit;
     h.lock[u32(r)] = lock;
@@ -45,7 +52,7 @@ void acquire_unordered(Rank r, const void* lock) {
 
 void release(Rank r, const void*) {
     Held& h = mine();
-    u32 bit = 1u << u32(r);
+    RankSet bit = bit_of(r);
     if (h.doubled & bit) {
         h.doubled &= ~bit;
         return;
@@ -53,14 +60,14 @@ void release(Rank r, const void*) {
     h.ranks &= ~bit;
 }
 
-void allow_same_rank(Rank r) { mine().allowed |= 1u << u32(r); }
+void allow_same_rank(Rank r) { mine().allowed |= bit_of(r); }
 
 bool holds_any() { return mine().ranks != 0; }
 
 void print_held() {
     for (u32 cpu = 0; cpu < lib::kMaxCpus; ++cpu)
         for (u32 r = 0; r < kRankCount; ++r)
-            if (held[cpu].ranks & (1u << r)) {
+            if (held[cpu].ranks & bit_of(r)) {
                 char line[96];
                 size_t n = lib::format_to(line, "  cpu {} holds rank {} lock {:x}\n", cpu, r, u64(held[cpu].lock[r]));
                 hal::Machine::early_print({line, n});
