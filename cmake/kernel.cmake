@@ -22,11 +22,13 @@ endif()
 
 add_library(kernel_shared OBJECT ${SHARED_SOURCES} ${VDSO_IMAGE})
 target_link_libraries(kernel_shared PRIVATE kernel_options)
+farcall_precompile(kernel_shared)
 
 function(kernel_image NAME BINDING)
   add_executable(${NAME} ${CHECKED_SOURCES} ${ARGN})
   target_include_directories(${NAME} PRIVATE ${CMAKE_SOURCE_DIR}/${BINDING})
   target_link_libraries(${NAME} PRIVATE kernel_options kernel_shared)
+  farcall_precompile(${NAME})
   target_link_options(${NAME} PRIVATE -nostdlib -static -no-pie -fuse-ld=lld
     -Wl,-T,${CMAKE_SOURCE_DIR}/hal/x86_64/kernel.ld -Wl,--gc-sections -Wl,-z,max-page-size=4096 -Wl,--build-id=none)
   set_target_properties(${NAME} PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/hal/x86_64/kernel.ld)

@@ -10,3 +10,4 @@ target_compile_options(linux-server PRIVATE ${FARCALL_BARE_FLAGS} ${FARCALL_WARN
   -mno-avx -fno-omit-frame-pointer)
 target_link_options(linux-server PRIVATE -nostdlib -static -no-pie -fuse-ld=lld -Wl,--gc-sections -Wl,-z,max-page-size=4096
   -Wl,-z,separate-loadable-segments -Wl,--image-base=0x400000 -Wl,--build-id=none)
+farcall_precompile(linux-server)

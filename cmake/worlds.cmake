@@ -24,3 +24,14 @@ set(FARCALL_BARE_FLAGS
   -fno-exceptions -fno-rtti -fno-stack-protector -fno-threadsafe-statics -fno-asynchronous-unwind-tables
   -fno-unwind-tables -nostdlib -fno-pic -fno-pie -ffunction-sections -fdata-sections -g
   $<$<COMPILE_LANGUAGE:CXX>:-Wno-invalid-offsetof>)
+
+# farcall_precompile(TARGET): reads the standard library's headers once for each target instead of once for each file: a third of
+# the time of a build. Every file still includes what it uses.
+function(farcall_precompile TARGET)
+  target_precompile_headers(${TARGET} PRIVATE <array> <atomic> <bit> <compare> <concepts> <coroutine> <cstring> <iterator>
+    <new> <optional> <source_location> <span> <string_view> <type_traits> <utility>)
+  # Without the time of its making, equal input makes an equal file: a compiler cache can know it.
+  target_compile_options(${TARGET} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:SHELL:-Xclang -fno-pch-timestamp>)
+  # It defines memchr and the like itself, in C's way.
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/lib/bare/x86_64/string.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+endfunction()
