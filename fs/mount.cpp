@@ -20,15 +20,6 @@ void copy_source(char (&to)[64], std::string_view from) {
     to[n] = 0;
 }
 
-// A super block's root dentry, made for its first mount. Under namespace_lock.
-Result<Ref<Dentry>> root_of(SuperBlock& super, Ref<Inode> root) {
-    if (!super.root_dentry) {
-        super.root_dentry = Dentry::create(nullptr, make_key("/"), std::move(root));
-        if (!super.root_dentry) return Errno::kNoMem;
-    }
-    return Ref<Dentry>{super.root_dentry};
-}
-
 }  // namespace
 
 struct MountTable {
@@ -37,8 +28,19 @@ struct MountTable {
         m.id = next_mount_id++;
         ++m.super->mounts;
     }
+    // Counts a new mount and gives it its super block's root dentry, which the first mount makes. A mount that is counted
+    // takes that dentry along when it ends, also when nothing came of it: drop `m` after the lock.
+    static Result<void> give_root(Mount& m, Ref<Inode> root) {
+        count(m);
+        SuperBlock& super = *m.super;
+        if (!super.root_dentry) {
+            super.root_dentry = Dentry::create(nullptr, make_key("/"), std::move(root));
+            if (!super.root_dentry) return Errno::kNoMem;
+        }
+        m.root = Ref<Dentry>{super.root_dentry};
+        return lib::kOk;
+    }
     static void attach(Ref<Mount> m, const Path* where) {
-        count(*m);
         if (where) {
             m->parent_.store(Ref<Mount>{where->mount}.release(), std::memory_order_relaxed);
             m->mount_point_.store(Ref<Dentry>{where->dentry}.release(), std::memory_order_relaxed);
@@ -96,20 +98,21 @@ Mount* mounted_at(const Mount* mount, const Dentry* at) {
 u64 next_anonymous_device() { return abi::make_dev(0, 16 + next_device.fetch_add(1, std::memory_order_relaxed)); }
 
 Result<Path> mount_root(Ref<SuperBlock> super, Ref<Inode> root, const char* source) {
+    Ref<Mount> m;
     rt::LockGuard g(namespace_lock);
     if (first_mount()) return Errno::kBusy;
-    Ref<Dentry> top = TRY(root_of(*super, std::move(root)));
-    Ref<Mount> m = TRY(rt::make_ref<Mount>(std::move(super), top));
+    m = TRY(rt::make_ref<Mount>(std::move(super)));
+    TRY(MountTable::give_root(*m, std::move(root)));
     copy_source(m->source, source);
     MountTable::attach(m, nullptr);
-    return Path{m, top};
+    return Path{m, m->root};
 }
 
 Result<Ref<Mount>> mount_internally(SuperBlock& super, Ref<Inode> root) {
+    Ref<Mount> m;
     rt::LockGuard g(namespace_lock);
-    Ref<Dentry> top = TRY(root_of(super, std::move(root)));
-    Ref<Mount> m = TRY(rt::make_ref<Mount>(Ref<SuperBlock>{&super}, std::move(top)));
-    MountTable::count(*m);
+    m = TRY(rt::make_ref<Mount>(Ref<SuperBlock>{&super}));
+    TRY(MountTable::give_root(*m, std::move(root)));
     super.internal_mount = m.get();
     return m;
 }
@@ -133,8 +136,8 @@ Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode>
     if (!where.dentry->is_directory()) return Errno::kNotDir;
     // The same file system twice at the same place: mount(2), EBUSY.
     if (where.mount->super == super && where.dentry == where.mount->root) return Errno::kBusy;
-    Ref<Dentry> top = TRY(root_of(*super, std::move(root)));
-    m = TRY(rt::make_ref<Mount>(std::move(super), std::move(top)));
+    m = TRY(rt::make_ref<Mount>(std::move(super)));
+    TRY(MountTable::give_root(*m, std::move(root)));
     copy_source(m->source, source);
     m->flags.store(flags, std::memory_order_relaxed);
     MountTable::attach(m, &where);
@@ -152,7 +155,9 @@ Result<void> bind_mount(const Path& source, const Path& where, u32 flags) {
     if (!source.mount->attached()) return Errno::kInval;
     if (source.dentry->is_directory() != where.dentry->is_directory()) return Errno::kNotDir;
     if (source.dentry->unlinked()) return Errno::kNoEnt;
-    m = TRY(rt::make_ref<Mount>(source.mount->super, source.dentry));
+    m = TRY(rt::make_ref<Mount>(source.mount->super));
+    MountTable::count(*m);
+    m->root = source.dentry;
     std::memcpy(m->source, source.mount->source, sizeof m->source);
     m->flags.store(source.mount->flags.load(std::memory_order_relaxed), std::memory_order_relaxed);
     MountTable::attach(m, &where);

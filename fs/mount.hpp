@@ -20,7 +20,7 @@ inline constexpr u32 kMountReadOnly = 1, kMountNoSuid = 2, kMountNoDev = 4, kMou
 
 class Mount : public RefCounted<Mount> {
 public:
-    Mount(Ref<SuperBlock> s, Ref<Dentry> r) : super(std::move(s)), root(std::move(r)) {}
+    explicit Mount(Ref<SuperBlock> s) : super(std::move(s)) {}
     ~Mount() = default;
     static void last_ref(Mount* m);
 

@@ -64,7 +64,8 @@ protected:
         ASSERT_NE(top, nullptr);
         super->root_dentry = top;
         super->mounts = 1;
-        root = fs::Path{rt::make_ref<fs::Mount>(super, Ref<fs::Dentry>{top}).take(), Ref<fs::Dentry>{top}};
+        root = fs::Path{rt::make_ref<fs::Mount>(super).take(), Ref<fs::Dentry>{top}};
+        root.mount->root = Ref<fs::Dentry>{top};
     }
     void drop_root() { root = {}; }
 
