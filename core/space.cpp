@@ -48,16 +48,16 @@ Space::~Space() { table_.destroy(tables_); }
 
 void Space::load_new() {
     rt::Executor& ex = rt::Executor::current();
-    if (ex.space) return load_from(ex, *static_cast<Space*>(ex.space));
-    loaded_on_.fetch_add(ex.cpu_bit, std::memory_order_seq_cst);
+    if (Space* before = state_of(ex).space) return load_from(ex, *before);
+    loaded_on_.fetch_add(ex.cpu_bit(), std::memory_order_seq_cst);
     Machine::load_root(table_.root());
-    ex.space = this;
+    state_of(ex).space = this;
 }
 
 void Space::unload() {
     rt::Executor& ex = rt::Executor::current();
     Machine::load_root(Machine::kernel_root());
-    if (auto* old = static_cast<Space*>(std::exchange(ex.space, nullptr))) old->unloaded(ex.cpu_bit);
+    if (Space* old = std::exchange(state_of(ex).space, nullptr)) old->unloaded(ex.cpu_bit());
 }
 
 // On the way of a switch between threads, perhaps in a fastpath: what takes long is done by a job, one space a turn. The list
@@ -154,7 +154,7 @@ void Space::invalidate(UserAddr from, UserAddr to) {
     for (u32 cpu = 0; others >> cpu; ++cpu) {
         if (!((others >> cpu) & 1)) continue;
         ticket_[cpu].store(Machine::request_flush(CpuId{cpu}), std::memory_order_release);
-        if (rt::Executor::of(CpuId{cpu}).state() != rt::Executor::kBusy) Machine::kick_flush(CpuId{cpu});
+        if (rt::Executor::of(CpuId{cpu}).user_state.get() != rt::UserState::kBusy) Machine::kick_flush(CpuId{cpu});
     }
 }
 
@@ -206,26 +206,26 @@ template <class Copy>
 [[gnu::always_inline]] inline size_t Space::copy_long(std::byte* kernel, UserAddr user, size_t n, bool to_user,
                                                       Copy&& copy) {
     rt::Executor& ex = rt::Executor::current();
-    rt::CopyShare* share = ex.copy_partner(loaded_cpus());
-    const size_t part = share ? ex.share_lead.part_of(n) : 0;
+    rt::CopyShare* share = ex.service.copy_partner(loaded_cpus());
+    const size_t part = share ? ex.service.lead.part_of(n) : 0;
     if (part == 0) return copy(kernel, user, n);
     const size_t own = n - part;
     share->offer(user + own, kernel + own, part, to_user);
     size_t done = copy(kernel, user, own), by_home = 0;
     const bool first = share->over();
     if (!share->settle(by_home, [] { Machine::poll_mailbox(); })) {
-        ex.copies_taken_back.store(ex.copies_taken_back.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        ex.service.count_taken_back();
         return done == own ? own + copy(kernel + own, user + own, part) : done;
     }
-    ex.copies_shared.store(ex.copies_shared.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    ex.service.count_shared();
     if (first)
-        ex.share_lead.home_was_first();
+        ex.service.lead.home_was_first();
     else
-        ex.share_lead.home_was_last();
+        ex.service.lead.home_was_last();
     return done == own ? own + by_home : done;
 }
 [[gnu::noinline]] size_t Space::copy_in_any(void* to, UserAddr from, size_t n) {
-    if (n >= kLong && rt::Executor::current().serves()) [[unlikely]]
+    if (n >= kLong && rt::Executor::current().service.serves()) [[unlikely]]
         return copy_long(
             static_cast<std::byte*>(to), from, n, false, [&](std::byte* kernel, UserAddr user, size_t part) {
                 return loaded_here() ? Machine::copy_long_from_user(kernel, user, part) : walk_in(kernel, user, part);
@@ -236,7 +236,7 @@ template <class Copy>
 }
 [[gnu::noinline]] size_t Space::copy_out_any(UserAddr to, const void* from, size_t n) {
     auto* bytes = static_cast<std::byte*>(const_cast<void*>(from));  // only read
-    if (n >= kLong && rt::Executor::current().serves()) [[unlikely]]
+    if (n >= kLong && rt::Executor::current().service.serves()) [[unlikely]]
         return copy_long(bytes, to, n, true, [&](std::byte* kernel, UserAddr user, size_t part) {
             return loaded_here() ? Machine::copy_long_to_user(user, kernel, part) : walk_out(user, kernel, part);
         });

@@ -117,7 +117,7 @@ void epoch_hurry() {
     Executor& me = Executor::current();
     for (u32 i = 0; i < executor_count(); ++i)
         // One in kernel mode gets no interrupt, but looks before it enters user mode.
-        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.state() != Executor::kSleeping)
+        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.user_state.get() != UserState::kSleeping)
             ex.attract(kAttnEpoch);
 }
 

@@ -39,7 +39,7 @@ void native_kicked(Thread& th) {
 bool native_turn_over(Thread& th) {
     // Whoever pays for th: the clock that runs on its CPU.
     rt::Executor& ex = rt::Executor::current();
-    auto& payer = *static_cast<NativeThread*>(static_cast<Thread*>(ex.clocked));
+    auto& payer = static_cast<NativeThread&>(*state_of(ex).clocked);
     if (!payer.has_budget()) return false;
     Nanoseconds now = Machine::now(), again;
     th.account_user(now);  // so that what it has used until now counts
@@ -295,8 +295,8 @@ bool NativeThread::without_jobs() {
     if (control_job_.posted.load()) return false;  // it ends the thread when it runs
     if (!timeout_job_.posted.load()) return true;
     // On its way here, or with a CPU that was its home: it looks for the request.
-    if (!rt::Executor::current().holds(timeout_job_)) return false;
-    rt::Executor::current().remove(timeout_job_);
+    if (!rt::Executor::current().queue.holds(timeout_job_)) return false;
+    rt::Executor::current().queue.remove(timeout_job_);
     timeout_job_.posted.store(false);
     unref();
     return true;
@@ -436,8 +436,8 @@ NativeThread::Stopped NativeThread::stop_here(bool mine) {
         case kStateClaimed:
         case native::kStateEnded: return Stopped::kWasInactive;
         case native::kStateReady:
-            if (ex.holds(*this)) {
-                ex.remove(*this);
+            if (ex.queue.holds(*this)) {
+                ex.queue.remove(*this);
             } else if (parked_) {
                 parked_ = false;
                 rt::cancel_timer(timeout_);
@@ -470,13 +470,13 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
         return false;
     }
     rt::Executor& ex = rt::Executor::current();
-    if (ex.clocked == static_cast<Thread*>(this) && !mine) {
+    if (state_of(ex).clocked == this && !mine) {
         // Whoever makes the call that ends it may run on its clock. Outside a call nobody's clock runs.
         account_user(Machine::now());
         if (in_call_of)
             start_clock(ex, *in_call_of, Machine::now());
         else
-            ex.clocked = nullptr;
+            state_of(ex).clocked = nullptr;
     }
     state_changed();  // it will not run again: this CPU must not save its state into what will be freed
     ipc::abandon(reply, Errno::kIdRm);
@@ -537,8 +537,8 @@ bool NativeThread::control_here(Thread* in_call_of) {
         }
     }
     if (ended) return true;
-    const bool queued = (asked & kControlMove) && ex.holds(*this);
-    if (queued) ex.remove(*this);
+    const bool queued = (asked & kControlMove) && ex.queue.holds(*this);
+    if (queued) ex.queue.remove(*this);
     if (queued) settle();
     if ((asked & kControlMove) && (queued || move_here())) done |= kControlMove;
     // Release: who finds its request done sees what was done.

@@ -58,12 +58,12 @@ public:
     bool has_budget() const;
     // As make_live(), in a few instructions if only TLS bases are to be switched.
     [[gnu::always_inline]] void go_live(rt::Executor& ex) {
-        auto* before = static_cast<Thread*>(ex.live);
+        Thread* before = state_of(ex).live;
         if (before == this) return;
         constexpr u8 kSlow = kOddFpu | kOddBases;
         if (!before || ((before->odd | odd) & kSlow)) return make_live();
         hal::Machine::switch_thread_state(before->context, context);
-        ex.live = static_cast<Thread*>(this);
+        state_of(ex).live = this;
     }
 
     // --- The rest
