@@ -103,7 +103,7 @@ public:
         explicit Access(Guarded& g) : guard_(g.lock_), data_(&g.data_) {}
         T* operator->() { return data_; }
         T& operator*() { return *data_; }
-        void unlock() { guard_.unlock(); }
+        void unlock() RT_UNCHECKED_LOCKING { guard_.unlock(); }
 
     private:
         LockGuard<R> guard_;
