@@ -306,8 +306,8 @@ public:
     rt::WaitQueue thread_gone;  // woken when a thread has left (execve by one of several)
     Ref<fs::Creds> creds;       // the leader's, also when that has ended; guarded by lock
     u32 personality = 0;
-    const u64 serial;                  // no two processes since boot have the same
-    IntervalTimers* timers = nullptr;  // linux/itimer.cpp; made on first use, guarded by lock
+    const u64 serial;                              // no two processes since boot have the same
+    std::atomic<IntervalTimers*> timers{nullptr};  // linux/itimer.cpp; made on first use, then kept
 
     SignalState signals;  // actions, shared pending: linux/signal.hpp
     rt::Guarded<RlimitValue[kRlimCount], rt::Rank::process> rlimits;
@@ -317,7 +317,7 @@ public:
 
     // The threads' shared objects, as another process may look at them; null once the process has none.
     Ref<Thread> any_thread();      // one that lives; the leader, if it does
-    Ref<Thread> leading_thread();  // the leader, alive or dead; null: the kernel's init, or reaped
+    Ref<Thread> leading_thread();  // the leader, alive or dead; null: reaped
     Ref<AddressSpace> mm();
     Ref<fs::FileTable> files();
     Ref<FsContext> fs_context();

@@ -237,13 +237,22 @@ Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
         case kReadAll:
         case 4:  // READ_CLEAR
             if (to.value == 0 || length < 0) return Errno::kInval;
-            return 0;
+            if (length == 0 || type == 2) return 0;
+            return Errno::kNeedsTask;
         case 8:  // CONSOLE_LEVEL
             return length < 1 || length > 8 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
         case kSizeUnread:
         case kSizeBuffer:
         default: return 0;
     }
+}
+
+// What there is to read is nothing, but the memory for it must be there.
+Task<Result<i64>> sys_syslog_wait(Caller& c, i32, UserAddr to, i32 length) {
+    u64 first = u64(length) < kPageSize ? u64(length) : kPageSize;
+    if (!fs::UserMemory::inside(to, first)) co_return Errno::kFault;
+    if (!(co_await fault_in_range(c.thread(), {to, first, true})).ok()) co_return Errno::kFault;
+    co_return i64{0};
 }
 
 // ---- The end of it all ----
@@ -279,7 +288,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_prctl>(abi::kNrPrctl, "prctl", Module::kTask, "misc/prctl_values"),
     row<&sys_arch_prctl>(abi::kNrArchPrctl, "arch_prctl", Module::kHome, "misc/segment_bases"),
     row<&sys_personality>(abi::kNrPersonality, "personality", Module::kTask, "misc/personality"),
-    row<&sys_syslog>(abi::kNrSyslog, "syslog", Module::kTask, "misc/kernel_log"),
+    row<&sys_syslog, &sys_syslog_wait>(abi::kNrSyslog, "syslog", Module::kTask, "misc/kernel_log"),
     row<&sys_reboot>(abi::kNrReboot, "reboot", Module::kTask, "ids/privileged_calls_as_user"),
 };
 const std::span<const SyscallRow> misc_rows{kRows};
