@@ -31,7 +31,9 @@ struct Creds : RefCounted<Creds> {
     u32 uid = 0, euid = 0, suid = 0, fsuid = 0;
     u32 gid = 0, egid = 0, sgid = 0, fsgid = 0;
     u64 cap_effective = ~u64{0}, cap_permitted = ~u64{0}, cap_inheritable = 0;  // capabilities(7), bit = number
-    Ref<GroupList> groups;                                                      // null: none
+    u64 cap_bounding = ~u64{0};                                                 // what execve may give
+    u32 securebits = 0;     // but for SECBIT_KEEP_CAPS, which is Thread::keep_capabilities
+    Ref<GroupList> groups;  // null: none
     Ref<UserAccount> user;  // of `uid`; null: nothing is charged (before the first program)
 
     bool capable(u32 cap) const { return (cap_effective >> cap) & 1; }
@@ -39,7 +41,7 @@ struct Creds : RefCounted<Creds> {
 };
 // capabilities(7), the ones that are checked.
 inline constexpr u32 kCapChown = 0, kCapDacOverride = 1, kCapDacReadSearch = 2, kCapFowner = 3, kCapFsetid = 4,
-                     kCapKill = 5, kCapSetgid = 6, kCapSetuid = 7, kCapLinuxImmutable = 9, kCapSysPtrace = 19,
-                     kCapSysAdmin = 21, kCapSysNice = 23, kCapSysResource = 24, kCapMknod = 27;
+                     kCapKill = 5, kCapSetgid = 6, kCapSetuid = 7, kCapSetpcap = 8, kCapLinuxImmutable = 9,
+                     kCapSysPtrace = 19, kCapSysAdmin = 21, kCapSysNice = 23, kCapSysResource = 24, kCapMknod = 27;
 
 }  // namespace fs

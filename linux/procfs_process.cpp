@@ -229,7 +229,8 @@ void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const
             signals.caught.bits);
     constexpr u64 kAllCaps = (u64{1} << 41) - 1;
     out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
-            id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps, kAllCaps, 0);
+            id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps,
+            id.cap_bounding & kAllCaps, 0);
     out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", s.thread && s.thread->no_new_privileges ? 1 : 0);
     CpuSet cpus = CpuSet::first(port::Port::cpu_count());
     if (s.thread) cpus = s.thread->allowed_cpus() & cpus;
@@ -454,8 +455,8 @@ constexpr ProcNode kProcessFiles[] = {
     file("limits", &show_limits),
     file("loginuid", &show_login_uid),
     {.name = "maps", .mode = kFile, .show_some = &show_maps, .open = &open_memory, .owner = &owner_of},
-    file("mountinfo", &show_mount_info),
-    file("mounts", &show_mounts),
+    {.name = "mountinfo", .mode = kFile, .show = &show_mount_info, .changes = &fs::mount_changes, .owner = &owner_of},
+    {.name = "mounts", .mode = kFile, .show = &show_mounts, .changes = &fs::mount_changes, .owner = &owner_of},
     {.name = "net", .mode = kDirectory, .owner = &owner_of},
     {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
     file("stat", &show_process_stat),

@@ -38,6 +38,7 @@ Leaf<i64> sys_getresgid(Caller& c, UserOut<u32> real, UserOut<u32> effective, Us
 
 // What a change of user ids does to the capabilities (capabilities(7), "Effect of user ID changes").
 void fix_capabilities(const Creds& old, Creds& to, bool keep) {
+    if (old.securebits & kSecureNoSetuidFixup) return;
     bool was_root = old.uid == 0 || old.euid == 0 || old.suid == 0;
     bool is_root = to.uid == 0 || to.euid == 0 || to.suid == 0;
     if (was_root && !is_root) {
@@ -135,8 +136,9 @@ Leaf<i64> sys_setfsuid(Caller& c, u32 uid) {
     auto to = copy_creds(o);
     if (!to.ok()) return i64{old};
     to.value()->fsuid = uid;
-    if (old == 0 && uid != 0) to.value()->cap_effective &= ~kFsCapabilities;
-    if (old != 0 && uid == 0) to.value()->cap_effective |= to.value()->cap_permitted & kFsCapabilities;
+    const bool fix = !(o.securebits & kSecureNoSetuidFixup);
+    if (fix && old == 0 && uid != 0) to.value()->cap_effective &= ~kFsCapabilities;
+    if (fix && old != 0 && uid == 0) to.value()->cap_effective |= to.value()->cap_permitted & kFsCapabilities;
     commit(c, to.take());
     return i64{old};
 }
@@ -271,8 +273,9 @@ Leaf<i64> sys_capset(Caller& c, UserAddr header_at, UserAddr data_at) {
     u64 permitted = (d[0].permitted | u64{d[1].permitted} << 32) & kAllCapabilities;
     u64 inheritable = (d[0].inheritable | u64{d[1].inheritable} << 32) & kAllCapabilities;
     const Creds& o = c.creds();
-    bool setpcap = o.capable(8);  // CAP_SETPCAP
+    bool setpcap = o.capable(fs::kCapSetpcap);
     if (!setpcap && (inheritable & ~(o.cap_inheritable | o.cap_permitted))) return Errno::kPerm;
+    if (inheritable & ~(o.cap_inheritable | o.cap_bounding)) return Errno::kPerm;
     if (permitted & ~o.cap_permitted) return Errno::kPerm;
     if (effective & ~permitted) return Errno::kPerm;
     Ref<Creds> to = TRY(copy_creds(o));
