@@ -20,17 +20,16 @@ void free_list(Retired* r) {
     }
 }
 
-// Frees the batches of this CPU that are old enough.
+// Frees the batches of this CPU that are old enough. All of them are taken first: what is freed may retire more, in an epoch
+// whose batch has the place of one of these.
 void reclaim(PerCpuEpoch& e, u64 now) {
+    Retired* due[3] = {};
     for (u32 i = 0; i < 3; ++i)
         if (e.batch[i] && e.batch_epoch[i] + 2 <= now) {
-            Retired* list = e.batch[i];
-            e.batch[i] = nullptr;
-            u64 n = 0;
-            for (Retired* r = list; r; r = r->next) ++n;
-            e.pending -= n;
-            free_list(list);
+            due[i] = std::exchange(e.batch[i], nullptr);
+            for (Retired* r = due[i]; r; r = r->next) --e.pending;
         }
+    for (Retired* list : due) free_list(list);
 }
 
 void try_advance(u64 now) {
