@@ -61,10 +61,10 @@ void Space::unload() {
 }
 
 // On the way of a switch between threads, perhaps in a fastpath: what takes long is done by a job, one space a turn. The list
-// of those that wait for it: what a space asks of CPUs (`ticket_`) is over, and its first word is the link.
+// of those that wait for it, linked by next_to_free_.
 namespace {
 
-constinit std::atomic<u64> to_free{0};
+constinit std::atomic<Space*> to_free{nullptr};
 constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
 
 }  // namespace
@@ -72,26 +72,24 @@ constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
 [[gnu::noinline]] void Space::free_now() {
     static constinit rt::Schedulable job{[](rt::Schedulable& self) {
         // Only this job takes spaces from the list, so its first one stays what it is until it is out.
-        u64 first = to_free.load(std::memory_order_acquire);
-        while (first != 0) {
-            auto* space = reinterpret_cast<Space*>(first);
-            const u64 next = space->ticket_[0].load(std::memory_order_relaxed);
+        Space* first = to_free.load(std::memory_order_acquire);
+        while (first) {
+            Space* next = first->next_to_free_.load(std::memory_order_relaxed);
             if (!to_free.compare_exchange_weak(first, next, std::memory_order_acq_rel)) continue;
-            delete space;
+            delete first;
             break;
         }
-        if (to_free.load(std::memory_order_acquire) == 0) {
+        if (!to_free.load(std::memory_order_acquire)) {
             freeing.store(false, std::memory_order_seq_cst);
             // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
-            if (to_free.load(std::memory_order_seq_cst) == 0 || freeing.exchange(true, std::memory_order_seq_cst))
-                return;
+            if (!to_free.load(std::memory_order_seq_cst) || freeing.exchange(true, std::memory_order_seq_cst)) return;
         }
         rt::Executor::current().enqueue(self);
     }};
-    u64 first = to_free.load(std::memory_order_relaxed);
+    Space* first = to_free.load(std::memory_order_relaxed);
     do {
-        ticket_[0].store(first, std::memory_order_relaxed);
-    } while (!to_free.compare_exchange_weak(first, reinterpret_cast<u64>(this), std::memory_order_seq_cst));
+        next_to_free_.store(first, std::memory_order_relaxed);
+    } while (!to_free.compare_exchange_weak(first, this, std::memory_order_seq_cst));
     if (!freeing.exchange(true, std::memory_order_seq_cst)) rt::Executor::current().enqueue(job);
 }
 
@@ -127,8 +125,8 @@ void Space::free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) 
     rt::LockGuard guard{lock_};
     const u64 before = tables();
     table_.free_tables(range.start, range.end, floor, ceiling, tables_);
-    // MMUs keep the addresses of tables in caches of their own, which the flush of any page of the space empties (SDM vol.
-    // 3A, 4.10.4.1). This CPU is in an epoch section until then, and others flush before they are quiescent: the tables
+    // MMUs keep the addresses of tables in caches of their own, which the flush of any page of the space empties
+    // (KernelMachine::flush_local). This CPU is in an epoch section until then, and others flush before they are quiescent: the tables
     // are not used again before.
     if (tables() != before) invalidate(range.start, range.start + kPageSize);
 }

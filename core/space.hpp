@@ -146,6 +146,7 @@ private:
 
     std::atomic<u32> loaded_on_{kReferred};     // CPUs whose root register holds it, and kReferred
     std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
+    std::atomic<Space*> next_to_free_{nullptr};
     Tables tables_;
 };
 

@@ -33,7 +33,9 @@ struct Abi {
 
 class Thread : public rt::Schedulable {
 public:
-    Thread() : Schedulable(&Thread::run_user, rt::Priority::kUser) { context.entry = &farcall_syscall; }
+    Thread() : Schedulable(&Thread::run_user, rt::Priority::kUser) {
+        hal::set_entry(context, hal::CallEntry::kGeneral);
+    }
     ~Thread();
     Thread(const Thread&) = delete;
 

@@ -231,7 +231,7 @@ Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
             n.utcb_memory->leave_all_but(to.space, a[2]);
         }
         n.place_utcb(claim, a[2]);
-        n.set_bases(claim, a[2], 0);
+        n.set_bases(claim, hal::bases_at(UserAddr{a[2]}));
     }
     to.space_ref = std::move(space.ref);
     n.configure(claim, std::move(to));
@@ -243,8 +243,8 @@ Result<i64> thread_set_registers(NativeThread& t, u64 slot) {
     REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
     const ThreadClaim claim = TRY(claim_inactive(*target.object));
     native::Registers r = t.utcb->registers;
-    REQUIRE(r.rip < Machine::user_top().value, thread_pc, kInval);
-    REQUIRE(r.fs_base < Machine::user_top().value && r.gs_base < Machine::user_top().value, thread_tls, kInval);
+    REQUIRE(hal::user_pc(r), thread_pc, kInval);
+    REQUIRE(hal::user_bases(r), thread_tls, kInval);
     target->set_registers(claim, r);
     return i64{0};
 }

@@ -473,9 +473,9 @@ namespace {
 
 }  // namespace core::ipc
 
-// --- The entries (UserContext::entry)
+// --- The entries (hal::CallEntry)
 
-[[clang::preserve_none]] void farcall_native_syscall(u64, u64, u64, u64, hal::UserContext& context) {
+HAL_FAST_ENTRY(farcall_native_syscall, context) {
     using namespace core;
     NativeThread& t = static_cast<NativeThread&>(Thread::of(context));
     if (!hal::Machine::is_zero(trace::on)) [[unlikely]]
@@ -488,7 +488,7 @@ namespace {
     ipc::general_syscall(t);
 }
 
-[[clang::preserve_none]] void farcall_redirected_syscall(u64, u64, u64, u64, hal::UserContext& context) {
+HAL_FAST_ENTRY(farcall_redirected_syscall, context) {
     using namespace core;
     NativeThread& t = static_cast<NativeThread&>(Thread::of(context));
     if (hal::Machine::is_zero(trace::on)) [[likely]]
