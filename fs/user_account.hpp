@@ -19,6 +19,7 @@ struct UserAccount : RefCounted<UserAccount> {
 
     const u32 uid;
     std::atomic<u64> pipe_pages{0};  // room of all pipes that the user made, in pages; relaxed: only counted
+    std::atomic<u64> threads{0};     // RLIMIT_NPROC; as pipe_pages
     lib::TreeHook hook;
 };
 

@@ -299,7 +299,7 @@ Task<Result<void>> end_other_threads(Thread& t) {
             t.tid = p.pid;
             pid_entry(p.pid.value)->thread = &t;
             old_leader = std::exchange(p.leader, Ref<Thread>{&t});
-            thread_released();
+            thread_released(*old_leader);
         }
     }
     co_return lib::kOk;

@@ -27,25 +27,12 @@ Result<void> check_flags(u64 flags) {
     return lib::kOk;
 }
 
-struct CountOfUser {
-    u32 uid;
-    u64 threads = 0;
-};
-
 // RLIMIT_NPROC counts the threads of the real user id.
 Result<void> check_count(Thread& t) {
     const fs::Creds& creds = t.creds();
     if (creds.uid == 0 || creds.capable(fs::kCapSysResource) || creds.capable(fs::kCapSysAdmin)) return lib::kOk;
-    CountOfUser count{creds.uid};
-    for_each_process(
-        [](void* context, Process& p) {
-            auto& c = *static_cast<CountOfUser*>(context);
-            rt::LockGuard guard{p.lock};
-            if (p.creds && p.creds->uid == c.uid) c.threads += p.live_threads ? p.live_threads : 1;
-            return true;
-        },
-        &count);
-    return count.threads >= t.process().limit(kRlimNproc) ? Result<void>(Errno::kAgain) : Result<void>(lib::kOk);
+    const u64 threads = creds.user->threads.load(std::memory_order_relaxed);
+    return threads >= t.process().limit(kRlimNproc) ? Result<void>(Errno::kAgain) : Result<void>(lib::kOk);
 }
 
 Result<Ref<ActionTable>> copy_actions(ActionTable& from, bool clear) {

@@ -115,6 +115,7 @@ void set_init_process(Process& p) { init = &p; }
 void link_thread(Thread& t, PidEntry& e) {
     t.tid = Pid{e.number};
     e.thread = &t;
+    t.count_in();
     threads.fetch_add(1, std::memory_order_relaxed);
     ++forks;
 }
@@ -123,11 +124,15 @@ void unlink_thread(Thread& t) {
     if (t.process().leader.get() == &t) return;
     PidEntry* e = pid_entry(t.tid.value);
     if (e->thread == &t) e->thread = nullptr;
+    t.count_out();
     threads.fetch_sub(1, std::memory_order_relaxed);
     release_pid_if_unused(*e);
 }
 
-void thread_released() { threads.fetch_sub(1, std::memory_order_relaxed); }
+void thread_released(Thread& t) {
+    t.count_out();
+    threads.fetch_sub(1, std::memory_order_relaxed);
+}
 
 void link_process(Process& p, PidEntry& e) {
     p.pid = Pid{e.number};
@@ -142,6 +147,7 @@ void unlink_process(Process& p) {
     e->process = nullptr;
     if (p.leader) {
         e->thread = nullptr;
+        p.leader->count_out();
         threads.fetch_sub(1, std::memory_order_relaxed);
     }
     processes.fetch_sub(1, std::memory_order_relaxed);

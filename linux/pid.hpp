@@ -37,8 +37,8 @@ void set_init_process(Process& p);
 
 // Threads and processes enter and leave.
 void link_thread(Thread& t, PidEntry& e);
-void unlink_thread(Thread& t);  // not a leader: its number names it until the process is reaped
-void thread_released();         // a dead leader whose number another thread has taken is no longer counted
+void unlink_thread(Thread& t);    // not a leader: its number names it until the process is reaped
+void thread_released(Thread& t);  // a dead leader whose number another thread has taken is no longer counted
 void link_process(Process& p, PidEntry& e);
 void unlink_process(Process& p);  // reaped: the number may be used again
 

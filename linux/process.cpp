@@ -89,6 +89,10 @@ void Thread::notify(u32 bits) {
 
 void Thread::set_creds(Ref<fs::Creds> to) {
     Ref<fs::Creds> old, old_of_process;
+    if (counted_ && creds_->user != to->user) {
+        to->user->threads.fetch_add(1, std::memory_order_relaxed);
+        creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
+    }
     rt::LockGuard guard{process_->lock};
     if (tid == process_->pid) old_of_process = std::exchange(process_->creds, to);
     old = std::exchange(creds_, std::move(to));
