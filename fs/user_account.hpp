@@ -19,7 +19,8 @@ struct UserAccount : RefCounted<UserAccount> {
 
     const u32 uid;
     std::atomic<u64> pipe_pages{0};  // room of all pipes that the user made, in pages; relaxed: only counted
-    std::atomic<u64> threads{0};     // RLIMIT_NPROC; as pipe_pages
+    std::atomic<u64> threads{0};     // RLIMIT_NPROC; this and the next as pipe_pages
+    std::atomic<u64> signals{0};     // that are queued: RLIMIT_SIGPENDING
     lib::TreeHook hook;
 };
 

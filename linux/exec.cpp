@@ -207,6 +207,8 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         if (last.valid()) co_await last;
     }
     co_await t.at_home();
+    // Before others see it: until the new identity is there, who may inspect the old program may not inspect this one.
+    loaded.mm->dumpable.store(creds.dumpable && !loaded.unreadable, std::memory_order_relaxed);
     {
         Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm));
     }
@@ -223,7 +225,6 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         std::swap(p.signals.actions, own_actions);
     }
     reset_actions(*p.signals.actions);
-    t.mm().dumpable.store(creds.dumpable && !loaded.unreadable, std::memory_order_relaxed);
     t.set_creds(std::move(creds.creds));
     if (creds.secure) t.parent_death_signal = 0;
     {

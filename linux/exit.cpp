@@ -100,6 +100,7 @@ void hand_children_on(Thread& ended) {
 void give_children_away(Process& p, Thread& last, Dead& dead) {
     Process& to = reaper_of(p);
     p.zombies = 0;
+    Process* first = nullptr;  // of those that live, at the end of the new parent's list
     while (Process* c = p.children.pop_front()) {
         c->set_parent(&to);
         c->maker = first_thread(to);
@@ -114,10 +115,16 @@ void give_children_away(Process& p, Thread& last, Dead& dead) {
             }
         } else {
             send_parent_death_signals(*c, last);
-            to.child_changed.wake_all();
         }
-        hang_up_if_orphaned(*c, nullptr, p);
+        if (!first) first = c;
     }
+    if (!first) return;
+    to.child_changed.wake_all();
+    // Once for each group: it may have many members.
+    static constinit u64 look = 0;
+    ++look;
+    for (Process* c = first; c; c = to.children.next(*c))
+        if (std::exchange(pid_entry(c->group.value)->checked, look) != look) hang_up_if_orphaned(*c, nullptr, p);
 }
 
 }  // namespace

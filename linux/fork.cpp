@@ -64,6 +64,7 @@ Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     p->personality = parent.personality;
     p->no_huge_pages = parent.no_huge_pages;
     p->creds = t.own_creds();
+    p->signals.account = p->creds->user;
     {
         rt::LockGuard guard{parent.lock};
         p->exe = parent.exe;
@@ -165,7 +166,10 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
     auto main = thread_main(*child);
     if (!main.valid()) co_return Errno::kNoMem;
     if (!(r.flags & kCloneThread)) CO_TRY(watch_cpu_limit(*p));
-    CO_TRY(link(t, *child, *p, r));
+    if (auto linked = link(t, *child, *p, r); !linked.ok()) {
+        if (!(r.flags & kCloneThread)) stop_timers(*p);  // they keep the process
+        co_return linked.error();
+    }
 
     // ---- Nothing fails from here on. ----
     i32 number = child->tid.value;

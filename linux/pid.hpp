@@ -15,6 +15,7 @@ struct PidEntry {
     Process* process = nullptr;                        // until it was waited for
     lib::List<Process, &Process::group_hook> members;  // of the process group of this number
     u32 session_members = 0;
+    u64 checked = 0;  // the last look for orphaned groups that came here
 };
 
 // kAgain: no number is free; kNoMem.

@@ -94,7 +94,12 @@ void Thread::set_creds(Ref<fs::Creds> to) {
         creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
     }
     rt::LockGuard guard{process_->lock};
-    if (tid == process_->pid) old_of_process = std::exchange(process_->creds, to);
+    Ref<fs::UserAccount> account = to->user;
+    if (tid == process_->pid) {
+        old_of_process = std::exchange(process_->creds, to);
+        rt::LockGuard signals{process_->signals.lock};
+        std::swap(process_->signals.account, account);
+    }
     old = std::exchange(creds_, std::move(to));
     guard.unlock();
 }
@@ -199,6 +204,7 @@ fs::Path Process::executable() {
 Usage Process::usage() {
     rt::LockGuard guard{lock};
     Usage u = usage_total;
+    const AddressSpace* seen = nullptr;  // threads of a process have the same, but for children of vfork
     for (Thread& t : threads) {
         CpuTimes c = t.cpu_times();
         u.times.user += c.user;
@@ -207,7 +213,7 @@ Usage Process::usage() {
         u.major_faults += t.usage.major_faults;
         u.voluntary_switches += t.usage.voluntary_switches;
         u.involuntary_switches += t.usage.involuntary_switches;
-        if (t.mm_ref()) {
+        if (t.mm_ref() && std::exchange(seen, t.mm_ref().get()) != t.mm_ref().get()) {
             u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
             if (peak > u.max_rss_kib) u.max_rss_kib = peak;
         }

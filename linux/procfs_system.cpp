@@ -57,7 +57,8 @@ BusyTime busy_time() {
 }
 
 rt::MemStats memory_as_seen() {
-    rt::reclaim_all();  // shared pages are told from others only now
+    // Shared pages are told from others only now. No more than a call may take; of the rest the count is an estimate.
+    rt::reclaim_some(1024);
     rt::MemStats s = rt::mem_stats();
     s.free_bytes += rt::reclaim_pending() * lib::kPageSize;
     return s;

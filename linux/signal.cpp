@@ -45,11 +45,12 @@ Result<void> enqueue_signal(Process& p, PendingSignals& q, const SignalInfo& inf
     bool realtime = sig >= 32;
     if (!realtime && q.set.has(sig)) return lib::kOk;
     QueuedSignal* e = nullptr;
-    if (p.signals.queued < p.limit(kRlimSigpending) || (!realtime && info.code >= 0)) e = rt::make<QueuedSignal>();
+    const fs::UserAccount* account = p.signals.account.get();
+    const u64 queued = account ? account->signals.load(std::memory_order_relaxed) : 0;
+    if (queued < p.limit(kRlimSigpending) || (!realtime && info.code >= 0))
+        e = rt::make<QueuedSignal>(info, p.signals.account);
     if (e) {
-        e->info = info;
         q.queue.push_back(*e);
-        ++p.signals.queued;
     } else if (realtime && info.code != kSiUser && info.code != kSiKernel) {
         return Errno::kAgain;
     }
@@ -73,7 +74,6 @@ void dequeue_signal(Process& p, PendingSignals& q, u32 sig, SignalInfo* out) {
     if (sig == kSigAlrm && &q == &p.signals.pending) alarm_taken(p);
     if (!found) return;
     found->hook.unlink();
-    --p.signals.queued;
     delete found;
 }
 
@@ -91,7 +91,6 @@ void flush_from(Process& p, PendingSignals& q, SignalSet which) {
         QueuedSignal* next = q.queue.next(*e);
         if (which.has(u32(e->info.signo))) {
             e->hook.unlink();
-            --p.signals.queued;
             delete e;
         }
         e = next;
@@ -306,7 +305,7 @@ SignalSummary signal_summary(Process& p) {
     SignalSummary r;
     rt::LockGuard guard{p.signals.lock};
     r.shared_pending = p.signals.pending.set;
-    r.queued = p.signals.queued;
+    if (p.signals.account) r.queued = p.signals.account->signals.load(std::memory_order_relaxed);
     if (Thread* t = p.threads.front()) {
         r.pending = t->pending.set;
         r.blocked = t->blocked;

@@ -2,6 +2,7 @@
 // Signals: sets, actions, what is pending (signal(7)). Delivery is in linux/signal_delivery.cpp; the frame on the user
 // stack, which is the machine's business, in linux/arch/.
 #pragma once
+#include "fs/user_account.hpp"
 #include "lib/list.hpp"
 #include "lib/ref.hpp"
 #include "lib/result.hpp"
@@ -106,8 +107,15 @@ struct SignalStack {
 // Pending: a bit each, and the information that came with it. A standard signal has at most one entry, real-time signals
 // queue. A bit without an entry: its information could not be kept (signal(7)).
 struct QueuedSignal {
+    explicit QueuedSignal(const SignalInfo& i, Ref<fs::UserAccount> user) : info(i), account(std::move(user)) {
+        if (account) account->signals.fetch_add(1, std::memory_order_relaxed);
+    }
+    ~QueuedSignal() {
+        if (account) account->signals.fetch_sub(1, std::memory_order_relaxed);
+    }
     lib::ListHook hook;
     SignalInfo info;
+    Ref<fs::UserAccount> account;
 };
 struct PendingSignals {
     SignalSet set;
@@ -124,11 +132,11 @@ struct ActionTable : RefCounted<ActionTable> {
 // All but `actions` is guarded by lock; so is, with Process::lock, Process::threads (to change it, both).
 struct SignalState {
     rt::SpinLock<rt::Rank::signals> lock;
-    Ref<ActionTable> actions;  // replaced by execve only
-    PendingSignals pending;    // sent to the process as a whole
-    u32 queued = 0;            // entries in all queues of the process, against RLIMIT_SIGPENDING
-    rt::WaitQueue arrived;     // sigtimedwait, signalfd
-    rt::WaitQueue resumed;     // stopped threads wait for SIGCONT or their end
+    Ref<ActionTable> actions;      // replaced by execve only
+    PendingSignals pending;        // sent to the process as a whole
+    Ref<fs::UserAccount> account;  // whose queued signals these are: RLIMIT_SIGPENDING. Follows the leader's creds.
+    rt::WaitQueue arrived;         // sigtimedwait, signalfd
+    rt::WaitQueue resumed;         // stopped threads wait for SIGCONT or their end
 
     // Job control. A group stop begins when a thread takes a stop signal and is complete when every thread has stopped.
     u32 stop_signal = 0;                                        // of the stop in progress or in force; 0: none
@@ -174,7 +182,7 @@ bool group_is_orphaned(i32 group);
 // For /proc: sets of one process.
 struct SignalSummary {
     SignalSet pending, shared_pending, blocked, ignored, caught;
-    u32 queued = 0;
+    u64 queued = 0;  // by the user, in all processes
 };
 SignalSummary signal_summary(Process& p);
 
@@ -183,6 +191,7 @@ SignalSummary signal_summary(Process& p);
 // What must happen before a thread goes back to user mode.
 enum class Attend : u8 {
     kDone,     // nothing is left to do
+    kMore,     // there is more: give way, then look again
     kExit,     // the thread has to end
     kStopped,  // wait on `resumed` while is_stopped(), then look again
     kFault,    // fault in the range that t.user().fault() names, then look again

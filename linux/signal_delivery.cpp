@@ -118,7 +118,11 @@ bool is_stopped(Thread& t) {
 
 void report_stop(Process& p) { report_to_parent(p); }
 
+// Then others have a turn: as many signals as a user may queue can be deliverable at once.
+constexpr u32 kFramesAtOnce = 16;
+
 Attend attend(Thread& t) {
+    u32 frames = 0;
     Process& p = t.process();
     SignalState& s = p.signals;
     // In this order: a notification in between is seen, at worst twice.
@@ -220,8 +224,10 @@ Attend attend(Thread& t) {
         }
         enter_handler(t, sig, action);
         // Others that are deliverable now get frames on top of this one.
-        if (has_deliverable(t)) continue;
-        return Attend::kDone;
+        if (!has_deliverable(t)) return Attend::kDone;
+        if (++frames < kFramesAtOnce) continue;
+        t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+        return Attend::kMore;
     }
 }
 

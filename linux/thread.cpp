@@ -202,6 +202,7 @@ Task<void> thread_main(Thread& t) {
                     exit_thread(t);
                     co_return;
                 }
+                case Attend::kMore: co_await rt::Yield{}; break;
                 case Attend::kStopped: {
                     for (;;) {
                         u32 seen = t.process().signals.resumed.sequence();

@@ -124,6 +124,28 @@ bool Reclaimer::drain() {
     }
 }
 
+u64 Reclaimer::drain_some(u64 most) {
+    while (most >= kPiece) {
+        Reclaimable* r = pop();
+        if (!r) break;
+        while (r && most >= kPiece) {
+            r = r->step(*r, kPiece);
+            most -= kPiece;
+        }
+        if (!r) continue;
+        bool idle;
+        {
+            LockGuard guard{lock_};
+            r->next = first_;
+            if (!first_) last_ = r;
+            first_ = r;
+            idle = !std::exchange(active_, true);  // the work may have found nothing meanwhile
+        }
+        if (idle) schedule(place());
+    }
+    return most;
+}
+
 bool Reclaimer::in_hand_now() {
     LockGuard guard{lock_};
     return in_hand_ || first_ != nullptr;
@@ -142,6 +164,10 @@ bool reclaim_all() {
     bool any = false;
     for (Reclaimer* r = all_reclaimers.load(std::memory_order_acquire); r; r = r->next_) any |= r->drain();
     return any;
+}
+
+void reclaim_some(u64 frames) {
+    for (Reclaimer* r = all_reclaimers.load(std::memory_order_acquire); r; r = r->next_) frames = r->drain_some(frames);
 }
 
 void push_for_memory() {

@@ -45,6 +45,8 @@ public:
     }
     // Takes the object over, or takes it apart now. Any locks below Rank::reclaim may be held.
     void free(Reclaimable& r, u64 frames);
+    // Takes apart about so many frames of what waits here; how many are left of them.
+    u64 drain_some(u64 most);
     // Takes apart all that waits here, now, on this CPU. False: there was nothing.
     bool drain();
 
@@ -69,6 +71,7 @@ private:
     void schedule(Executor* where);
 
     friend bool reclaim_all();
+    friend void reclaim_some(u64 frames);
     Module* module_ = nullptr;
     SpinLock<Rank::reclaim> lock_;
     Reclaimable *first_ = nullptr, *last_ = nullptr;
@@ -84,6 +87,8 @@ u64 reclaim_pending();
 void reclaim_settled(u64 frames);
 // The backlogs of all reclaimers are taken apart now, but for pieces that other CPUs have in hand. False: there was nothing.
 bool reclaim_all();
+// The same for at most about so many frames, and nothing that another CPU has in hand.
+void reclaim_some(u64 frames);
 // What waits in backlogs and epochs comes back, as far as other CPUs let it within half a second. Called when an
 // allocation has failed and memory_is_low(). Holds no lock, no reference that keeps frames.
 Task<void> wait_for_memory();
