@@ -142,7 +142,7 @@ void give(Slot space, Slot s, u64 rights = kAllRights, u64 badge = 0);
 
 // --- Waiting. The CPU is free meanwhile, for lower priorities too.
 
-inline constexpr u64 kMillisecond = 1'000'000, kPatience = 4'000 * kMillisecond;
+inline constexpr u64 kMillisecond = 1'000'000, kPatience = 15'000 * kMillisecond;
 void sleep(u64 ns);
 template <class F>
 bool until(F&& condition, u64 patience = kPatience) {

@@ -307,3 +307,124 @@ TEST(many_groups) {
         FACT("more lines", lines > 20);
     }
 }
+
+// ---- Signals and children ----
+
+static void many_signals(int n) {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    for (int i = 0; i < n; i++)
+        if (sigqueue(getpid(), SIGRTMIN, (union sigval){.sival_int = i}) < 0) {
+            say("after %d: %s\n", i, errno_name(errno));
+            return;
+        }
+    say("%d queued\n", n);
+}
+
+TEST(queued_signals_count_for_the_user) {
+    CHILD("user") {
+        be_user(1003);
+        NEED(setrlimit(RLIMIT_SIGPENDING, &(struct rlimit){40, 40}) == 0);
+        int p[2];
+        NEED(pipe(p) == 0);
+        many_signals(25);
+        pid_t child = fork();
+        if (child == 0) {
+            many_signals(25);
+            NEED(write(p[1], "x", 1) == 1);
+            _exit(0);
+        }
+        char c;
+        NEED(read(p[0], &c, 1) == 1);
+        CALL(waitpid(child, NULL, 0) == child);
+        many_signals(25);
+    }
+}
+
+static int frames, order_kept = 1;
+static void on_many(int sig, siginfo_t* info, void* context) {
+    (void)sig, (void)context;
+    // The last frame runs first: each is put on top of the one before.
+    static int before = 1 << 30;
+    order_kept &= info->si_value.sival_int < before;
+    before = info->si_value.sival_int;
+    ++frames;
+}
+TEST(many_signals_at_once) {
+    struct sigaction a = {.sa_sigaction = on_many, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    NEED(sigaction(SIGRTMIN, &a, NULL) == 0);
+    many_signals(500);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    SHOW(frames);
+    SHOW(order_kept);
+}
+
+static volatile int interrupts;
+static void count_interrupts(int sig) {
+    (void)sig;
+    ++interrupts;
+}
+// A fork that a signal makes begin again leaves nothing of the first try: the program can be written to when all have ended.
+TEST(fork_with_a_cpu_limit_and_signals) {
+    NEED(system("cp /tests/limits copy") == 0);
+    CHILD("forks") {
+        struct sigaction a = {.sa_handler = count_interrupts, .sa_flags = SA_RESTART};
+        NEED(sigaction(SIGUSR1, &a, NULL) == 0);
+        NEED(setrlimit(RLIMIT_CPU, &(struct rlimit){600, 600}) == 0);
+        char* copied[] = {"./copy", "forks_under_fire", NULL};
+        pid_t victim = fork();
+        if (victim == 0) {
+            execv("./copy", copied);
+            _exit(1);
+        }
+        for (int i = 0; i < 300; i++) {
+            kill(victim, SIGUSR1);
+            usleep(100);
+        }
+        int status;
+        NEED(kill(victim, SIGKILL) == 0 && waitpid(victim, &status, 0) == victim);
+    }
+    OKAY(open("copy", O_WRONLY));
+}
+TEST(forks_under_fire) {
+    signal(SIGUSR1, count_interrupts);
+    for (;;) {
+        pid_t child = fork();
+        if (child == 0) _exit(0);
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+}
+
+TEST(one_child_of_many) {
+    int p[2];
+    NEED(pipe(p) == 0);
+    pid_t last = 0;
+    for (int i = 0; i < 200; i++) {
+        last = fork();
+        if (last == 0) {
+            char c;
+            close(p[1]);
+            if (read(p[0], &c, 1) == 0) _exit(i & 127);
+        }
+    }
+    int status = 0;
+    CALL(waitpid(-1, &status, WNOHANG));
+    CALL(waitpid(last, &status, WNOHANG));
+    NEED(kill(last, SIGKILL) == 0);
+    CALL(waitpid(last, &status, 0) == last);
+    SHOW(WTERMSIG(status));
+    CALL(waitpid(last, &status, 0));
+    CALL(waitpid(getpid(), &status, 0));
+    close(p[1]);
+    int n = 0, sum = 0;
+    while (waitpid(-1, &status, 0) > 0) {
+        ++n;
+        sum += WEXITSTATUS(status);
+    }
+    SHOW(n);
+    SHOW(sum);
+}
