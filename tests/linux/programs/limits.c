@@ -362,43 +362,6 @@ TEST(many_signals_at_once) {
     SHOW(order_kept);
 }
 
-static volatile int interrupts;
-static void count_interrupts(int sig) {
-    (void)sig;
-    ++interrupts;
-}
-// A fork that a signal makes begin again leaves nothing of the first try: the program can be written to when all have ended.
-TEST(fork_with_a_cpu_limit_and_signals) {
-    NEED(system("cp /tests/limits copy") == 0);
-    CHILD("forks") {
-        struct sigaction a = {.sa_handler = count_interrupts, .sa_flags = SA_RESTART};
-        NEED(sigaction(SIGUSR1, &a, NULL) == 0);
-        NEED(setrlimit(RLIMIT_CPU, &(struct rlimit){600, 600}) == 0);
-        char* copied[] = {"./copy", "forks_under_fire", NULL};
-        pid_t victim = fork();
-        if (victim == 0) {
-            execv("./copy", copied);
-            _exit(1);
-        }
-        for (int i = 0; i < 300; i++) {
-            kill(victim, SIGUSR1);
-            usleep(100);
-        }
-        int status;
-        NEED(kill(victim, SIGKILL) == 0 && waitpid(victim, &status, 0) == victim);
-    }
-    OKAY(open("copy", O_WRONLY));
-}
-TEST(forks_under_fire) {
-    signal(SIGUSR1, count_interrupts);
-    for (;;) {
-        pid_t child = fork();
-        if (child == 0) _exit(0);
-        while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
-        }
-    }
-}
-
 TEST(one_child_of_many) {
     int p[2];
     NEED(pipe(p) == 0);
