@@ -60,9 +60,11 @@ void Space::unload() {
     if (auto* old = static_cast<Space*>(std::exchange(ex.space, nullptr))) old->unloaded(ex.cpu_bit);
 }
 
-// On the way of a switch between threads, perhaps in a fastpath: what takes long is done by a job, one space a turn. The list
-// of those that wait for it: what a space asks of CPUs (`ticket_`) is over, and its first word is the link.
+// On the way of a switch between threads, perhaps in a fastpath: what takes long is done by a job, some tables of one space a
+// turn. The list of those that wait for it: what a space asks of CPUs (`ticket_`) is over, and its first word is the link.
 namespace {
+
+constexpr u32 kTablesAtOnce = 512;  // about 30,000 instructions
 
 constinit std::atomic<u64> to_free{0};
 constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
@@ -70,22 +72,24 @@ constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
 }  // namespace
 
 [[gnu::noinline]] void Space::free_now() {
+    static constinit Space* in_work = nullptr;  // the job's
     static constinit rt::Schedulable job{[](rt::Schedulable& self) {
         // Only this job takes spaces from the list, so its first one stays what it is until it is out.
         u64 first = to_free.load(std::memory_order_acquire);
-        while (first != 0) {
+        while (!in_work && first != 0) {
             auto* space = reinterpret_cast<Space*>(first);
             const u64 next = space->ticket_[0].load(std::memory_order_relaxed);
-            if (!to_free.compare_exchange_weak(first, next, std::memory_order_acq_rel)) continue;
-            delete space;
-            break;
+            if (to_free.compare_exchange_weak(first, next, std::memory_order_acq_rel)) in_work = space;
         }
-        if (to_free.load(std::memory_order_acquire) == 0) {
+        if (in_work && !in_work->table_.destroy_some(in_work->tables_, kTablesAtOnce))
+            delete std::exchange(in_work, nullptr);
+        if (!in_work && to_free.load(std::memory_order_acquire) == 0) {
             freeing.store(false, std::memory_order_seq_cst);
             // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
             if (to_free.load(std::memory_order_seq_cst) == 0 || freeing.exchange(true, std::memory_order_seq_cst))
                 return;
         }
+        hal::Machine::take_interrupts();
         rt::Executor::current().enqueue(self);
     }};
     u64 first = to_free.load(std::memory_order_relaxed);

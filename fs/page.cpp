@@ -75,6 +75,20 @@ void Page::last_ref() {
     rt::retire(retired);
 }
 
+namespace {
+constinit std::atomic<Page*> zeros{nullptr};
+}
+Page* zero_page() {
+    Page* known = zeros.load(std::memory_order_acquire);
+    if (known) [[likely]]
+        return known;
+    auto made = Page::allocate_zeroed();
+    if (!made.ok()) return nullptr;
+    Ref<Page> fresh = made.take();
+    if (zeros.compare_exchange_strong(known, fresh.get(), std::memory_order_acq_rel)) return fresh.release();
+    return known;
+}
+
 Mapping::~Mapping() = default;
 
 Page* Mapping::peek_below(Node* n, u64 index) {
@@ -326,6 +340,12 @@ u64 Mapping::next_resident(u64 from) const {
         if (next <= at) return kNone;
         at = next;
     }
+}
+
+u64 Mapping::end_of(u64 first, u64 end, u64 most) const {
+    for (u64 at = next_resident(first); at < end; at = next_resident(at + 1))
+        if (most-- == 0) return at;
+    return end;
 }
 
 u64 Mapping::last_resident() const {

@@ -71,6 +71,9 @@ inline std::byte* Page::bytes() const {
     return static_cast<std::byte*>(rt::FrameInfo::of_owner(const_cast<Page*>(this)).bytes());
 }
 
+// The one page that is zero for good, for whoever maps it read-only; it is never freed. Null: no memory for it yet.
+Page* zero_page();
+
 // Gives up references to pages that no mapping knows any more. Those that nobody else holds are retired several at a time:
 // an epoch item for each page would cost more than all the rest of unmapping it.
 template <bool kReclaim>
@@ -187,7 +190,9 @@ public:
     u64 page_count() const { return pages_.load(std::memory_order_relaxed); }  // resident pages
     u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none (SEEK_DATA)
     u64 next_hole(u64 from) const;      // smallest index >= from that is not resident
-    u64 last_resident() const;          // largest resident index, ~0 if none
+    // Where the first `most` resident pages of [first, end) end; `end` if there are no more than that.
+    u64 end_of(u64 first, u64 end, u64 most) const;
+    u64 last_resident() const;  // largest resident index, ~0 if none
 
     // Size in bytes of the object, as the inode says; faults at or beyond the page-rounded size are SIGBUS.
     std::atomic<u64> size{0};

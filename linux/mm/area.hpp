@@ -21,6 +21,8 @@ enum AreaFlags : u32 {
     // The kernel's own (vDSO): the pages never change hands, so the mapping does not know of it. It stays whole, cannot grow
     // and is not locked; if it may not be executed, Linux has device memory there (VM_PFNMAP).
     kAreaSpecial = 0x80,
+    // Its pages are moved elsewhere in pieces, and `prot` is 0: faults wait until the change is over.
+    kAreaMoving = 0x800,
     // What mprotect may grant (VM_MAYREAD and so on): the rights in bits 8 to 10, in the order of PROT_*.
     kAreaMayShift = 8,
     kAreaMayAll = 7u << kAreaMayShift,

@@ -169,16 +169,51 @@ void AddressSpace::State::remove_range(UserAddr start, UserAddr end, DeadAreas& 
         a = n;
     }
     gap_opened(start, end);
+    areas_gone(start, end);
 }
 
-bool AddressSpace::State::long_drop(UserAddr start, UserAddr end) {
-    u64 pages = (end - start) >> lib::kPageShift;
-    if (pages <= kLongWork) return false;
-    if (anon.count(start.value >> lib::kPageShift, end.value >> lib::kPageShift, kLongWork) > kLongWork) return true;
-    if (pages <= kLongTables) return false;
-    for (Area* a = find_at_or_above(start); a && a->start < end; a = next(*a))
-        if (a->mapping && a->size() > kLongTables * lib::kPageSize) return true;
-    return false;
+// Tables that cover a bit of an area, or of tables_kept, stay; of what lies between two of those all others go, the upper
+// levels too. Every table has an area over it or lies in tables_kept: one that is freed holds no other one.
+void AddressSpace::State::free_tables(UserAddr start, UserAddr end) {
+    Area* above = find_at_or_above(start);
+    Area* below = above ? prev(*above) : areas.last();
+    UserAddr floor = below ? below->end : UserAddr{0}, ceiling = above ? above->start : UserAddr{fs::kUserEnd};
+    if (tables_kept.end <= start && tables_kept.end > floor) floor = tables_kept.end;
+    if (tables_kept.start >= end && tables_kept.start < ceiling && tables_kept.end > tables_kept.start)
+        ceiling = tables_kept.start;
+    if (start < floor) start = floor;
+    if (end > ceiling) end = ceiling;
+    if (start < end) space.free_tables({start, end}, floor, ceiling);
+}
+
+void AddressSpace::State::areas_gone(UserAddr start, UserAddr end) {
+    constexpr u64 kSpan = port::Space::kTableBytes;
+    const port::UserRange whole{start.down(kSpan), end.up(kSpan)};
+    if (whole.start >= tables_kept.start && whole.end <= tables_kept.end) return;
+    const port::UserRange earlier = std::exchange(tables_kept, whole);
+    // Areas may be there by now: table by table.
+    for (UserAddr at = earlier.start; at < earlier.end; at += kSpan) {
+        if (at >= whole.start && at < whole.end) continue;
+        if (!overlaps(at, at + kSpan)) free_tables(at, at + kSpan);
+    }
+    if (whole.end - whole.start <= kTablesKept * kSpan) return;
+    tables_kept = {};
+    free_tables(start, end);
+}
+
+UserAddr AddressSpace::State::piece_end(UserAddr start, UserAddr end) {
+    u32 count = 0;
+    for (Area* a = find_at_or_above(start); a && a->start < end; a = next(*a)) {
+        if (++count > kLongAreas) {
+            end = a->start;
+            break;
+        }
+    }
+    if (end - start > kLongWork * kPageSize)
+        end = UserAddr{anon.end_of(start.value >> lib::kPageShift, end.value >> lib::kPageShift, kLongWork)
+                       << lib::kPageShift};
+    if (end - start <= kLongTables * kPageSize) return end;
+    return space.end_of_tables(start, end, kLongTables * kPageSize / port::Space::kTableBytes);
 }
 
 u64 AddressSpace::State::resident_pages() {

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "linux/mm/state.hpp"
+#include "rt/wait.hpp"
 
 namespace linux {
 
@@ -16,6 +17,7 @@ using port::Access;
 // What a fault that cannot be resolved at once waits for.
 struct AddressSpace::FaultWait {
     bool settle = false;
+    bool change = false;       // of areas
     Ref<fs::Mapping> mapping;  // a page to be read
     u64 index = 0;
 };
@@ -58,6 +60,16 @@ Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
 
 FaultKind AddressSpace::must_settle(FaultWait* wait) {
     if (wait) wait->settle = true;
+    return FaultKind::kMustWait;
+}
+
+// No area, or one that does not allow it: what another thread is changing may allow it later (Linux: mmap_lock).
+FaultKind AddressSpace::not_allowed(UserAddr at, FaultKind kind, FaultWait* wait) {
+    State& s = *state_;
+    if (!s.changing()) return kind;
+    const Area* a = s.find(at);
+    if (a && !(a->flags & kAreaMoving)) return kind;
+    if (wait) wait->change = true;
     return FaultKind::kMustWait;
 }
 
@@ -161,6 +173,14 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     return several ? must_settle(wait) : k;
 }
 
+// Reads of private memory that was never written share one page of zeros. No slot knows it, and it does not count.
+[[gnu::noinline]] FaultKind AddressSpace::resolve_zero(Area& a, AnonMap::Chunk& c, UserAddr page_at) {
+    fs::Page* zero = fs::zero_page();
+    if (!zero) return FaultKind::kNoMemory;
+    AnonMap::note_zero(c, page_at.value >> lib::kPageShift);
+    return map_one(state_->space, page_at, *zero, a.rights(false));
+}
+
 // Inlined: first touches of anonymous memory are most faults, and they end here.
 [[gnu::always_inline]] inline FaultKind AddressSpace::resolve_private(Area& a, UserAddr page_at, bool write,
                                                                       bool settled, FaultWait* wait) {
@@ -178,16 +198,18 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     } else if (c->has(page)) {
         return resolve_own(a, *c, page_at, write, settled, wait);
     }
-    // Nothing was mapped here: no other CPU can hold an old translation.
+    if (!write) return resolve_zero(a, *c, page_at);
+    // Nothing but the page of zeros was mapped here: without it, no other CPU can hold an old translation.
+    const bool several = AnonMap::had_zero(*c, page) && s.space.shared_now();
     auto fresh = fs::Page::allocate_zeroed();
     if (!fresh.ok()) [[unlikely]]
         return FaultKind::kNoMemory;
-    FaultKind k = map_one(s.space, page_at, *fresh.value(), a.rights(true));
+    FaultKind k = map_one(s.space, page_at, *fresh.value(), a.rights(!several));
     if (k != FaultKind::kResolved) [[unlikely]]
         return k;
     s.anon.put(*c, page, fresh.take());
     s.note_peak();
-    return k;
+    return several ? must_settle(wait) : k;
 }
 
 FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, FaultWait* wait) {
@@ -215,10 +237,12 @@ FaultKind AddressSpace::resolve(UserAddr at, Access access, u64 stack_limit, boo
     rt::LockGuard guard(lock_);
     Area* a = state_->find(at);
     if (!a) [[unlikely]] {
-        a = grow_stack(page_at, stack_limit);
-        if (!a) return FaultKind::kSegvMapError;
+        // Areas grow when no other thread changes or copies them.
+        if (!state_->changing()) a = grow_stack(page_at, stack_limit);
+        if (!a) return not_allowed(at, FaultKind::kSegvMapError, wait);
     }
-    if (!a->allows(access)) return FaultKind::kSegvAccess;
+    if (!a->allows(access)) [[unlikely]]
+        return not_allowed(at, FaultKind::kSegvAccess, wait);
     // Written under the lock only.
     minor_faults.store(minor_faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     if (a->shared()) return resolve_shared(*a, page_at, access == Access::kWrite, wait);
@@ -235,7 +259,9 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
         FaultWait wait;
         FaultKind k = resolve(at, access, stack_limit, settled, &wait);
         if (k != FaultKind::kMustWait) co_return k;
-        if (wait.settle) {
+        if (wait.change) {
+            MM_CHANGE(*this);  // and let go of it at once
+        } else if (wait.settle) {
             MM_SETTLE(*space_);
             settled = true;
         } else {
@@ -272,6 +298,28 @@ Task<Accessible> AddressSpace::fault_in(UserAddr at, u64 length, bool write, u64
         done += kPageSize - ((at.value + done) & (kPageSize - 1));
     }
     co_return done < length ? done : length;
+}
+
+Task<void> AddressSpace::populate(UserAddr at, u64 length, u64 stack_limit) {
+    const UserAddr start = at.down(kPageSize), end = (at + length).up(kPageSize);
+    u32 pages = 0;
+    for (UserAddr page = start; page < end; page += kPageSize) {
+        if (++pages % 128 == 0) co_await rt::Yield{};
+        Access access = Access::kRead;
+        {
+            rt::LockGuard guard(lock_);
+            const Area* a = state_->find(page);
+            if (!a) break;
+            if (a->writable() && !a->shared()) access = Access::kWrite;
+        }
+        FaultKind k = fault(page, access, stack_limit);
+        if (k == FaultKind::kMustWait) {
+            auto wait = fault_task(page, access, stack_limit);
+            k = FaultKind::kNoMemory;
+            if (wait.valid()) k = co_await wait;
+        }
+        if (k != FaultKind::kResolved) break;
+    }
 }
 
 }  // namespace linux

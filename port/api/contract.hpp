@@ -25,6 +25,12 @@ concept SpaceContract = requires(S s, const S cs, std::span<const MapEntry> entr
     // Cannot fail, allocates nothing.
     { s.unmap(ranges) } -> std::same_as<void>;
     { s.protect(ranges, p) } -> std::same_as<void>;  // of what is mapped; the rest stays unmapped
+    // Frees the page tables over a range where nothing is mapped, as far as each covers nothing outside [a, a): where what may
+    // be mapped below the range ends, and where what may be mapped above it begins. Cannot fail, allocates nothing.
+    { s.free_tables(UserRange{}, a, a) } -> std::same_as<void>;
+    { S::kTableBytes } -> std::convertible_to<u64>;  // what one table of the last level covers
+    // Where the first tables of the last level, so many, that lie over [a, a) end; the end of the range if there are fewer.
+    { cs.end_of_tables(a, a, u32{}) } -> std::same_as<UserAddr>;
     // After unmap/protect/replace: may some CPU still use the old translations? False: no.
     { s.stale() } -> std::same_as<bool>;
     // Waits, asynchronously, until none does. Never spins.
