@@ -313,6 +313,18 @@ rt::Reclaimable* Mapping::reclaim_chain(rt::Reclaimable& r, u64 most) {
 
 void Mapping::truncate_pages(u64 first_gone) { drop_range(first_gone, kNone - first_gone); }
 
+void Mapping::drop_copies(u64 first_gone) {
+    for (;;) {
+        bool all = true;
+        {
+            rt::LockGuard g(lock_);
+            for (MappingUser& u : users_) all &= u.drop_copies(first_gone);
+        }
+        if (all) return;
+        hal::Machine::poll_mailbox();
+    }
+}
+
 void Mapping::add_user(MappingUser& u) {
     rt::LockGuard g(lock_);
     users_.push_back(u);
@@ -363,8 +375,14 @@ u64 Mapping::last_resident() const {
     }
 }
 
+u64 Mapping::next_data(u64 from) const {
+    for (u64 at = next_resident(from); at != kNone; at = next_resident(at + 1))
+        if (const Page* p = peek(at); p && !p->unwritten()) return at;
+    return kNone;
+}
+
 u64 Mapping::next_hole(u64 from) const {
-    while (peek(from)) ++from;
+    for (const Page* p; (p = peek(from)) && !p->unwritten();) ++from;
     return from;
 }
 

@@ -21,7 +21,7 @@ Result<Ref<AddressSpace>> AddressSpace::create() {
     auto* mm = new (std::nothrow) AddressSpace;
     if (!mm) return Errno::kNoMem;
     auto ref = Ref<AddressSpace>::adopt(mm);
-    mm->state_ = rt::make<State>(*space);
+    mm->state_ = rt::make<State>(*mm, *space);
     if (!mm->state_) return Errno::kNoMem;
     mm->space_ = std::move(space);
     // Linux without randomisation: 128 MiB below the end for the stack (mmap_base in arch/x86/mm/mmap.c).

@@ -207,6 +207,8 @@ private:
     bool map_some(Move& m);
     void finish_move_locked(Move& m, class DeadAreas& dead);
     bool clear_some();
+    friend struct Area;
+    bool drop_copies(const Area& a, u64 first);
     static void end_later(AddressSpace* mm);
     FaultKind resolve_private(struct Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait);
     FaultKind resolve_own(struct Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write, bool settled,

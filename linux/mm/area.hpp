@@ -40,6 +40,7 @@ struct Area final : fs::MappingUser {
     Ref<fs::Mapping> mapping;  // null: private anonymous
     Ref<fs::File> file;        // null: anonymous, also if shared
     port::Space* space = nullptr;
+    AddressSpace* owner = nullptr;
 
     bool shared() const { return (flags & kAreaShared) != 0; }
     bool special() const { return (flags & kAreaSpecial) != 0; }
@@ -67,6 +68,7 @@ struct Area final : fs::MappingUser {
     bool is_data() const { return (flags & (kAreaShared | kAreaGrowsDown)) == 0 && writable(); }
 
     void unmap_pages(u64 first, u64 count) override;
+    bool drop_copies(u64 first) override;
 };
 
 // What a new area is to be; place() makes it, or grows a neighbour that fits.

@@ -22,6 +22,34 @@ void Area::unmap_pages(u64 first, u64 count) {
     space->unmap({&range, 1});
 }
 
+// Under Rank::mapping, which comes after the address space's lock: that one is only tried. While the area is registered, its
+// address space is there.
+bool Area::drop_copies(u64 first) { return shared() || owner->drop_copies(*this, first); }
+
+bool AddressSpace::drop_copies(const Area& a, u64 first) {
+    if (!lock_.try_lock()) return false;
+    const u64 low = a.index(a.start), pages = a.size() >> lib::kPageShift;
+    if (first < low + pages) state_->zap(a.start + (first > low ? first - low : 0) * kPageSize, a.end);
+    lock_.unlock();
+    return true;
+}
+
+Result<UserAddr> AddressSpace::State::find_gap_low(UserAddr hint, u64 length) {
+    constexpr UserAddr kBegin{u64{1} << 30}, kEnd{u64{1} << 31};  // find_start_end in arch/x86/kernel/sys_x86_64.c
+    if (length > kEnd.value) return Errno::kNoMem;
+    auto free_until = [&](UserAddr at) {
+        Area* a = find_at_or_above(at);
+        return a ? guarded_start(*a) : UserAddr{fs::kUserEnd};
+    };
+    if (hint.value != 0 && hint <= kEnd - length && free_until(hint) >= hint + length) return hint;
+    for (UserAddr at = kBegin; at <= kEnd - length;) {
+        const UserAddr until = free_until(at);
+        if (until >= at + length) return at;
+        at = find_at_or_above(at)->end;
+    }
+    return Errno::kNoMem;
+}
+
 Result<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
     if (length > fs::kUserEnd) return Errno::kNoMem;
     if (hint.value >= kMinAddress && hint.value <= fs::kUserEnd - length) {
@@ -69,7 +97,7 @@ void AddressSpace::State::gap_opened(UserAddr start, UserAddr end) {
     if (top > scan_from) scan_from = top;
 }
 
-Area* AddressSpace::State::clone(const Area& a, port::Space& in) {
+Area* AddressSpace::State::clone(const Area& a, State& in) {
     Area* copy = rt::make<Area>();
     if (!copy) return nullptr;
     copy->start = a.start;
@@ -79,7 +107,8 @@ Area* AddressSpace::State::clone(const Area& a, port::Space& in) {
     copy->flags = a.flags;
     copy->mapping = a.mapping;
     copy->file = a.file;
-    copy->space = &in;
+    copy->space = &in.space;
+    copy->owner = &in.owner;
     return copy;
 }
 
@@ -88,7 +117,7 @@ Result<void> AddressSpace::State::split_at(UserAddr at) {
     if (!a || a->start == at) return lib::kOk;
     if (a->special()) return Errno::kInval;
     if (area_count >= kMaxAreas) return Errno::kNoMem;
-    Area* upper = clone(*a, space);
+    Area* upper = clone(*a, *this);
     if (!upper) return Errno::kNoMem;
     upper->start = at;
     if (a->flags & kAreaGrowsDown) upper->flags = a->flags;  // Linux keeps VM_GROWSDOWN on both
@@ -130,6 +159,7 @@ Result<void> AddressSpace::State::place(AreaSpec&& spec, DeadAreas& dead, rt::Ow
     a->mapping = std::move(spec.mapping);
     a->file = std::move(spec.file);
     a->space = &space;
+    a->owner = &owner;
     account(*a, pages, true);
     insert(*a);
     return lib::kOk;

@@ -110,7 +110,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
         if (at != page_at) {
             if ((own >> (at.value / kPageSize % AnonMap::kChunkPages)) & 1) continue;
             p = m.peek(index);
-            if (!p) continue;
+            if (!p || p->unwritten()) continue;
         }
         bool dirty = a.shared() && (p->flags.load(std::memory_order_relaxed) & fs::Page::kDirty);
         entries[n] = {at, p->frame(), dirty ? a.rights(true) : rights};
@@ -157,6 +157,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
         if (k != FaultKind::kResolved) return k;
         source = held.get();
     }
+    source->use();
     if (!write) return map_around(a, page_at, *source);
     u64 page = page_at.value >> lib::kPageShift;
     auto fresh = fs::Page::allocate();
@@ -221,6 +222,7 @@ FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, Fa
         if (k != FaultKind::kResolved) return k;
         page = held.get();
     }
+    page->use();
     if (!write) return map_around(a, page_at, *page);
     page->flags.fetch_or(fs::Page::kDirty, std::memory_order_relaxed);
     FaultKind k = map_one(*space_, page_at, *page, a.rights(true));

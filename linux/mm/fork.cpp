@@ -33,7 +33,7 @@ Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
             to.gap_opened(a->start, a->end);
             continue;
         }
-        Area* copy = s.clone(*a, *child.space_);
+        Area* copy = State::clone(*a, to);
         if (!copy) return Errno::kNoMem;
         copy->flags &= ~u32{kAreaLocked};
         to.insert(*copy);

@@ -6,10 +6,9 @@
 namespace linux {
 namespace {
 
-constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | 0x40 /* 32BIT */ | kMapGrowsDown |
+constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | kMap32Bit | kMapGrowsDown |
                              0x800 /* DENYWRITE */ | 0x1000 /* EXECUTABLE */ | kMapLocked | kMapNoReserve |
                              kMapPopulate | 0x10000 /* NONBLOCK */ | kMapStack | kMapHugeTlb | (63u << 26);
-constexpr u32 kValidateFlags = kLegacyFlags | 0x80000 /* SYNC */;
 
 // What is behind a mapping, found out before the lock is taken.
 struct Backing {
@@ -27,7 +26,7 @@ Backing file_backing(const AddressSpace::MapRequest& r) {
         b.error = Errno::kOverflow;  // offsets are signed (file_mmap_ok)
         return b;
     }
-    if (type == kMapSharedValidate && (r.flags & ~(kValidateFlags | kMapSharedValidate | kMapFixedNoReplace))) {
+    if (type == kMapSharedValidate && (r.flags & ~(kLegacyFlags | kMapSharedValidate | kMapFixedNoReplace))) {
         b.error = Errno::kOpNotSupp;
     } else if (type == kMapShared || type == kMapSharedValidate) {
         if ((r.prot & kProtWrite) && !f.writable()) {
@@ -120,7 +119,7 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     u64 pages = length >> lib::kPageShift, replaced = 0;
     bool occupied = false;
     if (!fixed) {
-        at = TRY(s.find_gap(at, length));
+        at = TRY((r.flags & kMap32Bit) ? s.find_gap_low(at, length) : s.find_gap(at, length));
     } else if (s.overlaps(at, at + length)) {
         if (r.flags & kMapFixedNoReplace) return Errno::kExist;
         occupied = true;

@@ -39,8 +39,9 @@ private:
 };
 
 struct AddressSpace::State {
-    explicit State(port::Space& s) : space(s) {}
+    State(AddressSpace& mm, port::Space& s) : owner(mm), space(s) {}
 
+    AddressSpace& owner;
     port::Space& space;
     lib::Tree<Area, &Area::hook, lib::KeyMember<&Area::start>> areas;
     AnonMap anon;
@@ -93,6 +94,7 @@ struct AddressSpace::State {
 
     // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem.
     Result<UserAddr> find_gap(UserAddr hint, u64 length);
+    Result<UserAddr> find_gap_low(UserAddr hint, u64 length);  // MAP_32BIT: the lowest in [1 GiB, 2 GiB)
     void gap_opened(UserAddr start, UserAddr end);
 
     // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem. kInval: the area
@@ -110,7 +112,7 @@ struct AddressSpace::State {
     // Drops the anonymous pages of a range and unmaps it; the areas stay.
     void zap(UserAddr start, UserAddr end);
     // Gives a clone of an area, not yet in the tree. Null: no memory.
-    Area* clone(const Area& a, port::Space& in);
+    static Area* clone(const Area& a, State& in);
 
     // Areas have gone from [start, end): so do page tables that no area needs any more. Cannot fail.
     void areas_gone(UserAddr start, UserAddr end);
