@@ -201,7 +201,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     }
     if (!write) return resolve_zero(a, *c, page_at);
     // Nothing but the page of zeros was mapped here: without it, no other CPU can hold an old translation.
-    const bool several = AnonMap::had_zero(*c, page) && s.space.shared_now();
+    const bool several = c->zero != 0 && AnonMap::had_zero(*c, page) && s.space.shared_now();
     auto fresh = fs::Page::allocate_zeroed();
     if (!fresh.ok()) [[unlikely]]
         return FaultKind::kNoMemory;

@@ -128,7 +128,9 @@ struct AddressSpace::State {
             if (++n > kLongAreas) return true;
         return false;
     }
-    bool is_long(UserAddr start, UserAddr end) { return piece_end(start, end) < end; }
+    bool is_long(UserAddr start, UserAddr end) {
+        return end - start > kLongAreas * kPageSize && piece_end(start, end) < end;  // so few pages are never long
+    }
     u64 resident_pages();
 
     void insert(Area& a) {
