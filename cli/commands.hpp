@@ -46,6 +46,7 @@ struct BatchOptions {
     bool moving = false;         // a process in the guest moves modules while the cases run
     uint64_t seed = 1;           // of that, and of the first batch of random calls
     uint64_t calls = 3'000'000;  // random calls over each route
+    int programs = 0;            // random native programs and races of each kind; 0: a small sample
     uint64_t check_seed = 0;     // of the checks that are tried; 0: another one each time
 };
 

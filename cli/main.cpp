@@ -94,14 +94,15 @@ int dispatch(int argc, char** argv) {
     add_run_options(*run, run_options, true);
 
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
-    test->add_option("kind", test_kind,
-                     "style, unit, tool, figures, ktest, checks, guest, stretch, fuzz, mutants or debug (with the "
-                     "debug kernel); "
-                     "all: everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the "
-                     "other routes "
-                     "run with 2 CPUs)")
-        ->check(CLI::IsMember({"style", "unit", "tool", "figures", "ktest", "checks", "guest", "stretch", "fuzz",
-                               "mutants", "debug", "all"}));
+    test->add_option(
+            "kind", test_kind,
+            "style, unit, tool, figures, ktest, random, checks, guest, stretch, fuzz, mutants or debug (with the "
+            "debug kernel); "
+            "all: everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the "
+            "other routes "
+            "run with 2 CPUs)")
+        ->check(CLI::IsMember({"style", "unit", "tool", "figures", "ktest", "random", "checks", "guest", "stretch",
+                               "fuzz", "mutants", "debug", "all"}));
     test->add_option("areas", test_options.areas,
                      "guest, stretch: only these areas; mutants: only these calls; checks: how many");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
@@ -116,8 +117,10 @@ int dispatch(int argc, char** argv) {
     test->add_option("--calls", test_options.calls, "fuzz: random calls over each route")
         ->check(CLI::Range(1, 1'000'000'000))
         ->capture_default_str();
+    test->add_option("--programs", test_options.programs, "random: programs of each kind, for each number of CPUs")
+        ->check(CLI::Range(1, 1'000'000));
     test->add_option("--seed", test_options.seed,
-                     "of --moving, of the checks that are tried, and of fuzz: the first batch has this one")
+                     "of --moving, of the checks that are tried, and of fuzz and random: the first has this one")
         ->capture_default_str();
     add_batch_options(*test, test_options);
 

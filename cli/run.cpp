@@ -51,8 +51,9 @@ MachineSpec farcall_machine(const RunOptions& options) {
         fail("--stats takes table or json, not '" + options.stats + "'");
     if (options.trace.empty() && options.trace_records != 0) fail("--trace-records: there is no --trace");
     MachineSpec spec;
-    spec.kernel = build_dir() / (debug_kernel ? "debug" : "kernel") /
-                  (debug_kernel || options.test_kernel ? "farcall-test.elf" : "farcall.elf");
+    const bool debug = debug_kernel || options.debug;
+    spec.kernel = build_dir() / (debug ? "debug" : "kernel") /
+                  (debug || options.test_kernel ? "farcall-test.elf" : "farcall.elf");
     spec.cpus = options.cpus;
     spec.memory = parse_size(options.memory);
     spec.machine = options.machine;

@@ -29,6 +29,7 @@ namespace {
 constexpr double kKtestTimeout = 120;
 constexpr size_t kMutantSample = 4, kCheckSample = 20;
 constexpr uint64_t kFuzzSample = 15'000;
+constexpr int kRaceSample = 10;
 
 void note(const std::string& text) {
     std::fprintf(stderr, "%s\n", text.c_str());
@@ -351,7 +352,8 @@ std::vector<Part> debug_parts(const BatchOptions& options) {
         const std::string of = " debug cpus=" + std::to_string(cpus);
         parts.push_back({"ktest" + of, [=] { return test_ktest(cpus, 0); }});
         parts.push_back({"native" + of, [=] { return test_native(cpus, "all"); }});
-        parts.push_back({"random" + of, [=] { return test_native_random(cpus, 20); }});
+        parts.push_back({"random" + of, [=] { return test_native_random(cpus, 1, 20, kEachFastpath); }});
+        parts.push_back({"race" + of, [=] { return test_native_race(cpus, true, 1, kRaceSample); }});
     }
     auto cases = load_cases(options);
     for (const char* route : {"inline", "remote", "server"}) {
@@ -360,6 +362,20 @@ std::vector<Part> debug_parts(const BatchOptions& options) {
         parts.push_back({label, [=] { return test_guest(options, label, cases, farcall_target(2, name)); }});
     }
     return parts;
+}
+
+// `test random`: as many programs as are asked for, from a seed on. On one CPU with all fastpaths and with none; races with
+// the debug kernel.
+void random_parts(std::vector<Part>& parts, const BatchOptions& options) {
+    const int programs = options.programs;
+    for (int cpus : options.cpus) {
+        const std::string of = " cpus=" + std::to_string(cpus);
+        const std::vector<std::string> fastpaths =
+            programs == 0 ? kEachFastpath : std::vector<std::string>{"all", "none"};
+        const int seeds = programs == 0 ? 20 : programs;
+        parts.push_back({"random" + of, [=] { return test_native_random(cpus, options.seed, seeds, fastpaths); }});
+        parts.push_back({"race" + of, [=] { return test_native_race(cpus, true, options.seed, seeds); }});
+    }
 }
 
 int test_command(const std::string& kind, const BatchOptions& options) {
@@ -389,11 +405,17 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     }
     if (all || kind == "figures") parts.push_back({"figures", [=] { return test_figures(!all); }});
     if (all || kind == "tool") parts.push_back({"tool", test_tool});
-    if (all || kind == "ktest") {
+    if (kind == "random") {
+        random_parts(parts, options);
+    } else if (all || kind == "ktest") {
         for (int cpus : options.cpus) {
-            std::string label = "random cpus=" + std::to_string(cpus);
-            parts.push_back({label, [=] { return test_native_random(cpus, !usual ? 200 : cpus == 1 ? 20 : 8); }});
+            const std::string of = " cpus=" + std::to_string(cpus);
+            const int seeds = !usual ? 200 : cpus == 1 ? 20 : 8;
+            parts.push_back({"random" + of, [=] { return test_native_random(cpus, 1, seeds, kEachFastpath); }});
+            parts.push_back({"race" + of, [=] { return test_native_race(cpus, false, 1, kRaceSample); }});
         }
+    }
+    if (all || kind == "ktest") {
         for (int cpus : options.cpus)
             parts.push_back({"ktest cpus=" + std::to_string(cpus), [=] { return test_ktest(cpus, usual ? 0 : 10); }});
         for (const char* fastpath : {"all", "none"}) {

@@ -46,8 +46,12 @@ Tally test_ktest(int cpus, int seconds);
 Tally test_native(int cpus, const std::string& fastpath);
 // Whether its tests notice that a check is gone; `sample` 0: each check.
 Tally test_checks(size_t sample, uint64_t seed);
-// Random programs, one for each seed: on one CPU the same outcome with and without fastpaths, on more the invariants.
-Tally test_native_random(int cpus, int seeds);
+// Random programs (tests/random) with the seeds from `first` on: on one CPU the same outcome with each set of fastpaths,
+// on more the invariants.
+Tally test_native_random(int cpus, uint64_t first, int seeds, const std::vector<std::string>& fastpaths);
+inline const std::vector<std::string> kEachFastpath = {"all", "none", "exception", "ipc", "notify"};
+// Races of a thread per CPU and of those that they make; prints how often each call was done, and refused.
+Tally test_native_race(int cpus, bool debug_kernel, uint64_t first, int seeds);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target);
 // Random system calls over one route, in batches with the seeds `seed`, `seed` + 1 ...; at most 40 minutes on the reference host.

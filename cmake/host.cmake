@@ -49,7 +49,7 @@ if(GTest_FOUND)
     target_link_options(hosted_options INTERFACE -fsanitize=thread)
   endif()
 
-  farcall_sources(RUNTIME_SOURCES lib hal/hosted rt rt/mem port/hosted)
+  farcall_sources(RUNTIME_SOURCES lib hal/hosted rt rt/mem rt/remote port/hosted)
   list(FILTER RUNTIME_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")  # the host's own are used, which sanitizers check
   add_library(hosted_runtime STATIC ${RUNTIME_SOURCES})
   target_link_libraries(hosted_runtime PUBLIC hosted_options)
@@ -85,7 +85,7 @@ if(GTest_FOUND)
   endfunction()
   # The runtime once more, over the machine that explores interleavings.
   if(FARCALL_WORLD STREQUAL "host")
-    farcall_sources(EXPLORE_SOURCES lib hal/explore rt rt/mem tests/explore)
+    farcall_sources(EXPLORE_SOURCES lib hal/explore rt rt/mem rt/remote tests/explore)
     list(FILTER EXPLORE_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")
     add_executable(explore_tests ${EXPLORE_SOURCES})
     target_include_directories(explore_tests PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/hal/explore/include)

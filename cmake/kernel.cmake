@@ -5,7 +5,7 @@
 # They share all objects except those of the core, whose checks the test kernel can switch off: the include path selects
 # core/switched_off.hpp.
 farcall_sources(SHARED_SOURCES
-  lib lib/bare/x86_64 hal/x86_64 rt rt/mem port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys)
+  lib lib/bare/x86_64 hal/x86_64 rt rt/mem rt/remote port/kernel elf drivers fs linux linux/arch/x86_64 linux/mm linux/sys)
 farcall_sources(CHECKED_SOURCES core core/cap core/ipc core/server boot/kernel)
 farcall_sources(SHIPPED_SOURCES boot/shipped)
 farcall_sources(TEST_SOURCES tests/kernel)
@@ -45,6 +45,7 @@ target_compile_options(farcall-test.elf PRIVATE -fno-delete-null-pointer-checks)
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   farcall_sources(HOT_SOURCES linux/sys linux/mm fs rt/mem core/ipc)
   list(APPEND HOT_SOURCES ${CMAKE_SOURCE_DIR}/core/trap.cpp ${CMAKE_SOURCE_DIR}/port/kernel/user_thread.cpp
+    ${CMAKE_SOURCE_DIR}/port/kernel/trap.cpp ${CMAKE_SOURCE_DIR}/port/kernel/remote_home.cpp ${CMAKE_SOURCE_DIR}/port/kernel/remote_serve.cpp
     ${CMAKE_SOURCE_DIR}/linux/personality.cpp)
   set_source_files_properties(${HOT_SOURCES} PROPERTIES COMPILE_OPTIONS -fomit-frame-pointer)
 endif()

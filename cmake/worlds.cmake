@@ -18,7 +18,7 @@ function(farcall_sources OUT)
   set(${OUT} ${all} PARENT_SCOPE)
 endfunction()
 
-set(FARCALL_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror)
+set(FARCALL_WARNINGS -Wall -Wextra $<$<COMPILE_LANGUAGE:CXX>:-Wthread-safety> -Wno-unused-parameter -Wno-missing-field-initializers -Werror)
 # Code that runs without an operating system: no exceptions, no RTTI, no vector registers.
 set(FARCALL_BARE_FLAGS
   -fno-exceptions -fno-rtti -fno-stack-protector -fno-threadsafe-statics -fno-asynchronous-unwind-tables

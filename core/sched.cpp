@@ -31,7 +31,7 @@ rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred) {
     for (u32 i = 0; i < rt::executor_count(); ++i) {
         if (!allowed.has(CpuId{i})) continue;
         rt::Executor& ex = rt::Executor::of(CpuId{i});
-        if (ex.state() == rt::Executor::kSleeping) return ex;
+        if (ex.user_state.get() == rt::UserState::kSleeping) return ex;
         if (!best) best = &ex;
     }
     return best ? *best : preferred;
@@ -39,7 +39,7 @@ rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred) {
 
 void start_slice(rt::Executor& ex, rt::Priority level) {
     PerCpu& mine = per_cpu[ex.cpu().value];
-    if (!mine.slice.armed && ex.ready_count(level) != 0) ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
+    if (!mine.slice.armed && ex.queue.count(level) != 0) ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
 }
 
 void end_turn_at(rt::Executor& ex, Nanoseconds when) {
@@ -50,11 +50,13 @@ void end_turn_at(rt::Executor& ex, Nanoseconds when) {
 }
 
 void balance(rt::Executor& ex) {
+    const u32 cpus = rt::executor_count();
+    if (cpus == 1) return;
     CpuSet allowed = user_cpus();
-    for (u32 i = 0; i < rt::executor_count() && ex.ready_count(rt::Priority::kUser) != 0; ++i) {
+    for (u32 i = 0; i < cpus && ex.queue.count(rt::Priority::kUser) != 0; ++i) {
         rt::Executor& other = rt::Executor::of(CpuId{i});
-        if (&other == &ex || !allowed.has(CpuId{i}) || other.state() != rt::Executor::kSleeping) continue;
-        rt::Schedulable* last = ex.steal(rt::Priority::kUser);
+        if (&other == &ex || !allowed.has(CpuId{i}) || other.user_state.get() != rt::UserState::kSleeping) continue;
+        rt::Schedulable* last = ex.queue.take_last(rt::Priority::kUser);
         if (rt::Job::is_one(*last)) return ex.enqueue(*last);  // long work that gave way: it stays
         auto* thread = static_cast<Thread*>(last);
         if (!thread->affinity.has(CpuId{i})) {

@@ -48,25 +48,25 @@ Space::~Space() { table_.destroy(tables_); }
 
 void Space::load_new() {
     rt::Executor& ex = rt::Executor::current();
-    if (ex.space) return load_from(ex, *static_cast<Space*>(ex.space));
-    loaded_on_.fetch_add(ex.cpu_bit, std::memory_order_seq_cst);
+    if (Space* before = state_of(ex).space) return load_from(ex, *before);
+    loaded_on_.fetch_add(ex.cpu_bit(), std::memory_order_seq_cst);
     Machine::load_root(table_.root());
-    ex.space = this;
+    state_of(ex).space = this;
 }
 
 void Space::unload() {
     rt::Executor& ex = rt::Executor::current();
     Machine::load_root(Machine::kernel_root());
-    if (auto* old = static_cast<Space*>(std::exchange(ex.space, nullptr))) old->unloaded(ex.cpu_bit);
+    if (Space* old = std::exchange(state_of(ex).space, nullptr)) old->unloaded(ex.cpu_bit());
 }
 
 // On the way of a switch between threads, perhaps in a fastpath: what takes long is done by a job, some tables of one space a
-// turn. The list of those that wait for it: what a space asks of CPUs (`ticket_`) is over, and its first word is the link.
+// turn. The list of those that wait for it, linked by next_to_free_.
 namespace {
 
 constexpr u32 kTablesAtOnce = 512;  // about 30,000 instructions
 
-constinit std::atomic<u64> to_free{0};
+constinit std::atomic<Space*> to_free{nullptr};
 constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
 
 }  // namespace
@@ -75,27 +75,25 @@ constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
     static constinit Space* in_work = nullptr;  // the job's
     static constinit rt::Schedulable job{[](rt::Schedulable& self) {
         // Only this job takes spaces from the list, so its first one stays what it is until it is out.
-        u64 first = to_free.load(std::memory_order_acquire);
-        while (!in_work && first != 0) {
-            auto* space = reinterpret_cast<Space*>(first);
-            const u64 next = space->ticket_[0].load(std::memory_order_relaxed);
-            if (to_free.compare_exchange_weak(first, next, std::memory_order_acq_rel)) in_work = space;
+        Space* first = to_free.load(std::memory_order_acquire);
+        while (!in_work && first) {
+            Space* next = first->next_to_free_.load(std::memory_order_relaxed);
+            if (to_free.compare_exchange_weak(first, next, std::memory_order_acq_rel)) in_work = first;
         }
         if (in_work && !in_work->table_.destroy_some(in_work->tables_, kTablesAtOnce))
             delete std::exchange(in_work, nullptr);
-        if (!in_work && to_free.load(std::memory_order_acquire) == 0) {
+        if (!in_work && !to_free.load(std::memory_order_acquire)) {
             freeing.store(false, std::memory_order_seq_cst);
             // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
-            if (to_free.load(std::memory_order_seq_cst) == 0 || freeing.exchange(true, std::memory_order_seq_cst))
-                return;
+            if (!to_free.load(std::memory_order_seq_cst) || freeing.exchange(true, std::memory_order_seq_cst)) return;
         }
         hal::Machine::take_interrupts();
         rt::Executor::current().enqueue(self);
     }};
-    u64 first = to_free.load(std::memory_order_relaxed);
+    Space* first = to_free.load(std::memory_order_relaxed);
     do {
-        ticket_[0].store(first, std::memory_order_relaxed);
-    } while (!to_free.compare_exchange_weak(first, reinterpret_cast<u64>(this), std::memory_order_seq_cst));
+        next_to_free_.store(first, std::memory_order_relaxed);
+    } while (!to_free.compare_exchange_weak(first, this, std::memory_order_seq_cst));
     if (!freeing.exchange(true, std::memory_order_seq_cst)) rt::Executor::current().enqueue(job);
 }
 
@@ -131,8 +129,8 @@ void Space::free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) 
     rt::LockGuard guard{lock_};
     const u64 before = tables();
     table_.free_tables(range.start, range.end, floor, ceiling, tables_);
-    // MMUs keep the addresses of tables in caches of their own, which the flush of any page of the space empties (SDM vol.
-    // 3A, 4.10.4.1). This CPU is in an epoch section until then, and others flush before they are quiescent: the tables
+    // MMUs keep the addresses of tables in caches of their own, which the flush of any page of the space empties
+    // (KernelMachine::flush_local). This CPU is in an epoch section until then, and others flush before they are quiescent: the tables
     // are not used again before.
     if (tables() != before) invalidate(range.start, range.start + kPageSize);
 }
@@ -158,7 +156,7 @@ void Space::invalidate(UserAddr from, UserAddr to) {
     for (u32 cpu = 0; others >> cpu; ++cpu) {
         if (!((others >> cpu) & 1)) continue;
         ticket_[cpu].store(Machine::request_flush(CpuId{cpu}), std::memory_order_release);
-        if (rt::Executor::of(CpuId{cpu}).state() != rt::Executor::kBusy) Machine::kick_flush(CpuId{cpu});
+        if (rt::Executor::of(CpuId{cpu}).user_state.get() != rt::UserState::kBusy) Machine::kick_flush(CpuId{cpu});
     }
 }
 
@@ -210,26 +208,26 @@ template <class Copy>
 [[gnu::always_inline]] inline size_t Space::copy_long(std::byte* kernel, UserAddr user, size_t n, bool to_user,
                                                       Copy&& copy) {
     rt::Executor& ex = rt::Executor::current();
-    rt::CopyShare* share = ex.copy_partner(loaded_cpus());
-    const size_t part = share ? ex.share_lead.part_of(n) : 0;
+    rt::CopyShare* share = ex.service.copy_partner(loaded_cpus());
+    const size_t part = share ? ex.service.lead.part_of(n) : 0;
     if (part == 0) return copy(kernel, user, n);
     const size_t own = n - part;
     share->offer(user + own, kernel + own, part, to_user);
     size_t done = copy(kernel, user, own), by_home = 0;
     const bool first = share->over();
     if (!share->settle(by_home, [] { Machine::poll_mailbox(); })) {
-        ex.copies_taken_back.store(ex.copies_taken_back.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        ex.service.count_taken_back();
         return done == own ? own + copy(kernel + own, user + own, part) : done;
     }
-    ex.copies_shared.store(ex.copies_shared.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    ex.service.count_shared();
     if (first)
-        ex.share_lead.home_was_first();
+        ex.service.lead.home_was_first();
     else
-        ex.share_lead.home_was_last();
+        ex.service.lead.home_was_last();
     return done == own ? own + by_home : done;
 }
 [[gnu::noinline]] size_t Space::copy_in_any(void* to, UserAddr from, size_t n) {
-    if (n >= kLong && rt::Executor::current().serves()) [[unlikely]]
+    if (n >= kLong && rt::Executor::current().service.serves()) [[unlikely]]
         return copy_long(
             static_cast<std::byte*>(to), from, n, false, [&](std::byte* kernel, UserAddr user, size_t part) {
                 return loaded_here() ? Machine::copy_long_from_user(kernel, user, part) : walk_in(kernel, user, part);
@@ -240,7 +238,7 @@ template <class Copy>
 }
 [[gnu::noinline]] size_t Space::copy_out_any(UserAddr to, const void* from, size_t n) {
     auto* bytes = static_cast<std::byte*>(const_cast<void*>(from));  // only read
-    if (n >= kLong && rt::Executor::current().serves()) [[unlikely]]
+    if (n >= kLong && rt::Executor::current().service.serves()) [[unlikely]]
         return copy_long(bytes, to, n, true, [&](std::byte* kernel, UserAddr user, size_t part) {
             return loaded_here() ? Machine::copy_long_to_user(user, kernel, part) : walk_out(user, kernel, part);
         });

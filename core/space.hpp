@@ -8,6 +8,7 @@
 #pragma once
 #include <span>
 
+#include "core/cpu_state.hpp"
 #include "hal/bind.hpp"
 #include "lib/ref.hpp"
 #include "lib/user.hpp"
@@ -61,7 +62,7 @@ public:
         if (n == 8) return store_word<u64>(to, from);
         return hal::Machine::copy_to_user(to, from, n);
     }
-    // The caller's part of a copy that another CPU shares with it (rt/share.hpp); the space is loaded here.
+    // The caller's part of a copy that another CPU shares with it (rt/remote/share.hpp); the space is loaded here.
     static size_t copy_loaded(void* kernel, UserAddr user, size_t n, bool to_user) {
         return to_user ? hal::Machine::copy_long_to_user(user, kernel, n)
                        : hal::Machine::copy_long_from_user(kernel, user, n);
@@ -88,11 +89,11 @@ public:
     }
     // The same when `from` is what this CPU has loaded, and another.
     [[gnu::always_inline]] void load_from(rt::Executor& ex, Space& from) {
-        const u32 bit = ex.cpu_bit;
+        const u32 bit = ex.cpu_bit();
         // seq_cst: pairs with invalidate(), which changes entries before it reads who has the space loaded.
         loaded_on_.fetch_add(bit, std::memory_order_seq_cst);
         hal::Machine::load_other_root(table_.root());
-        ex.space = this;
+        state_of(ex).space = this;
         from.unloaded(bit);
     }
     static void last_ref(Space* s) { s->unloaded(kReferred); }
@@ -148,6 +149,7 @@ private:
 
     std::atomic<u32> loaded_on_{kReferred};     // CPUs whose root register holds it, and kReferred
     std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
+    std::atomic<Space*> next_to_free_{nullptr};
     Tables tables_;
 };
 

@@ -31,8 +31,9 @@ void unbar(Live& l) {
 // Whose TLS bases are in the registers; from here on `live` says nothing.
 Thread* give_up(Live& l) {
     rt::Executor& ex = rt::Executor::current();
-    if (ex.live) l.tls = static_cast<Thread*>(ex.live);
-    ex.live = nullptr;
+    Thread*& live = state_of(ex).live;
+    if (live) l.tls = live;
+    live = nullptr;
     return l.tls;
 }
 
@@ -45,7 +46,7 @@ Thread::~Thread() {
         if (l.tls == this) l.tls = nullptr;
     }
     for (u32 i = 0; i < rt::executor_count(); ++i)
-        if (rt::Executor& ex = rt::Executor::of(CpuId{i}); ex.live == this) ex.live = nullptr;
+        if (CpuState& cpu = state_of(rt::Executor::of(CpuId{i})); cpu.live == this) cpu.live = nullptr;
     if (context.fpu_area) rt::deallocate(context.fpu_area, Machine::fpu_area_size());
 }
 
@@ -67,7 +68,7 @@ void Thread::save_state() {
 
 void Thread::make_live() {
     rt::Executor& ex = rt::Executor::current();
-    if (ex.live == this) return;
+    if (state_of(ex).live == this) return;
     Live& l = mine();
     if (Thread* before = give_up(l); before != this) {
         if (before) {
@@ -90,7 +91,7 @@ void Thread::make_live() {
             l.fpu = this;
         }
     }
-    ex.live = this;
+    state_of(ex).live = this;
 }
 
 void Thread::fpu_barred() {

@@ -7,6 +7,7 @@
 // A thread runs on its home CPU. Its FPU state and TLS bases may be live in that CPU while another thread's kernel work is
 // done; they are saved when another thread is entered there, or before the thread moves.
 #pragma once
+#include "core/cpu_state.hpp"
 #include "core/space.hpp"
 #include "hal/bind.hpp"
 #include "rt/executor.hpp"
@@ -32,7 +33,9 @@ struct Abi {
 
 class Thread : public rt::Schedulable {
 public:
-    Thread() : Schedulable(&Thread::run_user, rt::Priority::kUser) { context.entry = &farcall_syscall; }
+    Thread() : Schedulable(&Thread::run_user, rt::Priority::kUser) {
+        hal::set_entry(context, hal::CallEntry::kGeneral);
+    }
     ~Thread();
     Thread(const Thread&) = delete;
 
@@ -76,7 +79,7 @@ public:
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
     void make_live();      // this CPU, which has its space, holds its state
     // Its state is in this CPU's registers, ready for use.
-    bool holds_fpu() const { return !lazy_fpu() && rt::Executor::current().live == this; }
+    bool holds_fpu() const { return !lazy_fpu() && state_of(rt::Executor::current()).live == this; }
     void leave_cpu();  // saves, and this CPU forgets it: before the thread gets another home
     void* fpu_area() const { return context.fpu_area; }
 
@@ -96,10 +99,10 @@ public:
     // that was reached from there by IPC runs on its caller's time.
     void account_user(Nanoseconds now) {
         rt::Executor& ex = rt::Executor::current();
-        Thread& t = *static_cast<Thread*>(ex.clocked);
+        Thread& t = *state_of(ex).clocked;
         u64 before = t.user_time(t.entered_), after = t.user_time(now);
         t.user_clock_.store(after, std::memory_order_relaxed);
-        ex.user_ns.store(ex.user_ns.load(std::memory_order_relaxed) + after - before, std::memory_order_relaxed);
+        ex.times.add_user(after - before);
         if (t.abi->charge) t.abi->charge(t, after - before);
     }
     // The clock of `payer` counts from now on.
@@ -107,7 +110,7 @@ public:
         payer.entered_ = now;
         payer.user_clock_.store((now.value - payer.user_clock_.load(std::memory_order_relaxed)) | kRuns,
                                 std::memory_order_relaxed);
-        ex.clocked = &payer;
+        state_of(ex).clocked = &payer;
     }
 
     // User mode, now; called by the executor. Returns only if the thread cannot go there: it was kicked, or moves.

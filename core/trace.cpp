@@ -154,7 +154,7 @@ void enter_now(const u64& thread) {
     rt::Executor& ex = rt::Executor::current();
     u64 ready = 0;
     for (u32 p = u32(rt::Priority::kHighest); p <= u32(rt::Priority::kLowest); ++p)
-        ready += ex.ready_count(rt::Priority(p));
+        ready += ex.queue.count(rt::Priority(p));
     u64 now = hal::Machine::cycles();
     add({.start = now,
          .cycles = 0,

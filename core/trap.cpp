@@ -30,12 +30,12 @@ namespace core {
         }
         bool reschedule = false, turned = why & rt::kAttnReschedule;
         if (turned || ex.own_turn_over()) {
-            if (ex.ready_count(rt::Priority::kUser) != 0) sched::balance(ex);
-            reschedule = ex.ready_count(t.priority) != 0 || (turned && t.abi->turn_over && t.abi->turn_over(t));
+            if (ex.queue.count(rt::Priority::kUser) != 0) sched::balance(ex);
+            reschedule = ex.queue.count(t.priority) != 0 || (turned && t.abi->turn_over && t.abi->turn_over(t));
         }
         // Calls of other CPUs wait here too: the executor's loop serves them, with no trap of a thread around.
         bool serve = ex.must_serve();
-        if (reschedule || ex.has_ready_above(t.priority) || serve) {
+        if (reschedule || ex.queue.has_above(t.priority) || serve) {
             t.account_user(hal::Machine::now());
             if (serve) ex.keep_out();
             if (reschedule)
@@ -51,7 +51,7 @@ namespace core {
 
 [[gnu::noinline]] void leave_trap_changed(Thread& t) {
     leave_trap(t);
-    if (rt::Executor::current().live != &t) t.make_live();
+    if (state_of(rt::Executor::current()).live != &t) t.make_live();
     hal::Machine::enter_user(t.context);
 }
 

@@ -1,31 +1,47 @@
 // SPDX-License-Identifier: MIT
 // Who asks: the identity that permission checks look at (credentials(7)). Immutable once shared; replaced as a whole.
 #pragma once
+#include <span>
+
+#include "fs/user_account.hpp"
 #include "lib/ref.hpp"
+#include "lib/result.hpp"
 #include "lib/types.hpp"
 
 namespace fs {
 
-inline constexpr u32 kMaxGroups = 32;
+inline constexpr u32 kMaxGroups = 65'536;  // NGROUPS_MAX
+
+// Supplementary groups in ascending order; shared by the identities that have them.
+class GroupList : public RefCounted<GroupList> {
+public:
+    // Room for `count` groups, which the caller fills and sorts before it shares the list. ENOMEM.
+    static Result<Ref<GroupList>> make(u32 count);
+    static void last_ref(GroupList* list);
+    std::span<u32> all() { return {reinterpret_cast<u32*>(this + 1), count_}; }
+    std::span<const u32> all() const { return {reinterpret_cast<const u32*>(this + 1), count_}; }
+    bool has(u32 group) const;
+
+private:
+    explicit GroupList(u32 count) : count_(count) {}
+    u32 count_;
+};
 
 struct Creds : RefCounted<Creds> {
     u32 uid = 0, euid = 0, suid = 0, fsuid = 0;
     u32 gid = 0, egid = 0, sgid = 0, fsgid = 0;
-    u32 group_count = 0;
-    u32 groups[kMaxGroups] = {};
     u64 cap_effective = ~u64{0}, cap_permitted = ~u64{0}, cap_inheritable = 0;  // capabilities(7), bit = number
+    u64 cap_bounding = ~u64{0};                                                 // what execve may give
+    u32 securebits = 0;     // but for SECBIT_KEEP_CAPS, which is Thread::keep_capabilities
+    Ref<GroupList> groups;  // null: none
+    Ref<UserAccount> user;  // of `uid`; null: nothing is charged (before the first program)
 
     bool capable(u32 cap) const { return (cap_effective >> cap) & 1; }
-    bool in_group(u32 g) const {
-        if (g == fsgid) return true;
-        for (u32 i = 0; i < group_count; ++i)
-            if (groups[i] == g) return true;
-        return false;
-    }
+    bool in_group(u32 g) const { return g == fsgid || (groups && groups->has(g)); }
 };
 // capabilities(7), the ones that are checked.
 inline constexpr u32 kCapChown = 0, kCapDacOverride = 1, kCapDacReadSearch = 2, kCapFowner = 3, kCapFsetid = 4,
-                     kCapKill = 5, kCapSetgid = 6, kCapSetuid = 7, kCapLinuxImmutable = 9, kCapSysPtrace = 19,
-                     kCapSysAdmin = 21, kCapSysNice = 23, kCapSysResource = 24, kCapMknod = 27;
+                     kCapKill = 5, kCapSetgid = 6, kCapSetuid = 7, kCapSetpcap = 8, kCapLinuxImmutable = 9,
+                     kCapSysPtrace = 19, kCapSysAdmin = 21, kCapSysNice = 23, kCapSysResource = 24, kCapMknod = 27;
 
 }  // namespace fs

@@ -2,12 +2,14 @@
 // The name cache's table and the life of a Dentry.
 #include "fs/dentry.hpp"
 
+#include "port/bind.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
 
 namespace detail {
 constinit std::atomic<Dentry*> buckets[1 << kBucketBits] = {};
+constinit NameSecret name_secret{0, kHashFactor};
 
 [[gnu::cold]] u64 load_few(const char* from, size_t n) {
     u64 w = 0;
@@ -38,6 +40,13 @@ void fill_name(Dentry::Name* n, NameKey name, bool separate) {
 }
 
 }  // namespace
+
+void choose_name_secret() {
+    detail::NameSecret fresh;
+    port::Port::entropy(std::as_writable_bytes(std::span{&fresh, 1}));
+    fresh.factor |= 1;
+    detail::name_secret = fresh;
+}
 
 Dentry* Dentry::allocate(NameKey name) {
     size_t size = sizeof(Dentry) + Name::bytes(name.length());

@@ -29,9 +29,16 @@ struct NameKey {
 
 namespace detail {
 inline constexpr u64 kHashFactor = 0x9e3779b97f4a7c15;
-constexpr u64 hash_step(u64 h, u64 word) {
-    h = (h ^ word) * kHashFactor;
-    return h ^ (h >> 32);
+// Where a name's hash starts, and what each step multiplies by (odd). Chosen at boot, so that no program can know which
+// names share a bucket.
+struct NameSecret {
+    u64 start, factor;
+};
+extern NameSecret name_secret;
+// A product folded to its half: every bit of the word counts in every bit of the result.
+inline u64 hash_step(u64 h, u64 word) {
+    auto product = static_cast<unsigned __int128>(h ^ word) * name_secret.factor;
+    return u64(product) ^ u64(product >> 64);
 }
 constexpr u64 finish_key(u64 h, u64 length) { return (h << 16) | length; }
 inline u64 load_word(const char* p) {
@@ -48,9 +55,12 @@ inline u64 load_tail(const char* start, const char* end, size_t n) {
 }
 }  // namespace detail
 
+// Chooses the secret of all hashes. Once, before there is any name: none is hashed anew.
+void choose_name_secret();
+
 // Hash of a name of at most kNameMax bytes.
 inline NameKey make_key(std::string_view name) {
-    u64 h = 0;
+    u64 h = detail::name_secret.start;
     const char *p = name.data(), *end = p + name.size();
     for (; end - p >= 8; p += 8) h = detail::hash_step(h, detail::load_word(p));
     h = detail::hash_step(h, detail::load_tail(name.data(), end, size_t(end - p)));
@@ -60,7 +70,7 @@ inline NameKey make_key(std::string_view name) {
 inline NameKey scan_component(const char* start, const char* p, const char* end) {
     constexpr u64 kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
     const char* begin = p;
-    u64 h = 0;
+    u64 h = detail::name_secret.start;
     for (;; p += 8) {
         size_t left = size_t(end - p);
         u64 w = left >= 8 ? detail::load_word(p) : detail::load_tail(start, end, left);

@@ -156,6 +156,7 @@ Result<void> EpollFile::modify(i32 fd, File& file, u32 events, u64 data) {
         rt::LockGuard guard{epoll_lock};
         EpollItem* i = find(fd, file);
         if (!i) return Errno::kNoEnt;
+        if (i->events & kEpollExclusive) return Errno::kInval;
         i->events = events | kPollErr | kPollHup;
         i->data = data;
         i->fresh = true;

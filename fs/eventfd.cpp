@@ -67,9 +67,9 @@ void EventFile::buffer_failed(void*, bool write) {
 u32 EventFile::poll() {
     u64 count = count_.load(std::memory_order_acquire);
     u32 mask = 0;
-    if (count > 0) mask |= kPollIn | kPollRdNorm;
+    if (count > 0) mask |= kPollIn;
     if (count == ~u64{0}) mask |= kPollErr;
-    if (count < ~u64{0} - 1) mask |= kPollOut | kPollWrNorm;
+    if (count < ~u64{0} - 1) mask |= kPollOut;
     return mask;
 }
 
@@ -122,6 +122,9 @@ Leaf<size_t> TimerFile::try_read(const UserSpans& to, u64) {
     if (count == 0) return Errno::kNeedsTask;
     TRY(to.copy_out(0, &count, sizeof count));
     take(count);
+    const bool again = next_ != 0;
+    guard.unlock();
+    if (again) changed_.wake_all();  // who waits learns when it expires next
     return sizeof(u64);
 }
 
@@ -129,20 +132,20 @@ void TimerFile::buffer_failed(void*, bool) {
     u64 now = port::Port::now().value;
     rt::LockGuard guard{lock_};
     if (u64 count = expirations(now)) take(count);
+    guard.unlock();
+    changed_.wake_all();
 }
 
 u32 TimerFile::poll() {
     u64 now = port::Port::now().value;
     rt::LockGuard guard{lock_};
-    return expirations(now) > 0 ? kPollIn | kPollRdNorm : 0;
+    return expirations(now) > 0 ? kPollIn : 0;
 }
 
+// One that has expired says nothing new before it is read, so that a tiny period has nobody woken for each of its ends.
 Nanoseconds TimerFile::wake_time(Nanoseconds after) {
     rt::LockGuard guard{lock_};
-    if (next_ == 0) return Nanoseconds::never();
-    if (next_ > after.value) return Nanoseconds{next_};
-    if (interval_ == 0) return Nanoseconds::never();
-    return Nanoseconds{next_ + ((after.value - next_) / interval_ + 1) * interval_};
+    return next_ > after.value ? Nanoseconds{next_} : Nanoseconds::never();
 }
 
 }  // namespace fs

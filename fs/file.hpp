@@ -44,6 +44,10 @@ struct OpenContext {
 
 // Where a call reads or writes: at the shared offset, or at an explicit one (pread).
 inline constexpr u64 kAtOffset = ~u64{0};
+// Writes: the end of the file, whatever its flags say. The position stays, or (kAtEndMoves) is behind what was written.
+inline constexpr u64 kAtEnd = ~u64{1}, kAtEndMoves = ~u64{2};
+// Where the rest of a transfer to `offset` goes when `done` bytes are through.
+constexpr u64 offset_after(u64 offset, u64 done) { return offset >= kAtEndMoves ? offset : offset + done; }
 
 // Queues that a poller or a blocked reader must watch; filled by File::queues(). Each queue's sequence is noted as it is
 // added, so queues() is called before the condition is checked (rt/wait.hpp).

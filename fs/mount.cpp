@@ -7,6 +7,8 @@
 
 namespace fs {
 
+constinit Changes mount_changes;
+
 namespace {
 
 constinit std::atomic<Mount*> mounts{nullptr};  // holds a reference to each
@@ -48,6 +50,7 @@ struct MountTable {
         std::atomic<Mount*>* link = &mounts;
         while (Mount* at = link->load(std::memory_order_relaxed)) link = &at->next_;
         link->store(m.release(), std::memory_order_release);
+        mount_changes.note();
         if (where) where->dentry->set_flag(Dentry::kMountPoint);
     }
     // Under namespace_lock. The references come back, to be dropped outside it.
@@ -59,6 +62,7 @@ struct MountTable {
         std::atomic<Mount*>* link = &mounts;
         while (link->load(std::memory_order_relaxed) != &m) link = &link->load(std::memory_order_relaxed)->next_;
         link->store(m.next_.load(std::memory_order_relaxed), std::memory_order_release);
+        mount_changes.note();
         out.mount = Ref<Mount>::adopt(&m);
         m.detached_.store(true, std::memory_order_relaxed);
         out.parent = Ref<Mount>::adopt(m.parent_.exchange(nullptr, std::memory_order_acq_rel));

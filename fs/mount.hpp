@@ -8,8 +8,21 @@
 // mount of that file system: it is in no list, nothing can be mounted on it, and it is never unmounted.
 #pragma once
 #include "fs/dentry.hpp"
+#include "rt/wait.hpp"
 
 namespace fs {
+
+// How often the matter of a file has changed, for those who poll it.
+struct Changes {
+    std::atomic<u64> count{0};  // release by the one that changes; acquire by poll
+    rt::WaitQueue queue;
+    void note() {
+        count.fetch_add(1, std::memory_order_release);
+        queue.wake_all();
+    }
+};
+// What is mounted where.
+extern Changes mount_changes;
 
 struct Path;
 

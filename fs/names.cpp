@@ -159,7 +159,11 @@ Leaf<void> remove_directory(const ParentLookup& at, const Creds& c) {
     Dentry& dir = dentry_of(at);
     Ref<Dentry> gone;
     const NameKey name = make_key(at.last);
-    TRY(ask_generated(dir, name));
+    if (auto asked = ask_generated(dir, name); !asked.ok()) {
+        if (asked.error() != Errno::kPerm) return asked.error();
+        auto there = dir.inode()->lookup(at.last);
+        return there.ok() && !there.value()->is_directory() ? Errno::kNotDir : Errno::kPerm;
+    }
     rt::LockGuard names(namespace_lock);
     Dentry* victim = find_name(&dir, name);
     if (!victim) return Errno::kNoEnt;

@@ -15,10 +15,17 @@
 
 namespace fs {
 
+constinit PipeLimits pipe_limits;
+
 Pipe::~Pipe() {
     for (u32 n = tail_; n != head_; ++n) rt::free_frame(slot(n).frame);
     if (spare_.value != 0) rt::free_frame(spare_);
     if (slots_ != first_slots_) rt::deallocate(slots_, slot_count_ * sizeof(Slot));
+    refund();
+}
+
+void Pipe::refund() {
+    if (u32 pages = std::exchange(charged_, 0)) payer_->pipe_pages.fetch_sub(pages, std::memory_order_relaxed);
 }
 
 void Pipe::empty_ring() {
@@ -187,27 +194,91 @@ u32 Pipe::capacity() {
     return slot_count_ * u32(kPageSize);
 }
 
-// F_SETPIPE_SZ: rounded up to a power of two of pages. EINVAL, EPERM over the limit, EBUSY if the data would not fit.
-Result<u32> Pipe::set_capacity(u64 bytes, bool privileged) {
-    if (bytes > (u64{1} << 31)) return Errno::kInval;
-    if (bytes < kPageSize) bytes = kPageSize;
-    u32 wanted = u32(std::bit_ceil((bytes + kPageSize - 1) / kPageSize));
-    rt::LockGuard guard{lock_};
-    if (wanted > slot_count_ && u64{wanted} * kPageSize > kPipeMaxBytes && !privileged) return Errno::kPerm;
-    if (wanted < head_ - tail_) return Errno::kBusy;
-    auto* fresh = static_cast<Slot*>(rt::allocate(wanted * sizeof(Slot)));
-    if (!fresh) return Errno::kNoMem;
-    u32 used = head_ - tail_;
-    for (u32 n = 0; n < wanted; ++n) new (&fresh[n]) Slot(n < used ? slot(tail_ + n) : Slot{});
-    if (slots_ != first_slots_) rt::deallocate(slots_, slot_count_ * sizeof(Slot));
-    bool grew = wanted > slot_count_;
-    slots_ = fresh;
-    slot_count_ = wanted;
-    tail_ = 0;
-    head_ = used;
-    guard.unlock();
+u64 pipe_room(u64 bytes) {
+    if (bytes > (u64{1} << 31)) return 0;
+    return bytes < kPageSize ? kPageSize : std::bit_ceil(bytes);
+}
+
+namespace {
+
+// What is over a user's limit when it has so many pages; nothing for those with privileges.
+enum class Over : u8 { kNone, kSoft, kHard };
+Over over_limits(const Creds& c, u64 pages) {
+    u64 soft = pipe_limits.soft_pages.load(std::memory_order_relaxed);
+    u64 hard = pipe_limits.hard_pages.load(std::memory_order_relaxed);
+    bool over_soft = soft != 0 && pages > soft, over_hard = hard != 0 && pages > hard;
+    if (!over_soft && !over_hard) return Over::kNone;
+    if (c.capable(kCapSysResource) || c.capable(kCapSysAdmin)) return Over::kNone;
+    return over_hard ? Over::kHard : Over::kSoft;
+}
+
+}  // namespace
+
+Result<void> Pipe::charge_new(const Creds& maker) {
+    u64 most = pipe_limits.max_bytes.load(std::memory_order_relaxed) / kPageSize;
+    if (slot_count_ > most && !maker.capable(kCapSysResource)) slot_count_ = u32(most);
+    if (!maker.user) return lib::kOk;
+    std::atomic<u64>& pages = maker.user->pipe_pages;
+    u64 now = pages.fetch_add(slot_count_, std::memory_order_relaxed) + slot_count_;
+    if (Over over = over_limits(maker, now); over != Over::kNone) [[unlikely]] {
+        // The hard limit counts for what is left of the room.
+        u32 less = slot_count_ < kPipeFewSlots ? slot_count_ : kPipeFewSlots;
+        u64 soft = pipe_limits.soft_pages.load(std::memory_order_relaxed);
+        if (soft != 0 && now > soft) {
+            now = pages.fetch_sub(slot_count_ - less, std::memory_order_relaxed) - (slot_count_ - less);
+            slot_count_ = less;
+        }
+        if (over_limits(maker, now) == Over::kHard) {
+            pages.fetch_sub(slot_count_, std::memory_order_relaxed);
+            return Errno::kNFile;
+        }
+    }
+    payer_ = maker.user;
+    charged_ = slot_count_;
+    return lib::kOk;
+}
+
+// F_SETPIPE_SZ: rounded up to a power of two of pages. EINVAL, EPERM over a limit, EBUSY if the data would not fit.
+Result<u32> Pipe::set_capacity(u64 bytes, const Creds& asker) {
+    const u64 room = pipe_room(bytes);
+    if (room == 0) return Errno::kInval;
+    const u32 wanted = u32(room / kPageSize);
+    Slot* fresh = nullptr;
+    if (wanted <= kPipeMostSlots) fresh = static_cast<Slot*>(rt::allocate(wanted * sizeof(Slot)));
+    Slot* old = fresh;  // what is not needed in the end
+    u32 old_count = wanted;
+    Result<u32> result = u32(room);
+    bool grew = false;
+    {
+        rt::LockGuard guard{lock_};
+        const u32 used = head_ - tail_;
+        const bool grows = wanted > slot_count_;
+        u64 others = payer_ ? payer_->pipe_pages.load(std::memory_order_relaxed) - charged_ : 0;
+        if (grows && room > pipe_limits.max_bytes.load(std::memory_order_relaxed) && !asker.capable(kCapSysResource))
+            result = Errno::kPerm;
+        else if (grows && over_limits(asker, others + wanted) != Over::kNone)
+            result = Errno::kPerm;
+        else if (wanted < used)
+            result = Errno::kBusy;
+        else if (!fresh)
+            result = Errno::kNoMem;
+        if (result.ok()) {
+            // Slots without data are written before they are read.
+            for (u32 n = 0; n < used; ++n) new (&fresh[n]) Slot(slot(tail_ + n));
+            old = slots_ == first_slots_ ? nullptr : slots_;
+            old_count = slot_count_;
+            slots_ = fresh;
+            slot_count_ = wanted;
+            tail_ = 0;
+            head_ = used;
+            grew = grows;
+            if (payer_) payer_->pipe_pages.fetch_add(u64{wanted} - charged_, std::memory_order_relaxed);
+            charged_ = wanted;
+        }
+    }
+    if (old) rt::deallocate(old, old_count * sizeof(Slot));
     if (grew) writable.wake_all();
-    return u32(wanted * kPageSize);
+    return result;
 }
 
 inline u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {

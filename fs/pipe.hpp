@@ -11,8 +11,18 @@
 namespace fs {
 
 inline constexpr u64 kPipeBuf = 4096;
-inline constexpr u32 kPipeSlots = 16;          // of a new pipe: 64 KiB
-inline constexpr u32 kPipeMaxBytes = 1048576;  // without CAP_SYS_RESOURCE: /proc/sys/fs/pipe-max-size
+inline constexpr u32 kPipeSlots = 16;         // of a new pipe: 64 KiB
+inline constexpr u32 kPipeFewSlots = 2;       // of a new pipe of a user who has too many
+inline constexpr u32 kPipeMostSlots = 65536;  // of any: 256 MiB
+
+// What users without privileges may have (pipe(7), "/proc files"); /proc/sys/fs/pipe-*. Relaxed.
+struct PipeLimits {
+    std::atomic<u64> max_bytes{1048576};                // of one pipe, without CAP_SYS_RESOURCE
+    std::atomic<u64> soft_pages{16384}, hard_pages{0};  // of all pipes of one user; 0: no limit
+};
+extern PipeLimits pipe_limits;
+// The room of a pipe that is to hold `bytes`: a power of two of pages. 0: too large.
+u64 pipe_room(u64 bytes);
 
 class Pipe : public RefCounted<Pipe> {
 public:
@@ -24,7 +34,9 @@ public:
     bool must_wait_to_read() const { return head_ == tail_ && writers_ != 0; }
     u32 buffered();  // FIONREAD
     u32 capacity();  // bytes
-    Result<u32> set_capacity(u64 bytes, bool privileged);
+    Result<u32> set_capacity(u64 bytes, const Creds& asker);
+    // A new pipe's room is charged to its maker, and less if that has much. kNFile: more than the hard limit.
+    Result<void> charge_new(const Creds& maker);
     u32 poll(bool reader, bool writer, u64 writers_seen);
 
     void add_end(bool reader, bool writer);
@@ -64,6 +76,7 @@ private:
         else
             rt::free_frame(frame);
     }
+    void refund();
     void expect_rest(const UserSpans& to, size_t done, u32 n);
     bool full() const { return head_ - tail_ >= slot_count_; }
 
@@ -83,6 +96,8 @@ private:
         rt::Reclaimable reclaim;
     } left_;
     PhysAddr spare_{};
+    Ref<UserAccount> payer_;  // null: nobody is charged
+    u32 charged_ = 0;         // pages; 0 while no end is open
     Slot* slots_ = first_slots_;
     Slot first_slots_[kPipeSlots];
 };

@@ -32,6 +32,10 @@ void Pipe::add_end(bool reader, bool writer) {
     rt::LockGuard guard{lock_};
     readers_ += reader;
     writers_ += writer;
+    if (charged_ == 0 && payer_) [[unlikely]] {  // all ends were closed
+        charged_ = slot_count_;
+        payer_->pipe_pages.fetch_add(charged_, std::memory_order_relaxed);
+    }
     // Release: pairs with the acquire in open_fifo_wait.
     if (reader) readers_ever.fetch_add(1, std::memory_order_release);
     if (writer) writers_ever.fetch_add(1, std::memory_order_release);
@@ -45,7 +49,10 @@ void Pipe::remove_end(bool reader, bool writer) {
         writers_ -= writer;
         last_reader = reader && readers_ == 0;
         last_writer = writer && writers_ == 0;
-        left = readers_ == 0 && writers_ == 0 && head_ != tail_;
+        const bool none = readers_ == 0 && writers_ == 0;
+        left = none && head_ != tail_;
+        // The pipe itself may live on for an epoch.
+        if (none) refund();
     }
     if (last_reader) writable.wake_all();
     if (last_writer) readable.wake_all();
@@ -75,6 +82,7 @@ PipeFile::~PipeFile() {
 
 Result<PipeEnds> make_pipe(u32 flags, const Creds& owner) {
     Ref<Pipe> pipe = TRY(rt::make_ref<Pipe>());
+    TRY(pipe->charge_new(owner));
     Ref<PipeInode> inode = TRY(rt::make_ref<PipeInode>(pipe));
     inode->super = TRY(pipe_super());
     inode->set_up(kTypeFifo | 0600, &owner);
@@ -93,6 +101,12 @@ struct FifoOpen {
     std::atomic<u64>* partner_ever = nullptr;  // not null: nobody is at the other end yet,
     u64 partner_seen = 0;                      // and this many ends of that kind were ever opened
 
+    static Result<Ref<Pipe>> new_fifo(OpenContext& how) {
+        Ref<Pipe> pipe = TRY(rt::make_ref<Pipe>());
+        if (how.creds) TRY(pipe->charge_new(*how.creds));
+        return pipe;
+    }
+
     // `may_wait` false: kNeedsTask, with nothing changed, instead of an end that is alone.
     static Result<FifoOpen> run(OpenContext& how, Inode& inode, bool may_wait) {
         u32 access = how.flags & kOpenAccess;
@@ -100,7 +114,7 @@ struct FifoOpen {
         FifoOpen result;
         {
             rt::LockGuard guard{fifo_lock};
-            result.pipe = inode.fifo ? Ref<Pipe>{inode.fifo} : TRY(rt::make_ref<Pipe>());
+            result.pipe = inode.fifo ? Ref<Pipe>{inode.fifo} : TRY(new_fifo(how));
             Pipe& pipe = *result.pipe;
             bool alone = false;
             {

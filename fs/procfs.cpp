@@ -50,7 +50,19 @@ ProcContext asked_by(ProcContext c, const void* caller) {
 class ProcFile final : public File {
 public:
     ProcFile(OpenContext& how, const ProcNode& node, const ProcContext& c)
-        : File(how.path, (how.flags & ~kOpenOnce) | kOpenByElement), node_(node), context_(c) {}
+        : File(how.path, (how.flags & ~kOpenOnce) | kOpenByElement), node_(node), context_(c) {
+        if (node.changes) changes_seen_ = node.changes->count.load(std::memory_order_acquire);
+    }
+    bool pollable() const override { return node_.changes != nullptr; }
+    void queues(u32, QueueSet& out) override {
+        if (node_.changes) out.add(node_.changes->queue);
+    }
+    u32 poll() override {
+        if (!node_.changes) return File::poll();
+        u64 now = node_.changes->count.load(std::memory_order_acquire);
+        u32 changed = changes_seen_.exchange(now, std::memory_order_relaxed) != now ? kPollErr | kPollPri : 0;
+        return kPollIn | kPollRdNorm | changed;
+    }
     bool by_element(bool) const override { return true; }
 
     Leaf<size_t> try_read(const UserSpans& to, u64 at) override {
@@ -148,6 +160,7 @@ private:
     rt::SpinLock<rt::Rank::poll> lock_;
     TextBuffer text_;
     bool generated_ = false;
+    std::atomic<u64> changes_seen_{0};  // of node_.changes, when it was last polled
     static constexpr u64 kEnd = ~u64{0};
     u64 piece_at_ = 0, position_ = 0;  // show_some: where text_ begins in the file, and where the next piece does
 };
@@ -156,6 +169,22 @@ bool parse_number(std::string_view name, u64& out) {
     if (name.empty() || (name.size() > 1 && name[0] == '0')) return false;
     return lib::parse_u64(name, out);
 }
+
+// Mode and owner that root gave to a file right below the root, for inodes are not kept. There are fewer such files than
+// places.
+struct GivenAttributes {
+    const ProcNode* node = nullptr;
+    u32 mode = 0, uid = 0, gid = 0;
+};
+struct AllGiven {
+    GivenAttributes at[64];
+    GivenAttributes* find(const ProcNode* node) {
+        for (GivenAttributes& g : at)
+            if (g.node == node || !g.node) return &g;
+        return nullptr;
+    }
+};
+constinit rt::Guarded<AllGiven, rt::Rank::log> given;
 
 class ProcInode final : public Inode {
 public:
@@ -174,10 +203,20 @@ public:
         if (node.owner) (void)node.owner(c, a);
     }
     void set_root() { number = 1; }
+    // One right below the root, about nothing: chmod(2) and chown(2) change it for all.
+    void set_changeable() {
+        changeable_ = !node_.owner && !is_symlink() && node_.name != "sys";
+        auto all = given.lock();
+        GivenAttributes* g = changeable_ ? all->find(&node_) : nullptr;
+        if (!g || g->node != &node_) return;
+        Attributes& a = attributes_.unguarded();
+        a.mode = g->mode, a.uid = g->uid, a.gid = g->gid;
+    }
 
     // Truncation (a shell's ">") is no error and changes nothing.
     Leaf<void> set_attributes(const AttributeChange& c) override {
         const Attributes& now = peek_attributes();
+        if (changeable_ && (c.mode || c.uid || c.gid)) return change_for_all(c);
         bool same = (!c.uid || c.to.uid == now.uid) && (!c.gid || c.to.gid == now.gid);
         return c.mode || !same ? Leaf<void>(Errno::kPerm) : Leaf<void>(lib::kOk);
     }
@@ -205,7 +244,7 @@ public:
             if (!node_.owner(context_, ignored).ok()) return node_.gone;
         }
         for (const ProcNode& child : node_.children)
-            if (child.name == name) return make(child, context_);
+            if (child.name == name) return make(child, context_, number == 1);
         u64 n;
         if (!node_.numbered || !parse_number(name, n)) return Errno::kNoEnt;
         if (node_.numbered->next(context_, n) != n) return Errno::kNoEnt;
@@ -273,13 +312,26 @@ private:
         (numbered.inner ? c.sub_identity : c.identity) = identity;
         return c;
     }
-    Leaf<Ref<Inode>> make(const ProcNode& node, const ProcContext& c) {
-        Inode* i = rt::make<ProcInode>(super, node, c);
+    Leaf<void> change_for_all(const AttributeChange& c) {
+        auto a = lock_attributes();
+        auto all = given.lock();
+        GivenAttributes* g = all->find(&node_);
+        if (!g) return Errno::kNoSpc;
+        if (c.mode) a->mode = (a->mode & kTypeMask) | (c.to.mode & 07777);
+        if (c.uid) a->uid = c.to.uid;
+        if (c.gid) a->gid = c.to.gid;
+        *g = {&node_, a->mode, a->uid, a->gid};
+        return lib::kOk;
+    }
+    Leaf<Ref<Inode>> make(const ProcNode& node, const ProcContext& c, bool below_root = false) {
+        ProcInode* i = rt::make<ProcInode>(super, node, c);
         if (!i) return Errno::kNoMem;
+        if (below_root) i->set_changeable();
         return Ref<Inode>::adopt(i);
     }
     const ProcNode& node_;
     const ProcContext context_;
+    bool changeable_ = false;
 };
 
 }  // namespace

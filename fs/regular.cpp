@@ -194,7 +194,11 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
 
 Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
     if (from.size() == 0) return size_t{0};
-    bool moves = at == kAtOffset;
+    bool moves = at == kAtOffset, appends = (flags() & kOpenAppend) != 0;
+    if (!moves && at >= kAtEndMoves) [[unlikely]] {
+        moves = at == kAtEndMoves;
+        appends = true;
+    }
     Timestamp now = current_time();
     auto a = inode()->lock_attributes();
     if (moves) {
@@ -202,11 +206,11 @@ Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
         at = offset;
     }
     u64 old_size = a->size;
-    if (flags() & kOpenAppend) at = old_size;
+    if (appends) at = old_size;
     UserSpans part = from;
     Errno refused = Errno::kOk;
     if (beyond_offsets(at, part.size())) [[unlikely]]
-        refused = cut_at_end(part, at, (flags() & kOpenAppend) != 0);
+        refused = cut_at_end(part, at, appends);
     Leaf<size_t> n = refused == Errno::kOk ? copy_from_user(part, at, old_size) : refused;
     if (n.ok()) {
         if (at + n.value() > old_size) {

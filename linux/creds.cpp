@@ -13,8 +13,10 @@ Result<Ref<fs::Creds>> copy_creds(const fs::Creds& from) {
     fs::Creds& to = *r;
     to.uid = from.uid, to.euid = from.euid, to.suid = from.suid, to.fsuid = from.fsuid;
     to.gid = from.gid, to.egid = from.egid, to.sgid = from.sgid, to.fsgid = from.fsgid;
-    to.group_count = from.group_count;
-    std::memcpy(to.groups, from.groups, sizeof to.groups);
+    to.cap_bounding = from.cap_bounding;
+    to.securebits = from.securebits;
+    to.groups = from.groups;
+    to.user = from.user;
     to.cap_effective = from.cap_effective;
     to.cap_permitted = from.cap_permitted;
     to.cap_inheritable = from.cap_inheritable;

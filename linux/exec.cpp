@@ -68,7 +68,9 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
         if ((file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010)) egid = file.gid;
     }
     bool effective = euid == 0;
-    u64 permitted = effective || old.uid == 0 ? kAllCapabilities : 0;
+    const bool as_root = (effective || old.uid == 0) && !(old.securebits & kSecureNoRoot);
+    if (!as_root) effective = false;
+    u64 permitted = as_root ? (old.cap_inheritable | old.cap_bounding) & kAllCapabilities : 0;
     NewCreds r;
     bool set_id = euid != old.uid || egid != old.gid;
     r.secure = set_id || (old.uid != 0 && effective);

@@ -75,6 +75,7 @@ Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
         p->signals.actions = TRY(copy_actions(*parent.signals.actions, r.flags & kCloneClearSighand));
     std::memcpy(p->exe_path, parent.exe_path, sizeof p->exe_path);
     p->personality = parent.personality;
+    p->no_huge_pages = parent.no_huge_pages;
     p->creds = t.own_creds();
     {
         rt::LockGuard guard{parent.lock};
@@ -164,6 +165,9 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
         child->sched_policy = t.sched_policy;
         child->sched_priority = t.sched_priority;
     }
+    child->keep_capabilities = t.keep_capabilities;
+    child->machine_check_policy = t.machine_check_policy;
+    child->io_flusher = t.io_flusher;
     child->timer_slack = child->default_timer_slack = t.timer_slack;
     if (!(r.flags & kCloneVm) || (r.flags & kCloneVfork)) child->alternate_stack = t.alternate_stack;
     if (r.flags & kCloneChildSetTid) child->set_child_tid = r.child_tid;

@@ -46,10 +46,16 @@ Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private) {
     if (!fs::UserMemory::inside(at, 4)) return Errno::kFault;
     if (is_private) return FutexKey{&t.mm(), at.value};
     // A word that several may map is named by what is mapped.
-    TRY(t.user().load_u32(at));
+    u32 word = TRY(t.user().load_u32(at));
     const void* object = nullptr;
     u64 offset = 0;
     if (t.mm().shared_object(at, object, offset)) return FutexKey{object, offset};
+    // Memory that is private but may become others' by fork: Linux takes the page as if to write to it.
+    if (!t.user().compare_exchange_u32(at, word, word).ok()) {
+        AddressSpace::AreaView area;
+        const bool found = t.mm().next_area(at, area) && area.start <= at;
+        if (found && !(area.prot & kProtWrite) && !area.file) return Errno::kFault;
+    }
     return FutexKey{&t.mm(), at.value};
 }
 
@@ -100,7 +106,6 @@ Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second
     i32 argument = i32(operation << 8) >> 20, against = i32(operation << 20) >> 20;
     if (operation & 0x80000000) argument = i32(1u << (u32(argument) & 31));  // FUTEX_OP_OPARG_SHIFT
     if (op > 4) return Errno::kNoSys;
-    if (compare > 5) return Errno::kNoSys;
     Bucket& a = bucket_of(first);
     Bucket& b = bucket_of(second);
     rt::LockPair guard{a.lock, b.lock};
@@ -118,6 +123,7 @@ Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second
         if (found == old) break;
         old = found;
     }
+    if (compare > 5) return Errno::kNoSys;  // after the operation, as in Linux
     u32 woken = wake_in(a, first, wake_first, ~0u);
     bool also = false;
     switch (compare) {

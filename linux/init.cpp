@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The first processes. Number 1 is the kernel's own: it has no threads and adopts orphans. Number 2 is the program that was
+// The first processes. Number 1 is the kernel's own: it runs nothing and adopts orphans. Number 2 is the program that was
 // asked for, an ordinary child of number 1, so that signals end it like any other; everything ends with it.
 #include <cstring>
 
@@ -53,6 +53,18 @@ Result<void> enter_tree(Process& p) {
     join_session(p, p.pid.value);
     p.ref();  // the table's
     return lib::kOk;
+}
+
+// A thread that never runs, for calls about the thread of number 1 (sched_setscheduler(2), getpriority(2), capget(2)).
+Result<Ref<Thread>> init_thread(const Ref<Process>& init, const Ref<fs::Creds>& creds) {
+    Ref<Thread> t = TRY(rt::make_ref<Thread>());
+    Ref<AddressSpace> nothing = TRY(AddressSpace::create());
+    TRY(t->init(Ref<port::Space>(&nothing->space())));
+    t->set_process(init);
+    t->set_creds(creds);
+    t->started = init->started;
+    set_comm(*t, "init");
+    return t;
 }
 
 fs::Path root_of_all() {
@@ -137,11 +149,13 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
     TRY(make_vdso());
     Ref<fs::Creds> creds = TRY(rt::make_ref<fs::Creds>());
     creds->cap_effective = creds->cap_permitted = kAllCapabilities;
+    creds->user = TRY(fs::UserAccount::of(0));
     fs::Path root = root_of_all();
     if (!root) return Errno::kNoEnt;
 
     Ref<Process> init = TRY(new_process(creds));
     std::memcpy(init->exe_path, "init", 5);
+    Ref<Thread> idle = TRY(init_thread(init, creds));
     Ref<Process> first = TRY(new_process(creds));
 
     auto image = TRY(rt::make_owned<ExecImage>());
@@ -184,6 +198,8 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
         rt::LockGuard guard{process_tree};
         TRY(enter_tree(*init));
         set_init_process(*init);
+        link_thread(*idle, *pid_entry(init->pid.value));
+        init->leader = std::move(idle);
         TRY(enter_tree(*first));
         first->set_parent(init.get());
         init->children.push_back(*first);

@@ -3,7 +3,10 @@
 //
 // Real time is simply a deadline. CPU time cannot pass faster than the clock times the number of threads, so a CPU-time
 // timer sleeps until it could have expired at the earliest, looks, and sleeps again.
-// While a timer is armed or posted it holds a reference to its process. Everything is guarded by Process::lock.
+// The real-time timer is not armed while its SIGALRM is pending: taking the signal arms it again (alarm_taken), on the grid of
+// its interval. Else a period of 1 us would have the CPU do nothing but count periods that no thread sees. (Linux does the
+// same: a signal that is ignored is never taken, and the timer stands still.)
+// While a timer is armed, posted or held it holds a reference to its process. All but `stage` is guarded by Process::lock.
 #include "linux/itimer.hpp"
 
 #include "linux/signal.hpp"
@@ -28,9 +31,13 @@ struct IntervalTimers {
         One() : Timer(&One::expired), Schedulable(&One::look, rt::Priority::kKernel) {}
         Process* process = nullptr;
         u32 kind = 0;
-        bool pinned = false;  // armed or posted
+        bool pinned = false;  // armed, posted or held
         u64 due = 0;          // 0: disarmed; on the clock, or in CPU time
         u64 interval = 0;
+        // Of the real-time timer with an interval. kHeld: it has sent SIGALRM, which no thread has taken yet. Of
+        // alarm_taken() and those that set the timer anew, the one that ends this has the timer. acq_rel throughout.
+        enum class Stage : u8 { kRunning, kHeld, kTaken };
+        std::atomic<Stage> stage{Stage::kRunning};
 
         static void expired(rt::Timer& t) { rt::Executor::current().enqueue(static_cast<One&>(t)); }
         static void look(rt::Schedulable& s);
@@ -45,6 +52,15 @@ struct IntervalTimers {
             rt::Executor::current().timers().arm(*this, port::Port::now() + Nanoseconds{wait});
         }
         void fire(u64 now);
+        void next_period(u64 now) {
+            due += interval;
+            if (due <= now) due += (now - due) / interval * interval + interval;
+        }
+        // Lock held. A timer that is held has an interval, and nothing until its next expiry.
+        ItimerValue value(u64 now) const {
+            if (due == 0 || stage.load(std::memory_order_relaxed) == Stage::kHeld) return {interval, 0};
+            return {interval, due > now ? due - now : 1000};
+        }
     };
     One one[kItimerKinds + 1];
 };
@@ -53,11 +69,11 @@ namespace {
 
 constexpr u32 kSignalOf[kItimerKinds] = {kSigAlrm, kSigVtalrm, kSigProf};
 
+// Made once and kept as long as the process. Acquire: pairs with timers_of().
+IntervalTimers* timers_if_any(Process& p) { return p.timers.load(std::memory_order_acquire); }
+
 Result<IntervalTimers*> timers_of(Process& p) {
-    {
-        rt::LockGuard guard{p.lock};
-        if (p.timers) return p.timers;
-    }
+    if (IntervalTimers* t = timers_if_any(p)) return t;
     auto* made = rt::make<IntervalTimers>();
     if (!made) return Errno::kNoMem;
     for (u32 k = 0; k <= kItimerKinds; ++k) {
@@ -65,13 +81,22 @@ Result<IntervalTimers*> timers_of(Process& p) {
         made->one[k].kind = k;
     }
     rt::LockGuard guard{p.lock};
-    if (p.timers) {
+    if (IntervalTimers* t = timers_if_any(p)) {
         guard.unlock();
         delete made;
-        return p.timers;
+        return t;
     }
-    p.timers = made;
+    p.timers.store(made, std::memory_order_release);
     return made;
+}
+
+// Lock held. Keeps a timer that is armed or held from firing; true: the reference that it had is the caller's.
+bool take_back(IntervalTimers::One& t) {
+    using Stage = IntervalTimers::One::Stage;
+    if (t.stage.exchange(Stage::kRunning, std::memory_order_acq_rel) != Stage::kHeld && !rt::cancel_timer(t))
+        return false;
+    t.pinned = false;
+    return true;
 }
 
 // Sets one timer; hands back what it was.
@@ -81,11 +106,8 @@ ItimerValue set_one(Process& p, IntervalTimers::One& t, ItimerValue to) {
     ItimerValue old;
     {
         rt::LockGuard guard{p.lock};
-        if (t.due != 0) old = {t.interval, t.due > now ? t.due - now : 1000};
-        if (rt::cancel_timer(t)) {
-            t.pinned = false;
-            unpin = true;
-        }
+        old = t.value(now);
+        unpin = take_back(t);
         t.interval = to.interval;
         t.due = to.value == 0 ? 0 : now + to.value;
         if (t.due != 0 && !t.pinned && p.state == Process::State::kLive) {
@@ -111,13 +133,15 @@ void IntervalTimers::One::fire(u64 now) {
         due = now + kSecond;
         return;
     }
+    // Held before the signal is there to be taken.
+    if (kind == kItimerReal && interval != 0) stage.store(Stage::kHeld, std::memory_order_release);
     (void)send_signal(*process, kernel_signal(kSignalOf[kind]));
     if (interval == 0) {
         due = 0;
         return;
     }
-    due += interval;
-    if (due <= now) due += (now - due) / interval * interval + interval;
+    if (kind == kItimerReal) return;
+    next_period(now);
 }
 
 void IntervalTimers::One::look(rt::Schedulable& s) {
@@ -126,7 +150,13 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
     u64 now = t.now();
     {
         rt::LockGuard guard{p.lock};
-        if (t.due != 0 && now >= t.due) t.fire(now);
+        Stage taken = Stage::kTaken;
+        if (t.stage.compare_exchange_strong(taken, Stage::kRunning, std::memory_order_acq_rel)) {
+            if (t.due != 0) t.next_period(now);
+        } else if (t.due != 0 && now >= t.due) {
+            t.fire(now);
+            if (t.due != 0 && t.kind == kItimerReal) return;  // held: whoever ends that has the timer
+        }
         if (t.due != 0 && p.state == Process::State::kLive) {
             t.sleep(now);
             return;
@@ -138,34 +168,38 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
 }
 
 Result<ItimerValue> set_timer(Process& p, ItimerKind kind, ItimerValue to) {
-    if (to.value == 0) {
-        rt::LockGuard guard{p.lock};
-        if (!p.timers) return ItimerValue{};
-    }
+    if (to.value == 0 && !timers_if_any(p)) return ItimerValue{};
     IntervalTimers* t = TRY(timers_of(p));
     return set_one(p, t->one[kind], to);
 }
 
 ItimerValue get_timer(Process& p, ItimerKind kind) {
     u64 now = kind == kItimerReal ? port::Port::now().value : cpu_time(p, kind);
+    IntervalTimers* t = timers_if_any(p);
+    if (!t) return {};
     rt::LockGuard guard{p.lock};
-    if (!p.timers) return {};
-    IntervalTimers::One& t = p.timers->one[kind];
-    if (t.due == 0) return {t.interval, 0};
-    return {t.interval, t.due > now ? t.due - now : 1000};
+    return t->one[kind].value(now);
+}
+
+void alarm_taken(Process& p) {
+    IntervalTimers* t = timers_if_any(p);
+    if (!t) return;
+    IntervalTimers::One& real = t->one[kItimerReal];
+    auto held = IntervalTimers::One::Stage::kHeld;
+    // Posted, not armed here: Process::lock comes before the lock of signals.
+    if (real.stage.compare_exchange_strong(held, IntervalTimers::One::Stage::kTaken, std::memory_order_acq_rel))
+        rt::Executor::current().post(real);
 }
 
 void stop_timers(Process& p) {
-    if (!p.timers) return;
+    IntervalTimers* timers = timers_if_any(p);
+    if (!timers) return;
     u32 unpinned = 0;
     {
         rt::LockGuard guard{p.lock};
-        for (IntervalTimers::One& t : p.timers->one) {
+        for (IntervalTimers::One& t : timers->one) {
             t.due = 0;
-            if (rt::cancel_timer(t)) {
-                t.pinned = false;
-                ++unpinned;
-            }
+            if (take_back(t)) ++unpinned;
         }
     }
     while (unpinned--) p.unref();
@@ -175,10 +209,7 @@ void destroy_timers(IntervalTimers* timers) { delete timers; }
 
 Result<void> watch_cpu_limit(Process& p) {
     u64 limit = p.limit(kRlimCpu);
-    if (limit == ~u64{0}) {
-        rt::LockGuard guard{p.lock};
-        if (!p.timers) return lib::kOk;
-    }
+    if (limit == ~u64{0} && !timers_if_any(p)) return lib::kOk;
     IntervalTimers* t = TRY(timers_of(p));
     u64 used = cpu_time(p, kItimerProf);
     u64 at = limit > ~u64{0} / kSecond ? 0 : limit * kSecond;

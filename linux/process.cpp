@@ -126,7 +126,7 @@ Process::Process() : serial(next_serial()) {}
 
 Process::~Process() {
     signals.pending.clear();
-    destroy_timers(timers);
+    destroy_timers(timers.load(std::memory_order_relaxed));
 }
 
 void Process::last_ref(Process* p) { delete p; }
@@ -217,6 +217,7 @@ char Process::state_letter(Thread& t) {
     bool over = p.state == State::kZombie || p.state == State::kReaped;
     if (!t.process_hook.linked() && (over || p.live_threads != 0)) return 'Z';
     if (p.signals.stopped) return 'T';
+    if (p.live_threads == 0) return 'S';  // the kernel's init; or just between the last thread's end and the process's
     return t.job().is_waiting() ? 'S' : 'R';
 }
 

@@ -206,7 +206,10 @@ public:
     u32 parent_death_signal = 0;     // prctl(PR_SET_PDEATHSIG)
     bool keep_capabilities = false;  // prctl(PR_SET_KEEPCAPS)
     bool no_new_privileges = false;  // prctl(PR_SET_NO_NEW_PRIVS)
-    const u64 serial;                // no two threads since boot have the same
+    // prctl(PR_MCE_KILL) and prctl(PR_SET_IO_FLUSHER): kept and told; there is nothing that they would change.
+    u8 machine_check_policy = 2;
+    bool io_flusher = false;
+    const u64 serial;  // no two threads since boot have the same
     // prctl(PR_SET_TIMERSLACK), nanoseconds; what 0 sets it to: that of the maker when this one was made.
     u64 timer_slack = 50'000, default_timer_slack = 50'000;
     Nanoseconds started{};
@@ -306,8 +309,9 @@ public:
     rt::WaitQueue thread_gone;  // woken when a thread has left (execve by one of several)
     Ref<fs::Creds> creds;       // the leader's, also when that has ended; guarded by lock
     u32 personality = 0;
-    const u64 serial;                  // no two processes since boot have the same
-    IntervalTimers* timers = nullptr;  // linux/itimer.cpp; made on first use, guarded by lock
+    bool no_huge_pages = false;                    // prctl(PR_SET_THP_DISABLE): kept and told; there are no huge pages
+    const u64 serial;                              // no two processes since boot have the same
+    std::atomic<IntervalTimers*> timers{nullptr};  // linux/itimer.cpp; made on first use, then kept
 
     SignalState signals;  // actions, shared pending: linux/signal.hpp
     rt::Guarded<RlimitValue[kRlimCount], rt::Rank::process> rlimits;
@@ -317,7 +321,7 @@ public:
 
     // The threads' shared objects, as another process may look at them; null once the process has none.
     Ref<Thread> any_thread();      // one that lives; the leader, if it does
-    Ref<Thread> leading_thread();  // the leader, alive or dead; null: the kernel's init, or reaped
+    Ref<Thread> leading_thread();  // the leader, alive or dead; null: reaped
     Ref<AddressSpace> mm();
     Ref<fs::FileTable> files();
     Ref<FsContext> fs_context();

@@ -2,6 +2,7 @@
 // The tree of /proc: its root, /proc/sys and the links to the caller's own directory.
 #include "linux/procfs.hpp"
 
+#include "fs/pipe.hpp"
 #include "linux/pid.hpp"
 #include "linux/uts.hpp"
 #include "port/api/modules.hpp"
@@ -176,9 +177,51 @@ constexpr ProcNode kKernel[] = {
     file("tainted", &show_number<0>),
     file("version", &show_kernel_version),
 };
+
+// ---- Limits of pipes (pipe(7)) ----
+
+// A number alone on the line. kInval.
+Result<u64> parse_number(std::string_view text) {
+    text = first_line(text);
+    while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+    while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+    u64 n = 0;
+    if (text.empty()) return Errno::kInval;
+    for (char digit : text) {
+        if (digit < '0' || digit > '9' || n > ~u64{0} / 16) return Errno::kInval;
+        n = n * 10 + u64(digit - '0');
+    }
+    return n;
+}
+template <auto Member>
+Leaf<void> show_pipe_limit(StringBuilder& out, const ProcContext&) {
+    out.add("{}\n", (fs::pipe_limits.*Member).load(std::memory_order_relaxed));
+    return lib::kOk;
+}
+template <auto Member>
+Leaf<void> set_pipe_limit(std::string_view text, const ProcContext&) {
+    (fs::pipe_limits.*Member).store(TRY(parse_number(text)), std::memory_order_relaxed);
+    return lib::kOk;
+}
+Leaf<void> set_pipe_max(std::string_view text, const ProcContext&) {
+    u64 room = fs::pipe_room(TRY(parse_number(text)));
+    if (room == 0) return Errno::kInval;
+    fs::pipe_limits.max_bytes.store(room, std::memory_order_relaxed);
+    return lib::kOk;
+}
+template <auto Member>
+constexpr ProcNode pipe_limit(std::string_view name) {
+    return {.name = name, .mode = kSetting, .show = &show_pipe_limit<Member>, .write = &set_pipe_limit<Member>};
+}
+
 constexpr ProcNode kSysFs[] = {
     file("nr_open", &show_number<fs::kMaxDescriptors>),
-    file("pipe-max-size", &show_number<1048576>),
+    {.name = "pipe-max-size",
+     .mode = kSetting,
+     .show = &show_pipe_limit<&fs::PipeLimits::max_bytes>,
+     .write = &set_pipe_max},
+    pipe_limit<&fs::PipeLimits::hard_pages>("pipe-user-pages-hard"),
+    pipe_limit<&fs::PipeLimits::soft_pages>("pipe-user-pages-soft"),
     file("protected_symlinks", &show_number<1>),
 };
 constexpr ProcNode kVm[] = {

@@ -180,44 +180,48 @@ void add_cpu_list(StringBuilder& out, CpuSet set) {
     out.put("\n");
 }
 
-Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
-    Subject s = TRY(Subject::find(c));
+// Up to the groups.
+void add_status_head(StringBuilder& out, const ProcContext& c, Subject& s, const fs::Creds& id) {
     Process& p = *s.process;
-    Relations r = relations_of(p);
     u64 tid = c.sub != 0 ? c.sub : c.id;
     u32 umask = 022;
     if (Ref<FsContext> context = p.fs_context()) umask = context->state.lock()->umask;
     out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(s.state()));
-    out.add("Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", p.pid, tid, r.parent);
-    Ref<const fs::Creds> creds = s.credentials(c);
-    static constexpr fs::Creds kNobody{};
-    const fs::Creds& id = creds ? *creds : kNobody;
+    out.add("Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", p.pid, tid, relations_of(p).parent);
     out.add("Uid:\t{}\t{}\t{}\t{}\n", id.uid, id.euid, id.suid, id.fsuid);
     out.add("Gid:\t{}\t{}\t{}\t{}\n", id.gid, id.egid, id.sgid, id.fsgid);
     Ref<fs::FileTable> files = p.files();
     out.add("FDSize:\t{}\nGroups:\t", files ? files->capacity() : 0);
-    for (u32 i = 0; i < id.group_count; ++i) out.add("{} ", id.groups[i]);
-    if (id.group_count == 0) out.put(" ");
+    if (!id.groups) out.put(" ");
+}
+
+void add_status_memory(StringBuilder& out, AddressSpace& mm) {
+    AddressSpace::Totals t = mm.totals();
+    auto line = [&](const char* name, u64 pages) { out.add("{}\t{:>8} kB\n", name, pages * (kPageSize / 1024)); };
+    u64 text = mm.layout.code_end.value > mm.layout.code_start.value
+                   ? lib::pages_for(mm.layout.code_end.value) - (mm.layout.code_start.value >> lib::kPageShift)
+                   : 0;
+    line("VmPeak:", t.virtual_pages);
+    line("VmSize:", t.virtual_pages);
+    line("VmLck:", t.locked_pages);
+    line("VmPin:", 0);
+    line("VmHWM:", t.peak_resident > t.resident_pages ? t.peak_resident : t.resident_pages);
+    line("VmRSS:", t.resident_pages);
+    line("RssAnon:", t.resident_pages - t.shared_pages);
+    line("RssFile:", t.shared_pages);
+    line("VmData:", t.data_pages);
+    line("VmStk:", t.stack_pages);
+    line("VmExe:", text);
+    line("VmSwap:", 0);
+}
+
+// After the groups.
+void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const fs::Creds& id) {
+    Process& p = *s.process;
+    Relations r = relations_of(p);
+    u64 tid = c.sub != 0 ? c.sub : c.id;
     out.add("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", p.pid, tid, r.group, r.session);
-    if (Ref<AddressSpace> mm = s.mm()) {
-        AddressSpace::Totals t = mm->totals();
-        auto line = [&](const char* name, u64 pages) { out.add("{}\t{:>8} kB\n", name, pages * (kPageSize / 1024)); };
-        u64 text = mm->layout.code_end.value > mm->layout.code_start.value
-                       ? lib::pages_for(mm->layout.code_end.value) - (mm->layout.code_start.value >> lib::kPageShift)
-                       : 0;
-        line("VmPeak:", t.virtual_pages);
-        line("VmSize:", t.virtual_pages);
-        line("VmLck:", t.locked_pages);
-        line("VmPin:", 0);
-        line("VmHWM:", t.peak_resident > t.resident_pages ? t.peak_resident : t.resident_pages);
-        line("VmRSS:", t.resident_pages);
-        line("RssAnon:", t.resident_pages - t.shared_pages);
-        line("RssFile:", t.shared_pages);
-        line("VmData:", t.data_pages);
-        line("VmStk:", t.stack_pages);
-        line("VmExe:", text);
-        line("VmSwap:", 0);
-    }
+    if (Ref<AddressSpace> mm = s.mm()) add_status_memory(out, *mm);
     SignalSummary signals = signal_summary(p);
     out.add("Threads:\t{}\nSigQ:\t{}/{}\n", p.thread_count(), signals.queued, p.limit(kRlimSigpending));
     out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
@@ -225,7 +229,8 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
             signals.caught.bits);
     constexpr u64 kAllCaps = (u64{1} << 41) - 1;
     out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
-            id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps, kAllCaps, 0);
+            id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps,
+            id.cap_bounding & kAllCaps, 0);
     out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", s.thread && s.thread->no_new_privileges ? 1 : 0);
     CpuSet cpus = CpuSet::first(port::Port::cpu_count());
     if (s.thread) cpus = s.thread->allowed_cpus() & cpus;
@@ -234,6 +239,27 @@ Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c) {
     Usage usage = p.usage();
     out.add("voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n", usage.voluntary_switches,
             usage.involuntary_switches);
+}
+
+// Positions: 0, or 1 and the index of a group that is not the first.
+Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c, u64& position) {
+    constexpr size_t kGroupsOfAPiece = 512;
+    Subject s = TRY(Subject::find(c));
+    Ref<const fs::Creds> creds = s.credentials(c);
+    const fs::Creds nobody{};
+    const fs::Creds& id = creds ? *creds : nobody;
+    if (position == 0) add_status_head(out, c, s, id);
+    if (id.groups) {
+        std::span<const u32> all = id.groups->all();
+        size_t at = position == 0 ? 0 : size_t(position - 1);
+        for (size_t n = 0; n < kGroupsOfAPiece && at < all.size(); ++n, ++at) out.add("{} ", all[at]);
+        if (at < all.size()) {
+            position = at + 1;
+            return lib::kOk;
+        }
+    }
+    add_status_tail(out, c, s, id);
+    position = ~u64{0};
     return lib::kOk;
 }
 
@@ -404,8 +430,11 @@ constexpr ProcNode kComm{
     .name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of};
 
 constexpr ProcNode kThreadFiles[] = {
-    file("cmdline", &show_command_line),  kComm, file("stat", &show_process_stat), file("statm", &show_statm),
-    file("status", &show_process_status),
+    file("cmdline", &show_command_line),
+    kComm,
+    file("stat", &show_process_stat),
+    file("statm", &show_statm),
+    {.name = "status", .mode = kFile, .show_some = &show_process_status, .owner = &owner_of},
 };
 constexpr ProcNode kThread{.mode = kDirectory, .children = kThreadFiles, .owner = &owner_of};
 constexpr fs::ProcNumbered kThreads{
@@ -426,13 +455,13 @@ constexpr ProcNode kProcessFiles[] = {
     file("limits", &show_limits),
     file("loginuid", &show_login_uid),
     {.name = "maps", .mode = kFile, .show_some = &show_maps, .open = &open_memory, .owner = &owner_of},
-    file("mountinfo", &show_mount_info),
-    file("mounts", &show_mounts),
+    {.name = "mountinfo", .mode = kFile, .show = &show_mount_info, .changes = &fs::mount_changes, .owner = &owner_of},
+    {.name = "mounts", .mode = kFile, .show = &show_mounts, .changes = &fs::mount_changes, .owner = &owner_of},
     {.name = "net", .mode = kDirectory, .owner = &owner_of},
     {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
     file("stat", &show_process_stat),
     file("statm", &show_statm),
-    file("status", &show_process_status),
+    {.name = "status", .mode = kFile, .show_some = &show_process_status, .owner = &owner_of},
     {.name = "task", .mode = kDirectory, .numbered = &kThreads, .owner = &owner_of},
 };
 

@@ -3,6 +3,7 @@
 // as the manual pages give them). Everything is done under the receiver's SignalState::lock.
 #include "linux/signal.hpp"
 
+#include "linux/itimer.hpp"
 #include "linux/pid.hpp"
 #include "linux/process.hpp"
 #include "linux/signal_queue.hpp"
@@ -69,6 +70,7 @@ void dequeue_signal(Process& p, PendingSignals& q, u32 sig, SignalInfo* out) {
     }
     if (out) *out = found ? found->info : user_signal(sig, kSiUser, 0, 0);
     if (!more) q.set.remove(sig);
+    if (sig == kSigAlrm && &q == &p.signals.pending) alarm_taken(p);
     if (!found) return;
     found->hook.unlink();
     --p.signals.queued;

@@ -4,6 +4,7 @@
 // A signal leaves its queue only after its frame is on the program's stack, so that a stack page that has to be waited for
 // loses nothing. Restart kinds are resolved here (DESIGN section 3, cancellation).
 #include "linux/arch/machine.hpp"
+#include "linux/itimer.hpp"
 #include "linux/pid.hpp"
 #include "linux/signal_queue.hpp"
 #include "linux/thread.hpp"
@@ -252,6 +253,7 @@ bool signal_self(Thread& t, u32 sig, i32 code, bool to_process) {
         regs.set_syscall_result(number);
         return false;
     }
+    if (to_process && sig == kSigAlrm) alarm_taken(p);
     enter_handler(t, sig, action);
     if (action.flags & kSaResetHand) action.handler = 0;
     t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);

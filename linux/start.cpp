@@ -48,7 +48,7 @@ Result<void> read_start_file(std::span<const std::byte> cpio) {
 }
 
 Result<void> mount_everything(std::span<const std::byte> cpio, PhysAddr frames) {
-    static constinit fs::Creds root_creds;
+    fs::choose_name_secret();
     fs::start_tmpfs();
     rt::Reclaimer::later.store(true, std::memory_order_relaxed);  // executors run: what is large may wait for them
     fs::NewFileSystem root = TRY(fs::make_tmpfs({.type = "rootfs", .root_mode = 0755}));
@@ -58,6 +58,8 @@ Result<void> mount_everything(std::span<const std::byte> cpio, PhysAddr frames) 
         port::logf("the root archive: {} at byte {}", stats.error ? stats.error : "error", stats.error_offset);
         return r;
     }
+    const Ref<fs::Creds> root_owner = TRY(rt::make_ref<fs::Creds>());
+    const fs::Creds& root_creds = *root_owner;
     fs::LookupContext context{top, top, &root_creds};
     auto directory = [&](std::string_view path) -> Result<fs::Path> {
         auto found = fs::lookup(context, {}, path, fs::kFollow | fs::kDirectory);

@@ -3,8 +3,7 @@
 #include "linux/thread.hpp"
 
 #include "linux/arch/machine.hpp"
-#include "linux/sys/table.hpp"
-#include "rt/reclaim.hpp"
+#include "linux/call_attempt.hpp"
 
 namespace linux {
 namespace {
@@ -42,10 +41,6 @@ void fail_fault(Thread& t, const port::Trap& trap, FaultKind kind) {
     }
     force_signal(t, i);
 }
-
-// An allocation has failed while memory is low: what was left behind by others (rt/reclaim.hpp, epochs) is awaited, and the
-// call or fault that needs it is tried again so often.
-constexpr u32 kMemoryTries = 3;
 
 // A page fault that found no memory.
 Task<FaultKind> patient_fault(Thread& t, port::Trap trap) {
@@ -97,6 +92,97 @@ void finish_syscall(Thread& t, Result<i64> r) {
     }
 }
 
+namespace {
+
+// The row of the call that the thread has made; null: there is none, and it has its answer.
+const SyscallRow* row_of_call(Thread& t) {
+    const u64 number = u32(t.regs().syscall_number());  // the upper half does not count
+    if (number < kSyscallLimit && syscall_table[number].name) {
+        t.syscall_number = number;
+        return &syscall_table[number];
+    }
+    note_unknown_call(t, number);
+    t.regs().set_syscall_result(-i64(Errno::kNoSys));
+    return nullptr;
+}
+
+// The row of a call that the leaf tier could not finish; null: nothing is left to do. `outcome`: what it said.
+const SyscallRow* unfinished_call(Thread& t, Errno& outcome) {
+    outcome = std::exchange(t.leaf_outcome, Errno::kOk);
+    if (outcome == Errno::kOk) return nullptr;  // signals are waiting
+    if (u32(outcome) < u32(Errno::kNeedsTask) && outcome != Errno::kNoMem) {
+        t.forget_file();
+        finish_syscall(t, outcome);
+        return nullptr;
+    }
+    return row_of_call(t);
+}
+
+Task<void> run_call(Thread& t, const SyscallRow& row, Errno outcome) {
+    using Step = CallAttempt::Step;
+    CallAttempt call{t, row, outcome};
+    for (Step step; (step = call.next()) != Step::kDone;) {
+        switch (step) {
+            case Step::kMemory: {
+                auto memory = rt::wait_for_memory();
+                if (memory.valid()) co_await memory;
+                call.memory_came();
+                break;
+            }
+            case Step::kFaultIn: {
+                FaultIn now = fault_in_now(t, t.user().fault());
+                Result<void> got = now == FaultIn::kReady ? Result<void>{lib::kOk} : Errno::kFault;
+                if (now == FaultIn::kMustWait) {
+                    auto wait = fault_in_range(t, t.user().fault());
+                    got = Errno::kNoMem;
+                    if (wait.valid()) got = co_await wait;
+                }
+                call.faulted_in(got);
+                break;
+            }
+            case Step::kWait: {
+                Thread::Blocked b = std::exchange(t.blocked_leaf, {});
+                auto wait = rt::wait_on(*b.queue, b.seen, b.what);
+                call.came_back(b.again(t, (co_await wait).ok() ? rt::Wake::kWoken : rt::Wake::kInterrupted));
+                break;
+            }
+            case Step::kTask: call.came_back(co_await row.task(t, t.regs().frame())); break;
+            case Step::kDone: break;
+        }
+    }
+    t.forget_file();
+    if (t.regs().entered_by_syscall()) finish_syscall(t, std::move(call.result()));
+}
+
+// A page fault that the leaf tier could not resolve, for `kind`.
+Task<void> resolve_fault(Thread& t, port::Trap trap, FaultKind kind) {
+    for (bool patient = false;
+         kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && rt::memory_is_low());) {
+        patient = kind == FaultKind::kNoMemory;
+        auto wait = patient ? patient_fault(t, trap)
+                            : t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
+        kind = FaultKind::kNoMemory;
+        if (wait.valid()) kind = co_await wait;
+    }
+    if (kind == FaultKind::kResolved) co_return;
+    t.last_fault = trap;
+    fail_fault(t, trap, kind);
+}
+
+void raise_exception(Thread& t, const port::Trap& trap) {
+    t.last_fault = trap;
+    force_signal(t, signal_of(t, trap));
+}
+
+// A call whose coroutine has no memory, not even after waiting for some.
+void give_up_call(Thread& t) {
+    t.blocked_leaf.again = nullptr;
+    t.forget_file();
+    finish_syscall(t, Errno::kNoMem);
+}
+
+}  // namespace
+
 Task<void> thread_main(Thread& t) {
     if (t.set_child_tid.value != 0) {
         auto put = put_u32(t, t.set_child_tid, u32(t.tid.value));
@@ -106,140 +192,76 @@ Task<void> thread_main(Thread& t) {
         // Before user mode: signals, stops, the end. Everything that could be to do has set a bit in `work`.
         while (t.work.load(std::memory_order_relaxed) != 0) {
             co_await t.at_home();
-            Attend what = attend(t);
-            if (what == Attend::kExit) {
-                if (!exit_user_memory_now(t)) {
-                    auto last = exit_user_memory(t);
-                    if (last.valid()) co_await last;
+            switch (attend(t)) {
+                case Attend::kExit: {
+                    if (!exit_user_memory_now(t)) {
+                        auto last = exit_user_memory(t);
+                        if (last.valid()) co_await last;
+                    }
+                    co_await t.at_home();
+                    exit_thread(t);
+                    co_return;
                 }
-                co_await t.at_home();
-                exit_thread(t);
-                co_return;
-            }
-            if (what == Attend::kStopped) {
-                for (;;) {
-                    u32 seen = t.process().signals.resumed.sequence();
-                    if (!is_stopped(t)) break;
-                    auto wait = rt::wait_on(t.process().signals.resumed, seen, "stopped: SIGCONT");
-                    wait.uninterruptible();
-                    (void)co_await wait;
+                case Attend::kStopped: {
+                    for (;;) {
+                        u32 seen = t.process().signals.resumed.sequence();
+                        if (!is_stopped(t)) break;
+                        auto wait = rt::wait_on(t.process().signals.resumed, seen, "stopped: SIGCONT");
+                        wait.uninterruptible();
+                        (void)co_await wait;
+                    }
+                    t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+                    break;
                 }
-                t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
-            } else if (what == Attend::kFault) {
-                auto wait = fault_in_range(t, t.user().fault());
-                if (!wait.valid() || !(co_await wait).ok()) signal_frame_failed(t);
-                t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+                case Attend::kFault: {
+                    auto wait = fault_in_range(t, t.user().fault());
+                    if (!wait.valid() || !(co_await wait).ok()) signal_frame_failed(t);
+                    t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+                    break;
+                }
+                default: break;
             }
         }
 
         port::Trap trap = co_await t.port::UserThread::user();
-
-        if (trap.kind == port::Trap::Kind::kSyscall) {
-            Errno outcome = std::exchange(t.leaf_outcome, Errno::kOk);
-            if (outcome == Errno::kOk) continue;  // finished in the leaf tier; signals are waiting
-            if (u32(outcome) < u32(Errno::kNeedsTask) && outcome != Errno::kNoMem) {
-                t.forget_file();
-                finish_syscall(t, outcome);
-                continue;
-            }
-            u64 number = u32(t.regs().syscall_number());  // the upper half does not count
-            const SyscallRow* row =
-                number < kSyscallLimit && syscall_table[number].name ? &syscall_table[number] : nullptr;
-            if (!row) {
-                note_unknown_call(t, number);
-                t.regs().set_syscall_result(-i64(Errno::kNoSys));
-                continue;
-            }
-            t.syscall_number = number;
-            Result<i64> r = outcome;
-            bool given_up = false;  // the range could not be had as a whole: the task form, if any, has its own way
-            u32 memory_tries = 0;
-            for (;;) {
-                if (r.error() == Errno::kNoMem) {
-                    if (memory_tries++ == kMemoryTries || !rt::memory_is_low()) break;
-                    auto memory = rt::wait_for_memory();
-                    if (memory.valid()) co_await memory;
-                    given_up = false;
-                    t.blocked_leaf.again = nullptr;
-                    r = Errno::kNeedsTask;
-                    if (row->leaf) r = row->leaf(t, t.regs().frame());
-                    if (r.ok()) break;
-                    continue;
-                }
-                if (r.error() == Errno::kNeedsFault) {
-                    FaultIn in = fault_in_now(t, t.user().fault());
-                    if (in == FaultIn::kMustWait) {
-                        auto wait = fault_in_range(t, t.user().fault());
-                        Result<void> got = Errno::kNoMem;
-                        if (wait.valid()) got = co_await wait;
-                        if (!got.ok()) in = FaultIn::kBad;
-                        if (got.error() == Errno::kNoMem) {
-                            r = Errno::kNoMem;
-                            continue;
-                        }
-                    }
-                    // Perhaps for want of memory, which is told from other failures by another try.
-                    if (in == FaultIn::kBad && memory_tries < kMemoryTries && rt::memory_is_low()) {
-                        r = Errno::kNoMem;
+        switch (trap.kind) {
+            case port::Trap::Kind::kSyscall: {
+                Errno outcome;
+                const SyscallRow* row = unfinished_call(t, outcome);
+                if (!row) break;
+                for (u32 n = 0;; ++n) {
+                    auto run = run_call(t, *row, outcome);
+                    if (!run.valid() && n < kMemoryTries) {
+                        auto memory = rt::wait_for_memory();
+                        if (memory.valid()) co_await memory;
                         continue;
                     }
-                    if (in == FaultIn::kBad) {
-                        if (given_up || !row->task) {
-                            r = Errno::kFault;
-                            break;
-                        }
-                        given_up = true;
-                        r = Errno::kNeedsTask;
-                    } else if (row->leaf && !given_up) {
-                        r = row->leaf(t, t.regs().frame());
-                    } else {
-                        r = Errno::kNeedsTask;
-                    }
+                    if (run.valid())
+                        co_await run;
+                    else
+                        give_up_call(t);
+                    break;
                 }
-                if (r.error() == Errno::kNeedsTask && t.blocked_leaf.again) {
-                    // The port does not block leaves, or this one was run from here.
-                    Thread::Blocked b = t.blocked_leaf;
-                    t.blocked_leaf.again = nullptr;
-                    auto wait = rt::wait_on(*b.queue, b.seen, b.what);
-                    r = b.again(t, (co_await wait).ok() ? rt::Wake::kWoken : rt::Wake::kInterrupted);
-                    if (r.error() == Errno::kNeedsTask || r.error() == Errno::kNeedsFault || r.error() == Errno::kNoMem)
+                break;
+            }
+            case port::Trap::Kind::kPageFault: {
+                for (u32 n = 0;; ++n) {
+                    auto resolve = resolve_fault(t, trap, t.leaf_fault);
+                    if (!resolve.valid() && n < kMemoryTries) {
+                        auto memory = rt::wait_for_memory();
+                        if (memory.valid()) co_await memory;
                         continue;
-                    break;
-                }
-                if (r.error() == Errno::kNeedsTask) {
-                    if (!row->task) {
-                        port::logf("{}: leaf form must wait, but there is no task form", row->name);
-                        r = Errno::kNoSys;
-                        break;
                     }
-                    r = co_await row->task(t, t.regs().frame());
-                }
-                if (r.error() == Errno::kNoMem) continue;
-                if (r.error() != Errno::kNeedsFault) break;
-                if (t.work.load(std::memory_order_relaxed) & kWorkExit) {
-                    r = Errno::kFault;
+                    if (resolve.valid())
+                        co_await resolve;
+                    else
+                        fail_fault(t, trap, FaultKind::kNoMemory);
                     break;
                 }
+                break;
             }
-            t.forget_file();
-            if (t.regs().entered_by_syscall()) finish_syscall(t, std::move(r));
-        } else if (trap.kind == port::Trap::Kind::kPageFault) {
-            FaultKind kind = t.leaf_fault;
-            for (bool patient = false;
-                 kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && rt::memory_is_low());) {
-                patient = kind == FaultKind::kNoMemory;
-                auto wait = patient ? patient_fault(t, trap)
-                                    : t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
-                kind = FaultKind::kNoMemory;
-                if (wait.valid()) kind = co_await wait;
-            }
-            if (kind != FaultKind::kResolved) {
-                t.last_fault = trap;
-                fail_fault(t, trap, kind);
-            }
-        } else if (trap.kind != port::Trap::Kind::kKick) {
-            t.last_fault = trap;
-            force_signal(t, signal_of(t, trap));
+            case port::Trap::Kind::kKick: break;
+            default: raise_exception(t, trap); break;
         }
     }
 }

@@ -12,25 +12,21 @@ namespace {
 constinit Atomic<u64> global_epoch{1};
 constexpr u64 kHurryAfter = 128;  // items pending on one CPU before the others are asked to look up
 
-void free_list(Retired* r) {
-    while (r) {
-        Retired* next = r->next;
-        r->free(*r);
-        r = next;
-    }
-}
-
-// Frees the batches of this CPU that are old enough.
+// Frees the batches of this CPU that are old enough. All of them are taken first: what is freed may retire more, in an epoch
+// whose batch has the place of one of these.
 void reclaim(PerCpuEpoch& e, u64 now) {
+    Retired* due = nullptr;
+    Retired** end = &due;
     for (u32 i = 0; i < 3; ++i)
         if (e.batch[i] && e.batch_epoch[i] + 2 <= now) {
-            Retired* list = e.batch[i];
-            e.batch[i] = nullptr;
-            u64 n = 0;
-            for (Retired* r = list; r; r = r->next) ++n;
-            e.pending -= n;
-            free_list(list);
+            *end = std::exchange(e.batch[i], nullptr);
+            end = e.tail[i];
         }
+    while (Retired* r = due) {
+        due = r->next;
+        --e.pending;
+        r->free(*r);
+    }
 }
 
 void try_advance(u64 now) {
@@ -117,7 +113,7 @@ void epoch_hurry() {
     Executor& me = Executor::current();
     for (u32 i = 0; i < executor_count(); ++i)
         // One in kernel mode gets no interrupt, but looks before it enters user mode.
-        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.state() != Executor::kSleeping)
+        if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.user_state.get() != UserState::kSleeping)
             ex.attract(kAttnEpoch);
 }
 

@@ -4,7 +4,7 @@
 
 #include "rt/atomic.hpp"
 #include "rt/mem/pages.hpp"
-#include "rt/module.hpp"
+#include "rt/remote/module.hpp"
 #include "rt/wait.hpp"
 
 namespace rt {

@@ -10,31 +10,35 @@
 #include "rt/atomic.hpp"
 #include "rt/lock_check.hpp"
 #include "rt/rank.hpp"
+#include "rt/thread_safety.hpp"
 
 namespace rt {
 
 template <Rank R>
-class SpinLock {
+class RT_CAPABILITY("spinlock") SpinLock {
 public:
     constexpr SpinLock() = default;
     SpinLock(const SpinLock&) = delete;
     SpinLock& operator=(const SpinLock&) = delete;
 
-    void lock() {
+    void lock() RT_ACQUIRE() {
         if constexpr (kDebug) lock_check::acquire(R, this);
         // Pairs with the release in unlock().
         while (held_.exchange(true, std::memory_order_acquire)) [[unlikely]]
             wait_until_free();
     }
-    bool try_lock() {
+    bool try_lock() RT_TRY_ACQUIRE(true) {
         if (held_.exchange(true, std::memory_order_acquire)) return false;
         if constexpr (kDebug) lock_check::acquire_unordered(R, this);
         return true;
     }
-    void unlock() {
+    void unlock() RT_RELEASE() {
         if constexpr (kDebug) lock_check::release(R, this);
         held_.store(false, std::memory_order_release);
     }
+
+    // For a lock that is held by means that the analysis does not see.
+    void assume_held() const RT_ASSERTS_HELD() {}
 
 private:
     [[gnu::noinline]] void wait_until_free() {
@@ -47,14 +51,15 @@ private:
 };
 
 template <Rank R>
-class LockGuard {
+class RT_SCOPED_CAPABILITY LockGuard {
 public:
-    explicit LockGuard(SpinLock<R>& l) : lock_(&l) { lock_->lock(); }
-    LockGuard(LockGuard&& o) noexcept : lock_(std::exchange(o.lock_, nullptr)) {}
+    explicit LockGuard(SpinLock<R>& l) RT_ACQUIRE(l) : lock_(&l) { lock_->lock(); }
     LockGuard(const LockGuard&) = delete;
     LockGuard& operator=(const LockGuard&) = delete;
-    ~LockGuard() { unlock(); }
-    void unlock() {
+    ~LockGuard() RT_RELEASE() {
+        if (lock_) lock_->unlock();
+    }
+    void unlock() RT_RELEASE() {
         if (lock_) std::exchange(lock_, nullptr)->unlock();
     }
 
@@ -64,9 +69,9 @@ private:
 
 // Two locks of one rank, always taken by address.
 template <Rank R>
-class LockPair {
+class RT_SCOPED_CAPABILITY LockPair {
 public:
-    LockPair(SpinLock<R>& a, SpinLock<R>& b)
+    LockPair(SpinLock<R>& a, SpinLock<R>& b) RT_ACQUIRE(a, b) RT_UNCHECKED_LOCKING
         : first_(&a < &b ? &a : &b),
           second_(&a == &b  ? nullptr
                   : &a < &b ? &b
@@ -78,7 +83,7 @@ public:
         }
     }
     LockPair(const LockPair&) = delete;
-    ~LockPair() {
+    ~LockPair() RT_RELEASE() RT_UNCHECKED_LOCKING {
         if (second_) second_->unlock();
         first_->unlock();
     }
@@ -98,7 +103,7 @@ public:
         explicit Access(Guarded& g) : guard_(g.lock_), data_(&g.data_) {}
         T* operator->() { return data_; }
         T& operator*() { return *data_; }
-        void unlock() { guard_.unlock(); }
+        void unlock() RT_UNCHECKED_LOCKING { guard_.unlock(); }
 
     private:
         LockGuard<R> guard_;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Checks the tree against layers.txt: an #include outside a folder's row, an architecture named by the preprocessor
-// outside hal/ and port/, a file without its SPDX line, a file that has grown too long. And the call table against the
+// Checks the tree against layers.txt: an #include outside a folder's row, a word that a folder may not contain, an
+// architecture named by the preprocessor outside hal/ and port/, a file without its SPDX line, a file that has grown too long. And the call table against the
 // guest cases: a row that names no case, or one that does not exist. One line per finding; status 1 if any.
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -31,6 +32,7 @@ bool below(const std::string& path, const std::string& folder) {
 
 using Table = std::map<std::string, std::vector<std::string>>;
 
+// Rows of folders; those of forbidden words begin with an exclamation mark.
 Table read_table(const fs::path& path) {
     Table table;
     std::ifstream in(path);
@@ -42,6 +44,24 @@ Table read_table(const fs::path& path) {
         for (std::string word; words >> word;) row.push_back(word);
     }
     return table;
+}
+
+// The words of a line that its folder may not contain; letters count as lower case.
+void check_words(const Table& table, const std::string& path, int number, const std::string& line) {
+    for (auto row = table.lower_bound("!"); row != table.end() && row->first[0] == '!'; ++row) {
+        if (!below(path, row->first.substr(1))) continue;
+        std::string word;
+        for (size_t at = 0; at <= line.size(); ++at) {
+            const auto c = static_cast<unsigned char>(at < line.size() ? line[at] : ' ');
+            if (std::isalnum(c) || c == '_') {
+                word += static_cast<char>(std::tolower(c));
+                continue;
+            }
+            if (std::find(row->second.begin(), row->second.end(), word) != row->second.end())
+                finding(path, number, "'" + row->first.substr(1) + "' may not say \"" + word + "\" (layers.txt)");
+            word.clear();
+        }
+    }
 }
 
 const Table::value_type* row_of(const Table& table, const std::string& path) {
@@ -65,6 +85,7 @@ void check_file(const Table& table, const fs::path& root, const std::string& pat
         ++number;
         if (number <= 2 && line.find("SPDX-License-Identifier: MIT") != std::string::npos) spdx = true;
         if (!code) continue;
+        check_words(table, path, number, line);
         size_t hash = line.find_first_not_of(" \t");
         if (hash == std::string::npos || line[hash] != '#') continue;
         std::string directive = line.substr(hash + 1);

@@ -21,9 +21,9 @@ void print(const char* fmt, const A&... args) {
 void print_cpu(CpuId cpu) {
     rt::Executor& ex = rt::Executor::of(cpu);
     const char* states[] = {"kernel", "user", "idle"};
-    print("cpu {}: {}, ready {}+{}+{}, epoch pending {}\n", cpu.value, states[u32(ex.state()) % 3],
-          ex.ready_count(rt::Priority::kUrgent), ex.ready_count(rt::Priority::kKernel),
-          ex.ready_count(rt::Priority::kUser), ex.epoch.pending);
+    print("cpu {}: {}, ready {}+{}+{}, epoch pending {}\n", cpu.value, states[u32(ex.user_state.get()) % 3],
+          ex.queue.count(rt::Priority::kUrgent), ex.queue.count(rt::Priority::kKernel),
+          ex.queue.count(rt::Priority::kUser), ex.epoch.pending);
 }
 
 void print_job(const rt::Job& job) {

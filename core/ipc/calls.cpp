@@ -231,7 +231,7 @@ Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
             n.utcb_memory->leave_all_but(to.space, a[2]);
         }
         n.place_utcb(claim, a[2]);
-        n.set_bases(claim, a[2], 0);
+        n.set_bases(claim, hal::bases_at(UserAddr{a[2]}));
     }
     to.space_ref = std::move(space.ref);
     n.configure(claim, std::move(to));
@@ -243,8 +243,8 @@ Result<i64> thread_set_registers(NativeThread& t, u64 slot) {
     REQUIRE(t.utcb != nullptr, tag_needs_utcb, kInval);
     const ThreadClaim claim = TRY(claim_inactive(*target.object));
     native::Registers r = t.utcb->registers;
-    REQUIRE(r.rip < Machine::user_top().value, thread_pc, kInval);
-    REQUIRE(r.fs_base < Machine::user_top().value && r.gs_base < Machine::user_top().value, thread_tls, kInval);
+    REQUIRE(hal::user_pc(r), thread_pc, kInval);
+    REQUIRE(hal::user_bases(r), thread_tls, kInval);
     target->set_registers(claim, r);
     return i64{0};
 }
@@ -463,7 +463,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kThreadState: return i64(TRY(thread_at(t, a[0], native::kReadRight))->visible_state());
         case native::kYield: {
             rt::Executor& ex = rt::Executor::current();
-            if (ex.ready_count(t.priority) == 0) return i64{0};
+            if (ex.queue.count(t.priority) == 0) return i64{0};
             t.context.set_syscall_result(0);
             ex.leave_user_state();
             t.account_user(Machine::now());
@@ -531,7 +531,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
 [[gnu::noinline]] void leave_slow(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
     if (t.state.load(std::memory_order_relaxed) != native::kStateReady) ipc::leave(t);
-    if (ex.has_ready_above(t.priority)) {
+    if (ex.queue.has_above(t.priority)) {
         ex.leave_user_state();
         t.account_user(Machine::now());
         ex.enqueue_front(t);
@@ -569,10 +569,10 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
     t.context.set_syscall_result(r.ok() ? r.value() : -i64(r.error()));
     if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::end_slow_now(trace::Reason::kDone, t.context.syscall_result());
-    if (t.state.load(std::memory_order_relaxed) != native::kStateReady || ex.has_ready_above(t.priority)) [[unlikely]]
+    if (t.state.load(std::memory_order_relaxed) != native::kStateReady || ex.queue.has_above(t.priority)) [[unlikely]]
         leave_slow(t);
     // Whom the call made ready has a turn within a slice.
-    if (ex.ready_count(t.priority) != 0) [[unlikely]]
+    if (ex.queue.count(t.priority) != 0) [[unlikely]]
         sched::start_slice(ex, t.priority);
     leave_trap_changed(t);
 }

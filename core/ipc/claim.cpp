@@ -33,13 +33,12 @@ void NativeThread::set_registers(const ThreadClaim& claim, const native::Registe
     restart_step = 0;
     restart_memory = {};
     hal::set_registers(context, r);
-    set_bases(claim, r.fs_base, r.gs_base);
+    set_bases(claim, hal::bases_of(r));
 }
 
 // They may be live in its home's registers: they are loaded from here when it runs next.
-void NativeThread::set_bases(const ThreadClaim& claim, u64 fs, u64 gs) {
-    new_fs.set(claim, fs);
-    new_gs.set(claim, gs);
+void NativeThread::set_bases(const ThreadClaim& claim, hal::ThreadBases to) {
+    new_bases.set(claim, to);
     renew.fetch_or(kRenewBases, std::memory_order_release);
 }
 

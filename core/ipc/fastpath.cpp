@@ -35,7 +35,7 @@ template <bool kTraced, Expects kKind>
     hal::set_message(r.context, badge, tag);
     owe(r, t, kKind);
     [[maybe_unused]] const u64 to = r.number;  // which is none of ours behind this
-    if (!there.hand_off(r)) there.post(r);
+    if (!there.handoff.give(r)) there.post(r);
     if constexpr (kTraced) trace::fast_done(path, t.number, to, start);
     wait_for_other_cpu(t);
 }
@@ -104,7 +104,7 @@ template <bool kTraced, Expects kKind>
     rt::Executor& ex = rt::Executor::current();
     if (!r->is_at_home(ex)) [[unlikely]]
         return to_other_cpu<kTraced, kKind>(t, e, *r, badge, tag, path, start);
-    if (ex.pressing() & r->gives_way_to) return failed<kTraced>(path, Test::kPriority, start);
+    if (ex.queue.pressing() & r->gives_way_to) return failed<kTraced>(path, Test::kPriority, start);
     if (kKind == Expects::kMessage ? (t.odd | r->odd) != 0 : ((t.odd & u8(~NativeThread::kOddTrapped)) | r->odd) != 0)
         [[unlikely]]
         return to_odd_receiver<kTraced, kKind>(t, e, *r, badge, tag, path, start);
@@ -159,7 +159,7 @@ template <bool kTraced>
     NativeThread* s = e.first();
     const bool message = s && s->queued_as == Expects::kMessage;
     if (e.dead || !s || !s->queued_call || (message && (s->tag & 0xfff) > native::kRegisterWords) ||
-        (ex.pressing() & t.gives_way_to) || (c.is_at_home(ex) && c.priority < t.priority)) {
+        (ex.queue.pressing() & t.gives_way_to) || (c.is_at_home(ex) && c.priority < t.priority)) {
         e.lock.unlock();
         return failed<kTraced>(kPath, Test::kSendersWait, start);
     }
@@ -191,7 +191,7 @@ template <bool kTraced>
     [[maybe_unused]] const u64 to = c.number;
     c.wake();
     if constexpr (kTraced) trace::fast_done(kPath, t.number, to, start);
-    if (ex.ready_count(t.priority) != 0) sched::start_slice(ex, t.priority);
+    if (ex.queue.count(t.priority) != 0) sched::start_slice(ex, t.priority);
     if (ex.needs_attention()) [[unlikely]]
         leave_trap_changed(t);
     Machine::resume_message(t.context, badge, got);
@@ -216,7 +216,7 @@ template <bool kTraced>
     wait_at(e, t);
     e.lock.unlock();
     [[maybe_unused]] const u64 to = c.number;
-    if (!there.hand_off(c)) there.post(c);
+    if (!there.handoff.give(c)) there.post(c);
     if constexpr (kTraced) trace::fast_done(kPath, t.number, to, start);
     wait_for_other_cpu(t);
 }
@@ -225,7 +225,7 @@ template <bool kTraced, bool kOdd, bool kTrap>
 [[gnu::always_inline]] inline void finish_reply(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& c,
                                                 u64 tag, u64 start) {
     constexpr auto kPath = trace::Path::kFastReply;
-    if (ex.pressing() & c.gives_way_to) return failed<kTraced>(kPath, Test::kPriority, start);
+    if (ex.queue.pressing() & c.gives_way_to) return failed<kTraced>(kPath, Test::kPriority, start);
     // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
     if (!Machine::equals(c.owed, &t.reply)) return failed<kTraced>(kPath, Test::kRace, start);
     e.lock.lock();
@@ -379,7 +379,7 @@ namespace {
     rt::Executor& ex = rt::Executor::current();
     if (!r->is_at_home(ex)) [[unlikely]]
         return to_other_cpu<false, Expects::kMessage>(t, e, *r, cap.badge, tag, trace::Path::kFastCall, 0);
-    if ((ex.pressing() & r->gives_way_to) || (t.odd | r->odd)) return;
+    if ((ex.queue.pressing() & r->gives_way_to) || (t.odd | r->odd)) return;
     if (!e.lock.try_lock()) return;
     if (!Machine::equals(e.receiver, r)) {
         e.lock.unlock();
@@ -410,7 +410,7 @@ namespace {
     if (!c->is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<false>(t, e, *c, tag, 0);
     // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
-    if ((ex.pressing() & c->gives_way_to) || !Machine::equals(c->owed, &t.reply)) return;
+    if ((ex.queue.pressing() & c->gives_way_to) || !Machine::equals(c->owed, &t.reply)) return;
     if (!e.lock.try_lock()) return;
     if (!may_wait_at(e)) [[unlikely]]
         return answer_and_take<false>(t, e, *c, tag, 0);
@@ -473,9 +473,9 @@ namespace {
 
 }  // namespace core::ipc
 
-// --- The entries (UserContext::entry)
+// --- The entries (hal::CallEntry)
 
-[[clang::preserve_none]] void farcall_native_syscall(u64, u64, u64, u64, hal::UserContext& context) {
+HAL_FAST_ENTRY(farcall_native_syscall, context) {
     using namespace core;
     NativeThread& t = static_cast<NativeThread&>(Thread::of(context));
     if (!hal::Machine::is_zero(trace::on)) [[unlikely]]
@@ -488,7 +488,7 @@ namespace {
     ipc::general_syscall(t);
 }
 
-[[clang::preserve_none]] void farcall_redirected_syscall(u64, u64, u64, u64, hal::UserContext& context) {
+HAL_FAST_ENTRY(farcall_redirected_syscall, context) {
     using namespace core;
     NativeThread& t = static_cast<NativeThread&>(Thread::of(context));
     if (hal::Machine::is_zero(trace::on)) [[likely]]

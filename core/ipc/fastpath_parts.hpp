@@ -43,7 +43,7 @@ template <bool kOdd>
         to.make_live();
     } else {
         Machine::switch_thread_state(from.context, to.context);
-        ex.live = static_cast<Thread*>(&to);
+        state_of(ex).live = &to;
     }
     ex.set_running(&to);
 }

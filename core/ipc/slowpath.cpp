@@ -189,8 +189,8 @@ Result<void> check_exception_reply(NativeThread& t, u64 tag, native::Registers& 
         REQUIRE(hal::message_word(t.context, 1) < Machine::user_top().value, thread_pc, kInval);
     if (how == native::kResumeWith) {
         r = t.utcb->registers;  // once: other threads can write to the page
-        REQUIRE(r.rip < Machine::user_top().value, thread_pc, kInval);
-        REQUIRE(r.fs_base < Machine::user_top().value && r.gs_base < Machine::user_top().value, thread_tls, kInval);
+        REQUIRE(hal::user_pc(r), thread_pc, kInval);
+        REQUIRE(hal::user_bases(r), thread_tls, kInval);
     }
     return lib::kOk;
 }

@@ -13,7 +13,7 @@ namespace {
 
 // Nothing stands between this CPU and user mode in `to`, which is this CPU's, ready, and in no queue.
 bool may_switch_to(rt::Executor& ex, NativeThread& to) {
-    return (ex.pressing() & to.gives_way_to) == 0 && to.control.load(std::memory_order_relaxed) == 0 &&
+    return (ex.queue.pressing() & to.gives_way_to) == 0 && to.control.load(std::memory_order_relaxed) == 0 &&
            to.renew.load(std::memory_order_relaxed) == 0 && !to.kicked.load(std::memory_order_relaxed);
 }
 
@@ -22,7 +22,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     to.space->load();
     to.go_live(ex);
     ex.set_running(&to);
-    if (ex.ready_count(to.priority) != 0) sched::start_slice(ex, to.priority);
+    if (ex.queue.count(to.priority) != 0) sched::start_slice(ex, to.priority);
     if (to.context.entered_by_syscall()) Machine::resume_syscall(to.context);
     Machine::enter_user(to.context);
 }
@@ -33,14 +33,14 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     rt::Executor& ex = rt::Executor::current();
     // The next thread without a turn of the executor's loop, if it is one of ours and nothing else is to be done.
     if (!ex.needs_attention()) {
-        if (rt::Schedulable* best = ex.best_ready(); best && NativeThread::is_one(*best)) {
+        if (rt::Schedulable* best = ex.queue.best(); best && NativeThread::is_one(*best)) {
             NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*best));
             NativeThread& payer = next.payer();
             if (next.control.load(std::memory_order_relaxed) == 0 && next.renew.load(std::memory_order_relaxed) == 0 &&
                 !payer.has_budget() && !next.kicked.load(std::memory_order_relaxed)) {
-                ex.remove(next);
+                ex.queue.remove(next);
                 // The clock counts for a scheduling object: whose thread it is on does not matter.
-                auto& clocked = static_cast<NativeThread&>(*static_cast<Thread*>(ex.clocked));
+                auto& clocked = static_cast<NativeThread&>(*state_of(ex).clocked);
                 if (payer.sched.get() != clocked.sched.get()) {
                     Nanoseconds now = Machine::now();
                     t.account_user(now);
@@ -51,7 +51,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
         }
     }
     // What comes next is waiting, or another thread's.
-    if (ex.best_ready() == nullptr) trace::end_slow(trace::Reason::kWaits);
+    if (ex.queue.best() == nullptr) trace::end_slow(trace::Reason::kWaits);
     ex.leave_user_state();
     t.account_user(Machine::now());
     ex.run_forever();
@@ -59,7 +59,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
 
 [[noreturn]] void wait_for_other_cpu(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
-    if (ex.pressing() != 0 || !ex.polls || rt::Executor::spin_budget.value == 0) leave(t);
+    if (ex.queue.pressing() != 0 || !ex.polls || rt::Executor::spin_budget.value == 0) leave(t);
     trace::end_slow(trace::Reason::kWaits);
     ex.leave_user_state();
     Nanoseconds before = Machine::now();
@@ -69,7 +69,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*got));
     // Whatever has come besides: the executor's loop, with the thread in front.
     NativeThread& payer = next.payer();
-    if (ex.pressing() != 0 || !may_switch_to(ex, next) || !next.is_at_home(ex) || payer.has_budget() ||
+    if (ex.queue.pressing() != 0 || !may_switch_to(ex, next) || !next.is_at_home(ex) || payer.has_budget() ||
         !ex.enter_user_state_again()) [[unlikely]] {
         if (next.is_at_home(ex))
             ex.enqueue_front(next);
@@ -78,7 +78,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
         ex.run_forever();
     }
     Nanoseconds now = Machine::now();
-    ex.idle_ns.store(ex.idle_ns.load(std::memory_order_relaxed) + (now - before).value, std::memory_order_relaxed);
+    ex.times.add_idle((now - before).value);
     Thread::start_clock(ex, payer, now);
     switch_to(ex, next);
 }
@@ -91,7 +91,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
         if (may_switch_to(ex, to)) switch_to(ex, to);
     } else {
         to.state.store(native::kStateReady, std::memory_order_relaxed);
-        if (to.home().hand_off(to)) {
+        if (to.home().handoff.give(to)) {
             trace::end_slow(trace::Reason::kWaits);
             wait_for_other_cpu(t);
         }

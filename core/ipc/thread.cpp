@@ -39,7 +39,7 @@ void native_kicked(Thread& th) {
 bool native_turn_over(Thread& th) {
     // Whoever pays for th: the clock that runs on its CPU.
     rt::Executor& ex = rt::Executor::current();
-    auto& payer = *static_cast<NativeThread*>(static_cast<Thread*>(ex.clocked));
+    auto& payer = static_cast<NativeThread&>(*state_of(ex).clocked);
     if (!payer.has_budget()) return false;
     Nanoseconds now = Machine::now(), again;
     th.account_user(now);  // so that what it has used until now counts
@@ -108,10 +108,9 @@ void NativeThread::inherit(const NativeThread& maker) {
 }
 
 void NativeThread::choose_entry() {
-    using Entry = decltype(context.entry);
-    context.entry = fastpaths.load(std::memory_order_relaxed) != native::kFastAll ? &farcall_syscall
-                    : redirect ? reinterpret_cast<Entry>(reinterpret_cast<void*>(&farcall_redirected_syscall))
-                               : reinterpret_cast<Entry>(reinterpret_cast<void*>(&farcall_native_syscall));
+    hal::set_entry(context, fastpaths.load(std::memory_order_relaxed) != native::kFastAll ? hal::CallEntry::kGeneral
+                            : redirect                                                    ? hal::CallEntry::kRedirected
+                                                                                          : hal::CallEntry::kNative);
 }
 
 void NativeThread::wake(bool front) {
@@ -122,8 +121,7 @@ void NativeThread::wake(bool front) {
 void NativeThread::renew_here(u8 what) {
     if (what & kRenewBases) {
         leave_cpu();
-        context.fs_base = new_fs;
-        context.gs_base = new_gs;
+        hal::set_bases(context, new_bases);
     }
     if (what & kRenewEntry) choose_entry();
 }
@@ -189,9 +187,7 @@ void NativeThread::drop_timeout() {
 
 void NativeThread::timed_out(rt::Timer& timer) {
     NativeThread& t = static_cast<Timeout&>(timer).owner;
-    if (t.timeout_job_.posted.exchange(true)) return;
-    t.ref();
-    rt::Executor::current().enqueue(t.timeout_job_);
+    if (t.take(t.timeout_job_) == Taken::kNow) rt::Executor::current().enqueue(t.timeout_job_);
 }
 
 void NativeThread::run_timeout(rt::Schedulable& s) {
@@ -222,9 +218,7 @@ void NativeThread::time_out() {
     if (!t.cancel()) {
         // In the hands of another CPU: it is being woken, which ends the timeout, or received, and then it still has one.
         // tests/models/ipc.pml, MUTANT=9.
-        if (t.timeout_job_.posted.exchange(true)) return;
-        t.ref();
-        rt::Executor::current().enqueue(t.timeout_job_);
+        if (t.take(t.timeout_job_) == Taken::kNow) rt::Executor::current().enqueue(t.timeout_job_);
         return;
     }
     t.odd &= u8(~kOddTimed);
@@ -233,7 +227,8 @@ void NativeThread::time_out() {
 
 // --- Control
 
-bool NativeThread::claim(u32 only) {
+template <class F>
+bool NativeThread::in_queue(F&& then) {
     for (;;) {
         // Not waiting, what waits_at says may be freed long since. While it waits the object lives, and for this section.
         if (!waits()) return false;
@@ -241,12 +236,17 @@ bool NativeThread::claim(u32 only) {
         ObjectGuard guard{at->lock};
         if (waits_at.load(std::memory_order_relaxed) != at) continue;
         // Whoever takes it out of the queue leaves waits_at as it is; the state tells.
-        if (!waits()) return false;
+        return waits() && then(*at);
+    }
+}
+
+bool NativeThread::claim(u32 only) {
+    return in_queue([&](Waitable& at) {
         if (only != 0 && state.load(std::memory_order_relaxed) != only) return false;
-        at->take_out(*this);
+        at.take_out(*this);
         state.store(native::kStateReady, std::memory_order_relaxed);
         return true;
-    }
+    });
 }
 
 bool NativeThread::cancel() {
@@ -263,12 +263,9 @@ bool NativeThread::ask(u32 bits) {
         if (control_here(static_cast<Thread*>(rt::Executor::current().running()))) publish_end();
         return (control.load(std::memory_order_relaxed) & bits) == 0;
     }
-    // The job keeps the thread.
-    if (!control_job_.posted.exchange(true)) {
-        if (!try_ref()) return true;  // it has ended for good
-        home().post(control_job_);
-    }
-    return false;
+    const Taken taken = take(control_job_);
+    if (taken == Taken::kNow) home().post(control_job_);
+    return taken == Taken::kEnded;
 }
 
 void NativeThread::run_control(rt::Schedulable& s) {
@@ -295,8 +292,8 @@ bool NativeThread::without_jobs() {
     if (control_job_.posted.load()) return false;  // it ends the thread when it runs
     if (!timeout_job_.posted.load()) return true;
     // On its way here, or with a CPU that was its home: it looks for the request.
-    if (!rt::Executor::current().holds(timeout_job_)) return false;
-    rt::Executor::current().remove(timeout_job_);
+    if (!rt::Executor::current().queue.holds(timeout_job_)) return false;
+    rt::Executor::current().queue.remove(timeout_job_);
     timeout_job_.posted.store(false);
     unref();
     return true;
@@ -345,17 +342,13 @@ bool NativeThread::move_here() {
         case native::kStateSending:
         case native::kStateReceiving:
         case native::kStateWaiting:
-            for (;;) {
-                Waitable* at = waits_at.load(std::memory_order_acquire);
-                ObjectGuard guard{at->lock};
-                if (waits_at.load(std::memory_order_relaxed) != at) continue;
-                if (!waits()) return false;
+            return in_queue([&](Waitable& at) {
                 // Whoever takes it from here on finds the new home.
-                at->take_out(*this);
+                at.take_out(*this);
                 settle();
-                at->insert(*this);
+                at.insert(*this);
                 return true;
-            }
+            });
         case native::kStateAwaitingReply: settle(); return true;
         case native::kStateEnded: return true;
         default: {
@@ -375,10 +368,7 @@ bool NativeThread::save_here() {
         save_state();
         now.valid = true;
         hal::get_registers(context, now.registers);
-        if (renew.load(std::memory_order_relaxed) & kRenewBases) {
-            now.registers.fs_base = new_fs;
-            now.registers.gs_base = new_gs;
-        }
+        if (renew.load(std::memory_order_relaxed) & kRenewBases) hal::set_bases(now.registers, new_bases);
     };
     switch (state.load(std::memory_order_acquire)) {
         case native::kStateReady:
@@ -386,13 +376,11 @@ bool NativeThread::save_here() {
         case native::kStateSending:
         case native::kStateReceiving:
         case native::kStateWaiting:
-            while (!now.valid) {
-                Waitable* at = waits_at.load(std::memory_order_acquire);
-                ObjectGuard guard{at->lock};
-                if (waits_at.load(std::memory_order_relaxed) != at) continue;
-                if (!waits()) return false;
-                copy();
-            }
+            if (!in_queue([&](Waitable&) {
+                    copy();
+                    return true;
+                }))
+                return false;
             break;
         case native::kStateAwaitingReply: {
             copy();
@@ -421,8 +409,14 @@ bool NativeThread::saved_registers(native::Registers& out) {
 
 // It is in the hands of another CPU, which wakes it or receives from it: soon one can tell which.
 void NativeThread::ask_again() {
-    if (control_job_.posted.exchange(true)) return;
-    if (try_ref()) home().post(control_job_);
+    if (take(control_job_) == Taken::kNow) home().post(control_job_);
+}
+
+NativeThread::Taken NativeThread::take(Job& job) {
+    if (job.posted.exchange(true)) return Taken::kByAnother;
+    if (try_ref()) return Taken::kNow;
+    job.posted.store(false);
+    return Taken::kEnded;
 }
 
 void NativeThread::after_claim() { ask_again(); }
@@ -436,8 +430,8 @@ NativeThread::Stopped NativeThread::stop_here(bool mine) {
         case kStateClaimed:
         case native::kStateEnded: return Stopped::kWasInactive;
         case native::kStateReady:
-            if (ex.holds(*this)) {
-                ex.remove(*this);
+            if (ex.queue.holds(*this)) {
+                ex.queue.remove(*this);
             } else if (parked_) {
                 parked_ = false;
                 rt::cancel_timer(timeout_);
@@ -470,13 +464,13 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
         return false;
     }
     rt::Executor& ex = rt::Executor::current();
-    if (ex.clocked == static_cast<Thread*>(this) && !mine) {
+    if (state_of(ex).clocked == this && !mine) {
         // Whoever makes the call that ends it may run on its clock. Outside a call nobody's clock runs.
         account_user(Machine::now());
         if (in_call_of)
             start_clock(ex, *in_call_of, Machine::now());
         else
-            ex.clocked = nullptr;
+            state_of(ex).clocked = nullptr;
     }
     state_changed();  // it will not run again: this CPU must not save its state into what will be freed
     ipc::abandon(reply, Errno::kIdRm);
@@ -537,8 +531,8 @@ bool NativeThread::control_here(Thread* in_call_of) {
         }
     }
     if (ended) return true;
-    const bool queued = (asked & kControlMove) && ex.holds(*this);
-    if (queued) ex.remove(*this);
+    const bool queued = (asked & kControlMove) && ex.queue.holds(*this);
+    if (queued) ex.queue.remove(*this);
     if (queued) settle();
     if ((asked & kControlMove) && (queued || move_here())) done |= kControlMove;
     // Release: who finds its request done sees what was done.

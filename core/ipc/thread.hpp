@@ -58,12 +58,12 @@ public:
     bool has_budget() const;
     // As make_live(), in a few instructions if only TLS bases are to be switched.
     [[gnu::always_inline]] void go_live(rt::Executor& ex) {
-        auto* before = static_cast<Thread*>(ex.live);
+        Thread* before = state_of(ex).live;
         if (before == this) return;
         constexpr u8 kSlow = kOddFpu | kOddBases;
         if (!before || ((before->odd | odd) & kSlow)) return make_live();
         hal::Machine::switch_thread_state(before->context, context);
-        ex.live = static_cast<Thread*>(this);
+        state_of(ex).live = this;
     }
 
     // --- The rest
@@ -138,20 +138,23 @@ public:
         context.set_syscall_result(-i64(error));
         wake();
     }
+    // Finds the queue that it waits in and runs then(Waitable&) -> bool under its lock. False: it waits in none. From any CPU.
+    template <class F>
+    bool in_queue(F&& then);
     // Takes the thread out of the queue it waits in (if it is in `only` state). True: the caller owns the end of its wait.
     bool claim(u32 only = 0);
     // Ends whatever wait it is in: true if the caller owns its end now.
     bool cancel();
     // The bases take effect when it runs next.
-    void set_bases(const ThreadClaim& claim, u64 fs, u64 gs);
+    void set_bases(const ThreadClaim& claim, hal::ThreadBases to);
     void set_registers(const ThreadClaim& claim, const native::Registers& r);
     void arm_timeout();
     void drop_timeout();
 
-    // What its home has to do before it runs next: load `new_fs` and `new_gs`; choose its entry.
+    // What its home has to do before it runs next: load `new_bases`; choose its entry.
     static constexpr u8 kRenewBases = 1, kRenewEntry = 2;
     std::atomic<u8> renew{0};
-    Owned<u64> new_fs, new_gs;
+    Owned<hal::ThreadBases> new_bases;
     // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that it has
     // asked; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
     u64 restart_step = 0;
@@ -186,6 +189,11 @@ private:
     bool end_here(ThreadClaim claim, bool mine, Thread* in_call_of);
     void renew_here(u8 what);
     void ask_again();
+    struct Job;
+    // Whose it is to queue the job: the caller's (kNow; from now on the job keeps the thread, until it has run), or of who was
+    // faster. kEnded: the thread has ended and its last reference is gone; the caller found it without one.
+    enum class Taken : u8 { kNow, kByAnother, kEnded };
+    Taken take(Job& job);
 
     struct Job : rt::Schedulable {
         Job(RunFn fn, NativeThread& t) : Schedulable(fn), owner(t) {}

@@ -65,21 +65,15 @@ Result<i64> resume(ServerThread& s, u64 handle) {
     Machine::UserContext regs;
     std::memcpy(&regs, s.message->registers, sizeof regs);
     // What the machine would refuse in kernel mode is refused here: TLS bases must be user addresses.
-    if (regs.fs_base >= Machine::user_top().value || regs.gs_base >= Machine::user_top().value) return Errno::kInval;
+    if (!hal::user_bases(regs)) return Errno::kInval;
     if (regs.pc() >= Machine::user_top()) return Errno::kInval;
     {
         rt::LockGuard guard{s.endpoint.lock};
         if (!t->with_server || t->wait_hook.linked()) return Errno::kBusy;
         t->with_server = false;
     }
-    bool tls_changed = regs.fs_base != t->context.fs_base || regs.gs_base != t->context.gs_base;
-    if (tls_changed) t->state_changed();
-    regs.fpu_area = t->context.fpu_area;
-    regs.entry = t->context.entry;
-    regs.restore_flags(regs.flags());
-    regs.forget_syscall();  // selectors are the kernel's; every register is restored
-    regs.ss = t->context.ss;
-    t->context = regs;
+    if (hal::bases_of(regs) != hal::bases_of(t->context)) t->state_changed();
+    hal::replace_user_registers(t->context, regs);
     if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
         trace_answer(s, *t);
     if (t == s.served)

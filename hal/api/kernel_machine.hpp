@@ -13,6 +13,9 @@
 //                             Any other change (pc, flags, other registers) is followed by enter_user instead.
 //   farcall_trap(ctx, info)   any other end of user mode. Returning goes back to ctx, with any change made to it.
 //   farcall_interrupt()       before each device handler that runs in kernel mode: in wait_for_event or take_interrupts
+//   farcall_native_syscall, farcall_redirected_syscall
+//                             the same for threads with the entry (hal::CallEntry) kNative or kRedirected. They never return;
+//                             defined with HAL_FAST_ENTRY(name, ctx) { ... }
 //   kernel_main(boot)         once, on the boot CPU
 //   kernel_ap_main()          on each CPU that start_cpus started
 #pragma once
@@ -20,6 +23,7 @@
 #include <cstddef>
 #include <span>
 
+#include "abi/native.hpp"
 #include "hal/api/runtime_machine.hpp"
 #include "hal/api/types.hpp"
 #include "lib/result.hpp"
@@ -54,9 +58,41 @@ concept UserRegisters = requires(C& c, const C& k, u64 v, i64 result, unsigned i
     requires sizeof(typename C::CallFrame) <= 56;
     { k.syscall_result() } -> std::same_as<i64>;
     c.set_syscall_result(result);
+    c.forget_syscall();   // no restart any more, and every register is restored
     c.restart_syscall();  // the next entry executes the same system-call instruction again
     c.reset();            // all registers zero, flags and selectors as a new program gets them
 };
+
+// Where a native call and a message stand in the registers (abi/native.hpp), and what core/ needs besides to keep, check
+// and change a thread's registers without their names. Functions of namespace hal, beside the context's type.
+struct ThreadBases;                                    // of thread-local storage; comparable
+bool user_pc(const abi::native::Registers& given);     // what a program may set: in user memory
+bool user_bases(const abi::native::Registers& given);  // the same
+ThreadBases bases_of(const abi::native::Registers& given);
+ThreadBases bases_at(UserAddr storage);
+void set_bases(abi::native::Registers& r, ThreadBases to);
+
+template <class C>
+concept MessageRegisters =
+    requires(C& c, C& other, const C& k, u64 v, abi::native::Registers& r, const abi::native::Registers& given) {
+        { call_word(k) } -> std::same_as<u64>;
+        { call_capability(k) } -> std::same_as<u64>;
+        { message_tag(k) } -> std::same_as<u64>;
+        { message_word(k, v) } -> std::same_as<u64>;  // the first three
+        { set_message(c, v, v) } -> std::same_as<void>;
+        { set_call_results(c, v, v) } -> std::same_as<void>;
+        { set_call_results(c, v, v, v) } -> std::same_as<void>;
+        { copy_words(k, c, v) } -> std::same_as<void>;
+        { set_words(c, v, v, v, v, v, v) } -> std::same_as<void>;
+        { syscall_to_message(k, c) } -> std::same_as<void>;
+        { get_registers(k, r) } -> std::same_as<void>;
+        { set_registers(c, given) } -> std::same_as<void>;  // all but the bases
+        { user_bases(k) } -> std::same_as<bool>;
+        { bases_of(k) } -> std::same_as<ThreadBases>;
+        { set_bases(c, bases_of(k)) } -> std::same_as<void>;
+        // All that is user mode's, from a context that a program wrote; what is the kernel's stays
+        { replace_user_registers(c, other) } -> std::same_as<void>;
+    };
 
 struct NoTables {
     PhysAddr allocate_table() { return PhysAddr{0}; }
@@ -83,7 +119,8 @@ concept AddressTables = requires(T& t, const T& k, UserAddr a, UserAddr b, PhysA
 
 template <class M>
 concept KernelMachine =
-    RuntimeMachine<M> && UserRegisters<typename M::UserContext> && AddressTables<typename M::PageTable, NoTables> &&
+    RuntimeMachine<M> && UserRegisters<typename M::UserContext> && MessageRegisters<typename M::UserContext> &&
+    AddressTables<typename M::PageTable, NoTables> &&
     requires(typename M::UserContext& ctx, PhysAddr pa, UserAddr ua, CpuId cpu, void* p, const void* cp, size_t n,
              u32 vector, u64 ticket, u32* word, InterruptHandler handler, char* text) {
         // User mode
@@ -108,6 +145,7 @@ concept KernelMachine =
         { M::current_root() } -> std::same_as<PhysAddr>;
         { M::kernel_root() } -> std::same_as<PhysAddr>;
         { M::flush_local_all() } -> std::same_as<void>;
+        // Also whatever the machine keeps of page tables of the current root (SDM vol. 3A, 4.10.4.1), from one page on
         { M::flush_local(ua, ua) } -> std::same_as<void>;
         { M::request_flush(cpu) } -> std::same_as<u64>;
         { M::kick_flush(cpu) } -> std::same_as<void>;

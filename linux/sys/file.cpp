@@ -54,7 +54,7 @@ template <bool kWrite>
     u64 limit = c.process().limit(kRlimFsize);
     if (!file.inode()->is_regular() || n == 0) return n;
     u64 at = offset;
-    if (file.flags() & fs::kOpenAppend) {
+    if ((file.flags() & fs::kOpenAppend) || offset == fs::kAtEnd || offset == fs::kAtEndMoves) {
         at = file.inode()->peek_attributes().size;
     } else if (offset == kAtOffset) {
         rt::LockGuard guard{file.offset_lock};
@@ -141,7 +141,7 @@ TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, 
     u64 done = 0;
     while (v.size() != 0) {
         fs::UserSpan each = v.front();
-        u64 at = offset == kAtOffset ? kAtOffset : offset + done;
+        u64 at = fs::offset_after(offset, done);
         auto r = co_await transfer(c, file, IoVector{each.at, each.size}, at, write);
         if (!r.ok()) {
             if (done > 0) break;
@@ -198,7 +198,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         }
         Nanoseconds now = port::Port::now();
         UserSpans spans = buffers.spans(c.user(), kLeafIo);
-        u64 at = offset == kAtOffset ? kAtOffset : offset + done;
+        u64 at = fs::offset_after(offset, done);
         auto r = write ? file->write_for(&c, spans, at) : file->read_for(&c, spans, at);
         if (r.ok()) {
             u64 n = r.value(), asked = spans.size();
@@ -324,32 +324,38 @@ TaskResult sys_pwritev_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 o
     return vector_task(c, fd, vectors, count, u64(offset), true);
 }
 
-// RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory; RWF_NOWAIT and RWF_APPEND are not supported.
-constexpr u32 kRwfHarmless = 1 | 2 | 4;
+// RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory, RWF_APPEND nothing for reads; RWF_NOWAIT is not
+// supported.
+constexpr u32 kRwfAppend = 16, kRwfKnown = 1 | 2 | 4 | kRwfAppend;
+
+// Where pwritev2 writes. -1 is the file's position.
+u64 write_place(i64 offset, u32 flags) {
+    if (!(flags & kRwfAppend)) return u64(offset);
+    return offset == -1 ? fs::kAtEndMoves : fs::kAtEnd;
+}
 
 Leaf<size_t> sys_preadv2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64 high, u32 flags) {
     if (offset != -1) {
         if (offset < 0) return Errno::kInval;
-        if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
+        if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
         return sys_preadv(c, fd, vectors, count, offset, high);
     }
-    if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
+    if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
     return sys_readv(c, fd, vectors, count);
 }
 TaskResult sys_preadv2_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32) {
     return vector_task(c, fd, vectors, count, u64(offset), false);  // -1 is kAtOffset
 }
-Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64 high, u32 flags) {
-    if (offset != -1) {
-        if (offset < 0) return Errno::kInval;
-        if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
-        return sys_pwritev(c, fd, vectors, count, offset, high);
-    }
-    if (flags & ~kRwfHarmless) return Errno::kOpNotSupp;
-    return sys_writev(c, fd, vectors, count);
+Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32 flags) {
+    if (offset < -1) return Errno::kInval;
+    auto file = c.borrow(fd);
+    if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
+    if (offset != -1 && !file->seekable()) return Errno::kSPipe;
+    if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
+    return vector_leaf(c, *file, vectors, count, write_place(offset, flags), true);
 }
-TaskResult sys_pwritev2_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32) {
-    return vector_task(c, fd, vectors, count, u64(offset), true);
+TaskResult sys_pwritev2_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32 flags) {
+    return vector_task(c, fd, vectors, count, write_place(offset, flags), true);
 }
 static_assert(u64(i64{-1}) == kAtOffset);
 
@@ -373,7 +379,7 @@ Leaf<void> sys_sync_file_range(Caller& c, Fd fd, i64 offset, i64 size, u32 flags
     u32 type = file->inode()->mode() & fs::kTypeMask;
     if (type != fs::kTypeRegular && type != fs::kTypeBlock && type != fs::kTypeDirectory && type != fs::kTypeLink)
         return Errno::kSPipe;
-    return type == fs::kTypeRegular ? file->sync() : Leaf<void>{lib::kOk};
+    return lib::kOk;  // files in memory have nowhere to go
 }
 
 // Advice about a cache that holds everything: checked, and of no effect (posix_fadvise(2)).

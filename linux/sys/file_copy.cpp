@@ -122,6 +122,7 @@ TaskResult sys_copy_file_range_wait(Caller& c, Fd in_fd, UserAddr in_offset, Fd 
                                     u32 flags) {
     Ref<File> in = CO_TRY(c.files().get(in_fd));
     Ref<File> out = CO_TRY(c.files().get(out_fd));
+    if ((in->flags() | out->flags()) & fs::kOpenPath) co_return Errno::kBadF;
     i64 from_offset = 0, to_offset = 0;
     if (in_offset.value != 0)
         CO_TRY(co_await user_copy<false>(c, in_offset, &from_offset, sizeof from_offset));

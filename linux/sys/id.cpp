@@ -5,6 +5,7 @@
 #include "abi/linux/task.hpp"
 #include "linux/creds.hpp"
 #include "linux/sys/table.hpp"
+#include "linux/sys/wait_set.hpp"
 #include "linux/thread.hpp"
 
 namespace linux {
@@ -13,8 +14,7 @@ namespace {
 using fs::Creds;
 using port::Module;
 
-constexpr u32 kNone = ~0u;           // "leave it"
-constexpr u32 kMostGroups = 65'536;  // NGROUPS_MAX
+constexpr u32 kNone = ~0u;  // "leave it"
 constexpr u64 kFsCapabilities =
     0x0000'0001'0000'001f | (u64{1} << 9) | (u64{1} << 27);  // dropped with a file-system uid of 0
 
@@ -38,6 +38,7 @@ Leaf<i64> sys_getresgid(Caller& c, UserOut<u32> real, UserOut<u32> effective, Us
 
 // What a change of user ids does to the capabilities (capabilities(7), "Effect of user ID changes").
 void fix_capabilities(const Creds& old, Creds& to, bool keep) {
+    if (old.securebits & kSecureNoSetuidFixup) return;
     bool was_root = old.uid == 0 || old.euid == 0 || old.suid == 0;
     bool is_root = to.uid == 0 || to.euid == 0 || to.suid == 0;
     if (was_root && !is_root) {
@@ -64,6 +65,7 @@ Leaf<i64> commit_uids(Caller& c, u32 uid, u32 euid, u32 suid) {
     const Creds& old = c.creds();
     if (uid == old.uid && euid == old.euid && suid == old.suid && euid == old.fsuid) return 0;
     Ref<Creds> to = TRY(copy_creds(old));
+    if (uid != old.uid) to->user = TRY(fs::UserAccount::of(uid));
     to->uid = uid, to->euid = euid, to->suid = suid, to->fsuid = euid;
     fix_capabilities(old, *to, c.thread().keep_capabilities);
     commit(c, std::move(to));
@@ -134,8 +136,9 @@ Leaf<i64> sys_setfsuid(Caller& c, u32 uid) {
     auto to = copy_creds(o);
     if (!to.ok()) return i64{old};
     to.value()->fsuid = uid;
-    if (old == 0 && uid != 0) to.value()->cap_effective &= ~kFsCapabilities;
-    if (old != 0 && uid == 0) to.value()->cap_effective |= to.value()->cap_permitted & kFsCapabilities;
+    const bool fix = !(o.securebits & kSecureNoSetuidFixup);
+    if (fix && old == 0 && uid != 0) to.value()->cap_effective &= ~kFsCapabilities;
+    if (fix && old != 0 && uid == 0) to.value()->cap_effective |= to.value()->cap_permitted & kFsCapabilities;
     commit(c, to.take());
     return i64{old};
 }
@@ -154,30 +157,73 @@ Leaf<i64> sys_setfsgid(Caller& c, u32 gid) {
 Leaf<i64> sys_getgroups(Caller& c, i32 size, UserAddr to) {
     const Creds& o = c.creds();
     if (size < 0) return Errno::kInval;
+    if (!o.groups) return 0;
+    std::span<const u32> all = o.groups->all();
     if (size != 0) {
-        if (u32(size) < o.group_count) return Errno::kInval;
-        TRY(c.user().write(to, o.groups, o.group_count * sizeof(u32)));
+        if (u32(size) < all.size()) return Errno::kInval;
+        TRY(c.user().write(to, all.data(), all.size_bytes()));
     }
-    return i64{o.group_count};
+    return i64(all.size());
 }
-Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
-    const Creds& o = c.creds();
-    if (!o.capable(fs::kCapSetgid)) return Errno::kPerm;
-    if (u32(size) > kMostGroups) return Errno::kInval;
-    u32 groups[fs::kMaxGroups];
-    const u32 first = u32(size) < fs::kMaxGroups ? u32(size) : fs::kMaxGroups;
-    // More than the table holds is refused, not cut; that the memory is there comes first.
-    for (u32 at = first; at < u32(size); ++at) TRY(c.user().read(groups, from + at * sizeof(u32), sizeof(u32)));
-    TRY(c.user().read(groups, from, first * sizeof(u32)));
-    if (u32(size) > fs::kMaxGroups) return Errno::kInval;
-    Ref<Creds> to = TRY(copy_creds(o));
-    // Kept in order, as Linux does.
-    for (u32 i = 1; i < u32(size); ++i)
-        for (u32 j = i; j > 0 && groups[j - 1] > groups[j]; --j) std::swap(groups[j - 1], groups[j]);
-    to->group_count = u32(size);
-    std::memcpy(to->groups, groups, u32(size) * sizeof(u32));
+
+// Enough for a leaf; what is longer is read and sorted in pieces of this many.
+constexpr u32 kLeafGroups = 64;
+
+// The element at `at` to its place in a heap whose greatest is the first.
+void sift_down(std::span<u32> heap, size_t at) {
+    for (size_t child; (child = 2 * at + 1) < heap.size(); at = child) {
+        if (child + 1 < heap.size() && heap[child] < heap[child + 1]) ++child;
+        if (heap[child] <= heap[at]) return;
+        std::swap(heap[at], heap[child]);
+    }
+}
+void sort_few(std::span<u32> all) {
+    for (size_t i = 1; i < all.size(); ++i)
+        for (size_t j = i; j > 0 && all[j - 1] > all[j]; --j) std::swap(all[j - 1], all[j]);
+}
+
+Result<void> may_set_groups(Caller& c, i32 size) {
+    if (!c.creds().capable(fs::kCapSetgid)) return Errno::kPerm;
+    return u32(size) > fs::kMaxGroups ? Result<void>(Errno::kInval) : lib::kOk;
+}
+
+Result<void> commit_groups(Caller& c, Ref<fs::GroupList> groups) {
+    Ref<Creds> to = TRY(copy_creds(c.creds()));
+    to->groups = std::move(groups);
     commit(c, std::move(to));
+    return lib::kOk;
+}
+
+Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
+    TRY(may_set_groups(c, size));
+    if (u32(size) > kLeafGroups) return Errno::kNeedsTask;
+    Ref<fs::GroupList> groups;
+    if (size != 0) {
+        groups = TRY(fs::GroupList::make(u32(size)));
+        TRY(c.user().read(groups->all().data(), from, groups->all().size_bytes()));
+        sort_few(groups->all());
+    }
+    TRY(commit_groups(c, std::move(groups)));
     return 0;
+}
+
+Task<Result<i64>> sys_setgroups_wait(Caller& c, i32 size, UserAddr from) {
+    CO_TRY(may_set_groups(c, size));
+    Ref<fs::GroupList> groups = CO_TRY(fs::GroupList::make(u32(size)));
+    std::span<u32> all = groups->all();
+    CO_TRY(co_await copy_from_program(c, from, all.data(), all.size_bytes()));
+    // Heapsort: a heap, then its greatest to the end, and so on. Each step is short.
+    for (size_t at = all.size() / 2; at-- > 0;) {
+        sift_down(all, at);
+        if (at % kLeafGroups == 0) co_await rt::Yield{};
+    }
+    for (size_t n = all.size(); n > 1; --n) {
+        std::swap(all[0], all[n - 1]);
+        sift_down(all.first(n - 1), 0);
+        if (n % kLeafGroups == 0) co_await rt::Yield{};
+    }
+    CO_TRY(commit_groups(c, std::move(groups)));
+    co_return i64{0};
 }
 
 // ---- Capabilities ----
@@ -227,8 +273,9 @@ Leaf<i64> sys_capset(Caller& c, UserAddr header_at, UserAddr data_at) {
     u64 permitted = (d[0].permitted | u64{d[1].permitted} << 32) & kAllCapabilities;
     u64 inheritable = (d[0].inheritable | u64{d[1].inheritable} << 32) & kAllCapabilities;
     const Creds& o = c.creds();
-    bool setpcap = o.capable(8);  // CAP_SETPCAP
+    bool setpcap = o.capable(fs::kCapSetpcap);
     if (!setpcap && (inheritable & ~(o.cap_inheritable | o.cap_permitted))) return Errno::kPerm;
+    if (inheritable & ~(o.cap_inheritable | o.cap_bounding)) return Errno::kPerm;
     if (permitted & ~o.cap_permitted) return Errno::kPerm;
     if (effective & ~permitted) return Errno::kPerm;
     Ref<Creds> to = TRY(copy_creds(o));
@@ -257,7 +304,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_setfsuid>(abi::kNrSetfsuid, "setfsuid", Module::kTask, "ids/setfsuid"),
     row<&sys_setfsgid>(abi::kNrSetfsgid, "setfsgid", Module::kTask, "ids/setfsuid"),
     row<&sys_getgroups>(abi::kNrGetgroups, "getgroups", Module::kTask, "ids/groups"),
-    row<&sys_setgroups>(abi::kNrSetgroups, "setgroups", Module::kTask, "ids/groups"),
+    row<&sys_setgroups, &sys_setgroups_wait>(abi::kNrSetgroups, "setgroups", Module::kTask, "ids/groups"),
     row<&sys_capget>(abi::kNrCapget, "capget", Module::kTask, "ids/capabilities"),
     row<&sys_capset>(abi::kNrCapset, "capset", Module::kTask, "ids/capabilities"),
 };

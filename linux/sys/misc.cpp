@@ -132,20 +132,124 @@ enum Prctl : u32 {
     kSetDumpable = 4,
     kGetKeepcaps = 7,
     kSetKeepcaps = 8,
+    kGetTiming = 13,
+    kSetTiming = 14,
     kSetName = 15,
     kGetName = 16,
     kGetSeccomp = 21,
     kCapbsetRead = 23,
+    kCapbsetDrop = 24,
+    kGetTsc = 25,
+    kSetTsc = 26,
     kGetSecurebits = 27,
+    kSetSecurebits = 28,
     kSetTimerslack = 29,
     kGetTimerslack = 30,
+    kPerfEventsDisable = 31,
+    kPerfEventsEnable = 32,
+    kMceKill = 33,
+    kMceKillGet = 34,
     kSetChildSubreaper = 36,
     kGetChildSubreaper = 37,
     kSetNoNewPrivs = 38,
     kGetNoNewPrivs = 39,
     kGetTidAddress = 40,
-    kCapAmbient = 47
+    kSetThpDisable = 41,
+    kGetThpDisable = 42,
+    kCapAmbient = 47,
+    kGetSpeculation = 52,
+    kSetSpeculation = 53,
+    kSetIoFlusher = 57,
+    kGetIoFlusher = 58,
+    kSetSyscallUserDispatch = 59
 };
+
+// What changes nothing on this kernel, but is kept, checked and told (prctl(2)).
+Leaf<i64> kept_setting(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
+    constexpr u64 kMceClear = 0, kMceSet = 1, kMceDefault = 2, kTscEnable = 1;
+    Thread& t = c.thread();
+    Process& p = c.process();
+    switch (option) {
+        case kGetTiming: return 0;  // PR_TIMING_STATISTICAL
+        case kSetTiming: return a2 != 0 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
+        case kGetTsc: {
+            const u32 mode = kTscEnable;
+            TRY(c.user().write(UserAddr{a2}, &mode, sizeof mode));
+            return 0;
+        }
+        case kSetTsc: return a2 == kTscEnable ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
+        case kPerfEventsDisable:
+        case kPerfEventsEnable: return 0;  // there are none
+        case kMceKill:
+            if (a4 || a5 || a2 > kMceSet || (a2 == kMceClear ? a3 != 0 : a3 > kMceDefault)) return Errno::kInval;
+            t.machine_check_policy = u8(a2 == kMceClear ? kMceDefault : a3);
+            return 0;
+        case kMceKillGet:
+            if (a2 || a3 || a4 || a5) return Errno::kInval;
+            return i64{t.machine_check_policy};
+        case kSetThpDisable:
+            if (a3 || a4 || a5) return Errno::kInval;
+            p.no_huge_pages = a2 != 0;
+            return 0;
+        case kGetThpDisable:
+            if (a2 || a3 || a4 || a5) return Errno::kInval;
+            return i64{p.no_huge_pages};
+        case kSetIoFlusher:
+            if (!c.creds().capable(fs::kCapSysResource)) return Errno::kPerm;
+            if (a2 > 1 || a3 || a4 || a5) return Errno::kInval;
+            t.io_flusher = a2 == 1;
+            return 0;
+        case kGetIoFlusher:
+            if (!c.creds().capable(fs::kCapSysResource)) return Errno::kPerm;
+            if (a2 || a3 || a4 || a5) return Errno::kInval;
+            return i64{t.io_flusher};
+        case kSetSyscallUserDispatch:  // off; there is no other state
+            return a2 || a3 || a4 || a5 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
+        default: return Errno::kInval;
+    }
+}
+
+// Speculation is on, and cannot be switched off: there are no mitigations.
+Leaf<i64> speculation(u32 option, u64 which, u64 to, u64 a4, u64 a5) {
+    enum : u64 { kStoreBypass, kIndirectBranch, kL1dFlush };
+    constexpr u64 kEnable = 2, kDisable = 4, kForceDisable = 8;
+    if (option == kGetSpeculation) {
+        if (to || a4 || a5) return Errno::kInval;
+        if (which == kL1dFlush) return i64{kForceDisable};
+        return which <= kIndirectBranch ? Leaf<i64>(i64{kEnable}) : Leaf<i64>(Errno::kNoDev);
+    }
+    if (a4 || a5) return Errno::kInval;
+    switch (which) {
+        case kStoreBypass: return Errno::kNxIo;
+        case kIndirectBranch:
+            if (to == kEnable) return 0;
+            return to == kDisable || to == kForceDisable ? Errno::kPerm : Errno::kRange;
+        case kL1dFlush: return Errno::kPerm;
+        default: return Errno::kNoDev;
+    }
+}
+
+// The bounding set and securebits (capabilities(7)).
+Leaf<i64> drop_bounding(Caller& c, u64 capability) {
+    if (!c.creds().capable(fs::kCapSetpcap)) return Errno::kPerm;
+    if (capability > kLastCapability) return Errno::kInval;
+    Ref<fs::Creds> to = TRY(copy_creds(c.creds()));
+    to->cap_bounding &= ~(u64{1} << capability);
+    c.thread().set_creds(std::move(to));
+    return 0;
+}
+u32 securebits(Caller& c) { return c.creds().securebits | (c.thread().keep_capabilities ? kSecureKeepCaps : 0); }
+Leaf<i64> set_securebits(Caller& c, u64 wanted) {
+    const u32 now = securebits(c), locks = now & kSecureLocks;
+    if (((locks >> 1) & (now ^ wanted)) || (locks & ~wanted) || (wanted & ~u64{kSecureBits | kSecureLocks}) ||
+        !c.creds().capable(fs::kCapSetpcap))
+        return Errno::kPerm;
+    Ref<fs::Creds> to = TRY(copy_creds(c.creds()));
+    to->securebits = u32(wanted) & ~kSecureKeepCaps;
+    c.thread().set_creds(std::move(to));
+    c.thread().keep_capabilities = (wanted & kSecureKeepCaps) != 0;
+    return 0;
+}
 
 Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
     Thread& t = c.thread();
@@ -168,6 +272,7 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
         case kGetKeepcaps: return i64{t.keep_capabilities};
         case kSetKeepcaps:
             if (a2 > 1) return Errno::kInval;
+            if (c.creds().securebits & (kSecureKeepCaps << 1)) return Errno::kPerm;
             t.keep_capabilities = a2 == 1;
             return 0;
         case kSetName: {
@@ -179,8 +284,14 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
         }
         case kGetName: TRY(c.user().write(UserAddr{a2}, t.comm, kCommLength)); return 0;
         case kGetSeccomp: return 0;
-        case kCapbsetRead: return a2 <= 40 ? Leaf<i64>(i64{1}) : Leaf<i64>(Errno::kInval);
-        case kGetSecurebits: return 0;
+        case kCapbsetRead:
+            if (a2 > kLastCapability) return Errno::kInval;
+            return i64((c.creds().cap_bounding >> a2) & 1);
+        case kCapbsetDrop: return drop_bounding(c, a2);
+        case kGetSecurebits: return i64{securebits(c)};
+        case kSetSecurebits: return set_securebits(c, a2);
+        case kGetSpeculation:
+        case kSetSpeculation: return speculation(option, a2, a3, a4, a5);
         case kSetTimerslack: t.timer_slack = i64(a2) > 0 ? a2 : t.default_timer_slack; return 0;
         case kGetTimerslack: return i64(t.timer_slack);
         case kSetChildSubreaper: {
@@ -212,7 +323,7 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
             if (a2 == 3 && a3 <= 40) return 0;             // PR_CAP_AMBIENT_LOWER
             if (a2 == 2 && a3 <= 40) return Errno::kPerm;  // PR_CAP_AMBIENT_RAISE
             return Errno::kInval;
-        default: return Errno::kInval;
+        default: return kept_setting(c, option, a2, a3, a4, a5);
     }
 }
 
@@ -237,13 +348,22 @@ Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
         case kReadAll:
         case 4:  // READ_CLEAR
             if (to.value == 0 || length < 0) return Errno::kInval;
-            return 0;
+            if (length == 0 || type == 2) return 0;
+            return Errno::kNeedsTask;
         case 8:  // CONSOLE_LEVEL
             return length < 1 || length > 8 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
         case kSizeUnread:
         case kSizeBuffer:
         default: return 0;
     }
+}
+
+// What there is to read is nothing, but the memory for it must be there.
+Task<Result<i64>> sys_syslog_wait(Caller& c, i32, UserAddr to, i32 length) {
+    u64 first = u64(length) < kPageSize ? u64(length) : kPageSize;
+    if (!fs::UserMemory::inside(to, first)) co_return Errno::kFault;
+    if (!(co_await fault_in_range(c.thread(), {to, first, true})).ok()) co_return Errno::kFault;
+    co_return i64{0};
 }
 
 // ---- The end of it all ----
@@ -279,7 +399,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_prctl>(abi::kNrPrctl, "prctl", Module::kTask, "misc/prctl_values"),
     row<&sys_arch_prctl>(abi::kNrArchPrctl, "arch_prctl", Module::kHome, "misc/segment_bases"),
     row<&sys_personality>(abi::kNrPersonality, "personality", Module::kTask, "misc/personality"),
-    row<&sys_syslog>(abi::kNrSyslog, "syslog", Module::kTask, "misc/kernel_log"),
+    row<&sys_syslog, &sys_syslog_wait>(abi::kNrSyslog, "syslog", Module::kTask, "misc/kernel_log"),
     row<&sys_reboot>(abi::kNrReboot, "reboot", Module::kTask, "ids/privileged_calls_as_user"),
 };
 const std::span<const SyscallRow> misc_rows{kRows};

@@ -74,8 +74,7 @@ Leaf<fs::ParentLookup> find_parent(PathArgument& a) {
 RealCreds::RealCreds(const fs::Creds& from) {
     uid = euid = suid = fsuid = from.uid;
     gid = egid = sgid = fsgid = from.gid;
-    group_count = from.group_count;
-    for (u32 i = 0; i < group_count; ++i) groups[i] = from.groups[i];
+    groups = from.groups;
     // access(2): as the real user would be judged after execve.
     cap_permitted = from.cap_permitted;
     cap_effective = from.uid == 0 ? from.cap_permitted : 0;

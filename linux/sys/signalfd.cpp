@@ -32,14 +32,12 @@ public:
     // As its maker would see it: for epoll sets, which do not say who asks.
     u32 poll() override {
         SignalSummary s = signal_summary(*process_);
-        return ((s.pending.bits | s.shared_pending.bits) & mask().bits) != 0 ? fs::kPollIn | fs::kPollRdNorm : 0;
+        return ((s.pending.bits | s.shared_pending.bits) & mask().bits) != 0 ? fs::kPollIn : 0;
     }
     void queues(u32, fs::QueueSet& out) override { out.add(process_->signals.arrived); }
     // As the caller sees it: his own signals, and those of his process.
     Leaf<size_t> read_for(void* caller, const fs::UserSpans& to, u64) override;
-    u32 poll_for(void* caller) override {
-        return has_pending(caller_of(caller).thread(), mask()) ? fs::kPollIn | fs::kPollRdNorm : 0;
-    }
+    u32 poll_for(void* caller) override { return has_pending(caller_of(caller).thread(), mask()) ? fs::kPollIn : 0; }
     void queues_for(void* caller, u32, fs::QueueSet& out) override {
         out.add(caller_of(caller).process().signals.arrived);
     }

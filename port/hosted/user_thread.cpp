@@ -5,7 +5,7 @@
 
 #include "port/api/modules.hpp"
 #include "port/bind.hpp"
-#include "rt/module.hpp"
+#include "rt/remote/module.hpp"
 
 namespace port {
 namespace {

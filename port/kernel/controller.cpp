@@ -2,7 +2,7 @@
 #include "port/kernel/controller.hpp"
 
 #include "port/kernel/route.hpp"
-#include "rt/balance.hpp"
+#include "rt/remote/balance.hpp"
 #include "rt/wait.hpp"
 
 namespace port::route {
@@ -46,7 +46,7 @@ struct Now {
             any |= now.controlled;
         }
         for (u32 i = 0; i < cpu_count; ++i)
-            cpus[i] = {rt::Executor::of(CpuId{i}).serves(), capacity[i] ? capacity[i] : kFull};
+            cpus[i] = {rt::Executor::of(CpuId{i}).service.serves(), capacity[i] ? capacity[i] : kFull};
     }
 };
 
@@ -131,7 +131,7 @@ void CallClass::served(u64 ns) {
 rt::Executor* idle_cpu(rt::Executor& home) {
     for (u32 i = rt::executor_count(); i-- > 0;) {
         rt::Executor& ex = rt::Executor::of(CpuId{i});
-        if (&ex != &home && ex.serves() && ex.idles()) return &ex;
+        if (&ex != &home && ex.service.serves() && ex.idles()) return &ex;
     }
     return nullptr;
 }

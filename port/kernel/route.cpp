@@ -134,7 +134,7 @@ Result<void> configure(std::string_view spec) {
     for (u32 m = 0; m < kPlaced; ++m) {
         modules[m].init(kNames[m], CallTrace::enabled ? &serve_traced : &serve_request);
         reclaimers[m].belong_to(&modules[m]);
-        for (u32 i = 0; i < cpus; ++i) rt::Executor::of(CpuId{i}).shards[m] = &modules[m].shards[i];
+        for (u32 i = 0; i < cpus; ++i) rt::Executor::of(CpuId{i}).service.shards[m] = &modules[m].shards[i];
     }
     CpuSet wanted[kPlaced] = {};
     if (spec.empty() || spec == "inline") return lib::kOk;
@@ -143,7 +143,7 @@ Result<void> configure(std::string_view spec) {
         for (CpuSet& w : wanted) w.add(CpuId{cpus - 1});
         core::sched::set_user_cpus(CpuSet::first(cpus - 1));
     } else if (spec == "adaptive") {
-        for (u32 i = 0; i < cpus; ++i) rt::Executor::of(CpuId{i}).serve_requests();
+        for (u32 i = 0; i < cpus; ++i) rt::Executor::of(CpuId{i}).service.begin();
         adaptive.store(true, std::memory_order_relaxed);
     } else {
         bool named[kPlaced] = {};
@@ -236,11 +236,10 @@ void report(lib::StringBuilder& out) {
     u64 now = hal::Machine::now().value;
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
-        u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_until(Nanoseconds{now});
+        u64 user = ex.times.user(), idle = ex.times.idle_until(Nanoseconds{now});
         out.add("cpu {} user_ns {} kernel_ns {} idle_ns {} calls_made {} calls_kept {} calls_served {} ", i, user,
-                now - user - idle, idle, ex.calls_made(), ex.calls_kept.load(std::memory_order_relaxed), served_by(i));
-        out.add("copies_shared {} copies_taken_back {}\n", ex.copies_shared.load(std::memory_order_relaxed),
-                ex.copies_taken_back.load(std::memory_order_relaxed));
+                now - user - idle, idle, ex.sampler.made(), ex.sampler.kept(), served_by(i));
+        out.add("copies_shared {} copies_taken_back {}\n", ex.service.copies_shared(), ex.service.copies_taken_back());
     }
 }
 
@@ -266,12 +265,12 @@ void report_json(lib::StringBuilder& out) {
     out.put("], \"cpus\": [");
     for (u32 i = 0; i < cpus; ++i) {
         const rt::Executor& ex = rt::Executor::of(CpuId{i});
-        u64 user = ex.user_ns.load(std::memory_order_relaxed), idle = ex.idle_until(hal::Machine::now());
+        u64 user = ex.times.user(), idle = ex.times.idle_until(hal::Machine::now());
         u64 now = hal::Machine::now().value, calls = served_by(i);
         out.add("{}{{\"user_ns\": {}, \"kernel_ns\": {}, \"idle_ns\": {}, \"calls\": {}, ", i == 0 ? "" : ", ", user,
                 now > user + idle ? now - user - idle : 0, idle, calls);
-        out.add("\"copies_shared\": {}, \"copies_taken_back\": {}}}", ex.copies_shared.load(std::memory_order_relaxed),
-                ex.copies_taken_back.load(std::memory_order_relaxed));
+        out.add("\"copies_shared\": {}, \"copies_taken_back\": {}}}", ex.service.copies_shared(),
+                ex.service.copies_taken_back());
     }
     out.put("]");
 }

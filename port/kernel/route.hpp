@@ -10,7 +10,7 @@
 #include "port/api/modules.hpp"
 #include "port/api/types.hpp"
 #include "port/bind.hpp"
-#include "rt/module.hpp"
+#include "rt/remote/module.hpp"
 
 namespace port::route {
 
@@ -30,7 +30,7 @@ void report(lib::StringBuilder& out);
 // The same for whoever has one line for all of it: `"modules": [...], "cpus": [...]`, members of a JSON object.
 void report_json(lib::StringBuilder& out);
 
-// The call word with which the call of a number is handed over (rt/lane.hpp): its module, and as server a CPU or one of
+// The call word with which the call of a number is handed over (rt/remote/lane.hpp): its module, and as server a CPU or one of
 // these, which are no CPU's. Kept up to date with the modules' places.
 inline constexpr u8 kHere = 0xff, kSpread = 0xfe;
 extern std::atomic<u64> word_of_call[512];

@@ -188,7 +188,7 @@ struct Call : World {
     void cpu(u32 n) override {
         Executor& server = Executor::of(CpuId{0});
         if (n == 0) {
-            server.serve_requests();
+            server.service.begin();
             if (computes) server.enqueue(user);
             return;
         }
@@ -197,7 +197,7 @@ struct Call : World {
         u64 now = word.fetch_or(rt::kCallDetached);
         if (now & rt::kCallDone)
             Executor::current().enqueue(answer);
-        else if (server.must_be_told())
+        else if (server.user_state.must_be_told())
             server.attract(rt::kAttnInbox);
     }
     const char* check() override {
@@ -205,7 +205,7 @@ struct Call : World {
     }
 };
 World* call() {
-    Executor::serve_with<&Call::serve>();
+    rt::CallService::serve_with<&Call::serve>();
     return new Call;
 }
 World* call_to_sleeper() {
@@ -252,7 +252,7 @@ struct Unmap : World {
                 w.entry.exchange(nullptr);
                 for (u32 i = 1; i < 3; ++i) {
                     Machine::request_flush(CpuId{i});
-                    if (Executor::of(CpuId{i}).state() != Executor::kBusy) Machine::kick_flush(CpuId{i});
+                    if (Executor::of(CpuId{i}).user_state.get() != rt::UserState::kBusy) Machine::kick_flush(CpuId{i});
                 }
                 w.frame.free = [](rt::Retired& r) { static_cast<Frame&>(r).freed = true; };
                 rt::retire(w.frame);
@@ -369,7 +369,7 @@ struct HandOff : World {
         if (n == 0) {
             for (u32 i = 0; i < 3; ++i)
                 if (rt::Schedulable* got = to.await_handoff()) to.enqueue(*got);
-        } else if (!to.hand_off(item[n - 1])) {
+        } else if (!to.handoff.give(item[n - 1])) {
             to.post(item[n - 1]);
         }
     }

@@ -4,7 +4,7 @@
 // that was taken away.
 //
 // On each of the other CPUs two user threads, one per space, take turns: a loop of a few instructions that reads the stamp of
-// each page, writes its own word there, and makes a call, which the last CPU executes (lanes, as rt/lane.hpp has them). The
+// each page, writes its own word there, and makes a call, which the last CPU executes (lanes, as rt/remote/lane.hpp has them). The
 // served call reads and writes pages too: by a walk of the tables, or through its own translations where it has loaded the
 // space. On every CPU a job (Mapper) takes pages away. What only user threads touch is out of reach when settle() returns;
 // what the serving CPU touches, one epoch after that. From then on the frame holds a poison that nobody may change or read.
@@ -128,7 +128,7 @@ void stub_syscall(core::Thread& thread) {
         ++t.call.counter;
         t.call.word.store(call_for(w.server->cpu()), std::memory_order_release);
         for (u32 spins = 0; !(t.call.word.load(std::memory_order_acquire) & kCallDone); ++spins) {
-            if (w.server->state() != Executor::kBusy) w.server->attract(kAttnInbox);
+            if (w.server->user_state.get() != UserState::kBusy) w.server->attract(kAttnInbox);
             Machine::poll_mailbox();
             if ((spins & 1023) == 1023) Machine::relax();
         }
@@ -183,7 +183,7 @@ void serve(Executor& ex, CallWord& word) {
             t.served.store(t.served.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
             word.exchange(kCallActive | kCallDone, std::memory_order_acq_rel);
             // Between two calls nothing shared is held. As the executor does, but each time: mappers wait for it.
-            ex.served_ns += 1;
+            ex.service.served_ns += 1;
             return;
         }
     w.wrong.store("a word that is nobody's");
@@ -371,8 +371,8 @@ KTEST(cross_unmapping_leaves_no_stale_translation) {
     if (w.cpus > 1) w.server = &Executor::of(CpuId{w.cpus - 1});
     CO_TRY(build(w));
     world_of_words = &w;
-    const Executor::Serving usual = Executor::serve_with<&serve>();
-    if (w.server) w.server->serve_requests();
+    const CallService::How usual = CallService::serve_with<&serve>();
+    if (w.server) w.server->service.begin();
     for (u32 i = 0; i < w.cpus; ++i) KCHECK(spawn("mapper", mapper(w, i), Executor::of(CpuId{i})));
     for (auto& of_cpu : w.stubs)
         for (auto& t : of_cpu)
@@ -395,7 +395,7 @@ KTEST(cross_unmapping_leaves_no_stale_translation) {
     }
     w.stop.store(true);
     CO_TRY(co_await take_down(w));
-    Executor::serve_with(usual);
+    CallService::serve_with(usual);
     world_of_words = nullptr;
 
     if (const char* wrong = w.wrong.load()) {

@@ -70,7 +70,7 @@ Task<void> sleeper() {
 Task<void> caller() {
     while (!load->stop.load(std::memory_order_relaxed)) {
         for (u32 n = 0; n < 2000; ++n)
-            if (load->server->must_be_told()) {
+            if (load->server->user_state.must_be_told()) {
                 load->server->attract(kAttnInbox);
                 load->told.fetch_add(1);
             }
@@ -108,8 +108,8 @@ KTEST(calls_without_end_leave_user_threads_jobs_and_timers_their_turn) {
     auto* counts = static_cast<u64*>(Machine::phys_to_virt(data));
     auto count = [&](u32 i) { return __atomic_load_n(&counts[i], __ATOMIC_RELAXED); };
 
-    const Executor::Serving usual = Executor::serve_with<&serve_again>();
-    server.serve_requests();
+    const CallService::How usual = CallService::serve_with<&serve_again>();
+    server.service.begin();
     for (u32 i = 0; i < 2; ++i) {
         Counting& t = load->threads[i];
         CO_TRY(t.allocate_fpu());
@@ -147,7 +147,7 @@ KTEST(calls_without_end_leave_user_threads_jobs_and_timers_their_turn) {
     for (u32 i = 0; i < executor_count(); ++i) KCHECK(spawn("unload", unload_here(), Executor::of(CpuId{i})));
     u32 ended = executor_count() + (others ? 2 : 1);
     KCHECK(co_await within_seconds(10, [&] { return load->ended.load() == ended; }));
-    Executor::serve_with(usual);
+    CallService::serve_with(usual);
     bool trapped = load->threads[0].trapped.load() || load->threads[1].trapped.load();
     free_frame(code);
     free_frame(data);

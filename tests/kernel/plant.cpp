@@ -68,11 +68,11 @@ bool hold_calls_at(std::string_view step) {
     Personality<UserThread>& p = route::personality_in_use();
     syscall_elsewhere = p.syscall_elsewhere;
     again = p.again;
-    serve_word = rt::Executor::serving().word;
+    serve_word = rt::CallService::how().word;
     moves = step.starts_with("move-");
     if (moves) step.remove_prefix(5);
     if (step == "before-serve")
-        rt::Executor::serve_with<&slow_serve_word>();
+        rt::CallService::serve_with<&slow_serve_word>();
     else if (step == "after-serve")
         p.syscall_elsewhere = &slow_syscall_elsewhere;
     else if (step == "before-queued")

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A call that another CPU executes (rt/lane.hpp; TrapPath
-        :: call, spin, send, serve_lanes, accept, serve of
- * port/kernel/user_thread.cpp), with the sleep of the serving CPU (Executor
-        :: wait_for_work). Two threads make calls to
+ * A call that another CPU executes (rt/remote/lane.hpp; call, spin and send of port/kernel/remote_home.cpp, accept and serve
+ * of port/kernel/remote_serve.cpp), with the sleep of the serving CPU (wait_for_work of rt/executor.cpp). Two threads make calls to
  * one server, both from one home or each from its own. A lane has one slot here, so the second thread of a home meets
  * it free, held by a call that is over, and held by one that is pending: then it goes by the inbox.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A copy that the CPU which executes a call shares with the caller's home (rt/share.hpp): offer, take, take back, settle. Two
+ * A copy that the CPU which executes a call shares with the caller's home (rt/remote/share.hpp): offer, take, take back, settle. Two
  * calls of one thread, each with an offer that the home may see, or not: it looks for as long as it likes, and leaves.
  *
  * TSO: plain stores wait in their CPU's buffer, in order, and may be overtaken by its later loads; a compare-exchange, and

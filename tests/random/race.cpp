@@ -1,40 +1,32 @@
 // SPDX-License-Identifier: MIT
-// Races over the native interface, one for each seed: a thread per CPU (a driver) makes random calls on a few slots that all of
+// Races over the native interface, one for each seed: a thread per CPU (a driver) makes random calls on slots that all of
 // them share, and so do the threads that they make there (victims). Everything is made of one pool; at the end it is revoked.
 //     race FIRST COUNT
-// Made for the debug kernel, whose assertions say at once what went wrong; checked here: drivers get to the end of their
-// steps, no slot is left, and each pool has back what it gave.
+// Made for the debug kernel, whose assertions say at once what went wrong: an object that is freed while it is in a queue or
+// owed an answer, a reference dropped twice. Checked here: drivers get to the end of their steps, no slot is left, each pool
+// has back what it gave, and the machine has as much free memory as before.
 //
-// Victims run without a stack, from registers alone: two may have the same UTCB, or the same registers, and do no harm to the
-// memory of the program.
-//     seed N ok / seed N FAIL what / race done
+// Most calls are such as can succeed: a driver makes what a slot lacks, and looks for a thread in the right state. What
+// another CPU does in between is the race. One in kWild takes what it finds.
+//
+//     seed N ok / seed N FAIL what / call NAME done N waited N refused N / race done
 #include <atomic>
 
-#include "sysapi/program.hpp"
+#include "tests/random/race_victims.hpp"
 
 namespace {
 
 using namespace native;
+using namespace race;
+using seeded::Random;
 
-constexpr u64 kMaxDrivers = 8, kSteps = 200, kShared = 16;
+constexpr u64 kMaxDrivers = 8, kSteps = 200, kWild = 12;
 constexpr u64 kLeft = 20'000'000'000;  // ns without a step of any driver: they hang
-// Slots: the shared ones are a power of two, for the victims.
-constexpr Slot kSharedAt = 1024, kArenaAt = 900, kDoneAt = 901, kPrivateAt = 902, kLineAt = 904, kLines = 4;
+constexpr Slot kArenaAt = 900, kDoneAt = 901, kPrivateAt = 902, kLineAt = 904, kLines = 4;
 constexpr u64 kFirstLine = 18;
-constexpr u64 kVictimUtcb = 0x20'0000'0000, kMapAt = 0x30'0000'0000;
-constexpr u64 kArena = 6 << 20, kPageSize = 4096;
-
-struct Random {
-    u64 state;
-    u64 next() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        return state * 0x2545'f491'4f6c'dd1d >> 16;
-    }
-    u64 below(u64 n) { return next() % n; }
-    bool one_in(u64 n) { return below(n) == 0; }
-};
+constexpr u64 kVictimUtcb = 0x20'0000'0000, kMapAt = 0x30'0000'0000, kOwnMaps = 64;
+constexpr u64 kArena = 8 << 20, kPageSize = 4096, kMachineSlack = 16 * kPageSize;
+constexpr u64 kMostPriority = 12;  // of victims; drivers are above them
 
 struct Driver {
     Thread thread;
@@ -44,129 +36,119 @@ struct Driver {
     std::atomic<bool> done;
 } drivers[kMaxDrivers];
 
-std::atomic<u64> succeeded{0}, refused{0};
+// --- How calls ended
 
-// The calls of victims: number and flags, 32 of them.
-constexpr u16 with(u64 number, u64 flag) { return u16(number | flag); }
-extern "C" {
-extern const u16 race_victim_calls[32] = {kCall,
-                                          with(kCall, kTimed),
-                                          with(kCall, kTimed),
-                                          kReplyReceive,
-                                          with(kReplyReceive, kTimed),
-                                          with(kReplyReceive, kNonBlocking),
-                                          with(kSend, kTimed),
-                                          with(kSend, kNonBlocking),
-                                          kReceive,
-                                          with(kReceive, kTimed),
-                                          with(kReceive, kNonBlocking),
-                                          kReply,
-                                          kReplyTo,
-                                          kReplySave,
-                                          kSignal,
-                                          kSignal,
-                                          kYield,
-                                          kYield,
-                                          kCopy,
-                                          kMove,
-                                          kDelete,
-                                          kIdentify,
-                                          kThreadResume,
-                                          kThreadSuspend,
-                                          kThreadSuspend,
-                                          kThreadState,
-                                          kThreadBind,
-                                          kThreadBind,
-                                          kThreadGetRegisters,
-                                          kThreadSchedule,
-                                          kThreadFastpaths,
-                                          kThreadConfigure};
-void race_victim();
-}
-asm(R"(
-    .text
-    .globl race_victim
-race_victim:
-    mov %rbp, %rax
-    shl $13, %rax
-    xor %rax, %rbp
-    mov %rbp, %rax
-    shr $7, %rax
-    xor %rax, %rbp
-    mov %rbp, %rax
-    shl $17, %rax
-    xor %rax, %rbp
-    mov %rbp, %rcx
-    shr $40, %rcx
-    and $31, %ecx
-    lea race_victim_calls(%rip), %rax
-    movzwl (%rax,%rcx,2), %eax
-    mov %rbp, %rdi
-    shr $8, %rdi
-    and $15, %edi
-    add $1024, %edi
-    mov %rbp, %rsi
-    shr $16, %rsi
-    cmp $16, %al
-    jb 1f
-    and $15, %esi
-    add $1024, %esi
-    mov %rbp, %rdx
-    shr $24, %rdx
-    and $15, %edx
-    mov %rbp, %r10
-    shr $32, %r10
-    and $3, %r10d
-    xor %r8d, %r8d
-    xor %r9d, %r9d
-    jmp 2f
-1:  and $0x700f, %esi
-2:  syscall
-    jmp race_victim
-)");
+struct Name {
+    u64 number;
+    const char* name;
+};
+constexpr Name kNames[] = {{kCall, "kCall"},
+                           {kReplyReceive, "kReplyReceive"},
+                           {kSend, "kSend"},
+                           {kReceive, "kReceive"},
+                           {kReply, "kReply"},
+                           {kReplyTo, "kReplyTo"},
+                           {kReplySave, "kReplySave"},
+                           {kSignal, "kSignal"},
+                           {kCreate, "kCreate"},
+                           {kCopy, "kCopy"},
+                           {kMove, "kMove"},
+                           {kDelete, "kDelete"},
+                           {kRevoke, "kRevoke"},
+                           {kThreadConfigure, "kThreadConfigure"},
+                           {kThreadSetRegisters, "kThreadSetRegisters"},
+                           {kThreadGetRegisters, "kThreadGetRegisters"},
+                           {kThreadResume, "kThreadResume"},
+                           {kThreadSuspend, "kThreadSuspend"},
+                           {kThreadSchedule, "kThreadSchedule"},
+                           {kThreadBind, "kThreadBind"},
+                           {kThreadFastpaths, "kThreadFastpaths"},
+                           {kMap, "kMap"},
+                           {kUnmap, "kUnmap"},
+                           {kProtect, "kProtect"},
+                           {kSchedConfigure, "kSchedConfigure"},
+                           {kIrqBind, "kIrqBind"}};
+// waited: in vain, for a partner that did not come in time or gave up.
+struct Count {
+    std::atomic<u64> done, waited, refused;
+} counts[64];
 
-void count(bool ok) { (ok ? succeeded : refused).fetch_add(1, std::memory_order_relaxed); }
-void count(const Result<void>& r) { count(r.ok()); }
+Result<void> count(u64 call, Result<void> r) {
+    Count& c = counts[call];
+    const bool waited = !r.ok() && (r.error() == Errno::kAgain || r.error() == Errno::kTimedOut ||
+                                    r.error() == Errno::kCanceled || r.error() == Errno::kIdRm);
+    (r.ok() ? c.done : waited ? c.waited : c.refused).fetch_add(1, std::memory_order_relaxed);
+    return r;
+}
 
-Slot shared(Driver& d) { return kSharedAt + d.random.below(kShared); }
-// What a shared slot usually holds, so that calls find their type now and then.
-Slot shared(Driver& d, Type type) {
-    if (d.random.one_in(8)) return shared(d);
-    switch (type) {
-        case kTypeThread: return kSharedAt + d.random.below(4);
-        case kTypeEndpoint: return kSharedAt + 4 + d.random.below(2);
-        case kTypeReply: return kSharedAt + 6 + d.random.below(2);
-        case kTypeNotification: return kSharedAt + 8 + d.random.below(2);
-        case kTypeSched: return kSharedAt + 10;
-        case kTypeSpace: return kSharedAt + 11;
-        case kTypeMemory: return kSharedAt + 12;
-        case kTypePool: return kSharedAt + 13;
-        default: return kSharedAt + 14 + d.random.below(2);
-    }
+// --- Slots
+
+Slot in(Driver& d, Group g) { return g.at + d.random.below(g.size); }
+bool empty(Slot s) { return !identify(s).ok(); }
+constexpr bool holds(Group g, Slot s) { return s >= g.at && s < g.at + g.size; }
+Type type_of(Slot s) {
+    return holds(kThreads, s)         ? kTypeThread
+           : holds(kEndpoints, s)     ? kTypeEndpoint
+           : holds(kReplies, s)       ? kTypeReply
+           : holds(kNotifications, s) ? kTypeNotification
+           : holds(kScheds, s)        ? kTypeSched
+           : holds(kSpaces, s)        ? kTypeSpace
+           : holds(kMemories, s)      ? kTypeMemory
+           : holds(kPools, s)         ? kTypePool
+                                      : kTypeNone;
 }
-Type type_at(Slot slot) {
-    constexpr Type kTypes[kShared] = {kTypeThread,       kTypeThread,       kTypeThread,   kTypeThread,
-                                      kTypeEndpoint,     kTypeEndpoint,     kTypeReply,    kTypeReply,
-                                      kTypeNotification, kTypeNotification, kTypeSched,    kTypeSpace,
-                                      kTypeMemory,       kTypePool,         kTypeEndpoint, kTypeThread};
-    return kTypes[slot - kSharedAt];
+void make_at(Driver& d, Slot slot) {
+    const Type type = type_of(slot);
+    const bool small = type == kTypeEndpoint || type == kTypeReply || type == kTypeNotification || type == kTypeThread;
+    const Slot of = small && d.random.one_in(4) ? in(d, kPools) : kArenaAt;
+    const u64 argument = type == kTypePool     ? kPageSize << (6 + d.random.below(3))
+                         : type == kTypeSpace  ? 16
+                         : type == kTypeMemory ? kPageSize << (2 + d.random.below(5))
+                         : type == kTypeSched  ? kMostPriority
+                                               : 0;
+    if (!count(kCreate, create(of, type, slot, argument)).ok() && of != kArenaAt)
+        (void)count(kCreate, create(kArenaAt, type, slot, argument));
 }
+// A slot of the group with something in it, if no other CPU takes it away.
+Slot live(Driver& d, Group g) {
+    if (d.random.one_in(kWild)) return in(d, kAny);
+    const Slot s = in(d, g);
+    if (empty(s)) make_at(d, s);
+    return s;
+}
+// An empty one.
+Slot room(Driver& d, Group g) {
+    const Slot s = in(d, g);
+    if (!empty(s)) (void)count(kDelete, remove(s));
+    return s;
+}
+// A thread that is inactive, if no other CPU resumes it: some calls want one.
+Slot idle(Driver& d) {
+    const Slot s = live(d, kThreads);
+    const auto now = state(s);
+    if (now.ok() && now.value() != kStateInactive && !d.random.one_in(kWild)) (void)count(kThreadSuspend, suspend(s));
+    return s;
+}
+
+// --- Calls of a driver
 
 // Some are ready for their partner, some wait a little; never for ever.
 u64 flags(Driver& d, bool call) {
-    utcb().timeout = d.random.below(4) * d.random.below(60'000);
+    utcb().timeout = 20'000 + d.random.below(4) * d.random.below(200'000);
     return !call && d.random.one_in(3) ? u64{kNonBlocking} : u64{kTimed} | (d.random.one_in(4) ? u64{kNonBlocking} : 0);
 }
-Message random_message(Driver& d) {
+// Label 8: nobody waits for an answer.
+Message random_message(Driver& d, u64 label) {
     Message m{};
     const u64 words = d.random.one_in(8) ? d.random.below(kMaxWords + 1) : d.random.below(6);
-    m.tag = make_tag(d.random.below(9), words, d.random.one_in(4) ? d.random.below(3) : 0);
+    const u64 sent = d.random.one_in(4) ? d.random.below(3) : 0;
+    m.tag = make_tag(label, words, sent);
     m.words[0] = d.random.next();
-    m.words[1] = d.random.one_in(2) ? u64(&race_victim) : d.random.next() << 20;
+    m.words[1] = d.random.one_in(2) ? u64(&race_victim) : d.random.next() & 0x7fff'ffff'f000;
     for (u64 n = 0; n < kMaxCaps; ++n) {
-        utcb().caps[n] = shared(d);
+        utcb().caps[n] = n < sent ? live(d, kAny) : 0;
         utcb().cap_rights[n] = d.random.one_in(3) ? u64{kSendRight} : 0;
-        utcb().receive[n] = shared(d);
+        utcb().receive[n] = in(d, kCopies);
     }
     return m;
 }
@@ -175,112 +157,197 @@ Registers random_registers(Driver& d) {
     r.rip = d.random.one_in(8) ? d.random.next() & 0x7fff'ffff'ffff : u64(&race_victim);
     r.rsp = d.random.next();
     r.rbp = d.random.next() | 1;
+    if (d.random.one_in(3)) {
+        r.rip = u64(&race_server);
+        r.rbp = in(d, kEndpoints);
+    }
     r.rflags = 0x202;
     r.fs_base = kVictimUtcb + d.random.below(5) * kPageSize;
     return r;
 }
-
-void make_something(Driver& d) {
-    const Slot slot = shared(d);
-    const Type type = type_at(slot);
-    const Slot pool = d.random.one_in(4) ? shared(d, kTypePool) : kArenaAt;
-    const u64 argument = type == kTypePool     ? 64 << (10 + d.random.below(3))
-                         : type == kTypeSpace  ? 16
-                         : type == kTypeMemory ? kPageSize << d.random.below(8)
-                         : type == kTypeSched  ? 1 + d.random.below(12)
-                                               : 0;
-    count(create(pool, type, slot, argument));
+// Each thread's own place, or one that another may have.
+u64 utcb_place(Driver& d, Slot thread) {
+    if (d.random.one_in(4)) return 0;
+    return kVictimUtcb + (d.random.one_in(6) ? d.random.below(5) : thread - kSharedAt) * kPageSize;
+}
+void place_thread(Driver& d, Slot thread) {
+    const Slot sched = d.random.one_in(2) ? Slot{kSlotSched} : live(d, kScheds);
+    (void)count(kThreadSchedule, schedule(thread, sched, 1 + d.random.below(8), d.random.below(cpus())));
+}
+void configure_one(Driver& d, Slot thread) {
+    const Slot space = d.random.one_in(6) ? live(d, kSpaces) : Slot{kSlotSpace};
+    const Slot handler = d.random.one_in(2) ? 0 : live(d, kEndpoints);
+    // The pages are few: what is there already is kExist, and the UTCB stays where it was.
+    const u64 how = d.random.one_in(4) ? u64{kRedirect} : 0;
+    if (!count(kThreadConfigure, configure(thread, space, utcb_place(d, thread), handler, how)).ok())
+        (void)count(kThreadConfigure, configure(thread, space, 0, handler, how));
+}
+void start_one(Driver& d) {
+    const Slot thread = idle(d);
+    configure_one(d, thread);
+    (void)count(kThreadSetRegisters, set_registers(thread, random_registers(d)));
+    place_thread(d, thread);
+    (void)count(kThreadResume, resume(thread));
+}
+// One that answers at the endpoint, in this space.
+void start_server(Driver& d, Slot endpoint) {
+    const Slot thread = idle(d);
+    Registers r{};
+    r.rip = u64(&race_server);
+    r.rbp = endpoint;
+    r.rflags = 0x202;
+    r.fs_base = kVictimUtcb;
+    (void)count(kThreadConfigure, configure(thread, kSlotSpace, 0));
+    (void)count(kThreadSetRegisters, set_registers(thread, r));
+    // Here it has the CPU as soon as the driver waits.
+    const u64 cpu = d.random.one_in(2) ? d.number : d.random.below(cpus());
+    (void)count(kThreadSchedule, schedule(thread, kSlotSched, kMostPriority, cpu));
+    (void)count(kThreadResume, resume(thread));
 }
 
-void start_a_victim(Driver& d) {
-    const Slot thread = shared(d, kTypeThread);
-    const Slot space = d.random.one_in(6) ? shared(d, kTypeSpace) : Slot{kSlotSpace};
-    const u64 utcb_at = d.random.one_in(4) ? 0 : kVictimUtcb + d.random.below(5) * kPageSize;
-    const Slot handler = d.random.one_in(2) ? 0 : shared(d, kTypeEndpoint);
-    count(configure(thread, space, utcb_at, handler, d.random.one_in(4) ? u64{kRedirect} : 0));
-    count(set_registers(thread, random_registers(d)));
-    count(schedule(thread, d.random.one_in(2) ? Slot{kSlotSched} : shared(d, kTypeSched), 1 + d.random.below(13),
-                   d.random.below(cpus())));
-    count(resume(thread));
+void configures(Driver& d) { configure_one(d, idle(d)); }
+void sets_registers(Driver& d) { (void)count(kThreadSetRegisters, set_registers(idle(d), random_registers(d))); }
+void gets_registers(Driver& d) {
+    Registers r;
+    (void)count(kThreadGetRegisters, get_registers(idle(d), r));
 }
-
-void serve(Driver& d) {
-    Message m = random_message(d);
-    Result<void> r = receive(shared(d, d.random.one_in(4) ? kTypeNotification : kTypeEndpoint), m, flags(d, false));
-    count(r);
-    for (u64 left = d.random.below(4); r.ok() && left != 0; --left) {
-        m = random_message(d);
-        utcb().map = {shared(d, kTypeMemory), kMapAt + d.random.below(8) * kPageSize, 0, kPageSize, kReadRight};
-        utcb().registers = random_registers(d);
-        switch (d.random.below(4)) {
-            case 0: r = reply(m); break;
-            case 1: r = reply_save(shared(d, kTypeReply)); break;
-            case 2: r = receive(shared(d, kTypeEndpoint), m, flags(d, false)); break;
-            default: r = reply_receive(shared(d, kTypeEndpoint), m, flags(d, false));
-        }
-        count(r);
+void binds(Driver& d) {
+    const Slot thread = d.random.one_in(4) ? d.thread.slot : idle(d);
+    (void)count(kThreadBind, bind(thread, 0));
+    if (!d.random.one_in(3)) (void)count(kThreadBind, bind(thread, live(d, kNotifications)));
+}
+void schedules(Driver& d) { place_thread(d, live(d, kThreads)); }
+void suspends(Driver& d) { (void)count(kThreadSuspend, suspend(live(d, kThreads))); }
+void resumes(Driver& d) {
+    const Slot thread = idle(d);
+    if (!count(kThreadResume, resume(thread)).ok()) start_one(d);
+}
+void removes(Driver& d) { (void)count(kDelete, remove(live(d, kAny))); }
+void makes(Driver& d) {
+    const Slot s = room(d, kAny);
+    if (!holds(kCopies, s)) make_at(d, s);
+}
+void revokes(Driver& d) { (void)count(kRevoke, revoke(live(d, d.random.one_in(8) ? kPools : kAny))); }
+void copies(Driver& d) {
+    const Slot from = live(d, kAny);
+    const u64 rights = d.random.one_in(2) ? u64{kSendRight | kReceiveRight} : u64{kAllRights};
+    const u64 badge = d.random.one_in(4) ? 1 + d.random.below(8) : 0;
+    if (d.random.one_in(4))
+        (void)count(kCopy, copy(from, 1 + d.random.below(15), rights, badge, live(d, kSpaces)));
+    else
+        (void)count(kCopy, copy(from, room(d, kCopies), rights, badge));
+}
+void moves(Driver& d) {
+    const Slot from = live(d, kAny);
+    if (d.random.one_in(4))
+        (void)count(kMove, move(from, 1 + d.random.below(15), live(d, kSpaces)));
+    else
+        (void)count(kMove, move(from, room(d, kCopies)));
+}
+void calls(Driver& d) {
+    const Slot to = live(d, kEndpoints);
+    if (!d.random.one_in(4)) start_server(d, to);
+    for (u64 left = 1 + d.random.below(5); left != 0; --left) {
+        Message m = random_message(d, d.random.below(8));
+        const u64 how = flags(d, true);
+        (void)count(kCall, call(to, m, how));
     }
 }
+void sends(Driver& d) {
+    const Slot to = live(d, kEndpoints);
+    if (d.random.one_in(2)) start_server(d, to);
+    const Message m = random_message(d, 8);
+    const u64 how = flags(d, false);
+    (void)count(kSend, send(to, m, how));
+}
+bool waits_for_answer(const Message& m) { return m.label() < 8 || m.label() > kLabelSignal; }
+void serves(Driver& d) {
+    Message m{};
+    Slot at = live(d, d.random.one_in(4) ? kNotifications : kEndpoints);
+    u64 how = flags(d, false);
+    Result<void> r = count(kReceive, receive(at, m, how));
+    for (u64 left = 1 + d.random.below(4); r.ok() && left != 0; --left) {
+        const bool owes = waits_for_answer(m);
+        const u64 label = d.random.one_in(8) ? kReplyMaps : d.random.below(4);
+        m = random_message(d, label);
+        utcb().map = {live(d, kMemories), kMapAt + d.random.below(8) * kPageSize, 0, kPageSize, kReadRight};
+        utcb().registers = random_registers(d);
+        if (owes && d.random.one_in(4)) return (void)count(kReply, reply(m));
+        if (owes && d.random.one_in(3)) {
+            const Slot saved = live(d, kReplies);
+            if (!count(kReplySave, reply_save(saved)).ok()) continue;
+            if (!d.random.one_in(3)) return (void)count(kReplyTo, reply_to(saved, m));
+        }
+        at = live(d, kEndpoints);
+        how = flags(d, false);
+        if (d.random.one_in(4))
+            r = count(kReceive, receive(at, m, how));
+        else
+            r = count(kReplyReceive, reply_receive(at, m, how));
+    }
+}
+void answers_saved(Driver& d) {
+    if (!d.random.one_in(3)) return serves(d);
+    const Message m = random_message(d, d.random.below(4));
+    (void)count(kReplyTo, reply_to(live(d, kReplies), m));
+}
+void signals(Driver& d) { (void)count(kSignal, signal(live(d, kNotifications), d.random.next())); }
+void maps(Driver& d) {
+    const Slot space = d.random.one_in(3) ? live(d, kSpaces) : Slot{kSlotSpace};
+    // A driver's own pages, or those that all of them map.
+    const u64 first = d.random.one_in(3) ? 0 : kOwnMaps * (d.number + 1);
+    const u64 at = kMapAt + (first + d.random.below(8)) * kPageSize, n = (1 + d.random.below(4)) * kPageSize;
+    (void)count(kUnmap, unmap(space, at, n));
+    (void)count(kMap, map(space, live(d, kMemories), at, 0, n, kReadRight | kWriteRight));
+    if (d.random.one_in(2)) (void)count(kProtect, protect(space, at, n, kReadRight));
+}
+void chooses_fastpaths(Driver& d) {
+    (void)count(kThreadFastpaths, do_call(kThreadFastpaths, live(d, kThreads), d.random.below(16)));
+}
+void configures_sched(Driver& d) {
+    const u64 budget = d.random.one_in(2) ? 0 : 200'000;
+    const u64 highest = d.random.one_in(100) ? 8 : kMostPriority;  // which never rises again
+    (void)count(kSchedConfigure, configure_sched(live(d, kScheds), (1u << cpus()) - 1, highest, budget, 2 * budget));
+}
+void binds_lines(Driver& d) {
+    const Slot line = kLineAt + d.random.below(kLines);
+    (void)count(kIrqBind, irq_bind(line, 0, 0));
+    if (d.random.one_in(2)) (void)count(kIrqBind, irq_bind(line, live(d, kNotifications), 1));
+}
+
+struct Play {
+    u64 weight;
+    void (*go)(Driver&);
+};
+constexpr Play kPlays[] = {{2, makes},
+                           {3, start_one},
+                           {1, configures},
+                           {1, sets_registers},
+                           {1, gets_registers},
+                           {1, binds},
+                           {2, schedules},
+                           {1, suspends},
+                           {2, resumes},
+                           {1, removes},
+                           {1, revokes},
+                           {2, copies},
+                           {1, moves},
+                           {3, calls},
+                           {2, sends},
+                           {5, serves},
+                           {1, answers_saved},
+                           {2, signals},
+                           {2, maps},
+                           {1, chooses_fastpaths},
+                           {1, configures_sched},
+                           {1, binds_lines}};
 
 void play(Driver& d) {
-    const u64 what = d.random.below(28);
-    d.what.store(what);
-    switch (what) {
-        case 0:
-        case 1:
-        case 2: return make_something(d);
-        case 3:
-        case 4: return start_a_victim(d);
-        case 5:
-            return count(configure(shared(d, kTypeThread), kSlotSpace, kVictimUtcb + d.random.below(5) * kPageSize,
-                                   shared(d, kTypeEndpoint)));
-        case 6: return count(set_registers(shared(d, kTypeThread), random_registers(d)));
-        case 7: {
-            Registers r;
-            return count(get_registers(shared(d, kTypeThread), r));
-        }
-        case 8:
-            return count(bind(d.random.one_in(4) ? d.thread.slot : shared(d, kTypeThread),
-                              d.random.one_in(3) ? 0 : shared(d, kTypeNotification)));
-        case 9:
-            return count(schedule(shared(d, kTypeThread), d.random.one_in(2) ? Slot{kSlotSched} : shared(d, kTypeSched),
-                                  1 + d.random.below(13), d.random.below(cpus())));
-        case 10: return count(suspend(shared(d, kTypeThread)));
-        case 11: return count(resume(shared(d, kTypeThread)));
-        case 12: return count(remove(shared(d)));
-        case 13: return count(d.random.one_in(4) ? revoke(shared(d)) : remove(shared(d)));
-        case 14:
-            return count(copy(shared(d), shared(d), d.random.one_in(2) ? u64{kAllRights} : d.random.below(128),
-                              d.random.one_in(4) ? d.random.below(9) : 0,
-                              d.random.one_in(4) ? shared(d, kTypeSpace) : 0));
-        case 15: return count(move(shared(d), shared(d), d.random.one_in(4) ? shared(d, kTypeSpace) : 0));
-        case 16:
-        case 17: {
-            Message m = random_message(d);
-            return count(call(shared(d, kTypeEndpoint), m, flags(d, true)));
-        }
-        case 18: return count(send(shared(d, kTypeEndpoint), random_message(d), flags(d, false)));
-        case 19:
-        case 20:
-        case 21: return serve(d);
-        case 22: return count(reply_to(shared(d, kTypeReply), random_message(d)));
-        case 23: return count(signal(shared(d, kTypeNotification), d.random.next()));
-        case 24: {
-            const Slot space = shared(d, kTypeSpace);
-            const u64 at = kMapAt + d.random.below(8) * kPageSize, n = (1 + d.random.below(4)) * kPageSize;
-            if (d.random.one_in(3)) return count(unmap(space, at, n));
-            if (d.random.one_in(3)) return count(protect(space, at, n, kReadRight));
-            return count(map(space, shared(d, kTypeMemory), at, 0, n, kReadRight | kWriteRight));
-        }
-        case 25: return count(do_call(kThreadFastpaths, shared(d, kTypeThread), d.random.below(16)));
-        case 26:
-            return count(configure_sched(shared(d, kTypeSched), 15, 1 + d.random.below(12),
-                                         d.random.one_in(2) ? 0 : 200'000, d.random.one_in(2) ? 0 : 400'000));
-        default: {
-            const Slot line = kLineAt + d.random.below(kLines);
-            return count(irq_bind(line, d.random.one_in(2) ? 0 : shared(d, kTypeNotification), 1));
-        }
-    }
+    u64 all = 0, n = 0;
+    for (const Play& p : kPlays) all += p.weight;
+    for (u64 left = d.random.below(all); left >= kPlays[n].weight; ++n) left -= kPlays[n].weight;
+    d.what.store(n);
+    kPlays[n].go(d);
 }
 
 void drive(u64 number) {
@@ -298,6 +365,8 @@ void drive(u64 number) {
     (void)signal(kDoneAt, 1);
 }
 
+// --- A seed
+
 u64 steps() {
     u64 n = 0;
     for (u64 i = 0; i < cpus(); ++i) n += drivers[i].step.load() + drivers[i].done.load();
@@ -308,95 +377,110 @@ bool all_done() {
         if (!drivers[i].done.load()) return false;
     return true;
 }
+void pause(u64 ns) {
+    Message m;
+    utcb().timeout = ns;
+    (void)receive(kDoneAt, m, kTimed);
+}
+// False: it did not become so in time.
+template <class F>
+bool until(F&& condition) {
+    for (const u64 since = now(); !condition(); pause(1'000'000))
+        if (now() - since > kLeft) return false;
+    return true;
+}
+// Of the machine, when each CPU has given back what it kept.
+u64 free_memory() {
+    u64 free = 0;
+    for (u64 cpu = cpus(); cpu-- != 0;) {
+        (void)schedule(kSlotThread, kSlotSched, 20, cpu);
+        free = memory_free(kSlotSystem).take();
+    }
+    return free;
+}
+
+const char* wait_for_drivers() {
+    u64 seen = 0, since = now();
+    while (!all_done()) {
+        pause(50'000'000);
+        if (const u64 n = steps(); n != seen) {
+            seen = n;
+            since = now();
+        } else if (now() - since > kLeft) {
+            for (u64 i = 0; i < cpus(); ++i)
+                print("driver {}: step {} play {} state {}\n", i, drivers[i].step.load(), drivers[i].what.load(),
+                      state(drivers[i].thread.slot).take());
+            return "a call that does not end";
+        }
+    }
+    return nullptr;
+}
 
 const char* run(u64 seed) {
-    const u64 before = pool_used(kSlotPool).take();
+    const u64 before = pool_used(kSlotPool).take(), free = free_memory();
     if (!create(kSlotPool, kTypePool, kArenaAt, kArena).ok()) return "no pool";
     for (u64 i = 0; i < cpus(); ++i) {
         Driver& d = drivers[i];
-        d.random.state = (seed * 31 + i + 1) * 0x9e37'79b9'7f4a'7c15;
-        for (int n = 0; n < 4; ++n) (void)d.random.next();
+        d.random.start(seed, i);
         d.step.store(0);
         d.done.store(false);
         if (!suspend(d.thread.slot).ok() || !begin_with(d.thread, drive, i).ok()) return "a driver";
     }
     for (u64 i = 0; i < cpus(); ++i)
         if (!resume(drivers[i].thread.slot).ok()) return "a driver that does not start";
-    u64 seen = 0, since = now();
-    while (!all_done()) {
-        Message m;
-        utcb().timeout = 50'000'000;
-        (void)receive(kDoneAt, m, kTimed);
-        if (const u64 n = steps(); n != seen) {
-            seen = n;
-            since = now();
-        } else if (now() - since > kLeft) {
-            for (u64 i = 0; i < cpus(); ++i)
-                print("driver {}: step {} call {} state {}\n", i, drivers[i].step.load(), drivers[i].what.load(),
-                      state(drivers[i].thread.slot).take());
-            return "a call that does not end";
-        }
-    }
+    if (const char* why = wait_for_drivers()) return why;
     for (u64 i = 0; i < kLines; ++i) (void)irq_bind(kLineAt + i, 0, 0);
     if (!revoke(kArenaAt).ok()) return "the pool's revocation";
     for (u64 i = 0; i < kShared; ++i)
-        if (identify(kSharedAt + i).ok()) return "a slot that is left";
+        if (!empty(kSharedAt + i)) return "a slot that is left";
     // What was freed is given back an epoch later.
-    since = now();
-    while (pool_used(kArenaAt).take() != 0) {
-        if (now() - since > kLeft) {
-            print("{} bytes\n", pool_used(kArenaAt).take());
-            return "memory that does not come back";
-        }
-        utcb().timeout = 1'000'000;
-        Message m;
-        (void)receive(kDoneAt, m, kTimed);
+    if (!until([] { return pool_used(kArenaAt).take() == 0; })) {
+        print("{} bytes\n", pool_used(kArenaAt).take());
+        return "memory that does not come back";
     }
     if (!remove(kArenaAt).ok()) return "the pool's end";
-    since = now();
-    while (pool_used(kSlotPool).take() != before)
-        if (now() - since > kLeft) return "memory of the first pool that does not come back";
+    if (!until([&] { return pool_used(kSlotPool).take() == before; }))
+        return "memory of the first pool that does not come back";
+    if (!until([&] { return free_memory() + kMachineSlack >= free; })) {
+        print("{} bytes are free, {} were before\n", free_memory(), free);
+        return "memory of the machine that does not come back";
+    }
     return nullptr;
 }
 
-u64 number_at(std::string_view line, u64 word) {
-    u64 value = 0;
-    for (u64 at = 0, n = 0; at < line.size(); ++at) {
-        if (line[at] == ' ')
-            ++n;
-        else if (n == word && line[at] >= '0' && line[at] <= '9')
-            value = value * 10 + u64(line[at] - '0');
+void print_counts() {
+    u64 done = 0, waited = 0, refused = 0;
+    for (const Name& n : kNames) {
+        const Count& c = counts[n.number];
+        print("call {} done {} waited {} refused {}\n", std::string_view(n.name), c.done.load(), c.waited.load(),
+              c.refused.load());
+        done += c.done.load();
+        waited += c.waited.load();
+        refused += c.refused.load();
     }
-    return value;
+    print("calls: {} done, {} waited in vain, {} refused\n", done, waited, refused);
 }
 
 }  // namespace
 
 int native_main() {
-    const std::string_view line = boot_info().command_line;
-    const u64 first = number_at(line, 1), seeds = number_at(line, 2);
+    const u64 first = seeded::argument(1), seeds = seeded::argument(2);
+    race_last_cpu = cpus() == 2 || cpus() == 4 || cpus() == 8 ? cpus() - 1 : 0;
     // Above all others, and asleep.
     (void)schedule(kSlotThread, kSlotSched, 20, 0);
     if (!create(kSlotPool, kTypeNotification, kDoneAt).ok() || !create(kSlotPool, kTypeEndpoint, kPrivateAt).ok())
         return 1;
     for (u64 i = 0; i < kLines; ++i)
         if (!copy(kSlotIrq, kLineAt + i, kAllRights, kFirstLine + i + 1).ok()) return 1;
-    for (u64 i = 0; i < cpus(); ++i) {
+    for (u64 i = 0; i < cpus() && i < kMaxDrivers; ++i) {
         auto made = make_thread(drive, i, {.priority = 14, .cpu = i, .start = false});
         if (!made.ok()) return 1;
         drivers[i].thread = made.take();
         drivers[i].number = i;
     }
     int failed = 0;
-    for (u64 seed = first; seed < first + seeds && failed == 0; ++seed) {
-        const char* why = run(seed);
-        if (why)
-            print("seed {} FAIL {}\n", seed, std::string_view(why));
-        else
-            print("seed {} ok\n", seed);
-        failed += why != nullptr;
-    }
-    print("{} calls succeeded, {} were refused\n", succeeded.load(), refused.load());
+    for (u64 seed = first; seed < first + seeds && failed == 0; ++seed) failed += seeded::report(seed, run(seed));
+    print_counts();
     print("race done\n");
     return failed;
 }

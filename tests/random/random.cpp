@@ -9,14 +9,15 @@
 // log must be the same with and without fastpaths (cli/random_test.cpp compares). On more CPUs what must hold of any outcome
 // is checked: a message is received as often as its sender was told, an answer is that to the call, nobody is answered twice,
 // every thread comes to its end.
-//     seed N ok / seed N FAIL what / log lines / random done
+//     seed N ok / seed N FAIL what / outcome N COUNT HASH (one CPU: of the log) / log lines / random done
 #include <atomic>
 
-#include "sysapi/program.hpp"
+#include "tests/random/seeded.hpp"
 
 namespace {
 
 using namespace native;
+using seeded::Random;
 
 constexpr u64 kThreads = 6, kRedirected = kThreads - 1, kEndpoints = 3, kNotifications = 2, kSteps = 40;
 constexpr u64 kMessages = 512;       // that a thread can send
@@ -28,18 +29,6 @@ constexpr Slot kEndpointAt = 100, kNotificationAt = 110, kOwnAt = 200, kOwnSlots
 constexpr Slot kTickAt = kNotificationAt + kNotifications;  // of the main thread
 // Of a thread's own slots.
 constexpr Slot kReplyAt = 0, kCopyAt = 4, kReceiveAt = 8;
-
-struct Random {
-    u64 state;
-    u64 next() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        return state * 0x2545'f491'4f6c'dd1d >> 16;
-    }
-    u64 below(u64 n) { return next() % n; }
-    bool one_in(u64 n) { return below(n) == 0; }
-};
 
 enum class Fate : u8 { kNotSent, kUnderWay, kDelivered, kFailed };
 struct Sent {
@@ -76,9 +65,17 @@ void fail(const char* what) {
     const char* none = nullptr;
     failure.compare_exchange_strong(none, what);
 }
+// FNV-1a, by words. On one CPU only: there it is the outcome.
+std::atomic<u64> hash{0};
 void log(const Worker& w, u64 what, u64 value) {
+    const LogEntry entry{w.number << 56 | w.step.load() << 32 | what, value};
     u64 n = logged.fetch_add(1);
-    if (n < kLogEntries) entries[n] = {w.number << 56 | w.step.load() << 32 | what, value};
+    if (n < kLogEntries) entries[n] = entry;
+    if (!one_cpu) return;
+    constexpr u64 kPrime = 0x100'0000'01b3;
+    // In one step, as another thread may log in between.
+    for (u64 now = hash.load();;)
+        if (hash.compare_exchange_weak(now, ((now ^ entry.what) * kPrime ^ entry.value) * kPrime)) break;
 }
 
 Slot own(const Worker& w, Slot which) { return kOwnAt + w.number * kOwnSlots + which; }
@@ -134,12 +131,15 @@ Message compose(Worker& w, u64 label, bool caps) {
     utcb().cap_rights[0] = kSendRight;
     return m;
 }
+// On one CPU: at least 20 ms, and with a part of each thread's own, so that sums of some threads' timeouts are not those of
+// others. Two that end within the time that a step takes would end in an order that fastpaths decide.
+u64 own_timeout(const Worker& w) { return kTimeout * (20 + w.number) + w.number * w.number * 37'000; }
 u64 flags(Worker& w, bool may_not_block) {
     if (may_not_block && w.random.one_in(3)) return kNonBlocking;
     const u64 how = w.random.below(10);
     if (how > 2) return 0;
     // One of three may come to its end, each thread's at a time of its own.
-    utcb().timeout = how == 0 ? kTimeout * (one_cpu ? 20 + w.number : 1 + w.random.below(4)) : u64{1} << 60;
+    utcb().timeout = how == 0 ? (one_cpu ? own_timeout(w) : kTimeout * (1 + w.random.below(4))) : u64{1} << 60;
     w.timed.store(how == 0);
     return kTimed;
 }
@@ -349,14 +349,14 @@ u64 finished() {
 
 Result<void> set_up(u64 seed) {
     logged.store(0);
+    hash.store(0xcbf2'9ce4'8422'2325);
     hurry.store(false);
     failure.store(nullptr);
     for (u64 i = 0; i < kEndpoints; ++i) TRY(create(kSlotPool, kTypeEndpoint, kEndpointAt + i));
     for (u64 i = 0; i < kNotifications; ++i) TRY(create(kSlotPool, kTypeNotification, kNotificationAt + i));
     for (u64 i = 0; i < kThreads; ++i) {
         Worker& w = workers[i];
-        w.random.state = (seed * 31 + i + 1) * 0x9e37'79b9'7f4a'7c15;
-        for (int n = 0; n < 4; ++n) (void)w.random.next();
+        w.random.start(seed, i);
         w.number = i;
         w.sent = w.owes = 0;
         for (int n = 0; n < 2; ++n) w.saved[n] = w.saved_trap[n] = 0;
@@ -482,23 +482,11 @@ Result<void> run(u64 seed) {
     return lib::kOk;
 }
 
-u64 number_at(std::string_view line, u64 word) {
-    u64 value = 0;
-    for (u64 at = 0, n = 0; at < line.size(); ++at) {
-        if (line[at] == ' ')
-            ++n;
-        else if (n == word && line[at] >= '0' && line[at] <= '9')
-            value = value * 10 + u64(line[at] - '0');
-    }
-    return value;
-}
-
 }  // namespace
 
 int native_main() {
-    std::string_view line = boot_info().command_line;
-    u64 first = number_at(line, 1), count = number_at(line, 2);
-    bool with_log = line.ends_with(" log");
+    const u64 first = seeded::argument(1), count = seeded::argument(2);
+    const bool with_log = std::string_view(boot_info().command_line).ends_with(" log");
     one_cpu = cpus() == 1;
     // Behind all others; on more CPUs it sleeps instead.
     if (one_cpu) (void)schedule(kSlotThread, kSlotSched, 0, 0);
@@ -515,11 +503,8 @@ int native_main() {
             for (u64 i = 0; i < logged.load() && i < kLogEntries; ++i)
                 print("{} {:x} {:x}\n", seed, entries[i].what, entries[i].value);
         }
-        if (why)
-            print("seed {} FAIL {}\n", seed, std::string_view(why));
-        else
-            print("seed {} ok {}\n", seed, logged.load());
-        failed += why != nullptr;
+        if (one_cpu) print("outcome {} {} {:x}\n", seed, logged.load(), hash.load());
+        failed += seeded::report(seed, why);
     }
     print("random done\n");
     return failed != 0;

@@ -7,7 +7,7 @@
 #include "fs/regular.hpp"
 #include "fs_support.hpp"
 #include "port/api/modules.hpp"
-#include "rt/module.hpp"
+#include "rt/remote/module.hpp"
 
 namespace {
 

@@ -122,15 +122,32 @@ TEST_F(PipeTest, PacketsStayApart) {
 TEST_F(PipeTest, CapacityCanChange) {
     open_pipe();
     fs::Pipe& pipe = static_cast<fs::PipeFile&>(*ends.read).pipe();
-    EXPECT_EQ(pipe.set_capacity(0, false).value(), 4096u);
+    fs::Creds user;
+    user.cap_effective = 0;
+    EXPECT_EQ(pipe.set_capacity(0, user).value(), 4096u);
     EXPECT_EQ(put(std::string(9000, 'x')).value(), 4096u);
-    EXPECT_EQ(pipe.set_capacity(20'000, false).value(), 32768u);
+    EXPECT_EQ(pipe.set_capacity(20'000, user).value(), 32768u);
     ASSERT_EQ(put(std::string(5000, 'y')).value(), 5000u);
-    EXPECT_EQ(pipe.set_capacity(4096, false).error(), Errno::kBusy);
-    EXPECT_EQ(pipe.set_capacity(2 << 20, false).error(), Errno::kPerm);
-    EXPECT_EQ(pipe.set_capacity(u64{1} << 32, true).error(), Errno::kInval);
-    EXPECT_EQ(pipe.set_capacity(2 << 20, true).value(), 2u << 20);
+    EXPECT_EQ(pipe.set_capacity(4096, user).error(), Errno::kBusy);
+    EXPECT_EQ(pipe.set_capacity(2 << 20, user).error(), Errno::kPerm);
+    EXPECT_EQ(pipe.set_capacity(u64{1} << 32, creds).error(), Errno::kInval);
+    EXPECT_EQ(pipe.set_capacity(2 << 20, creds).value(), 2u << 20);
     EXPECT_EQ(get(10'000), std::string(4096, 'x') + std::string(5000, 'y'));
+}
+
+TEST_F(PipeTest, RoomIsChargedToItsMakerWhileAnEndIsOpen) {
+    creds.user = fs::UserAccount::of(7).take();
+    EXPECT_EQ(fs::UserAccount::of(7).value(), creds.user) << "a user has one account";
+    std::atomic<u64>& pages = creds.user->pipe_pages;
+    open_pipe();
+    EXPECT_EQ(pages, fs::kPipeSlots);
+    ASSERT_TRUE(static_cast<fs::PipeFile&>(*ends.read).pipe().set_capacity(1 << 20, creds).ok());
+    EXPECT_EQ(pages, 256u);
+    ends.read = {};
+    EXPECT_EQ(pages, 256u);
+    ends.write = {};
+    EXPECT_EQ(pages, 0u);
+    creds.user = {};
 }
 
 TEST_F(PipeTest, RunningOutOfMemoryLosesNothing) {

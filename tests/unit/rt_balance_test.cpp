@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// rt/balance: batch sizes, places and roads that follow from measured numbers. Tables for single decisions; seeded random
+// rt/remote/balance: batch sizes, places and roads that follow from measured numbers. Tables for single decisions; seeded random
 // machines for what must hold of all of them together.
-#include "rt/balance.hpp"
+#include "rt/remote/balance.hpp"
 
 #include <bit>
 #include <vector>

@@ -130,4 +130,69 @@ TEST(RtEpoch, AReaderThatStaysKeepsWhatItMayHaveFound) {
     ASSERT_TRUE(cpus.run_until([&] { return hold.gone.load() && Shared::freed.load() == before + 1; }, 10));
 }
 
+// A CPU that is quiescent when it is told to.
+struct Told : rt::Schedulable {
+    Told() : Schedulable(&Told::go) {}
+    static void go(rt::Schedulable& s) {
+        Told& t = static_cast<Told&>(s);
+        while (!t.over.load()) {
+            if (t.wanted.load() == t.done.load()) {
+                std::this_thread::yield();
+                continue;
+            }
+            Link::retire_new(0);  // with nothing to free it would not try to advance the epoch
+            rt::quiescent();
+            t.done.fetch_add(1);
+        }
+        t.gone.store(true);
+    }
+    void be_quiescent() {
+        const u32 n = wanted.fetch_add(1) + 1;
+        while (done.load() != n) std::this_thread::yield();
+    }
+    std::atomic<u32> wanted{0}, done{0};
+    std::atomic<bool> over{false}, gone{false};
+
+    // What is freed retires another one, `more` times.
+    struct Link {
+        rt::Retired retired;
+        u32 more;
+        static std::atomic<u64> alive;
+        static void retire_new(u32 more) {
+            auto* l = new Link{{}, more};
+            alive.fetch_add(1);
+            l->retired.free = &Link::free;
+            rt::retire(l->retired);
+        }
+        static void free(rt::Retired& r) {
+            auto* l = reinterpret_cast<Link*>(&r);
+            if (l->more != 0) retire_new(l->more - 1);
+            alive.fetch_sub(1);
+            delete l;
+        }
+    };
+};
+std::atomic<u64> Told::Link::alive{0};
+
+// Two batches that are due at once, and what the one frees is retired in the epoch that has the place of the other.
+TEST(RtEpoch, WhatIsFreedMayRetireMore) {
+    Cpus cpus(2);
+    Told other;
+    cpus[1].post(other);
+    Random random(1);
+    for (u32 step = 0; step < 3000; ++step) {
+        switch (random() % 3) {
+            case 0: Told::Link::retire_new(3); break;
+            case 1: rt::quiescent(); break;
+            default: other.be_quiescent();
+        }
+    }
+    for (u32 step = 0; step < 40; ++step) {
+        rt::quiescent();
+        if (step < 20) other.be_quiescent();
+    }
+    other.over.store(true);
+    ASSERT_TRUE(cpus.run_until([&] { return other.gone.load() && Told::Link::alive.load() == 0; }, 10));
+}
+
 }  // namespace

@@ -31,14 +31,14 @@ TEST(RtExecutor, WhatIsPostedHereRunsInOrderAndByPriority) {
     nodes[2].priority = rt::Priority::kUser;
     nodes[3].priority = rt::Priority::kUrgent;
     for (Node& n : nodes) cpus[0].post(n);
-    EXPECT_TRUE(cpus[0].has_ready(rt::Priority::kUrgent));
-    EXPECT_EQ(cpus[0].ready_count(rt::Priority::kUser), 2u);
+    EXPECT_TRUE(cpus[0].queue.has(rt::Priority::kUrgent));
+    EXPECT_EQ(cpus[0].queue.count(rt::Priority::kUser), 2u);
     cpus[0].run_until_idle();
     EXPECT_EQ(nodes[3].place, 0u);
     EXPECT_EQ(nodes[1].place, 1u);
     EXPECT_EQ(nodes[2].place, 2u);
     EXPECT_EQ(nodes[0].place, 3u);
-    EXPECT_FALSE(cpus[0].has_ready(rt::Priority::kBackground));
+    EXPECT_FALSE(cpus[0].queue.has(rt::Priority::kBackground));
 }
 
 TEST(RtExecutor, EnqueueFrontOvertakesAndStealTakesTheLast) {
@@ -47,10 +47,10 @@ TEST(RtExecutor, EnqueueFrontOvertakesAndStealTakesTheLast) {
     cpus[0].enqueue(a);
     cpus[0].enqueue_front(b);
     cpus[0].enqueue(c);
-    EXPECT_EQ(cpus[0].steal(rt::Priority::kKernel), &c);
-    EXPECT_EQ(cpus[0].steal(rt::Priority::kKernel), &a);
-    EXPECT_EQ(cpus[0].steal(rt::Priority::kKernel), &b);
-    EXPECT_EQ(cpus[0].steal(rt::Priority::kKernel), nullptr);
+    EXPECT_EQ(cpus[0].queue.take_last(rt::Priority::kKernel), &c);
+    EXPECT_EQ(cpus[0].queue.take_last(rt::Priority::kKernel), &a);
+    EXPECT_EQ(cpus[0].queue.take_last(rt::Priority::kKernel), &b);
+    EXPECT_EQ(cpus[0].queue.take_last(rt::Priority::kKernel), nullptr);
     EXPECT_FALSE(cpus[0].run_one());
 }
 

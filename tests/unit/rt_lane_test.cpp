@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// rt/lane: calls handed to another CPU through words. Each is executed once, its result is seen, its end is told once,
-// whoever detaches, sleeps, moves or goes away in between. rt/share: each byte of a call's copy is copied once. The protocol of port/kernel/user_thread.cpp over host threads.
-#include "rt/lane.hpp"
+// rt/remote/lane: calls handed to another CPU through words. Each is executed once, its result is seen, its end is told once,
+// whoever detaches, sleeps, moves or goes away in between. rt/remote/share: each byte of a call's copy is copied once. The protocol of port/kernel/user_thread.cpp over host threads.
+#include "rt/remote/lane.hpp"
 
 #include <cstring>
 #include <memory>
 #include <thread>
 
 #include "rt/epoch.hpp"
-#include "rt/module.hpp"
+#include "rt/remote/module.hpp"
 #include "tests/unit/hosted_cpus.hpp"
 
 namespace {
@@ -97,7 +97,7 @@ TEST(RtLane, BusyCallersDoNotStarveTheOthers) {
     Cpus cpus(1);
     Executor::start(CpuId{3});  // four CPUs are looked at
     Executor& server = Executor::start(CpuId{0});
-    server.serve_requests();
+    server.service.begin();
     static CallWord words[4][2];
     static u32 served[4][2];
     for (u32 home = 0; home < 4; ++home)
@@ -113,7 +113,7 @@ TEST(RtLane, BusyCallersDoNotStarveTheOthers) {
             pend(word, 0);
         }
     };
-    Executor::serve_with<&Handler::serve>();
+    rt::CallService::serve_with<&Handler::serve>();
     for (u32 i = 0; i < 800; ++i) server.run_one();
     for (auto& home : words)
         for (CallWord& w : home) rt::lane_forget(w, kAll, kAll);
@@ -245,8 +245,8 @@ struct Caller : rt::Schedulable {
     void copy() {
         Executor& ex = Executor::current();
         size_t n = copy_size();
-        rt::CopyShare* share = n >= 1024 ? ex.copy_partner(1u << home->cpu().value) : nullptr;
-        const size_t part = share ? ex.share_lead.part_of(n) : 0;
+        rt::CopyShare* share = n >= 1024 ? ex.service.copy_partner(1u << home->cpu().value) : nullptr;
+        const size_t part = share ? ex.service.lead.part_of(n) : 0;
         if (part == 0 || share != &line.share) {
             came = add(0, n);
             return;
@@ -260,7 +260,7 @@ struct Caller : rt::Schedulable {
             came = done == own ? own + add(own, part) : done;
             return;
         }
-        first ? ex.share_lead.home_was_first() : ex.share_lead.home_was_last();
+        first ? ex.service.lead.home_was_first() : ex.service.lead.home_was_last();
         came = done == own ? own + by_home : done;
     }
     void help() {
@@ -297,8 +297,8 @@ struct Caller : rt::Schedulable {
             if (now & kOver) break;
             if (line.share.offered()) help();
             if (n % 64 != 0) continue;
-            if (where.state() != Executor::kBusy) where.attract(rt::kAttnInbox);
-            if (ex.requests_pending()) break;
+            if (where.user_state.get() != rt::UserState::kBusy) where.attract(rt::kAttnInbox);
+            if (ex.service.pending()) break;
             hal::Machine::relax();
         }
         if (!(now & kOver)) now = word.fetch_or(rt::kCallDetached, std::memory_order_seq_cst);
@@ -306,7 +306,7 @@ struct Caller : rt::Schedulable {
         waits = true;
         if (now & rt::kCallAsync) return false;
         world->detached.fetch_add(1, std::memory_order_relaxed);
-        if (where.state() != Executor::kBusy) where.attract(rt::kAttnInbox);
+        if (where.user_state.get() != rt::UserState::kBusy) where.attract(rt::kAttnInbox);
         return false;
     }
     void end() {
@@ -397,7 +397,7 @@ void many_calls(u64 seed, u32 callers, u32 at_once) {
     world->to_start = callers - at_once;
     world->module.init("test", [](rt::Request& r, rt::Shard&) { static_cast<Caller::Remote&>(r).owner.serve(); });
     world->module.batch = u32(1 + random() % 4);
-    Executor::serve_with<&Caller::serve_word>();
+    rt::CallService::serve_with<&Caller::serve_word>();
     for (u32 i = 1; i < 4; ++i)
         if (random() % 3 == 0) cpus[i].post(computes[i]);
     world->module.move_to(CpuSet{1u << 3});
@@ -481,7 +481,7 @@ TEST(RtShare, OnlyAHomeThatWaitsIsAPartner) {
     Cpus cpus(1);
     Executor::start(CpuId{1});
     Executor& server = Executor::start(CpuId{0});
-    server.serve_requests();
+    server.service.begin();
     static struct alignas(64) {
         std::byte frame[56];
         rt::CallWord word{0};
@@ -490,22 +490,22 @@ TEST(RtShare, OnlyAHomeThatWaitsIsAPartner) {
     static bool pending, elsewhere, detached;
     struct Handler {
         static void serve(Executor& ex, CallWord& word) {
-            pending = ex.copy_partner(1u << 1) == &call.share;
-            elsewhere = ex.copy_partner(~(1u << 1)) != nullptr;
+            pending = ex.service.copy_partner(1u << 1) == &call.share;
+            elsewhere = ex.service.copy_partner(~(1u << 1)) != nullptr;
             word.fetch_or(rt::kCallDetached);
-            detached = ex.copy_partner(~0u) != nullptr;
+            detached = ex.service.copy_partner(~0u) != nullptr;
             word.store(rt::kCallActive | rt::kCallDone);
         }
     };
-    Executor::serve_with<&Handler::serve>();
-    EXPECT_EQ(server.copy_partner(~0u), nullptr);
+    rt::CallService::serve_with<&Handler::serve>();
+    EXPECT_EQ(server.service.copy_partner(~0u), nullptr);
     ASSERT_TRUE(rt::lane_claim(rt::lane(CpuId{0}, CpuId{1}), call.word).ok);
     pend(call.word, 0);
     server.run_one();
     EXPECT_TRUE(pending);
     EXPECT_FALSE(elsewhere);
     EXPECT_FALSE(detached);
-    EXPECT_EQ(server.copy_partner(~0u), nullptr);  // over
+    EXPECT_EQ(server.service.copy_partner(~0u), nullptr);  // over
     rt::lane_forget(call.word, kAll, kAll);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// rt/module: the order in which policies take requests and how long they pass one over; histograms; places; batches.
-#include "rt/module.hpp"
+// rt/remote/module: the order in which policies take requests and how long they pass one over; histograms; places; batches.
+#include "rt/remote/module.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -196,7 +196,7 @@ TEST(RtModule, AKeyHasOneCpuOfTheSetAndKeysSpread) {
     m.move_to(CpuSet{1u << 2});
     EXPECT_EQ(m.executor_for(&key), &cpus[2]);
     EXPECT_EQ(m.executor_for(nullptr), &cpus[2]);
-    EXPECT_TRUE(cpus[2].serves());
+    EXPECT_TRUE(cpus[2].service.serves());
     for (u32 set = 1; set < 16; ++set) {
         m.move_to(CpuSet{set});
         u32 counts[4] = {};
@@ -213,7 +213,7 @@ TEST(RtModule, AKeyHasOneCpuOfTheSetAndKeysSpread) {
         for (u32 cpu = 0; cpu < 4; ++cpu)
             if (CpuSet{set}.has(CpuId{cpu})) {
                 EXPECT_GT(counts[cpu], fair / 2) << "set " << set;
-                EXPECT_TRUE(cpus[cpu].serves());
+                EXPECT_TRUE(cpus[cpu].service.serves());
             }
     }
     m.move_to({});

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "rt/mem/retire.hpp"
-#include "rt/module.hpp"
+#include "rt/remote/module.hpp"
 #include "tests/unit/hosted_cpus.hpp"
 
 namespace {

@@ -8,6 +8,13 @@
 namespace linux::arch {
 namespace {
 
+// The error code of a page fault. That a page of the kernel's is there or not is not told: all of them are protected.
+u64 fault_code(const port::Trap& fault) {
+    constexpr u64 kProtected = 1;
+    const bool kernel = fault.kind == port::Trap::Kind::kPageFault && fault.address.value >= fs::kUserEnd;
+    return fault.error_code | (kernel ? kProtected : 0);
+}
+
 struct StackT {
     u64 base;
     i32 flags;
@@ -178,7 +185,7 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
         alternate.base,
         u64{alternate.size == 0 ? kSsDisable : (alternate.flags & kSsAutoDisarm) | (was_on ? kSsOnStack : 0)},
         alternate.size, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax,
-        r.rcx, r.rsp, r.rip, r.rflags, u64{kUserCs} | u64{kUserSs} << 48, u64{t.last_fault.error_code},
+        r.rcx, r.rsp, r.rip, r.rflags, u64{kUserCs} | u64{kUserSs} << 48, fault_code(t.last_fault),
         u64{t.last_fault.vector}, old_mask.bits, t.last_fault.address.value, fpu_at));
     TRY(user.store_words(UserAddr{at + offsetof(Frame, uc.mask)}, old_mask.bits));
     if (info) TRY(user.write(UserAddr{at + offsetof(Frame, info)}, info, sizeof *info));
@@ -286,7 +293,8 @@ i32 float_code(Thread& t, const port::Trap& trap) {
 }
 
 Leaf<i64> process_control(Caller& c, i32 code, UserAddr argument) {
-    constexpr i32 kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004;
+    constexpr i32 kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004, kGetCpuid = 0x1011,
+                  kSetCpuid = 0x1012;
     Thread& t = c.thread();
     auto& r = t.regs();
     switch (code) {
@@ -305,6 +313,8 @@ Leaf<i64> process_control(Caller& c, i32 code, UserAddr argument) {
             TRY(c.user().write(argument, &base, sizeof base));
             return 0;
         }
+        case kGetCpuid: return 1;  // the instruction is there for all
+        case kSetCpuid: return Errno::kNoDev;
         default: return Errno::kInval;
     }
 }

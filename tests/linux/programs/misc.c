@@ -178,6 +178,30 @@ TEST(scheduling) {
     CALL(syscall(SYS_sched_getscheduler, 0));
 }
 
+TEST(scheduling_of_the_first_process) {
+    struct sched_param param = {.sched_priority = 9};
+    CALL(syscall(SYS_sched_getscheduler, 1));
+    CALL(syscall(SYS_sched_setscheduler, 1, SCHED_FIFO, &param));
+    CALL(syscall(SYS_sched_getscheduler, 1));
+    CALL(syscall(SYS_sched_setparam, 1, &param));
+    CALL(syscall(SYS_sched_getparam, 1, &param));
+    SHOW(param.sched_priority);
+    param.sched_priority = 0;
+    CALL(syscall(SYS_sched_setscheduler, 1, SCHED_OTHER, &param));
+    CALL(syscall(SYS_sched_getscheduler, 1));
+    CALL(getpriority(PRIO_PROCESS, 1));
+    CHILD("user") {
+        NEED(setuid(1000) == 0);
+        CALL(syscall(SYS_sched_getscheduler, 1));
+        CALL(syscall(SYS_sched_setscheduler, 1, SCHED_BATCH, &param));
+        CALL(syscall(SYS_sched_setscheduler, 1, SCHED_FIFO, &param));
+        CALL(setpriority(PRIO_PROCESS, 1, 5));
+        CALL(syscall(SYS_tkill, 1, 0));
+    }
+    CALL(syscall(SYS_tkill, 1, 0));
+    IS(access("/proc/1/task/1/comm", R_OK) == 0);
+}
+
 TEST(priorities) {
     CALL(getpriority(PRIO_PROCESS, 0));
     CALL(setpriority(PRIO_PROCESS, 0, 5));
@@ -281,6 +305,17 @@ TEST(file_system_facts) {
 }
 
 // What the log holds is the machine's affair; how it is asked is not.
+TEST(kernel_log_to_bad_memory) {
+    CALL(klogctl(3, (char*)8, 4096));
+    CALL(klogctl(4, (char*)8, 4096));
+    CALL(klogctl(3, (char*)-4096, 4096));
+    CALL(klogctl(3, (char*)8, 0));
+    char* page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CALL(klogctl(3, page, 4096));
+    NEED(mprotect(page, 4096, PROT_READ | PROT_WRITE) == 0);
+    OKAY(klogctl(3, page, 4096));
+}
+
 TEST(kernel_log) {
     static char text[64];
     CALL(klogctl(-1, text, 10));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// share WHAT: long copies between the kernel and a program, which two CPUs may share (rt/share.hpp): each byte arrives, and
+// share WHAT: long copies between the kernel and a program, which two CPUs may share (rt/remote/share.hpp): each byte arrives, and
 // what is not there is met wherever it lies. `share counted` waits until the kernel says that copies were shared: only where
 // calls are executed by another CPU.
 #define _GNU_SOURCE

@@ -12,11 +12,12 @@
 
 // Supplied by the kernel; see hal/api/kernel_machine.hpp.
 extern "C" {
-// Entries (UserContext::entry) of threads that are always left by a resume with all registers, so that what the user has in
-// the callee-saved ones need not be kept: they never return. `preserve_none` passes its fifth argument in rdi, where the
-// entry code has the context; the first four are nothing.
-[[clang::preserve_none]] void farcall_native_syscall(u64, u64, u64, u64, hal::UserContext& context);
-[[clang::preserve_none]] void farcall_redirected_syscall(u64, u64, u64, u64, hal::UserContext& context);
+// An entry of threads that are always left by a resume with all registers, so that what the user has in the callee-saved
+// ones need not be kept: it never returns. `preserve_none` passes its fifth argument in rdi, where the entry code has the
+// context; the first four are nothing.
+#define HAL_FAST_ENTRY(NAME, CONTEXT) [[clang::preserve_none]] void NAME(u64, u64, u64, u64, hal::UserContext& CONTEXT)
+HAL_FAST_ENTRY(farcall_native_syscall, context);
+HAL_FAST_ENTRY(farcall_redirected_syscall, context);
 void farcall_syscall(hal::UserContext& context);
 void farcall_trap(hal::UserContext& context, hal::TrapInfo info);
 void farcall_interrupt();
@@ -29,6 +30,17 @@ extern "C" [[noreturn]] void hal_resume_syscall(hal::UserContext& context);     
 extern "C" [[noreturn]] void hal_on_fresh_stack(void (*fn)(void*), void* argument);  // entry.S
 
 namespace hal {
+
+// Who takes a thread's system calls.
+enum class CallEntry : u8 { kGeneral, kNative, kRedirected };
+inline void set_entry(UserContext& c, CallEntry e) {
+    auto fast = [](auto* entry) {  // called by entry.S alone, as what it is
+        return reinterpret_cast<decltype(c.entry)>(reinterpret_cast<void*>(entry));
+    };
+    c.entry = e == CallEntry::kGeneral  ? &farcall_syscall
+              : e == CallEntry::kNative ? fast(&farcall_native_syscall)
+                                        : fast(&farcall_redirected_syscall);
+}
 
 // now() = ((tsc - tsc_base) * tsc_scale) >> 32. Constant once kernel_main runs.
 struct TimeScale {

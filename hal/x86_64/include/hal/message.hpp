@@ -67,6 +67,15 @@ inline u64 message_word(const UserContext& c, u64 i) {
     to.r15 = from.r9;
 }
 
+// What a program may set: a pc, and bases of thread-local storage, in user memory.
+inline bool user_pc(const abi::native::Registers& r) { return r.rip < HAL_USER_TOP; }
+inline bool user_bases(const abi::native::Registers& r) { return r.fs_base < HAL_USER_TOP && r.gs_base < HAL_USER_TOP; }
+inline ThreadBases bases_of(const abi::native::Registers& r) { return {r.fs_base, r.gs_base}; }
+inline void set_bases(abi::native::Registers& r, ThreadBases to) {
+    r.fs_base = to.fs;
+    r.gs_base = to.gs;
+}
+
 void get_registers(const UserContext& c, abi::native::Registers& out);
 // All but the TLS bases, which may be live in a CPU. The flags are cut to what user mode may choose; pc is the caller's to
 // check.

@@ -101,6 +101,31 @@ static_assert(offsetof(UserContext, r9) == CTX_R9 && offsetof(UserContext, r9) +
 static_assert(offsetof(UserContext, r9) + offsetof(CallFrame, rdi) == CTX_RDI && CTX_R8 == CTX_R9 + 8);
 static_assert(offsetof(UserContext, ss) + 8 == CTX_TOP && CTX_TOP % 16 == 0);
 
+// The bases of thread-local storage that the machine keeps in registers of their own.
+struct ThreadBases {
+    u64 fs = 0, gs = 0;
+    bool operator==(const ThreadBases&) const = default;
+};
+inline ThreadBases bases_of(const UserContext& c) { return {c.fs_base, c.gs_base}; }
+inline void set_bases(UserContext& c, ThreadBases to) {
+    c.fs_base = to.fs;
+    c.gs_base = to.gs;
+}
+// Of a thread whose thread-local storage is at `a`.
+inline ThreadBases bases_at(UserAddr a) { return {a.value, 0}; }
+inline bool user_bases(const UserContext& c) { return c.fs_base < HAL_USER_TOP && c.gs_base < HAL_USER_TOP; }
+
+// All registers of user mode as in `from`, which a program wrote: flags are cut to what user mode can have had, and what is
+// the kernel's (FPU area, entry, selectors) stays. `from` is changed.
+inline void replace_user_registers(UserContext& to, UserContext& from) {
+    from.fpu_area = to.fpu_area;
+    from.entry = to.entry;
+    from.restore_flags(from.flags());
+    from.forget_syscall();  // every register is restored
+    from.ss = to.ss;
+    to = from;
+}
+
 // What entry.S leaves of a trap out of kernel mode: the same order, on the stack.
 struct KernelFrame {
     u64 r15, r14, r13, r12, rbp, rbx, r11, rcx, r9, r8, r10, rax, rdx, rsi, rdi;

@@ -11,7 +11,7 @@
 #include "port/api/vdso.hpp"
 #include "port/api/wall_clock.hpp"
 #include "port/kernel/call_trace.hpp"
-#include "rt/module.hpp"
+#include "rt/remote/module.hpp"
 
 namespace port {
 
@@ -81,8 +81,17 @@ public:
     Times times() const { return {user_time(hal::Machine::now()), system_time()}; }
 
 private:
-    friend struct TrapPath;
-    friend struct RemotePath;
+    // The parts of the trap path, which have the thread in hand in turn.
+    friend struct BufferTrace;
+    friend struct HandOver;
+    friend struct RemoteQueue;
+    template <class Trace>
+    friend struct TrapTiers;
+    template <class Trace>
+    friend struct RemoteHome;
+    template <class Trace>
+    friend struct RemoteServe;
+    friend void accept_remote(rt::Schedulable& s);
     struct OwnJob : rt::Job {
         OwnJob(UserThread& t) : Job("thread", &UserThread::job_done), owner(t) {}
         UserThread& owner;
@@ -96,6 +105,11 @@ private:
         UserThread* owner = nullptr;
     };
     static void job_done(rt::Job& job);
+    static UserThread& owner_of(rt::Job& job) { return static_cast<OwnJob&>(job).owner; }
+    static UserThread& of_word(rt::CallWord& word) {
+        return *reinterpret_cast<UserThread*>(reinterpret_cast<std::byte*>(&word) - offsetof(UserThread, call_.word));
+    }
+    [[gnu::cold, gnu::noinline]] void be_traced();
     void to_user();
     bool at_hand() const { return space->loaded_here() && holds_fpu(); }
 

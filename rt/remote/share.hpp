@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Shared copies: while a CPU executes another one's call (rt/lane.hpp), the home does nothing but look at the word. When the
+// Shared copies: while a CPU executes another one's call (rt/remote/lane.hpp), the home does nothing but look at the word. When the
 // call copies much to or from the caller's memory, the server offers the end of the range to the home, which has the
 // caller's space loaded, and copies the beginning itself. Both copy at once; and what the home copies is in its own cache.
 //
@@ -14,7 +14,7 @@
 
 #include "lib/user.hpp"
 #include "rt/atomic.hpp"
-#include "rt/lane.hpp"
+#include "rt/remote/lane.hpp"
 
 namespace rt {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "rt/balance.hpp"
+#include "rt/remote/balance.hpp"
 
 #include <bit>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "rt/lane.hpp"
+#include "rt/remote/lane.hpp"
 #include "rt/atomic.hpp"
 
 namespace rt {

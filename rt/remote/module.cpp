@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "rt/module.hpp"
+#include "rt/remote/module.hpp"
 
 #include <bit>
 
@@ -100,7 +100,7 @@ void Module::init(std::string_view its_name, void (*its_serve)(Request&, Shard&)
 
 void Module::move_to(CpuSet cpus) {
     for (u32 i = 0; i < executor_count(); ++i)
-        if (cpus.has(CpuId{i})) Executor::of(CpuId{i}).serve_requests();
+        if (cpus.has(CpuId{i})) Executor::of(CpuId{i}).service.begin();
     // The flags above first: whoever reads the new place may send at once.
     if (place.exchange(cpus.bits, std::memory_order_seq_cst) != cpus.bits)
         migrations.fetch_add(1, std::memory_order_relaxed);

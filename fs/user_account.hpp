@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// What one user, by real uid, holds of resources that are limited per user (pipe(7), "/proc files"). An account exists as
+// long as an identity or an object charged to it does.
+#pragma once
+#include <atomic>
+
+#include "lib/ref.hpp"
+#include "lib/result.hpp"
+#include "lib/tree.hpp"
+#include "lib/types.hpp"
+
+namespace fs {
+
+struct UserAccount : RefCounted<UserAccount> {
+    explicit UserAccount(u32 user) : uid(user) {}
+    // That of `uid`, made if there is none. ENOMEM.
+    static Result<Ref<UserAccount>> of(u32 uid);
+    static void last_ref(UserAccount* account);
+
+    const u32 uid;
+    std::atomic<u64> pipe_pages{0};  // room of all pipes that the user made, in pages; relaxed: only counted
+    lib::TreeHook hook;
+};
+
+}  // namespace fs

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+#include "port/kernel/remote_home.hpp"
+
+#include "core/sched.hpp"
+#include "port/kernel/controller.hpp"
+#include "port/kernel/route.hpp"
+
+namespace port {
+
+// The steps of a call of which the trace buffer hears nothing.
+struct HandOver {
+    static constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
+
+    // True: the call is done. False: the thread has left this CPU's hands, and somebody makes it ready later.
+    [[gnu::noinline]] static bool call(UserThread& t, rt::Executor& where, u64 wanted) {
+        rt::Executor& ex = rt::Executor::current();
+        if (wanted & rt::kCallSampled) t.trapped_ = hal::Machine::now();
+        if (t.lane_server.load(std::memory_order_relaxed) != where.cpu().value && !claim(t, where, ex)) [[unlikely]]
+            return send(t, where, ex, wanted);
+        t.call_.frame = t.context.frame();
+        t.call_.word.store(wanted, std::memory_order_release);
+        return finish_call(t, ex, wanted);
+    }
+    [[gnu::noinline]] static bool finish_call(UserThread& t, rt::Executor& ex, u64 wanted) {
+        rt::CallWord& word = t.call_.word;
+        u64 now = word.load(std::memory_order_acquire);
+        // While it is not over, the server is in it.
+        rt::Executor& where = (now & kOver) ? ex : rt::Executor::of(CpuId{route::server_in(now)});
+        if (!(now & kOver) && !leave_at_once(t, ex, now)) now = spin(t.call_, where, ex);
+        if (!(now & kOver)) [[unlikely]]
+            now = word.fetch_or(rt::kCallDetached, std::memory_order_seq_cst);
+        if (now & rt::kCallDone) {
+            if (!(wanted & rt::kCallFault)) t.context.set_syscall_result(t.call_.frame.syscall_result());
+            return true;
+        }
+        leave(t, ex);
+        if (!(now & rt::kCallAsync) && where.user_state.must_be_told()) where.attract(rt::kAttnInbox);
+        return false;
+    }
+
+    // Looks at the word until the call has ended, or too long. The usual case first, without anything around it.
+    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin_briefly(UserThread::CallLine& call) {
+        u64 v = 0;
+        for (u32 n = 0; n < 256; ++n) {
+            // Acquire: pairs with the server's exchange; the result is seen.
+            v = call.word.load(std::memory_order_acquire);
+            if (v & kOver) break;
+            if (call.share.offered()) [[unlikely]]
+                help(call.share);
+        }
+        return v;
+    }
+    // The server wants a part of a copy done here, where the space is loaded.
+    [[gnu::noinline]] static void help(rt::CopyShare& share) {
+        hal::Machine::poll_mailbox();  // no user memory by a translation that was taken away
+        share.help([](std::byte* kernel, UserAddr user, size_t n, bool to_user) {
+            return Space::copy_loaded(kernel, user, n, to_user);
+        });
+    }
+    // Somebody else could use the CPU, and the call takes longer than letting him.
+    static bool leave_at_once(const UserThread& t, rt::Executor& ex, u64 word) {
+        const rt::Schedulable* first = ex.queue.first(rt::Priority::kUser);
+        const auto* next = !first || rt::Job::is_one(*first) ? nullptr : static_cast<const core::Thread*>(first);
+        u64 number = t.context.syscall_number();
+        if (!next || (word & rt::kCallFault) || number >= route::kClasses) return false;
+        u32 limit = next->space.get() == t.space.get() ? route::kSwitchNs : route::kSwitchSpaceNs;
+        return route::classes[number].service_ns.load(std::memory_order_relaxed) > limit;
+    }
+    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin(UserThread::CallLine& call,
+                                                                          rt::Executor& where, rt::Executor& ex) {
+        u64 v = 0;
+        bool others = ex.queue.count(rt::Priority::kUser) != 0;
+        u32 limit = others ? route::kSpinWithOthers : route::kSpinAlone;
+        for (u32 n = 0; n < limit; ++n) {
+            v = call.word.load(std::memory_order_acquire);
+            if (v & kOver) return v;
+            if (call.share.offered()) [[unlikely]]
+                help(call.share);
+            if ((n & 63) != 0) continue;
+            if (where.user_state.must_be_told()) {
+                where.attract(rt::kAttnInbox);
+                if (others) return v;
+            }
+            // Somebody may wait for this CPU as this one waits for `where`.
+            if (ex.service.pending()) return v;
+            hal::Machine::poll_mailbox();
+        }
+        return v;
+    }
+
+    [[gnu::noinline]] static bool claim(UserThread& t, rt::Executor& where, rt::Executor& ex) {
+        if (rt::Executor::spin_budget.value == 0) return false;
+        t.lane_servers_ |= 1u << where.cpu().value;
+        t.lane_homes_ |= 1u << ex.cpu().value;
+        rt::Claim claim = rt::lane_claim(rt::lane(where.cpu(), ex.cpu()), t.call_.word);
+        // If that thread has another home by now, it claims once more for nothing.
+        if (claim.lost) UserThread::of_word(*claim.lost).lane_server.store(core::Thread::kNoCpu, std::memory_order_relaxed);
+        if (claim.ok) t.lane_server.store(u8(where.cpu().value), std::memory_order_relaxed);
+        return claim.ok;
+    }
+
+    // By the inbox: no slot is free, or nobody should spin.
+    [[gnu::noinline]] static bool send(UserThread& t, rt::Executor& where, rt::Executor& ex, u64 wanted) {
+        t.call_.frame = t.context.frame();
+        t.call_.word.store((wanted & ~u64{rt::kCallPending}) | rt::kCallDetached, std::memory_order_relaxed);
+        leave(t, ex);
+        where.post(t.remote_);
+        return false;
+    }
+    static void leave(UserThread& t, rt::Executor& ex) {
+        ex.leave_user_state();
+        t.account_user(hal::Machine::now());
+    }
+    // One in so many calls has its times taken.
+    static u64 count(rt::Executor& ex) {
+        if (!ex.sampler.count()) return 0;
+        ex.sampler.next();
+        return rt::kCallSampled;
+    }
+};
+
+// If it is not done, the thread is in other hands.
+template <class Trace>
+void RemoteHome<Trace>::trace_end(UserThread& t, bool done) {
+    if (done)
+        Trace::answered(t);
+    else
+        Trace::left();
+}
+template <class Trace>
+bool RemoteHome<Trace>::call(UserThread& t, rt::Executor& where, u64 wanted) {
+    Trace::sends(t, (wanted & rt::kCallFault) ? abi::trace::kPageFault : t.context.syscall_number(), where.cpu());
+    bool done = HandOver::call(t, where, wanted);
+    trace_end(t, done);
+    return done;
+}
+template <class Trace>
+void RemoteHome<Trace>::call_or_leave(UserThread& t, rt::Executor& where, u64 wanted) {
+    bool done = call(t, where, wanted);
+    if (done) return core::leave_trap(t);
+    rt::Executor::current().run_forever();
+}
+template <class Trace>
+[[gnu::noinline]] void RemoteHome<Trace>::finish_or_leave(UserThread& t) {
+    rt::Executor& ex = rt::Executor::current();
+    bool done = HandOver::finish_call(t, ex, 0);
+    trace_end(t, done);
+    if (done) return core::leave_trap(t);
+    ex.run_forever();
+}
+template <class Trace>
+[[gnu::noinline]] void RemoteHome<Trace>::call_timed(UserThread& t, u64 wanted) {
+    rt::Executor::current().sampler.next();
+    call_or_leave(t, rt::Executor::of(CpuId{route::server_in(wanted)}), wanted | rt::kCallSampled);
+}
+// Inline after all, one of several CPUs, or the first call there.
+template <class Trace>
+[[gnu::noinline]] void RemoteHome<Trace>::call_elsewhere(UserThread& t, u64 wanted) {
+    rt::Executor& ex = rt::Executor::current();
+    Module module = route::module_in(wanted);
+    if (module == Module::kHome) return TrapTiers<Trace>::syscall(t);
+    u64 kind = HandOver::count(ex);
+    u8 server = route::server_in(wanted);
+    rt::Executor* where = server == route::kHere     ? nullptr
+                          : server == route::kSpread ? route::executor_of(module, t.space.get())
+                                                     : &rt::Executor::of(CpuId{server});
+    if (!where || where == &ex) {
+        ex.sampler.keep();
+        return TrapTiers<Trace>::syscall(t);
+    }
+    call_or_leave(t, *where, rt::call_for(where->cpu(), u32(module)) | kind);
+}
+
+// Aligned: where it is entered and where it goes on after the wait must not be each other's neighbours in QEMU's jump cache
+// (docs/debugging.md), which costs a call 40 ns.
+template <class Trace>
+[[gnu::aligned(128)]] void RemoteHome<Trace>::syscall(core::Thread& thread) {
+    UserThread& t = user_thread(thread);
+    u64 number = t.regs().syscall_number();
+    if (number >= std::size(route::word_of_call)) [[unlikely]]
+        return TrapTiers<Trace>::syscall(thread);
+    u64 wanted = route::word_of_call[number].load(std::memory_order_relaxed);
+    // No CPU that this one hands calls to is itself, or one of the special places.
+    if (route::server_in(wanted) != t.lane_server.load(std::memory_order_relaxed)) [[unlikely]]
+        return call_elsewhere(t, wanted);
+    if (rt::Executor::current().sampler.count()) [[unlikely]]
+        return call_timed(t, wanted);
+    Trace::sends(t, number, CpuId{route::server_in(wanted)});
+    // All of the line at once: the server is looking at it. Release: pairs with its look.
+    t.call_.frame = t.context.frame();
+    t.call_.word.store(wanted, std::memory_order_release);
+    if (!(HandOver::spin_briefly(t.call_) & rt::kCallDone)) [[unlikely]]
+        return finish_or_leave(t);
+    t.context.set_syscall_result(t.call_.frame.syscall_result());
+    Trace::answered(t);
+    core::leave_trap(t);
+}
+template <class Trace>
+void RemoteHome<Trace>::syscall_adaptive(core::Thread& thread) {
+    UserThread& t = user_thread(thread);
+    u64 number = t.regs().syscall_number();
+    if (number < route::kClasses && route::classes[number].remote.load(std::memory_order_relaxed)) {
+        rt::Executor& ex = rt::Executor::current();
+        rt::Executor* where = route::idle_cpu(ex);
+        if (where)
+            return call_or_leave(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
+    }
+    TrapTiers<Trace>::syscall(thread);
+}
+template <class Trace>
+void RemoteHome<Trace>::syscall_sampled(core::Thread& thread) {
+    UserThread& t = user_thread(thread);
+    rt::Executor& ex = rt::Executor::current();
+    route::Samples& left = route::samples[ex.cpu().value];
+    u32 here = left.here.load(std::memory_order_relaxed), there = left.there.load(std::memory_order_relaxed);
+    u64 number = t.regs().syscall_number();
+    if (here == 0) {
+        route::use_entry(route::settled_entry());
+        return syscall_adaptive(thread);
+    }
+    if (number >= route::kClasses || personality.module_of(number) == Module::kHome)
+        return TrapTiers<Trace>::syscall(thread);
+    route::CallClass& c = route::classes[number];
+    Nanoseconds start = hal::Machine::now();
+    rt::Executor* where = there != 0 && here % 4 == 0 ? route::idle_cpu(ex) : nullptr;
+    left.here.store(here - 1, std::memory_order_relaxed);
+    if (where) {
+        left.there.store(there - 1, std::memory_order_relaxed);
+        bool done = call(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
+        // A call that outlasted the spinning has held its caller up that long, at least.
+        route::record(c, true, (hal::Machine::now() - start).value);
+        if (done) return core::leave_trap(t);
+        ex.run_forever();
+    }
+    Trace::leaf_begins(t);
+    LeafOutcome outcome = personality.syscall(t);
+    if (outcome == LeafOutcome::kDone) route::record(c, false, (hal::Machine::now() - start).value);
+    TrapTiers<Trace>::finish(t, outcome);
+}
+template <class Trace>
+void RemoteHome<Trace>::trap(core::Thread& thread, const Trap& trap) {
+    if (trap.kind == Trap::Kind::kPageFault) {
+        UserThread& t = user_thread(thread);
+        rt::Executor& ex = rt::Executor::current();
+        u64 kind = rt::kCallFault | HandOver::count(ex);
+        rt::Executor* where = route::executor_of(Module::kMm, t.space.get());
+        if (where && where != &ex) {
+            t.trap_ = trap;
+            return call_or_leave(t, *where, rt::call_for(where->cpu(), u32(Module::kMm)) | kind);
+        }
+        ex.sampler.keep();
+    }
+    TrapTiers<Trace>::trap(thread, trap);
+}
+
+template struct RemoteHome<NoTrace>;
+template struct RemoteHome<BufferTrace>;
+
+}  // namespace port

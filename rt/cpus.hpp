@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+// How many CPUs run an executor.
+#pragma once
+#include "rt/atomic.hpp"
+
+namespace rt {
+
+// The highest CPU that has started, plus one. Only grows.
+extern Atomic<u32> executors_started;
+inline u32 executor_count() { return executors_started.load(std::memory_order_acquire); }
+
+}  // namespace rt
