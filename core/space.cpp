@@ -99,19 +99,25 @@ constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
 
 Result<void> Space::map(std::span<const lib::MapEntry> entries) {
     rt::LockGuard guard{lock_};
-    for (const lib::MapEntry& e : entries) {
-        auto slot = table_.slot(e.at, tables_);
+    for (const lib::MapEntry *e = entries.data(), *end = e + entries.size(); e != end;) {
+        auto slot = table_.slot(e->at, tables_);
         if (!slot) return Errno::kNoMem;
-        auto entry = hal::Machine::PageTable::Entry::make(e.frame, flags_of(e.prot));
-        if (!slot.load().mapped()) {
-            slot.store(entry);
-            continue;
-        }
-        // More rights to the same frame need no flush: a CPU that still has the old translation faults and finds them.
-        auto old = slot.exchange(entry);
-        if (old.present() && (old.address() != entry.address() || (old.writable() && !entry.writable()) ||
-                              (old.executable() && !entry.executable())))
-            invalidate(e.at, e.at + kPageSize);
+        // Neighbours need no walk.
+        do {
+            auto entry = hal::Machine::PageTable::Entry::make(e->frame, flags_of(e->prot));
+            if (!slot.load().mapped()) {
+                slot.store(entry);
+            } else {
+                // More rights to the same frame need no flush: a CPU that still has the old translation faults and finds
+                // them.
+                auto old = slot.exchange(entry);
+                if (old.present() && (old.address() != entry.address() || (old.writable() && !entry.writable()) ||
+                                      (old.executable() && !entry.executable())))
+                    invalidate(e->at, e->at + kPageSize);
+            }
+            if (++e == end) return lib::kOk;
+            slot = slot.behind();
+        } while (slot && e->at == e[-1].at + kPageSize);
     }
     return lib::kOk;
 }

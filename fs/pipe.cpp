@@ -272,8 +272,10 @@ Result<u32> Pipe::set_capacity(u64 bytes, const Creds& asker) {
             tail_ = 0;
             head_ = used;
             grew = grows;
-            if (payer_) payer_->pipe_pages.fetch_add(u64{wanted} - charged_, std::memory_order_relaxed);
-            charged_ = wanted;
+            if (payer_) {
+                payer_->pipe_pages.fetch_add(u64{wanted} - charged_, std::memory_order_relaxed);
+                charged_ = wanted;
+            }
         }
     }
     if (old) rt::deallocate(old, old_count * sizeof(Slot));

@@ -99,12 +99,14 @@ void hand_children_on(Thread& ended) {
 
 void give_children_away(Process& p, Thread& last, Dead& dead) {
     Process& to = reaper_of(p);
+    p.zombies = 0;
     while (Process* c = p.children.pop_front()) {
         c->set_parent(&to);
         c->maker = first_thread(to);
         to.children.push_back(*c);
         c->exit_signal = kSigChld;
         if (c->state == Process::State::kZombie) {
+            ++to.zombies;
             if (notify_exit(*c)) {
                 reap_locked(*c);
                 dead.push_back(*c);
@@ -121,6 +123,7 @@ void give_children_away(Process& p, Thread& last, Dead& dead) {
 }  // namespace
 
 void reap_locked(Process& p) {
+    --p.parent->zombies;
     p.state = Process::State::kReaped;
     p.sibling_hook.unlink();
     Usage& to = p.parent->usage_children;
@@ -232,6 +235,7 @@ void exit_process(Thread& last) {
         p.exit_status = status;
         give_children_away(p, last, dead);
         p.state = Process::State::kZombie;
+        ++p.parent->zombies;
         hang_up_if_orphaned(p, &p, *p.parent);
         ends_all = &p == first_program;
         if (notify_exit(p)) {

@@ -280,6 +280,7 @@ public:
     const Thread* maker = nullptr;
     lib::ListHook sibling_hook;
     lib::List<Process, &Process::sibling_hook> children;
+    u32 zombies = 0;  // among the children
     Pid group{}, session{};
     lib::ListHook group_hook;
     struct Terminal* terminal = nullptr;  // controlling terminal

@@ -2,7 +2,10 @@
 // wait4(2), waitid(2): which child has something to report.
 #include "linux/wait.hpp"
 
+#include <optional>
+
 #include "linux/exit.hpp"
+#include "linux/pid.hpp"
 
 namespace linux {
 namespace {
@@ -58,47 +61,72 @@ void add(Usage& to, const Usage& u) {
 
 }  // namespace
 
-Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink) {
-    bool any = false;
-    Process* gone = nullptr;
-    struct LetGo {
-        Process*& process;
-        ~LetGo() {
-            if (process) let_go_of(*process);
-        }
-    } let_go{gone};
+namespace {
+
+// Of one search, under process_tree.
+struct Search {
+    const WaitRequest& request;
+    WaitSink sink;
+    bool any = false;         // a child of the wanted kind
+    Process* gone = nullptr;  // reaped: to be let go of outside the lock
+};
+
+// What this child has to say, delivered; nothing: the search goes on.
+std::optional<Leaf<i32>> ask(Search& s, Process& child) {
+    const u32 options = s.request.options;
+    if (!matches(s.request, child)) return {};
+    // A zombie has nothing more to say to who does not wait for the end (Linux: wait_task_zombie).
+    s.any |= child.state != Process::State::kZombie || (options & kWaitExited);
+    WaitReport report;
+    if (!has_report(child, options, report)) return {};
+    report.pid = child.pid.value;
     {
-        rt::LockGuard tree{process_tree};
-        for (Process& child : p.children) {
-            if (!matches(request, child)) continue;
-            // A zombie has nothing more to say to who does not wait for the end (Linux: wait_task_zombie).
-            any |= child.state != Process::State::kZombie || (request.options & kWaitExited);
-            WaitReport report;
-            if (!has_report(child, request.options, report)) continue;
-            report.pid = child.pid.value;
-            {
-                rt::LockGuard guard{child.lock};
-                report.uid = child.creds->uid;
-            }
-            report.usage = child.state == Process::State::kZombie ? child.usage_total : child.usage();
-            add(report.usage, child.usage_children);
-            auto delivered = sink.deliver(sink.context, report);
-            if (!delivered.ok() && lib::needs_more(delivered.error())) return delivered.error();
-            if (!(request.options & kWaitNoWait)) {
-                if (report.code == kCldStopped || report.code == kCldContinued) {
-                    rt::LockGuard guard{child.signals.lock};
-                    (report.code == kCldStopped ? child.signals.stop_unreported : child.signals.continue_unreported) =
-                        false;
-                } else {
-                    reap_locked(child);
-                    gone = &child;
-                }
-            }
-            if (!delivered.ok()) return delivered.error();
-            return report.pid;
+        rt::LockGuard guard{child.lock};
+        report.uid = child.creds->uid;
+    }
+    report.usage = child.state == Process::State::kZombie ? child.usage_total : child.usage();
+    add(report.usage, child.usage_children);
+    auto delivered = s.sink.deliver(s.sink.context, report);
+    if (!delivered.ok() && lib::needs_more(delivered.error())) return delivered.error();
+    if (!(options & kWaitNoWait)) {
+        if (report.code == kCldStopped || report.code == kCldContinued) {
+            rt::LockGuard guard{child.signals.lock};
+            (report.code == kCldStopped ? child.signals.stop_unreported : child.signals.continue_unreported) = false;
+        } else {
+            reap_locked(child);
+            s.gone = &child;
         }
     }
-    if (!any) return Errno::kChild;
+    if (!delivered.ok()) return delivered.error();
+    return report.pid;
+}
+
+std::optional<Leaf<i32>> search(Search& s, Process& p) {
+    if (s.request.which == WaitRequest::Which::kPid) {
+        PidEntry* e = pid_entry(s.request.number);
+        return e && e->process && e->process->parent == &p ? ask(s, *e->process) : std::optional<Leaf<i32>>{};
+    }
+    // Who waits for the end only need not look at every child when none has ended.
+    const bool ends_only = !(s.request.options & (kWaitUntraced | kWaitContinued));
+    for (Process& child : p.children) {
+        if (auto answer = ask(s, child)) return answer;
+        if (s.any && ends_only && p.zombies == 0) break;
+    }
+    return {};
+}
+
+}  // namespace
+
+Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink) {
+    Search s{request, sink};
+    std::optional<Leaf<i32>> answer;
+    {
+        rt::LockGuard tree{process_tree};
+        answer = search(s, p);
+    }
+    if (s.gone) let_go_of(*s.gone);
+    if (answer) return *answer;
+    if (!s.any) return Errno::kChild;
     if (request.options & kWaitNoHang) return 0;
     return Errno::kNeedsTask;
 }

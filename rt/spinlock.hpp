@@ -71,11 +71,10 @@ private:
 template <Rank R>
 class RT_SCOPED_CAPABILITY LockPair {
 public:
-    LockPair(SpinLock<R>& a, SpinLock<R>& b) RT_ACQUIRE(a, b) RT_UNCHECKED_LOCKING
-        : first_(&a < &b ? &a : &b),
-          second_(&a == &b  ? nullptr
-                  : &a < &b ? &b
-                            : &a) {
+    LockPair(SpinLock<R>& a, SpinLock<R>& b) RT_ACQUIRE(a, b) RT_UNCHECKED_LOCKING : first_(&a < &b ? &a : &b),
+                                                                                     second_(&a == &b  ? nullptr
+                                                                                             : &a < &b ? &b
+                                                                                                       : &a) {
         first_->lock();
         if (second_) {
             if constexpr (kDebug) lock_check::allow_same_rank(R);

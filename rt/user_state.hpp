@@ -47,8 +47,8 @@ public:
 
 private:
     bool granted_ = false;
-    Nanoseconds until_{};          // zero: not begun
-    Timer timer_{[](Timer&) {}};   // its interrupt is all that is wanted
+    Nanoseconds until_{};         // zero: not begun
+    Timer timer_{[](Timer&) {}};  // its interrupt is all that is wanted
     Nanoseconds kept_out_since_{};
     u64 times_ = 0, user_ns_then_ = 0;
 };

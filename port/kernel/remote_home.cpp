@@ -94,7 +94,8 @@ struct HandOver {
         t.lane_homes_ |= 1u << ex.cpu().value;
         rt::Claim claim = rt::lane_claim(rt::lane(where.cpu(), ex.cpu()), t.call_.word);
         // If that thread has another home by now, it claims once more for nothing.
-        if (claim.lost) UserThread::of_word(*claim.lost).lane_server.store(core::Thread::kNoCpu, std::memory_order_relaxed);
+        if (claim.lost)
+            UserThread::of_word(*claim.lost).lane_server.store(core::Thread::kNoCpu, std::memory_order_relaxed);
         if (claim.ok) t.lane_server.store(u8(where.cpu().value), std::memory_order_relaxed);
         return claim.ok;
     }
@@ -202,8 +203,7 @@ void RemoteHome<Trace>::syscall_adaptive(core::Thread& thread) {
     if (number < route::kClasses && route::classes[number].remote.load(std::memory_order_relaxed)) {
         rt::Executor& ex = rt::Executor::current();
         rt::Executor* where = route::idle_cpu(ex);
-        if (where)
-            return call_or_leave(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
+        if (where) return call_or_leave(t, *where, rt::call_for(where->cpu(), u32(personality.module_of(number))));
     }
     TrapTiers<Trace>::syscall(thread);
 }

@@ -80,6 +80,11 @@ public:
         if (!ok) expected = Entry{old};
         return ok;
     }
+    // The entry behind it in the same table; empty if this is the last.
+    EntrySlot behind() const {
+        u64* next = p_ + 1;
+        return EntrySlot{(reinterpret_cast<u64>(next) & 4095) == 0 ? nullptr : next};
+    }
     // Applies change(old) without losing what the MMU sets meanwhile; the value that was replaced.
     template <class F>
     Entry update(F&& change) {
