@@ -176,9 +176,14 @@ void AddressSpace::State::merge_range(UserAddr start, UserAddr end, DeadAreas& d
     Area* a = start.value ? areas.floor(start - 1) : nullptr;
     if (!a) a = areas.first();
     while (a && a->start <= end) {
-        UserAddr before = a->end;
-        merge_with_next(*a, dead);
-        if (a->end == before) a = next(*a);
+        Area* n = next(*a);
+        if (!n) return;
+        if (n->start != a->end || !alike(*a, *n)) {
+            a = n;
+            continue;
+        }
+        a->end = n->end;  // as in merge_with_next()
+        take_out(*n, dead);
     }
 }
 
@@ -199,7 +204,7 @@ void AddressSpace::State::remove_range(UserAddr start, UserAddr end, DeadAreas& 
         a = n;
     }
     gap_opened(start, end);
-    areas_gone(start, end);
+    if (start < tables_kept.start || end > tables_kept.end) areas_gone(start, end);
 }
 
 // Tables that cover a bit of an area, or of tables_kept, stay; of what lies between two of those all others go, the upper
@@ -219,7 +224,6 @@ void AddressSpace::State::free_tables(UserAddr start, UserAddr end) {
 void AddressSpace::State::areas_gone(UserAddr start, UserAddr end) {
     constexpr u64 kSpan = port::Space::kTableBytes;
     const port::UserRange whole{start.down(kSpan), end.up(kSpan)};
-    if (whole.start >= tables_kept.start && whole.end <= tables_kept.end) return;
     const port::UserRange earlier = std::exchange(tables_kept, whole);
     // Areas may be there by now: table by table.
     for (UserAddr at = earlier.start; at < earlier.end; at += kSpan) {

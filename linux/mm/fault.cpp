@@ -42,10 +42,30 @@ FaultKind map_one(port::Space& space, UserAddr at, fs::Page& page, port::Prot ri
     return space.map({&entry, 1}).ok() ? FaultKind::kResolved : FaultKind::kNoMemory;
 }
 
+// A page of its own, zeroed, where the AnonMap has none. Without write access if another CPU may translate to what was there.
+[[gnu::always_inline]] inline FaultKind map_fresh(AddressSpace::State& s, const Area& a, AnonMap::Chunk& c,
+                                                  UserAddr page_at, bool write) {
+    fs::Page* fresh;  // not a Result: nothing is left to destroy on the way out
+    {
+        auto made = fs::Page::allocate_zeroed();
+        if (!made.ok()) [[unlikely]]
+            return FaultKind::kNoMemory;
+        fresh = made.take().release();
+    }
+    FaultKind k = map_one(s.space, page_at, *fresh, a.rights(write));
+    if (k != FaultKind::kResolved) [[unlikely]] {
+        (void)Ref<fs::Page>::adopt(fresh);
+        return k;
+    }
+    s.anon.put(c, page_at.value >> lib::kPageShift, Ref<fs::Page>::adopt(fresh));
+    s.note_peak();
+    return k;
+}
+
 }  // namespace
 
 // Linux: acct_stack_growth, expand_downwards.
-Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
+[[gnu::cold, gnu::noinline]] Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
     State& s = *state_;
     Area* a = s.areas.upper_bound(page_at);
     if (!a || !(a->flags & kAreaGrowsDown) || page_at.value < kMinAddress) return nullptr;
@@ -64,7 +84,7 @@ FaultKind AddressSpace::must_settle(FaultWait* wait) {
 }
 
 // No area, or one that does not allow it: what another thread is changing may allow it later (Linux: mmap_lock).
-FaultKind AddressSpace::not_allowed(UserAddr at, FaultKind kind, FaultWait* wait) {
+[[gnu::cold, gnu::noinline]] FaultKind AddressSpace::not_allowed(UserAddr at, FaultKind kind, FaultWait* wait) {
     State& s = *state_;
     if (!s.changing()) return kind;
     const Area* a = s.find(at);
@@ -126,13 +146,18 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     return FaultKind::kResolved;
 }
 
-// A private page that the AnonMap has.
+// A private page that the AnonMap has, or where the page of zeros is mapped.
 [[gnu::noinline]] FaultKind AddressSpace::resolve_own(Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write,
                                                       bool settled, FaultWait* wait) {
     State& s = *state_;
     u64 page = page_at.value >> lib::kPageShift;
-    fs::Page& mine = c.page_at(page % AnonMap::kChunkPages);
     bool several = s.space.shared_now();
+    if (!c.has(page)) [[unlikely]] {
+        if (!write) return resolve_zero(a, c, page_at);
+        FaultKind k = map_fresh(s, a, c, page_at, !several);
+        return k == FaultKind::kResolved && several ? must_settle(wait) : k;
+    }
+    fs::Page& mine = c.page_at(page % AnonMap::kChunkPages);
     if (!write) return map_one(s.space, page_at, mine, a.rights(!several && !mine.shared()));
     if (several && !settled && s.space.stale()) return must_settle(wait);
     if (!mine.shared()) return map_one(s.space, page_at, mine, a.rights(true));
@@ -196,24 +221,16 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     if (!c) {
         c = s.anon.make_chunk(page / AnonMap::kChunkPages);
         if (!c) return FaultKind::kNoMemory;
-    } else if (c->has(page)) {
+    } else if (((c->present | c->zero) >> (page % AnonMap::kChunkPages)) & 1) {
         return resolve_own(a, *c, page_at, write, settled, wait);
     }
-    if (!write) return resolve_zero(a, *c, page_at);
-    // Nothing but the page of zeros was mapped here: without it, no other CPU can hold an old translation.
-    const bool several = c->zero != 0 && AnonMap::had_zero(*c, page) && s.space.shared_now();
-    auto fresh = fs::Page::allocate_zeroed();
-    if (!fresh.ok()) [[unlikely]]
-        return FaultKind::kNoMemory;
-    FaultKind k = map_one(s.space, page_at, *fresh.value(), a.rights(!several));
-    if (k != FaultKind::kResolved) [[unlikely]]
-        return k;
-    s.anon.put(*c, page, fresh.take());
-    s.note_peak();
-    return several ? must_settle(wait) : k;
+    if (!write) [[unlikely]]
+        return resolve_zero(a, *c, page_at);
+    // Nothing was mapped here: no other CPU can hold an old translation.
+    return map_fresh(s, a, *c, page_at, true);
 }
 
-FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, FaultWait* wait) {
+[[gnu::noinline]] FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, FaultWait* wait) {
     if (beyond_end(a, page_at)) return FaultKind::kBusAddress;
     Ref<fs::Page> held;
     fs::Page* page = a.mapping->peek(a.index(page_at));

@@ -165,10 +165,13 @@ Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, Step step) {
     rt::LockGuard guard(lock_);
     State& s = *state_;
     if (step == Step::kLeaf && s.changing()) return Errno::kNeedsTask;
-    if (!s.overlaps(at, end)) return lib::kOk;
+    const Area* first = s.find_at_or_above(at);
+    if (!first || first->start >= end) return lib::kOk;
     if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(at, end))) return Errno::kNeedsTask;
-    TRY(s.split_at(at));
-    TRY(s.split_at(end));
+    if (first->start != at || first->end != end) {  // most calls unmap a whole area
+        TRY(s.split_at(at));
+        TRY(s.split_at(end));
+    }
     if (step == Step::kPrepare && s.is_long(at, end)) return Errno::kNeedsTask;
     s.remove_range(at, end, dead);
     return lib::kOk;

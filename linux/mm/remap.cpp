@@ -11,11 +11,19 @@ struct AddressSpace::Move {
     port::UserRange drop{};  // a long range that goes, its ends are borders
     UserAddr old{}, to{};    // pages from `old` on, `length` bytes, are on their way to `to`
     u64 length = 0, new_length = 0;
-    UserAddr moved{};  // up to here
+    UserAddr reserved{};  // memory for where pages go is there up to here
+    bool failed = false;  // or there is none: no page has moved, and none will
+    UserAddr moved{};     // up to here
     UserAddr mapped{};
     u32 prot = 0;  // of the area
     bool keep = false, pages = false;
     rt::Owned<Area> fresh{};
+
+    u64 target(UserAddr at) const { return (to.value + (at - old)) >> lib::kPageShift; }
+    // One piece. `pages` of the source are still: their area is marked.
+    void reserve_some(State& s);
+    // Gives one piece of that back. False: all is.
+    bool give_back_some(State& s);
 };
 
 namespace {
@@ -151,6 +159,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
            .to = to,
            .length = old_length,
            .new_length = new_length,
+           .reserved = old,
            .moved = old,
            .mapped = to,
            .prot = a->prot,
@@ -194,15 +203,33 @@ void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
     (void)s.place(std::move(spec), dead, &m.fresh);  // cannot fail: it has a spare one
 }
 
+void AddressSpace::Move::reserve_some(State& s) {
+    const UserAddr end = s.piece_end(reserved, old + length);
+    failed = !s.anon.reserve(reserved.value >> lib::kPageShift, end.value >> lib::kPageShift, target(reserved));
+    reserved = end;  // also of a piece that failed: some of it may be there
+}
+
+bool AddressSpace::Move::give_back_some(State& s) {
+    const u64 first = to.value >> lib::kPageShift, end = target(reserved);
+    const u64 cut = s.anon.end_of(first, end, kLongWork);
+    s.anon.drop(first, cut);
+    return cut < end;
+}
+
 bool AddressSpace::move_some(Move& m) {
     rt::LockGuard guard(lock_);
     State& s = *state_;
     const UserAddr end = m.old + m.length, from = m.moved;
+    if (m.failed) return m.give_back_some(s);
+    if (m.reserved < end) {
+        m.reserve_some(s);
+        return true;
+    }
     if (from >= end) return false;
     const UserAddr to = s.piece_end(from, end);
     const u64 first = from.value >> lib::kPageShift, last = to.value >> lib::kPageShift;
-    const u64 target = (m.to.value + (from - m.old)) >> lib::kPageShift;
-    // Without memory for where they go, the pages stay until there is some.
+    const u64 target = m.target(from);
+    // A neighbour at the new place may have dropped a chunk that both share; then the pages stay until there is memory.
     if (!s.anon.reserve(first, last, target)) return true;
     port::UserRange range{from, to};
     s.space.unmap({&range, 1});
@@ -245,6 +272,13 @@ Task<Result<UserAddr>> AddressSpace::remap_task(RemapRequest r, MemoryLimits l) 
         {
             DeadAreas dead;
             rt::LockGuard guard(lock_);
+            if (m.failed) {
+                Area* a = state_->find(m.old);
+                a->prot = m.prot;
+                a->flags &= ~u32{kAreaMoving};
+                state_->merge_range(m.old, m.old + m.length, dead);
+                co_return Errno::kNoMem;
+            }
             finish_move_locked(m, dead);
         }
         MM_SETTLE(*space_);

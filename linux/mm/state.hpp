@@ -114,7 +114,8 @@ struct AddressSpace::State {
     // Gives a clone of an area, not yet in the tree. Null: no memory.
     static Area* clone(const Area& a, State& in);
 
-    // Areas have gone from [start, end): so do page tables that no area needs any more. Cannot fail.
+    // Areas have gone from [start, end), which is not inside tables_kept: so do page tables that no area needs any more.
+    // Cannot fail.
     void areas_gone(UserAddr start, UserAddr end);
     // Frees the tables of a range without areas that no area needs.
     void free_tables(UserAddr start, UserAddr end);
