@@ -37,6 +37,9 @@ enum Call : uint64_t {
     kThreadTimes = 23,     // (thread, Times*): CPU time until now, also of a running thread
     kThreadAffinity = 24,  // (thread, CPU mask): takes effect when the thread next enters user mode
     kWindowSize = 25,      // (): rows << 16 | columns of the terminal
+    // (space, Range[2]): frees the page tables over the first range that cover nothing outside the second, in which nothing
+    // is mapped
+    kSpaceFreeTables = 26,
 };
 
 // Bits of Message::events above those of the streams.

@@ -60,9 +60,11 @@ void Space::unload() {
     if (Space* old = std::exchange(state_of(ex).space, nullptr)) old->unloaded(ex.cpu_bit());
 }
 
-// On the way of a switch between threads, perhaps in a fastpath: what takes long is done by a job, one space a turn. The list
-// of those that wait for it, linked by next_to_free_.
+// On the way of a switch between threads, perhaps in a fastpath: what takes long is done by a job, some tables of one space a
+// turn. The list of those that wait for it, linked by next_to_free_.
 namespace {
+
+constexpr u32 kTablesAtOnce = 512;  // about 30,000 instructions
 
 constinit std::atomic<Space*> to_free{nullptr};
 constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
@@ -70,20 +72,22 @@ constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
 }  // namespace
 
 [[gnu::noinline]] void Space::free_now() {
+    static constinit Space* in_work = nullptr;  // the job's
     static constinit rt::Schedulable job{[](rt::Schedulable& self) {
         // Only this job takes spaces from the list, so its first one stays what it is until it is out.
         Space* first = to_free.load(std::memory_order_acquire);
-        while (first) {
+        while (!in_work && first) {
             Space* next = first->next_to_free_.load(std::memory_order_relaxed);
-            if (!to_free.compare_exchange_weak(first, next, std::memory_order_acq_rel)) continue;
-            delete first;
-            break;
+            if (to_free.compare_exchange_weak(first, next, std::memory_order_acq_rel)) in_work = first;
         }
-        if (!to_free.load(std::memory_order_acquire)) {
+        if (in_work && !in_work->table_.destroy_some(in_work->tables_, kTablesAtOnce))
+            delete std::exchange(in_work, nullptr);
+        if (!in_work && !to_free.load(std::memory_order_acquire)) {
             freeing.store(false, std::memory_order_seq_cst);
             // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
             if (!to_free.load(std::memory_order_seq_cst) || freeing.exchange(true, std::memory_order_seq_cst)) return;
         }
+        hal::Machine::take_interrupts();
         rt::Executor::current().enqueue(self);
     }};
     Space* first = to_free.load(std::memory_order_relaxed);

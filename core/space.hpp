@@ -29,6 +29,9 @@ public:
     // Frees the page tables over `range`, where nothing is mapped, that cover nothing outside [floor, ceiling): floor is
     // where what may be mapped below ends, ceiling where what may be mapped above begins. Cannot fail, allocates nothing.
     void free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling);
+    // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than that. For
+    // work on a long range in pieces.
+    UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const { return table_.end_of_tables(from, to, most); }
     // What one table of the last level covers, in bytes.
     static constexpr u64 kTableBytes = hal::Machine::PageTable::span(2);
     // Page tables that it has, without the root. Exact for the only thread that changes mappings of the space.

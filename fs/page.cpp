@@ -75,6 +75,20 @@ void Page::last_ref() {
     rt::retire(retired);
 }
 
+namespace {
+constinit std::atomic<Page*> zeros{nullptr};
+}
+Page* zero_page() {
+    Page* known = zeros.load(std::memory_order_acquire);
+    if (known) [[likely]]
+        return known;
+    auto made = Page::allocate_zeroed();
+    if (!made.ok()) return nullptr;
+    Ref<Page> fresh = made.take();
+    if (zeros.compare_exchange_strong(known, fresh.get(), std::memory_order_acq_rel)) return fresh.release();
+    return known;
+}
+
 Mapping::~Mapping() = default;
 
 Page* Mapping::peek_below(Node* n, u64 index) {
@@ -299,6 +313,18 @@ rt::Reclaimable* Mapping::reclaim_chain(rt::Reclaimable& r, u64 most) {
 
 void Mapping::truncate_pages(u64 first_gone) { drop_range(first_gone, kNone - first_gone); }
 
+void Mapping::drop_copies(u64 first_gone) {
+    for (;;) {
+        bool all = true;
+        {
+            rt::LockGuard g(lock_);
+            for (MappingUser& u : users_) all &= u.drop_copies(first_gone);
+        }
+        if (all) return;
+        hal::Machine::poll_mailbox();
+    }
+}
+
 void Mapping::add_user(MappingUser& u) {
     rt::LockGuard g(lock_);
     users_.push_back(u);
@@ -328,6 +354,12 @@ u64 Mapping::next_resident(u64 from) const {
     }
 }
 
+u64 Mapping::end_of(u64 first, u64 end, u64 most) const {
+    for (u64 at = next_resident(first); at < end; at = next_resident(at + 1))
+        if (most-- == 0) return at;
+    return end;
+}
+
 u64 Mapping::last_resident() const {
     u64 root = root_.load(std::memory_order_acquire);
     if (!(root & kIsNode)) return root ? 0 : kNone;
@@ -343,8 +375,14 @@ u64 Mapping::last_resident() const {
     }
 }
 
+u64 Mapping::next_data(u64 from) const {
+    for (u64 at = next_resident(from); at != kNone; at = next_resident(at + 1))
+        if (const Page* p = peek(at); p && !p->unwritten()) return at;
+    return kNone;
+}
+
 u64 Mapping::next_hole(u64 from) const {
-    while (peek(from)) ++from;
+    for (const Page* p; (p = peek(from)) && !p->unwritten();) ++from;
     return from;
 }
 

@@ -38,7 +38,13 @@ struct Page {
     };
 
     Page() : retired{} {}
-    enum Flags : u32 { kDirty = 1 };
+    // kUnwritten: room that fallocate(2) has made. To SEEK_DATA it is a hole until a write or a fault takes the flag away.
+    enum Flags : u32 { kDirty = 1, kUnwritten = 2 };
+    bool unwritten() const { return (flags.load(std::memory_order_relaxed) & kUnwritten) != 0; }
+    void use() {
+        if (unwritten()) [[unlikely]]
+            flags.fetch_and(~u32{kUnwritten}, std::memory_order_relaxed);
+    }
 
     static Result<Ref<Page>> allocate_zeroed();
     static Result<Ref<Page>> allocate();  // contents undefined: to be overwritten completely
@@ -70,6 +76,9 @@ inline PhysAddr Page::frame() const { return rt::FrameInfo::of_owner(const_cast<
 inline std::byte* Page::bytes() const {
     return static_cast<std::byte*>(rt::FrameInfo::of_owner(const_cast<Page*>(this)).bytes());
 }
+
+// The one page that is zero for good, for whoever maps it read-only; it is never freed. Null: no memory for it yet.
+Page* zero_page();
 
 // Gives up references to pages that no mapping knows any more. Those that nobody else holds are retired several at a time:
 // an epoch item for each page would cost more than all the rest of unmapping it.
@@ -124,6 +133,9 @@ class MappingUser {
 public:
     // Pages [first, first + count) of the mapping are going away: unmap them here, now.
     virtual void unmap_pages(u64 first, u64 count) = 0;
+    // The object has been cut off at page `first`: private copies of what was beyond are dropped. False: a lock that comes
+    // before Rank::mapping was not free; let go of the mapping and try again.
+    virtual bool drop_copies(u64 first) = 0;
     lib::ListHook mapping_hook;
 
 protected:
@@ -178,6 +190,8 @@ public:
     // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail. Nobody finds or maps them
     // afterwards, and what they counted has gone; many of them are reclaimed in pieces.
     void truncate_pages(u64 first_gone);
+    // After truncate_pages(), while `size` still says so: private copies of pages at and beyond `first_gone` go too.
+    void drop_copies(u64 first_gone);
     // Drops pages [first, first+count) (hole punching).
     void drop_range(u64 first, u64 count);
 
@@ -185,9 +199,12 @@ public:
     void remove_user(MappingUser& u);
 
     u64 page_count() const { return pages_.load(std::memory_order_relaxed); }  // resident pages
-    u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none (SEEK_DATA)
-    u64 next_hole(u64 from) const;      // smallest index >= from that is not resident
-    u64 last_resident() const;          // largest resident index, ~0 if none
+    u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none
+    u64 next_data(u64 from) const;      // the same of pages that are no room only (SEEK_DATA)
+    u64 next_hole(u64 from) const;      // smallest index >= from that is not resident, or room (SEEK_HOLE)
+    // Where the first `most` resident pages of [first, end) end; `end` if there are no more than that.
+    u64 end_of(u64 first, u64 end, u64 most) const;
+    u64 last_resident() const;  // largest resident index, ~0 if none
 
     // Size in bytes of the object, as the inode says; faults at or beyond the page-rounded size are SIGBUS.
     std::atomic<u64> size{0};

@@ -25,7 +25,8 @@ Pipe::~Pipe() {
 }
 
 void Pipe::refund() {
-    if (u32 pages = std::exchange(charged_, 0)) payer_->pipe_pages.fetch_sub(pages, std::memory_order_relaxed);
+    if (u32 pages = std::exchange(charged_, 0); pages && payer_)
+        payer_->pipe_pages.fetch_sub(pages, std::memory_order_relaxed);
 }
 
 void Pipe::empty_ring() {

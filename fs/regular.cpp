@@ -150,6 +150,7 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
         Leaf<void> result{Errno::kOk};
         if (p) [[likely]] {
             result = from.copy_in(done, p->bytes() + in_page, part);
+            p->use();
         } else {
             auto fresh = part == kPageSize ? stock.take((n - done) / kPageSize) : Page::allocate_zeroed();
             if (fresh.ok()) {
@@ -238,7 +239,7 @@ Leaf<u64> RegularFile::seek(i64 to, u32 whence) {
         case kSeekHole: {
             if (to < 0 || u64(to) >= size) return Errno::kNxIo;
             u64 page = u64(to) / kPageSize;
-            u64 found = whence == kSeekData ? mapping_->next_resident(page) : mapping_->next_hole(page);
+            u64 found = whence == kSeekData ? mapping_->next_data(page) : mapping_->next_hole(page);
             if (whence == kSeekData && (found == ~u64{0} || found * kPageSize >= size)) return Errno::kNxIo;
             u64 at = found == page ? u64(to) : found * kPageSize;
             offset = smaller(at, size);

@@ -168,6 +168,7 @@ void TmpfsInode::resize(Attributes& a, u64 size) {
     if (in_page)
         if (Page* p = mapping_->peek(size / kPageSize)) std::memset(p->bytes() + in_page, 0, kPageSize - in_page);
     mapping_->truncate_pages(lib::pages_for(size));
+    mapping_->drop_copies(lib::pages_for(size));
 }
 
 Leaf<void> TmpfsInode::set_attributes(const AttributeChange& c) {
@@ -302,8 +303,12 @@ Leaf<void> TmpfsInode::allocate_range(u32 mode, u64 offset, u64 length) {
         u64 last = lib::pages_for(end);
         auto space = tmpfs().statfs();
         if (last - offset / kPageSize > space.free + mapping_->page_count()) return Errno::kNoSpc;
-        for (u64 i = offset / kPageSize; i < last; ++i)
-            if (!mapping_->peek(i)) TRY(mapping_->insert(i, TRY(Page::allocate_zeroed())));
+        for (u64 i = offset / kPageSize; i < last; ++i) {
+            if (mapping_->peek(i)) continue;
+            Ref<Page> room = TRY(Page::allocate_zeroed());
+            room->flags.store(Page::kUnwritten, std::memory_order_relaxed);
+            TRY(mapping_->insert(i, std::move(room)));
+        }
         if (!(mode & kFallocKeepSize) && end > a->size) {
             a->size = end;
             mapping_->size.store(end, std::memory_order_release);

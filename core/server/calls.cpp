@@ -167,6 +167,19 @@ Result<i64> space_change(ServerThread& s, u64 handle, u64 ranges, u64 count, con
     return i64{0};
 }
 
+// What is mapped there all the same goes first: a table in use is never freed.
+Result<i64> space_free_tables(ServerThread& s, u64 handle, u64 ranges) {
+    Space* space = TRY(space_of(s, handle));
+    native::Range r[2];
+    if (s.space->copy_in(r, UserAddr{ranges}, sizeof r) != sizeof r) return Errno::kFault;
+    if (!user_range(r[0].start, r[0].end) || !user_range(r[1].start, r[1].end)) return Errno::kInval;
+    if (r[1].start > r[0].start || r[1].end < r[0].end) return Errno::kInval;
+    const lib::UserRange within{UserAddr{r[1].start}, UserAddr{r[1].end}};
+    space->unmap({&within, 1});
+    space->free_tables({UserAddr{r[0].start}, UserAddr{r[0].end}}, within.start, within.end);
+    return i64{0};
+}
+
 Result<i64> fpu(ServerThread& s, u64 handle, u64 buffer, u64 size, bool write) {
     ClientThread* t = TRY(thread_of(s, handle));
     if (!t->with_server) return Errno::kBusy;
@@ -241,6 +254,7 @@ Result<i64> dispatch(ServerThread& s, u64 number, const u64 (&a)[5]) {
             lib::Prot prot = rights_of(a[3]);
             return space_change(s, a[0], a[1], a[2], &prot);
         }
+        case native::kSpaceFreeTables: return space_free_tables(s, a[0], a[1]);
         case native::kSpaceStale: return i64((TRY(space_of(s, a[0])))->stale());
         case native::kSpaceClear: (TRY(space_of(s, a[0])))->clear(); return i64{0};
         case native::kSpaceDestroy: {

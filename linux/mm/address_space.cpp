@@ -21,7 +21,7 @@ Result<Ref<AddressSpace>> AddressSpace::create() {
     auto* mm = new (std::nothrow) AddressSpace;
     if (!mm) return Errno::kNoMem;
     auto ref = Ref<AddressSpace>::adopt(mm);
-    mm->state_ = rt::make<State>(*space);
+    mm->state_ = rt::make<State>(*mm, *space);
     if (!mm->state_) return Errno::kNoMem;
     mm->space_ = std::move(space);
     // Linux without randomisation: 128 MiB below the end for the stack (mmap_base in arch/x86/mm/mmap.c).
@@ -31,24 +31,63 @@ Result<Ref<AddressSpace>> AddressSpace::create() {
 
 AddressSpace::~AddressSpace() { delete state_; }
 
-// What mappings and files know of this space; the totals are nobody's business any more.
-void AddressSpace::clear_areas() {
+// What mappings and files know of this space; the totals are nobody's business any more. Page tables go with the space: no
+// thread of it enters user mode again. True: there are more areas.
+bool AddressSpace::clear_some() {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
-    if (s.areas.empty()) return;
-    space_->clear();
-    while (Area* a = s.areas.first()) s.take_out(*a, dead);
+    u32 count = 0;
+    while (Area* a = s.areas.first()) {
+        if (++count > kLongAreas) return true;
+        s.take_out(*a, dead);
+    }
+    return false;
+}
+
+bool AddressSpace::many_areas() const { return state_->area_count > kLongAreas; }
+
+// A reader of /proc may have a reference for a moment: then it ends the space, see last_ref().
+bool AddressSpace::empty_some() { return many_areas() && ref_count() == 1 && clear_some(); }
+
+// Few have many areas left here: the last reference of most is a thread's, which calls empty_some() before. Those are emptied
+// by a job, some areas of one space a turn.
+void AddressSpace::end_later(AddressSpace* mm) {
+    static constinit std::atomic<AddressSpace*> first{nullptr};  // linked through reclaim_.next
+    static constinit std::atomic<bool> working{false};           // the job is in a queue, or runs
+    static constinit AddressSpace* in_work = nullptr;            // the job's
+    static constinit rt::Schedulable job{[](rt::Schedulable& self) {
+        AddressSpace* head = first.load(std::memory_order_acquire);
+        while (!in_work && head) {
+            auto* next = reinterpret_cast<AddressSpace*>(head->reclaim_.next);
+            if (first.compare_exchange_weak(head, next, std::memory_order_acq_rel)) in_work = head;
+        }
+        if (in_work && !in_work->clear_some()) last_ref(std::exchange(in_work, nullptr));
+        if (!in_work && !first.load(std::memory_order_acquire)) {
+            working.store(false, std::memory_order_seq_cst);
+            // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
+            if (!first.load(std::memory_order_seq_cst) || working.exchange(true, std::memory_order_seq_cst)) return;
+        }
+        hal::Machine::take_interrupts();
+        rt::Executor::current().enqueue(self);
+    }};
+    AddressSpace* head = first.load(std::memory_order_relaxed);
+    do {
+        mm->reclaim_.next = reinterpret_cast<rt::Reclaimable*>(head);
+    } while (!first.compare_exchange_weak(head, mm, std::memory_order_seq_cst));
+    if (!working.exchange(true, std::memory_order_seq_cst)) rt::Executor::current().enqueue(job);
 }
 
 void AddressSpace::last_ref(AddressSpace* mm) {
     if (!mm->state_) return delete mm;
-    mm->clear_areas();
-    u64 pages = mm->state_->anon.size();
+    if (mm->many_areas() && rt::Reclaimer::later.load(std::memory_order_relaxed)) return end_later(mm);
+    while (mm->clear_some()) {
+    }
     rt::Reclaimer& reclaimer = port::reclaimer(port::Module::kMm);
-    if (!reclaimer.defers(pages)) return delete mm;
+    mm->space_->clear();
+    if (!reclaimer.defers(mm->state_->anon.work())) return delete mm;
     mm->reclaim_.step = &AddressSpace::reclaim_step;
-    reclaimer.free(mm->reclaim_, pages);
+    reclaimer.free(mm->reclaim_, mm->state_->anon.size());
 }
 
 rt::Reclaimable* AddressSpace::reclaim_step(rt::Reclaimable& r, u64 most) {

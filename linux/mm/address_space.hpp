@@ -16,13 +16,14 @@
 namespace linux {
 
 struct Area;
+struct AreaSpec;
 
 // mmap(2) values of x86_64/asm-generic.
 inline constexpr u32 kProtRead = 1, kProtWrite = 2, kProtExec = 4, kProtGrowsDown = 0x01000000,
                      kProtGrowsUp = 0x02000000;
 inline constexpr u32 kMapShared = 1, kMapPrivate = 2, kMapSharedValidate = 3, kMapFixed = 0x10, kMapAnonymous = 0x20,
-                     kMapGrowsDown = 0x100, kMapLocked = 0x2000, kMapNoReserve = 0x4000, kMapPopulate = 0x8000,
-                     kMapStack = 0x20000, kMapFixedNoReplace = 0x100000;
+                     kMap32Bit = 0x40, kMapGrowsDown = 0x100, kMapLocked = 0x2000, kMapNoReserve = 0x4000,
+                     kMapPopulate = 0x8000, kMapStack = 0x20000, kMapFixedNoReplace = 0x100000;
 
 inline constexpr u32 kMapType = 0xf, kMapHugeTlb = 0x40000;
 inline constexpr u32 kRemapMayMove = 1, kRemapFixed = 2, kRemapDontUnmap = 4;
@@ -72,22 +73,24 @@ public:
     };
     // The mmap family; errors as the manual pages say. Leaf: kNeedsTask only if other CPUs must be waited for or the work
     // is long (more than kLongWork pages), and then nothing has changed: run the _task form.
-    Leaf<UserAddr> map(const MapRequest& r, const MemoryLimits& l) { return change_map(r, l, false); }
-    Leaf<void> unmap(UserAddr at, u64 length) { return change_unmap(at, length, false); }
-    Leaf<void> protect(UserAddr at, u64 length, u32 prot) { return change_protection(at, length, prot, false); }
+    Leaf<UserAddr> map(const MapRequest& r, const MemoryLimits& l) { return change_map(r, l, Step::kLeaf); }
+    Leaf<void> unmap(UserAddr at, u64 length) { return change_unmap(at, length, Step::kLeaf); }
+    Leaf<void> protect(UserAddr at, u64 length, u32 prot, const MemoryLimits& l) {
+        return change_protection(at, length, prot, l, nullptr);
+    }
     struct RemapRequest {
         UserAddr old;
         u64 old_length, new_length;
         u32 flags;
         UserAddr new_at;
     };
-    Leaf<UserAddr> remap(const RemapRequest& r, const MemoryLimits& l) { return change_remap(r, l, false); }
-    Leaf<void> advise(UserAddr at, u64 length, i32 advice) { return change_advice(at, length, advice, false); }
+    Leaf<UserAddr> remap(const RemapRequest& r, const MemoryLimits& l) { return change_remap(r, l, nullptr); }
+    Leaf<void> advise(UserAddr at, u64 length, i32 advice) { return change_advice(at, length, advice, nullptr); }
     // The new break, or the old one if it cannot be moved (brk(2), "C library/kernel differences").
-    Leaf<UserAddr> set_break(UserAddr to, const MemoryLimits& l) { return change_break(to, l, false); }
+    Leaf<UserAddr> set_break(UserAddr to, const MemoryLimits& l) { return change_break(to, l, Step::kLeaf); }
     Task<Result<UserAddr>> map_task(MapRequest r, MemoryLimits l);
     Task<Result<void>> unmap_task(UserAddr at, u64 length);
-    Task<Result<void>> protect_task(UserAddr at, u64 length, u32 prot);
+    Task<Result<void>> protect_task(UserAddr at, u64 length, u32 prot, MemoryLimits l);
     Task<Result<UserAddr>> remap_task(RemapRequest r, MemoryLimits l);
     Task<Result<void>> advise_task(UserAddr at, u64 length, i32 advice);
     Task<Result<UserAddr>> set_break_task(UserAddr to, MemoryLimits l);
@@ -95,8 +98,14 @@ public:
     Leaf<void> resident(UserAddr at, u64 length, std::span<u8> out);
     Leaf<void> sync(UserAddr at, u64 length, u32 flags);  // msync
     // mlock and munlock: marks and accounts (pages never leave memory). kNoMem: over the limit, or not mapped.
-    Leaf<void> set_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l);
-    Leaf<void> set_all_locked(bool current, bool future, const MemoryLimits& l);
+    Leaf<void> set_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l) {
+        return change_locked(at, length, locked, l, nullptr);
+    }
+    Task<Result<void>> set_locked_task(UserAddr at, u64 length, bool locked, MemoryLimits l);
+    Leaf<void> set_all_locked(bool current, bool future, const MemoryLimits& l) {
+        return change_all_locked(current, future, l, nullptr);
+    }
+    Task<Result<void>> set_all_locked_task(bool current, bool future, MemoryLimits l);
     bool locks_future() const;  // mlockall(MCL_FUTURE) is in force: new areas are populated at once
 
     // One page fault, without waiting (kMustWait: use fault_task). `stack_limit`: RLIMIT_STACK for growth.
@@ -108,8 +117,16 @@ public:
     Accessible fault_in_now(UserAddr at, u64 length, bool write, u64 stack_limit, bool* must_wait);
     Task<Accessible> fault_in(UserAddr at, u64 length, bool write, u64 stack_limit);
 
-    // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task.
+    // Brings a range in as mlock and MAP_POPULATE do: private memory that may be written as if it were. Errors are not the
+    // caller's business.
+    Task<void> populate(UserAddr at, u64 length, u64 stack_limit);
+
+    // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task. Changes of areas wait meanwhile.
     Task<Result<Ref<AddressSpace>>> fork();
+    // Before the caller drops what may be the last reference of a space that no program uses any more: takes out some of
+    // many areas. True: there are more, give way and call it again. False: what is left is short, or others refer to it.
+    bool empty_some();
+    bool many_areas() const;  // is empty_some() needed?
     // Exec and exit: takes everything out that others could see, and leaves private pages to a reclaimer if there are many.
     // Cannot fail, allocates nothing.
     static void last_ref(AddressSpace* mm);
@@ -149,36 +166,68 @@ public:
 private:
     friend class ProgramLoader;  // linux/exec_load.cpp fills a space that nobody else sees yet
     struct FaultWait;
+    // A turn to change areas, alone (MM_CHANGE). What must not fail may wait for it: it is held for a bounded time, during
+    // which the holder waits for other CPUs' translations only.
+    class Change {
+    public:
+        explicit Change(AddressSpace& mm);
+        Change(const Change&) = delete;
+        ~Change();
+        bool has_its_turn() const;
+
+    private:
+        AddressSpace& mm_;
+        u32 number_;
+    };
+    // How a change is made: in a leaf (kNeedsTask: nothing has changed); or by the holder of a Change, in two steps: checks
+    // and cuts borders, and if what is to be dropped is short, does it (kNeedsTask: drop most of it in pieces, then finish).
+    enum class Step : u8 { kLeaf, kPrepare, kFinish };
     AddressSpace() = default;
     static u64 next_serial();
     void clear_areas();
     static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
-    Leaf<UserAddr> change_map(const MapRequest& r, const MemoryLimits& l, bool task);
-    Leaf<void> change_unmap(UserAddr at, u64 length, bool task);
-    Leaf<void> change_protection(UserAddr at, u64 length, u32 prot, bool task);
-    Leaf<UserAddr> change_remap(const RemapRequest& r, const MemoryLimits& l, bool task);
-    Leaf<void> change_advice(UserAddr at, u64 length, i32 advice, bool task);
-    Leaf<UserAddr> change_break(UserAddr to, const MemoryLimits& l, bool task);
+    Leaf<UserAddr> change_map(const MapRequest& r, const MemoryLimits& l, Step step);
+    Leaf<void> change_unmap(UserAddr at, u64 length, Step step);
+    struct Move;
+    // With a Move (null in a leaf) it may stop for work that is done in pieces: kNeedsTask, and `move` says what.
+    Leaf<UserAddr> change_remap(const RemapRequest& r, const MemoryLimits& l, Move* move);
+    Leaf<UserAddr> change_break(UserAddr to, const MemoryLimits& l, Step step);
+    // In pieces. `cursor` (null in a leaf, which does not begin what is long) is where to go on: the call does one piece from
+    // there on and moves it, at last to the end of the range.
+    Leaf<void> change_protection(UserAddr at, u64 length, u32 prot, const MemoryLimits& l, UserAddr* cursor);
+    Leaf<void> change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor);
+    Leaf<void> change_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l, UserAddr* cursor);
+    Leaf<void> change_all_locked(bool current, bool future, const MemoryLimits& l, UserAddr* cursor);
     // `wait` (null in the leaf) gets what kMustWait is about.
     FaultKind resolve(UserAddr at, port::Access access, u64 stack_limit, bool settled, FaultWait* wait);
-    bool would_cut(UserAddr start, UserAddr end);
-    // Drops a piece of a long range before all of it is unmapped at once; the caller gives way and repeats while true.
-    bool thin_out_some(UserAddr& cursor, UserAddr end);
+    // Takes out a piece of a long range from `cursor` on, whose ends are borders. False: what is left is short.
+    bool remove_some(UserAddr& cursor, UserAddr end);
+    // Pieces of a long move: pages to their new place; their translations there. False: all is done.
+    bool move_some(Move& m);
+    bool map_some(Move& m);
+    void finish_move_locked(Move& m, class DeadAreas& dead);
+    bool clear_some();
+    friend struct Area;
+    bool drop_copies(const Area& a, u64 first);
+    static void end_later(AddressSpace* mm);
     FaultKind resolve_private(struct Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait);
     FaultKind resolve_own(struct Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write, bool settled,
                           FaultWait* wait);
+    FaultKind resolve_zero(struct Area& a, AnonMap::Chunk& c, UserAddr page_at);
     FaultKind resolve_file(struct Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write, FaultWait* wait);
     FaultKind resolve_shared(struct Area& a, UserAddr page_at, bool write, FaultWait* wait);
     FaultKind page_from(struct Area& a, UserAddr page_at, Ref<fs::Page>& out, FaultWait* wait);
     static FaultKind must_settle(FaultWait* wait);
+    FaultKind not_allowed(UserAddr at, FaultKind kind, FaultWait* wait);
     FaultKind map_around(struct Area& a, UserAddr page_at, fs::Page& page);
     struct Area* grow_stack(UserAddr page_at, u64 stack_limit);
-    Result<void> fork_areas(AddressSpace& child);
+    Result<bool> fork_areas(AddressSpace& child, UserAddr& from);
     Result<u64> fork_some(AddressSpace& child, u64 from_page);
 
     Ref<port::Space> space_;
     rt::SpinLock<rt::Rank::address_space> lock_;
     State* state_ = nullptr;
+    rt::WaitQueue change_over_;
     rt::Reclaimable reclaim_;
 };
 

@@ -15,6 +15,7 @@ AnonMap::Chunk* AnonMap::make_chunk(u64 number) {
     if (!c) return nullptr;
     c->number = number;
     chunks_.insert(*c);
+    ++chunk_count_;
     recent_ = c;
     return c;
 }
@@ -30,11 +31,13 @@ u64 AnonMap::drop(u64 first, u64 end) {
     fs::PageDrop pages;
     for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
         Chunk* next = chunks_.next(*c);
-        u64 mask = c->present & range_mask(*c, first, end);
-        c->present &= ~mask;
+        const u64 range = range_mask(*c, first, end);
+        u64 mask = c->present & range;
+        c->present &= ~range;
+        c->zero &= ~range;
         dropped += u64(std::popcount(mask));
         for (; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
-        if (!c->present) remove(*c);
+        if (!(c->present | c->zero)) remove(*c);
         c = next;
     }
     count_ -= dropped;
@@ -53,10 +56,11 @@ u64 AnonMap::leave(u64 first, u64 end) {
     for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
         Chunk* next = chunks_.next(*c);
         u64 n = u64(std::popcount(c->present));
-        if ((c->present & ~range_mask(*c, first, end)) == 0 && n >= kWorthLeaving) {
+        if (((c->present | c->zero) & ~range_mask(*c, first, end)) == 0 && n >= kWorthLeaving) {
             left += n;
             if (recent_ == c) recent_ = nullptr;
             chunks_.remove(*c);
+            --chunk_count_;
             c->hook.left = reinterpret_cast<lib::TreeHook*>(chain);
             chain = c;
         }
@@ -90,26 +94,20 @@ bool AnonMap::reclaim_some(u64 most) {
     for (u64 done = 0; done < most;) {
         Chunk* c = chunks_.first();
         if (!c) return false;
-        done += u64(std::popcount(c->present));
+        done += 1 + u64(std::popcount(c->present));
         for (u64 mask = c->present; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
-        chunks_.remove(*c);
-        delete c;
+        remove(*c);
     }
     return true;
 }
 
-u64 AnonMap::count(u64 first, u64 end, u64 enough) const {
+u64 AnonMap::end_of(u64 first, u64 end, u64 most) const {
+    constexpr u64 kForChunk = 4;
     u64 n = 0;
-    if (first >= end) return 0;
-    for (const Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end && n <= enough;
-         c = chunks_.next(*c))
-        n += u64(std::popcount(c->present & range_mask(*c, first, end)));
-    return n;
-}
-
-u64 AnonMap::first_present(u64 first, u64 end) const {
-    for (const Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end; c = chunks_.next(*c))
-        if (u64 mask = c->present & range_mask(*c, first, end)) return c->first_page() + u64(std::countr_zero(mask));
+    for (const Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end; c = chunks_.next(*c)) {
+        n += kForChunk + u64(std::popcount((c->present | c->zero) & range_mask(*c, first, end)));
+        if (n > most && c->first_page() > first) return c->first_page();
+    }
     return end;
 }
 
@@ -130,6 +128,7 @@ void AnonMap::move(u64 first, u64 end, u64 to) {
         Chunk* next = chunks_.next(*c);
         u64 mask = c->present & range_mask(*c, first, end);
         c->present &= ~mask;
+        c->zero &= ~range_mask(*c, first, end);
         for (; mask; mask &= mask - 1) {
             u64 slot = u64(std::countr_zero(mask));
             u64 page = c->first_page() + slot - first + to;
@@ -138,7 +137,8 @@ void AnonMap::move(u64 first, u64 end, u64 to) {
             target->present |= u64{1} << (page % kChunkPages);
         }
         // An emptied chunk may be the target of a later one: those are removed by the next drop() or clear().
-        if (!c->present && (c->first_page() + kChunkPages <= to || c->first_page() >= to + (end - first))) remove(*c);
+        if (!(c->present | c->zero) && (c->first_page() + kChunkPages <= to || c->first_page() >= to + (end - first)))
+            remove(*c);
         c = next;
     }
 }
@@ -147,10 +147,8 @@ void AnonMap::clear() {
     fs::PageDrop pages;
     while (Chunk* c = chunks_.first()) {
         for (u64 mask = c->present; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
-        chunks_.remove(*c);
-        delete c;
+        remove(*c);
     }
-    recent_ = nullptr;
     count_ = 0;
 }
 

@@ -20,8 +20,9 @@ public:
     struct Chunk {
         Chunk() {}  // NOLINT: `frame` stays undefined, `present` says what is there
         lib::TreeHook hook;
-        u64 number = 0;           // first page number / kChunkPages
-        u64 present = 0;          // bit: slot holds a reference
+        u64 number = 0;   // first page number / kChunkPages
+        u64 present = 0;  // bit: slot holds a reference
+        u64 zero = 0;  // bit: the page of zeros may be mapped there (fault.cpp); the slot is empty, or was filled since
         rt::Reclaimable reclaim;  // taken out as a whole; `hook` leads to the next one
         u32 frame[kChunkPages];
 
@@ -49,6 +50,10 @@ public:
     }
     // The chunk that covers the page number, made if missing; null: no memory.
     Chunk* make_chunk(u64 number);
+
+    // The page of zeros is mapped at this page number.
+    static void note_zero(Chunk& c, u64 page) { c.zero |= u64{1} << (page % kChunkPages); }
+    static bool had_zero(const Chunk& c, u64 page) { return (c.zero >> (page % kChunkPages)) & 1; }
 
     // Puts a page into an empty slot of a chunk.
     void put(Chunk& c, u64 page, Ref<fs::Page> p) {
@@ -79,10 +84,8 @@ public:
     // Drops the pages of [first, end): they must be unmapped already. Cannot fail. Returns how many. With a place for the
     // module, chunks that go as a whole are left to it, their pages with them.
     u64 drop(u64 first, u64 end);
-    // How many pages [first, end) holds; stops counting beyond `enough`.
-    u64 count(u64 first, u64 end, u64 enough = ~u64{0}) const;
-    // The first page number of [first, end) that holds a page, or end.
-    u64 first_present(u64 first, u64 end) const;
+    // Where the first pages of [first, end) end that are `most` for whoever visits each; each chunk counts as some more.
+    u64 end_of(u64 first, u64 end, u64 most) const;
     // Moving [first, end) to page number `to`: reserve() allocates what move() needs. False: no memory.
     bool reserve(u64 first, u64 end, u64 to);
     void move(u64 first, u64 end, u64 to);
@@ -91,6 +94,8 @@ public:
     bool reclaim_some(u64 most);
 
     u64 size() const { return count_; }
+    // What it takes to clear it, in pages.
+    u64 work() const { return count_ + chunk_count_; }
 
     // fn(Chunk&, mask of present slots inside the range) for each chunk of [first, end), in order.
     template <class F>
@@ -116,12 +121,13 @@ private:
     void remove(Chunk& c) {
         if (recent_ == &c) recent_ = nullptr;
         chunks_.remove(c);
+        --chunk_count_;
         delete &c;
     }
 
     lib::Tree<Chunk, &Chunk::hook, lib::KeyMember<&Chunk::number>> chunks_;
     mutable Chunk* recent_ = nullptr;
-    u64 count_ = 0;
+    u64 count_ = 0, chunk_count_ = 0;
 };
 
 }  // namespace linux

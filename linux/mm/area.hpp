@@ -21,6 +21,8 @@ enum AreaFlags : u32 {
     // The kernel's own (vDSO): the pages never change hands, so the mapping does not know of it. It stays whole, cannot grow
     // and is not locked; if it may not be executed, Linux has device memory there (VM_PFNMAP).
     kAreaSpecial = 0x80,
+    // Its pages are moved elsewhere in pieces, and `prot` is 0: faults wait until the change is over.
+    kAreaMoving = 0x800,
     // What mprotect may grant (VM_MAYREAD and so on): the rights in bits 8 to 10, in the order of PROT_*.
     kAreaMayShift = 8,
     kAreaMayAll = 7u << kAreaMayShift,
@@ -38,6 +40,7 @@ struct Area final : fs::MappingUser {
     Ref<fs::Mapping> mapping;  // null: private anonymous
     Ref<fs::File> file;        // null: anonymous, also if shared
     port::Space* space = nullptr;
+    AddressSpace* owner = nullptr;
 
     bool shared() const { return (flags & kAreaShared) != 0; }
     bool special() const { return (flags & kAreaSpecial) != 0; }
@@ -65,6 +68,7 @@ struct Area final : fs::MappingUser {
     bool is_data() const { return (flags & (kAreaShared | kAreaGrowsDown)) == 0 && writable(); }
 
     void unmap_pages(u64 first, u64 count) override;
+    bool drop_copies(u64 first) override;
 };
 
 // What a new area is to be; place() makes it, or grows a neighbour that fits.

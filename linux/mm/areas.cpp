@@ -22,6 +22,34 @@ void Area::unmap_pages(u64 first, u64 count) {
     space->unmap({&range, 1});
 }
 
+// Under Rank::mapping, which comes after the address space's lock: that one is only tried. While the area is registered, its
+// address space is there.
+bool Area::drop_copies(u64 first) { return shared() || owner->drop_copies(*this, first); }
+
+bool AddressSpace::drop_copies(const Area& a, u64 first) {
+    if (!lock_.try_lock()) return false;
+    const u64 low = a.index(a.start), pages = a.size() >> lib::kPageShift;
+    if (first < low + pages) state_->zap(a.start + (first > low ? first - low : 0) * kPageSize, a.end);
+    lock_.unlock();
+    return true;
+}
+
+Result<UserAddr> AddressSpace::State::find_gap_low(UserAddr hint, u64 length) {
+    constexpr UserAddr kBegin{u64{1} << 30}, kEnd{u64{1} << 31};  // find_start_end in arch/x86/kernel/sys_x86_64.c
+    if (length > kEnd.value) return Errno::kNoMem;
+    auto free_until = [&](UserAddr at) {
+        Area* a = find_at_or_above(at);
+        return a ? guarded_start(*a) : UserAddr{fs::kUserEnd};
+    };
+    if (hint.value != 0 && hint <= kEnd - length && free_until(hint) >= hint + length) return hint;
+    for (UserAddr at = kBegin; at <= kEnd - length;) {
+        const UserAddr until = free_until(at);
+        if (until >= at + length) return at;
+        at = find_at_or_above(at)->end;
+    }
+    return Errno::kNoMem;
+}
+
 Result<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
     if (length > fs::kUserEnd) return Errno::kNoMem;
     if (hint.value >= kMinAddress && hint.value <= fs::kUserEnd - length) {
@@ -69,7 +97,7 @@ void AddressSpace::State::gap_opened(UserAddr start, UserAddr end) {
     if (top > scan_from) scan_from = top;
 }
 
-Area* AddressSpace::State::clone(const Area& a, port::Space& in) {
+Area* AddressSpace::State::clone(const Area& a, State& in) {
     Area* copy = rt::make<Area>();
     if (!copy) return nullptr;
     copy->start = a.start;
@@ -79,7 +107,8 @@ Area* AddressSpace::State::clone(const Area& a, port::Space& in) {
     copy->flags = a.flags;
     copy->mapping = a.mapping;
     copy->file = a.file;
-    copy->space = &in;
+    copy->space = &in.space;
+    copy->owner = &in.owner;
     return copy;
 }
 
@@ -88,7 +117,7 @@ Result<void> AddressSpace::State::split_at(UserAddr at) {
     if (!a || a->start == at) return lib::kOk;
     if (a->special()) return Errno::kInval;
     if (area_count >= kMaxAreas) return Errno::kNoMem;
-    Area* upper = clone(*a, space);
+    Area* upper = clone(*a, *this);
     if (!upper) return Errno::kNoMem;
     upper->start = at;
     if (a->flags & kAreaGrowsDown) upper->flags = a->flags;  // Linux keeps VM_GROWSDOWN on both
@@ -130,6 +159,7 @@ Result<void> AddressSpace::State::place(AreaSpec&& spec, DeadAreas& dead, rt::Ow
     a->mapping = std::move(spec.mapping);
     a->file = std::move(spec.file);
     a->space = &space;
+    a->owner = &owner;
     account(*a, pages, true);
     insert(*a);
     return lib::kOk;
@@ -146,9 +176,14 @@ void AddressSpace::State::merge_range(UserAddr start, UserAddr end, DeadAreas& d
     Area* a = start.value ? areas.floor(start - 1) : nullptr;
     if (!a) a = areas.first();
     while (a && a->start <= end) {
-        UserAddr before = a->end;
-        merge_with_next(*a, dead);
-        if (a->end == before) a = next(*a);
+        Area* n = next(*a);
+        if (!n) return;
+        if (n->start != a->end || !alike(*a, *n)) {
+            a = n;
+            continue;
+        }
+        a->end = n->end;  // as in merge_with_next()
+        take_out(*n, dead);
     }
 }
 
@@ -169,16 +204,50 @@ void AddressSpace::State::remove_range(UserAddr start, UserAddr end, DeadAreas& 
         a = n;
     }
     gap_opened(start, end);
+    if (start < tables_kept.start || end > tables_kept.end) areas_gone(start, end);
 }
 
-bool AddressSpace::State::long_drop(UserAddr start, UserAddr end) {
-    u64 pages = (end - start) >> lib::kPageShift;
-    if (pages <= kLongWork) return false;
-    if (anon.count(start.value >> lib::kPageShift, end.value >> lib::kPageShift, kLongWork) > kLongWork) return true;
-    if (pages <= kLongTables) return false;
-    for (Area* a = find_at_or_above(start); a && a->start < end; a = next(*a))
-        if (a->mapping && a->size() > kLongTables * lib::kPageSize) return true;
-    return false;
+// Tables that cover a bit of an area, or of tables_kept, stay; of what lies between two of those all others go, the upper
+// levels too. Every table has an area over it or lies in tables_kept: one that is freed holds no other one.
+void AddressSpace::State::free_tables(UserAddr start, UserAddr end) {
+    Area* above = find_at_or_above(start);
+    Area* below = above ? prev(*above) : areas.last();
+    UserAddr floor = below ? below->end : UserAddr{0}, ceiling = above ? above->start : UserAddr{fs::kUserEnd};
+    if (tables_kept.end <= start && tables_kept.end > floor) floor = tables_kept.end;
+    if (tables_kept.start >= end && tables_kept.start < ceiling && tables_kept.end > tables_kept.start)
+        ceiling = tables_kept.start;
+    if (start < floor) start = floor;
+    if (end > ceiling) end = ceiling;
+    if (start < end) space.free_tables({start, end}, floor, ceiling);
+}
+
+void AddressSpace::State::areas_gone(UserAddr start, UserAddr end) {
+    constexpr u64 kSpan = port::Space::kTableBytes;
+    const port::UserRange whole{start.down(kSpan), end.up(kSpan)};
+    const port::UserRange earlier = std::exchange(tables_kept, whole);
+    // Areas may be there by now: table by table.
+    for (UserAddr at = earlier.start; at < earlier.end; at += kSpan) {
+        if (at >= whole.start && at < whole.end) continue;
+        if (!overlaps(at, at + kSpan)) free_tables(at, at + kSpan);
+    }
+    if (whole.end - whole.start <= kTablesKept * kSpan) return;
+    tables_kept = {};
+    free_tables(start, end);
+}
+
+UserAddr AddressSpace::State::piece_end(UserAddr start, UserAddr end) {
+    u32 count = 0;
+    for (Area* a = find_at_or_above(start); a && a->start < end; a = next(*a)) {
+        if (++count > kLongAreas) {
+            end = a->start;
+            break;
+        }
+    }
+    if (end - start > kLongWork * kPageSize)
+        end = UserAddr{anon.end_of(start.value >> lib::kPageShift, end.value >> lib::kPageShift, kLongWork)
+                       << lib::kPageShift};
+    if (end - start <= kLongTables * kPageSize) return end;
+    return space.end_of_tables(start, end, kLongTables * kPageSize / port::Space::kTableBytes);
 }
 
 // What is mapped from files is an estimate, by the first kCountedAreas: nobody's look at a program may take long.

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "linux/mm/state.hpp"
+#include "rt/wait.hpp"
 
 namespace linux {
 
@@ -16,6 +17,7 @@ using port::Access;
 // What a fault that cannot be resolved at once waits for.
 struct AddressSpace::FaultWait {
     bool settle = false;
+    bool change = false;       // of areas
     Ref<fs::Mapping> mapping;  // a page to be read
     u64 index = 0;
 };
@@ -40,10 +42,30 @@ FaultKind map_one(port::Space& space, UserAddr at, fs::Page& page, port::Prot ri
     return space.map({&entry, 1}).ok() ? FaultKind::kResolved : FaultKind::kNoMemory;
 }
 
+// A page of its own, zeroed, where the AnonMap has none. Without write access if another CPU may translate to what was there.
+[[gnu::always_inline]] inline FaultKind map_fresh(AddressSpace::State& s, const Area& a, AnonMap::Chunk& c,
+                                                  UserAddr page_at, bool write) {
+    fs::Page* fresh;  // not a Result: nothing is left to destroy on the way out
+    {
+        auto made = fs::Page::allocate_zeroed();
+        if (!made.ok()) [[unlikely]]
+            return FaultKind::kNoMemory;
+        fresh = made.take().release();
+    }
+    FaultKind k = map_one(s.space, page_at, *fresh, a.rights(write));
+    if (k != FaultKind::kResolved) [[unlikely]] {
+        (void)Ref<fs::Page>::adopt(fresh);
+        return k;
+    }
+    s.anon.put(c, page_at.value >> lib::kPageShift, Ref<fs::Page>::adopt(fresh));
+    s.note_peak();
+    return k;
+}
+
 }  // namespace
 
 // Linux: acct_stack_growth, expand_downwards.
-Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
+[[gnu::cold, gnu::noinline]] Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
     State& s = *state_;
     Area* a = s.areas.upper_bound(page_at);
     if (!a || !(a->flags & kAreaGrowsDown) || page_at.value < kMinAddress) return nullptr;
@@ -58,6 +80,16 @@ Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
 
 FaultKind AddressSpace::must_settle(FaultWait* wait) {
     if (wait) wait->settle = true;
+    return FaultKind::kMustWait;
+}
+
+// No area, or one that does not allow it: what another thread is changing may allow it later (Linux: mmap_lock).
+[[gnu::cold, gnu::noinline]] FaultKind AddressSpace::not_allowed(UserAddr at, FaultKind kind, FaultWait* wait) {
+    State& s = *state_;
+    if (!s.changing()) return kind;
+    const Area* a = s.find(at);
+    if (a && !(a->flags & kAreaMoving)) return kind;
+    if (wait) wait->change = true;
     return FaultKind::kMustWait;
 }
 
@@ -98,7 +130,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
         if (at != page_at) {
             if ((own >> (at.value / kPageSize % AnonMap::kChunkPages)) & 1) continue;
             p = m.peek(index);
-            if (!p) continue;
+            if (!p || p->unwritten()) continue;
         }
         bool dirty = a.shared() && (p->flags.load(std::memory_order_relaxed) & fs::Page::kDirty);
         entries[n] = {at, p->frame(), dirty ? a.rights(true) : rights};
@@ -114,13 +146,18 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     return FaultKind::kResolved;
 }
 
-// A private page that the AnonMap has.
+// A private page that the AnonMap has, or where the page of zeros is mapped.
 [[gnu::noinline]] FaultKind AddressSpace::resolve_own(Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write,
                                                       bool settled, FaultWait* wait) {
     State& s = *state_;
     u64 page = page_at.value >> lib::kPageShift;
-    fs::Page& mine = c.page_at(page % AnonMap::kChunkPages);
     bool several = s.space.shared_now();
+    if (!c.has(page)) [[unlikely]] {
+        if (!write) return resolve_zero(a, c, page_at);
+        FaultKind k = map_fresh(s, a, c, page_at, !several);
+        return k == FaultKind::kResolved && several ? must_settle(wait) : k;
+    }
+    fs::Page& mine = c.page_at(page % AnonMap::kChunkPages);
     if (!write) return map_one(s.space, page_at, mine, a.rights(!several && !mine.shared()));
     if (several && !settled && s.space.stale()) return must_settle(wait);
     if (!mine.shared()) return map_one(s.space, page_at, mine, a.rights(true));
@@ -145,6 +182,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
         if (k != FaultKind::kResolved) return k;
         source = held.get();
     }
+    source->use();
     if (!write) return map_around(a, page_at, *source);
     u64 page = page_at.value >> lib::kPageShift;
     auto fresh = fs::Page::allocate();
@@ -161,6 +199,14 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     return several ? must_settle(wait) : k;
 }
 
+// Reads of private memory that was never written share one page of zeros. No slot knows it, and it does not count.
+[[gnu::noinline]] FaultKind AddressSpace::resolve_zero(Area& a, AnonMap::Chunk& c, UserAddr page_at) {
+    fs::Page* zero = fs::zero_page();
+    if (!zero) return FaultKind::kNoMemory;
+    AnonMap::note_zero(c, page_at.value >> lib::kPageShift);
+    return map_one(state_->space, page_at, *zero, a.rights(false));
+}
+
 // Inlined: first touches of anonymous memory are most faults, and they end here.
 [[gnu::always_inline]] inline FaultKind AddressSpace::resolve_private(Area& a, UserAddr page_at, bool write,
                                                                       bool settled, FaultWait* wait) {
@@ -175,22 +221,16 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     if (!c) {
         c = s.anon.make_chunk(page / AnonMap::kChunkPages);
         if (!c) return FaultKind::kNoMemory;
-    } else if (c->has(page)) {
+    } else if (((c->present | c->zero) >> (page % AnonMap::kChunkPages)) & 1) {
         return resolve_own(a, *c, page_at, write, settled, wait);
     }
+    if (!write) [[unlikely]]
+        return resolve_zero(a, *c, page_at);
     // Nothing was mapped here: no other CPU can hold an old translation.
-    auto fresh = fs::Page::allocate_zeroed();
-    if (!fresh.ok()) [[unlikely]]
-        return FaultKind::kNoMemory;
-    FaultKind k = map_one(s.space, page_at, *fresh.value(), a.rights(true));
-    if (k != FaultKind::kResolved) [[unlikely]]
-        return k;
-    s.anon.put(*c, page, fresh.take());
-    s.note_peak();
-    return k;
+    return map_fresh(s, a, *c, page_at, true);
 }
 
-FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, FaultWait* wait) {
+[[gnu::noinline]] FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, FaultWait* wait) {
     if (beyond_end(a, page_at)) return FaultKind::kBusAddress;
     Ref<fs::Page> held;
     fs::Page* page = a.mapping->peek(a.index(page_at));
@@ -199,6 +239,7 @@ FaultKind AddressSpace::resolve_shared(Area& a, UserAddr page_at, bool write, Fa
         if (k != FaultKind::kResolved) return k;
         page = held.get();
     }
+    page->use();
     if (!write) return map_around(a, page_at, *page);
     page->flags.fetch_or(fs::Page::kDirty, std::memory_order_relaxed);
     FaultKind k = map_one(*space_, page_at, *page, a.rights(true));
@@ -215,10 +256,12 @@ FaultKind AddressSpace::resolve(UserAddr at, Access access, u64 stack_limit, boo
     rt::LockGuard guard(lock_);
     Area* a = state_->find(at);
     if (!a) [[unlikely]] {
-        a = grow_stack(page_at, stack_limit);
-        if (!a) return FaultKind::kSegvMapError;
+        // Areas grow when no other thread changes or copies them.
+        if (!state_->changing()) a = grow_stack(page_at, stack_limit);
+        if (!a) return not_allowed(at, FaultKind::kSegvMapError, wait);
     }
-    if (!a->allows(access)) return FaultKind::kSegvAccess;
+    if (!a->allows(access)) [[unlikely]]
+        return not_allowed(at, FaultKind::kSegvAccess, wait);
     // Written under the lock only.
     minor_faults.store(minor_faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     if (a->shared()) return resolve_shared(*a, page_at, access == Access::kWrite, wait);
@@ -235,7 +278,9 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
         FaultWait wait;
         FaultKind k = resolve(at, access, stack_limit, settled, &wait);
         if (k != FaultKind::kMustWait) co_return k;
-        if (wait.settle) {
+        if (wait.change) {
+            MM_CHANGE(*this);  // and let go of it at once
+        } else if (wait.settle) {
             MM_SETTLE(*space_);
             settled = true;
         } else {
@@ -272,6 +317,28 @@ Task<Accessible> AddressSpace::fault_in(UserAddr at, u64 length, bool write, u64
         done += kPageSize - ((at.value + done) & (kPageSize - 1));
     }
     co_return done < length ? done : length;
+}
+
+Task<void> AddressSpace::populate(UserAddr at, u64 length, u64 stack_limit) {
+    const UserAddr start = at.down(kPageSize), end = (at + length).up(kPageSize);
+    u32 pages = 0;
+    for (UserAddr page = start; page < end; page += kPageSize) {
+        if (++pages % 128 == 0) co_await rt::Yield{};
+        Access access = Access::kRead;
+        {
+            rt::LockGuard guard(lock_);
+            const Area* a = state_->find(page);
+            if (!a) break;
+            if (a->writable() && !a->shared()) access = Access::kWrite;
+        }
+        FaultKind k = fault(page, access, stack_limit);
+        if (k == FaultKind::kMustWait) {
+            auto wait = fault_task(page, access, stack_limit);
+            k = FaultKind::kNoMemory;
+            if (wait.valid()) k = co_await wait;
+        }
+        if (k != FaultKind::kResolved) break;
+    }
 }
 
 }  // namespace linux

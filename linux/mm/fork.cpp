@@ -3,34 +3,43 @@
 // write-protected. The child starts with empty page tables: most of what it touches it writes, and that needs a fault
 // anyway; the rest comes with its neighbours.
 //
-// Pages are shared in pieces, with the parent's lock released between them. A thread of the parent that changes its areas
-// meanwhile gets for each page either state into the child, never another process's memory.
+// Areas are copied and pages shared in pieces, with the parent's lock released between them. Nothing changes the parent's
+// areas meanwhile (MM_CHANGE), so that each area of the child gets its pages and no others; a page that another thread writes
+// or drops meanwhile comes in its old or its new state, as if the thread had done so before or after.
 #include "linux/mm/state.hpp"
+#include "rt/wait.hpp"
 
 namespace linux {
 
-// The child is seen by nobody yet: its lock is not needed.
-Result<void> AddressSpace::fork_areas(AddressSpace& child) {
+// The child is seen by nobody yet: its lock is not needed. Yields whether there are more, from `from` on.
+Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
     rt::LockGuard guard(lock_);
     State& s = *state_;
     State& to = *child.state_;
-    child.layout = layout;
-    to.mmap_base = s.mmap_base;
-    to.scan_from = s.scan_from;
-    to.largest_above = s.largest_above;
-    to.break_end = s.break_end;
-    for (Area& a : s.areas) {
-        if (a.flags & kAreaDontFork) {
-            to.gap_opened(a.start, a.end);
+    if (from.value == 0) {
+        child.layout = layout;
+        to.mmap_base = s.mmap_base;
+        to.scan_from = s.scan_from;
+        to.largest_above = s.largest_above;
+        to.break_end = s.break_end;
+    }
+    u32 count = 0;
+    for (Area* a = s.find_at_or_above(from); a; a = s.next(*a)) {
+        if (++count > kLongAreas) {
+            from = a->start;
+            return true;
+        }
+        if (a->flags & kAreaDontFork) {
+            to.gap_opened(a->start, a->end);
             continue;
         }
-        Area* copy = s.clone(a, *child.space_);
+        Area* copy = State::clone(*a, to);
         if (!copy) return Errno::kNoMem;
         copy->flags &= ~u32{kAreaLocked};
         to.insert(*copy);
         to.account(*copy, copy->size() >> lib::kPageShift, true);
     }
-    return lib::kOk;
+    return false;
 }
 
 // Shares the pages from a page number on, up to kLongWork of them. Yields where to go on, ~0 at the end.
@@ -39,9 +48,11 @@ Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
     State& s = *state_;
     State& to = *child.state_;
     u64 shared = 0;
-    for (Area* a = s.find_at_or_above(UserAddr{from_page << lib::kPageShift}); a; a = s.next(*a)) {
-        if (a->shared() || (a->flags & (kAreaDontFork | kAreaWipeOnFork))) continue;
+    u32 count = 0;
+    for (Area* a = to.find_at_or_above(UserAddr{from_page << lib::kPageShift}); a; a = to.next(*a)) {
         u64 first = a->first_page() > from_page ? a->first_page() : from_page, end = a->end_page();
+        if (++count > kLongAreas) return first;
+        if (a->shared() || (a->flags & kAreaWipeOnFork)) continue;
         u64 low = ~u64{0}, high = 0, stopped_at = 0;
         bool no_memory = false;
         s.anon.for_each(first, end, [&](AnonMap::Chunk& c, u64 mask) {
@@ -58,7 +69,7 @@ Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
             u64 missing = mask & ~copy->present;
             if (low == ~u64{0}) low = c.first_page() + u64(std::countr_zero(mask));
             high = c.first_page() + 64 - u64(std::countl_zero(mask));
-            shared += u64(std::popcount(missing));
+            shared += 8 + u64(std::popcount(missing));
             to.anon.share(c, *copy, missing);
         });
         if (low < high && a->writable()) {
@@ -74,8 +85,14 @@ Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
 Task<Result<Ref<AddressSpace>>> AddressSpace::fork() {
     Ref<AddressSpace> child = CO_TRY(create());
     child->dumpable.store(dumpable.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    MM_CHANGE(*this);
     Errno error = Errno::kOk;
-    if (auto r = fork_areas(*child); !r.ok()) error = r.error();
+    for (UserAddr from{0}; error == Errno::kOk;) {
+        auto more = fork_areas(*child, from);
+        error = more.error();
+        if (!more.ok() || !more.value()) break;
+        co_await rt::Yield{};
+    }
     for (u64 page = 0; error == Errno::kOk;) {
         auto next = fork_some(*child, page);
         if (!next.ok()) {
@@ -88,7 +105,10 @@ Task<Result<Ref<AddressSpace>>> AddressSpace::fork() {
     }
     // Nobody may write to a shared page through an old translation once the child runs.
     MM_SETTLE(*space_);
-    if (error != Errno::kOk) co_return error;
+    if (error != Errno::kOk) {
+        while (child->empty_some()) co_await rt::Yield{};
+        co_return error;
+    }
     child->state_->note_peak();
     co_return std::move(child);
 }

@@ -6,10 +6,9 @@
 namespace linux {
 namespace {
 
-constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | 0x40 /* 32BIT */ | kMapGrowsDown |
+constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | kMap32Bit | kMapGrowsDown |
                              0x800 /* DENYWRITE */ | 0x1000 /* EXECUTABLE */ | kMapLocked | kMapNoReserve |
                              kMapPopulate | 0x10000 /* NONBLOCK */ | kMapStack | kMapHugeTlb | (63u << 26);
-constexpr u32 kValidateFlags = kLegacyFlags | 0x80000 /* SYNC */;
 
 // What is behind a mapping, found out before the lock is taken.
 struct Backing {
@@ -27,7 +26,7 @@ Backing file_backing(const AddressSpace::MapRequest& r) {
         b.error = Errno::kOverflow;  // offsets are signed (file_mmap_ok)
         return b;
     }
-    if (type == kMapSharedValidate && (r.flags & ~(kValidateFlags | kMapSharedValidate | kMapFixedNoReplace))) {
+    if (type == kMapSharedValidate && (r.flags & ~(kLegacyFlags | kMapSharedValidate | kMapFixedNoReplace))) {
         b.error = Errno::kOpNotSupp;
     } else if (type == kMapShared || type == kMapSharedValidate) {
         if ((r.prot & kProtWrite) && !f.writable()) {
@@ -78,7 +77,7 @@ bool over_limits(u64 total_pages, u64 data_pages, u64 more, bool data, const Mem
     return data && data_pages + more > l.data >> lib::kPageShift;
 }
 
-Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits& l, bool task) {
+Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits& l, Step step) {
     if (r.length == 0) return Errno::kInval;
     bool fixed = (r.flags & (kMapFixed | kMapFixedNoReplace)) != 0;
     u64 length = (r.length + kPageSize - 1) & ~(kPageSize - 1);
@@ -114,12 +113,13 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     rt::Owned<Area> spare;
     rt::LockGuard guard(lock_);
     State& s = *state_;
+    if (step == Step::kLeaf && s.changing()) return Errno::kNeedsTask;
     spec.flags |= s.future_flags;
     if (s.area_count > kMaxAreas) return Errno::kNoMem;
     u64 pages = length >> lib::kPageShift, replaced = 0;
     bool occupied = false;
     if (!fixed) {
-        at = TRY(s.find_gap(at, length));
+        at = TRY((r.flags & kMap32Bit) ? s.find_gap_low(at, length) : s.find_gap(at, length));
     } else if (s.overlaps(at, at + length)) {
         if (r.flags & kMapFixedNoReplace) return Errno::kExist;
         occupied = true;
@@ -137,11 +137,12 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     if (over_limits(s.total_pages - replaced, s.data_pages, pages, data, l)) return Errno::kNoMem;
     if (data && !(r.flags & kMapNoReserve) && exceeds_memory(pages)) return Errno::kNoMem;
     if (occupied) {
-        if (!task && (s.space.shared_now() || s.long_drop(at, end))) return Errno::kNeedsTask;
+        if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(at, end))) return Errno::kNeedsTask;
         spare = rt::Owned<Area>(rt::make<Area>());
         if (!spare) return Errno::kNoMem;
         // Whatever the reason (mmap_region).
         if (!s.split_at(at).ok() || !s.split_at(end).ok()) return Errno::kNoMem;
+        if (step == Step::kPrepare && s.is_long(at, end)) return Errno::kNeedsTask;
     }
     spec.start = at;
     spec.end = end;
@@ -155,7 +156,7 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     return at;
 }
 
-Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, bool task) {
+Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, Step step) {
     if (!at.aligned(kPageSize) || at.value > fs::kUserEnd || length > fs::kUserEnd - at.value) return Errno::kInval;
     length = (length + kPageSize - 1) & ~(kPageSize - 1);
     if (length == 0) return Errno::kInval;
@@ -163,18 +164,24 @@ Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, bool task) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
-    if (!s.overlaps(at, end)) return lib::kOk;
-    if (!task && (s.space.shared_now() || s.long_drop(at, end))) return Errno::kNeedsTask;
-    TRY(s.split_at(at));
-    TRY(s.split_at(end));
+    if (step == Step::kLeaf && s.changing()) return Errno::kNeedsTask;
+    const Area* first = s.find_at_or_above(at);
+    if (!first || first->start >= end) return lib::kOk;
+    if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(at, end))) return Errno::kNeedsTask;
+    if (first->start != at || first->end != end) {  // most calls unmap a whole area
+        TRY(s.split_at(at));
+        TRY(s.split_at(end));
+    }
+    if (step == Step::kPrepare && s.is_long(at, end)) return Errno::kNeedsTask;
     s.remove_range(at, end, dead);
     return lib::kOk;
 }
 
-Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, bool task) {
+Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, Step step) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
+    if (step == Step::kLeaf && s.changing()) return Errno::kNeedsTask;
     UserAddr now = s.break_end;
     if (to < layout.break_start || to.value > fs::kUserEnd) return now;
     u64 data = layout.data_end - layout.data_start;
@@ -182,8 +189,9 @@ Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, bo
     UserAddr old_end = now.up(kPageSize), new_end = to.up(kPageSize);
     if (new_end == old_end) return s.break_end = to;
     if (new_end < old_end) {
-        if (!task && (s.space.shared_now() || s.long_drop(new_end, old_end))) return Errno::kNeedsTask;
+        if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(new_end, old_end))) return Errno::kNeedsTask;
         if (!s.split_at(new_end).ok() || !s.split_at(old_end).ok()) return now;
+        if (step == Step::kPrepare && s.is_long(new_end, old_end)) return Errno::kNeedsTask;
         s.remove_range(new_end, old_end, dead);
         return s.break_end = to;
     }
@@ -200,24 +208,19 @@ Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, bo
     return s.break_end = to;
 }
 
-// One piece of a long range, from `cursor` on. False: what is left is short.
-bool AddressSpace::thin_out_some(UserAddr& cursor, UserAddr end) {
+bool AddressSpace::remove_some(UserAddr& cursor, UserAddr end) {
+    DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
-    if (cursor >= end || !s.long_drop(cursor, end)) return false;
-    Area* a = s.find_at_or_above(cursor);
-    if (!a || a->start >= end) return false;
-    UserAddr from = cursor > a->start ? cursor : a->start;
-    UserAddr to = a->end < end ? a->end : end;
-    if (a->mapping) {
-        if (to - from > kLongTables * kPageSize) to = from + kLongTables * kPageSize;
-    } else {
-        // From the first page that is there: holes cost nothing.
-        from = UserAddr{s.anon.first_present(from.value >> lib::kPageShift, to.value >> lib::kPageShift)
-                        << lib::kPageShift};
-        if (to - from > kLongWork * kPageSize) to = from + kLongWork * kPageSize;
-    }
-    s.zap(from, to);
+    Area* first = s.find_at_or_above(cursor);
+    if (!first || first->start >= end) return false;
+    if (first->start > cursor) cursor = first->start;
+    const UserAddr to = s.piece_end(cursor, end);
+    if (to >= end) return false;
+    if (s.split_at(to).ok())
+        s.remove_range(cursor, to, dead);
+    else
+        s.zap(cursor, to);  // no memory for a border, or the area stays whole: it goes with the rest
     cursor = to;
     return true;
 }

@@ -39,7 +39,15 @@ enum Advice : i32 {
 
 }  // namespace
 
-Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, bool task) {
+// Where the piece of [start, end) ends that a call with `cursor` does: a border of areas, if there is memory for it.
+UserAddr AddressSpace::State::cut_piece(UserAddr start, UserAddr end) {
+    UserAddr piece = piece_end(start, end);
+    if (piece == end || split_at(piece).ok()) return piece;
+    const Area* a = find(piece);
+    return a && a->end < end ? a->end : end;
+}
+
+Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, const MemoryLimits& l, UserAddr* cursor) {
     u32 grows = prot & (kProtGrowsDown | kProtGrowsUp);
     if (grows == (kProtGrowsDown | kProtGrowsUp)) return Errno::kInval;
     if (!at.aligned(kPageSize)) return Errno::kInval;
@@ -49,47 +57,58 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, bo
     prot &= ~grows;
     if (prot & ~(kProtRead | kProtWrite | kProtExec | kProtSem)) return Errno::kInval;
     prot &= ~kProtSem;
-    UserAddr start = at, end = at + length;
+    UserAddr start = cursor ? *cursor : at, end = at + length;
 
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
+    if (!cursor && s.changing()) return Errno::kNeedsTask;
     Area* first = s.find_at_or_above(start);
     if (!first) return Errno::kNoMem;
-    if (grows & kProtGrowsDown) {
+    if ((grows & kProtGrowsDown) && start == at) {
         if (first->start >= end) return Errno::kNoMem;
         if (!(first->flags & kAreaGrowsDown)) return Errno::kInval;
         start = first->start;
     } else {
         if (first->start > start) return Errno::kNoMem;
-        if (grows) return Errno::kInval;  // no area grows up here
+        if (grows && start == at) return Errno::kInval;  // no area grows up here
+    }
+    if (cursor) {
+        end = *cursor = s.cut_piece(start, end);
+        first = s.find(start);
     }
     // How far it goes before the first error, and which rights are lost on the way.
     Errno error = Errno::kOk;
     UserAddr good = start;
     bool takes_away = false, changes = false;
+    u32 count = 0;
     for (Area* a = first; good < end; a = s.next(*a)) {
         if (!a || a->start > good) {
             error = Errno::kNoMem;
             break;
         }
+        if (!cursor && ++count > kLongAreas) return Errno::kNeedsTask;
         if (prot & ~(a->flags >> kAreaMayShift)) {
             error = Errno::kAcces;
             break;
         }
         u64 pages = ((a->end < end ? a->end : end) - good) >> lib::kPageShift;
-        if ((prot & kProtWrite) && !a->writable() && !(a->flags & (kAreaShared | kAreaNoReserve)) &&
-            exceeds_memory(pages)) {
-            error = Errno::kNoMem;
-            break;
+        if ((prot & kProtWrite) && !a->writable()) {
+            // mprotect_fixup: a limit counts only for what was not over it before.
+            const bool data = (a->flags & (kAreaShared | kAreaGrowsDown)) == 0;
+            if ((data && over_limits(s.total_pages, s.data_pages, pages, true, l) &&
+                 !over_limits(s.total_pages, s.data_pages, pages, false, l)) ||
+                (!(a->flags & (kAreaShared | kAreaNoReserve)) && exceeds_memory(pages))) {
+                error = Errno::kNoMem;
+                break;
+            }
         }
         takes_away |= (a->prot & ~prot) != 0;
         changes |= a->prot != prot;
         good = a->end < end ? a->end : end;
     }
     if (changes) {
-        if (takes_away && !task && (s.space.shared_now() || good - start > kLongTables * kPageSize))
-            return Errno::kNeedsTask;
+        if (takes_away && !cursor && (s.space.shared_now() || s.is_long(start, good))) return Errno::kNeedsTask;
         TRY(s.split_at(start));
         TRY(s.split_at(good));
         for (Area* a = s.find(start); a && a->start < good; a = s.next(*a)) {
@@ -103,26 +122,31 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, bo
             port::UserRange range{a->start, a->end};
             s.space.protect({&range, 1}, a->rights(false));
         }
-        s.merge_range(start, good, dead);
     }
+    if (changes || cursor) s.merge_range(start, good, dead);
     if (error != Errno::kOk) return error;
     return lib::kOk;
 }
 
-Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, bool task) {
+Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor) {
     if (advice < 0 || (advice > kDontNeed && advice < kFree) || advice > kCollapse) return Errno::kInval;
     if (!at.aligned(kPageSize)) return Errno::kInval;
     u64 bytes = (length + kPageSize - 1) & ~(kPageSize - 1);
     if (length != 0 && bytes == 0) return Errno::kInval;
     if (at.value + bytes < at.value) return Errno::kInval;
     if (bytes == 0) return lib::kOk;
-    UserAddr end = at + bytes;
+    UserAddr from = cursor ? *cursor : at, end = at + bytes;
+    if (cursor) *cursor = end;  // nothing more after an error
 
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
     bool drops = advice == kDontNeed || advice == kDontNeedLocked || advice == kFree || advice == kRemove;
-    if (drops && !task && (s.space.shared_now() || s.long_drop(at, end))) return Errno::kNeedsTask;
+    const UserAddr piece = s.piece_end(from, end);
+    if (!cursor && (s.changing() || piece < end || (drops && s.space.shared_now()))) return Errno::kNeedsTask;
+    const bool last = piece == end;
+    end = piece;
+    const UserAddr start = from;
     u32 set = 0, clear = 0;
     switch (advice) {
         case kDontFork: set = kAreaDontFork; break;
@@ -134,8 +158,7 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, bool
         default: break;
     }
     Errno error = Errno::kOk;
-    UserAddr from = at;
-    for (Area* a = s.find_at_or_above(at);; a = s.find_at_or_above(from)) {
+    for (Area* a = s.find_at_or_above(from);; a = s.find_at_or_above(from)) {
         if (!a || a->start >= end) {
             error = Errno::kNoMem;
             break;
@@ -161,7 +184,12 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, bool
             if (advice == kRemove) {
                 if (!a->mapping) return Errno::kInval;
                 if (!a->shared() || !(a->flags & kAreaMayWrite)) return Errno::kAcces;
-                a->mapping->drop_range(a->index(from), (to - from) >> lib::kPageShift);
+                // Pages that are mapped nowhere count too.
+                const u64 first = a->index(from), all = (to - from) >> lib::kPageShift;
+                const u64 part = a->mapping->end_of(first, first + all, kLongWork) - first;
+                if (part < all && !cursor) return Errno::kNeedsTask;
+                if (part < all) end = to = from + part * kPageSize;
+                a->mapping->drop_range(first, part);
             }
             s.zap(from, to);
         } else if ((advice == kCold || advice == kPageOut) && ((a->flags & kAreaLocked) || a->device())) {
@@ -170,7 +198,8 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, bool
         from = to;
         if (from >= end) break;
     }
-    if (set | clear) s.merge_range(at, end, dead);
+    if (set | clear) s.merge_range(start, end, dead);
+    if (cursor && !(last && end == piece)) *cursor = end;
     if (error != Errno::kOk) return error;
     return lib::kOk;
 }
@@ -183,7 +212,9 @@ Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
         Area* a = s.find(at);
         if (!a) return Errno::kNoMem;
         for (; at < end && at < a->end; at += kPageSize, ++n) {
-            bool there = a->special() || (!a->shared() && s.anon.find(at.value >> lib::kPageShift));
+            const u64 page = at.value >> lib::kPageShift;
+            const AnonMap::Chunk* c = a->shared() ? nullptr : s.anon.find_chunk(page / AnonMap::kChunkPages);
+            bool there = a->special() || (c && (c->has(page) || AnonMap::had_zero(*c, page)));
             if (!there && a->mapping) there = a->mapping->peek(a->index(at)) != nullptr;
             out[n] = there;
         }
@@ -217,17 +248,25 @@ Leaf<void> AddressSpace::sync(UserAddr at, u64 length, u32 flags) {
     return lib::kOk;
 }
 
-Leaf<void> AddressSpace::set_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l) {
+Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l, UserAddr* cursor) {
     length = (length + at.value % kPageSize + kPageSize - 1) & ~(kPageSize - 1);
     UserAddr start = at.down(kPageSize), end = start + length;
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
-    if (locked && ((s.locked_pages << lib::kPageShift) + length) > l.locked) return Errno::kNoMem;
-    if (end < start) return Errno::kInval;
-    if (end == start) return lib::kOk;
+    if (!cursor && s.changing()) return Errno::kNeedsTask;
+    if (!cursor || *cursor == start) {
+        if (locked && ((s.locked_pages << lib::kPageShift) + length) > l.locked) return Errno::kNoMem;
+        if (end < start) return Errno::kInval;
+        if (end == start) return lib::kOk;
+    } else {
+        start = *cursor;
+    }
+    if (!cursor && s.many_areas_in(start, end)) return Errno::kNeedsTask;
+    u32 count = 0;
     UserAddr from = start;
     for (Area* a = s.find(start); from < end; a = s.find(from)) {
+        if (cursor && ++count > kLongAreas) break;
         if (!a) return Errno::kNoMem;
         UserAddr to = a->end < end ? a->end : end;
         if (((a->flags & kAreaLocked) != 0) != locked && !a->special()) {
@@ -241,24 +280,38 @@ Leaf<void> AddressSpace::set_locked(UserAddr at, u64 length, bool locked, const 
         }
         from = to;
     }
-    s.merge_range(start, end, dead);
+    if (cursor) *cursor = from;
+    s.merge_range(start, from, dead);
     return lib::kOk;
 }
 
-Leaf<void> AddressSpace::set_all_locked(bool current, bool future, const MemoryLimits& l) {
+Leaf<void> AddressSpace::change_all_locked(bool current, bool future, const MemoryLimits& l, UserAddr* cursor) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = *state_;
-    if (current && s.total_pages << lib::kPageShift > l.locked) return Errno::kNoMem;
-    s.future_flags = future ? u32{kAreaLocked} : 0;
-    if (!current && future) return lib::kOk;
-    s.locked_pages = 0;
-    for (Area& a : s.areas) {
-        if (a.special()) continue;
-        a.flags = current ? a.flags | kAreaLocked : a.flags & ~u32{kAreaLocked};
-        if (current) s.locked_pages += a.size() >> lib::kPageShift;
+    if (!cursor && (s.changing() || s.area_count > kLongAreas)) return Errno::kNeedsTask;
+    const UserAddr start = cursor ? *cursor : UserAddr{0};
+    if (start.value == 0) {
+        if (current && s.total_pages << lib::kPageShift > l.locked) return Errno::kNoMem;
+        s.future_flags = future ? u32{kAreaLocked} : 0;
     }
-    s.merge_range(UserAddr{0}, UserAddr{fs::kUserEnd}, dead);
+    UserAddr from{fs::kUserEnd};
+    if (current || !future) {
+        u32 count = 0;
+        for (Area* a = s.find_at_or_above(start); a; a = s.next(*a)) {
+            if (++count > kLongAreas) {
+                from = a->start;
+                break;
+            }
+            if (a->special() || ((a->flags & kAreaLocked) != 0) == current) continue;
+            const u64 pages = a->size() >> lib::kPageShift;
+            s.account(*a, pages, false);
+            a->flags ^= kAreaLocked;
+            s.account(*a, pages, true);
+        }
+        s.merge_range(start, from, dead);
+    }
+    if (cursor) *cursor = from;
     return lib::kOk;
 }
 

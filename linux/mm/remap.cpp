@@ -1,8 +1,31 @@
 // SPDX-License-Identifier: MIT
-// mremap(2): shrinking, growing in place, moving. Checks and their order as in Linux (mm/mremap.c).
+// mremap(2): shrinking, growing in place, moving. Checks and their order as in Linux (mm/mremap.c). What is long is done in
+// pieces: faults on pages that are on their way wait until the change is over.
 #include "linux/mm/state.hpp"
+#include "rt/wait.hpp"
 
 namespace linux {
+
+// What mremap has yet to do in pieces.
+struct AddressSpace::Move {
+    port::UserRange drop{};  // a long range that goes, its ends are borders
+    UserAddr old{}, to{};    // pages from `old` on, `length` bytes, are on their way to `to`
+    u64 length = 0, new_length = 0;
+    UserAddr reserved{};  // memory for where pages go is there up to here
+    bool failed = false;  // or there is none: no page has moved, and none will
+    UserAddr moved{};     // up to here
+    UserAddr mapped{};
+    u32 prot = 0;  // of the area
+    bool keep = false, pages = false;
+    rt::Owned<Area> fresh{};
+
+    u64 target(UserAddr at) const { return (to.value + (at - old)) >> lib::kPageShift; }
+    // One piece. `pages` of the source are still: their area is marked.
+    void reserve_some(State& s);
+    // Gives one piece of that back. False: all is.
+    bool give_back_some(State& s);
+};
+
 namespace {
 
 // Maps the anonymous pages of a moved range, so that they need not be faulted in one by one. Best effort: what cannot be
@@ -27,7 +50,7 @@ void map_moved(AddressSpace::State& s, const Area& a, u64 first, u64 end) {
 
 }  // namespace
 
-Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLimits& l, bool task) {
+Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLimits& l, Move* move) {
     if (r.flags & ~(kRemapMayMove | kRemapFixed | kRemapDontUnmap)) return Errno::kInval;
     bool may_move = r.flags & kRemapMayMove, fixed = r.flags & kRemapFixed, keep = r.flags & kRemapDontUnmap;
     if (fixed && !may_move) return Errno::kInval;
@@ -44,6 +67,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     rt::Owned<Area> fresh;
     rt::LockGuard guard(lock_);
     State& s = *state_;
+    if (!move && s.changing()) return Errno::kNeedsTask;
     Area* a = s.find(old);
     if (!a) return Errno::kFault;
     if (fixed || keep) {
@@ -56,30 +80,35 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     bool grows_only = !fixed && !keep && old_length < new_length;
     bool must_not_race = s.space.shared_now();
     auto long_work = [&] {
-        return (old_inside && s.long_drop(old, old + old_length)) || (fixed && s.long_drop(to, to + new_length));
+        return (old_inside && s.is_long(old, old + old_length)) || (fixed && s.is_long(to, to + new_length));
     };
-    if (!task && !grows_only && (must_not_race || long_work())) return Errno::kNeedsTask;
+    // Drops a range, unless that is long: then the caller does most of it in pieces, and comes back.
+    auto drop = [&](UserAddr from, UserAddr end) -> Leaf<void> {
+        TRY(s.split_at(from));
+        TRY(s.split_at(end));
+        if (move && s.is_long(from, end)) {
+            move->drop = {from, end};
+            return Errno::kNeedsTask;
+        }
+        s.remove_range(from, end, dead);
+        return lib::kOk;
+    };
+    if (!move && !grows_only && (must_not_race || long_work())) return Errno::kNeedsTask;
 
     if (!fixed && !keep && old_length >= new_length) {
         if (old_length == new_length) return old;
         if (!old_inside) return Errno::kInval;
-        TRY(s.split_at(old + new_length));
-        TRY(s.split_at(old + old_length));
-        s.remove_range(old + new_length, old + old_length, dead);
+        TRY(drop(old + new_length, old + old_length));
         return old;
     }
     if (fixed && s.overlaps(to, to + new_length)) {
-        TRY(s.split_at(to));
-        TRY(s.split_at(to + new_length));
-        s.remove_range(to, to + new_length, dead);
+        TRY(drop(to, to + new_length));
         a = s.find(old);
         if (!a) return Errno::kFault;
     }
     if (fixed && old_length > new_length) {
         if (!old_inside) return Errno::kInval;
-        TRY(s.split_at(old + new_length));
-        TRY(s.split_at(old + old_length));
-        s.remove_range(old + new_length, old + old_length, dead);
+        TRY(drop(old + new_length, old + old_length));
         old_length = new_length;
         a = s.find(old);
     }
@@ -97,7 +126,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     }
     if (!fixed && !keep && old_length && old + old_length == a->end && new_length <= fs::kUserEnd - old.value) {
         Area* n = s.next(*a);
-        if (!n || State::guarded_start(*n) >= old + new_length) {
+        if (!n || n->start >= old + new_length) {  // up to the very start of a stack, too (vma_expandable)
             s.account(*a, more, true);
             a->end = old + new_length;
             s.merge_with_next(*a, dead);
@@ -105,7 +134,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
         }
     }
     if (!may_move) return Errno::kNoMem;
-    if (!task && (must_not_race || long_work())) return Errno::kNeedsTask;
+    if (!move && (must_not_race || long_work())) return Errno::kNeedsTask;
     if (!fixed) {
         // The hint of MREMAP_DONTUNMAP is honoured only with MREMAP_FIXED, as on Linux.
         to = TRY(s.find_gap(keep ? to : UserAddr{0}, new_length));
@@ -119,31 +148,143 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     }
     u64 first = old.value >> lib::kPageShift, end_page = first + (old_length >> lib::kPageShift);
     bool moves_pages = !a->shared() && old_length;
-    if (moves_pages && !s.anon.reserve(first, end_page, to.value >> lib::kPageShift)) return Errno::kNoMem;
     fresh = rt::Owned<Area>(rt::make<Area>());
     if (!fresh) return Errno::kNoMem;
+    const bool in_pieces = move && moves_pages && s.is_long(old, old + old_length);
+    if (moves_pages && !in_pieces && !s.anon.reserve(first, end_page, to.value >> lib::kPageShift))
+        return Errno::kNoMem;
 
     // Point of no return.
-    AreaSpec spec;
-    spec.start = to;
-    spec.end = to + new_length;
-    spec.prot = a->prot;
-    spec.flags = a->flags;
-    spec.mapping = a->mapping;
-    spec.file = a->file;
-    if (a->mapping) spec.base = a->base + (to.value - old.value);
+    Move m{.old = old,
+           .to = to,
+           .length = old_length,
+           .new_length = new_length,
+           .reserved = old,
+           .moved = old,
+           .mapped = to,
+           .prot = a->prot,
+           .keep = keep,
+           .pages = moves_pages,
+           .fresh = std::move(fresh)};
+    if (in_pieces) {
+        a->flags |= kAreaMoving;
+        a->prot = 0;
+        *move = std::move(m);
+        return Errno::kNeedsTask;
+    }
     if (old_length) {
         port::UserRange range{old, old + old_length};
         s.space.unmap({&range, 1});
     }
     if (moves_pages) s.anon.move(first, end_page, to.value >> lib::kPageShift);
-    if (!keep && old_length) s.remove_range(old, old + old_length, dead);
-    if (keep) a->flags &= ~u32{kAreaLocked};
-    TRY(s.place(std::move(spec), dead, &fresh));
+    finish_move_locked(m, dead);
     if (moves_pages)
         if (const Area* moved = s.find(to))
             map_moved(s, *moved, to.value >> lib::kPageShift, (to.value + old_length) >> lib::kPageShift);
     return to;
+}
+
+// The areas, when the pages have moved.
+void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
+    State& s = *state_;
+    Area* a = s.find(m.old);
+    AreaSpec spec;
+    spec.start = m.to;
+    spec.end = m.to + m.new_length;
+    spec.prot = m.prot;
+    spec.flags = a->flags & ~u32{kAreaMoving};
+    spec.mapping = a->mapping;
+    spec.file = a->file;
+    if (a->mapping) spec.base = a->base + (m.to.value - m.old.value);
+    a->prot = m.prot;
+    a->flags = spec.flags;
+    if (!m.keep && m.length) s.remove_range(m.old, m.old + m.length, dead);
+    if (m.keep) a->flags &= ~u32{kAreaLocked};
+    (void)s.place(std::move(spec), dead, &m.fresh);  // cannot fail: it has a spare one
+}
+
+void AddressSpace::Move::reserve_some(State& s) {
+    const UserAddr end = s.piece_end(reserved, old + length);
+    failed = !s.anon.reserve(reserved.value >> lib::kPageShift, end.value >> lib::kPageShift, target(reserved));
+    reserved = end;  // also of a piece that failed: some of it may be there
+}
+
+bool AddressSpace::Move::give_back_some(State& s) {
+    const u64 first = to.value >> lib::kPageShift, end = target(reserved);
+    const u64 cut = s.anon.end_of(first, end, kLongWork);
+    s.anon.drop(first, cut);
+    return cut < end;
+}
+
+bool AddressSpace::move_some(Move& m) {
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    const UserAddr end = m.old + m.length, from = m.moved;
+    if (m.failed) return m.give_back_some(s);
+    if (m.reserved < end) {
+        m.reserve_some(s);
+        return true;
+    }
+    if (from >= end) return false;
+    const UserAddr to = s.piece_end(from, end);
+    const u64 first = from.value >> lib::kPageShift, last = to.value >> lib::kPageShift;
+    const u64 target = m.target(from);
+    // A neighbour at the new place may have dropped a chunk that both share; then the pages stay until there is memory.
+    if (!s.anon.reserve(first, last, target)) return true;
+    port::UserRange range{from, to};
+    s.space.unmap({&range, 1});
+    s.anon.move(first, last, target);
+    m.moved = to;
+    if (m.keep) return to < end;
+    // Nothing is left below: no fault fills it while the area is on its way.
+    const Area* below = s.prev(*s.find(m.old));
+    UserAddr floor = below ? below->end : UserAddr{0};
+    if (s.tables_kept.end > floor && s.tables_kept.end <= from) floor = s.tables_kept.end;
+    s.space.free_tables(range, floor < from ? floor : from, to);
+    return to < end;
+}
+
+bool AddressSpace::map_some(Move& m) {
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    const Area* a = s.find(m.to);
+    const UserAddr end = m.to + m.length, from = m.mapped;
+    if (!a || from >= end) return false;
+    m.mapped = s.piece_end(from, end);
+    map_moved(s, *a, from.value >> lib::kPageShift, m.mapped.value >> lib::kPageShift);
+    return m.mapped < end;
+}
+
+Task<Result<UserAddr>> AddressSpace::remap_task(RemapRequest r, MemoryLimits l) {
+    MM_CHANGE(*this);
+    for (;;) {
+        Move m;
+        auto done = change_remap(r, l, &m);
+        if (done.error() != Errno::kNeedsTask) {
+            MM_SETTLE(*space_);
+            co_return done;
+        }
+        if (m.drop.end > m.drop.start) {
+            for (UserAddr cursor = m.drop.start; remove_some(cursor, m.drop.end);) co_await rt::Yield{};
+            continue;
+        }
+        while (move_some(m)) co_await rt::Yield{};
+        {
+            DeadAreas dead;
+            rt::LockGuard guard(lock_);
+            if (m.failed) {
+                Area* a = state_->find(m.old);
+                a->prot = m.prot;
+                a->flags &= ~u32{kAreaMoving};
+                state_->merge_range(m.old, m.old + m.length, dead);
+                co_return Errno::kNoMem;
+            }
+            finish_move_locked(m, dead);
+        }
+        MM_SETTLE(*space_);
+        while (map_some(m)) co_await rt::Yield{};
+        co_return m.to;
+    }
 }
 
 }  // namespace linux

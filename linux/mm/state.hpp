@@ -10,8 +10,11 @@
 
 namespace linux {
 
-inline constexpr u64 kLongWork = 512;                     // pages a leaf may drop
-inline constexpr u64 kLongTables = 4096;                  // pages of page-table changes at a stretch
+// What one piece of a long change may touch, together less than 100,000 instructions (docs/testing.md, "Stretches"). A leaf
+// does one piece at the most.
+inline constexpr u64 kLongWork = 512;     // private pages
+inline constexpr u64 kLongTables = 4096;  // pages in page tables
+inline constexpr u32 kLongAreas = 128;
 inline constexpr u64 kMaxAreas = 65530;                   // sysctl vm.max_map_count
 inline constexpr u64 kMinAddress = 0x10000;               // sysctl vm.mmap_min_addr
 inline constexpr u64 kStackGuard = 256 * lib::kPageSize;  // below an area that grows down (stack_guard_gap)
@@ -36,8 +39,9 @@ private:
 };
 
 struct AddressSpace::State {
-    explicit State(port::Space& s) : space(s) {}
+    State(AddressSpace& mm, port::Space& s) : owner(mm), space(s) {}
 
+    AddressSpace& owner;
     port::Space& space;
     lib::Tree<Area, &Area::hook, lib::KeyMember<&Area::start>> areas;
     AnonMap anon;
@@ -52,6 +56,16 @@ struct AddressSpace::State {
     UserAddr mmap_base{};
     UserAddr scan_from{};
     u64 largest_above = 0;
+
+    // Page tables over this range, of kTablesKept at the most, may have no area any more. Of all others none is kept without
+    // one; a program that maps and unmaps the same place in a loop finds its tables again.
+    static constexpr u64 kTablesKept = 4;
+    port::UserRange tables_kept{};
+
+    // Long changes of areas, and fork, exclude each other and every short change: whose turn it is of those that have asked.
+    // Page faults go on meanwhile. See AddressSpace::Change.
+    u32 changes_asked = 0, changes_over = 0;
+    bool changing() const { return changes_asked != changes_over; }
 
     // The area that holds an address, or null.
     Area* find(UserAddr at) {
@@ -80,6 +94,7 @@ struct AddressSpace::State {
 
     // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem.
     Result<UserAddr> find_gap(UserAddr hint, u64 length);
+    Result<UserAddr> find_gap_low(UserAddr hint, u64 length);  // MAP_32BIT: the lowest in [1 GiB, 2 GiB)
     void gap_opened(UserAddr start, UserAddr end);
 
     // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem. kInval: the area
@@ -97,10 +112,26 @@ struct AddressSpace::State {
     // Drops the anonymous pages of a range and unmaps it; the areas stay.
     void zap(UserAddr start, UserAddr end);
     // Gives a clone of an area, not yet in the tree. Null: no memory.
-    Area* clone(const Area& a, port::Space& in);
+    static Area* clone(const Area& a, State& in);
 
-    // Would dropping this range take a leaf too long?
-    bool long_drop(UserAddr start, UserAddr end);
+    // Areas have gone from [start, end), which is not inside tables_kept: so do page tables that no area needs any more.
+    // Cannot fail.
+    void areas_gone(UserAddr start, UserAddr end);
+    // Frees the tables of a range without areas that no area needs.
+    void free_tables(UserAddr start, UserAddr end);
+
+    // The end of the piece of [start, end) that is done at a stretch.
+    UserAddr piece_end(UserAddr start, UserAddr end);
+    UserAddr cut_piece(UserAddr start, UserAddr end);  // the same, made a border where it can be
+    bool many_areas_in(UserAddr start, UserAddr end) {
+        u32 n = 0;
+        for (Area* a = find_at_or_above(start); a && a->start < end; a = next(*a))
+            if (++n > kLongAreas) return true;
+        return false;
+    }
+    bool is_long(UserAddr start, UserAddr end) {
+        return end - start > kLongAreas * kPageSize && piece_end(start, end) < end;  // so few pages are never long
+    }
     u64 resident_pages();
 
     void insert(Area& a) {
@@ -139,6 +170,15 @@ struct AddressSpace::State {
         } else {                                          \
             while ((space).stale()) co_await rt::Yield{}; \
         }                                                 \
+    }
+
+// In a coroutine: from here to the end of the scope, the caller alone changes areas. Needs no memory.
+#define MM_CHANGE(mm)                                                                                               \
+    AddressSpace::Change change_{mm};                                                                               \
+    for (u32 seen_ = (mm).change_over_.sequence(); !change_.has_its_turn(); seen_ = (mm).change_over_.sequence()) { \
+        auto wait_ = rt::wait_on((mm).change_over_, seen_, "another thread's change of the address space");         \
+        wait_.uninterruptible();                                                                                    \
+        (void)co_await wait_;                                                                                       \
     }
 
 // Overcommit: more private or shared anonymous memory than there is memory at all.

@@ -1,71 +1,112 @@
 // SPDX-License-Identifier: MIT
-// The task forms of the mmap family: long ranges are emptied in pieces first, then the change is made at once, then the
-// other CPUs' translations are waited for. A program that races with its own munmap may see zeros before it sees a fault.
+// The task forms of the mmap family. Each has its turn to change areas (MM_CHANGE), which it keeps until no CPU uses what it
+// took away: what is free is not given to others before. What is long is done in pieces. Page faults of other threads see
+// the areas that are left.
 #include "linux/mm/state.hpp"
+#include "rt/wait.hpp"
 
 namespace linux {
 
-// Would a border there cut an area that must stay whole? Then the change will fail, and nothing may be emptied for it.
-bool AddressSpace::would_cut(UserAddr start, UserAddr end) {
-    rt::LockGuard guard(lock_);
-    for (UserAddr at : {start, end})
-        if (const Area* a = state_->find(at); a && a->special() && a->start != at) return true;
-    return false;
+AddressSpace::Change::Change(AddressSpace& mm) : mm_(mm) {
+    rt::LockGuard guard(mm.lock_);
+    number_ = mm.state_->changes_asked++;
+}
+AddressSpace::Change::~Change() {
+    {
+        rt::LockGuard guard(mm_.lock_);
+        ++mm_.state_->changes_over;
+    }
+    mm_.change_over_.wake_all();
+}
+bool AddressSpace::Change::has_its_turn() const {
+    rt::LockGuard guard(mm_.lock_);
+    return mm_.state_->changes_over == number_;
 }
 
 Task<Result<UserAddr>> AddressSpace::map_task(MapRequest r, MemoryLimits l) {
-    if ((r.flags & kMapFixed) && !(r.flags & kMapFixedNoReplace) && r.hint.aligned(kPageSize) &&
-        r.length < fs::kUserEnd) {
-        UserAddr cursor = r.hint, end = (r.hint + r.length).up(kPageSize);
-        if (would_cut(cursor, end)) co_return Errno::kNoMem;
-        while (thin_out_some(cursor, end)) co_await rt::Yield{};
+    MM_CHANGE(*this);
+    auto done = change_map(r, l, Step::kPrepare);
+    if (done.error() == Errno::kNeedsTask) {
+        for (UserAddr cursor = r.hint, end = (r.hint + r.length).up(kPageSize); remove_some(cursor, end);)
+            co_await rt::Yield{};
+        done = change_map(r, l, Step::kFinish);
     }
-    auto done = change_map(r, l, true);
     MM_SETTLE(*space_);
     co_return done;
 }
 
 Task<Result<void>> AddressSpace::unmap_task(UserAddr at, u64 length) {
-    if (at.aligned(kPageSize) && at.value <= fs::kUserEnd && length <= fs::kUserEnd - at.value) {
-        UserAddr cursor = at, end = (at + length).up(kPageSize);
-        if (would_cut(cursor, end)) co_return Errno::kInval;
-        while (thin_out_some(cursor, end)) co_await rt::Yield{};
+    MM_CHANGE(*this);
+    auto done = change_unmap(at, length, Step::kPrepare);
+    if (done.error() == Errno::kNeedsTask) {
+        for (UserAddr cursor = at, end = (at + length).up(kPageSize); remove_some(cursor, end);) co_await rt::Yield{};
+        done = change_unmap(at, length, Step::kFinish);
     }
-    auto done = change_unmap(at, length, true);
-    MM_SETTLE(*space_);
-    co_return done;
-}
-
-Task<Result<void>> AddressSpace::protect_task(UserAddr at, u64 length, u32 prot) {
-    auto done = change_protection(at, length, prot, true);
-    MM_SETTLE(*space_);
-    co_return done;
-}
-
-Task<Result<UserAddr>> AddressSpace::remap_task(RemapRequest r, MemoryLimits l) {
-    auto done = change_remap(r, l, true);
-    MM_SETTLE(*space_);
-    co_return done;
-}
-
-Task<Result<void>> AddressSpace::advise_task(UserAddr at, u64 length, i32 advice) {
-    constexpr i32 kDontNeed = 4;
-    if (advice == kDontNeed && at.aligned(kPageSize) && at.value <= fs::kUserEnd && length <= fs::kUserEnd - at.value) {
-        UserAddr cursor = at, end = (at + length).up(kPageSize);
-        while (thin_out_some(cursor, end)) co_await rt::Yield{};
-    }
-    auto done = change_advice(at, length, advice, true);
     MM_SETTLE(*space_);
     co_return done;
 }
 
 Task<Result<UserAddr>> AddressSpace::set_break_task(UserAddr to, MemoryLimits l) {
-    if (to >= layout.break_start && to < state_->break_end) {
-        UserAddr cursor = to.up(kPageSize), end = state_->break_end.up(kPageSize);
-        while (thin_out_some(cursor, end)) co_await rt::Yield{};
+    MM_CHANGE(*this);
+    auto done = change_break(to, l, Step::kPrepare);
+    if (done.error() == Errno::kNeedsTask) {
+        for (UserAddr cursor = to.up(kPageSize), end = state_->break_end.up(kPageSize); remove_some(cursor, end);)
+            co_await rt::Yield{};
+        done = change_break(to, l, Step::kFinish);
     }
-    auto done = change_break(to, l, true);
     MM_SETTLE(*space_);
+    co_return done;
+}
+
+Task<Result<void>> AddressSpace::protect_task(UserAddr at, u64 length, u32 prot, MemoryLimits l) {
+    MM_CHANGE(*this);
+    UserAddr cursor = at;
+    auto done = change_protection(at, length, prot, l, &cursor);
+    for (const UserAddr end = (at + length).up(kPageSize); done.ok() && cursor < end;) {
+        co_await rt::Yield{};
+        done = change_protection(at, length, prot, l, &cursor);
+    }
+    MM_SETTLE(*space_);
+    co_return done;
+}
+
+// A hole is an error, but only after the rest has been done.
+Task<Result<void>> AddressSpace::advise_task(UserAddr at, u64 length, i32 advice) {
+    MM_CHANGE(*this);
+    UserAddr cursor = at;
+    auto done = change_advice(at, length, advice, &cursor);
+    Errno error = done.error();
+    for (const UserAddr end = (at + length).up(kPageSize);
+         (done.ok() || done.error() == Errno::kNoMem) && cursor < end;) {
+        co_await rt::Yield{};
+        done = change_advice(at, length, advice, &cursor);
+        if (!done.ok()) error = done.error();
+    }
+    MM_SETTLE(*space_);
+    if (error != Errno::kOk) co_return error;
+    co_return lib::kOk;
+}
+
+Task<Result<void>> AddressSpace::set_locked_task(UserAddr at, u64 length, bool locked, MemoryLimits l) {
+    MM_CHANGE(*this);
+    const UserAddr start = at.down(kPageSize), end = (at + length).up(kPageSize);
+    UserAddr cursor = start;
+    auto done = change_locked(at, length, locked, l, &cursor);
+    while (done.ok() && cursor < end) {
+        co_await rt::Yield{};
+        done = change_locked(at, length, locked, l, &cursor);
+    }
+    co_return done;
+}
+
+Task<Result<void>> AddressSpace::set_all_locked_task(bool current, bool future, MemoryLimits l) {
+    MM_CHANGE(*this);
+    UserAddr cursor{0};
+    auto done = change_all_locked(current, future, l, &cursor);
+    while (done.ok() && cursor.value < fs::kUserEnd) {
+        co_await rt::Yield{};
+        done = change_all_locked(current, future, l, &cursor);
+    }
     co_return done;
 }
 

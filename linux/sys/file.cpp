@@ -438,7 +438,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_fsync>(abi::kNrFsync, "fsync", kFs, "fd/sync_calls"),
     row<&sys_fsync>(abi::kNrFdatasync, "fdatasync", kFs, "fd/sync_calls"),
     row<&sys_sync_file_range>(abi::kNrSyncFileRange, "sync_file_range", kFs, "fd/sync_calls"),
-    row<&sys_fallocate>(abi::kNrFallocate, "fallocate", kFs, "fd/fallocate"),
+    row<&sys_fallocate, &sys_fallocate_wait>(abi::kNrFallocate, "fallocate", kFs, "fd/fallocate"),
     row<&sys_memfd_create>(abi::kNrMemfdCreate, "memfd_create", kFs, "calls/memfd"),
     row<&sys_fadvise64>(abi::kNrFadvise64, "fadvise64", kFs, "fd/sync_calls"),
     row<&sys_readahead>(abi::kNrReadahead, "readahead", kFs, "fd/sync_calls"),

@@ -45,6 +45,7 @@ TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument);
 
 // file_space.cpp
 Leaf<void> sys_fallocate(Caller&, Fd, u32 mode, i64 offset, i64 length);
+Task<Result<void>> sys_fallocate_wait(Caller&, Fd, u32 mode, i64 offset, i64 length);
 Leaf<Fd> sys_memfd_create(Caller&, UserString name, u32 flags);
 
 // file_copy.cpp

@@ -6,12 +6,16 @@
 
 namespace linux {
 
-Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
-    constexpr u32 kKeepSize = 1, kPunchHole = 2, kNoHideStale = 4, kCollapse = 8, kZero = 16, kInsert = 32,
-                  kUnshare = 64;
-    constexpr u32 kAll = kKeepSize | kPunchHole | kNoHideStale | kCollapse | kZero | kInsert | kUnshare;
+namespace {
+
+constexpr u32 kKeepSize = 1, kPunchHole = 2, kNoHideStale = 4, kCollapse = 8, kZero = 16, kInsert = 32, kUnshare = 64;
+constexpr u32 kAll = kKeepSize | kPunchHole | kNoHideStale | kCollapse | kZero | kInsert | kUnshare;
+constexpr u64 kMadeAtOnce = 96 * kPageSize;  // bytes of new room at a stretch: pages are zeroed
+constexpr u64 kDroppedAtOnce = 512;          // pages
+
+// The order of Linux: vfs_fallocate.
+Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     Ref<fs::File> file = TRY(open_file(c, fd));
-    // The order of Linux: vfs_fallocate.
     if (offset < 0 || length <= 0) return Errno::kInval;
     if (mode & ~(kAll & ~kNoHideStale)) return Errno::kOpNotSupp;
     if ((mode & (kPunchHole | kZero)) == (kPunchHole | kZero)) return Errno::kOpNotSupp;
@@ -32,14 +36,54 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
         (void)send_signal(c.thread(), kernel_signal(kSigXfsz));
         return Errno::kFBig;
     }
-    TRY(inode.allocate_range(mode, u64(offset), u64(length)));
-    // A change of contents by who lacks CAP_FSETID, as a write.
+    return file;
+}
+
+// A change of contents by who lacks CAP_FSETID, as a write.
+Leaf<void> drop_set_id(Caller& c, fs::Inode& inode) {
     const fs::Attributes& now = inode.peek_attributes();
     if (!(now.mode & (fs::kSetUid | fs::kSetGid)) || c.creds().capable(fs::kCapFsetid)) return lib::kOk;
     fs::AttributeChange change;
     change.mode = true;
     change.to.mode = fs::without_set_id(now, c.creds());
     return inode.set_attributes(change);
+}
+
+// Where the piece of [at, end) ends that is done at a stretch.
+u64 fallocate_piece(fs::Mapping& m, u32 mode, u64 at, u64 end) {
+    if (!(mode & kPunchHole)) return end - at > kMadeAtOnce ? at - at % kPageSize + kMadeAtOnce : end;
+    const u64 cut = m.end_of(at / kPageSize, lib::pages_for(end), kDroppedAtOnce);
+    return cut < end / kPageSize && cut * kPageSize > at ? cut * kPageSize : end;
+}
+
+}  // namespace
+
+Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
+    Ref<fs::File> file = TRY(check_fallocate(c, fd, mode, offset, length));
+    fs::Inode& inode = *file->inode();
+    const u64 at = u64(offset), end = at + u64(length);
+    if (inode.mapping() && fallocate_piece(*inode.mapping(), mode, at, end) < end) return Errno::kNeedsTask;
+    TRY(inode.allocate_range(mode, at, u64(length)));
+    return drop_set_id(c, inode);
+}
+Task<Result<void>> sys_fallocate_wait(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
+    Ref<fs::File> file = CO_TRY(check_fallocate(c, fd, mode, offset, length));
+    fs::Inode& inode = *file->inode();
+    if (mode & ~(kKeepSize | kPunchHole)) co_return Errno::kOpNotSupp;
+    const u64 end = u64(offset) + u64(length);
+    // What can never fit is refused before anything is made. The size changes with the last piece.
+    if (!(mode & kPunchHole) &&
+        lib::pages_for(end) - u64(offset) / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
+        co_return Errno::kNoSpc;
+    for (u64 at = u64(offset); at < end;) {
+        const u64 to = fallocate_piece(*inode.mapping(), mode, at, end);
+        CO_TRY(inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at));
+        at = to;
+        if (at == end) break;
+        co_await rt::Yield{};
+        if (c.interrupted()) co_return Errno::kIntr;
+    }
+    co_return drop_set_id(c, inode);
 }
 
 Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {

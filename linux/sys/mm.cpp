@@ -23,8 +23,8 @@ bool populates(u32 flags) { return (flags & kMapLocked) || (flags & (kMapPopulat
 
 // Reads the pages in as mlock and MAP_POPULATE do: errors are not the caller's business.
 Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
-    auto wait = c.mm().fault_in(at, length, false, c.process().limit(kRlimStack));
-    (void)co_await wait;
+    auto wait = c.mm().populate(at, length, c.process().limit(kRlimStack));
+    if (wait.valid()) co_await wait;
     co_return lib::kOk;
 }
 
@@ -58,20 +58,19 @@ Task<Result<UserAddr>> sys_mmap_wait(Caller& c, UserAddr at, u64 length, u32 pro
     auto request = map_request(c, at, length, prot, flags, fd, offset);
     if (!request.ok()) co_return request.error();
     UserAddr got = CO_TRY(co_await c.mm().map_task(request.take(), limits(c)));
-    if ((populates(flags) || c.mm().locks_future()) && (prot & (kProtRead | kProtWrite | kProtExec))) {
-        auto wait = c.mm().fault_in(got, length, (prot & kProtWrite) && (flags & kMapType) == kMapPrivate,
-                                    c.process().limit(kRlimStack));
-        (void)co_await wait;
-    }
+    if ((populates(flags) || c.mm().locks_future()) && (prot & (kProtRead | kProtWrite | kProtExec)))
+        (void)co_await populate(c, got, length);
     co_return got;
 }
 
 Leaf<void> sys_munmap(Caller& c, UserAddr at, u64 length) { return c.mm().unmap(at, length); }
 Task<Result<void>> sys_munmap_wait(Caller& c, UserAddr at, u64 length) { return c.mm().unmap_task(at, length); }
 
-Leaf<void> sys_mprotect(Caller& c, UserAddr at, u64 length, u32 prot) { return c.mm().protect(at, length, prot); }
+Leaf<void> sys_mprotect(Caller& c, UserAddr at, u64 length, u32 prot) {
+    return c.mm().protect(at, length, prot, limits(c));
+}
 Task<Result<void>> sys_mprotect_wait(Caller& c, UserAddr at, u64 length, u32 prot) {
-    return c.mm().protect_task(at, length, prot);
+    return c.mm().protect_task(at, length, prot, limits(c));
 }
 
 Leaf<UserAddr> sys_mremap(Caller& c, UserAddr old, u64 old_length, u64 new_length, u32 flags, UserAddr to) {
@@ -147,7 +146,7 @@ bool may_lock(Caller& c) { return limits(c).locked != 0; }
 
 Task<Result<void>> lock_range(Caller& c, UserAddr at, u64 length, bool now) {
     if (!may_lock(c)) co_return Errno::kPerm;
-    CO_TRY(c.mm().set_locked(at, length, true, limits(c)));
+    CO_TRY(co_await c.mm().set_locked_task(at, length, true, limits(c)));
     if (now && length) co_return co_await populate(c, at, length);
     co_return lib::kOk;
 }
@@ -158,13 +157,22 @@ Task<Result<void>> sys_mlock2_wait(Caller& c, UserAddr at, u64 length, u32 flags
     co_return co_await lock_range(c, at, length, !(flags & kOnFault));
 }
 Leaf<void> sys_munlock(Caller& c, UserAddr at, u64 length) { return c.mm().set_locked(at, length, false, limits(c)); }
+Task<Result<void>> sys_munlock_wait(Caller& c, UserAddr at, u64 length) {
+    return c.mm().set_locked_task(at, length, false, limits(c));
+}
+
+constexpr u32 kLockCurrent = 1, kLockFuture = 2, kLockOnFault = 4;  // mlockall(2), MCL_*
 Leaf<void> sys_mlockall(Caller& c, u32 flags) {
-    constexpr u32 kCurrent = 1, kFuture = 2, kOnFault = 4;
-    if (flags == 0 || (flags & ~(kCurrent | kFuture | kOnFault)) || flags == kOnFault) return Errno::kInval;
+    if (flags == 0 || (flags & ~(kLockCurrent | kLockFuture | kLockOnFault)) || flags == kLockOnFault)
+        return Errno::kInval;
     if (!may_lock(c)) return Errno::kPerm;
-    return c.mm().set_all_locked(flags & kCurrent, flags & kFuture, limits(c));
+    return c.mm().set_all_locked(flags & kLockCurrent, flags & kLockFuture, limits(c));
+}
+Task<Result<void>> sys_mlockall_wait(Caller& c, u32 flags) {
+    return c.mm().set_all_locked_task(flags & kLockCurrent, flags & kLockFuture, limits(c));
 }
 Leaf<void> sys_munlockall(Caller& c) { return c.mm().set_all_locked(false, false, limits(c)); }
+Task<Result<void>> sys_munlockall_wait(Caller& c) { return c.mm().set_all_locked_task(false, false, limits(c)); }
 
 constexpr port::Module kMm = port::Module::kMm;
 
@@ -179,9 +187,9 @@ constexpr SyscallRow kRows[] = {
     row<&sys_msync>(abi::kNrMsync, "msync", kMm, "mem/shared_file"),
     row<nullptr, &sys_mlock_wait>(abi::kNrMlock, "mlock", kMm, "mem/locking"),
     row<nullptr, &sys_mlock2_wait>(abi::kNrMlock2, "mlock2", kMm, "mem/locking"),
-    row<&sys_munlock>(abi::kNrMunlock, "munlock", kMm, "mem/locking"),
-    row<&sys_mlockall>(abi::kNrMlockall, "mlockall", kMm, "mem/locking"),
-    row<&sys_munlockall>(abi::kNrMunlockall, "munlockall", kMm, "mem/locking"),
+    row<&sys_munlock, &sys_munlock_wait>(abi::kNrMunlock, "munlock", kMm, "mem/locking"),
+    row<&sys_mlockall, &sys_mlockall_wait>(abi::kNrMlockall, "mlockall", kMm, "mem/locking"),
+    row<&sys_munlockall, &sys_munlockall_wait>(abi::kNrMunlockall, "munlockall", kMm, "mem/locking"),
 };
 
 }  // namespace

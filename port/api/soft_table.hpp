@@ -3,6 +3,7 @@
 // copies to and from user memory. The caller serialises. Tables are frames of rt/mem.
 #pragma once
 #include <cstring>
+#include <utility>
 
 #include "hal/bind.hpp"
 #include "port/api/types.hpp"
@@ -42,6 +43,23 @@ public:
     void for_each(UserRange r, F&& fn) {
         if (root_.value != 0) walk(root_, 3, 0, r, fn);
     }
+    // What one table of the last level covers, in bytes.
+    static constexpr u64 kTableBytes = 512 * kPageSize;
+    // Frees the tables over `r`, where nothing is mapped, that cover nothing outside [floor, ceiling).
+    void free_tables(UserRange r, UserAddr floor, UserAddr ceiling) {
+        if (root_.value != 0 && r.start < r.end) free_below(root_, 3, 0, r, floor, ceiling);
+    }
+    // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than that.
+    UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const {
+        for (u64 va = from.value; va < to.value;) {
+            u32 level = 3;
+            PhysAddr at = root_;
+            for (; at.value != 0 && level > 0; --level) at = PhysAddr{table(at)[index(va, level)]};
+            if (at.value != 0 && most-- == 0) return UserAddr{va};
+            va = (va | (span(at.value != 0 ? 1 : level + 1) - 1)) + 1;
+        }
+        return to;
+    }
     void clear() {
         if (root_.value != 0) destroy(root_, 3);
         root_ = PhysAddr{0};
@@ -49,6 +67,7 @@ public:
 
 private:
     static u64* table(PhysAddr p) { return static_cast<u64*>(hal::Machine::phys_to_virt(p)); }
+    static u64 span(u32 level) { return u64{1} << (12 + 9 * level); }  // of one entry
     static u32 index(u64 va, u32 level) { return u32(va >> (12 + 9 * level)) & 511; }
 
     Result<u64*> find(UserAddr page, bool make) {
@@ -65,18 +84,29 @@ private:
     }
     template <class F>
     void walk(PhysAddr at, u32 level, u64 base, UserRange r, F& fn) {
-        u64 span = u64{1} << (12 + 9 * level);
-        u64 first = r.start.value > base ? (r.start.value - base) / span : 0;
-        for (u64 i = first; i < 512 && base + i * span < r.end.value; ++i) {
+        u64 step = span(level);
+        u64 first = r.start.value > base ? (r.start.value - base) / step : 0;
+        for (u64 i = first; i < 512 && base + i * step < r.end.value; ++i) {
             u64& slot = table(at)[i];
             if (slot == 0) continue;
             if (level == 0) {
                 Entry e{slot};
-                if (e.mapped()) fn(UserAddr{base + i * span}, e);
+                if (e.mapped()) fn(UserAddr{base + i * step}, e);
                 slot = e.raw;
             } else {
-                walk(PhysAddr{slot}, level - 1, base + i * span, r, fn);
+                walk(PhysAddr{slot}, level - 1, base + i * step, r, fn);
             }
+        }
+    }
+    void free_below(PhysAddr at, u32 level, u64 base, UserRange r, UserAddr floor, UserAddr ceiling) {
+        const u64 step = span(level);
+        u64 first = r.start.value > base ? (r.start.value - base) / step : 0;
+        for (u64 i = first; i < 512 && base + i * step < r.end.value; ++i) {
+            u64& slot = table(at)[i];
+            if (slot == 0) continue;
+            const u64 start = base + i * step;
+            if (level > 1) free_below(PhysAddr{slot}, level - 1, start, r, floor, ceiling);
+            if (start >= floor.value && start + step <= ceiling.value) rt::free_frame(PhysAddr{std::exchange(slot, 0)});
         }
     }
     void destroy(PhysAddr at, u32 level) {

@@ -20,6 +20,16 @@ void Space::unmap(std::span<const UserRange> ranges) {
     for (const UserRange& r : ranges) table_.for_each(r, [](UserAddr, SoftTable::Entry& e) { e.raw = 0; });
 }
 
+void Space::free_tables(UserRange range, UserAddr floor, UserAddr ceiling) {
+    rt::LockGuard guard{lock_};
+    table_.free_tables(range, floor, ceiling);
+}
+
+UserAddr Space::end_of_tables(UserAddr from, UserAddr to, u32 most) const {
+    rt::LockGuard guard{lock_};
+    return table_.end_of_tables(from, to, most);
+}
+
 void Space::protect(std::span<const UserRange> ranges, Prot prot) {
     rt::LockGuard guard{lock_};
     for (const UserRange& r : ranges)

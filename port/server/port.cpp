@@ -77,6 +77,12 @@ void Space::protect(std::span<const UserRange> ranges, Prot prot) {
     }
 }
 
+void Space::free_tables(UserRange range, UserAddr floor, UserAddr ceiling) {
+    table_.free_tables(range, floor, ceiling);
+    const native::Range wire[2] = {{range.start.value, range.end.value}, {floor.value, ceiling.value}};
+    (void)call(native::kSpaceFreeTables, handle_, u64(wire));
+}
+
 bool Space::stale() const {
     auto r = call(native::kSpaceStale, handle_);
     return r.ok() && r.value() != 0;

@@ -197,7 +197,7 @@ TEST_F(AddressSpaceTest, random_operations_agree_with_the_model) {
                         hole = it == model.end();
                         if (!hole) it->second.prot = prot;
                     }
-                    ASSERT_EQ(mm_->protect(at(page), bytes, prot).error(), hole ? Errno::kNoMem : Errno::kOk);
+                    ASSERT_EQ(mm_->protect(at(page), bytes, prot, {}).error(), hole ? Errno::kNoMem : Errno::kOk);
                     break;
                 }
                 case 4: {  // madvise(MADV_DONTNEED)

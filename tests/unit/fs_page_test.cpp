@@ -16,6 +16,7 @@ using fs_test::kernel_spans;
 
 struct User : fs::MappingUser {
     void unmap_pages(u64 first, u64 count) override { calls.push_back({first, count}); }
+    bool drop_copies(u64) override { return true; }
     std::vector<std::pair<u64, u64>> calls;
 };
 
@@ -63,6 +64,7 @@ TEST_F(FsTest, TreeOfPagesAgreesWithModel) {
 TEST_F(FsTest, TruncationTellsUsersAfterThePagesHaveLeft) {
     Ref<fs::Mapping> m = rt::make_ref<fs::Mapping>().take();
     struct Watcher : fs::MappingUser {
+        bool drop_copies(u64) override { return true; }
         void unmap_pages(u64 first, u64 count) override {
             seen = true;
             EXPECT_EQ(first, 1u);

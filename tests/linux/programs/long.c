@@ -219,3 +219,73 @@ TEST(others_run_meanwhile) {
     reap("other", other);
     unlink("large");
 }
+
+// As many areas as there may be nearly: every second page of a range.
+enum { kManyAreas = 60000 };
+static char* many_areas(void) {
+    char* p = mmap(NULL, kManyAreas * 4096ul, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    NEED(p != MAP_FAILED);
+    for (int i = 0; i < kManyAreas; i += 2) NEED(mprotect(p + i * 4096ul, 4096, PROT_READ | PROT_WRITE) == 0);
+    return p;
+}
+TEST(changes_of_many_areas) {
+    char* p = many_areas();
+    p[0] = 1, p[59998 * 4096ul] = 2;
+    CALL(madvise(p, kManyAreas * 4096ul, MADV_DONTFORK));
+    CALL(madvise(p, kManyAreas * 4096ul, MADV_DOFORK));
+    CALL(mlock2(p, kManyAreas * 4096ul, MLOCK_ONFAULT));
+    CALL(munlock(p, kManyAreas * 4096ul));
+    CHILD("child") {
+        say("%d %d\n", p[0], p[59998 * 4096ul]);
+        char* none[] = {NULL};
+        CALL(execve("/proc/self/exe", (char*[]){"long", "says", NULL}, none));
+        _exit(1);
+    }
+    CHILD("ends") _exit(0);
+    CALL(madvise(p, kManyAreas * 4096ul, MADV_DONTNEED));
+    say("%d %d\n", p[0], p[59998 * 4096ul]);
+    CALL(mprotect(p, kManyAreas * 4096ul, PROT_READ));
+    CALL(munmap(p, kManyAreas * 4096ul));
+    TOUCH_READ(p);
+    many_areas();  // they end with the program
+}
+TEST(changes_of_large_ranges) {
+    size_t size = 64ul << 20;
+    char* p = map(size);
+    for (size_t i = 0; i < size; i += 4096) p[i] = (char)(i >> 12);
+    CALL(mprotect(p, size, PROT_READ));
+    TOUCH_WRITE(p + size / 2);
+    CALL(mprotect(p, size, PROT_READ | PROT_WRITE));
+    p[size / 2] = 1;
+    char* to = map(2 * size);
+    FACT("moved", mremap(p, size, 2 * size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+    TOUCH_READ(p);
+    long wrong = 0;
+    for (size_t i = 0; i < size; i += 4096) wrong += to[i] != (i == size / 2 ? 1 : (char)(i >> 12));
+    SHOW(wrong);
+    FACT("moved on", mremap(to, size, size, MREMAP_MAYMOVE | 4 /* DONTUNMAP */) != MAP_FAILED);
+    SHOW(to[4096]);
+    CALL(munmap(to, 2 * size));
+}
+TEST(much_room) {
+    int fd = memfd_create("room", 0);
+    CALL(fallocate(fd, 0, 100, 48 << 20));
+    struct stat st;
+    NEED(fstat(fd, &st) == 0);
+    SHOW(st.st_size);
+    SHOW(st.st_blocks);
+    CALL(lseek(fd, 0, SEEK_DATA));
+    CALL(lseek(fd, 0, SEEK_HOLE));
+    NEED(pwrite(fd, "x", 1, 20000) == 1);
+    CALL(lseek(fd, 0, SEEK_DATA));
+    CALL(lseek(fd, 17000, SEEK_HOLE));
+    char* p = mmap(NULL, 65536, PROT_READ, MAP_SHARED, fd, 0);
+    NEED(p != MAP_FAILED);
+    SHOW(p[40960]);
+    CALL(lseek(fd, 20480, SEEK_DATA));
+    CALL(fallocate(fd, 3, 5000, 47 << 20));
+    NEED(fstat(fd, &st) == 0);
+    SHOW(st.st_size);
+    SHOW(st.st_blocks);
+    CALL(ftruncate(fd, 0));
+}

@@ -2,6 +2,10 @@
 // Address spaces: mmap and its flags, munmap, mprotect, mremap, madvise, brk, the stack.
 #include "check.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <sys/sysinfo.h>
+
 enum { kPage = 4096 };
 #define RW (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
@@ -455,4 +459,188 @@ TEST(proc_maps_agree) {
     char* p = mmap((void*)0x30000000, 3 * kPage, RW, ANON | MAP_FIXED, -1, 0);
     NEED(mprotect(p + kPage, kPage, PROT_READ) == 0);
     CALL(system("/bin/busybox grep '^3000' /proc/$PPID/maps | /bin/busybox cut -c1-45 | /bin/busybox sed 's/ *$//'"));
+}
+
+static long free_kib(void) {
+    struct sysinfo s;
+    NEED(sysinfo(&s) == 0);
+    return (long)(s.freeram * s.mem_unit / 1024);
+}
+
+// A page in each 2 MiB of 80 GiB, one after the other: kept page tables would take 160 MiB.
+static void touch_far(int rounds) {
+    for (long i = 0; i < rounds; i++) {
+        char* want = (char*)0x100000000000 + i * 0x200000;
+        char* p = mmap(want, kPage, RW, ANON | MAP_FIXED, -1, 0);
+        NEED(p == want);
+        *p = 1;
+        NEED(munmap(p, kPage) == 0);
+    }
+}
+TEST(page_tables_of_unmapped_ranges) {
+    touch_far(100);
+    long before = free_kib();
+    touch_far(40000);
+    // The last ones may wait for other CPUs.
+    long lost = LONG_MAX;
+    for (int i = 0; i < 50 && lost > 4096; i++) {
+        sleep_ms(10);
+        lost = before - free_kib();
+    }
+    FACT("page tables are freed", lost <= 4096);
+}
+
+// Whole tables of one large range, a page touched in each, also when another area is left in the middle.
+TEST(page_tables_of_a_large_range) {
+    size_t size = 2ul << 30;
+    long before = 0, lost = LONG_MAX;
+    for (int round = 0; round < 3; round++) {
+        char* p = mmap(NULL, size, RW, ANON | MAP_NORESERVE, -1, 0);
+        NEED(p != MAP_FAILED);
+        for (size_t at = 0; at < size; at += 0x200000) p[at] = 1;
+        NEED(munmap(p, size / 2) == 0 && munmap(p + size / 2 + kPage, size / 2 - kPage) == 0);
+        NEED(p[size / 2] == 1);
+        NEED(munmap(p + size / 2, kPage) == 0);
+        if (round == 0) sleep_ms(50), before = free_kib();
+    }
+    for (int i = 0; i < 50 && lost > 2048; i++) {
+        sleep_ms(10);
+        lost = before - free_kib();
+    }
+    FACT("page tables are freed", lost <= 2048);
+}
+
+TEST(reads_take_no_memory) {
+    enum { kPages = 60000 };  // 234 MiB
+    char* p = mmap(NULL, kPages * (size_t)kPage, RW, ANON | MAP_NORESERVE, -1, 0);
+    NEED(p != MAP_FAILED);
+    long before = free_kib(), sum = 0;
+    for (size_t i = 0; i < kPages; i++) sum += p[i * kPage];
+    SHOW(sum);
+    FACT("little memory", before - free_kib() < 8192);
+    unsigned char there[4];
+    NEED(mincore(p, 4 * kPage, there) == 0);
+    say("mincore %d%d%d%d\n", there[0] & 1, there[1] & 1, there[2] & 1, there[3] & 1);
+    // What is written is one's own, here and in a child; the rest stays zero.
+    p[kPage] = 5;
+    CHILD("child") {
+        say("%d %d %d\n", p[0], p[kPage], p[2 * kPage]);
+        p[2 * kPage] = 6;
+        say("%d\n", p[2 * kPage]);
+        _exit(0);
+    }
+    say("%d %d %d\n", p[0], p[kPage], p[2 * kPage]);
+    CALL(madvise(p, 4 * kPage, MADV_DONTNEED));
+    say("%d %d\n", p[kPage], p[2 * kPage]);
+    int zero = open("/dev/zero", O_RDONLY), fds[2];
+    NEED(pipe(fds) == 0);
+    // The kernel reads it, and writes to it.
+    CALL(write(fds[1], p + 100 * kPage, 64));
+    memset(p + 7 * kPage, 9, 64);
+    CALL(read(fds[0], p + 7 * kPage, 64));
+    SHOW(p[7 * kPage + 63]);
+    CALL(read(zero, p + 101 * kPage, 64));
+    CALL(mprotect(p, kPages * (size_t)kPage, PROT_READ));
+    TOUCH_WRITE(p + 9 * kPage);
+    CALL(mprotect(p, kPages * (size_t)kPage, RW));
+    p[9 * kPage] = 3;
+    char* to = mremap(p, 16 * kPage, 32 * kPage, MREMAP_MAYMOVE);
+    NEED(to != MAP_FAILED);
+    say("%d %d %d\n", to[8 * kPage], to[9 * kPage], to[20 * kPage]);
+}
+
+// A thread waits until another has written a page that it has read: it must see that write.
+static char* volatile watched;
+static void* watch(void* result) {
+    *(volatile long*)result = watched[0];  // the page of zeros
+    for (long n = 0; n < 2000000000 && watched[0] == 0; n++) {
+    }
+    *(volatile long*)result = watched[0];
+    return NULL;
+}
+TEST(a_write_is_seen_where_zeros_were_read) {
+    long seen = 0;
+    for (int i = 0; i < 50; i++) {
+        long value = -1;
+        pthread_t other;
+        watched = area(1);
+        NEED(pthread_create(&other, NULL, watch, &value) == 0);
+        while (*(volatile long*)&value < 0) sched_yield();
+        watched[0] = 4;
+        NEED(pthread_join(other, NULL) == 0);
+        seen += value == 4;
+        munmap(watched, kPage);
+    }
+    SHOW(seen);
+}
+
+TEST(private_copies_end_with_the_file) {
+    for (int way = 0; way < 3; way++) {
+        int fd = memfd_create("f", 0);
+        NEED(ftruncate(fd, 4 * kPage) == 0 && pwrite(fd, "abcd", 4, kPage) == 4 &&
+             pwrite(fd, "wxyz", 4, 2 * kPage) == 4);
+        char* p = mmap(NULL, 4 * kPage, RW, MAP_PRIVATE, fd, 0);
+        NEED(p != MAP_FAILED);
+        p[0] = 'P', p[kPage] = 'Q', p[2 * kPage] = 'R';
+        if (way == 1) {  // in two pieces, one moved, one without rights
+            NEED(mprotect(p + kPage, kPage, PROT_READ) == 0);
+            char* to = area(2);
+            NEED(mremap(p + 2 * kPage, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+            CALL(ftruncate(fd, kPage + 2));
+            TOUCH_READ(to);
+            CALL(ftruncate(fd, 4 * kPage));
+            say("%d %d %d\n", p[0], p[kPage], to[0]);
+        } else if (way == 0) {
+            CALL(ftruncate(fd, kPage));
+            TOUCH_READ(p + kPage);
+            CALL(ftruncate(fd, 4 * kPage));
+            say("%d %d %d\n", p[0], p[kPage], p[2 * kPage]);
+        } else {  // a hole takes the file's pages alone
+            CALL(fallocate(fd, 3, kPage, kPage));
+            say("%d %d %d\n", p[0], p[kPage], p[2 * kPage]);
+        }
+        CHILD("child") { say("%d %d\n", p[0], p[kPage]), _exit(0); }
+        close(fd);
+    }
+}
+
+TEST(addresses_of_32_bits) {
+    enum { kMap32 = 0x40 };
+    for (int i = 0; i < 3; i++) {
+        unsigned long at = (unsigned long)mmap(NULL, kPage, RW, ANON | kMap32, -1, 0);
+        FACT("between 1 and 2 GiB", at >= 0x40000000 && at < 0x80000000);
+    }
+    say("%lx\n", (unsigned long)mmap((void*)0x50000000, kPage, RW, ANON | kMap32, -1, 0));
+    FACT("taken", (unsigned long)mmap((void*)0x50000000, kPage, RW, ANON | kMap32, -1, 0) < 0x80000000);
+    FACT("too high", (unsigned long)mmap((void*)0x90000000, kPage, RW, ANON | kMap32, -1, 0) < 0x80000000);
+    MAPS(mmap(NULL, 0x3ff00000, PROT_NONE, ANON | kMap32, -1, 0));
+    MAPS(mmap(NULL, 0x80000001, PROT_NONE, ANON | kMap32, -1, 0));
+    int fd = open("f", O_RDWR | O_CREAT, 0644);
+    MAPS(mmap(NULL, kPage, RW, MAP_SHARED_VALIDATE | 0x80000, fd, 0));
+    MAPS(mmap(NULL, kPage, RW, MAP_SHARED | 0x80000, fd, 0));
+}
+
+TEST(data_limit_in_mprotect) {
+    char* p = map(1024, PROT_READ, ANON);
+    NEED(p != MAP_FAILED);
+    struct rlimit old, limit;
+    NEED(getrlimit(RLIMIT_DATA, &old) == 0);
+    limit = old, limit.rlim_cur = 1 << 20;
+    NEED(setrlimit(RLIMIT_DATA, &limit) == 0);
+    CALL(mprotect(p, 1024 * kPage, RW));
+    CALL(mprotect(p, 1024 * kPage, PROT_READ | PROT_EXEC));
+    CALL(mprotect(p, 4 * kPage, RW));
+    MAPS(map(1024, RW, ANON));
+    CALL(setrlimit(RLIMIT_DATA, &old));
+    CALL(mprotect(p, 1024 * kPage, RW));
+}
+
+TEST(moved_up_to_a_stack) {
+    char* g = mmap((void*)0x10000000, kPage, RW, ANON | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
+    NEED(g != MAP_FAILED);
+    char* p = mmap((void*)(0x10000000 - 4 * kPage), kPage, RW, ANON | MAP_FIXED, -1, 0);
+    NEED(p != MAP_FAILED);
+    MAPS(mremap(p, kPage, 2 * kPage, 0));
+    MAPS(mremap(p, 2 * kPage, 4 * kPage, 0));
+    MAPS(mremap(p, 4 * kPage, 5 * kPage, 0));
 }

@@ -108,3 +108,46 @@ TEST(harmless_signals_with_the_first_thread_closed) {
     NEED(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
     say_pending("opened");
 }
+
+// New anonymous memory of a child is zero, whatever other threads mapped and wrote while it was made.
+enum { kFresh = 64 * 4096 };
+static volatile int over;
+static void* write_and_unmap(void* unused) {
+    (void)unused;
+    while (!over) {
+        char* p = mmap(NULL, kFresh, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        NEED(p != MAP_FAILED);
+        for (int i = 0; i < kFresh; i += 4096) p[i] = 0x5a;
+        for (volatile int i = 0; i < 3000; i++) {
+        }
+        NEED(munmap(p, kFresh) == 0);
+    }
+    return NULL;
+}
+TEST(memory_of_a_child_is_new) {
+    size_t size = 24 << 20;
+    char* p = mmap((void*)0x100000000, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    NEED(p != MAP_FAILED);
+    for (size_t i = 0; i < size; i += 4096) p[i] = 1;
+    pthread_t others[2];
+    for (int i = 0; i < 2; i++) NEED(pthread_create(&others[i], NULL, write_and_unmap, NULL) == 0);
+    int stale = 0;
+    for (volatile int round = 0; round < 30; round++) {
+        pid_t child = fork();
+        NEED(child >= 0);
+        if (child == 0) {
+            int dirty = 0;
+            for (int k = 0; k < 6; k++) {
+                char* q = mmap(NULL, kFresh, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                for (int i = 0; i < kFresh; i += 4096) dirty |= q[i] != 0;
+            }
+            _exit(dirty);
+        }
+        int status;
+        NEED(waitpid(child, &status, 0) == child);
+        stale += status != 0;
+    }
+    over = 1;
+    for (int i = 0; i < 2; i++) pthread_join(others[i], NULL);
+    FACT("zero in each child", stale == 0);
+}

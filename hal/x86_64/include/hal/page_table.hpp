@@ -215,13 +215,34 @@ public:
     void free_tables(UserAddr from, UserAddr to, S& source) {
         free_tables(from, to, from, to, source);
     }
-    // Frees all tables of the user half and the root. No CPU has the root loaded, no frame is mapped any more.
+    // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than that.
+    UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const {
+        for (u64 va = from.value; va < to.value;) {
+            unsigned level = 4;
+            for (const u64* table = entries(root_); level > 1; level--) {
+                u64 e = __atomic_load_n(&table[index(va, level)], __ATOMIC_ACQUIRE);
+                if (!(e & Entry::kPresent)) break;
+                table = entries(PhysAddr{e & Entry::kAddress});
+            }
+            if (level == 1 && most-- == 0) return UserAddr{va};
+            va = (va | (span(level == 1 ? 2 : level) - 1)) + 1;
+        }
+        return to;
+    }
+    // Frees up to about `most` tables of the user half, at last the root. False: all have gone. No CPU has the root loaded,
+    // and no frame that is mapped matters.
     template <TableSource S>
-    void destroy(S& source) {
-        if (!valid()) return;
-        destroy_level<4>(entries(root_), 256, source);
+    bool destroy_some(S& source, u32 most) {
+        if (!valid()) return false;
+        if (!destroy_level<4>(entries(root_), 256, source, most)) return true;
         source.free_table(root_);
         root_ = PhysAddr{0};
+        return false;
+    }
+    template <TableSource S>
+    void destroy(S& source) {
+        while (destroy_some(source, ~u32{0})) {
+        }
     }
 
     static constexpr u64 span(unsigned level) { return u64{1} << (12 + 9 * (level - 1)); }  // of one entry
@@ -278,13 +299,19 @@ private:
             }
         }
     }
+    // False: `left` tables are freed, and there are more.
     template <unsigned Level, TableSource S>
-    static void destroy_level(u64* table, unsigned end, S& source) {
+    static bool destroy_level(u64* table, unsigned end, S& source, u32& left) {
         for (unsigned i = 0; (i = find_used(table, i, end)) < end; i++) {
+            if (left == 0) return false;
             PhysAddr child{table[i] & Entry::kAddress};
-            if constexpr (Level > 2) destroy_level<Level - 1>(entries(child), 512, source);
+            if constexpr (Level > 2)
+                if (!destroy_level<Level - 1>(entries(child), 512, source, left)) return false;
+            table[i] = 0;
             source.free_table(child);
+            left -= left != 0;
         }
+        return true;
     }
     static void copy_kernel_half(PhysAddr root);  // paging.cpp
 

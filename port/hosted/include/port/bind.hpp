@@ -25,6 +25,9 @@ public:
     Result<void> map(std::span<const MapEntry> entries);
     void unmap(std::span<const UserRange> ranges);
     void protect(std::span<const UserRange> ranges, Prot prot);
+    void free_tables(UserRange range, UserAddr floor, UserAddr ceiling);
+    UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const;
+    static constexpr u64 kTableBytes = SoftTable::kTableBytes;
     bool test_and_clear_dirty(UserAddr page);
     // May another CPU use translations of this space? Here: does more than one thread belong to it.
     bool shared_now() const { return users_.load(std::memory_order_relaxed) > 1; }
@@ -53,7 +56,7 @@ private:
     size_t walk(UserAddr at, size_t n, bool write, F&& piece);
     std::byte* byte_at(UserAddr at, bool write);  // lock held; null: not accessible
 
-    rt::SpinLock<rt::Rank::space> lock_;
+    mutable rt::SpinLock<rt::Rank::space> lock_;
     SoftTable table_;
     std::atomic<u32> users_{0};
 };

@@ -24,6 +24,9 @@ public:
     Result<void> map(std::span<const MapEntry> entries);
     void unmap(std::span<const UserRange> ranges);
     void protect(std::span<const UserRange> ranges, Prot prot);
+    void free_tables(UserRange range, UserAddr floor, UserAddr ceiling);
+    UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const { return table_.end_of_tables(from, to, most); }
+    static constexpr u64 kTableBytes = SoftTable::kTableBytes;
     bool shared_now() const { return true; }  // the program runs on some CPU while the server is asked: always settle
     bool stale() const;
     Task<void> settle();
