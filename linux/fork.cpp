@@ -64,7 +64,7 @@ Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     p->personality = parent.personality;
     p->no_huge_pages = parent.no_huge_pages;
     p->creds = t.own_creds();
-    p->signals.account = p->creds->user;
+    p->signals.account = p->creds->user.get();
     {
         rt::LockGuard guard{parent.lock};
         p->exe = parent.exe;

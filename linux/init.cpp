@@ -39,7 +39,7 @@ Result<Ref<Process>> new_process(const Ref<fs::Creds>& creds) {
     auto p = TRY(rt::make_ref<Process>());
     p->signals.actions = TRY(rt::make_ref<ActionTable>());
     p->creds = creds;
-    p->signals.account = creds->user;
+    p->signals.account = creds->user.get();
     p->exit_signal = kSigChld;
     p->started = port::Port::now();
     set_default_limits(*p);

@@ -94,11 +94,10 @@ void Thread::set_creds(Ref<fs::Creds> to) {
         creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
     }
     rt::LockGuard guard{process_->lock};
-    Ref<fs::UserAccount> account = to->user;
     if (tid == process_->pid) {
         old_of_process = std::exchange(process_->creds, to);
         rt::LockGuard signals{process_->signals.lock};
-        std::swap(process_->signals.account, account);
+        process_->signals.account = process_->creds->user.get();
     }
     old = std::exchange(creds_, std::move(to));
     guard.unlock();

@@ -11,9 +11,8 @@
 
 namespace linux {
 
-void PendingSignals::clear() {
+void PendingSignals::drop_all() {
     while (QueuedSignal* e = queue.pop_front()) delete e;
-    set = {};
 }
 
 SignalInfo kernel_signal(u32 sig) {
@@ -45,10 +44,10 @@ Result<void> enqueue_signal(Process& p, PendingSignals& q, const SignalInfo& inf
     bool realtime = sig >= 32;
     if (!realtime && q.set.has(sig)) return lib::kOk;
     QueuedSignal* e = nullptr;
-    const fs::UserAccount* account = p.signals.account.get();
+    const fs::UserAccount* account = p.signals.account;
     const u64 queued = account ? account->signals.load(std::memory_order_relaxed) : 0;
     if (queued < p.limit(kRlimSigpending) || (!realtime && info.code >= 0))
-        e = rt::make<QueuedSignal>(info, p.signals.account);
+        e = rt::make<QueuedSignal>(info, Ref<fs::UserAccount>{p.signals.account});
     if (e) {
         q.queue.push_back(*e);
     } else if (realtime && info.code != kSiUser && info.code != kSiKernel) {

@@ -120,7 +120,12 @@ struct QueuedSignal {
 struct PendingSignals {
     SignalSet set;
     lib::List<QueuedSignal, &QueuedSignal::hook> queue;
-    void clear();
+    void clear() {
+        set = {};
+        if (!queue.empty()) [[unlikely]]
+            drop_all();
+    }
+    void drop_all();
 };
 
 // sigaction(2). Shared by CLONE_SIGHAND; guarded by the lock in it, taken inside SignalState::lock.
@@ -132,11 +137,11 @@ struct ActionTable : RefCounted<ActionTable> {
 // All but `actions` is guarded by lock; so is, with Process::lock, Process::threads (to change it, both).
 struct SignalState {
     rt::SpinLock<rt::Rank::signals> lock;
-    Ref<ActionTable> actions;      // replaced by execve only
-    PendingSignals pending;        // sent to the process as a whole
-    Ref<fs::UserAccount> account;  // whose queued signals these are: RLIMIT_SIGPENDING. Follows the leader's creds.
-    rt::WaitQueue arrived;         // sigtimedwait, signalfd
-    rt::WaitQueue resumed;         // stopped threads wait for SIGCONT or their end
+    Ref<ActionTable> actions;            // replaced by execve only
+    PendingSignals pending;              // sent to the process as a whole
+    fs::UserAccount* account = nullptr;  // of the leader's creds, which keep it: whose queued signals these are
+    rt::WaitQueue arrived;               // sigtimedwait, signalfd
+    rt::WaitQueue resumed;               // stopped threads wait for SIGCONT or their end
 
     // Job control. A group stop begins when a thread takes a stop signal and is complete when every thread has stopped.
     u32 stop_signal = 0;                                        // of the stop in progress or in force; 0: none

@@ -253,12 +253,22 @@ UserAddr AddressSpace::State::piece_end(UserAddr start, UserAddr end) {
 // What is mapped from files is an estimate, by the first kCountedAreas: nobody's look at a program may take long.
 constexpr u32 kCountedAreas = 4096;
 u64 AddressSpace::State::resident_pages() {
+    if (area_count > kCountedAreas) [[unlikely]]
+        return resident_pages_of_some();
     u64 n = anon.size();
-    u32 counted = 0;
     for (Area& a : areas) {
-        if (++counted > kCountedAreas) break;
         if (!a.mapping) continue;
         u64 cached = a.mapping->page_count(), own = a.size() >> lib::kPageShift;
+        n += cached < own ? cached : own;
+    }
+    return n;
+}
+[[gnu::cold, gnu::noinline]] u64 AddressSpace::State::resident_pages_of_some() {
+    u64 n = anon.size();
+    Area* a = areas.first();
+    for (u32 left = kCountedAreas; left > 0; --left, a = areas.next(*a)) {
+        if (!a->mapping) continue;
+        u64 cached = a->mapping->page_count(), own = a->size() >> lib::kPageShift;
         n += cached < own ? cached : own;
     }
     return n;

@@ -133,6 +133,7 @@ struct AddressSpace::State {
         return end - start > kLongAreas * kPageSize && piece_end(start, end) < end;  // so few pages are never long
     }
     u64 resident_pages();
+    u64 resident_pages_of_some();
 
     void insert(Area& a) {
         areas.insert(a);

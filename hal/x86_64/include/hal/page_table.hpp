@@ -302,15 +302,18 @@ private:
     // False: `left` tables are freed, and there are more.
     template <unsigned Level, TableSource S>
     static bool destroy_level(u64* table, unsigned end, S& source, u32& left) {
+        u32 freed = 0;  // counted in a whole table at a time
         for (unsigned i = 0; (i = find_used(table, i, end)) < end; i++) {
-            if (left == 0) return false;
             PhysAddr child{table[i] & Entry::kAddress};
-            if constexpr (Level > 2)
+            if constexpr (Level > 2) {
+                if (left == 0) return false;
                 if (!destroy_level<Level - 1>(entries(child), 512, source, left)) return false;
+            }
             table[i] = 0;
             source.free_table(child);
-            left -= left != 0;
+            freed++;
         }
+        left -= left < freed ? left : freed;
         return true;
     }
     static void copy_kernel_half(PhysAddr root);  // paging.cpp
