@@ -208,7 +208,9 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     }
     co_await t.at_home();
     {
+        // Nobody finds the old memory any more: many areas of it go in pieces.
         Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm));
+        while (old->empty_some()) co_await rt::Yield{};
     }
     release_vfork_parent(t);
     if (own_files) own_files = t.exchange_files(std::move(own_files));
