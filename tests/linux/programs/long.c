@@ -305,26 +305,6 @@ TEST(grows_down_in_pieces) {
     }
 }
 
-// A program may have 65530 areas (vm.max_map_count): then none can be split.
-TEST(shrinks_at_the_limit_of_areas) {
-    enum { kPage = 4096 };
-    size_t size = 64ul << 20;
-    char* p = map(size);
-    for (size_t i = kPage; i < size; i += 1 << 20) p[i] = 1;
-    CALL(mprotect(p + kPage, size - kPage, PROT_READ));
-    char* many =
-        mmap(NULL, 70000ul * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    NEED(many != MAP_FAILED);
-    size_t n = 0;
-    while (n < 70000 && mprotect(many + n * kPage, kPage, PROT_READ) == 0) n += 2;
-    FACT("at the limit", n > 60000 && n < 70000);
-    while (mmap(NULL, kPage, n++ % 2 ? PROT_READ : PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
-    FACT("shrunk", mremap(p, size, kPage, 0) == p);
-    TOUCH_READ(p + kPage);
-    SHOW(p[0]);
-    CALL(munmap(many, 70000ul * kPage));
-}
-
 TEST(forks_small_areas_at_the_bottom) {
     enum { kPage = 4096 };
     for (uintptr_t i = 1; i < 64; i++) {
