@@ -123,6 +123,7 @@ public:
     }
     virtual u32 poll_for(void* caller) { return poll(); }
     virtual void queues_for(void* caller, u32 events, QueueSet& out) { queues(events, out); }
+    // kNeedsTask: a search for data or a hole is long. The caller searches in the inode's mapping.
     virtual Leaf<u64> seek(i64 offset, u32 whence) { return Errno::kSPipe; }
     virtual Leaf<u64> read_directory(DirSink& sink) { return Errno::kNotDir; }
     virtual Leaf<u64> ioctl(class UserMemory& user, u32 request, u64 argument) { return Errno::kNoTty; }

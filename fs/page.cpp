@@ -313,21 +313,44 @@ rt::Reclaimable* Mapping::reclaim_chain(rt::Reclaimable& r, u64 most) {
 
 void Mapping::truncate_pages(u64 first_gone) { drop_range(first_gone, kNone - first_gone); }
 
-void Mapping::drop_copies(u64 first_gone) {
-    for (;;) {
-        bool all = true;
-        {
-            rt::LockGuard g(lock_);
-            for (MappingUser& u : users_) all &= u.drop_copies(first_gone);
-        }
-        if (all) return;
-        hal::Machine::poll_mailbox();
-    }
+u64 Mapping::begin_cut() {
+    rt::LockGuard g(lock_);
+    return ++cuts_;
 }
 
-void Mapping::add_user(MappingUser& u) {
+bool Mapping::drop_some_copies(u64 cut) {
+    constexpr u32 kUsersAtOnce = 8;
     rt::LockGuard g(lock_);
-    users_.push_back(u);
+    const u64 end = lib::pages_for(size.load(std::memory_order_acquire));
+    for (u32 n = 0; n < kUsersAtOnce; ++n) {
+        MappingUser* u = users_.front();
+        if (!u || u->cut_ >= cut) return false;
+        if (!u->drop_copies(end)) return true;
+        u->cut_ = cuts_;
+        users_.remove(*u);
+        users_.push_back(*u);
+    }
+    return true;
+}
+
+void Mapping::add_user(MappingUser& u, MappingUser* like) {
+    rt::LockGuard g(lock_);
+    u.cut_ = like ? like->cut_ : cuts_;
+    MappingUser* behind = like ? users_.next(*like) : nullptr;
+    if (behind)
+        users_.insert_before(*behind, u);
+    else
+        users_.push_back(u);
+}
+
+void Mapping::join_user(MappingUser& u, MappingUser& into) {
+    rt::LockGuard g(lock_);
+    if (u.cut_ < into.cut_) {
+        users_.remove(into);
+        users_.insert_before(u, into);
+        into.cut_ = u.cut_;
+    }
+    users_.remove(u);
 }
 
 void Mapping::remove_user(MappingUser& u) {
@@ -375,14 +398,21 @@ u64 Mapping::last_resident() const {
     }
 }
 
-u64 Mapping::next_data(u64 from) const {
-    for (u64 at = next_resident(from); at != kNone; at = next_resident(at + 1))
+u64 Mapping::next_data(u64 from, bool& more) const {
+    u64 left = kSeekPages;
+    more = false;
+    for (u64 at = next_resident(from); at != kNone; at = next_resident(at + 1)) {
         if (const Page* p = peek(at); p && !p->unwritten()) return at;
+        more = --left == 0;
+        if (more) return at + 1;
+    }
     return kNone;
 }
 
-u64 Mapping::next_hole(u64 from) const {
-    for (const Page* p; (p = peek(from)) && !p->unwritten();) ++from;
+u64 Mapping::next_hole(u64 from, bool& more) const {
+    u64 left = kSeekPages;
+    more = false;
+    for (const Page* p; !more && (p = peek(from)) && !p->unwritten(); more = --left == 0) ++from;
     return from;
 }
 

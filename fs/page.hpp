@@ -133,10 +133,15 @@ class MappingUser {
 public:
     // Pages [first, first + count) of the mapping are going away: unmap them here, now.
     virtual void unmap_pages(u64 first, u64 count) = 0;
-    // The object has been cut off at page `first`: private copies of what was beyond are dropped. False: a lock that comes
-    // before Rank::mapping was not free; let go of the mapping and try again.
+    // The object has been cut off at page `first`: some private copies of what was beyond are dropped. False: there are more,
+    // or a lock that comes before Rank::mapping was not free; let go of the mapping and try again.
     virtual bool drop_copies(u64 first) = 0;
     lib::ListHook mapping_hook;
+
+private:
+    friend class Mapping;
+    u64 cut_ =
+        0;  // guarded by the mapping's lock: no private copies are left of what was beyond by this cut, see begin_cut()
 
 protected:
     ~MappingUser() = default;
@@ -190,18 +195,28 @@ public:
     // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail. Nobody finds or maps them
     // afterwards, and what they counted has gone; many of them are reclaimed in pieces.
     void truncate_pages(u64 first_gone);
-    // After truncate_pages(), while `size` still says so: private copies of pages at and beyond `first_gone` go too.
-    void drop_copies(u64 first_gone);
+    // After `size` has become smaller: private copies of pages beyond the end go too, in pieces. Who has users begins a cut and
+    // calls drop_some_copies() with its number until that yields false, giving way in between. What the file has grown again
+    // by meanwhile is left alone. A user that is added is as far as `like` is, which it is a part or a copy of; without one it
+    // has no copies.
+    bool has_users() const { return !users_.empty(); }
+    u64 begin_cut();
+    bool drop_some_copies(u64 cut);
     // Drops pages [first, first+count) (hole punching).
     void drop_range(u64 first, u64 count);
 
-    void add_user(MappingUser& u);
+    void add_user(MappingUser& u, MappingUser* like = nullptr);
     void remove_user(MappingUser& u);
+    // The same of one that has become a part of `into`.
+    void join_user(MappingUser& u, MappingUser& into);
 
     u64 page_count() const { return pages_.load(std::memory_order_relaxed); }  // resident pages
     u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none
-    u64 next_data(u64 from) const;      // the same of pages that are no room only (SEEK_DATA)
-    u64 next_hole(u64 from) const;      // smallest index >= from that is not resident, or room (SEEK_HOLE)
+    // The same of pages that are no room only (SEEK_DATA); the smallest index >= from that is not resident, or room
+    // (SEEK_HOLE). They look at kSeekPages pages at the most: `more` says that the search goes on where they stopped.
+    static constexpr u64 kSeekPages = 1024;
+    u64 next_data(u64 from, bool& more) const;
+    u64 next_hole(u64 from, bool& more) const;
     // Where the first `most` resident pages of [first, end) end; `end` if there are no more than that.
     u64 end_of(u64 first, u64 end, u64 most) const;
     u64 last_resident() const;  // largest resident index, ~0 if none
@@ -229,7 +244,9 @@ private:
     static void leave_behind(Page* chain, u64 count);
 
     rt::SpinLock<rt::Rank::mapping> lock_;
+    // In the order of what they have done of cuts: who is at the beginning has most to do. Copies come behind the original.
     lib::List<MappingUser, &MappingUser::mapping_hook> users_;
+    u64 cuts_ = 0;
     // Radix tree of Page*, 64 ways. 0: empty. Without kIsNode: the page at index 0, the only one. Else a Node.
     std::atomic<u64> root_{0};
     std::atomic<u64> pages_{0};

@@ -239,7 +239,9 @@ Leaf<u64> RegularFile::seek(i64 to, u32 whence) {
         case kSeekHole: {
             if (to < 0 || u64(to) >= size) return Errno::kNxIo;
             u64 page = u64(to) / kPageSize;
-            u64 found = whence == kSeekData ? mapping_->next_data(page) : mapping_->next_hole(page);
+            bool more;
+            u64 found = whence == kSeekData ? mapping_->next_data(page, more) : mapping_->next_hole(page, more);
+            if (more) return Errno::kNeedsTask;
             if (whence == kSeekData && (found == ~u64{0} || found * kPageSize >= size)) return Errno::kNxIo;
             u64 at = found == page ? u64(to) : found * kPageSize;
             offset = smaller(at, size);

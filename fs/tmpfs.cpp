@@ -168,7 +168,6 @@ void TmpfsInode::resize(Attributes& a, u64 size) {
     if (in_page)
         if (Page* p = mapping_->peek(size / kPageSize)) std::memset(p->bytes() + in_page, 0, kPageSize - in_page);
     mapping_->truncate_pages(lib::pages_for(size));
-    mapping_->drop_copies(lib::pages_for(size));
 }
 
 Leaf<void> TmpfsInode::set_attributes(const AttributeChange& c) {

@@ -210,7 +210,9 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     // Before others see it: until the new identity is there, who may inspect the old program may not inspect this one.
     loaded.mm->dumpable.store(creds.dumpable && !loaded.unreadable, std::memory_order_relaxed);
     {
+        // Nobody finds the old memory any more: many areas of it go in pieces.
         Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm));
+        while (old->empty_some()) co_await rt::Yield{};
     }
     release_vfork_parent(t);
     if (own_files) own_files = t.exchange_files(std::move(own_files));

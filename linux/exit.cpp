@@ -164,16 +164,18 @@ void begin_thread_exit(Thread& t, i32 wait_status) {
     t.work.fetch_or(kWorkExit, std::memory_order_relaxed);
 }
 
+Ref<AddressSpace> leave_address_space(Thread& t) {
+    u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
+    if (peak > t.usage.max_rss_kib) t.usage.max_rss_kib = peak;
+    return t.exchange_mm({});
+}
+
 void exit_thread(Thread& t) {
     Process& p = t.process();
     leave_signals(t);
     release_vfork_parent(t);
     if (t.mm_ref()) {
-        u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
-        if (peak > t.usage.max_rss_kib) t.usage.max_rss_kib = peak;
-    }
-    {
-        Ref<AddressSpace> mm = t.exchange_mm({});
+        Ref<AddressSpace> mm = leave_address_space(t);
     }
     {
         Ref<fs::FileTable> files = t.exchange_files({});

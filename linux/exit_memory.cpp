@@ -69,7 +69,7 @@ Leaf<void> leave_memory(Thread& t) {
 bool exit_user_memory_now(Thread& t) {
     for (;;) {
         auto r = leave_memory(t);
-        if (r.ok()) return t.mm_ref()->ref_count() > 1 || !t.mm().many_areas();
+        if (r.ok()) return true;
         if (r.error() == Errno::kNeedsFault) {
             FaultIn in = fault_in_now(t, t.user().fault());
             if (in == FaultIn::kReady) continue;
@@ -85,11 +85,6 @@ bool exit_user_memory_now(Thread& t) {
 
 Task<void> exit_user_memory(Thread& t) {
     while (!exit_user_memory_now(t)) {
-        if (t.robust_list.value == 0 && t.clear_child_tid.value == 0) {
-            // Nobody else has the memory: its areas go in pieces.
-            while (t.mm().empty_some()) co_await rt::Yield{};
-            break;
-        }
         auto wait = fault_in_range(t, t.user().fault());
         if (!wait.valid() || !(co_await wait).ok()) {
             if (t.robust_list.value != 0)

@@ -91,6 +91,7 @@ Result<void> ProgramLoader::examine(ElfObject& o) {
 Result<void> ProgramLoader::put(AreaSpec&& spec) {
     AddressSpace::State& s = state();
     DeadAreas dead;
+    rt::LockGuard guard(lock());
     if (s.overlaps(spec.start, spec.end)) {  // a later segment wins
         TRY(s.split_at(spec.start));
         TRY(s.split_at(spec.end));
@@ -103,7 +104,10 @@ Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
     u64 size = o.layout.high - o.layout.low;
     if (o.header.type == elf::kTypeShared) {
         u64 base = (kPieBase & ~(o.layout.alignment - 1));
-        if (is_interpreter) base = TRY(state().find_gap(UserAddr{0}, size)).value;
+        if (is_interpreter) {
+            rt::LockGuard guard(lock());
+            base = TRY(state().find_gap(UserAddr{0}, size)).value;
+        }
         if (base > fs::kUserEnd - size) return Errno::kInval;
         o.bias = base - o.layout.low;
     }
@@ -144,6 +148,7 @@ Result<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& 
     if (seg.zero_end == seg.data_end && !always) return lib::kOk;
     UserAddr at = o.at(seg.data_end - used);
     AddressSpace::State& s = state();
+    rt::LockGuard guard(lock());  // the file is not truncated between the look at its size and put()
     Area* a = s.find(at);
     if (!a || a->mapping != o.mapping) return lib::kOk;  // a later segment took its place
     if (!a->writable()) return Errno::kFault;

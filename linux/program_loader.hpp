@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The parts of load_program (linux/exec_load.hpp): ELF objects and the first stack. They work on an address space that
-// nobody else sees yet, so no lock is needed.
+// The parts of load_program (linux/exec_load.hpp): ELF objects and the first stack. They fill an address space that no
+// program uses yet, under its lock: files that it maps know of it, and may be truncated meanwhile.
 //
 // Plain functions; where a page of a file must be read first they yield kNeedsTask, with `missing` saying which, and are
 // called again. What they had done until then is kept or done again.
@@ -65,6 +65,7 @@ public:
 private:
     static constexpr u32 kAuxEntries = 22;
     AddressSpace::State& state() { return mm->state(); }
+    rt::SpinLock<rt::Rank::address_space>& lock() { return mm->lock_; }
     Result<fs::Page*> page_of(fs::Mapping& m, u64 index);
     Result<void> read(fs::Mapping& m, u64 offset, void* to, u64 n);
     Result<void> put(AreaSpec&& spec);

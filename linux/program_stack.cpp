@@ -69,8 +69,9 @@ Result<void> ProgramLoader::place_stack(Caller& c, const ExecArguments& a, u64 s
     spec.prot = kProtRead | kProtWrite | (executable ? kProtExec : 0);
     spec.flags = kAreaMayAll | kAreaGrowsDown;
     AddressSpace::State& s = state();
-    if (s.overlaps(low, top)) return Errno::kInval;
     DeadAreas dead;
+    rt::LockGuard guard(lock());
+    if (s.overlaps(low, top)) return Errno::kInval;
     TRY(s.place(std::move(spec), dead));
     mm->layout.stack_start = sp_;
     return lib::kOk;
@@ -82,9 +83,10 @@ Result<void> ProgramLoader::place_vdso() {
     constexpr u64 kPages = kDataPages + kCodePages;
     AddressSpace::State& s = state();
     UserAddr wanted{fs::kUserEnd - (kPages + random_.vdso_place % (kVdsoRoom - kPages)) * kPageSize};
+    DeadAreas dead;
+    rt::LockGuard guard(lock());
     UserAddr at = TRY(s.find_gap(wanted, kPages * kPageSize));
     vdso_at_ = at + kDataPages * kPageSize;
-    DeadAreas dead;
     AreaSpec data;
     data.start = at;
     data.end = vdso_at_;
@@ -111,6 +113,7 @@ Result<void> ProgramLoader::place_vdso() {
 
 Result<bool> ProgramLoader::grow_stack() {
     AddressSpace::State& s = state();
+    rt::LockGuard guard(lock());
     Area* a = s.find(sp_);
     port::MapEntry entries[kPagesAtOnce];
     u32 n = 0;
@@ -128,7 +131,7 @@ Result<bool> ProgramLoader::grow_stack() {
     return next_page_ > sp_.down(kPageSize);
 }
 
-// Into pages that grow_stack made.
+// Into pages that grow_stack made, under the lock: the tree of pages may be changed elsewhere meanwhile.
 void ProgramLoader::write(UserAddr at, const void* from, u64 n) {
     auto* bytes = static_cast<const std::byte*>(from);
     while (n) {
@@ -147,6 +150,7 @@ void ProgramLoader::write_word(UserAddr& at, u64 value) {
 }
 
 bool ProgramLoader::copy_text(const ExecArguments& a) {
+    rt::LockGuard guard(lock());
     u64 left = a.text_size - text_done_, piece = left < kTextAtOnce ? left : kTextAtOnce;
     write(text_at_ + text_done_, a.text + text_done_, piece);
     text_done_ += piece;
@@ -157,6 +161,7 @@ bool ProgramLoader::copy_text(const ExecArguments& a) {
 Result<bool> ProgramLoader::write_pointers(const ExecArguments& a) {
     constexpr u32 kPointers = 256;
     constexpr u64 kBytes = 8192;
+    rt::LockGuard guard(lock());
     if (pointer_at_.value == 0) {
         pointer_at_ = sp_;
         write_word(pointer_at_, a.argc);
@@ -189,6 +194,7 @@ Result<bool> ProgramLoader::write_pointers(const ExecArguments& a) {
 }
 
 Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
+    rt::LockGuard guard(lock());
     write(random_at_, random_.for_program, sizeof random_.for_program);
     write(platform_at_, arch::kMachineName, std::strlen(arch::kMachineName) + 1);
     write(path_at_, a.path.data(), a.path.size());  // the page is zeroed: the NUL is there

@@ -199,6 +199,10 @@ Task<void> thread_main(Thread& t) {
                         if (last.valid()) co_await last;
                     }
                     co_await t.at_home();
+                    if (t.mm_ref() && t.mm().many_areas()) {
+                        Ref<AddressSpace> mm = leave_address_space(t);
+                        while (mm->empty_some()) co_await rt::Yield{};
+                    }
                     exit_thread(t);
                     co_return;
                 }

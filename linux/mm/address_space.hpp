@@ -118,13 +118,13 @@ public:
     Task<Accessible> fault_in(UserAddr at, u64 length, bool write, u64 stack_limit);
 
     // Brings a range in as mlock and MAP_POPULATE do: private memory that may be written as if it were. Errors are not the
-    // caller's business.
-    Task<void> populate(UserAddr at, u64 length, u64 stack_limit);
+    // caller's business. Yields how many bytes from `at`, which begins a page, are there: less than all at the first error.
+    Task<Accessible> populate(UserAddr at, u64 length, u64 stack_limit);
 
     // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task. Changes of areas wait meanwhile.
     Task<Result<Ref<AddressSpace>>> fork();
-    // Before the caller drops what may be the last reference of a space that no program uses any more: takes out some of
-    // many areas. True: there are more, give way and call it again. False: what is left is short, or others refer to it.
+    // Before the caller drops what may be the last reference of a space that no program uses any more and nobody can find any
+    // more (page tables keep what the areas do not): takes out some of many areas. True: there are more, give way and call it again. False: what is left is short, or others refer to it.
     bool empty_some();
     bool many_areas() const;  // is empty_some() needed?
     // Exec and exit: takes everything out that others could see, and leaves private pages to a reclaimer if there are many.
@@ -203,6 +203,8 @@ private:
     // Takes out a piece of a long range from `cursor` on, whose ends are borders. False: what is left is short.
     bool remove_some(UserAddr& cursor, UserAddr end);
     // Pieces of a long move: pages to their new place; their translations there. False: all is done.
+    bool reserve_some(Move& m, bool& no_memory);
+    bool give_back_some(Move& m);
     bool move_some(Move& m);
     bool map_some(Move& m);
     void finish_move_locked(Move& m, class DeadAreas& dead);

@@ -37,7 +37,7 @@ u64 AnonMap::drop(u64 first, u64 end) {
         c->zero &= ~range;
         dropped += u64(std::popcount(mask));
         for (; mask; mask &= mask - 1) pages.unref(c->page_at(u64(std::countr_zero(mask))));
-        if (!(c->present | c->zero)) remove(*c);
+        if (!(c->present | c->zero) && !kept(*c)) remove(*c);
         c = next;
     }
     count_ -= dropped;
@@ -56,7 +56,7 @@ u64 AnonMap::leave(u64 first, u64 end) {
     for (Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;) {
         Chunk* next = chunks_.next(*c);
         u64 n = u64(std::popcount(c->present));
-        if (((c->present | c->zero) & ~range_mask(*c, first, end)) == 0 && n >= kWorthLeaving) {
+        if (((c->present | c->zero) & ~range_mask(*c, first, end)) == 0 && n >= kWorthLeaving && !kept(*c)) {
             left += n;
             if (recent_ == c) recent_ = nullptr;
             chunks_.remove(*c);
@@ -137,7 +137,8 @@ void AnonMap::move(u64 first, u64 end, u64 to) {
             target->present |= u64{1} << (page % kChunkPages);
         }
         // An emptied chunk may be the target of a later one: those are removed by the next drop() or clear().
-        if (!(c->present | c->zero) && (c->first_page() + kChunkPages <= to || c->first_page() >= to + (end - first)))
+        if (!(c->present | c->zero) && !kept(*c) &&
+            (c->first_page() + kChunkPages <= to || c->first_page() >= to + (end - first)))
             remove(*c);
         c = next;
     }

@@ -86,8 +86,21 @@ public:
     u64 drop(u64 first, u64 end);
     // Where the first pages of [first, end) end that are `most` for whoever visits each; each chunk counts as some more.
     u64 end_of(u64 first, u64 end, u64 most) const;
+    // The first page of [first, end) in a chunk that has something there; `end` if there is none.
+    u64 next(u64 first, u64 end) const {
+        for (const Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;
+             c = chunks_.next(*c))
+            if ((c->present | c->zero) & range_mask(*c, first, end))
+                return c->first_page() > first ? c->first_page() : first;
+        return end;
+    }
     // Moving [first, end) to page number `to`: reserve() allocates what move() needs. False: no memory.
     bool reserve(u64 first, u64 end, u64 to);
+    // Chunks of [first, end) stay though they are empty, until it is called again: (0, 0) for none.
+    void keep(u64 first, u64 end) {
+        kept_first_ = first;
+        kept_end_ = end;
+    }
     void move(u64 first, u64 end, u64 to);
     void clear();
     // The same in pieces, of a map that was handed over to a reclaimer: some of it. False: it is empty.
@@ -116,6 +129,7 @@ public:
 
 private:
     static u32 frame_number(const fs::Page& p) { return u32(p.frame().value >> lib::kPageShift); }
+    bool kept(const Chunk& c) const { return c.first_page() < kept_end_ && c.first_page() + kChunkPages > kept_first_; }
     u64 leave(u64 first, u64 end);
     static rt::Reclaimable* reclaim_chunk(rt::Reclaimable& r, u64 most);
     void remove(Chunk& c) {
@@ -128,6 +142,7 @@ private:
     lib::Tree<Chunk, &Chunk::hook, lib::KeyMember<&Chunk::number>> chunks_;
     mutable Chunk* recent_ = nullptr;
     u64 count_ = 0, chunk_count_ = 0;
+    u64 kept_first_ = 0, kept_end_ = 0;
 };
 
 }  // namespace linux

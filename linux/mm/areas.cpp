@@ -28,10 +28,19 @@ bool Area::drop_copies(u64 first) { return shared() || owner->drop_copies(*this,
 
 bool AddressSpace::drop_copies(const Area& a, u64 first) {
     if (!lock_.try_lock()) return false;
-    const u64 low = a.index(a.start), pages = a.size() >> lib::kPageShift;
-    if (first < low + pages) state_->zap(a.start + (first > low ? first - low : 0) * kPageSize, a.end);
+    constexpr u32 kChunksAtOnce = 4;
+    const u64 low = a.index(a.start), end = a.end_page();
+    u64 page = first < low + (end - a.first_page()) ? a.first_page() + (first > low ? first - low : 0) : end;
+    for (u32 n = 0; page < end && n <= kChunksAtOnce; ++n) {
+        page = state_->anon.next(page, end);
+        if (page == end || n == kChunksAtOnce) break;
+        const u64 chunk_end = (page / AnonMap::kChunkPages + 1) * AnonMap::kChunkPages,
+                  to = chunk_end < end ? chunk_end : end;
+        state_->zap(UserAddr{page << lib::kPageShift}, UserAddr{to << lib::kPageShift});
+        page = to;
+    }
     lock_.unlock();
-    return true;
+    return page == end;
 }
 
 Result<UserAddr> AddressSpace::State::find_gap_low(UserAddr hint, u64 length) {
@@ -122,7 +131,7 @@ Result<void> AddressSpace::State::split_at(UserAddr at) {
     upper->start = at;
     if (a->flags & kAreaGrowsDown) upper->flags = a->flags;  // Linux keeps VM_GROWSDOWN on both
     a->end = at;
-    insert(*upper);
+    insert(*upper, a);
     return lib::kOk;
 }
 
@@ -169,7 +178,7 @@ void AddressSpace::State::merge_with_next(Area& a, DeadAreas& dead) {
     Area* n = next(a);
     if (!n || n->start != a.end || !alike(a, *n)) return;
     a.end = n->end;  // both are registered for a moment: unmapping twice is harmless
-    take_out(*n, dead);
+    take_out(*n, dead, &a);
 }
 
 void AddressSpace::State::merge_range(UserAddr start, UserAddr end, DeadAreas& dead) {

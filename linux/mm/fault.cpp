@@ -319,10 +319,11 @@ Task<Accessible> AddressSpace::fault_in(UserAddr at, u64 length, bool write, u64
     co_return done < length ? done : length;
 }
 
-Task<void> AddressSpace::populate(UserAddr at, u64 length, u64 stack_limit) {
+Task<Accessible> AddressSpace::populate(UserAddr at, u64 length, u64 stack_limit) {
     const UserAddr start = at.down(kPageSize), end = (at + length).up(kPageSize);
     u32 pages = 0;
-    for (UserAddr page = start; page < end; page += kPageSize) {
+    UserAddr page = start;
+    for (; page < end; page += kPageSize) {
         if (++pages % 128 == 0) co_await rt::Yield{};
         Access access = Access::kRead;
         {
@@ -339,6 +340,7 @@ Task<void> AddressSpace::populate(UserAddr at, u64 length, u64 stack_limit) {
         }
         if (k != FaultKind::kResolved) break;
     }
+    co_return page - start;
 }
 
 }  // namespace linux

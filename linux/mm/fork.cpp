@@ -11,9 +11,10 @@
 
 namespace linux {
 
-// The child is seen by nobody yet: its lock is not needed. Yields whether there are more, from `from` on.
+// No program uses the child yet, but the files that its areas map know of it, and who truncates one drops pages of the child:
+// hence its lock. Yields whether there are more, from `from` on.
 Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
-    rt::LockGuard guard(lock_);
+    rt::LockPair guard(lock_, child.lock_);
     State& s = *state_;
     State& to = *child.state_;
     if (from.value == 0) {
@@ -36,7 +37,7 @@ Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
         Area* copy = State::clone(*a, to);
         if (!copy) return Errno::kNoMem;
         copy->flags &= ~u32{kAreaLocked};
-        to.insert(*copy);
+        to.insert(*copy, a);
         to.account(*copy, copy->size() >> lib::kPageShift, true);
     }
     return false;
@@ -44,19 +45,20 @@ Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
 
 // Shares the pages from a page number on, up to kLongWork of them. Yields where to go on, ~0 at the end.
 Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
-    rt::LockGuard guard(lock_);
+    rt::LockPair guard(lock_, child.lock_);
     State& s = *state_;
     State& to = *child.state_;
+    constexpr u64 kNowhere = ~u64{0};
     u64 shared = 0;
     u32 count = 0;
     for (Area* a = to.find_at_or_above(UserAddr{from_page << lib::kPageShift}); a; a = to.next(*a)) {
         u64 first = a->first_page() > from_page ? a->first_page() : from_page, end = a->end_page();
         if (++count > kLongAreas) return first;
         if (a->shared() || (a->flags & kAreaWipeOnFork)) continue;
-        u64 low = ~u64{0}, high = 0, stopped_at = 0;
+        u64 low = kNowhere, high = 0, stopped_at = kNowhere;
         bool no_memory = false;
         s.anon.for_each(first, end, [&](AnonMap::Chunk& c, u64 mask) {
-            if (no_memory || stopped_at) return;
+            if (no_memory || stopped_at != kNowhere) return;
             if (shared >= kLongWork) {
                 stopped_at = c.first_page();
                 return;
@@ -67,7 +69,7 @@ Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
                 return;
             }
             u64 missing = mask & ~copy->present;
-            if (low == ~u64{0}) low = c.first_page() + u64(std::countr_zero(mask));
+            if (low == kNowhere) low = c.first_page() + u64(std::countr_zero(mask));
             high = c.first_page() + 64 - u64(std::countl_zero(mask));
             shared += 8 + u64(std::popcount(missing));
             to.anon.share(c, *copy, missing);
@@ -77,9 +79,9 @@ Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
             s.space.protect({&range, 1}, a->rights(false));
         }
         if (no_memory) return Errno::kNoMem;
-        if (stopped_at) return stopped_at > first ? stopped_at : first;
+        if (stopped_at != kNowhere) return stopped_at > first ? stopped_at : first;
     }
-    return ~u64{0};
+    return kNowhere;
 }
 
 Task<Result<Ref<AddressSpace>>> AddressSpace::fork() {

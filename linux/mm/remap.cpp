@@ -8,22 +8,16 @@ namespace linux {
 
 // What mremap has yet to do in pieces.
 struct AddressSpace::Move {
-    port::UserRange drop{};  // a long range that goes, its ends are borders
-    UserAddr old{}, to{};    // pages from `old` on, `length` bytes, are on their way to `to`
+    port::UserRange drop{};     // a long range that goes, its ends are borders
+    port::UserRange dropped{};  // the one before, of which at most a short rest is left, or what could not be split
+    UserAddr old{}, to{};       // pages from `old` on, `length` bytes, are on their way to `to`
     u64 length = 0, new_length = 0;
-    UserAddr reserved{};  // memory for where pages go is there up to here
-    bool failed = false;  // or there is none: no page has moved, and none will
+    UserAddr reserved{};  // there is room for what lies below
     UserAddr moved{};     // up to here
     UserAddr mapped{};
     u32 prot = 0;  // of the area
     bool keep = false, pages = false;
     rt::Owned<Area> fresh{};
-
-    u64 target(UserAddr at) const { return (to.value + (at - old)) >> lib::kPageShift; }
-    // One piece. `pages` of the source are still: their area is marked.
-    void reserve_some(State& s);
-    // Gives one piece of that back. False: all is.
-    bool give_back_some(State& s);
 };
 
 namespace {
@@ -86,7 +80,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     auto drop = [&](UserAddr from, UserAddr end) -> Leaf<void> {
         TRY(s.split_at(from));
         TRY(s.split_at(end));
-        if (move && s.is_long(from, end)) {
+        if (move && (from != move->dropped.start || end != move->dropped.end) && s.is_long(from, end)) {
             move->drop = {from, end};
             return Errno::kNeedsTask;
         }
@@ -154,7 +148,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     if (moves_pages && !in_pieces && !s.anon.reserve(first, end_page, to.value >> lib::kPageShift))
         return Errno::kNoMem;
 
-    // Point of no return.
+    // Point of no return; not yet so if it is done in pieces.
     Move m{.old = old,
            .to = to,
            .length = old_length,
@@ -169,6 +163,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     if (in_pieces) {
         a->flags |= kAreaMoving;
         a->prot = 0;
+        s.anon.keep(to.value >> lib::kPageShift, (to.value + old_length) >> lib::kPageShift);
         *move = std::move(m);
         return Errno::kNeedsTask;
     }
@@ -187,6 +182,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
 // The areas, when the pages have moved.
 void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
     State& s = *state_;
+    s.anon.keep(0, 0);
     Area* a = s.find(m.old);
     AreaSpec spec;
     spec.start = m.to;
@@ -203,34 +199,43 @@ void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
     (void)s.place(std::move(spec), dead, &m.fresh);  // cannot fail: it has a spare one
 }
 
-void AddressSpace::Move::reserve_some(State& s) {
-    const UserAddr end = s.piece_end(reserved, old + length);
-    failed = !s.anon.reserve(reserved.value >> lib::kPageShift, end.value >> lib::kPageShift, target(reserved));
-    reserved = end;  // also of a piece that failed: some of it may be there
+// Makes room for a piece where it goes: no page comes or goes meanwhile but by truncation.
+bool AddressSpace::reserve_some(Move& m, bool& no_memory) {
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    const UserAddr end = m.old + m.length, from = m.reserved;
+    if (from >= end) return false;
+    m.reserved = s.piece_end(from, end);
+    no_memory = !s.anon.reserve(from.value >> lib::kPageShift, m.reserved.value >> lib::kPageShift,
+                                (m.to.value + (from - m.old)) >> lib::kPageShift);
+    return !no_memory && m.reserved < end;
 }
 
-bool AddressSpace::Move::give_back_some(State& s) {
-    const u64 first = to.value >> lib::kPageShift, end = target(reserved);
-    const u64 cut = s.anon.end_of(first, end, kLongWork);
-    s.anon.drop(first, cut);
-    return cut < end;
+// Nothing moves: the room is given back from the end, and the area is as it was.
+bool AddressSpace::give_back_some(Move& m) {
+    constexpr u64 kAtOnce = 64 * kLongWork * kPageSize;
+    rt::LockGuard guard(lock_);
+    State& s = *state_;
+    s.anon.keep(0, 0);
+    const UserAddr from = m.reserved - m.old > kAtOnce ? m.reserved - kAtOnce : m.old;
+    s.anon.drop((m.to.value + (from - m.old)) >> lib::kPageShift,
+                (m.to.value + (m.reserved - m.old)) >> lib::kPageShift);
+    m.reserved = from;
+    if (from > m.old) return true;
+    Area* a = s.find(m.old);
+    a->prot = m.prot;
+    a->flags &= ~u32{kAreaMoving};
+    return false;
 }
 
 bool AddressSpace::move_some(Move& m) {
     rt::LockGuard guard(lock_);
     State& s = *state_;
     const UserAddr end = m.old + m.length, from = m.moved;
-    if (m.failed) return m.give_back_some(s);
-    if (m.reserved < end) {
-        m.reserve_some(s);
-        return true;
-    }
     if (from >= end) return false;
     const UserAddr to = s.piece_end(from, end);
     const u64 first = from.value >> lib::kPageShift, last = to.value >> lib::kPageShift;
-    const u64 target = m.target(from);
-    // A neighbour at the new place may have dropped a chunk that both share; then the pages stay until there is memory.
-    if (!s.anon.reserve(first, last, target)) return true;
+    const u64 target = (m.to.value + (from - m.old)) >> lib::kPageShift;
     port::UserRange range{from, to};
     s.space.unmap({&range, 1});
     s.anon.move(first, last, target);
@@ -257,8 +262,8 @@ bool AddressSpace::map_some(Move& m) {
 
 Task<Result<UserAddr>> AddressSpace::remap_task(RemapRequest r, MemoryLimits l) {
     MM_CHANGE(*this);
-    for (;;) {
-        Move m;
+    for (port::UserRange dropped{};;) {
+        Move m{.dropped = dropped};
         auto done = change_remap(r, l, &m);
         if (done.error() != Errno::kNeedsTask) {
             MM_SETTLE(*space_);
@@ -266,19 +271,19 @@ Task<Result<UserAddr>> AddressSpace::remap_task(RemapRequest r, MemoryLimits l) 
         }
         if (m.drop.end > m.drop.start) {
             for (UserAddr cursor = m.drop.start; remove_some(cursor, m.drop.end);) co_await rt::Yield{};
+            dropped = m.drop;
             continue;
+        }
+        bool no_memory = false;
+        while (reserve_some(m, no_memory)) co_await rt::Yield{};
+        if (no_memory) {
+            while (give_back_some(m)) co_await rt::Yield{};
+            co_return Errno::kNoMem;
         }
         while (move_some(m)) co_await rt::Yield{};
         {
             DeadAreas dead;
             rt::LockGuard guard(lock_);
-            if (m.failed) {
-                Area* a = state_->find(m.old);
-                a->prot = m.prot;
-                a->flags &= ~u32{kAreaMoving};
-                state_->merge_range(m.old, m.old + m.length, dead);
-                co_return Errno::kNoMem;
-            }
             finish_move_locked(m, dead);
         }
         MM_SETTLE(*space_);

@@ -135,16 +135,22 @@ struct AddressSpace::State {
     u64 resident_pages();
     u64 resident_pages_of_some();
 
-    void insert(Area& a) {
+    // `like`: what it is a part or a copy of. `into`: what it has become a part of.
+    void insert(Area& a, Area* like = nullptr) {
         areas.insert(a);
         ++area_count;
-        if (a.mapping && !a.special()) a.mapping->add_user(a);
+        if (a.mapping && !a.special()) a.mapping->add_user(a, like);
     }
-    void take_out(Area& a, DeadAreas& dead) {
+    void take_out(Area& a, DeadAreas& dead, Area* into = nullptr) {
         if (recent == &a) recent = nullptr;
         areas.remove(a);
         --area_count;
-        if (a.mapping && !a.special()) a.mapping->remove_user(a);
+        if (a.mapping && !a.special()) {
+            if (into)
+                a.mapping->join_user(a, *into);
+            else
+                a.mapping->remove_user(a);
+        }
         dead.add(a);
     }
     void account(const Area& a, u64 pages, bool add) {

@@ -64,7 +64,8 @@ Task<Result<void>> AddressSpace::protect_task(UserAddr at, u64 length, u32 prot,
     auto done = change_protection(at, length, prot, l, &cursor);
     for (const UserAddr end = (at + length).up(kPageSize); done.ok() && cursor < end;) {
         co_await rt::Yield{};
-        done = change_protection(at, length, prot, l, &cursor);
+        // Where the range begins has been decided: the first piece may have ended at `at` itself.
+        done = change_protection(at, length, prot & ~(kProtGrowsDown | kProtGrowsUp), l, &cursor);
     }
     MM_SETTLE(*space_);
     co_return done;

@@ -363,7 +363,7 @@ Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (whence > 4) return Errno::kInval;  // SEEK_HOLE is the last
-    return file->seek(offset, whence);
+    return c.keep_if_unfinished(*file, file->seek(offset, whence));
 }
 
 Leaf<void> sys_fsync(Caller& c, Fd fd) {
@@ -424,7 +424,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_pwritev, &sys_pwritev_wait>(abi::kNrPwritev, "pwritev", kFs, "fd/vectors"),
     row<&sys_preadv2, &sys_preadv2_wait>(abi::kNrPreadv2, "preadv2", kFs, "fd/vectors"),
     row<&sys_pwritev2, &sys_pwritev2_wait>(abi::kNrPwritev2, "pwritev2", kFs, "calls/pwritev2"),
-    row<&sys_lseek>(abi::kNrLseek, "lseek", kFs, "fd/lseek_rules"),
+    row<&sys_lseek, &sys_lseek_wait>(abi::kNrLseek, "lseek", kFs, "fd/lseek_rules"),
     row<&sys_close>(abi::kNrClose, "close", kFs, "fd/lowest_number"),
     row<&sys_close_range>(abi::kNrCloseRange, "close_range", kFs, "fd/close_range"),
     row<&sys_dup>(abi::kNrDup, "dup", kFs, "fd/dup_family"),

@@ -47,6 +47,7 @@ TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument);
 Leaf<void> sys_fallocate(Caller&, Fd, u32 mode, i64 offset, i64 length);
 Task<Result<void>> sys_fallocate_wait(Caller&, Fd, u32 mode, i64 offset, i64 length);
 Leaf<Fd> sys_memfd_create(Caller&, UserString name, u32 flags);
+Task<Result<u64>> sys_lseek_wait(Caller&, Fd, i64 offset, u32 whence);
 
 // file_copy.cpp
 TaskResult sys_sendfile_wait(Caller&, Fd out, Fd in, UserAddr offset, u64 count);

@@ -86,6 +86,26 @@ Task<Result<void>> sys_fallocate_wait(Caller& c, Fd fd, u32 mode, i64 offset, i6
     co_return drop_set_id(c, inode);
 }
 
+// A long search for data or for a hole, in pieces.
+Task<Result<u64>> sys_lseek_wait(Caller& c, Fd fd, i64 offset, u32 whence) {
+    constexpr u32 kSet = 0, kData = 3;
+    Ref<fs::File> file = CO_TRY(open_file(c, fd));
+    auto short_one = file->seek(offset, whence);
+    if (short_one.error() != Errno::kNeedsTask) co_return short_one;
+    const fs::Mapping& m = *file->inode()->mapping();
+    u64 page = u64(offset) / kPageSize;
+    for (bool more = true; more;) {
+        page = whence == kData ? m.next_data(page, more) : m.next_hole(page, more);
+        co_await rt::Yield{};
+        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
+    }
+    const u64 size = m.size.load(std::memory_order_acquire);
+    const bool inside = page < lib::pages_for(size);
+    if (whence == kData && !inside) co_return Errno::kNxIo;
+    const u64 found = page * kPageSize > u64(offset) ? page * kPageSize : u64(offset);
+    co_return file->seek(i64(inside ? found : size), kSet);
+}
+
 Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {
     constexpr u32 kCloexec = 1;
     constexpr size_t kLongest = fs::kNameMax - 6;  // "memfd:" goes before it

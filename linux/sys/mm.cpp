@@ -8,6 +8,7 @@ namespace {
 constexpr u32 kCapIpcLock = 14, kCapSysRawio = 17;
 constexpr u32 kMapNonBlock = 0x10000;
 constexpr i32 kPopulateRead = 22, kPopulateWrite = 23;
+constexpr u64 kPopulatedAtOnce = 120 * kPageSize;
 constexpr u64 kResidentAtOnce = 256;   // pages of mincore between two copies
 constexpr u64 kResidentInLeaf = 4096;  // pages of mincore a leaf looks at
 
@@ -21,10 +22,18 @@ MemoryLimits limits(Caller& c) {
 
 bool populates(u32 flags) { return (flags & kMapLocked) || (flags & (kMapPopulate | kMapNonBlock)) == kMapPopulate; }
 
+// A fatal signal ends long work whose result nobody will see.
+bool is_ending(Caller& c) { return (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) != 0; }
+
 // Reads the pages in as mlock and MAP_POPULATE do: errors are not the caller's business.
 Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
-    auto wait = c.mm().populate(at, length, c.process().limit(kRlimStack));
-    if (wait.valid()) co_await wait;
+    const UserAddr end = (at + length).up(kPageSize);
+    for (UserAddr from = at.down(kPageSize); from < end && !is_ending(c); from += kPopulatedAtOnce) {
+        u64 piece = end - from < kPopulatedAtOnce ? end - from : kPopulatedAtOnce;
+        auto wait = c.mm().populate(from, piece, c.process().limit(kRlimStack));
+        if (!wait.valid() || co_await wait < piece) break;
+        co_await rt::Yield{};
+    }
     co_return lib::kOk;
 }
 
@@ -89,9 +98,14 @@ Task<Result<void>> sys_madvise_wait(Caller& c, UserAddr at, u64 length, i32 advi
     CO_TRY(co_await c.mm().advise_task(at, length, advice));
     if (advice != kPopulateRead && advice != kPopulateWrite) co_return lib::kOk;
     u64 bytes = (length + kPageSize - 1) & ~(kPageSize - 1);
-    auto wait = c.mm().fault_in(at, bytes, advice == kPopulateWrite, c.process().limit(kRlimStack));
-    u64 done = co_await wait;
-    if (done < bytes) co_return c.interrupted() ? Errno::kIntr : Errno::kFault;
+    for (u64 done = 0; done < bytes;) {
+        if (is_ending(c)) co_return Errno::kIntr;
+        const u64 piece = bytes - done < kPopulatedAtOnce ? bytes - done : kPopulatedAtOnce;
+        auto wait = c.mm().fault_in(at + done, piece, advice == kPopulateWrite, c.process().limit(kRlimStack));
+        if (co_await wait < piece) co_return c.interrupted() ? Errno::kIntr : Errno::kFault;
+        done += piece;
+        co_await rt::Yield{};
+    }
     co_return lib::kOk;
 }
 

@@ -161,7 +161,8 @@ bool descriptor_left(Caller& c) {
     return c.files().capacity() < limit || c.files().open_count() < limit;
 }
 
-// More pages than this are not freed in one go: truncation then runs as a task, in steps from the end.
+// More pages than this are not freed in one go: truncation then runs as a task, in steps from the end. So it does for a file
+// that is mapped: private copies may have to go.
 constexpr u64 kStepPages = 1024;
 
 bool is_long_truncation(Inode& inode, u64 length) {
@@ -184,7 +185,17 @@ Task<Result<void>> shrink(Ref<Inode> inode, u64 length) {
             m->truncate_pages(keep);  // beyond the end of the file: fallocate(2)
         co_await rt::Yield{};
     }
+    if (Mapping* m = inode->mapping(); m && m->has_users())
+        for (const u64 cut = m->begin_cut(); m->drop_some_copies(cut);) co_await rt::Yield{};
     co_return lib::kOk;
+}
+
+// A change of the size that leaves private copies beyond the end: shrink() must drop them.
+Leaf<void> change_size(Inode& inode, const AttributeChange& change) {
+    const bool shorter = change.to.size < inode.peek_attributes().size;
+    TRY(inode.set_attributes(change));
+    if (shorter && inode.mapping() && inode.mapping()->has_users()) return Errno::kNeedsTask;
+    return lib::kOk;
 }
 
 bool truncates(const Request& r, bool created, Inode& inode) {
@@ -203,7 +214,7 @@ Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
         change.mode = change.to.mode != mode;
         bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;
         if (read_only_file && !inode.start_writing()) return Errno::kTxtBsy;
-        auto done = inode.set_attributes(change);
+        auto done = change_size(inode, change);
         if (read_only_file) inode.stop_writing();
         if (!done.ok()) return done.error();
     }
@@ -239,7 +250,7 @@ TaskResult open_task(Caller& c, i32 directory, UserString path, u32 flags, u32 m
     for (;;) {
         if (truncates(r, at.created, *file->inode())) CO_TRY(co_await shrink(Ref<Inode>{file->inode()}, 0));
         auto fd = finish(c, r, at.created, file);
-        if (fd.error() != Errno::kNeedsTask) co_return fd;  // else it has grown again meanwhile
+        if (fd.error() != Errno::kNeedsTask) co_return fd;  // else it has grown again meanwhile, or it is mapped
     }
 }
 
@@ -256,7 +267,7 @@ Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
     u32 mode = inode.mode();
     change.to.mode = c.creds().capable(kCapFsetid) ? mode : without_set_id(inode.peek_attributes(), c.creds());
     change.mode = change.to.mode != mode;
-    return inode.set_attributes(change);
+    return change_size(inode, change);
 }
 
 }  // namespace
@@ -317,7 +328,7 @@ Task<Result<void>> sys_truncate_wait(Caller& c, UserString path, i64 length) {
     do {
         done = co_await shrink(inode, u64(length));
         if (done.ok()) done = set_length(c, *inode, length);
-    } while (done.error() == Errno::kNeedsTask);  // it has grown again meanwhile
+    } while (done.error() == Errno::kNeedsTask);  // it has grown again meanwhile, or it is mapped
     inode->stop_writing();
     co_return done;
 }

@@ -289,3 +289,92 @@ TEST(much_room) {
     SHOW(st.st_blocks);
     CALL(ftruncate(fd, 0));
 }
+
+// The first piece of the change ends where the range as it was given begins.
+TEST(grows_down_in_pieces) {
+    char* room = map(8ul << 20);
+    char* p = (char*)(((uintptr_t)room + (4 << 20)) & ~((2ul << 20) - 1));
+    size_t size = 2ul << 20;
+    NEED(mmap(p, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1, 0) == p);
+    memset(p, 1, size);
+    for (int chunk = 1; chunk < 8; chunk++) {
+        char* at = p + chunk * 262144;
+        NEED(mprotect(at, (size_t)(p + size - at), PROT_READ | PROT_GROWSDOWN) == 0);
+        TOUCH_WRITE(p);
+        NEED(mprotect(p, size, PROT_READ | PROT_WRITE) == 0);
+    }
+}
+
+TEST(forks_small_areas_at_the_bottom) {
+    enum { kPage = 4096 };
+    for (uintptr_t i = 1; i < 64; i++) {
+        char* at = (char*)(i * kPage);
+        int rights = PROT_READ | PROT_WRITE | (i % 2 ? PROT_EXEC : 0);
+        NEED(mmap(at, kPage, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at);
+        *(volatile char*)at = (char)i;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        int wrong = 0;
+        for (uintptr_t i = 1; i < 64; i++) wrong += *(volatile char*)(i * kPage) != (char)i;
+        _exit(wrong);
+    }
+    int status;
+    NEED(waitpid(child, &status, 0) == child);
+    SHOW(WEXITSTATUS(status));
+}
+
+// Private copies in many areas of two programs end with the file, while one of them forks and runs programs.
+TEST(copies_of_many_areas_end) {
+    enum { kPage = 4096, kPages = 600 };
+    int fd = memfd_create("copies", 0);
+    NEED(ftruncate(fd, kPages * kPage) == 0);
+    char* p = mmap(NULL, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    NEED(p != MAP_FAILED);
+    memset(p, 1, kPages * kPage);
+    for (int i = 0; i < kPages; i += 2) NEED(mprotect(p + i * kPage, kPage, PROT_READ) == 0);
+    int ready[2], go[2];
+    NEED(pipe(ready) == 0 && pipe(go) == 0);
+    pid_t forker = fork();
+    if (forker == 0) {
+        char byte;
+        NEED(write(ready[1], "", 1) == 1);
+        for (int i = 0; i < 20; i++) {
+            pid_t child = fork();
+            if (child == 0) _exit(0);
+            NEED(waitpid(child, NULL, 0) == child);
+        }
+        NEED(read(go[0], &byte, 1) == 1);
+        TOUCH_READ(p);
+        TOUCH_READ(p + kPage);
+        TOUCH_READ(p + (kPages - 1) * kPage);
+        _exit(0);
+    }
+    char byte;
+    NEED(read(ready[0], &byte, 1) == 1);
+    CALL(ftruncate(fd, kPage));
+    TOUCH_READ(p + kPage);
+    TOUCH_READ(p + (kPages - 1) * kPage);
+    SHOW(p[0]);
+    NEED(write(go[1], "", 1) == 1);
+    NEED(waitpid(forker, NULL, 0) == forker);
+    CALL(ftruncate(fd, kPages * kPage));
+    long sum = 0;
+    for (int i = 0; i < kPages; i++) sum += p[i * kPage];
+    SHOW(sum);
+}
+
+TEST(killed_while_it_populates) {
+    size_t size = 32ul << 30;
+    char* p = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    NEED(p != MAP_FAILED);
+    pid_t child = fork();
+    if (child == 0) {
+        for (;;) madvise(p, size, 22 /* MADV_POPULATE_READ */);
+    }
+    usleep(100000);
+    NEED(kill(child, SIGKILL) == 0);
+    int status;
+    NEED(waitpid(child, &status, 0) == child);
+    SHOW(WTERMSIG(status));
+}
