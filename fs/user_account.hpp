@@ -18,8 +18,9 @@ struct UserAccount : RefCounted<UserAccount> {
     static void last_ref(UserAccount* account);
 
     const u32 uid;
-    std::atomic<u64> pipe_pages{0};  // room of all pipes that the user made, in pages; relaxed: only counted
-    std::atomic<u64> threads{0};     // RLIMIT_NPROC; as pipe_pages
+    std::atomic<u64> pipe_pages{0};   // room of all pipes that the user made, in pages; relaxed: only counted
+    std::atomic<u64> threads{0};      // RLIMIT_NPROC; as pipe_pages
+    std::atomic<u64> epoll_items{0};  // files in all sets that the user made; as pipe_pages
     lib::TreeHook hook;
 };
 
