@@ -19,6 +19,7 @@ constinit NameSecret name_secret{0, kHashFactor};
 }  // namespace detail
 constinit rt::SpinLock<rt::Rank::namespace_> namespace_lock;
 constinit std::atomic<u64> rename_sequence{0};
+constinit std::atomic<u32> RenamePause::paused{0};
 
 namespace {
 

@@ -125,8 +125,9 @@ public:
         kMountPoint = 4,  // something is mounted here (in some mount)
         kIsDirectory = 8,
         kIsLink = 16,
-        kPinned = 32,  // of a file system whose names are all cached
-        kRoot = 64,    // of a file system: its own parent
+        kPinned = 32,            // of a file system whose names are all cached
+        kRoot = 64,              // of a file system: its own parent
+        kStaysMountPoint = 128,  // while mounts are taken away: one that stays is here. Guarded by namespace_lock
     };
     // Immutable; replaced as a whole by rename.
     struct Name {
@@ -230,6 +231,28 @@ inline u64 names_stable_begin() {
 }
 // All loads of the walk are acquire, so this one comes after them.
 inline bool names_stable(u64 since) { return rename_sequence.load(std::memory_order_acquire) == since; }
+// Keeps renames from beginning, for a walk that failed because of them more than once: it gets through at the next but one
+// try, for one rename may already be under way. Under no lock that a caller of rename_name() holds. Walks end without
+// waiting, so renames wait as long as a walk takes.
+class RenamePause {
+public:
+    RenamePause() = default;
+    RenamePause(const RenamePause&) = delete;
+    ~RenamePause() {
+        if (begun_) [[unlikely]]
+            paused.fetch_sub(1, std::memory_order_release);
+    }
+    void begin() {
+        if (!std::exchange(begun_, true)) paused.fetch_add(1, std::memory_order_seq_cst);
+    }
+    static bool wanted() { return paused.load(std::memory_order_acquire) != 0; }
+
+private:
+    static std::atomic<u32> paused;
+    bool begun_ = false;
+};
+// How often names are walked beside renames before these must wait.
+inline constexpr u32 kFreeWalks = 3;
 inline void rename_begin() { rename_sequence.fetch_add(1, std::memory_order_seq_cst); }
 inline void rename_end() { rename_sequence.fetch_add(1, std::memory_order_seq_cst); }
 

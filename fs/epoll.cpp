@@ -2,6 +2,7 @@
 // epoll sets. See epoll.hpp.
 #include "fs/epoll.hpp"
 
+#include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
@@ -9,27 +10,20 @@ namespace fs {
 namespace {
 
 constinit rt::SpinLock<rt::Rank::poll> epoll_lock;
-// Linux's bounds on sets in sets (fs/eventpoll.c): a walk goes down at most so far, and from each file at most so many
-// paths lead up to an outermost set, by their length. Paths of length 0 are not bounded.
-constexpr u32 kMaxNests = 4;
+// From each file at most so many paths lead up to an outermost set, by their length (Linux, fs/eventpoll.c). Paths of length
+// 0 are not bounded.
 constexpr u32 kPathLimits[kMaxNests + 1] = {1000, 500, 100, 50, 10};
+constexpr u32 kDropsPerLock = 64;  // items that go under one hold of the lock
+
+// What the memory for one item and for who waits on it comes to.
+constexpr u64 kItemCost = sizeof(EpollItem) + sizeof(rt::Waiter);
+
+constexpr u64 kUnset = ~u64{0};
+constinit std::atomic<u64> watch_limit{kUnset};
 
 constinit u64 walk = 0;  // number of the last walk; guarded by epoll_lock
 
-// Do more paths lead up from a file, whose watchers these are, than may? Under the lock.
-bool too_many_paths(const EpollItem* watchers, u32 depth, u32 (&count)[kMaxNests + 1]) {
-    if (depth > kMaxNests) return true;
-    for (const EpollItem* i = watchers; i; i = i->next_watcher) {
-        const EpollItem* above = i->owner->watchers;
-        if (above ? too_many_paths(above, depth + 1, count) : depth != 0 && ++count[depth] > kPathLimits[depth])
-            return true;
-    }
-    return false;
-}
-bool too_many_paths(const File& file) {
-    u32 count[kMaxNests + 1] = {};
-    return too_many_paths(file.watchers, 0, count);
-}
+void add_capped(u16& sum, u32 more, u32 limit) { sum = u16(sum + more > limit + 1 ? limit + 1 : sum + more); }
 
 u64 edge_state(File& f) {
     rt::Waiter room[QueueSet::kUsual];
@@ -44,26 +38,50 @@ u64 edge_state(File& f) {
 
 }  // namespace
 
+u64 epoll_watch_limit() {
+    u64 limit = watch_limit.load(std::memory_order_relaxed);
+    if (limit != kUnset) [[likely]]
+        return limit;
+    u64 usual = rt::frame_total() * kPageSize / 25 / kItemCost;
+    watch_limit.compare_exchange_strong(limit, usual, std::memory_order_relaxed);
+    return usual;
+}
+void set_epoll_watch_limit(u64 files) { watch_limit.store(files, std::memory_order_relaxed); }
+
+// The lock is let go in between, for sets of many files and files in many sets.
 EpollFile::~EpollFile() {
-    rt::LockGuard guard{epoll_lock};
-    while (EpollItem* item = items_.first()) drop(*item);
+    for (bool more = true; more;) {
+        rt::LockGuard guard{epoll_lock};
+        for (u32 n = 0; n < kDropsPerLock && !items_.empty(); ++n) drop(*items_.first());
+        more = !items_.empty();
+    }
+}
+
+bool EpollFile::charge() {
+    if (!payer_) return true;
+    std::atomic<u64>& items = payer_->epoll_items;
+    if (items.fetch_add(1, std::memory_order_relaxed) < epoll_watch_limit()) [[likely]]
+        return true;
+    items.fetch_sub(1, std::memory_order_relaxed);
+    return false;
 }
 
 // Under the lock.
 void EpollFile::drop(EpollItem& item) {
     items_.remove(item);
-    for (EpollItem** at = &item.file->watchers; *at; at = &(*at)->next_watcher) {
-        if (*at != &item) continue;
-        *at = item.next_watcher;
-        break;
-    }
+    *item.watcher_link = item.next_watcher;
+    if (item.next_watcher) item.next_watcher->watcher_link = item.watcher_link;
+    if (payer_) payer_->epoll_items.fetch_sub(1, std::memory_order_relaxed);
     count_.fetch_sub(1, std::memory_order_relaxed);
     delete &item;
 }
 
 void epoll_forget(File& file) {
-    rt::LockGuard guard{epoll_lock};
-    while (EpollItem* item = file.watchers) item->owner->drop(*item);
+    for (bool more = true; more;) {
+        rt::LockGuard guard{epoll_lock};
+        for (u32 n = 0; n < kDropsPerLock && file.watchers; ++n) file.watchers->owner->drop(*file.watchers);
+        more = file.watchers != nullptr;
+    }
 }
 
 void epoll_closing(File& file) {
@@ -94,15 +112,48 @@ u32 EpollFile::levels_below(const EpollFile& adding, u32 depth) {
     return levels_ = levels;
 }
 
-// How many levels of sets lie around one; kMaxNests is as far as it looks. Under the lock.
-u32 EpollFile::levels_above(u32 depth) const {
+// How many levels of sets lie around one; kMaxNests is as far as it looks: if that is too short for one set, it is too many
+// for the first. Each set is looked at once in a walk. Under the lock.
+u32 EpollFile::levels_above(u32 depth) {
     u32 levels = 0;
+    if (visited_ == walk) return levels_;
     if (depth > kMaxNests) return 0;
     for (const EpollItem* i = watchers; i && levels <= kMaxNests; i = i->next_watcher) {
         u32 n = i->owner->levels_above(depth + 1) + 1;
         levels = n > levels ? n : levels;
     }
-    return levels;
+    visited_ = walk;
+    return levels_ = levels;
+}
+
+// The paths up from this set, counted once in a walk. Under the lock.
+const EpollPaths& EpollFile::paths_above(u32 depth) {
+    static constexpr EpollPaths kTooLong{{}, true};
+    if (counted_ == walk) return paths_;
+    if (depth > kMaxNests) return kTooLong;
+    paths_ = {};
+    if (!watchers) paths_.count[0] = 1;
+    for (const EpollItem* i = watchers; i && !paths_.too_long; i = i->next_watcher) {
+        const EpollPaths& up = i->owner->paths_above(depth + 1);
+        for (u32 n = 0; n < kMaxNests; ++n) add_capped(paths_.count[n + 1], up.count[n], kPathLimits[n + 1]);
+        paths_.too_long = up.too_long || up.count[kMaxNests] != 0;
+    }
+    counted_ = walk;
+    return paths_;
+}
+
+// Do more paths lead up from a file than may? Under the lock.
+bool EpollFile::too_many_paths(const File& file) {
+    EpollPaths all;
+    for (const EpollItem* i = file.watchers; i; i = i->next_watcher) {
+        const EpollPaths& up = i->owner->paths_above(0);
+        if (up.too_long) return true;
+        for (u32 n = 1; n <= kMaxNests; ++n) {
+            add_capped(all.count[n], up.count[n], kPathLimits[n]);
+            if (all.count[n] > kPathLimits[n]) return true;
+        }
+    }
+    return false;
 }
 
 // Do too many paths lead up from a file in this set or in one inside it? No deeper than loops() allows. Under the lock.
@@ -130,12 +181,17 @@ Result<void> EpollFile::add(i32 fd, File& file, u32 events, u64 data) {
         rt::LockGuard guard{epoll_lock};
         const bool set = file.kind() == FileKind::kEpoll;
         ++walk;
-        if (set &&
-            (&file == this || static_cast<EpollFile&>(file).levels_below(*this, 0) + 1 + levels_above(0) > kMaxNests))
-            return Errno::kLoop;
+        if (set) {
+            u32 below = &file == this ? kMaxNests : static_cast<EpollFile&>(file).levels_below(*this, 0);
+            ++walk;
+            if (below >= kMaxNests || below + 1 + levels_above(0) > kMaxNests) return Errno::kLoop;
+        }
         if (find(fd, file)) return Errno::kExist;
+        if (!charge()) return Errno::kNoSpc;
         item->key = (u64(u32(fd)) << 32) | ++next_serial_;
         item->next_watcher = file.watchers;
+        if (item->next_watcher) item->next_watcher->watcher_link = &item->next_watcher;
+        item->watcher_link = &file.watchers;
         file.watchers = item.get();
         EpollItem& added = *item.release();
         items_.insert(added);

@@ -21,18 +21,37 @@ struct EpollItem {
     class EpollFile* owner = nullptr;
     File* file = nullptr;  // weak
     EpollItem* next_watcher = nullptr;
+    EpollItem** watcher_link = nullptr;  // what points to this one in the file's list
     u32 events = 0;
     u64 data = 0;
     bool fresh = true;  // report the first state as an edge
     u64 seen = 0;       // sum of sequences at the last report
 };
 
+// How many files a user's sets may hold together (/proc/sys/fs/epoll/max_user_watches). At first as many as fit into 4 % of
+// memory.
+u64 epoll_watch_limit();
+void set_epoll_watch_limit(u64 files);
+
+// Linux's bounds on sets in sets (fs/eventpoll.c): a walk goes down at most so far.
+inline constexpr u32 kMaxNests = 4;
+// Paths that lead up from a set to outermost ones, by their length; no more is counted than is allowed, and one.
+struct EpollPaths {
+    u16 count[kMaxNests + 1] = {};
+    bool too_long = false;  // or one is longer
+};
+
 class EpollFile final : public File {
 public:
-    EpollFile(Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags) { kind_ = FileKind::kEpoll; }
+    // `payer`: to whom its items are charged; null: to nobody.
+    EpollFile(Ref<Inode> nameless, u32 flags, Ref<UserAccount> payer = {})
+        : File(std::move(nameless), flags), payer_(std::move(payer)) {
+        kind_ = FileKind::kEpoll;
+    }
     ~EpollFile() override;
 
-    // EEXIST, ENOENT, ENOMEM, ELOOP, EPERM as epoll_ctl(2); EINVAL: too many paths lead from the file through sets.
+    // EEXIST, ENOENT, ENOMEM, ENOSPC, ELOOP, EPERM as epoll_ctl(2); EINVAL: too many paths lead from the file through
+    // sets.
     Result<void> add(i32 fd, File& file, u32 events, u64 data);
     Result<void> modify(i32 fd, File& file, u32 events, u64 data);
     Result<void> remove(i32 fd, File& file);
@@ -75,15 +94,21 @@ private:
     bool next_view(u64& cursor, View& out);  // the item after the cursor, which moves on to it
     static bool is_ready(const View& v, Ready& out);
     u32 levels_below(const EpollFile& adding, u32 depth);
-    u32 levels_above(u32 depth) const;
+    u32 levels_above(u32 depth);
+    const EpollPaths& paths_above(u32 depth);
     bool crowds_paths();
+    static bool too_many_paths(const File& file);
+    bool charge();  // one item; false: the payer has as many as he may
     void drop(EpollItem& item);
 
     lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_;
     std::atomic<u32> count_{0};
     u32 next_serial_ = 0;
-    u64 visited_ = 0;      // the last walk of add() that came here; guarded by epoll_lock
-    u32 levels_ = 0;       // what that walk found; the same
+    u64 visited_ = 0;  // the last walk of add() that came here; guarded by epoll_lock
+    u32 levels_ = 0;   // what that walk found; the same
+    u64 counted_ = 0;  // the last walk that counted paths_; the same
+    EpollPaths paths_;
+    const Ref<UserAccount> payer_;
     u64 start_after_ = 0;  // where the last look stopped, so that all get their turn
     rt::WaitQueue changed_;
 };

@@ -24,7 +24,7 @@ void UserSpans::expect(u64 at, u64 n) const {
 }
 
 u64 UserSpans::position_of(UserAddr a) const {
-    if (!spans_) return a.value - at_.value <= total_ ? a - at_ : ~u64{0};
+    if (!memory_ || !spans_) return a.value - at_.value <= total_ ? a - at_ : ~u64{0};
     u64 before = 0;
     for (u32 i = 0; i < count(); ++i) {
         if (a.value - spans_[i].at.value < spans_[i].size) return before + (a - spans_[i].at);

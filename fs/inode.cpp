@@ -26,10 +26,46 @@ void Inode::last_ref(Inode* i) {
 
 Attributes Inode::attributes() { return *attributes_.lock(); }
 
+namespace {
+
+bool is_owner(const Attributes& a, const Creds& c) { return c.fsuid == a.uid || c.capable(kCapFowner); }
+
+// chown(2). The bits go, whoever asks; and that is a change of mode, for owners only.
+Leaf<u32> allow_owner(const AttributeChange& change, const Attributes& a, const Creds& c) {
+    bool owner = c.fsuid == a.uid, any = c.capable(kCapChown);
+    if (change.uid && !(owner && change.to.uid == a.uid) && !any) return Errno::kPerm;
+    if (change.gid && !(owner && (change.to.gid == a.gid || c.in_group(change.to.gid))) && !any) return Errno::kPerm;
+    if ((a.mode & kTypeMask) == kTypeDirectory) return a.mode;
+    u32 mode = without_set_id(a, c);
+    if (mode != a.mode && !is_owner(a, c)) return Errno::kPerm;
+    return mode;
+}
+
+}  // namespace
+
+Leaf<u32> AttributeChange::allow(const Attributes& a) const {
+    u32 wanted = mode ? (a.mode & kTypeMask) | (to.mode & ~kTypeMask) : a.mode;
+    switch (rule) {
+        case Rule::kNone: break;
+        case Rule::kMode:
+            if (!is_owner(a, *asker)) return Errno::kPerm;
+            if (!asker->in_group(a.gid) && !asker->capable(kCapFsetid)) wanted &= ~kSetGid;
+            break;
+        case Rule::kOwner: return allow_owner(*this, a, *asker);
+        case Rule::kTimes:
+            if (!is_owner(a, *asker)) return Errno::kPerm;
+            break;
+        case Rule::kContents:
+            if (!asker->capable(kCapFsetid)) return without_set_id(a, *asker);
+            break;
+    }
+    return wanted;
+}
+
 Leaf<void> Inode::set_attributes(const AttributeChange& c) {
     if (c.size) return Errno::kInval;
     auto a = attributes_.lock();
-    if (c.mode) a->mode = (a->mode & kTypeMask) | (c.to.mode & ~kTypeMask);
+    a->mode = TRY(c.allow(*a));
     if (c.uid) a->uid = c.to.uid;
     if (c.gid) a->gid = c.to.gid;
     if (c.accessed) a->accessed = c.to.accessed;

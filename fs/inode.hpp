@@ -55,6 +55,19 @@ struct Attributes {
 struct AttributeChange {
     bool mode = false, uid = false, gid = false, size = false, accessed = false, modified = false;
     Attributes to;
+    // By which rules, which look at the attributes as they are when it happens.
+    enum class Rule : u8 {
+        kNone,      // the caller may, and says everything
+        kMode,      // chmod(2): for the owner; the set-group-ID bit goes if the file's group is not one of his
+        kOwner,     // chown(2): what is allowed to whom; the set-ID bits go
+        kTimes,     // utimensat(2) of times other than now: for the owner
+        kContents,  // the contents change: the set-ID bits go, but for who has CAP_FSETID
+    };
+    Rule rule = Rule::kNone;
+    const Creds* asker = nullptr;  // whom the rule is about
+
+    // The mode that comes of the change to a file that has attributes `a`: under the inode's lock. EPERM.
+    Leaf<u32> allow(const Attributes& a) const;
 };
 
 // One directory entry as getdents64 hands it out.
@@ -91,7 +104,7 @@ public:
     virtual Attributes attributes();
     auto lock_attributes() { return attributes_.lock(); }
     const Attributes& peek_attributes() const { return attributes_.unguarded(); }  // for a look that may be out of date
-    // Permission and validity were checked by the caller. A size change truncates or extends.
+    // EPERM by the change's rule; all else was checked by the caller. A size change truncates or extends.
     virtual Leaf<void> set_attributes(const AttributeChange& c);
 
     // Directories. `dir` operations run with the directory's names locked by the VFS (see fs/namei.cpp).

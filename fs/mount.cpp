@@ -53,23 +53,52 @@ struct MountTable {
         mount_changes.note();
         if (where) where->dentry->set_flag(Dentry::kMountPoint);
     }
-    // Under namespace_lock. The references come back, to be dropped outside it.
+    // Mounts taken out of the tree of names. The references that the table had to them, and that they had to their places,
+    // are dropped at its end, outside the lock.
     struct Detached {
-        Ref<Mount> mount, parent;
-        Ref<Dentry> point;
+        Mount* first = nullptr;
+        ~Detached() {
+            while (Mount* m = first) {
+                first = m->next_detached_;
+                m->left_point_ = nullptr;
+                m->left_parent_ = nullptr;
+                m->unref();
+            }
+        }
     };
-    static void detach(Mount& m, Detached& out) {
+    // Under namespace_lock. `top`, which has a parent, and all that is mounted below it. A mount comes after its parent in
+    // the list, so one pass finds them.
+    static void detach(Mount& top, Detached& out) {
+        top.detached_.store(true, std::memory_order_relaxed);
+        Mount** end = &out.first;
         std::atomic<Mount*>* link = &mounts;
-        while (link->load(std::memory_order_relaxed) != &m) link = &link->load(std::memory_order_relaxed)->next_;
-        link->store(m.next_.load(std::memory_order_relaxed), std::memory_order_release);
+        while (Mount* m = link->load(std::memory_order_relaxed)) {
+            Mount* parent = m->parent();
+            if (m != &top && !(parent && parent->detached_.load(std::memory_order_relaxed))) {
+                link = &m->next_;
+                continue;
+            }
+            m->detached_.store(true, std::memory_order_relaxed);
+            // Its own link stays: a reader that stands here goes on along the list.
+            link->store(m->next_.load(std::memory_order_relaxed), std::memory_order_release);
+            *end = m;
+            end = &m->next_detached_;
+        }
+        for (Mount* m = out.first; m; m = m->next_detached_) {
+            m->left_parent_ = Ref<Mount>::adopt(m->parent_.exchange(nullptr, std::memory_order_acq_rel));
+            m->left_point_ = Ref<Dentry>::adopt(m->mount_point_.exchange(nullptr, std::memory_order_acq_rel));
+        }
+        clear_points(out);
         mount_changes.note();
-        out.mount = Ref<Mount>::adopt(&m);
-        m.detached_.store(true, std::memory_order_relaxed);
-        out.parent = Ref<Mount>::adopt(m.parent_.exchange(nullptr, std::memory_order_acq_rel));
-        out.point = Ref<Dentry>::adopt(m.mount_point_.exchange(nullptr, std::memory_order_acq_rel));
-        bool more = false;
-        for (Mount* o = first_mount(); o; o = o->next()) more |= o->mount_point() == out.point.get();
-        if (!more && out.point) out.point->clear_flag(Dentry::kMountPoint);
+    }
+    // Places where nothing is mounted any more are no mount points.
+    static void clear_points(const Detached& gone) {
+        for (Mount* m = first_mount(); m; m = m->next())
+            if (Dentry* point = m->mount_point()) point->set_flag(Dentry::kStaysMountPoint);
+        for (Mount* m = gone.first; m; m = m->next_detached_)
+            if (!(m->left_point_->flags() & Dentry::kStaysMountPoint)) m->left_point_->clear_flag(Dentry::kMountPoint);
+        for (Mount* m = first_mount(); m; m = m->next())
+            if (Dentry* point = m->mount_point()) point->clear_flag(Dentry::kStaysMountPoint);
     }
     static std::atomic<Mount*>& next(Mount& m) { return m.next_; }
     static rt::Retired& retired(Mount& m) { return m.retired_; }
@@ -84,7 +113,7 @@ void Mount::last_ref(Mount* m) {
         rt::LockGuard g(namespace_lock);
         if (--m->super->mounts == 0) tree = std::exchange(m->super->root_dentry, nullptr);
     }
-    m->root = nullptr;
+    // `root` stays for those who found the mount without a reference. What still holds it may be the last to hold the file.
     if (tree) drop_tree(tree);
     rt::Retired& r = MountTable::retired(*m);
     r.free = [](rt::Retired& retired) { delete &MountTable::of(retired); };
@@ -185,23 +214,8 @@ Result<void> unmount(const Path& where, bool detach) {
     for (Mount* o = first_mount(); o; o = o->next()) children |= o->parent() == m.get();
     // In use: more references than the table's, the caller's path, and ours.
     if (!detach && (children || m->ref_count() > 3)) return Errno::kBusy;
-    if (!children) {
-        MountTable::detach(*m, out);
-        return lib::kOk;
-    }
-    // MNT_DETACH takes what is mounted below along: innermost first, one at a time, because references are dropped
-    // outside the lock.
-    for (Mount* o = first_mount(); o; o = o->next()) {
-        bool inside = false, has_children = false;
-        for (Mount* up = o->parent(); up; up = up->parent()) inside |= up == m.get();
-        for (Mount* below = first_mount(); below; below = below->next()) has_children |= below->parent() == o;
-        if (!inside || has_children) continue;
-        MountTable::detach(*o, out);
-        g.unlock();
-        out = {};
-        return unmount(where, true);
-    }
-    return Errno::kBusy;  // not reached: with children there is an innermost one
+    MountTable::detach(*m, out);  // MNT_DETACH takes what is mounted below along
+    return lib::kOk;
 }
 
 void for_each_mount(void (*out)(void* context, const Path& at, const SuperBlock& super, const char* source),

@@ -57,6 +57,10 @@ private:
     std::atomic<Dentry*> mount_point_{nullptr};  // holds a reference
     std::atomic<Mount*> next_{nullptr};
     std::atomic<bool> detached_{false};
+    // Of one that was unmounted just now (MountTable::Detached).
+    Mount* next_detached_ = nullptr;
+    Ref<Mount> left_parent_;
+    Ref<Dentry> left_point_;
     rt::Retired retired_;
 };
 

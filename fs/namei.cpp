@@ -306,7 +306,10 @@ Result<std::string_view> climb(Place at, Place root, std::span<char> buffer, boo
 
 Result<std::string_view> path_text(const Path& p, const Path& root, std::span<char> buffer, bool mark_deleted) {
     Place at{p.mount.get(), p.dentry.get()}, top{root.mount.get(), root.dentry.get()};
-    for (;;) {
+    RenamePause pause;
+    for (u32 tries = 0;; ++tries) {
+        if (tries >= kFreeWalks) [[unlikely]]
+            pause.begin();
         u64 since = names_stable_begin();
         auto text = climb(at, top, buffer, mark_deleted);
         if (names_stable(since)) return text;

@@ -217,6 +217,7 @@ public:
     Leaf<void> set_attributes(const AttributeChange& c) override {
         const Attributes& now = peek_attributes();
         if (changeable_ && (c.mode || c.uid || c.gid)) return change_for_all(c);
+        TRY(c.allow(now));
         bool same = (!c.uid || c.to.uid == now.uid) && (!c.gid || c.to.gid == now.gid);
         return c.mode || !same ? Leaf<void>(Errno::kPerm) : Leaf<void>(lib::kOk);
     }
@@ -314,10 +315,11 @@ private:
     }
     Leaf<void> change_for_all(const AttributeChange& c) {
         auto a = lock_attributes();
+        const u32 mode = TRY(c.allow(*a));
         auto all = given.lock();
         GivenAttributes* g = all->find(&node_);
         if (!g) return Errno::kNoSpc;
-        if (c.mode) a->mode = (a->mode & kTypeMask) | (c.to.mode & 07777);
+        a->mode = mode;
         if (c.uid) a->uid = c.to.uid;
         if (c.gid) a->gid = c.to.gid;
         *g = {&node_, a->mode, a->uid, a->gid};

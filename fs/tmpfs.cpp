@@ -175,11 +175,12 @@ Leaf<void> TmpfsInode::set_attributes(const AttributeChange& c) {
     if (c.size && c.to.size > kMaxFileSize) return Errno::kFBig;
     Timestamp now = current_time();
     auto a = attributes_.lock();
+    const u32 mode = TRY(c.allow(*a));
     if (c.size) {
         resize(*a, c.to.size);
         a->modified = now;
     }
-    if (c.mode) a->mode = (a->mode & kTypeMask) | (c.to.mode & ~kTypeMask);
+    a->mode = mode;
     if (c.uid) a->uid = c.to.uid;
     if (c.gid) a->gid = c.to.gid;
     if (c.accessed) a->accessed = c.to.accessed;

@@ -18,9 +18,11 @@ struct UserAccount : RefCounted<UserAccount> {
     static void last_ref(UserAccount* account);
 
     const u32 uid;
-    std::atomic<u64> pipe_pages{0};  // room of all pipes that the user made, in pages; relaxed: only counted
-    std::atomic<u64> threads{0};     // RLIMIT_NPROC; this and the next as pipe_pages
-    std::atomic<u64> signals{0};     // that are queued: RLIMIT_SIGPENDING
+    // Relaxed: only counted.
+    std::atomic<u64> pipe_pages{0};   // room of all pipes that the user made, in pages
+    std::atomic<u64> threads{0};      // RLIMIT_NPROC
+    std::atomic<u64> signals{0};      // that are queued: RLIMIT_SIGPENDING
+    std::atomic<u64> epoll_items{0};  // files in all sets that the user made
     lib::TreeHook hook;
 };
 

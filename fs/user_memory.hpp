@@ -151,11 +151,12 @@ public:
     UserSpans(UserMemory& m, const UserSpan* spans, u32 count, u64 total)
         : memory_(&m), spans_(spans), at_(count), total_(total) {}
     // Kernel memory instead (sendfile, exec, core files).
-    explicit UserSpans(std::span<std::byte> kernel)
-        : at_(reinterpret_cast<u64>(kernel.data())), total_(kernel.size()) {}
+    // `caller`: on whose behalf, as LookupContext::caller; null: the kernel's own.
+    explicit UserSpans(std::span<std::byte> kernel, const void* caller = nullptr)
+        : caller_(caller), at_(reinterpret_cast<u64>(kernel.data())), total_(kernel.size()) {}
 
     u64 size() const { return total_; }
-    const void* caller() const { return memory_ ? memory_->caller() : nullptr; }  // as LookupContext::caller
+    const void* caller() const { return memory_ ? memory_->caller() : caller_; }  // as LookupContext::caller
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     // Copies at byte position `at` of the whole. kNeedsFault/kFault as UserMemory.
     Leaf<void> copy_out(u64 at, const void* from, size_t n) const {  // to the program
@@ -191,8 +192,11 @@ private:
     Leaf<void> copy_in_pieces(u64 at, void* to, size_t n) const;
     Leaf<void> zero_pieces(u64 at, size_t n) const;
 
-    UserMemory* memory_ = nullptr;     // null: the kernel's memory, at_ says where
-    const UserSpan* spans_ = nullptr;  // null: one range, from at_ on; else at_ says how many
+    UserMemory* memory_ = nullptr;  // null: the kernel's memory, at_ says where
+    union {
+        const UserSpan* spans_ = nullptr;  // null: one range, from at_ on; else at_ says how many
+        const void* caller_;               // of the kernel's memory
+    };
     UserAddr at_{};
     u64 total_ = 0;
 };

@@ -78,13 +78,24 @@ private:
     };
 };
 
+// The same walk once more, until no rename interferes: in the end renames wait for it.
+template <class Again>
+[[gnu::noinline, gnu::cold]] Leaf<void> walk_again(const Walk& walk, Again&& again) {
+    RenamePause pause;
+    for (u32 tries = 1;; ++tries) {
+        if (tries >= kFreeWalks) pause.begin();
+        Leaf<void> walked = again();
+        if (walk.stable()) return walked;
+    }
+}
+
 // Repeats until no rename interfered. The walk's own state starts anew each time.
-#define FS_WALK_STABLE(walk, call)      \
-    ({                                  \
-        Leaf<void> walked_{Errno::kOk}; \
-        do walked_ = (walk).call;       \
-        while (!(walk).stable());       \
-        walked_;                        \
+#define FS_WALK_STABLE(walk, call)                                         \
+    ({                                                                     \
+        Leaf<void> walked_ = (walk).call;                                  \
+        if (!(walk).stable()) [[unlikely]]                                 \
+            walked_ = fs::walk_again((walk), [&] { return (walk).call; }); \
+        walked_;                                                           \
     })
 
 inline WalkContext walk_context(const LookupContext& c, const Path& start) {

@@ -2,6 +2,7 @@
 // The tree of /proc: its root, /proc/sys and the links to the caller's own directory.
 #include "linux/procfs.hpp"
 
+#include "fs/epoll.hpp"
 #include "fs/pipe.hpp"
 #include "linux/pid.hpp"
 #include "linux/uts.hpp"
@@ -214,7 +215,20 @@ constexpr ProcNode pipe_limit(std::string_view name) {
     return {.name = name, .mode = kSetting, .show = &show_pipe_limit<Member>, .write = &set_pipe_limit<Member>};
 }
 
+Leaf<void> show_watch_limit(StringBuilder& out, const ProcContext&) {
+    out.add("{}\n", fs::epoll_watch_limit());
+    return lib::kOk;
+}
+Leaf<void> set_watch_limit(std::string_view text, const ProcContext&) {
+    fs::set_epoll_watch_limit(TRY(parse_number(text)));
+    return lib::kOk;
+}
+constexpr ProcNode kEpoll[] = {
+    {.name = "max_user_watches", .mode = kSetting, .show = &show_watch_limit, .write = &set_watch_limit},
+};
+
 constexpr ProcNode kSysFs[] = {
+    directory("epoll", kEpoll),
     file("nr_open", &show_number<fs::kMaxDescriptors>),
     {.name = "pipe-max-size",
      .mode = kSetting,

@@ -102,7 +102,7 @@ TaskResult wait_masked(Caller& c, Fd fd, UserAddr events, i32 max, Nanoseconds d
 Leaf<Fd> sys_epoll_create1(Caller& c, u32 flags) {
     if (flags & ~fs::kOpenCloexec) return Errno::kInval;
     Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
-    return install_file(c, TRY(fs::make_file<EpollFile>(std::move(inode), fs::kOpenReadWrite)), flags);
+    return install_file(c, TRY(fs::make_file<EpollFile>(std::move(inode), fs::kOpenReadWrite, c.creds().user)), flags);
 }
 Leaf<Fd> sys_epoll_create(Caller& c, i32 size) {
     if (size <= 0) return Errno::kInval;

@@ -49,7 +49,8 @@ template <bool kWrite>
     return c.keep_if_unfinished(file, e);
 }
 
-// How many of n bytes RLIMIT_FSIZE lets be written at `offset`. None: the caller gets SIGXFSZ.
+}  // namespace
+
 [[gnu::noinline]] u64 room_below_limit(Caller& c, File& file, u64 offset, u64 n) {
     u64 limit = c.process().limit(kRlimFsize);
     if (!file.inode()->is_regular() || n == 0) return n;
@@ -64,6 +65,8 @@ template <bool kWrite>
     (void)send_signal(c.thread(), user_signal(kSigXfsz, kSiUser, c.process().pid.value, c.creds().uid));
     return 0;
 }
+
+namespace {
 
 // The hot path of every read and write. The range's own checks (access_ok) are done by the copy, or here if it is long.
 template <bool kWrite>

@@ -21,6 +21,8 @@ TaskResult failed(Errno e);
 // One transfer, to its end: waits, faults buffers in, gives short counts as Linux does. `offset`: kAtOffset or absolute.
 class IoVector;
 TaskResult transfer(Caller& c, Ref<fs::File> file, IoVector buffers, u64 offset, bool write);
+// How many of n bytes RLIMIT_FSIZE lets be written at `offset`. None: the caller gets SIGXFSZ.
+u64 room_below_limit(Caller& c, fs::File& file, u64 offset, u64 n);
 // SIGPIPE for the caller.
 void broken_pipe(Caller& c);
 

@@ -30,7 +30,7 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
     u64 done = 0;
     for (u32 turn = 0; done < count; ++turn) {
         size_t want = count - done < kChunk ? size_t(count - done) : kChunk;
-        auto got = in.try_read(fs::UserSpans{std::span{buffer.bytes, want}}, *from);
+        auto got = in.try_read(fs::UserSpans{std::span{buffer.bytes, want}, &c}, *from);
         if (!got.ok() || got.value() == 0) {
             if (!got.ok() && done == 0) co_return got.error();
             break;
@@ -40,7 +40,12 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
             rt::Waiter room[fs::QueueSet::kUsual];
             fs::QueueSet queues{room, fs::QueueSet::kUsual};
             out.queues(fs::kPollOut, queues);
-            auto put = out.try_write_some(fs::UserSpans{std::span{buffer.bytes + sent, got.value() - sent}}, *to);
+            u64 room_left = room_below_limit(c, out, *to, got.value() - sent);
+            if (room_left == 0) {
+                if (done > 0) co_return i64(done);
+                co_return Errno::kFBig;
+            }
+            auto put = out.try_write_some(fs::UserSpans{std::span{buffer.bytes + sent, room_left}, &c}, *to);
             if (put.ok() && put.value() > 0) {
                 sent += put.value();
                 done += put.value();
@@ -141,6 +146,10 @@ TaskResult sys_copy_file_range_wait(Caller& c, Fd in_fd, UserAddr in_offset, Fd 
     u64 from = u64(from_offset), to = u64(to_offset);
     u64 size = in->inode()->attributes().size;
     count = from >= size ? 0 : count < size - from ? count : size - from;
+    // The limit counts once, for the whole, and also if there is nothing to copy.
+    u64 room_left = room_below_limit(c, *out, to, count != 0 ? count : 1);
+    if (room_left == 0) co_return Errno::kFBig;
+    if (room_left < count) count = room_left;
     if (in->inode() == out->inode() && to + count > from && to < from + count) co_return Errno::kInval;
     if (count > kMaxIo) count = kMaxIo;
     if (count == 0) co_return i64{0};

@@ -44,8 +44,8 @@ Leaf<void> drop_set_id(Caller& c, fs::Inode& inode) {
     const fs::Attributes& now = inode.peek_attributes();
     if (!(now.mode & (fs::kSetUid | fs::kSetGid)) || c.creds().capable(fs::kCapFsetid)) return lib::kOk;
     fs::AttributeChange change;
-    change.mode = true;
-    change.to.mode = fs::without_set_id(now, c.creds());
+    change.rule = fs::AttributeChange::Rule::kContents;
+    change.asker = &c.creds();
     return inode.set_attributes(change);
 }
 

@@ -8,41 +8,27 @@ namespace {
 
 using fs::kFollow;
 
-bool is_owner(const fs::Inode& inode, const fs::Creds& c) {
-    return c.fsuid == inode.peek_attributes().uid || c.capable(fs::kCapFowner);
-}
+using Rule = fs::AttributeChange::Rule;
 
 Leaf<void> change_mode(Caller& c, fs::Inode& inode, bool read_only, u32 mode) {
     if (read_only) return Errno::kRoFs;
-    const fs::Creds& who = c.creds();
-    if (!is_owner(inode, who)) return Errno::kPerm;
     fs::AttributeChange change;
     change.mode = true;
     change.to.mode = mode & 07777;
-    // chmod(2): the set-group-ID bit goes if the file's group is not one of the caller's.
-    if (!who.in_group(inode.peek_attributes().gid) && !who.capable(fs::kCapFsetid)) change.to.mode &= ~fs::kSetGid;
+    change.rule = Rule::kMode;
+    change.asker = &c.creds();
     return inode.set_attributes(change);
 }
 
 Leaf<void> change_owner(Caller& c, fs::Inode& inode, bool read_only, u32 uid, u32 gid) {
     if (read_only) return Errno::kRoFs;
-    const fs::Creds& who = c.creds();
-    const fs::Attributes& a = inode.peek_attributes();
     fs::AttributeChange change;
     change.uid = uid != ~u32{0};
     change.gid = gid != ~u32{0};
     change.to.uid = uid;
     change.to.gid = gid;
-    bool owner = who.fsuid == a.uid;
-    if (change.uid && !(owner && uid == a.uid) && !who.capable(fs::kCapChown)) return Errno::kPerm;
-    if (change.gid && !(owner && (gid == a.gid || who.in_group(gid))) && !who.capable(fs::kCapChown))
-        return Errno::kPerm;
-    // chown(2): set-user-ID and set-group-ID bits go, whoever asks; and that is a change of mode, for owners only.
-    if (!inode.is_directory()) {
-        change.to.mode = fs::without_set_id(a, who);
-        change.mode = change.to.mode != a.mode;
-        if (change.mode && !is_owner(inode, who)) return Errno::kPerm;
-    }
+    change.rule = Rule::kOwner;
+    change.asker = &c.creds();
     return inode.set_attributes(change);
 }
 
@@ -71,9 +57,15 @@ struct Times {
 Leaf<void> change_times(Caller& c, fs::Inode& inode, bool read_only, const Times& t) {
     if (t.given && (!Times::valid(t.accessed) || !Times::valid(t.modified))) return Errno::kInval;
     if (read_only) return Errno::kRoFs;
-    if (!is_owner(inode, c.creds())) {
-        if (!t.now()) return Errno::kPerm;
-        TRY(fs::check_access(inode, fs::kMayWrite, c.creds()));
+    const fs::Creds& who = c.creds();
+    fs::AttributeChange change;
+    if (t.now()) {
+        // For the owner, and for who may write to the file.
+        if (who.fsuid != inode.peek_attributes().uid && !who.capable(fs::kCapFowner))
+            TRY(fs::check_access(inode, fs::kMayWrite, who));
+    } else {
+        change.rule = Rule::kTimes;
+        change.asker = &who;
     }
     fs::Timestamp now = fs::current_time();
     auto pick = [&](const abi::Timespec& from, fs::Timestamp& to) {
@@ -81,7 +73,6 @@ Leaf<void> change_times(Caller& c, fs::Inode& inode, bool read_only, const Times
         to = t.given && from.nanoseconds != kTimeNow ? fs::Timestamp{from.seconds, u32(from.nanoseconds)} : now;
         return true;
     };
-    fs::AttributeChange change;
     change.accessed = pick(t.accessed, change.to.accessed);
     change.modified = pick(t.modified, change.to.modified);
     return inode.set_attributes(change);

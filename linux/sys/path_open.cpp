@@ -90,9 +90,12 @@ Leaf<void> make_tmpfile(const Request& r, PathArgument& a, Resolved& out) {
 Leaf<void> find_or_create(const Request& r, PathArgument& a, Resolved& out) {
     const Creds& c = *a.context.creds;
     Walk walk(a.context);
+    RenamePause pause;
     u32 tries = 0;
 restart:
-    if (++tries > 64) return Errno::kNoEnt;  // a generated directory in which the name exists and leads nowhere
+    if (++tries > kFreeWalks) [[unlikely]]
+        pause.begin();
+    if (tries > 64) return Errno::kNoEnt;  // a generated directory in which the name exists and leads nowhere
     TRY(FS_WALK_STABLE(walk, run_to_parent(a.text)));
     for (;;) {
         if (walk.last_is_dots()) return r.flags & kOpenExclusive ? Errno::kExist : Errno::kIsDir;
@@ -172,15 +175,22 @@ bool is_long_truncation(Inode& inode, u64 length) {
     return last != ~u64{0} && last >= lib::pages_for(length) + kStepPages;
 }
 
-Task<Result<void>> shrink(Ref<Inode> inode, u64 length) {
+// A new length, given by who may write to the file.
+AttributeChange length_change(Caller& c, u64 length) {
+    AttributeChange change;
+    change.size = true;
+    change.to.size = length;
+    change.rule = AttributeChange::Rule::kContents;
+    change.asker = &c.creds();
+    return change;
+}
+
+Task<Result<void>> shrink(Caller& c, Ref<Inode> inode, u64 length) {
     while (is_long_truncation(*inode, length)) {
         Mapping* m = inode->mapping();
         u64 keep = m->last_resident() + 1 - kStepPages;
-        AttributeChange change;
-        change.size = true;
-        change.to.size = keep * kPageSize;
-        if (change.to.size < inode->peek_attributes().size)
-            CO_TRY(inode->set_attributes(change));
+        if (keep * kPageSize < inode->peek_attributes().size)
+            CO_TRY(inode->set_attributes(length_change(c, keep * kPageSize)));
         else
             m->truncate_pages(keep);  // beyond the end of the file: fallocate(2)
         co_await rt::Yield{};
@@ -198,6 +208,15 @@ Leaf<void> change_size(Inode& inode, const AttributeChange& change) {
     return lib::kOk;
 }
 
+// For O_TRUNC. ETXTBSY before anything is cut: who opens for writing is counted already, who opens for reading is not.
+Task<Result<void>> shrink_opened(Caller& c, const Request& r, Ref<Inode> inode) {
+    bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;
+    if (read_only_file && !inode->start_writing()) co_return Errno::kTxtBsy;
+    auto done = co_await shrink(c, inode, 0);
+    if (read_only_file) inode->stop_writing();
+    co_return done;
+}
+
 bool truncates(const Request& r, bool created, Inode& inode) {
     return (r.flags & kOpenTruncate) && !created && inode.is_regular() && inode.mapping();
 }
@@ -207,14 +226,9 @@ Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
     Inode& inode = *file->inode();
     if (truncates(r, created, inode)) {
         if (is_long_truncation(inode, 0)) return Errno::kNeedsTask;
-        AttributeChange change;
-        change.size = true;
-        u32 mode = inode.mode();
-        change.to.mode = c.creds().capable(kCapFsetid) ? mode : without_set_id(inode.peek_attributes(), c.creds());
-        change.mode = change.to.mode != mode;
         bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;
         if (read_only_file && !inode.start_writing()) return Errno::kTxtBsy;
-        auto done = change_size(inode, change);
+        auto done = change_size(inode, length_change(c, 0));
         if (read_only_file) inode.stop_writing();
         if (!done.ok()) return done.error();
     }
@@ -248,7 +262,7 @@ TaskResult open_task(Caller& c, i32 directory, UserString path, u32 flags, u32 m
     else
         file = CO_TRY(inode->open(at.how));
     for (;;) {
-        if (truncates(r, at.created, *file->inode())) CO_TRY(co_await shrink(Ref<Inode>{file->inode()}, 0));
+        if (truncates(r, at.created, *file->inode())) CO_TRY(co_await shrink_opened(c, r, Ref<Inode>{file->inode()}));
         auto fd = finish(c, r, at.created, file);
         if (fd.error() != Errno::kNeedsTask) co_return fd;  // else it has grown again meanwhile, or it is mapped
     }
@@ -261,13 +275,7 @@ Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
         return Errno::kFBig;
     }
     if (is_long_truncation(inode, u64(length))) return Errno::kNeedsTask;
-    AttributeChange change;
-    change.size = true;
-    change.to.size = u64(length);
-    u32 mode = inode.mode();
-    change.to.mode = c.creds().capable(kCapFsetid) ? mode : without_set_id(inode.peek_attributes(), c.creds());
-    change.mode = change.to.mode != mode;
-    return change_size(inode, change);
+    return change_size(inode, length_change(c, u64(length)));
 }
 
 }  // namespace
@@ -326,7 +334,7 @@ Task<Result<void>> sys_truncate_wait(Caller& c, UserString path, i64 length) {
     if (!inode->start_writing()) co_return Errno::kTxtBsy;
     Result<void> done;
     do {
-        done = co_await shrink(inode, u64(length));
+        done = co_await shrink(c, inode, u64(length));
         if (done.ok()) done = set_length(c, *inode, length);
     } while (done.error() == Errno::kNeedsTask);  // it has grown again meanwhile, or it is mapped
     inode->stop_writing();
@@ -341,7 +349,7 @@ Task<Result<void>> sys_ftruncate_wait(Caller& c, Fd fd, i64 length) {
     Ref<File> file = CO_TRY(truncated_file(c, fd, length));
     Ref<Inode> inode{file->inode()};
     for (;;) {
-        CO_TRY(co_await shrink(inode, u64(length)));
+        CO_TRY(co_await shrink(c, inode, u64(length)));
         auto done = set_length(c, *inode, length);
         if (done.error() != Errno::kNeedsTask) co_return done;
     }
