@@ -148,6 +148,12 @@ void reap_locked(Process& p) {
 }
 
 void let_go_of(Process& reaped) {
+    // What was queued for it counts for its user no longer, also while others still refer to it.
+    if ((reaped.signals.pending.set.bits | (reaped.leader ? reaped.leader->pending.set.bits : 0)) != 0) [[unlikely]] {
+        rt::LockGuard guard{reaped.signals.lock};
+        reaped.signals.pending.clear();
+        if (reaped.leader) reaped.leader->pending.clear();
+    }
     reaped.leader = {};
     reaped.unref();
 }
