@@ -17,6 +17,9 @@ namespace {
 
 constexpr u32 kCpuLimit = kItimerKinds;  // RLIMIT_CPU is the fourth
 constexpr u64 kSecond = 1'000'000'000;
+// From a signal that was taken to the next: else a program whose period is shorter than the way of a signal would do nothing
+// but handle them.
+constexpr u64 kLeastApart = 100'000;
 constexpr u64 kFinestLook = 1'000'000;  // between two looks at CPU time
 
 u64 cpu_time(Process& p, u32 kind) {
@@ -152,7 +155,7 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
         rt::LockGuard guard{p.lock};
         Stage taken = Stage::kTaken;
         if (t.stage.compare_exchange_strong(taken, Stage::kRunning, std::memory_order_acq_rel)) {
-            if (t.due != 0) t.next_period(now);
+            if (t.due != 0) t.next_period(now + kLeastApart);
         } else if (t.due != 0 && now >= t.due) {
             t.fire(now);
             if (t.due != 0 && t.kind == kItimerReal) return;  // held: whoever ends that has the timer
