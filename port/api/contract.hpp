@@ -24,30 +24,30 @@
 namespace port {
 
 template <class S>
-concept SpaceMappings =
-    requires(S s, const S cs, std::span<const MapEntry> entries, std::span<const UserRange> ranges, Prot p, UserAddr a) {
-        { S::create() } -> std::same_as<Result<Ref<S>>>;
-        // Maps or replaces. kNoMem: page tables could not be had; a prefix of the entries may be mapped (harmless: the same
-        // map() may be repeated). Replacing a present entry needs invalidation like unmap.
-        { s.map(entries) } -> std::same_as<Result<void>>;
-        // Cannot fail, allocates nothing.
-        { s.unmap(ranges) } -> std::same_as<void>;
-        { s.protect(ranges, p) } -> std::same_as<void>;  // of what is mapped; the rest stays unmapped
-        // Frees the page tables over a range where nothing is mapped, as far as each covers nothing outside [a, a): where what
-        // may be mapped below the range ends, and where what may be mapped above it begins. Cannot fail, allocates nothing.
-        { s.free_tables(UserRange{}, a, a) } -> std::same_as<void>;
-        { S::kTableBytes } -> std::convertible_to<u64>;  // what one table of the last level covers
-        // Where the first tables of the last level, so many, that lie over [a, a) end; the end of the range if fewer do.
-        { cs.end_of_tables(a, a, u32{}) } -> std::same_as<UserAddr>;
-        // May another CPU use translations of this space now? False: what is unmapped need not be waited for.
-        { cs.shared_now() } -> std::same_as<bool>;
-        // After unmap/protect/replace: may some CPU still use the old translations? False: no.
-        { cs.stale() } -> std::same_as<bool>;
-        // Waits, asynchronously, until none does. Never spins.
-        { s.settle() } -> std::same_as<Task<void>>;
-        // Takes everything out; the space may then only be dropped. Cannot fail.
-        { s.clear() } -> std::same_as<void>;
-    };
+concept SpaceMappings = requires(S s, const S cs, std::span<const MapEntry> entries, std::span<const UserRange> ranges,
+                                 Prot p, UserAddr a) {
+    { S::create() } -> std::same_as<Result<Ref<S>>>;
+    // Maps or replaces. kNoMem: page tables could not be had; a prefix of the entries may be mapped (harmless: the same
+    // map() may be repeated). Replacing a present entry needs invalidation like unmap.
+    { s.map(entries) } -> std::same_as<Result<void>>;
+    // Cannot fail, allocates nothing.
+    { s.unmap(ranges) } -> std::same_as<void>;
+    { s.protect(ranges, p) } -> std::same_as<void>;  // of what is mapped; the rest stays unmapped
+    // Frees the page tables over a range where nothing is mapped, as far as each covers nothing outside [a, a): where what
+    // may be mapped below the range ends, and where what may be mapped above it begins. Cannot fail, allocates nothing.
+    { s.free_tables(UserRange{}, a, a) } -> std::same_as<void>;
+    { S::kTableBytes } -> std::convertible_to<u64>;  // what one table of the last level covers
+    // Where the first tables of the last level, so many, that lie over [a, a) end; the end of the range if fewer do.
+    { cs.end_of_tables(a, a, u32{}) } -> std::same_as<UserAddr>;
+    // May another CPU use translations of this space now? False: what is unmapped need not be waited for.
+    { cs.shared_now() } -> std::same_as<bool>;
+    // After unmap/protect/replace: may some CPU still use the old translations? False: no.
+    { cs.stale() } -> std::same_as<bool>;
+    // Waits, asynchronously, until none does. Never spins.
+    { s.settle() } -> std::same_as<Task<void>>;
+    // Takes everything out; the space may then only be dropped. Cannot fail.
+    { s.clear() } -> std::same_as<void>;
+};
 
 // User memory, with the rights checked as the machine would. From any CPU; never waits.
 template <class S>
