@@ -45,7 +45,10 @@ bool AddressSpace::clear_some() {
     return false;
 }
 
-bool AddressSpace::many_areas() const { return state_->area_count > kLongAreas; }
+bool AddressSpace::many_areas() {
+    rt::LockGuard guard(lock_);
+    return state_->area_count > kLongAreas;
+}
 
 // A reader of /proc may have a reference for a moment: then it ends the space, see last_ref().
 bool AddressSpace::empty_some() { return many_areas() && ref_count() == 1 && clear_some(); }

@@ -126,7 +126,7 @@ public:
     // Before the caller drops what may be the last reference of a space that no program uses any more and nobody can find any
     // more (page tables keep what the areas do not): takes out some of many areas. True: there are more, give way and call it again. False: what is left is short, or others refer to it.
     bool empty_some();
-    bool many_areas() const;  // is empty_some() needed?
+    bool many_areas();  // is empty_some() needed?
     // Exec and exit: takes everything out that others could see, and leaves private pages to a reclaimer if there are many.
     // Cannot fail, allocates nothing.
     static void last_ref(AddressSpace* mm);
