@@ -16,6 +16,7 @@ using port::Access;
 
 // What a fault that cannot be resolved at once waits for.
 struct AddressSpace::FaultWait {
+    bool alone = false;  // in: the caller has its turn to change areas (Change), so nobody else is at it
     bool settle = false;
     bool change = false;       // of areas
     Ref<fs::Mapping> mapping;  // a page to be read
@@ -86,7 +87,7 @@ FaultKind AddressSpace::must_settle(FaultWait* wait) {
 // No area, or one that does not allow it: what another thread is changing may allow it later (Linux: mmap_lock).
 [[gnu::cold, gnu::noinline]] FaultKind AddressSpace::not_allowed(UserAddr at, FaultKind kind, FaultWait* wait) {
     State& s = *state_;
-    if (!s.changing()) return kind;
+    if (!s.changing() || (wait && wait->alone)) return kind;
     const Area* a = s.find(at);
     if (a && !(a->flags & kAreaMoving)) return kind;
     if (wait) wait->change = true;
@@ -257,7 +258,7 @@ FaultKind AddressSpace::resolve(UserAddr at, Access access, u64 stack_limit, boo
     Area* a = state_->find(at);
     if (!a) [[unlikely]] {
         // Areas grow when no other thread changes or copies them.
-        if (!state_->changing()) a = grow_stack(page_at, stack_limit);
+        if (!state_->changing() || (wait && wait->alone)) a = grow_stack(page_at, stack_limit);
         if (!a) return not_allowed(at, FaultKind::kSegvMapError, wait);
     }
     if (!a->allows(access)) [[unlikely]]
@@ -277,10 +278,15 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
     for (;;) {
         FaultWait wait;
         FaultKind k = resolve(at, access, stack_limit, settled, &wait);
-        if (k != FaultKind::kMustWait) co_return k;
         if (wait.change) {
-            MM_CHANGE(*this);  // and let go of it at once
-        } else if (wait.settle) {
+            // It looks again while it has its turn. Threads that let go of theirs first would wait for each other's for ever.
+            MM_CHANGE(*this);
+            wait.change = false;
+            wait.alone = true;
+            k = resolve(at, access, stack_limit, settled, &wait);
+        }
+        if (k != FaultKind::kMustWait) co_return k;
+        if (wait.settle) {
             MM_SETTLE(*space_);
             settled = true;
         } else {

@@ -162,4 +162,39 @@ TEST_P(LinuxStress, ThreadsOfOneProcess) {
               exited(13));
 }
 
+// Two threads whose faults have no area while a third one's changes follow each other: each waits for a turn of its own, and
+// gets its answer in it. (Threads that gave their turn back before they looked again waited for each other for ever.)
+TEST_P(LinuxStress, FaultsOnNothingDuringChanges) {
+    static std::atomic<u32> answered, at_work;
+    static const UserAddr worker = add_code([](User& u) -> Script {
+        for (u32 i = 0; i < 1000; ++i) {
+            EXPECT_EQ(co_await u.sys(abi::kNrWrite, pipe_out, 0x5000, 8), error(Errno::kFault));
+            answered.fetch_add(1);
+        }
+        at_work.fetch_sub(1);
+        co_await u.sys(abi::kNrExit, 0);
+        co_return 0;
+    });
+    static const UserAddr child = add_code([](User&) -> Script { co_return 0; });
+    answered = 0;
+    at_work = 2;
+    EXPECT_EQ(
+        run([](User& u) -> Script {
+            UserAddr fds = u.scratch(8);
+            EXPECT_EQ(co_await u.sys(abi::kNrPipe, fds), 0);
+            pipe_out = co_await u.load<i32>(fds + 4);
+            for (u32 i = 0; i < 2; ++i) {
+                UserAddr stack{u64(co_await map_pages(u, 2 * kPageSize))};
+                EXPECT_GT(co_await u.fork_into(worker, abi::kNrClone, 0x50f00, stack + 2 * kPageSize, 0, 0, 0), 1);
+            }
+            while (at_work.load() > 0) {
+                const i64 pid = co_await u.fork_into(child, abi::kNrFork);  // a change of areas, for other threads
+                EXPECT_EQ(co_await wait_for(u, pid), exited(0));
+            }
+            co_return 0;
+        }),
+        exited(0));
+    EXPECT_EQ(answered.load(), 2000u);
+}
+
 }  // namespace
