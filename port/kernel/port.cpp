@@ -11,7 +11,8 @@ constinit Streams streams{};
 
 namespace {
 
-// ChaCha20 (RFC 8439, 2.3) as the generator; the key is renewed from its own output after each request.
+// ChaCha20 (RFC 8439, 2.3) as the generator; each request renews the key from its output, so that nobody can compute what was
+// given out before.
 struct Generator {
     u32 key[8] = {};
     u64 counter = 0;
@@ -67,15 +68,19 @@ void Port::entropy(std::span<std::byte> out) {
         }
         g->seeded = true;
     }
-    u32 stream[16];
-    while (!out.empty()) {
-        block(g->key, g->counter++, stream);
-        size_t n = out.size() < sizeof stream ? out.size() : sizeof stream;
-        std::memcpy(out.data(), stream, n);
-        out = out.subspan(n);
-    }
-    block(g->key, g->counter++, stream);
+    // The first half of the first block is the next key before anything is handed out; the second half and what follows are the
+    // answer.
+    u32 key[8], stream[16];
+    std::memcpy(key, g->key, sizeof key);
+    block(key, g->counter++, stream);
     std::memcpy(g->key, stream, sizeof g->key);
+    for (size_t taken = sizeof g->key;; taken = 0) {
+        const size_t left = sizeof stream - taken, n = out.size() < left ? out.size() : left;
+        std::memcpy(out.data(), reinterpret_cast<std::byte*>(stream) + taken, n);
+        out = out.subspan(n);
+        if (out.empty()) return;
+        block(key, g->counter++, stream);
+    }
 }
 
 bool has_pci() { return hal::Machine::has_pci(); }
