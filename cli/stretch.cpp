@@ -44,7 +44,7 @@ std::string call_name(long number) {
 }  // namespace
 
 void measure_stretches(MachineSpec& spec, const fs::path& out) {
-    static const std::string kTable = "_ZN5linux10leaf_tableE",
+    static const std::string kTable = "_ZN5linux10call_tableE",
                              kReader = "_ZN5linux12_GLOBAL__N_17syscallERN4port10UserThreadE", kTrap = "farcall_trap";
     auto symbols = symbols_of(spec.kernel, {kTable, kReader, kTrap});
     const Symbol &reader = symbols[kReader], &table = symbols[kTable], &trap = symbols[kTrap];

@@ -20,12 +20,12 @@ inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOp
                      kOpenCloexec = 02000000, kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
 inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
-// Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for the task form; or
-// they are refused (access mode 3).
+// Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for tasks; or they
+// are refused (access mode 3).
 inline constexpr u32 kOpenTaskOnly = 1u << 30;
 // Nor this: open for writing without being counted as a writer, so that the file may be executed (memfd_create).
 inline constexpr u32 kOpenUncounted = 1u << 29;
-// Nor this: vectors may be transferred element by element (File::by_element), which is for the task form.
+// Nor this: vectors may be transferred element by element (File::by_element), which is for a task.
 inline constexpr u32 kOpenByElement = 1u << 28;
 inline constexpr u32 kOpenInternal = kOpenTaskOnly | kOpenUncounted | kOpenByElement;
 
@@ -115,7 +115,7 @@ public:
     virtual void buffer_failed(void* caller, bool write) {}
     // readv(2), writev(2): each element is a read or write of its own (Linux: no read_iter, write_iter), not the vector.
     virtual bool by_element(bool write) const { return false; }
-    // For files that look at who asks (a signalfd gives each reader his own signals): what the task forms use.
+    // For files that look at who asks (a signalfd gives each reader his own signals): what tasks use.
     // `caller`: as in LookupContext.
     virtual Leaf<size_t> read_for(void* caller, const UserSpans& to, u64 offset) { return try_read(to, offset); }
     virtual Leaf<size_t> write_for(void* caller, const UserSpans& from, u64 offset) {

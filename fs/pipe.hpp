@@ -134,7 +134,7 @@ struct PipeEnds {
 Result<PipeEnds> make_pipe(u32 flags, const Creds& owner);
 
 // Opening a FIFO by name. The leaf yields kNeedsTask, having changed nothing, if it must wait for the other end: then the
-// task form, which is seen by the other end while it waits. ENXIO: non-blocking writer without a reader.
+// task below, which is seen by the other end while it waits. ENXIO: non-blocking writer without a reader.
 Leaf<Ref<File>> open_fifo(OpenContext& how, Inode& inode);
 Task<Result<Ref<File>>> open_fifo_wait(OpenContext how, Ref<Inode> inode);
 

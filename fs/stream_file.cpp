@@ -61,7 +61,7 @@ public:
         if (e.stream->at_end()) return size_t{0};
         return Errno::kNeedsTask;
     }
-    // How much the driver will take is known only after it took it: a blocking write is the task form's.
+    // How much the driver will take is known only after it took it: a blocking write is a task's.
     Leaf<size_t> try_write(const UserSpans& from, u64) override {
         if (!nonblocking()) return Errno::kNeedsTask;
         return write(from);

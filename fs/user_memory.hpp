@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Typed access to a program's memory. A UserMemory is one address space as seen by one call; a copy that meets a page that
-// is not there records the range and yields kNeedsFault: the call is run again after it was faulted in.
+// is not there records the range and yields kNeedsFault: the call is run again after it was faulted in. If the range cannot be
+// had, the call is run once more with the range given up, and then its copies there yield kFault: it does what Linux does.
 #pragma once
 #include <cstring>
 #include <span>
@@ -93,6 +94,11 @@ public:
         if (r.ok()) return r;
         return note(a, 4, true);
     }
+    // fault() cannot be had as a whole. The second time in a call everything is given up, so that the call ends.
+    void give_up_fault() { lost_ = lost_.size == 0 ? fault_ : Fault{UserAddr{0}, ~u64{0}, true}; }
+    void hope_again() { lost_.size = 0; }
+    // Is the error of a copy that of a range that was given up? Its beginning may be there: what gives short counts looks.
+    bool gave_up(Errno e) const { return e == Errno::kFault && lost_.size != 0; }
     // A longer range than the one that was met: what will be needed next, too.
     void widen_fault(u64 size) { fault_.size = size > fault_.size ? size : fault_.size; }
     static bool inside(UserAddr a, u64 n) { return a.value < kUserEnd && n <= kUserEnd - a.value; }
@@ -103,11 +109,12 @@ public:
 private:
     Errno note(UserAddr a, u64 n, bool write) {
         fault_ = {a, n, write};
-        return Errno::kNeedsFault;
+        const bool lost = a.value - lost_.start.value < lost_.size || lost_.start.value - a.value < n;
+        return lost && lost_.size != 0 ? Errno::kFault : Errno::kNeedsFault;
     }
     port::Space* space_;
     const void* caller_;
-    Fault fault_;
+    Fault fault_, lost_;
 };
 
 // Typed pointers as system calls get them.
@@ -156,6 +163,7 @@ public:
         : caller_(caller), at_(reinterpret_cast<u64>(kernel.data())), total_(kernel.size()) {}
 
     u64 size() const { return total_; }
+    UserAddr start() const { return at_; }                                        // of one range
     const void* caller() const { return memory_ ? memory_->caller() : caller_; }  // as LookupContext::caller
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     // Copies at byte position `at` of the whole. kNeedsFault/kFault as UserMemory.

@@ -2,8 +2,7 @@
 // A system call that the leaf tier could not finish, and how it is tried again until it has a result.
 //
 // The thread's coroutine does what next() says and tells what came of it; between the two nothing is decided anywhere else.
-// Limits: memory is waited for kMemoryTries times; a range that cannot be had as a whole is given up once, and then the task
-// form, which takes what it gets, has its turn.
+// Limits: memory is waited for kMemoryTries times; twice a range that cannot be had is given up, and the call does without.
 #pragma once
 #include "linux/sys/table.hpp"
 #include "linux/thread.hpp"
@@ -22,11 +21,13 @@ public:
         kMemory,   // wait for memory: memory_came()
         kFaultIn,  // make t.user().fault() present: faulted_in()
         kWait,     // t.blocked_leaf says for what: came_back()
-        kTask,     // the call's task form: came_back()
+        kTask,     // await t.unfinished: came_back()
     };
 
     // `first`: what the leaf tier said.
     CallAttempt(Thread& t, const SyscallRow& row, Errno first) : thread_(t), row_(row), result_(first) {}
+    CallAttempt(const CallAttempt&) = delete;
+    ~CallAttempt() { thread_.user().hope_again(); }
 
     Step next() {
         switch (result_.error()) {
@@ -34,30 +35,29 @@ public:
                 return memory_tries_++ == kMemoryTries || !rt::memory_is_low() ? Step::kDone : Step::kMemory;
             case Errno::kNeedsFault: return Step::kFaultIn;
             case Errno::kNeedsTask:
-                // The port does not block leaves, or this one was run from here.
+                // The port does not block handlers, or this one was run from here.
                 if (thread_.blocked_leaf.again) return Step::kWait;
-                if (row_.task) return Step::kTask;
-                port::logf("{}: leaf form must wait, but there is no task form", row_.name);
+                if (thread_.unfinished.valid()) return Step::kTask;
+                port::logf("{}: it must wait, and does not say how", row_.name);
                 result_ = Errno::kNoSys;
                 return Step::kDone;
             default: return Step::kDone;
         }
     }
     void memory_came() {
-        given_up_ = false;
-        thread_.blocked_leaf.again = nullptr;
-        try_leaf();
+        given_up_ = 0;
+        thread_.user().hope_again();
+        run();
     }
     // kFault: some of it is no memory of the program's. kNoMem.
     void faulted_in(Result<void> got) {
         const bool more_tries = memory_tries_ < kMemoryTries && rt::memory_is_low();
-        if (got.ok() && !given_up_) return try_leaf();
-        if (got.ok()) return came_back(Errno::kNeedsTask);
+        if (got.ok()) return run();
         // Perhaps for want of memory, which is told from other failures by another try.
         if (got.error() == Errno::kNoMem || more_tries) return came_back(Errno::kNoMem);
-        if (given_up_ || !row_.task) return came_back(Errno::kFault);
-        given_up_ = true;
-        came_back(Errno::kNeedsTask);
+        if (given_up_++ == kRangesGivenUp) return came_back(Errno::kFault);
+        thread_.user().give_up_fault();
+        run();
     }
     void came_back(Result<i64> r) {
         result_ = std::move(r);
@@ -67,15 +67,17 @@ public:
     Result<i64>& result() { return result_; }
 
 private:
-    void try_leaf() {
-        came_back(row_.leaf ? row_.leaf(thread_, thread_.regs().frame()) : Result<i64>{Errno::kNeedsTask});
+    static constexpr u32 kRangesGivenUp = 2;
+    void run() {
+        thread_.forget_plans();
+        came_back(row_.run(thread_, thread_.regs().frame()));
     }
 
     Thread& thread_;
     const SyscallRow& row_;
     Result<i64> result_;
     u32 memory_tries_ = 0;
-    bool given_up_ = false;
+    u32 given_up_ = 0;
 };
 
 }  // namespace linux

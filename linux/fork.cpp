@@ -3,6 +3,8 @@
 //
 // Everything that can fail is had first, in objects that undo themselves; the new thread appears in the tree, the table
 // and its process in one step under process_tree, and runs.
+#include <cstring>
+
 #include "linux/arch/machine.hpp"
 #include "linux/clone.hpp"
 #include "linux/itimer.hpp"
@@ -38,10 +40,9 @@ Result<void> check_count(Thread& t) {
 Result<Ref<ActionTable>> copy_actions(ActionTable& from, bool clear) {
     auto copy = TRY(rt::make_ref<ActionTable>());
     rt::LockGuard guard{from.lock};
-    for (u32 sig = 1; sig <= kSignals; ++sig) {
-        copy->at[sig] = from.at[sig];
-        if (clear && copy->at[sig].handler != 1) copy->at[sig] = {};
-    }
+    std::memcpy(copy->at, from.at, sizeof from.at);
+    for (u32 sig = 1; clear && sig <= kSignals; ++sig)
+        if (copy->at[sig].handler != 1) copy->at[sig] = {};
     return copy;
 }
 

@@ -48,7 +48,7 @@ LeafOutcome block(Thread& t) {
 }
 
 [[gnu::noinline]] LeafOutcome unusual(Thread& t, CallFrame& frame, Errno e) {
-    LeafThunk leaf = leaf_table[u32(frame.syscall_number())];
+    CallThunk leaf = call_table[u32(frame.syscall_number())];
     // A page that only has to be mapped is no reason for a coroutine.
     for (u32 tries = 0; e == Errno::kNeedsFault && tries < 64; ++tries) {
         if (fault_in_now(t, t.user().fault()) != FaultIn::kReady) break;
@@ -88,7 +88,7 @@ LeafOutcome syscall(port::UserThread& thread) {
     u32 number = t.regs().call_number();
     if (number >= kSyscallLimit) [[unlikely]]
         return leave_to_task(t, Errno::kNeedsTask);
-    Leaf<i64> r = leaf_table[number](t, t.regs().frame());
+    Leaf<i64> r = call_table[number](t, t.regs().frame());
     if (r.ok() && hal::Machine::is_zero(t.work)) [[likely]] {
         t.regs().set_syscall_result(r.value());
         return LeafOutcome::kDone;
@@ -98,7 +98,7 @@ LeafOutcome syscall(port::UserThread& thread) {
 LeafOutcome syscall_elsewhere(port::UserThread& thread, CallFrame& frame) {
     Thread& t = static_cast<Thread&>(thread);
     // Below the limit: other numbers belong to no module.
-    Leaf<i64> r = leaf_table[frame.syscall_number() % kSyscallLimit](t, frame);
+    Leaf<i64> r = call_table[frame.syscall_number() % kSyscallLimit](t, frame);
     if (r.ok() && hal::Machine::is_zero(t.work)) [[likely]] {
         frame.set_syscall_result(r.value());
         return LeafOutcome::kDone;

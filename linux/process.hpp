@@ -79,6 +79,17 @@ struct Usage {
     u64 minor_faults = 0, major_faults = 0, voluntary_switches = 0, involuntary_switches = 0, max_rss_kib = 0;
 };
 
+using TaskResult = Task<Result<i64>>;  // of a call that waits
+
+// What a handler's value looks like in a register.
+template <class T>
+constexpr i64 in_register(const T& v) {
+    if constexpr (requires { v.value; })
+        return i64(v.value);
+    else
+        return i64(v);
+}
+
 // What a system call handler gets: who asks. (DESIGN: `Caller`, never trap registers.) It is the thread, seen narrowly.
 class Caller {
 public:
@@ -88,8 +99,8 @@ public:
     fs::UserMemory& user() { return user_; }
     AddressSpace& mm() const { return *mm_; }
     fs::FileTable& files() const { return *files_; }
-    // The file behind a descriptor: EBADF. A call looks a number up once. What ends a leaf form without a result (a wait, a
-    // fault) keeps the file, and the forms that continue the call get the same one, whatever the number means by then.
+    // The file behind a descriptor: EBADF. A call looks a number up once. What ends a handler without a result (a fault, a wait
+    // for one queue) keeps the file, and it gets the same one when it runs again, whatever the number means by then.
     Result<Ref<fs::File>> file(Fd fd) {
         if (kept_file_) [[unlikely]]
             return Ref<fs::File>{kept_file_};
@@ -101,10 +112,10 @@ public:
             return {files_->peek(fd), false};
         return borrow_shared(fd);
     }
-    // Of a leaf form that has looked `file` up and ends with `e`: keeps the file if the call continues. Only another thread
-    // of the same table can change what a number means.
+    // Of a handler that has looked `file` up and ends with `e`: keeps the file if it will run again. Only another thread of
+    // the same table can change what a number means.
     Errno keep_if_unfinished(fs::File& file, Errno e) {
-        if (lib::needs_more(e) && files_->shared()) keep_file(file);
+        if (e == Errno::kNeedsFault && files_->shared()) keep_file(file);
         return e;
     }
     template <class T>
@@ -118,6 +129,20 @@ public:
     void forget_file() {
         if (kept_file_) [[unlikely]]
             kept_file_ = {};
+    }
+    // What a handler that must wait returns: the call goes on as this task, which the thread's coroutine awaits. kNeedsTask;
+    // kNoMem: there is no memory for a task, and nothing has been done.
+    Errno later(TaskResult task);
+    template <class R>
+    Errno later(Task<Result<R>> task) {
+        return task.valid() ? later(widened(std::move(task))) : Errno::kNoMem;
+    }
+    // The outcome of something that must not wait, or if it would have to, of the task that `task()` makes.
+    template <class T, class F>
+    Leaf<T> or_later(Leaf<T> now, F&& task) {
+        if (now.error() == Errno::kNeedsTask) [[unlikely]]
+            return later(task());
+        return now;
     }
     FsContext& fs_context() const { return *fs_; }
     const fs::Creds& creds() const { return *creds_; }
@@ -139,6 +164,15 @@ protected:
     Ref<fs::File> kept_file_;  // of the call in progress
 
 private:
+    template <class R>
+    static TaskResult widened(Task<Result<R>> inner) {
+        auto r = co_await inner;
+        if (!r.ok()) co_return r.error();
+        if constexpr (std::is_void_v<R>)
+            co_return i64{0};
+        else
+            co_return in_register(r.value());
+    }
     fs::FileTable::Borrowed borrow_shared(Fd fd);
 };
 
@@ -167,8 +201,8 @@ public:
     // Sets bits and makes the thread look at them soon: ends interruptible waits, user mode, whatever it does.
     void notify(u32 bits);
 
-    // What the leaf tier left for the coroutine: kOk, the call is finished, its result in the registers; kNeedsTask, run
-    // its task form; kNeedsFault, fault t.user().fault() in first; a restart kind, as the call's outcome.
+    // What the leaf tier left for the coroutine: kOk, the call is finished, its result in the registers; kNeedsTask, await
+    // `unfinished`; kNeedsFault, fault t.user().fault() in first; a restart kind, as the call's outcome.
     Errno leaf_outcome = Errno::kOk;
     // Of the call that has just ended; kOk unless it is one. Resolved when signals are delivered.
     Errno restart_kind = Errno::kOk;
@@ -180,6 +214,11 @@ public:
         u32 seen = 0;  // its sequence before the condition was looked at
         const char* what = nullptr;
     } blocked_leaf;
+    TaskResult unfinished;  // what the call in progress goes on as: Caller::later()
+    void forget_plans() {
+        blocked_leaf.again = nullptr;
+        unfinished = {};
+    }
     FutexWaiter futex_waiter;
     FaultKind leaf_fault{};  // what the leaf tier found out about a page fault
 
@@ -259,6 +298,11 @@ public:
     friend class Caller;
 };
 inline Thread& Caller::thread() { return static_cast<Thread&>(*this); }
+inline Errno Caller::later(TaskResult task) {
+    if (!task.valid()) return Errno::kNoMem;
+    thread().unfinished = std::move(task);
+    return Errno::kNeedsTask;
+}
 
 struct IntervalTimers;
 

@@ -146,7 +146,12 @@ Task<void> run_call(Thread& t, const SyscallRow& row, Errno outcome) {
                 call.came_back(b.again(t, (co_await wait).ok() ? rt::Wake::kWoken : rt::Wake::kInterrupted));
                 break;
             }
-            case Step::kTask: call.came_back(co_await row.task(t, t.regs().frame())); break;
+            case Step::kTask: {
+                TaskResult task = std::move(t.unfinished);
+                t.user().hope_again();  // it faults in itself what it needs
+                call.came_back(co_await task);
+                break;
+            }
             case Step::kDone: break;
         }
     }
@@ -176,7 +181,7 @@ void raise_exception(Thread& t, const port::Trap& trap) {
 
 // A call whose coroutine has no memory, not even after waiting for some.
 void give_up_call(Thread& t) {
-    t.blocked_leaf.again = nullptr;
+    t.forget_plans();
     t.forget_file();
     finish_syscall(t, Errno::kNoMem);
 }
@@ -203,6 +208,7 @@ Task<void> thread_main(Thread& t) {
                         Ref<AddressSpace> mm = leave_address_space(t);
                         while (mm->empty_some()) co_await rt::Yield{};
                     }
+                    t.forget_plans();
                     exit_thread(t);
                     co_return;
                 }

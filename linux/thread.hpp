@@ -23,7 +23,7 @@ void exit_thread(Thread& t);
 // Takes the thread's memory from it, before exit_thread() or as a part of it: from then on nobody finds it through the thread.
 Ref<AddressSpace> leave_address_space(Thread& t);
 // The user-memory part of the end and of execve: robust futexes, clear_child_tid. Plain while nothing has to be waited
-// for; false: the task form has the rest to do.
+// for; false: the task has the rest to do.
 bool exit_user_memory_now(Thread& t);
 Task<void> exit_user_memory(Thread& t);
 // The vfork parent goes on.

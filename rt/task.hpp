@@ -68,8 +68,12 @@ public:
         }
         std::optional<T> result;
     };
+    Task() = default;  // none: not valid
     Task(Task&& o) noexcept : h_(std::exchange(o.h_, nullptr)) {}
-    Task& operator=(Task&&) = delete;
+    Task& operator=(Task&& o) noexcept {  // of one that is not being awaited
+        std::swap(h_, o.h_);
+        return *this;
+    }
     ~Task() {
         if (h_) h_.destroy();
     }
@@ -98,7 +102,7 @@ public:
 private:
     friend class Job;
     explicit Task(std::coroutine_handle<promise_type> h) : h_(h) {}
-    std::coroutine_handle<promise_type> h_;
+    std::coroutine_handle<promise_type> h_{};
     PromiseBase* parent_ = nullptr;
 };
 

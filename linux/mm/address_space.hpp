@@ -72,7 +72,7 @@ public:
         bool may_map_low = false;  // below vm.mmap_min_addr: CAP_SYS_RAWIO
     };
     // The mmap family; errors as the manual pages say. Leaf: kNeedsTask only if other CPUs must be waited for or the work
-    // is long (more than kLongWork pages), and then nothing has changed: run the _task form.
+    // is long (more than kLongWork pages), and then nothing has changed: await the _task.
     Leaf<UserAddr> map(const MapRequest& r, const MemoryLimits& l) { return change_map(r, l, Step::kLeaf); }
     Leaf<void> unmap(UserAddr at, u64 length) { return change_unmap(at, length, Step::kLeaf); }
     Leaf<void> protect(UserAddr at, u64 length, u32 prot, const MemoryLimits& l) {

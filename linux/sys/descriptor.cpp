@@ -130,11 +130,6 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         default: return Errno::kInval;
     }
 }
-// Also run when the leaf's copy cannot be done at all: only the commands that wait have more to try.
-TaskResult sys_fcntl_wait(Caller& c, Fd fd, u32 command, u64 argument) {
-    if (command != kSetLkW && command != kOfdSetLkW) return failed(Errno::kFault);
-    return lock_command_wait(c, fd, command, argument);
-}
 
 namespace {
 
@@ -149,6 +144,20 @@ Leaf<void> try_flock(File& file, u32 operation) {
     return fs::set_lock(*file.inode(), lock);
 }
 
+Task<Result<void>> wait_for_flock(Ref<File> file, u32 operation) {
+    // A lock of the other type is given up before the new one is waited for (flock(2)).
+    (void)try_flock(*file, kLockUnlock);
+    Errno interrupted = Errno::kOk;
+    for (;;) {
+        u32 seen = fs::file_locks_changed().sequence();
+        auto r = try_flock(*file, operation);
+        if (r.ok()) co_return lib::kOk;
+        if (r.error() != Errno::kAgain) co_return r.error();
+        if (interrupted != Errno::kOk) co_return interrupted;
+        interrupted = (co_await rt::wait_on(fs::file_locks_changed(), seen, "flock")).error();
+    }
+}
+
 }  // namespace
 
 Leaf<void> sys_flock(Caller& c, Fd fd, u32 operation) {
@@ -158,22 +167,8 @@ Leaf<void> sys_flock(Caller& c, Fd fd, u32 operation) {
     Ref<File> file = TRY(open_file(c, fd));
     auto r = try_flock(*file, what);
     if (r.error() == Errno::kAgain && !(operation & kLockNoBlock))
-        return c.keep_if_unfinished(*file, Errno::kNeedsTask);
+        return c.later(wait_for_flock(std::move(file), what));
     return r;
-}
-TaskResult sys_flock_wait(Caller& c, Fd fd, u32 operation) {
-    Ref<File> file = CO_TRY(c.file(fd));
-    // A lock of the other type is given up before the new one is waited for (flock(2)).
-    (void)try_flock(*file, kLockUnlock);
-    Errno interrupted = Errno::kOk;
-    for (;;) {
-        u32 seen = fs::file_locks_changed().sequence();
-        auto r = try_flock(*file, operation);
-        if (r.ok()) co_return i64{0};
-        if (r.error() != Errno::kAgain) co_return r.error();
-        if (interrupted != Errno::kOk) co_return interrupted;
-        interrupted = (co_await rt::wait_on(fs::file_locks_changed(), seen, "flock")).error();
-    }
 }
 
 namespace {
@@ -213,16 +208,8 @@ Leaf<i64> ioctl_leaf(Caller& c, Fd fd, const Ref<File>& file, u32 request, u64 a
     return i64(TRY(file->ioctl(c.user(), request, argument)));
 }
 
-}  // namespace
-
-Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
-    Ref<File> file = TRY(open_file(c, fd));
-    return c.keep_if_unfinished(*file, ioctl_leaf(c, fd, file, request, argument));
-}
 // Changes of a terminal that wait for its output to be written (tcsetattr(3), tcdrain(3)).
-TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
-    Ref<File> file = CO_TRY(open_file(c, fd));
-    if (file->kind() != fs::FileKind::kTerminal) co_return Errno::kFault;  // the leaf's copy could not be done
+TaskResult change_terminal(Caller& c, Ref<File> file, u32 request, u64 argument) {
     bool interrupted = false;
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
@@ -241,6 +228,15 @@ TaskResult sys_ioctl_wait(Caller& c, Fd fd, u32 request, u64 argument) {
         rt::Wait wait{"terminal: output"};
         interrupted = co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted;
     }
+}
+
+}  // namespace
+
+Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
+    Ref<File> file = TRY(open_file(c, fd));
+    auto done = c.or_later(ioctl_leaf(c, fd, file, request, argument),
+                           [&] { return change_terminal(c, file, request, argument); });
+    return c.keep_if_unfinished(*file, std::move(done));
 }
 
 Leaf<void> sys_pipe2(Caller& c, UserOut<i32> to, u32 flags) {

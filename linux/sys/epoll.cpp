@@ -22,10 +22,10 @@ static_assert(sizeof(EpollEvent) == 12);
 constexpr u32 kFewEvents = 16;  // the most that a leaf reports
 
 // EBADF, EINVAL. The file lives as long as `hold`.
-Result<EpollFile*> epoll_of(Caller& c, Fd fd, Ref<fs::File>& hold) {
-    hold = TRY(open_file(c, fd));
-    if (hold->kind() != fs::FileKind::kEpoll) return Errno::kInval;
-    return static_cast<EpollFile*>(hold.get());
+Result<Ref<fs::File>> epoll_of(Caller& c, Fd fd) {
+    Ref<fs::File> file = TRY(open_file(c, fd));
+    if (file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
+    return file;
 }
 
 constexpr i32 kMostEvents = 0x7fff'ffff / i32(sizeof(EpollEvent));
@@ -55,10 +55,8 @@ struct ReadyArray {
     }
 };
 
-TaskResult wait_for_events(Caller& c, Fd fd, UserAddr events, i32 max, Nanoseconds deadline) {
-    if (Errno e = check_wait(events, max); e != Errno::kOk) co_return e;
-    Ref<fs::File> hold;
-    EpollFile* epoll = CO_TRY(epoll_of(c, fd, hold));
+TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 max, Nanoseconds deadline) {
+    auto* epoll = static_cast<EpollFile*>(set.get());
     ReadyArray found;
     u32 most = epoll->size() + 16 < u32(max) ? epoll->size() + 16 : u32(max);
     CO_TRY(found.make(most));
@@ -91,8 +89,10 @@ u64 milliseconds_or_never(i32 ms) { return ms < 0 ? ~u64{0} : u64(ms) * 1'000'00
 
 TaskResult wait_masked(Caller& c, Fd fd, UserAddr events, i32 max, Nanoseconds deadline, UserAddr mask, u64 mask_size) {
     TemporaryMask m = CO_TRY(co_await read_mask(c, mask, mask_size));
+    if (Errno e = check_wait(events, max); e != Errno::kOk) co_return e;
+    Ref<fs::File> set = CO_TRY(epoll_of(c, fd));
     m.enter(c);
-    auto r = co_await wait_for_events(c, fd, events, max, deadline);
+    auto r = co_await wait_for_events(c, std::move(set), events, max, deadline);
     m.leave(c, r.error() == Errno::kIntr);
     co_return r;
 }
@@ -161,12 +161,16 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
     if (file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
     auto n = several_events(c, static_cast<EpollFile&>(*file), events, u32(max));
     if (n.ok() && n.value() == 0 && timeout != 0) n = Errno::kNeedsTask;
+    n = c.or_later(std::move(n), [&] {
+        const Nanoseconds deadline = deadline_after(milliseconds_or_never(timeout));
+        return wait_for_events(c, Ref<fs::File>{&*file}, events, max, deadline);
+    });
     return c.keep_if_unfinished(*file, n);
 }
 
 // A set of one, ready, that needs nothing written down; all else is apart, so that this needs little stack.
 [[gnu::always_inline]] inline Leaf<i64> wait_leaf(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
-    if (max > 0 && max <= kMostEvents && events.value <= fs::kUserEnd - u64(max) * sizeof(EpollEvent) &&
+    if (u32(max) - 1 < u32(kMostEvents) && events.value <= fs::kUserEnd - u64(max) * sizeof(EpollEvent) &&
         !c.files().shared()) [[likely]] {
         fs::File* file = c.files().peek(fd);
         if (file && file->kind() == fs::FileKind::kEpoll) [[likely]] {
@@ -179,25 +183,24 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
     return any_wait(c, fd, events, max, timeout);
 }
 
+[[gnu::noinline]] Errno masked_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, ArgumentsFrom<4> m) {
+    const Nanoseconds deadline = deadline_after(milliseconds_or_never(timeout));
+    return c.later(wait_masked(c, fd, events, max, deadline, m.get<UserAddr, 4>(), m.get<u64, 5>()));
+}
+
 }  // namespace
 
 Leaf<i64> sys_epoll_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
     return wait_leaf(c, fd, events, max, timeout);
 }
 // Without a mask it is epoll_wait (which the C library makes of it).
-Leaf<i64> sys_epoll_pwait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, UserAddr mask) {
-    if (mask.value != 0) [[unlikely]]
-        return Errno::kNeedsTask;
+Leaf<i64> sys_epoll_pwait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, ArgumentsFrom<4> mask) {
+    if (mask.get<UserAddr, 4>().value != 0) [[unlikely]]
+        return masked_wait(c, fd, events, max, timeout, mask);
     return wait_leaf(c, fd, events, max, timeout);
 }
-TaskResult sys_epoll_wait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout) {
-    return wait_for_events(c, fd, events, max, deadline_after(milliseconds_or_never(timeout)));
-}
-TaskResult sys_epoll_pwait_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, UserAddr mask, u64 mask_size) {
-    return wait_masked(c, fd, events, max, deadline_after(milliseconds_or_never(timeout)), mask, mask_size);
-}
-TaskResult sys_epoll_pwait2_wait(Caller& c, Fd fd, UserAddr events, i32 max, UserAddr timeout, UserAddr mask,
-                                 u64 mask_size) {
+TaskResult sys_epoll_pwait2(Caller& c, Fd fd, UserAddr events, i32 max, UserAddr timeout, UserAddr mask,
+                            u64 mask_size) {
     Nanoseconds deadline = Nanoseconds::never();
     if (timeout.value != 0) {
         abi::Timespec t;
@@ -264,19 +267,15 @@ struct TimerCall {
 
 Leaf<void> sys_timerfd_settime(Caller& c, Fd fd, u32 flags, UserAddr to, UserAddr old) {
     TimerCall call = TRY(TimerCall::decode(c, fd, flags, to));
+    Leaf<void> told;
     if (old.value != 0) {
         TimerSpec before = encode_setting(call.timer->get());
-        TRY(c.user().write(old, &before, sizeof before));
+        told = c.user().write(old, &before, sizeof before);
+        if (told.error() == Errno::kNeedsFault) return told;
     }
+    // The timer is set even if the old value cannot be told.
     (void)call.timer->set(call.to, call.absolute);
-    return lib::kOk;
-}
-// The timer is set even if the old value cannot be told.
-Task<Result<void>> sys_timerfd_settime_wait(Caller& c, Fd fd, u32 flags, UserAddr to, UserAddr old) {
-    TimerCall call = CO_TRY(TimerCall::decode(c, fd, flags, to));
-    TimerSpec before = encode_setting(call.timer->set(call.to, call.absolute));
-    if (old.value != 0) CO_TRY(co_await copy_to_program(c, old, &before, sizeof before));
-    co_return lib::kOk;
+    return told;
 }
 
 Leaf<void> sys_timerfd_gettime(Caller& c, Fd fd, UserAddr to) {

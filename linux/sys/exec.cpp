@@ -154,8 +154,8 @@ Task<Result<i64>> sys_execveat(Caller& c, i32 fd, UserString name, UserAddr argv
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<nullptr, &sys_execve>(abi::kNrExecve, "execve", Module::kHome, "exec/errors"),
-    row<nullptr, &sys_execveat>(abi::kNrExecveat, "execveat", Module::kHome, "exec/execveat"),
+    row<&sys_execve>(abi::kNrExecve, "execve", Module::kHome, "exec/errors"),
+    row<&sys_execveat>(abi::kNrExecveat, "execveat", Module::kHome, "exec/execveat"),
 };
 const std::span<const SyscallRow> exec_rows{kRows};
 

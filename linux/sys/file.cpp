@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // read(2), write(2) and their relatives, and what else is done to an open file.
 //
-// The leaf forms move up to kLeafIo bytes at once. Whatever must wait, fault a buffer in, or is long goes through
-// transfer(), which gives the counts Linux gives.
+// Up to kLeafIo bytes are moved at once. What must wait, has not all of its buffer, or is long goes through transfer(), which
+// gives the counts Linux gives.
 #include "fs/anonymous.hpp"
 #include "fs/eventfd.hpp"
 #include "fs/pipe.hpp"
@@ -22,29 +22,33 @@ namespace {
 constexpr u64 kLeafIo =
     256 << 10;  // copied in one go: about 70,000 instructions, the longest stretch allowed is 100,000
 
-// The leaf waits for data itself, and runs again as it is.
-void block_reader(Thread& t, fs::PipeFile& file) {
+// The call waits for data itself, and runs again as it is. False: there is data now.
+bool block_reader(Thread& t, fs::PipeFile& file) {
     rt::WaitQueue& queue = file.pipe().readable;
     u32 seen = queue.sequence();
-    if (!file.pipe().must_wait_to_read()) return;
+    if (!file.pipe().must_wait_to_read()) return false;
     auto again = [](Thread& t, rt::Wake why) -> Leaf<i64> {
-        auto r = leaf_table[u32(t.regs().syscall_number())](t, t.regs().frame());
+        auto r = call_table[u32(t.regs().syscall_number())](t, t.regs().frame());
         if (why != rt::Wake::kInterrupted || r.error() != Errno::kNeedsTask) return r;
-        t.blocked_leaf = {};
+        t.forget_plans();
         return Errno::kRestartSys;
     };
     t.keep_file(file);  // and with it the queue
     t.blocked_leaf = {again, &queue, seen, "pipe: data"};
+    return true;
 }
 
-// What a leaf says about an operation that did not succeed.
+// What an operation comes to that did not succeed at once; kOk: it goes on as transfer().
 template <bool kWrite>
-[[gnu::noinline]] Errno leaf_error(Caller& c, File& file, Errno e) {
-    // kNeedsFault: if the buffer cannot be had as a whole, the task form runs, and gives a short count.
+[[gnu::always_inline]] inline Errno outcome_of(Caller& c, File& file, Errno e) {
     if (e == Errno::kNeedsTask) {
         if (file.nonblocking()) return Errno::kAgain;
-        if (!kWrite && file.kind() == fs::FileKind::kPipe) block_reader(c.thread(), static_cast<fs::PipeFile&>(file));
+        if (!kWrite && file.kind() == fs::FileKind::kPipe && block_reader(c.thread(), static_cast<fs::PipeFile&>(file)))
+            return e;
+        return Errno::kOk;
     }
+    // The end of the buffer cannot be had: a short count, perhaps.
+    if (c.user().gave_up(e)) return Errno::kOk;
     if (e == Errno::kPipe) broken_pipe(c);
     return c.keep_if_unfinished(file, e);
 }
@@ -76,10 +80,7 @@ template <bool kWrite>
         if (allowed == 0 && spans.size() != 0) return Errno::kFBig;
         spans.limit(allowed);
     }
-    auto r = kWrite ? file.try_write(spans, offset) : file.try_read(spans, offset);
-    if (r.ok()) [[likely]]
-        return r;
-    return leaf_error<kWrite>(c, file, r.error());
+    return kWrite ? file.try_write(spans, offset) : file.try_read(spans, offset);
 }
 
 template <bool kWrite>
@@ -87,10 +88,21 @@ constexpr u32 kWrongAccess = kWrite ? fs::kOpenReadOnly : fs::kOpenWriteOnly;
 
 // Of what transfer_range() turned away: EBADF, EFAULT, or a task.
 template <bool kWrite>
-[[gnu::noinline]] Errno why_not(Caller& c, File& file, UserAddr at, u64 n) {
+[[gnu::noinline]] Errno why_not(Caller& c, File& file, UserAddr at, u64 n, u64 offset) {
     if (kWrite ? !file.writable() : !file.readable()) return Errno::kBadF;
     if (!fs::UserMemory::inside(at, n)) return Errno::kFault;
-    return c.keep_if_unfinished(file, Errno::kNeedsTask);
+    return c.later(transfer(c, Ref<File>{&file}, IoVector{at, n < kMaxIo ? n : kMaxIo}, offset, kWrite));
+}
+// What a transfer of one range is about, in memory: what is only needed if it does not succeed takes no registers.
+struct OneRange {
+    UserSpans spans;
+    u64 offset;
+};
+template <bool kWrite>
+[[gnu::noinline]] Errno go_on(Caller& c, File& file, const OneRange& r, Errno e) {
+    e = outcome_of<kWrite>(c, file, e);
+    if (e != Errno::kOk) return e;
+    return c.later(transfer(c, Ref<File>{&file}, IoVector{r.spans.start(), r.spans.size()}, r.offset, kWrite));
 }
 
 template <bool kWrite>
@@ -100,9 +112,12 @@ template <bool kWrite>
     u32 flags = file->flags();
     if ((flags & fs::kOpenAccess) == kWrongAccess<kWrite> || (flags & (fs::kOpenPath | fs::kOpenTaskOnly)) ||
         n > kLeafIo || at.value > fs::kUserEnd - n) [[unlikely]]
-        return why_not<kWrite>(c, *file, at, n);
-    UserSpans spans{c.user(), at, n};
-    return transfer_spans<kWrite>(c, *file, spans, offset);
+        return why_not<kWrite>(c, *file, at, n, offset);
+    OneRange range{{c.user(), at, n}, offset};
+    auto r = transfer_spans<kWrite>(c, *file, range.spans, offset);
+    if (r.ok()) [[likely]]
+        return r;
+    return go_on<kWrite>(c, *file, range, r.error());
 }
 
 // The same when another thread may close the file meanwhile.
@@ -129,16 +144,6 @@ template <bool kWrite>
     return positioned(file.value().get());
 }
 
-Leaf<size_t> vector_leaf(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset, bool write) {
-    auto v = IoVector::import(c.user(), vectors, count);
-    if (!v.ok()) return c.keep_if_unfinished(file, v.error());
-    if (write ? !file.writable() : !file.readable()) return Errno::kBadF;
-    if (v.value().size() > kLeafIo || (file.flags() & (fs::kOpenTaskOnly | fs::kOpenByElement)))
-        return c.keep_if_unfinished(file, Errno::kNeedsTask);
-    UserSpans spans = v.value().spans(c.user(), kLeafIo);
-    return write ? transfer_spans<true>(c, file, spans, offset) : transfer_spans<false>(c, file, spans, offset);
-}
-
 // Each element is a call of its own; the first that is short or fails is the last.
 TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, bool write) {
     u64 done = 0;
@@ -157,24 +162,27 @@ TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, 
     co_return i64(done);
 }
 
-TaskResult nothing() { co_return i64{0}; }
-
-TaskResult vector_task(Caller& c, Fd fd, UserAddr vectors, u32 count, u64 offset, bool write) {
-    auto file = c.file(fd);
-    if (!file.ok()) return failed(file.error());
-    // The array was there when the leaf ran; if it has gone, so be it.
-    auto v = IoVector::import(c.user(), vectors, count);
-    if (!v.ok()) return failed(lib::needs_more(v.error()) ? Errno::kFault : v.error());
-    if (file.value()->by_element(write)) {
-        if (v.value().size() == 0) return nothing();
-        return transfer_elements(c, file.take(), v.take(), offset, write);
+template <bool kWrite>
+Leaf<size_t> transfer_vector(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset) {
+    auto imported = IoVector::import(c.user(), vectors, count);
+    if (!imported.ok()) return c.keep_if_unfinished(file, imported.error());
+    IoVector& v = imported.value();
+    if (kWrite ? !file.writable() : !file.readable()) return Errno::kBadF;
+    if (file.by_element(kWrite)) {
+        if (v.size() == 0) return 0;
+        return c.later(transfer_elements(c, Ref<File>{&file}, std::move(v), offset, kWrite));
     }
-    return transfer(c, file.take(), v.take(), offset, write);
+    if (v.size() > kLeafIo || (file.flags() & (fs::kOpenTaskOnly | fs::kOpenByElement)))
+        return c.later(transfer(c, Ref<File>{&file}, std::move(v), offset, kWrite));
+    UserSpans spans = v.spans(c.user(), kLeafIo);
+    auto r = transfer_spans<kWrite>(c, file, spans, offset);
+    if (r.ok()) return r;
+    const Errno e = outcome_of<kWrite>(c, file, r.error());
+    if (e != Errno::kOk) return e;
+    return c.later(transfer(c, Ref<File>{&file}, std::move(v), offset, kWrite));
 }
 
 }  // namespace
-
-TaskResult failed(Errno e) { co_return e; }
 
 void broken_pipe(Caller& c) {
     (void)send_signal(c.thread(), user_signal(kSigPipe, kSiUser, c.process().pid.value, c.creds().uid));
@@ -253,56 +261,30 @@ Leaf<size_t> sys_read(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
         return transfer_shared<false>(c, fd, to.at, n, kAtOffset);
     return transfer_range<false>(c, c.files().peek(fd), to.at, n, kAtOffset);
 }
-TaskResult sys_read_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n) {
-    auto file = c.file(fd);
-    if (!file.ok()) return failed(file.error());
-    return transfer(c, file.take(), IoVector{to.at, n < kMaxIo ? n : kMaxIo}, kAtOffset, false);
-}
 
 Leaf<size_t> sys_write(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
     if (c.files().shared()) [[unlikely]]
         return transfer_shared<true>(c, fd, from.at, n, kAtOffset);
     return transfer_range<true>(c, c.files().peek(fd), from.at, n, kAtOffset);
 }
-TaskResult sys_write_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n) {
-    auto file = c.file(fd);
-    if (!file.ok()) return failed(file.error());
-    return transfer(c, file.take(), IoVector{from.at, n < kMaxIo ? n : kMaxIo}, kAtOffset, true);
-}
 
 Leaf<size_t> sys_pread64(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 offset) {
     return transfer_at<false>(c, fd, to.at, n, offset);
-}
-TaskResult sys_pread64_wait(Caller& c, Fd fd, UserOut<std::byte> to, u64 n, i64 offset) {
-    auto file = c.file(fd);
-    if (!file.ok()) return failed(file.error());
-    return transfer(c, file.take(), IoVector{to.at, n < kMaxIo ? n : kMaxIo}, u64(offset), false);
 }
 
 Leaf<size_t> sys_pwrite64(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 offset) {
     return transfer_at<true>(c, fd, from.at, n, offset);
 }
-TaskResult sys_pwrite64_wait(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 offset) {
-    auto file = c.file(fd);
-    if (!file.ok()) return failed(file.error());
-    return transfer(c, file.take(), IoVector{from.at, n < kMaxIo ? n : kMaxIo}, u64(offset), true);
-}
 
 Leaf<size_t> sys_readv(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return vector_leaf(c, *file, vectors, count, kAtOffset, false);
-}
-TaskResult sys_readv_wait(Caller& c, Fd fd, UserAddr vectors, u32 count) {
-    return vector_task(c, fd, vectors, count, kAtOffset, false);
+    return transfer_vector<false>(c, *file, vectors, count, kAtOffset);
 }
 Leaf<size_t> sys_writev(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return vector_leaf(c, *file, vectors, count, kAtOffset, true);
-}
-TaskResult sys_writev_wait(Caller& c, Fd fd, UserAddr vectors, u32 count) {
-    return vector_task(c, fd, vectors, count, kAtOffset, true);
+    return transfer_vector<true>(c, *file, vectors, count, kAtOffset);
 }
 
 // The upper half of the offset is for 32-bit machines.
@@ -311,20 +293,14 @@ Leaf<size_t> sys_preadv(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offse
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->seekable()) return Errno::kSPipe;
-    return vector_leaf(c, *file, vectors, count, u64(offset), false);
-}
-TaskResult sys_preadv_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
-    return vector_task(c, fd, vectors, count, u64(offset), false);
+    return transfer_vector<false>(c, *file, vectors, count, u64(offset));
 }
 Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     if (offset < 0) return Errno::kInval;
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->seekable()) return Errno::kSPipe;
-    return vector_leaf(c, *file, vectors, count, u64(offset), true);
-}
-TaskResult sys_pwritev_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
-    return vector_task(c, fd, vectors, count, u64(offset), true);
+    return transfer_vector<true>(c, *file, vectors, count, u64(offset));
 }
 
 // RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory, RWF_APPEND nothing for reads; RWF_NOWAIT is not
@@ -346,27 +322,20 @@ Leaf<size_t> sys_preadv2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offs
     if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
     return sys_readv(c, fd, vectors, count);
 }
-TaskResult sys_preadv2_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32) {
-    return vector_task(c, fd, vectors, count, u64(offset), false);  // -1 is kAtOffset
-}
 Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32 flags) {
     if (offset < -1) return Errno::kInval;
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (offset != -1 && !file->seekable()) return Errno::kSPipe;
     if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
-    return vector_leaf(c, *file, vectors, count, write_place(offset, flags), true);
+    return transfer_vector<true>(c, *file, vectors, count, write_place(offset, flags));
 }
-TaskResult sys_pwritev2_wait(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32 flags) {
-    return vector_task(c, fd, vectors, count, write_place(offset, flags), true);
-}
-static_assert(u64(i64{-1}) == kAtOffset);
 
 Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (whence > 4) return Errno::kInval;  // SEEK_HOLE is the last
-    return c.keep_if_unfinished(*file, file->seek(offset, whence));
+    return c.or_later(file->seek(offset, whence), [&] { return seek_patiently(c, Ref<File>{&*file}, offset, whence); });
 }
 
 Leaf<void> sys_fsync(Caller& c, Fd fd) {
@@ -417,36 +386,36 @@ namespace {
 
 constexpr auto kFs = port::Module::kFs;
 constexpr SyscallRow kRows[] = {
-    row<&sys_read, &sys_read_wait>(abi::kNrRead, "read", kFs, "pipe/basic"),
-    row<&sys_write, &sys_write_wait>(abi::kNrWrite, "write", kFs, "pipe/basic"),
-    row<&sys_pread64, &sys_pread64_wait>(abi::kNrPread64, "pread64", kFs, "fd/read_write_positions"),
-    row<&sys_pwrite64, &sys_pwrite64_wait>(abi::kNrPwrite64, "pwrite64", kFs, "fd/read_write_positions"),
-    row<&sys_readv, &sys_readv_wait>(abi::kNrReadv, "readv", kFs, "fd/vectors"),
-    row<&sys_writev, &sys_writev_wait>(abi::kNrWritev, "writev", kFs, "fd/vectors"),
-    row<&sys_preadv, &sys_preadv_wait>(abi::kNrPreadv, "preadv", kFs, "fd/vectors"),
-    row<&sys_pwritev, &sys_pwritev_wait>(abi::kNrPwritev, "pwritev", kFs, "fd/vectors"),
-    row<&sys_preadv2, &sys_preadv2_wait>(abi::kNrPreadv2, "preadv2", kFs, "fd/vectors"),
-    row<&sys_pwritev2, &sys_pwritev2_wait>(abi::kNrPwritev2, "pwritev2", kFs, "calls/pwritev2"),
-    row<&sys_lseek, &sys_lseek_wait>(abi::kNrLseek, "lseek", kFs, "fd/lseek_rules"),
+    row<&sys_read>(abi::kNrRead, "read", kFs, "pipe/basic"),
+    row<&sys_write>(abi::kNrWrite, "write", kFs, "pipe/basic"),
+    row<&sys_pread64>(abi::kNrPread64, "pread64", kFs, "fd/read_write_positions"),
+    row<&sys_pwrite64>(abi::kNrPwrite64, "pwrite64", kFs, "fd/read_write_positions"),
+    row<&sys_readv>(abi::kNrReadv, "readv", kFs, "fd/vectors"),
+    row<&sys_writev>(abi::kNrWritev, "writev", kFs, "fd/vectors"),
+    row<&sys_preadv>(abi::kNrPreadv, "preadv", kFs, "fd/vectors"),
+    row<&sys_pwritev>(abi::kNrPwritev, "pwritev", kFs, "fd/vectors"),
+    row<&sys_preadv2>(abi::kNrPreadv2, "preadv2", kFs, "fd/vectors"),
+    row<&sys_pwritev2>(abi::kNrPwritev2, "pwritev2", kFs, "calls/pwritev2"),
+    row<&sys_lseek>(abi::kNrLseek, "lseek", kFs, "fd/lseek_rules"),
     row<&sys_close>(abi::kNrClose, "close", kFs, "fd/lowest_number"),
     row<&sys_close_range>(abi::kNrCloseRange, "close_range", kFs, "fd/close_range"),
     row<&sys_dup>(abi::kNrDup, "dup", kFs, "fd/dup_family"),
     row<&sys_dup2>(abi::kNrDup2, "dup2", kFs, "fd/dup_family"),
     row<&sys_dup3>(abi::kNrDup3, "dup3", kFs, "fd/dup_family"),
-    row<&sys_fcntl, &sys_fcntl_wait>(abi::kNrFcntl, "fcntl", kFs, "fd/fcntl_flags"),
-    row<&sys_flock, &sys_flock_wait>(abi::kNrFlock, "flock", kFs, "fd/flock_rules"),
-    row<&sys_ioctl, &sys_ioctl_wait>(abi::kNrIoctl, "ioctl", kFs, "badptr/system"),
+    row<&sys_fcntl>(abi::kNrFcntl, "fcntl", kFs, "fd/fcntl_flags"),
+    row<&sys_flock>(abi::kNrFlock, "flock", kFs, "fd/flock_rules"),
+    row<&sys_ioctl>(abi::kNrIoctl, "ioctl", kFs, "badptr/system"),
     row<&sys_pipe>(abi::kNrPipe, "pipe", kFs, "pipe/basic"),
     row<&sys_pipe2>(abi::kNrPipe2, "pipe2", kFs, "pipe/pipe2_flags"),
     row<&sys_fsync>(abi::kNrFsync, "fsync", kFs, "fd/sync_calls"),
     row<&sys_fsync>(abi::kNrFdatasync, "fdatasync", kFs, "fd/sync_calls"),
     row<&sys_sync_file_range>(abi::kNrSyncFileRange, "sync_file_range", kFs, "fd/sync_calls"),
-    row<&sys_fallocate, &sys_fallocate_wait>(abi::kNrFallocate, "fallocate", kFs, "fd/fallocate"),
+    row<&sys_fallocate>(abi::kNrFallocate, "fallocate", kFs, "fd/fallocate"),
     row<&sys_memfd_create>(abi::kNrMemfdCreate, "memfd_create", kFs, "calls/memfd"),
     row<&sys_fadvise64>(abi::kNrFadvise64, "fadvise64", kFs, "fd/sync_calls"),
     row<&sys_readahead>(abi::kNrReadahead, "readahead", kFs, "fd/sync_calls"),
-    row<nullptr, &sys_sendfile_wait>(abi::kNrSendfile, "sendfile", kFs, "fd/sendfile_and_copy"),
-    row<nullptr, &sys_copy_file_range_wait>(abi::kNrCopyFileRange, "copy_file_range", kFs, "fd/sendfile_and_copy"),
+    row<&sys_sendfile>(abi::kNrSendfile, "sendfile", kFs, "fd/sendfile_and_copy"),
+    row<&sys_copy_file_range>(abi::kNrCopyFileRange, "copy_file_range", kFs, "fd/sendfile_and_copy"),
     row<&sys_eventfd>(abi::kNrEventfd, "eventfd", kFs, "calls/eventfd"),
     row<&sys_eventfd2>(abi::kNrEventfd2, "eventfd2", kFs, "ready/event_descriptor"),
 };

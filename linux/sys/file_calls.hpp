@@ -5,8 +5,6 @@
 
 namespace linux {
 
-using TaskResult = Task<Result<i64>>;
-
 // The file behind a descriptor that is not a mere O_PATH one: EBADF.
 inline Result<Ref<fs::File>> open_file(Caller& c, Fd fd) {
     Ref<fs::File> f = TRY(c.file(fd));
@@ -15,8 +13,6 @@ inline Result<Ref<fs::File>> open_file(Caller& c, Fd fd) {
 }
 inline u64 descriptor_limit(Caller& c) { return c.process().limit(kRlimNofile); }
 Result<Fd> install_file(Caller& c, Ref<fs::File> file, u32 open_flags);
-// A task that is over at once: for task forms that fail before they wait.
-TaskResult failed(Errno e);
 
 // One transfer, to its end: waits, faults buffers in, gives short counts as Linux does. `offset`: kAtOffset or absolute.
 class IoVector;
@@ -33,27 +29,22 @@ Leaf<Fd> sys_dup(Caller&, Fd);
 Leaf<Fd> sys_dup2(Caller&, Fd, Fd);
 Leaf<Fd> sys_dup3(Caller&, Fd, Fd, u32 flags);
 Leaf<i64> sys_fcntl(Caller&, Fd, u32 command, u64 argument);
-TaskResult sys_fcntl_wait(Caller&, Fd, u32 command, u64 argument);
 Leaf<void> sys_flock(Caller&, Fd, u32 operation);
-TaskResult sys_flock_wait(Caller&, Fd, u32 operation);
 Leaf<i64> sys_ioctl(Caller&, Fd, u32 request, u64 argument);
-TaskResult sys_ioctl_wait(Caller&, Fd, u32 request, u64 argument);
 Leaf<void> sys_pipe(Caller&, UserOut<i32>);
 Leaf<void> sys_pipe2(Caller&, UserOut<i32>, u32 flags);
 
 // file_locks.cpp: the F_*LK commands
 Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument);
-TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument);
 
 // file_space.cpp
 Leaf<void> sys_fallocate(Caller&, Fd, u32 mode, i64 offset, i64 length);
-Task<Result<void>> sys_fallocate_wait(Caller&, Fd, u32 mode, i64 offset, i64 length);
 Leaf<Fd> sys_memfd_create(Caller&, UserString name, u32 flags);
-Task<Result<u64>> sys_lseek_wait(Caller&, Fd, i64 offset, u32 whence);
+// A long search for data or for a hole, in pieces.
+Task<Result<u64>> seek_patiently(Caller&, Ref<fs::File>, i64 offset, u32 whence);
 
 // file_copy.cpp
-TaskResult sys_sendfile_wait(Caller&, Fd out, Fd in, UserAddr offset, u64 count);
-TaskResult sys_copy_file_range_wait(Caller&, Fd in, UserAddr in_offset, Fd out, UserAddr out_offset, u64 count,
-                                    u32 flags);
+TaskResult sys_sendfile(Caller&, Fd out, Fd in, UserAddr offset, u64 count);
+TaskResult sys_copy_file_range(Caller&, Fd in, UserAddr in_offset, Fd out, UserAddr out_offset, u64 count, u32 flags);
 
 }  // namespace linux

@@ -99,7 +99,7 @@ void set_position(File& f, u64 to) {
 
 }  // namespace
 
-TaskResult sys_sendfile_wait(Caller& c, Fd out_fd, Fd in_fd, UserAddr offset, u64 count) {
+TaskResult sys_sendfile(Caller& c, Fd out_fd, Fd in_fd, UserAddr offset, u64 count) {
     i64 explicit_offset = 0;
     if (offset.value != 0) CO_TRY(co_await user_copy<false>(c, offset, &explicit_offset, sizeof explicit_offset));
     Ref<File> in = CO_TRY(c.files().get(in_fd));
@@ -123,8 +123,8 @@ TaskResult sys_sendfile_wait(Caller& c, Fd out_fd, Fd in_fd, UserAddr offset, u6
     co_return done;
 }
 
-TaskResult sys_copy_file_range_wait(Caller& c, Fd in_fd, UserAddr in_offset, Fd out_fd, UserAddr out_offset, u64 count,
-                                    u32 flags) {
+TaskResult sys_copy_file_range(Caller& c, Fd in_fd, UserAddr in_offset, Fd out_fd, UserAddr out_offset, u64 count,
+                               u32 flags) {
     Ref<File> in = CO_TRY(c.files().get(in_fd));
     Ref<File> out = CO_TRY(c.files().get(out_fd));
     if ((in->flags() | out->flags()) & fs::kOpenPath) co_return Errno::kBadF;

@@ -105,31 +105,7 @@ Result<void> keep_if_still_open(Caller& c, Fd fd, fs::File& file, const Request&
     return Errno::kBadF;
 }
 
-}  // namespace
-
-Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument) {
-    UserAddr at{argument};
-    if (command == kGetLk || command == kOfdGetLk) {
-        Flock l;
-        TRY(c.user().read(&l, at, sizeof l));
-        TRY(get_lock(c, file, l, at, command == kOfdGetLk));
-        return i64{0};
-    }
-    Request r = TRY(read_request(c, file, command, at));
-    auto done = apply(file, r);
-    if (done.ok()) {
-        TRY(keep_if_still_open(c, fd, file, r));
-        return i64{0};
-    }
-    bool waits = command == kSetLkW || command == kOfdSetLkW;
-    return done.error() == Errno::kAgain && waits ? Errno::kNeedsTask : done.error();
-}
-
-TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument) {
-    Ref<fs::File> file = CO_TRY(open_file(c, fd));
-    auto request = read_request(c, *file, command, UserAddr{argument});
-    if (!request.ok()) co_return lib::needs_more(request.error()) ? Errno::kFault : request.error();
-    Request r = request.value();
+TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r) {
     struct Announced {
         fs::LockWaiter waiter;
         ~Announced() { fs::end_wait(waiter); }
@@ -151,6 +127,27 @@ TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument) {
         if (interrupted != Errno::kOk) co_return interrupted;
         interrupted = (co_await rt::wait_on(fs::file_locks_changed(), seen, "record lock")).error();
     }
+}
+
+}  // namespace
+
+Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument) {
+    UserAddr at{argument};
+    if (command == kGetLk || command == kOfdGetLk) {
+        Flock l;
+        TRY(c.user().read(&l, at, sizeof l));
+        TRY(get_lock(c, file, l, at, command == kOfdGetLk));
+        return i64{0};
+    }
+    Request r = TRY(read_request(c, file, command, at));
+    auto done = apply(file, r);
+    if (done.ok()) {
+        TRY(keep_if_still_open(c, fd, file, r));
+        return i64{0};
+    }
+    bool waits = command == kSetLkW || command == kOfdSetLkW;
+    if (done.error() != Errno::kAgain || !waits) return done.error();
+    return c.later(wait_for_lock(c, fd, Ref<fs::File>{&file}, r));
 }
 
 }  // namespace linux

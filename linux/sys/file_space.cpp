@@ -56,26 +56,14 @@ u64 fallocate_piece(fs::Mapping& m, u32 mode, u64 at, u64 end) {
     return cut < end / kPageSize && cut * kPageSize > at ? cut * kPageSize : end;
 }
 
-}  // namespace
-
-Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
-    Ref<fs::File> file = TRY(check_fallocate(c, fd, mode, offset, length));
-    fs::Inode& inode = *file->inode();
-    const u64 at = u64(offset), end = at + u64(length);
-    if (inode.mapping() && fallocate_piece(*inode.mapping(), mode, at, end) < end) return Errno::kNeedsTask;
-    TRY(inode.allocate_range(mode, at, u64(length)));
-    return drop_set_id(c, inode);
-}
-Task<Result<void>> sys_fallocate_wait(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
-    Ref<fs::File> file = CO_TRY(check_fallocate(c, fd, mode, offset, length));
+Task<Result<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, u64 at, u64 end) {
     fs::Inode& inode = *file->inode();
     if (mode & ~(kKeepSize | kPunchHole)) co_return Errno::kOpNotSupp;
-    const u64 end = u64(offset) + u64(length);
     // What can never fit is refused before anything is made. The size changes with the last piece.
     if (!(mode & kPunchHole) &&
-        lib::pages_for(end) - u64(offset) / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
+        lib::pages_for(end) - at / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
         co_return Errno::kNoSpc;
-    for (u64 at = u64(offset); at < end;) {
+    while (at < end) {
         const u64 to = fallocate_piece(*inode.mapping(), mode, at, end);
         CO_TRY(inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at));
         at = to;
@@ -86,12 +74,20 @@ Task<Result<void>> sys_fallocate_wait(Caller& c, Fd fd, u32 mode, i64 offset, i6
     co_return drop_set_id(c, inode);
 }
 
-// A long search for data or for a hole, in pieces.
-Task<Result<u64>> sys_lseek_wait(Caller& c, Fd fd, i64 offset, u32 whence) {
+}  // namespace
+
+Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
+    Ref<fs::File> file = TRY(check_fallocate(c, fd, mode, offset, length));
+    fs::Inode& inode = *file->inode();
+    const u64 at = u64(offset), end = at + u64(length);
+    if (inode.mapping() && fallocate_piece(*inode.mapping(), mode, at, end) < end)
+        return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
+    TRY(inode.allocate_range(mode, at, u64(length)));
+    return drop_set_id(c, inode);
+}
+
+Task<Result<u64>> seek_patiently(Caller& c, Ref<fs::File> file, i64 offset, u32 whence) {
     constexpr u32 kSet = 0, kData = 3;
-    Ref<fs::File> file = CO_TRY(open_file(c, fd));
-    auto short_one = file->seek(offset, whence);
-    if (short_one.error() != Errno::kNeedsTask) co_return short_one;
     const fs::Mapping& m = *file->inode()->mapping();
     u64 page = u64(offset) / kPageSize;
     for (bool more = true; more;) {

@@ -194,21 +194,7 @@ Result<void> commit_groups(Caller& c, Ref<fs::GroupList> groups) {
     return lib::kOk;
 }
 
-Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
-    TRY(may_set_groups(c, size));
-    if (u32(size) > kLeafGroups) return Errno::kNeedsTask;
-    Ref<fs::GroupList> groups;
-    if (size != 0) {
-        groups = TRY(fs::GroupList::make(u32(size)));
-        TRY(c.user().read(groups->all().data(), from, groups->all().size_bytes()));
-        sort_few(groups->all());
-    }
-    TRY(commit_groups(c, std::move(groups)));
-    return 0;
-}
-
-Task<Result<i64>> sys_setgroups_wait(Caller& c, i32 size, UserAddr from) {
-    CO_TRY(may_set_groups(c, size));
+TaskResult set_many_groups(Caller& c, i32 size, UserAddr from) {
     Ref<fs::GroupList> groups = CO_TRY(fs::GroupList::make(u32(size)));
     std::span<u32> all = groups->all();
     CO_TRY(co_await copy_from_program(c, from, all.data(), all.size_bytes()));
@@ -224,6 +210,18 @@ Task<Result<i64>> sys_setgroups_wait(Caller& c, i32 size, UserAddr from) {
     }
     CO_TRY(commit_groups(c, std::move(groups)));
     co_return i64{0};
+}
+Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
+    TRY(may_set_groups(c, size));
+    if (u32(size) > kLeafGroups) return c.later(set_many_groups(c, size, from));
+    Ref<fs::GroupList> groups;
+    if (size != 0) {
+        groups = TRY(fs::GroupList::make(u32(size)));
+        TRY(c.user().read(groups->all().data(), from, groups->all().size_bytes()));
+        sort_few(groups->all());
+    }
+    TRY(commit_groups(c, std::move(groups)));
+    return 0;
 }
 
 // ---- Capabilities ----
@@ -304,7 +302,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_setfsuid>(abi::kNrSetfsuid, "setfsuid", Module::kTask, "ids/setfsuid"),
     row<&sys_setfsgid>(abi::kNrSetfsgid, "setfsgid", Module::kTask, "ids/setfsuid"),
     row<&sys_getgroups>(abi::kNrGetgroups, "getgroups", Module::kTask, "ids/groups"),
-    row<&sys_setgroups, &sys_setgroups_wait>(abi::kNrSetgroups, "setgroups", Module::kTask, "ids/groups"),
+    row<&sys_setgroups>(abi::kNrSetgroups, "setgroups", Module::kTask, "ids/groups"),
     row<&sys_capget>(abi::kNrCapget, "capget", Module::kTask, "ids/capabilities"),
     row<&sys_capset>(abi::kNrCapset, "capset", Module::kTask, "ids/capabilities"),
 };

@@ -90,15 +90,8 @@ Leaf<void> put_random(Caller& c, UserAddr at, u64 size) {
     return lib::kOk;
 }
 
-Leaf<i64> sys_getrandom(Caller& c, UserAddr to, u64 size, u32 flags) {
-    TRY(check_random(flags));
-    if (size > kLeafRandom) return Errno::kNeedsTask;
-    TRY(put_random(c, to, size));
-    return i64(size);
-}
 // A short count if a signal comes, or where the memory ends.
-Task<Result<i64>> sys_getrandom_wait(Caller& c, UserAddr to, u64 size, u32 flags) {
-    CO_TRY(check_random(flags));
+TaskResult put_much_random(Caller& c, UserAddr to, u64 size) {
     if (size > INT32_MAX) size = INT32_MAX;
     u64 done = 0;
     while (done < size) {
@@ -121,6 +114,14 @@ Task<Result<i64>> sys_getrandom_wait(Caller& c, UserAddr to, u64 size, u32 flags
         co_await rt::Yield{};
     }
     co_return i64(done);
+}
+Leaf<i64> sys_getrandom(Caller& c, UserAddr to, u64 size, u32 flags) {
+    TRY(check_random(flags));
+    if (size > kLeafRandom) return c.later(put_much_random(c, to, size));
+    auto put = put_random(c, to, size);
+    if (c.user().gave_up(put.error())) return c.later(put_much_random(c, to, size));
+    TRY(put);
+    return i64(size);
 }
 
 // ---- prctl ----
@@ -337,6 +338,14 @@ Leaf<i64> sys_personality(Caller& c, u32 to) {
 
 // ---- The log ----
 
+// What there is to read is nothing, but the memory for it must be there.
+TaskResult read_no_messages(Caller& c, UserAddr to, i32 length) {
+    u64 first = u64(length) < kPageSize ? u64(length) : kPageSize;
+    if (!fs::UserMemory::inside(to, first)) co_return Errno::kFault;
+    if (!(co_await fault_in_range(c.thread(), {to, first, true})).ok()) co_return Errno::kFault;
+    co_return i64{0};
+}
+
 // The kernel's messages go to the machine's console; the ring that programs may read is empty.
 Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
     constexpr i32 kReadAll = 3, kSizeUnread = 9, kSizeBuffer = 10, kCapSyslog = 34;
@@ -349,21 +358,13 @@ Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
         case 4:  // READ_CLEAR
             if (to.value == 0 || length < 0) return Errno::kInval;
             if (length == 0 || type == 2) return 0;
-            return Errno::kNeedsTask;
+            return c.later(read_no_messages(c, to, length));
         case 8:  // CONSOLE_LEVEL
             return length < 1 || length > 8 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
         case kSizeUnread:
         case kSizeBuffer:
         default: return 0;
     }
-}
-
-// What there is to read is nothing, but the memory for it must be there.
-Task<Result<i64>> sys_syslog_wait(Caller& c, i32, UserAddr to, i32 length) {
-    u64 first = u64(length) < kPageSize ? u64(length) : kPageSize;
-    if (!fs::UserMemory::inside(to, first)) co_return Errno::kFault;
-    if (!(co_await fault_in_range(c.thread(), {to, first, true})).ok()) co_return Errno::kFault;
-    co_return i64{0};
 }
 
 // ---- The end of it all ----
@@ -395,11 +396,11 @@ constexpr SyscallRow kRows[] = {
     row<&sys_sethostname>(abi::kNrSethostname, "sethostname", Module::kTask, "misc/host_name"),
     row<&sys_setdomainname>(abi::kNrSetdomainname, "setdomainname", Module::kTask, "misc/host_name"),
     row<&sys_sysinfo>(abi::kNrSysinfo, "sysinfo", Module::kTask, "misc/sysinfo"),
-    row<&sys_getrandom, &sys_getrandom_wait>(abi::kNrGetrandom, "getrandom", Module::kTask, "misc/random"),
+    row<&sys_getrandom>(abi::kNrGetrandom, "getrandom", Module::kTask, "misc/random"),
     row<&sys_prctl>(abi::kNrPrctl, "prctl", Module::kTask, "misc/prctl_values"),
     row<&sys_arch_prctl>(abi::kNrArchPrctl, "arch_prctl", Module::kHome, "misc/segment_bases"),
     row<&sys_personality>(abi::kNrPersonality, "personality", Module::kTask, "misc/personality"),
-    row<&sys_syslog, &sys_syslog_wait>(abi::kNrSyslog, "syslog", Module::kTask, "misc/kernel_log"),
+    row<&sys_syslog>(abi::kNrSyslog, "syslog", Module::kTask, "misc/kernel_log"),
     row<&sys_reboot>(abi::kNrReboot, "reboot", Module::kTask, "ids/privileged_calls_as_user"),
 };
 const std::span<const SyscallRow> misc_rows{kRows};

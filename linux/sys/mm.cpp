@@ -57,44 +57,39 @@ Result<AddressSpace::MapRequest> map_request(Caller& c, UserAddr at, u64 length,
     return r;
 }
 
-Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd, u64 offset) {
-    if (populates(flags) || c.mm().locks_future()) return Errno::kNeedsTask;
-    auto request = map_request(c, at, length, prot, flags, fd, offset);
-    if (!request.ok()) return request.error();
-    return c.mm().map(request.value(), limits(c));
-}
-Task<Result<UserAddr>> sys_mmap_wait(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd, u64 offset) {
-    auto request = map_request(c, at, length, prot, flags, fd, offset);
-    if (!request.ok()) co_return request.error();
-    UserAddr got = CO_TRY(co_await c.mm().map_task(request.take(), limits(c)));
-    if ((populates(flags) || c.mm().locks_future()) && (prot & (kProtRead | kProtWrite | kProtExec)))
-        (void)co_await populate(c, got, length);
+Task<Result<UserAddr>> map_patiently(Caller& c, AddressSpace::MapRequest r) {
+    const u64 length = r.length;
+    const bool accessible = (r.prot & (kProtRead | kProtWrite | kProtExec)) != 0, now = populates(r.flags);
+    UserAddr got = CO_TRY(co_await c.mm().map_task(std::move(r), limits(c)));
+    if (accessible && (now || c.mm().locks_future())) (void)co_await populate(c, got, length);
     co_return got;
 }
+Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd, u64 offset) {
+    auto request = map_request(c, at, length, prot, flags, fd, offset);
+    if (!request.ok()) return request.error();
+    if (!populates(flags) && !c.mm().locks_future()) [[likely]] {
+        auto got = c.mm().map(request.value(), limits(c));
+        if (got.error() != Errno::kNeedsTask) [[likely]]
+            return got;
+    }
+    return c.later(map_patiently(c, request.take()));
+}
 
-Leaf<void> sys_munmap(Caller& c, UserAddr at, u64 length) { return c.mm().unmap(at, length); }
-Task<Result<void>> sys_munmap_wait(Caller& c, UserAddr at, u64 length) { return c.mm().unmap_task(at, length); }
+Leaf<void> sys_munmap(Caller& c, UserAddr at, u64 length) {
+    return c.or_later(c.mm().unmap(at, length), [&] { return c.mm().unmap_task(at, length); });
+}
 
 Leaf<void> sys_mprotect(Caller& c, UserAddr at, u64 length, u32 prot) {
-    return c.mm().protect(at, length, prot, limits(c));
-}
-Task<Result<void>> sys_mprotect_wait(Caller& c, UserAddr at, u64 length, u32 prot) {
-    return c.mm().protect_task(at, length, prot, limits(c));
+    return c.or_later(c.mm().protect(at, length, prot, limits(c)),
+                      [&] { return c.mm().protect_task(at, length, prot, limits(c)); });
 }
 
 Leaf<UserAddr> sys_mremap(Caller& c, UserAddr old, u64 old_length, u64 new_length, u32 flags, UserAddr to) {
-    return c.mm().remap({old, old_length, new_length, flags, to}, limits(c));
-}
-Task<Result<UserAddr>> sys_mremap_wait(Caller& c, UserAddr old, u64 old_length, u64 new_length, u32 flags,
-                                       UserAddr to) {
-    return c.mm().remap_task({old, old_length, new_length, flags, to}, limits(c));
+    const AddressSpace::RemapRequest r{old, old_length, new_length, flags, to};
+    return c.or_later(c.mm().remap(r, limits(c)), [&] { return c.mm().remap_task(r, limits(c)); });
 }
 
-Leaf<void> sys_madvise(Caller& c, UserAddr at, u64 length, i32 advice) {
-    if (advice == kPopulateRead || advice == kPopulateWrite) return Errno::kNeedsTask;
-    return c.mm().advise(at, length, advice);
-}
-Task<Result<void>> sys_madvise_wait(Caller& c, UserAddr at, u64 length, i32 advice) {
+Task<Result<void>> advise_patiently(Caller& c, UserAddr at, u64 length, i32 advice) {
     CO_TRY(co_await c.mm().advise_task(at, length, advice));
     if (advice != kPopulateRead && advice != kPopulateWrite) co_return lib::kOk;
     u64 bytes = (length + kPageSize - 1) & ~(kPageSize - 1);
@@ -109,8 +104,15 @@ Task<Result<void>> sys_madvise_wait(Caller& c, UserAddr at, u64 length, i32 advi
     co_return lib::kOk;
 }
 
-Leaf<UserAddr> sys_brk(Caller& c, UserAddr to) { return c.mm().set_break(to, limits(c)); }
-Task<Result<UserAddr>> sys_brk_wait(Caller& c, UserAddr to) { return c.mm().set_break_task(to, limits(c)); }
+Leaf<void> sys_madvise(Caller& c, UserAddr at, u64 length, i32 advice) {
+    const bool populates = advice == kPopulateRead || advice == kPopulateWrite;
+    return c.or_later(populates ? Leaf<void>(Errno::kNeedsTask) : c.mm().advise(at, length, advice),
+                      [&] { return advise_patiently(c, at, length, advice); });
+}
+
+Leaf<UserAddr> sys_brk(Caller& c, UserAddr to) {
+    return c.or_later(c.mm().set_break(to, limits(c)), [&] { return c.mm().set_break_task(to, limits(c)); });
+}
 
 // Checks of mincore; the number of pages.
 Result<u64> resident_pages(UserAddr at, u64 length, UserOut<u8> to) {
@@ -130,13 +132,7 @@ Leaf<void> resident_piece(Caller& c, UserAddr at, u64 pages, UserOut<u8> to) {
     }
     return lib::kOk;
 }
-Leaf<void> sys_mincore(Caller& c, UserAddr at, u64 length, UserOut<u8> to) {
-    u64 pages = TRY(resident_pages(at, length, to));
-    if (pages > kResidentInLeaf) return Errno::kNeedsTask;
-    return resident_piece(c, at, pages, to);
-}
-Task<Result<void>> sys_mincore_wait(Caller& c, UserAddr at, u64 length, UserOut<u8> to) {
-    u64 pages = CO_TRY(resident_pages(at, length, to));
+Task<Result<void>> resident_patiently(Caller& c, UserAddr at, u64 pages, UserOut<u8> to) {
     for (u64 done = 0; done < pages;) {
         u64 n = pages - done < kResidentInLeaf ? pages - done : kResidentInLeaf;
         auto r = resident_piece(c, at + done * kPageSize, n, to + done);
@@ -154,6 +150,12 @@ Task<Result<void>> sys_mincore_wait(Caller& c, UserAddr at, u64 length, UserOut<
     co_return lib::kOk;
 }
 
+Leaf<void> sys_mincore(Caller& c, UserAddr at, u64 length, UserOut<u8> to) {
+    u64 pages = TRY(resident_pages(at, length, to));
+    if (pages > kResidentInLeaf) return c.later(resident_patiently(c, at, pages, to));
+    return resident_piece(c, at, pages, to);
+}
+
 Leaf<void> sys_msync(Caller& c, UserAddr at, u64 length, u32 flags) { return c.mm().sync(at, length, flags); }
 
 bool may_lock(Caller& c) { return limits(c).locked != 0; }
@@ -164,46 +166,46 @@ Task<Result<void>> lock_range(Caller& c, UserAddr at, u64 length, bool now) {
     if (now && length) co_return co_await populate(c, at, length);
     co_return lib::kOk;
 }
-Task<Result<void>> sys_mlock_wait(Caller& c, UserAddr at, u64 length) { return lock_range(c, at, length, true); }
-Task<Result<void>> sys_mlock2_wait(Caller& c, UserAddr at, u64 length, u32 flags) {
+Task<Result<void>> sys_mlock(Caller& c, UserAddr at, u64 length) { return lock_range(c, at, length, true); }
+Task<Result<void>> sys_mlock2(Caller& c, UserAddr at, u64 length, u32 flags) {
     constexpr u32 kOnFault = 1;
     if (flags & ~kOnFault) co_return Errno::kInval;
     co_return co_await lock_range(c, at, length, !(flags & kOnFault));
 }
-Leaf<void> sys_munlock(Caller& c, UserAddr at, u64 length) { return c.mm().set_locked(at, length, false, limits(c)); }
-Task<Result<void>> sys_munlock_wait(Caller& c, UserAddr at, u64 length) {
-    return c.mm().set_locked_task(at, length, false, limits(c));
+Leaf<void> sys_munlock(Caller& c, UserAddr at, u64 length) {
+    return c.or_later(c.mm().set_locked(at, length, false, limits(c)),
+                      [&] { return c.mm().set_locked_task(at, length, false, limits(c)); });
 }
 
 constexpr u32 kLockCurrent = 1, kLockFuture = 2, kLockOnFault = 4;  // mlockall(2), MCL_*
+Leaf<void> lock_all(Caller& c, bool current, bool future) {
+    return c.or_later(c.mm().set_all_locked(current, future, limits(c)),
+                      [&] { return c.mm().set_all_locked_task(current, future, limits(c)); });
+}
 Leaf<void> sys_mlockall(Caller& c, u32 flags) {
     if (flags == 0 || (flags & ~(kLockCurrent | kLockFuture | kLockOnFault)) || flags == kLockOnFault)
         return Errno::kInval;
     if (!may_lock(c)) return Errno::kPerm;
-    return c.mm().set_all_locked(flags & kLockCurrent, flags & kLockFuture, limits(c));
+    return lock_all(c, flags & kLockCurrent, flags & kLockFuture);
 }
-Task<Result<void>> sys_mlockall_wait(Caller& c, u32 flags) {
-    return c.mm().set_all_locked_task(flags & kLockCurrent, flags & kLockFuture, limits(c));
-}
-Leaf<void> sys_munlockall(Caller& c) { return c.mm().set_all_locked(false, false, limits(c)); }
-Task<Result<void>> sys_munlockall_wait(Caller& c) { return c.mm().set_all_locked_task(false, false, limits(c)); }
+Leaf<void> sys_munlockall(Caller& c) { return lock_all(c, false, false); }
 
 constexpr port::Module kMm = port::Module::kMm;
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_mmap, &sys_mmap_wait>(abi::kNrMmap, "mmap", kMm, "mem/anonymous_is_zero"),
-    row<&sys_munmap, &sys_munmap_wait>(abi::kNrMunmap, "munmap", kMm, "mem/unmap_splits"),
-    row<&sys_mprotect, &sys_mprotect_wait>(abi::kNrMprotect, "mprotect", kMm, "mem/protect_faults"),
-    row<&sys_mremap, &sys_mremap_wait>(abi::kNrMremap, "mremap", kMm, "mem/remap"),
-    row<&sys_madvise, &sys_madvise_wait>(abi::kNrMadvise, "madvise", kMm, "mem/advice"),
-    row<&sys_brk, &sys_brk_wait>(abi::kNrBrk, "brk", kMm, "mem/program_break"),
-    row<&sys_mincore, &sys_mincore_wait>(abi::kNrMincore, "mincore", kMm, "mem/in_core"),
+    row<&sys_mmap>(abi::kNrMmap, "mmap", kMm, "mem/anonymous_is_zero"),
+    row<&sys_munmap>(abi::kNrMunmap, "munmap", kMm, "mem/unmap_splits"),
+    row<&sys_mprotect>(abi::kNrMprotect, "mprotect", kMm, "mem/protect_faults"),
+    row<&sys_mremap>(abi::kNrMremap, "mremap", kMm, "mem/remap"),
+    row<&sys_madvise>(abi::kNrMadvise, "madvise", kMm, "mem/advice"),
+    row<&sys_brk>(abi::kNrBrk, "brk", kMm, "mem/program_break"),
+    row<&sys_mincore>(abi::kNrMincore, "mincore", kMm, "mem/in_core"),
     row<&sys_msync>(abi::kNrMsync, "msync", kMm, "mem/shared_file"),
-    row<nullptr, &sys_mlock_wait>(abi::kNrMlock, "mlock", kMm, "mem/locking"),
-    row<nullptr, &sys_mlock2_wait>(abi::kNrMlock2, "mlock2", kMm, "mem/locking"),
-    row<&sys_munlock, &sys_munlock_wait>(abi::kNrMunlock, "munlock", kMm, "mem/locking"),
-    row<&sys_mlockall, &sys_mlockall_wait>(abi::kNrMlockall, "mlockall", kMm, "mem/locking"),
-    row<&sys_munlockall, &sys_munlockall_wait>(abi::kNrMunlockall, "munlockall", kMm, "mem/locking"),
+    row<&sys_mlock>(abi::kNrMlock, "mlock", kMm, "mem/locking"),
+    row<&sys_mlock2>(abi::kNrMlock2, "mlock2", kMm, "mem/locking"),
+    row<&sys_munlock>(abi::kNrMunlock, "munlock", kMm, "mem/locking"),
+    row<&sys_mlockall>(abi::kNrMlockall, "mlockall", kMm, "mem/locking"),
+    row<&sys_munlockall>(abi::kNrMunlockall, "munlockall", kMm, "mem/locking"),
 };
 
 }  // namespace

@@ -85,11 +85,11 @@ namespace {
 using enum port::Module;
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_open, &sys_open_wait>(abi::kNrOpen, "open", kFs, "path/names"),
-    row<&sys_openat, &sys_openat_wait>(abi::kNrOpenat, "openat", kFs, "path/at_calls"),
-    row<&sys_creat, &sys_creat_wait>(abi::kNrCreat, "creat", kFs, "badptr/paths"),
-    row<&sys_truncate, &sys_truncate_wait>(abi::kNrTruncate, "truncate", kFs, "fd/truncation"),
-    row<&sys_ftruncate, &sys_ftruncate_wait>(abi::kNrFtruncate, "ftruncate", kFs, "fd/truncation"),
+    row<&sys_open>(abi::kNrOpen, "open", kFs, "path/names"),
+    row<&sys_openat>(abi::kNrOpenat, "openat", kFs, "path/at_calls"),
+    row<&sys_creat>(abi::kNrCreat, "creat", kFs, "badptr/paths"),
+    row<&sys_truncate>(abi::kNrTruncate, "truncate", kFs, "fd/truncation"),
+    row<&sys_ftruncate>(abi::kNrFtruncate, "ftruncate", kFs, "fd/truncation"),
     row<&sys_stat>(abi::kNrStat, "stat", kFs, "path/dots"),
     row<&sys_lstat>(abi::kNrLstat, "lstat", kFs, "path/hard_links"),
     row<&sys_fstat>(abi::kNrFstat, "fstat", kFs, "path/unlinked_open_file"),
@@ -113,8 +113,8 @@ constexpr SyscallRow kRows[] = {
     row<&sys_futimesat>(abi::kNrFutimesat, "futimesat", kFs, "badptr/paths"),
     row<&sys_utimes>(abi::kNrUtimes, "utimes", kFs, "badptr/paths"),
     row<&sys_utime>(abi::kNrUtime, "utime", kFs, "badptr/paths"),
-    row<&sys_getdents64, &sys_getdents64_wait>(abi::kNrGetdents64, "getdents64", kFs, "dir/small_buffers"),
-    row<&sys_getdents, &sys_getdents_wait>(abi::kNrGetdents, "getdents", kFs, "calls/getdents"),
+    row<&sys_getdents64>(abi::kNrGetdents64, "getdents64", kFs, "dir/small_buffers"),
+    row<&sys_getdents>(abi::kNrGetdents, "getdents", kFs, "calls/getdents"),
     row<&sys_mkdir>(abi::kNrMkdir, "mkdir", kFs, "path/make_and_remove"),
     row<&sys_mkdirat>(abi::kNrMkdirat, "mkdirat", kFs, "path/at_calls"),
     row<&sys_mknod>(abi::kNrMknod, "mknod", kFs, "path/make_and_remove"),

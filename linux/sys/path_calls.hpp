@@ -71,15 +71,10 @@ struct RealCreds : fs::Creds {
 
 // path_open.cpp
 Leaf<i64> sys_open(Caller&, UserString path, u32 flags, u32 mode);
-Task<Result<i64>> sys_open_wait(Caller&, UserString path, u32 flags, u32 mode);
 Leaf<i64> sys_openat(Caller&, i32 directory, UserString path, u32 flags, u32 mode);
-Task<Result<i64>> sys_openat_wait(Caller&, i32 directory, UserString path, u32 flags, u32 mode);
 Leaf<i64> sys_creat(Caller&, UserString path, u32 mode);
-Task<Result<i64>> sys_creat_wait(Caller&, UserString path, u32 mode);
 Leaf<void> sys_truncate(Caller&, UserString path, i64 length);
-Task<Result<void>> sys_truncate_wait(Caller&, UserString path, i64 length);
 Leaf<void> sys_ftruncate(Caller&, Fd fd, i64 length);
-Task<Result<void>> sys_ftruncate_wait(Caller&, Fd fd, i64 length);
 
 // path_stat.cpp
 Leaf<void> sys_stat(Caller&, UserString path, UserOut<abi::Stat> out);
@@ -111,8 +106,6 @@ Leaf<void> sys_utime(Caller&, UserString path, UserAddr times);
 // path_names.cpp
 Leaf<i64> sys_getdents64(Caller&, Fd fd, UserAddr to, u32 size);
 Leaf<i64> sys_getdents(Caller&, Fd fd, UserAddr to, u32 size);
-Task<Result<i64>> sys_getdents64_wait(Caller&, Fd fd, UserAddr to, u32 size);
-Task<Result<i64>> sys_getdents_wait(Caller&, Fd fd, UserAddr to, u32 size);
 Leaf<void> sys_mkdir(Caller&, UserString path, u32 mode);
 Leaf<void> sys_mkdirat(Caller&, i32 directory, UserString path, u32 mode);
 Leaf<void> sys_mknod(Caller&, UserString path, u32 mode, u32 device);

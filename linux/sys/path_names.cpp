@@ -79,20 +79,9 @@ u64 records_at_once(const File& file) {
 // The kernel takes the size as an int: a negative one leaves no room.
 u64 record_room(u32 size) { return i32(size) < 0 ? 0 : u64(size); }
 
-Leaf<i64> read_records(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format) {
-    auto file = c.files().borrow(fd);
-    if (!file || (file->flags() & kOpenPath)) return Errno::kBadF;
-    if (record_room(size) > records_at_once(*file)) return Errno::kNeedsTask;
-    RecordSink sink{c.user(), to, record_room(size), old_format};
-    TRY(file->read_directory(sink));
-    return i64(sink.done());
-}
-
-// The same for large buffers, or of which only a part is accessible: piece by piece. What was copied stays copied, as the
-// position in the directory moves on with each piece.
-TaskResult read_records_wait(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format) {
-    Ref<File> file = CO_TRY(c.files().get(fd));
-    if (file->flags() & kOpenPath) co_return Errno::kBadF;
+// For large buffers, or of which only a part is accessible: piece by piece. What was copied stays copied, as the position in
+// the directory moves on with each piece.
+TaskResult read_pieces(Caller& c, Ref<File> file, UserAddr to, u32 size, bool old_format) {
     const u64 at_once = records_at_once(*file) / 2, room = record_room(size);
     u64 done = 0, accessible = room;  // from `to` on, as far as is known
     for (;;) {
@@ -124,6 +113,18 @@ TaskResult read_records_wait(Caller& c, Fd fd, UserAddr to, u32 size, bool old_f
         if (!full || got == 0 || piece == left) co_return i64(done);
         co_await rt::Yield{};
     }
+}
+
+Leaf<i64> read_records(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format) {
+    auto file = c.borrow(fd);
+    if (!file || (file->flags() & kOpenPath)) return Errno::kBadF;
+    auto piecewise = [&] { return c.later(read_pieces(c, Ref<File>{&*file}, to, size, old_format)); };
+    if (record_room(size) > records_at_once(*file)) return piecewise();
+    RecordSink sink{c.user(), to, record_room(size), old_format};
+    auto read = file->read_directory(sink);
+    if (c.user().gave_up(read.error())) return piecewise();
+    if (!read.ok()) return c.keep_if_unfinished(*file, read.error());
+    return i64(sink.done());
 }
 
 Leaf<void> make_directory(Caller& c, i32 directory, UserString path, u32 mode) {
@@ -202,12 +203,6 @@ Leaf<void> symlink_at(Caller& c, UserString target, i32 directory, UserString pa
 
 Leaf<i64> sys_getdents64(Caller& c, Fd fd, UserAddr to, u32 size) { return read_records(c, fd, to, size, false); }
 Leaf<i64> sys_getdents(Caller& c, Fd fd, UserAddr to, u32 size) { return read_records(c, fd, to, size, true); }
-TaskResult sys_getdents64_wait(Caller& c, Fd fd, UserAddr to, u32 size) {
-    return read_records_wait(c, fd, to, size, false);
-}
-TaskResult sys_getdents_wait(Caller& c, Fd fd, UserAddr to, u32 size) {
-    return read_records_wait(c, fd, to, size, true);
-}
 
 Leaf<void> sys_mkdir(Caller& c, UserString path, u32 mode) { return make_directory(c, kAtCwd, path, mode); }
 Leaf<void> sys_mkdirat(Caller& c, i32 directory, UserString path, u32 mode) {

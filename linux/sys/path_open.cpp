@@ -236,8 +236,7 @@ Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
     return i64{fd.value};
 }
 
-Leaf<i64> open_leaf(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
-    Request r = TRY(Request::decode(flags, mode));
+Leaf<i64> open_now(Caller& c, i32 directory, UserString path, const Request& r) {
     if (!descriptor_left(c)) [[unlikely]]
         return Errno::kMFile;
     Resolved at;
@@ -250,9 +249,8 @@ Leaf<i64> open_leaf(Caller& c, i32 directory, UserString path, u32 flags, u32 mo
     return finish(c, r, at.created, std::move(file));
 }
 
-// FIFOs wait, large files are truncated in steps. The arguments are resolved once more: nothing was changed by the leaf.
-TaskResult open_task(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
-    Request r = CO_TRY(Request::decode(flags, mode));
+// FIFOs wait, large files are truncated in steps. The name is resolved once more: nothing has been changed yet.
+TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) {
     Resolved at;
     CO_TRY(resolve(c, directory, path, r, at));
     Inode* inode = at.how.path.inode();
@@ -268,6 +266,11 @@ TaskResult open_task(Caller& c, i32 directory, UserString path, u32 flags, u32 m
     }
 }
 
+Leaf<i64> open(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
+    const Request r = TRY(Request::decode(flags, mode));
+    return c.or_later(open_now(c, directory, path, r), [&] { return open_patiently(c, directory, path, r); });
+}
+
 // The checks of RLIMIT_FSIZE for a file that grows.
 Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
     if (u64(length) > c.process().limit(kRlimFsize) && u64(length) > inode.peek_attributes().size) {
@@ -280,21 +283,12 @@ Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
 
 }  // namespace
 
-Leaf<i64> sys_open(Caller& c, UserString path, u32 flags, u32 mode) { return open_leaf(c, kAtCwd, path, flags, mode); }
-TaskResult sys_open_wait(Caller& c, UserString path, u32 flags, u32 mode) {
-    return open_task(c, kAtCwd, path, flags, mode);
-}
+Leaf<i64> sys_open(Caller& c, UserString path, u32 flags, u32 mode) { return open(c, kAtCwd, path, flags, mode); }
 Leaf<i64> sys_openat(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
-    return open_leaf(c, directory, path, flags, mode);
-}
-TaskResult sys_openat_wait(Caller& c, i32 directory, UserString path, u32 flags, u32 mode) {
-    return open_task(c, directory, path, flags, mode);
+    return open(c, directory, path, flags, mode);
 }
 Leaf<i64> sys_creat(Caller& c, UserString path, u32 mode) {
-    return open_leaf(c, kAtCwd, path, kOpenCreate | kOpenWriteOnly | kOpenTruncate, mode);
-}
-TaskResult sys_creat_wait(Caller& c, UserString path, u32 mode) {
-    return open_task(c, kAtCwd, path, kOpenCreate | kOpenWriteOnly | kOpenTruncate, mode);
+    return open(c, kAtCwd, path, kOpenCreate | kOpenWriteOnly | kOpenTruncate, mode);
 }
 
 namespace {
@@ -320,6 +314,21 @@ Leaf<Ref<File>> truncated_file(Caller& c, Fd fd, i64 length) {
     return file;
 }
 
+Task<Result<void>> set_length_patiently(Caller& c, Ref<Inode> inode, i64 length) {
+    for (;;) {
+        CO_TRY(co_await shrink(c, inode, u64(length)));
+        auto done = set_length(c, *inode, length);
+        if (done.error() != Errno::kNeedsTask) co_return done;  // else it has grown again meanwhile, or it is mapped
+    }
+}
+// By name: the file is counted as one that is being written.
+Task<Result<void>> truncate_patiently(Caller& c, Ref<Inode> inode, i64 length) {
+    if (!inode->start_writing()) co_return Errno::kTxtBsy;
+    auto done = co_await set_length_patiently(c, inode, length);
+    inode->stop_writing();
+    co_return done;
+}
+
 }  // namespace
 
 Leaf<void> sys_truncate(Caller& c, UserString path, i64 length) {
@@ -327,32 +336,13 @@ Leaf<void> sys_truncate(Caller& c, UserString path, i64 length) {
     if (!inode->start_writing()) return Errno::kTxtBsy;
     auto done = set_length(c, *inode, length);
     inode->stop_writing();
-    return done;
-}
-Task<Result<void>> sys_truncate_wait(Caller& c, UserString path, i64 length) {
-    Ref<Inode> inode = CO_TRY(truncated_file(c, path, length));
-    if (!inode->start_writing()) co_return Errno::kTxtBsy;
-    Result<void> done;
-    do {
-        done = co_await shrink(c, inode, u64(length));
-        if (done.ok()) done = set_length(c, *inode, length);
-    } while (done.error() == Errno::kNeedsTask);  // it has grown again meanwhile, or it is mapped
-    inode->stop_writing();
-    co_return done;
+    return c.or_later(std::move(done), [&] { return truncate_patiently(c, std::move(inode), length); });
 }
 
 Leaf<void> sys_ftruncate(Caller& c, Fd fd, i64 length) {
     Ref<File> file = TRY(truncated_file(c, fd, length));
-    return c.keep_if_unfinished(*file, set_length(c, *file->inode(), length));
-}
-Task<Result<void>> sys_ftruncate_wait(Caller& c, Fd fd, i64 length) {
-    Ref<File> file = CO_TRY(truncated_file(c, fd, length));
-    Ref<Inode> inode{file->inode()};
-    for (;;) {
-        CO_TRY(co_await shrink(c, inode, u64(length)));
-        auto done = set_length(c, *inode, length);
-        if (done.error() != Errno::kNeedsTask) co_return done;
-    }
+    return c.or_later(set_length(c, *file->inode(), length),
+                      [&] { return set_length_patiently(c, Ref<Inode>{file->inode()}, length); });
 }
 
 }  // namespace linux

@@ -235,6 +235,10 @@ namespace {
     return file->poll() & (p.events | fs::kPollErr | fs::kPollHup);
 }
 
+[[gnu::noinline]] Errno wait_to_poll(Caller& c, UserAddr fds, u32 count, i32 timeout) {
+    return c.later(poll_restartable(c, fds, count, deadline_after(poll_timeout(timeout))));
+}
+
 }  // namespace
 
 Leaf<i64> sys_poll(Caller& c, UserAddr at, u32 count, i32 timeout) {
@@ -243,12 +247,12 @@ Leaf<i64> sys_poll(Caller& c, UserAddr at, u32 count, i32 timeout) {
         PollFd one;
         TRY(c.user().read(&one, at, sizeof one));
         u32 mask = poll_one(c, one);
-        if (mask == 0 && timeout != 0) return Errno::kNeedsTask;
+        if (mask == 0 && timeout != 0) return wait_to_poll(c, at, count, timeout);
         one.revents = u16(mask);
         TRY(c.user().write(at, &one, sizeof one));
         return i64{mask != 0};
     }
-    if (count > kFewFds) return Errno::kNeedsTask;
+    if (count > kFewFds) return wait_to_poll(c, at, count, timeout);
     PollFd fds[kFewFds];
     TRY(c.user().read(fds, at, count * sizeof(PollFd)));
     i64 ready = 0;
@@ -257,15 +261,12 @@ Leaf<i64> sys_poll(Caller& c, UserAddr at, u32 count, i32 timeout) {
         fds[i].revents = u16(mask);
         ready += mask != 0;
     }
-    if (ready == 0 && timeout != 0) return Errno::kNeedsTask;
+    if (ready == 0 && timeout != 0) return wait_to_poll(c, at, count, timeout);
     TRY(c.user().write(at, fds, count * sizeof(PollFd)));
     return ready;
 }
-TaskResult sys_poll_wait(Caller& c, UserAddr fds, u32 count, i32 timeout) {
-    return poll_restartable(c, fds, count, deadline_after(poll_timeout(timeout)));
-}
 
-TaskResult sys_ppoll_wait(Caller& c, UserAddr fds, u32 count, UserAddr timeout, UserAddr mask, u64 mask_size) {
+TaskResult sys_ppoll(Caller& c, UserAddr fds, u32 count, UserAddr timeout, UserAddr mask, u64 mask_size) {
     Timeout t{.form = timeout.value ? Timeout::Form::kTimespec : Timeout::Form::kNone, .at = timeout};
     CO_TRY(co_await read_timeout(c, t));
     TemporaryMask m = CO_TRY(co_await read_mask(c, mask, mask_size));
@@ -276,7 +277,7 @@ TaskResult sys_ppoll_wait(Caller& c, UserAddr fds, u32 count, UserAddr timeout, 
     co_return co_await finish(c, t, std::move(r));
 }
 
-TaskResult sys_select_wait(Caller& c, i32 n, UserAddr in, UserAddr out, UserAddr except, UserAddr timeout) {
+TaskResult sys_select(Caller& c, i32 n, UserAddr in, UserAddr out, UserAddr except, UserAddr timeout) {
     Timeout t{.form = timeout.value ? Timeout::Form::kTimeval : Timeout::Form::kNone, .at = timeout};
     CO_TRY(co_await read_timeout(c, t));
     const UserAddr sets[3] = {in, out, except};
@@ -284,8 +285,8 @@ TaskResult sys_select_wait(Caller& c, i32 n, UserAddr in, UserAddr out, UserAddr
     co_return co_await finish(c, t, std::move(r));
 }
 
-TaskResult sys_pselect6_wait(Caller& c, i32 n, UserAddr in, UserAddr out, UserAddr except, UserAddr timeout,
-                             UserAddr packed) {
+TaskResult sys_pselect6(Caller& c, i32 n, UserAddr in, UserAddr out, UserAddr except, UserAddr timeout,
+                        UserAddr packed) {
     struct {
         u64 mask, size;
     } masked{};
@@ -304,21 +305,20 @@ namespace {
 
 constexpr auto kFs = port::Module::kFs;
 constexpr SyscallRow kRows[] = {
-    row<&sys_poll, &sys_poll_wait>(abi::kNrPoll, "poll", kFs, "ready/poll_basic"),
-    row<nullptr, &sys_ppoll_wait>(abi::kNrPpoll, "ppoll", kFs, "ready/poll_timeout"),
-    row<nullptr, &sys_select_wait>(abi::kNrSelect, "select", kFs, "ready/select_basic"),
-    row<nullptr, &sys_pselect6_wait>(abi::kNrPselect6, "pselect6", kFs, "ready/pselect_mask"),
+    row<&sys_poll>(abi::kNrPoll, "poll", kFs, "ready/poll_basic"),
+    row<&sys_ppoll>(abi::kNrPpoll, "ppoll", kFs, "ready/poll_timeout"),
+    row<&sys_select>(abi::kNrSelect, "select", kFs, "ready/select_basic"),
+    row<&sys_pselect6>(abi::kNrPselect6, "pselect6", kFs, "ready/pselect_mask"),
     row<&sys_epoll_create>(abi::kNrEpollCreate, "epoll_create", kFs, "ready/epoll_basic"),
     row<&sys_epoll_create1>(abi::kNrEpollCreate1, "epoll_create1", kFs, "ready/epoll_basic"),
     row<&sys_epoll_ctl>(abi::kNrEpollCtl, "epoll_ctl", kFs, "ready/epoll_basic"),
-    row<&sys_epoll_wait, &sys_epoll_wait_wait>(abi::kNrEpollWait, "epoll_wait", kFs, "calls/epoll_pwait2"),
-    row<&sys_epoll_pwait, &sys_epoll_pwait_wait>(abi::kNrEpollPwait, "epoll_pwait", kFs, "ready/epoll_basic"),
-    row<nullptr, &sys_epoll_pwait2_wait>(abi::kNrEpollPwait2, "epoll_pwait2", kFs, "calls/epoll_pwait2"),
+    row<&sys_epoll_wait>(abi::kNrEpollWait, "epoll_wait", kFs, "calls/epoll_pwait2"),
+    row<&sys_epoll_pwait>(abi::kNrEpollPwait, "epoll_pwait", kFs, "ready/epoll_basic"),
+    row<&sys_epoll_pwait2>(abi::kNrEpollPwait2, "epoll_pwait2", kFs, "calls/epoll_pwait2"),
     row<&sys_signalfd>(abi::kNrSignalfd, "signalfd", kFs, "ready/signal_descriptor"),
     row<&sys_signalfd4>(abi::kNrSignalfd4, "signalfd4", kFs, "ready/signal_descriptor"),
     row<&sys_timerfd_create>(abi::kNrTimerfdCreate, "timerfd_create", kFs, "clock/timer_descriptor"),
-    row<&sys_timerfd_settime, &sys_timerfd_settime_wait>(abi::kNrTimerfdSettime, "timerfd_settime", kFs,
-                                                         "clock/timer_descriptor"),
+    row<&sys_timerfd_settime>(abi::kNrTimerfdSettime, "timerfd_settime", kFs, "clock/timer_descriptor"),
     row<&sys_timerfd_gettime>(abi::kNrTimerfdGettime, "timerfd_gettime", kFs, "clock/timer_descriptor"),
 };
 

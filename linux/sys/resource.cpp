@@ -73,18 +73,13 @@ struct LimitCall {
 
 Leaf<i64> sys_prlimit64(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to, UserOut<abi::Rlimit64> old) {
     LimitCall call = TRY(LimitCall::decode(c, pid, which, to));
-    if (old) TRY(old.put(c.user(), call.old()));
+    Leaf<void> told;
+    if (old) told = old.put(c.user(), call.old());
+    if (told.error() == Errno::kNeedsFault) return told.error();
+    // The limit is set even if the old one cannot be told.
     if (call.change) TRY(set_limit(c, *call.process, which, call.to));
+    TRY(told);
     return 0;
-}
-// The limit is set even if the old one cannot be told.
-Task<Result<i64>> sys_prlimit64_wait(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to,
-                                     UserOut<abi::Rlimit64> old) {
-    LimitCall call = CO_TRY(LimitCall::decode(c, pid, which, to));
-    abi::Rlimit64 was = call.old();
-    if (call.change) CO_TRY(set_limit(c, *call.process, which, call.to));
-    if (old) CO_TRY(co_await copy_to_program(c, old.at, &was, sizeof was));
-    co_return i64{0};
 }
 Leaf<i64> sys_getrlimit(Caller& c, u32 which, UserOut<abi::Rlimit64> to) {
     if (which >= kRlimCount) return Errno::kInval;
@@ -369,10 +364,10 @@ Leaf<i64> sys_sched_setaffinity(Caller& c, i32 pid, u32 size, UserAddr from) {
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_prlimit64, &sys_prlimit64_wait>(abi::kNrPrlimit64, "prlimit64", Module::kTask, "misc/limit_rules"),
+    row<&sys_prlimit64>(abi::kNrPrlimit64, "prlimit64", Module::kTask, "misc/limit_rules"),
     row<&sys_getrlimit>(abi::kNrGetrlimit, "getrlimit", Module::kTask, "misc/limit_rules"),
     row<&sys_setrlimit>(abi::kNrSetrlimit, "setrlimit", Module::kTask, "badptr/processes"),
-    row<nullptr, &sys_getrusage>(abi::kNrGetrusage, "getrusage", Module::kTask, "badptr/processes"),
+    row<&sys_getrusage>(abi::kNrGetrusage, "getrusage", Module::kTask, "badptr/processes"),
     row<&sys_getpriority>(abi::kNrGetpriority, "getpriority", Module::kTask, "misc/priorities"),
     row<&sys_setpriority>(abi::kNrSetpriority, "setpriority", Module::kTask, "misc/priorities"),
     row<&sys_sched_setscheduler>(abi::kNrSchedSetscheduler, "sched_setscheduler", Module::kTask, "misc/scheduling"),

@@ -22,8 +22,8 @@ struct ActionAbi {
     u64 handler, flags, restorer, mask;
 };
 
-// What is done has been done, even if the old value cannot be told (Linux copies it out last): a leaf that lacks a page
-// changes nothing and is run again, and if the page cannot be had the task form does it all and says EFAULT.
+// What is done has been done, even if the old value cannot be told (Linux copies it out last): a handler that lacks a page
+// changes nothing and is run again, and if the page cannot be had (`told` is kFault) it does it all and says EFAULT.
 
 struct ActionCall {
     u32 sig;
@@ -57,16 +57,12 @@ struct ActionCall {
 
 [[gnu::noinline]] Leaf<i64> any_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
     ActionCall call = TRY(ActionCall::decode(c, sig, to, size));
-    if (old) TRY(old.put(c.user(), call.old(c.process())));
+    Leaf<void> told;
+    if (old) told = old.put(c.user(), call.old(c.process()));
+    if (told.error() == Errno::kNeedsFault) return told.error();
     call.commit(c.process());
+    TRY(told);
     return 0;
-}
-Task<Result<i64>> sys_rt_sigaction_wait(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
-    ActionCall call = CO_TRY(ActionCall::decode(c, sig, to, size));
-    ActionAbi was = call.old(c.process());
-    call.commit(c.process());
-    if (old) CO_TRY(co_await copy_to_program(c, old.at, &was, sizeof was));
-    co_return i64{0};
 }
 
 // Only asked for, nobody in the way and the page there: needs no stack.
@@ -98,16 +94,15 @@ Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<Act
 Leaf<i64> sys_rt_sigprocmask(Caller& c, u32 how, UserIn<u64> set, UserOut<u64> old, u64 size) {
     Thread& t = c.thread();
     u64 now = t.blocked.bits, next = TRY(next_mask(c, how, set, size, now));
-    if (old) TRY(old.put(c.user(), now));
+    if (old) {
+        auto told = old.put(c.user(), now);
+        if (!told.ok()) [[unlikely]] {
+            if (told.error() == Errno::kFault && next != now) set_blocked(t, SignalSet{next});
+            return told.error();
+        }
+    }
     if (next != now) set_blocked(t, SignalSet{next});
     return 0;
-}
-Task<Result<i64>> sys_rt_sigprocmask_wait(Caller& c, u32 how, UserIn<u64> set, UserOut<u64> old, u64 size) {
-    Thread& t = c.thread();
-    u64 now = t.blocked.bits, next = CO_TRY(next_mask(c, how, set, size, now));
-    if (next != now) set_blocked(t, SignalSet{next});
-    if (old) CO_TRY(co_await copy_to_program(c, old.at, &now, sizeof now));
-    co_return i64{0};
 }
 
 Leaf<i64> sys_rt_sigpending(Caller& c, UserAddr to, u64 size) {
@@ -319,11 +314,6 @@ Leaf<i64> sys_rt_sigreturn(Caller& c) {
         return bad_frame(t);
     return t.regs().syscall_result();
 }
-Task<Result<i64>> sys_rt_sigreturn_wait(Caller& c) {
-    auto r = sys_rt_sigreturn(c);
-    if (r.ok()) co_return r.value();
-    co_return bad_frame(c.thread());
-}
 
 struct StackAbi {
     u64 base;
@@ -362,15 +352,12 @@ struct StackCall {
 
 Leaf<i64> sys_sigaltstack(Caller& c, UserIn<StackAbi> to, UserOut<StackAbi> old) {
     StackCall call = TRY(StackCall::decode(c, to));
-    if (old) TRY(old.put(c.user(), call.old));
+    Leaf<void> told;
+    if (old) told = old.put(c.user(), call.old);
+    if (told.error() == Errno::kNeedsFault) return told.error();
     c.thread().alternate_stack = call.next;
+    TRY(told);
     return 0;
-}
-Task<Result<i64>> sys_sigaltstack_wait(Caller& c, UserIn<StackAbi> to, UserOut<StackAbi> old) {
-    StackCall call = CO_TRY(StackCall::decode(c, to));
-    c.thread().alternate_stack = call.next;
-    if (old) CO_TRY(co_await copy_to_program(c, old.at, &call.old, sizeof call.old));
-    co_return i64{0};
 }
 
 Task<Result<i64>> sys_restart_syscall(Caller& c) {
@@ -382,25 +369,20 @@ Task<Result<i64>> sys_restart_syscall(Caller& c) {
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_rt_sigaction, &sys_rt_sigaction_wait>(abi::kNrRtSigaction, "rt_sigaction", Module::kTask,
-                                                   "signal/sigaction_results"),
-    row<&sys_rt_sigprocmask, &sys_rt_sigprocmask_wait>(abi::kNrRtSigprocmask, "rt_sigprocmask", Module::kTask,
-                                                       "signal/mask_operations"),
+    row<&sys_rt_sigaction>(abi::kNrRtSigaction, "rt_sigaction", Module::kTask, "signal/sigaction_results"),
+    row<&sys_rt_sigprocmask>(abi::kNrRtSigprocmask, "rt_sigprocmask", Module::kTask, "signal/mask_operations"),
     row<&sys_rt_sigpending>(abi::kNrRtSigpending, "rt_sigpending", Module::kTask, "signal/mask_operations"),
-    row<nullptr, &sys_rt_sigsuspend>(abi::kNrRtSigsuspend, "rt_sigsuspend", Module::kTask, "signal/sigsuspend_waits"),
-    row<nullptr, &sys_pause>(abi::kNrPause, "pause", Module::kTask, "signal/pause_ends"),
-    row<nullptr, &sys_rt_sigtimedwait>(abi::kNrRtSigtimedwait, "rt_sigtimedwait", Module::kTask,
-                                       "signal/sigtimedwait_results"),
+    row<&sys_rt_sigsuspend>(abi::kNrRtSigsuspend, "rt_sigsuspend", Module::kTask, "signal/sigsuspend_waits"),
+    row<&sys_pause>(abi::kNrPause, "pause", Module::kTask, "signal/pause_ends"),
+    row<&sys_rt_sigtimedwait>(abi::kNrRtSigtimedwait, "rt_sigtimedwait", Module::kTask, "signal/sigtimedwait_results"),
     row<&sys_kill>(abi::kNrKill, "kill", Module::kTask, "signal/kill_errors"),
     row<&sys_tkill>(abi::kNrTkill, "tkill", Module::kTask, "clone/tgkill_reaches_one_thread"),
     row<&sys_tgkill>(abi::kNrTgkill, "tgkill", Module::kTask, "clone/tgkill_reaches_one_thread"),
     row<&sys_rt_sigqueueinfo>(abi::kNrRtSigqueueinfo, "rt_sigqueueinfo", Module::kTask, "signal/siginfo_of_senders"),
     row<&sys_rt_tgsigqueueinfo>(abi::kNrRtTgsigqueueinfo, "rt_tgsigqueueinfo", Module::kTask, "calls/queue_to_thread"),
-    row<&sys_rt_sigreturn, &sys_rt_sigreturn_wait>(abi::kNrRtSigreturn, "rt_sigreturn", Module::kHome,
-                                                   "signal/altstack_use"),
-    row<&sys_sigaltstack, &sys_sigaltstack_wait>(abi::kNrSigaltstack, "sigaltstack", Module::kHome, "signal/altstack"),
-    row<nullptr, &sys_restart_syscall>(abi::kNrRestartSyscall, "restart_syscall", Module::kHome,
-                                       "calls/restart_syscall"),
+    row<&sys_rt_sigreturn>(abi::kNrRtSigreturn, "rt_sigreturn", Module::kHome, "signal/altstack_use"),
+    row<&sys_sigaltstack>(abi::kNrSigaltstack, "sigaltstack", Module::kHome, "signal/altstack"),
+    row<&sys_restart_syscall>(abi::kNrRestartSyscall, "restart_syscall", Module::kHome, "calls/restart_syscall"),
 };
 const std::span<const SyscallRow> signal_rows{kRows};
 

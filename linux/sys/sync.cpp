@@ -34,6 +34,24 @@ Leaf<Nanoseconds> deadline_of(Caller& c, const Op& o, UserIn<abi::Timespec> time
     return ns >= kForever ? Nanoseconds::never() : Nanoseconds{ns};
 }
 
+TaskResult wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds deadline, bool is_private);
+
+TaskResult resume_wait(Caller& c, Thread::RestartBlock& b) {
+    return wait_on_word(c, UserAddr{b.data[0]}, u32(b.data[1]), u32(b.data[2]), Nanoseconds{b.data[3]}, b.data[4] != 0);
+}
+
+TaskResult wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds deadline, bool is_private) {
+    Thread& t = c.thread();
+    FutexKey key = CO_TRY(futex_key(t, at, is_private));
+    auto r = co_await futex_wait(t, key, at, value, bits, deadline);
+    if (r.ok()) co_return i64{0};
+    if (r.error() == Errno::kRestartSys && deadline != Nanoseconds::never()) {
+        t.restart = {&resume_wait, {at.value, value, bits, deadline.value, is_private}};
+        co_return Errno::kRestartBlock;
+    }
+    co_return r.error();
+}
+
 // `timeout` is a number for the requeue operations: how many to move.
 [[gnu::noinline]] Leaf<i64> any_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second,
                                       u32 value3) {
@@ -42,13 +60,13 @@ Leaf<Nanoseconds> deadline_of(Caller& c, const Op& o, UserIn<abi::Timespec> time
     switch (o.command) {
         case kFutexWait:
         case kFutexWaitBitset: {
-            if (timeout) TRY(deadline_of(c, o, {UserAddr{timeout}}));
+            const Nanoseconds deadline = TRY(deadline_of(c, o, {UserAddr{timeout}}));
             u32 bits = o.command == kFutexWait ? ~0u : value3;
             if (bits == 0) return Errno::kInval;
             FutexKey key = TRY(futex_key(t, at, o.is_private));
             if (!timeout) return futex_block(t, key, at, value, bits);
             if (TRY(c.user().load_u32(at)) != value) return Errno::kAgain;
-            return Errno::kNeedsTask;
+            return c.later(wait_on_word(c, at, value, bits, deadline, o.is_private));
         }
         case kFutexWakeBitset:
         case kFutexWake: {
@@ -90,37 +108,6 @@ Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, User
     return any_futex(c, at, op, value, timeout, second, value3);
 }
 
-Task<Result<i64>> wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds deadline, bool is_private);
-
-Task<Result<i64>> resume_wait(Caller& c, Thread::RestartBlock& b) {
-    return wait_on_word(c, UserAddr{b.data[0]}, u32(b.data[1]), u32(b.data[2]), Nanoseconds{b.data[3]}, b.data[4] != 0);
-}
-
-Task<Result<i64>> wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds deadline, bool is_private) {
-    Thread& t = c.thread();
-    FutexKey key = CO_TRY(futex_key(t, at, is_private));
-    auto r = co_await futex_wait(t, key, at, value, bits, deadline);
-    if (r.ok()) co_return i64{0};
-    if (r.error() == Errno::kRestartSys && deadline != Nanoseconds::never()) {
-        t.restart = {&resume_wait, {at.value, value, bits, deadline.value, is_private}};
-        co_return Errno::kRestartBlock;
-    }
-    co_return r.error();
-}
-
-Task<Result<i64>> sys_futex_wait(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
-    Op o = CO_TRY(decode(op));
-    if (o.command != kFutexWait && o.command != kFutexWaitBitset) {
-        // Another operation whose memory could not be had at once.
-        auto r = any_futex(c, at, op, value, timeout, second, value3);
-        co_return r.ok() ? Result<i64>(r.value()) : Result<i64>(r.error());
-    }
-    Nanoseconds deadline = CO_TRY(deadline_of(c, o, {UserAddr{timeout}}));
-    u32 bits = o.command == kFutexWait ? ~0u : value3;
-    if (bits == 0) co_return Errno::kInval;
-    co_return co_await wait_on_word(c, at, value, bits, deadline, o.is_private);
-}
-
 Leaf<i64> sys_set_robust_list(Caller& c, UserAddr head, u64 size) {
     if (size != kRobustHeadSize) return Errno::kInval;
     c.thread().robust_list = head;
@@ -145,7 +132,7 @@ Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_futex, &sys_futex_wait>(abi::kNrFutex, "futex", Module::kSync, "futex/simple_results"),
+    row<&sys_futex>(abi::kNrFutex, "futex", Module::kSync, "futex/simple_results"),
     row<&sys_set_robust_list>(abi::kNrSetRobustList, "set_robust_list", Module::kSync, "clone/robust_list"),
     row<&sys_get_robust_list>(abi::kNrGetRobustList, "get_robust_list", Module::kSync, "clone/robust_list"),
 };

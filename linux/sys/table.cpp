@@ -12,7 +12,8 @@ extern u8 module_table[kSyscallLimit];
 
 namespace {
 
-Leaf<i64> no_leaf(Caller&, const CallFrame&) { return Errno::kNeedsTask; }
+// The coroutine looks the number up once more, and says that there is no such call.
+Leaf<i64> no_call(Caller&, const CallFrame&) { return Errno::kNeedsTask; }
 
 constinit SyscallRow rows[kSyscallLimit] = {};
 // Which calls of which programs the log has named: a hash of both in each word. When it is full no more are named.
@@ -22,7 +23,7 @@ constinit std::atomic<u64> unknown_calls{0};
 }  // namespace
 
 const SyscallRow* const syscall_table = rows;
-alignas(64) LeafThunk leaf_table[kSyscallLimit];
+alignas(64) CallThunk call_table[kSyscallLimit];
 alignas(64) u8 module_table[kSyscallLimit];
 
 namespace {
@@ -30,7 +31,7 @@ namespace {
 void join(std::span<const SyscallRow> family) {
     for (const SyscallRow& r : family) {
         rows[r.number] = r;
-        leaf_table[r.number] = r.leaf ? r.leaf : &no_leaf;
+        call_table[r.number] = r.run;
         module_table[r.number] = u8(r.module);
     }
 }
@@ -39,7 +40,7 @@ void join(std::span<const SyscallRow> family) {
 
 void build_syscall_table() {
     for (u32 i = 0; i < kSyscallLimit; ++i) {
-        leaf_table[i] = &no_leaf;
+        call_table[i] = &no_call;
         module_table[i] = u8(port::Module::kHome);
     }
     for (auto family : {task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows, path_rows, file_rows,

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The one table of system calls. Each row names number, name, leaf form, task form, module, test and whether the call needs
-// the trap frame. Handlers are plain functions with typed arguments; a thunk decodes the registers from the parameter
-// types, and one exit encodes the result.
+// The one table of system calls. Each row names number, name, handler, module and test. A handler is one function with typed
+// arguments; a thunk decodes the registers from the parameter types, and one exit encodes the result.
 //
 //     Leaf<i64> sys_getpid(Caller&);
-//     Leaf<size_t> sys_read(Caller&, Fd, UserOut<std::byte>, size_t);                 // leaf
-//     Task<Result<size_t>> sys_read_wait(Caller&, Fd, UserOut<std::byte>, size_t);    // task: when the leaf must wait
+//     Leaf<size_t> sys_read(Caller&, Fd, UserOut<std::byte>, size_t);  // where it must wait: return c.later(a task);
+//     Task<Result<i64>> sys_pause(Caller&);                            // always waits, and always costs a frame
 //
-// A leaf that yields kNeedsFault is run again by the dispatcher after the range was faulted in; a row without a task form
-// must therefore never yield kNeedsTask. A call may have only a task form (leaf = nullptr): it always costs a frame.
+// A Leaf runs in the trap, on the caller's CPU or a module's. One that yields kNeedsFault is run again after the range was
+// faulted in; if the range cannot be had, it is run with the range given up (UserMemory::give_up_fault). One that must wait
+// hands over a task, made of what it has decoded and looked up (Caller::later); until then it has changed nothing.
 #pragma once
 #include "linux/process.hpp"
 #include "linux/sys/numbers.hpp"
@@ -51,53 +51,55 @@ struct Decode<UserString> {
     static UserString from(u64 raw) { return {UserAddr{raw}}; }
 };
 
-// What a handler's value looks like in a register.
-template <class T>
-constexpr i64 encode(const T& v) {
-    if constexpr (requires { v.value; })
-        return i64(v.value);
-    else
-        return i64(v);
-}
+// The arguments of a call from number First on, decoded when they are asked for: they take one register of a handler that
+// seldom needs them.
+template <unsigned First>
+class ArgumentsFrom {
+public:
+    explicit ArgumentsFrom(const CallFrame& frame) : frame_(&frame) {}
+    template <class T, unsigned N>
+    T get() const {
+        static_assert(N >= First);
+        return Decode<T>::from(frame_->syscall_argument(N));
+    }
 
-using LeafThunk = Leaf<i64> (*)(Caller&, const CallFrame&);
-using TaskThunk = Task<Result<i64>> (*)(Caller&, const CallFrame&);
+private:
+    const CallFrame* frame_;
+};
+
+template <class T>
+struct DecodeArgument {
+    static T at(const CallFrame& frame, unsigned i) { return Decode<T>::from(frame.syscall_argument(i)); }
+};
+template <unsigned First>
+struct DecodeArgument<ArgumentsFrom<First>> {
+    static ArgumentsFrom<First> at(const CallFrame& frame, unsigned) { return ArgumentsFrom<First>{frame}; }
+};
+
+using CallThunk = Leaf<i64> (*)(Caller&, const CallFrame&);
 
 namespace detail {
 template <auto Fn>
 struct Thunk;
 template <class R, class... A, Leaf<R> (*Fn)(Caller&, A...)>
 struct Thunk<Fn> {
-    static Leaf<i64> leaf(Caller& c, const CallFrame& frame) { return call(c, frame, std::index_sequence_for<A...>{}); }
+    static Leaf<i64> run(Caller& c, const CallFrame& frame) { return call(c, frame, std::index_sequence_for<A...>{}); }
     template <size_t... I>
     static Leaf<i64> call(Caller& c, const CallFrame& frame, std::index_sequence<I...>) {
-        auto r = Fn(c, Decode<A>::from(frame.syscall_argument(I))...);
+        auto r = Fn(c, DecodeArgument<A>::at(frame, I)...);
         if (!r.ok()) return r.error();
         if constexpr (std::is_void_v<R>)
             return i64{0};
         else
-            return encode(r.value());
+            return in_register(r.value());
     }
 };
 template <class R, class... A, Task<Result<R>> (*Fn)(Caller&, A...)>
 struct Thunk<Fn> {
-    static Task<Result<i64>> task(Caller& c, const CallFrame& frame) {
-        return call(c, frame, std::index_sequence_for<A...>{});
-    }
+    static Leaf<i64> run(Caller& c, const CallFrame& frame) { return call(c, frame, std::index_sequence_for<A...>{}); }
     template <size_t... I>
-    static Task<Result<i64>> call(Caller& c, const CallFrame& frame, std::index_sequence<I...>) {
-        if constexpr (std::is_same_v<R, i64>)
-            return Fn(c, Decode<A>::from(frame.syscall_argument(I))...);
-        else
-            return widen(Fn(c, Decode<A>::from(frame.syscall_argument(I))...));
-    }
-    static Task<Result<i64>> widen(Task<Result<R>> inner) {
-        auto r = co_await inner;
-        if (!r.ok()) co_return r.error();
-        if constexpr (std::is_void_v<R>)
-            co_return i64{0};
-        else
-            co_return encode(r.value());
+    static Leaf<i64> call(Caller& c, const CallFrame& frame, std::index_sequence<I...>) {
+        return c.later(Fn(c, DecodeArgument<A>::at(frame, I)...));
     }
 };
 }  // namespace detail
@@ -105,24 +107,20 @@ struct Thunk<Fn> {
 struct SyscallRow {
     u32 number = 0;
     const char* name = nullptr;
-    LeafThunk leaf = nullptr;
-    TaskThunk task = nullptr;
+    CallThunk run = nullptr;
     port::Module module = port::Module::kTask;
     const char* test = nullptr;  // "area/case" under tests/linux that fails if the handler is broken
 };
 
-template <auto LeafFn, auto TaskFn = nullptr>
+template <auto Handler>
 constexpr SyscallRow row(u32 number, const char* name, port::Module module, const char* test) {
-    SyscallRow r{number, name, nullptr, nullptr, module, test};
-    if constexpr (!std::is_same_v<decltype(LeafFn), std::nullptr_t>) r.leaf = &detail::Thunk<LeafFn>::leaf;
-    if constexpr (!std::is_same_v<decltype(TaskFn), std::nullptr_t>) r.task = &detail::Thunk<TaskFn>::task;
-    return r;
+    return {number, name, &detail::Thunk<Handler>::run, module, test};
 }
 
 inline constexpr u32 kSyscallLimit = 512;
 extern const SyscallRow* const syscall_table;  // kSyscallLimit rows, indexed by number; linux/sys/table.cpp
 
-extern LeafThunk leaf_table[kSyscallLimit];  // the leaf forms alone; rows without one yield kNeedsTask
+extern CallThunk call_table[kSyscallLimit];  // the handlers alone; where there is none it yields kNeedsTask
 
 // Each family of calls lists its rows in its own file; table.cpp joins them.
 extern const std::span<const SyscallRow> task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows,

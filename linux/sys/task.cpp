@@ -89,11 +89,7 @@ Task<Result<i64>> sys_clone3(Caller& c, UserAddr at, u64 size) {
 struct Wait4Out {
     Caller& c;
     UserAddr status, usage;
-    bool hopeless = false;  // the memory cannot be had: the child is gone all the same, as on Linux
-    Leaf<void> write(UserAddr to, const void* from, size_t n) {
-        auto r = c.user().write(to, from, n);
-        return hopeless && r.error() == Errno::kNeedsFault ? Leaf<void>(Errno::kFault) : r;
-    }
+    Leaf<void> write(UserAddr to, const void* from, size_t n) { return c.user().write(to, from, n); }
     static Leaf<void> deliver(void* self, const WaitReport& r) {
         auto& o = *static_cast<Wait4Out*>(self);
         if (o.status.value) TRY(o.write(o.status, &r.status, sizeof r.status));
@@ -105,15 +101,16 @@ struct Wait4Out {
     }
 };
 
-// Looks until a child has a report that could be delivered, or there is a reason to stop.
-Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink, bool& hopeless) {
+// Looks until a child has a report, or there is a reason to stop. If the memory for the report cannot be had, the child is
+// gone all the same, as on Linux (kFault).
+Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink) {
     Errno interrupted = Errno::kOk;
     for (;;) {
         u32 seen = c.process().child_changed.sequence();
         auto got = try_wait(c.process(), r, sink);
         if (got.error() == Errno::kNeedsFault) {
             auto in = co_await fault_in_range(c.thread(), c.user().fault());
-            if (!in.ok()) hopeless = true;
+            if (!in.ok()) c.user().give_up_fault();
             continue;
         }
         if (got.error() != Errno::kNeedsTask) co_return got;
@@ -139,15 +136,16 @@ Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
     return r;
 }
 
+TaskResult wait4_patiently(WaitRequest r, Wait4Out out) {
+    co_return i64{CO_TRY(co_await wait_for_report(out.c, r, {&Wait4Out::deliver, &out}))};
+}
+
 Leaf<i64> sys_wait4(Caller& c, i32 pid, UserAddr status, u32 options, UserAddr usage) {
     WaitRequest r = TRY(wait4_request(c, pid, options));
     Wait4Out out{c, status, usage};
-    return i64{TRY(try_wait(c.process(), r, {&Wait4Out::deliver, &out}))};
-}
-Task<Result<i64>> sys_wait4_wait(Caller& c, i32 pid, UserAddr status, u32 options, UserAddr usage) {
-    WaitRequest r = CO_TRY(wait4_request(c, pid, options));
-    Wait4Out out{c, status, usage};
-    co_return i64{CO_TRY(co_await wait_for_report(c, r, {&Wait4Out::deliver, &out}, out.hopeless))};
+    auto child = try_wait(c.process(), r, {&Wait4Out::deliver, &out});
+    if (child.error() == Errno::kNeedsTask) return c.later(wait4_patiently(r, out));
+    return i64{TRY(child)};
 }
 
 struct WaitIdOut : Wait4Out {
@@ -204,26 +202,20 @@ Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
     }
 }
 
+TaskResult waitid_patiently(WaitRequest r, WaitIdOut out) {
+    auto pid = co_await wait_for_report(out.c, r, {&WaitIdOut::deliver, &out});
+    if (pid.ok() && pid.value() != 0) co_return i64{0};
+    co_return out.none(pid.error());
+}
 Leaf<i64> sys_waitid(Caller& c, i32 which, i32 id, UserAddr info, u32 options, UserAddr usage) {
     WaitIdOut out{{c, {}, usage}, info};
     auto r = waitid_request(c, which, id, options);
     if (!r.ok()) return out.none(r.error());
     auto pid = try_wait(c.process(), r.value(), {&WaitIdOut::deliver, &out});
     if (pid.ok() && pid.value() != 0) return 0;
-    if (lib::needs_more(pid.error())) return pid.error();
+    if (pid.error() == Errno::kNeedsTask) return c.later(waitid_patiently(r.value(), out));
+    if (pid.error() == Errno::kNeedsFault) return pid.error();
     return out.none(pid.error());
-}
-Task<Result<i64>> sys_waitid_wait(Caller& c, i32 which, i32 id, UserAddr info, u32 options, UserAddr usage) {
-    WaitIdOut out{{c, {}, usage}, info};
-    auto r = waitid_request(c, which, id, options);
-    Errno outcome = r.error();
-    if (r.ok()) {
-        auto pid = co_await wait_for_report(c, r.value(), {&WaitIdOut::deliver, &out}, out.hopeless);
-        if (pid.ok() && pid.value() != 0) co_return i64{0};
-        outcome = pid.error();
-    }
-    auto cleared = out.none(outcome);
-    co_return cleared.ok() ? Result<i64>(i64{0}) : Result<i64>(cleared.error());
 }
 
 // ---- Groups and sessions ----
@@ -316,12 +308,12 @@ constexpr SyscallRow kRows[] = {
     row<&sys_set_tid_address>(abi::kNrSetTidAddress, "set_tid_address", Module::kTask, "clone/set_tid_address"),
     row<&sys_exit>(abi::kNrExit, "exit", Module::kHome, "calls/exit_ends_one_thread"),
     row<&sys_exit_group>(abi::kNrExitGroup, "exit_group", Module::kHome, "clone/exit_group_ends_threads"),
-    row<nullptr, &sys_fork>(abi::kNrFork, "fork", Module::kHome, "process/fork_pids"),
-    row<nullptr, &sys_vfork>(abi::kNrVfork, "vfork", Module::kHome, "process/vfork_exec"),
-    row<nullptr, &sys_clone>(abi::kNrClone, "clone", Module::kHome, "clone/vm_shared"),
-    row<nullptr, &sys_clone3>(abi::kNrClone3, "clone3", Module::kHome, "clone/bad_flags"),
-    row<&sys_wait4, &sys_wait4_wait>(abi::kNrWait4, "wait4", Module::kTask, "process/wait_nohang"),
-    row<&sys_waitid, &sys_waitid_wait>(abi::kNrWaitid, "waitid", Module::kTask, "process/waitid_fields"),
+    row<&sys_fork>(abi::kNrFork, "fork", Module::kHome, "process/fork_pids"),
+    row<&sys_vfork>(abi::kNrVfork, "vfork", Module::kHome, "process/vfork_exec"),
+    row<&sys_clone>(abi::kNrClone, "clone", Module::kHome, "clone/vm_shared"),
+    row<&sys_clone3>(abi::kNrClone3, "clone3", Module::kHome, "clone/bad_flags"),
+    row<&sys_wait4>(abi::kNrWait4, "wait4", Module::kTask, "process/wait_nohang"),
+    row<&sys_waitid>(abi::kNrWaitid, "waitid", Module::kTask, "process/waitid_fields"),
     row<&sys_getpgid>(abi::kNrGetpgid, "getpgid", Module::kTask, "job/get_errors"),
     row<&sys_getpgrp>(abi::kNrGetpgrp, "getpgrp", Module::kTask, "calls/group_number"),
     row<&sys_setpgid>(abi::kNrSetpgid, "setpgid", Module::kTask, "job/setpgid_errors"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Clocks, sleeping, interval timers (clock_gettime(2), nanosleep(2), setitimer(2)).
 //
-// CPU time is brought up to date when a thread leaves its leaf tier: calls that read it have only a task form.
+// CPU time is brought up to date when a thread leaves its leaf tier: calls that read it are tasks.
 #include "linux/time.hpp"
 
 #include "abi/linux/task.hpp"
@@ -72,8 +72,13 @@ Result<u64> wall_clock(i32 id) {
     }
 }
 
+Task<Result<i64>> put_cpu_clock(Caller& c, i32 id, UserOut<Timespec> to) {
+    u64 now = CO_TRY(cpu_clock(c, id));
+    CO_TRY(to.put(c.user(), to_timespec(now)));
+    co_return i64{0};
+}
 [[gnu::noinline]] Leaf<i64> any_clock_gettime(Caller& c, i32 id, UserOut<Timespec> to) {
-    if (is_cpu_clock(id)) return Errno::kNeedsTask;
+    if (is_cpu_clock(id)) return c.later(put_cpu_clock(c, id, to));
     u64 now = TRY(wall_clock(id));
     TRY(to.put(c.user(), to_timespec(now)));
     return 0;
@@ -88,11 +93,6 @@ Leaf<i64> sys_clock_gettime(Caller& c, i32 id, UserOut<Timespec> to) {
     if (!c.user().store_now(to.at, seconds, now - seconds * kNanosPerSecond)) [[unlikely]]
         return any_clock_gettime(c, id, to);
     return 0;
-}
-Task<Result<i64>> sys_clock_gettime_wait(Caller& c, i32 id, UserOut<Timespec> to) {
-    u64 now = CO_TRY(is_cpu_clock(id) ? cpu_clock(c, id) : wall_clock(id));
-    CO_TRY(to.put(c.user(), to_timespec(now)));
-    co_return i64{0};
 }
 
 Task<Result<i64>> sys_clock_getres(Caller& c, i32 id, UserOut<Timespec> to) {
@@ -262,19 +262,18 @@ Task<Result<i64>> sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> fro
 }  // namespace
 
 constexpr SyscallRow kRows[] = {
-    row<&sys_clock_gettime, &sys_clock_gettime_wait>(abi::kNrClockGettime, "clock_gettime", Module::kTime,
-                                                     "clock/clocks_exist"),
-    row<nullptr, &sys_clock_getres>(abi::kNrClockGetres, "clock_getres", Module::kTime, "clock/clocks_exist"),
+    row<&sys_clock_gettime>(abi::kNrClockGettime, "clock_gettime", Module::kTime, "clock/clocks_exist"),
+    row<&sys_clock_getres>(abi::kNrClockGetres, "clock_getres", Module::kTime, "clock/clocks_exist"),
     row<&sys_clock_settime>(abi::kNrClockSettime, "clock_settime", Module::kTime, "clock/setting_the_clock"),
     row<&sys_gettimeofday>(abi::kNrGettimeofday, "gettimeofday", Module::kTime, "clock/clocks_agree"),
     row<&sys_settimeofday>(abi::kNrSettimeofday, "settimeofday", Module::kTime, "clock/setting_the_clock"),
     row<&sys_time>(abi::kNrTime, "time", Module::kTime, "clock/clocks_agree"),
-    row<nullptr, &sys_times>(abi::kNrTimes, "times", Module::kTime, "clock/cpu_time"),
-    row<nullptr, &sys_nanosleep>(abi::kNrNanosleep, "nanosleep", Module::kTime, "clock/sleep_errors"),
-    row<nullptr, &sys_clock_nanosleep>(abi::kNrClockNanosleep, "clock_nanosleep", Module::kTime, "clock/sleep_errors"),
+    row<&sys_times>(abi::kNrTimes, "times", Module::kTime, "clock/cpu_time"),
+    row<&sys_nanosleep>(abi::kNrNanosleep, "nanosleep", Module::kTime, "clock/sleep_errors"),
+    row<&sys_clock_nanosleep>(abi::kNrClockNanosleep, "clock_nanosleep", Module::kTime, "clock/sleep_errors"),
     row<&sys_alarm>(abi::kNrAlarm, "alarm", Module::kTime, "calls/alarm"),
-    row<nullptr, &sys_getitimer>(abi::kNrGetitimer, "getitimer", Module::kTime, "interrupt/itimer_values"),
-    row<nullptr, &sys_setitimer>(abi::kNrSetitimer, "setitimer", Module::kTime, "interrupt/itimer_values"),
+    row<&sys_getitimer>(abi::kNrGetitimer, "getitimer", Module::kTime, "interrupt/itimer_values"),
+    row<&sys_setitimer>(abi::kNrSetitimer, "setitimer", Module::kTime, "interrupt/itimer_values"),
 };
 const std::span<const SyscallRow> time_rows{kRows};
 

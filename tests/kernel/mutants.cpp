@@ -11,7 +11,7 @@ namespace {
 
 constexpr i32 kFirstProgram = 2;  // linux/init.cpp
 
-constinit LeafThunk original = nullptr;
+constinit CallThunk original = nullptr;
 constinit Errno answer = Errno::kOk;
 
 Leaf<i64> mutated(Caller& c, const CallFrame& frame) {
@@ -44,8 +44,8 @@ bool install_mutant(std::string_view spec) {
     for (u32 i = 0; i < kSyscallLimit; ++i) {
         if (!syscall_table[i].name || name != syscall_table[i].name) continue;
         answer = kind == "zero" ? Errno::kOk : Errno::kInval;
-        original = leaf_table[i];
-        leaf_table[i] = &mutated;
+        original = call_table[i];
+        call_table[i] = &mutated;
         return true;
     }
     return false;
