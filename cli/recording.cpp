@@ -79,8 +79,8 @@ int record_areas(const BatchOptions& options) {
     std::map<std::string, std::vector<std::string>> order;
     for (const Case& item : cases) {
         if (!recordings.count(item.area)) {
-            // With --case the rest of the area's recording stays.
-            recordings[item.area] = options.cases.empty() ? Recording{} : load_recording(item.area);
+            // What is not recorded now stays: with --case the rest of the area, and cases that are lost.
+            recordings[item.area] = load_recording(item.area);
             recordings[item.area].kernel = oracle_version();
             BatchOptions whole{.areas = {item.area}};
             for (const Case& other : load_cases(whole)) order[item.area].push_back(other.name);
@@ -93,7 +93,6 @@ int record_areas(const BatchOptions& options) {
         if (result.status.starts_with("lost") || result.status == "timeout") {
             ++lost;
             std::fprintf(stderr, "farcall: %s: %s\n", item.full_name().c_str(), result.status.c_str());
-            recordings[item.area].entries.erase(item.name);
             return true;
         }
         if (options.verbose) std::fprintf(stderr, "%zu/%zu %s\n", done, cases.size(), item.full_name().c_str());

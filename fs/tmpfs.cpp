@@ -95,6 +95,9 @@ private:
     // Names come and go in this directory; `directories`: subdirectories among them.
     void count_names(int names, int directories, Timestamp now);
     static void change_links(Inode& i, int by, Timestamp now);
+    // Of a file: each name but the first counts as an inode (tmpfs(5): what a name costs is memory, too). kNoSpc.
+    static Result<void> add_name(TmpfsInode& i, Timestamp now);
+    static void drop_name(TmpfsInode& i, Timestamp now);
 
     TmpfsMapping* mapping_ = nullptr;  // holds a reference until evict()
     char* link_text_ = nullptr;
@@ -129,13 +132,18 @@ Result<Ref<TmpfsInode>> TmpfsInode::make(TmpfsSuper& s, u32 mode, u32 uid, u32 g
         }
         case kTypeLink: {
             if (link_target.size() + 1 > kPathMax) return Errno::kNameTooLong;
+            const bool is_long = link_target.size() + 1 > kShortLink;
+            if (is_long && !TmpfsSuper::take(s.used_pages, 1, s.max_pages)) return Errno::kNoSpc;
             i->link_text_ = static_cast<char*>(rt::allocate(link_target.size() + 1));
-            if (!i->link_text_) return Errno::kNoMem;
+            if (!i->link_text_) {
+                if (is_long) s.used_pages.fetch_sub(1, std::memory_order_relaxed);
+                return Errno::kNoMem;
+            }
             i->link_length_ = u32(link_target.size());
             std::memcpy(i->link_text_, link_target.data(), link_target.size());
             i->link_text_[link_target.size()] = 0;
             a.size = link_target.size();
-            if (link_target.size() + 1 > kShortLink) a.blocks = kPageSize / 512;
+            if (is_long) a.blocks = kPageSize / 512;
             break;
         }
     }
@@ -151,6 +159,7 @@ void TmpfsInode::evict() {
     // readers: the mapping's memory outlives the last reference by an epoch, as ours does.
     if (mapping_) mapping_->unref();
     tmpfs().used_inodes.fetch_sub(1, std::memory_order_relaxed);
+    if (link_text_ && link_length_ + 1 > kShortLink) tmpfs().used_pages.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Attributes TmpfsInode::attributes() {
@@ -205,6 +214,23 @@ void TmpfsInode::change_links(Inode& i, int by, Timestamp now) {
     i.note_changed();
 }
 
+Result<void> TmpfsInode::add_name(TmpfsInode& i, Timestamp now) {
+    TmpfsSuper& s = i.tmpfs();
+    auto a = i.lock_attributes();
+    if (a->links != 0 && !TmpfsSuper::take(s.used_inodes, 1, s.max_inodes)) return Errno::kNoSpc;
+    ++a->links;
+    a->changed = now;
+    i.note_changed();
+    return lib::kOk;
+}
+
+void TmpfsInode::drop_name(TmpfsInode& i, Timestamp now) {
+    auto a = i.lock_attributes();
+    if (--a->links != 0) i.tmpfs().used_inodes.fetch_sub(1, std::memory_order_relaxed);
+    a->changed = now;
+    i.note_changed();
+}
+
 // A new inode as it would be made in this directory (inode(7), setgid directories).
 Leaf<Ref<Inode>> TmpfsInode::make_child(u32 mode, u64 device, std::string_view link_target, const Creds& c) {
     const Attributes& dir = peek_attributes();
@@ -236,14 +262,14 @@ Leaf<Ref<Inode>> TmpfsInode::create_unnamed(u32 mode, const Creds& c) {
 
 Leaf<void> TmpfsInode::link(std::string_view, Inode& target) {
     Timestamp now = current_time();
-    change_links(target, 1, now);
+    TRY(add_name(static_cast<TmpfsInode&>(target), now));
     count_names(1, 0, now);
     return lib::kOk;
 }
 
 Leaf<void> TmpfsInode::unlink(std::string_view, Inode& victim) {
     Timestamp now = current_time();
-    change_links(victim, -1, now);
+    drop_name(static_cast<TmpfsInode&>(victim), now);
     count_names(-1, 0, now);
     return lib::kOk;
 }
@@ -260,7 +286,10 @@ Leaf<void> TmpfsInode::rename(std::string_view, Inode& victim, Inode& new_dir, s
     auto& to = static_cast<TmpfsInode&>(new_dir);
     int dir = victim.is_directory() ? 1 : 0;
     if (replaced) {
-        change_links(*replaced, dir ? -2 : -1, now);
+        if (dir)
+            change_links(*replaced, -2, now);
+        else
+            drop_name(static_cast<TmpfsInode&>(*replaced), now);
         to.count_names(-1, -dir, now);
     }
     count_names(-1, -dir, now);

@@ -18,6 +18,7 @@ Leaf<Ref<fs::File>> open_interpreter(Caller& c, std::string_view path, const fs:
     fs::Inode* inode = how.path.inode();
     if (!inode) return Errno::kNoEnt;
     if (!inode->is_regular()) return Errno::kAcces;
+    if (how.path.mount->flags.load(std::memory_order_relaxed) & fs::kMountNoExec) return Errno::kAcces;
     TRY(fs::check_access(*inode, fs::kMayExec, creds));
     return inode->open(how);
 }

@@ -26,8 +26,8 @@ Ref<Process> proc_process(const fs::ProcContext& c);  // null: it has gone
 Leaf<u64> open_memory(const fs::ProcContext& c);  // EACCES: may_inspect()
 Leaf<void> show_maps(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 Leaf<void> show_statm(lib::StringBuilder& out, const fs::ProcContext& c);
-Leaf<void> show_command_line(lib::StringBuilder& out, const fs::ProcContext& c);
-Leaf<void> show_environment(lib::StringBuilder& out, const fs::ProcContext& c);
+Leaf<void> show_command_line(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
+Leaf<void> show_environment(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 
 // procfs_mounts.cpp
 Leaf<void> show_mounts(lib::StringBuilder& out, const fs::ProcContext& c);

@@ -27,27 +27,37 @@ Result<Ref<AddressSpace>> opened_memory(const ProcContext& c) {
     return mm;
 }
 
-// Copies what the program has at [from, to), as far as it is there.
-Leaf<void> add_memory(StringBuilder& out, AddressSpace& mm, UserAddr from, UserAddr to) {
+// Copies what the program has at [from, to), as far as it is there: a piece of it, from `position` on.
+Leaf<void> add_memory(StringBuilder& out, AddressSpace& mm, UserAddr from, UserAddr to, u64& position) {
     constexpr u64 kStackLimit = 0;  // a look must not make a stack grow
+    constexpr u64 kPiece = 64 << 10;
     char chunk[512];
+    const UserAddr start = from;
+    from += std::exchange(position, ~u64{0});
+    if (from < to && to - from > kPiece) {
+        to = from + kPiece;
+        position = to - start;
+    }
     while (from < to) {
         size_t want = to - from < sizeof chunk ? to - from : sizeof chunk;
         size_t got = mm.space().copy_in(chunk, from, want);
         out.put({chunk, got});
         from += got;
         if (got == want) continue;
-        if (mm.fault(from, port::Access::kRead, kStackLimit) != FaultKind::kResolved) break;
+        if (mm.fault(from, port::Access::kRead, kStackLimit) == FaultKind::kResolved) continue;
+        position = ~u64{0};
+        break;
     }
     return lib::kOk;
 }
 
 }  // namespace
 
-Leaf<void> show_command_line(StringBuilder& out, const ProcContext& c) {
+Leaf<void> show_command_line(StringBuilder& out, const ProcContext& c, u64& position) {
+    const u64 from = std::exchange(position, ~u64{0});
     Ref<AddressSpace> mm = TRY(memory_of(c));
     if (!mm) return lib::kOk;
-    return add_memory(out, *mm, mm->layout.arg_start, mm->layout.arg_end);
+    return add_memory(out, *mm, mm->layout.arg_start, mm->layout.arg_end, position = from);
 }
 Leaf<u64> open_memory(const ProcContext& c) {
     Ref<Process> p = proc_process(c);
@@ -58,12 +68,13 @@ Leaf<u64> open_memory(const ProcContext& c) {
         return Errno::kAcces;
     return mm ? mm->serial : 0;
 }
-Leaf<void> show_environment(StringBuilder& out, const ProcContext& c) {
+Leaf<void> show_environment(StringBuilder& out, const ProcContext& c, u64& position) {
+    const u64 from = std::exchange(position, ~u64{0});
     auto opened = opened_memory(c);
     if (!opened.ok()) return lib::kOk;
     Ref<AddressSpace> mm = opened.take();
     if (!mm) return lib::kOk;
-    return add_memory(out, *mm, mm->layout.env_start, mm->layout.env_end);
+    return add_memory(out, *mm, mm->layout.env_start, mm->layout.env_end, position = from);
 }
 
 Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {

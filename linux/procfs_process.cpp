@@ -430,7 +430,7 @@ constexpr ProcNode kComm{
     .name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of};
 
 constexpr ProcNode kThreadFiles[] = {
-    file("cmdline", &show_command_line),
+    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .owner = &owner_of},
     kComm,
     file("stat", &show_process_stat),
     file("statm", &show_statm),
@@ -441,10 +441,10 @@ constexpr fs::ProcNumbered kThreads{
     .node = &kThread, .inner = true, .next = &next_thread, .identity = &thread_identity};
 
 constexpr ProcNode kProcessFiles[] = {
-    file("cmdline", &show_command_line),
+    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .owner = &owner_of},
     kComm,
     {.name = "cwd", .mode = kLink, .link = &link_text<kCwd>, .target = kCwd, .owner = &owner_of},
-    {.name = "environ", .mode = kPrivate, .show = &show_environment, .open = &open_memory, .owner = &owner_of},
+    {.name = "environ", .mode = kPrivate, .show_some = &show_environment, .open = &open_memory, .owner = &owner_of},
     {.name = "exe", .mode = kLink, .link = &link_text<&target_exe>, .target = &target_exe, .owner = &owner_of},
     {.name = "fd", .mode = kPrivateDirectory, .grants = &is_own, .numbered = &kDescriptors, .owner = &owner_of},
     {.name = "fdinfo",

@@ -26,6 +26,7 @@ inline constexpr u32 kMapShared = 1, kMapPrivate = 2, kMapSharedValidate = 3, kM
                      kMapPopulate = 0x8000, kMapStack = 0x20000, kMapFixedNoReplace = 0x100000;
 
 inline constexpr u32 kMapType = 0xf, kMapHugeTlb = 0x40000;
+inline constexpr u32 kSyncInvalidate = 2, kSyncNow = 4;  // msync(2), MS_INVALIDATE and MS_SYNC
 inline constexpr u32 kRemapMayMove = 1, kRemapFixed = 2, kRemapDontUnmap = 4;
 
 // How a page fault ended. Converts to its enumeration; made from an error (no memory for a coroutine) it is kNoMemory.
@@ -96,7 +97,8 @@ public:
     Task<Result<UserAddr>> set_break_task(UserAddr to, MemoryLimits l);
     // mincore: one byte a page, 1 if it is resident. kNoMem: something is not mapped.
     Leaf<void> resident(UserAddr at, u64 length, std::span<u8> out);
-    Leaf<void> sync(UserAddr at, u64 length, u32 flags);  // msync
+    // msync(2) of [at, end): `at` moves on; `hole`: one has been met. kNoMem, kBusy; kNeedsTask: there is more to do.
+    Leaf<void> sync(UserAddr& at, UserAddr end, u32 flags, bool& hole);
     // mlock and munlock: marks and accounts (pages never leave memory). kNoMem: over the limit, or not mapped.
     Leaf<void> set_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l) {
         return change_locked(at, length, locked, l, nullptr);
@@ -196,7 +198,11 @@ private:
     // there on and moves it, at last to the end of the range.
     Leaf<void> change_protection(UserAddr at, u64 length, u32 prot, const MemoryLimits& l, UserAddr* cursor);
     Leaf<void> change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor);
-    Leaf<void> change_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l, UserAddr* cursor);
+    // `locked_there`: pages of the range that are locked already, which do not count twice.
+    Leaf<void> change_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l, UserAddr* cursor,
+                             u64 locked_there = 0);
+    // Adds the locked pages of [from, end) to `pages`; true: `from` is how far it came, and there is more.
+    bool count_locked(UserAddr& from, UserAddr end, u64& pages);
     Leaf<void> change_all_locked(bool current, bool future, const MemoryLimits& l, UserAddr* cursor);
     // `wait` (null in the leaf) gets what kMustWait is about.
     FaultKind resolve(UserAddr at, port::Access access, u64 stack_limit, bool settled, FaultWait* wait);

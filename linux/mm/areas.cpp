@@ -192,7 +192,7 @@ void AddressSpace::State::merge_range(UserAddr start, UserAddr end, DeadAreas& d
             continue;
         }
         a->end = n->end;  // as in merge_with_next()
-        take_out(*n, dead);
+        take_out(*n, dead, a);
     }
 }
 

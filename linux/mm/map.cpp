@@ -44,6 +44,13 @@ Backing file_backing(const AddressSpace::MapRequest& r) {
         b.error = Errno::kAcces;
         return b;
     }
+    if (f.path().mount && (f.path().mount->flags.load(std::memory_order_relaxed) & fs::kMountNoExec)) {
+        if (r.prot & kProtExec) {
+            b.error = Errno::kPerm;
+            return b;
+        }
+        b.may &= ~u32{kAreaMayExec};
+    }
     auto source = f.map_source();
     if (!source.ok()) {
         b.error = source.error();
@@ -199,6 +206,7 @@ Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, St
     if (above && new_end + kPageSize > State::guarded_start(*above)) return now;
     u64 pages = (new_end - old_end) >> lib::kPageShift;
     if (over_limits(s.total_pages, s.data_pages, pages, true, l) || exceeds_memory(pages)) return now;
+    if ((s.future_flags & kAreaLocked) && ((s.locked_pages + pages) << lib::kPageShift) > l.locked) return now;
     AreaSpec spec;
     spec.start = old_end;
     spec.end = new_end;

@@ -222,33 +222,37 @@ Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
     return lib::kOk;
 }
 
-Leaf<void> AddressSpace::sync(UserAddr at, u64 length, u32 flags) {
-    constexpr u32 kAsync = 1, kInvalidate = 2, kSync = 4;
-    if (flags & ~(kAsync | kInvalidate | kSync)) return Errno::kInval;
-    if (!at.aligned(kPageSize)) return Errno::kInval;
-    if ((flags & kAsync) && (flags & kSync)) return Errno::kInval;
-    length = (length + kPageSize - 1) & ~(kPageSize - 1);
-    if (at.value + length < at.value) return Errno::kNoMem;
-    UserAddr end = at + length;
-    Errno error = Errno::kOk;
-    while (at < end) {
+Leaf<void> AddressSpace::sync(UserAddr& at, UserAddr end, u32 flags, bool& hole) {
+    for (u32 count = 0; at < end; ++count) {
+        if (count == kLongAreas) return Errno::kNeedsTask;
         Ref<fs::File> file;  // synced without the lock
-        {
-            rt::LockGuard guard(lock_);
-            Area* a = state_->find_at_or_above(at);
-            if (!a || a->start >= end) return Errno::kNoMem;
-            if (a->start > at) error = Errno::kNoMem;
-            if ((flags & kInvalidate) && (a->flags & kAreaLocked)) return Errno::kBusy;
-            if ((flags & kSync) && a->shared()) file = a->file;
-            at = a->end;
-        }
+        rt::LockGuard guard(lock_);
+        Area* a = state_->find_at_or_above(at);
+        if (!a || a->start >= end) return Errno::kNoMem;
+        hole |= a->start > at;
+        if ((flags & kSyncInvalidate) && (a->flags & kAreaLocked)) return Errno::kBusy;
+        if ((flags & kSyncNow) && a->shared()) file = a->file;
+        at = a->end;
+        guard.unlock();
         if (file) TRY(file->sync());
     }
-    if (error != Errno::kOk) return error;
-    return lib::kOk;
+    return hole ? Result<void>(Errno::kNoMem) : lib::kOk;
 }
 
-Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l, UserAddr* cursor) {
+bool AddressSpace::count_locked(UserAddr& from, UserAddr end, u64& pages) {
+    rt::LockGuard guard(lock_);
+    u32 count = 0;
+    for (Area* a = state_->find_at_or_above(from); a && a->start < end; a = state_->next(*a)) {
+        if (++count > kLongAreas) return true;
+        const UserAddr low = a->start > from ? a->start : from, high = a->end < end ? a->end : end;
+        if (a->flags & kAreaLocked) pages += (high - low) >> lib::kPageShift;
+        from = high;
+    }
+    return false;
+}
+
+Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l, UserAddr* cursor,
+                                       u64 locked_there) {
     length = (length + at.value % kPageSize + kPageSize - 1) & ~(kPageSize - 1);
     UserAddr start = at.down(kPageSize), end = start + length;
     DeadAreas dead;
@@ -256,7 +260,7 @@ Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, con
     State& s = *state_;
     if (!cursor && s.changing()) return Errno::kNeedsTask;
     if (!cursor || *cursor == start) {
-        if (locked && ((s.locked_pages << lib::kPageShift) + length) > l.locked) return Errno::kNoMem;
+        if (locked && (((s.locked_pages - locked_there) << lib::kPageShift) + length) > l.locked) return Errno::kNoMem;
         if (end < start) return Errno::kInval;
         if (end == start) return lib::kOk;
     } else {

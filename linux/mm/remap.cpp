@@ -118,6 +118,9 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
         if (over_limits(s.total_pages, s.data_pages, more, a->is_data(), l)) return Errno::kNoMem;
         if (a->is_data() && !(a->flags & kAreaNoReserve) && exceeds_memory(more)) return Errno::kNoMem;
     }
+    // Both places count (MREMAP_DONTUNMAP).
+    if (keep && over_limits(s.total_pages, s.data_pages, old_length >> lib::kPageShift, a->is_data(), l))
+        return Errno::kNoMem;
     if (!fixed && !keep && old_length && old + old_length == a->end && new_length <= fs::kUserEnd - old.value) {
         Area* n = s.next(*a);
         if (!n || n->start >= old + new_length) {  // up to the very start of a stack, too (vma_expandable)
@@ -195,7 +198,12 @@ void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
     a->prot = m.prot;
     a->flags = spec.flags;
     if (!m.keep && m.length) s.remove_range(m.old, m.old + m.length, dead);
-    if (m.keep) a->flags &= ~u32{kAreaLocked};
+    if (m.keep) {
+        const u64 pages = a->size() >> lib::kPageShift;
+        s.account(*a, pages, false);
+        a->flags &= ~u32{kAreaLocked};
+        s.account(*a, pages, true);
+    }
     (void)s.place(std::move(spec), dead, &m.fresh);  // cannot fail: it has a spare one
 }
 

@@ -91,8 +91,11 @@ Task<Result<void>> AddressSpace::advise_task(UserAddr at, u64 length, i32 advice
 Task<Result<void>> AddressSpace::set_locked_task(UserAddr at, u64 length, bool locked, MemoryLimits l) {
     MM_CHANGE(*this);
     const UserAddr start = at.down(kPageSize), end = (at + length).up(kPageSize);
+    u64 there = 0;
+    if (locked && end > start)
+        for (UserAddr from = start; count_locked(from, end, there);) co_await rt::Yield{};
     UserAddr cursor = start;
-    auto done = change_locked(at, length, locked, l, &cursor);
+    auto done = change_locked(at, length, locked, l, &cursor, there);
     while (done.ok() && cursor < end) {
         co_await rt::Yield{};
         done = change_locked(at, length, locked, l, &cursor);

@@ -65,13 +65,15 @@ Task<Result<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, 
         co_return Errno::kNoSpc;
     while (at < end) {
         const u64 to = fallocate_piece(*inode.mapping(), mode, at, end);
-        CO_TRY(inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at));
+        auto done = inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at);
+        (void)drop_set_id(c, inode);  // also if the rest fails
+        if (!done.ok()) co_return done.error();
         at = to;
         if (at == end) break;
         co_await rt::Yield{};
         if (c.interrupted()) co_return Errno::kIntr;
     }
-    co_return drop_set_id(c, inode);
+    co_return lib::kOk;
 }
 
 }  // namespace

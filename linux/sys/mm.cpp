@@ -156,7 +156,25 @@ Leaf<void> sys_mincore(Caller& c, UserAddr at, u64 length, UserOut<u8> to) {
     return resident_piece(c, at, pages, to);
 }
 
-Leaf<void> sys_msync(Caller& c, UserAddr at, u64 length, u32 flags) { return c.mm().sync(at, length, flags); }
+Task<Result<void>> sync_patiently(Caller& c, UserAddr at, UserAddr end, u32 flags, bool hole) {
+    for (;;) {
+        auto done = c.mm().sync(at, end, flags, hole);
+        if (done.error() != Errno::kNeedsTask) co_return done;
+        co_await rt::Yield{};
+        if (is_ending(c)) co_return Errno::kIntr;
+    }
+}
+Leaf<void> sys_msync(Caller& c, UserAddr at, u64 length, u32 flags) {
+    constexpr u32 kAsync = 1;
+    if (flags & ~(kAsync | kSyncInvalidate | kSyncNow)) return Errno::kInval;
+    if (!at.aligned(kPageSize)) return Errno::kInval;
+    if ((flags & kAsync) && (flags & kSyncNow)) return Errno::kInval;
+    length = (length + kPageSize - 1) & ~(kPageSize - 1);
+    if (at.value + length < at.value) return Errno::kNoMem;
+    const UserAddr end = at + length;
+    bool hole = false;
+    return c.or_later(c.mm().sync(at, end, flags, hole), [&] { return sync_patiently(c, at, end, flags, hole); });
+}
 
 bool may_lock(Caller& c) { return limits(c).locked != 0; }
 

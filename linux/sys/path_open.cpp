@@ -262,7 +262,9 @@ TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) 
     for (;;) {
         if (truncates(r, at.created, *file->inode())) CO_TRY(co_await shrink_opened(c, r, Ref<Inode>{file->inode()}));
         auto fd = finish(c, r, at.created, file);
-        if (fd.error() != Errno::kNeedsTask) co_return fd;  // else it has grown again meanwhile, or it is mapped
+        if (fd.error() != Errno::kNeedsTask) co_return fd;
+        co_await rt::Yield{};  // it has grown again meanwhile, or it is mapped
+        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
     }
 }
 
@@ -318,7 +320,10 @@ Task<Result<void>> set_length_patiently(Caller& c, Ref<Inode> inode, i64 length)
     for (;;) {
         CO_TRY(co_await shrink(c, inode, u64(length)));
         auto done = set_length(c, *inode, length);
-        if (done.error() != Errno::kNeedsTask) co_return done;  // else it has grown again meanwhile, or it is mapped
+        if (done.error() != Errno::kNeedsTask) co_return done;
+        // It has grown again meanwhile, or it is mapped.
+        co_await rt::Yield{};
+        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
     }
 }
 // By name: the file is counted as one that is being written.
