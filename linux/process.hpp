@@ -141,7 +141,7 @@ public:
     template <class T, class F>
     Leaf<T> or_later(Leaf<T> now, F&& task) {
         if (now.error() == Errno::kNeedsTask) [[unlikely]]
-            return later(task());
+            return later_by(task);
         return now;
     }
     FsContext& fs_context() const { return *fs_; }
@@ -164,6 +164,11 @@ protected:
     Ref<fs::File> kept_file_;  // of the call in progress
 
 private:
+    // Apart, so that what only the task needs takes no registers of the handler.
+    template <class F>
+    [[gnu::noinline, gnu::cold]] Errno later_by(F& task) {
+        return later(task());
+    }
     template <class R>
     static TaskResult widened(Task<Result<R>> inner) {
         auto r = co_await inner;

@@ -208,7 +208,6 @@ Task<void> thread_main(Thread& t) {
                         Ref<AddressSpace> mm = leave_address_space(t);
                         while (mm->empty_some()) co_await rt::Yield{};
                     }
-                    t.forget_plans();
                     exit_thread(t);
                     co_return;
                 }

@@ -184,7 +184,7 @@ void AddressSpace::State::merge_with_next(Area& a, DeadAreas& dead) {
 void AddressSpace::State::merge_range(UserAddr start, UserAddr end, DeadAreas& dead) {
     Area* a = start.value ? areas.floor(start - 1) : nullptr;
     if (!a) a = areas.first();
-    while (a && a->start <= end) {
+    while (a && a->end <= end) {  // what has ended behind the range has no border in it
         Area* n = next(*a);
         if (!n) return;
         if (n->start != a->end || !alike(*a, *n)) {

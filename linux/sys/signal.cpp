@@ -83,7 +83,10 @@ Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<Act
 [[gnu::always_inline]] inline Leaf<u64> next_mask(Caller& c, u32 how, UserIn<u64> set, u64 size, u64 now) {
     if (size != kSetSize) return Errno::kInval;
     if (!set) return now;
-    u64 bits = TRY(set.get(c.user())) & ~kUnblockable.bits;
+    u64 bits;
+    if (!c.user().load_now(set.at, bits)) [[unlikely]]
+        bits = TRY(set.get(c.user()));
+    bits &= ~kUnblockable.bits;
     switch (how) {
         case 0: return now | bits;
         case 1: return now & ~bits;
@@ -94,7 +97,7 @@ Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<Act
 Leaf<i64> sys_rt_sigprocmask(Caller& c, u32 how, UserIn<u64> set, UserOut<u64> old, u64 size) {
     Thread& t = c.thread();
     u64 now = t.blocked.bits, next = TRY(next_mask(c, how, set, size, now));
-    if (old) {
+    if (old && !c.user().store_now(old.at, now)) {
         auto told = old.put(c.user(), now);
         if (!told.ok()) [[unlikely]] {
             if (told.error() == Errno::kFault && next != now) set_blocked(t, SignalSet{next});
