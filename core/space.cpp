@@ -143,8 +143,26 @@ void Space::free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) 
 
 void Space::protect(std::span<const lib::UserRange> ranges, lib::Prot prot) {
     rt::LockGuard guard{lock_};
-    for (const lib::UserRange& r : ranges)
-        if (table_.protect(r.start, r.end, flags_of(prot))) invalidate(r.start, r.end);
+    bool any = false;
+    for (const lib::UserRange& r : ranges) {
+        if (!table_.protect(r.start, r.end, flags_of(prot))) continue;
+        invalidate(r.start, r.end);
+        any = true;
+    }
+    if (any && writers_.load(std::memory_order_seq_cst) != 0) await_writers();
+}
+
+// A CPU that has found a page by the tables may be writing to it still: it is asked as one that has the space loaded is, and
+// answers when it is out of the copy.
+void Space::await_writers() {
+    const u32 cpus =
+        writers_.exchange(0, std::memory_order_seq_cst) & ~loaded_cpus() & ~(1u << Machine::this_cpu().value);
+    for (u32 cpu = 0; cpus >> cpu; ++cpu) {
+        if (!((cpus >> cpu) & 1)) continue;
+        ticket_[cpu].store(Machine::request_flush(CpuId{cpu}), std::memory_order_release);
+        if (rt::Executor::of(CpuId{cpu}).user_state.get() != rt::UserState::kBusy) Machine::kick_flush(CpuId{cpu});
+    }
+    awaited_.fetch_or(cpus, std::memory_order_release);
 }
 
 bool Space::test_and_clear_dirty(UserAddr page) {
@@ -169,7 +187,7 @@ void Space::invalidate(UserAddr from, UserAddr to) {
 bool Space::shared_now() const { return (loaded_cpus() & ~(1u << Machine::this_cpu().value)) != 0; }
 
 bool Space::stale() const {
-    u32 others = loaded_cpus() & ~(1u << Machine::this_cpu().value);
+    u32 others = (loaded_cpus() | awaited_.load(std::memory_order_acquire)) & ~(1u << Machine::this_cpu().value);
     for (u32 cpu = 0; others >> cpu; ++cpu)
         if (((others >> cpu) & 1) && !Machine::flush_done(CpuId{cpu}, ticket_[cpu].load(std::memory_order_acquire)))
             return true;
@@ -193,9 +211,16 @@ Task<void> Space::settle() {
 // used, and its tables go with it, when no CPU has it loaded any more.
 void Space::clear() {}
 
+// Before the tables are read for a write; protect() changes them before it asks who writes.
+void Space::note_writer() {
+    const u32 me = 1u << Machine::this_cpu().value;
+    if (!(writers_.load(std::memory_order_relaxed) & me)) writers_.fetch_or(me, std::memory_order_seq_cst);
+}
+
 // Calls piece(kernel pointer, bytes, done so far) for each page's part, with the rights checked as the MMU would.
 template <class F>
 size_t Space::walk(UserAddr at, size_t n, bool write, F&& piece) {
+    if (write) note_writer();
     size_t done = 0;
     while (done < n) {
         UserAddr here = at + done;
@@ -315,6 +340,7 @@ Result<u32> Space::compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
         if (!Machine::compare_exchange_user_u32(a, &expected, desired)) return Errno::kFault;
         return expected;
     }
+    note_writer();
     PhysAddr frame = table_.access(a, true);
     if (frame.value == 0) return Errno::kFault;
     __atomic_compare_exchange_n(static_cast<u32*>(Machine::phys_to_virt(frame)), &expected, desired, false,

@@ -124,6 +124,8 @@ private:
         return hal::Machine::store_user(to, v) ? sizeof v : 0;
     }
     void invalidate(UserAddr from, UserAddr to);  // lock held or tables private
+    void note_writer();
+    void await_writers();
     template <class F>
     size_t walk(UserAddr at, size_t n, bool write, F&& piece);
 
@@ -149,6 +151,8 @@ private:
 
     std::atomic<u32> loaded_on_{kReferred};     // CPUs whose root register holds it, and kReferred
     std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
+    // CPUs that have written to it by its tables since protect() asked last, and those that settle() waits for on that account.
+    std::atomic<u32> writers_{0}, awaited_{0};
     std::atomic<Space*> next_to_free_{nullptr};
     Tables tables_;
 };

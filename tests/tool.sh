@@ -163,7 +163,7 @@ check timeout_shows_the_server 0 1 server_jobs
 
 # A wake-up that never comes is named by the dump: the job, what it waits for, and the line where.
 planted() {
-    "$farcall" run --timeout $((5 * pace)) --test-kernel --append plant=lost-wake-up -- busybox sleep 100 2>&1 |
+    "$farcall" run --timeout $((10 * pace)) --test-kernel --append plant=lost-wake-up -- busybox sleep 100 2>&1 |
         grep -A 1 '^job planted at .*: waits for a wake-up that was lost$' |
         grep -c 'wait_for_ever() (.*tests/kernel/hooks.cpp:[0-9]*)'
 }
@@ -582,7 +582,7 @@ kCreate (16) 4' traced_echo none
 # A program that waits: its last records are in the dump, and the file is not left behind.
 traced_dump() {
     rm -f "$trace"
-    "$farcall" run --timeout $((3 * pace)) --trace "$trace" -- busybox sleep 100 2>"$work/dump"
+    "$farcall" run --timeout $((6 * pace)) --trace "$trace" -- busybox sleep 100 2>"$work/dump"
     grep -c '^[0-9]*: leaf 230 of 2, .*needs task' "$work/dump"
     grep -c 'farcall: no trace: ' "$work/dump"
     [ -e "$trace" ] && echo left behind
