@@ -171,8 +171,18 @@ void begin_thread_exit(Thread& t, i32 wait_status) {
 }
 
 Ref<AddressSpace> leave_address_space(Thread& t) {
-    u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
-    if (peak > t.usage.max_rss_kib) t.usage.max_rss_kib = peak;
+    Process& p = t.process();
+    bool last;
+    {
+        rt::LockGuard guard{p.lock};
+        last = ++p.threads_without_memory == p.live_threads;
+    }
+    // The peak is the process's: its last thread tells.
+    if (last) {
+        u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
+        if (peak > t.usage.max_rss_kib) t.usage.max_rss_kib = peak;
+    }
+    t.left_memory = true;
     return t.exchange_mm({});
 }
 
@@ -196,6 +206,7 @@ void exit_thread(Thread& t) {
         t.process_hook.unlink();
         t.pending.clear();
         last = --p.live_threads == 0;
+        if (t.left_memory) --p.threads_without_memory;
         Usage& to = p.usage_total;
         CpuTimes c = t.cpu_times();
         to.times.user += c.user;

@@ -234,6 +234,7 @@ public:
     bool stop_pending = false;  // has to join a group stop
     bool in_stop = false;       // has joined it
     bool exiting = false;       // takes no more signals
+    bool left_memory = false;   // ends, and has given its address space back; its own business
     PendingSignals pending;
     SignalStack alternate_stack;  // the thread's own business
     Ref<VforkDone> vforking;      // what it sleeps on as a vfork parent; guarded by the signals lock
@@ -359,6 +360,7 @@ public:
     rt::SpinLock<rt::Rank::process> lock;
     lib::List<Thread, &Thread::process_hook> threads;
     u32 live_threads = 0;
+    u32 threads_without_memory = 0;  // of the live ones: they are ending
     // The thread of the process's number. It is found and shown by that number until the process has been waited for,
     // also when it has ended (then it is in no list). Guarded by process_tree; of a reaped process, its reaper's alone.
     Ref<Thread> leader;
