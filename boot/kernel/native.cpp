@@ -57,7 +57,7 @@ Result<void> irq_bind(u64 number, core::ObjectRef<core::Notification> to, u64 bi
     Line& line = lines[number];
     core::ObjectRef<core::Notification> before, unused;  // dropped without the lock
     rt::LockGuard guard{lines_lock};
-    if (!to || (line.to && line.to->dead)) {
+    if (!to || (line.to && line.to->seen_dead())) {
         if (line.to) Machine::mask_line(u32(number), true);
         before = std::move(line.to);
         if (!to) return lib::kOk;

@@ -143,7 +143,7 @@ private:
 Result<void> check_target(CapTable& to, u64 slot) {
     REQUIRE(slot != 0, slot_not_null, kInval);
     REQUIRE(slot < to.limit(), slot_in_range, kInval);
-    if (to.ended) return Errno::kIdRm;
+    if (to.ended.load(std::memory_order_relaxed)) return Errno::kIdRm;
     REQUIRE(to.at(u32(slot)) == nullptr, slot_empty, kExist);
     return lib::kOk;
 }
@@ -271,7 +271,7 @@ void pass_on(Endings& endings, bool close) {
 
 bool empty(CapTable& table, u32& budget, Endings& endings) {
     rt::LockGuard guard{lock};
-    table.ended = true;
+    table.ended.store(true, std::memory_order_relaxed);
     while (table.cursor < table.limit()) {
         if (budget == 0) return false;
         if (Cap* c = table.at(table.cursor)) {

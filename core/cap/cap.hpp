@@ -64,8 +64,10 @@ public:
         return c == &kNothing ? nullptr : c;
     }
     void clear(u32 slot) { slots_[slot].store(&kNothing, std::memory_order_release); }
-    bool ended = false;  // takes no more
-    u32 cursor = 0;      // how far the end of the space has come
+    // Takes no more. Written under the capability lock; mapping into the space looks under its own lock, which the end of
+    // the space takes afterwards.
+    std::atomic<bool> ended{false};
+    u32 cursor = 0;  // how far the end of the space has come
     Pool* pool = nullptr;
 
 private:

@@ -14,8 +14,10 @@ public:
     std::atomic<u32> cpus{~0u};
     std::atomic<u8> highest_priority;
     std::atomic<u64> used{0};  // ns
-    // No limit if the budget is 0.
-    u64 budget = 0, period = 0, period_start = 0, spent = 0;
+    // No limit if the budget is 0. Written under the lock; whether there is one at all is asked without it.
+    std::atomic<u64> budget{0};
+    bool limited() const { return budget.load(std::memory_order_relaxed) != 0; }
+    u64 period = 0, period_start = 0, spent = 0;
     // What is left now; if nothing, when there will be again.
     u64 left(Nanoseconds now, Nanoseconds& again);
 };

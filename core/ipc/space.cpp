@@ -146,7 +146,7 @@ Result<bool> SpaceObject::map_some(Memory& memory, u64 address, u64 offset, u64 
     auto put = [&]() -> Result<void> {
         rt::LockGuard guard{mapping_lock};
         if (m) {
-            if (memory.dead_ || caps.ended) return Errno::kIdRm;
+            if (memory.dead_ || caps.ended.load(std::memory_order_relaxed)) return Errno::kIdRm;
             REQUIRE(first_in(address, address + length) == nullptr, map_free, kExist);
             mappings_.insert(*m);
             memory.mappings_.push_back(*m);

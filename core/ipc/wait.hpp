@@ -23,7 +23,11 @@ public:
     void take_out(NativeThread& t);
     NativeThread* first() const { return first_; }
     bool dead = false;
-    virtual void mark_dead() { dead = true; }
+    virtual void mark_dead() {
+        std::atomic_ref{dead}.store(true, std::memory_order_relaxed);  // for seen_dead()
+    }
+    // Without the lock: once true it stays so, and an end that comes at the same time may not be seen yet.
+    bool seen_dead() { return std::atomic_ref{dead}.load(std::memory_order_relaxed); }
 
 protected:
     virtual void changed() {}  // the first one is another
@@ -47,7 +51,7 @@ public:
     // Nobody can wait here for a message: senders are queued, or it has ended. Lock held.
     std::atomic<u32> closed{0};
     void mark_dead() override {
-        dead = true;
+        Waitable::mark_dead();
         closed.store(1, std::memory_order_relaxed);
     }
 
