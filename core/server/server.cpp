@@ -87,8 +87,8 @@ bool ServerThread::owns(u64 frame) const {
 
 namespace {
 
-// Fills the message page and ends the server's wait with `result`. Endpoint lock held.
-void deliver(ServerThread& server, ClientThread* client) {
+// Fills the message page and ends the server's wait.
+void deliver(ServerThread& server, ClientThread* client) RT_REQUIRES(server.endpoint.lock) {
     native::Message& m = *server.message;
     m.events = std::exchange(server.endpoint.events, 0);
     m.thread = client ? client->handle : 0;
@@ -116,7 +116,7 @@ void send_to_server(ClientThread& t, const lib::Trap& trap) {
     ServerThread& server = t.server;
     {
         rt::LockGuard guard{server.endpoint.lock};
-        t.with_server = true;
+        server.set_has(t, true);
         if (server.endpoint.receiving) {
             server.endpoint.receiving = false;
             deliver(server, &t);
@@ -261,7 +261,8 @@ void ServerThread::signal(u32 event) {
 
 constinit std::atomic<ServerThread*> the_server{nullptr};
 
-void describe(void (*print)(std::string_view line)) {
+// For dumps of a machine that may have stopped anywhere: it takes no lock.
+void describe(void (*print)(std::string_view line)) RT_UNCHECKED_LOCKING {
     ServerThread* s = the_server.load(std::memory_order_acquire);
     if (!s) return;
     char line[160];
@@ -271,9 +272,9 @@ void describe(void (*print)(std::string_view line)) {
     u32 with_server = 0;
     for (ClientThread* t : s->threads) {
         if (!t) continue;
-        with_server += t->with_server;
-        if (t->with_server && !t->wait_hook.linked()) continue;  // its call is under way, or waits in the server
-        say("client {}: {} at {:x}, home cpu {}{}\n", t->handle, t->with_server ? "queues at the endpoint" : "is out",
+        with_server += s->has(*t);
+        if (s->has(*t) && !t->wait_hook.linked()) continue;  // its call is under way, or waits in the server
+        say("client {}: {} at {:x}, home cpu {}{}\n", t->handle, s->has(*t) ? "queues at the endpoint" : "is out",
             t->context.pc().value, t->home().cpu().value, t->kicked.load() ? ", kicked" : "");
     }
     say("{} clients are with the server\n", with_server);
