@@ -180,7 +180,7 @@ Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
         !TRY(revoke ? caps::revoke(*t.caps, slot, t.endings) : caps::remove(*t.caps, slot, t.endings)))
         return kAgainLater;
     // Only this thread's calls add to its list.
-    if (!t.endings.objects.empty() && !caps::end_objects(t.endings, kEndBudget)) {
+    if (t.endings.any_of_mine() && !caps::end_objects(t.endings, kEndBudget)) {
         t.restart_step = 1;
         return kAgainLater;
     }

@@ -151,9 +151,11 @@ template <bool kTraced>
     to_receiver<kTraced, Expects::kFault>(t, *e, t.handler_badge, tag, kPath, start);
 }
 
-// Somebody waits to send: t answers c and has the first message at once, without another thread in between. Lock held.
+// Somebody waits to send: t answers c and has the first message at once, without another thread in between. Gives
+// the lock up.
 template <bool kTraced>
-[[gnu::noinline]] void answer_and_take(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
+[[gnu::noinline]] void answer_and_take(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start)
+    RT_RELEASE(e.lock) {
     constexpr auto kPath = trace::Path::kFastReply;
     rt::Executor& ex = rt::Executor::current();
     NativeThread* s = e.first();

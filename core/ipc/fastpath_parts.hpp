@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What the fastpaths (fastpath.cpp) are put together from: messages, debts, queues. All of it is part of a path that is
 // counted by the instruction: always inlined, and nothing that cannot be decided where it stands is decided here.
-// Locks: where one must be held, it says so.
 #pragma once
 #include <cstring>
 
@@ -82,7 +81,7 @@ template <bool kOdd>
 // Locks, and takes `r` if it is still the first that waits. Point of no return of both senders' paths. Whether a
 // receiver of another CPU has a timeout can be told only here: it may have had a message since it was found.
 template <bool kOtherCpu>
-[[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) {
+[[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) RT_EXCLUDES(e.lock) {
     e.lock.lock();
     if (!Machine::equals(e.receiver, &r) || (kOtherCpu && r.timed())) [[unlikely]] {
         e.lock.unlock();
@@ -94,8 +93,8 @@ template <bool kOtherCpu>
     return true;
 }
 
-// The endpoint can be waited at: nobody sends, and it has not ended. Lock held.
-[[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) { return Machine::is_zero(e.closed); }
+// The endpoint can be waited at: nobody sends, and it has not ended.
+[[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) RT_REQUIRES(e.lock) { return Machine::is_zero(e.closed); }
 
 // The answer to a trap: kResume or kResumeAt.
 [[gnu::always_inline]] inline void answer_trap(NativeThread& t, NativeThread& c, u64 tag) {
@@ -118,7 +117,7 @@ template <bool kOtherCpu>
     }
 }
 
-[[gnu::always_inline]] inline void wait_at(Endpoint& e, NativeThread& t) {
+[[gnu::always_inline]] inline void wait_at(Endpoint& e, NativeThread& t) RT_REQUIRES(e.lock) {
     t.waits_at.store(&e, std::memory_order_relaxed);
     t.state.store(native::kStateReceiving, std::memory_order_release);  // pairs with claim()
     e.add_receiver(t);

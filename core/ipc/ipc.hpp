@@ -6,7 +6,7 @@
 
 namespace core {
 
-// CPU time: who may use how much of it, and where. Guarded by its own lock; `used` is a counter.
+// CPU time: who may use how much of it, and where. `used` is a counter.
 class Sched final : public Object {
 public:
     explicit Sched(u64 highest) : Object(native::kTypeSched), highest_priority(u8(highest)) {}
@@ -16,10 +16,12 @@ public:
     std::atomic<u64> used{0};  // ns
     // No limit if the budget is 0. Written under the lock; whether there is one at all is asked without it.
     std::atomic<u64> budget{0};
+    u64 period RT_GUARDED_BY(lock) = 0;
+    u64 period_start RT_GUARDED_BY(lock) = 0;
+    u64 spent RT_GUARDED_BY(lock) = 0;
     bool limited() const { return budget.load(std::memory_order_relaxed) != 0; }
-    u64 period = 0, period_start = 0, spent = 0;
     // What is left now; if nothing, when there will be again.
-    u64 left(Nanoseconds now, Nanoseconds& again);
+    u64 left(Nanoseconds now, Nanoseconds& again) RT_EXCLUDES(lock);
 };
 
 // Null: it has none.
@@ -45,7 +47,7 @@ Result<i64> signal(NativeThread& t);
 [[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, NativeThread::Expects expects);
 
 // Bits for a notification, from anywhere in the kernel.
-void notify(Notification& n, u64 bits);
+void notify(Notification& n, u64 bits) RT_EXCLUDES(n.lock);
 
 // The thread waits: the CPU goes on with what is ready.
 [[noreturn]] void leave(NativeThread& t);

@@ -121,15 +121,15 @@ Result<Found<T>> find(NativeThread& t, u64 slot, native::Type type, u64 rights) 
     return Found<T>{static_cast<T*>(c->object), c};
 }
 
-// Queues t, whose wait somebody else may end as soon as the lock is given up. Lock held.
-void queue(Waitable& at, NativeThread& t, u32 state) {
+// Queues t, whose wait somebody else may end as soon as the lock is given up.
+void queue(Waitable& at, NativeThread& t, u32 state) RT_REQUIRES(at.lock) {
     t.waits_at.store(&at, std::memory_order_relaxed);
     t.state.store(state, std::memory_order_release);  // pairs with claim(): who sees the state sees where
     at.insert(t);
 }
 
-// Takes the first of those that wait. Lock held.
-NativeThread* take_first(Waitable& at) {
+// Takes the first of those that wait.
+NativeThread* take_first(Waitable& at) RT_REQUIRES(at.lock) {
     NativeThread* t = at.first();
     if (!t) return nullptr;
     at.take_out(*t);

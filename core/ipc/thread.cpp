@@ -242,6 +242,7 @@ bool NativeThread::in_queue(F&& then) {
 
 bool NativeThread::claim(u32 only) {
     return in_queue([&](Waitable& at) {
+        at.lock.assume_held();
         if (only != 0 && state.load(std::memory_order_relaxed) != only) return false;
         at.take_out(*this);
         state.store(native::kStateReady, std::memory_order_relaxed);
@@ -343,6 +344,7 @@ bool NativeThread::move_here() {
         case native::kStateReceiving:
         case native::kStateWaiting:
             return in_queue([&](Waitable& at) {
+                at.lock.assume_held();
                 // Whoever takes it from here on finds the new home.
                 at.take_out(*this);
                 settle();
