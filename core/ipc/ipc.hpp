@@ -19,7 +19,7 @@ public:
     u64 period RT_GUARDED_BY(lock) = 0;
     u64 period_start RT_GUARDED_BY(lock) = 0;
     u64 spent RT_GUARDED_BY(lock) = 0;
-    bool limited() const { return budget.load(std::memory_order_relaxed) != 0; }
+    bool limited() const { return !hal::Machine::is_zero(budget); }
     // What is left now; if nothing, when there will be again.
     u64 left(Nanoseconds now, Nanoseconds& again) RT_EXCLUDES(lock);
 };
@@ -28,6 +28,17 @@ public:
 ObjectLock* lock_of(Object& o);
 
 namespace ipc {
+
+// A message on its way: whose registers (and UTCB) hold it, and where it goes. Here and in Header, as much as fits into two
+// registers: functions out of line take them without a detour through memory.
+struct Send {
+    NativeThread& from;
+    Endpoint& to;
+};
+// What the receiver finds besides the words: the badge of the capability that was used, and the tag.
+struct Header {
+    u64 badge, tag;
+};
 
 // Which fastpaths may be used at all (`fastpath=` at boot).
 extern u32 fastpaths_enabled;

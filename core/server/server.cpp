@@ -157,31 +157,44 @@ void note_sent(u64 start, u64 handle, u64 detail) {
                 .detail = detail});
 }
 
-template <bool kTraced>
+// Two policies for what the way of a trap to the server tells the trace buffer, as core/trace_policy.hpp. One object for
+// each trap.
+struct NoTrace {
+    NoTrace(ClientThread&, const lib::Trap&) {}
+    void sent() const {}
+};
+class BufferTrace {
+public:
+    BufferTrace(ClientThread& t, const lib::Trap& trap) : handle_(t.handle), detail_(note_trap(t, trap)) {}
+    void sent() const { note_sent(start_, handle_, detail_); }
+
+private:
+    u64 start_ = Machine::cycles(), handle_, detail_;
+};
+
+template <class Trace>
 [[noreturn]] void redirect(ClientThread& t, const lib::Trap& trap) {
     rt::Executor& ex = rt::Executor::current();
-    const u64 start = kTraced ? Machine::cycles() : 0, handle = t.handle;
-    u64 detail = 0;
-    if constexpr (kTraced) detail = note_trap(t, trap);
+    const Trace note{t, trap};
     ex.leave_user_state();
     t.account_user(Machine::now());
     send_to_server(t, trap);
-    if constexpr (kTraced) note_sent(start, handle, detail);
+    note.sent();
     ex.run_forever();
 }
 
-template <bool kTraced>
+template <class Trace>
 void client_syscall(Thread& t) {
-    redirect<kTraced>(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall});
+    redirect<Trace>(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall});
 }
-template <bool kTraced>
+template <class Trace>
 void client_trap(Thread& t, const lib::Trap& trap) {
-    redirect<kTraced>(static_cast<ClientThread&>(t), trap);
+    redirect<Trace>(static_cast<ClientThread&>(t), trap);
 }
-template <bool kTraced>
+template <class Trace>
 void client_kicked(Thread& thread) {
     auto& t = static_cast<ClientThread&>(thread);
-    if constexpr (kTraced) (void)note_trap(t, lib::Trap{});
+    [[maybe_unused]] const Trace note{t, lib::Trap{}};
     send_to_server(t, lib::Trap{});
 }
 
@@ -200,13 +213,13 @@ void server_kicked(Thread& t) {
 }  // namespace
 
 constinit const Abi kServerAbi{&native_syscall, &server_trap, &server_kicked};
-constinit Abi client_abi{&client_syscall<false>, &client_trap<false>, &client_kicked<false>};
+constinit Abi client_abi{&client_syscall<NoTrace>, &client_trap<NoTrace>, &client_kicked<NoTrace>};
 
 void trace_threads() {
     traced = true;
-    client_abi.syscall = &client_syscall<true>;
-    client_abi.trap = &client_trap<true>;
-    client_abi.kicked = &client_kicked<true>;
+    client_abi.syscall = &client_syscall<BufferTrace>;
+    client_abi.trap = &client_trap<BufferTrace>;
+    client_abi.kicked = &client_kicked<BufferTrace>;
 }
 
 // Waits for the next message; called at the top of the stack. Returns if there is one already.
