@@ -258,7 +258,7 @@ bool EpollFile::next_view(u64& cursor, View& out) {
 }
 
 EpollFile::Plain EpollFile::only_one() {
-    if (size() != 1 || start_after_ != 0) return {0, 0};
+    if (size() != 1 || start_after_.load(std::memory_order_relaxed) != 0) return {0, 0};
     epoll_lock.lock();
     EpollItem* i = items_.first();
     u32 wanted = i ? i->events : kEpollEdge;
@@ -286,7 +286,7 @@ u32 EpollFile::collect(Ready* out, u32 max) {
             for (u32 i = 0; i < count; ++i) views[i].~View();
         }
     };
-    const u64 start = start_after_;
+    const u64 start = start_after_.load(std::memory_order_relaxed);
     u64 cursor = start, end = ~u64{0};
     u32 found = 0;
     for (;;) {
@@ -315,7 +315,7 @@ u32 EpollFile::collect(Ready* out, u32 max) {
 
 void EpollFile::commit(const Ready* ready, u32 count) {
     bool turn = count < size();  // the others are to be first next time
-    bool any = turn || start_after_ != 0;
+    bool any = turn || start_after_.load(std::memory_order_relaxed) != 0;
     for (u32 n = 0; n < count; ++n) any |= ready[n].commit;
     if (!any) [[likely]]
         return;
@@ -327,7 +327,7 @@ void EpollFile::commit(const Ready* ready, u32 count) {
         i->seen = ready[n].seen;
         if (i->events & kEpollOneShot) i->events &= kEpollEdge | kEpollOneShot | kEpollExclusive | kEpollWakeup;
     }
-    start_after_ = turn ? ready[count - 1].key : 0;
+    start_after_.store(turn ? ready[count - 1].key : 0, std::memory_order_relaxed);
 }
 
 u32 EpollFile::poll() {

@@ -71,7 +71,7 @@ public:
     Plain only_one();
     void commit(const Ready* ready, u32 count);
     // Has commit() anything to do if these are all?
-    bool in_turn(u32 count) const { return count >= size() && start_after_ == 0; }
+    bool in_turn(u32 count) const { return count >= size() && start_after_.load(std::memory_order_relaxed) == 0; }
     u32 size() const { return count_.load(std::memory_order_relaxed); }
 
     u32 poll() override;
@@ -109,7 +109,7 @@ private:
     u64 counted_ = 0;  // the last walk that counted paths_; the same
     EpollPaths paths_;
     const Ref<UserAccount> payer_;
-    u64 start_after_ = 0;  // where the last look stopped, so that all get their turn
+    std::atomic<u64> start_after_{0};  // where the last look stopped, so that all get their turn
     rt::WaitQueue changed_;
 };
 

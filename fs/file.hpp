@@ -159,6 +159,14 @@ public:
 
     rt::SpinLock<rt::Rank::file> offset_lock;
     u64 offset = 0;  // guarded by offset_lock
+    u64 position() {
+        rt::LockGuard guard{offset_lock};
+        return offset;
+    }
+    void set_position(u64 to) {
+        rt::LockGuard guard{offset_lock};
+        offset = to;
+    }
 
 protected:
     FileKind kind_ = FileKind::kOther;  // set by the constructor of a type that somebody asks for

@@ -269,7 +269,7 @@ Result<u32> Pipe::set_capacity(u64 bytes, const Creds& asker) {
             old = slots_ == first_slots_ ? nullptr : slots_;
             old_count = slot_count_;
             slots_ = fresh;
-            slot_count_ = wanted;
+            __atomic_store_n(&slot_count_, wanted, __ATOMIC_RELAXED);  // for seems_full()
             tail_ = 0;
             head_ = used;
             grew = grows;
@@ -291,7 +291,7 @@ inline u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
         if (writers_ == 0 && writers_seen != writers_ever.load(std::memory_order_relaxed)) mask |= kPollHup;
     }
     if (writer) {
-        if (!full()) mask |= kPollOut | kPollWrNorm;
+        if (!seems_full()) mask |= kPollOut | kPollWrNorm;
         if (readers_ == 0) mask |= kPollErr;
     }
     return mask;

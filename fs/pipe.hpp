@@ -78,6 +78,9 @@ private:
     }
     void refund();
     void expect_rest(const UserSpans& to, size_t done, u32 n);
+    bool seems_full() const {  // for poll()
+        return head_ - tail_ >= __atomic_load_n(&slot_count_, __ATOMIC_RELAXED);
+    }
     bool full() const { return head_ - tail_ >= slot_count_; }
 
     rt::SpinLock<rt::Rank::pipe> lock_;

@@ -67,26 +67,20 @@ public:
 
     Leaf<size_t> try_read(const UserSpans& to, u64 at) override {
         bool shared = at == kAtOffset;
-        if (shared) {
-            rt::LockGuard guard{offset_lock};
-            at = offset;
-        }
+        if (shared) at = position();
         size_t n;
         if (node_.show_some) {
             n = TRY(read_piece(to, at));
             if (n == 0) return n;
         } else {
             if (!node_.show) return Errno::kInval;
-            if (at == 0 || !generated_) TRY(generate(to.caller()));
+            if (at == 0 || !has_text()) TRY(generate(to.caller()));
             rt::LockGuard guard{lock_};
             if (at >= text_.size) return size_t{0};
             n = text_.size - at < to.size() ? text_.size - at : to.size();
             TRY(to.copy_out(0, text_.bytes + at, n));
         }
-        if (shared) {
-            rt::LockGuard guard{offset_lock};
-            offset = at + n;
-        }
+        if (shared) set_position(at + n);
         return n;
     }
     Leaf<size_t> try_write(const UserSpans& from, u64) override {
@@ -143,6 +137,10 @@ private:
         size_t n = left < to.size() ? left : to.size();
         TRY(to.copy_out(0, text_.bytes + in_piece, n));
         return n;
+    }
+    bool has_text() {
+        rt::LockGuard guard{lock_};
+        return generated_;
     }
     Leaf<void> generate(const void* caller) {
         TextBuffer fresh;

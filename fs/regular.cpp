@@ -275,6 +275,7 @@ Leaf<u64> DirectoryFile::read_directory(DirSink& sink) {
     Ref<Dentry> before;  // dropped outside the locks
     if (dir.flags() & Dentry::kPinned) {
         rt::LockGuard g(dir.names_lock);
+        rt::LockGuard at(offset_lock);
         before = last_entry;
         if (dir.unlinked()) return Errno::kNoEnt;
         next = inode()->read_directory(*this, offset, sink);
@@ -285,10 +286,10 @@ Leaf<u64> DirectoryFile::read_directory(DirSink& sink) {
         else
             std::swap(last_entry, before);
     } else {
-        next = inode()->read_directory(*this, offset, sink);
+        next = inode()->read_directory(*this, position(), sink);
         if (next.ok())
             if (auto done = sink.finish(); !done.ok()) next = done.error();
-        if (next.ok()) offset = next.value();
+        if (next.ok()) set_position(next.value());
     }
     if (next.ok()) inode()->touch_accessed();
     return next;

@@ -38,7 +38,10 @@ bool notify_exit(Process& p) {
         bool killed = (p.exit_status & 0x7f) != 0;
         info.code = killed ? kCldKilled : kCldExited;
         info.child.pid = p.pid.value;
-        info.child.uid = p.creds->uid;
+        {
+            rt::LockGuard guard{p.lock};
+            info.child.uid = p.creds->uid;
+        }
         info.child.status = killed ? p.exit_status & 0x7f : (p.exit_status >> 8) & 0xff;
         info.child.utime = p.usage_total.times.user / 10'000'000;
         info.child.stime = p.usage_total.times.system / 10'000'000;
@@ -237,7 +240,7 @@ void exit_process(Thread& last) {
         program = std::move(p.exe);
     }
     program = {};
-    if (p.session == p.pid) hang_up_session(p);
+    if (p.session_seen() == p.pid) hang_up_session(p);
     Dead dead;
     bool ends_all = false;
     i32 status;

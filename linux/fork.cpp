@@ -122,7 +122,8 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
 Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
     Thread& t = caller.thread();
     CO_TRY(check_flags(r.flags));
-    if ((r.flags & kCloneParent) && t.process().parent == &init_process()) co_return Errno::kInval;
+    if ((r.flags & kCloneParent) && t.process().parent_pid.load(std::memory_order_relaxed) == init_process().pid.value)
+        co_return Errno::kInval;
     if (t.work.load(std::memory_order_relaxed) != 0) co_return Errno::kRestartNoIntr;
     CO_TRY(check_count(t));
     if ((r.flags & kCloneSetTls) && !arch::is_tls_base(r.tls)) co_return Errno::kPerm;

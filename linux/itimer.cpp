@@ -113,7 +113,7 @@ ItimerValue set_one(Process& p, IntervalTimers::One& t, ItimerValue to) {
         unpin = take_back(t);
         t.interval = to.interval;
         t.due = to.value == 0 ? 0 : now + to.value;
-        if (t.due != 0 && !t.pinned && p.state == Process::State::kLive) {
+        if (t.due != 0 && !t.pinned && p.state_seen() == Process::State::kLive) {
             t.pinned = true;
             if (unpin)
                 unpin = false;
@@ -160,7 +160,7 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
             t.fire(now);
             if (t.due != 0 && t.kind == kItimerReal) return;  // held: whoever ends that has the timer
         }
-        if (t.due != 0 && p.state == Process::State::kLive) {
+        if (t.due != 0 && p.state_seen() == Process::State::kLive) {
             t.sleep(now);
             return;
         }

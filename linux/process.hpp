@@ -295,6 +295,14 @@ public:
     struct Terminal* terminal = nullptr;  // controlling terminal
     enum class State : u8 { kLive, kExiting, kZombie, kReaped };
     State state = State::kLive;
+    // Without the lock, as they are at some moment: single words.
+    Pid group_seen() const { return Pid{__atomic_load_n(&group.value, __ATOMIC_RELAXED)}; }
+    Pid session_seen() const { return Pid{__atomic_load_n(&session.value, __ATOMIC_RELAXED)}; }
+    State state_seen() const {
+        State now;
+        __atomic_load(&state, &now, __ATOMIC_RELAXED);
+        return now;
+    }
     // Sent to the parent at the end; of the clone that made it. 0 and what is no signal: none.
     i32 exit_signal = 0;
     // How many programs it has executed, forebears included; and the parent's number when it was made. If the parent has

@@ -173,7 +173,7 @@ Attend attend(Thread& t) {
                     // Orphaned groups are not stopped by the terminal: nobody could continue them.
                     if (orphan_checked != sig) {
                         guard.unlock();
-                        orphaned = group_is_orphaned(p.group.value);
+                        orphaned = group_is_orphaned(p.group_seen().value);
                         orphan_checked = sig;
                         continue;
                     }

@@ -135,7 +135,7 @@ Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
     if (pid > 0)
         r.which = WaitRequest::Which::kPid, r.number = pid;
     else if (pid != -1)
-        r.which = WaitRequest::Which::kGroup, r.number = pid == 0 ? c.process().group.value : -pid;
+        r.which = WaitRequest::Which::kGroup, r.number = pid == 0 ? c.process().group_seen().value : -pid;
     return r;
 }
 
@@ -242,7 +242,7 @@ Leaf<i64> sys_getpgid(Caller& c, i32 pid) {
     if (!p) return Errno::kSrch;
     return i64{p->group.value};
 }
-Leaf<i64> sys_getpgrp(Caller& c) { return i64{c.process().group.value}; }
+Leaf<i64> sys_getpgrp(Caller& c) { return i64{c.process().group_seen().value}; }
 Leaf<i64> sys_getsid(Caller& c, i32 pid) {
     rt::LockGuard guard{process_tree};
     Process* p = by_number(c, pid);
