@@ -129,7 +129,7 @@ private:
 
     // Where tables come from and go to; how many there are.
     struct Tables {
-        std::atomic<u64> count{0};  // written with the lock held
+        std::atomic<u64> count{0};  // written under Space::lock_
         PhysAddr allocate_table();
         void free_table(PhysAddr page);
     };

@@ -216,6 +216,7 @@ Over over_limits(const Creds& c, u64 pages) {
 }  // namespace
 
 Result<void> Pipe::charge_new(const Creds& maker) {
+    lock_.assume_held();  // it is new: no other CPU knows it
     u64 most = pipe_limits.max_bytes.load(std::memory_order_relaxed) / kPageSize;
     if (slot_count_ > most && !maker.capable(kCapSysResource)) slot_count_ = u32(most);
     if (!maker.user) return lib::kOk;

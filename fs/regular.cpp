@@ -295,7 +295,7 @@ Leaf<u64> DirectoryFile::read_directory(DirSink& sink) {
     return next;
 }
 
-Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& sink) {
+Leaf<u64> read_pinned_names(DirectoryFile& f, Dentry& dir, u64 offset, DirSink& sink) {
     if (offset == 0) {
         if (!sink.add({dir.inode()->number, 1, dirent_type(kTypeDirectory), "."})) return offset;
         offset = 1;
@@ -307,7 +307,7 @@ Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& 
     Dentry* d;
     if (offset == 2) {
         d = dir.children.back();
-    } else if (Dentry* last = f ? f->last_entry.get() : nullptr;
+    } else if (Dentry* last = f.last_entry.get();
                last && last->cookie == offset && last->parent() == &dir && !last->unlinked()) {
         d = dir.children.prev(*last);
     } else {
@@ -320,7 +320,7 @@ Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& 
         offset = d->cookie;
         last = d;
     }
-    if (f && last) f->last_entry = Ref<Dentry>{last};
+    if (last) f.last_entry = Ref<Dentry>{last};
     return offset;
 }
 

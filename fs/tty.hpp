@@ -60,16 +60,18 @@ public:
 
 private:
     Task<void> pump();
-    u32 receive(u8 c);  // returns a signal to send, or 0
-    void echo(u8 c);
-    void erase(bool word, bool line);
-    void put(u8 c);  // one output byte after OPOST, dropped if there is no room
+    u32 receive(u8 c) RT_REQUIRES(lock_);  // returns a signal to send, or 0
+    void echo(u8 c) RT_REQUIRES(lock_);
+    void erase(bool word, bool line) RT_REQUIRES(lock_);
+    void put(u8 c) RT_REQUIRES(lock_);  // one output byte after OPOST, dropped if there is no room
     size_t drain(std::span<const std::byte> from);
-    bool flush_output();
-    void store(u8 c, bool end_of_line);
-    bool ready() const;
-    void flush_input();
-    bool has_char(u32 which, u8 c) const { return termios_.chars[which] != 0 && termios_.chars[which] == c; }
+    bool flush_output() RT_REQUIRES(lock_);
+    void store(u8 c, bool end_of_line) RT_REQUIRES(lock_);
+    bool ready() const RT_REQUIRES(lock_);
+    void flush_input() RT_REQUIRES(lock_);
+    bool has_char(u32 which, u8 c) const RT_REQUIRES(lock_) {
+        return termios_.chars[which] != 0 && termios_.chars[which] == c;
+    }
 
     static constexpr u32 kRing = 4096;
     rt::SpinLock<rt::Rank::tty> lock_;

@@ -37,6 +37,7 @@ Result<void> check_count(Thread& t) {
 
 Result<Ref<ActionTable>> copy_actions(ActionTable& from, bool clear) {
     auto copy = TRY(rt::make_ref<ActionTable>());
+    copy->lock.assume_held();  // no other CPU knows it
     rt::LockGuard guard{from.lock};
     for (u32 sig = 1; sig <= kSignals; ++sig) {
         copy->at[sig] = from.at[sig];
@@ -56,6 +57,7 @@ Result<Ref<FsContext>> copy_fs_context(FsContext& from) {
 Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     Process& parent = t.process();
     auto p = TRY(rt::make_ref<Process>());
+    p->lock.assume_held();  // no other CPU knows it
     if (r.flags & kCloneSighand)
         p->signals.actions = parent.signals.actions;
     else

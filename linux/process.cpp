@@ -221,8 +221,8 @@ Usage Process::usage() {
 }
 
 char Process::state_letter(Thread& t) {
-    rt::LockGuard guard{t.process().signals.lock};
     Process& p = t.process();
+    rt::LockGuard guard{p.signals.lock};
     const State now = p.state_seen();
     bool over = now == State::kZombie || now == State::kReaped;
     if (!t.process_hook.linked() && (over || p.live_threads != 0)) return 'Z';

@@ -228,8 +228,8 @@ Task<Result<i64>> sys_waitid_wait(Caller& c, i32 which, i32 id, UserAddr info, u
 
 // ---- Groups and sessions ----
 
-// process_tree held. Null: no such process.
-Process* by_number(Caller& c, i32 pid) {
+// Null: no such process.
+Process* by_number(Caller& c, i32 pid) RT_REQUIRES(process_tree) {
     if (pid == 0) return &c.process();
     PidEntry* e = pid_entry(pid);
     if (!e) return nullptr;
