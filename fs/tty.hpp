@@ -76,20 +76,25 @@ private:
     static constexpr u32 kRing = 4096;
     rt::SpinLock<rt::Rank::tty> lock_;
     std::atomic<u32> local_flags_{0};
-    Termios termios_{};
-    WindowSize window_{};
-    WindowSize host_window_{};  // as last heard from the host
+    Termios termios_ RT_GUARDED_BY(lock_){};
+    WindowSize window_ RT_GUARDED_BY(lock_){};
+    WindowSize host_window_ RT_GUARDED_BY(lock_){};  // as last heard from the host
     rt::WaitQueue resized_;
     port::Stream* in_ = nullptr;
     port::Stream* out_ = nullptr;
-    bool stopped_ = false;       // ^S
-    bool literal_next_ = false;  // ^V
-    bool hung_up_ = false;
-    u32 column_ = 0, canon_column_ = 0;
-    u32 read_at_ = 0, canon_end_ = 0,
-        write_at_ = 0;              // [read, canon_end) complete lines, [canon_end, write) being edited
-    u32 out_at_ = 0, out_end_ = 0;  // bytes of out_buffer_ not yet taken by the driver
-    u8 ring_[kRing];
+    bool stopped_ RT_GUARDED_BY(lock_) = false;       // ^S
+    bool literal_next_ RT_GUARDED_BY(lock_) = false;  // ^V
+    bool hung_up_ RT_GUARDED_BY(lock_) = false;
+    u32 column_ RT_GUARDED_BY(lock_) = 0;
+    u32 canon_column_ RT_GUARDED_BY(lock_) = 0;
+    // [read, canon_end) are complete lines, [canon_end, write) is being edited.
+    u32 read_at_ RT_GUARDED_BY(lock_) = 0;
+    u32 canon_end_ RT_GUARDED_BY(lock_) = 0;
+    u32 write_at_ RT_GUARDED_BY(lock_) = 0;
+    // Bytes of out_buffer_ not yet taken by the driver.
+    u32 out_at_ RT_GUARDED_BY(lock_) = 0;
+    u32 out_end_ RT_GUARDED_BY(lock_) = 0;
+    u8 ring_[kRing] RT_GUARDED_BY(lock_);
     u64 line_ends_[kRing / 64] = {};  // a bit per ring byte: the line ends there (with EOF: and the byte is not read)
     std::byte out_buffer_[2 * 1024];
 };
