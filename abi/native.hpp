@@ -109,14 +109,17 @@ enum Right : uint64_t {
 
 inline constexpr uint64_t kRegisterWords = 9, kMaxWords = 120, kMaxCaps = 4;
 
-// bits 0-6 words, 7-9 capabilities, 12-63 label
+// bits 0-6 words, 7-9 capabilities, 10-11 reserved, 12-63 label
+inline constexpr unsigned kTagCapsShift = 7, kTagLabelShift = 12;
+inline constexpr uint64_t kTagWords = 127, kTagCaps = 7u << kTagCapsShift, kTagReserved = 3u << 10;
+// All but the label.
+inline constexpr uint64_t kTagSize = kTagWords | kTagCaps | kTagReserved;
 constexpr uint64_t make_tag(uint64_t label, uint64_t words, uint64_t caps = 0) {
-    return label << 12 | caps << 7 | words;
+    return label << kTagLabelShift | caps << kTagCapsShift | words;
 }
-constexpr uint64_t tag_words(uint64_t tag) { return tag & 127; }
-constexpr uint64_t tag_caps(uint64_t tag) { return tag >> 7 & 7; }
-constexpr uint64_t tag_label(uint64_t tag) { return tag >> 12; }
-inline constexpr uint64_t kTagReserved = 3u << 10;
+constexpr uint64_t tag_words(uint64_t tag) { return tag & kTagWords; }
+constexpr uint64_t tag_caps(uint64_t tag) { return (tag & kTagCaps) >> kTagCapsShift; }
+constexpr uint64_t tag_label(uint64_t tag) { return tag >> kTagLabelShift; }
 
 // Labels that the kernel sends. A program's own labels should be below kKernelLabels.
 inline constexpr uint64_t kKernelLabels = uint64_t{1} << 48;

@@ -23,12 +23,12 @@ public:
     static Result<Ref<Space>> create();
     ~Space();
 
-    Result<void> map(std::span<const lib::MapEntry> entries);
-    void unmap(std::span<const lib::UserRange> ranges);
-    void protect(std::span<const lib::UserRange> ranges, lib::Prot prot);
+    Result<void> map(std::span<const lib::MapEntry> entries) RT_EXCLUDES(lock_);
+    void unmap(std::span<const lib::UserRange> ranges) RT_EXCLUDES(lock_);
+    void protect(std::span<const lib::UserRange> ranges, lib::Prot prot) RT_EXCLUDES(lock_);
     // Frees the page tables over `range`, where nothing is mapped, that cover nothing outside [floor, ceiling): floor is
     // where what may be mapped below ends, ceiling where what may be mapped above begins. Cannot fail, allocates nothing.
-    void free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling);
+    void free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) RT_EXCLUDES(lock_);
     // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than that. For
     // work on a long range in pieces.
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const { return table_.end_of_tables(from, to, most); }
@@ -37,7 +37,7 @@ public:
     // Page tables that it has, without the root. Exact for the only thread that changes mappings of the space.
     u64 tables() const { return tables_.count.load(std::memory_order_relaxed); }
     // Was the page written since this was last asked? Clears the mark.
-    bool test_and_clear_dirty(UserAddr page);
+    bool test_and_clear_dirty(UserAddr page) RT_EXCLUDES(lock_);
     // May another CPU hold translations of this space?
     bool shared_now() const;
     // May one still hold translations that were taken away?
@@ -123,15 +123,15 @@ private:
         __builtin_memcpy(&v, from, sizeof v);
         return hal::Machine::store_user(to, v) ? sizeof v : 0;
     }
-    void invalidate(UserAddr from, UserAddr to);  // lock held or tables private
+    void invalidate(UserAddr from, UserAddr to) RT_REQUIRES(lock_);
     void note_writer();
-    void await_writers();
+    void await_writers() RT_REQUIRES(lock_);
     template <class F>
     size_t walk(UserAddr at, size_t n, bool write, F&& piece);
 
     // Where tables come from and go to; how many there are.
     struct Tables {
-        std::atomic<u64> count{0};  // written with the lock held
+        std::atomic<u64> count{0};  // written under Space::lock_
         PhysAddr allocate_table();
         void free_table(PhysAddr page);
     };

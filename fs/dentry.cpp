@@ -172,7 +172,7 @@ void drop_tree(Dentry* root) {
     // Leaves first; nobody else can reach these names any more. A child holds its parent, so `at` stays valid.
     Dentry* at = root;
     for (;;) {
-        while (Dentry* child = at->children.front()) at = child;
+        while (Dentry* child = at->any_child()) at = child;
         if (at == root) break;
         Dentry* parent = at->parent();
         {

@@ -127,7 +127,7 @@ public:
         kIsLink = 16,
         kPinned = 32,            // of a file system whose names are all cached
         kRoot = 64,              // of a file system: its own parent
-        kStaysMountPoint = 128,  // while mounts are taken away: one that stays is here. Guarded by namespace_lock
+        kStaysMountPoint = 128,  // while mounts are taken away: one that stays is here. Under namespace_lock
     };
     // Immutable; replaced as a whole by rename.
     struct Name {
@@ -168,19 +168,22 @@ public:
     bool is_directory() const { return (flags() & kIsDirectory) != 0; }
     bool unlinked() const { return (flags() & kUnlinked) != 0; }
 
-    // Under names_lock of the parent. Entering takes the pin; leaving gives it to the caller, to be dropped outside the lock.
-    void enter(Dentry& dir);
-    [[nodiscard]] Ref<Dentry> leave(Dentry& dir);
-    // Under namespace_lock and both names_locks, between rename_begin and rename_end. Takes over `fresh`, which may be null
-    // for the same name. Yields the old parent, to be dropped outside the locks.
-    [[nodiscard]] Ref<Dentry> move(Dentry& from, Dentry& to, Name* fresh);
+    // `dir` is the parent. Entering takes the pin; leaving gives it to the caller, to be dropped outside the lock.
+    void enter(Dentry& dir) RT_REQUIRES(dir.names_lock);
+    [[nodiscard]] Ref<Dentry> leave(Dentry& dir) RT_REQUIRES(dir.names_lock);
+    // Between rename_begin and rename_end. Takes over `fresh`, which may be null for the same name. Yields the old parent, to
+    // be dropped outside the locks.
+    [[nodiscard]] Ref<Dentry> move(Dentry& from, Dentry& to, Name* fresh)
+        RT_REQUIRES(namespace_lock, from.names_lock, to.names_lock);
 
     rt::SpinLock<rt::Rank::directory> names_lock;
-    // The entries of this directory, oldest first, by ascending cookie; guarded by names_lock.
+    // The entries of this directory, oldest first, by ascending cookie. An entry's hook and cookie belong to its parent's lock.
     lib::ListHook child_hook;
-    lib::List<Dentry, &Dentry::child_hook> children;
-    u64 cookie = 0;       // in the parent's list
-    u64 next_cookie = 3;  // for the next entry here; 0..2 stand for the start, after "." and after ".."
+    lib::List<Dentry, &Dentry::child_hook> children RT_GUARDED_BY(names_lock);
+    Dentry* any_child() RT_UNCHECKED_LOCKING { return children.front(); }  // of a tree that no other CPU can reach
+    u64 cookie = 0;                                                        // in the parent's list
+    u64 next_cookie RT_GUARDED_BY(names_lock) =
+        3;  // for the next entry here; 0..2 stand for the start, after "." and after ".."
 
 private:
     friend Dentry* find_name(Dentry* dir, const NameKey& name);
@@ -219,7 +222,6 @@ inline Dentry* find_name(Dentry* dir, const NameKey& name) {
 }
 
 // Renames in progress: odd. Changed under namespace_lock.
-extern rt::SpinLock<rt::Rank::namespace_> namespace_lock;
 extern std::atomic<u64> rename_sequence;
 inline u64 names_stable_begin() {
     for (;;) {

@@ -7,9 +7,10 @@
 
 namespace fs {
 
+constinit rt::SpinLock<rt::Rank::poll> epoll_lock;
+
 namespace {
 
-constinit rt::SpinLock<rt::Rank::poll> epoll_lock;
 // From each file at most so many paths lead up to an outermost set, by their length (Linux, fs/eventpoll.c). Paths of length
 // 0 are not bounded.
 constexpr u32 kPathLimits[kMaxNests + 1] = {1000, 500, 100, 50, 10};
@@ -21,7 +22,7 @@ constexpr u64 kItemCost = sizeof(EpollItem) + sizeof(rt::Waiter);
 constexpr u64 kUnset = ~u64{0};
 constinit std::atomic<u64> watch_limit{kUnset};
 
-constinit u64 walk = 0;  // number of the last walk; guarded by epoll_lock
+constinit u64 walk RT_GUARDED_BY(epoll_lock) = 0;  // number of the last walk
 
 void add_capped(u16& sum, u32 more, u32 limit) { sum = u16(sum + more > limit + 1 ? limit + 1 : sum + more); }
 
@@ -66,7 +67,6 @@ bool EpollFile::charge() {
     return false;
 }
 
-// Under the lock.
 void EpollFile::drop(EpollItem& item) {
     items_.remove(item);
     *item.watcher_link = item.next_watcher;
@@ -96,7 +96,7 @@ EpollItem* EpollFile::find(i32 fd, const File& file) {
 }
 
 // How many levels of sets lie in this one; more than kMaxNests: too many, or `adding` is among them. Each set is looked
-// into once in a walk. Under the lock.
+// into once in a walk.
 u32 EpollFile::levels_below(const EpollFile& adding, u32 depth) {
     if (visited_ == walk) return levels_;
     u32 levels = 0;
@@ -113,7 +113,7 @@ u32 EpollFile::levels_below(const EpollFile& adding, u32 depth) {
 }
 
 // How many levels of sets lie around one; kMaxNests is as far as it looks: if that is too short for one set, it is too many
-// for the first. Each set is looked at once in a walk. Under the lock.
+// for the first. Each set is looked at once in a walk.
 u32 EpollFile::levels_above(u32 depth) {
     u32 levels = 0;
     if (visited_ == walk) return levels_;
@@ -126,7 +126,7 @@ u32 EpollFile::levels_above(u32 depth) {
     return levels_ = levels;
 }
 
-// The paths up from this set, counted once in a walk. Under the lock.
+// The paths up from this set, counted once in a walk.
 const EpollPaths& EpollFile::paths_above(u32 depth) {
     static constexpr EpollPaths kTooLong{{}, true};
     if (counted_ == walk) return paths_;
@@ -142,7 +142,7 @@ const EpollPaths& EpollFile::paths_above(u32 depth) {
     return paths_;
 }
 
-// Do more paths lead up from a file than may? Under the lock.
+// Do more paths lead up from a file than may?
 bool EpollFile::too_many_paths(const File& file) {
     EpollPaths all;
     for (const EpollItem* i = file.watchers; i; i = i->next_watcher) {
@@ -156,7 +156,7 @@ bool EpollFile::too_many_paths(const File& file) {
     return false;
 }
 
-// Do too many paths lead up from a file in this set or in one inside it? No deeper than loops() allows. Under the lock.
+// Do too many paths lead up from a file in this set or in one inside it? No deeper than loops() allows.
 bool EpollFile::crowds_paths() {
     visited_ = walk;
     for (EpollItem& i : items_) {
@@ -175,8 +175,6 @@ Result<void> EpollFile::add(i32 fd, File& file, u32 events, u64 data) {
     item->fd = fd;
     item->owner = this;
     item->file = &file;
-    item->events = events | kPollErr | kPollHup;
-    item->data = data;
     {
         rt::LockGuard guard{epoll_lock};
         const bool set = file.kind() == FileKind::kEpoll;
@@ -188,6 +186,8 @@ Result<void> EpollFile::add(i32 fd, File& file, u32 events, u64 data) {
         }
         if (find(fd, file)) return Errno::kExist;
         if (!charge()) return Errno::kNoSpc;
+        item->events = events | kPollErr | kPollHup;
+        item->data = data;
         item->key = (u64(u32(fd)) << 32) | ++next_serial_;
         item->next_watcher = file.watchers;
         if (item->next_watcher) item->next_watcher->watcher_link = &item->next_watcher;
@@ -258,7 +258,7 @@ bool EpollFile::next_view(u64& cursor, View& out) {
 }
 
 EpollFile::Plain EpollFile::only_one() {
-    if (size() != 1 || start_after_ != 0) return {0, 0};
+    if (size() != 1 || start_after_.load(std::memory_order_relaxed) != 0) return {0, 0};
     epoll_lock.lock();
     EpollItem* i = items_.first();
     u32 wanted = i ? i->events : kEpollEdge;
@@ -286,7 +286,7 @@ u32 EpollFile::collect(Ready* out, u32 max) {
             for (u32 i = 0; i < count; ++i) views[i].~View();
         }
     };
-    const u64 start = start_after_;
+    const u64 start = start_after_.load(std::memory_order_relaxed);
     u64 cursor = start, end = ~u64{0};
     u32 found = 0;
     for (;;) {
@@ -315,7 +315,7 @@ u32 EpollFile::collect(Ready* out, u32 max) {
 
 void EpollFile::commit(const Ready* ready, u32 count) {
     bool turn = count < size();  // the others are to be first next time
-    bool any = turn || start_after_ != 0;
+    bool any = turn || start_after_.load(std::memory_order_relaxed) != 0;
     for (u32 n = 0; n < count; ++n) any |= ready[n].commit;
     if (!any) [[likely]]
         return;
@@ -327,7 +327,7 @@ void EpollFile::commit(const Ready* ready, u32 count) {
         i->seen = ready[n].seen;
         if (i->events & kEpollOneShot) i->events &= kEpollEdge | kEpollOneShot | kEpollExclusive | kEpollWakeup;
     }
-    start_after_ = turn ? ready[count - 1].key : 0;
+    start_after_.store(turn ? ready[count - 1].key : 0, std::memory_order_relaxed);
 }
 
 u32 EpollFile::poll() {

@@ -20,12 +20,12 @@ struct EpollItem {
     lib::TreeHook hook;
     class EpollFile* owner = nullptr;
     File* file = nullptr;  // weak
-    EpollItem* next_watcher = nullptr;
-    EpollItem** watcher_link = nullptr;  // what points to this one in the file's list
-    u32 events = 0;
-    u64 data = 0;
-    bool fresh = true;  // report the first state as an edge
-    u64 seen = 0;       // sum of sequences at the last report
+    EpollItem* next_watcher RT_GUARDED_BY(epoll_lock) = nullptr;
+    EpollItem** watcher_link RT_GUARDED_BY(epoll_lock) = nullptr;  // what points to this one in the file's list
+    u32 events RT_GUARDED_BY(epoll_lock) = 0;
+    u64 data RT_GUARDED_BY(epoll_lock) = 0;
+    bool fresh RT_GUARDED_BY(epoll_lock) = true;  // report the first state as an edge
+    u64 seen RT_GUARDED_BY(epoll_lock) = 0;       // sum of sequences at the last report
 };
 
 // How many files a user's sets may hold together (/proc/sys/fs/epoll/max_user_watches). At first as many as fit into 4 % of
@@ -71,7 +71,7 @@ public:
     Plain only_one();
     void commit(const Ready* ready, u32 count);
     // Has commit() anything to do if these are all?
-    bool in_turn(u32 count) const { return count >= size() && start_after_ == 0; }
+    bool in_turn(u32 count) const { return count >= size() && start_after_.load(std::memory_order_relaxed) == 0; }
     u32 size() const { return count_.load(std::memory_order_relaxed); }
 
     u32 poll() override;
@@ -90,26 +90,26 @@ private:
         bool fresh;
         Ref<File> file;
     };
-    EpollItem* find(i32 fd, const File& file);
-    bool next_view(u64& cursor, View& out);  // the item after the cursor, which moves on to it
+    EpollItem* find(i32 fd, const File& file) RT_REQUIRES(epoll_lock);
+    bool next_view(u64& cursor, View& out) RT_EXCLUDES(epoll_lock);  // the item after the cursor, which moves on to it
     static bool is_ready(const View& v, Ready& out);
-    u32 levels_below(const EpollFile& adding, u32 depth);
-    u32 levels_above(u32 depth);
-    const EpollPaths& paths_above(u32 depth);
-    bool crowds_paths();
-    static bool too_many_paths(const File& file);
+    u32 levels_below(const EpollFile& adding, u32 depth) RT_REQUIRES(epoll_lock);
+    u32 levels_above(u32 depth) RT_REQUIRES(epoll_lock);
+    const EpollPaths& paths_above(u32 depth) RT_REQUIRES(epoll_lock);
+    bool crowds_paths() RT_REQUIRES(epoll_lock);
+    static bool too_many_paths(const File& file) RT_REQUIRES(epoll_lock);
     bool charge();  // one item; false: the payer has as many as he may
-    void drop(EpollItem& item);
+    void drop(EpollItem& item) RT_REQUIRES(epoll_lock);
 
-    lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_;
+    lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_ RT_GUARDED_BY(epoll_lock);
     std::atomic<u32> count_{0};
-    u32 next_serial_ = 0;
-    u64 visited_ = 0;  // the last walk of add() that came here; guarded by epoll_lock
-    u32 levels_ = 0;   // what that walk found; the same
-    u64 counted_ = 0;  // the last walk that counted paths_; the same
-    EpollPaths paths_;
+    u32 next_serial_ RT_GUARDED_BY(epoll_lock) = 0;
+    u64 visited_ RT_GUARDED_BY(epoll_lock) = 0;  // the last walk of add() that came here
+    u32 levels_ RT_GUARDED_BY(epoll_lock) = 0;   // what that walk found
+    u64 counted_ RT_GUARDED_BY(epoll_lock) = 0;  // the last walk that counted paths_
+    EpollPaths paths_ RT_GUARDED_BY(epoll_lock);
     const Ref<UserAccount> payer_;
-    u64 start_after_ = 0;  // where the last look stopped, so that all get their turn
+    std::atomic<u64> start_after_{0};  // where the last look stopped, so that all get their turn
     rt::WaitQueue changed_;
 };
 

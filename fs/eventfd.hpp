@@ -58,13 +58,13 @@ public:
     bool by_element(bool) const override { return true; }
 
 private:
-    void take(u64 count) { next_ = interval_ == 0 ? 0 : next_ + count * interval_; }
-    u64 expirations(u64 now) const;
-    Setting remaining(u64 now) const;
+    void take(u64 count) RT_REQUIRES(lock_) { next_ = interval_ == 0 ? 0 : next_ + count * interval_; }
+    u64 expirations(u64 now) const RT_REQUIRES(lock_);
+    Setting remaining(u64 now) const RT_REQUIRES(lock_);
 
     rt::SpinLock<rt::Rank::poll> lock_;
-    u64 next_ = 0;  // monotonic time of the first expiry not yet read; 0: disarmed
-    u64 interval_ = 0;
+    u64 next_ RT_GUARDED_BY(lock_) = 0;  // monotonic time of the first expiry not yet read; 0: disarmed
+    u64 interval_ RT_GUARDED_BY(lock_) = 0;
     const bool realtime_;
     rt::WaitQueue changed_;  // the setting
 };

@@ -10,7 +10,7 @@ namespace fs {
 File::~File() {
     if (file_locks_exist()) [[unlikely]]
         release_file_locks(*this);
-    if (watchers) [[unlikely]]
+    if (watched()) [[unlikely]]
         epoll_forget(*this);
 }
 

@@ -78,6 +78,8 @@ private:
 
 class Tty;
 
+extern rt::SpinLock<rt::Rank::poll> epoll_lock;  // of all epoll sets (epoll.hpp)
+
 // What a call on a particular type of file may be sure of before it casts.
 enum class FileKind : u8 { kOther, kPipe, kStream, kTerminal, kEpoll, kTimer, kEvent, kSignal };
 
@@ -155,10 +157,20 @@ public:
     // Called when a descriptor for this file is closed (flock, POSIX locks).
     virtual void on_close(const void* owner) {}
 
-    struct EpollItem* watchers = nullptr;  // epoll sets it is in; guarded by fs/epoll.cpp's lock
+    struct EpollItem* watchers RT_GUARDED_BY(epoll_lock) = nullptr;  // epoll sets it is in
+    // A look without the lock: is there anything that the lock is to be taken for?
+    bool watched() const RT_UNCHECKED_LOCKING { return watchers != nullptr; }
 
     rt::SpinLock<rt::Rank::file> offset_lock;
-    u64 offset = 0;  // guarded by offset_lock
+    u64 offset RT_GUARDED_BY(offset_lock) = 0;
+    u64 position() RT_EXCLUDES(offset_lock) {
+        rt::LockGuard guard{offset_lock};
+        return offset;
+    }
+    void set_position(u64 to) RT_EXCLUDES(offset_lock) {
+        rt::LockGuard guard{offset_lock};
+        offset = to;
+    }
 
 protected:
     FileKind kind_ = FileKind::kOther;  // set by the constructor of a type that somebody asks for

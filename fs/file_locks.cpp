@@ -21,8 +21,8 @@ struct Held {
 
 struct Table {
     rt::SpinLock<rt::Rank::file_locks> lock;
-    lib::List<Held, &Held::hook> held;
-    lib::List<LockWaiter, &LockWaiter::hook> waiters;
+    lib::List<Held, &Held::hook> held RT_GUARDED_BY(lock);
+    lib::List<LockWaiter, &LockWaiter::hook> waiters RT_GUARDED_BY(lock);
     std::atomic<u32> count{0};
     rt::WaitQueue changed;
 };
@@ -30,7 +30,7 @@ constinit Table table;
 
 bool same_class(LockKind a, LockKind b) { return (a == LockKind::kFlock) == (b == LockKind::kFlock); }
 
-Held* conflict(Inode& inode, const FileLock& want) {
+Held* conflict(Inode& inode, const FileLock& want) RT_REQUIRES(table.lock) {
     for (Held& h : table.held) {
         if (h.inode != &inode || !same_class(h.lock.kind, want.kind)) continue;
         if (h.lock.owner == want.owner && h.lock.kind == want.kind) continue;
@@ -40,7 +40,7 @@ Held* conflict(Inode& inode, const FileLock& want) {
     return nullptr;
 }
 
-void drop(Held& h) {
+void drop(Held& h) RT_REQUIRES(table.lock) {
     h.hook.unlink();
     table.count.fetch_sub(1, std::memory_order_relaxed);
     delete &h;
@@ -51,7 +51,7 @@ bool same_owner(const Held& h, const Inode& inode, const FileLock& l) {
 }
 
 // Before `next`; null: at the end.
-void insert(Held& h, Held* next) {
+void insert(Held& h, Held* next) RT_REQUIRES(table.lock) {
     if (next)
         table.held.insert_before(*next, h);
     else
@@ -60,14 +60,14 @@ void insert(Held& h, Held* next) {
 
 // Where a new lock belongs: behind those of its owner that start before it. `behind_group`: what stood behind all of the
 // owner's, before some of them went; null: the end.
-void insert_sorted(Held& fresh, Held* behind_group) {
+void insert_sorted(Held& fresh, Held* behind_group) RT_REQUIRES(table.lock) {
     for (Held& h : table.held) {
         if (!same_owner(h, *fresh.inode, fresh.lock) || h.lock.start < fresh.lock.start) continue;
         return insert(fresh, &h);
     }
     insert(fresh, behind_group);
 }
-Held* behind_locks_of(const Inode& inode, const FileLock& l) {
+Held* behind_locks_of(const Inode& inode, const FileLock& l) RT_REQUIRES(table.lock) {
     Held* last = nullptr;
     for (Held& h : table.held)
         if (same_owner(h, inode, l)) last = &h;
@@ -75,7 +75,7 @@ Held* behind_locks_of(const Inode& inode, const FileLock& l) {
 }
 
 // Cuts [start, end] out of what the owner holds. `spare` is used if one lock becomes two.
-void cut(Inode& inode, const FileLock& range, Held*& spare) {
+void cut(Inode& inode, const FileLock& range, Held*& spare) RT_REQUIRES(table.lock) {
     for (Held *h = table.held.front(), *next; h; h = next) {
         next = table.held.next(*h);
         if (!same_owner(*h, inode, range)) continue;
@@ -100,7 +100,7 @@ void cut(Inode& inode, const FileLock& range, Held*& spare) {
 }
 
 // True: the owner had one.
-bool drop_flock(Inode& inode, const FileLock& l) {
+bool drop_flock(Inode& inode, const FileLock& l) RT_REQUIRES(table.lock) {
     for (Held& h : table.held) {
         if (!same_owner(h, inode, l)) continue;
         drop(h);

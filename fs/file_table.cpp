@@ -34,7 +34,7 @@ FileTable::~FileTable() {
 void FileTable::release(File* f) {
     if (file_locks_exist()) [[unlikely]]
         release_posix_locks(*f, this);
-    if (f->watchers) [[unlikely]]
+    if (f->watched()) [[unlikely]]
         epoll_closing(*f);
     f->unref();
 }
@@ -55,7 +55,7 @@ Result<Ref<File>> FileTable::get(Fd fd) {
     return Ref<File>{f};
 }
 
-// Under the lock. Makes room for descriptors below `to_hold`.
+// Makes room for descriptors below `to_hold`.
 Result<void> FileTable::grow(u32 to_hold) {
     if (to_hold <= capacity_) return lib::kOk;
     u32 capacity = std::bit_ceil(to_hold);
@@ -179,7 +179,8 @@ void FileTable::cloexec_range(u32 first, u32 last) {
     for (i32 n = i32(first); (n = next_open(n)) >= 0 && u32(n) <= last; ++n) (void)set_close_on_exec(Fd{n}, true);
 }
 
-void FileTable::close_all_on_exec() {
+// The table is the caller's alone: others (procfs) only look.
+void FileTable::close_all_on_exec() RT_UNCHECKED_LOCKING {
     for (u32 word = 0; word < capacity_ / 64; ++word) {
         while (u64 bits = cloexec_[word]) (void)close(Fd{i32(word * 64 + u32(std::countr_zero(bits)))});
     }
@@ -187,6 +188,7 @@ void FileTable::close_all_on_exec() {
 
 Result<Ref<FileTable>> FileTable::clone() {
     Ref<FileTable> copy = TRY(create());
+    copy->lock_.assume_held();  // no other CPU knows it
     for (;;) {
         // Memory is had without our lock (the same rank as the copy's); then we may have grown, and it is tried again.
         u32 last = 0;

@@ -44,7 +44,7 @@ public:
     // one; others (procfs) look under the lock.
     bool shared() const { return ref_count() != 1; }
     // While it is not shared: the file, or null.
-    File* peek(Fd fd) const {
+    File* peek(Fd fd) const RT_UNCHECKED_LOCKING {
         u32 n = u32(fd.value);
         return n < capacity_ ? files_[n] : nullptr;
     }
@@ -62,23 +62,24 @@ public:
     // For /proc/N/fd: the smallest open descriptor >= from, or -1.
     i32 next_open(i32 from);
     u32 open_count();
-    u32 capacity() const { return capacity_; }  // no descriptor reaches it now: select(2) looks no further
+    // No descriptor reaches it now: select(2) looks no further. It only grows; without the lock.
+    u32 capacity() const RT_UNCHECKED_LOCKING { return capacity_; }
 
 private:
     static constexpr u32 kFirst = 64;  // descriptors before the table grows
-    Borrowed borrow_shared(Fd fd);
-    Result<void> grow(u32 to_hold);
-    i32 find_free(u32 from) const;
-    void put(u32 n, File* f, bool close_on_exec);
-    File* take(u32 n);
-    void release(File* f);
+    Borrowed borrow_shared(Fd fd) RT_EXCLUDES(lock_);
+    Result<void> grow(u32 to_hold) RT_REQUIRES(lock_);
+    i32 find_free(u32 from) const RT_REQUIRES(lock_);
+    void put(u32 n, File* f, bool close_on_exec) RT_REQUIRES(lock_);
+    File* take(u32 n) RT_REQUIRES(lock_);
+    void release(File* f) RT_EXCLUDES(lock_);
 
     rt::SpinLock<rt::Rank::files> lock_;
-    u32 capacity_ = kFirst;
-    u32 low_ = 0;  // no descriptor below is free
-    File** files_ = first_files_;
-    u64* open_ = &first_open_;  // bitmaps
-    u64* cloexec_ = &first_cloexec_;
+    u32 capacity_ RT_GUARDED_BY(lock_) = kFirst;
+    u32 low_ RT_GUARDED_BY(lock_) = 0;  // no descriptor below is free
+    File** files_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = first_files_;
+    u64* open_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = &first_open_;  // bitmaps
+    u64* cloexec_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = &first_cloexec_;
     u64 first_open_ = 0, first_cloexec_ = 0;
     File* first_files_[kFirst] = {};
 };

@@ -87,6 +87,9 @@ protected:
     ~DirSink() = default;
 };
 
+extern rt::SpinLock<rt::Rank::fifo> fifo_lock;             // of all FIFOs that are open (pipe_open.cpp)
+extern rt::SpinLock<rt::Rank::namespace_> namespace_lock;  // of the tree of names and mounts (dentry.hpp)
+
 class Inode : public RefCounted<Inode> {
 public:
     virtual ~Inode();
@@ -95,7 +98,7 @@ public:
     virtual void evict() {}
     u64 number = 0;
     Ref<SuperBlock> super;
-    class Pipe* fifo = nullptr;  // a FIFO's pipe while it is open; guarded by Rank::fifo (fs/pipe.cpp)
+    class Pipe* fifo RT_GUARDED_BY(fifo_lock) = nullptr;  // a FIFO's pipe while it is open
 
     u32 mode() const { return attributes_.unguarded().mode; }  // type bits never change
     bool is_directory() const { return (mode() & kTypeMask) == kTypeDirectory; }
@@ -203,9 +206,9 @@ public:
     const char* type = "";  // as /proc/mounts shows it
     bool read_only = false;
     bool names_pinned = false;  // its dentries are its directories: what is not cached does not exist
-    Dentry* root_dentry =
-        nullptr;     // made by the first mount, kept until the last has gone; guarded by Rank::namespace_
-    u32 mounts = 0;  // guarded by Rank::namespace_
+    // Made by the first mount, kept until the last has gone.
+    Dentry* root_dentry RT_GUARDED_BY(namespace_lock) = nullptr;
+    u32 mounts RT_GUARDED_BY(namespace_lock) = 0;
     // Of a file system that only the kernel mounts (pipes, memfd, anonymous files), and every file of which is reached
     // through this mount; else null. Set before the first inode is seen by a program, then constant.
     class Mount* internal_mount = nullptr;

@@ -12,7 +12,7 @@ constinit Changes mount_changes;
 namespace {
 
 constinit std::atomic<Mount*> mounts{nullptr};  // holds a reference to each
-constinit u64 next_mount_id = 1;                // guarded by namespace_lock
+constinit u64 next_mount_id RT_GUARDED_BY(namespace_lock) = 1;
 constinit std::atomic<FileSystemType*> types{nullptr};
 constinit std::atomic<u32> next_device{1};
 
@@ -25,14 +25,13 @@ void copy_source(char (&to)[64], std::string_view from) {
 }  // namespace
 
 struct MountTable {
-    // Under namespace_lock.
-    static void count(Mount& m) {
+    static void count(Mount& m) RT_REQUIRES(namespace_lock) {
         m.id = next_mount_id++;
         ++m.super->mounts;
     }
     // Counts a new mount and gives it its super block's root dentry, which the first mount makes. A mount that is counted
     // takes that dentry along when it ends, also when nothing came of it: drop `m` after the lock.
-    static Result<void> give_root(Mount& m, Ref<Inode> root) {
+    static Result<void> give_root(Mount& m, Ref<Inode> root) RT_REQUIRES(namespace_lock) {
         count(m);
         SuperBlock& super = *m.super;
         if (!super.root_dentry) {
@@ -42,7 +41,7 @@ struct MountTable {
         m.root = Ref<Dentry>{super.root_dentry};
         return lib::kOk;
     }
-    static void attach(Ref<Mount> m, const Path* where) {
+    static void attach(Ref<Mount> m, const Path* where) RT_REQUIRES(namespace_lock) {
         if (where) {
             m->parent_.store(Ref<Mount>{where->mount}.release(), std::memory_order_relaxed);
             m->mount_point_.store(Ref<Dentry>{where->dentry}.release(), std::memory_order_relaxed);

@@ -64,13 +64,19 @@ struct ThirdLock {
     rt::SpinLock<rt::Rank::directory>* lock;
 };
 
-// Under namespace_lock, and nothing else; gives it up meanwhile.
-void let_walks_through() RT_UNCHECKED_LOCKING {
+// With no other lock; gives it up meanwhile.
+void let_walks_through() RT_REQUIRES(namespace_lock) {
     while (RenamePause::wanted()) [[unlikely]] {
         namespace_lock.unlock();
         while (RenamePause::wanted()) hal::Machine::poll_mailbox();
         namespace_lock.lock();
     }
+}
+
+// One of the locks that rename holds is the directory's: of the pair, or the third.
+bool is_empty(const Dentry& dir) {
+    dir.names_lock.assume_held();
+    return dir.children.empty();
 }
 
 bool is_above(const Dentry* maybe_above, const Dentry* d) {
@@ -270,7 +276,7 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
     Dentry* emptied = replaced && replaced->is_directory() && !exchange ? replaced : nullptr;
     ThirdLock third(emptied == &old_dir || emptied == &new_dir ? nullptr : emptied);
     Leaf<void> done{Errno::kOk};
-    if (emptied && !emptied->children.empty())
+    if (emptied && !is_empty(*emptied))
         done = Errno::kNotEmpty;
     else if (exchange)
         done = old_dir.inode()->exchange(*victim->inode(), *new_dir.inode(), *replaced->inode());

@@ -148,7 +148,7 @@ Leaf<Ref<Page>> Mapping::get(u64 index) {
 
 Task<Result<Ref<Page>>> Mapping::read_page(u64 index) { co_return get(index); }
 
-// The slot for `index`, with all nodes above it made. Under lock_.
+// The slot for `index`, with all nodes above it made.
 Result<std::atomic<void*>*> Mapping::make_slot(u64 index) {
     u64 root = root_.load(std::memory_order_relaxed);
     if (!(root & kIsNode)) {
@@ -248,7 +248,7 @@ u64 Mapping::remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain) {
     return count;
 }
 
-// Takes pages [first, last] out of the tree; they come back chained, each with the tree's reference. Under lock_.
+// Takes pages [first, last] out of the tree; they come back chained, each with the tree's reference.
 Page* Mapping::take_out(u64 first, u64 last, u64& count) {
     Page* chain = nullptr;
     u64 root = root_.load(std::memory_order_relaxed);
@@ -273,7 +273,7 @@ Page* Mapping::take_out(u64 first, u64 last, u64& count) {
 }
 
 void Mapping::drop_range(u64 first, u64 count) {
-    if (count == 0 || (root_.load(std::memory_order_acquire) == 0 && users_.empty())) return;
+    if (count == 0 || (root_.load(std::memory_order_acquire) == 0 && !has_users())) return;
     u64 last = first + count - 1 < first ? kNone : first + count - 1;
     Page* chain = nullptr;
     u64 dropped = 0;
@@ -431,6 +431,7 @@ void Mapping::retire() {
 bool Mapping::reap_some(u64 most) {
     u64 first = next_resident(0), count = 0;
     if (first == kNone) return false;
+    lock_.assume_held();
     Page* chain = take_out(first, first + most - 1, count);
     ReclaimDrop drop;
     while (chain) {

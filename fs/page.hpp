@@ -140,15 +140,15 @@ public:
 
 private:
     friend class Mapping;
-    u64 cut_ =
-        0;  // guarded by the mapping's lock: no private copies are left of what was beyond by this cut, see begin_cut()
+    // No private copies are left of what was beyond by this cut, see begin_cut(). Belongs to the mapping's lock.
+    u64 cut_ = 0;
 
 protected:
     ~MappingUser() = default;
 };
 
 class Mapping : public RefCounted<Mapping> {
-    // `shift` is constant; `used` is guarded by lock_.
+    // `shift` is constant; `used` belongs to lock_.
     struct Node {
         static constexpr u32 kSlotBits = 6, kSlots = 1 << kSlotBits;
         rt::Retired retired;
@@ -190,25 +190,27 @@ public:
     virtual Leaf<Ref<Page>> get(u64 index);
     virtual Task<Result<Ref<Page>>> read_page(u64 index);
     // Puts a page of the caller's in, if there is none yet; yields the one that is there now. kNoMem, kNoSpc.
-    Result<Page*> insert(u64 index, Ref<Page> fresh);
+    Result<Page*> insert(u64 index, Ref<Page> fresh) RT_EXCLUDES(lock_);
 
     // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail. Nobody finds or maps them
     // afterwards, and what they counted has gone; many of them are reclaimed in pieces.
-    void truncate_pages(u64 first_gone);
+    void truncate_pages(u64 first_gone) RT_EXCLUDES(lock_);
     // After `size` has become smaller: private copies of pages beyond the end go too, in pieces. Who has users begins a cut and
     // calls drop_some_copies() with its number until that yields false, giving way in between. What the file has grown again
     // by meanwhile is left alone. A user that is added is as far as `like` is, which it is a part or a copy of; without one it
     // has no copies.
-    bool has_users() const { return !users_.empty(); }
-    u64 begin_cut();
-    bool drop_some_copies(u64 cut);
+    bool has_users() const RT_UNCHECKED_LOCKING {
+        return !users_.empty();
+    }  // without the lock: who begins a cut looks again
+    u64 begin_cut() RT_EXCLUDES(lock_);
+    bool drop_some_copies(u64 cut) RT_EXCLUDES(lock_);
     // Drops pages [first, first+count) (hole punching).
-    void drop_range(u64 first, u64 count);
+    void drop_range(u64 first, u64 count) RT_EXCLUDES(lock_);
 
-    void add_user(MappingUser& u, MappingUser* like = nullptr);
-    void remove_user(MappingUser& u);
+    void add_user(MappingUser& u, MappingUser* like = nullptr) RT_EXCLUDES(lock_);
+    void remove_user(MappingUser& u) RT_EXCLUDES(lock_);
     // The same of one that has become a part of `into`.
-    void join_user(MappingUser& u, MappingUser& into);
+    void join_user(MappingUser& u, MappingUser& into) RT_EXCLUDES(lock_);
 
     u64 page_count() const { return pages_.load(std::memory_order_relaxed); }  // resident pages
     u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none
@@ -234,9 +236,9 @@ protected:
 
 private:
     static Page* peek_below(Node* n, u64 index);
-    Result<std::atomic<void*>*> make_slot(u64 index);
-    u64 remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain);
-    Page* take_out(u64 first, u64 last, u64& count);
+    Result<std::atomic<void*>*> make_slot(u64 index) RT_REQUIRES(lock_);
+    u64 remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain) RT_REQUIRES(lock_);
+    Page* take_out(u64 first, u64 last, u64& count) RT_REQUIRES(lock_);
     bool reap_some(u64 most);
     void retire();
     static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
@@ -245,8 +247,8 @@ private:
 
     rt::SpinLock<rt::Rank::mapping> lock_;
     // In the order of what they have done of cuts: who is at the beginning has most to do. Copies come behind the original.
-    lib::List<MappingUser, &MappingUser::mapping_hook> users_;
-    u64 cuts_ = 0;
+    lib::List<MappingUser, &MappingUser::mapping_hook> users_ RT_GUARDED_BY(lock_);
+    u64 cuts_ RT_GUARDED_BY(lock_) = 0;
     // Radix tree of Page*, 64 ways. 0: empty. Without kIsNode: the page at index 0, the only one. Else a Node.
     std::atomic<u64> root_{0};
     std::atomic<u64> pages_{0};

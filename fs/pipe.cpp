@@ -216,6 +216,7 @@ Over over_limits(const Creds& c, u64 pages) {
 }  // namespace
 
 Result<void> Pipe::charge_new(const Creds& maker) {
+    lock_.assume_held();  // it is new: no other CPU knows it
     u64 most = pipe_limits.max_bytes.load(std::memory_order_relaxed) / kPageSize;
     if (slot_count_ > most && !maker.capable(kCapSysResource)) slot_count_ = u32(most);
     if (!maker.user) return lib::kOk;
@@ -269,7 +270,7 @@ Result<u32> Pipe::set_capacity(u64 bytes, const Creds& asker) {
             old = slots_ == first_slots_ ? nullptr : slots_;
             old_count = slot_count_;
             slots_ = fresh;
-            slot_count_ = wanted;
+            __atomic_store_n(&slot_count_, wanted, __ATOMIC_RELAXED);  // for seems_full()
             tail_ = 0;
             head_ = used;
             grew = grows;
@@ -291,7 +292,7 @@ inline u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
         if (writers_ == 0 && writers_seen != writers_ever.load(std::memory_order_relaxed)) mask |= kPollHup;
     }
     if (writer) {
-        if (!full()) mask |= kPollOut | kPollWrNorm;
+        if (!seems_full()) mask |= kPollOut | kPollWrNorm;
         if (readers_ == 0) mask |= kPollErr;
     }
     return mask;

@@ -56,7 +56,7 @@ private:
         bool packet = false;  // O_DIRECT: read as one, never appended to
         std::byte* bytes() const { return static_cast<std::byte*>(rt::frame_info(frame).bytes()); }
     };
-    Slot& slot(u32 n) { return slots_[n & (slot_count_ - 1)]; }
+    Slot& slot(u32 n) RT_REQUIRES(lock_) { return slots_[n & (slot_count_ - 1)]; }
     // Written under the lock, relaxed; poll() looks without it. What it may miss, the queues tell.
     struct Counter {
         std::atomic<u32> value{0};
@@ -66,25 +66,28 @@ private:
         void operator-=(u32 n) { *this = *this - n; }
     };
     // One page is kept for the next write.
-    Result<PhysAddr> take_page() {
+    Result<PhysAddr> take_page() RT_REQUIRES(lock_) {
         if (spare_.value != 0) return std::exchange(spare_, PhysAddr{});
         return rt::alloc_frame();
     }
-    void give_page(PhysAddr frame) {
+    void give_page(PhysAddr frame) RT_REQUIRES(lock_) {
         if (spare_.value == 0)
             spare_ = frame;
         else
             rt::free_frame(frame);
     }
-    void refund();
-    void expect_rest(const UserSpans& to, size_t done, u32 n);
-    bool full() const { return head_ - tail_ >= slot_count_; }
+    void refund() RT_REQUIRES(lock_);
+    void expect_rest(const UserSpans& to, size_t done, u32 n) RT_REQUIRES(lock_);
+    bool seems_full() const RT_UNCHECKED_LOCKING {  // for poll()
+        return head_ - tail_ >= __atomic_load_n(&slot_count_, __ATOMIC_RELAXED);
+    }
+    bool full() const RT_REQUIRES(lock_) { return head_ - tail_ >= slot_count_; }
 
     rt::SpinLock<rt::Rank::pipe> lock_;
     Counter head_, tail_;  // slots [tail, head) hold data
-    u32 slot_count_ = kPipeSlots;
+    u32 slot_count_ RT_GUARDED_BY(lock_) = kPipeSlots;
     Counter readers_, writers_;
-    u32 files_ = 0;  // of a FIFO; guarded by Rank::fifo
+    u32 files_ RT_GUARDED_BY(fifo_lock) = 0;  // of a FIFO
     // All ends are closed: what is left in the ring is nobody's any more. (The pipe's inode lives an epoch longer, and another
     // end may come by way of /proc/PID/fd: it finds the pipe empty, as in Linux.)
     void empty_ring();
@@ -95,10 +98,10 @@ private:
         u32 slot_count = 0, head = 0, tail = 0;
         rt::Reclaimable reclaim;
     } left_;
-    PhysAddr spare_{};
-    Ref<UserAccount> payer_;  // null: nobody is charged
-    u32 charged_ = 0;         // pages; 0 while no end is open
-    Slot* slots_ = first_slots_;
+    PhysAddr spare_ RT_GUARDED_BY(lock_){};
+    Ref<UserAccount> payer_;                // null: nobody is charged
+    u32 charged_ RT_GUARDED_BY(lock_) = 0;  // pages; 0 while no end is open
+    Slot* slots_ RT_GUARDED_BY(lock_) = first_slots_;
     Slot first_slots_[kPipeSlots];
 };
 

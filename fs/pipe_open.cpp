@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 // The ends of pipes: pipe(2), open(2) of FIFOs, close.
 //
-// A FIFO's pipe hangs on its inode while at least one end is open. Lock: Rank::fifo guards Inode::fifo and Pipe::files_.
+// A FIFO's pipe hangs on its inode while at least one end is open.
 #include "fs/anonymous.hpp"
 #include "fs/pipe.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
 
-namespace {
-
 constinit rt::SpinLock<rt::Rank::fifo> fifo_lock;
+
+namespace {
 
 class PipeInode final : public AnonymousInode {
 public:

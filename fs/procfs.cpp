@@ -67,26 +67,20 @@ public:
 
     Leaf<size_t> try_read(const UserSpans& to, u64 at) override {
         bool shared = at == kAtOffset;
-        if (shared) {
-            rt::LockGuard guard{offset_lock};
-            at = offset;
-        }
+        if (shared) at = position();
         size_t n;
         if (node_.show_some) {
             n = TRY(read_piece(to, at));
             if (n == 0) return n;
         } else {
             if (!node_.show) return Errno::kInval;
-            if (at == 0 || !generated_) TRY(generate(to.caller()));
+            if (at == 0 || !has_text()) TRY(generate(to.caller()));
             rt::LockGuard guard{lock_};
             if (at >= text_.size) return size_t{0};
             n = text_.size - at < to.size() ? text_.size - at : to.size();
             TRY(to.copy_out(0, text_.bytes + at, n));
         }
-        if (shared) {
-            rt::LockGuard guard{offset_lock};
-            offset = at + n;
-        }
+        if (shared) set_position(at + n);
         return n;
     }
     Leaf<size_t> try_write(const UserSpans& from, u64) override {
@@ -137,14 +131,17 @@ private:
         if (position_ == kEnd && at >= piece_at_) return size_t{0};
         return Errno::kNeedsTask;
     }
-    // Under the lock.
-    Leaf<size_t> copy_piece(const UserSpans& to, u64 at) {
+    Leaf<size_t> copy_piece(const UserSpans& to, u64 at) RT_REQUIRES(lock_) {
         u64 in_piece = at - piece_at_, left = text_.size - in_piece;
         size_t n = left < to.size() ? left : to.size();
         TRY(to.copy_out(0, text_.bytes + in_piece, n));
         return n;
     }
-    Leaf<void> generate(const void* caller) {
+    bool has_text() RT_EXCLUDES(lock_) {
+        rt::LockGuard guard{lock_};
+        return generated_;
+    }
+    Leaf<void> generate(const void* caller) RT_EXCLUDES(lock_) {
         TextBuffer fresh;
         lib::StringBuilder out{&TextBuffer::append, &fresh};
         TRY(node_.show(out, asked_by(context_, caller)));
@@ -158,11 +155,13 @@ private:
     const ProcNode& node_;
     const ProcContext context_;
     rt::SpinLock<rt::Rank::poll> lock_;
-    TextBuffer text_;
-    bool generated_ = false;
+    TextBuffer text_ RT_GUARDED_BY(lock_);
+    bool generated_ RT_GUARDED_BY(lock_) = false;
     std::atomic<u64> changes_seen_{0};  // of node_.changes, when it was last polled
     static constexpr u64 kEnd = ~u64{0};
-    u64 piece_at_ = 0, position_ = 0;  // show_some: where text_ begins in the file, and where the next piece does
+    // show_some: where text_ begins in the file, and where the next piece does.
+    u64 piece_at_ RT_GUARDED_BY(lock_) = 0;
+    u64 position_ RT_GUARDED_BY(lock_) = 0;
 };
 
 bool parse_number(std::string_view name, u64& out) {

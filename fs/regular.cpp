@@ -275,6 +275,7 @@ Leaf<u64> DirectoryFile::read_directory(DirSink& sink) {
     Ref<Dentry> before;  // dropped outside the locks
     if (dir.flags() & Dentry::kPinned) {
         rt::LockGuard g(dir.names_lock);
+        rt::LockGuard at(offset_lock);
         before = last_entry;
         if (dir.unlinked()) return Errno::kNoEnt;
         next = inode()->read_directory(*this, offset, sink);
@@ -285,16 +286,16 @@ Leaf<u64> DirectoryFile::read_directory(DirSink& sink) {
         else
             std::swap(last_entry, before);
     } else {
-        next = inode()->read_directory(*this, offset, sink);
+        next = inode()->read_directory(*this, position(), sink);
         if (next.ok())
             if (auto done = sink.finish(); !done.ok()) next = done.error();
-        if (next.ok()) offset = next.value();
+        if (next.ok()) set_position(next.value());
     }
     if (next.ok()) inode()->touch_accessed();
     return next;
 }
 
-Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& sink) {
+Leaf<u64> read_pinned_names(DirectoryFile& f, Dentry& dir, u64 offset, DirSink& sink) {
     if (offset == 0) {
         if (!sink.add({dir.inode()->number, 1, dirent_type(kTypeDirectory), "."})) return offset;
         offset = 1;
@@ -306,7 +307,7 @@ Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& 
     Dentry* d;
     if (offset == 2) {
         d = dir.children.back();
-    } else if (Dentry* last = f ? f->last_entry.get() : nullptr;
+    } else if (Dentry* last = f.last_entry.get();
                last && last->cookie == offset && last->parent() == &dir && !last->unlinked()) {
         d = dir.children.prev(*last);
     } else {
@@ -319,7 +320,7 @@ Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& 
         offset = d->cookie;
         last = d;
     }
-    if (f && last) f->last_entry = Ref<Dentry>{last};
+    if (last) f.last_entry = Ref<Dentry>{last};
     return offset;
 }
 

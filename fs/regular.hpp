@@ -49,9 +49,8 @@ public:
     Leaf<void> sync() override { return lib::kOk; }
     bool seekable() const override { return true; }
 
-    // Where the last read_directory stopped, for file systems of pinned names: the entry it handed out last. Guarded by
-    // offset_lock.
-    Ref<Dentry> last_entry;
+    // Where the last read_directory stopped, for file systems of pinned names: the entry it handed out last.
+    Ref<Dentry> last_entry RT_GUARDED_BY(offset_lock);
 };
 
 // open(2) with O_PATH: names a file, and nothing else can be done with it.
@@ -61,7 +60,8 @@ public:
 };
 
 // Emits the pinned names below `dir`, newest first, from cookie `offset` on; "." and ".." included.
-Leaf<u64> read_pinned_names(DirectoryFile* f, Dentry& dir, u64 offset, DirSink& sink);
+Leaf<u64> read_pinned_names(DirectoryFile& f, Dentry& dir, u64 offset, DirSink& sink)
+    RT_REQUIRES(dir.names_lock, f.offset_lock);
 
 constexpr u8 dirent_type(u32 mode) { return u8((mode & kTypeMask) >> 12); }  // DT_* are the type bits
 

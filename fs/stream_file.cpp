@@ -19,8 +19,10 @@ namespace {
 struct StreamEnd {
     rt::SpinLock<rt::Rank::tty> lock;
     port::Stream* stream = nullptr;
-    u32 at = 0, end = 0;  // of buffer: input not yet read
-    std::byte buffer[4096];
+    // Of buffer: input not yet read.
+    u32 at RT_GUARDED_BY(lock) = 0;
+    u32 end RT_GUARDED_BY(lock) = 0;
+    std::byte buffer[4096] RT_GUARDED_BY(lock);
 };
 
 class StreamInode final : public AnonymousInode {

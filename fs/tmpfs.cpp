@@ -73,7 +73,12 @@ public:
                       Inode* replaced) override;
     Leaf<void> exchange(Inode& victim, Inode& new_dir, Inode& other) override;
     Leaf<u64> read_directory(File& f, u64 offset, DirSink& sink) override {
-        return read_pinned_names(static_cast<DirectoryFile*>(&f), *f.path().dentry, offset, sink);
+        auto& file = static_cast<DirectoryFile&>(f);
+        Dentry& dir = *f.path().dentry;
+        // DirectoryFile::read_directory() holds both.
+        dir.names_lock.assume_held();
+        file.offset_lock.assume_held();
+        return read_pinned_names(file, dir, offset, sink);
     }
     Leaf<std::string_view> read_link(std::span<char>, const Creds&) override {
         if (!link_text_) return Errno::kInval;

@@ -45,6 +45,7 @@ Result<Tty*> Tty::get() {
     if (!port::streams.tty || !port::streams.standard[0] || !port::streams.standard[1]) return Errno::kNxIo;
     Tty* fresh = rt::make<Tty>();
     if (!fresh) return Errno::kNoMem;
+    fresh->lock_.assume_held();  // no other CPU knows it
     fresh->in_ = port::streams.standard[0];
     fresh->out_ = port::streams.standard[1];
     // INIT_C_CC and tty_std_termios of Linux: cooked, 38400 baud, 8 bits.

@@ -60,34 +60,41 @@ public:
 
 private:
     Task<void> pump();
-    u32 receive(u8 c);  // returns a signal to send, or 0
-    void echo(u8 c);
-    void erase(bool word, bool line);
-    void put(u8 c);  // one output byte after OPOST, dropped if there is no room
+    u32 receive(u8 c) RT_REQUIRES(lock_);  // returns a signal to send, or 0
+    void echo(u8 c) RT_REQUIRES(lock_);
+    void erase(bool word, bool line) RT_REQUIRES(lock_);
+    void put(u8 c) RT_REQUIRES(lock_);  // one output byte after OPOST, dropped if there is no room
     size_t drain(std::span<const std::byte> from);
-    bool flush_output();
-    void store(u8 c, bool end_of_line);
-    bool ready() const;
-    void flush_input();
-    bool has_char(u32 which, u8 c) const { return termios_.chars[which] != 0 && termios_.chars[which] == c; }
+    bool flush_output() RT_REQUIRES(lock_);
+    void store(u8 c, bool end_of_line) RT_REQUIRES(lock_);
+    bool ready() const RT_REQUIRES(lock_);
+    void flush_input() RT_REQUIRES(lock_);
+    bool has_char(u32 which, u8 c) const RT_REQUIRES(lock_) {
+        return termios_.chars[which] != 0 && termios_.chars[which] == c;
+    }
 
     static constexpr u32 kRing = 4096;
     rt::SpinLock<rt::Rank::tty> lock_;
     std::atomic<u32> local_flags_{0};
-    Termios termios_{};
-    WindowSize window_{};
-    WindowSize host_window_{};  // as last heard from the host
+    Termios termios_ RT_GUARDED_BY(lock_){};
+    WindowSize window_ RT_GUARDED_BY(lock_){};
+    WindowSize host_window_ RT_GUARDED_BY(lock_){};  // as last heard from the host
     rt::WaitQueue resized_;
     port::Stream* in_ = nullptr;
     port::Stream* out_ = nullptr;
-    bool stopped_ = false;       // ^S
-    bool literal_next_ = false;  // ^V
-    bool hung_up_ = false;
-    u32 column_ = 0, canon_column_ = 0;
-    u32 read_at_ = 0, canon_end_ = 0,
-        write_at_ = 0;              // [read, canon_end) complete lines, [canon_end, write) being edited
-    u32 out_at_ = 0, out_end_ = 0;  // bytes of out_buffer_ not yet taken by the driver
-    u8 ring_[kRing];
+    bool stopped_ RT_GUARDED_BY(lock_) = false;       // ^S
+    bool literal_next_ RT_GUARDED_BY(lock_) = false;  // ^V
+    bool hung_up_ RT_GUARDED_BY(lock_) = false;
+    u32 column_ RT_GUARDED_BY(lock_) = 0;
+    u32 canon_column_ RT_GUARDED_BY(lock_) = 0;
+    // [read, canon_end) are complete lines, [canon_end, write) is being edited.
+    u32 read_at_ RT_GUARDED_BY(lock_) = 0;
+    u32 canon_end_ RT_GUARDED_BY(lock_) = 0;
+    u32 write_at_ RT_GUARDED_BY(lock_) = 0;
+    // Bytes of out_buffer_ not yet taken by the driver.
+    u32 out_at_ RT_GUARDED_BY(lock_) = 0;
+    u32 out_end_ RT_GUARDED_BY(lock_) = 0;
+    u8 ring_[kRing] RT_GUARDED_BY(lock_);
     u64 line_ends_[kRing / 64] = {};  // a bit per ring byte: the line ends there (with EOF: and the byte is not read)
     std::byte out_buffer_[2 * 1024];
 };

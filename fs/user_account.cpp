@@ -37,7 +37,7 @@ struct Accounts {
 };
 constinit rt::Guarded<Accounts, rt::Rank::log> accounts;
 
-// Lock held. One whose last reference is just going counts as absent; there may be several of these.
+// One whose last reference is just going counts as absent; there may be several of these.
 Ref<UserAccount> find(Accounts& all, u32 uid) {
     for (UserAccount* a = all.by_uid.lower_bound(uid); a && a->uid == uid; a = all.by_uid.next(*a))
         if (a->try_ref()) return Ref<UserAccount>::adopt(a);

@@ -30,7 +30,7 @@ Result<void> may_signal_as(Caller& c, Process& to, const fs::Creds& theirs, u32 
     if (mine.capable(fs::kCapKill)) return lib::kOk;
     if (mine.euid == theirs.suid || mine.euid == theirs.uid || mine.uid == theirs.suid || mine.uid == theirs.uid)
         return lib::kOk;
-    if (sig == kSigCont && to.session == c.process().session) return lib::kOk;
+    if (sig == kSigCont && to.session_seen() == c.process().session_seen()) return lib::kOk;
     return Errno::kPerm;
 }
 

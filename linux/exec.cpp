@@ -219,6 +219,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     t.files().close_all_on_exec();
     if (own_actions) {
         ActionTable& from = *p.signals.actions;
+        own_actions->lock.assume_held();  // no other CPU knows it
         {
             rt::LockGuard guard{from.lock};
             for (u32 sig = 1; sig <= kSignals; ++sig) own_actions->at[sig] = from.at[sig];

@@ -20,8 +20,8 @@ using Dead = lib::List<Process, &Process::sibling_hook>;
 constinit void (*first_program_ended)(i32 wait_status) = nullptr;
 constinit Process* first_program = nullptr;
 
-// Zombie, parent known: tells the parent. True: nobody wants the zombie. process_tree held.
-bool notify_exit(Process& p) {
+// Zombie, parent known: tells the parent. True: nobody wants the zombie.
+bool notify_exit(Process& p) RT_REQUIRES(process_tree) {
     Process& parent = *p.parent;
     if (&parent == &init_process()) return true;
     bool unwanted = false;
@@ -38,7 +38,10 @@ bool notify_exit(Process& p) {
         bool killed = (p.exit_status & 0x7f) != 0;
         info.code = killed ? kCldKilled : kCldExited;
         info.child.pid = p.pid.value;
-        info.child.uid = p.creds->uid;
+        {
+            rt::LockGuard guard{p.lock};
+            info.child.uid = p.creds->uid;
+        }
         info.child.status = killed ? p.exit_status & 0x7f : (p.exit_status >> 8) & 0xff;
         info.child.utime = p.usage_total.times.user / 10'000'000;
         info.child.stime = p.usage_total.times.system / 10'000'000;
@@ -48,7 +51,7 @@ bool notify_exit(Process& p) {
     return unwanted;
 }
 
-void hang_up_if_orphaned(Process& p, Process* ignored, Process& parent) {
+void hang_up_if_orphaned(Process& p, Process* ignored, Process& parent) RT_REQUIRES(process_tree) {
     if (parent.group == p.group || parent.session != p.session) return;
     if (!orphaned_without(p.group.value, ignored) || !has_stopped_member(p.group.value)) return;
     PidEntry* e = pid_entry(p.group.value);
@@ -59,7 +62,7 @@ void hang_up_if_orphaned(Process& p, Process* ignored, Process& parent) {
 }
 
 // Where orphans of p go: the nearest living ancestor that asked for them, or pid 1.
-Process& reaper_of(Process& p) {
+Process& reaper_of(Process& p) RT_REQUIRES(process_tree) {
     for (Process* a = p.parent; a; a = a->parent)
         if (a->subreaper && a->state == Process::State::kLive) return *a;
     return init_process();
@@ -86,7 +89,7 @@ const Thread* first_thread(Process& p) {
 }
 
 // A thread that is not the last has ended: another is the maker of its children from now on.
-void hand_children_on(Thread& ended) {
+void hand_children_on(Thread& ended) RT_REQUIRES(process_tree) {
     Process& p = ended.process();
     if (p.children.empty()) return;
     const Thread* next = first_thread(p);
@@ -97,7 +100,7 @@ void hand_children_on(Thread& ended) {
     }
 }
 
-void give_children_away(Process& p, Thread& last, Dead& dead) {
+void give_children_away(Process& p, Thread& last, Dead& dead) RT_REQUIRES(process_tree) {
     Process& to = reaper_of(p);
     p.zombies = 0;
     Process* first = nullptr;  // of those that live, at the end of the new parent's list
@@ -147,7 +150,8 @@ void reap_locked(Process& p) {
     unlink_process(p);
 }
 
-void let_go_of(Process& reaped) {
+// A process without threads gets no more signals, and its leader is the reaper's alone.
+void let_go_of(Process& reaped) RT_UNCHECKED_LOCKING {
     // What was queued for it counts for its user no longer, also while others still refer to it.
     if ((reaped.signals.pending.set.bits | (reaped.leader ? reaped.leader->pending.set.bits : 0)) != 0) [[unlikely]] {
         rt::LockGuard guard{reaped.signals.lock};
@@ -248,7 +252,7 @@ void exit_process(Thread& last) {
         program = std::move(p.exe);
     }
     program = {};
-    if (p.session == p.pid) hang_up_session(p);
+    if (p.session_seen() == p.pid) hang_up_session(p);
     Dead dead;
     bool ends_all = false;
     i32 status;

@@ -5,9 +5,9 @@
 
 namespace linux {
 
-// A zombie leaves the tree and the table of numbers; its usage goes to its parent. process_tree held. The caller then
+// A zombie leaves the tree and the table of numbers; its usage goes to its parent. The caller then
 // owns the table's reference, and drops it without the lock.
-void reap_locked(Process& p);
+void reap_locked(Process& p) RT_REQUIRES(process_tree);
 // The other half, without locks: drops what the process still has and the reference that the table of numbers had.
 void let_go_of(Process& reaped);
 

@@ -39,6 +39,7 @@ Result<void> check_count(Thread& t) {
 
 Result<Ref<ActionTable>> copy_actions(ActionTable& from, bool clear) {
     auto copy = TRY(rt::make_ref<ActionTable>());
+    copy->lock.assume_held();  // no other CPU knows it
     rt::LockGuard guard{from.lock};
     std::memcpy(copy->at, from.at, sizeof from.at);
     for (u32 sig = 1; clear && sig <= kSignals; ++sig)
@@ -57,6 +58,7 @@ Result<Ref<FsContext>> copy_fs_context(FsContext& from) {
 Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     Process& parent = t.process();
     auto p = TRY(rt::make_ref<Process>());
+    p->lock.assume_held();  // no other CPU knows it
     if (r.flags & kCloneSighand)
         p->signals.actions = parent.signals.actions;
     else
@@ -123,7 +125,8 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
 Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
     Thread& t = caller.thread();
     CO_TRY(check_flags(r.flags));
-    if ((r.flags & kCloneParent) && t.process().parent == &init_process()) co_return Errno::kInval;
+    if ((r.flags & kCloneParent) && t.process().parent_pid.load(std::memory_order_relaxed) == init_process().pid.value)
+        co_return Errno::kInval;
     if (t.work.load(std::memory_order_relaxed) != 0) co_return Errno::kRestartNoIntr;
     CO_TRY(check_count(t));
     if ((r.flags & kCloneSetTls) && !arch::is_tls_base(r.tls)) co_return Errno::kPerm;

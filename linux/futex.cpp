@@ -19,15 +19,14 @@ using Bucket = FutexBucket;
 
 Bucket& bucket_of(const FutexKey& k) { return Bucket::of(k); }
 
-// Bucket lock held.
-void wake_waiter(Bucket& b, Waiter& w) {
+void wake_waiter(Bucket& b, Waiter& w) RT_REQUIRES(b.lock) {
     w.hook.unlink();
     b.waiters.fetch_sub(1, std::memory_order_relaxed);
     w.woken = true;
     w.queue.wake_one();
 }
 
-u32 wake_in(Bucket& b, const FutexKey& key, u32 limit, u32 bits) {
+u32 wake_in(Bucket& b, const FutexKey& key, u32 limit, u32 bits) RT_REQUIRES(b.lock) {
     u32 woken = 0;
     for (auto it = b.list.begin(); it != b.list.end() && woken < limit;) {
         Waiter& w = *it;

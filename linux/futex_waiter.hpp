@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A thread's place in a futex queue, and what a futex is named by. The rest is linux/futex.cpp's.
 #pragma once
+#include "rt/spinlock.hpp"
 #include "rt/wait.hpp"
 
 namespace linux {
@@ -12,7 +13,7 @@ struct FutexKey {
     friend bool operator==(const FutexKey&, const FutexKey&) = default;
 };
 
-// Guarded by the bucket's lock, but for `bucket`, which is changed under both buckets' locks, and the queue.
+// All belongs to the bucket's lock, but for `bucket`, which is changed under both buckets' locks, and the queue.
 struct FutexWaiter {
     lib::ListHook hook;
     FutexKey key;
@@ -26,7 +27,7 @@ struct FutexWaiter {
 struct FutexBucket {
     std::atomic<u32> waiters{0};
     rt::SpinLock<rt::Rank::futex> lock;
-    lib::List<FutexWaiter, &FutexWaiter::hook> list;
+    lib::List<FutexWaiter, &FutexWaiter::hook> list RT_GUARDED_BY(lock);
 
     // May somebody wait? seq_cst: pairs with those who do, who count themselves before they look at the word.
     bool has_waiters() const { return waiters.load(std::memory_order_seq_cst) != 0; }

@@ -37,6 +37,7 @@ void set_default_limits(Process& p) {
 
 Result<Ref<Process>> new_process(const Ref<fs::Creds>& creds) {
     auto p = TRY(rt::make_ref<Process>());
+    p->lock.assume_held();  // no other CPU knows it
     p->signals.actions = TRY(rt::make_ref<ActionTable>());
     p->creds = creds;
     p->signals.account = creds->user.get();
@@ -46,8 +47,8 @@ Result<Ref<Process>> new_process(const Ref<fs::Creds>& creds) {
     return p;
 }
 
-// Its own group and session. process_tree held.
-Result<void> enter_tree(Process& p) {
+// Its own group and session.
+Result<void> enter_tree(Process& p) RT_REQUIRES(process_tree) {
     PidEntry* e = TRY(allocate_pid());
     link_process(p, *e);
     join_group(p, p.pid.value);

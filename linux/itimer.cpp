@@ -6,7 +6,7 @@
 // The real-time timer is not armed while its SIGALRM is pending: taking the signal arms it again (alarm_taken), on the grid of
 // its interval. Else a period of 1 us would have the CPU do nothing but count periods that no thread sees. (Linux does the
 // same: a signal that is ignored is never taken, and the timer stands still.)
-// While a timer is armed, posted or held it holds a reference to its process. All but `stage` is guarded by Process::lock.
+// While a timer is armed, posted or held it holds a reference to its process. All but `stage` belongs to Process::lock.
 #include "linux/itimer.hpp"
 
 #include "linux/signal.hpp"
@@ -45,7 +45,7 @@ struct IntervalTimers {
         static void expired(rt::Timer& t) { rt::Executor::current().enqueue(static_cast<One&>(t)); }
         static void look(rt::Schedulable& s);
         u64 now() const { return kind == kItimerReal ? port::Port::now().value : cpu_time(*process, kind); }
-        // Lock held, pinned.
+        // Pinned.
         void sleep(u64 now) {
             u64 wait = due > now ? due - now : 0;
             if (kind != kItimerReal) {
@@ -59,7 +59,7 @@ struct IntervalTimers {
             due += interval;
             if (due <= now) due += (now - due) / interval * interval + interval;
         }
-        // Lock held. A timer that is held has an interval, and nothing until its next expiry.
+        // A timer that is held has an interval, and nothing until its next expiry.
         ItimerValue value(u64 now) const {
             if (due == 0 || stage.load(std::memory_order_relaxed) == Stage::kHeld) return {interval, 0};
             return {interval, due > now ? due - now : 1000};
@@ -93,8 +93,8 @@ Result<IntervalTimers*> timers_of(Process& p) {
     return made;
 }
 
-// Lock held. Keeps a timer that is armed or held from firing; true: the reference that it had is the caller's.
-bool take_back(IntervalTimers::One& t) {
+// Keeps a timer of p that is armed or held from firing; true: the reference that it had is the caller's.
+bool take_back(Process& p, IntervalTimers::One& t) RT_REQUIRES(p.lock) {
     using Stage = IntervalTimers::One::Stage;
     if (t.stage.exchange(Stage::kRunning, std::memory_order_acq_rel) != Stage::kHeld && !rt::cancel_timer(t))
         return false;
@@ -110,10 +110,10 @@ ItimerValue set_one(Process& p, IntervalTimers::One& t, ItimerValue to) {
     {
         rt::LockGuard guard{p.lock};
         old = t.value(now);
-        unpin = take_back(t);
+        unpin = take_back(p, t);
         t.interval = to.interval;
         t.due = to.value == 0 ? 0 : now + to.value;
-        if (t.due != 0 && !t.pinned && p.state == Process::State::kLive) {
+        if (t.due != 0 && !t.pinned && p.state_seen() == Process::State::kLive) {
             t.pinned = true;
             if (unpin)
                 unpin = false;
@@ -128,7 +128,6 @@ ItimerValue set_one(Process& p, IntervalTimers::One& t, ItimerValue to) {
 
 }  // namespace
 
-// Lock held.
 void IntervalTimers::One::fire(u64 now) {
     if (kind == kCpuLimit) {
         u64 hard = process->rlimits.unguarded()[kRlimCpu].hard;
@@ -160,7 +159,7 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
             t.fire(now);
             if (t.due != 0 && t.kind == kItimerReal) return;  // held: whoever ends that has the timer
         }
-        if (t.due != 0 && p.state == Process::State::kLive) {
+        if (t.due != 0 && p.state_seen() == Process::State::kLive) {
             t.sleep(now);
             return;
         }
@@ -202,7 +201,7 @@ void stop_timers(Process& p) {
         rt::LockGuard guard{p.lock};
         for (IntervalTimers::One& t : timers->one) {
             t.due = 0;
-            if (take_back(t)) ++unpinned;
+            if (take_back(p, t)) ++unpinned;
         }
     }
     while (unpinned--) p.unref();

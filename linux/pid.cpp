@@ -14,20 +14,21 @@ constexpr u32 kChunkSize = 512;
 struct Chunk {
     PidEntry* entry[kChunkSize] = {};
 };
-// Guarded by process_tree.
-constinit Chunk* chunks[kPidMax / kChunkSize] = {};
-constinit u32 used_in_chunk[kPidMax / kChunkSize] = {};
-constinit i32 last_number = 0;
-constinit Process* init = nullptr;
-constinit u64 forks = 0;
+constinit Chunk* chunks[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
+constinit u32 used_in_chunk[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
+constinit i32 last_number RT_GUARDED_BY(process_tree) = 0;
+constinit Process* init = nullptr;  // constant once it is set
+constinit u64 forks RT_GUARDED_BY(process_tree) = 0;
 // Written under process_tree, read by anybody.
 constinit std::atomic<u32> processes{0};
 constinit std::atomic<u32> threads{0};
 
-PidEntry*& slot(i32 number) { return chunks[u32(number) / kChunkSize]->entry[u32(number) % kChunkSize]; }
+PidEntry*& slot(i32 number) RT_REQUIRES(process_tree) {
+    return chunks[u32(number) / kChunkSize]->entry[u32(number) % kChunkSize];
+}
 
 // The next free number in [from, to), or -1.
-i32 scan(i32 from, i32 to) {
+i32 scan(i32 from, i32 to) RT_REQUIRES(process_tree) {
     for (i32 n = from; n < to;) {
         u32 c = u32(n) / kChunkSize;
         if (!chunks[c] || used_in_chunk[c] == 0) return n;

@@ -221,9 +221,10 @@ Usage Process::usage() {
 }
 
 char Process::state_letter(Thread& t) {
-    rt::LockGuard guard{t.process().signals.lock};
     Process& p = t.process();
-    bool over = p.state == State::kZombie || p.state == State::kReaped;
+    rt::LockGuard guard{p.signals.lock};
+    const State now = p.state_seen();
+    bool over = now == State::kZombie || now == State::kReaped;
     if (!t.process_hook.linked() && (over || p.live_threads != 0)) return 'Z';
     if (p.signals.stopped) return 'T';
     if (p.live_threads == 0) return 'S';  // the kernel's init; or just between the last thread's end and the process's

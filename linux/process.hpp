@@ -227,7 +227,7 @@ public:
     FutexWaiter futex_waiter;
     FaultKind leaf_fault{};  // what the leaf tier found out about a page fault
 
-    // Signals. Guarded by the process's Rank::signals lock, but for `blocked`, written by the thread itself under it.
+    // Signals. They belong to the process's signals.lock; `blocked` is written by the thread itself under it.
     SignalSet blocked;
     SignalSet saved_blocked;  // sigsuspend, ppoll...: restored after delivery
     bool restore_blocked = false;
@@ -237,7 +237,7 @@ public:
     bool left_memory = false;   // ends, and has given its address space back; its own business
     PendingSignals pending;
     SignalStack alternate_stack;  // the thread's own business
-    Ref<VforkDone> vforking;      // what it sleeps on as a vfork parent; guarded by the signals lock
+    Ref<VforkDone> vforking;      // what it sleeps on as a vfork parent; the signals lock's
 
     UserAddr set_child_tid{};    // CLONE_CHILD_SETTID: to be written when it first runs
     UserAddr clear_child_tid{};  // set_tid_address(2)
@@ -319,32 +319,45 @@ struct ProgramFile : RefCounted<ProgramFile> {
     fs::Path path;
 };
 
+// Of the tree of processes, the table of numbers and its counters.
+extern rt::SpinLock<rt::Rank::process_tree> process_tree;
+
 class Process : public RefCounted<Process> {
 public:
     Process();
     ~Process();
     Pid pid{};
     char exe_path[256] = {};  // as given to execve
-    Ref<ProgramFile> exe;     // the file that runs; guarded by lock
+    rt::SpinLock<rt::Rank::process> lock;
+    Ref<ProgramFile> exe RT_GUARDED_BY(lock);  // the file that runs
     bool did_exec = false;
 
-    // The tree; guarded by process_tree.
-    Process* parent = nullptr;
+    // The tree.
+    Process* parent RT_GUARDED_BY(process_tree) = nullptr;
     std::atomic<i32> parent_pid{0};  // the parent's number, for who asks without the lock
-    void set_parent(Process* p) {
+    void set_parent(Process* p) RT_REQUIRES(process_tree) {
         parent = p;
         parent_pid.store(p ? p->pid.value : 0, std::memory_order_relaxed);
     }
-    // The parent's thread that made this process, or took over from it. Only compared. Guarded by process_tree.
-    const Thread* maker = nullptr;
-    lib::ListHook sibling_hook;
-    lib::List<Process, &Process::sibling_hook> children;
-    u32 zombies = 0;  // among the children
-    Pid group{}, session{};
-    lib::ListHook group_hook;
-    struct Terminal* terminal = nullptr;  // controlling terminal
+    // The parent's thread that made this process, or took over from it. Only compared.
+    const Thread* maker RT_GUARDED_BY(process_tree) = nullptr;
+    lib::ListHook sibling_hook RT_GUARDED_BY(process_tree);
+    lib::List<Process, &Process::sibling_hook> children RT_GUARDED_BY(process_tree);
+    u32 zombies RT_GUARDED_BY(process_tree) = 0;  // among the children
+    Pid group RT_GUARDED_BY(process_tree){};
+    Pid session RT_GUARDED_BY(process_tree){};
+    lib::ListHook group_hook RT_GUARDED_BY(process_tree);
+    struct Terminal* terminal RT_GUARDED_BY(process_tree) = nullptr;  // controlling terminal
     enum class State : u8 { kLive, kExiting, kZombie, kReaped };
-    State state = State::kLive;
+    State state RT_GUARDED_BY(process_tree) = State::kLive;
+    // Without the lock, as they are at some moment: single words.
+    Pid group_seen() const RT_UNCHECKED_LOCKING { return Pid{__atomic_load_n(&group.value, __ATOMIC_RELAXED)}; }
+    Pid session_seen() const RT_UNCHECKED_LOCKING { return Pid{__atomic_load_n(&session.value, __ATOMIC_RELAXED)}; }
+    State state_seen() const RT_UNCHECKED_LOCKING {
+        State now;
+        __atomic_load(&state, &now, __ATOMIC_RELAXED);
+        return now;
+    }
     // Sent to the parent at the end; of the clone that made it. 0 and what is no signal: none.
     i32 exit_signal = 0;
     // How many programs it has executed, forebears included; and the parent's number when it was made. If the parent has
@@ -356,25 +369,24 @@ public:
     Usage usage_children;         // of waited-for children
     rt::WaitQueue child_changed;  // woken when a child changes state: wait(2)
 
-    // Threads; guarded by lock and, for readers that hold only that one, signals.lock: changed under both.
-    rt::SpinLock<rt::Rank::process> lock;
+    SignalState signals;  // actions, shared pending: linux/signal.hpp
+    // Both are changed under lock and signals.lock, and read under either.
     lib::List<Thread, &Thread::process_hook> threads;
     u32 live_threads = 0;
     u32 threads_without_memory = 0;  // of the live ones: they are ending
     // The thread of the process's number. It is found and shown by that number until the process has been waited for,
-    // also when it has ended (then it is in no list). Guarded by process_tree; of a reaped process, its reaper's alone.
-    Ref<Thread> leader;
-    bool group_exiting = false;  // this and the next two: guarded by signals.lock
-    Thread* execing = nullptr;   // the others are being ended for its execve
-    i32 group_exit_status = 0;
-    rt::WaitQueue thread_gone;  // woken when a thread has left (execve by one of several)
-    Ref<fs::Creds> creds;       // the leader's, also when that has ended; guarded by lock
+    // also when it has ended (then it is in no list). Of a reaped process, its reaper's alone.
+    Ref<Thread> leader RT_GUARDED_BY(process_tree);
+    bool group_exiting RT_GUARDED_BY(signals.lock) = false;
+    Thread* execing RT_GUARDED_BY(signals.lock) = nullptr;  // the others are being ended for its execve
+    i32 group_exit_status RT_GUARDED_BY(signals.lock) = 0;
+    rt::WaitQueue thread_gone;                 // woken when a thread has left (execve by one of several)
+    Ref<fs::Creds> creds RT_GUARDED_BY(lock);  // the leader's, also when that has ended
     u32 personality = 0;
     bool no_huge_pages = false;                    // prctl(PR_SET_THP_DISABLE): kept and told; there are no huge pages
     const u64 serial;                              // no two processes since boot have the same
     std::atomic<IntervalTimers*> timers{nullptr};  // linux/itimer.cpp; made on first use, then kept
 
-    SignalState signals;  // actions, shared pending: linux/signal.hpp
     rt::Guarded<RlimitValue[kRlimCount], rt::Rank::process> rlimits;
     // One soft limit, without the lock: limits are single words.
     u64 limit(Rlimit which) const { return __atomic_load_n(&rlimits.unguarded()[which].soft, __ATOMIC_RELAXED); }
@@ -396,8 +408,6 @@ public:
     static void last_ref(Process* p);
 };
 
-// The calling thread's process tree, pid table and counters.
-extern rt::SpinLock<rt::Rank::process_tree> process_tree;
 Ref<Process> find_process(Pid pid);
 Ref<Thread> find_thread(Pid tid);
 // Calls out for each process in order of pid; stops when it returns false. Holds no lock while calling.

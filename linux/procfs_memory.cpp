@@ -64,7 +64,7 @@ Leaf<u64> open_memory(const ProcContext& c) {
     if (!p) return Errno::kSrch;
     Ref<AddressSpace> mm = p->mm();
     // A zombie has nothing to protect.
-    if (!may_inspect(proc_caller(c.caller), *p, nullptr) && (mm || p->state != Process::State::kZombie))
+    if (!may_inspect(proc_caller(c.caller), *p, nullptr) && (mm || p->state_seen() != Process::State::kZombie))
         return Errno::kAcces;
     return mm ? mm->serial : 0;
 }

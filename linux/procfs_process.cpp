@@ -150,7 +150,7 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
             priority, policy);
     out.add("{} {} {} {} {} {} {} ", l.data_start.value, l.data_end.value, l.break_start.value, l.arg_start.value,
             l.arg_end.value, l.env_start.value, l.env_end.value);
-    out.add("{}\n", permitted && p.state == Process::State::kZombie ? p.exit_status : 0);
+    out.add("{}\n", permitted && p.state_seen() == Process::State::kZombie ? p.exit_status : 0);
     return lib::kOk;
 }
 
@@ -368,7 +368,7 @@ Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, con
 }
 Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c) {
     Ref<fs::File> file = TRY(file_of(c));
-    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->offset, file->flags() & ~fs::kOpenInternal,
+    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->position(), file->flags() & ~fs::kOpenInternal,
             file->mount().id, file->inode()->number);
     return lib::kOk;
 }

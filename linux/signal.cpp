@@ -97,28 +97,27 @@ void flush_from(Process& p, PendingSignals& q, SignalSet which) {
     q.set.bits &= ~which.bits;
 }
 
-void flush_everywhere(Process& p, SignalSet which) {
+void flush_everywhere(Process& p, SignalSet which) RT_REQUIRES(p.signals.lock) {
     flush_from(p, p.signals.pending, which);
     for (Thread& t : p.threads) flush_from(p, t.pending, which);
 }
 
 // A stop signal takes back SIGCONT and the other way round, even if they are blocked or ignored.
-void job_control(Process& p, u32 sig) {
-    SignalState& s = p.signals;
+void job_control(Process& p, u32 sig) RT_REQUIRES(p.signals.lock) {
     if (kStopSignals.has(sig)) {
         flush_everywhere(p, signals_of(kSigCont));
     } else if (sig == kSigCont) {
         flush_everywhere(p, kStopSignals);
-        if (s.stop_signal == 0) return;
-        if (s.stopped) {
-            s.report = SignalState::kReportContinued;
-            s.continue_unreported = true;
+        if (p.signals.stop_signal == 0) return;
+        if (p.signals.stopped) {
+            p.signals.report = SignalState::kReportContinued;
+            p.signals.continue_unreported = true;
         }
-        s.stop_signal = 0;
-        s.to_stop = 0;
-        s.stopped = s.stop_unreported = false;
+        p.signals.stop_signal = 0;
+        p.signals.to_stop = 0;
+        p.signals.stopped = p.signals.stop_unreported = false;
         for (Thread& t : p.threads) t.stop_pending = false;
-        s.resumed.wake_all();
+        p.signals.resumed.wake_all();
     }
 }
 
@@ -126,9 +125,7 @@ bool is_ignored(const SignalAction& a, u32 sig) {
     return a.handler == 1 || (a.handler == 0 && kIgnoredByDefault.has(sig));
 }
 
-// Signals lock held.
-Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) {
-    SignalState& s = p.signals;
+Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) RT_REQUIRES(p.signals.lock) {
     u32 sig = u32(info.signo);
     if (p.threads.empty() || p.group_exiting) return lib::kOk;
     job_control(p, sig);
@@ -142,9 +139,9 @@ Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) {
         end_group_locked(p, i32(sig));
         return lib::kOk;
     }
-    TRY(enqueue_signal(p, target ? target->pending : s.pending, info));
-    s.arrived.wake_all();
-    if (s.stopped) return lib::kOk;
+    TRY(enqueue_signal(p, target ? target->pending : p.signals.pending, info));
+    p.signals.arrived.wake_all();
+    if (p.signals.stopped) return lib::kOk;
     Thread* chosen = nullptr;
     if (target) {
         if (!target->exiting && !target->blocked.has(sig)) chosen = target;
@@ -243,8 +240,8 @@ void tell_parent(Process& child, i32 code, i32 status) {
 
 // ---- Masks and questions ----
 
-bool has_deliverable(Thread& t) {
-    return ((t.pending.set.bits | t.process().signals.pending.set.bits) & ~t.blocked.bits) != 0;
+bool has_deliverable(Process& p, Thread& t) {
+    return ((t.pending.set.bits | p.signals.pending.set.bits) & ~t.blocked.bits) != 0;
 }
 
 void set_blocked(Thread& t, SignalSet to) {
@@ -253,11 +250,11 @@ void set_blocked(Thread& t, SignalSet to) {
     rt::LockGuard guard{p.signals.lock};
     u64 newly = to.bits & ~t.blocked.bits;
     t.blocked = to;
-    if (has_deliverable(t)) t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+    if (has_deliverable(p, t)) t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
     // What the process has pending and this thread no longer takes, another may.
     if ((newly & p.signals.pending.set.bits) != 0) [[unlikely]] {
         for (Thread& other : p.threads)
-            if (&other != &t && !other.exiting && has_deliverable(other)) other.notify(kWorkSignal);
+            if (&other != &t && !other.exiting && has_deliverable(p, other)) other.notify(kWorkSignal);
     }
 }
 
@@ -274,7 +271,7 @@ void leave_signals(Thread& t) {
     }
     if (p.signals.pending.set.bits != 0)
         for (Thread& other : p.threads)
-            if (!other.exiting && has_deliverable(other)) other.notify(kWorkSignal);
+            if (!other.exiting && has_deliverable(p, other)) other.notify(kWorkSignal);
 }
 
 bool has_pending(Thread& t, SignalSet wanted) {

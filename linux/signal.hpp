@@ -128,27 +128,30 @@ struct PendingSignals {
     void drop_all();
 };
 
-// sigaction(2). Shared by CLONE_SIGHAND; guarded by the lock in it, taken inside SignalState::lock.
+// sigaction(2). Shared by CLONE_SIGHAND; its lock is taken inside SignalState::lock.
 struct ActionTable : RefCounted<ActionTable> {
     rt::SpinLock<rt::Rank::signal_actions> lock;
-    SignalAction at[kSignals + 1];
+    SignalAction at[kSignals + 1] RT_GUARDED_BY(lock);
 };
 
-// All but `actions` is guarded by lock; so is, with Process::lock, Process::threads (to change it, both).
+// Process::threads is changed under its lock and Process::lock, and may be read under either.
 struct SignalState {
     rt::SpinLock<rt::Rank::signals> lock;
-    Ref<ActionTable> actions;            // replaced by execve only
-    PendingSignals pending;              // sent to the process as a whole
+    Ref<ActionTable> actions;  // replaced by execve only
+    // Sent to the process as a whole.
+    PendingSignals pending RT_GUARDED_BY(lock);
     fs::UserAccount* account = nullptr;  // of the leader's creds, which keep it: whose queued signals these are
     rt::WaitQueue arrived;               // sigtimedwait, signalfd
     rt::WaitQueue resumed;               // stopped threads wait for SIGCONT or their end
 
     // Job control. A group stop begins when a thread takes a stop signal and is complete when every thread has stopped.
-    u32 stop_signal = 0;                                        // of the stop in progress or in force; 0: none
-    u32 to_stop = 0;                                            // threads that have still to stop
-    bool stopped = false;                                       // complete
-    bool stop_unreported = false, continue_unreported = false;  // what wait(2) has not seen yet
-    u8 report = 0;                                              // what the next thread to look has to tell the parent
+    u32 stop_signal RT_GUARDED_BY(lock) = 0;   // of the stop in progress or in force; 0: none
+    u32 to_stop RT_GUARDED_BY(lock) = 0;       // threads that have still to stop
+    bool stopped RT_GUARDED_BY(lock) = false;  // complete
+    // What wait(2) has not seen yet.
+    bool stop_unreported RT_GUARDED_BY(lock) = false;
+    bool continue_unreported RT_GUARDED_BY(lock) = false;
+    u8 report RT_GUARDED_BY(lock) = 0;  // what the next thread to look has to tell the parent
     static constexpr u8 kReportStopped = 1, kReportContinued = 2;
 };
 
@@ -208,13 +211,10 @@ bool is_stopped(Thread& t);
 void signal_frame_failed(Thread& t);
 // Recomputes, after `blocked` has changed or a signal was put back, whether the thread has work.
 void set_blocked(Thread& t, SignalSet to);
-bool has_deliverable(Thread& t);
 // Is one of `wanted` pending, for the thread or its process?
 bool has_pending(Thread& t, SignalSet wanted);
 // Takes one pending signal out of `wanted` (sigtimedwait). False: none.
 bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out);
-// Sends the news of a child to its parent (process_tree held).
-void tell_parent(Process& child, i32 code, i32 status);
 SignalAction get_action(Process& p, u32 sig);
 
 }  // namespace linux

@@ -15,8 +15,8 @@ namespace {
 constexpr SignalSet kSynchronous = signals_of(kSigSegv, kSigBus, kSigIll, kSigTrap, kSigFpe, kSigSys);
 
 // The next signal to deliver and the queue it is in; 0: none. Faults of the thread's own come first.
-u32 next_signal(Thread& t, PendingSignals*& from) {
-    PendingSignals& shared = t.process().signals.pending;
+u32 next_signal(Process& p, Thread& t, PendingSignals*& from) RT_REQUIRES(p.signals.lock) {
+    PendingSignals& shared = p.signals.pending;
     u64 own = t.pending.set.bits & ~t.blocked.bits;
     if (own) {
         from = &t.pending;
@@ -61,29 +61,25 @@ void report_to_parent(Process& p) {
         tell_parent(p, kCldContinued, kSigCont);
 }
 
-// The thread joins the group stop that it was asked to join. Signals lock held.
-void join_stop(Thread& t) {
-    SignalState& s = t.process().signals;
+// The thread of p joins the group stop that it was asked to join.
+void join_stop(Process& p, Thread& t) RT_REQUIRES(p.signals.lock) {
     t.stop_pending = false;
     t.in_stop = true;
-    if (--s.to_stop == 0) {
-        s.stopped = s.stop_unreported = true;
-        s.report = SignalState::kReportStopped;
+    if (--p.signals.to_stop == 0) {
+        p.signals.stopped = p.signals.stop_unreported = true;
+        p.signals.report = SignalState::kReportStopped;
     }
 }
 
-// Signals lock held.
-void begin_stop(Thread& t, u32 sig) {
-    Process& p = t.process();
-    SignalState& s = p.signals;
-    s.stop_signal = sig;
-    s.to_stop = 0;
-    s.stopped = s.stop_unreported = s.continue_unreported = false;
+void begin_stop(Process& p, Thread& t, u32 sig) RT_REQUIRES(p.signals.lock) {
+    p.signals.stop_signal = sig;
+    p.signals.to_stop = 0;
+    p.signals.stopped = p.signals.stop_unreported = p.signals.continue_unreported = false;
     for (Thread& other : p.threads) {
         other.in_stop = false;
         if (other.exiting) continue;
         other.stop_pending = true;
-        ++s.to_stop;
+        ++p.signals.to_stop;
         if (&other != &t) other.notify(kWorkStop);
     }
 }
@@ -98,7 +94,7 @@ Push push_frame(Thread& t, const SignalAction& action, u32 sig, const SignalInfo
     return Push::kAgain;
 }
 
-// The frame is there: what the handler runs with. Signals lock held.
+// The frame is there: what the handler runs with.
 [[gnu::always_inline]] inline void enter_handler(Thread& t, u32 sig, const SignalAction& action) {
     t.restore_blocked = false;
     t.blocked.bits |= action.mask.bits;
@@ -124,34 +120,33 @@ constexpr u32 kFramesAtOnce = 16;
 Attend attend(Thread& t) {
     u32 frames = 0;
     Process& p = t.process();
-    SignalState& s = p.signals;
     // In this order: a notification in between is seen, at worst twice.
     t.job().clear_interrupt();
     t.work.fetch_and(kWorkExit, std::memory_order_seq_cst);
     u32 orphan_checked = 0;  // the signal that `orphaned` is about
     bool orphaned = false;
     for (;;) {
-        rt::LockGuard guard{s.lock};
+        rt::LockGuard guard{p.signals.lock};
         if (p.group_exiting || (p.execing && p.execing != &t) || (t.work.load(std::memory_order_relaxed) & kWorkExit))
             return Attend::kExit;
         if (t.in_stop) {
-            if (s.stop_signal != 0) return Attend::kStopped;
+            if (p.signals.stop_signal != 0) return Attend::kStopped;
             t.in_stop = false;
         }
         if (t.stop_pending) {
-            join_stop(t);
-            bool tell = s.report != 0;
+            join_stop(p, t);
+            bool tell = p.signals.report != 0;
             guard.unlock();
             if (tell) report_to_parent(p);
             return Attend::kStopped;
         }
-        if (s.report != 0) [[unlikely]] {
+        if (p.signals.report != 0) [[unlikely]] {
             guard.unlock();
             report_to_parent(p);
             continue;
         }
         PendingSignals* from = nullptr;
-        u32 sig = next_signal(t, from);
+        u32 sig = next_signal(p, t, from);
         if (sig == 0) {
             guard.unlock();
             resolve_restart(t, false, 0);
@@ -173,7 +168,7 @@ Attend attend(Thread& t) {
                     // Orphaned groups are not stopped by the terminal: nobody could continue them.
                     if (orphan_checked != sig) {
                         guard.unlock();
-                        orphaned = group_is_orphaned(p.group.value);
+                        orphaned = group_is_orphaned(p.group_seen().value);
                         orphan_checked = sig;
                         continue;
                     }
@@ -184,7 +179,7 @@ Attend attend(Thread& t) {
                     }
                 }
                 dequeue_signal(p, *from, sig, nullptr);
-                if (s.stop_signal == 0 || s.stopped) begin_stop(t, sig);
+                if (p.signals.stop_signal == 0 || p.signals.stopped) begin_stop(p, t, sig);
                 continue;
             }
             dequeue_signal(p, *from, sig, nullptr);
@@ -218,13 +213,13 @@ Attend attend(Thread& t) {
         }
         dequeue_signal(p, *from, sig, nullptr);
         if (action.flags & kSaResetHand) {
-            ActionTable& table = *s.actions;
+            ActionTable& table = *p.signals.actions;
             rt::LockGuard actions{table.lock};
             table.at[sig].handler = 0;
         }
         enter_handler(t, sig, action);
         // Others that are deliverable now get frames on top of this one.
-        if (!has_deliverable(t)) return Attend::kDone;
+        if (!has_deliverable(p, t)) return Attend::kDone;
         if (++frames < kFramesAtOnce) continue;
         t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
         return Attend::kMore;
@@ -238,7 +233,7 @@ bool signal_self(Thread& t, u32 sig, i32 code, bool to_process) {
     Process& p = t.process();
     rt::LockGuard guard{p.signals.lock};
     // Everything that a thread has to look at sets a bit in `work`, under this lock.
-    if (t.work.load(std::memory_order_relaxed) != 0 || t.blocked.has(sig) || has_deliverable(t)) return false;
+    if (t.work.load(std::memory_order_relaxed) != 0 || t.blocked.has(sig) || has_deliverable(p, t)) return false;
     // A process has its first thread take a signal, and others may wait for it.
     if (to_process && (p.threads.front() != &t || p.threads.next(t))) return false;
     ActionTable& table = *p.signals.actions;
@@ -272,7 +267,7 @@ void signal_frame_failed(Thread& t) {
     {
         rt::LockGuard guard{p.signals.lock};
         PendingSignals* from = nullptr;
-        sig = next_signal(t, from);
+        sig = next_signal(p, t, from);
         if (sig != 0) dequeue_signal(p, *from, sig, nullptr);
         if (sig == kSigSegv) {
             // A handler for SIGSEGV that cannot be entered: the default action.

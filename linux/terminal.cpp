@@ -10,7 +10,7 @@ constinit Terminal the_terminal;
 
 void signal_foreground(i32 group, u32 sig) { (void)signal_group(group, kernel_signal(sig)); }
 
-// With process_tree held: no process of this session has a terminal any more.
+// No process of this session has a terminal any more. Takes process_tree for each.
 void detach_session(i32 session) {
     for_each_process(
         [](void* s, Process& p) {
@@ -21,7 +21,7 @@ void detach_session(i32 session) {
         &session);
 }
 
-bool is_leader(const Process& p) { return p.session == p.pid; }
+bool is_leader(const Process& p) { return p.session_seen() == p.pid; }
 
 }  // namespace
 
@@ -46,7 +46,7 @@ void hang_up_session(Process& leader) {
     }
     tty->session.store(0, std::memory_order_relaxed);
     tty->foreground.store(0, std::memory_order_relaxed);
-    detach_session(leader.session.value);
+    detach_session(leader.session_seen().value);
 }
 
 fs::Tty* controlling_terminal(Process& p) {
@@ -93,12 +93,12 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
             i32 group;
             TRY(c.user().read(&group, at, sizeof group));
             TRY(check_terminal_access(c, tty, TerminalAccess::kChange));
-            if (tty.session.load(std::memory_order_relaxed) != p.session.value) return Errno::kNoTty;
+            if (tty.session.load(std::memory_order_relaxed) != p.session_seen().value) return Errno::kNoTty;
             if (group < 0) return Errno::kInval;
             struct Search {
                 i32 group, session;
                 bool any, same_session;
-            } search{group, p.session.value, false, false};
+            } search{group, p.session_seen().value, false, false};
             for_each_process(
                 [](void* context, Process& q) {
                     auto& s = *static_cast<Search*>(context);
@@ -123,7 +123,7 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
         }
         case fs::kTiocSctty: {
             i32 session = tty.session.load(std::memory_order_relaxed);
-            if (is_leader(p) && session == p.session.value) return i64{0};
+            if (is_leader(p) && session == p.session_seen().value) return i64{0};
             if (!is_leader(p) || controlling_terminal(p)) return Errno::kPerm;
             if (session != 0) {
                 // Another session's: taken from it only by force and by root.

@@ -17,8 +17,8 @@ struct Terminal {
 void attach_first_terminal(Process& leader);
 // A session leader is ending: SIGHUP and SIGCONT to the foreground group, and the session loses its terminal.
 void hang_up_session(Process& leader);
-// setsid(2): the process has no terminal any more. process_tree is held.
-inline void lose_terminal(Process& p) { p.terminal = nullptr; }
+// setsid(2): the process has no terminal any more.
+inline void lose_terminal(Process& p) RT_REQUIRES(process_tree) { p.terminal = nullptr; }
 // For open(2) of /dev/tty.
 fs::Tty* controlling_terminal(Process& p);
 

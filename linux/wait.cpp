@@ -10,7 +10,7 @@
 namespace linux {
 namespace {
 
-bool matches(const WaitRequest& r, Process& child) {
+bool matches(const WaitRequest& r, Process& child) RT_REQUIRES(process_tree) {
     switch (r.which) {
         case WaitRequest::Which::kAny: break;
         case WaitRequest::Which::kPid:
@@ -27,7 +27,7 @@ bool matches(const WaitRequest& r, Process& child) {
 }
 
 // What the child has to say to this request; false: nothing now.
-bool has_report(Process& child, u32 options, WaitReport& out) {
+bool has_report(Process& child, u32 options, WaitReport& out) RT_REQUIRES(process_tree) {
     if (child.state == Process::State::kZombie) {
         if (!(options & kWaitExited)) return false;
         bool killed = (child.exit_status & 0x7f) != 0;
@@ -72,7 +72,7 @@ struct Search {
 };
 
 // What this child has to say, delivered; nothing: the search goes on.
-std::optional<Leaf<i32>> ask(Search& s, Process& child) {
+std::optional<Leaf<i32>> ask(Search& s, Process& child) RT_REQUIRES(process_tree) {
     const u32 options = s.request.options;
     if (!matches(s.request, child)) return {};
     // A zombie has nothing more to say to who does not wait for the end (Linux: wait_task_zombie).
@@ -101,7 +101,7 @@ std::optional<Leaf<i32>> ask(Search& s, Process& child) {
     return report.pid;
 }
 
-std::optional<Leaf<i32>> search(Search& s, Process& p) {
+std::optional<Leaf<i32>> search(Search& s, Process& p) RT_REQUIRES(process_tree) {
     if (s.request.which == WaitRequest::Which::kPid) {
         PidEntry* e = pid_entry(s.request.number);
         return e && e->process && e->process->parent == &p ? ask(s, *e->process) : std::optional<Leaf<i32>>{};

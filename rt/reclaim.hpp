@@ -11,7 +11,7 @@
 // An allocation that has failed is repeated once all that waits has come back (wait_for_memory), and who shows numbers of
 // free memory first has the backlog done (reclaim_all) and counts what the epochs still hold (reclaim_pending).
 //
-// Lock: Rank::reclaim guards a reclaimer's queue and `active_`. Steps run without it.
+// Lock: Rank::reclaim guards a reclaimer's queue. Steps run without it.
 #pragma once
 #include "rt/atomic.hpp"
 #include "rt/executor.hpp"
@@ -44,11 +44,11 @@ public:
         return placed() || (frames > kAtOnce && later.load(std::memory_order_relaxed));
     }
     // Takes the object over, or takes it apart now. Any locks below Rank::reclaim may be held.
-    void free(Reclaimable& r, u64 frames);
+    void free(Reclaimable& r, u64 frames) RT_EXCLUDES(lock_);
     // Takes apart about so many frames of what waits here; how many are left of them.
-    u64 drain_some(u64 most);
+    u64 drain_some(u64 most) RT_EXCLUDES(lock_);
     // Takes apart all that waits here, now, on this CPU. False: there was nothing.
-    bool drain();
+    bool drain() RT_EXCLUDES(lock_);
 
     // So many were left for later, and so many frames with them; so many were not, for want of room or memory.
     Atomic<u64> items{0}, frames{0}, refused{0};
@@ -65,8 +65,8 @@ public:
 private:
     static void work(Schedulable& s);
     void enlist();
-    Reclaimable* pop();
-    bool in_hand_now();
+    Reclaimable* pop() RT_EXCLUDES(lock_);
+    bool in_hand_now() RT_EXCLUDES(lock_);
     Executor* place() const;
     void schedule(Executor* where);
 
@@ -74,9 +74,10 @@ private:
     friend void reclaim_some(u64 frames);
     Module* module_ = nullptr;
     SpinLock<Rank::reclaim> lock_;
-    Reclaimable *first_ = nullptr, *last_ = nullptr;
-    bool active_ = false;   // the work is queued or runs somewhere
-    bool in_hand_ = false;  // it has an item that is in no queue
+    Reclaimable* first_ RT_GUARDED_BY(lock_) = nullptr;
+    Reclaimable* last_ RT_GUARDED_BY(lock_) = nullptr;
+    bool active_ RT_GUARDED_BY(lock_) = false;   // the work is queued or runs somewhere
+    bool in_hand_ RT_GUARDED_BY(lock_) = false;  // it has an item that is in no queue
     Atomic<bool> enlisted_{false};
     Reclaimer* next_ = nullptr;  // of all that were ever used
 };

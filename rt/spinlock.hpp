@@ -109,14 +109,13 @@ public:
         T* data_;
     };
     Access lock() { return Access{*this}; }
-    SpinLock<R>& raw_lock() { return lock_; }
     // For the one place that holds the lock by other means (LockPair) or has no rival yet (construction, destruction).
-    T& unguarded() { return data_; }
-    const T& unguarded() const { return data_; }
+    T& unguarded() RT_UNCHECKED_LOCKING { return data_; }
+    const T& unguarded() const RT_UNCHECKED_LOCKING { return data_; }
 
 private:
     SpinLock<R> lock_;
-    T data_;
+    T data_ RT_GUARDED_BY(lock_);
 };
 
 }  // namespace rt

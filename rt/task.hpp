@@ -183,7 +183,7 @@ public:
     const char* waiting_for() const { return what_; }
     // All jobs that have been started, for dumps: call(job) for each, without a lock (the list may be torn).
     template <class F>
-    static void for_each_unlocked(F&& call) {
+    static void for_each_unlocked(F&& call) RT_UNCHECKED_LOCKING {
         u32 limit = 100'000;
         for (Job& j : all_) {
             call(j);
@@ -207,7 +207,7 @@ private:
 
     static SpinLock<Rank::log> all_lock_;
     lib::ListHook all_hook_;
-    static lib::List<Job, &Job::all_hook_> all_;
+    static lib::List<Job, &Job::all_hook_> all_ RT_GUARDED_BY(all_lock_);
 
     const char* name_;
     DoneFn on_done_;

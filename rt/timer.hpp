@@ -23,10 +23,10 @@ struct Timer {
 class TimerQueue {
 public:
     // Fires at `deadline` (Nanoseconds of Machine::now()) or soon after. The timer must not be armed.
-    void arm(Timer& t, Nanoseconds deadline);
+    void arm(Timer& t, Nanoseconds deadline) RT_EXCLUDES(lock_);
     // Runs what is due; returns the next deadline, or Nanoseconds::never().
-    Nanoseconds run_due(Nanoseconds now);
-    Nanoseconds next_deadline();
+    Nanoseconds run_due(Nanoseconds now) RT_EXCLUDES(lock_);
+    Nanoseconds next_deadline() RT_EXCLUDES(lock_);
 
 private:
     friend bool cancel_timer(Timer& t);
@@ -34,8 +34,8 @@ private:
         Nanoseconds operator()(const Timer& t) const { return t.deadline; }
     };
     SpinLock<Rank::timer> lock_;
-    lib::Tree<Timer, &Timer::hook, Key> tree_;
-    Nanoseconds hardware_{Nanoseconds::never()};  // what the CPU's timer is set to
+    lib::Tree<Timer, &Timer::hook, Key> tree_ RT_GUARDED_BY(lock_);
+    Nanoseconds hardware_ RT_GUARDED_BY(lock_){Nanoseconds::never()};  // what the CPU's timer is set to
 };
 
 // True: it was armed and will not fire. False: it has fired (its callback has returned) or was never armed.

@@ -57,14 +57,14 @@ public:
 private:
     friend class Wait;
     friend class Block;
-    u32 wake_slow(u32 limit);
-    u32 wake_one_slow();
-    bool add(Waiter& w);     // false: the sequence has moved on, do not sleep
-    void remove(Waiter& w);  // if still queued
+    u32 wake_slow(u32 limit) RT_EXCLUDES(lock_);
+    u32 wake_one_slow() RT_EXCLUDES(lock_);
+    bool add(Waiter& w) RT_EXCLUDES(lock_);     // false: the sequence has moved on, do not sleep
+    void remove(Waiter& w) RT_EXCLUDES(lock_);  // if still queued
     Atomic<u32> sequence_{0};
     Atomic<u32> waiters_{0};
     SpinLock<Rank::wait_queue> lock_;
-    lib::List<Waiter, &Waiter::hook> list_;
+    lib::List<Waiter, &Waiter::hook> list_ RT_GUARDED_BY(lock_);
 };
 
 // One suspension of one job. Awaitable; everything is undone when it ends.

@@ -64,6 +64,31 @@ void check_words(const Table& table, const std::string& path, int number, const 
     }
 }
 
+// A comment of a declaration that says which lock is held for it, or guards it, is refused: an annotation says so
+// (rt/thread_safety.hpp), and the compiler checks it. What a file says at its beginning is left alone.
+class LockComments {
+public:
+    void check(const std::string& path, int number, const std::string& line) {
+        const size_t slashes = line.find("//");
+        std::string comment = slashes == std::string::npos ? "" : line.substr(slashes);
+        for (char& c : comment) c = char(std::tolower(static_cast<unsigned char>(c)));
+        const bool held =
+            comment.find("lock held") != std::string::npos && comment.find("no lock held") == comment.npos;
+        const std::string code = line.substr(0, slashes);
+        const bool has_code = code.find_first_not_of(" \t") != std::string::npos;
+        if (begun_ && (held || comment.find("guarded by") != std::string::npos)) said_ = number;
+        begun_ |= has_code || line.empty();
+        if (line.empty() || code.find("RT_") != std::string::npos) said_ = 0;
+        if (said_ == 0 || !has_code || code.find_first_of(";{") == std::string::npos) return;
+        finding(path, said_, "a lock that only a comment tells of (rt/thread_safety.hpp)");
+        said_ = 0;
+    }
+
+private:
+    int said_ = 0;  // in which line; 0: nothing
+    bool begun_ = false;
+};
+
 const Table::value_type* row_of(const Table& table, const std::string& path) {
     const Table::value_type* best = nullptr;
     for (const auto& row : table) {
@@ -79,10 +104,14 @@ void check_file(const Table& table, const fs::path& root, const std::string& pat
     const bool code =
         extension == ".cpp" || extension == ".hpp" || extension == ".h" || extension == ".c" || extension == ".S";
     if (code && !row) finding(path, 1, "no row of layers.txt covers this folder");
+    bool locks = false;
+    for (const char* folder : {"rt", "core", "port", "fs", "linux"}) locks |= below(path, folder);
+    LockComments lock_comments;
     int number = 0;
     bool spdx = false;
     for (std::string line; std::getline(in, line);) {
         ++number;
+        if (code && locks) lock_comments.check(path, number, line);
         if (number <= 2 && line.find("SPDX-License-Identifier: MIT") != std::string::npos) spdx = true;
         if (!code) continue;
         check_words(table, path, number, line);

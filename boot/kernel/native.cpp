@@ -29,14 +29,14 @@ constexpr u16 kMachineX86 = 62;  // EM_X86_64; the one machine this build is for
 // --- Interrupt lines: an ISA or GSI line rings a notification. Level-triggered ones stay masked until acknowledged.
 
 constexpr u32 kLines = 24;
+constinit rt::SpinLock<rt::Rank::device> lines_lock;
 struct Line {
-    core::ObjectRef<core::Notification> to;
-    u64 bits = 0;
-    u32 vector = 0;
-    u32 number = 0;
+    core::ObjectRef<core::Notification> to RT_GUARDED_BY(lines_lock);
+    u64 bits RT_GUARDED_BY(lines_lock) = 0;
+    u32 vector RT_GUARDED_BY(lines_lock) = 0;
+    u32 number = 0;  // does not change once the line has a vector
 };
 constinit Line* lines = nullptr;
-constinit rt::SpinLock<rt::Rank::device> lines_lock;
 
 void ring(void* argument) {
     Line& line = *static_cast<Line*>(argument);
@@ -57,7 +57,7 @@ Result<void> irq_bind(u64 number, core::ObjectRef<core::Notification> to, u64 bi
     Line& line = lines[number];
     core::ObjectRef<core::Notification> before, unused;  // dropped without the lock
     rt::LockGuard guard{lines_lock};
-    if (!to || (line.to && line.to->dead)) {
+    if (!to || (line.to && line.to->seen_dead())) {
         if (line.to) Machine::mask_line(u32(number), true);
         before = std::move(line.to);
         if (!to) return lib::kOk;

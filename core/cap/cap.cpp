@@ -29,11 +29,13 @@ void CapTable::publish(Cap& c, u32 slot) {
 }
 
 namespace caps {
-namespace {
 
 constinit rt::SpinLock<rt::Rank::capability> lock;
+
+namespace {
+
 // What no thread goes on with, and who does: at the level of the highest threads, so that none of them keeps it away.
-// The list is guarded by the lock; `reaper_posted` says that the reaper is in a queue, runs, or waits for its timer.
+// `reaper_posted` says that the reaper is in a queue, runs, or waits for its timer.
 constinit Endings orphans;
 void end_orphans(rt::Schedulable& s);
 constinit rt::Schedulable reaper{&end_orphans, rt::Priority::kHighest};
@@ -59,8 +61,8 @@ void end_orphans(rt::Schedulable&) {
     if (!orphans.objects.empty()) wake_reaper();
 }
 
-// Lock held. True: the reaper is to be woken.
-bool add(Endings& to, Object& object) {
+// True: the reaper is to be woken.
+bool add(Endings& to, Object& object) RT_REQUIRES(lock) {
     Endings& list = to.closed ? orphans : to;
     list.objects.push_back(object);
     return &list == &orphans;
@@ -70,7 +72,7 @@ void free_record(rt::Retired& r) {
     delete reinterpret_cast<Cap*>(reinterpret_cast<std::byte*>(&r) - offsetof(Cap, retired));
 }
 
-void link_child(Cap& parent, Cap& c) {
+void link_child(Cap& parent, Cap& c) RT_REQUIRES(lock) {
     c.parent = &parent;
     c.prev = nullptr;
     c.next = parent.child;
@@ -78,7 +80,7 @@ void link_child(Cap& parent, Cap& c) {
     parent.child = &c;
 }
 
-void unlink_leaf(Cap& c) {
+void unlink_leaf(Cap& c) RT_REQUIRES(lock) {
     if (c.prev)
         c.prev->next = c.next;
     else if (c.parent)
@@ -88,7 +90,7 @@ void unlink_leaf(Cap& c) {
 }
 
 // The children go to the parent: what was derived from a copy stays derived from the original. True: none is left.
-bool shed_children(Cap& c, u32& budget) {
+bool shed_children(Cap& c, u32& budget) RT_REQUIRES(lock) {
     while (Cap* child = c.child) {
         if (budget == 0) return false;
         --budget;
@@ -98,8 +100,8 @@ bool shed_children(Cap& c, u32& budget) {
     return true;
 }
 
-// Takes a record without children out of everything. Lock held. The record stays readable for an epoch.
-void drop(Cap& c, Endings& endings) {
+// Takes a record without children out of everything. The record stays readable for an epoch.
+void drop(Cap& c, Endings& endings) RT_REQUIRES(lock) {
     unlink_leaf(c);
     c.table->clear(c.slot);
     if (--c.object->caps == 0 && add(endings, *c.object)) wake_reaper();
@@ -128,7 +130,7 @@ public:
         to_->pool->give_back(rt::kMemoryTaken<Cap>);
     }
     Cap& operator*() { return *cap_; }
-    Cap& publish(u64 slot) {
+    Cap& publish(u64 slot) RT_REQUIRES(lock) {
         Cap& c = *std::exchange(cap_, nullptr);
         to_->publish(c, u32(slot));
         return c;
@@ -140,10 +142,10 @@ private:
     CapTable* to_;
 };
 
-Result<void> check_target(CapTable& to, u64 slot) {
+Result<void> check_target(CapTable& to, u64 slot) RT_REQUIRES(lock) {
     REQUIRE(slot != 0, slot_not_null, kInval);
     REQUIRE(slot < to.limit(), slot_in_range, kInval);
-    if (to.ended) return Errno::kIdRm;
+    if (to.ended.load(std::memory_order_relaxed)) return Errno::kIdRm;
     REQUIRE(to.at(u32(slot)) == nullptr, slot_empty, kExist);
     return lib::kOk;
 }
@@ -271,7 +273,7 @@ void pass_on(Endings& endings, bool close) {
 
 bool empty(CapTable& table, u32& budget, Endings& endings) {
     rt::LockGuard guard{lock};
-    table.ended = true;
+    table.ended.store(true, std::memory_order_relaxed);
     while (table.cursor < table.limit()) {
         if (budget == 0) return false;
         if (Cap* c = table.at(table.cursor)) {

@@ -21,9 +21,12 @@ struct Cap {
     // For the fastpaths: what it is good for, one bit each.
     static constexpr u8 kCallable = 1, kReceivable = 2, kSignallable = 4, kWaitable = 8;
     u8 good_for = 0;
-    u32 slot = 0;
-    CapTable* table = nullptr;
-    Cap *parent = nullptr, *child = nullptr, *next = nullptr, *prev = nullptr;
+    u32 slot RT_GUARDED_BY(caps::lock) = 0;
+    CapTable* table RT_GUARDED_BY(caps::lock) = nullptr;
+    Cap* parent RT_GUARDED_BY(caps::lock) = nullptr;
+    Cap* child RT_GUARDED_BY(caps::lock) = nullptr;
+    Cap* next RT_GUARDED_BY(caps::lock) = nullptr;
+    Cap* prev RT_GUARDED_BY(caps::lock) = nullptr;
     rt::Retired retired;
 
     u64 rights() const { return kind >> 8; }
@@ -57,15 +60,16 @@ public:
     u32 limit() const { return limit_; }
     const std::atomic<Cap*>* slots() const { return slots_; }
 
-    // With the capability lock held:
-    void publish(Cap& c, u32 slot);
-    Cap* at(u32 slot) const {
+    void publish(Cap& c, u32 slot) RT_REQUIRES(caps::lock);
+    Cap* at(u32 slot) const RT_REQUIRES(caps::lock) {
         Cap* c = slots_[slot].load(std::memory_order_relaxed);
         return c == &kNothing ? nullptr : c;
     }
-    void clear(u32 slot) { slots_[slot].store(&kNothing, std::memory_order_release); }
-    bool ended = false;  // takes no more
-    u32 cursor = 0;      // how far the end of the space has come
+    void clear(u32 slot) RT_REQUIRES(caps::lock) { slots_[slot].store(&kNothing, std::memory_order_release); }
+    // Takes no more. Written under the capability lock; mapping into the space looks under its own lock, which the end of
+    // the space takes afterwards.
+    std::atomic<bool> ended{false};
+    u32 cursor RT_GUARDED_BY(caps::lock) = 0;  // how far the end of the space has come
     Pool* pool = nullptr;
 
 private:
@@ -80,22 +84,23 @@ inline constexpr u32 kStep = 64;
 
 // A capability for an object that has none yet, derived from `parent` (which may be null). The object's first reference
 // becomes that of its capabilities.
-Result<void> insert_first(CapTable& table, u64 slot, Object& object, u64 rights, Cap* parent, u64 badge = 0);
+Result<void> insert_first(CapTable& table, u64 slot, Object& object, u64 rights, Cap* parent, u64 badge = 0)
+    RT_EXCLUDES(lock);
 // Derived from what is in from[source].
-Result<void> copy(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights, u64 badge);
+Result<void> copy(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights, u64 badge) RT_EXCLUDES(lock);
 // For messages: as copy, with the rights cut to those there are.
-Result<void> hand_over(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights);
-Result<void> move(CapTable& from, u64 source, CapTable& to, u64 slot);
+Result<void> hand_over(CapTable& from, u64 source, CapTable& to, u64 slot, u64 rights) RT_EXCLUDES(lock);
+Result<void> move(CapTable& from, u64 source, CapTable& to, u64 slot) RT_EXCLUDES(lock);
 // True: all is gone. False: call again. Objects that nothing names any more go to `endings`.
-Result<bool> remove(CapTable& table, u64 slot, Endings& endings);
-Result<bool> revoke(CapTable& table, u64 slot, Endings& endings);
+Result<bool> remove(CapTable& table, u64 slot, Endings& endings) RT_EXCLUDES(lock);
+Result<bool> revoke(CapTable& table, u64 slot, Endings& endings) RT_EXCLUDES(lock);
 
 // Ends those objects, in at most `budget` steps. True: none is left.
-bool end_objects(Endings& endings, u32 budget);
+bool end_objects(Endings& endings, u32 budget) RT_EXCLUDES(lock);
 // Its thread will not go on with them: the kernel does, in steps between other threads' turns. `close`: nor with any later.
-void pass_on(Endings& endings, bool close);
+void pass_on(Endings& endings, bool close) RT_EXCLUDES(lock);
 // Removes what is in the table, at most `budget` records; true when it is empty.
-bool empty(CapTable& table, u32& budget, Endings& endings);
+bool empty(CapTable& table, u32& budget, Endings& endings) RT_EXCLUDES(lock);
 
 }  // namespace caps
 }  // namespace core

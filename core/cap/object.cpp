@@ -9,7 +9,8 @@ void Object::set_charge(Pool& pool, u64 bytes) {
     charge_ = bytes;
 }
 
-void Object::release() {
+// No reference is left, and so no capability: no other CPU looks at `caps` and `ending_hook`.
+void Object::release() RT_UNCHECKED_LOCKING {
     RT_ASSERT(caps == 0 && !ending_hook.linked(), "an object is freed that capabilities name");
     if (Pool* p = std::exchange(pool_, nullptr)) {
         p->give_back(charge_);

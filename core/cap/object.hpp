@@ -4,7 +4,6 @@
 // Life: an object lives as long as a capability names it or the kernel refers to it. When its last capability goes it is
 // ended (`end`): nobody can reach it any more, whoever waits for it is told; when the last reference goes too it is freed
 // one epoch later, so that a CPU in the kernel may still look at it without a reference (lookups are lock-free).
-// Locks: `caps` and `ending_hook` belong to the capability lock (cap.hpp).
 #pragma once
 #include "abi/native.hpp"
 #include "hal/bind.hpp"
@@ -13,6 +12,7 @@
 #include "rt/assert.hpp"
 #include "rt/epoch.hpp"
 #include "rt/mem/slab.hpp"
+#include "rt/spinlock.hpp"
 
 namespace core {
 
@@ -22,8 +22,13 @@ class Pool;
 class Object;
 
 // Objects that have lost their last capability and are to be ended, by the call that took it away: each thread has its own,
-// so that no call waits for what another one has begun. Guarded by the capability lock; caps::end_objects() works on it.
+// so that no call waits for what another one has begun. caps::end_objects() works on it.
 class Endings;
+
+namespace caps {
+// Of all tables and trees (cap.hpp).
+extern rt::SpinLock<rt::Rank::capability> lock;
+}  // namespace caps
 
 class Object {
 public:
@@ -61,8 +66,8 @@ public:
     void set_charge(Pool& pool, u64 bytes);
     bool charged_to(const Pool& pool) const { return pool_ == &pool; }
 
-    u32 caps = 0;
-    lib::ListHook ending_hook;
+    u32 caps RT_GUARDED_BY(caps::lock) = 0;
+    lib::ListHook ending_hook RT_GUARDED_BY(caps::lock);
 
 protected:
     Pool* pool_ = nullptr;
@@ -79,8 +84,10 @@ class Endings {
 public:
     constexpr Endings() = default;
     Endings(const Endings&) = delete;
-    lib::List<Object, &Object::ending_hook> objects;
-    bool closed = false;  // its thread has ended: what comes now is for no thread
+    lib::List<Object, &Object::ending_hook> objects RT_GUARDED_BY(caps::lock);
+    // By the thread whose list it is, which alone adds to it: what it has added it finds without the lock.
+    bool any_of_mine() const RT_UNCHECKED_LOCKING { return !objects.empty(); }
+    bool closed RT_GUARDED_BY(caps::lock) = false;  // its thread has ended: what comes now is for no thread
 };
 
 // A quota of kernel memory. What is made of a pool is charged to it until it is gone.

@@ -180,7 +180,7 @@ Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
         !TRY(revoke ? caps::revoke(*t.caps, slot, t.endings) : caps::remove(*t.caps, slot, t.endings)))
         return kAgainLater;
     // Only this thread's calls add to its list.
-    if (!t.endings.objects.empty() && !caps::end_objects(t.endings, kEndBudget)) {
+    if (t.endings.any_of_mine() && !caps::end_objects(t.endings, kEndBudget)) {
         t.restart_step = 1;
         return kAgainLater;
     }
@@ -374,7 +374,7 @@ Result<i64> sched_configure(NativeThread& t, const u64 (&a)[6]) {
     ObjectGuard guard{s->lock};
     s->cpus.store(cpus.bits, std::memory_order_relaxed);
     s->highest_priority.store(u8(a[2]), std::memory_order_relaxed);
-    s->budget = a[3];
+    s->budget.store(a[3], std::memory_order_relaxed);
     s->period = a[4];
     s->period_start = Machine::now().value;
     s->spent = 0;

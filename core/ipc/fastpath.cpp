@@ -19,96 +19,80 @@ namespace {
 
 // To a receiver of another CPU. If that waits for a thread it takes it from hand to hand, if it looks for work it finds it in
 // its inbox; only if it sleeps, or is in user mode, it is interrupted.
-template <bool kTraced, Expects kKind>
-[[gnu::noinline]] void to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& r, u64 badge, u64 tag, trace::Path path,
-                                    u64 start) {
+template <class Trace, Expects kKind>
+[[gnu::noinline]] void to_other_cpu(Send s, NativeThread& r, Header h, Trace note) {
     rt::Executor& there = r.home();
-    if (!take_receiver<true>(e, r)) return failed<kTraced>(path, Test::kRace, start);
+    if (!take_receiver<true>(s.to, r)) return note.failed(Test::kRace);
     // ---- Point of no return ----
-    if constexpr (kKind == Expects::kMessage) {
-        copy_message(t, r, tag & 0xfff);
-    } else if constexpr (kKind == Expects::kSyscall) {
-        hal::syscall_to_message(t.context, r.context);
-    } else {
-        trap_to_message(t, r.context);
-    }
-    hal::set_message(r.context, badge, tag);
-    owe(r, t, kKind);
-    [[maybe_unused]] const u64 to = r.number;  // which is none of ours behind this
+    carry<kKind>(s.from, r, h.tag);
+    hal::set_message(r.context, h.badge, h.tag);
+    owe(r, s.from, kKind);
+    const u64 to = r.number;  // which is none of ours behind this
     if (!there.handoff.give(r)) there.post(r);
-    if constexpr (kTraced) trace::fast_done(path, t.number, to, start);
-    wait_for_other_cpu(t);
+    note.done(s.from.number, to);
+    wait_for_other_cpu(s.from);
 }
 
-template <bool kTraced, Expects kKind, bool kOdd>
-[[gnu::always_inline]] inline void finish_send(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& r,
-                                               u64 badge, u64 tag, trace::Path path, u64 start) {
-    if (!take_receiver<false>(e, r)) return failed<kTraced>(path, Test::kRace, start);
+template <class Trace, Expects kKind, bool kOdd>
+[[gnu::always_inline]] inline void finish_send(rt::Executor& ex, const Send& s, NativeThread& r, const Header& h,
+                                               const Trace& note) {
+    if (!take_receiver<false>(s.to, r)) return note.failed(Test::kRace);
     // ---- Point of no return ----
-    owe(r, t, kKind);
-    if constexpr (kTraced) {
-        // With what the message costs, as a slowpath's record; its place is below.
-        if constexpr (kKind == Expects::kMessage) copy_message(t, r, tag & 0xfff);
-        if constexpr (kKind == Expects::kSyscall) hal::syscall_to_message(t.context, r.context);
-        if constexpr (kKind == Expects::kFault) trap_to_message(t, r.context);
-        trace::fast_done(path, t.number, r.number, start);
-    }
-    switch_state<kOdd>(ex, t, r);
-    if constexpr (kKind == Expects::kMessage) resume_with(t, r, badge, tag);
-    if constexpr (kKind == Expects::kSyscall)
-        hal::syscall_to_message(t.context, r.context);
-    else
-        trap_to_message(t, r.context);
-    Machine::resume_message(r.context, badge, tag);
+    owe(r, s.from, kKind);
+    // With what the message costs, as a slowpath's record; its place is below.
+    note.done_with(s.from.number, r.number, [&] { carry<kKind>(s.from, r, h.tag); });
+    switch_state<kOdd>(ex, s.from, r);
+    if constexpr (kKind == Expects::kMessage) resume_with(s.from, r, h);
+    carry<kKind>(s.from, r, h.tag);
+    Machine::resume_message(r.context, h.badge, h.tag);
 }
 
 // One of the two uses the FPU, or the receiver has a timeout.
-template <bool kTraced, Expects kKind>
-[[gnu::noinline]] void to_odd_receiver(NativeThread& t, Endpoint& e, NativeThread& r, u64 badge, u64 tag,
-                                       trace::Path path, u64 start) {
-    if (r.timed()) return failed<kTraced>(path, Test::kSpecial, start);
-    finish_send<kTraced, kKind, true>(rt::Executor::current(), t, e, r, badge, tag, path, start);
+template <class Trace, Expects kKind>
+[[gnu::noinline]] void to_odd_receiver(Send s, NativeThread& r, Header h, Trace note) {
+    if (r.timed()) return note.failed(Test::kSpecial);
+    finish_send<Trace, kKind, true>(rt::Executor::current(), s, r, h, note);
 }
 
-// Nobody waits for the message: t waits, as a sender.
-template <bool kTraced, Expects kKind>
-[[gnu::noinline]] void to_queue(NativeThread& t, Endpoint& e, u64 badge, u64 tag, trace::Path path, u64 start) {
-    if (kKind == Expects::kMessage && (tag & 0xfff) > native::kRegisterWords)
-        return failed<kTraced>(path, Test::kLong, start);
+// Nobody waits for the message: its sender waits.
+template <class Trace, Expects kKind>
+[[gnu::noinline]] void to_queue(Send s, Header h, Trace note) {
+    if (kKind == Expects::kMessage && plain_words(h.tag) > native::kRegisterWords) return note.failed(Test::kLong);
+    NativeThread& t = s.from;
+    Endpoint& e = s.to;
     e.lock.lock();
     if (e.dead || e.receiver.load(std::memory_order_relaxed)) [[unlikely]] {
         e.lock.unlock();
-        return failed<kTraced>(path, Test::kRace, start);
+        return note.failed(Test::kRace);
     }
     // ---- Point of no return ----
-    t.tag = kKind == Expects::kMessage ? tag : 0;
-    t.badge = badge;
+    t.tag = kKind == Expects::kMessage ? h.tag : 0;
+    t.badge = h.badge;
     t.queued_as = kKind;
     t.queued_call = true;
     t.waits_at.store(&e, std::memory_order_relaxed);
     t.state.store(native::kStateSending, std::memory_order_release);  // pairs with claim()
     e.insert(t);
     e.lock.unlock();
-    if constexpr (kTraced) trace::fast_done(path, t.number, 0, start);
+    note.done(t.number, 0);
     leave(t);
 }
 
-// From the sender's side, for messages and for system calls. `badge` is that of the capability.
-template <bool kTraced, Expects kKind>
-[[gnu::always_inline]] inline void to_receiver(NativeThread& t, Endpoint& e, u64 badge, u64 tag, trace::Path path,
-                                               u64 start) {
-    NativeThread* r = e.receiver.load(std::memory_order_relaxed);
-    if (!r) return to_queue<kTraced, kKind>(t, e, badge, tag, path, start);
+// From the sender's side, for messages and for system calls.
+template <class Trace, Expects kKind>
+[[gnu::always_inline]] inline void to_receiver(const Send& s, const Header& h, const Trace& note) {
+    NativeThread* r = s.to.receiver.load(std::memory_order_relaxed);
+    if (!r) return to_queue<Trace, kKind>(s, h, note);
     if constexpr (kKind == Expects::kMessage)
-        if (!is_plain(t, *r, tag)) return failed<kTraced>(path, Test::kLong, start);
+        if (!is_plain(s.from, *r, h.tag)) return note.failed(Test::kLong);
     rt::Executor& ex = rt::Executor::current();
     if (!r->is_at_home(ex)) [[unlikely]]
-        return to_other_cpu<kTraced, kKind>(t, e, *r, badge, tag, path, start);
-    if (ex.queue.pressing() & r->gives_way_to) return failed<kTraced>(path, Test::kPriority, start);
-    if (kKind == Expects::kMessage ? (t.odd | r->odd) != 0 : ((t.odd & u8(~NativeThread::kOddTrapped)) | r->odd) != 0)
-        [[unlikely]]
-        return to_odd_receiver<kTraced, kKind>(t, e, *r, badge, tag, path, start);
-    finish_send<kTraced, kKind, false>(ex, t, e, *r, badge, tag, path, start);
+        return to_other_cpu<Trace, kKind>(s, *r, h, note);
+    if (ex.queue.pressing() & r->gives_way_to) return note.failed(Test::kPriority);
+    const u8 odd = kKind == Expects::kMessage ? s.from.odd : u8(s.from.odd & ~NativeThread::kOddTrapped);
+    if ((odd | r->odd) != 0) [[unlikely]]
+        return to_odd_receiver<Trace, kKind>(s, *r, h, note);
+    finish_send<Trace, kKind, false>(ex, s, *r, h, note);
 }
 
 // What the call names; something that allows nothing if there is none. In an epoch section, as any trap.
@@ -119,55 +103,53 @@ template <bool kTraced, Expects kKind>
     return *t.cap_slots[slot].load(std::memory_order_acquire);
 }
 
-template <bool kTraced>
+template <class Trace>
 [[gnu::always_inline]] inline void call_path(NativeThread& t) {
-    const u64 start = kTraced ? Machine::cycles() : 0;
-    constexpr auto kPath = trace::Path::kFastCall;
+    const Trace note{Path::kFastCall};
     const Cap& cap = capability(t);
-    if (!(cap.good_for & Cap::kCallable)) return failed<kTraced>(kPath, Test::kCapability, start);
+    if (!(cap.good_for & Cap::kCallable)) return note.failed(Test::kCapability);
     const u64 tag = hal::message_tag(t.context);
-    if (!may_be_plain(tag)) return failed<kTraced>(kPath, Test::kLong, start);
-    to_receiver<kTraced, Expects::kMessage>(t, static_cast<Endpoint&>(*cap.object), cap.badge, tag, kPath, start);
+    if (!may_be_plain(tag)) return note.failed(Test::kLong);
+    to_receiver<Trace, Expects::kMessage>({t, static_cast<Endpoint&>(*cap.object)}, {cap.badge, tag}, note);
 }
 
-template <bool kTraced>
+template <class Trace>
 [[gnu::always_inline]] inline void exception_path(NativeThread& t) {
-    const u64 start = kTraced ? Machine::cycles() : 0;
-    constexpr auto kPath = trace::Path::kFastException;
+    const Trace note{Path::kFastException};
     Endpoint* e = t.handler.get();
-    if (!e) return failed<kTraced>(kPath, Test::kCapability, start);
-    to_receiver<kTraced, Expects::kSyscall>(
-        t, *e, t.handler_badge, native::make_tag(native::kLabelSyscall, native::kRegisterWords), kPath, start);
+    if (!e) return note.failed(Test::kCapability);
+    to_receiver<Trace, Expects::kSyscall>(
+        {t, *e}, {t.handler_badge, native::make_tag(native::kLabelSyscall, native::kRegisterWords)}, note);
 }
 
-template <bool kTraced>
+template <class Trace>
 [[gnu::always_inline]] inline void fault_path(NativeThread& t) {
-    const u64 start = kTraced ? Machine::cycles() : 0;
-    constexpr auto kPath = trace::Path::kFastException;
+    const Trace note{Path::kFastException};
     Endpoint* e = t.handler.get();
-    if (!e) return failed<kTraced>(kPath, Test::kCapability, start);
+    if (!e) return note.failed(Test::kCapability);
     const u64 tag = fault_tag(t);
     t.odd |= NativeThread::kOddTrapped;  // so will raise(), if this fails
-    to_receiver<kTraced, Expects::kFault>(t, *e, t.handler_badge, tag, kPath, start);
+    to_receiver<Trace, Expects::kFault>({t, *e}, {t.handler_badge, tag}, note);
 }
 
-// Somebody waits to send: t answers c and has the first message at once, without another thread in between. Lock held.
-template <bool kTraced>
-[[gnu::noinline]] void answer_and_take(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
-    constexpr auto kPath = trace::Path::kFastReply;
+// Somebody waits to send: t answers c and has the first message at once, without another thread in between. Gives
+// the lock up.
+template <class Trace>
+[[gnu::noinline]] void answer_and_take(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note)
+    RT_RELEASE(e.lock) {
     rt::Executor& ex = rt::Executor::current();
     NativeThread* s = e.first();
     const bool message = s && s->queued_as == Expects::kMessage;
-    if (e.dead || !s || !s->queued_call || (message && (s->tag & 0xfff) > native::kRegisterWords) ||
+    if (e.dead || !s || !s->queued_call || (message && plain_words(s->tag) > native::kRegisterWords) ||
         (ex.queue.pressing() & t.gives_way_to) || (c.is_at_home(ex) && c.priority < t.priority)) {
         e.lock.unlock();
-        return failed<kTraced>(kPath, Test::kSendersWait, start);
+        return note.failed(Test::kSendersWait);
     }
     // c may be cancelled by its own CPU: the exchange decides.
     ReplySlot* expected = &t.reply;
     if (!c.owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) [[unlikely]] {
         e.lock.unlock();
-        return failed<kTraced>(kPath, Test::kRace, start);
+        return note.failed(Test::kRace);
     }
     // ---- Point of no return ----
     e.take_out(*s);
@@ -176,7 +158,7 @@ template <bool kTraced>
     answer(t, c, tag);
     u64 got = s->tag;
     if (message) {
-        hal::copy_words(s->context, t.context, got & 0xfff);
+        hal::copy_words(s->context, t.context, plain_words(got));
     } else if (s->queued_as == Expects::kSyscall) {
         got = native::make_tag(native::kLabelSyscall, native::kRegisterWords);
         hal::syscall_to_message(s->context, t.context);
@@ -188,26 +170,25 @@ template <bool kTraced>
     owe(t, *s, s->queued_as);
     // In its registers, for others may have their turn first.
     hal::set_message(t.context, badge, got);
-    [[maybe_unused]] const u64 to = c.number;
+    const u64 to = c.number;
     c.wake();
-    if constexpr (kTraced) trace::fast_done(kPath, t.number, to, start);
+    note.done(t.number, to);
     if (ex.queue.count(t.priority) != 0) sched::start_slice(ex, t.priority);
     if (ex.needs_attention()) [[unlikely]]
         leave_trap_changed(t);
     Machine::resume_message(t.context, badge, got);
 }
 
-template <bool kTraced>
-[[gnu::noinline]] void reply_to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
-    constexpr auto kPath = trace::Path::kFastReply;
+template <class Trace>
+[[gnu::noinline]] void reply_to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
     rt::Executor& there = c.home();
     e.lock.lock();
     // The caller may be cancelled by its own CPU: the exchange decides.
     ReplySlot* expected = &t.reply;
     if (!may_wait_at(e) || !c.owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) [[unlikely]] {
-        if (!may_wait_at(e)) return answer_and_take<kTraced>(t, e, c, tag, start);
+        if (!may_wait_at(e)) return answer_and_take<Trace>(t, e, c, tag, note);
         e.lock.unlock();
-        return failed<kTraced>(kPath, Test::kRace, start);
+        return note.failed(Test::kRace);
     }
     // ---- Point of no return ----
     t.reply.caller.store(nullptr, std::memory_order_relaxed);
@@ -215,32 +196,31 @@ template <bool kTraced>
     c.state.store(native::kStateReady, std::memory_order_relaxed);
     wait_at(e, t);
     e.lock.unlock();
-    [[maybe_unused]] const u64 to = c.number;
+    const u64 to = c.number;
     if (!there.handoff.give(c)) there.post(c);
-    if constexpr (kTraced) trace::fast_done(kPath, t.number, to, start);
+    note.done(t.number, to);
     wait_for_other_cpu(t);
 }
 
-template <bool kTraced, bool kOdd, bool kTrap>
+template <class Trace, bool kOdd, bool kTrap>
 [[gnu::always_inline]] inline void finish_reply(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& c,
-                                                u64 tag, u64 start) {
-    constexpr auto kPath = trace::Path::kFastReply;
-    if (ex.queue.pressing() & c.gives_way_to) return failed<kTraced>(kPath, Test::kPriority, start);
+                                                u64 tag, const Trace& note) {
+    if (ex.queue.pressing() & c.gives_way_to) return note.failed(Test::kPriority);
     // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
-    if (!Machine::equals(c.owed, &t.reply)) return failed<kTraced>(kPath, Test::kRace, start);
+    if (!Machine::equals(c.owed, &t.reply)) return note.failed(Test::kRace);
     e.lock.lock();
     if (!may_wait_at(e)) [[unlikely]]
-        return answer_and_take<kTraced>(t, e, c, tag, start);
+        return answer_and_take<Trace>(t, e, c, tag, note);
     // ---- Point of no return ----
     // t can have a message as soon as the lock is given up: its registers are read before.
     c.owed.store(nullptr, std::memory_order_relaxed);
     t.reply.caller.store(nullptr, std::memory_order_relaxed);
     c.state.store(native::kStateReady, std::memory_order_relaxed);
     if constexpr (!kTrap) {
-        copy_message(t, c, tag & 0xfff);
+        copy_message(t, c, plain_words(tag));
         wait_at(e, t);
         e.lock.unlock();
-        if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
+        note.done(t.number, c.number);
         switch_state<kOdd>(ex, t, c);
         Machine::resume_message(c.context, 0, tag);
     }
@@ -248,84 +228,81 @@ template <bool kTraced, bool kOdd, bool kTrap>
     answer_trap(t, c, tag);
     wait_at(e, t);
     e.lock.unlock();
-    if constexpr (kTraced) trace::fast_done(kPath, t.number, c.number, start);
+    note.done(t.number, c.number);
     switch_state<kOdd>(ex, t, c);
     if (plain) [[likely]]
         Machine::resume_syscall(c.context);
     Machine::enter_user(c.context);
 }
 
-template <bool kTraced>
-[[gnu::noinline]] void reply_odd(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
-    if ((t.odd & NativeThread::kOddBound) || c.timed())
-        return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
+template <class Trace>
+[[gnu::noinline]] void reply_odd(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
+    if ((t.odd & NativeThread::kOddBound) || c.timed()) return note.failed(Test::kSpecial);
     rt::Executor& ex = rt::Executor::current();
-    if (!c.is_at_home(ex)) return reply_to_other_cpu<kTraced>(t, e, c, tag, start);
-    finish_reply<kTraced, true, false>(ex, t, e, c, tag, start);
+    if (!c.is_at_home(ex)) return reply_to_other_cpu<Trace>(t, e, c, tag, note);
+    finish_reply<Trace, true, false>(ex, t, e, c, tag, note);
 }
 
 // The caller waits for the answer to a trap of its.
-template <bool kTraced>
-[[gnu::noinline]] void reply_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, u64 start) {
+template <class Trace>
+[[gnu::noinline]] void reply_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
     if (native::tag_label(tag) != native::kResume &&
         (native::tag_label(tag) != native::kResumeAt || hal::message_word(t.context, 1) >= Machine::user_top().value))
-        return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
-    if ((t.odd & NativeThread::kOddBound) || c.timed())
-        return failed<kTraced>(trace::Path::kFastReply, Test::kSpecial, start);
+        return note.failed(Test::kSpecial);
+    if ((t.odd & NativeThread::kOddBound) || c.timed()) return note.failed(Test::kSpecial);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) [[unlikely]]
-        return reply_to_other_cpu<kTraced>(t, e, c, tag, start);
+        return reply_to_other_cpu<Trace>(t, e, c, tag, note);
     if (((t.odd | c.odd) & u8(~NativeThread::kOddTrapped)) == 0) [[likely]]
-        finish_reply<kTraced, false, true>(ex, t, e, c, tag, start);
+        finish_reply<Trace, false, true>(ex, t, e, c, tag, note);
     else
-        finish_reply<kTraced, true, true>(ex, t, e, c, tag, start);
+        finish_reply<Trace, true, true>(ex, t, e, c, tag, note);
 }
 
-template <bool kTraced>
+template <class Trace>
 [[gnu::always_inline]] inline void reply_receive_path(NativeThread& t) {
-    const u64 start = kTraced ? Machine::cycles() : 0;
-    constexpr auto kPath = trace::Path::kFastReply;
+    const Trace note{Path::kFastReply};
     NativeThread* c = t.reply.caller.load(std::memory_order_relaxed);
-    if (!c) return failed<kTraced>(kPath, Test::kNoPartner, start);
+    if (!c) return note.failed(Test::kNoPartner);
     const u64 tag = hal::message_tag(t.context);
-    if (!is_plain(t, *c, tag)) return failed<kTraced>(kPath, Test::kLong, start);
+    if (!is_plain(t, *c, tag)) return note.failed(Test::kLong);
     const Cap& cap = capability(t);
-    if (!(cap.good_for & Cap::kReceivable)) return failed<kTraced>(kPath, Test::kCapability, start);
+    if (!(cap.good_for & Cap::kReceivable)) return note.failed(Test::kCapability);
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
-    if (c->expects != Expects::kMessage) return reply_to_trap<kTraced>(t, e, *c, tag, start);
+    if (c->expects != Expects::kMessage) return reply_to_trap<Trace>(t, e, *c, tag, note);
     rt::Executor& ex = rt::Executor::current();
     if (t.odd | c->odd) [[unlikely]]
-        return reply_odd<kTraced>(t, e, *c, tag, start);
+        return reply_odd<Trace>(t, e, *c, tag, note);
     if (!c->is_at_home(ex)) [[unlikely]]
-        return reply_to_other_cpu<kTraced>(t, e, *c, tag, start);
-    finish_reply<kTraced, false, false>(ex, t, e, *c, tag, start);
+        return reply_to_other_cpu<Trace>(t, e, *c, tag, note);
+    finish_reply<Trace, false, false>(ex, t, e, *c, tag, note);
 }
 
-template <bool kTraced>
+template <class Trace>
 [[gnu::always_inline]] inline void signal_path(NativeThread& t) {
-    const u64 start = kTraced ? Machine::cycles() : 0;
-    constexpr auto kPath = trace::Path::kFastSignal;
+    const Trace note{Path::kFastSignal};
     const Cap& cap = capability(t);
-    if (!(cap.good_for & Cap::kSignallable)) return failed<kTraced>(kPath, Test::kCapability, start);
+    if (!(cap.good_for & Cap::kSignallable)) return note.failed(Test::kCapability);
     Notification& n = static_cast<Notification&>(*cap.object);
     rt::Executor& ex = rt::Executor::current();
-    if (ex.needs_attention()) return failed<kTraced>(kPath, Test::kAttention, start);
+    if (ex.needs_attention()) return note.failed(Test::kAttention);
     u64 bits = hal::message_tag(t.context);
     if (bits == 0) bits = cap.badge;
     n.lock.lock();
     NativeThread* w = n.first();
     if (n.bound.load(std::memory_order_relaxed) || (w && (w->timed() || &w->home() != &ex))) [[unlikely]] {
         n.lock.unlock();
-        return failed<kTraced>(kPath, w ? Test::kOtherCpu : Test::kSpecial, start);
+        return note.failed(w ? Test::kOtherCpu : Test::kSpecial);
     }
     // ---- Point of no return ----
-    if constexpr (kTraced) trace::fast_done(kPath, t.number, w ? w->number : 0, start);
     t.context.set_syscall_result(0);
     if (!w) {
+        note.done(t.number, 0);
         n.bits.store(n.bits.load(std::memory_order_relaxed) | bits, std::memory_order_relaxed);
         n.lock.unlock();
         Machine::resume_syscall(t.context);
     }
+    note.done(t.number, w->number);
     bits |= n.bits.load(std::memory_order_relaxed);
     n.bits.store(0, std::memory_order_relaxed);
     n.take_first(*w);
@@ -348,17 +325,17 @@ template <bool kTraced>
 
 }  // namespace
 
-void fast_call(NativeThread& t) { call_path<false>(t); }
-void fast_reply_receive(NativeThread& t) { reply_receive_path<false>(t); }
-void fast_signal(NativeThread& t) { signal_path<false>(t); }
-void fast_exception(NativeThread& t) { exception_path<false>(t); }
-void fast_fault(NativeThread& t) { fault_path<false>(t); }
-[[gnu::noinline]] void fast_fault_traced(NativeThread& t) { fault_path<true>(t); }
+void fast_call(NativeThread& t) { call_path<NoTrace>(t); }
+void fast_reply_receive(NativeThread& t) { reply_receive_path<NoTrace>(t); }
+void fast_signal(NativeThread& t) { signal_path<NoTrace>(t); }
+void fast_exception(NativeThread& t) { exception_path<NoTrace>(t); }
+void fast_fault(NativeThread& t) { fault_path<NoTrace>(t); }
+[[gnu::noinline]] void fast_fault_traced(NativeThread& t) { fault_path<BufferTrace>(t); }
 
-[[gnu::noinline]] void fast_call_traced(NativeThread& t) { call_path<true>(t); }
-[[gnu::noinline]] void fast_reply_receive_traced(NativeThread& t) { reply_receive_path<true>(t); }
-[[gnu::noinline]] void fast_exception_traced(NativeThread& t) { exception_path<true>(t); }
-[[gnu::noinline]] void fast_signal_traced(NativeThread& t) { signal_path<true>(t); }
+[[gnu::noinline]] void fast_call_traced(NativeThread& t) { call_path<BufferTrace>(t); }
+[[gnu::noinline]] void fast_reply_receive_traced(NativeThread& t) { reply_receive_path<BufferTrace>(t); }
+[[gnu::noinline]] void fast_exception_traced(NativeThread& t) { exception_path<BufferTrace>(t); }
+[[gnu::noinline]] void fast_signal_traced(NativeThread& t) { signal_path<BufferTrace>(t); }
 
 }  // namespace core::ipc
 
@@ -372,13 +349,13 @@ namespace {
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kCallable)) return;
     const u64 tag = hal::message_tag(t.context);
-    if ((tag & 0xff8) != 0) return;
+    if (!has_few_words(tag)) return;
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
     NativeThread* r = e.receiver.load(std::memory_order_relaxed);
     if (!r) return;
     rt::Executor& ex = rt::Executor::current();
     if (!r->is_at_home(ex)) [[unlikely]]
-        return to_other_cpu<false, Expects::kMessage>(t, e, *r, cap.badge, tag, trace::Path::kFastCall, 0);
+        return to_other_cpu<NoTrace, Expects::kMessage>({t, e}, *r, {cap.badge, tag}, NoTrace{Path::kFastCall});
     if ((ex.queue.pressing() & r->gives_way_to) || (t.odd | r->odd)) return;
     if (!e.lock.try_lock()) return;
     if (!Machine::equals(e.receiver, r)) {
@@ -391,35 +368,35 @@ namespace {
     e.lock.unlock();
     owe(*r, t, Expects::kMessage);
     switch_state<false>(ex, t, *r);
-    resume_with(t, *r, cap.badge, tag);
+    resume_with(t, *r, {cap.badge, tag});
 }
 
 [[gnu::always_inline]] inline void shortest_reply(NativeThread& t) {
     NativeThread* c = t.reply.caller.load(std::memory_order_relaxed);
     if (!c) return;
     const u64 tag = hal::message_tag(t.context);
-    if ((tag & 0xff8) != 0) return;
+    if (!has_few_words(tag)) return;
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kReceivable)) return;
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
     rt::Executor& ex = rt::Executor::current();
     if (t.odd | c->odd) [[unlikely]] {
-        if (c->expects != Expects::kMessage) reply_to_trap<false>(t, e, *c, tag, 0);
+        if (c->expects != Expects::kMessage) reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
         return;
     }
     if (!c->is_at_home(ex)) [[unlikely]]
-        return reply_to_other_cpu<false>(t, e, *c, tag, 0);
+        return reply_to_other_cpu<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
     // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
     if ((ex.queue.pressing() & c->gives_way_to) || !Machine::equals(c->owed, &t.reply)) return;
     if (!e.lock.try_lock()) return;
     if (!may_wait_at(e)) [[unlikely]]
-        return answer_and_take<false>(t, e, *c, tag, 0);
+        return answer_and_take<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
     // ---- Point of no return ----
     c->owed.store(nullptr, std::memory_order_relaxed);
     t.reply.caller.store(nullptr, std::memory_order_relaxed);
     c->state.store(native::kStateReady, std::memory_order_relaxed);
     // t can have a message as soon as the lock is given up: its registers are read before.
-    if (const u64 words = tag & 7; words != 0) hal::copy_words(t.context, c->context, words);
+    if (const u64 words = tag & kFewWords; words != 0) hal::copy_words(t.context, c->context, words);
     wait_at(e, t);
     e.lock.unlock();
     switch_state<false>(ex, t, *c);
@@ -492,6 +469,6 @@ HAL_FAST_ENTRY(farcall_redirected_syscall, context) {
     using namespace core;
     NativeThread& t = static_cast<NativeThread&>(Thread::of(context));
     if (hal::Machine::is_zero(trace::on)) [[likely]]
-        ipc::exception_path<false>(t);
+        ipc::exception_path<trace::NoTrace>(t);
     redirected_syscall(t);
 }

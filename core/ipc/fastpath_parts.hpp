@@ -1,26 +1,34 @@
 // SPDX-License-Identifier: MIT
 // What the fastpaths (fastpath.cpp) are put together from: messages, debts, queues. All of it is part of a path that is
 // counted by the instruction: always inlined, and nothing that cannot be decided where it stands is decided here.
-// Locks: where one must be held, it says so.
 #pragma once
 #include <cstring>
 
 #include "core/ipc/ipc.hpp"
-#include "core/trace.hpp"
+#include "core/trace_policy.hpp"
 
 namespace core::ipc::fast {
 
 using hal::Machine;
 using Expects = NativeThread::Expects;
+using trace::BufferTrace;
+using trace::NoTrace;
+using trace::Path;
 using trace::Test;
+
+// Of a plain message the number of words, of any other more than kMaxWords.
+constexpr u64 plain_words(u64 tag) { return tag & native::kTagSize; }
+// The shortest paths carry at most so many words: a mask.
+inline constexpr u64 kFewWords = 7;
+constexpr bool has_few_words(u64 tag) { return (tag & native::kTagSize & ~kFewWords) == 0; }
 
 // No capabilities, nothing reserved, and words beyond the registers only where both have a page for them. (The shortest
 // paths look for at most seven words themselves.)
 [[gnu::always_inline]] inline bool is_plain(const NativeThread& from, const NativeThread& to, u64 tag) {
-    const u64 words = tag & 0xfff;
+    const u64 words = plain_words(tag);
     return words <= native::kRegisterWords || (words <= native::kMaxWords && from.utcb && to.utcb);
 }
-constexpr bool may_be_plain(u64 tag) { return (tag & 0xfff) <= native::kMaxWords; }
+constexpr bool may_be_plain(u64 tag) { return plain_words(tag) <= native::kMaxWords; }
 
 // The words of a plain message.
 [[gnu::always_inline]] inline void copy_message(NativeThread& from, NativeThread& to, u64 words) {
@@ -28,11 +36,6 @@ constexpr bool may_be_plain(u64 tag) { return (tag & 0xfff) <= native::kMaxWords
     hal::copy_words(from.context, to.context, words);
     if (words > native::kRegisterWords) [[unlikely]]
         std::memcpy(to.utcb->words, from.utcb->words, (words - native::kRegisterWords) * sizeof(u64));
-}
-
-template <bool kTraced>
-[[gnu::always_inline]] inline void failed(trace::Path path, Test test, u64 start) {
-    if constexpr (kTraced) trace::fast_failed(path, test, start);
 }
 
 // This CPU has `to` for `from`: everything but the registers of the context.
@@ -49,11 +52,11 @@ template <bool kOdd>
 }
 
 // Goes on with `to`, which gets a message of `from`'s registers: tag, and up to nine words.
-[[noreturn, gnu::always_inline]] inline void resume_with(NativeThread& from, NativeThread& to, u64 badge, u64 tag) {
-    const u64 words = tag & 0xfff;
-    if (words == 4) Machine::resume_message_words(to.context, badge, tag, from.context);
+[[noreturn, gnu::always_inline]] inline void resume_with(NativeThread& from, NativeThread& to, const Header& h) {
+    const u64 words = plain_words(h.tag);
+    if (words == 4) Machine::resume_message_words(to.context, h.badge, h.tag, from.context);
     copy_message(from, to, words);
-    Machine::resume_message(to.context, badge, tag);
+    Machine::resume_message(to.context, h.badge, h.tag);
 }
 
 [[gnu::always_inline]] inline void owe(NativeThread& server, NativeThread& caller, Expects expects) {
@@ -79,10 +82,21 @@ template <bool kOdd>
                                                        : native::make_tag(native::kLabelException, 4);
 }
 
+// What the trap of `from`, or its message, says, into the registers of `to`: all but the badge and the tag.
+template <Expects kKind>
+[[gnu::always_inline]] inline void carry(NativeThread& from, NativeThread& to, u64 tag) {
+    if constexpr (kKind == Expects::kMessage)
+        copy_message(from, to, plain_words(tag));
+    else if constexpr (kKind == Expects::kSyscall)
+        hal::syscall_to_message(from.context, to.context);
+    else
+        trap_to_message(from, to.context);
+}
+
 // Locks, and takes `r` if it is still the first that waits. Point of no return of both senders' paths. Whether a
 // receiver of another CPU has a timeout can be told only here: it may have had a message since it was found.
 template <bool kOtherCpu>
-[[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) {
+[[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) RT_EXCLUDES(e.lock) {
     e.lock.lock();
     if (!Machine::equals(e.receiver, &r) || (kOtherCpu && r.timed())) [[unlikely]] {
         e.lock.unlock();
@@ -94,8 +108,8 @@ template <bool kOtherCpu>
     return true;
 }
 
-// The endpoint can be waited at: nobody sends, and it has not ended. Lock held.
-[[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) { return Machine::is_zero(e.closed); }
+// The endpoint can be waited at: nobody sends, and it has not ended.
+[[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) RT_REQUIRES(e.lock) { return Machine::is_zero(e.closed); }
 
 // The answer to a trap: kResume or kResumeAt.
 [[gnu::always_inline]] inline void answer_trap(NativeThread& t, NativeThread& c, u64 tag) {
@@ -111,14 +125,14 @@ template <bool kOtherCpu>
 // The answer of t, in its registers, into those of c.
 [[gnu::always_inline]] inline void answer(NativeThread& t, NativeThread& c, u64 tag) {
     if (c.expects == Expects::kMessage) {
-        copy_message(t, c, tag & 0xfff);
+        copy_message(t, c, plain_words(tag));
         hal::set_message(c.context, 0, tag);
     } else {
         answer_trap(t, c, tag);
     }
 }
 
-[[gnu::always_inline]] inline void wait_at(Endpoint& e, NativeThread& t) {
+[[gnu::always_inline]] inline void wait_at(Endpoint& e, NativeThread& t) RT_REQUIRES(e.lock) {
     t.waits_at.store(&e, std::memory_order_relaxed);
     t.state.store(native::kStateReceiving, std::memory_order_release);  // pairs with claim()
     e.add_receiver(t);

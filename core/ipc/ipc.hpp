@@ -6,7 +6,7 @@
 
 namespace core {
 
-// CPU time: who may use how much of it, and where. Guarded by its own lock; `used` is a counter.
+// CPU time: who may use how much of it, and where. `used` is a counter.
 class Sched final : public Object {
 public:
     explicit Sched(u64 highest) : Object(native::kTypeSched), highest_priority(u8(highest)) {}
@@ -14,16 +14,31 @@ public:
     std::atomic<u32> cpus{~0u};
     std::atomic<u8> highest_priority;
     std::atomic<u64> used{0};  // ns
-    // No limit if the budget is 0.
-    u64 budget = 0, period = 0, period_start = 0, spent = 0;
+    // No limit if the budget is 0. Written under the lock; whether there is one at all is asked without it.
+    std::atomic<u64> budget{0};
+    u64 period RT_GUARDED_BY(lock) = 0;
+    u64 period_start RT_GUARDED_BY(lock) = 0;
+    u64 spent RT_GUARDED_BY(lock) = 0;
+    bool limited() const { return !hal::Machine::is_zero(budget); }
     // What is left now; if nothing, when there will be again.
-    u64 left(Nanoseconds now, Nanoseconds& again);
+    u64 left(Nanoseconds now, Nanoseconds& again) RT_EXCLUDES(lock);
 };
 
 // Null: it has none.
 ObjectLock* lock_of(Object& o);
 
 namespace ipc {
+
+// A message on its way: whose registers (and UTCB) hold it, and where it goes. Here and in Header, as much as fits into two
+// registers: functions out of line take them without a detour through memory.
+struct Send {
+    NativeThread& from;
+    Endpoint& to;
+};
+// What the receiver finds besides the words: the badge of the capability that was used, and the tag.
+struct Header {
+    u64 badge, tag;
+};
 
 // Which fastpaths may be used at all (`fastpath=` at boot).
 extern u32 fastpaths_enabled;
@@ -43,7 +58,7 @@ Result<i64> signal(NativeThread& t);
 [[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, NativeThread::Expects expects);
 
 // Bits for a notification, from anywhere in the kernel.
-void notify(Notification& n, u64 bits);
+void notify(Notification& n, u64 bits) RT_EXCLUDES(n.lock);
 
 // The thread waits: the CPU goes on with what is ready.
 [[noreturn]] void leave(NativeThread& t);

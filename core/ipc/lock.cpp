@@ -32,9 +32,13 @@ ObjectLock::Statistics ObjectLock::all() {
             .longest = lock_totals.longest.load(std::memory_order_relaxed)};
 }
 
-ObjectLock::Statistics ObjectLock::statistics() {
+void ObjectLock::lock_uncounted() {
     if constexpr (kDebug) rt::lock_check::acquire(rt::Rank::object, this);
     if (hal::Machine::test_and_set(held_)) spin();
+}
+
+ObjectLock::Statistics ObjectLock::statistics() {
+    lock_uncounted();
     Statistics now = statistics_;
     unlock();
     return now;

@@ -8,7 +8,7 @@
 
 namespace core {
 
-class ObjectLock {
+class RT_CAPABILITY("object lock") ObjectLock {
 public:
     struct Statistics {
         u64 taken = 0, contended = 0, longest = 0;
@@ -16,7 +16,7 @@ public:
     ObjectLock() = default;
     ObjectLock(const ObjectLock&) = delete;
 
-    [[gnu::always_inline]] void lock() {
+    [[gnu::always_inline]] void lock() RT_ACQUIRE() {
         if constexpr (kDebug) rt::lock_check::acquire(rt::Rank::object, this);
         // Acquire: pairs with the release in unlock().
         if (hal::Machine::test_and_set(held_)) [[unlikely]]
@@ -24,35 +24,40 @@ public:
         ++statistics_.taken;
     }
     // False: another CPU has it.
-    [[gnu::always_inline]] bool try_lock() {
+    [[gnu::always_inline]] bool try_lock() RT_TRY_ACQUIRE(true) {
         if (hal::Machine::test_and_set(held_)) [[unlikely]]
             return false;
         if constexpr (kDebug) rt::lock_check::acquire(rt::Rank::object, this);
         ++statistics_.taken;
         return true;
     }
-    [[gnu::always_inline]] void unlock() {
+    [[gnu::always_inline]] void unlock() RT_RELEASE() {
         if constexpr (kDebug) rt::lock_check::release(rt::Rank::object, this);
         held_.store(0, std::memory_order_release);
     }
-    // As of now; the look at them is not counted. Takes the lock.
-    Statistics statistics();
+    // As of now; the look at them is not counted.
+    Statistics statistics() RT_EXCLUDES(this);
     // Of all locks together (lock_totals).
     static Statistics all();
+    // For a lock that is held by means that the analysis does not see.
+    void assume_held() const RT_ASSERTS_HELD() {}
 
 private:
-    void wait();
+    void lock_uncounted() RT_ACQUIRE();
+    void wait() RT_ACQUIRE();
     void spin();
     std::atomic<u32> held_{0};
-    Statistics statistics_;
+    Statistics statistics_ RT_GUARDED_BY(this);
 };
 
-class [[nodiscard]] ObjectGuard {
+class [[nodiscard]] RT_SCOPED_CAPABILITY ObjectGuard {
 public:
-    [[gnu::always_inline]] explicit ObjectGuard(ObjectLock& l) : lock_(&l) { l.lock(); }
+    [[gnu::always_inline]] explicit ObjectGuard(ObjectLock& l) RT_ACQUIRE(l) : lock_(&l) { l.lock(); }
     ObjectGuard(const ObjectGuard&) = delete;
-    [[gnu::always_inline]] ~ObjectGuard() { unlock(); }
-    [[gnu::always_inline]] void unlock() {
+    [[gnu::always_inline]] ~ObjectGuard() RT_RELEASE() {
+        if (lock_) lock_->unlock();
+    }
+    [[gnu::always_inline]] void unlock() RT_RELEASE() {
         if (lock_) std::exchange(lock_, nullptr)->unlock();
     }
 

@@ -34,7 +34,8 @@ void transfer_caps(NativeThread& from, NativeThread& to, u64& tag) {
 }
 
 // The message of `from`, as its registers and UTCB hold it, into those of `to`. Both wait.
-void transfer(NativeThread& from, NativeThread& to, u64 tag, u64 badge) {
+void transfer(NativeThread& from, NativeThread& to, Header h) {
+    u64 tag = h.tag;
     u64 words = native::tag_words(tag), in_registers = words < native::kRegisterWords ? words : native::kRegisterWords;
     hal::copy_words(from.context, to.context, in_registers);
     if (words > in_registers) {
@@ -46,7 +47,7 @@ void transfer(NativeThread& from, NativeThread& to, u64 tag, u64 badge) {
         }
     }
     if (native::tag_caps(tag) != 0) transfer_caps(from, to, tag);
-    hal::set_message(to.context, badge, tag);
+    hal::set_message(to.context, h.badge, tag);
 }
 
 // The trap of `from` as a message.
@@ -67,13 +68,13 @@ void transfer_trap(NativeThread& from, NativeThread& to, Expects kind, u64 badge
     }
 }
 
-// `from` was a sender with `tag` and `kind`; both threads are ours.
-void deliver(NativeThread& from, NativeThread& to, u64 tag, Expects kind, u64 badge) {
+// `from` was a sender of this kind; both threads are ours.
+void deliver(NativeThread& from, NativeThread& to, Header h, Expects kind) {
     to.drop_timeout();
     if (kind == Expects::kMessage)
-        transfer(from, to, tag, badge);
+        transfer(from, to, h);
     else
-        transfer_trap(from, to, kind, badge);
+        transfer_trap(from, to, kind, h.badge);
 }
 
 // From now on `server` owes `caller` an answer. The server owes nothing else.
@@ -121,15 +122,15 @@ Result<Found<T>> find(NativeThread& t, u64 slot, native::Type type, u64 rights) 
     return Found<T>{static_cast<T*>(c->object), c};
 }
 
-// Queues t, whose wait somebody else may end as soon as the lock is given up. Lock held.
-void queue(Waitable& at, NativeThread& t, u32 state) {
+// Queues t, whose wait somebody else may end as soon as the lock is given up.
+void queue(Waitable& at, NativeThread& t, u32 state) RT_REQUIRES(at.lock) {
     t.waits_at.store(&at, std::memory_order_relaxed);
     t.state.store(state, std::memory_order_release);  // pairs with claim(): who sees the state sees where
     at.insert(t);
 }
 
-// Takes the first of those that wait. Lock held.
-NativeThread* take_first(Waitable& at) {
+// Takes the first of those that wait.
+NativeThread* take_first(Waitable& at) RT_REQUIRES(at.lock) {
     NativeThread* t = at.first();
     if (!t) return nullptr;
     at.take_out(*t);
@@ -210,7 +211,7 @@ bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
     caller.drop_timeout();
     if (!caller.redirect) caller.odd &= u8(~NativeThread::kOddTrapped);
     if (caller.expects == Expects::kMessage) {
-        transfer(t, caller, tag, 0);
+        transfer(t, caller, {.badge = 0, .tag = tag});
         return true;
     }
     u64 how = native::tag_label(tag) & 3;
@@ -269,7 +270,7 @@ void deliver_bits(NativeThread& t, u64 bits) {
 
 // A sender that was queued, and is ours now, has been received by t.
 void received_from(NativeThread& sender, NativeThread& t) {
-    deliver(sender, t, sender.tag, sender.queued_as, sender.badge);
+    deliver(sender, t, {sender.badge, sender.tag}, sender.queued_as);
     if (sender.queued_call) {
         owe(t, sender, sender.queued_as);
     } else {
@@ -342,8 +343,16 @@ Result<i64> wait_for(NativeThread& t, Notification& n, u64 flags) {
     leave(t);
 }
 
-// The message of t goes to a receiver, or t waits for one. Returns after a send that was received.
-Result<i64> send_to(NativeThread& t, Endpoint& e, const Cap& cap, u64 tag, u64 flags, bool is_call, Expects kind) {
+// What a sender waits for after its message was received, and of what kind that is.
+struct Waits {
+    bool is_call;
+    Expects kind = Expects::kMessage;
+};
+
+// The message goes to a receiver, or its sender waits for one. Returns after a send that was received.
+Result<i64> send_to(Send s, Header h, u64 flags, Waits then) {
+    NativeThread& t = s.from;
+    Endpoint& e = s.to;
     NativeThread* receiver;
     {
         ObjectGuard guard{e.lock};
@@ -351,10 +360,10 @@ Result<i64> send_to(NativeThread& t, Endpoint& e, const Cap& cap, u64 tag, u64 f
         receiver = e.receiver.load(std::memory_order_relaxed) ? take_first(e) : nullptr;
         if (!receiver) {
             if (flags & native::kNonBlocking) REQUIRE(false, nonblocking_send, kAgain);
-            t.tag = tag;
-            t.badge = cap.badge;
-            t.queued_as = kind;
-            t.queued_call = is_call;
+            t.tag = h.tag;
+            t.badge = h.badge;
+            t.queued_as = then.kind;
+            t.queued_call = then.is_call;
             if (flags & native::kTimed) t.arm_timeout();
             queue(e, t, native::kStateSending);
             guard.unlock();
@@ -362,10 +371,10 @@ Result<i64> send_to(NativeThread& t, Endpoint& e, const Cap& cap, u64 tag, u64 f
         }
     }
     // No capability, nothing to wait for: the receiver has the CPU next if it is of this one and nothing is above it.
-    if (is_call && (flags & native::kTimed)) t.arm_timeout();
-    deliver(t, *receiver, tag, kind, cap.badge);
-    if (is_call) {
-        owe(*receiver, t, kind);
+    if (then.is_call && (flags & native::kTimed)) t.arm_timeout();
+    deliver(t, *receiver, h, then.kind);
+    if (then.is_call) {
+        owe(*receiver, t, then.kind);
         hand_over(t, *receiver);
     }
     receiver->wake();
@@ -380,7 +389,7 @@ Result<i64> call(NativeThread& t, u64 flags) {
     auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kSendRight));
     TRY(check_tag(t, tag));
     TRY(check_caps(t, tag, (e.cap->rights() & native::kGrantRight) != 0));
-    return send_to(t, *e.object, *e.cap, tag, flags, true, Expects::kMessage);
+    return send_to({t, *e.object}, {e.cap->badge, tag}, flags, {.is_call = true});
 }
 
 Result<i64> send(NativeThread& t, u64 flags) {
@@ -389,7 +398,7 @@ Result<i64> send(NativeThread& t, u64 flags) {
     auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kSendRight));
     TRY(check_tag(t, tag));
     TRY(check_caps(t, tag, (e.cap->rights() & native::kGrantRight) != 0));
-    return send_to(t, *e.object, *e.cap, tag, flags, false, Expects::kMessage);
+    return send_to({t, *e.object}, {e.cap->badge, tag}, flags, {.is_call = false});
 }
 
 Result<i64> receive(NativeThread& t, u64 flags) {
@@ -455,9 +464,7 @@ Result<i64> reply_save(NativeThread& t) {
     t.fault = trap;
     Endpoint* e = t.handler.get();
     if (e) {
-        Cap used;
-        used.badge = t.handler_badge;
-        if (send_to(t, *e, used, 0, 0, true, expects).ok()) leave(t);
+        if (send_to({t, *e}, {t.handler_badge, 0}, 0, {.is_call = true, .kind = expects}).ok()) leave(t);
     }
     // Nobody to tell: it stops where it is.
     t.state.store(native::kStateInactive, std::memory_order_release);

@@ -8,12 +8,12 @@
 #include "rt/mem/retire.hpp"
 
 namespace core {
+
+constinit rt::SpinLock<rt::Rank::native_mapping> mapping_lock;
+
 namespace {
 
 using hal::Machine;
-
-// Guards every Mapping and the lists they are in.
-constinit rt::SpinLock<rt::Rank::native_mapping> mapping_lock;
 
 lib::Prot prot_of(u64 rights) {
     return {.read = (rights & native::kReadRight) != 0,
@@ -125,7 +125,7 @@ Result<Mapping*> SpaceObject::make_mapping(Memory& memory, u64 address, u64 offs
     return m;
 }
 
-// Maps the pages from `done` bytes on, one step. Lock held.
+// Maps the pages from `done` bytes on, one step.
 Result<void> SpaceObject::fill(Mapping& m, u64 rights, u64& done) {
     const u64 length = m.end - m.start, until = length - done < kStep ? length : done + kStep;
     while (done < until) {
@@ -146,7 +146,7 @@ Result<bool> SpaceObject::map_some(Memory& memory, u64 address, u64 offset, u64 
     auto put = [&]() -> Result<void> {
         rt::LockGuard guard{mapping_lock};
         if (m) {
-            if (memory.dead_ || caps.ended) return Errno::kIdRm;
+            if (memory.dead_ || caps.ended.load(std::memory_order_relaxed)) return Errno::kIdRm;
             REQUIRE(first_in(address, address + length) == nullptr, map_free, kExist);
             mappings_.insert(*m);
             memory.mappings_.push_back(*m);
@@ -177,9 +177,14 @@ Result<bool> SpaceObject::map_some(Memory& memory, u64 address, u64 offset, u64 
     };
     auto r = put();
     if (r.ok()) return done == length;
+    discard(m);
+    return r.error();
+}
+
+// No other CPU has it.
+void SpaceObject::discard(Mapping* m) RT_UNCHECKED_LOCKING {
     if (pool_) pool_->give_back(m->charge);
     delete m;
-    return r.error();
 }
 
 Result<void> SpaceObject::map(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most) {
@@ -197,10 +202,7 @@ Result<bool> SpaceObject::unmap_some(u64 address, u64 length, u64& done) {
     Mapping* spare = nullptr;
     if (first && (!pool_ || pool_->charge(kRecord))) {
         spare = rt::make<Mapping>();
-        if (spare)
-            spare->charge = kRecord;
-        else if (pool_)
-            pool_->give_back(kRecord);
+        if (!spare && pool_) pool_->give_back(kRecord);
     }
     u64 back = 0, left = kStep;
     lib::List<Mapping, &Mapping::in_memory> gone;
@@ -349,7 +351,7 @@ PhysAddr Memory::frame(u64 offset) const {
     return extents_[low].at + (offset - extents_[low].offset);
 }
 
-// Out of its space and of both lists, as far as the budget goes; true: it is out, and the caller deletes it. Lock held.
+// Out of its space and of both lists, as far as the budget goes; true: it is out, and the caller deletes it.
 bool Memory::detach(Mapping& m, u32& budget) {
     u64 was_end = 0;
     if (!SpaceObject::shrink(m, budget, was_end)) return false;

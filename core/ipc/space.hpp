@@ -2,7 +2,7 @@
 // Address and capability spaces, and the memory that is mapped into them.
 //
 // A Mapping joins a stretch of a Memory object to a stretch of a space; it is in a list of both, so that the end of either
-// takes the other's entry away. Locks: Rank::memory_object for a Memory's list, then Rank::native_space for a space's.
+// takes the other's entry away. One lock for all mappings: mapping is not a fast path, and takes two objects.
 #pragma once
 #include "core/cap/cap.hpp"
 #include "core/space.hpp"
@@ -13,13 +13,16 @@ namespace core {
 class Memory;
 class SpaceObject;
 
+extern rt::SpinLock<rt::Rank::native_mapping> mapping_lock;
+
 struct Mapping {
     Memory* memory = nullptr;
     SpaceObject* space = nullptr;
-    u64 start = 0, end = 0;  // in the space
-    u64 offset = 0;          // of `start`, in the memory
-    u64 rights = 0;          // the most it may have
-    u64 charge = 0;          // the record, and the tables that are still to be made for it
+    u64 start RT_GUARDED_BY(mapping_lock) = 0;  // in the space
+    u64 end RT_GUARDED_BY(mapping_lock) = 0;
+    u64 offset RT_GUARDED_BY(mapping_lock) = 0;  // of `start`, in the memory
+    u64 rights RT_GUARDED_BY(mapping_lock) = 0;  // the most it may have
+    u64 charge RT_GUARDED_BY(mapping_lock) = 0;  // the record, and the tables that are still to be made for it
     lib::ListHook in_memory;
     lib::TreeHook in_space;
 };
@@ -39,29 +42,33 @@ public:
     // In steps of at most kStep bytes of pages: false means that there is more to do, by the same call again with the same
     // `done` (0 at first). All errors but the lack of a page for tables come at the first step.
     static constexpr u64 kStep = 2 << 20;
-    Result<bool> map_some(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most, u64& done);
-    Result<bool> unmap_some(u64 address, u64 length, u64& done);
-    Result<bool> protect_some(u64 address, u64 length, u64 rights, u64& done);
+    Result<bool> map_some(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most, u64& done)
+        RT_EXCLUDES(mapping_lock);
+    Result<bool> unmap_some(u64 address, u64 length, u64& done) RT_EXCLUDES(mapping_lock);
+    Result<bool> protect_some(u64 address, u64 length, u64 rights, u64& done) RT_EXCLUDES(mapping_lock);
     // In one go, whatever the length.
-    Result<void> map(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most);
+    Result<void> map(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most)
+        RT_EXCLUDES(mapping_lock);
 
 private:
     friend class Memory;
     // The first that reaches into [start, end), null if none does; and the one behind it.
-    Mapping* first_in(u64 start, u64 end) const;
+    Mapping* first_in(u64 start, u64 end) const RT_REQUIRES(mapping_lock);
     static u64 most_tables(u64 start, u64 end);
     // After tables were made, which were charged with the mapping; after the range was unmapped and left the records: frees
-    // the tables that no other mapping needs. Lock held; the second gives back what they were charged.
-    void tables_made(Mapping& m);
-    void free_tables(u64 start, u64 end);
+    // the tables that no other mapping needs, and gives back what they were charged.
+    void tables_made(Mapping& m) RT_REQUIRES(mapping_lock);
+    void free_tables(u64 start, u64 end) RT_REQUIRES(mapping_lock);
     // Takes pages away from the end of a mapping, as many as the budget allows; true: it is empty, and ended at `was_end`.
-    static bool shrink(Mapping& m, u32& budget, u64& was_end);
-    void take_out(Mapping& m, u64 was_end);
-    u64 tables_charged_ = 0;
+    static bool shrink(Mapping& m, u32& budget, u64& was_end) RT_REQUIRES(mapping_lock);
+    void take_out(Mapping& m, u64 was_end) RT_REQUIRES(mapping_lock);
+    // Gives back what a mapping that is in no list was charged, and deletes it.
+    void discard(Mapping* m);
+    u64 tables_charged_ RT_GUARDED_BY(mapping_lock) = 0;
     Result<Mapping*> make_mapping(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most);
-    Result<void> fill(Mapping& m, u64 rights, u64& done);
-    // Sorted by address. Guarded by the mapping lock (one for all: mapping is not a fast path, and takes two objects).
-    lib::Tree<Mapping, &Mapping::in_space, lib::KeyMember<&Mapping::start>> mappings_;
+    Result<void> fill(Mapping& m, u64 rights, u64& done) RT_REQUIRES(mapping_lock);
+    // Sorted by address.
+    lib::Tree<Mapping, &Mapping::in_space, lib::KeyMember<&Mapping::start>> mappings_ RT_GUARDED_BY(mapping_lock);
 };
 
 class Memory final : public Object {
@@ -78,9 +85,9 @@ public:
     void borrow(PhysAddr start) { borrowed_ = start; }
     PhysAddr frame(u64 offset) const;
     // A whole mapping begins there.
-    bool mapped_at(const SpaceObject& space, u64 address);
+    bool mapped_at(const SpaceObject& space, u64 address) RT_EXCLUDES(mapping_lock);
     // For one that only the kernel names, and that has a few mappings at most.
-    void leave_all_but(const SpaceObject& space, u64 address);
+    void leave_all_but(const SpaceObject& space, u64 address) RT_EXCLUDES(mapping_lock);
 
     const u64 size;
 
@@ -100,12 +107,12 @@ public:
 private:
     Result<void> add_extent();
     Extent* extents_ = nullptr;
-    static bool detach(Mapping& m, u32& budget);
+    static bool detach(Mapping& m, u32& budget) RT_REQUIRES(mapping_lock);
     u32 count_ = 0, room_ = 0;
     u64 allocated_ = 0, zeroed_ = 0;  // bytes
     PhysAddr borrowed_{};
-    bool dead_ = false;
-    lib::List<Mapping, &Mapping::in_memory> mappings_;
+    bool dead_ RT_GUARDED_BY(mapping_lock) = false;
+    lib::List<Mapping, &Mapping::in_memory> mappings_ RT_GUARDED_BY(mapping_lock);
 };
 
 }  // namespace core

@@ -53,7 +53,7 @@ void native_charge(Thread& th, u64 ns) {
     Sched* s = static_cast<NativeThread&>(th).sched.get();
     if (!s) return;
     s->used.fetch_add(ns, std::memory_order_relaxed);
-    if (s->budget == 0) return;
+    if (!s->limited()) return;
     ObjectGuard guard{s->lock};
     s->spent += ns;
 }
@@ -138,7 +138,7 @@ NativeThread& NativeThread::payer() {
 
 bool NativeThread::has_budget() const {
     Sched* s = sched.get();
-    return s && s->budget != 0;
+    return s && s->limited();
 }
 
 void NativeThread::run_native(rt::Schedulable& s) {
@@ -156,7 +156,7 @@ void NativeThread::run_native(rt::Schedulable& s) {
     if (t.renew.load(std::memory_order_relaxed) != 0) [[unlikely]]
         t.renew_here(t.renew.exchange(0, std::memory_order_acq_rel));
     NativeThread& payer = t.payer();
-    if (Sched* sched = payer.sched.get(); sched && sched->budget != 0) {
+    if (Sched* sched = payer.sched.get(); sched && sched->limited()) {
         Nanoseconds now = Machine::now(), again;
         u64 left = sched->left(now, again);
         if (left == 0) {
@@ -242,6 +242,7 @@ bool NativeThread::in_queue(F&& then) {
 
 bool NativeThread::claim(u32 only) {
     return in_queue([&](Waitable& at) {
+        at.lock.assume_held();
         if (only != 0 && state.load(std::memory_order_relaxed) != only) return false;
         at.take_out(*this);
         state.store(native::kStateReady, std::memory_order_relaxed);
@@ -343,6 +344,7 @@ bool NativeThread::move_here() {
         case native::kStateReceiving:
         case native::kStateWaiting:
             return in_queue([&](Waitable& at) {
+                at.lock.assume_held();
                 // Whoever takes it from here on finds the new home.
                 at.take_out(*this);
                 settle();
@@ -571,7 +573,8 @@ u64 Sched::left(Nanoseconds now, Nanoseconds& again) {
         spent = 0;
     }
     again = Nanoseconds{period_start + period};
-    return spent < budget ? budget - spent : 0;
+    const u64 all = budget.load(std::memory_order_relaxed);
+    return spent < all ? all - spent : 0;
 }
 
 }  // namespace core

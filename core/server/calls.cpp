@@ -69,8 +69,8 @@ Result<i64> resume(ServerThread& s, u64 handle) {
     if (regs.pc() >= Machine::user_top()) return Errno::kInval;
     {
         rt::LockGuard guard{s.endpoint.lock};
-        if (!t->with_server || t->wait_hook.linked()) return Errno::kBusy;
-        t->with_server = false;
+        if (!s.has(*t) || t->wait_hook.linked()) return Errno::kBusy;
+        s.set_has(*t, false);
     }
     if (hal::bases_of(regs) != hal::bases_of(t->context)) t->state_changed();
     hal::replace_user_registers(t->context, regs);
@@ -107,7 +107,7 @@ Result<i64> thread_destroy(ServerThread& s, u64 handle) {
     ClientThread* t = TRY(thread_of(s, handle));
     {
         rt::LockGuard guard{s.endpoint.lock};
-        if (!t->with_server) return Errno::kBusy;  // kick it first and take its message
+        if (!s.has(*t)) return Errno::kBusy;  // kick it first and take its message
         if (t->wait_hook.linked()) t->wait_hook.unlink();
         if (trace::on.load(std::memory_order_relaxed) && t->traced_pc != 0) s.trace_served(trace::Reason::kEnded, *t);
         if (s.served == t) s.served = nullptr;
@@ -182,7 +182,7 @@ Result<i64> space_free_tables(ServerThread& s, u64 handle, u64 ranges) {
 
 Result<i64> fpu(ServerThread& s, u64 handle, u64 buffer, u64 size, bool write) {
     ClientThread* t = TRY(thread_of(s, handle));
-    if (!t->with_server) return Errno::kBusy;
+    if (!s.has_now(*t)) return Errno::kBusy;
     if (write && size == 0) {
         t->state_changed();
         Machine::fpu_init(t->fpu_area());
@@ -233,7 +233,7 @@ Result<i64> dispatch(ServerThread& s, u64 number, const u64 (&a)[5]) {
         case native::kResume: return resume(s, a[0]);
         case native::kKick: {
             ClientThread* t = TRY(thread_of(s, a[0]));
-            if (!t->with_server) t->kick();
+            if (!s.has_now(*t)) t->kick();
             return i64{0};
         }
         case native::kThreadCreate: return thread_create(s, a[0]);
@@ -241,7 +241,7 @@ Result<i64> dispatch(ServerThread& s, u64 number, const u64 (&a)[5]) {
         case native::kThreadSetSpace: {
             ClientThread* t = TRY(thread_of(s, a[0]));
             Space* space = TRY(space_of(s, a[1]));
-            if (!t->with_server) return Errno::kBusy;
+            if (!s.has_now(*t)) return Errno::kBusy;
             t->space = Ref<Space>(space);
             return i64{0};
         }

@@ -87,8 +87,8 @@ bool ServerThread::owns(u64 frame) const {
 
 namespace {
 
-// Fills the message page and ends the server's wait with `result`. Endpoint lock held.
-void deliver(ServerThread& server, ClientThread* client) {
+// Fills the message page and ends the server's wait.
+void deliver(ServerThread& server, ClientThread* client) RT_REQUIRES(server.endpoint.lock) {
     native::Message& m = *server.message;
     m.events = std::exchange(server.endpoint.events, 0);
     m.thread = client ? client->handle : 0;
@@ -116,7 +116,7 @@ void send_to_server(ClientThread& t, const lib::Trap& trap) {
     ServerThread& server = t.server;
     {
         rt::LockGuard guard{server.endpoint.lock};
-        t.with_server = true;
+        server.set_has(t, true);
         if (server.endpoint.receiving) {
             server.endpoint.receiving = false;
             deliver(server, &t);
@@ -157,31 +157,44 @@ void note_sent(u64 start, u64 handle, u64 detail) {
                 .detail = detail});
 }
 
-template <bool kTraced>
+// Two policies for what the way of a trap to the server tells the trace buffer, as core/trace_policy.hpp. One object for
+// each trap.
+struct NoTrace {
+    NoTrace(ClientThread&, const lib::Trap&) {}
+    void sent() const {}
+};
+class BufferTrace {
+public:
+    BufferTrace(ClientThread& t, const lib::Trap& trap) : handle_(t.handle), detail_(note_trap(t, trap)) {}
+    void sent() const { note_sent(start_, handle_, detail_); }
+
+private:
+    u64 start_ = Machine::cycles(), handle_, detail_;
+};
+
+template <class Trace>
 [[noreturn]] void redirect(ClientThread& t, const lib::Trap& trap) {
     rt::Executor& ex = rt::Executor::current();
-    const u64 start = kTraced ? Machine::cycles() : 0, handle = t.handle;
-    u64 detail = 0;
-    if constexpr (kTraced) detail = note_trap(t, trap);
+    const Trace note{t, trap};
     ex.leave_user_state();
     t.account_user(Machine::now());
     send_to_server(t, trap);
-    if constexpr (kTraced) note_sent(start, handle, detail);
+    note.sent();
     ex.run_forever();
 }
 
-template <bool kTraced>
+template <class Trace>
 void client_syscall(Thread& t) {
-    redirect<kTraced>(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall});
+    redirect<Trace>(static_cast<ClientThread&>(t), lib::Trap{.kind = lib::Trap::Kind::kSyscall});
 }
-template <bool kTraced>
+template <class Trace>
 void client_trap(Thread& t, const lib::Trap& trap) {
-    redirect<kTraced>(static_cast<ClientThread&>(t), trap);
+    redirect<Trace>(static_cast<ClientThread&>(t), trap);
 }
-template <bool kTraced>
+template <class Trace>
 void client_kicked(Thread& thread) {
     auto& t = static_cast<ClientThread&>(thread);
-    if constexpr (kTraced) (void)note_trap(t, lib::Trap{});
+    [[maybe_unused]] const Trace note{t, lib::Trap{}};
     send_to_server(t, lib::Trap{});
 }
 
@@ -200,13 +213,13 @@ void server_kicked(Thread& t) {
 }  // namespace
 
 constinit const Abi kServerAbi{&native_syscall, &server_trap, &server_kicked};
-constinit Abi client_abi{&client_syscall<false>, &client_trap<false>, &client_kicked<false>};
+constinit Abi client_abi{&client_syscall<NoTrace>, &client_trap<NoTrace>, &client_kicked<NoTrace>};
 
 void trace_threads() {
     traced = true;
-    client_abi.syscall = &client_syscall<true>;
-    client_abi.trap = &client_trap<true>;
-    client_abi.kicked = &client_kicked<true>;
+    client_abi.syscall = &client_syscall<BufferTrace>;
+    client_abi.trap = &client_trap<BufferTrace>;
+    client_abi.kicked = &client_kicked<BufferTrace>;
 }
 
 // Waits for the next message; called at the top of the stack. Returns if there is one already.
@@ -261,7 +274,8 @@ void ServerThread::signal(u32 event) {
 
 constinit std::atomic<ServerThread*> the_server{nullptr};
 
-void describe(void (*print)(std::string_view line)) {
+// For dumps of a machine that may have stopped anywhere: it takes no lock.
+void describe(void (*print)(std::string_view line)) RT_UNCHECKED_LOCKING {
     ServerThread* s = the_server.load(std::memory_order_acquire);
     if (!s) return;
     char line[160];
@@ -271,9 +285,9 @@ void describe(void (*print)(std::string_view line)) {
     u32 with_server = 0;
     for (ClientThread* t : s->threads) {
         if (!t) continue;
-        with_server += t->with_server;
-        if (t->with_server && !t->wait_hook.linked()) continue;  // its call is under way, or waits in the server
-        say("client {}: {} at {:x}, home cpu {}{}\n", t->handle, t->with_server ? "queues at the endpoint" : "is out",
+        with_server += s->has(*t);
+        if (s->has(*t) && !t->wait_hook.linked()) continue;  // its call is under way, or waits in the server
+        say("client {}: {} at {:x}, home cpu {}{}\n", t->handle, s->has(*t) ? "queues at the endpoint" : "is out",
             t->context.pc().value, t->home().cpu().value, t->kicked.load() ? ", kicked" : "");
     }
     say("{} clients are with the server\n", with_server);

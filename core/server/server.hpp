@@ -2,7 +2,6 @@
 // The native core as far as the server route needs it: one personality server, its threads' exceptions sent to it by IPC
 // (slowpath only), its spaces and threads by handle. The capability system proper replaces the handle tables.
 //
-// Locks: Rank::object (Endpoint::lock) guards the queue of trapped threads and the receiver's state.
 // Blocking is a state of the thread: no coroutine, no allocation.
 #pragma once
 #include "abi/server.hpp"
@@ -20,7 +19,6 @@ public:
     lib::ListHook wait_hook;
     lib::Trap trap;
     u64 handle = 0;
-    bool with_server = true;  // the server has it, or a message of it is under way; guarded by the endpoint's lock
     // Of its last trap, for the trace buffer.
     u64 traced_detail = 0, traced_pc = 0;
     ServerThread& server;
@@ -29,6 +27,8 @@ public:
     void go_on();
 
 private:
+    friend class ServerThread;
+    bool with_server_ = true;  // ServerThread::has()
     // At home, a kernel job's turn: make_ready(front) works for the CPU that does it only.
     struct GoOn : rt::Schedulable {
         explicit GoOn(ClientThread& t) : Schedulable(&GoOn::run_now, rt::Priority::kKernel), owner(t) {}
@@ -40,9 +40,9 @@ private:
 // Where trapped threads queue until the server receives.
 struct Endpoint {
     rt::SpinLock<rt::Rank::object> lock;
-    lib::List<ClientThread, &ClientThread::wait_hook> waiting;
-    bool receiving = false;  // the server waits
-    u64 events = 0;
+    lib::List<ClientThread, &ClientThread::wait_hook> waiting RT_GUARDED_BY(lock);
+    bool receiving RT_GUARDED_BY(lock) = false;  // the server waits
+    u64 events RT_GUARDED_BY(lock) = 0;
 };
 
 class ServerThread : public Thread {
@@ -55,7 +55,16 @@ public:
     u32 extent_count = 0;
     bool owns(u64 frame) const;
 
-    // The client whose message the server is at work on: the server's time is that client's system time. Endpoint lock.
+    // The server has the client, or a message of it is under way.
+    bool has(const ClientThread& t) const RT_REQUIRES(endpoint.lock) { return t.with_server_; }
+    void set_has(ClientThread& t, bool now) RT_REQUIRES(endpoint.lock) { t.with_server_ = now; }
+    bool has_now(const ClientThread& t) RT_EXCLUDES(endpoint.lock) {
+        rt::LockGuard guard{endpoint.lock};
+        return has(t);
+    }
+
+    // The client whose message the server is at work on: the server's time is that client's system time. Changed by the
+    // server's own calls, and with the endpoint's lock while it waits.
     ClientThread* served = nullptr;
     Nanoseconds served_since{};
     void charge(Nanoseconds now);  // ends that
@@ -64,15 +73,15 @@ public:
     void trace_served(trace::Reason why, const ClientThread& client, u64 error = 0);
 
     // Something happened on stream n (any context that may wake).
-    void signal(u32 event);
+    void signal(u32 event) RT_EXCLUDES(endpoint.lock);
 
     static constexpr u32 kMaxSpaces = 4096, kMaxThreads = 4096;
     Ref<Space> spaces[kMaxSpaces];
     ClientThread* threads[kMaxThreads] = {};
 
     // It has a message: it runs at once, on the CPU that brought it. A call so costs no interrupt to another CPU, and no
-    // turn in a run queue. The wait is over (`receiving` was true), endpoint lock held.
-    void wake();
+    // turn in a run queue. The wait is over (`receiving` was true).
+    void wake() RT_REQUIRES(endpoint.lock);
 
     struct Deadline : rt::Timer {
         explicit Deadline(ServerThread& s) : Timer(&Deadline::expired), server(s) {}
@@ -104,7 +113,7 @@ extern const Host* host;  // set before the server starts
 // Before the first thread: all leave records in the trace buffer.
 void trace_threads();
 
-// For dumps: what the server and each of its clients are at. Reads without locks.
+// For dumps: what the server and each of its clients are at.
 extern std::atomic<ServerThread*> the_server;
 void describe(void (*print)(std::string_view line));
 

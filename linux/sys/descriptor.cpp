@@ -193,7 +193,7 @@ Leaf<i64> ioctl_leaf(Caller& c, Fd fd, const Ref<File>& file, u32 request, u64 a
         case fs::kFionRead:
             if (file->inode()->is_regular()) {
                 u64 size = file->inode()->attributes().size;
-                i32 left = i32(size - file->offset);
+                i32 left = i32(size - file->position());
                 TRY(c.user().write(UserAddr{argument}, &left, sizeof left));
                 return i64{0};
             }

@@ -167,7 +167,7 @@ Leaf<void> select(Selection& s) {
             return lib::kOk;
         }
         case 1: {
-            i32 group = s.who ? i32(s.who) : c.process().group.value;
+            i32 group = s.who ? i32(s.who) : c.process().group_seen().value;
             rt::LockGuard guard{process_tree};
             PidEntry* e = pid_entry(group);
             if (e)

@@ -234,7 +234,7 @@ struct KillAll {
         return 0;
     }
     if (pid == INT32_MIN) return Errno::kSrch;
-    if (pid != -1) return kill_group(c, pid == 0 ? c.process().group.value : -pid, sig);
+    if (pid != -1) return kill_group(c, pid == 0 ? c.process().group_seen().value : -pid, sig);
     KillAll all{c, sig, from_caller(c, sig, kSiUser)};
     for_each_process(
         [](void* context, Process& p) {

@@ -132,7 +132,7 @@ Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
     if (pid > 0)
         r.which = WaitRequest::Which::kPid, r.number = pid;
     else if (pid != -1)
-        r.which = WaitRequest::Which::kGroup, r.number = pid == 0 ? c.process().group.value : -pid;
+        r.which = WaitRequest::Which::kGroup, r.number = pid == 0 ? c.process().group_seen().value : -pid;
     return r;
 }
 
@@ -220,8 +220,8 @@ Leaf<i64> sys_waitid(Caller& c, i32 which, i32 id, UserAddr info, u32 options, U
 
 // ---- Groups and sessions ----
 
-// process_tree held. Null: no such process.
-Process* by_number(Caller& c, i32 pid) {
+// Null: no such process.
+Process* by_number(Caller& c, i32 pid) RT_REQUIRES(process_tree) {
     if (pid == 0) return &c.process();
     PidEntry* e = pid_entry(pid);
     if (!e) return nullptr;
@@ -234,7 +234,7 @@ Leaf<i64> sys_getpgid(Caller& c, i32 pid) {
     if (!p) return Errno::kSrch;
     return i64{p->group.value};
 }
-Leaf<i64> sys_getpgrp(Caller& c) { return i64{c.process().group.value}; }
+Leaf<i64> sys_getpgrp(Caller& c) { return i64{c.process().group_seen().value}; }
 Leaf<i64> sys_getsid(Caller& c, i32 pid) {
     rt::LockGuard guard{process_tree};
     Process* p = by_number(c, pid);

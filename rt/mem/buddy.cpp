@@ -26,11 +26,6 @@ bool ready(u64 frame) {
     u32 bits = section_ready[frame / kSectionFrames].load(std::memory_order_relaxed);
     return bits >> (frame % kSectionFrames / kChunkFrames) & 1;
 }
-// Chunks that the section's array has room for; under the buddy lock.
-constinit u32 section_covered[kSections] = {};
-bool covered(u64 frame) {
-    return section_covered[frame / kSectionFrames] >> (frame % kSectionFrames / kChunkFrames) & 1;
-}
 void init_info(FrameInfo* f, u64 frame, FrameState s, unsigned order) {
     f->frame_number = static_cast<u32>(frame);
     f->set_tag(s, order);
@@ -99,9 +94,12 @@ bool Buddy::place_infos(u64 section) {
     if (!array) return false;
     // Biased by arithmetic on integers: the pointer itself lies outside the array.
     section_frames[section] = reinterpret_cast<FrameInfo*>(reinterpret_cast<u64>(array) - low * sizeof(FrameInfo));
-    for (u64 n = low; n < high; n += kChunkFrames)
-        section_covered[section] |= 1u << (n % kSectionFrames / kChunkFrames);
+    for (u64 n = low; n < high; n += kChunkFrames) covered_[section] |= 1u << (n % kSectionFrames / kChunkFrames);
     return true;
+}
+
+bool Buddy::covered(u64 frame) const {
+    return covered_[frame / kSectionFrames] >> (frame % kSectionFrames / kChunkFrames) & 1;
 }
 
 // Takes pages from the end of the largest free range.
@@ -308,7 +306,7 @@ void Buddy::reset() {
     for (u64 s = 0; s < kSections; ++s) {
         section_frames[s] = nullptr;
         section_ready[s].store(0, std::memory_order_relaxed);
-        section_covered[s] = 0;
+        covered_[s] = 0;
     }
     pending_ = false;
     nonempty_ = 0;

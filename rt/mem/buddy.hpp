@@ -11,14 +11,14 @@ namespace rt::detail {
 class Buddy {
 public:
     // Records a range; it takes effect with the first allocation. From one CPU, before others run.
-    void add_range(PhysAddr start, u64 bytes, bool used);
+    void add_range(PhysAddr start, u64 bytes, bool used) RT_EXCLUDES(lock_);
 
     // One block, or PhysAddr{0}: frame 0 is never given out.
-    PhysAddr take(unsigned order, Alloc how);
-    void give(PhysAddr at, unsigned order);
+    PhysAddr take(unsigned order, Alloc how) RT_EXCLUDES(lock_);
+    void give(PhysAddr at, unsigned order) RT_EXCLUDES(lock_);
     // Up to n single frames; returns how many.
-    u32 take_many(u64* out, u32 n, Alloc how);
-    void give_many(const u64* frames, u32 n);
+    u32 take_many(u64* out, u32 n, Alloc how) RT_EXCLUDES(lock_);
+    void give_many(const u64* frames, u32 n) RT_EXCLUDES(lock_);
 
     // Frames. Relaxed reads: statistics.
     u64 total() const { return total_.load(std::memory_order_relaxed); }
@@ -27,9 +27,9 @@ public:
     u64 reserve() const { return reserve_.load(std::memory_order_relaxed); }
 
     // Lays out what was added but not laid out yet.
-    void settle();
-    const char* check();
-    void reset();
+    void settle() RT_EXCLUDES(lock_);
+    const char* check() RT_EXCLUDES(lock_);
+    void reset() RT_EXCLUDES(lock_);
 
 private:
     struct Range {
@@ -38,29 +38,30 @@ private:
     };
     static constexpr u32 kMaxRanges = 128;
 
-    void build();
-    bool place_infos(u64 section);
-    FrameInfo* carve(u64 bytes);
-    u64 add_free(u64 start, u64 end);
-    u64 add_used(u64 start, u64 end);
-    void make_ready(u64 frame, FrameState state);
-    bool allowed(u64 frames, Alloc how) const;
-    FrameInfo* pop(unsigned order);
-    void push(FrameInfo* f, unsigned order);
-    void unlink(FrameInfo* f, unsigned order);
-    void merge_and_push(u64 frame, unsigned order);
-    u64 split_off(unsigned at_least, unsigned at_most, unsigned& order);
-    void count_free(i64 frames) {
+    void build() RT_REQUIRES(lock_);
+    bool place_infos(u64 section) RT_REQUIRES(lock_);
+    bool covered(u64 frame) const RT_REQUIRES(lock_);
+    FrameInfo* carve(u64 bytes) RT_REQUIRES(lock_);
+    u64 add_free(u64 start, u64 end) RT_REQUIRES(lock_);
+    u64 add_used(u64 start, u64 end) RT_REQUIRES(lock_);
+    void make_ready(u64 frame, FrameState state) RT_REQUIRES(lock_);
+    bool allowed(u64 frames, Alloc how) const RT_REQUIRES(lock_);
+    FrameInfo* pop(unsigned order) RT_REQUIRES(lock_);
+    void push(FrameInfo* f, unsigned order) RT_REQUIRES(lock_);
+    void unlink(FrameInfo* f, unsigned order) RT_REQUIRES(lock_);
+    void merge_and_push(u64 frame, unsigned order) RT_REQUIRES(lock_);
+    u64 split_off(unsigned at_least, unsigned at_most, unsigned& order) RT_REQUIRES(lock_);
+    void count_free(i64 frames) RT_REQUIRES(lock_) {
         free_.store(free_.load(std::memory_order_relaxed) + static_cast<u64>(frames), std::memory_order_relaxed);
     }
 
     SpinLock<Rank::frames> lock_;
-    // Under lock_:
-    bool pending_ = false;
-    u32 nonempty_ = 0;  // bit k: lists_[k] is not empty
-    FrameInfo* lists_[kMaxOrder + 1] = {};
-    u32 range_count_ = 0;
-    Range ranges_[kMaxRanges] = {};
+    bool pending_ RT_GUARDED_BY(lock_) = false;
+    u32 nonempty_ RT_GUARDED_BY(lock_) = 0;  // bit k: lists_[k] is not empty
+    FrameInfo* lists_[kMaxOrder + 1] RT_GUARDED_BY(lock_) = {};
+    u32 range_count_ RT_GUARDED_BY(lock_) = 0;
+    Range ranges_[kMaxRanges] RT_GUARDED_BY(lock_) = {};
+    u32 covered_[kSections] RT_GUARDED_BY(lock_) = {};  // chunks that the section's array has room for
     // Written under lock_, read by anybody.
     std::atomic<u64> total_{0}, info_{0}, free_{0}, reserve_{0};
 };

@@ -27,7 +27,7 @@ struct Slab {
 // One size class. `partial` lists the slabs that have free objects, by FrameInfo::next and prev.
 struct alignas(64) ClassSlabs {
     SpinLock<Rank::slab> lock;
-    FrameInfo* partial = nullptr;
+    FrameInfo* partial RT_GUARDED_BY(lock) = nullptr;
     // Relaxed, written under the lock: statistics.
     std::atomic<u64> slabs{0};
     std::atomic<u64> objects_out{0};
@@ -60,14 +60,14 @@ FrameInfo& slab_of(const void* p, u32 size_class) {
 
 void add(std::atomic<u64>& n, u64 by) { n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed); }
 
-void list_slab(ClassSlabs& c, FrameInfo& f) {
+void list_slab(ClassSlabs& c, FrameInfo& f) RT_REQUIRES(c.lock) {
     f.prev = nullptr;
     f.next = c.partial;
     if (f.next) f.next->prev = &f;
     c.partial = &f;
     f.owner_as<Slab>()->listed = true;
 }
-void unlist_slab(ClassSlabs& c, FrameInfo& f) {
+void unlist_slab(ClassSlabs& c, FrameInfo& f) RT_REQUIRES(c.lock) {
     (f.prev ? f.prev->next : c.partial) = f.next;
     if (f.next) f.next->prev = f.prev;
     f.owner_as<Slab>()->listed = false;
@@ -76,7 +76,7 @@ void unlist_slab(ClassSlabs& c, FrameInfo& f) {
 constexpr u64 kPoison = 0x5a5a5a5a5a5a5a5a;
 
 // A fresh slab, listed; null if there is no memory.
-FrameInfo* new_slab(ClassSlabs& c, u32 size_class) {
+FrameInfo* new_slab(ClassSlabs& c, u32 size_class) RT_REQUIRES(c.lock) {
     auto pages = alloc_frames(slab_order(size_class));
     if (!pages.ok()) return nullptr;
     FrameInfo& f = frame_info(pages.value());
@@ -96,8 +96,7 @@ FrameInfo* new_slab(ClassSlabs& c, u32 size_class) {
     return &f;
 }
 
-// Under the class's lock.
-void give_to_slab(ClassSlabs& c, u32 size_class, FreeObject* object) {
+void give_to_slab(ClassSlabs& c, u32 size_class, FreeObject* object) RT_REQUIRES(c.lock) {
     FrameInfo& f = slab_of(object, size_class);
     Slab& slab = *f.owner_as<Slab>();
     object->next = slab.free;
@@ -275,6 +274,7 @@ void slab_reset_for_test() {
             c.limit = 0;
         }
     for (detail::ClassSlabs& c : detail::class_slabs) {
+        LockGuard guard(c.lock);
         c.partial = nullptr;
         c.slabs = 0;
         c.objects_out = 0;

@@ -62,8 +62,11 @@ protected:
         Ref<fs::SuperBlock> super = made.value().super;
         auto* top = fs::Dentry::create(nullptr, fs::make_key("/"), made.value().root);
         ASSERT_NE(top, nullptr);
-        super->root_dentry = top;
-        super->mounts = 1;
+        {
+            rt::LockGuard guard{fs::namespace_lock};
+            super->root_dentry = top;
+            super->mounts = 1;
+        }
         root = fs::Path{rt::make_ref<fs::Mount>(super).take(), Ref<fs::Dentry>{top}};
         root.mount->root = Ref<fs::Dentry>{top};
     }

@@ -54,10 +54,10 @@ private:
     struct Dirty;
     template <class F>
     size_t walk(UserAddr at, size_t n, bool write, F&& piece);
-    std::byte* byte_at(UserAddr at, bool write);  // lock held; null: not accessible
+    std::byte* byte_at(UserAddr at, bool write) RT_REQUIRES(lock_);  // null: not accessible
 
     mutable rt::SpinLock<rt::Rank::space> lock_;
-    SoftTable table_;
+    SoftTable table_ RT_GUARDED_BY(lock_);
     std::atomic<u32> users_{0};
 };
 

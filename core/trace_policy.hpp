@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// Two policies for what a fastpath tells the trace buffer. The paths are written once, over a policy: NoTrace, of which
+// nothing is left in the code, and BufferTrace, which the traced twins use. One object for each pass through a path, made
+// where it begins. (Of threads of the personality: port/kernel/trace_policy.hpp.)
+#pragma once
+#include "core/trace.hpp"
+#include "hal/bind.hpp"
+
+namespace core::trace {
+
+struct NoTrace {
+    explicit NoTrace(Path) {}
+    // It gave up at `test`; the slowpath follows.
+    void failed(Test) const {}
+    // It went through, from thread to thread (their numbers; 0: none).
+    void done(u64, u64) const {}
+    // The same, with what `carry` costs.
+    template <class Carry>
+    void done_with(u64, u64, Carry&&) const {}
+};
+
+class BufferTrace {
+public:
+    explicit BufferTrace(Path path) : path_(path) {}
+    void failed(Test test) const { fast_failed(path_, test, start_); }
+    void done(u64 from, u64 to) const { fast_done(path_, from, to, start_); }
+    template <class Carry>
+    void done_with(u64 from, u64 to, Carry&& carry) const {
+        carry();
+        done(from, to);
+    }
+
+private:
+    Path path_;
+    u64 start_ = hal::Machine::cycles();
+};
+
+}  // namespace core::trace
