@@ -100,11 +100,10 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
 class FsUse {
 public:
     explicit FsUse(Thread& t) : context_(t.fs_context_ref()) {
+        // In one step: a thread that ends gives its context back under the same lock, and must not be counted for another's.
+        rt::LockGuard guard{t.process().lock};
         u32 own = 0;
-        {
-            rt::LockGuard guard{t.process().lock};
-            for (Thread& other : t.process().threads) own += other.fs_context_ref() == context_;
-        }
+        for (Thread& other : t.process().threads) own += other.fs_context_ref() == context_;
         shared_ = context_->begin_exec(own);
     }
     FsUse(const FsUse&) = delete;
@@ -114,6 +113,43 @@ public:
 private:
     Ref<FsContext> context_;
     bool shared_;
+};
+
+// What other processes share with the caller becomes its own. Other threads may be giving it to new processes until they have
+// ended, and hold references themselves: only with the caller alone do references mean other processes. Until then a table of
+// actions is kept for the case that one is needed; descriptors are copied as they are at the end.
+struct OwnTables {
+    Ref<ActionTable> actions;
+    Ref<fs::FileTable> files;
+
+    // kNoMem: nothing has been done.
+    Result<void> begin(Process& p) {
+        bool alone;
+        {
+            rt::LockGuard guard{p.lock};
+            alone = p.live_threads == 1;
+        }
+        if (!alone || p.signals.actions->ref_count() > 1) actions = TRY(rt::make_ref<ActionTable>());
+        return lib::kOk;
+    }
+    // The caller is alone. kNoMem: what it shares, it still shares.
+    Result<void> finish(Thread& t) {
+        if (t.process().signals.actions->ref_count() == 1) actions = {};
+        if (t.files_ref()->ref_count() > 1) files = TRY(t.files_ref()->clone());
+        return lib::kOk;
+    }
+    // Cannot fail. The old ones go with this object.
+    void take(Thread& t) {
+        if (files) files = t.exchange_files(std::move(files));
+        if (!actions) return;
+        SignalState& s = t.process().signals;
+        rt::LockGuard guard{s.lock};
+        {
+            rt::LockGuard from{s.actions->lock};
+            std::memcpy(actions->at, s.actions->at, sizeof actions->at);
+        }
+        std::swap(s.actions, actions);
+    }
 };
 
 // Handlers go, what is ignored stays (execve(2)).
@@ -194,12 +230,13 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         begin_group_exit(p, kSigSegv);
         co_return Errno::kNoExec;
     }
-    // What a shared table of descriptors or actions needs to become private.
-    Ref<fs::FileTable> own_files;
-    if (t.files_ref()->ref_count() > 1) own_files = CO_TRY(t.files_ref()->clone());
-    Ref<ActionTable> own_actions;
-    if (p.signals.actions->ref_count() > 1) own_actions = CO_TRY(rt::make_ref<ActionTable>());
-    CO_TRY(co_await end_other_threads(t));
+    OwnTables own;
+    CO_TRY(own.begin(p));
+    const bool was_alone = CO_TRY(co_await end_other_threads(t));
+    if (auto r = own.finish(t); !r.ok()) {
+        if (!was_alone) begin_group_exit(p, kSigSegv);  // the program is not what it was
+        co_return r.error();
+    }
 
     // ---- The point of no return. ----
     if (!exit_user_memory_now(t)) {
@@ -215,17 +252,9 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         while (old->empty_some()) co_await rt::Yield{};
     }
     release_vfork_parent(t);
-    if (own_files) own_files = t.exchange_files(std::move(own_files));
+    own.take(t);
+    own = {};
     t.files().close_all_on_exec();
-    if (own_actions) {
-        ActionTable& from = *p.signals.actions;
-        {
-            rt::LockGuard guard{from.lock};
-            for (u32 sig = 1; sig <= kSignals; ++sig) own_actions->at[sig] = from.at[sig];
-        }
-        rt::LockGuard guard{p.signals.lock};
-        std::swap(p.signals.actions, own_actions);
-    }
     reset_actions(*p.signals.actions);
     t.set_creds(std::move(creds.creds));
     if (creds.secure) t.parent_death_signal = 0;

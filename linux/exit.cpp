@@ -277,12 +277,12 @@ void set_first_program(Process& p, void (*on_exit)(i32 wait_status)) {
     first_program_ended = on_exit;
 }
 
-Task<Result<void>> end_other_threads(Thread& t) {
+Task<Result<bool>> end_other_threads(Thread& t) {
     Process& p = t.process();
     {
         rt::LockGuard guard{p.signals.lock};
         if (p.group_exiting || p.execing) co_return Errno::kAgain;
-        if (p.live_threads == 1 && t.tid == p.pid) co_return lib::kOk;
+        if (p.live_threads == 1 && t.tid == p.pid) co_return true;
         p.execing = &t;
         for (Thread& other : p.threads) {
             if (&other == &t) continue;
@@ -317,7 +317,7 @@ Task<Result<void>> end_other_threads(Thread& t) {
             thread_released(*old_leader);
         }
     }
-    co_return lib::kOk;
+    co_return false;
 }
 
 }  // namespace linux

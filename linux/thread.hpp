@@ -33,8 +33,8 @@ void exit_process(Thread& last);
 void report_stop(Process& p);
 
 // Ends every other thread of the group and waits until they have gone; the caller is the leader then, whatever it was
-// before (execve). kAgain: another thread does the same, or the group is exiting.
-Task<Result<void>> end_other_threads(Thread& t);
+// before (execve). True: it was all along, and alone. kAgain: another thread does the same, or the group is exiting.
+Task<Result<bool>> end_other_threads(Thread& t);
 
 // exit(2): the thread alone ends.
 void begin_thread_exit(Thread& t, i32 wait_status);
