@@ -28,7 +28,7 @@ bool notify_exit(Process& p) {
     u32 sig = u32(p.exit_signal);
     if (sig != kSigChld && p.parent_exec_id != parent.exec_id) sig = kSigChld;
     if (sig == kSigChld) {
-        SignalAction action = get_action(parent, kSigChld);
+        SignalAction action = look_up_action(parent, kSigChld);
         unwanted = action.handler == 1 || (action.flags & kSaNoCldWait);
         if (action.handler == 1) sig = 0;
     }

@@ -37,6 +37,11 @@ SignalAction get_action(Process& p, u32 sig) {
     return a.at[sig];
 }
 
+SignalAction look_up_action(Process& p, u32 sig) {
+    rt::LockGuard guard{p.signals.lock};
+    return get_action(p, sig);
+}
+
 // ---- Queues. The owner's signals.lock is held. ----
 
 Result<void> enqueue_signal(Process& p, PendingSignals& q, const SignalInfo& info) {
@@ -236,7 +241,7 @@ void tell_parent(Process& child, i32 code, i32 status) {
     Usage u = child.usage();
     info.child.utime = u.times.user / 10'000'000;
     info.child.stime = u.times.system / 10'000'000;
-    SignalAction action = get_action(*parent, kSigChld);
+    SignalAction action = look_up_action(*parent, kSigChld);
     if (action.handler != 1 && !(action.flags & kSaNoCldStop)) (void)send_signal(*parent, info);
     parent->child_changed.wake_all();
 }

@@ -215,6 +215,8 @@ bool has_pending(Thread& t, SignalSet wanted);
 bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out);
 // Sends the news of a child to its parent (process_tree held).
 void tell_parent(Process& child, i32 code, i32 status);
+// The lock of p's signals is held, or p is the caller's: execve replaces the table. look_up_action() takes the lock itself.
 SignalAction get_action(Process& p, u32 sig);
+SignalAction look_up_action(Process& p, u32 sig);
 
 }  // namespace linux
