@@ -239,9 +239,16 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     }
 
     // ---- The point of no return. ----
-    if (!exit_user_memory_now(t)) {
-        auto last = exit_user_memory(t);
-        if (last.valid()) co_await last;
+    for (Leaving left; (left = leave_user_memory(t)) != Leaving::kDone;) {
+        if (left == Leaving::kMore) {
+            co_await rt::Yield{};
+            continue;
+        }
+        auto wait = wait_for_user_memory(t);
+        if (wait.valid())
+            co_await wait;
+        else
+            forsake_user_memory(t);
     }
     co_await t.at_home();
     // Before others see it: until the new identity is there, who may inspect the old program may not inspect this one.
@@ -278,6 +285,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     t.restart = {};
     t.keep_capabilities = false;
     t.robust_list = {};
+    t.robust_walk = {};
     t.clear_child_tid = {};
     t.reset_fpu();
     arch::start_program(t, loaded.entry, loaded.stack);

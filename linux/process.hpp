@@ -236,7 +236,13 @@ public:
     UserAddr set_child_tid{};    // CLONE_CHILD_SETTID: to be written when it first runs
     UserAddr clear_child_tid{};  // set_tid_address(2)
     UserAddr robust_list{};
-    u64 robust_list_size = 0;
+    // How far the thread has got with that list at its end: linux/exit_memory.cpp.
+    struct RobustWalk {
+        u64 at = 0, pending = 0;
+        i64 offset = 0;
+        u32 locks = 0, faults = 0;
+        bool begun = false;
+    } robust_walk;
     Usage usage;
     u64 syscall_number = 0;   // of the call in progress, when it is a task
     port::Trap last_fault{};  // the last exception, for signal frames

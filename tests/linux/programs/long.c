@@ -378,3 +378,39 @@ TEST(killed_while_it_populates) {
     NEED(waitpid(child, &status, 0) == child);
     SHOW(WTERMSIG(status));
 }
+
+// A thread ends with as many robust locks as it may have, each on a page that is not there.
+enum { kLocks = 2047, kStride = 16 * 4096 };
+struct lock {
+    struct lock* next;
+    unsigned word;
+};
+static char* locks;
+static struct lock* lock_of(int i) { return (struct lock*)(locks + (long)i * kStride); }
+static int ends_with_locks(void* head) {
+    NEED(syscall(SYS_set_robust_list, head, 24) == 0);
+    unsigned self = (unsigned)syscall(SYS_gettid);
+    for (int i = 0; i < kLocks; i++) lock_of(i)->word = self;
+    NEED(madvise(locks, (size_t)kLocks * kStride, MADV_DONTNEED) == 0);
+    syscall(SYS_exit, 0);
+    return 0;
+}
+TEST(robust_locks_on_many_pages) {
+    int fd = memfd_create("locks", 0);
+    size_t size = (size_t)kLocks * kStride;
+    NEED(fd >= 0 && ftruncate(fd, (long)size) == 0);
+    locks = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    NEED(locks != MAP_FAILED);
+    struct {
+        struct lock* first;
+        long offset;
+        void* pending;
+    } head = {lock_of(0), offsetof(struct lock, word), NULL};
+    for (int i = 0; i < kLocks; i++) lock_of(i)->next = i + 1 < kLocks ? lock_of(i + 1) : (struct lock*)&head;
+    pid_t child = clone(ends_with_locks, map(65536) + 65536, CLONE_VM | CLONE_FILES | CLONE_FS | SIGCHLD, &head);
+    NEED(child > 0);
+    reap("child", child);
+    int marked = 0;
+    for (int i = 0; i < kLocks; i++) marked += lock_of(i)->word == 0x40000000;
+    SHOW(marked);
+}
