@@ -414,3 +414,74 @@ TEST(robust_locks_on_many_pages) {
     for (int i = 0; i < kLocks; i++) marked += lock_of(i)->word == 0x40000000;
     SHOW(marked);
 }
+
+// ---- Queued signals ----
+
+enum { kQueued = 8000 };
+static int queue_them(pid_t to, int sig) {
+    for (int i = 0; i < kQueued; i++)
+        if (sigqueue(to, sig, (union sigval){.sival_int = i}) < 0) return i;
+    return kQueued;
+}
+static void room_for_signals(void) {
+    struct rlimit room = {3 * kQueued, 3 * kQueued};
+    NEED(setrlimit(RLIMIT_SIGPENDING, &room) == 0);
+}
+
+// Behind signals of another number are many that come to be ignored, by another process with the same actions.
+static volatile int* stage;
+static int lets_them_in(void* unused) {
+    (void)unused;
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    stage[0] = 1;
+    while (stage[1] == 0) sched_yield();
+    sigset_t most = all;
+    sigdelset(&most, 50);
+    sigprocmask(SIG_SETMASK, &most, NULL);
+    sigset_t pending;
+    sigpending(&pending);
+    say("pending: %d %d\n", sigismember(&pending, 40), sigismember(&pending, 50));
+    // The others are read at once.
+    sigset_t forty;
+    sigemptyset(&forty);
+    sigaddset(&forty, 40);
+    int fd = (int)syscall(SYS_signalfd4, -1, &forty, 8, O_NONBLOCK);
+    char* infos = map((kQueued + 10) * 128l);
+    long n = read(fd, infos, (kQueued + 10) * 128l) / 128, in_order = 0;
+    for (long i = 0; i < n; i++) in_order += *(int*)(infos + i * 128 + 44) == i;
+    say("read: %ld, in order: %ld\n", n, in_order);
+    CALL(read(fd, infos, 128));
+    _exit(0);
+}
+TEST(queued_signals_of_two_numbers) {
+    room_for_signals();
+    stage = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t child = clone(lets_them_in, map(65536) + 65536, CLONE_VM | CLONE_SIGHAND | CLONE_FILES | SIGCHLD, NULL);
+    NEED(child > 0);
+    while (stage[0] == 0) sched_yield();
+    say("queued: %d\n", queue_them(child, 40));
+    say("queued: %d\n", queue_them(child, 50));
+    signal(50, SIG_IGN);
+    stage[1] = 1;
+    reap("child", child);
+}
+
+// Ignored at once, they are forgotten and their room is free again; the rest goes with the process.
+TEST(queued_signals_are_forgotten) {
+    room_for_signals();
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    CHILD("child") {
+        for (int round = 0; round < 4; round++) {
+            say("queued: %d\n", queue_them(getpid(), 40) + queue_them(getpid(), 41));
+            signal(40, SIG_IGN), signal(41, SIG_IGN);
+            signal(40, SIG_DFL), signal(41, SIG_DFL);
+        }
+        say("queued: %d\n", queue_them(getpid(), 42));
+    }
+    say("queued: %d\n", queue_them(getpid(), 40) + queue_them(getpid(), 41) + queue_them(getpid(), 42));
+    CALL(sigqueue(getpid(), 43, (union sigval){.sival_int = 0}));
+}
