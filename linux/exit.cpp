@@ -314,7 +314,7 @@ Task<Result<bool>> end_other_threads(Thread& t) {
             t.tid = p.pid;
             pid_entry(p.pid.value)->thread = &t;
             old_leader = std::exchange(p.leader, Ref<Thread>{&t});
-            thread_released(*old_leader);
+            (void)thread_released(*old_leader);
         }
     }
     co_return false;

@@ -38,8 +38,9 @@ void set_init_process(Process& p);
 
 // Threads and processes enter and leave.
 void link_thread(Thread& t, PidEntry& e);
-void unlink_thread(Thread& t);    // not a leader: its number names it until the process is reaped
-void thread_released(Thread& t);  // a dead leader whose number another thread has taken is no longer counted
+void unlink_thread(Thread& t);  // not a leader: its number names it until the process is reaped
+// Counted no longer: at its end, of a leader when it is reaped or another has taken its number. False: it was not any more.
+bool thread_released(Thread& t);
 void link_process(Process& p, PidEntry& e);
 void unlink_process(Process& p);  // reaped: the number may be used again
 

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/sysinfo.h>
 
 static const char* self(void) { return test_argv[0]; }
 
@@ -535,3 +536,47 @@ HELPER(looks_at_its_action) {
     syscall(SYS_rt_sigaction, SIGUSR2, NULL, &a, 8);
     if (a.handler == kMagic) race->hit = 1;
 }
+
+// The leader ends while another thread executes a program and takes its number.
+static volatile int leader_goes;
+static void* executes(void* unused) {
+    (void)unused;
+    while (!leader_goes) {
+    }
+    execl(self(), "exec", "nothing", (char*)NULL);
+    _exit(1);
+}
+static long threads_now(void) {
+    struct sysinfo s;
+    NEED(sysinfo(&s) == 0);
+    return s.procs;
+}
+TEST(leaders_end_meanwhile) {
+    // The tree of processes is looked at all the time, so that ends are held up.
+    pid_t group = fork();
+    if (group == 0) {
+        setpgid(0, 0);
+        for (int i = 0; i < 60; i++)
+            if (fork() == 0) waits(NULL);
+        for (;;) kill(0, 0);
+    }
+    sleep_ms(300);
+    long before = threads_now();
+    for (int i = 0; i < 40; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            pthread_t t;
+            NEED(pthread_create(&t, NULL, executes, NULL) == 0);
+            usleep(200);
+            leader_goes = 1;
+            for (volatile int n = 0; n < i * 700; n++) {
+            }
+            syscall(SYS_exit, 0);
+        }
+        int status;
+        NEED(waitpid(child, &status, 0) == child && status == 0);
+    }
+    FACT("fewer threads than before", threads_now() < before);
+    NEED(kill(-group, SIGKILL) == 0);
+}
+HELPER(nothing) {}
