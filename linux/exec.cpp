@@ -58,20 +58,29 @@ struct NewCreds {
     Ref<fs::Creds> creds;
     bool secure = false;
     bool dumpable = true;
+    u32 personality_mask = ~0u;  // what is left of the personality
 };
+// How memory is laid out is not for the user of a privileged program to say (personality(2): PER_CLEAR_ON_SETID):
+// ADDR_NO_RANDOMIZE, MMAP_PAGE_ZERO, ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC.
+constexpr u32 kClearOnSetId = 0x0040000 | 0x0100000 | 0x0200000 | 0x0400000;
+
 // `fs_shared`: another process could change root or working directory under a privileged program.
 Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flags, bool fs_shared) {
     const fs::Creds& old = t.creds();
+    NewCreds r;
     u32 euid = old.euid, egid = old.egid;
     if (!t.no_new_privileges && !(mount_flags & fs::kMountNoSuid)) {
-        if (file.mode & fs::kSetUid) euid = file.uid;
-        if ((file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010)) egid = file.gid;
+        const bool set_uid = file.mode & fs::kSetUid;
+        const bool set_gid = (file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010);
+        if (set_uid) euid = file.uid;
+        if (set_gid) egid = file.gid;
+        if (set_uid || set_gid) r.personality_mask = ~kClearOnSetId;
     }
     bool effective = euid == 0;
     const bool as_root = (effective || old.uid == 0) && !(old.securebits & kSecureNoRoot);
     if (!as_root) effective = false;
     u64 permitted = as_root ? (old.cap_inheritable | old.cap_bounding) & kAllCapabilities : 0;
-    NewCreds r;
+    if (permitted & ~old.cap_permitted) r.personality_mask = ~kClearOnSetId;
     bool set_id = euid != old.uid || egid != old.gid;
     r.secure = set_id || (old.uid != 0 && effective);
     if ((set_id || (permitted & ~old.cap_permitted)) && (fs_shared || t.no_new_privileges)) {
@@ -264,7 +273,13 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     t.files().close_all_on_exec();
     reset_actions(*p.signals.actions);
     t.set_creds(std::move(creds.creds));
-    if (creds.secure) t.parent_death_signal = 0;
+    if (creds.secure) {
+        t.parent_death_signal = 0;
+        auto limits = p.rlimits.lock();
+        u64& stack = (*limits)[kRlimStack].soft;
+        if (stack > kSecureStack) __atomic_store_n(&stack, kSecureStack, __ATOMIC_RELAXED);
+    }
+    p.personality &= creds.personality_mask;
     {
         rt::LockGuard guard{p.lock};
         std::swap(p.exe, program);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/auxv.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/sysinfo.h>
 
@@ -580,3 +581,32 @@ TEST(leaders_end_meanwhile) {
     NEED(kill(-group, SIGKILL) == 0);
 }
 HELPER(nothing) {}
+
+TEST(set_user_id_clears_personality) {
+    enum { kNoRandomize = 0x0040000, kPageZero = 0x0100000, kCompat = 0x0200000, kSticky = 0x4000000 };
+    char command[256];
+    snprintf(command, sizeof command,
+             "for n in plain user group; do /bin/busybox cp %s $n; done; chmod 755 plain; chmod 4755 user; "
+             "chgrp 5678 group; chmod 2755 group",
+             self());
+    NEED(system(command) == 0);
+    struct rlimit stack = {64 << 20, 64 << 20};
+    NEED(setrlimit(RLIMIT_STACK, &stack) == 0);
+    const char* const programs[] = {"plain", "user", "group"};
+    for (int as_user = 0; as_user < 2; as_user++)
+        for (int i = 0; i < 3; i++) {
+            say("%s program, %s\n", programs[i], as_user ? "user" : "root");
+            CHILD("child") {
+                if (as_user) NEED(setgid(1000) == 0 && setuid(1000) == 0);
+                personality(kNoRandomize | kCompat | kSticky | (as_user && i != 0 ? kPageZero : 0));
+                execl(programs[i], programs[i], "show_personality", (char*)NULL);
+                say("%s\n", errno_name(errno));
+            }
+        }
+}
+HELPER(show_personality) {
+    say("personality %#x\n", personality(0xffffffff));
+    struct rlimit stack;
+    NEED(getrlimit(RLIMIT_STACK, &stack) == 0);
+    say("stack %ld %ld\n", (long)stack.rlim_cur, (long)stack.rlim_max);
+}
