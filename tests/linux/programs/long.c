@@ -417,14 +417,14 @@ TEST(robust_locks_on_many_pages) {
 
 // ---- Queued signals ----
 
-enum { kQueued = 8000 };
-static int queue_them(pid_t to, int sig) {
-    for (int i = 0; i < kQueued; i++)
+enum { kQueued = 8000, kForgotten = 3000 };
+static int queue_them(pid_t to, int sig, int count) {
+    for (int i = 0; i < count; i++)
         if (sigqueue(to, sig, (union sigval){.sival_int = i}) < 0) return i;
-    return kQueued;
+    return count;
 }
-static void room_for_signals(void) {
-    struct rlimit room = {3 * kQueued, 3 * kQueued};
+static void room_for_signals(unsigned count) {
+    struct rlimit room = {count, count};
     NEED(setrlimit(RLIMIT_SIGPENDING, &room) == 0);
 }
 
@@ -456,13 +456,13 @@ static int lets_them_in(void* unused) {
     _exit(0);
 }
 TEST(queued_signals_of_two_numbers) {
-    room_for_signals();
+    room_for_signals(3 * kQueued);
     stage = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t child = clone(lets_them_in, map(65536) + 65536, CLONE_VM | CLONE_SIGHAND | CLONE_FILES | SIGCHLD, NULL);
     NEED(child > 0);
     while (stage[0] == 0) sched_yield();
-    say("queued: %d\n", queue_them(child, 40));
-    say("queued: %d\n", queue_them(child, 50));
+    say("queued: %d\n", queue_them(child, 40, kQueued));
+    say("queued: %d\n", queue_them(child, 50, kQueued));
     signal(50, SIG_IGN);
     stage[1] = 1;
     reap("child", child);
@@ -470,18 +470,19 @@ TEST(queued_signals_of_two_numbers) {
 
 // Ignored at once, they are forgotten and their room is free again; the rest goes with the process.
 TEST(queued_signals_are_forgotten) {
-    room_for_signals();
+    room_for_signals(3 * kForgotten);
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL);
     CHILD("child") {
         for (int round = 0; round < 4; round++) {
-            say("queued: %d\n", queue_them(getpid(), 40) + queue_them(getpid(), 41));
+            say("queued: %d\n", queue_them(getpid(), 40, kForgotten) + queue_them(getpid(), 41, kForgotten));
             signal(40, SIG_IGN), signal(41, SIG_IGN);
             signal(40, SIG_DFL), signal(41, SIG_DFL);
         }
-        say("queued: %d\n", queue_them(getpid(), 42));
+        say("queued: %d\n", queue_them(getpid(), 42, kForgotten));
     }
-    say("queued: %d\n", queue_them(getpid(), 40) + queue_them(getpid(), 41) + queue_them(getpid(), 42));
+    say("queued: %d\n", queue_them(getpid(), 40, kForgotten) + queue_them(getpid(), 41, kForgotten) +
+                            queue_them(getpid(), 42, kForgotten));
     CALL(sigqueue(getpid(), 43, (union sigval){.sival_int = 0}));
 }
