@@ -166,6 +166,16 @@ public:
     Mapping() = default;
     virtual ~Mapping();
 
+    // A number that no other mapping has, had or will have, given when it is first asked for: a name that outlives the mapping.
+    u64 serial() {
+        u64 s = serial_.load(std::memory_order_relaxed);
+        if (s != 0) [[likely]]
+            return s;
+        static constinit std::atomic<u64> last{0};
+        const u64 fresh = last.fetch_add(1, std::memory_order_relaxed) + 1;
+        return serial_.compare_exchange_strong(s, fresh, std::memory_order_relaxed) ? fresh : s;
+    }
+
     // The page at `index` if it is in the cache.
     Ref<Page> find(u64 index) const;
     // The same without a reference: valid until the caller's next suspension (the end of its epoch section).
@@ -252,6 +262,7 @@ private:
     // Radix tree of Page*, 64 ways. 0: empty. Without kIsNode: the page at index 0, the only one. Else a Node.
     std::atomic<u64> root_{0};
     std::atomic<u64> pages_{0};
+    std::atomic<u64> serial_{0};  // 0: not asked for
     // One after the other.
     union End {
         constexpr End() : reclaim{} {}

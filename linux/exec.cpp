@@ -58,20 +58,29 @@ struct NewCreds {
     Ref<fs::Creds> creds;
     bool secure = false;
     bool dumpable = true;
+    u32 personality_mask = ~0u;  // what is left of the personality
 };
+// How memory is laid out is not for the user of a privileged program to say (personality(2): PER_CLEAR_ON_SETID):
+// ADDR_NO_RANDOMIZE, MMAP_PAGE_ZERO, ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC.
+constexpr u32 kClearOnSetId = 0x0040000 | 0x0100000 | 0x0200000 | 0x0400000;
+
 // `fs_shared`: another process could change root or working directory under a privileged program.
 Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flags, bool fs_shared) {
     const fs::Creds& old = t.creds();
+    NewCreds r;
     u32 euid = old.euid, egid = old.egid;
     if (!t.no_new_privileges && !(mount_flags & fs::kMountNoSuid)) {
-        if (file.mode & fs::kSetUid) euid = file.uid;
-        if ((file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010)) egid = file.gid;
+        const bool set_uid = file.mode & fs::kSetUid;
+        const bool set_gid = (file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010);
+        if (set_uid) euid = file.uid;
+        if (set_gid) egid = file.gid;
+        if (set_uid || set_gid) r.personality_mask = ~kClearOnSetId;
     }
     bool effective = euid == 0;
     const bool as_root = (effective || old.uid == 0) && !(old.securebits & kSecureNoRoot);
     if (!as_root) effective = false;
     u64 permitted = as_root ? (old.cap_inheritable | old.cap_bounding) & kAllCapabilities : 0;
-    NewCreds r;
+    if (permitted & ~old.cap_permitted) r.personality_mask = ~kClearOnSetId;
     bool set_id = euid != old.uid || egid != old.gid;
     r.secure = set_id || (old.uid != 0 && effective);
     if ((set_id || (permitted & ~old.cap_permitted)) && (fs_shared || t.no_new_privileges)) {
@@ -100,11 +109,10 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
 class FsUse {
 public:
     explicit FsUse(Thread& t) : context_(t.fs_context_ref()) {
+        // In one step: a thread that ends gives its context back under the same lock, and must not be counted for another's.
+        rt::LockGuard guard{t.process().lock};
         u32 own = 0;
-        {
-            rt::LockGuard guard{t.process().lock};
-            for (Thread& other : t.process().threads) own += other.fs_context_ref() == context_;
-        }
+        for (Thread& other : t.process().threads) own += other.fs_context_ref() == context_;
         shared_ = context_->begin_exec(own);
     }
     FsUse(const FsUse&) = delete;
@@ -114,6 +122,43 @@ public:
 private:
     Ref<FsContext> context_;
     bool shared_;
+};
+
+// What other processes share with the caller becomes its own. Other threads may be giving it to new processes until they have
+// ended, and hold references themselves: only with the caller alone do references mean other processes. Until then a table of
+// actions is kept for the case that one is needed; descriptors are copied as they are at the end.
+struct OwnTables {
+    Ref<ActionTable> actions;
+    Ref<fs::FileTable> files;
+
+    // kNoMem: nothing has been done.
+    Result<void> begin(Process& p) {
+        bool alone;
+        {
+            rt::LockGuard guard{p.lock};
+            alone = p.live_threads == 1;
+        }
+        if (!alone || p.signals.actions->ref_count() > 1) actions = TRY(rt::make_ref<ActionTable>());
+        return lib::kOk;
+    }
+    // The caller is alone. kNoMem: what it shares, it still shares.
+    Result<void> finish(Thread& t) {
+        if (t.process().signals.actions->ref_count() == 1) actions = {};
+        if (t.files_ref()->ref_count() > 1) files = TRY(t.files_ref()->clone());
+        return lib::kOk;
+    }
+    // Cannot fail. The old ones go with this object.
+    void take(Thread& t) {
+        if (files) files = t.exchange_files(std::move(files));
+        if (!actions) return;
+        SignalState& s = t.process().signals;
+        rt::LockGuard guard{s.lock};
+        {
+            rt::LockGuard from{s.actions->lock};
+            std::memcpy(actions->at, s.actions->at, sizeof actions->at);
+        }
+        std::swap(s.actions, actions);
+    }
 };
 
 // Handlers go, what is ignored stays (execve(2)).
@@ -194,17 +239,25 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         begin_group_exit(p, kSigSegv);
         co_return Errno::kNoExec;
     }
-    // What a shared table of descriptors or actions needs to become private.
-    Ref<fs::FileTable> own_files;
-    if (t.files_ref()->ref_count() > 1) own_files = CO_TRY(t.files_ref()->clone());
-    Ref<ActionTable> own_actions;
-    if (p.signals.actions->ref_count() > 1) own_actions = CO_TRY(rt::make_ref<ActionTable>());
-    CO_TRY(co_await end_other_threads(t));
+    OwnTables own;
+    CO_TRY(own.begin(p));
+    const bool was_alone = CO_TRY(co_await end_other_threads(t));
+    if (auto r = own.finish(t); !r.ok()) {
+        if (!was_alone) begin_group_exit(p, kSigSegv);  // the program is not what it was
+        co_return r.error();
+    }
 
     // ---- The point of no return. ----
-    if (!exit_user_memory_now(t)) {
-        auto last = exit_user_memory(t);
-        if (last.valid()) co_await last;
+    for (Leaving left; (left = leave_user_memory(t)) != Leaving::kDone;) {
+        if (left == Leaving::kMore) {
+            co_await rt::Yield{};
+            continue;
+        }
+        auto wait = wait_for_user_memory(t);
+        if (wait.valid())
+            co_await wait;
+        else
+            forsake_user_memory(t);
     }
     co_await t.at_home();
     // Before others see it: until the new identity is there, who may inspect the old program may not inspect this one.
@@ -215,21 +268,18 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         while (old->empty_some()) co_await rt::Yield{};
     }
     release_vfork_parent(t);
-    if (own_files) own_files = t.exchange_files(std::move(own_files));
+    own.take(t);
+    own = {};
     t.files().close_all_on_exec();
-    if (own_actions) {
-        ActionTable& from = *p.signals.actions;
-        own_actions->lock.assume_held();  // no other CPU knows it
-        {
-            rt::LockGuard guard{from.lock};
-            for (u32 sig = 1; sig <= kSignals; ++sig) own_actions->at[sig] = from.at[sig];
-        }
-        rt::LockGuard guard{p.signals.lock};
-        std::swap(p.signals.actions, own_actions);
-    }
     reset_actions(*p.signals.actions);
     t.set_creds(std::move(creds.creds));
-    if (creds.secure) t.parent_death_signal = 0;
+    if (creds.secure) {
+        t.parent_death_signal = 0;
+        auto limits = p.rlimits.lock();
+        u64& stack = (*limits)[kRlimStack].soft;
+        if (stack > kSecureStack) __atomic_store_n(&stack, kSecureStack, __ATOMIC_RELAXED);
+    }
+    p.personality &= creds.personality_mask;
     {
         rt::LockGuard guard{p.lock};
         std::swap(p.exe, program);
@@ -250,6 +300,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     t.restart = {};
     t.keep_capabilities = false;
     t.robust_list = {};
+    t.robust_walk = {};
     t.clear_child_tid = {};
     t.reset_fpu();
     arch::start_program(t, loaded.entry, loaded.stack);

@@ -83,7 +83,9 @@ Task<Result<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, con
     CO_TRY(co_await read_headers(caller, *loader, std::move(file), creds, out.unreadable));
 
     loader->mm = CO_TRY(AddressSpace::create());
-    if (auto r = co_await build(caller, *loader, arguments, caller.process().limit(kRlimStack)); !r.ok()) {
+    u64 stack_limit = caller.process().limit(kRlimStack);
+    if (arguments.secure && stack_limit > kSecureStack) stack_limit = kSecureStack;
+    if (auto r = co_await build(caller, *loader, arguments, stack_limit); !r.ok()) {
         if (r.error() == Errno::kNoMem) co_return Errno::kNoMem;
         out.dead = true;
         co_return std::move(out);

@@ -9,6 +9,9 @@
 
 namespace linux {
 
+// The most that the stack of a set-user-ID program is laid out for, and may grow to, whatever its user's soft limit.
+inline constexpr u64 kSecureStack = 8u << 20;
+
 struct ExecArguments {
     // argv strings, then envp strings, back to back, each with its NUL. The caller has checked E2BIG.
     const char* text = nullptr;

@@ -28,7 +28,7 @@ bool notify_exit(Process& p) RT_REQUIRES(process_tree) {
     u32 sig = u32(p.exit_signal);
     if (sig != kSigChld && p.parent_exec_id != parent.exec_id) sig = kSigChld;
     if (sig == kSigChld) {
-        SignalAction action = get_action(parent, kSigChld);
+        SignalAction action = look_up_action(parent, kSigChld);
         unwanted = action.handler == 1 || (action.flags & kSaNoCldWait);
         if (action.handler == 1) sig = 0;
     }
@@ -292,12 +292,12 @@ void set_first_program(Process& p, void (*on_exit)(i32 wait_status)) {
     first_program_ended = on_exit;
 }
 
-Task<Result<void>> end_other_threads(Thread& t) {
+Task<Result<bool>> end_other_threads(Thread& t) {
     Process& p = t.process();
     {
         rt::LockGuard guard{p.signals.lock};
         if (p.group_exiting || p.execing) co_return Errno::kAgain;
-        if (p.live_threads == 1 && t.tid == p.pid) co_return lib::kOk;
+        if (p.live_threads == 1 && t.tid == p.pid) co_return true;
         p.execing = &t;
         for (Thread& other : p.threads) {
             if (&other == &t) continue;
@@ -329,10 +329,10 @@ Task<Result<void>> end_other_threads(Thread& t) {
             t.tid = p.pid;
             pid_entry(p.pid.value)->thread = &t;
             old_leader = std::exchange(p.leader, Ref<Thread>{&t});
-            thread_released(*old_leader);
+            (void)thread_released(*old_leader);
         }
     }
-    co_return lib::kOk;
+    co_return false;
 }
 
 }  // namespace linux

@@ -30,25 +30,40 @@ Leaf<void> mark_dead(Thread& t, UserAddr word, bool pending) {
     return lib::kOk;
 }
 
-// Everything; may be repeated after kNeedsFault: what is done already is recognised.
-Leaf<void> leave_memory(Thread& t) {
-    if (t.robust_list.value != 0) {
+// What is done at a stretch: so many locks, or an eighth of that many pages faulted in.
+constexpr u32 kPiece = 64, kFaultCost = 8;
+// Faults in all. A page may go again and again: the memory is that of others too.
+constexpr u32 kMostFaults = 4 * kMostLocks;
+
+// kNeedsTask: a piece is done. After it, and after kNeedsFault, it goes on where it was.
+Leaf<void> leave_robust_list(Thread& t, u32& piece) {
+    Thread::RobustWalk& w = t.robust_walk;
+    if (!w.begun) {
         struct {
             u64 first;
             i64 offset;
             u64 pending;
         } head;
         TRY(t.user().read(&head, t.robust_list, sizeof head));
-        u64 at = head.first & ~u64{1};
-        u64 pending = head.pending & ~u64{1};
-        for (u32 n = 0; at != t.robust_list.value && n < kMostLocks; ++n) {
-            // Read before the lock is given up: its new owner may free it.
-            u64 next = 0;
-            TRY(t.user().read(&next, UserAddr{at}, sizeof next));
-            if (at != pending) TRY(mark_dead(t, UserAddr{at + u64(head.offset)}, false));
-            at = next & ~u64{1};
-        }
-        if (pending) TRY(mark_dead(t, UserAddr{pending + u64(head.offset)}, true));
+        w = {.at = head.first & ~u64{1}, .pending = head.pending & ~u64{1}, .offset = head.offset, .begun = true};
+    }
+    for (; w.at != t.robust_list.value && w.locks < kMostLocks; ++w.locks) {
+        if (piece == 0) return Errno::kNeedsTask;
+        --piece;
+        // Read before the lock is given up: its new owner may free it.
+        u64 next = 0;
+        TRY(t.user().read(&next, UserAddr{w.at}, sizeof next));
+        if (w.at != w.pending) TRY(mark_dead(t, UserAddr{w.at + u64(w.offset)}, false));
+        w.at = next & ~u64{1};
+    }
+    if (w.pending) TRY(mark_dead(t, UserAddr{w.pending + u64(w.offset)}, true));
+    return lib::kOk;
+}
+
+// Everything; may be repeated after kNeedsFault and kNeedsTask: what is done already is recognised.
+Leaf<void> leave_memory(Thread& t, u32& piece) {
+    if (t.robust_list.value != 0) {
+        TRY(leave_robust_list(t, piece));
         t.robust_list = {};
     }
     if (t.clear_child_tid.value != 0) {
@@ -66,33 +81,35 @@ Leaf<void> leave_memory(Thread& t) {
 
 }  // namespace
 
-bool exit_user_memory_now(Thread& t) {
+Leaving leave_user_memory(Thread& t) {
+    u32 piece = kPiece;
     for (;;) {
-        auto r = leave_memory(t);
-        if (r.ok()) return true;
-        if (r.error() == Errno::kNeedsFault) {
+        auto r = leave_memory(t, piece);
+        if (r.ok()) return Leaving::kDone;
+        if (r.error() == Errno::kNeedsTask) return Leaving::kMore;
+        if (r.error() == Errno::kNeedsFault && ++t.robust_walk.faults < kMostFaults) {
             FaultIn in = fault_in_now(t, t.user().fault());
-            if (in == FaultIn::kReady) continue;
-            if (in == FaultIn::kMustWait) return false;
+            if (in == FaultIn::kMustWait) return Leaving::kMustWait;
+            if (in == FaultIn::kReady) {
+                if (piece <= kFaultCost) return Leaving::kMore;
+                piece -= kFaultCost;
+                continue;
+            }
         }
-        // What cannot be reached is the program's loss; the rest is still done.
-        if (t.robust_list.value != 0)
-            t.robust_list = {};
-        else
-            t.clear_child_tid = {};
+        forsake_user_memory(t);
     }
 }
 
-Task<void> exit_user_memory(Thread& t) {
-    while (!exit_user_memory_now(t)) {
-        auto wait = fault_in_range(t, t.user().fault());
-        if (!wait.valid() || !(co_await wait).ok()) {
-            if (t.robust_list.value != 0)
-                t.robust_list = {};
-            else
-                t.clear_child_tid = {};
-        }
-    }
+void forsake_user_memory(Thread& t) {
+    if (t.robust_list.value != 0)
+        t.robust_list = {};
+    else
+        t.clear_child_tid = {};
+}
+
+Task<void> wait_for_user_memory(Thread& t) {
+    auto wait = fault_in_range(t, t.user().fault());
+    if (!wait.valid() || !(co_await wait).ok()) forsake_user_memory(t);
 }
 
 }  // namespace linux

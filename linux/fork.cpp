@@ -29,13 +29,30 @@ Result<void> check_flags(u64 flags) {
     return lib::kOk;
 }
 
-// RLIMIT_NPROC counts the threads of the real user id.
-Result<void> check_count(Thread& t) {
-    const fs::Creds& creds = t.creds();
-    if (creds.uid == 0 || creds.capable(fs::kCapSysResource) || creds.capable(fs::kCapSysAdmin)) return lib::kOk;
-    const u64 threads = creds.user->threads.load(std::memory_order_relaxed);
-    return threads >= t.process().limit(kRlimNproc) ? Result<void>(Errno::kAgain) : Result<void>(lib::kOk);
-}
+// RLIMIT_NPROC counts the threads of the real user id. The place of a new one is taken before it is compared, and given back
+// if there is no thread in the end: many may be on their way at the same time.
+class UserPlace {
+public:
+    explicit UserPlace(Thread& maker) : creds_(maker.creds()) {}
+    UserPlace(const UserPlace&) = delete;
+    ~UserPlace() {
+        if (taken_) creds_.user->threads.fetch_sub(1, std::memory_order_relaxed);
+    }
+    // kAgain: there is none.
+    Result<void> take(u64 limit) {
+        taken_ = true;
+        const u64 others = creds_.user->threads.fetch_add(1, std::memory_order_relaxed);
+        if (others < limit || creds_.uid == 0 || creds_.capable(fs::kCapSysResource) ||
+            creds_.capable(fs::kCapSysAdmin))
+            return lib::kOk;
+        return Errno::kAgain;
+    }
+    void keep() { taken_ = false; }  // it is the thread's now: Thread::count_out()
+
+private:
+    const fs::Creds& creds_;  // the maker's, which makes no other call meanwhile
+    bool taken_ = false;
+};
 
 Result<Ref<ActionTable>> copy_actions(ActionTable& from, bool clear) {
     auto copy = TRY(rt::make_ref<ActionTable>());
@@ -128,7 +145,8 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
     if ((r.flags & kCloneParent) && t.process().parent_pid.load(std::memory_order_relaxed) == init_process().pid.value)
         co_return Errno::kInval;
     if (t.work.load(std::memory_order_relaxed) != 0) co_return Errno::kRestartNoIntr;
-    CO_TRY(check_count(t));
+    UserPlace place{t};
+    CO_TRY(place.take(t.process().limit(kRlimNproc)));
     if ((r.flags & kCloneSetTls) && !arch::is_tls_base(r.tls)) co_return Errno::kPerm;
 
     Ref<AddressSpace> mm = t.mm_ref();
@@ -174,6 +192,8 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
         if (!(r.flags & kCloneThread)) stop_timers(*p);  // they keep the process
         co_return linked.error();
     }
+
+    place.keep();
 
     // ---- Nothing fails from here on. ----
     i32 number = child->tid.value;

@@ -46,9 +46,8 @@ Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private) {
     if (is_private) return FutexKey{&t.mm(), at.value};
     // A word that several may map is named by what is mapped.
     u32 word = TRY(t.user().load_u32(at));
-    const void* object = nullptr;
-    u64 offset = 0;
-    if (t.mm().shared_object(at, object, offset)) return FutexKey{object, offset};
+    u64 object = 0, offset = 0;
+    if (t.mm().shared_object(at, object, offset)) return FutexKey::shared(object, offset);
     // Memory that is private but may become others' by fork: Linux takes the page as if to write to it.
     if (!t.user().compare_exchange_u32(at, word, word).ok()) {
         AddressSpace::AreaView area;

@@ -6,10 +6,14 @@
 
 namespace linux {
 
-// What a futex is: a word of one address space, or of an object that several map.
+// What a futex is: a word of one address space, which a waiter's thread keeps, or of an object that several map. That one
+// may go while somebody waits: it is named by its number (fs::Mapping::serial), and no other object inherits the waiter.
 struct FutexKey {
-    const void* object = nullptr;
+    const void* object = nullptr;  // an address space; an odd address is a number
     u64 offset = 0;
+    static FutexKey shared(u64 number, u64 offset) {
+        return {reinterpret_cast<const void*>(number << 6 | 1), offset};  // FutexBucket::of() drops six bits
+    }
     friend bool operator==(const FutexKey&, const FutexKey&) = default;
 };
 

@@ -198,6 +198,7 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
 
     {
         rt::LockGuard guard{process_tree};
+        creds->user->threads.fetch_add(2, std::memory_order_relaxed);
         TRY(enter_tree(*init));
         set_init_process(*init);
         link_thread(*idle, *pid_entry(init->pid.value));

@@ -123,16 +123,17 @@ void link_thread(Thread& t, PidEntry& e) {
 
 void unlink_thread(Thread& t) {
     if (t.process().leader.get() == &t) return;
+    // Its number may name something else by now: it was the leader, and another has taken it over while this one ended.
+    if (!thread_released(t)) return;
     PidEntry* e = pid_entry(t.tid.value);
     if (e->thread == &t) e->thread = nullptr;
-    t.count_out();
-    threads.fetch_sub(1, std::memory_order_relaxed);
     release_pid_if_unused(*e);
 }
 
-void thread_released(Thread& t) {
-    t.count_out();
+bool thread_released(Thread& t) {
+    if (!t.count_out()) return false;
     threads.fetch_sub(1, std::memory_order_relaxed);
+    return true;
 }
 
 void link_process(Process& p, PidEntry& e) {
@@ -148,8 +149,7 @@ void unlink_process(Process& p) {
     e->process = nullptr;
     if (p.leader) {
         e->thread = nullptr;
-        p.leader->count_out();
-        threads.fetch_sub(1, std::memory_order_relaxed);
+        (void)thread_released(*p.leader);
     }
     processes.fetch_sub(1, std::memory_order_relaxed);
     release_pid_if_unused(*e);

@@ -40,8 +40,8 @@ void set_init_process(Process& p);
 void link_thread(Thread& t, PidEntry& e) RT_REQUIRES(process_tree);
 void unlink_thread(Thread& t)
     RT_REQUIRES(process_tree);  // not a leader: its number names it until the process is reaped
-void thread_released(Thread& t)
-    RT_REQUIRES(process_tree);  // a dead leader whose number another thread has taken is no longer counted
+// Counted no longer: at its end, of a leader when it is reaped or another has taken its number. False: it was not any more.
+bool thread_released(Thread& t) RT_REQUIRES(process_tree);
 void link_process(Process& p, PidEntry& e) RT_REQUIRES(process_tree);
 void unlink_process(Process& p) RT_REQUIRES(process_tree);  // reaped: the number may be used again
 

@@ -123,8 +123,8 @@ Ref<const fs::Creds> Thread::credentials() {
 }
 
 Ref<FsContext> Thread::exchange_fs_context(Ref<FsContext> to) {
-    if (fs_) fs_->leave();
     rt::LockGuard guard{process_->lock};
+    if (fs_) fs_->leave();
     return std::exchange(fs_, std::move(to));
 }
 

@@ -160,7 +160,7 @@ protected:
     Ref<fs::FileTable> files_;
     Ref<FsContext> fs_;
     Ref<fs::Creds> creds_;     // replaced as a whole by set*id
-    bool counted_ = false;     // among the threads of creds_->user
+    bool counted_ = false;     // among all threads, and those of creds_->user
     Ref<fs::File> kept_file_;  // of the call in progress
 
 private:
@@ -242,7 +242,13 @@ public:
     UserAddr set_child_tid{};    // CLONE_CHILD_SETTID: to be written when it first runs
     UserAddr clear_child_tid{};  // set_tid_address(2)
     UserAddr robust_list{};
-    u64 robust_list_size = 0;
+    // How far the thread has got with that list at its end: linux/exit_memory.cpp.
+    struct RobustWalk {
+        u64 at = 0, pending = 0;
+        i64 offset = 0;
+        u32 locks = 0, faults = 0;
+        bool begun = false;
+    } robust_walk;
     Usage usage;
     u64 syscall_number = 0;   // of the call in progress, when it is a task
     port::Trap last_fault{};  // the last exception, for signal frames
@@ -275,13 +281,13 @@ public:
     }
     // Replaces the identity (set*id). The leader's is also what others see of the process.
     void set_creds(Ref<fs::Creds> to);
-    // From its start to its end the thread counts among those of its user. By the thread itself, or whoever starts or ends it.
-    void count_in() {
-        counted_ = true;
-        creds_->user->threads.fetch_add(1, std::memory_order_relaxed);
-    }
-    void count_out() {
-        if (std::exchange(counted_, false)) creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
+    // From its start to its end the thread counts, also among those of its user, where whoever makes it has taken its place.
+    // False: it did not count any more. process_tree held.
+    void count_in() { counted_ = true; }
+    bool count_out() {
+        if (!std::exchange(counted_, false)) return false;
+        creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
+        return true;
     }
     Ref<const fs::Creds> credentials();  // by another thread
     // execve and exit. The old one is handed back, to be dropped where no lock is held.

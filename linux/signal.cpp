@@ -11,10 +11,6 @@
 
 namespace linux {
 
-void PendingSignals::drop_all() {
-    while (QueuedSignal* e = queue.pop_front()) delete e;
-}
-
 SignalInfo kernel_signal(u32 sig) {
     SignalInfo i;
     i.signo = i32(sig);
@@ -37,69 +33,16 @@ SignalAction get_action(Process& p, u32 sig) {
     return a.at[sig];
 }
 
-// ---- Queues. The owner's signals.lock is held. ----
-
-Result<void> enqueue_signal(Process& p, PendingSignals& q, const SignalInfo& info) {
-    u32 sig = u32(info.signo);
-    bool realtime = sig >= 32;
-    if (!realtime && q.set.has(sig)) return lib::kOk;
-    QueuedSignal* e = nullptr;
-    const fs::UserAccount* account = p.signals.account;
-    const u64 queued = account ? account->signals.load(std::memory_order_relaxed) : 0;
-    if (queued < p.limit(kRlimSigpending) || (!realtime && info.code >= 0))
-        e = rt::make<QueuedSignal>(info, Ref<fs::UserAccount>{p.signals.account});
-    if (e) {
-        q.queue.push_back(*e);
-    } else if (realtime && info.code != kSiUser && info.code != kSiKernel) {
-        return Errno::kAgain;
-    }
-    q.set.add(sig);
-    return lib::kOk;
-}
-
-void dequeue_signal(Process& p, PendingSignals& q, u32 sig, SignalInfo* out) {
-    QueuedSignal* found = nullptr;
-    bool more = false;
-    for (QueuedSignal& e : q.queue) {
-        if (e.info.signo != i32(sig)) continue;
-        if (found) {
-            more = true;
-            break;
-        }
-        found = &e;
-    }
-    if (out) *out = found ? found->info : user_signal(sig, kSiUser, 0, 0);
-    if (!more) q.set.remove(sig);
-    if (sig == kSigAlrm && &q == &p.signals.pending) alarm_taken(p);
-    if (!found) return;
-    found->hook.unlink();
-    delete found;
-}
-
-const SignalInfo* first_info(PendingSignals& q, u32 sig) {
-    for (QueuedSignal& e : q.queue)
-        if (e.info.signo == i32(sig)) return &e.info;
-    return nullptr;
+SignalAction look_up_action(Process& p, u32 sig) {
+    rt::LockGuard guard{p.signals.lock};
+    return get_action(p, sig);
 }
 
 namespace {
 
-void flush_from(Process& p, PendingSignals& q, SignalSet which) {
-    if ((q.set.bits & which.bits) == 0) return;
-    for (QueuedSignal* e = q.queue.front(); e;) {
-        QueuedSignal* next = q.queue.next(*e);
-        if (which.has(u32(e->info.signo))) {
-            e->hook.unlink();
-            delete e;
-        }
-        e = next;
-    }
-    q.set.bits &= ~which.bits;
-}
-
 void flush_everywhere(Process& p, SignalSet which) RT_REQUIRES(p.signals.lock) {
-    flush_from(p, p.signals.pending, which);
-    for (Thread& t : p.threads) flush_from(p, t.pending, which);
+    p.signals.pending.drop(which);
+    for (Thread& t : p.threads) t.pending.drop(which);
 }
 
 // A stop signal takes back SIGCONT and the other way round, even if they are blocked or ignored.
@@ -233,7 +176,7 @@ void tell_parent(Process& child, i32 code, i32 status) {
     Usage u = child.usage();
     info.child.utime = u.times.user / 10'000'000;
     info.child.stime = u.times.system / 10'000'000;
-    SignalAction action = get_action(*parent, kSigChld);
+    SignalAction action = look_up_action(*parent, kSigChld);
     if (action.handler != 1 && !(action.flags & kSaNoCldStop)) (void)send_signal(*parent, info);
     parent->child_changed.wake_all();
 }

@@ -106,26 +106,33 @@ struct SignalStack {
 
 // Pending: a bit each, and the information that came with it. A standard signal has at most one entry, real-time signals
 // queue. A bit without an entry: its information could not be kept (signal(7)).
+//
+// The list has one entry of each number, the oldest; behind it hang the others of its number. So nothing that is done with a
+// signal depends on how many are queued.
 struct QueuedSignal {
     explicit QueuedSignal(const SignalInfo& i, Ref<fs::UserAccount> user) : info(i), account(std::move(user)) {
         if (account) account->signals.fetch_add(1, std::memory_order_relaxed);
     }
-    ~QueuedSignal() {
-        if (account) account->signals.fetch_sub(1, std::memory_order_relaxed);
+    ~QueuedSignal() { count_out(); }
+    void count_out() {
+        if (std::exchange(counted, false) && account) account->signals.fetch_sub(1, std::memory_order_relaxed);
     }
-    lib::ListHook hook;
+    lib::ListHook hook;            // of the oldest of its number
+    QueuedSignal* next = nullptr;  // of the same number
+    QueuedSignal* last = this;     // of the oldest: the end of the chain
+    bool counted = true;
     SignalInfo info;
     Ref<fs::UserAccount> account;
 };
 struct PendingSignals {
     SignalSet set;
-    lib::List<QueuedSignal, &QueuedSignal::hook> queue;
+    lib::List<QueuedSignal, &QueuedSignal::hook> oldest;
     void clear() {
-        set = {};
-        if (!queue.empty()) [[unlikely]]
-            drop_all();
+        if (set.bits != 0) [[unlikely]]
+            drop(SignalSet{~u64{0}});
     }
-    void drop_all();
+    // Forgets these. They count for their users no longer; the memory of many comes back soon.
+    void drop(SignalSet which);
 };
 
 // sigaction(2). Shared by CLONE_SIGHAND; its lock is taken inside SignalState::lock.
@@ -215,6 +222,8 @@ void set_blocked(Thread& t, SignalSet to);
 bool has_pending(Thread& t, SignalSet wanted);
 // Takes one pending signal out of `wanted` (sigtimedwait). False: none.
 bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out);
+// The lock of p's signals is held, or p is the caller's own: execve replaces the table. look_up_action() takes the lock itself.
 SignalAction get_action(Process& p, u32 sig);
+SignalAction look_up_action(Process& p, u32 sig);
 
 }  // namespace linux

@@ -114,11 +114,12 @@ bool is_stopped(Thread& t) {
 
 void report_stop(Process& p) { report_to_parent(p); }
 
-// Then others have a turn: as many signals as a user may queue can be deliverable at once.
-constexpr u32 kFramesAtOnce = 16;
+// Then others have a turn: as many signals as a user may queue can be deliverable at once, or have come to be ignored in a
+// table that several processes share.
+constexpr u32 kFramesAtOnce = 16, kIgnoredAtOnce = 64;
 
 Attend attend(Thread& t) {
-    u32 frames = 0;
+    u32 frames = 0, ignored = 0;
     Process& p = t.process();
     // In this order: a notification in between is seen, at worst twice.
     t.job().clear_interrupt();
@@ -160,7 +161,9 @@ Attend attend(Thread& t) {
         SignalAction action = get_action(p, sig);
         if (action.handler == 1 || (action.handler == 0 && kIgnoredByDefault.has(sig))) {
             dequeue_signal(p, *from, sig, nullptr);
-            continue;
+            if (++ignored < kIgnoredAtOnce) continue;
+            t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+            return Attend::kMore;
         }
         if (action.handler == 0) {
             if (kStopSignals.has(sig)) {

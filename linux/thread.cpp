@@ -199,9 +199,16 @@ Task<void> thread_main(Thread& t) {
             co_await t.at_home();
             switch (attend(t)) {
                 case Attend::kExit: {
-                    if (!exit_user_memory_now(t)) {
-                        auto last = exit_user_memory(t);
-                        if (last.valid()) co_await last;
+                    for (Leaving left; (left = leave_user_memory(t)) != Leaving::kDone;) {
+                        if (left == Leaving::kMore) {
+                            co_await rt::Yield{};
+                            continue;
+                        }
+                        auto wait = wait_for_user_memory(t);
+                        if (wait.valid())
+                            co_await wait;
+                        else
+                            forsake_user_memory(t);
                     }
                     co_await t.at_home();
                     if (t.mm_ref() && t.mm().many_areas()) {

@@ -22,10 +22,16 @@ Task<Result<void>> put_u32(Thread& t, UserAddr at, u32 value);
 void exit_thread(Thread& t);
 // Takes the thread's memory from it, before exit_thread() or as a part of it: from then on nobody finds it through the thread.
 Ref<AddressSpace> leave_address_space(Thread& t);
-// The user-memory part of the end and of execve: robust futexes, clear_child_tid. Plain while nothing has to be waited
-// for; false: the task has the rest to do.
-bool exit_user_memory_now(Thread& t);
-Task<void> exit_user_memory(Thread& t);
+// The user-memory part of the end and of execve: robust futexes, clear_child_tid. A piece at a time: called until it is done.
+enum class Leaving : u8 {
+    kDone,
+    kMore,      // give way, then go on
+    kMustWait,  // wait_for_user_memory(), then go on; if there is no memory for that, forsake_user_memory()
+};
+Leaving leave_user_memory(Thread& t);
+Task<void> wait_for_user_memory(Thread& t);
+// The part at hand cannot be reached: it is the program's loss, the rest is still done.
+void forsake_user_memory(Thread& t);
 // The vfork parent goes on.
 void release_vfork_parent(Thread& t);
 // The last thread of its process has gone: zombie, orphans, SIGCHLD.
@@ -33,8 +39,8 @@ void exit_process(Thread& last);
 void report_stop(Process& p);
 
 // Ends every other thread of the group and waits until they have gone; the caller is the leader then, whatever it was
-// before (execve). kAgain: another thread does the same, or the group is exiting.
-Task<Result<void>> end_other_threads(Thread& t);
+// before (execve). True: it was all along, and alone. kAgain: another thread does the same, or the group is exiting.
+Task<Result<bool>> end_other_threads(Thread& t);
 
 // exit(2): the thread alone ends.
 void begin_thread_exit(Thread& t, i32 wait_status);

@@ -114,11 +114,11 @@ AddressSpace::Totals AddressSpace::totals() {
             .peak_resident = peak > resident ? peak : resident};
 }
 
-bool AddressSpace::shared_object(UserAddr at, const void*& object, u64& offset) {
+bool AddressSpace::shared_object(UserAddr at, u64& object, u64& offset) {
     rt::LockGuard guard(lock_);
     const Area* a = state_->find(at);
     if (!a || !a->shared()) return false;
-    object = a->mapping.get();
+    object = a->mapping->serial();
     offset = at.value - a->base;
     return true;
 }

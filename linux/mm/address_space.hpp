@@ -154,7 +154,7 @@ public:
     };
     bool next_area(UserAddr from, AreaView& out);
     // What names a word that several address spaces may map (futex(2)): the object and the offset. False: it is private.
-    bool shared_object(UserAddr at, const void*& object, u64& offset);
+    bool shared_object(UserAddr at, u64& object, u64& offset);
     std::atomic<u64> minor_faults{0};
     // May the user inspect it (PR_SET_DUMPABLE of prctl(2))? Copied by fork, set by execve and by changes of identity.
     std::atomic<bool> dumpable{true};

@@ -21,6 +21,7 @@ namespace {
 
 constexpr u64 kLeafIo =
     256 << 10;  // copied in one go: about 70,000 instructions, the longest stretch allowed is 100,000
+constexpr u64 kSignalIo = 64 * 128;  // of a signalfd: so many signals are taken one by one
 
 // The call waits for data itself, and runs again as it is. False: there is data now.
 bool block_reader(Thread& t, fs::PipeFile& file) {
@@ -196,6 +197,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
     }
     const Nanoseconds read_deadline = write ? Nanoseconds::never() : file->read_deadline();
     bool interrupted = false;
+    const u64 piece = file->kind() == fs::FileKind::kSignal ? kSignalIo : kLeafIo;
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
@@ -208,7 +210,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             }
         }
         Nanoseconds now = port::Port::now();
-        UserSpans spans = buffers.spans(c.user(), kLeafIo);
+        UserSpans spans = buffers.spans(c.user(), piece);
         u64 at = fs::offset_after(offset, done);
         auto r = write ? file->write_for(&c, spans, at) : file->read_for(&c, spans, at);
         if (r.ok()) {
@@ -220,6 +222,8 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
                 co_await rt::Yield{};  // a long transfer: others get their turn
                 continue;
             }
+            // What comes one by one ends where the buffer must be faulted in, too.
+            if (file->kind() == fs::FileKind::kSignal) continue;
             if (!write || n == 0 || !file->writes_all() || file->nonblocking()) co_return i64(done);
             continue;
         }
@@ -228,7 +232,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             fs::UserMemory::Fault f = c.user().fault();
             u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (have >= f.size) continue;
-            u64 usable = buffers.spans(c.user(), kLeafIo).position_of(f.start) + have;
+            u64 usable = buffers.spans(c.user(), piece).position_of(f.start) + have;
             usable -= usable % file->copy_granule();
             if (usable == 0) {
                 if (done > 0) co_return i64(done);

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 
 static long futex(volatile void* word, int op, long value, const void* timeout_or_value2, volatile void* word2,
@@ -211,4 +212,45 @@ TEST(ping_pong) {
     if (pid == 0) _exit(0);
     reap("partner", pid);
     SHOW(*w);
+}
+
+// Who waits on memory that has been unmapped waits for ever: what is mapped anew, by whomever, has nothing to do with it.
+enum { kMappings = 24 };
+static volatile int sleeping, roused;
+static void* waits(void* word) {
+    __sync_fetch_and_add(&sleeping, 1);
+    if (futex(word, FUTEX_WAIT, 0, NULL, NULL, 0) == 0) __sync_fetch_and_add(&roused, 1);
+    return NULL;
+}
+static void map_and_wait(volatile int* words[]) {
+    for (int i = 0; i < kMappings; i++) {
+        pthread_t t;
+        words[i] = shared_words();
+        NEED(pthread_create(&t, NULL, waits, (void*)words[i]) == 0);
+    }
+    await_count(&sleeping, kMappings);
+    sleep_ms(200);
+}
+TEST(waiters_outlive_their_memory) {
+    volatile int* words[kMappings];
+    int ready[2];
+    NEED(pipe(ready) == 0);
+    pid_t other = fork();
+    if (other == 0) {
+        map_and_wait(words);
+        for (int i = 0; i < kMappings; i++) NEED(munmap((void*)words[i], 4096) == 0);
+        sleep_ms(100);
+        NEED(write(ready[1], "x", 1) == 1);
+        for (;;) pause();
+    }
+    char c;
+    NEED(read(ready[0], &c, 1) == 1);
+    map_and_wait(words);
+    long said = 0;
+    for (int i = 0; i < kMappings; i++) said += futex(words[i], FUTEX_WAKE, 1, NULL, NULL, 0);
+    SHOW(said);
+    for (int i = 0; i < 100 && roused < kMappings; i++) sleep_ms(10);
+    SHOW(roused);
+    NEED(kill(other, SIGKILL) == 0);
+    reap("other", other);
 }

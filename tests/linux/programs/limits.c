@@ -391,3 +391,54 @@ TEST(one_child_of_many) {
     SHOW(n);
     SHOW(sum);
 }
+
+// Forks that take long all begin before the first is done; all the same there are no more threads than the limit says.
+TEST(forks_at_the_same_time) {
+    enum { kChildren = 12, kMore = 2, kBytes = 48 << 20 };
+    volatile struct {
+        int go, tried, made, stop;
+    }* s = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHILD("user") {
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){1 + kChildren + kMore, 1 + kChildren + kMore}) == 0);
+        be_user(1005);
+        char* memory = mmap(NULL, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        NEED(memory != MAP_FAILED);
+        for (long i = 0; i < kBytes; i += 4096) memory[i] = 1;
+        for (int n = 0; n < kChildren; n++) {
+            pid_t child = fork();
+            NEED(child >= 0);
+            if (child != 0) continue;
+            while (!s->go) usleep(1000);
+            pid_t made = fork();
+            if (made != 0) {
+                if (made > 0) __sync_fetch_and_add(&s->made, 1);
+                __sync_fetch_and_add(&s->tried, 1);
+            }
+            while (!s->stop) usleep(1000);
+            if (made > 0) waitpid(made, NULL, 0);
+            _exit(0);
+        }
+        s->go = 1;
+        while (s->tried < kChildren) usleep(1000);
+        FACT("more than the limit", s->made > kMore);
+        s->stop = 1;
+        while (wait(NULL) > 0) {
+        }
+        // What failed counts no longer.
+        s->stop = 0;
+        int n = 0;
+        while (n < 100) {
+            pid_t child = fork();
+            if (child < 0) break;
+            if (child == 0) {
+                while (!s->stop) usleep(1000);
+                _exit(0);
+            }
+            ++n;
+        }
+        SHOW(n);
+        s->stop = 1;
+        while (wait(NULL) > 0) {
+        }
+    }
+}

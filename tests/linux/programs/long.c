@@ -378,3 +378,111 @@ TEST(killed_while_it_populates) {
     NEED(waitpid(child, &status, 0) == child);
     SHOW(WTERMSIG(status));
 }
+
+// A thread ends with as many robust locks as it may have, each on a page that is not there.
+enum { kLocks = 2047, kStride = 16 * 4096 };
+struct lock {
+    struct lock* next;
+    unsigned word;
+};
+static char* locks;
+static struct lock* lock_of(int i) { return (struct lock*)(locks + (long)i * kStride); }
+static int ends_with_locks(void* head) {
+    NEED(syscall(SYS_set_robust_list, head, 24) == 0);
+    unsigned self = (unsigned)syscall(SYS_gettid);
+    for (int i = 0; i < kLocks; i++) lock_of(i)->word = self;
+    NEED(madvise(locks, (size_t)kLocks * kStride, MADV_DONTNEED) == 0);
+    syscall(SYS_exit, 0);
+    return 0;
+}
+TEST(robust_locks_on_many_pages) {
+    int fd = memfd_create("locks", 0);
+    size_t size = (size_t)kLocks * kStride;
+    NEED(fd >= 0 && ftruncate(fd, (long)size) == 0);
+    locks = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    NEED(locks != MAP_FAILED);
+    struct {
+        struct lock* first;
+        long offset;
+        void* pending;
+    } head = {lock_of(0), offsetof(struct lock, word), NULL};
+    for (int i = 0; i < kLocks; i++) lock_of(i)->next = i + 1 < kLocks ? lock_of(i + 1) : (struct lock*)&head;
+    pid_t child = clone(ends_with_locks, map(65536) + 65536, CLONE_VM | CLONE_FILES | CLONE_FS | SIGCHLD, &head);
+    NEED(child > 0);
+    reap("child", child);
+    int marked = 0;
+    for (int i = 0; i < kLocks; i++) marked += lock_of(i)->word == 0x40000000;
+    SHOW(marked);
+}
+
+// ---- Queued signals ----
+
+enum { kQueued = 8000, kForgotten = 3000 };
+static int queue_them(pid_t to, int sig, int count) {
+    for (int i = 0; i < count; i++)
+        if (sigqueue(to, sig, (union sigval){.sival_int = i}) < 0) return i;
+    return count;
+}
+static void room_for_signals(unsigned count) {
+    struct rlimit room = {count, count};
+    NEED(setrlimit(RLIMIT_SIGPENDING, &room) == 0);
+}
+
+// Behind signals of another number are many that come to be ignored, by another process with the same actions.
+static volatile int* stage;
+static int lets_them_in(void* unused) {
+    (void)unused;
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    stage[0] = 1;
+    while (stage[1] == 0) sched_yield();
+    sigset_t most = all;
+    sigdelset(&most, 50);
+    sigprocmask(SIG_SETMASK, &most, NULL);
+    sigset_t pending;
+    sigpending(&pending);
+    say("pending: %d %d\n", sigismember(&pending, 40), sigismember(&pending, 50));
+    // The others are read at once.
+    sigset_t forty;
+    sigemptyset(&forty);
+    sigaddset(&forty, 40);
+    int fd = (int)syscall(SYS_signalfd4, -1, &forty, 8, O_NONBLOCK);
+    char* infos = map((kQueued + 10) * 128l);
+    long n = read(fd, infos, (kQueued + 10) * 128l) / 128, in_order = 0;
+    for (long i = 0; i < n; i++) in_order += *(int*)(infos + i * 128 + 44) == i;
+    say("read: %ld, in order: %ld\n", n, in_order);
+    CALL(read(fd, infos, 128));
+    _exit(0);
+}
+TEST(queued_signals_of_two_numbers) {
+    room_for_signals(3 * kQueued);
+    stage = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t child = clone(lets_them_in, map(65536) + 65536, CLONE_VM | CLONE_SIGHAND | CLONE_FILES | SIGCHLD, NULL);
+    NEED(child > 0);
+    while (stage[0] == 0) sched_yield();
+    say("queued: %d\n", queue_them(child, 40, kQueued));
+    say("queued: %d\n", queue_them(child, 50, kQueued));
+    signal(50, SIG_IGN);
+    stage[1] = 1;
+    reap("child", child);
+}
+
+// Ignored at once, they are forgotten and their room is free again; the rest goes with the process.
+TEST(queued_signals_are_forgotten) {
+    room_for_signals(3 * kForgotten);
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    CHILD("child") {
+        for (int round = 0; round < 4; round++) {
+            say("queued: %d\n", queue_them(getpid(), 40, kForgotten) + queue_them(getpid(), 41, kForgotten));
+            signal(40, SIG_IGN), signal(41, SIG_IGN);
+            signal(40, SIG_DFL), signal(41, SIG_DFL);
+        }
+        say("queued: %d\n", queue_them(getpid(), 42, kForgotten));
+    }
+    say("queued: %d\n", queue_them(getpid(), 40, kForgotten) + queue_them(getpid(), 41, kForgotten) +
+                            queue_them(getpid(), 42, kForgotten));
+    CALL(sigqueue(getpid(), 43, (union sigval){.sival_int = 0}));
+}
