@@ -64,7 +64,7 @@ public:
         }
         ++count_;
     }
-    // Keeps the file whose queues were the last to be added.
+    // Keeps a file that has added queues, until all is asked anew. At most once for each queue of its own.
     void pin(Ref<File> file);
     u32 count() const { return count_; }  // may exceed the room: then get more and ask again
     bool complete() const { return count_ <= capacity_; }
@@ -73,7 +73,7 @@ private:
     rt::Waiter* room_;
     Ref<File>* pins_;
     u32 capacity_;
-    u32 count_ = 0;
+    u32 count_ = 0, pinned_ = 0;
 };
 
 class Tty;
@@ -169,7 +169,7 @@ protected:
 };
 
 inline void QueueSet::pin(Ref<File> file) {
-    if (pins_ && count_ > 0 && count_ <= capacity_) pins_[count_ - 1] = std::move(file);
+    if (pins_ && complete()) pins_[pinned_++] = std::move(file);
 }
 
 // A new open file: kNoMem.

@@ -191,4 +191,21 @@ TEST_F(TableTest, EpollForgetsFilesThatGo) {
     EXPECT_EQ(around.collect(ready, 4), 1u);
 }
 
+// While somebody waits on a set, the files in the sets inside it live, for his place is in their queues.
+TEST_F(TableTest, AWaitKeepsTheFilesOfSetsInSets) {
+    auto make_set = [] {
+        return fs::make_file<fs::EpollFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite).take();
+    };
+    Ref<fs::File> outer = make_set(), inner = make_set(), file = any_file();
+    ASSERT_TRUE(static_cast<fs::EpollFile&>(*inner).add(3, *file, fs::kPollIn, 0).ok());
+    ASSERT_TRUE(static_cast<fs::EpollFile&>(*outer).add(4, *inner, fs::kPollIn, 0).ok());
+    rt::Waiter room[4];
+    Ref<fs::File> pins[4];
+    fs::QueueSet queues{room, 4, pins};
+    outer->queues(fs::kPollIn, queues);
+    EXPECT_EQ(queues.count(), 3u);
+    EXPECT_EQ(file->ref_count(), 2u);
+    EXPECT_EQ(inner->ref_count(), 2u);
+}
+
 }  // namespace
