@@ -4,7 +4,7 @@
 #include <random>
 
 #include "fs/anonymous.hpp"
-#include "fs/epoll.hpp"
+#include "fs/epoll_look.hpp"
 #include "fs/eventfd.hpp"
 #include "fs/file_locks.hpp"
 #include "fs/file_table.hpp"
@@ -200,12 +200,18 @@ TEST_F(TableTest, AWaitKeepsTheFilesOfSetsInSets) {
     ASSERT_TRUE(static_cast<fs::EpollFile&>(*inner).add(3, *file, fs::kPollIn, 0).ok());
     ASSERT_TRUE(static_cast<fs::EpollFile&>(*outer).add(4, *inner, fs::kPollIn, 0).ok());
     rt::Waiter room[4];
-    Ref<fs::File> pins[4];
-    fs::QueueSet queues{room, 4, pins};
-    outer->queues(fs::kPollIn, queues);
+    fs::QueueSet queues{room, 4};
+    fs::EpollLook look;
+    look.start(&queues, Nanoseconds{0});
+    fs::EpollFile::Ready ready;
+    u32 found = 1;
+    EXPECT_EQ(look.collect(static_cast<fs::EpollFile&>(*outer), &ready, 1, found), fs::EpollLook::Step::kDone);
+    EXPECT_EQ(found, 0u);
     EXPECT_EQ(queues.count(), 3u);
     EXPECT_EQ(file->ref_count(), 2u);
     EXPECT_EQ(inner->ref_count(), 2u);
+    EXPECT_TRUE(look.forget());
+    EXPECT_EQ(file->ref_count(), 1u);
 }
 
 }  // namespace
