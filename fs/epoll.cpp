@@ -2,6 +2,8 @@
 // epoll sets. See epoll.hpp.
 #include "fs/epoll.hpp"
 
+#include <utility>
+
 #include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -143,8 +145,10 @@ const EpollPaths& EpollFile::paths_above(u32 depth) {
     return paths_;
 }
 
-// Do more paths lead up from a file than may? Under the lock.
+// Do more paths lead up from a file than may? A file is looked at once in a walk, under however many numbers a set has it:
+// if there are too many, that ends the walk. Under the lock.
 bool EpollFile::too_many_paths(const File& file) {
+    if (file.watchers && std::exchange(file.watchers->counted, walk) == walk) return false;
     EpollPaths all;
     for (const EpollItem* i = file.watchers; i; i = i->next_watcher) {
         const EpollPaths& up = i->owner->paths_above(0);

@@ -26,6 +26,7 @@ struct EpollItem {
     u64 data = 0;
     bool fresh = true;  // report the first state as an edge
     u64 seen = 0;       // sum of sequences at the last report
+    u64 counted = 0;    // the last walk that counted the file's paths, if this is the first in its list; as visited_
 };
 
 // How many files a user's sets may hold together (/proc/sys/fs/epoll/max_user_watches). At first as many as fit into 4 % of

@@ -228,6 +228,30 @@ TEST(many_in_a_set) {
     }
     CALL(epoll_wait(outer, out, kItems, -1));
     reap("writer", writer);
+    // Its end is short.
+    for (int k = 0; k < kItems; k++) {
+        NEED(dup2(files[k / kNumbers], 100 + k % kNumbers) >= 0);
+        NEED(epoll_ctl(inner, EPOLL_CTL_DEL, 100 + k % kNumbers, NULL) == 0);
+    }
+}
+
+// A file under many numbers in each of many sets, of which one comes into another.
+TEST(crowd_of_watchers) {
+    enum { kNumbers = 100, kSets = 10 };
+    int sets[kSets], event = fcntl(eventfd(0, 0), F_DUPFD, 600), outer = fcntl(epoll_create1(0), F_DUPFD, 600),
+                     inner = -1, error = 0;
+    for (int k = 0; k < kNumbers; k++) error |= dup2(event, 100 + k) < 0;
+    for (int i = 0; i < kSets; i++) {
+        sets[i] = fcntl(epoll_create1(0), F_DUPFD, 600);
+        for (int k = 0; k < kNumbers; k++) error |= add(sets[i], 100 + k);
+    }
+    int inner = sets[0];
+    SHOW(error);
+    SHOW(add(outer, inner));
+    SHOW(add(fcntl(epoll_create1(0), F_DUPFD, 600), outer));
+    for (int i = 0; i < kSets; i++)  // so that its end is short
+        for (int k = 0; k < kNumbers; k++) error |= epoll_ctl(sets[i], EPOLL_CTL_DEL, 100 + k, NULL);
+    SHOW(error);
 }
 
 enum { kLarge = 24 << 20 };
