@@ -160,6 +160,27 @@ TEST_F(TableTest, FlockAndRecordsDoNotMeet) {
     EXPECT_FALSE(fs::file_locks_exist());
 }
 
+// Who waits for a lock is woken when a lock of its file goes or lets others in, and by nothing else.
+TEST_F(TableTest, OnlyWhatLetsOthersInWakesWaitersForLocks) {
+    Ref<fs::File> file = any_file();
+    fs::Inode& inode = *file->inode();
+    rt::WaitQueue& changed = fs::file_locks_changed(inode);
+    u32 seen = changed.sequence();
+    fs::FileLock lock{.write = true, .owner = this, .start = 10, .end = 19};
+    ASSERT_TRUE(fs::clear_lock(inode, lock).ok());
+    ASSERT_TRUE(fs::set_lock(inode, lock).ok());
+    fs::FileLock beside{.write = true, .owner = this, .start = 30, .end = 39};
+    ASSERT_TRUE(fs::clear_lock(inode, beside).ok());
+    EXPECT_EQ(changed.sequence(), seen);
+    lock.write = false;
+    ASSERT_TRUE(fs::set_lock(inode, lock).ok());
+    EXPECT_EQ(changed.sequence(), ++seen) << "a lock for writing has become one for reading";
+    ASSERT_TRUE(fs::clear_lock(inode, lock).ok());
+    EXPECT_EQ(changed.sequence(), ++seen);
+    ASSERT_TRUE(fs::clear_lock(inode, lock).ok());
+    EXPECT_EQ(changed.sequence(), seen);
+}
+
 TEST_F(TableTest, EpollForgetsFilesThatGo) {
     Ref<fs::File> set = fs::make_file<fs::EpollFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite).take();
     auto& epoll = static_cast<fs::EpollFile&>(*set);
