@@ -239,7 +239,7 @@ TEST(many_in_a_set) {
 TEST(crowd_of_watchers) {
     enum { kNumbers = 100, kSets = 10 };
     int sets[kSets], event = fcntl(eventfd(0, 0), F_DUPFD, 600), outer = fcntl(epoll_create1(0), F_DUPFD, 600),
-                     inner = -1, error = 0;
+                     error = 0;
     for (int k = 0; k < kNumbers; k++) error |= dup2(event, 100 + k) < 0;
     for (int i = 0; i < kSets; i++) {
         sets[i] = fcntl(epoll_create1(0), F_DUPFD, 600);
