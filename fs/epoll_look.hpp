@@ -38,8 +38,8 @@ public:
     bool forget();
 
 private:
-    // Items and files in a piece: one costs up to 500 instructions.
-    static constexpr u32 kPiece = 128;
+    // Items and files in a piece: one costs up to 500 instructions, and some pieces follow one another at once.
+    static constexpr u32 kPiece = 48;
     // Sets in sets, the outermost with them; deeper ones were made during the look.
     static constexpr u32 kDeepest = kMaxNests + 2;
     // What was found out about a file.

@@ -105,7 +105,10 @@ TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 ma
             result = Errno::kNoMem;
             break;
         }
-        if (!queues.complete() || !std::exchange(watches, true)) continue;
+        if (!queues.complete() || !std::exchange(watches, true)) {
+            co_await rt::Yield{};
+            continue;
+        }
         Nanoseconds until = look.wake_time() < deadline ? look.wake_time() : deadline;
         rt::Wait wait{"epoll"};
         interrupted = co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted;

@@ -196,7 +196,7 @@ TEST(paths_to_nothing) {
 }
 // Files under several numbers each in one set, which lies in another.
 TEST(many_in_a_set) {
-    enum { kFiles = 200, kNumbers = 20, kItems = kFiles * kNumbers };
+    enum { kFiles = 100, kNumbers = 20, kItems = kFiles * kNumbers };
     int inner = fcntl(epoll_create1(0), F_DUPFD, 600), outer = fcntl(epoll_create1(0), F_DUPFD, 600), files[kFiles];
     int error = add(outer, inner);
     for (int i = 0; i < kFiles; i++) {
