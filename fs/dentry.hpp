@@ -234,8 +234,8 @@ inline u64 names_stable_begin() {
 // All loads of the walk are acquire, so this one comes after them.
 inline bool names_stable(u64 since) { return rename_sequence.load(std::memory_order_acquire) == since; }
 // Keeps renames from beginning, for a walk that failed because of them more than once: it gets through at the next but one
-// try, for one rename may already be under way. Under no lock that a caller of rename_name() holds. Walks end without
-// waiting, so renames wait as long as a walk takes.
+// try, for one rename may already be under way. A rename that comes in between is begun anew when others have run
+// (kNeedsTask of rename_name()). Only for what a rename has made unstable: without renames there are no pauses.
 class RenamePause {
 public:
     RenamePause() = default;

@@ -2,6 +2,8 @@
 // epoll sets. See epoll.hpp.
 #include "fs/epoll.hpp"
 
+#include <utility>
+
 #include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -26,6 +28,8 @@ constinit u64 walk RT_GUARDED_BY(epoll_lock) = 0;  // number of the last walk
 
 void add_capped(u16& sum, u32 more, u32 limit) { sum = u16(sum + more > limit + 1 ? limit + 1 : sum + more); }
 
+}  // namespace
+
 u64 edge_state(File& f) {
     rt::Waiter room[QueueSet::kUsual];
     QueueSet queues{room, QueueSet::kUsual};
@@ -36,8 +40,6 @@ u64 edge_state(File& f) {
     Nanoseconds at = f.wake_time(port::Port::now());
     return at == Nanoseconds::never() ? sum : sum + at.value;
 }
-
-}  // namespace
 
 u64 epoll_watch_limit() {
     u64 limit = watch_limit.load(std::memory_order_relaxed);
@@ -73,6 +75,7 @@ void EpollFile::drop(EpollItem& item) {
     if (item.next_watcher) item.next_watcher->watcher_link = item.watcher_link;
     if (payer_) payer_->epoll_items.fetch_sub(1, std::memory_order_relaxed);
     count_.fetch_sub(1, std::memory_order_relaxed);
+    if (item.file->kind() == FileKind::kEpoll) sets_inside_.fetch_sub(1, std::memory_order_relaxed);
     delete &item;
 }
 
@@ -142,8 +145,10 @@ const EpollPaths& EpollFile::paths_above(u32 depth) {
     return paths_;
 }
 
-// Do more paths lead up from a file than may?
+// Do more paths lead up from a file than may? A file is looked at once in a walk, under however many numbers a set has it:
+// if there are too many, that ends the walk.
 bool EpollFile::too_many_paths(const File& file) {
+    if (file.watchers && std::exchange(file.watchers->counted, walk) == walk) return false;
     EpollPaths all;
     for (const EpollItem* i = file.watchers; i; i = i->next_watcher) {
         const EpollPaths& up = i->owner->paths_above(0);
@@ -196,6 +201,7 @@ Result<void> EpollFile::add(i32 fd, File& file, u32 events, u64 data) {
         EpollItem& added = *item.release();
         items_.insert(added);
         count_.fetch_add(1, std::memory_order_relaxed);
+        if (set) sets_inside_.fetch_add(1, std::memory_order_relaxed);
         ++walk;
         // Without a set around this one and without sets in it there is but one path more, of length 0.
         if (set ? static_cast<EpollFile&>(file).crowds_paths() : watchers && too_many_paths(file)) {
@@ -229,32 +235,34 @@ Result<void> EpollFile::remove(i32 fd, File& file) {
     return lib::kOk;
 }
 
-bool EpollFile::next_view(u64& cursor, View& out) {
+bool EpollFile::next_view(u64& cursor, u64 end, View& out) {
     out.file = {};  // released before the lock: it may be the last reference, whose end takes the lock
     rt::LockGuard guard{epoll_lock};
-    for (EpollItem* i = items_.upper_bound(cursor); i; i = items_.next(*i)) {
-        cursor = i->key;
-        // A file whose last reference has gone is waiting for this lock, to leave the set.
-        if (!i->file->try_ref()) continue;
-        out = {i->key, i->data, i->seen, i->events, i->fresh, Ref<File>::adopt(i->file)};
-        return true;
-    }
-    return false;
+    EpollItem* i = items_.upper_bound(cursor);
+    if (!i || i->key > end) return false;
+    cursor = i->key;
+    // A file whose last reference has gone is waiting for this lock, to leave the set.
+    if (i->file->try_ref()) out = {i->key, i->data, i->seen, i->events, i->fresh, Ref<File>::adopt(i->file)};
+    return true;
 }
 
-[[gnu::always_inline]] inline bool EpollFile::is_ready(const View& v, Ready& out) {
+[[gnu::always_inline]] inline EpollFile::Answer EpollFile::is_ready(const View& v, Ready& out) {
     u32 wanted = v.events & 0xffff;  // none: a one-shot that has been shot
     if (v.events & kEpollEdge) [[unlikely]] {
+        if (v.file->kind() == FileKind::kEpoll) return Answer::kLong;
         out.seen = edge_state(*v.file);  // before the look
-        if (!v.fresh && out.seen == v.seen) return false;
+        if (!v.fresh && out.seen == v.seen) return Answer::kNo;
     }
-    u32 mask = v.file->poll() & wanted;
-    if (mask == 0) return false;
+    u32 mask = v.file->poll();
+    if (mask & kPollLong) [[unlikely]]
+        return Answer::kLong;
+    mask &= wanted;
+    if (mask == 0) return Answer::kNo;
     out.key = v.key;
     out.data = v.data;
     out.events = mask;
     out.commit = (v.events & (kEpollEdge | kEpollOneShot)) != 0;
-    return true;
+    return Answer::kYes;
 }
 
 EpollFile::Plain EpollFile::only_one() {
@@ -286,6 +294,7 @@ u32 EpollFile::collect(Ready* out, u32 max) {
             for (u32 i = 0; i < count; ++i) views[i].~View();
         }
     };
+    if (is_long()) return kLong;
     const u64 start = start_after_.load(std::memory_order_relaxed);
     u64 cursor = start, end = ~u64{0};
     u32 found = 0;
@@ -304,7 +313,12 @@ u32 EpollFile::collect(Ready* out, u32 max) {
             }
             pass_done = !i || i->key > end;
         }
-        for (u32 n = 0; n < batch.count && found < max; ++n) found += is_ready(batch.views[n], out[found]);
+        for (u32 n = 0; n < batch.count && found < max; ++n) {
+            const Answer answer = is_ready(batch.views[n], out[found]);
+            if (answer == Answer::kLong) [[unlikely]]
+                return kLong;
+            found += answer == Answer::kYes;
+        }
         if (found == max) return found;
         if (!pass_done) continue;
         if (start == 0 || end == start) return found;
@@ -314,11 +328,15 @@ u32 EpollFile::collect(Ready* out, u32 max) {
 }
 
 void EpollFile::commit(const Ready* ready, u32 count) {
-    bool turn = count < size();  // the others are to be first next time
-    bool any = turn || start_after_.load(std::memory_order_relaxed) != 0;
+    bool any = !in_turn(count);
     for (u32 n = 0; n < count; ++n) any |= ready[n].commit;
     if (!any) [[likely]]
         return;
+    commit_items(ready, count);
+    pass_turn(ready, count);
+}
+
+void EpollFile::commit_items(const Ready* ready, u32 count) {
     rt::LockGuard guard{epoll_lock};
     for (u32 n = 0; n < count; ++n) {
         EpollItem* i = ready[n].commit ? items_.find(ready[n].key) : nullptr;
@@ -327,34 +345,19 @@ void EpollFile::commit(const Ready* ready, u32 count) {
         i->seen = ready[n].seen;
         if (i->events & kEpollOneShot) i->events &= kEpollEdge | kEpollOneShot | kEpollExclusive | kEpollWakeup;
     }
-    start_after_.store(turn ? ready[count - 1].key : 0, std::memory_order_relaxed);
+}
+
+// If not all were reported, the others are to be first next time.
+void EpollFile::pass_turn(const Ready* ready, u32 count) {
+    start_after_.store(count < size() ? ready[count - 1].key : 0, std::memory_order_relaxed);
 }
 
 u32 EpollFile::poll() {
+    if (sets_inside_.load(std::memory_order_relaxed) != 0 || size() > kFewInside) return kPollLong;
     Ready r;
-    return collect(&r, 1) != 0 ? kPollIn | kPollRdNorm : 0;
-}
-
-void EpollFile::queues(u32, QueueSet& out) {
-    out.add(changed_);
-    u64 cursor = 0;
-    View v;
-    while (next_view(cursor, v)) {
-        u32 before = out.count();
-        v.file->queues(v.events, out);
-        if (out.count() != before) out.pin(std::move(v.file));
-    }
-}
-
-Nanoseconds EpollFile::wake_time(Nanoseconds after) {
-    Nanoseconds earliest = Nanoseconds::never();
-    u64 cursor = 0;
-    View v;
-    while (next_view(cursor, v)) {
-        Nanoseconds at = v.file->wake_time(after);
-        earliest = at < earliest ? at : earliest;
-    }
-    return earliest;
+    const u32 found = collect(&r, 1);
+    if (found == kLong) return kPollLong;
+    return found != 0 ? kPollIn | kPollRdNorm : 0;
 }
 
 }  // namespace fs

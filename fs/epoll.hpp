@@ -3,7 +3,7 @@
 //
 // The set keeps no list of ready files: it asks each when somebody looks, and who waits watches all their queues. An edge
 // (EPOLLET) is a change of the sequences of a file's queues since the last report. A file is held weakly: its end takes
-// it out of all sets.
+// it out of all sets. What is more than a few files is looked at by a task (fs/epoll_look.hpp).
 // Lock: epoll_lock (Rank::poll, one, global) guards all sets and File::watchers; no file is asked anything under it.
 #pragma once
 #include "fs/file.hpp"
@@ -26,6 +26,8 @@ struct EpollItem {
     u64 data RT_GUARDED_BY(epoll_lock) = 0;
     bool fresh RT_GUARDED_BY(epoll_lock) = true;  // report the first state as an edge
     u64 seen RT_GUARDED_BY(epoll_lock) = 0;       // sum of sequences at the last report
+    // The last walk that counted the file's paths, if this is the first in its list; as visited_.
+    u64 counted RT_GUARDED_BY(epoll_lock) = 0;
 };
 
 // How many files a user's sets may hold together (/proc/sys/fs/epoll/max_user_watches). At first as many as fit into 4 % of
@@ -45,7 +47,7 @@ class EpollFile final : public File {
 public:
     // `payer`: to whom its items are charged; null: to nobody.
     EpollFile(Ref<Inode> nameless, u32 flags, Ref<UserAccount> payer = {})
-        : File(std::move(nameless), flags), payer_(std::move(payer)) {
+        : File(std::move(nameless), flags | kOpenTaskOnly), payer_(std::move(payer)) {
         kind_ = FileKind::kEpoll;
     }
     ~EpollFile() override;
@@ -61,8 +63,13 @@ public:
         u32 events;
         bool commit;
     };
-    // Up to `max` ready files. Nothing is changed until commit().
+    // Up to `max` ready files. Nothing is changed until commit(). kLong: there are so many files to look at, or sets in
+    // sets, that a task must look (EpollLook).
+    static constexpr u32 kLong = ~0u;
     u32 collect(Ready* out, u32 max);
+    bool is_long() const {
+        return size() > (sets_inside_.load(std::memory_order_relaxed) == 0 ? kFewItems : kFewInside);
+    }
     // Of a set of one file, if it is ready and its report changes nothing: no edge, no one-shot. Else no events.
     struct Plain {
         u64 data;
@@ -70,13 +77,17 @@ public:
     };
     Plain only_one();
     void commit(const Ready* ready, u32 count);
+    // The same in parts: the items, some at a time; then, with all that were reported, whose turn is next.
+    void commit_items(const Ready* ready, u32 count);
+    void pass_turn(const Ready* ready, u32 count);
     // Has commit() anything to do if these are all?
     bool in_turn(u32 count) const { return count >= size() && start_after_.load(std::memory_order_relaxed) == 0; }
     u32 size() const { return count_.load(std::memory_order_relaxed); }
 
+    // Of a small set without sets in it; else kPollLong: ask an EpollLook.
     u32 poll() override;
-    void queues(u32 events, QueueSet& out) override;
-    Nanoseconds wake_time(Nanoseconds after) override;
+    // What tells of changes of the set itself, not of its files.
+    void queues(u32, QueueSet& out) override { out.add(changed_); }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[eventpoll]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
@@ -84,6 +95,9 @@ public:
 private:
     friend void epoll_forget(File&);
     friend void epoll_closing(File&);
+    friend class EpollLook;
+    // What a leaf looks at: items of a set without sets in it; items of another, and of each set in it.
+    static constexpr u32 kFewItems = 256, kFewInside = 16;
     struct View {
         u64 key, data, seen;
         u32 events;
@@ -91,8 +105,10 @@ private:
         Ref<File> file;
     };
     EpollItem* find(i32 fd, const File& file) RT_REQUIRES(epoll_lock);
-    bool next_view(u64& cursor, View& out) RT_EXCLUDES(epoll_lock);  // the item after the cursor, which moves on to it
-    static bool is_ready(const View& v, Ready& out);
+    // The item after the cursor, which moves on to it; up to `end`. Without a file: one that is on its way out.
+    bool next_view(u64& cursor, u64 end, View& out) RT_EXCLUDES(epoll_lock);
+    enum class Answer : u8 { kNo, kYes, kLong };
+    static Answer is_ready(const View& v, Ready& out);
     u32 levels_below(const EpollFile& adding, u32 depth) RT_REQUIRES(epoll_lock);
     u32 levels_above(u32 depth) RT_REQUIRES(epoll_lock);
     const EpollPaths& paths_above(u32 depth) RT_REQUIRES(epoll_lock);
@@ -102,7 +118,7 @@ private:
     void drop(EpollItem& item) RT_REQUIRES(epoll_lock);
 
     lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_ RT_GUARDED_BY(epoll_lock);
-    std::atomic<u32> count_{0};
+    std::atomic<u32> count_{0}, sets_inside_{0};  // items; those of them that are sets
     u32 next_serial_ RT_GUARDED_BY(epoll_lock) = 0;
     u64 visited_ RT_GUARDED_BY(epoll_lock) = 0;  // the last walk of add() that came here
     u32 levels_ RT_GUARDED_BY(epoll_lock) = 0;   // what that walk found
@@ -112,6 +128,9 @@ private:
     std::atomic<u64> start_after_{0};  // where the last look stopped, so that all get their turn
     rt::WaitQueue changed_;
 };
+
+// What changes with each event of a file that is no set: an edge is a change of it.
+u64 edge_state(File& file);
 
 void epoll_forget(File& file);  // its last reference has gone
 // A descriptor of it was closed: whoever waits on a set with it gives up the references it holds, and looks again.

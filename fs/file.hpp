@@ -33,6 +33,8 @@ inline constexpr u32 kOpenInternal = kOpenTaskOnly | kOpenUncounted | kOpenByEle
 inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32,
                      kPollRdNorm = 0x40, kPollRdBand = 0x80, kPollWrNorm = 0x100, kPollWrBand = 0x200,
                      kPollRdHup = 0x2000;
+// Not a program's: to find out takes a task (File::poll() of an epoll set).
+inline constexpr u32 kPollLong = 1u << 31;
 
 struct OpenContext {
     Path path;
@@ -54,9 +56,7 @@ constexpr u64 offset_after(u64 offset, u64 done) { return offset >= kAtEndMoves 
 class QueueSet {
 public:
     static constexpr u32 kUsual = 3;  // most files have no more
-    // `pins`, as large as the room or null: references that keep queues of other files than the one asked (epoll).
-    QueueSet(rt::Waiter* room, u32 capacity, Ref<File>* pins = nullptr)
-        : room_(room), pins_(pins), capacity_(capacity) {}
+    QueueSet(rt::Waiter* room, u32 capacity) : room_(room), capacity_(capacity) {}
     void add(rt::WaitQueue& q) {
         if (count_ < capacity_) {
             room_[count_].queue = &q;
@@ -64,14 +64,11 @@ public:
         }
         ++count_;
     }
-    // Keeps the file whose queues were the last to be added.
-    void pin(Ref<File> file);
     u32 count() const { return count_; }  // may exceed the room: then get more and ask again
     bool complete() const { return count_ <= capacity_; }
 
 private:
     rt::Waiter* room_;
-    Ref<File>* pins_;
     u32 capacity_;
     u32 count_ = 0;
 };
@@ -179,10 +176,6 @@ protected:
     Inode* inode_;
     std::atomic<u32> flags_;
 };
-
-inline void QueueSet::pin(Ref<File> file) {
-    if (pins_ && count_ > 0 && count_ <= capacity_) pins_[count_ - 1] = std::move(file);
-}
 
 // A new open file: kNoMem.
 template <class T, class... A>

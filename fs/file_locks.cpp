@@ -7,6 +7,7 @@
 // names the first lock of that order that is in the way (fs/locks.c, posix_lock_inode).
 #include "fs/file_locks.hpp"
 
+#include "fs/dentry.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
@@ -24,9 +25,10 @@ struct Table {
     lib::List<Held, &Held::hook> held RT_GUARDED_BY(lock);
     lib::List<LockWaiter, &LockWaiter::hook> waiters RT_GUARDED_BY(lock);
     std::atomic<u32> count{0};
-    rt::WaitQueue changed;
 };
 constinit Table table;
+constexpr u32 kQueueBits = 6;
+constinit rt::WaitQueue changed[1 << kQueueBits];
 
 bool same_class(LockKind a, LockKind b) { return (a == LockKind::kFlock) == (b == LockKind::kFlock); }
 
@@ -74,12 +76,14 @@ Held* behind_locks_of(const Inode& inode, const FileLock& l) RT_REQUIRES(table.l
     return last ? table.held.next(*last) : nullptr;
 }
 
-// Cuts [start, end] out of what the owner holds. `spare` is used if one lock becomes two.
-void cut(Inode& inode, const FileLock& range, Held*& spare) RT_REQUIRES(table.lock) {
+// Cuts [start, end] out of what the owner holds. `spare` is used if one lock becomes two. False: he holds nothing there.
+bool cut(Inode& inode, const FileLock& range, Held*& spare) RT_REQUIRES(table.lock) {
+    bool any = false;
     for (Held *h = table.held.front(), *next; h; h = next) {
         next = table.held.next(*h);
         if (!same_owner(*h, inode, range)) continue;
         if (h->lock.start > range.end || range.start > h->lock.end) continue;
+        any = true;
         bool before = h->lock.start<range.start, after = h->lock.end> range.end;
         if (before && after) {
             *spare = *h;
@@ -97,6 +101,7 @@ void cut(Inode& inode, const FileLock& range, Held*& spare) RT_REQUIRES(table.lo
             drop(*h);
         }
     }
+    return any;
 }
 
 // True: the owner had one.
@@ -110,7 +115,7 @@ bool drop_flock(Inode& inode, const FileLock& l) RT_REQUIRES(table.lock) {
 }
 
 template <class Matches>
-void release_matching(Matches matches) {
+void release_matching(const Inode& inode, Matches matches) {
     bool any = false;
     {
         rt::LockGuard guard{table.lock};
@@ -121,13 +126,15 @@ void release_matching(Matches matches) {
             any = true;
         }
     }
-    if (any) table.changed.wake_all();
+    if (any) file_locks_changed(inode).wake_all();
 }
 
 }  // namespace
 
 bool file_locks_exist() { return table.count.load(std::memory_order_relaxed) != 0; }
-rt::WaitQueue& file_locks_changed() { return table.changed; }
+rt::WaitQueue& file_locks_changed(const Inode& inode) {
+    return changed[(reinterpret_cast<u64>(&inode) * detail::kHashFactor) >> (64 - kQueueBits)];
+}
 
 bool find_conflict(Inode& inode, const FileLock& want, FileLock& found) {
     rt::LockGuard guard{table.lock};
@@ -140,7 +147,7 @@ Result<void> set_lock(Inode& inode, const FileLock& want) {
     Held* fresh = rt::make<Held>();
     Held* spare = rt::make<Held>();
     Result<void> result = lib::kOk;
-    bool lost = false;
+    bool less = false;  // the owner holds less than before
     if (!fresh || !spare) {
         result = Errno::kNoMem;
     } else {
@@ -148,7 +155,7 @@ Result<void> set_lock(Inode& inode, const FileLock& want) {
         if (conflict(inode, want)) {
             result = Errno::kAgain;
             // A flock is converted by giving the old lock up first: it is lost if the new one is not to be had (flock(2)).
-            if (want.kind == LockKind::kFlock) lost = drop_flock(inode, want);
+            if (want.kind == LockKind::kFlock) less = drop_flock(inode, want);
         } else {
             fresh->inode = &inode;
             fresh->lock = want;
@@ -163,7 +170,7 @@ Result<void> set_lock(Inode& inode, const FileLock& want) {
                 fresh->lock.end = fresh->lock.end > h.lock.end ? fresh->lock.end : h.lock.end;
             }
             Held* behind = behind_locks_of(inode, want);
-            cut(inode, fresh->lock, spare);
+            less = cut(inode, fresh->lock, spare) && !want.write;  // a write lock may have become one for reading
             insert_sorted(*fresh, behind);
             table.count.fetch_add(1, std::memory_order_relaxed);
             fresh = nullptr;
@@ -171,20 +178,20 @@ Result<void> set_lock(Inode& inode, const FileLock& want) {
     }
     delete fresh;
     delete spare;
-    // A write lock turned into a read lock may let others in.
-    if (result.ok() || lost) table.changed.wake_all();
+    if (less) file_locks_changed(inode).wake_all();
     return result;
 }
 
 Result<void> clear_lock(Inode& inode, const FileLock& range) {
     Held* spare = rt::make<Held>();
     if (!spare) return Errno::kNoMem;
+    bool any;
     {
         rt::LockGuard guard{table.lock};
-        cut(inode, range, spare);
+        any = cut(inode, range, spare);
     }
     delete spare;
-    table.changed.wake_all();
+    if (any) file_locks_changed(inode).wake_all();
     return lib::kOk;
 }
 
@@ -216,13 +223,14 @@ void end_wait(LockWaiter& w) {
 }
 
 void release_posix_locks(File& file, const void* owner) {
-    release_matching([&](const Held& h) {
+    release_matching(*file.inode(), [&](const Held& h) {
         return h.inode == file.inode() && h.lock.kind == LockKind::kPosix && h.lock.owner == owner;
     });
 }
 
 void release_file_locks(File& file) {
-    release_matching([&](const Held& h) { return h.lock.kind != LockKind::kPosix && h.lock.owner == &file; });
+    release_matching(*file.inode(),
+                     [&](const Held& h) { return h.lock.kind != LockKind::kPosix && h.lock.owner == &file; });
 }
 
 }  // namespace fs

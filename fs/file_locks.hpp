@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Advisory locks: POSIX record locks (fcntl F_SETLK), open file description locks (F_OFD_SETLK) and flock(2).
 //
-// All are kept in one table; lock: Rank::file_locks. Waiters watch file_locks_changed().
+// All are kept in one table; lock: Rank::file_locks. Waiters watch file_locks_changed() of their file.
 #pragma once
 #include "fs/file.hpp"
 
@@ -18,7 +18,8 @@ struct FileLock {
 };
 
 bool file_locks_exist();
-rt::WaitQueue& file_locks_changed();
+// Woken when locks of the inode have gone or let others in; some inodes share one.
+rt::WaitQueue& file_locks_changed(const Inode& inode);
 
 // The first lock that stands in the way of `want`; false if there is none.
 bool find_conflict(Inode& inode, const FileLock& want, FileLock& found);

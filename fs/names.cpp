@@ -64,15 +64,6 @@ struct ThirdLock {
     rt::SpinLock<rt::Rank::directory>* lock;
 };
 
-// With no other lock; gives it up meanwhile.
-void let_walks_through() RT_REQUIRES(namespace_lock) {
-    while (RenamePause::wanted()) [[unlikely]] {
-        namespace_lock.unlock();
-        while (RenamePause::wanted()) hal::Machine::poll_mailbox();
-        namespace_lock.lock();
-    }
-}
-
 // One of the locks that rename holds is the directory's: of the pair, or the third.
 bool is_empty(const Dentry& dir) {
     dir.names_lock.assume_held();
@@ -218,7 +209,8 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
         return Errno::kNoEnt;  // the new name cannot even be looked for
     TRY(asked_old);
     rt::LockGuard names(namespace_lock);
-    let_walks_through();
+    if (RenamePause::wanted()) [[unlikely]]
+        return Errno::kNeedsTask;
     DirPair locks(old_dir.names_lock, new_dir.names_lock);
     Dentry* victim = find_name(&old_dir, old_name);
     if (!victim) return Errno::kNoEnt;

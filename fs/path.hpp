@@ -50,7 +50,8 @@ Leaf<Path> lookup_child(const Path& dir, std::string_view name, const Creds& c);
 Leaf<Path> make_node(const ParentLookup& at, u32 mode, u64 device, std::string_view link_target, const Creds& c);
 Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c);
 Leaf<void> remove_name(const ParentLookup& at, bool directory, const Creds& c);
-// kRenameWhiteout leaves a character device 0:0 under the old name.
+// kRenameWhiteout leaves a character device 0:0 under the old name. kNeedsTask: renames are kept out for a moment
+// (RenamePause); nothing has changed, to be called again when others have run.
 enum RenameFlags : u32 { kRenameNoReplace = 1, kRenameExchange = 2, kRenameWhiteout = 4 };
 Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 flags, const Creds& c);
 

@@ -147,14 +147,15 @@ Leaf<void> try_flock(File& file, u32 operation) {
 Task<Result<void>> wait_for_flock(Ref<File> file, u32 operation) {
     // A lock of the other type is given up before the new one is waited for (flock(2)).
     (void)try_flock(*file, kLockUnlock);
+    rt::WaitQueue& changed = fs::file_locks_changed(*file->inode());
     Errno interrupted = Errno::kOk;
     for (;;) {
-        u32 seen = fs::file_locks_changed().sequence();
+        u32 seen = changed.sequence();
         auto r = try_flock(*file, operation);
         if (r.ok()) co_return lib::kOk;
         if (r.error() != Errno::kAgain) co_return r.error();
         if (interrupted != Errno::kOk) co_return interrupted;
-        interrupted = (co_await rt::wait_on(fs::file_locks_changed(), seen, "flock")).error();
+        interrupted = (co_await rt::wait_on(changed, seen, "flock")).error();
     }
 }
 

@@ -3,6 +3,7 @@
 #include "fs/epoll.hpp"
 
 #include "fs/anonymous.hpp"
+#include "fs/epoll_look.hpp"
 #include "fs/eventfd.hpp"
 #include "linux/sys/epoll_calls.hpp"
 #include "linux/sys/wait_set.hpp"
@@ -55,34 +56,65 @@ struct ReadyArray {
     }
 };
 
+// Writes them to the program, and says to the set that it has them.
+TaskResult report(Caller& c, EpollFile& epoll, ReadyArray& found, u32 n, UserAddr events) {
+    constexpr u32 kPiece = 512;
+    for (u32 i = 0; i < n; ++i) {
+        if (i % kPiece == kPiece - 1) co_await rt::Yield{};
+        found.events[i] = {found.ready[i].events, found.ready[i].data};
+    }
+    CO_TRY(co_await copy_to_program(c, events, found.events, n * sizeof(EpollEvent)));
+    for (u32 i = 0; i < n; i += kPiece) {
+        if (i != 0) co_await rt::Yield{};
+        epoll.commit_items(found.ready + i, std::min(kPiece, n - i));
+    }
+    epoll.pass_turn(found.ready, n);
+    co_return i64{n};
+}
+
 TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 max, Nanoseconds deadline) {
+    using Step = fs::EpollLook::Step;
     auto* epoll = static_cast<EpollFile*>(set.get());
     ReadyArray found;
     u32 most = epoll->size() + 16 < u32(max) ? epoll->size() + 16 : u32(max);
     CO_TRY(found.make(most));
     WaitRoom room;
+    fs::EpollLook look;
     bool interrupted = false;
+    bool watches = !epoll->is_long();  // else nobody has looked so far
+    Result<i64> result = i64{0};
     for (;;) {
+        while (!look.forget()) co_await rt::Yield{};
         fs::QueueSet queues = room.start();
-        epoll->queues(fs::kPollIn, queues);
-        if (!queues.complete()) {
-            CO_TRY(room.grow(queues.count()));
+        const Nanoseconds now = port::Port::now();
+        look.start(watches ? &queues : nullptr, now);
+        Step step;
+        u32 n = 0;
+        while ((step = look.collect(*epoll, found.ready, most, n)) == Step::kMore) co_await rt::Yield{};
+        if (step == Step::kNoMem) {
+            result = Errno::kNoMem;
+            break;
+        }
+        if (n != 0) {
+            while (!look.forget()) co_await rt::Yield{};
+            co_return co_await report(c, *epoll, found, n, events);
+        }
+        if (interrupted || c.interrupted()) result = Errno::kIntr;
+        if (!result.ok() || deadline <= now) break;
+        if (!queues.complete() && !room.grow(queues.count()).ok()) {
+            result = Errno::kNoMem;
+            break;
+        }
+        if (!queues.complete() || !std::exchange(watches, true)) {
+            co_await rt::Yield{};
             continue;
         }
-        Nanoseconds now = port::Port::now();
-        if (u32 n = epoll->collect(found.ready, most)) {
-            for (u32 i = 0; i < n; ++i) found.events[i] = {found.ready[i].events, found.ready[i].data};
-            CO_TRY(co_await copy_to_program(c, events, found.events, n * sizeof(EpollEvent)));
-            epoll->commit(found.ready, n);
-            co_return i64{n};
-        }
-        if (interrupted || c.interrupted()) co_return Errno::kIntr;
-        if (deadline <= now) co_return i64{0};
-        Nanoseconds until = epoll->wake_time(now);
-        if (deadline < until) until = deadline;
+        Nanoseconds until = look.wake_time() < deadline ? look.wake_time() : deadline;
         rt::Wait wait{"epoll"};
         interrupted = co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted;
     }
+    while (!look.forget()) co_await rt::Yield{};
+    co_return result;
 }
 
 u64 milliseconds_or_never(i32 ms) { return ms < 0 ? ~u64{0} : u64(ms) * 1'000'000; }
@@ -144,7 +176,7 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
 [[gnu::noinline]] Leaf<i64> several_events(Caller& c, EpollFile& epoll, UserAddr events, u32 max) {
     EpollFile::Ready found[kFewEvents];
     u32 n = epoll.collect(found, max < kFewEvents ? max : kFewEvents);
-    if (n == kFewEvents && max > n) return Errno::kNeedsTask;
+    if (n == EpollFile::kLong || (n == kFewEvents && max > n)) return Errno::kNeedsTask;
     bool commit = !epoll.in_turn(n);
     for (u32 i = 0; i < n; ++i) {
         commit |= found[i].commit;

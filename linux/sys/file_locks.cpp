@@ -110,9 +110,10 @@ TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r) {
         fs::LockWaiter waiter;
         ~Announced() { fs::end_wait(waiter); }
     } announced;
+    rt::WaitQueue& changed = fs::file_locks_changed(*file->inode());
     Errno interrupted = Errno::kOk;
     for (;;) {
-        u32 seen = fs::file_locks_changed().sequence();
+        u32 seen = changed.sequence();
         auto done = apply(*file, r);
         if (done.ok()) {
             CO_TRY(keep_if_still_open(c, fd, *file, r));
@@ -125,7 +126,7 @@ TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r) {
         if (blocker.kind == fs::LockKind::kPosix && r.lock.kind == fs::LockKind::kPosix)
             fs::announce_wait(announced.waiter, r.lock.owner, blocker.owner);
         if (interrupted != Errno::kOk) co_return interrupted;
-        interrupted = (co_await rt::wait_on(fs::file_locks_changed(), seen, "record lock")).error();
+        interrupted = (co_await rt::wait_on(changed, seen, "record lock")).error();
     }
 }
 

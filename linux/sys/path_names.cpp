@@ -162,6 +162,12 @@ Leaf<void> remove_at(Caller& c, i32 directory, UserString path, bool is_director
     return remove_name(at, is_directory, c.creds());
 }
 
+// The call is made once more when others have run.
+TaskResult rename_later() {
+    co_await rt::Yield{};
+    co_return Errno::kRestartNoIntr;
+}
+
 Leaf<void> rename_at(Caller& c, i32 from_directory, UserString from, i32 to_directory, UserString to, u32 flags) {
     if (flags & ~(kRenameNoReplace | kRenameExchange | kRenameWhiteout)) return Errno::kInval;
     if ((flags & (kRenameNoReplace | kRenameWhiteout)) && (flags & kRenameExchange)) return Errno::kInval;
@@ -170,7 +176,7 @@ Leaf<void> rename_at(Caller& c, i32 from_directory, UserString from, i32 to_dire
     TRY(b.read(c, to_directory, to));
     ParentLookup source = TRY(find_parent(a));
     ParentLookup target = TRY(find_parent(b));
-    return rename_name(source, target, flags, c.creds());
+    return c.or_later(rename_name(source, target, flags, c.creds()), [] { return rename_later(); });
 }
 
 Leaf<void> link_at(Caller& c, i32 from_directory, UserString from, i32 to_directory, UserString to, u32 flags) {

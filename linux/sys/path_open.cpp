@@ -91,11 +91,11 @@ Leaf<void> find_or_create(const Request& r, PathArgument& a, Resolved& out) {
     const Creds& c = *a.context.creds;
     Walk walk(a.context);
     RenamePause pause;
-    u32 tries = 0;
+    u32 tries = 0, unstable = 0;
 restart:
-    if (++tries > kFreeWalks) [[unlikely]]
+    if (unstable >= kFreeWalks) [[unlikely]]
         pause.begin();
-    if (tries > 64) return Errno::kNoEnt;  // a generated directory in which the name exists and leads nowhere
+    if (++tries > 64) return Errno::kNoEnt;  // a generated directory in which the name exists and leads nowhere
     TRY(FS_WALK_STABLE(walk, run_to_parent(a.text)));
     for (;;) {
         if (walk.last_is_dots()) return r.flags & kOpenExclusive ? Errno::kExist : Errno::kIsDir;
@@ -104,7 +104,10 @@ restart:
         std::string_view name = walk.last().view();
         bool again = false;
         auto found = walk.step_last(!(r.flags & kOpenNoFollow), again);
-        if (!walk.stable()) goto restart;
+        if (!walk.stable()) {
+            ++unstable;
+            goto restart;
+        }
         if (found.ok()) {
             if (again) continue;
             if (r.flags & kOpenExclusive) return Errno::kExist;

@@ -221,10 +221,10 @@ TaskResult select_files(Caller& c, i32 n, const UserAddr (&sets)[3], Nanoseconds
 
 namespace {
 
-// Not open, or a file that looks at who asks.
+// Not open, a file that looks at who asks, or a set: kPollLong if that is for a task.
 [[gnu::noinline]] u32 poll_special(Caller& c, fs::File* file, u32 events) {
     if (!file || (file->flags() & fs::kOpenPath)) return fs::kPollNval;
-    return file->poll_for(&c) & (events | fs::kPollErr | fs::kPollHup);
+    return file->poll_for(&c) & (events | fs::kPollErr | fs::kPollHup | fs::kPollLong);
 }
 
 [[gnu::always_inline]] inline u32 poll_one(Caller& c, const PollFd& p) {
@@ -247,7 +247,9 @@ Leaf<i64> sys_poll(Caller& c, UserAddr at, u32 count, i32 timeout) {
         PollFd one;
         TRY(c.user().read(&one, at, sizeof one));
         u32 mask = poll_one(c, one);
-        if (mask == 0 && timeout != 0) return wait_to_poll(c, at, count, timeout);
+        // None, or the sign bit: kPollLong.
+        if (i32(mask) <= 0) [[unlikely]]
+            if (mask != 0 || timeout != 0) return wait_to_poll(c, at, count, timeout);
         one.revents = u16(mask);
         TRY(c.user().write(at, &one, sizeof one));
         return i64{mask != 0};
@@ -256,12 +258,14 @@ Leaf<i64> sys_poll(Caller& c, UserAddr at, u32 count, i32 timeout) {
     PollFd fds[kFewFds];
     TRY(c.user().read(fds, at, count * sizeof(PollFd)));
     i64 ready = 0;
+    u32 all = 0;
     for (u32 i = 0; i < count; ++i) {
         u32 mask = poll_one(c, fds[i]);
+        all |= mask;
         fds[i].revents = u16(mask);
         ready += mask != 0;
     }
-    if (ready == 0 && timeout != 0) return wait_to_poll(c, at, count, timeout);
+    if ((ready == 0 && timeout != 0) || (all & fs::kPollLong)) return wait_to_poll(c, at, count, timeout);
     TRY(c.user().write(at, fds, count * sizeof(PollFd)));
     return ready;
 }

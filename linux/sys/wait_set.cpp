@@ -2,38 +2,26 @@
 // Waiting for any of several files. See wait_set.hpp.
 #include "linux/sys/wait_set.hpp"
 
+#include "fs/epoll_look.hpp"
+
 namespace linux {
 
 void WaitRoom::release() {
     if (waiters_ == few_) return;
-    for (u32 i = 0; i < capacity_; ++i) {
-        waiters_[i].~Waiter();
-        pins_[i].~Ref();
-    }
+    for (u32 i = 0; i < capacity_; ++i) waiters_[i].~Waiter();
     rt::deallocate(waiters_, capacity_ * sizeof(rt::Waiter));
-    rt::deallocate(pins_, capacity_ * sizeof(Ref<fs::File>));
     waiters_ = few_;
-    pins_ = few_pins_;
     capacity_ = kFew;
 }
 
 Result<void> WaitRoom::grow(u32 to) {
     to += to / 4;
     void* waiters = rt::allocate(to * sizeof(rt::Waiter));
-    void* pins = rt::allocate(to * sizeof(Ref<fs::File>));
-    if (!waiters || !pins) {
-        if (waiters) rt::deallocate(waiters, to * sizeof(rt::Waiter));
-        if (pins) rt::deallocate(pins, to * sizeof(Ref<fs::File>));
-        return Errno::kNoMem;
-    }
+    if (!waiters) return Errno::kNoMem;
     release();
     waiters_ = static_cast<rt::Waiter*>(waiters);
-    pins_ = static_cast<Ref<fs::File>*>(pins);
     capacity_ = to;
-    for (u32 i = 0; i < to; ++i) {
-        new (&waiters_[i]) rt::Waiter;
-        new (&pins_[i]) Ref<fs::File>;
-    }
+    for (u32 i = 0; i < to; ++i) new (&waiters_[i]) rt::Waiter;
     return lib::kOk;
 }
 
@@ -44,59 +32,93 @@ Nanoseconds deadline_after(u64 nanoseconds) {
 
 namespace {
 
-u32 look_at(Caller& c, std::span<Polled> files) {
-    u32 count = 0;
+constexpr u32 kPiece = 128;  // files that are looked at before others have their turn
+
+// Notes the queues of some files; returns the first time at which one of them changes by itself.
+Nanoseconds watch(Caller& c, std::span<Polled> files, Nanoseconds now, fs::QueueSet& queues) {
+    Nanoseconds first = Nanoseconds::never();
     for (Polled& p : files) {
-        if (p.file) p.ready = p.file->poll_for(&c) & p.events;
-        count += p.ready != 0;  // without a file: POLLNVAL, set by the caller
+        if (!p.file) continue;
+        p.file->queues_for(&c, p.events, queues);
+        Nanoseconds at = p.file->wake_time(now);
+        first = at < first ? at : first;
     }
-    return count;
+    return first;
 }
 
-u32 look_again(Caller& c, std::span<Polled> files) {
-    if (!c.files().shared()) return look_at(c, files);
+// What the number means now; before a wait, and if nobody else could change it, what it meant at first.
+Ref<fs::File> current(Caller& c, Polled& p, bool waited) {
+    if (!waited || p.fd.value < 0 || !c.files().shared()) return p.file;
+    auto now = open_file(c, p.fd);
+    if (now.ok()) return now.take();
+    p.ready = fs::kPollNval;
+    return {};
+}
+
+// How many are ready; without a file p.ready stands already (POLLNVAL).
+Task<Result<u32>> look_at(Caller& c, std::span<Polled> files, bool waited, fs::EpollLook& sets) {
     u32 count = 0;
-    for (Polled& p : files) {
-        if (p.fd.value >= 0) {
-            auto now = open_file(c, p.fd);
-            p.ready = now.ok() ? now.value()->poll_for(&c) & p.events : fs::kPollNval;
+    for (size_t i = 0; i < files.size(); ++i) {
+        Polled& p = files[i];
+        if (i % kPiece == kPiece - 1) co_await rt::Yield{};
+        if (Ref<fs::File> file = current(c, p, waited)) {
+            u32 mask;
+            if (file->kind() == fs::FileKind::kEpoll) {
+                fs::EpollLook::Step step;
+                while ((step = sets.poll(static_cast<fs::EpollFile&>(*file), mask)) == fs::EpollLook::Step::kMore)
+                    co_await rt::Yield{};
+                if (step == fs::EpollLook::Step::kNoMem) co_return Errno::kNoMem;
+            } else {
+                mask = file->poll_for(&c);
+            }
+            p.ready = mask & p.events;
         }
         count += p.ready != 0;
     }
-    return count;
+    co_return count;
 }
 
 }  // namespace
 
 TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline) {
     WaitRoom room;
-    bool waited = false;
+    fs::EpollLook sets;
+    bool waited = false, interrupted = false;
+    Result<i64> result = Errno::kNoMem;
     for (;;) {
+        while (!sets.forget()) co_await rt::Yield{};
         fs::QueueSet queues = room.start();
-        for (Polled& p : files)
-            if (p.file) p.file->queues_for(&c, p.events, queues);
+        const Nanoseconds now = port::Port::now();
+        Nanoseconds until = deadline;
+        for (size_t i = 0; i < files.size(); i += kPiece) {
+            if (i != 0) co_await rt::Yield{};
+            Nanoseconds at = watch(c, files.subspan(i, std::min<size_t>(kPiece, files.size() - i)), now, queues);
+            until = at < until ? at : until;
+        }
+        if (queues.complete()) {
+            sets.start(&queues, now);
+            auto ready = co_await look_at(c, files, waited, sets);
+            if (!ready.ok()) break;
+            result = i64{ready.value()};
+            if (ready.value() != 0) break;
+            if (interrupted || c.interrupted()) result = Errno::kIntr;
+            if (!result.ok() || deadline <= now) break;
+        }
         if (!queues.complete()) {
-            CO_TRY(room.grow(queues.count()));
+            if (!room.grow(queues.count()).ok()) {
+                result = Errno::kNoMem;
+                break;
+            }
             continue;
         }
-        Nanoseconds now = port::Port::now();
-        if (u32 n = waited ? look_again(c, files) : look_at(c, files)) co_return i64{n};
-        if (c.interrupted()) co_return Errno::kIntr;
-        if (deadline <= now) co_return i64{0};
-        Nanoseconds until = deadline;
-        for (Polled& p : files)
-            if (p.file) {
-                Nanoseconds at = p.file->wake_time(now);
-                until = at < until ? at : until;
-            }
+        until = sets.wake_time() < until ? sets.wake_time() : until;
         rt::Wait wait{"poll"};
-        if (co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted) {
-            // Something may have become ready at the same time: it wins, as in Linux.
-            if (u32 n = look_again(c, files)) co_return i64{n};
-            co_return Errno::kIntr;
-        }
+        // Something may have become ready when it was interrupted: it wins, as in Linux.
+        interrupted = co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted;
         waited = true;
     }
+    while (!sets.forget()) co_await rt::Yield{};
+    co_return result;
 }
 
 void TemporaryMask::enter(Caller& c) {

@@ -6,16 +6,13 @@
 
 namespace linux {
 
-// Room for the queues that one wait watches, and for references that keep them. It grows when a QueueSet did not fit.
+// Room for the queues that one wait watches. It grows when a QueueSet did not fit.
 class WaitRoom {
 public:
     WaitRoom() = default;
     WaitRoom(const WaitRoom&) = delete;
     ~WaitRoom() { release(); }
-    fs::QueueSet start() {
-        for (u32 i = 0; i < capacity_; ++i) pins_[i] = {};
-        return {waiters_, capacity_, pins_};
-    }
+    fs::QueueSet start() { return {waiters_, capacity_}; }
     rt::Waiter* waiters() { return waiters_; }
     Result<void> grow(u32 to);
 
@@ -24,9 +21,7 @@ private:
     void release();
     u32 capacity_ = kFew;
     rt::Waiter* waiters_ = few_;
-    Ref<fs::File>* pins_ = few_pins_;
     rt::Waiter few_[kFew];
-    Ref<fs::File> few_pins_[kFew];
 };
 
 // One file that is waited for.

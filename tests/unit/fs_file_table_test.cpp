@@ -4,7 +4,7 @@
 #include <random>
 
 #include "fs/anonymous.hpp"
-#include "fs/epoll.hpp"
+#include "fs/epoll_look.hpp"
 #include "fs/eventfd.hpp"
 #include "fs/file_locks.hpp"
 #include "fs/file_table.hpp"
@@ -160,6 +160,27 @@ TEST_F(TableTest, FlockAndRecordsDoNotMeet) {
     EXPECT_FALSE(fs::file_locks_exist());
 }
 
+// Who waits for a lock is woken when a lock of its file goes or lets others in, and by nothing else.
+TEST_F(TableTest, OnlyWhatLetsOthersInWakesWaitersForLocks) {
+    Ref<fs::File> file = any_file();
+    fs::Inode& inode = *file->inode();
+    rt::WaitQueue& changed = fs::file_locks_changed(inode);
+    u32 seen = changed.sequence();
+    fs::FileLock lock{.write = true, .owner = this, .start = 10, .end = 19};
+    ASSERT_TRUE(fs::clear_lock(inode, lock).ok());
+    ASSERT_TRUE(fs::set_lock(inode, lock).ok());
+    fs::FileLock beside{.write = true, .owner = this, .start = 30, .end = 39};
+    ASSERT_TRUE(fs::clear_lock(inode, beside).ok());
+    EXPECT_EQ(changed.sequence(), seen);
+    lock.write = false;
+    ASSERT_TRUE(fs::set_lock(inode, lock).ok());
+    EXPECT_EQ(changed.sequence(), ++seen) << "a lock for writing has become one for reading";
+    ASSERT_TRUE(fs::clear_lock(inode, lock).ok());
+    EXPECT_EQ(changed.sequence(), ++seen);
+    ASSERT_TRUE(fs::clear_lock(inode, lock).ok());
+    EXPECT_EQ(changed.sequence(), seen);
+}
+
 TEST_F(TableTest, EpollForgetsFilesThatGo) {
     Ref<fs::File> set = fs::make_file<fs::EpollFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite).take();
     auto& epoll = static_cast<fs::EpollFile&>(*set);
@@ -189,6 +210,29 @@ TEST_F(TableTest, EpollForgetsFilesThatGo) {
     ASSERT_TRUE(around.add(5, *set, fs::kPollIn, 55).ok());
     EXPECT_EQ(epoll.add(6, *outer, fs::kPollIn, 0).error(), Errno::kLoop);
     EXPECT_EQ(around.collect(ready, 4), 1u);
+}
+
+// While somebody waits on a set, the files in the sets inside it live, for his place is in their queues.
+TEST_F(TableTest, AWaitKeepsTheFilesOfSetsInSets) {
+    auto make_set = [] {
+        return fs::make_file<fs::EpollFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite).take();
+    };
+    Ref<fs::File> outer = make_set(), inner = make_set(), file = any_file();
+    ASSERT_TRUE(static_cast<fs::EpollFile&>(*inner).add(3, *file, fs::kPollIn, 0).ok());
+    ASSERT_TRUE(static_cast<fs::EpollFile&>(*outer).add(4, *inner, fs::kPollIn, 0).ok());
+    rt::Waiter room[4];
+    fs::QueueSet queues{room, 4};
+    fs::EpollLook look;
+    look.start(&queues, Nanoseconds{0});
+    fs::EpollFile::Ready ready;
+    u32 found = 1;
+    EXPECT_EQ(look.collect(static_cast<fs::EpollFile&>(*outer), &ready, 1, found), fs::EpollLook::Step::kDone);
+    EXPECT_EQ(found, 0u);
+    EXPECT_EQ(queues.count(), 3u);
+    EXPECT_EQ(file->ref_count(), 2u);
+    EXPECT_EQ(inner->ref_count(), 2u);
+    EXPECT_TRUE(look.forget());
+    EXPECT_EQ(file->ref_count(), 1u);
 }
 
 }  // namespace

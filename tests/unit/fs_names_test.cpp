@@ -29,6 +29,20 @@ TEST_F(FsTest, HashesAgree) {
     }
 }
 
+TEST_F(FsTest, ARenameThatIsKeptOutHasDoneNothing) {
+    ASSERT_EQ(file("f"), Errno::kOk);
+    auto from = parent("f"), to = parent("g");
+    ASSERT_TRUE(from.ok() && to.ok());
+    {
+        fs::RenamePause pause;
+        pause.begin();
+        EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), Errno::kNeedsTask);
+        EXPECT_TRUE(find("f", 0).ok());
+    }
+    EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), Errno::kOk);
+    EXPECT_TRUE(find("g", 0).ok());
+}
+
 TEST_F(FsTest, ResolutionFollowsTheRules) {
     ASSERT_EQ(dir("d"), Errno::kOk);
     ASSERT_EQ(dir("d/e"), Errno::kOk);

@@ -92,7 +92,11 @@ protected:
     Errno rename(const std::string& from, const std::string& to, u32 flags = 0) {
         auto a = parent(from), b = parent(to);
         if (!a.ok()) return a.error();
-        return b.ok() ? fs::rename_name(a.value(), b.value(), flags, creds).error() : b.error();
+        if (!b.ok()) return b.error();
+        for (;;) {
+            Errno e = fs::rename_name(a.value(), b.value(), flags, creds).error();
+            if (e != Errno::kNeedsTask) return e;  // a walk keeps renames out
+        }
     }
     Errno link(const std::string& from, const std::string& to) {
         auto target = find(from, 0);

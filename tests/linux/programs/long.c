@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <dirent.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -176,6 +177,81 @@ TEST(paths_of_sets) {
     int other = eventfd(0, 0);
     for (taken = 0; taken < 1200 && add(epoll_create1(0), other) == 0;) taken++;
     SHOW(taken);
+}
+
+// Many paths lead through sets to one that is empty.
+TEST(paths_to_nothing) {
+    enum { kTimes = 25, kSets = 5 };
+    int sets[kSets], error = 0;
+    for (int i = 0; i < kSets; i++) sets[i] = epoll_create1(0);
+    for (int i = kSets - 2; i >= 0; i--)
+        for (int k = 0; k < kTimes; k++) error |= add(sets[i], fcntl(sets[i + 1], F_DUPFD, 20));
+    SHOW(error);
+    struct epoll_event out[4];
+    struct pollfd p = {.fd = sets[0], .events = POLLIN};
+    CALL(epoll_wait(sets[0], out, 4, 0));
+    CALL(epoll_wait(sets[0], out, 4, 20));
+    CALL(poll(&p, 1, 0));
+    CALL(poll(&p, 1, 20));
+}
+// Files under several numbers each in one set, which lies in another.
+TEST(many_in_a_set) {
+    enum { kFiles = 100, kNumbers = 20, kItems = kFiles * kNumbers };
+    int inner = fcntl(epoll_create1(0), F_DUPFD, 600), outer = fcntl(epoll_create1(0), F_DUPFD, 600), files[kFiles];
+    int error = add(outer, inner);
+    for (int i = 0; i < kFiles; i++) {
+        files[i] = fcntl(eventfd(0, EFD_NONBLOCK), F_DUPFD, 600);
+        for (int k = 0; k < kNumbers; k++) error |= dup2(files[i], 100 + k) < 0 || add(inner, 100 + k);
+    }
+    SHOW(error);
+    static struct epoll_event out[kItems];
+    struct pollfd p = {.fd = outer, .events = POLLIN};
+    CALL(epoll_wait(inner, out, kItems, 0));
+    CALL(epoll_wait(inner, out, kItems, 20));
+    CALL(epoll_wait(outer, out, kItems, 0));
+    CALL(poll(&p, 1, 20));
+    unsigned long value = 1;
+    CALL(write(files[kFiles - 1], &value, 8));
+    CALL(epoll_wait(inner, out, kItems, 0));
+    CALL(epoll_wait(inner, out, 10, -1));
+    CALL(epoll_wait(outer, out, kItems, -1));
+    CALL(poll(&p, 1, -1));
+    for (int i = 0; i < kFiles - 1; i++) NEED(write(files[i], &value, 8) == 8);
+    CALL(epoll_wait(inner, out, kItems, 0));
+    for (int i = 0; i < kFiles; i++) NEED(read(files[i], &value, 8) == 8);
+    CALL(epoll_wait(inner, out, kItems, 0));
+    CALL(epoll_wait(outer, out, kItems, 0));
+    pid_t writer = fork();
+    if (writer == 0) {
+        sleep_ms(20);
+        _exit(write(files[3], &value, 8) != 8);
+    }
+    CALL(epoll_wait(outer, out, kItems, -1));
+    reap("writer", writer);
+    // Its end is short.
+    for (int k = 0; k < kItems; k++) {
+        NEED(dup2(files[k / kNumbers], 100 + k % kNumbers) >= 0);
+        NEED(epoll_ctl(inner, EPOLL_CTL_DEL, 100 + k % kNumbers, NULL) == 0);
+    }
+}
+
+// A file under many numbers in each of many sets, of which one comes into another.
+TEST(crowd_of_watchers) {
+    enum { kNumbers = 100, kSets = 10 };
+    int sets[kSets], event = fcntl(eventfd(0, 0), F_DUPFD, 600), outer = fcntl(epoll_create1(0), F_DUPFD, 600),
+                     error = 0;
+    for (int k = 0; k < kNumbers; k++) error |= dup2(event, 100 + k) < 0;
+    for (int i = 0; i < kSets; i++) {
+        sets[i] = fcntl(epoll_create1(0), F_DUPFD, 600);
+        for (int k = 0; k < kNumbers; k++) error |= add(sets[i], 100 + k);
+    }
+    int inner = sets[0];
+    SHOW(error);
+    SHOW(add(outer, inner));
+    SHOW(add(fcntl(epoll_create1(0), F_DUPFD, 600), outer));
+    for (int i = 0; i < kSets; i++)  // so that its end is short
+        for (int k = 0; k < kNumbers; k++) error |= epoll_ctl(sets[i], EPOLL_CTL_DEL, 100 + k, NULL);
+    SHOW(error);
 }
 
 enum { kLarge = 24 << 20 };

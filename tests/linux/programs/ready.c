@@ -223,6 +223,25 @@ TEST(epoll_edge_and_close) {
     CALL(poll(&entry, 1, 0));
 }
 
+// A set in a set, reported by edges: each event of one of its files is one.
+TEST(epoll_edges_of_sets) {
+    int inner = epoll_create1(0), outer = epoll_create1(0), files[6];
+    struct epoll_event e = {.events = EPOLLIN, .data.fd = 1}, out[8];
+    for (int i = 0; i < 6; i++) {
+        files[i] = eventfd(0, 0);
+        NEED(epoll_ctl(inner, EPOLL_CTL_ADD, files[i], &e) == 0);
+    }
+    e.events |= EPOLLET;
+    NEED(epoll_ctl(outer, EPOLL_CTL_ADD, inner, &e) == 0);
+    CALL(epoll_wait(outer, out, 8, 0));
+    uint64_t one = 1;
+    for (int i = 5; i >= 0; i--) {
+        CALL(write(files[i], &one, 8));
+        CALL(epoll_wait(outer, out, 8, 10));
+        CALL(epoll_wait(outer, out, 8, 0));
+    }
+}
+
 TEST(epoll_wakes) {
     NEED(pipe(p) == 0);
     int fd = epoll_create1(0);

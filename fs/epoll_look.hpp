@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// A look at an epoll set and at all sets that lie in it, in pieces that give way in between.
+//
+// A set is gone through once in a look, however many paths lead to it, and a file is asked for its queues once, however
+// many items name it. Of each item the queues are noted before the file is asked (rt/wait.hpp).
+// A set that is changed meanwhile wakes who watches it, so a look at what is no longer true is only made once more.
+#pragma once
+#include "fs/epoll.hpp"
+
+namespace fs {
+
+class EpollLook {
+public:
+    enum class Step : u8 { kDone, kMore, kNoMem };
+    EpollLook() = default;
+    EpollLook(const EpollLook&) = delete;
+    ~EpollLook() {
+        while (!forget()) {
+        }
+    }
+
+    // A new look, after forget(). `watch` takes the queues whose changes may change the outcome, and their files are kept
+    // until forget(); null: none. `now`: see wake_time().
+    void start(QueueSet* watch, Nanoseconds now) {
+        watch_ = watch;
+        now_ = now;
+        wake_ = Nanoseconds::never();
+        depth_ = 0;
+    }
+    // Up to `max` ready files of a set, as EpollFile::collect(). kMore: to be called again with the same, after others have
+    // run.
+    Step collect(EpollFile& set, EpollFile::Ready* out, u32 max, u32& found);
+    // What poll(2) reports of a set; the same.
+    Step poll(EpollFile& set, u32& mask);
+    // The first time after `now` at which time alone changes what is watched.
+    Nanoseconds wake_time() const { return wake_; }
+    // Gives up what the look holds, a piece at a time: false: call again.
+    bool forget();
+
+private:
+    // Items and files in a piece: one costs up to 500 instructions, and some pieces follow one another at once.
+    static constexpr u32 kPiece = 48;
+    // Sets in sets, the outermost with them; deeper ones were made during the look.
+    static constexpr u32 kDeepest = kMaxNests + 2;
+    // What was found out about a file.
+    struct Node {
+        lib::TreeHook hook;
+        u64 key = 0;  // its address
+        Ref<File> file;
+        u32 watched = 0;  // kPollIn: its queues are in the set; kPollOut: also those for writing
+        enum class Known : u8 { kNothing, kMask, kSum } known = Known::kNothing;  // the rest is for sets
+        bool entered = false;
+        u32 mask = 0;
+        u64 sum = 0;  // of the sequences of all that it waits for
+    };
+    struct Frame {
+        EpollFile* set;
+        Node* node;  // null: the one whose ready files are collected
+        u64 cursor, end, wrapped;
+        bool sums;
+        u32 mask;
+        u64 sum;
+    };
+    Node* node_of(const Ref<File>& file);
+    void watch(Node& node, u32 events);
+    void enter(EpollFile& set, Node* node, bool sums);
+    void leave();
+    void ask(Frame& frame, const EpollFile::View& item, const Node* inner);
+    Step go_on();
+
+    QueueSet* watch_ = nullptr;
+    Nanoseconds now_{}, wake_{};
+    lib::Tree<Node, &Node::hook, lib::KeyMember<&Node::key>> nodes_;
+    u32 depth_ = 0;
+    EpollFile::Ready* out_ = nullptr;
+    u32 max_ = 0, found_ = 0;
+    Frame frames_[kDeepest];
+};
+
+}  // namespace fs
