@@ -113,14 +113,13 @@ struct QueuedSignal {
     explicit QueuedSignal(const SignalInfo& i, Ref<fs::UserAccount> user) : info(i), account(std::move(user)) {
         if (account) account->signals.fetch_add(1, std::memory_order_relaxed);
     }
-    ~QueuedSignal() { count_out(); }
-    void count_out() {
-        if (std::exchange(counted, false) && account) account->signals.fetch_sub(1, std::memory_order_relaxed);
+    ~QueuedSignal() {
+        if (counted && account) account->signals.fetch_sub(1, std::memory_order_relaxed);
     }
     lib::ListHook hook;            // of the oldest of its number
     QueuedSignal* next = nullptr;  // of the same number
     QueuedSignal* last = this;     // of the oldest: the end of the chain
-    bool counted = true;
+    bool counted = true;           // for the account
     SignalInfo info;
     Ref<fs::UserAccount> account;
 };
