@@ -3,125 +3,227 @@
 //
 // POSIX and OFD locks are ranges: setting one replaces what the same owner has there, joins neighbours of its type and
 // splits what it only overlaps (POSIX.1-2017, fcntl). flock locks cover the file and conflict only among themselves.
-// Of one file, the locks of an owner stand together, by ascending start; owners in the order of their first lock. F_GETLK
-// names the first lock of that order that is in the way (fs/locks.c, posix_lock_inode).
+// The locks of an owner on a file are a group: those for reading and those for writing, by ascending start, none overlaps
+// another. Groups of a file stand in the order of their first lock. F_GETLK names the first lock of that order that is in the
+// way (fs/locks.c, posix_lock_inode).
+//
+// Nothing goes through all locks of an owner at a stretch: what replaces many is done in pieces (LongLock), and a group that
+// goes as a whole is taken apart by a job. The owners of one file are gone through.
 #include "fs/file_locks.hpp"
 
+#include <cstddef>
+#include <utility>
+
 #include "rt/mem/slab.hpp"
+#include "rt/teardown.hpp"
 
 namespace fs {
 
+struct HeldLock {
+    lib::TreeHook hook;
+    lib::ListHook pending_hook;
+    u64 start = 0, end = 0;
+    i32 pid = -1;
+    bool write = false;
+};
+
 namespace {
 
-struct Held {
-    lib::ListHook hook;
+using Held = HeldLock;
+using Ranges = lib::Tree<Held, &Held::hook, lib::KeyMember<&Held::start>>;
+constexpr u32 kFew = 128;  // locks that go at a stretch
+
+struct Group {
+    lib::ListHook hook, owner_hook;
     Inode* inode;  // the owner's open file keeps it alive
-    FileLock lock;
+    const void* owner;
+    LockKind kind;
+    Ranges reads, writes;
+    lib::List<Held, &Held::pending_hook> pending;  // of LongLocks: they are held already
+    u32 count = 0, write_count = 0;                // of those in the trees
+    rt::Teardown end;
+    Ranges& ranges(bool write) { return write ? writes : reads; }
+    bool empty() const { return count == 0; }
 };
 
+// By file and by file and owner.
+struct Bucket {
+    lib::List<Group, &Group::hook> groups;
+    lib::List<Group, &Group::owner_hook> of_owners;
+    lib::List<LockWaiter, &LockWaiter::hook> waiters;  // by owner
+    u32 writes = 0;                                    // locks for writing in `groups`, pending ones too
+};
 struct Table {
+    static constexpr u32 kBuckets = 256;
     rt::SpinLock<rt::Rank::file_locks> lock;
-    lib::List<Held, &Held::hook> held;
-    lib::List<LockWaiter, &LockWaiter::hook> waiters;
+    Bucket buckets[kBuckets];
     std::atomic<u32> count{0};
     rt::WaitQueue changed;
+
+    static u32 hash(const void* a, const void* b) {
+        const u64 h = (reinterpret_cast<u64>(a) + reinterpret_cast<u64>(b) * 31) * 0x9e3779b97f4a7c15;
+        return u32(h >> 56);
+    }
+    Bucket& of(const Inode& inode) { return buckets[hash(&inode, nullptr)]; }
+    Bucket& of(const Inode& inode, const void* owner) { return buckets[hash(&inode, owner)]; }
+    Bucket& of_owner(const void* owner) { return buckets[hash(nullptr, owner)]; }
 };
+static_assert(Table::kBuckets == 256);
 constinit Table table;
+
+// All that follows up to the interface: under the table's lock.
 
 bool same_class(LockKind a, LockKind b) { return (a == LockKind::kFlock) == (b == LockKind::kFlock); }
 
-Held* conflict(Inode& inode, const FileLock& want) {
-    for (Held& h : table.held) {
-        if (h.inode != &inode || !same_class(h.lock.kind, want.kind)) continue;
-        if (h.lock.owner == want.owner && h.lock.kind == want.kind) continue;
-        if (h.lock.start > want.end || want.start > h.lock.end) continue;
-        if (h.lock.write || want.write) return &h;
-    }
+Group* group_of(const Inode& inode, LockKind kind, const void* owner) {
+    for (Group& g : table.of(inode, owner).of_owners)
+        if (g.inode == &inode && g.kind == kind && g.owner == owner) return &g;
     return nullptr;
 }
 
-void drop(Held& h) {
-    h.hook.unlink();
-    table.count.fetch_sub(1, std::memory_order_relaxed);
-    delete &h;
+// The first lock that overlaps [start, end].
+Held* first_in(const Ranges& ranges, u64 start, u64 end) {
+    if (ranges.empty()) return nullptr;
+    if (Held* h = ranges.floor(start); h && h->end >= start) return h;
+    Held* h = ranges.upper_bound(start);
+    return h && h->start <= end ? h : nullptr;
 }
 
-bool same_owner(const Held& h, const Inode& inode, const FileLock& l) {
-    return h.inode == &inode && h.lock.kind == l.kind && h.lock.owner == l.owner;
+Held* first_in_the_way(Group& g, const FileLock& want) {
+    Held* first = first_in(g.writes, want.start, want.end);
+    if (want.write)
+        if (Held* h = first_in(g.reads, want.start, want.end); h && (!first || h->start < first->start)) first = h;
+    for (Held& h : g.pending)
+        if ((h.write || want.write) && h.start <= want.end && h.end >= want.start && (!first || h.start < first->start))
+            first = &h;
+    return first;
 }
 
-// Before `next`; null: at the end.
-void insert(Held& h, Held* next) {
-    if (next)
-        table.held.insert_before(*next, h);
-    else
-        table.held.push_back(h);
-}
-
-// Where a new lock belongs: behind those of its owner that start before it. `behind_group`: what stood behind all of the
-// owner's, before some of them went; null: the end.
-void insert_sorted(Held& fresh, Held* behind_group) {
-    for (Held& h : table.held) {
-        if (!same_owner(h, *fresh.inode, fresh.lock) || h.lock.start < fresh.lock.start) continue;
-        return insert(fresh, &h);
-    }
-    insert(fresh, behind_group);
-}
-Held* behind_locks_of(const Inode& inode, const FileLock& l) {
-    Held* last = nullptr;
-    for (Held& h : table.held)
-        if (same_owner(h, inode, l)) last = &h;
-    return last ? table.held.next(*last) : nullptr;
-}
-
-// Cuts [start, end] out of what the owner holds. `spare` is used if one lock becomes two.
-void cut(Inode& inode, const FileLock& range, Held*& spare) {
-    for (Held *h = table.held.front(), *next; h; h = next) {
-        next = table.held.next(*h);
-        if (!same_owner(*h, inode, range)) continue;
-        if (h->lock.start > range.end || range.start > h->lock.end) continue;
-        bool before = h->lock.start<range.start, after = h->lock.end> range.end;
-        if (before && after) {
-            *spare = *h;
-            spare->hook = {};
-            spare->lock.start = range.end + 1;
-            insert(*spare, table.held.next(*h));
-            table.count.fetch_add(1, std::memory_order_relaxed);
-            spare = nullptr;
-            h->lock.end = range.start - 1;
-        } else if (before) {
-            h->lock.end = range.start - 1;
-        } else if (after) {
-            h->lock.start = range.end + 1;
-        } else {
-            drop(*h);
-        }
-    }
-}
-
-// True: the owner had one.
-bool drop_flock(Inode& inode, const FileLock& l) {
-    for (Held& h : table.held) {
-        if (!same_owner(h, inode, l)) continue;
-        drop(h);
+bool conflict(Inode& inode, const FileLock& want, FileLock* found = nullptr) {
+    Bucket& b = table.of(inode);
+    if (!want.write && b.writes == 0) return false;
+    for (Group& g : b.groups) {
+        if (g.inode != &inode || !same_class(g.kind, want.kind)) continue;
+        if (g.owner == want.owner && g.kind == want.kind) continue;
+        const Held* h = first_in_the_way(g, want);
+        if (!h) continue;
+        if (found) *found = {g.kind, h->write, g.owner, h->pid, h->start, h->end};
         return true;
     }
     return false;
 }
 
-template <class Matches>
-void release_matching(Matches matches) {
-    bool any = false;
-    {
-        rt::LockGuard guard{table.lock};
-        for (Held *h = table.held.front(), *next; h; h = next) {
-            next = table.held.next(*h);
-            if (!matches(*h)) continue;
-            drop(*h);
-            any = true;
+void count_one(Group& g, bool write, i32 by) {
+    g.count += u32(by);
+    table.count.fetch_add(u32(by), std::memory_order_relaxed);
+    if (!write) return;
+    g.write_count += u32(by);
+    table.of(*g.inode).writes += u32(by);
+}
+void insert(Group& g, Held& h) {
+    g.ranges(h.write).insert(h);
+    count_one(g, h.write, 1);
+}
+void drop(Group& g, Held& h) {
+    g.ranges(h.write).remove(h);
+    count_one(g, h.write, -1);
+    delete &h;
+}
+
+void enter(Group& g) {
+    table.of(*g.inode).groups.push_back(g);
+    table.of(*g.inode, g.owner).of_owners.push_back(g);
+}
+void leave(Group& g) {
+    g.hook.unlink();
+    g.owner_hook.unlink();
+}
+void leave_if_empty(Group& g) {
+    if (!g.empty() || !g.pending.empty()) return;
+    leave(g);
+    delete &g;
+}
+
+// Are there so many locks in a range that they have to go in pieces?
+bool many_in(Group& g, u64 start, u64 end) {
+    if (g.count <= kFew) return false;
+    u32 n = 0;
+    for (const Ranges* r : {&g.reads, &g.writes}) {
+        for (Held* h = first_in(*r, start, end); h && h->start <= end; h = r->next(*h))
+            if (++n > kFew) return true;
+    }
+    return false;
+}
+
+// Cuts [start, end] out of what the owner holds, of at most `most` locks. `spare` is used if one lock becomes two. True: there
+// are more.
+bool cut(Group& g, u64 start, u64 end, Held*& spare, u32 most) {
+    for (bool write : {false, true}) {
+        Ranges& ranges = g.ranges(write);
+        while (Held* h = first_in(ranges, start, end)) {
+            if (most-- == 0) return true;
+            const bool before = h->start<start, after = h->end> end;
+            if (before && after) {
+                *spare = {.start = end + 1, .end = h->end, .pid = h->pid, .write = write};
+                h->end = start - 1;
+                insert(g, *spare);
+                spare = nullptr;
+            } else if (before) {
+                h->end = start - 1;
+            } else if (after) {
+                h->start = end + 1;  // the order stays
+            } else {
+                drop(g, *h);
+            }
         }
     }
-    if (any) table.changed.wake_all();
+    return false;
+}
+
+// A neighbour of the same type becomes part of the new one.
+void join_neighbours(Group& g, Held& fresh) {
+    constexpr u64 kMax = ~u64{0};
+    Ranges& ranges = g.ranges(fresh.write);
+    if (Held* h = ranges.floor(fresh.start); h && (h->end == kMax || h->end + 1 >= fresh.start)) fresh.start = h->start;
+    if (Held* h = ranges.floor(fresh.end == kMax ? kMax : fresh.end + 1); h && h->end > fresh.end) fresh.end = h->end;
+}
+
+// All locks of an owner on a file. The rest of a long group is deleted by a job.
+bool delete_some(Group& g, u32 most) {
+    for (Ranges* r : {&g.reads, &g.writes}) {
+        while (Held* h = r->first()) {
+            if (most-- == 0) return true;
+            r->remove(*h);
+            delete h;
+        }
+    }
+    delete &g;
+    return false;
+}
+void end_group(Group& g) {
+    if (!rt::Teardown::later()) {
+        delete_some(g, ~u32{0});
+    } else if (delete_some(g, kFew)) {
+        g.end.take_apart([](rt::Teardown& end) {
+            return delete_some(*reinterpret_cast<Group*>(reinterpret_cast<std::byte*>(&end) - offsetof(Group, end)),
+                               kFew);
+        });
+    }
+}
+
+bool take_group(const Inode& inode, LockKind kind, const void* owner) {
+    Group* g;
+    {
+        rt::LockGuard guard{table.lock};
+        g = group_of(inode, kind, owner);
+        if (!g) return false;
+        leave(*g);
+        while (Held* h = g->pending.pop_front()) table.of(inode).writes -= h->write;
+        table.of(inode).writes -= g->write_count;
+        table.count.fetch_sub(g->count, std::memory_order_relaxed);
+    }
+    end_group(*g);
+    return true;
 }
 
 }  // namespace
@@ -131,72 +233,114 @@ rt::WaitQueue& file_locks_changed() { return table.changed; }
 
 bool find_conflict(Inode& inode, const FileLock& want, FileLock& found) {
     rt::LockGuard guard{table.lock};
-    Held* h = conflict(inode, want);
-    if (h) found = h->lock;
-    return h != nullptr;
+    return conflict(inode, want, &found);
 }
 
-Result<void> set_lock(Inode& inode, const FileLock& want) {
-    Held* fresh = rt::make<Held>();
-    Held* spare = rt::make<Held>();
-    Result<void> result = lib::kOk;
-    bool lost = false;
-    if (!fresh || !spare) {
-        result = Errno::kNoMem;
-    } else {
-        rt::LockGuard guard{table.lock};
-        if (conflict(inode, want)) {
-            result = Errno::kAgain;
-            // A flock is converted by giving the old lock up first: it is lost if the new one is not to be had (flock(2)).
-            if (want.kind == LockKind::kFlock) lost = drop_flock(inode, want);
-        } else {
-            fresh->inode = &inode;
-            fresh->lock = want;
-            // A neighbour of the same type becomes part of the new one.
-            for (Held& h : table.held) {
-                if (h.inode != &inode || h.lock.kind != want.kind || h.lock.owner != want.owner) continue;
-                if (h.lock.write != want.write) continue;
-                bool touches = (h.lock.end == ~u64{0} || h.lock.end + 1 >= want.start) &&
-                               (want.end == ~u64{0} || want.end + 1 >= h.lock.start);
-                if (!touches) continue;
-                fresh->lock.start = fresh->lock.start < h.lock.start ? fresh->lock.start : h.lock.start;
-                fresh->lock.end = fresh->lock.end > h.lock.end ? fresh->lock.end : h.lock.end;
-            }
-            Held* behind = behind_locks_of(inode, want);
-            cut(inode, fresh->lock, spare);
-            insert_sorted(*fresh, behind);
-            table.count.fetch_add(1, std::memory_order_relaxed);
-            fresh = nullptr;
+// ---- Setting and clearing ----
+
+// Under the table's lock, as forget().
+void LongLock::begin(Inode& inode, const FileLock& want, void* group) {
+    inode_ = &inode;
+    kind_ = want.kind;
+    owner_ = want.owner;
+    *pending_ = {.start = want.start, .end = want.end, .pid = want.pid, .write = want.write};
+    static_cast<Group*>(group)->pending.push_back(*pending_);
+    table.of(inode).writes += want.write;
+}
+void LongLock::forget() {
+    if (!pending_ || !pending_->pending_hook.linked()) return;
+    pending_->pending_hook.unlink();
+    table.of(*inode_).writes -= pending_->write;
+}
+LongLock::~LongLock() {
+    if (!pending_) return;
+    if (inode_) {
+        {
+            rt::LockGuard guard{table.lock};
+            forget();
+            if (Group* g = group_of(*inode_, kind_, owner_)) leave_if_empty(*g);
         }
+        table.changed.wake_all();
     }
-    delete fresh;
-    delete spare;
+    delete pending_;
+}
+
+Result<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces) {
+    rt::Owned<Held> fresh{rt::make<Held>()}, spare_room{rt::make<Held>()};
+    rt::Owned<Group> group_room{rt::make<Group>()};
+    if (!fresh || !spare_room || !group_room) return Errno::kNoMem;
+    if (in_pieces && !in_pieces->pending_ && !(in_pieces->pending_ = rt::make<Held>())) return Errno::kNoMem;
+    *fresh = {.start = want.start, .end = want.end, .pid = want.pid, .write = want.write};
+    bool lost = false, changed = false;
+    Result<void> result = [&]() -> Result<void> {
+        rt::LockGuard guard{table.lock};
+        Group* g = group_of(inode, want.kind, want.owner);
+        const bool held = in_pieces && in_pieces->pending_ && in_pieces->pending_->pending_hook.linked();
+        if (!held && conflict(inode, want)) {
+            // A flock is converted by giving the old lock up first: it is lost if the new one is not to be had (flock(2)).
+            if (want.kind == LockKind::kFlock && g) {
+                lost = true;
+                Held* none = nullptr;
+                cut(*g, 0, ~u64{0}, none, kFew);
+                leave_if_empty(*g);
+            }
+            return Errno::kAgain;
+        }
+        if (!g) {
+            g = group_room.release();
+            g->inode = &inode;
+            g->owner = want.owner;
+            g->kind = want.kind;
+            enter(*g);
+        }
+        join_neighbours(*g, *fresh);
+        Held* spare = spare_room.release();
+        const bool more = many_in(*g, want.start, want.end);
+        if (more && in_pieces) {
+            if (!held) in_pieces->begin(inode, want, g);
+            cut(*g, want.start, want.end, spare, kFew);
+        } else if (!more) {
+            cut(*g, fresh->start, fresh->end, spare, ~u32{0});
+            if (in_pieces) in_pieces->forget();
+            insert(*g, *fresh.release());
+            changed = true;
+        }
+        spare_room = rt::Owned<Held>{spare};
+        return more ? Result<void>{Errno::kNeedsTask} : Result<void>{lib::kOk};
+    }();
     // A write lock turned into a read lock may let others in.
-    if (result.ok() || lost) table.changed.wake_all();
+    if (changed || lost) table.changed.wake_all();
     return result;
 }
 
 Result<void> clear_lock(Inode& inode, const FileLock& range) {
-    Held* spare = rt::make<Held>();
-    if (!spare) return Errno::kNoMem;
+    rt::Owned<Held> spare_room{rt::make<Held>()};
+    if (!spare_room) return Errno::kNoMem;
+    bool more = false;
     {
         rt::LockGuard guard{table.lock};
-        cut(inode, range, spare);
+        if (Group* g = group_of(inode, range.kind, range.owner)) {
+            Held* spare = spare_room.release();
+            more = cut(*g, range.start, range.end, spare, kFew);
+            spare_room = rt::Owned<Held>{spare};
+            leave_if_empty(*g);
+        }
     }
-    delete spare;
     table.changed.wake_all();
-    return lib::kOk;
+    return more ? Result<void>{Errno::kNeedsTask} : Result<void>{lib::kOk};
 }
+
+// ---- Circles of waiters ----
 
 bool would_deadlock(Inode& inode, const FileLock& want) {
     if (want.kind != LockKind::kPosix) return false;
     rt::LockGuard guard{table.lock};
-    Held* h = conflict(inode, want);
-    const void* at = h ? h->lock.owner : nullptr;
+    FileLock found;
+    const void* at = conflict(inode, want, &found) ? found.owner : nullptr;
     for (u32 steps = 0; at && steps < 10; ++steps) {  // as many as Linux looks at (fs/locks.c, MAX_DEADLK_ITERATIONS)
         if (at == want.owner) return true;
         const void* next = nullptr;
-        for (LockWaiter& w : table.waiters)
+        for (LockWaiter& w : table.of_owner(at).waiters)
             if (w.owner == at) next = w.blocker;
         at = next;
     }
@@ -207,7 +351,7 @@ void announce_wait(LockWaiter& w, const void* owner, const void* blocker) {
     rt::LockGuard guard{table.lock};
     w.owner = owner;
     w.blocker = blocker;
-    if (!w.hook.linked()) table.waiters.push_back(w);
+    if (!w.hook.linked()) table.of_owner(owner).waiters.push_back(w);
 }
 
 void end_wait(LockWaiter& w) {
@@ -215,14 +359,15 @@ void end_wait(LockWaiter& w) {
     if (w.hook.linked()) w.hook.unlink();
 }
 
+// ---- The end of owners ----
+
 void release_posix_locks(File& file, const void* owner) {
-    release_matching([&](const Held& h) {
-        return h.inode == file.inode() && h.lock.kind == LockKind::kPosix && h.lock.owner == owner;
-    });
+    if (take_group(*file.inode(), LockKind::kPosix, owner)) table.changed.wake_all();
 }
 
 void release_file_locks(File& file) {
-    release_matching([&](const Held& h) { return h.lock.kind != LockKind::kPosix && h.lock.owner == &file; });
+    const bool range = take_group(*file.inode(), LockKind::kOpenFile, &file);
+    if (take_group(*file.inode(), LockKind::kFlock, &file) || range) table.changed.wake_all();
 }
 
 }  // namespace fs

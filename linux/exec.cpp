@@ -196,7 +196,8 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     }
     // What a shared table of descriptors or actions needs to become private.
     Ref<fs::FileTable> own_files;
-    if (t.files_ref()->ref_count() > 1) own_files = CO_TRY(t.files_ref()->clone());
+    if (t.files_ref()->ref_count() > 1)
+        own_files = CO_TRY(t.files().is_long() ? co_await t.files().clone_long() : t.files().clone());
     Ref<ActionTable> own_actions;
     if (p.signals.actions->ref_count() > 1) own_actions = CO_TRY(rt::make_ref<ActionTable>());
     CO_TRY(co_await end_other_threads(t));
@@ -215,8 +216,11 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         while (old->empty_some()) co_await rt::Yield{};
     }
     release_vfork_parent(t);
-    if (own_files) own_files = t.exchange_files(std::move(own_files));
-    t.files().close_all_on_exec();
+    if (own_files) {
+        own_files = t.exchange_files(std::move(own_files));
+        while (own_files->empty_some()) co_await rt::Yield{};
+    }
+    for (u32 first = 0; t.files().close_some_on_exec(first);) co_await rt::Yield{};
     if (own_actions) {
         ActionTable& from = *p.signals.actions;
         {

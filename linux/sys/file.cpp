@@ -242,6 +242,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         rt::Wait wait{write ? "write" : "read"};
         Nanoseconds deadline = file->wake_time(now);
         if (read_deadline < deadline) deadline = read_deadline;
+        if (deadline <= now) co_await rt::Yield{};  // it only goes on (procfs)
         rt::Wake why = co_await wait.on(room, queues.count()).until(deadline);
         interrupted = why == rt::Wake::kInterrupted;  // what has become ready at the same time comes first
         if (why == rt::Wake::kTimeout && read_deadline <= port::Port::now()) co_return i64(done);
@@ -429,10 +430,10 @@ constexpr SyscallRow kRows[] = {
     row<&sys_pwritev2, &sys_pwritev2_wait>(abi::kNrPwritev2, "pwritev2", kFs, "calls/pwritev2"),
     row<&sys_lseek, &sys_lseek_wait>(abi::kNrLseek, "lseek", kFs, "fd/lseek_rules"),
     row<&sys_close>(abi::kNrClose, "close", kFs, "fd/lowest_number"),
-    row<&sys_close_range>(abi::kNrCloseRange, "close_range", kFs, "fd/close_range"),
+    row<&sys_close_range, &close_range_long>(abi::kNrCloseRange, "close_range", kFs, "fd/close_range"),
     row<&sys_dup>(abi::kNrDup, "dup", kFs, "fd/dup_family"),
-    row<&sys_dup2>(abi::kNrDup2, "dup2", kFs, "fd/dup_family"),
-    row<&sys_dup3>(abi::kNrDup3, "dup3", kFs, "fd/dup_family"),
+    row<&sys_dup2, &dup2_far>(abi::kNrDup2, "dup2", kFs, "fd/dup_family"),
+    row<&sys_dup3, &dup3_far>(abi::kNrDup3, "dup3", kFs, "fd/dup_family"),
     row<&sys_fcntl, &sys_fcntl_wait>(abi::kNrFcntl, "fcntl", kFs, "fd/fcntl_flags"),
     row<&sys_flock, &sys_flock_wait>(abi::kNrFlock, "flock", kFs, "fd/flock_rules"),
     row<&sys_ioctl, &sys_ioctl_wait>(abi::kNrIoctl, "ioctl", kFs, "badptr/system"),

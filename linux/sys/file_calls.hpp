@@ -29,9 +29,12 @@ void broken_pipe(Caller& c);
 // descriptor.cpp
 Leaf<void> sys_close(Caller&, Fd);
 Leaf<void> sys_close_range(Caller&, u32 first, u32 last, u32 flags);
+TaskResult close_range_long(Caller&, u32 first, u32 last, u32 flags);
 Leaf<Fd> sys_dup(Caller&, Fd);
 Leaf<Fd> sys_dup2(Caller&, Fd, Fd);
 Leaf<Fd> sys_dup3(Caller&, Fd, Fd, u32 flags);
+TaskResult dup2_far(Caller&, Fd, Fd);
+TaskResult dup3_far(Caller&, Fd, Fd, u32 flags);
 Leaf<i64> sys_fcntl(Caller&, Fd, u32 command, u64 argument);
 TaskResult sys_fcntl_wait(Caller&, Fd, u32 command, u64 argument);
 Leaf<void> sys_flock(Caller&, Fd, u32 operation);
@@ -42,6 +45,7 @@ Leaf<void> sys_pipe(Caller&, UserOut<i32>);
 Leaf<void> sys_pipe2(Caller&, UserOut<i32>, u32 flags);
 
 // file_locks.cpp: the F_*LK commands
+bool is_lock_command(u32 command);  // sets or clears a record lock
 Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument);
 TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument);
 

@@ -86,9 +86,9 @@ Leaf<Request> read_request(Caller& c, fs::File& file, u32 command, UserAddr at) 
     if (is_ofd(command) && l.pid != 0) return Errno::kInval;
     return r;
 }
-Result<void> apply(fs::File& file, const Request& r) {
+Result<void> apply(fs::File& file, const Request& r, fs::LongLock* in_pieces = nullptr) {
     if (r.unlock) return fs::file_locks_exist() ? fs::clear_lock(*file.inode(), r.lock) : Result<void>{lib::kOk};
-    return fs::set_lock(*file.inode(), r.lock);
+    return fs::set_lock(*file.inode(), r.lock, in_pieces);
 }
 
 }  // namespace
@@ -125,6 +125,10 @@ Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argume
     return done.error() == Errno::kAgain && waits ? Errno::kNeedsTask : done.error();
 }
 
+bool is_lock_command(u32 command) {
+    return command == kSetLk || command == kSetLkW || command == kOfdSetLk || command == kOfdSetLkW;
+}
+
 TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument) {
     Ref<fs::File> file = CO_TRY(open_file(c, fd));
     auto request = read_request(c, *file, command, UserAddr{argument});
@@ -134,15 +138,21 @@ TaskResult lock_command_wait(Caller& c, Fd fd, u32 command, u64 argument) {
         fs::LockWaiter waiter;
         ~Announced() { fs::end_wait(waiter); }
     } announced;
+    const bool waits = command == kSetLkW || command == kOfdSetLkW;
+    fs::LongLock in_pieces;
     Errno interrupted = Errno::kOk;
     for (;;) {
         u32 seen = fs::file_locks_changed().sequence();
-        auto done = apply(*file, r);
+        auto done = apply(*file, r, &in_pieces);
+        if (done.error() == Errno::kNeedsTask) {
+            co_await rt::Yield{};
+            continue;
+        }
         if (done.ok()) {
             CO_TRY(keep_if_still_open(c, fd, *file, r));
             co_return i64{0};
         }
-        if (done.error() != Errno::kAgain) co_return done.error();
+        if (done.error() != Errno::kAgain || !waits) co_return done.error();
         fs::FileLock blocker;
         if (!fs::find_conflict(*file->inode(), r.lock, blocker)) continue;
         if (fs::would_deadlock(*file->inode(), r.lock)) co_return Errno::kDeadLk;
