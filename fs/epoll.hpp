@@ -48,7 +48,6 @@ public:
         : File(std::move(nameless), flags), payer_(std::move(payer)) {
         kind_ = FileKind::kEpoll;
     }
-    ~EpollFile() override;
 
     // EEXIST, ENOENT, ENOMEM, ENOSPC, ELOOP, EPERM as epoll_ctl(2); EINVAL: too many paths lead from the file through
     // sets.
@@ -82,7 +81,7 @@ public:
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
 
 private:
-    friend void epoll_forget(File&);
+    friend void epoll_end(File*);
     friend void epoll_closing(File&);
     struct View {
         u64 key, data, seen;
@@ -99,7 +98,10 @@ private:
     bool crowds_paths();
     static bool too_many_paths(const File& file);
     bool charge();  // one item; false: the payer has as many as he may
+    void take_out(EpollItem& item);
     void drop(EpollItem& item);
+    static EpollItem* take_first(File& f);
+    static bool drop_some(File& f);
 
     lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_;
     std::atomic<u32> count_{0};
@@ -113,7 +115,8 @@ private:
     rt::WaitQueue changed_;
 };
 
-void epoll_forget(File& file);  // its last reference has gone
+// The last reference of a set, or of a file that is in sets, has gone: leaves all of them, and deletes it.
+void epoll_end(File* file);
 // A descriptor of it was closed: whoever waits on a set with it gives up the references it holds, and looks again.
 void epoll_closing(File& file);
 
