@@ -56,7 +56,9 @@ Leaf<Nanoseconds> deadline_of(Caller& c, const Op& o, UserIn<abi::Timespec> time
             if (bits == 0) return Errno::kInval;
             FutexKey key = TRY(futex_key(t, at, o.is_private));
             // At least one, as Linux does for counts of zero and below.
-            return i64{futex_wake(key, i32(value) > 0 ? value : 1, bits)};
+            FutexBucket& bucket = FutexBucket::of(key);
+            if (!bucket.has_waiters()) return i64{0};
+            return futex_wake_in(bucket, key, i32(value) > 0 ? value : 1, bits);
         }
         case kFutexRequeue:
         case kFutexCmpRequeue: {
@@ -90,6 +92,19 @@ Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, User
     return any_futex(c, at, op, value, timeout, second, value3);
 }
 
+// What any_futex() leaves to a task, for it is about many waiters. Arguments are checked.
+Task<Result<i64>> long_futex(Caller& c, Op o, UserAddr at, u32 value, u64 timeout, UserAddr second, u32 value3) {
+    Thread& t = c.thread();
+    FutexKey key = CO_TRY(futex_key(t, at, o.is_private));
+    if (o.command == kFutexWake || o.command == kFutexWakeBitset)
+        co_return co_await futex_wake_long(key, i32(value) > 0 ? value : 1, o.command == kFutexWake ? ~0u : value3);
+    FutexKey other = CO_TRY(futex_key(t, second, o.is_private));
+    if (o.command == kFutexWakeOp)
+        co_return co_await futex_wake_op_long(t, key, other, second, value, u32(timeout), value3);
+    co_return co_await futex_requeue_long(t, key, other, value, u32(timeout), at, o.command == kFutexCmpRequeue,
+                                          value3);
+}
+
 Task<Result<i64>> wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds deadline, bool is_private);
 
 Task<Result<i64>> resume_wait(Caller& c, Thread::RestartBlock& b) {
@@ -111,9 +126,10 @@ Task<Result<i64>> wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nano
 Task<Result<i64>> sys_futex_wait(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
     Op o = CO_TRY(decode(op));
     if (o.command != kFutexWait && o.command != kFutexWaitBitset) {
-        // Another operation whose memory could not be had at once.
+        // Another operation: its memory could not be had at once, or it is about many waiters.
         auto r = any_futex(c, at, op, value, timeout, second, value3);
-        co_return r.ok() ? Result<i64>(r.value()) : Result<i64>(r.error());
+        if (r.error() != Errno::kNeedsTask) co_return r;
+        co_return co_await long_futex(c, o, at, value, timeout, second, value3);
     }
     Nanoseconds deadline = CO_TRY(deadline_of(c, o, {UserAddr{timeout}}));
     u32 bits = o.command == kFutexWait ? ~0u : value3;
