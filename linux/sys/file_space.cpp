@@ -11,7 +11,7 @@ namespace {
 constexpr u32 kKeepSize = 1, kPunchHole = 2, kNoHideStale = 4, kCollapse = 8, kZero = 16, kInsert = 32, kUnshare = 64;
 constexpr u32 kAll = kKeepSize | kPunchHole | kNoHideStale | kCollapse | kZero | kInsert | kUnshare;
 constexpr u64 kMadeAtOnce = 96 * kPageSize;  // bytes of new room at a stretch: pages are zeroed
-constexpr u64 kDroppedAtOnce = 512;          // pages
+constexpr u64 kDroppedAtOnce = 256;          // pages
 
 // The order of Linux: vfs_fallocate.
 Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
@@ -64,6 +64,8 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     const u64 at = u64(offset), end = at + u64(length);
     if (inode.mapping() && fallocate_piece(*inode.mapping(), mode, at, end) < end) return Errno::kNeedsTask;
     TRY(inode.allocate_range(mode, at, u64(length)));
+    if (inode.mapping() && inode.mapping()->has_dropped())
+        return Errno::kNeedsTask;  // once more, for there are many users
     return drop_set_id(c, inode);
 }
 Task<Result<void>> sys_fallocate_wait(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
@@ -75,14 +77,18 @@ Task<Result<void>> sys_fallocate_wait(Caller& c, Fd fd, u32 mode, i64 offset, i6
     if (!(mode & kPunchHole) &&
         lib::pages_for(end) - u64(offset) / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
         co_return Errno::kNoSpc;
-    for (u64 at = u64(offset); at < end;) {
+    u64 at = u64(offset);
+    while (at < end) {
         const u64 to = fallocate_piece(*inode.mapping(), mode, at, end);
         CO_TRY(inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at));
         at = to;
         if (at == end) break;
         co_await rt::Yield{};
-        if (c.interrupted()) co_return Errno::kIntr;
+        if (c.interrupted()) break;
     }
+    if (fs::Mapping& m = *inode.mapping(); m.has_dropped())
+        for (const u64 cut = m.begin_cut(); m.drop_some_copies(cut);) co_await rt::Yield{};
+    if (at < end) co_return Errno::kIntr;
     co_return drop_set_id(c, inode);
 }
 
