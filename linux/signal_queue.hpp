@@ -13,6 +13,8 @@ const SignalInfo* first_info(PendingSignals& q, u32 sig);  // null: it came with
 void flush_signal(Process& p, u32 sig);
 // begin_group_exit with the lock held.
 void end_group_locked(Process& p, i32 wait_status);
+// Some of the threads from signals.exit_next on learn that they are to end.
+void tell_some_to_exit(Process& p);
 // The thread takes no more signals; what it leaves goes to the others. Takes the lock itself.
 void leave_signals(Thread& t);
 
