@@ -49,8 +49,10 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
             "a file; its arguments behind --");
         app.add_flag(
             "--stats{table}", options.stats,
-            "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; "
-            "--stats=json: all of them for programs");
+            "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; the "
+            "longest stretch of kernel instructions with interrupts off, and the call that was entered last before "
+            "(QEMU "
+            "counts them, which makes the run slower); --stats=json: all of them for programs");
         app.add_option("--trace", options.trace,
                        "write what the kernel did to this file, as JSON for ui.perfetto.dev or chrome://tracing; "
                        "farcall trace FILE shows it in tables");

@@ -17,6 +17,7 @@
 #include "cli/host_program.hpp"
 #include "cli/route.hpp"
 #include "cli/stats.hpp"
+#include "cli/stretch.hpp"
 #include "cli/symbolize.hpp"
 #include "cli/trace.hpp"
 
@@ -316,10 +317,12 @@ int run_command(const RunOptions& options) {
         streams.on_control = [&stats](std::string_view line) {
             if (line.starts_with("stats ")) stats = line.substr(6);
         };
+        count_longest_stretch(spec, scratch.path() / "stretch");
     }
     Session session(spec, streams);
     session.set_timeout(options.timeout);
     Outcome outcome = session.run();
+    if (!options.stats.empty()) add_longest_stretch(stats, longest_stretch(scratch.path() / "stretch"));
     if (options.stats == "json")
         std::fprintf(stderr, "%s\n", stats.c_str());
     else if (!options.stats.empty())

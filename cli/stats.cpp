@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Counters as tables: see stats.hpp.
 #include "cli/stats.hpp"
+#include "cli/stretch.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -54,6 +55,9 @@ std::string tables(const Json& stats) {
             " KiB, free " + std::to_string(stats.at("free_bytes").get<uint64_t>() >> 10) + ", slabs " +
             std::to_string(stats.at("slab_bytes").get<uint64_t>() >> 10) + ", coroutine frames " +
             std::to_string(stats.at("frame_bytes").get<uint64_t>() >> 10) + "\n";
+    if (auto longest = stats.find("longest_stretch"); longest != stats.end())
+        text += "longest stretch with interrupts off: " + number(longest->at("instructions")) + " instructions, in " +
+                longest->at("call").get<std::string>() + "\n";
     return text;
 }
 
@@ -74,6 +78,13 @@ std::string aligned(const std::vector<TextRow>& rows, size_t left) {
         text += line + "\n";
     }
     return text;
+}
+
+void add_longest_stretch(std::string& json, const Stretch& longest) {
+    if (!json.ends_with('}') || longest.call.empty()) return;
+    json.pop_back();
+    json += ", \"longest_stretch\": {\"instructions\": " + std::to_string(longest.instructions) + ", \"call\": \"" +
+            longest.call + "\"}}";
 }
 
 std::string stats_table(const std::string& json) {

@@ -7,59 +7,80 @@
 #include <cstdlib>
 #include <sstream>
 
-#include "abi/linux/syscall_names_x86_64.hpp"
 #include "cli/symbolize.hpp"
 
 namespace cli {
 
 namespace {
 
-// Address and size of a symbol of the kernel; zero if there is none.
-struct Symbol {
-    uint64_t address = 0, size = 0;
-};
+constexpr const char* kTrap = "farcall_trap";
 
-std::map<std::string, Symbol> symbols_of(const fs::path& kernel, const std::vector<std::string>& names) {
-    std::map<std::string, Symbol> found;
+// Of the machine that was started last: the call of each line of the list that the plugin got.
+std::vector<std::string> call_names;
+
+// Where the functions of the table of calls begin (linux/sys/table.hpp, Thunk), with the names of their calls; and the one
+// that gets traps.
+std::map<uint64_t, std::string> entries_of(const fs::path& kernel, uint64_t& trap) {
+    std::map<uint64_t, std::string> entries;
     auto tool = find_program("llvm-nm-19");
     if (!tool) fail("llvm-nm-19 is not installed (Debian package llvm-19)");
-    std::istringstream symbols(shell_output(*tool + " --print-size '" + kernel.string() + "' 2>/dev/null"));
-    for (std::string line; std::getline(symbols, line);) {
-        unsigned long long address, size;
-        char kind, name[512];
-        if (std::sscanf(line.c_str(), "%llx %llx %c %511s", &address, &size, &kind, name) != 4) continue;
-        if (std::find(names.begin(), names.end(), name) != names.end()) found[name] = {address, size};
+    static const std::string kThunk = "linux::detail::Thunk<&linux::", kHidden = "(anonymous namespace)::",
+                             kCall = "sys_";
+    for (const std::string& line : split_lines(shell_output(*tool + " -C '" + kernel.string() + "' 2>/dev/null"))) {
+        unsigned long long address;
+        char kind;
+        int used = 0;
+        if (std::sscanf(line.c_str(), "%llx %c %n", &address, &kind, &used) < 2 || used == 0) continue;
+        std::string_view name = std::string_view(line).substr(static_cast<size_t>(used));
+        if (name.starts_with(kTrap) && name.size() <= std::string_view(kTrap).size() + 1) trap = address;
+        if (!name.starts_with(kThunk)) continue;
+        name.remove_prefix(kThunk.size());
+        if (name.starts_with(kHidden)) name.remove_prefix(kHidden.size());
+        if (!name.starts_with(kCall)) continue;
+        name = name.substr(kCall.size(), name.find('(') - kCall.size());
+        // A task form is the same call: sys_read_wait.
+        std::string call(name);
+        if (call.ends_with("_wait") && call != "epoll_wait") call.resize(call.size() - 5);
+        entries[address] = call;
     }
-    for (const std::string& name : names)
-        if (!found.count(name)) fail("the kernel has no symbol " + name + ", by which stretches are attributed");
-    return found;
+    if (entries.empty() || trap == 0) fail("the kernel has no symbols by which stretches are attributed");
+    return entries;
 }
 
-std::string call_name(long number) {
-    if (number < 0) return "trap";
-    if (const char* name = abi::syscall_name(static_cast<uint64_t>(number))) return name;
-    return "call" + std::to_string(number);
+std::string call_name(long line) {
+    if (line < 0 || static_cast<size_t>(line) >= call_names.size()) return "trap";
+    return call_names[static_cast<size_t>(line)];
 }
 
 }  // namespace
 
+void count_longest_stretch(MachineSpec& spec, const fs::path& out, uint64_t limit) {
+    uint64_t trap = 0;
+    std::string list;
+    call_names.clear();
+    for (const auto& [address, name] : entries_of(spec.kernel, trap)) {
+        char line[32];
+        std::snprintf(line, sizeof line, "%llx\n", static_cast<unsigned long long>(address));
+        list += line;
+        call_names.push_back(name);
+    }
+    fs::path calls = out;
+    calls += ".calls";
+    write_file(calls, list);
+    char arguments[64];
+    std::snprintf(arguments, sizeof arguments, ",limit=%llu,trap=%#llx", static_cast<unsigned long long>(limit),
+                  static_cast<unsigned long long>(trap));
+    spec.plugin = (build_dir() / "host" / "stretch_plugin.so").string() + ",out=" + out.string() +
+                  ",calls=" + calls.string() + arguments;
+    spec.quit_gently = true;
+}
+
 void measure_stretches(MachineSpec& spec, const fs::path& out) {
-    static const std::string kTable = "_ZN5linux10call_tableE",
-                             kReader = "_ZN5linux12_GLOBAL__N_17syscallERN4port10UserThreadE", kTrap = "farcall_trap";
-    auto symbols = symbols_of(spec.kernel, {kTable, kReader, kTrap});
-    const Symbol &reader = symbols[kReader], &table = symbols[kTable], &trap = symbols[kTrap];
-    char arguments[256];
-    std::snprintf(arguments, sizeof arguments, ",limit=%llu,table=%#llx,call_begin=%#llx,call_end=%#llx,trap=%#llx",
-                  static_cast<unsigned long long>(kLongestStretch), static_cast<unsigned long long>(table.address),
-                  static_cast<unsigned long long>(reader.address),
-                  static_cast<unsigned long long>(reader.address + reader.size),
-                  static_cast<unsigned long long>(trap.address));
-    spec.plugin = (build_dir() / "host" / "stretch_plugin.so").string() + ",out=" + out.string() + arguments;
+    count_longest_stretch(spec, out, kLongestStretch);
     // The model of the counted rows: `-cpu max` copies with `rep movsb`, of which each byte counts as an instruction.
     spec.cpu = "qemu64";
     spec.accel = "tcg,thread=single";
     spec.extra_args.insert(spec.extra_args.end(), {"-icount", "shift=0,sleep=off"});
-    spec.quit_gently = true;
 }
 
 std::vector<Stretch> read_stretches(const fs::path& out, size_t& from) {

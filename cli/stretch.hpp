@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Stretches with interrupts off, counted by tools/stretch_plugin on one CPU under `-icount shift=0,sleep=off`.
+// Stretches with interrupts off, counted by tools/stretch_plugin; on one CPU under `-icount shift=0,sleep=off` for the
+// test, as the machine is for `run --stats`.
 #pragma once
 #include <map>
 #include <string>
@@ -19,6 +20,8 @@ struct Stretch {
     std::vector<std::string> samples;  // addresses of the kernel inside it, oldest first
 };
 
+// Counts the instructions of a machine, which takes it longer: its longest stretch, and each of more than `limit` (0: none).
+void count_longest_stretch(MachineSpec& spec, const fs::path& out, uint64_t limit = 0);
 // Makes a machine of one CPU write its stretches of more than kLongestStretch to `out`, and its longest one at its end.
 void measure_stretches(MachineSpec& spec, const fs::path& out);
 // Those that were written since the last call with the same `from`, which starts as 0 and moves on.

@@ -4,6 +4,7 @@
 
 #include "port/bind.hpp"
 #include "rt/mem/slab.hpp"
+#include "rt/teardown.hpp"
 
 namespace fs {
 
@@ -168,21 +169,23 @@ Ref<Dentry> Dentry::move(Dentry& from, Dentry& to, Name* fresh) {
     return Ref<Dentry>::adopt(&from);
 }
 
-void drop_tree(Dentry* root) {
+bool drop_some_of_tree(Dentry* root, Dentry*& at) {
     // Leaves first; nobody else can reach these names any more. A child holds its parent, so `at` stays valid.
-    Dentry* at = root;
-    for (;;) {
-        while (Dentry* child = at->any_child()) at = child;
-        if (at == root) break;
-        Dentry* parent = at->parent();
-        {
+    for (rt::Stretch stretch;;) {
+        if (Dentry* child = at->any_child()) {
+            at = child;
+        } else if (at != root) {
+            Dentry* parent = at->parent();
             rt::LockGuard g(parent->names_lock);
             Ref<Dentry> pin = at->leave(*parent);
             g.unlock();
+            at = parent;
+        } else {
+            root->unref();
+            return false;
         }
-        at = parent;
+        if (stretch.over()) return true;
     }
-    root->unref();
 }
 
 }  // namespace fs

@@ -258,7 +258,8 @@ inline constexpr u32 kFreeWalks = 3;
 inline void rename_begin() { rename_sequence.fetch_add(1, std::memory_order_seq_cst); }
 inline void rename_end() { rename_sequence.fetch_add(1, std::memory_order_seq_cst); }
 
-// Drops the names of a pinned file system when its last mount has gone.
-void drop_tree(Dentry* root);
+// Drops some of the names of a pinned file system when its last mount has gone, at last the root. False: all have gone. `at`
+// is where it goes on, at first the root.
+bool drop_some_of_tree(Dentry* root, Dentry*& at);
 
 }  // namespace fs

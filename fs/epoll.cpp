@@ -6,6 +6,7 @@
 
 #include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
+#include "rt/teardown.hpp"
 
 namespace fs {
 
@@ -51,13 +52,55 @@ u64 epoll_watch_limit() {
 }
 void set_epoll_watch_limit(u64 files) { watch_limit.store(files, std::memory_order_relaxed); }
 
-// The lock is let go in between, for sets of many files and files in many sets.
-EpollFile::~EpollFile() {
-    for (bool more = true; more;) {
+// Takes the first item out of a set, or the first one of a file that is in sets. Null: there is none.
+EpollItem* EpollFile::take_first(File& f) {
+    EpollItem* item = f.kind() == FileKind::kEpoll ? static_cast<EpollFile&>(f).items_.first() : nullptr;
+    if (!item) item = f.watchers;
+    if (item) item->owner->take_out(*item);
+    return item;
+}
+
+// Some of them. True: there are more.
+bool EpollFile::drop_some(File& f) {
+    for (rt::Stretch stretch; !stretch.over();) {
         rt::LockGuard guard{epoll_lock};
-        for (u32 n = 0; n < kDropsPerLock && !items_.empty(); ++n) drop(*items_.first());
-        more = !items_.empty();
+        for (u32 n = 0; n < kDropsPerLock; ++n) {
+            EpollItem* item = take_first(f);
+            if (!item) return false;
+            delete item;
+        }
     }
+    return true;
+}
+
+namespace {
+
+// The end of a set of many files, or of a file in many sets, goes on in a job. It takes the place of an item.
+struct LateEnd {
+    rt::Teardown end;
+    File* file;
+};
+static_assert(sizeof(LateEnd) <= sizeof(EpollItem) && offsetof(LateEnd, end) == 0);
+
+}  // namespace
+
+void epoll_end(File* f) {
+    while (EpollFile::drop_some(*f)) {
+        if (!rt::Teardown::later()) continue;
+        epoll_lock.lock();
+        EpollItem* item = EpollFile::take_first(*f);
+        epoll_lock.unlock();
+        if (!item) break;
+        auto* late = new (item) LateEnd{.file = f};
+        return late->end.take_apart([](rt::Teardown& end) {
+            auto* self = reinterpret_cast<LateEnd*>(&end);
+            if (EpollFile::drop_some(*self->file)) return true;
+            delete self->file;
+            delete new (self) EpollItem;
+            return false;
+        });
+    }
+    delete f;
 }
 
 bool EpollFile::charge() {
@@ -69,22 +112,17 @@ bool EpollFile::charge() {
     return false;
 }
 
-void EpollFile::drop(EpollItem& item) {
+void EpollFile::take_out(EpollItem& item) {
     items_.remove(item);
     *item.watcher_link = item.next_watcher;
     if (item.next_watcher) item.next_watcher->watcher_link = item.watcher_link;
     if (payer_) payer_->epoll_items.fetch_sub(1, std::memory_order_relaxed);
     count_.fetch_sub(1, std::memory_order_relaxed);
     if (item.file->kind() == FileKind::kEpoll) sets_inside_.fetch_sub(1, std::memory_order_relaxed);
-    delete &item;
 }
-
-void epoll_forget(File& file) {
-    for (bool more = true; more;) {
-        rt::LockGuard guard{epoll_lock};
-        for (u32 n = 0; n < kDropsPerLock && file.watchers; ++n) file.watchers->owner->drop(*file.watchers);
-        more = file.watchers != nullptr;
-    }
+void EpollFile::drop(EpollItem& item) {
+    take_out(item);
+    delete &item;
 }
 
 void epoll_closing(File& file) {

@@ -50,7 +50,6 @@ public:
         : File(std::move(nameless), flags | kOpenTaskOnly), payer_(std::move(payer)) {
         kind_ = FileKind::kEpoll;
     }
-    ~EpollFile() override;
 
     // EEXIST, ENOENT, ENOMEM, ENOSPC, ELOOP, EPERM as epoll_ctl(2); EINVAL: too many paths lead from the file through
     // sets.
@@ -93,7 +92,7 @@ public:
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
 
 private:
-    friend void epoll_forget(File&);
+    friend void epoll_end(File*);
     friend void epoll_closing(File&);
     friend class EpollLook;
     // What a leaf looks at: items of a set without sets in it; items of another, and of each set in it.
@@ -115,7 +114,10 @@ private:
     bool crowds_paths() RT_REQUIRES(epoll_lock);
     static bool too_many_paths(const File& file) RT_REQUIRES(epoll_lock);
     bool charge();  // one item; false: the payer has as many as he may
+    void take_out(EpollItem& item) RT_REQUIRES(epoll_lock);
     void drop(EpollItem& item) RT_REQUIRES(epoll_lock);
+    static EpollItem* take_first(File& f) RT_REQUIRES(epoll_lock);
+    static bool drop_some(File& f) RT_EXCLUDES(epoll_lock);
 
     lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_ RT_GUARDED_BY(epoll_lock);
     std::atomic<u32> count_{0}, sets_inside_{0};  // items; those of them that are sets
@@ -132,7 +134,8 @@ private:
 // What changes with each event of a file that is no set: an edge is a change of it.
 u64 edge_state(File& file);
 
-void epoll_forget(File& file);  // its last reference has gone
+// The last reference of a set, or of a file that is in sets, has gone: leaves all of them, and deletes it.
+void epoll_end(File* file);
 // A descriptor of it was closed: whoever waits on a set with it gives up the references it holds, and looks again.
 void epoll_closing(File& file);
 

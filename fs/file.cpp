@@ -10,8 +10,12 @@ namespace fs {
 File::~File() {
     if (file_locks_exist()) [[unlikely]]
         release_file_locks(*this);
-    if (watched()) [[unlikely]]
-        epoll_forget(*this);
+}
+
+void File::last_ref(File* f) {
+    if (f->kind_ == FileKind::kEpoll || f->watched()) [[unlikely]]
+        return epoll_end(f);
+    delete f;
 }
 
 void UserSpans::expect(u64 at, u64 n) const {

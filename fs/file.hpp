@@ -86,6 +86,7 @@ public:
     // A file without a name: pipe, eventfd... path() is empty, label() says what it is.
     File(Ref<Inode> nameless, u32 flags) : nameless_(std::move(nameless)), inode_(nameless_.get()), flags_(flags) {}
     virtual ~File();
+    static void last_ref(File* f);
 
     Inode* inode() const { return inode_; }
     const Path& path() const { return path_; }

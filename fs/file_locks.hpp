@@ -23,8 +23,25 @@ rt::WaitQueue& file_locks_changed(const Inode& inode);
 
 // The first lock that stands in the way of `want`; false if there is none.
 bool find_conflict(Inode& inode, const FileLock& want, FileLock& found);
-// kAgain: in somebody's way. kNoMem.
-Result<void> set_lock(Inode& inode, const FileLock& want);
+// A lock that takes the place of many of the same owner's, in pieces. It is held from the first one on.
+class LongLock {
+public:
+    LongLock() = default;
+    LongLock(const LongLock&) = delete;
+    ~LongLock();
+
+private:
+    friend Result<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces);
+    void begin(Inode& inode, const FileLock& want, void* group);
+    bool forget();
+    struct HeldLock* pending_ = nullptr;
+    Inode* inode_ = nullptr;
+    LockKind kind_ = LockKind::kPosix;
+    const void* owner_ = nullptr;
+};
+// kAgain: in somebody's way. kNoMem. kNeedsTask: many locks of the owner have to go first, give way and call it again; without
+// `in_pieces` nothing has changed.
+Result<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces = nullptr);
 Result<void> clear_lock(Inode& inode, const FileLock& range);
 // Would waiting for `found` by `owner` close a circle of POSIX waiters?
 bool would_deadlock(Inode& inode, const FileLock& want);

@@ -5,6 +5,8 @@
 #include "fs/file_table.hpp"
 
 #include <bit>
+#include <cstddef>
+#include <utility>
 
 #include "fs/epoll.hpp"
 #include "fs/file_locks.hpp"
@@ -14,7 +16,7 @@ namespace fs {
 
 namespace {
 
-// One block: the files, then the two bitmaps.
+// One block: the files, then the two bitmaps. Nothing is initialised beyond the capacity, so that growth is short too.
 constexpr size_t block_bytes(u32 capacity) { return size_t{capacity} * sizeof(File*) + 2 * (capacity / 8); }
 
 }  // namespace
@@ -27,7 +29,7 @@ FileTable::~FileTable() {
             release(files_[word * 64 + u32(std::countr_zero(bits))]);
         }
     }
-    if (capacity_ > kFirst) rt::deallocate(files_, block_bytes(capacity_));
+    if (room_ > kFirst) rt::deallocate(files_, block_bytes(room_));
 }
 
 // What close(2) does beyond forgetting the number.
@@ -55,25 +57,70 @@ Result<Ref<File>> FileTable::get(Fd fd) {
     return Ref<File>{f};
 }
 
-// Makes room for descriptors below `to_hold`.
-Result<void> FileTable::grow(u32 to_hold) {
-    if (to_hold <= capacity_) return lib::kOk;
-    u32 capacity = std::bit_ceil(to_hold);
-    void* block = rt::allocate(block_bytes(capacity));
+// Of several threads that end at the same time each may have seen that it is not the last.
+bool FileTable::empty_some() {
+    if (ref_count() != 1 || !is_long()) return false;
+    u32 first = 0;
+    return close_some(first, kMaxDescriptors);
+}
+
+void FileTable::last_ref(FileTable* t) {
+    if (!t->is_long() || !rt::Teardown::later()) return delete t;
+    t->end_.take_apart([](rt::Teardown& end) {
+        auto* table = reinterpret_cast<FileTable*>(reinterpret_cast<std::byte*>(&end) - offsetof(FileTable, end_));
+        u32 first = 0;
+        if (table->close_some(first, kMaxDescriptors)) return true;
+        delete table;
+        return false;
+    });
+}
+
+// Memory for descriptors below `to_hold`, no more than half of it copied at a stretch.
+Result<void> FileTable::make_room(u32 to_hold) {
+    constexpr u32 kMostCopied = 64 << 10;
+    u32 room = std::bit_ceil(to_hold);
+    if (room == 2 * kMostCopied) room *= 2;  // the next step would copy too many
+    void* block = rt::allocate(block_bytes(room));
     if (!block) return Errno::kNoMem;
     auto** files = static_cast<File**>(block);
-    auto* open = reinterpret_cast<u64*>(files + capacity);
-    u64* cloexec = open + capacity / 64;
-    std::memset(block, 0, block_bytes(capacity));
+    auto* open = reinterpret_cast<u64*>(files + room);
+    u64* cloexec = open + room / 64;
     std::memcpy(files, files_, capacity_ * sizeof(File*));
     std::memcpy(open, open_, capacity_ / 8);
     std::memcpy(cloexec, cloexec_, capacity_ / 8);
-    if (capacity_ > kFirst) rt::deallocate(files_, block_bytes(capacity_));
+    if (room_ > kFirst) rt::deallocate(files_, block_bytes(room_));
     files_ = files;
     open_ = open;
     cloexec_ = cloexec;
-    capacity_ = capacity;
+    room_ = room;
     return lib::kOk;
+}
+
+// There is room.
+void FileTable::open_up(u32 to) {
+    std::memset(files_ + capacity_, 0, (to - capacity_) * sizeof(File*));
+    std::memset(open_ + capacity_ / 64, 0, (to - capacity_) / 8);
+    std::memset(cloexec_ + capacity_ / 64, 0, (to - capacity_) / 8);
+    capacity_ = to;
+}
+
+// Makes descriptors below `to_hold` possible: many at a time, but not more than a piece beyond what is
+// wanted.
+Result<void> FileTable::grow(u32 to_hold) {
+    if (to_hold <= capacity_) return lib::kOk;
+    if (to_hold > room_) TRY(make_room(to_hold));
+    const u32 wanted = std::bit_ceil(to_hold), piece = (to_hold | (kPieceNumbers - 1)) + 1;
+    open_up(wanted < piece ? wanted : piece);
+    return lib::kOk;
+}
+
+Result<bool> FileTable::grow_some(u32 to_hold) {
+    rt::LockGuard guard{lock_};
+    if (to_hold <= capacity_) return false;
+    if (to_hold > room_) TRY(make_room(to_hold));
+    const u32 all = (to_hold | 63) + 1, most = capacity_ + kPieceNumbers;
+    open_up(all < most && all <= room_ ? all : most < room_ ? most : room_);
+    return capacity_ < to_hold;
 }
 
 // The lowest free number >= from; may be the capacity or above.
@@ -88,6 +135,26 @@ i32 FileTable::find_free(u32 from) const {
     return i32(word * 64 + u32(std::countr_one(taken)));
 }
 
+// A descriptor has changed: so it does in copies that are that far.
+[[gnu::cold, gnu::noinline]] void FileTable::follow(u32 n) {
+    for (Copy* c = copies_; c; c = c->next) {
+        c->from.lock_.assume_held();  // ours
+        if (n >= c->done) continue;
+        c->to.lock_.assume_held();  // no other CPU knows it
+        if (File* old = std::exchange(c->to.files_[n], nullptr)) old->unref();
+        c->to.copy_number(*this, n);
+    }
+}
+
+// The copy is nobody's yet, and has nothing there.
+void FileTable::copy_number(const FileTable& from, u32 n) {
+    const u64 bit = u64{1} << (n % 64);
+    files_[n] = from.files_[n];
+    if (files_[n]) files_[n]->ref();
+    open_[n / 64] = (open_[n / 64] & ~bit) | (from.open_[n / 64] & bit);
+    cloexec_[n / 64] = (cloexec_[n / 64] & ~bit) | (from.cloexec_[n / 64] & bit);
+}
+
 void FileTable::put(u32 n, File* f, bool close_on_exec) {
     files_[n] = f;
     open_[n / 64] |= u64{1} << (n % 64);
@@ -95,6 +162,8 @@ void FileTable::put(u32 n, File* f, bool close_on_exec) {
         cloexec_[n / 64] |= u64{1} << (n % 64);
     else
         cloexec_[n / 64] &= ~(u64{1} << (n % 64));
+    if (copies_) [[unlikely]]
+        follow(n);
 }
 
 File* FileTable::take(u32 n) {
@@ -103,6 +172,8 @@ File* FileTable::take(u32 n) {
     open_[n / 64] &= ~(u64{1} << (n % 64));
     cloexec_[n / 64] &= ~(u64{1} << (n % 64));
     if (n < low_) low_ = n;
+    if (copies_) [[unlikely]]
+        follow(n);
     return f;
 }
 
@@ -155,6 +226,8 @@ Result<void> FileTable::set_close_on_exec(Fd fd, bool on) {
     if (n >= capacity_ || !files_[n]) return Errno::kBadF;
     u64 bit = u64{1} << (n % 64);
     cloexec_[n / 64] = on ? cloexec_[n / 64] | bit : cloexec_[n / 64] & ~bit;
+    if (copies_) [[unlikely]]
+        follow(n);
     return lib::kOk;
 }
 
@@ -171,19 +244,27 @@ i32 FileTable::next_open(i32 from) {
     return i32(word * 64 + u32(std::countr_zero(bits)));
 }
 
-void FileTable::close_range(u32 first, u32 last) {
-    for (i32 n = i32(first); (n = next_open(n)) >= 0 && u32(n) <= last; ++n) (void)close(Fd{n});
-}
-
-void FileTable::cloexec_range(u32 first, u32 last) {
-    for (i32 n = i32(first); (n = next_open(n)) >= 0 && u32(n) <= last; ++n) (void)set_close_on_exec(Fd{n}, true);
+bool FileTable::some_of_range(u32& first, u32 last, bool on_exec) {
+    for (rt::Stretch stretch;;) {
+        i32 n = next_open(i32(first));
+        if (n < 0 || u32(n) > last) return false;
+        first = u32(n);
+        if (stretch.over()) return true;
+        (void)(on_exec ? set_close_on_exec(Fd{n}, true) : close(Fd{n}));
+        ++first;
+    }
 }
 
 // The table is the caller's alone: others (procfs) only look.
-void FileTable::close_all_on_exec() RT_UNCHECKED_LOCKING {
-    for (u32 word = 0; word < capacity_ / 64; ++word) {
-        while (u64 bits = cloexec_[word]) (void)close(Fd{i32(word * 64 + u32(std::countr_zero(bits)))});
+bool FileTable::close_some_on_exec(u32& first) RT_UNCHECKED_LOCKING {
+    rt::Stretch stretch;
+    for (u32 word = first / 64; word < capacity_ / 64; first = ++word * 64) {
+        while (u64 bits = cloexec_[word]) {
+            if (stretch.over()) return true;
+            (void)close(Fd{i32(word * 64 + u32(std::countr_zero(bits)))});
+        }
     }
+    return false;
 }
 
 Result<Ref<FileTable>> FileTable::clone() {
@@ -217,6 +298,59 @@ Result<Ref<FileTable>> FileTable::clone() {
         copy->low_ = low_;
         return copy;
     }
+}
+
+FileTable::Copy::Copy(FileTable& original, FileTable& copy) : from(original), to(copy) {
+    rt::LockGuard guard{from.lock_};
+    next = std::exchange(from.copies_, this);
+}
+FileTable::Copy::~Copy() {
+    rt::LockGuard guard{from.lock_};
+    leave();
+}
+// From now on the copy is a table of its own.
+void FileTable::Copy::leave() {
+    for (Copy** link = &from.copies_; *link; link = &(*link)->next) {
+        if (*link != this) continue;
+        *link = next;
+        return;
+    }
+}
+
+// False: all is copied.
+Result<bool> FileTable::copy_some(Copy& c) {
+    // Memory is had without our lock, which is of the same rank as the copy's.
+    u32 end;
+    {
+        rt::LockGuard guard{lock_};
+        u32 words = capacity_ / 64;
+        while (words > 0 && open_[words - 1] == 0) --words;
+        end = words * 64;
+        c.from.lock_.assume_held();  // ours
+        if (c.done >= end) {
+            c.to.lock_.assume_held();  // no other CPU knows it
+            c.to.low_ = low_;
+            c.leave();
+            return false;
+        }
+        if (end > c.done + kPieceCopied) end = c.done + kPieceCopied;
+    }
+    if (TRY(c.to.grow_some(end))) return true;
+    rt::LockGuard guard{lock_};
+    c.to.lock_.assume_held();
+    for (; c.done < end; c.done += 64)
+        for (u64 bits = open_[c.done / 64]; bits != 0; bits &= bits - 1)
+            c.to.copy_number(*this, c.done + u32(std::countr_zero(bits)));
+    return true;
+}
+
+Task<Result<Ref<FileTable>>> FileTable::clone_long() {
+    Ref<FileTable> made = CO_TRY(create());
+    {
+        Copy copy(*this, *made);
+        while (CO_TRY(copy_some(copy))) co_await rt::Yield{};
+    }
+    co_return made;
 }
 
 u32 FileTable::open_count() {

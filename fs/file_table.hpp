@@ -3,6 +3,7 @@
 // Lock: Rank::files guards all changes. A thread that has the table to itself reads it without the lock: get() from one thread is on the hot path of every read and write.
 #pragma once
 #include "fs/file.hpp"
+#include "rt/teardown.hpp"
 
 namespace fs {
 
@@ -14,6 +15,11 @@ class FileTable : public RefCounted<FileTable> {
 public:
     static Result<Ref<FileTable>> create();
     ~FileTable();  // closes everything
+    // Before a thread lets go of a table that may be long: closes some descriptors if nobody else has it. True: there are more,
+    // give way and call it again.
+    bool empty_some();
+    // Who has not called that: the rest of a long one is closed by a job.
+    static void last_ref(FileTable* t);
 
     // EBADF if there is none. The reference keeps the file across a close by another thread.
     Result<Ref<File>> get(Fd fd);
@@ -50,15 +56,23 @@ public:
     }
     // Lowest free descriptor >= from and < limit (RLIMIT_NOFILE): EMFILE, ENOMEM.
     Result<Fd> install(Ref<File> file, bool close_on_exec, u64 limit, i32 from = 0);
+    // Is a number so far beyond the others that room for it is made in pieces, before it is installed? grow_some: true, there
+    // is more to make. ENOMEM.
+    bool is_far(u32 n) const { return n >= capacity() + kPieceNumbers; }
+    Result<bool> grow_some(u32 to_hold) RT_EXCLUDES(lock_);
     // dup2/dup3: closes what was there. EBADF if fd >= limit.
     Result<void> install_at(Fd fd, Ref<File> file, bool close_on_exec, u64 limit);
     Result<void> close(Fd fd);
     Result<bool> close_on_exec(Fd fd);
     Result<void> set_close_on_exec(Fd fd, bool on);
-    void close_range(u32 first, u32 last);
-    void cloexec_range(u32 first, u32 last);
-    void close_all_on_exec();
-    Result<Ref<FileTable>> clone();  // fork
+    // Some of the descriptors in [first, last]; `first` moves on. False: none are left.
+    bool close_some(u32& first, u32 last) { return some_of_range(first, last, false); }
+    bool cloexec_some(u32& first, u32 last) { return some_of_range(first, last, true); }
+    bool close_some_on_exec(u32& first);
+    // fork: a copy. Of a table that is_long() in pieces; it is a copy of what there is at their end.
+    Result<Ref<FileTable>> clone();
+    Task<Result<Ref<FileTable>>> clone_long();
+    bool is_long() const { return capacity() > kLong; }
     // For /proc/N/fd: the smallest open descriptor >= from, or -1.
     i32 next_open(i32 from);
     u32 open_count();
@@ -66,9 +80,29 @@ public:
     u32 capacity() const RT_UNCHECKED_LOCKING { return capacity_; }
 
 private:
-    static constexpr u32 kFirst = 64;  // descriptors before the table grows
+    static constexpr u32 kFirst = 64;               // descriptors before the table grows
+    static constexpr u32 kLong = 1024;              // more than that are copied in pieces
+    static constexpr u32 kPieceNumbers = 16 << 10;  // looked at, or made room for, at a stretch
+    static constexpr u32 kPieceCopied = 2048;       // copied at a stretch
+    // A copy that is being made in pieces. What changes below `done` changes in both: so it is a copy of its end. The original
+    // has all that the copy has, so a reference that the copy gives up is never the last.
+    struct Copy {
+        Copy(FileTable& original, FileTable& copy) RT_EXCLUDES(original.lock_);
+        Copy(const Copy&) = delete;
+        ~Copy();
+        void leave() RT_REQUIRES(from.lock_);
+        FileTable &from, &to;
+        u32 done RT_GUARDED_BY(from.lock_) = 0;
+        Copy* next RT_GUARDED_BY(from.lock_) = nullptr;
+    };
+    Result<bool> copy_some(Copy& c) RT_EXCLUDES(lock_);
+    bool some_of_range(u32& first, u32 last, bool on_exec) RT_EXCLUDES(lock_);
+    void follow(u32 n) RT_REQUIRES(lock_);
+    void copy_number(const FileTable& from, u32 n) RT_REQUIRES(lock_, from.lock_);
     Borrowed borrow_shared(Fd fd) RT_EXCLUDES(lock_);
     Result<void> grow(u32 to_hold) RT_REQUIRES(lock_);
+    Result<void> make_room(u32 to_hold) RT_REQUIRES(lock_);
+    void open_up(u32 to) RT_REQUIRES(lock_);
     i32 find_free(u32 from) const RT_REQUIRES(lock_);
     void put(u32 n, File* f, bool close_on_exec) RT_REQUIRES(lock_);
     File* take(u32 n) RT_REQUIRES(lock_);
@@ -76,11 +110,15 @@ private:
 
     rt::SpinLock<rt::Rank::files> lock_;
     u32 capacity_ RT_GUARDED_BY(lock_) = kFirst;
+    // As many as there is memory for; from the capacity on it is not initialised.
+    u32 room_ RT_GUARDED_BY(lock_) = kFirst;
     u32 low_ RT_GUARDED_BY(lock_) = 0;  // no descriptor below is free
     File** files_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = first_files_;
     u64* open_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = &first_open_;  // bitmaps
     u64* cloexec_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = &first_cloexec_;
     u64 first_open_ = 0, first_cloexec_ = 0;
+    Copy* copies_ RT_GUARDED_BY(lock_) = nullptr;
+    rt::Teardown end_;
     File* first_files_[kFirst] = {};
 };
 

@@ -99,10 +99,17 @@ struct MountTable {
         for (Mount* m = first_mount(); m; m = m->next())
             if (Dentry* point = m->mount_point()) point->clear_flag(Dentry::kStaysMountPoint);
     }
-    static std::atomic<Mount*>& next(Mount& m) { return m.next_; }
-    static rt::Retired& retired(Mount& m) { return m.retired_; }
-    static Mount& of(rt::Retired& r) {
-        return *reinterpret_cast<Mount*>(reinterpret_cast<std::byte*>(&r) - offsetof(Mount, retired_));
+    static bool end_some(rt::Teardown& end) {
+        auto& m = *reinterpret_cast<Mount*>(reinterpret_cast<std::byte*>(&end) - offsetof(Mount, end_));
+        if (drop_some_of_tree(m.dropped_, m.dropped_at_)) return true;
+        retire(m);
+        return false;
+    }
+    static void retire(Mount& m) {
+        m.retired_.free = [](rt::Retired& r) {
+            delete reinterpret_cast<Mount*>(reinterpret_cast<std::byte*>(&r) - offsetof(Mount, retired_));
+        };
+        rt::retire(m.retired_);
     }
 };
 
@@ -113,10 +120,11 @@ void Mount::last_ref(Mount* m) {
         if (--m->super->mounts == 0) tree = std::exchange(m->super->root_dentry, nullptr);
     }
     // `root` stays for those who found the mount without a reference. What still holds it may be the last to hold the file.
-    if (tree) drop_tree(tree);
-    rt::Retired& r = MountTable::retired(*m);
-    r.free = [](rt::Retired& retired) { delete &MountTable::of(retired); };
-    rt::retire(r);
+    // A tree of more than some names goes in pieces, and the mount behind it.
+    if (!tree) return MountTable::retire(*m);
+    m->dropped_ = m->dropped_at_ = tree;
+    while (MountTable::end_some(m->end_))
+        if (rt::Teardown::later()) return m->end_.take_apart(&MountTable::end_some);
 }
 
 Mount* first_mount() { return mounts.load(std::memory_order_acquire); }

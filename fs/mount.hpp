@@ -8,6 +8,7 @@
 // mount of that file system: it is in no list, nothing can be mounted on it, and it is never unmounted.
 #pragma once
 #include "fs/dentry.hpp"
+#include "rt/teardown.hpp"
 #include "rt/wait.hpp"
 
 namespace fs {
@@ -61,6 +62,9 @@ private:
     Mount* next_detached_ = nullptr;
     Ref<Mount> left_parent_;
     Ref<Dentry> left_point_;
+    // The last one of its file system: the names that are still to go.
+    Dentry *dropped_ = nullptr, *dropped_at_ = nullptr;
+    rt::Teardown end_;
     rt::Retired retired_;
 };
 

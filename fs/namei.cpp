@@ -19,9 +19,11 @@ void Walk::begin(std::string_view path) {
     at_ = !path.empty() && path[0] == '/' ? context_.root : context_.start;
     rest_ = path;
     text_ = path.data();
-    depth_ = links_ = arena_used_ = 0;
-    last_is_dots_ = trailing_slash_ = false;
+    depth_ = links_ = arena_used_ = walked_ = 0;
+    last_is_dots_ = trailing_slash_ = kept_slash_ = false;
     last_ = {};
+    path_ = path;
+    owner_ = nullptr;
 }
 
 void Walk::cross_mounts() {
@@ -68,9 +70,10 @@ Leaf<bool> Walk::follow_link(Place link, bool last) {
     inode.touch_accessed();
     if (text.empty()) return Errno::kNoEnt;
     // What is left of the outer text comes after the link's. (At most slashes are left at the end of everything.)
-    if (!rest_.empty()) levels_[depth_++] = {text_, rest_};
+    if (!rest_.empty()) levels_[depth_++] = {text_, rest_, owner_};
     rest_ = text;
     text_ = text.data();
+    owner_ = link.dentry;
     if (text[0] == '/') at_ = context_.root;
     return true;
 }
@@ -127,6 +130,7 @@ bool Walk::pass_plain(Mode mode, u32 flags, Errno& result) {
         p = after + 1;
     }
     at_.dentry = dir;
+    walked_ += u32(p - rest_.data()) + 16;
     rest_ = {p, size_t(end - p)};
     return false;
 }
@@ -135,12 +139,15 @@ bool Walk::pass_plain(Mode mode, u32 flags, Errno& result) {
 Leaf<void> Walk::go_on(Mode mode, u32 flags) {
     for (;;) {
         if (Errno result; pass_plain(mode, flags, result)) return result;
+        if (walked_ > kLong) [[unlikely]]
+            TRY(pause(mode, flags));
         const char *p = rest_.data(), *end = p + rest_.size();
         if (p == end) {
             // Only slashes: the end of an inner text that was absolute or of a path like "/".
             if (depth_ != 0) {
                 text_ = levels_[--depth_].text;
                 rest_ = levels_[depth_].rest;
+                owner_ = levels_[depth_].owner;
                 continue;
             }
             rest_ = {};
@@ -163,6 +170,7 @@ Leaf<void> Walk::go_on(Mode mode, u32 flags) {
             // The end of a link's text: go on with the outer one.
             text_ = levels_[--depth_].text;
             rest_ = levels_[depth_].rest;
+            owner_ = levels_[depth_].owner;
         }
         if (last) {
             trailing_slash_ = slash;
@@ -192,12 +200,18 @@ Leaf<void> Walk::go_on(Mode mode, u32 flags) {
 
 Leaf<void> Walk::run(std::string_view path, u32 flags) {
     begin(path);
+    asked_ = flags;
+    if (kept_walks.load(std::memory_order_relaxed) != 0) [[unlikely]]
+        resume_kept(kWhole, flags);
     return go_on(kWhole, flags);
 }
 
 Leaf<void> Walk::run_to_parent(std::string_view path) {
     begin(path);
-    return go_on(kParent, 0);
+    u32 flags = 0;
+    if (kept_walks.load(std::memory_order_relaxed) != 0) [[unlikely]]
+        resume_kept(kParent, flags);
+    return go_on(kParent, flags);
 }
 
 Leaf<void> Walk::step_last(bool follow, bool& again) {
@@ -209,9 +223,8 @@ Leaf<void> Walk::step_last(bool follow, bool& again) {
     bool slash = trailing_slash_;
     again = TRY(step(last_, follow || slash, true));
     if (!again) return lib::kOk;
-    TRY(go_on(kParent, 0));
-    trailing_slash_ |= slash;
-    return lib::kOk;
+    kept_slash_ |= slash;
+    return go_on(kParent, 0);
 }
 
 Leaf<Path> lookup(const LookupContext& c, const Path& start, std::string_view path, u32 flags) {

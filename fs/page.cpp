@@ -6,9 +6,11 @@
 #include "fs/page.hpp"
 
 #include <cstring>
+#include <utility>
 
 #include "port/api/modules.hpp"
 #include "rt/mem/slab.hpp"
+#include "rt/teardown.hpp"
 
 namespace fs {
 
@@ -38,9 +40,10 @@ void chain_push(Page*& chain, Page* p) {
     chain = p;
 }
 void drop_chain(Page* chain) {
+    PageDrop drop;
     while (chain) {
         Page* next = chain_next(chain);
-        chain->unref();
+        drop.unref(*chain);
         chain = next;
     }
 }
@@ -280,6 +283,20 @@ void Mapping::drop_range(u64 first, u64 count) {
     {
         rt::LockGuard g(lock_);
         chain = take_out(first, last, dropped);
+        if (is_mapped_widely(first, last)) [[unlikely]] {
+            while (chain) {
+                Page* next = chain_next(chain);
+                chain_push(dropped_.chain, chain);
+                chain = next;
+            }
+            dropped_.count += dropped;
+            if (first < dropped_.first) dropped_.first = first;
+            if (last > dropped_.last) dropped_.last = last;
+            dropped_.cut = ++cuts_;
+            dropped_.user = nullptr;
+            dropped_waits_.store(true, std::memory_order_relaxed);
+            return;
+        }
         for (MappingUser& u : users_) u.unmap_pages(first, last - first + 1 == 0 ? kNone : last - first + 1);
     }
     if (dropped == 0) return;
@@ -311,6 +328,42 @@ rt::Reclaimable* Mapping::reclaim_chain(rt::Reclaimable& r, u64 most) {
     return &p->reclaim;
 }
 
+// Would it take long to unmap the pages everywhere? Under lock_.
+bool Mapping::is_mapped_widely(u64 first, u64 last) {
+    constexpr u32 kUsers = 16;
+    constexpr u64 kPages = 2048;
+    if (!rt::Reclaimer::later.load(std::memory_order_relaxed)) return false;
+    u32 users = 0;
+    u64 pages = 0;
+    for (const MappingUser& u : users_) {
+        pages += u.pages_among(first, last);
+        if (++users > kUsers || pages > kPages) return true;
+    }
+    return false;
+}
+
+// The user that has least done of the cuts. True: some of the pages may be mapped there still.
+bool Mapping::unmap_dropped(MappingUser& u) {
+    if (u.cut_ >= dropped_.cut) return false;
+    if (std::exchange(dropped_.user, &u) != &u) dropped_.at = dropped_.first;
+    return u.unmap_some(dropped_.at, dropped_.last);
+}
+
+// Nobody maps them any more.
+void Mapping::release_dropped() {
+    Dropped gone;
+    {
+        rt::LockGuard g(lock_);
+        const MappingUser* u = users_.front();
+        if (u && u->cut_ < dropped_.cut) return;  // others have been dropped meanwhile: who did that goes on
+        gone = std::exchange(dropped_, {});
+        dropped_waits_.store(false, std::memory_order_relaxed);
+    }
+    if (gone.count == 0) return;
+    uncharge(gone.count);
+    leave_behind(gone.chain, gone.count);
+}
+
 void Mapping::truncate_pages(u64 first_gone) { drop_range(first_gone, kNone - first_gone); }
 
 u64 Mapping::begin_cut() {
@@ -319,18 +372,20 @@ u64 Mapping::begin_cut() {
 }
 
 bool Mapping::drop_some_copies(u64 cut) {
-    constexpr u32 kUsersAtOnce = 8;
-    rt::LockGuard g(lock_);
-    const u64 end = lib::pages_for(size.load(std::memory_order_acquire));
-    for (u32 n = 0; n < kUsersAtOnce; ++n) {
-        MappingUser* u = users_.front();
-        if (!u || u->cut_ >= cut) return false;
-        if (!u->drop_copies(end)) return true;
-        u->cut_ = cuts_;
-        users_.remove(*u);
-        users_.push_back(*u);
+    rt::Stretch stretch;
+    {
+        rt::LockGuard g(lock_);
+        const u64 end = lib::pages_for(size.load(std::memory_order_acquire));
+        for (MappingUser* u; (u = users_.front()) && u->cut_ < cut;) {
+            if (unmap_dropped(*u) || !u->drop_copies(end)) return true;
+            u->cut_ = cuts_;
+            users_.remove(*u);
+            users_.push_back(*u);
+            if (stretch.over()) return true;
+        }
     }
-    return true;
+    if (has_dropped()) release_dropped();
+    return false;
 }
 
 void Mapping::add_user(MappingUser& u, MappingUser* like) {
@@ -364,14 +419,20 @@ u64 Mapping::next_resident(u64 from) const {
     for (u64 at = from;;) {
         auto* n = reinterpret_cast<Node*>(root & ~kIsNode);
         if (!n->covers(at)) return kNone;
-        // Down to the first empty slot on the way to `at`, or to the page.
+        // Down by the first slot of each node from `at` on that holds something.
         for (;;) {
-            void* s = n->at(at).load(std::memory_order_acquire);
-            if (s && n->shift == 0) return at;
+            const u64 start = at >> n->shift;
+            u64 i = start % Node::kSlots;
+            void* s;
+            while (!(s = n->slot[i].load(std::memory_order_acquire)) && ++i < Node::kSlots) {
+            }
             if (!s) break;
+            if (i != start % Node::kSlots) at = (start - start % Node::kSlots + i) << n->shift;
+            if (n->shift == 0) return at;
             n = static_cast<Node*>(s);
         }
-        u64 next = ((at >> n->shift) + 1) << n->shift;
+        // Nothing in this node: behind it.
+        const u64 next = ((at >> n->shift) / Node::kSlots + 1) << (n->shift + Node::kSlotBits);
         if (next <= at) return kNone;
         at = next;
     }
@@ -399,7 +460,7 @@ u64 Mapping::last_resident() const {
 }
 
 u64 Mapping::next_data(u64 from, bool& more) const {
-    u64 left = kSeekPages;
+    u64 left = kSeekPages / 4;  // to the next page it may be a long way through the tree
     more = false;
     for (u64 at = next_resident(from); at != kNone; at = next_resident(at + 1)) {
         if (const Page* p = peek(at); p && !p->unwritten()) return at;
@@ -450,6 +511,7 @@ rt::Reclaimable* Mapping::reclaim_step(rt::Reclaimable& r, u64 most) {
 }
 
 void Mapping::last_ref(Mapping* m) {
+    if (m->has_dropped()) m->release_dropped();
     u64 pages = m->page_count();
     rt::Reclaimer& fs = port::reclaimer(port::Module::kFs);
     if (!fs.defers(pages)) {

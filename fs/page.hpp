@@ -133,6 +133,13 @@ class MappingUser {
 public:
     // Pages [first, first + count) of the mapping are going away: unmap them here, now.
     virtual void unmap_pages(u64 first, u64 count) = 0;
+    // The same in pieces, from page `first` on, which moves. False: all are unmapped.
+    virtual bool unmap_some(u64& first, u64 last) {
+        unmap_pages(first, last - first == ~u64{0} ? last : last - first + 1);
+        return false;
+    }
+    // How many pages of [first, last] it may map.
+    virtual u64 pages_among(u64 first, u64 last) const { return 0; }
     // The object has been cut off at page `first`: some private copies of what was beyond are dropped. False: there are more,
     // or a lock that comes before Rank::mapping was not free; let go of the mapping and try again.
     virtual bool drop_copies(u64 first) = 0;
@@ -203,7 +210,8 @@ public:
     Result<Page*> insert(u64 index, Ref<Page> fresh) RT_EXCLUDES(lock_);
 
     // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail. Nobody finds or maps them
-    // afterwards, and what they counted has gone; many of them are reclaimed in pieces.
+    // afterwards, and what they counted has gone; many of them are reclaimed in pieces. Where many users may map them, those
+    // have them until the caller has gone on with drop_some_copies().
     void truncate_pages(u64 first_gone) RT_EXCLUDES(lock_);
     // After `size` has become smaller: private copies of pages beyond the end go too, in pieces. Who has users begins a cut and
     // calls drop_some_copies() with its number until that yields false, giving way in between. What the file has grown again
@@ -214,8 +222,10 @@ public:
     }  // without the lock: who begins a cut looks again
     u64 begin_cut() RT_EXCLUDES(lock_);
     bool drop_some_copies(u64 cut) RT_EXCLUDES(lock_);
-    // Drops pages [first, first+count) (hole punching).
+    // Drops pages [first, first+count) (hole punching); users as in truncate_pages(): has_dropped(), if some are left for
+    // drop_some_copies().
     void drop_range(u64 first, u64 count) RT_EXCLUDES(lock_);
+    bool has_dropped() const { return dropped_waits_.load(std::memory_order_relaxed); }
 
     void add_user(MappingUser& u, MappingUser* like = nullptr) RT_EXCLUDES(lock_);
     void remove_user(MappingUser& u) RT_EXCLUDES(lock_);
@@ -226,7 +236,7 @@ public:
     u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none
     // The same of pages that are no room only (SEEK_DATA); the smallest index >= from that is not resident, or room
     // (SEEK_HOLE). They look at kSeekPages pages at the most: `more` says that the search goes on where they stopped.
-    static constexpr u64 kSeekPages = 1024;
+    static constexpr u64 kSeekPages = 256;
     u64 next_data(u64 from, bool& more) const;
     u64 next_hole(u64 from, bool& more) const;
     // Where the first `most` resident pages of [first, end) end; `end` if there are no more than that.
@@ -254,11 +264,23 @@ private:
     static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
     static rt::Reclaimable* reclaim_chain(rt::Reclaimable& r, u64 most);
     static void leave_behind(Page* chain, u64 count);
+    bool is_mapped_widely(u64 first, u64 last) RT_REQUIRES(lock_);
+    bool unmap_dropped(MappingUser& u) RT_REQUIRES(lock_);
+    void release_dropped() RT_EXCLUDES(lock_);
 
     rt::SpinLock<rt::Rank::mapping> lock_;
     // In the order of what they have done of cuts: who is at the beginning has most to do. Copies come behind the original.
     lib::List<MappingUser, &MappingUser::mapping_hook> users_ RT_GUARDED_BY(lock_);
     u64 cuts_ RT_GUARDED_BY(lock_) = 0;
+    // Pages that were taken out, but may be mapped by users that have not done the cut yet.
+    struct Dropped {
+        Page* chain = nullptr;
+        u64 count = 0, first = ~u64{0}, last = 0;
+        u64 cut = 0;                  // who has done this one maps none of them
+        MappingUser* user = nullptr;  // who is at it, and how far
+        u64 at = 0;
+    } dropped_ RT_GUARDED_BY(lock_);
+    std::atomic<bool> dropped_waits_{false};
     // Radix tree of Page*, 64 ways. 0: empty. Without kIsNode: the page at index 0, the only one. Else a Node.
     std::atomic<u64> root_{0};
     std::atomic<u64> pages_{0};

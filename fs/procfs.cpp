@@ -104,27 +104,33 @@ public:
 private:
     // At most one piece is made in a call. kNeedsTask: `at` lies beyond it; call again.
     Leaf<size_t> read_piece(const UserSpans& to, u64 at) {
-        u64 position;
+        u64 position, sums[ProcContext::kSums];
         {
             rt::LockGuard guard{lock_};
-            if (at == 0 || at < piece_at_ || !generated_) {
+            const bool counting = generated_ && piece_at_ == 0 && text_.size == 0 && position_ != kEnd;
+            if (!counting && (at == 0 || at < piece_at_ || !generated_)) {
                 piece_at_ = position_ = 0;
                 text_.size = 0;
+                std::memset(sums_, 0, sizeof sums_);
                 generated_ = true;
             }
             if (at < piece_at_ + text_.size) return copy_piece(to, at);
             if (position_ == kEnd) return size_t{0};
             position = position_;
+            std::memcpy(sums, sums_, sizeof sums);
         }
         TextBuffer fresh;
         lib::StringBuilder out{&TextBuffer::append, &fresh};
         u64 next = position;
-        TRY(node_.show_some(out, asked_by(context_, to.caller()), next));
+        ProcContext c = asked_by(context_, to.caller());
+        c.sums = sums;
+        TRY(node_.show_some(out, c, next));
         if (out.failed) return Errno::kNoMem;
         rt::LockGuard guard{lock_};
         if (position_ == position) {  // else another reader was here
             piece_at_ += text_.size;
             position_ = next;
+            std::memcpy(sums_, sums, sizeof sums);
             text_.swap(fresh);
         }
         if (at >= piece_at_ && at < piece_at_ + text_.size) return copy_piece(to, at);
@@ -162,6 +168,7 @@ private:
     // show_some: where text_ begins in the file, and where the next piece does.
     u64 piece_at_ RT_GUARDED_BY(lock_) = 0;
     u64 position_ RT_GUARDED_BY(lock_) = 0;
+    u64 sums_[ProcContext::kSums] RT_GUARDED_BY(lock_) = {};
 };
 
 bool parse_number(std::string_view name, u64& out) {

@@ -19,6 +19,9 @@ struct ProcContext {
     u64 identity = 0, sub_identity = 0;
     u64 opened = 0;                // what ProcNode::open gave
     const void* caller = nullptr;  // who asks now, as LookupContext::caller; null: the kernel
+    // For ProcNode::show_some: what it counts in pieces that give no text. All 0 at position 0.
+    static constexpr u32 kSums = 6;
+    u64* sums = nullptr;
 };
 
 struct ProcNode;

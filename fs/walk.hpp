@@ -38,7 +38,7 @@ public:
     Place at() const { return at_; }
     NameKey last() const { return last_; }
     bool last_is_dots() const { return last_is_dots_; }  // ".", ".." or nothing but slashes
-    bool trailing_slash() const { return trailing_slash_; }
+    bool trailing_slash() const { return trailing_slash_ || kept_slash_; }
     // False: a rename happened beside us, what we have may never have been true: start over.
     bool stable() const { return names_stable(sequence_); }
     const WalkContext& context() const { return context_; }
@@ -46,6 +46,10 @@ public:
 private:
     enum Mode { kWhole, kParent };
     void begin(std::string_view path);
+    // Where it goes on if the same walk of this call was too long, and that it is (fs/long_walk.cpp).
+    void resume_kept(Mode mode, u32& flags);
+    Leaf<void> pause(Mode mode, u32 flags);
+    bool is_kept(const void* kept, Mode mode) const;
     Leaf<void> go_on(Mode mode, u32 flags);
     bool pass_plain(Mode mode, u32 flags, Errno& result);  // true: all is resolved
     // True: a link's text was pushed. `last`: of the whole path.
@@ -55,12 +59,18 @@ private:
     void cross_mounts();
 
     static constexpr size_t kArena = 512;
+    static constexpr u32 kLong = 4096;  // bytes of names, with 16 for each that is special, that are walked in one go
     const WalkContext& context_;
     Place at_;
     std::string_view rest_;       // of the innermost text
     const char* text_ = nullptr;  // where that text starts
     u32 depth_ = 0, links_ = 0, arena_used_ = 0;
     bool last_is_dots_ = false, trailing_slash_ = false;
+    bool kept_slash_ = false;  // behind a link in the last place whose text is walked now
+    u32 asked_ = 0;            // flags at the beginning
+    u32 walked_ = 0;           // since the beginning, or since it was resumed
+    std::string_view path_;    // all of it
+    Dentry* owner_ = nullptr;  // the link whose text is walked; null: the path, or a text that was made for us
     NameKey last_;
     u64 sequence_ = 0;
     Ref<Dentry> owned_;  // the last dentry that is in no cache; it holds all above it
@@ -68,6 +78,7 @@ private:
     struct Level {
         const char* text;
         std::string_view rest;
+        Dentry* owner;
     };
     // Not initialised: outer texts with what is left of them, and texts that file systems made for us.
     union {
@@ -97,6 +108,12 @@ template <class Again>
             walked_ = fs::walk_again((walk), [&] { return (walk).call; }); \
         walked_;                                                           \
     })
+
+// A call ends, or begins anew, for a walk of its was long: kNeedsFault, which is not about memory then. `caller` as in
+// WalkContext. The first form says so once.
+bool walk_was_paused(const void* caller);
+void forget_walks(const void* caller);
+extern std::atomic<u32> kept_walks;
 
 inline WalkContext walk_context(const LookupContext& c, const Path& start) {
     const Path& from = start ? start : c.cwd;

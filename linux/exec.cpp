@@ -142,12 +142,14 @@ struct OwnTables {
         return lib::kOk;
     }
     // The caller is alone. kNoMem: what it shares, it still shares.
-    Result<void> finish(Thread& t) {
+    Task<Result<void>> finish(Thread& t) {
         if (t.process().signals.actions->ref_count() == 1) actions = {};
-        if (t.files_ref()->ref_count() > 1) files = TRY(t.files_ref()->clone());
-        return lib::kOk;
+        if (t.files_ref()->ref_count() > 1)
+            files = CO_TRY(t.files().is_long() ? co_await t.files().clone_long() : t.files().clone());
+        co_return lib::kOk;
     }
-    // Cannot fail. The old ones go with this object.
+    // Cannot fail. The old ones go with this object, that of files in pieces: drop_some() while it is true.
+    bool drop_some() { return files && files->empty_some(); }
     void take(Thread& t) {
         if (files) files = t.exchange_files(std::move(files));
         if (!actions) return;
@@ -242,7 +244,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     OwnTables own;
     CO_TRY(own.begin(p));
     const bool was_alone = CO_TRY(co_await end_other_threads(t));
-    if (auto r = own.finish(t); !r.ok()) {
+    if (auto r = co_await own.finish(t); !r.ok()) {
         if (!was_alone) begin_group_exit(p, kSigSegv);  // the program is not what it was
         co_return r.error();
     }
@@ -269,8 +271,8 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     }
     release_vfork_parent(t);
     own.take(t);
-    own = {};
-    t.files().close_all_on_exec();
+    while (own.drop_some()) co_await rt::Yield{};
+    for (u32 first = 0; t.files().close_some_on_exec(first);) co_await rt::Yield{};
     reset_actions(*p.signals.actions);
     t.set_creds(std::move(creds.creds));
     if (creds.secure) {

@@ -100,16 +100,24 @@ void hand_children_on(Thread& ended) RT_REQUIRES(process_tree) {
     }
 }
 
-void give_children_away(Process& p, Thread& last, Dead& dead) RT_REQUIRES(process_tree) {
+// Some of the children find a new parent. Once in all for each group, which may have many members: `look`.
+void give_some_children_away(Thread& last, Dead& dead, u64& look) RT_REQUIRES(process_tree) {
+    constexpr u32 kAtOnce = 64;
+    static constinit u64 last_look = 0;
+    if (look == 0) look = ++last_look;
+    Process& p = last.process();
+    if (p.children.empty()) return;
     Process& to = reaper_of(p);
-    p.zombies = 0;
     Process* first = nullptr;  // of those that live, at the end of the new parent's list
-    while (Process* c = p.children.pop_front()) {
+    for (u32 n = 0; n < kAtOnce; ++n) {
+        Process* c = p.children.pop_front();
+        if (!c) break;
         c->set_parent(&to);
         c->maker = first_thread(to);
         to.children.push_back(*c);
         c->exit_signal = kSigChld;
         if (c->state == Process::State::kZombie) {
+            --p.zombies;
             ++to.zombies;
             if (notify_exit(*c)) {
                 reap_locked(*c);
@@ -123,11 +131,21 @@ void give_children_away(Process& p, Thread& last, Dead& dead) RT_REQUIRES(proces
     }
     if (!first) return;
     to.child_changed.wake_all();
-    // Once for each group: it may have many members.
-    static constinit u64 look = 0;
-    ++look;
     for (Process* c = first; c; c = to.children.next(*c))
         if (std::exchange(pid_entry(c->group.value)->checked, look) != look) hang_up_if_orphaned(*c, nullptr, p);
+}
+
+// What the process had beside its threads.
+void stop_using(Process& p) {
+    stop_timers(p);
+    // Whoever has waited for the process may write to its file, even while others refer to what is left of it.
+    Ref<ProgramFile> program;
+    {
+        rt::LockGuard guard{p.lock};
+        program = std::move(p.exe);
+    }
+    program = {};
+    if (p.session_seen() == p.pid) hang_up_session(p);
 }
 
 }  // namespace
@@ -190,7 +208,7 @@ Ref<AddressSpace> leave_address_space(Thread& t) {
     return t.exchange_mm({});
 }
 
-void exit_thread(Thread& t) {
+bool exit_thread(Thread& t) {
     Process& p = t.process();
     leave_signals(t);
     release_vfork_parent(t);
@@ -207,7 +225,9 @@ void exit_thread(Thread& t) {
     {
         rt::LockGuard guard{p.lock};
         rt::LockGuard signals{p.signals.lock};
+        if (p.signals.exit_next == &t) p.signals.exit_next = p.threads.next(t);
         t.process_hook.unlink();
+        tell_some_to_exit(p);
         t.pending.clear();
         last = --p.live_threads == 0;
         if (t.left_memory) --p.threads_without_memory;
@@ -238,43 +258,39 @@ void exit_thread(Thread& t) {
     p.thread_gone.wake_all();
     t.registers_changed();  // the CPU forgets its state: nobody will save it
     if (report) report_stop(p);
-    if (last) exit_process(t);
+    return last;
 }
 
-void exit_process(Thread& last) {
+bool exit_process(Thread& last, u64& look) {
     Process& p = last.process();
+    if (look == 0) stop_using(p);
     Ref<Process> keep{&p};
-    stop_timers(p);
-    // Whoever has waited for the process may write to its file, even while others refer to what is left of it.
-    Ref<ProgramFile> program;
-    {
-        rt::LockGuard guard{p.lock};
-        program = std::move(p.exe);
-    }
-    program = {};
-    if (p.session_seen() == p.pid) hang_up_session(p);
     Dead dead;
-    bool ends_all = false;
-    i32 status;
+    bool ends_all = false, more;
+    i32 status = 0;
     {
         rt::LockGuard tree{process_tree};
-        {
-            rt::LockGuard guard{p.signals.lock};
-            status = p.group_exit_status;
-        }
-        p.exit_status = status;
-        give_children_away(p, last, dead);
-        p.state = Process::State::kZombie;
-        ++p.parent->zombies;
-        hang_up_if_orphaned(p, &p, *p.parent);
-        ends_all = &p == first_program;
-        if (notify_exit(p)) {
-            reap_locked(p);
-            dead.push_back(p);
+        give_some_children_away(last, dead, look);
+        more = !p.children.empty();
+        if (!more) {
+            {
+                rt::LockGuard guard{p.signals.lock};
+                status = p.group_exit_status;
+            }
+            p.exit_status = status;
+            p.state = Process::State::kZombie;
+            ++p.parent->zombies;
+            hang_up_if_orphaned(p, &p, *p.parent);
+            ends_all = &p == first_program;
+            if (notify_exit(p)) {
+                reap_locked(p);
+                dead.push_back(p);
+            }
         }
     }
     while (Process* d = dead.pop_front()) let_go_of(*d);
     if (ends_all) end_machine(status);
+    return more;
 }
 
 void end_machine(i32 wait_status) {
@@ -299,11 +315,8 @@ Task<Result<bool>> end_other_threads(Thread& t) {
         if (p.group_exiting || p.execing) co_return Errno::kAgain;
         if (p.live_threads == 1 && t.tid == p.pid) co_return true;
         p.execing = &t;
-        for (Thread& other : p.threads) {
-            if (&other == &t) continue;
-            other.notify(kWorkExit);
-            if (other.vforking) other.vforking->queue.wake_all();
-        }
+        p.signals.exit_next = p.threads.front();
+        tell_some_to_exit(p);
         p.signals.resumed.wake_all();
     }
     for (;;) {

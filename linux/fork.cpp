@@ -152,7 +152,7 @@ Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
     Ref<AddressSpace> mm = t.mm_ref();
     if (!(r.flags & kCloneVm)) mm = CO_TRY(co_await mm->fork());
     Ref<fs::FileTable> files = t.files_ref();
-    if (!(r.flags & kCloneFiles)) files = CO_TRY(files->clone());
+    if (!(r.flags & kCloneFiles)) files = CO_TRY(files->is_long() ? co_await files->clone_long() : files->clone());
     Ref<FsContext> context = t.fs_context_ref();
     if (!(r.flags & kCloneFs)) context = CO_TRY(copy_fs_context(*context));
     Ref<Process> p{&t.process()};

@@ -26,6 +26,68 @@ void wake_waiter(Bucket& b, Waiter& w) RT_REQUIRES(b.lock) {
     w.queue.wake_one();
 }
 
+// So many waiters of a bucket are looked at, and woken or moved, at a stretch. Where there are more the leaf leaves it to a task.
+constexpr u32 kFew = 128;
+bool is_long(const Bucket& b) { return b.waiters.load(std::memory_order_relaxed) > kFew; }
+
+// Are those that a wake is for among the first of many?
+[[gnu::cold, gnu::noinline]] bool found_soon(Bucket& b, const FutexKey& key, u32 limit, u32 bits) RT_REQUIRES(b.lock) {
+    u32 found = 0, seen = 0;
+    for (Waiter& w : b.list) {
+        if (seen++ == kFew) return false;
+        if (w.key == key && (w.bits & bits) && ++found == limit) break;
+    }
+    return true;
+}
+
+void requeue_waiter(Bucket& a, Bucket& b, Waiter& w, const FutexKey& to) RT_REQUIRES(a.lock, b.lock) {
+    w.key = to;
+    if (&a == &b) return;
+    w.hook.unlink();
+    a.waiters.fetch_sub(1, std::memory_order_relaxed);
+    b.waiters.fetch_add(1, std::memory_order_seq_cst);
+    w.bucket.store(&b, std::memory_order_release);
+    b.list.push_back(w);
+}
+
+// A pass over those who wait for a word when it begins, in pieces. Its ends stand in the list, as waiters for nothing: others
+// come and go meanwhile.
+class Pass {
+public:
+    Pass(Bucket& b, const FutexKey& key) : bucket_(b), key_(key) {}
+    Pass(const Pass&) = delete;
+    ~Pass() {
+        rt::LockGuard guard{bucket_.lock};
+        if (at_.hook.linked()) at_.hook.unlink(), end_.hook.unlink();
+    }
+    // These two by who holds the bucket's lock, under its name there.
+    void begin() {
+        bucket_.lock.assume_held();
+        bucket_.list.push_front(at_);
+        bucket_.list.push_back(end_);
+    }
+    // `each` may take the waiter out of the list, and says whether it wants more. False: all have been seen.
+    template <class Each>
+    bool go_on(Each each) {
+        bucket_.lock.assume_held();
+        Waiter* w = bucket_.list.next(at_);
+        bool wanted = true;
+        at_.hook.unlink();
+        for (u32 n = 0; n < kFew && wanted && w != &end_; ++n) {
+            Waiter& here = *w;
+            w = bucket_.list.next(here);
+            if (here.key == key_) wanted = each(here);
+        }
+        bucket_.list.insert_before(*w, at_);
+        return wanted && w != &end_;
+    }
+
+private:
+    Bucket& bucket_;
+    const FutexKey key_;
+    Waiter at_, end_;
+};
+
 u32 wake_in(Bucket& b, const FutexKey& key, u32 limit, u32 bits) RT_REQUIRES(b.lock) {
     u32 woken = 0;
     for (auto it = b.list.begin(); it != b.list.end() && woken < limit;) {
@@ -66,6 +128,8 @@ u32 futex_wake(const FutexKey& key, u32 limit, u32 bits) {
 
 Leaf<i64> futex_wake_in(FutexBucket& b, FutexKey key, u32 limit, u32 bits) {
     rt::LockGuard guard{b.lock};
+    if (is_long(b) && !found_soon(b, key, limit, bits)) [[unlikely]]
+        return Errno::kNeedsTask;
     return i64{wake_in(b, key, limit, bits)};
 }
 
@@ -74,6 +138,7 @@ Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32
     Bucket& a = bucket_of(from);
     Bucket& b = bucket_of(to);
     rt::LockPair guard{a.lock, b.lock};
+    if (is_long(a)) return Errno::kNeedsTask;
     if (expected && TRY(t.user().load_u32(check_at)) != *expected) return Errno::kAgain;
     u32 woken = 0, moved = 0;
     for (auto it = a.list.begin(); it != a.list.end();) {
@@ -87,27 +152,19 @@ Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32
         }
         if (moved >= requeue) break;
         ++moved;
-        w.key = to;
-        if (&a == &b) continue;
-        w.hook.unlink();
-        a.waiters.fetch_sub(1, std::memory_order_relaxed);
-        b.waiters.fetch_add(1, std::memory_order_seq_cst);
-        w.bucket.store(&b, std::memory_order_release);
-        b.list.push_back(w);
+        requeue_waiter(a, b, w, to);
     }
     return i64{woken + moved};
 }
 
-Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second, UserAddr second_at, u32 wake_first,
-                        u32 wake_second, u32 operation) {
+namespace {
+
+// The change of the second word and what is asked of its old value. Both locks held.
+Leaf<bool> change_word(Thread& t, UserAddr at, u32 operation) {
     u32 op = (operation >> 28) & 7, compare = (operation >> 24) & 15;
     i32 argument = i32(operation << 8) >> 20, against = i32(operation << 20) >> 20;
     if (operation & 0x80000000) argument = i32(1u << (u32(argument) & 31));  // FUTEX_OP_OPARG_SHIFT
-    if (op > 4) return Errno::kNoSys;
-    Bucket& a = bucket_of(first);
-    Bucket& b = bucket_of(second);
-    rt::LockPair guard{a.lock, b.lock};
-    u32 old = TRY(t.user().load_u32(second_at));
+    u32 old = TRY(t.user().load_u32(at));
     for (;;) {
         u32 next = 0;
         switch (op) {
@@ -117,23 +174,116 @@ Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second
             case 3: next = old & ~u32(argument); break;
             case 4: next = old ^ u32(argument); break;
         }
-        u32 found = TRY(t.user().compare_exchange_u32(second_at, old, next));
+        u32 found = TRY(t.user().compare_exchange_u32(at, old, next));
         if (found == old) break;
         old = found;
     }
-    if (compare > 5) return Errno::kNoSys;  // after the operation, as in Linux
-    u32 woken = wake_in(a, first, wake_first, ~0u);
-    bool also = false;
     switch (compare) {
-        case 0: also = i32(old) == against; break;
-        case 1: also = i32(old) != against; break;
-        case 2: also = i32(old) < against; break;
-        case 3: also = i32(old) <= against; break;
-        case 4: also = i32(old) > against; break;
-        case 5: also = i32(old) >= against; break;
+        case 0: return i32(old) == against;
+        case 1: return i32(old) != against;
+        case 2: return i32(old) < against;
+        case 3: return i32(old) <= against;
+        case 4: return i32(old) > against;
+        case 5: return i32(old) >= against;
     }
+    return Errno::kNoSys;  // after the operation, as in Linux
+}
+bool known_operation(u32 operation) { return ((operation >> 28) & 7) <= 4; }
+
+}  // namespace
+
+Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second, UserAddr second_at, u32 wake_first,
+                        u32 wake_second, u32 operation) {
+    if (!known_operation(operation)) return Errno::kNoSys;
+    Bucket& a = bucket_of(first);
+    Bucket& b = bucket_of(second);
+    rt::LockPair guard{a.lock, b.lock};
+    if (is_long(a) || is_long(b)) return Errno::kNeedsTask;
+    const bool also = TRY(change_word(t, second_at, operation));
+    u32 woken = wake_in(a, first, wake_first, ~0u);
     if (also) woken += wake_in(b, second, wake_second, ~0u);
     return i64{woken};
+}
+
+// ---- The same in pieces. Who comes after the first piece is not woken, nor moved: the word had changed. ----
+
+namespace {
+
+// A piece of a pass that has begun. False: enough are awake, or all have been seen.
+bool wake_some(Bucket& b, Pass& pass, u32 limit, u32 bits, u32& woken) {
+    if (limit == 0) return false;
+    u32 before = woken;
+    rt::LockGuard guard{b.lock};
+    return pass.go_on([&](Waiter& w) {
+        b.lock.assume_held();
+        if (w.bits & bits) wake_waiter(b, w), ++woken;
+        return woken - before < limit;
+    });
+}
+
+}  // namespace
+
+Task<Result<i64>> futex_wake_long(FutexKey key, u32 limit, u32 bits) {
+    Bucket& b = bucket_of(key);
+    Pass pass(b, key);
+    {
+        rt::LockGuard guard{b.lock};
+        pass.begin();
+    }
+    u32 woken = 0;
+    while (wake_some(b, pass, limit - woken, bits, woken)) co_await rt::Yield{};
+    co_return i64{woken};
+}
+
+Task<Result<i64>> futex_requeue_long(Thread& t, FutexKey from, FutexKey to, u32 wake, u32 requeue, UserAddr check_at,
+                                     bool checks, u32 expected) {
+    Bucket& a = bucket_of(from);
+    Bucket& b = bucket_of(to);
+    Pass pass(a, from);
+    u32 woken = 0, moved = 0;
+    for (bool more = true, first = true; more; first = false) {
+        {
+            rt::LockPair guard{a.lock, b.lock};
+            if (first) {
+                if (checks && CO_TRY(t.user().load_u32(check_at)) != expected) co_return Errno::kAgain;
+                pass.begin();
+            }
+            more = pass.go_on([&](Waiter& w) {
+                a.lock.assume_held();
+                b.lock.assume_held();
+                if (woken < wake) {
+                    wake_waiter(a, w);
+                    ++woken;
+                } else if (moved < requeue) {
+                    requeue_waiter(a, b, w, to);
+                    ++moved;
+                }
+                return woken < wake || moved < requeue;
+            });
+        }
+        if (more) co_await rt::Yield{};
+    }
+    co_return i64{woken + moved};
+}
+
+Task<Result<i64>> futex_wake_op_long(Thread& t, FutexKey first, FutexKey second, UserAddr second_at, u32 wake_first,
+                                     u32 wake_second, u32 operation) {
+    if (!known_operation(operation)) co_return Errno::kNoSys;
+    Bucket& a = bucket_of(first);
+    Bucket& b = bucket_of(second);
+    Pass of_first(a, first), of_second(b, second);
+    bool also;
+    {
+        rt::LockPair guard{a.lock, b.lock};
+        also = CO_TRY(change_word(t, second_at, operation));
+        of_first.begin();
+        of_second.begin();
+    }
+    u32 woken = 0, also_woken = 0;
+    while (wake_some(a, of_first, wake_first - woken, ~0u, woken)) co_await rt::Yield{};
+    if (also)
+        while (wake_some(b, of_second, wake_second - also_woken, ~0u, also_woken)) co_await rt::Yield{};
+    co_return i64{woken + also_woken};
 }
 
 namespace {

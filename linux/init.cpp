@@ -129,7 +129,10 @@ Task<void> first_main(Thread& t, rt::Owned<ExecImage> image, std::string_view pa
     auto life = thread_main(t);
     if (!life.valid()) {
         begin_group_exit(t.process(), kSigKill);
-        exit_thread(t);
+        if (u64 look = 0; exit_thread(t)) {
+            while (exit_process(t, look)) {
+            }
+        }
         co_return;
     }
     co_await life;

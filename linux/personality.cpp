@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The leaf tier: what a trap runs as plain functions. A call that cannot wait and touches pages that are there ends here;
 // everything else is handed to the thread's coroutine (linux/thread.cpp), with `leaf_outcome` saying how far it came.
+#include "fs/walk.hpp"
 #include "linux/sys/table.hpp"
 #include "linux/thread.hpp"
 #include "rt/mem/pages.hpp"
@@ -49,8 +50,9 @@ LeafOutcome block(Thread& t) {
 
 [[gnu::noinline]] LeafOutcome unusual(Thread& t, CallFrame& frame, Errno e) {
     CallThunk leaf = call_table[u32(frame.syscall_number())];
-    // A page that only has to be mapped is no reason for a coroutine.
+    // A page that only has to be mapped is no reason for a coroutine; a walk that was paused is.
     for (u32 tries = 0; e == Errno::kNeedsFault && tries < 64; ++tries) {
+        if (fs::kept_walks.load(std::memory_order_relaxed) != 0) break;
         if (fault_in_now(t, t.user().fault()) != FaultIn::kReady) break;
         Leaf<i64> r = leaf(t, frame);
         e = r.error();

@@ -150,6 +150,10 @@ Leaf<void> show_kernel_version(StringBuilder& out, const ProcContext&) {
 }
 
 constexpr ProcNode file(std::string_view name, ShowFn show) { return {.name = name, .mode = kFile, .show = show}; }
+using ShowSomeFn = decltype(ProcNode::show_some);
+constexpr ProcNode file(std::string_view name, ShowSomeFn show) {
+    return {.name = name, .mode = kFile, .show_some = show};
+}
 constexpr ProcNode directory(std::string_view name, std::span<const ProcNode> children) {
     return {.name = name, .mode = kDirectory, .children = children};
 }

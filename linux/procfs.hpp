@@ -34,16 +34,12 @@ Leaf<void> show_mounts(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_mount_info(lib::StringBuilder& out, const fs::ProcContext& c);
 
 // procfs_system.cpp: what the files of the root show
-struct BusyTime {
-    u64 user = 0, system = 0;  // of all processes that ever were, nanoseconds
-};
-BusyTime busy_time();
 // What programs are told of memory: frames that nobody can see any more count as free, wherever they still wait.
 rt::MemStats memory_as_seen();
 Leaf<void> show_meminfo(lib::StringBuilder& out, const fs::ProcContext&);
-Leaf<void> show_stat(lib::StringBuilder& out, const fs::ProcContext&);
-Leaf<void> show_uptime(lib::StringBuilder& out, const fs::ProcContext&);
-Leaf<void> show_load(lib::StringBuilder& out, const fs::ProcContext&);
+Leaf<void> show_stat(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
+Leaf<void> show_uptime(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
+Leaf<void> show_load(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 Leaf<void> show_cpus(lib::StringBuilder& out, const fs::ProcContext&);
 Leaf<void> show_version(lib::StringBuilder& out, const fs::ProcContext&);
 Leaf<void> show_file_systems(lib::StringBuilder& out, const fs::ProcContext&);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Files of /proc/PID that look into its address space: maps, statm, cmdline, environ.
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "linux/creds.hpp"
@@ -92,6 +94,18 @@ Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {
     return lib::kOk;
 }
 
+namespace {
+
+// There are many lines: no general format.
+char* put_hex(char* to, u64 value, u32 least) {
+    u32 digits = least;
+    while (digits < 16 && value >> (4 * digits)) ++digits;
+    while (digits-- > 0) *to++ = "0123456789abcdef"[(value >> (4 * digits)) & 15];
+    return to;
+}
+
+}  // namespace
+
 Leaf<void> show_maps(StringBuilder& out, const ProcContext& c, u64& position) {
     constexpr u32 kAreas = 32;  // of a piece
     const UserAddr from{std::exchange(position, ~u64{0})};
@@ -116,10 +130,23 @@ Leaf<void> show_maps(StringBuilder& out, const ProcContext& c, u64& position) {
             inode = v.file.inode()->number;
         }
         char line[128];
-        size_t n = lib::format_to(line, "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {} ", v.start.value, v.end.value,
-                                  (v.prot & kProtRead) ? 'r' : '-', (v.prot & kProtWrite) ? 'w' : '-',
-                                  (v.prot & kProtExec) ? 'x' : '-', v.shared ? 's' : 'p', v.offset,
-                                  abi::dev_major(device), abi::dev_minor(device), inode);
+        char* p = put_hex(line, v.start.value, 8);
+        *p++ = '-';
+        p = put_hex(p, v.end.value, 8);
+        const char rights[] = {' ',
+                               (v.prot & kProtRead) ? 'r' : '-',
+                               (v.prot & kProtWrite) ? 'w' : '-',
+                               (v.prot & kProtExec) ? 'x' : '-',
+                               v.shared ? 's' : 'p',
+                               ' '};
+        p = std::copy_n(rights, sizeof rights, p);
+        p = put_hex(p, v.offset, 8);
+        *p++ = ' ';
+        p = put_hex(p, abi::dev_major(device), 2);
+        *p++ = ':';
+        p = put_hex(p, abi::dev_minor(device), 2);
+        size_t n = size_t(p - line);
+        n += lib::format_to({p, sizeof line - n}, " {} ", inode);
         out.put({line, n});
         std::string_view name = v.name ? std::string_view{v.name} : std::string_view{};
         if (v.file) {
@@ -127,7 +154,9 @@ Leaf<void> show_maps(StringBuilder& out, const ProcContext& c, u64& position) {
             name = text.ok() ? text.value() : std::string_view{};
         }
         if (!name.empty()) {
-            for (; n < kNameColumn; ++n) out.put(" ");
+            char gap[kNameColumn];
+            std::memset(gap, ' ', sizeof gap);
+            if (n < kNameColumn) out.put({gap, kNameColumn - n});
             out.put(" ");
             out.put(name);
         }

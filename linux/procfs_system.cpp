@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Files of /proc that are about the machine as a whole.
+#include "linux/pid.hpp"
 #include "linux/procfs.hpp"
 #include "linux/uts.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/reclaim.hpp"
+#include "rt/teardown.hpp"
 
 namespace linux {
 
@@ -28,33 +30,33 @@ u64 cached_bytes() {
     return sum;
 }
 
-u32 runnable_count() {
-    u32 n = 0;
-    for_each_process(
-        [](void* count, Process& p) {
-            *static_cast<u32*>(count) += p.running_threads();
-            return true;
-        },
-        &n);
-    return n;
+// What files of the root say of all processes, of the dead as their parents were told; nanoseconds. Counted in pieces.
+struct AllProcesses {
+    u64 user, system, switches, running, last;
+};
+static_assert(sizeof(AllProcesses) <= sizeof(u64) * ProcContext::kSums);
+
+// False: there are more, from `position` on.
+bool count_some(const ProcContext& c, u64& position, AllProcesses& all) {
+    auto* sums = reinterpret_cast<AllProcesses*>(c.sums);
+    rt::Stretch stretch;
+    while (Ref<Process> p = next_process(i32(position))) {
+        Usage own = p->usage();
+        sums->user += own.times.user + p->usage_children.times.user;
+        sums->system += own.times.system + p->usage_children.times.system;
+        sums->switches += own.voluntary_switches + own.involuntary_switches;
+        sums->running += p->running_threads();
+        sums->last = u64(p->pid.value);
+        position = u64(p->pid.value) + 1;
+        if (stretch.over()) return false;
+    }
+    position = ~u64{0};
+    all = *sums;
+    if (all.running == 0) all.running = 1;
+    return true;
 }
 
 }  // namespace
-
-// Of the living, and of the dead as their parents were told.
-BusyTime busy_time() {
-    BusyTime t;
-    for_each_process(
-        [](void* context, Process& p) {
-            auto& sum = *static_cast<BusyTime*>(context);
-            Usage own = p.usage();
-            sum.user += own.times.user + p.usage_children.times.user;
-            sum.system += own.times.system + p.usage_children.times.system;
-            return true;
-        },
-        &t);
-    return t;
-}
 
 rt::MemStats memory_as_seen() {
     // Shared pages are told from others only now. No more than a call may take; of the rest the count is an estimate.
@@ -93,34 +95,27 @@ Leaf<void> show_meminfo(StringBuilder& out, const ProcContext&) {
 }
 
 // Time is accounted to processes; what they did not use is idle. How it spread over the CPUs is not known: evenly.
-Leaf<void> show_stat(StringBuilder& out, const ProcContext&) {
+Leaf<void> show_stat(StringBuilder& out, const ProcContext& c, u64& position) {
+    AllProcesses of;
+    if (!count_some(c, position, of)) return lib::kOk;
     u64 now = port::Port::now().value;
     u32 cpus = port::Port::cpu_count();
-    BusyTime busy = busy_time();
-    u64 user = to_ticks(busy.user), system = to_ticks(busy.system), all = to_ticks(now) * cpus;
+    u64 user = to_ticks(of.user), system = to_ticks(of.system), all = to_ticks(now) * cpus;
     u64 idle = all > user + system ? all - user - system : 0;
     out.add("cpu  {} 0 {} {} 0 0 0 0 0 0\n", user, system, idle);
     for (u32 i = 0; i < cpus; ++i)
         out.add("cpu{} {} 0 {} {} 0 0 0 0 0 0\n", i, user / cpus, system / cpus, idle / cpus);
     u64 boot = port::Port::realtime_offset().value / 1'000'000'000;
-    u64 switches = 0;
-    for_each_process(
-        [](void* sum, Process& p) {
-            Usage u = p.usage();
-            *static_cast<u64*>(sum) += u.voluntary_switches + u.involuntary_switches;
-            return true;
-        },
-        &switches);
-    u32 running = runnable_count();
-    out.add("intr 0\nctxt {}\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\n", switches, boot,
-            forks_since_boot(), running == 0 ? 1 : running);
+    out.add("intr 0\nctxt {}\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\n", of.switches, boot,
+            forks_since_boot(), of.running);
     return lib::kOk;
 }
 
-Leaf<void> show_uptime(StringBuilder& out, const ProcContext&) {
+Leaf<void> show_uptime(StringBuilder& out, const ProcContext& c, u64& position) {
+    AllProcesses of;
+    if (!count_some(c, position, of)) return lib::kOk;
     u64 now = port::Port::now().value, all = now * port::Port::cpu_count();
-    BusyTime busy = busy_time();
-    u64 idle = all > busy.user + busy.system ? all - busy.user - busy.system : 0;
+    u64 idle = all > of.user + of.system ? all - of.user - of.system : 0;
     constexpr u64 kSecond = 1'000'000'000, kHundredth = 10'000'000;
     out.add("{}.{:02} {}.{:02}\n", now / kSecond, now % kSecond / kHundredth, idle / kSecond,
             idle % kSecond / kHundredth);
@@ -128,17 +123,10 @@ Leaf<void> show_uptime(StringBuilder& out, const ProcContext&) {
 }
 
 // Nothing samples the length of the run queues: the averages stand at zero.
-Leaf<void> show_load(StringBuilder& out, const ProcContext&) {
-    i32 last = 0;
-    for_each_process(
-        [](void* max, Process& p) {
-            i32& m = *static_cast<i32*>(max);
-            m = p.pid.value > m ? p.pid.value : m;
-            return true;
-        },
-        &last);
-    u32 running = runnable_count();
-    out.add("0.00 0.00 0.00 {}/{} {}\n", running == 0 ? 1 : running, thread_count(), last);
+Leaf<void> show_load(StringBuilder& out, const ProcContext& c, u64& position) {
+    AllProcesses of;
+    if (!count_some(c, position, of)) return lib::kOk;
+    out.add("0.00 0.00 0.00 {}/{} {}\n", of.running, thread_count(), of.last);
     return lib::kOk;
 }
 

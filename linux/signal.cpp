@@ -149,11 +149,20 @@ void end_group_locked(Process& p, i32 wait_status) {
     p.group_exiting = true;
     p.group_exit_status = wait_status;
     p.signals.report = 0;
-    for (Thread& t : p.threads) {
+    p.signals.exit_next = p.threads.front();
+    tell_some_to_exit(p);
+    p.signals.resumed.wake_all();
+}
+
+void tell_some_to_exit(Process& p) {
+    constexpr u32 kAtOnce = 128;
+    for (u32 n = 0; n < kAtOnce && p.signals.exit_next; ++n) {
+        Thread& t = *p.signals.exit_next;
+        p.signals.exit_next = p.threads.next(t);
+        if (&t == p.execing && !p.group_exiting) continue;
         t.notify(kWorkExit);
         if (t.vforking) t.vforking->queue.wake_all();
     }
-    p.signals.resumed.wake_all();
 }
 
 void begin_group_exit(Process& p, i32 wait_status) {

@@ -17,6 +17,8 @@ void tell_parent(Process& child, i32 code, i32 status) RT_REQUIRES(process_tree)
 void flush_signal(Process& p, u32 sig) RT_REQUIRES(p.signals.lock);
 // begin_group_exit of who holds the lock.
 void end_group_locked(Process& p, i32 wait_status) RT_REQUIRES(p.signals.lock);
+// Some of the threads from signals.exit_next on learn that they are to end.
+void tell_some_to_exit(Process& p) RT_REQUIRES(p.signals.lock);
 // The thread takes no more signals; what it leaves goes to the others. Takes the lock itself.
 void leave_signals(Thread& t);
 

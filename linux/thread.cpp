@@ -2,6 +2,7 @@
 // The root coroutine of a thread: run user code, take the trap, do what it asks for, deliver signals, again.
 #include "linux/thread.hpp"
 
+#include "fs/walk.hpp"
 #include "linux/arch/machine.hpp"
 #include "linux/call_attempt.hpp"
 
@@ -130,6 +131,11 @@ Task<void> run_call(Thread& t, const SyscallRow& row, Errno outcome) {
                 break;
             }
             case Step::kFaultIn: {
+                if (fs::walk_was_paused(static_cast<Caller*>(&t))) {
+                    co_await rt::Yield{};
+                    call.faulted_in(lib::kOk);
+                    break;
+                }
                 FaultIn now = fault_in_now(t, t.user().fault());
                 Result<void> got = now == FaultIn::kReady ? Result<void>{lib::kOk} : Errno::kFault;
                 if (now == FaultIn::kMustWait) {
@@ -155,6 +161,7 @@ Task<void> run_call(Thread& t, const SyscallRow& row, Errno outcome) {
             case Step::kDone: break;
         }
     }
+    fs::forget_walks(static_cast<Caller*>(&t));
     t.forget_file();
     if (t.regs().entered_by_syscall()) finish_syscall(t, std::move(call.result()));
 }
@@ -215,7 +222,9 @@ Task<void> thread_main(Thread& t) {
                         Ref<AddressSpace> mm = leave_address_space(t);
                         while (mm->empty_some()) co_await rt::Yield{};
                     }
-                    exit_thread(t);
+                    while (t.files_ref() && t.files().empty_some()) co_await rt::Yield{};
+                    if (!exit_thread(t)) co_return;
+                    for (u64 look = 0; exit_process(t, look);) co_await rt::Yield{};
                     co_return;
                 }
                 case Attend::kMore: co_await rt::Yield{}; break;

@@ -18,8 +18,9 @@ Task<Result<void>> fault_in_range(Thread& t, fs::UserMemory::Fault range);
 // A copy to or from the program that may wait; errors are left to the caller (kFault).
 Task<Result<void>> put_u32(Thread& t, UserAddr at, u32 value);
 
-// Gives back all that the thread has. Cannot fail, does not wait. After this only `ended` is left.
-void exit_thread(Thread& t);
+// Gives back all that the thread has. Cannot fail, does not wait. True: it was the last of its process, whose end is left:
+// exit_process().
+bool exit_thread(Thread& t);
 // Takes the thread's memory from it, before exit_thread() or as a part of it: from then on nobody finds it through the thread.
 Ref<AddressSpace> leave_address_space(Thread& t);
 // The user-memory part of the end and of execve: robust futexes, clear_child_tid. A piece at a time: called until it is done.
@@ -34,8 +35,9 @@ Task<void> wait_for_user_memory(Thread& t);
 void forsake_user_memory(Thread& t);
 // The vfork parent goes on.
 void release_vfork_parent(Thread& t);
-// The last thread of its process has gone: zombie, orphans, SIGCHLD.
-void exit_process(Thread& last);
+// The last thread of its process has gone: timers, orphans, zombie, SIGCHLD. True: there are more orphans, give way and call it
+// again. `look` is 0 at first.
+bool exit_process(Thread& last, u64& look);
 void report_stop(Process& p);
 
 // Ends every other thread of the group and waits until they have gone; the caller is the leader then, whatever it was

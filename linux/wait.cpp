@@ -69,7 +69,10 @@ struct Search {
     WaitSink sink;
     bool any = false;         // a child of the wanted kind
     Process* gone = nullptr;  // reaped: to be let go of outside the lock
+    Process* from = nullptr;  // where a piece begins; null: with the first child
+    Process* next = nullptr;  // where it has ended; null: there are no more
 };
+constexpr u32 kChildrenAtOnce = 256;
 
 // What this child has to say, delivered; nothing: the search goes on.
 std::optional<Leaf<i32>> ask(Search& s, Process& child) RT_REQUIRES(process_tree) {
@@ -108,8 +111,13 @@ std::optional<Leaf<i32>> search(Search& s, Process& p) RT_REQUIRES(process_tree)
     }
     // Who waits for the end only need not look at every child when none has ended.
     const bool ends_only = !(s.request.options & (kWaitUntraced | kWaitContinued));
-    for (Process& child : p.children) {
-        if (auto answer = ask(s, child)) return answer;
+    u32 n = 0;
+    for (Process* child = s.from ? s.from : p.children.front(); child; child = p.children.next(*child)) {
+        if (n++ == kChildrenAtOnce) {
+            s.next = child;
+            return {};
+        }
+        if (auto answer = ask(s, *child)) return answer;
         if (s.any && ends_only && p.zombies == 0) break;
     }
     return {};
@@ -117,15 +125,26 @@ std::optional<Leaf<i32>> search(Search& s, Process& p) RT_REQUIRES(process_tree)
 
 }  // namespace
 
-Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink) {
+Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink, WaitCursor* cursor) {
     Search s{request, sink};
     std::optional<Leaf<i32>> answer;
+    Ref<Process> before;  // let go of outside the lock
     {
         rt::LockGuard tree{process_tree};
+        if (cursor && cursor->next) {
+            before = std::move(cursor->next);
+            // A child that has gone meanwhile was taken by another thread: from the beginning.
+            if (before->parent == &p) s.from = before.get(), s.any = cursor->any;
+        }
         answer = search(s, p);
+        if (cursor && !answer && s.next) {
+            cursor->next = Ref<Process>{s.next};
+            cursor->any = s.any;
+        }
     }
     if (s.gone) let_go_of(*s.gone);
     if (answer) return *answer;
+    if (s.next) return Errno::kNeedsTask;
     if (!s.any) return Errno::kChild;
     if (request.options & kWaitNoHang) return 0;
     return Errno::kNeedsTask;

@@ -28,6 +28,11 @@ struct WaitSink {
     Leaf<void> (*deliver)(void* context, const WaitReport& r);
     void* context;
 };
-Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink);
+// Of many children a call looks at some: kNeedsTask, and the cursor, if there is one, says where to go on.
+struct WaitCursor {
+    Ref<Process> next;  // null: all have been looked at
+    bool any = false;   // one of the wanted kind was among those before
+};
+Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink, WaitCursor* cursor = nullptr);
 
 }  // namespace linux

@@ -5,12 +5,37 @@
 
 #include "rt/atomic.hpp"
 #include "rt/executor.hpp"
+#include "rt/reclaim.hpp"
 
 namespace rt {
 namespace {
 
 constinit Atomic<u64> global_epoch{1};
 constexpr u64 kHurryAfter = 128;  // items pending on one CPU before the others are asked to look up
+
+constexpr u32 kFreedAtOnce = 64;  // each may be several frames
+
+// Of what is due and waits for the job. True: there is more. What is freed may retire more.
+bool free_some(PerCpuEpoch& e) {
+    for (u32 n = 0; n < kFreedAtOnce; ++n) {
+        Retired* r = e.due;
+        if (!r) return false;
+        e.due = r->next;
+        --e.pending;
+        r->free(*r);
+    }
+    return e.due != nullptr;
+}
+
+// What is due, a chain that ends at `end`, is more than may be freed at a stretch.
+[[gnu::cold, gnu::noinline]] void free_in_turns(PerCpuEpoch& e, Retired* due, Retired** end) {
+    if (!due) return;
+    *(e.due ? e.due_tail : &e.due) = due;
+    e.due_tail = end;
+    if (e.rest_queued || !free_some(e)) return;
+    e.rest_queued = true;
+    Executor::current().enqueue(e.rest);
+}
 
 // Frees the batches of this CPU that are old enough. All of them are taken first: what is freed may retire more, in an epoch
 // whose batch has the place of one of these.
@@ -22,6 +47,8 @@ void reclaim(PerCpuEpoch& e, u64 now) {
             *end = std::exchange(e.batch[i], nullptr);
             end = e.tail[i];
         }
+    if (e.pending > kFreedAtOnce && Reclaimer::later.load(std::memory_order_relaxed)) [[unlikely]]
+        return free_in_turns(e, due, end);
     while (Retired* r = due) {
         due = r->next;
         --e.pending;
@@ -42,6 +69,13 @@ void try_advance(u64 now) {
 }  // namespace
 
 constinit bool (*epoch_cpu_unsettled)(CpuId) = nullptr;
+
+void PerCpuEpoch::free_rest(Schedulable& s) {
+    PerCpuEpoch& e = Executor::current().epoch;
+    s.priority = Priority::kKernel;
+    e.rest_queued = free_some(e);
+    if (e.rest_queued) Executor::current().give_way(s);
+}
 
 void retire(Retired& r) {
     PerCpuEpoch& e = Executor::current().epoch;

@@ -7,6 +7,7 @@
 
 #include "lib/types.hpp"
 #include "rt/atomic.hpp"
+#include "rt/schedulable.hpp"
 
 namespace rt {
 
@@ -22,6 +23,12 @@ struct PerCpuEpoch {
     Retired** tail[3] = {};
     u64 batch_epoch[3] = {};
     u64 pending = 0;
+    // Old enough to be freed, more than may be at a stretch: a job of this CPU frees the rest.
+    Retired* due = nullptr;
+    Retired** due_tail = &due;
+    Schedulable rest{&PerCpuEpoch::free_rest};
+    bool rest_queued = false;
+    static void free_rest(Schedulable& s);
 };
 
 void retire(Retired& r);

@@ -2,6 +2,8 @@
 // The per-CPU loop: inbox, timers, run queue, idle.
 #include "rt/executor.hpp"
 
+#include "rt/task.hpp"
+
 namespace rt {
 
 alignas(64) constinit Executor executor_table[lib::kMaxCpus];
@@ -47,7 +49,8 @@ void Executor::give_way(Schedulable& node) {
     Nanoseconds now = hal::Machine::now();
     timers_.run_due(now);
     const Priority waiting = queue.best_user_level();
-    if (waiting != Priority::kBackground && node.priority < Priority::kHighest) {
+    // Only jobs go behind user threads: whatever else lies on those levels is taken for a thread.
+    if (waiting != Priority::kBackground && node.priority < Priority::kHighest && Job::is_one(node)) {
         // An old beginning is that of other work, which has ended.
         if ((now - work_since_).value >= kWorkTurn.value * 8) work_since_ = now;
         if (now - work_since_ >= kWorkTurn) {
@@ -190,8 +193,9 @@ bool Executor::serve_while_idle() {
 }
 
 void Executor::run_forever() {
-    // From here to the next user thread interrupts are off: a chain of kernel work takes them every so often.
-    constexpr u32 kItems = 32;
+    // From here to the next user thread interrupts are off: a chain of kernel work takes them every so often, and looks at the
+    // timers, for their interrupt says nothing by itself and does not come again.
+    constexpr u32 kItems = 8;
     for (u32 n = 1;; ++n) {
         while (run_one()) {
             if (n++ % kItems != 0) continue;

@@ -191,7 +191,7 @@ Task<void> wait_for_memory() {
             (void)co_await wait;
         }
         u64 now = epoch_now();
-        if (now >= wanted && (reclaim_pending() == 0 || now >= enough)) ++rounds;
+        if (now >= wanted && ((reclaim_pending() == 0 && epoch_pending() == 0) || now >= enough)) ++rounds;
     }
 }
 

@@ -53,9 +53,9 @@ public:
     // So many were left for later, and so many frames with them; so many were not, for want of room or memory.
     Atomic<u64> items{0}, frames{0}, refused{0};
 
-    static constexpr u64 kWorthIt = 16;   // frames; less than that is cheaper freed than handed over
-    static constexpr u64 kAtOnce = 1024;  // frames; with the work on the CPU that frees: no longer at a stretch
-    static constexpr u64 kPiece = 64;     // frames, about 3,000 instructions
+    static constexpr u64 kWorthIt = 16;  // frames; less than that is cheaper freed than handed over
+    static constexpr u64 kAtOnce = 256;  // frames; with the work on the CPU that frees: no longer at a stretch
+    static constexpr u64 kPiece = 64;    // frames, about 3,000 instructions
     // May large objects wait on the CPU that frees? Where nobody runs the executors, they would stay.
     static Atomic<bool> later;
 

@@ -402,16 +402,19 @@ stats() {
         cpus && $1 == 1 && $NF > 20 && $2 == 0 { print "cpu 1" }
         cpus && NF == 8 && $1 != "cpu" { all = $3 + $5 + $7; if (all < 99.7 || all > 100.3) print "not all: " $0 }
         cpus && NF == 8 && $1 != "cpu" { served += $NF }
-        / remote calls, / { print (served == $5 ? "whole" : "served " served " of " $5) }' "$work/stats"
+        / remote calls, / { print (served == $5 ? "whole" : "served " served " of " $5) }
+        /^longest stretch with interrupts off: [0-9]+ instructions, in [a-z]/ && $6 > 1000 { print "longest" }' "$work/stats"
 }
 check stats_tables 0 'last
 fs
 cpu 0
 cpu 1
-whole' stats
-stats_json() { run --stats=json --cpus 2 --route remote -- busybox true 2>"$work/stats"; wc -l <"$work/stats"; grep -o '"name": "fs", "place": "1", "policy": "fifo"' "$work/stats"; }
+whole
+longest' stats
+stats_json() { run --stats=json --cpus 2 --route remote -- busybox true 2>"$work/stats"; wc -l <"$work/stats"; grep -o -e '"name": "fs", "place": "1", "policy": "fifo"' -e '"longest_stretch": {"instructions": [1-9]' "$work/stats" | sed 's/[1-9]$/N/'; }
 check stats_json 0 '1
-"name": "fs", "place": "1", "policy": "fifo"' stats_json
+"name": "fs", "place": "1", "policy": "fifo"
+"longest_stretch": {"instructions": N' stats_json
 stats_many() { run --stats --cpus 16 -- busybox true 2>"$work/stats"; awk '$1 == "cpu" { cpus = 1 } cpus && NF == 8 && $1 == n { n++ } END { print n }' "$work/stats"; }
 check stats_of_many_cpus 0 16 stats_many
 stats_status() { run --stats -- sh -c 'exit 9' 2>"$work/stats"; }

@@ -60,6 +60,7 @@ void AddressSpace::end_later(AddressSpace* mm) {
     static constinit std::atomic<bool> working{false};           // the job is in a queue, or runs
     static constinit AddressSpace* in_work = nullptr;            // the job's
     static constinit rt::Schedulable job{[](rt::Schedulable& self) {
+        self.priority = rt::Priority::kKernel;
         AddressSpace* head = first.load(std::memory_order_acquire);
         while (!in_work && head) {
             auto* next = reinterpret_cast<AddressSpace*>(head->reclaim_.next);
@@ -71,8 +72,7 @@ void AddressSpace::end_later(AddressSpace* mm) {
             // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
             if (!first.load(std::memory_order_seq_cst) || working.exchange(true, std::memory_order_seq_cst)) return;
         }
-        hal::Machine::take_interrupts();
-        rt::Executor::current().enqueue(self);
+        rt::Executor::current().give_way(self);
     }};
     AddressSpace* head = first.load(std::memory_order_relaxed);
     do {

@@ -68,6 +68,13 @@ struct Area final : fs::MappingUser {
     bool is_data() const { return (flags & (kAreaShared | kAreaGrowsDown)) == 0 && writable(); }
 
     void unmap_pages(u64 first, u64 count) override;
+    bool unmap_some(u64& first, u64 last) override;
+    u64 pages_among(u64 first, u64 last) const override;
+    // Where it lies and which pages of the mapping it may map: [first, end).
+    struct Pages {
+        u64 low, first, end;
+    };
+    Pages pages_now() const;
     bool drop_copies(u64 first) override;
 };
 

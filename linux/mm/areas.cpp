@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "linux/mm/state.hpp"
+#include "rt/teardown.hpp"
 
 namespace linux {
 
@@ -20,6 +21,38 @@ void Area::unmap_pages(u64 first, u64 count) {
     port::UserRange range{UserAddr{low + ((from - first_here) << lib::kPageShift)},
                           UserAddr{low + ((to - first_here) << lib::kPageShift)}};
     space->unmap({&range, 1});
+}
+
+Area::Pages Area::pages_now() const {
+    // As above: under Rank::mapping only.
+    u64 low = std::atomic_ref(const_cast<u64&>(start.value)).load(std::memory_order_relaxed);
+    u64 high = std::atomic_ref(const_cast<u64&>(end.value)).load(std::memory_order_relaxed);
+    u64 first = (low - base) >> lib::kPageShift;
+    return {low, first, high > low ? first + ((high - low) >> lib::kPageShift) : first};
+}
+
+u64 Area::pages_among(u64 first, u64 last) const {
+    const Pages here = pages_now();
+    const u64 from = first > here.first ? first : here.first, to = last < here.end ? last + 1 : here.end;
+    return from < to ? to - from : 0;
+}
+
+bool Area::unmap_some(u64& first, u64 last) {
+    constexpr u64 kStep = u64{256} << 20;  // no table may be there, and that is found out entry by entry
+    constexpr u32 kTables = 2;
+    const Pages here = pages_now();
+    const u64 stop = last < here.end ? last + 1 : here.end;
+    if (first < here.first) first = here.first;
+    for (rt::Stretch stretch; first < stop;) {
+        const UserAddr from{here.low + ((first - here.first) << lib::kPageShift)};
+        UserAddr to{here.low + ((stop - here.first) << lib::kPageShift)};
+        if (to - from > kStep) to = from + kStep;
+        const port::UserRange piece{from, space->end_of_tables(from, to, kTables)};
+        space->unmap({&piece, 1});
+        first += (piece.end - piece.start) >> lib::kPageShift;
+        if (stretch.over()) break;
+    }
+    return first < stop;
 }
 
 // Under Rank::mapping, which comes after the address space's lock: that one is only tried. While the area is registered, its
@@ -46,17 +79,33 @@ bool AddressSpace::drop_copies(const Area& a, u64 first) {
 Result<UserAddr> AddressSpace::State::find_gap_low(UserAddr hint, u64 length) {
     constexpr UserAddr kBegin{u64{1} << 30}, kEnd{u64{1} << 31};  // find_start_end in arch/x86/kernel/sys_x86_64.c
     if (length > kEnd.value) return Errno::kNoMem;
-    auto free_until = [&](UserAddr at) {
-        Area* a = find_at_or_above(at);
-        return a ? guarded_start(*a) : UserAddr{fs::kUserEnd};
-    };
-    if (hint.value != 0 && hint <= kEnd - length && free_until(hint) >= hint + length) return hint;
-    for (UserAddr at = kBegin; at <= kEnd - length;) {
-        const UserAddr until = free_until(at);
-        if (until >= at + length) return at;
-        at = find_at_or_above(at)->end;
+    if (hint.value != 0 && hint <= kEnd - length) {
+        Area* a = find_at_or_above(hint);
+        if (!a || guarded_start(*a) >= hint + length) return hint;
     }
-    return Errno::kNoMem;
+    scan_low.begin = kBegin;
+    scan_low.limit = kEnd;
+    return find_gap_up(scan_low, length);
+}
+
+Result<UserAddr> AddressSpace::State::find_gap_up(UpwardScan& scan, u64 length) {
+    if (length <= scan.largest || scan.from < scan.begin) {
+        scan.from = scan.begin;
+        scan.largest = 0;
+    }
+    u32 looked_at = 0;
+    for (Area* a = find_at_or_above(scan.from);; a = next(*a)) {
+        UserAddr until = a ? guarded_start(*a) : scan.limit;
+        if (until > scan.limit) until = scan.limit;
+        if (until > scan.from) {
+            const u64 room = until - scan.from;
+            if (room >= length) return scan.from;
+            if (room > scan.largest) scan.largest = room;
+        }
+        if (!a || a->end >= scan.limit) return Errno::kNoMem;
+        scan.from = a->end;
+        if (++looked_at == kLongSearch) return Errno::kNeedsTask;
+    }
 }
 
 Result<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
@@ -74,7 +123,7 @@ Result<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
     Area* below = top.value ? areas.floor(top - 1) : nullptr;
     Area* above = below ? next(*below) : areas.first();
     if (above && guarded_start(*above) < top) top = guarded_start(*above);
-    for (;;) {
+    for (u32 looked_at = 0;; ++looked_at) {
         UserAddr bottom = below ? below->end : UserAddr{kMinAddress};
         u64 room = top > bottom ? top - bottom : 0;
         if (room >= length) {
@@ -85,19 +134,20 @@ Result<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
         if (!below) break;
         top = guarded_start(*below);
         below = prev(*below);
+        if (looked_at < kLongSearch) continue;
+        scan_from = top;
+        return Errno::kNeedsTask;
     }
     scan_from = UserAddr{0};
     // Nothing below mmap_base: bottom-up above it, as Linux falls back.
-    for (UserAddr at = mmap_base;;) {
-        Area* a = find_at_or_above(at);
-        UserAddr limit = a ? guarded_start(*a) : UserAddr{fs::kUserEnd};
-        if (limit > at && limit - at >= length) return at;
-        if (!a) return Errno::kNoMem;
-        at = a->end;
-    }
+    scan_high.begin = mmap_base;
+    scan_high.limit = UserAddr{fs::kUserEnd};
+    return find_gap_up(scan_high, length);
 }
 
 void AddressSpace::State::gap_opened(UserAddr start, UserAddr end) {
+    if (start < scan_low.from) scan_low.from = {};
+    if (start < scan_high.from && end > scan_high.begin) scan_high.from = {};
     if (end <= scan_from) return;
     // The free range that `start` and `end` are now part of begins above or across the point where the search starts.
     Area* above = areas.upper_bound(start);
@@ -260,7 +310,7 @@ UserAddr AddressSpace::State::piece_end(UserAddr start, UserAddr end) {
 }
 
 // What is mapped from files is an estimate, by the first kCountedAreas: nobody's look at a program may take long.
-constexpr u32 kCountedAreas = 4096;
+constexpr u32 kCountedAreas = 2048;
 u64 AddressSpace::State::resident_pages() {
     if (area_count > kCountedAreas) [[unlikely]]
         return resident_pages_of_some();

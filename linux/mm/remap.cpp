@@ -17,6 +17,7 @@ struct AddressSpace::Move {
     UserAddr mapped{};
     u32 prot = 0;  // of the area
     bool keep = false, pages = false;
+    bool searches = false;  // the search for a place is long: once more, to go on
     rt::Owned<Area> fresh{};
 };
 
@@ -134,7 +135,9 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     if (!move && (must_not_race || long_work())) return Errno::kNeedsTask;
     if (!fixed) {
         // The hint of MREMAP_DONTUNMAP is honoured only with MREMAP_FIXED, as on Linux.
-        to = TRY(s.find_gap(keep ? to : UserAddr{0}, new_length));
+        auto room = s.find_gap(keep ? to : UserAddr{0}, new_length);
+        if (move) move->searches = room.error() == Errno::kNeedsTask;
+        to = TRY(room);
     }
     if (s.area_count + 3 >= kMaxAreas) return Errno::kNoMem;
     // Everything that can fail.
@@ -276,6 +279,10 @@ Task<Result<UserAddr>> AddressSpace::remap_task(RemapRequest r, MemoryLimits l) 
         if (done.error() != Errno::kNeedsTask) {
             MM_SETTLE(*space_);
             co_return done;
+        }
+        if (m.searches) {
+            co_await rt::Yield{};
+            continue;
         }
         if (m.drop.end > m.drop.start) {
             for (UserAddr cursor = m.drop.start; remove_some(cursor, m.drop.end);) co_await rt::Yield{};

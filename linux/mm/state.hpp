@@ -56,6 +56,12 @@ struct AddressSpace::State {
     UserAddr mmap_base{};
     UserAddr scan_from{};
     u64 largest_above = 0;
+    // Others from their beginning up. Below `from` no free range is larger than `largest`.
+    struct UpwardScan {
+        UserAddr begin{}, limit{}, from{};
+        u64 largest = 0;
+    } scan_low, scan_high;                    // MAP_32BIT; above mmap_base
+    static constexpr u32 kLongSearch = 1024;  // areas looked at in one go
 
     // Page tables over this range, of kTablesKept at the most, may have no area any more. Of all others none is kept without
     // one; a program that maps and unmaps the same place in a loop finds its tables again.
@@ -92,8 +98,10 @@ struct AddressSpace::State {
         return a.start.value > kStackGuard ? a.start - kStackGuard : UserAddr{0};
     }
 
-    // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem.
+    // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem. kNeedsTask: many areas are in the way,
+    // call it again to look further.
     Result<UserAddr> find_gap(UserAddr hint, u64 length);
+    Result<UserAddr> find_gap_up(UpwardScan& scan, u64 length);
     Result<UserAddr> find_gap_low(UserAddr hint, u64 length);  // MAP_32BIT: the lowest in [1 GiB, 2 GiB)
     void gap_opened(UserAddr start, UserAddr end);
 

@@ -26,6 +26,12 @@ bool AddressSpace::Change::has_its_turn() const {
 Task<Result<UserAddr>> AddressSpace::map_task(MapRequest r, MemoryLimits l) {
     MM_CHANGE(*this);
     auto done = change_map(r, l, Step::kPrepare);
+    // Where the place is not given, it is the search for one that is long.
+    const bool searches = (r.flags & (kMapFixed | kMapFixedNoReplace)) == 0;
+    while (searches && done.error() == Errno::kNeedsTask) {
+        co_await rt::Yield{};
+        done = change_map(r, l, Step::kPrepare);
+    }
     if (done.error() == Errno::kNeedsTask) {
         for (UserAddr cursor = r.hint, end = (r.hint + r.length).up(kPageSize); remove_some(cursor, end);)
             co_await rt::Yield{};

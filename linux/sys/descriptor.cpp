@@ -11,22 +11,56 @@ using fs::File;
 
 Leaf<void> sys_close(Caller& c, Fd fd) { return c.files().close(fd); }
 
+namespace {
+
+enum : u32 { kRangeUnshare = 2, kRangeCloexec = 4 };  // close_range(2)
+
+// False: all is done.
+bool close_some(Caller& c, u32& first, u32 last, u32 flags) {
+    constexpr u32 kTop = 0x7fff'ffff;
+    if (first > kTop) return false;
+    if (last > kTop) last = kTop;
+    return (flags & kRangeCloexec) ? c.files().cloexec_some(first, last) : c.files().close_some(first, last);
+}
+
+TaskResult close_range_long(Caller& c, u32 first, u32 last, u32 flags) {
+    if ((flags & kRangeUnshare) && c.files().ref_count() > 1) {
+        Ref<fs::FileTable> own = CO_TRY(co_await c.files().clone_long());
+        Ref<fs::FileTable> old = c.thread().exchange_files(std::move(own));
+        while (old->empty_some()) co_await rt::Yield{};
+    }
+    while (close_some(c, first, last, flags)) co_await rt::Yield{};
+    co_return i64{0};
+}
+
+}  // namespace
+
 Leaf<void> sys_close_range(Caller& c, u32 first, u32 last, u32 flags) {
-    constexpr u32 kUnshare = 2, kCloexec = 4;  // close_range(2)
-    if ((flags & ~(kUnshare | kCloexec)) || first > last) return Errno::kInval;
-    if ((flags & kUnshare) && c.files().ref_count() > 1) {
+    if ((flags & ~(kRangeUnshare | kRangeCloexec)) || first > last) return Errno::kInval;
+    if (c.files().is_long()) return c.later(close_range_long(c, first, last, flags));
+    if ((flags & kRangeUnshare) && c.files().ref_count() > 1) {
         Ref<fs::FileTable> own = TRY(c.files().clone());
         Ref<fs::FileTable> old = c.thread().exchange_files(std::move(own));
     }
-    constexpr u32 kTop = 0x7fff'ffff;
-    if (first > kTop) return lib::kOk;
-    if (last > kTop) last = kTop;
-    if (flags & kCloexec)
-        c.files().cloexec_range(first, last);
-    else
-        c.files().close_range(first, last);
+    while (close_some(c, first, last, flags)) {
+    }
     return lib::kOk;
 }
+
+namespace {
+
+// Where the table has to grow far.
+TaskResult install_far(Caller& c, Ref<File> file, Fd to, bool close_on_exec) {
+    while (CO_TRY(c.files().grow_some(u32(to.value) + 1))) co_await rt::Yield{};
+    CO_TRY(c.files().install_at(to, std::move(file), close_on_exec, descriptor_limit(c)));
+    co_return i64{to.value};
+}
+TaskResult duplicate_far(Caller& c, Ref<File> file, i32 from, bool close_on_exec) {
+    while (CO_TRY(c.files().grow_some(u32(from) + 1))) co_await rt::Yield{};
+    co_return i64{CO_TRY(c.files().install(std::move(file), close_on_exec, descriptor_limit(c), from)).value};
+}
+
+}  // namespace
 
 Leaf<Fd> sys_dup(Caller& c, Fd fd) {
     Ref<File> file = TRY(c.files().get(fd));
@@ -37,6 +71,8 @@ Leaf<Fd> sys_dup3(Caller& c, Fd from, Fd to, u32 flags) {
     if ((flags & ~fs::kOpenCloexec) || from == to) return Errno::kInval;
     if (u32(to.value) >= descriptor_limit(c)) return Errno::kBadF;
     Ref<File> file = TRY(c.files().get(from));
+    if (c.files().is_far(u32(to.value))) [[unlikely]]
+        return c.later(install_far(c, std::move(file), to, (flags & fs::kOpenCloexec) != 0));
     TRY(c.files().install_at(to, std::move(file), (flags & fs::kOpenCloexec) != 0, descriptor_limit(c)));
     return to;
 }
@@ -74,6 +110,7 @@ enum : u32 {
 Leaf<i64> duplicate(Caller& c, Ref<File> file, u64 from, bool close_on_exec) {
     u64 limit = descriptor_limit(c);
     if (from >= limit || from >= fs::kMaxDescriptors) return Errno::kInval;
+    if (c.files().is_far(u32(from))) return c.later(duplicate_far(c, std::move(file), i32(from), close_on_exec));
     return i64{TRY(c.files().install(std::move(file), close_on_exec, limit, i32(from))).value};
 }
 

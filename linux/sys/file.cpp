@@ -254,6 +254,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         rt::Wait wait{write ? "write" : "read"};
         Nanoseconds deadline = file->wake_time(now);
         if (read_deadline < deadline) deadline = read_deadline;
+        if (deadline <= now) co_await rt::Yield{};  // it only goes on (procfs)
         rt::Wake why = co_await wait.on(room, queues.count()).until(deadline);
         interrupted = why == rt::Wake::kInterrupted;  // what has become ready at the same time comes first
         if (why == rt::Wake::kTimeout && read_deadline <= port::Port::now()) co_return i64(done);

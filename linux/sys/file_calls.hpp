@@ -35,6 +35,7 @@ Leaf<void> sys_pipe(Caller&, UserOut<i32>);
 Leaf<void> sys_pipe2(Caller&, UserOut<i32>, u32 flags);
 
 // file_locks.cpp: the F_*LK commands
+bool is_lock_command(u32 command);  // sets or clears a record lock
 Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument);
 
 // file_space.cpp

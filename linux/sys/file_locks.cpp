@@ -86,9 +86,9 @@ Leaf<Request> read_request(Caller& c, fs::File& file, u32 command, UserAddr at) 
     if (is_ofd(command) && l.pid != 0) return Errno::kInval;
     return r;
 }
-Result<void> apply(fs::File& file, const Request& r) {
+Result<void> apply(fs::File& file, const Request& r, fs::LongLock* in_pieces = nullptr) {
     if (r.unlock) return fs::file_locks_exist() ? fs::clear_lock(*file.inode(), r.lock) : Result<void>{lib::kOk};
-    return fs::set_lock(*file.inode(), r.lock);
+    return fs::set_lock(*file.inode(), r.lock, in_pieces);
 }
 
 }  // namespace
@@ -105,21 +105,27 @@ Result<void> keep_if_still_open(Caller& c, Fd fd, fs::File& file, const Request&
     return Errno::kBadF;
 }
 
-TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r) {
+// One that waits, or one that is set in pieces.
+TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r, bool waits) {
     struct Announced {
         fs::LockWaiter waiter;
         ~Announced() { fs::end_wait(waiter); }
     } announced;
     rt::WaitQueue& changed = fs::file_locks_changed(*file->inode());
+    fs::LongLock in_pieces;
     Errno interrupted = Errno::kOk;
     for (;;) {
         u32 seen = changed.sequence();
-        auto done = apply(*file, r);
+        auto done = apply(*file, r, &in_pieces);
+        if (done.error() == Errno::kNeedsTask) {
+            co_await rt::Yield{};
+            continue;
+        }
         if (done.ok()) {
             CO_TRY(keep_if_still_open(c, fd, *file, r));
             co_return i64{0};
         }
-        if (done.error() != Errno::kAgain) co_return done.error();
+        if (done.error() != Errno::kAgain || !waits) co_return done.error();
         fs::FileLock blocker;
         if (!fs::find_conflict(*file->inode(), r.lock, blocker)) continue;
         if (fs::would_deadlock(*file->inode(), r.lock)) co_return Errno::kDeadLk;
@@ -147,8 +153,8 @@ Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argume
         return i64{0};
     }
     bool waits = command == kSetLkW || command == kOfdSetLkW;
-    if (done.error() != Errno::kAgain || !waits) return done.error();
-    return c.later(wait_for_lock(c, fd, Ref<fs::File>{&file}, r));
+    if (done.error() != Errno::kNeedsTask && (done.error() != Errno::kAgain || !waits)) return done.error();
+    return c.later(wait_for_lock(c, fd, Ref<fs::File>{&file}, r, waits));
 }
 
 }  // namespace linux

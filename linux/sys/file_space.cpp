@@ -11,7 +11,7 @@ namespace {
 constexpr u32 kKeepSize = 1, kPunchHole = 2, kNoHideStale = 4, kCollapse = 8, kZero = 16, kInsert = 32, kUnshare = 64;
 constexpr u32 kAll = kKeepSize | kPunchHole | kNoHideStale | kCollapse | kZero | kInsert | kUnshare;
 constexpr u64 kMadeAtOnce = 96 * kPageSize;  // bytes of new room at a stretch: pages are zeroed
-constexpr u64 kDroppedAtOnce = 512;          // pages
+constexpr u64 kDroppedAtOnce = 256;          // pages
 
 // The order of Linux: vfs_fallocate.
 Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
@@ -71,8 +71,11 @@ Task<Result<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, 
         at = to;
         if (at == end) break;
         co_await rt::Yield{};
-        if (c.interrupted()) co_return Errno::kIntr;
+        if (c.interrupted()) break;
     }
+    if (fs::Mapping& m = *inode.mapping(); m.has_dropped())
+        for (const u64 cut = m.begin_cut(); m.drop_some_copies(cut);) co_await rt::Yield{};
+    if (at < end) co_return Errno::kIntr;
     co_return lib::kOk;
 }
 
@@ -85,6 +88,8 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     if (inode.mapping() && fallocate_piece(*inode.mapping(), mode, at, end) < end)
         return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
     TRY(inode.allocate_range(mode, at, u64(length)));
+    if (inode.mapping() && inode.mapping()->has_dropped())  // once more, for there are many users
+        return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
     return drop_set_id(c, inode);
 }
 

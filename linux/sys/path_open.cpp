@@ -169,7 +169,7 @@ bool descriptor_left(Caller& c) {
 
 // More pages than this are not freed in one go: truncation then runs as a task, in steps from the end. So it does for a file
 // that is mapped: private copies may have to go.
-constexpr u64 kStepPages = 1024;
+constexpr u64 kStepPages = 256;
 
 bool is_long_truncation(Inode& inode, u64 length) {
     Mapping* m = inode.mapping();
@@ -198,7 +198,7 @@ Task<Result<void>> shrink(Caller& c, Ref<Inode> inode, u64 length) {
             m->truncate_pages(keep);  // beyond the end of the file: fallocate(2)
         co_await rt::Yield{};
     }
-    if (Mapping* m = inode->mapping(); m && m->has_users())
+    if (Mapping* m = inode->mapping(); m && (m->has_users() || m->has_dropped()))
         for (const u64 cut = m->begin_cut(); m->drop_some_copies(cut);) co_await rt::Yield{};
     co_return lib::kOk;
 }

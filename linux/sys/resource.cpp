@@ -9,6 +9,7 @@
 #include "linux/sys/wait_set.hpp"
 #include "linux/thread.hpp"
 #include "linux/usage.hpp"
+#include "rt/teardown.hpp"
 
 namespace linux {
 namespace {
@@ -148,8 +149,34 @@ void select_threads(Selection& s, Process& p, const u32* user = nullptr) {
     }
 }
 
+// With more processes than this a group or a user's are looked at in pieces.
+constexpr u32 kFewProcesses = 64;
+
+Task<Result<void>> select_long(Selection& s) {
+    const bool of_user = s.which == 2;
+    if (s.who == 0) s.who = of_user ? s.c.creds().uid : u32(s.c.process().group_seen().value);
+    i32 from = 1;
+    for (bool more = true; more;) {
+        rt::Stretch stretch;
+        while (Ref<Process> p = next_process(from)) {
+            from = p->pid.value + 1;
+            bool wanted = of_user;
+            if (!of_user) {
+                rt::LockGuard guard{process_tree};
+                wanted = p->group.value == i32(s.who);
+            }
+            if (wanted) select_threads(s, *p, of_user ? &s.who : nullptr);
+            if (stretch.over()) break;
+        }
+        more = stretch.over();
+        if (more) co_await rt::Yield{};
+    }
+    co_return lib::kOk;
+}
+
 Leaf<void> select(Selection& s) {
     Caller& c = s.c;
+    if ((s.which == 1 || s.which == 2) && process_count() > kFewProcesses) return Errno::kNeedsTask;
     switch (s.which) {
         case 0: {  // PRIO_PROCESS: one thread
             if (s.who == 0) {
@@ -189,17 +216,29 @@ Leaf<void> select(Selection& s) {
     }
 }
 
-Leaf<i64> sys_getpriority(Caller& c, i32 which, u32 who) {
-    Selection s{c, which, who, [](Selection& sel, Thread& t, const fs::Creds&) {
-                    if (t.nice < sel.best) sel.best = t.nice;
-                }};
-    TRY(select(s));
+Selection lowest_of(Caller& c, i32 which, u32 who) {
+    return {c, which, who, [](Selection& sel, Thread& t, const fs::Creds&) {
+                if (t.nice < sel.best) sel.best = t.nice;
+            }};
+}
+Result<i64> lowest(const Selection& s) {
     if (!s.any) return Errno::kSrch;
     return i64{20 - s.best};
 }
-Leaf<i64> sys_setpriority(Caller& c, i32 which, u32 who, i32 nice) {
-    if (nice < -20) nice = -20;
-    if (nice > 19) nice = 19;
+TaskResult getpriority_long(Caller& c, i32 which, u32 who) {
+    Selection s = lowest_of(c, which, who);
+    CO_TRY(co_await select_long(s));
+    co_return lowest(s);
+}
+Leaf<i64> sys_getpriority(Caller& c, i32 which, u32 who) {
+    Selection s = lowest_of(c, which, who);
+    auto selected = select(s);
+    if (selected.error() == Errno::kNeedsTask) return c.later(getpriority_long(c, which, who));
+    TRY(selected);
+    return lowest(s);
+}
+
+Selection change_of(Caller& c, i32 which, u32 who, i32 nice) {
     Selection s{c, which, who, [](Selection& sel, Thread& t, const fs::Creds& theirs) {
                     const fs::Creds& mine = sel.c.creds();
                     bool own = &t == &sel.c.thread() || mine.euid == theirs.uid || mine.euid == theirs.euid;
@@ -212,11 +251,25 @@ Leaf<i64> sys_setpriority(Caller& c, i32 which, u32 who, i32 nice) {
                         t.nice = sel.nice;
                     }
                 }};
-    s.nice = nice;
-    TRY(select(s));
+    s.nice = nice < -20 ? -20 : nice > 19 ? 19 : nice;
+    return s;
+}
+Result<i64> changed(const Selection& s) {
     if (!s.any) return Errno::kSrch;
     if (s.error != Errno::kOk) return s.error;
-    return 0;
+    return i64{0};
+}
+TaskResult setpriority_long(Caller& c, i32 which, u32 who, i32 nice) {
+    Selection s = change_of(c, which, who, nice);
+    CO_TRY(co_await select_long(s));
+    co_return changed(s);
+}
+Leaf<i64> sys_setpriority(Caller& c, i32 which, u32 who, i32 nice) {
+    Selection s = change_of(c, which, who, nice);
+    auto selected = select(s);
+    if (selected.error() == Errno::kNeedsTask) return c.later(setpriority_long(c, which, who, nice));
+    TRY(selected);
+    return changed(s);
 }
 
 // ---- Scheduling policies and affinity ----

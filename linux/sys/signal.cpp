@@ -8,6 +8,7 @@
 #include "linux/sys/wait_set.hpp"
 #include "linux/thread.hpp"
 #include "linux/time.hpp"
+#include "rt/teardown.hpp"
 
 namespace linux {
 namespace {
@@ -196,6 +197,52 @@ Ref<Process> process_of_number(i32 pid) {
     return {};
 }
 
+bool is_in_group(const Process& p, i32 group) {
+    rt::LockGuard guard{process_tree};
+    return p.group.value == group;
+}
+
+// With more processes than this a signal to many is sent in pieces.
+constexpr u32 kFewProcesses = 64;
+
+// In the order of numbers. Who is made meanwhile, by one that had not been reached yet, is not to escape: as long as a pass has
+// met such processes there is another one, for a while.
+Task<Result<i64>> kill_long(Caller& c, i32 pid, u32 sig) {
+    constexpr u32 kPasses = 8;
+    const i32 group = pid == -1 ? 0 : pid == 0 ? c.process().group_seen().value : -pid;
+    const SignalInfo info = from_caller(c, sig, kSiUser);
+    bool any = false, sent = false;
+    Errno error = Errno::kSrch;
+    Nanoseconds since{};
+    for (u32 pass = 0, fresh = 1; pass < kPasses && fresh != 0; ++pass) {
+        const Nanoseconds begun = port::Port::now();
+        fresh = 0;
+        i32 from = 1;
+        for (bool more = true; more;) {
+            rt::Stretch stretch;
+            while (Ref<Process> p = next_process(from)) {
+                from = p->pid.value + 1;
+                if (group == 0 ? p->pid.value != 1 && p.get() != &c.process() : is_in_group(*p, group)) {
+                    fresh += p->started >= begun;
+                    if (p->started >= since) {
+                        auto r = signal_process(c, *p, sig, info);
+                        any = true;
+                        sent |= r.ok() || (group == 0 && r.error() == Errno::kPerm);
+                        if (!r.ok()) error = r.error();
+                    }
+                }
+                if (stretch.over()) break;
+            }
+            more = stretch.over();
+            if (more) co_await rt::Yield{};
+        }
+        since = begun;
+        if (sig == 0) break;
+    }
+    if (group == 0 && any && !sent) co_return error;
+    co_return sent ? Result<i64>(i64{0}) : Result<i64>(error);
+}
+
 Leaf<i64> kill_group(Caller& c, i32 group, u32 sig) {
     SignalInfo info = from_caller(c, sig, kSiUser);
     rt::LockGuard guard{process_tree};
@@ -234,6 +281,7 @@ struct KillAll {
         return 0;
     }
     if (pid == INT32_MIN) return Errno::kSrch;
+    if (process_count() > kFewProcesses) return c.later(kill_long(c, pid, sig));
     if (pid != -1) return kill_group(c, pid == 0 ? c.process().group_seen().value : -pid, sig);
     KillAll all{c, sig, from_caller(c, sig, kSiUser)};
     for_each_process(

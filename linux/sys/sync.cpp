@@ -52,11 +52,25 @@ TaskResult wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds
     co_return r.error();
 }
 
+// Of operations on many waiters; arguments are checked.
+TaskResult long_futex(Caller& c, Op o, UserAddr at, u32 value, u64 timeout, UserAddr second, u32 value3) {
+    Thread& t = c.thread();
+    FutexKey key = CO_TRY(futex_key(t, at, o.is_private));
+    if (o.command == kFutexWake || o.command == kFutexWakeBitset)
+        co_return co_await futex_wake_long(key, i32(value) > 0 ? value : 1, o.command == kFutexWake ? ~0u : value3);
+    FutexKey other = CO_TRY(futex_key(t, second, o.is_private));
+    if (o.command == kFutexWakeOp)
+        co_return co_await futex_wake_op_long(t, key, other, second, value, u32(timeout), value3);
+    co_return co_await futex_requeue_long(t, key, other, value, u32(timeout), at, o.command == kFutexCmpRequeue,
+                                          value3);
+}
+
 // `timeout` is a number for the requeue operations: how many to move.
 [[gnu::noinline]] Leaf<i64> any_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second,
                                       u32 value3) {
     Op o = TRY(decode(op));
     Thread& t = c.thread();
+    auto in_pieces = [&] { return long_futex(c, o, at, value, timeout, second, value3); };
     switch (o.command) {
         case kFutexWait:
         case kFutexWaitBitset: {
@@ -74,20 +88,23 @@ TaskResult wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds
             if (bits == 0) return Errno::kInval;
             FutexKey key = TRY(futex_key(t, at, o.is_private));
             // At least one, as Linux does for counts of zero and below.
-            return i64{futex_wake(key, i32(value) > 0 ? value : 1, bits)};
+            FutexBucket& bucket = FutexBucket::of(key);
+            if (!bucket.has_waiters()) return i64{0};
+            return c.or_later(futex_wake_in(bucket, key, i32(value) > 0 ? value : 1, bits), in_pieces);
         }
         case kFutexRequeue:
         case kFutexCmpRequeue: {
             if (i32(value) < 0 || i32(timeout) < 0) return Errno::kInval;
             FutexKey from = TRY(futex_key(t, at, o.is_private));
             FutexKey to = TRY(futex_key(t, second, o.is_private));
-            return futex_requeue(t, from, to, value, u32(timeout), at,
-                                 o.command == kFutexCmpRequeue ? &value3 : nullptr);
+            return c.or_later(futex_requeue(t, from, to, value, u32(timeout), at,
+                                            o.command == kFutexCmpRequeue ? &value3 : nullptr),
+                              in_pieces);
         }
         case kFutexWakeOp: {
             FutexKey first = TRY(futex_key(t, at, o.is_private));
             FutexKey other = TRY(futex_key(t, second, o.is_private));
-            return futex_wake_op(t, first, other, second, value, u32(timeout), value3);
+            return c.or_later(futex_wake_op(t, first, other, second, value, u32(timeout), value3), in_pieces);
         }
         default: return Errno::kNoSys;
     }
@@ -100,7 +117,9 @@ Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, User
             FutexKey key{&c.mm(), at.value};
             FutexBucket& bucket = FutexBucket::of(key);
             if (!bucket.has_waiters()) return 0;
-            return futex_wake_in(bucket, key, i32(value) > 0 ? value : 1, ~0u);
+            auto woken = futex_wake_in(bucket, key, i32(value) > 0 ? value : 1, ~0u);
+            if (woken.error() != Errno::kNeedsTask) [[likely]]
+                return woken;
         }
         if (op == (kFutexWait | kFutexPrivate) && timeout == 0)
             return futex_block(c.thread(), {&c.mm(), at.value}, at, value, ~0u);

@@ -105,15 +105,20 @@ struct Wait4Out {
 // gone all the same, as on Linux (kFault).
 Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink) {
     Errno interrupted = Errno::kOk;
-    for (;;) {
-        u32 seen = c.process().child_changed.sequence();
-        auto got = try_wait(c.process(), r, sink);
+    WaitCursor cursor;
+    for (u32 seen = 0;;) {
+        if (!cursor.next) seen = c.process().child_changed.sequence();
+        auto got = try_wait(c.process(), r, sink, &cursor);
         if (got.error() == Errno::kNeedsFault) {
             auto in = co_await fault_in_range(c.thread(), c.user().fault());
             if (!in.ok()) c.user().give_up_fault();
             continue;
         }
         if (got.error() != Errno::kNeedsTask) co_return got;
+        if (cursor.next) {
+            co_await rt::Yield{};
+            continue;
+        }
         if (interrupted != Errno::kOk) co_return interrupted;
         auto woken = co_await rt::wait_on(c.process().child_changed, seen, "wait: a child");
         if (woken.ok()) continue;

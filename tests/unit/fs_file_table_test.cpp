@@ -26,6 +26,46 @@ protected:
     }
 };
 
+Task<void> copy_into(fs::FileTable* from, Ref<fs::FileTable>* to) {
+    auto copy = co_await from->clone_long();
+    if (copy.ok()) *to = copy.take();
+}
+
+// The copy is made in pieces, between which the original changes.
+TEST_F(TableTest, ALongCopyIsOneOfItsEnd) {
+    constexpr i32 kNumbers = 9000;
+    std::mt19937 random(5);
+    auto change = [&](fs::FileTable& table) {
+        const Fd fd{i32(random() % kNumbers)};
+        switch (random() % 3) {
+            case 0: (void)table.close(fd); break;
+            case 1: (void)table.set_close_on_exec(fd, random() % 2); break;
+            default: ASSERT_TRUE(table.install_at(fd, any_file(), random() % 2, kNumbers).ok());
+        }
+    };
+    for (int round = 0; round < 10; ++round) {
+        auto table = fs::FileTable::create().take();
+        for (int i = 0; i < 8000; ++i) change(*table);
+        ASSERT_TRUE(table->is_long());
+        Ref<fs::FileTable> copy;
+        ASSERT_TRUE(rt::spawn("copy", copy_into(table.get(), &copy), rt::Executor::current()));
+        u32 pieces = 0;
+        for (; rt::Executor::current().run_one() && !copy; ++pieces)
+            for (int i = 0; i < 50; ++i) change(*table);
+        ASSERT_TRUE(copy);
+        EXPECT_GT(pieces, 3u);
+        for (i32 n = 0; n < kNumbers; ++n) {
+            auto a = table->get(Fd{n}), b = copy->get(Fd{n});
+            ASSERT_EQ(a.ok(), b.ok()) << n;
+            if (!a.ok()) continue;
+            ASSERT_EQ(a.value().get(), b.value().get()) << n;
+            ASSERT_EQ(table->close_on_exec(Fd{n}).value(), copy->close_on_exec(Fd{n}).value()) << n;
+        }
+        while (rt::Executor::current().run_one()) {
+        }
+    }
+}
+
 TEST_F(TableTest, BehavesLikeAMap) {
     std::mt19937 random(3);
     auto table = fs::FileTable::create().take();
@@ -74,10 +114,12 @@ TEST_F(TableTest, BehavesLikeAMap) {
             }
             case 7:
                 if (random() % 50 == 0) {
-                    table->close_all_on_exec();
+                    for (u32 first = 0; table->close_some_on_exec(first);) {
+                    }
                     std::erase_if(model, [](auto& e) { return e.second.second; });
                 } else if (random() % 50 == 0) {
-                    table->close_range(u32(n), u32(n) + 60);
+                    for (u32 first = u32(n); table->close_some(first, u32(n) + 60);) {
+                    }
                     std::erase_if(model, [&](auto& e) { return e.first >= n && e.first <= n + 60; });
                 } else if (random() % 50 == 0) {
                     auto copy = table->clone().take();

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+// Walks that are too long for one go (40 links of 4 KiB each): the walk stops at the start of a component, what it has is kept
+// for the call, and the call begins anew after others had their turn. The same walk then goes on where it stopped.
+//
+// What has been walked holds as of the piece it was walked in, as it does for Linux, which looks component by component.
+#include <cstring>
+#include <utility>
+
+#include "fs/walk.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace fs {
+
+namespace {
+
+struct Kept {
+    lib::ListHook hook;
+    const void* caller = nullptr;
+    bool paused = false;  // the call has not been told yet
+    // Which walk it is.
+    Path root, start;
+    u32 mode = 0, asked = 0, size = 0;
+    char* path = nullptr;
+    // How far it has come. Texts are links' that `owners` keep, but for the path itself, whose text is another one each time.
+    Path at;
+    u32 flags = 0, depth = 0, links = 0;
+    bool trailing_slash = false, kept_slash = false;
+    struct Text {
+        const char* text;
+        std::string_view rest;
+        Ref<Dentry> owner;      // null: the path
+    } texts[kMaxSymlinks + 1];  // the innermost one is the last
+
+    ~Kept() {
+        if (path) rt::deallocate(path, size);
+    }
+};
+
+struct Table {
+    lib::List<Kept, &Kept::hook> kept;
+};
+constinit rt::Guarded<Table, rt::Rank::poll> table;
+
+}  // namespace
+
+constinit std::atomic<u32> kept_walks{0};
+
+// Is it this walk? Only the caller's own thread comes here with it.
+bool Walk::is_kept(const void* kept, Mode mode) const {
+    const Kept& k = *static_cast<const Kept*>(kept);
+    auto is = [](const Path& p, const Place& q) { return p.mount.get() == q.mount && p.dentry.get() == q.dentry; };
+    return k.caller == context_.caller && k.mode == mode && k.asked == asked_ && k.size == path_.size() &&
+           is(k.root, context_.root) && is(k.start, context_.start) && std::memcmp(k.path, path_.data(), k.size) == 0;
+}
+
+void Walk::resume_kept(Mode mode, u32& flags) {
+    auto all = table.lock();
+    for (Kept& k : all->kept) {
+        if (!is_kept(&k, mode)) continue;
+        at_ = {k.at.mount.get(), k.at.dentry.get()};
+        flags = k.flags;
+        links_ = k.links;
+        trailing_slash_ = k.trailing_slash;
+        kept_slash_ = k.kept_slash;
+        for (depth_ = 0; depth_ <= k.depth; ++depth_) {
+            const Kept::Text& t = k.texts[depth_];
+            text_ = t.owner ? t.text : path_.data();
+            rest_ = t.owner ? t.rest : path_.substr(path_.size() - t.rest.size());
+            owner_ = t.owner.get();
+            if (depth_ < k.depth) levels_[depth_] = {text_, rest_, owner_};
+        }
+        --depth_;
+        return;
+    }
+}
+
+// kNeedsFault: the walk is kept. Else it goes on: there is no caller who could come back, or no memory to keep it.
+Leaf<void> Walk::pause(Mode mode, u32 flags) {
+    walked_ = 0;
+    if (!context_.caller || arena_used_ != 0 || !stable()) return lib::kOk;
+    rt::Owned<Kept> fresh{rt::make<Kept>()};
+    if (!fresh) return lib::kOk;
+    fresh->caller = context_.caller;
+    fresh->mode = mode;
+    fresh->asked = asked_;
+    fresh->size = u32(path_.size());
+    fresh->path = static_cast<char*>(rt::allocate(path_.size()));
+    if (!fresh->path) return lib::kOk;
+    std::memcpy(fresh->path, path_.data(), path_.size());
+    if (!context_.root.hold(fresh->root) || !context_.start.hold(fresh->start) || !at_.hold(fresh->at)) return lib::kOk;
+    fresh->flags = flags;
+    fresh->links = links_;
+    fresh->depth = depth_;
+    fresh->trailing_slash = trailing_slash_;
+    fresh->kept_slash = kept_slash_;
+    for (u32 i = 0; i <= depth_; ++i) {
+        const Level level = i < depth_ ? levels_[i] : Level{text_, rest_, owner_};
+        if (level.owner && !level.owner->try_ref()) return lib::kOk;
+        fresh->texts[i] = {level.text, level.rest, level.owner ? Ref<Dentry>::adopt(level.owner) : Ref<Dentry>{}};
+    }
+    fresh->paused = true;
+    rt::Owned<Kept> before;  // let go of outside the lock
+    auto all = table.lock();
+    for (Kept& k : all->kept) {
+        if (!is_kept(&k, mode)) continue;
+        k.hook.unlink();
+        before = rt::Owned<Kept>{&k};
+        break;
+    }
+    if (!before) kept_walks.fetch_add(1, std::memory_order_relaxed);
+    all->kept.push_back(*fresh.release());
+    all.unlock();
+    return Errno::kNeedsFault;
+}
+
+bool walk_was_paused(const void* caller) {
+    if (kept_walks.load(std::memory_order_relaxed) == 0) [[likely]]
+        return false;
+    auto all = table.lock();
+    for (Kept& k : all->kept)
+        if (k.caller == caller && std::exchange(k.paused, false)) return true;
+    return false;
+}
+
+void forget_walks(const void* caller) {
+    if (kept_walks.load(std::memory_order_relaxed) == 0) [[likely]]
+        return;
+    for (;;) {
+        rt::Owned<Kept> gone;  // let go of outside the lock
+        auto all = table.lock();
+        for (Kept& k : all->kept) {
+            if (k.caller != caller) continue;
+            k.hook.unlink();
+            gone = rt::Owned<Kept>{&k};
+            kept_walks.fetch_sub(1, std::memory_order_relaxed);
+            break;
+        }
+        all.unlock();
+        if (!gone) return;
+    }
+}
+
+}  // namespace fs
