@@ -126,11 +126,16 @@ u32 futex_wake(const FutexKey& key, u32 limit, u32 bits) {
     return wake_in(b, key, limit, bits);
 }
 
-Leaf<i64> futex_wake_in(FutexBucket& b, FutexKey key, u32 limit, u32 bits) {
-    rt::LockGuard guard{b.lock};
-    if (is_long(b) && !found_soon(b, key, limit, bits)) [[unlikely]]
-        return Errno::kNeedsTask;
-    return i64{wake_in(b, key, limit, bits)};
+[[gnu::cold, gnu::noinline]] static Errno wake_later(Caller& c, const FutexKey& key, u32 limit, u32 bits) {
+    return c.later(futex_wake_long(key, limit, bits));
+}
+Leaf<i64> futex_wake_in(Caller& c, FutexBucket& b, FutexKey key, u32 limit, u32 bits) {
+    {
+        rt::LockGuard guard{b.lock};
+        if (!is_long(b) || found_soon(b, key, limit, bits)) [[likely]]
+            return i64{wake_in(b, key, limit, bits)};
+    }
+    return wake_later(c, key, limit, bits);
 }
 
 Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32 wake, u32 requeue, UserAddr check_at,

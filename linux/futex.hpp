@@ -13,10 +13,10 @@ inline constexpr u32 kFutexWait = 0, kFutexWake = 1, kFutexFd = 2, kFutexRequeue
 // kFault: not a user address; kInval: not aligned; kNeedsFault: a shared one must be looked at first.
 Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private);
 
-// How many were woken. The second form: in the key's bucket, which has waiters. kNeedsTask of it and of the next two: there
-// are many, use the long form, which gives way. Theirs may yield kNeedsFault too, with nothing changed.
+// How many were woken. The second form: in the key's bucket, which has waiters; of many it makes a task (Caller::later).
+// kNeedsTask of the next two: there are many, use the long form, which gives way. kNeedsFault: nothing was changed.
 u32 futex_wake(const FutexKey& key, u32 limit, u32 bits);
-Leaf<i64> futex_wake_in(FutexBucket& bucket, FutexKey key, u32 limit, u32 bits);
+Leaf<i64> futex_wake_in(Caller& c, FutexBucket& bucket, FutexKey key, u32 limit, u32 bits);
 Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32 wake, u32 requeue, UserAddr check_at,
                         const u32* expected);
 Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second, UserAddr second_at, u32 wake_first,

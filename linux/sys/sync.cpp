@@ -56,8 +56,6 @@ TaskResult wait_on_word(Caller& c, UserAddr at, u32 value, u32 bits, Nanoseconds
 TaskResult long_futex(Caller& c, Op o, UserAddr at, u32 value, u64 timeout, UserAddr second, u32 value3) {
     Thread& t = c.thread();
     FutexKey key = CO_TRY(futex_key(t, at, o.is_private));
-    if (o.command == kFutexWake || o.command == kFutexWakeBitset)
-        co_return co_await futex_wake_long(key, i32(value) > 0 ? value : 1, o.command == kFutexWake ? ~0u : value3);
     FutexKey other = CO_TRY(futex_key(t, second, o.is_private));
     if (o.command == kFutexWakeOp)
         co_return co_await futex_wake_op_long(t, key, other, second, value, u32(timeout), value3);
@@ -90,7 +88,7 @@ TaskResult long_futex(Caller& c, Op o, UserAddr at, u32 value, u64 timeout, User
             // At least one, as Linux does for counts of zero and below.
             FutexBucket& bucket = FutexBucket::of(key);
             if (!bucket.has_waiters()) return i64{0};
-            return c.or_later(futex_wake_in(bucket, key, i32(value) > 0 ? value : 1, bits), in_pieces);
+            return futex_wake_in(c, bucket, key, i32(value) > 0 ? value : 1, bits);
         }
         case kFutexRequeue:
         case kFutexCmpRequeue: {
@@ -117,9 +115,7 @@ Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, User
             FutexKey key{&c.mm(), at.value};
             FutexBucket& bucket = FutexBucket::of(key);
             if (!bucket.has_waiters()) return 0;
-            auto woken = futex_wake_in(bucket, key, i32(value) > 0 ? value : 1, ~0u);
-            if (woken.error() != Errno::kNeedsTask) [[likely]]
-                return woken;
+            return futex_wake_in(c, bucket, key, i32(value) > 0 ? value : 1, ~0u);
         }
         if (op == (kFutexWait | kFutexPrivate) && timeout == 0)
             return futex_block(c.thread(), {&c.mm(), at.value}, at, value, ~0u);
