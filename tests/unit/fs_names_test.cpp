@@ -31,7 +31,8 @@ TEST_F(FsTest, HashesAgree) {
 
 TEST_F(FsTest, ARenameThatIsKeptOutHasDoneNothing) {
     ASSERT_EQ(file("f"), Errno::kOk);
-    auto from = parent("f"), to = parent("g");
+    const std::string old_name = "f", new_name = "g";  // the lookups point into them
+    auto from = parent(old_name), to = parent(new_name);
     ASSERT_TRUE(from.ok() && to.ok());
     {
         fs::RenamePause pause;
