@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What random calls (tests/fuzz) have found, each as a few calls of its own.
+#include <sys/select.h>
+#include <sys/timerfd.h>
+
 #include "check.h"
 
 static void result(const char* what, long r) { say("%s: %s\n", what, r < 0 ? errno_name(errno) : "ok"); }
@@ -58,5 +61,25 @@ TEST(sleep_while_memory_is_freed) {
         while (waitpid(child, &status, WNOHANG) == 0) usleep(20);
         NEED(status == 0);
         for (int n = 0; n < 20; ++n) usleep(20);
+    }
+}
+
+// Who waits for an exception of a file that only becomes readable sleeps, and can be killed.
+TEST(except_of_timer) {
+    struct itimerspec often = {{0, 1}, {0, 1}};
+    int files[2] = {timerfd_create(CLOCK_MONOTONIC, 0), open("/proc/self/maps", O_RDONLY)};
+    NEED(files[0] >= 0 && files[1] >= 0 && timerfd_settime(files[0], 0, &often, NULL) == 0);
+    for (int n = 0; n < 2; ++n) {
+        pid_t child = fork();
+        if (child == 0) {
+            fd_set set;
+            FD_ZERO(&set);
+            FD_SET(files[n], &set);
+            _exit(select(files[n] + 1, NULL, NULL, &set, NULL) == 1 ? 1 : 2);
+        }
+        usleep(20000);
+        int status = -1;
+        NEED(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child);
+        say("file %d: %s\n", n, WIFSIGNALED(status) ? "killed" : "ended");
     }
 }
