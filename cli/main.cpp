@@ -106,7 +106,7 @@ int dispatch(int argc, char** argv) {
         ->check(CLI::IsMember({"style", "unit", "tool", "figures", "ktest", "random", "checks", "guest", "stretch",
                                "fuzz", "mutants", "debug", "all"}));
     test->add_option("areas", test_options.areas,
-                     "guest, stretch: only these areas; mutants: only these calls; checks: how many");
+                     "guest, stretch: only these areas; mutants: only these calls; checks: how many, or which");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
         ->check(CLI::Range(1, 16))
         ->delimiter(',')

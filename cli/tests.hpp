@@ -45,7 +45,7 @@ Tally test_ktest(int cpus, int seconds);
 // The suite of the native interface (tests/native).
 Tally test_native(int cpus, const std::string& fastpath);
 // Whether its tests notice that a check is gone; `sample` 0: each check.
-Tally test_checks(size_t sample, uint64_t seed);
+Tally test_checks(size_t sample, uint64_t seed, const std::vector<std::string>& only = {});
 // Random programs (tests/random) with the seeds from `first` on: on one CPU the same outcome with each set of fastpaths,
 // on more the invariants.
 Tally test_native_random(int cpus, uint64_t first, int seeds, const std::vector<std::string>& fastpaths);

@@ -87,8 +87,9 @@ constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
             // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
             if (!to_free.load(std::memory_order_seq_cst) || freeing.exchange(true, std::memory_order_seq_cst)) return;
         }
-        hal::Machine::take_interrupts();
-        rt::Executor::current().enqueue(self);
+        rt::Executor& ex = rt::Executor::current();
+        ex.let_interrupts_in();
+        ex.enqueue(self);
     }};
     Space* first = to_free.load(std::memory_order_relaxed);
     do {

@@ -29,12 +29,15 @@ EpollLook::Node* EpollLook::node_of(const Ref<File>& file) {
 }
 
 void EpollLook::watch(Node& node, u32 events) {
+    if (!watch_) return;
+    if ((events & kPollIn) && !std::exchange(node.timed, true)) {  // time makes files readable, nothing else
+        Nanoseconds at = node.file->wake_time(now_);
+        wake_ = at < wake_ ? at : wake_;
+    }
     const u32 asked = kPollIn | (events & kPollOut);
-    if (!watch_ || (asked & ~node.watched) == 0) return;
+    if ((asked & ~node.watched) == 0) return;
     node.watched |= asked;
     node.file->queues(events, *watch_);
-    Nanoseconds at = node.file->wake_time(now_);
-    wake_ = at < wake_ ? at : wake_;
 }
 
 void EpollLook::enter(EpollFile& set, Node* node, bool sums) {

@@ -47,7 +47,8 @@ private:
         lib::TreeHook hook;
         u64 key = 0;  // its address
         Ref<File> file;
-        u32 watched = 0;  // kPollIn: its queues are in the set; kPollOut: also those for writing
+        bool timed = false;  // its wake_time() counts
+        u32 watched = 0;     // kPollIn: its queues are in the set; kPollOut: also those for writing
         enum class Known : u8 { kNothing, kMask, kSum } known = Known::kNothing;  // the rest is for sets
         bool entered = false;
         u32 mask = 0;

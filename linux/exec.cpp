@@ -250,17 +250,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     }
 
     // ---- The point of no return. ----
-    for (Leaving left; (left = leave_user_memory(t)) != Leaving::kDone;) {
-        if (left == Leaving::kMore) {
-            co_await rt::Yield{};
-            continue;
-        }
-        auto wait = wait_for_user_memory(t);
-        if (wait.valid())
-            co_await wait;
-        else
-            forsake_user_memory(t);
-    }
+    LEAVE_USER_MEMORY(t);
     co_await t.at_home();
     // Before others see it: until the new identity is there, who may inspect the old program may not inspect this one.
     loaded.mm->dumpable.store(creds.dumpable && !loaded.unreadable, std::memory_order_relaxed);

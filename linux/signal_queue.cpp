@@ -70,8 +70,9 @@ private:
             // Pairs with free_later(), which adds and then looks whether there is a job. One of them sees the other.
             if (!first.load(std::memory_order_seq_cst) || working.exchange(true, std::memory_order_seq_cst)) return;
         }
-        hal::Machine::take_interrupts();
-        rt::Executor::current().enqueue(self);
+        rt::Executor& ex = rt::Executor::current();
+        ex.let_interrupts_in();
+        ex.enqueue(self);
     }
 
     u32 left_ = kCountedOutAtOnce;

@@ -206,17 +206,7 @@ Task<void> thread_main(Thread& t) {
             co_await t.at_home();
             switch (attend(t)) {
                 case Attend::kExit: {
-                    for (Leaving left; (left = leave_user_memory(t)) != Leaving::kDone;) {
-                        if (left == Leaving::kMore) {
-                            co_await rt::Yield{};
-                            continue;
-                        }
-                        auto wait = wait_for_user_memory(t);
-                        if (wait.valid())
-                            co_await wait;
-                        else
-                            forsake_user_memory(t);
-                    }
+                    LEAVE_USER_MEMORY(t);
                     co_await t.at_home();
                     if (t.mm_ref() && t.mm().many_areas()) {
                         Ref<AddressSpace> mm = leave_address_space(t);

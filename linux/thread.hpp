@@ -33,6 +33,17 @@ Leaving leave_user_memory(Thread& t);
 Task<void> wait_for_user_memory(Thread& t);
 // The part at hand cannot be reached: it is the program's loss, the rest is still done.
 void forsake_user_memory(Thread& t);
+// In a coroutine: all of it. A macro, for it must not need memory for a coroutine of its own.
+#define LEAVE_USER_MEMORY(t)                                                 \
+    for (Leaving left_; (left_ = leave_user_memory(t)) != Leaving::kDone;) { \
+        if (left_ == Leaving::kMore) {                                       \
+            co_await rt::Yield{};                                            \
+        } else if (auto wait_ = wait_for_user_memory(t); wait_.valid()) {    \
+            co_await wait_;                                                  \
+        } else {                                                             \
+            forsake_user_memory(t);                                          \
+        }                                                                    \
+    }
 // The vfork parent goes on.
 void release_vfork_parent(Thread& t);
 // The last thread of its process has gone: timers, orphans, zombie, SIGCHLD. True: there are more orphans, give way and call it

@@ -45,9 +45,7 @@ void Executor::enqueue_front(Schedulable& node) { queue.push_front(node); }
 bool Executor::look_at_turn() { return own_turn_.look(timers_); }
 
 void Executor::give_way(Schedulable& node) {
-    hal::Machine::take_interrupts();
-    Nanoseconds now = hal::Machine::now();
-    timers_.run_due(now);
+    Nanoseconds now = let_interrupts_in();
     const Priority waiting = queue.best_user_level();
     // Only jobs go behind user threads: whatever else lies on those levels is taken for a thread.
     if (waiting != Priority::kBackground && node.priority < Priority::kHighest && Job::is_one(node)) {
@@ -63,16 +61,20 @@ void Executor::give_way(Schedulable& node) {
     enqueue(node);
 }
 
+Nanoseconds Executor::let_interrupts_in() {
+    hal::Machine::take_interrupts();
+    Nanoseconds now = hal::Machine::now();
+    timers_.run_due(now);
+    return now;
+}
+
 void Executor::drain_inbox() {
     inbox_.drain([this](Schedulable& node) { queue.push_back(node); });
 }
 
 void Executor::keep_out() {
     // The CPU may go from call to call without an interrupt ever being taken.
-    if (own_turn_.kept_out() % 16 == 0) {
-        hal::Machine::take_interrupts();
-        run_due_timers();
-    }
+    if (own_turn_.kept_out() % 16 == 0) let_interrupts_in();
     own_turn_.judge(hal::Machine::now(), times.user());
 }
 
@@ -85,9 +87,8 @@ void Executor::keep_out() {
         if (!inbox_.probably_empty() || needs_attention() || service.pending()) break;
         if ((n & 511) != 0) continue;
         hal::Machine::poll_mailbox();
-        hal::Machine::take_interrupts();
-        run_due_timers();
-        if (!queue.empty() || hal::Machine::now() >= until) break;
+        Nanoseconds now = let_interrupts_in();
+        if (!queue.empty() || now >= until) break;
     }
     return handoff.close();
 }
@@ -153,18 +154,14 @@ void Executor::wait_for_work() {
 // constant load this is the only place where anything else is seen. True: there is.
 bool Executor::between_rounds(u32 round) {
     quiescent();
-    if (round % 8 == 0) {
-        hal::Machine::take_interrupts();
-        run_due_timers();
-    }
+    if (round % 8 == 0) let_interrupts_in();
     return !queue.empty() || !inbox_.probably_empty() || needs_attention();
 }
 
 // What a CPU that only looks for work owes the others, and itself.
 bool Executor::look_around() {
     hal::Machine::poll_mailbox();
-    hal::Machine::take_interrupts();
-    run_due_timers();  // an interrupt taken here says nothing by itself
+    let_interrupts_in();
     quiescent();
     return !queue.empty();
 }
@@ -193,19 +190,15 @@ bool Executor::serve_while_idle() {
 }
 
 void Executor::run_forever() {
-    // From here to the next user thread interrupts are off: a chain of kernel work takes them every so often, and looks at the
-    // timers, for their interrupt says nothing by itself and does not come again.
-    constexpr u32 kItems = 8;
+    // From here to the next user thread interrupts are off: a chain of kernel work takes them every so often.
+    constexpr u32 kItems = 32;
     for (u32 n = 1;; ++n) {
         while (run_one()) {
-            if (n++ % kItems != 0) continue;
-            hal::Machine::take_interrupts();
-            run_due_timers();
+            if (n++ % kItems == 0) let_interrupts_in();
         }
         if ((service.serves() || polls) && spin_budget.value != 0 && serve_while_idle()) continue;
         if (idle_work && idle_work()) {
-            hal::Machine::take_interrupts();
-            run_due_timers();
+            let_interrupts_in();
             continue;
         }
         wait_for_work();

@@ -122,6 +122,10 @@ public:
 
     TimerQueue& timers() { return timers_; }
     void run_due_timers();
+    // On this CPU, in work that goes on for long: pending interrupts are taken, and due timers run; returns the time then.
+    // The only way to take interrupts in the kernel: that of the timer says nothing by itself, and who takes it and does not
+    // look at the queue loses every timer of the CPU. No spinlock is held.
+    Nanoseconds let_interrupts_in();
     void drain_inbox();
 
     Schedulable* running() const { return running_; }

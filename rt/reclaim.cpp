@@ -89,8 +89,7 @@ void Reclaimer::work(Schedulable& s) {
     }
     if (r) r = r->step(*r, kPiece);
     // Nothing but pieces may be left to do here, for long.
-    hal::Machine::take_interrupts();
-    Executor::current().run_due_timers();
+    Executor::current().let_interrupts_in();
     bool more;
     {
         LockGuard guard{self.lock_};

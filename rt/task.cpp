@@ -101,7 +101,14 @@ bool Wait::suspend(Job& job, std::coroutine_handle<> h) {
     return job.phase_.compare_exchange_strong(phase, waiting, std::memory_order_seq_cst);
 }
 
+void Wait::give_way(Job& job) {
+    gave_way_ = true;
+    priority_ = job.priority;
+    Executor::current().give_way(job);
+}
+
 Wake Wait::finish() {
+    if (gave_way_) job_->priority = priority_;
     for (u32 i = 0; i < added_; ++i) waiters_[i].queue->remove(waiters_[i]);
     if (deadline_ != Nanoseconds::never()) cancel_timer(timer_);
     Wake why = Wake(job_->phase_.load(std::memory_order_acquire) - Job::kFired);

@@ -67,7 +67,8 @@ private:
     lib::List<Waiter, &Waiter::hook> list_ RT_GUARDED_BY(lock_);
 };
 
-// One suspension of one job. Awaitable; everything is undone when it ends.
+// One suspension of one job. Awaitable; everything is undone when it ends. A wait that is over before it begins is a point of
+// rest like Yield: a loop that waits until something holds does not keep its CPU, however often it is woken for nothing.
 class Wait {
 public:
     explicit Wait(const char* what) : what_(what) {}
@@ -89,8 +90,9 @@ public:
 
     bool await_ready() const noexcept { return false; }
     template <class P>
-    bool await_suspend(std::coroutine_handle<P> h) noexcept {
-        return suspend(*h.promise().job, h);
+    void await_suspend(std::coroutine_handle<P> h) noexcept {
+        Job& job = *h.promise().job;
+        if (!suspend(job, h)) give_way(job);
     }
     Wake await_resume() noexcept { return finish(); }
 
@@ -100,7 +102,9 @@ private:
         static void expired(Timer& t) { static_cast<Deadline&>(t).job->fire(Wake::kTimeout); }
         Job* job = nullptr;
     };
+    // False: it is over already.
     bool suspend(Job& job, std::coroutine_handle<> h);
+    void give_way(Job& job);
     Wake finish();
 
     const char* what_;
@@ -109,6 +113,8 @@ private:
     u32 count_ = 0;
     u32 added_ = 0;
     bool interruptible_ = true;
+    bool gave_way_ = false;
+    Priority priority_ = Priority::kKernel;  // the job's, when it gave way
     Nanoseconds deadline_ = Nanoseconds::never();
     Deadline timer_;
 };
@@ -150,8 +156,8 @@ public:
     }
     bool await_ready() const noexcept { return false; }
     template <class P>
-    bool await_suspend(std::coroutine_handle<P> h) noexcept {
-        return wait_.await_suspend(h);
+    void await_suspend(std::coroutine_handle<P> h) noexcept {
+        wait_.await_suspend(h);
     }
     Result<void> await_resume() noexcept {
         switch (wait_.await_resume()) {

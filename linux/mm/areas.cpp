@@ -294,7 +294,11 @@ void AddressSpace::State::areas_gone(UserAddr start, UserAddr end) {
     free_tables(start, end);
 }
 
-UserAddr AddressSpace::State::piece_end(UserAddr start, UserAddr end) {
+UserAddr AddressSpace::State::piece_end(UserAddr start, UserAddr asked) {
+    // Behind the last address of a program there is nothing, however far the caller's length reaches.
+    const UserAddr last{fs::kUserEnd};
+    UserAddr end = asked < last ? asked : last;
+    if (start >= end) return asked;
     u32 count = 0;
     for (Area* a = find_at_or_above(start); a && a->start < end; a = next(*a)) {
         if (++count > kLongAreas) {
@@ -305,8 +309,9 @@ UserAddr AddressSpace::State::piece_end(UserAddr start, UserAddr end) {
     if (end - start > kLongWork * kPageSize)
         end = UserAddr{anon.end_of(start.value >> lib::kPageShift, end.value >> lib::kPageShift, kLongWork)
                        << lib::kPageShift};
-    if (end - start <= kLongTables * kPageSize) return end;
-    return space.end_of_tables(start, end, kLongTables * kPageSize / port::Space::kTableBytes);
+    if (end - start > kLongTables * kPageSize)
+        end = space.end_of_tables(start, end, kLongTables * kPageSize / port::Space::kTableBytes);
+    return end == last ? asked : end;
 }
 
 // What is mapped from files is an estimate, by the first kCountedAreas: nobody's look at a program may take long.

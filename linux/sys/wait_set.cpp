@@ -40,6 +40,7 @@ Nanoseconds watch(Caller& c, std::span<Polled> files, Nanoseconds now, fs::Queue
     for (Polled& p : files) {
         if (!p.file) continue;
         p.file->queues_for(&c, p.events, queues);
+        if ((p.events & fs::kPollIn) == 0) continue;  // time makes files readable, nothing else
         Nanoseconds at = p.file->wake_time(now);
         first = at < first ? at : first;
     }
