@@ -60,16 +60,14 @@ Result<Ref<File>> FileTable::get(Fd fd) {
 // Of several threads that end at the same time each may have seen that it is not the last.
 bool FileTable::empty_some() {
     if (ref_count() != 1 || !is_long()) return false;
-    u32 first = 0;
-    return close_some(first, kMaxDescriptors);
+    return close_some(closed_, kMaxDescriptors);
 }
 
 void FileTable::last_ref(FileTable* t) {
     if (!t->is_long() || !rt::Teardown::later()) return delete t;
     t->end_.take_apart([](rt::Teardown& end) {
         auto* table = reinterpret_cast<FileTable*>(reinterpret_cast<std::byte*>(&end) - offsetof(FileTable, end_));
-        u32 first = 0;
-        if (table->close_some(first, kMaxDescriptors)) return true;
+        if (table->close_some(table->closed_, kMaxDescriptors)) return true;
         delete table;
         return false;
     });

@@ -119,6 +119,7 @@ private:
     u64 first_open_ = 0, first_cloexec_ = 0;
     Copy* copies_ RT_GUARDED_BY(lock_) = nullptr;
     rt::Teardown end_;
+    u32 closed_ = 0;  // at its end: all below are closed
     File* first_files_[kFirst] = {};
 };
 

@@ -460,7 +460,7 @@ u64 Mapping::last_resident() const {
 }
 
 u64 Mapping::next_data(u64 from, bool& more) const {
-    u64 left = kSeekPages / 4;  // to the next page it may be a long way through the tree
+    u64 left = kSeekPages / 8;  // to the next page it may be a long way through the tree
     more = false;
     for (u64 at = next_resident(from); at != kNone; at = next_resident(at + 1)) {
         if (const Page* p = peek(at); p && !p->unwritten()) return at;

@@ -155,7 +155,7 @@ void end_group_locked(Process& p, i32 wait_status) {
 }
 
 void tell_some_to_exit(Process& p) {
-    constexpr u32 kAtOnce = 128;
+    constexpr u32 kAtOnce = 64;
     for (u32 n = 0; n < kAtOnce && p.signals.exit_next; ++n) {
         Thread& t = *p.signals.exit_next;
         p.signals.exit_next = p.threads.next(t);

@@ -191,7 +191,7 @@ bool Executor::serve_while_idle() {
 
 void Executor::run_forever() {
     // From here to the next user thread interrupts are off: a chain of kernel work takes them every so often.
-    constexpr u32 kItems = 32;
+    constexpr u32 kItems = 8;  // of some 10,000 instructions, as long as one may be
     for (u32 n = 1;; ++n) {
         while (run_one()) {
             if (n++ % kItems == 0) let_interrupts_in();

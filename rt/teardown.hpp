@@ -7,13 +7,15 @@
 
 namespace rt {
 
-// How long a piece may be of which nobody knows beforehand what its parts cost: no new part is begun afterwards.
+// How long a piece may be of which nobody knows beforehand what its parts cost: no new part is begun afterwards. Whoever asks
+// before a part does one at least, however slow the machine is.
 class Stretch {
 public:
-    bool over() const { return hal::Machine::now() >= end_; }
+    bool over() { return asked_++ != 0 && hal::Machine::now() >= end_; }
 
 private:
     static constexpr Nanoseconds kLength{20'000};
+    u32 asked_ = 0;
     const Nanoseconds end_ = hal::Machine::now() + kLength;
 };
 
