@@ -95,9 +95,9 @@ TaskResult long_futex(Caller& c, Op o, UserAddr at, u32 value, u64 timeout, User
             if (i32(value) < 0 || i32(timeout) < 0) return Errno::kInval;
             FutexKey from = TRY(futex_key(t, at, o.is_private));
             FutexKey to = TRY(futex_key(t, second, o.is_private));
-            return c.or_later(futex_requeue(t, from, to, value, u32(timeout), at,
-                                            o.command == kFutexCmpRequeue ? &value3 : nullptr),
-                              in_pieces);
+            return c.or_later(
+                futex_requeue(t, from, to, value, u32(timeout), at, o.command == kFutexCmpRequeue ? &value3 : nullptr),
+                in_pieces);
         }
         case kFutexWakeOp: {
             FutexKey first = TRY(futex_key(t, at, o.is_private));
