@@ -57,14 +57,26 @@ Result<Ref<File>> FileTable::get(Fd fd) {
     return Ref<File>{f};
 }
 
+// The last holder's: nobody changes it.
+bool FileTable::ends_in_pieces() const RT_UNCHECKED_LOCKING {
+    if (capacity_ > kFirst) return true;
+    constexpr u32 kFewItems = 2;
+    for (u64 bits = open_[0]; bits != 0; bits &= bits - 1) {
+        File& f = *files_[std::countr_zero(bits)];
+        if (f.kind() == FileKind::kEpoll && f.ref_count() == 1 && static_cast<EpollFile&>(f).size() > kFewItems)
+            return true;
+    }
+    return false;
+}
+
 // Of several threads that end at the same time each may have seen that it is not the last.
 bool FileTable::empty_some() {
-    if (ref_count() != 1 || !is_long()) return false;
+    if (ref_count() != 1 || !ends_in_pieces()) return false;
     return close_some(closed_, kMaxDescriptors);
 }
 
 void FileTable::last_ref(FileTable* t) {
-    if (!t->is_long() || !rt::Teardown::later()) return delete t;
+    if (!t->ends_in_pieces() || !rt::Teardown::later()) return delete t;
     t->end_.take_apart([](rt::Teardown& end) {
         auto* table = reinterpret_cast<FileTable*>(reinterpret_cast<std::byte*>(&end) - offsetof(FileTable, end_));
         if (table->close_some(table->closed_, kMaxDescriptors)) return true;

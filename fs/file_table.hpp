@@ -73,6 +73,8 @@ public:
     Result<Ref<FileTable>> clone();
     Task<Result<Ref<FileTable>>> clone_long();
     bool is_long() const { return capacity() > kLong; }
+    // Is it closed in pieces at its end? Not where it is short and no set that may hold thousands ends with it.
+    bool ends_in_pieces() const;
     // For /proc/N/fd: the smallest open descriptor >= from, or -1.
     i32 next_open(i32 from);
     u32 open_count();

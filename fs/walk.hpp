@@ -59,7 +59,7 @@ private:
     void cross_mounts();
 
     static constexpr size_t kArena = 512;
-    static constexpr u32 kLong = 4096;  // bytes of names, with 16 for each that is special, that are walked in one go
+    static constexpr u32 kLong = 2560;  // bytes of names, with 16 for each that is special, that are walked in one go
     const WalkContext& context_;
     Place at_;
     std::string_view rest_;       // of the innermost text

@@ -30,8 +30,8 @@ Leaf<void> show_command_line(lib::StringBuilder& out, const fs::ProcContext& c, 
 Leaf<void> show_environment(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 
 // procfs_mounts.cpp
-Leaf<void> show_mounts(lib::StringBuilder& out, const fs::ProcContext& c);
-Leaf<void> show_mount_info(lib::StringBuilder& out, const fs::ProcContext& c);
+Leaf<void> show_mounts(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
+Leaf<void> show_mount_info(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 
 // procfs_system.cpp: what the files of the root show
 // What programs are told of memory: frames that nobody can see any more count as free, wherever they still wait.

@@ -40,9 +40,11 @@ struct PathBuffer {
     }
 };
 
-// Calls out(mount, where it is seen) for each mount below the process's root.
+// Calls out(mount, where it is seen) for some mounts below the process's root, from the number `position` on, which it moves
+// on; the last: ~0. Mounts are listed by their numbers.
 template <class Out>
-Leaf<void> each_mount(const ProcContext& c, Out out) {
+Leaf<void> some_mounts(const ProcContext& c, u64& position, Out out) {
+    constexpr u32 kOfAPiece = 6;
     Ref<Process> p = proc_process(c);
     if (!p) return Errno::kSrch;
     Ref<FsContext> context = p->fs_context();
@@ -54,20 +56,25 @@ Leaf<void> each_mount(const ProcContext& c, Out out) {
     }
     PathBuffer buffer;
     if (!buffer.bytes) return Errno::kNoMem;
+    u32 left = kOfAPiece;
     for (fs::Mount* m = fs::first_mount(); m; m = m->next()) {
+        if (m->id < position) continue;
+        position = m->id;
+        if (left-- == 0) return lib::kOk;
         if (!m->try_ref()) continue;
         fs::Path at{Ref<fs::Mount>::adopt(m), Ref<fs::Dentry>{m->root}};
         auto text = fs::path_text(at, root, {buffer.bytes, fs::kPathMax}, false);
         if (!text.ok() || text.value().empty() || text.value()[0] != '/') continue;  // not to be seen from there
         out(*m, text.value());
     }
+    position = ~u64{0};
     return lib::kOk;
 }
 
 }  // namespace
 
-Leaf<void> show_mounts(StringBuilder& out, const ProcContext& c) {
-    return each_mount(c, [&out](const fs::Mount& m, std::string_view where) {
+Leaf<void> show_mounts(StringBuilder& out, const ProcContext& c, u64& position) {
+    return some_mounts(c, position, [&out](const fs::Mount& m, std::string_view where) {
         add_escaped(out, m.source[0] ? std::string_view{m.source} : std::string_view{"none"});
         out.put(" ");
         add_escaped(out, where);
@@ -79,8 +86,8 @@ Leaf<void> show_mounts(StringBuilder& out, const ProcContext& c) {
     });
 }
 
-Leaf<void> show_mount_info(StringBuilder& out, const ProcContext& c) {
-    return each_mount(c, [&out](const fs::Mount& m, std::string_view where) {
+Leaf<void> show_mount_info(StringBuilder& out, const ProcContext& c, u64& position) {
+    return some_mounts(c, position, [&out](const fs::Mount& m, std::string_view where) {
         u64 device = m.super->device;
         out.add("{} {} {}:{} / ", m.id, m.parent() ? m.parent()->id : m.id, abi::dev_major(device),
                 abi::dev_minor(device));

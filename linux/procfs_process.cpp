@@ -243,7 +243,7 @@ void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const
 
 // Positions: 0, or 1 and the index of a group that is not the first.
 Leaf<void> show_process_status(StringBuilder& out, const ProcContext& c, u64& position) {
-    constexpr size_t kGroupsOfAPiece = 512;
+    constexpr size_t kGroupsOfAPiece = 192;
     Subject s = TRY(Subject::find(c));
     Ref<const fs::Creds> creds = s.credentials(c);
     const fs::Creds nobody{};
@@ -455,8 +455,8 @@ constexpr ProcNode kProcessFiles[] = {
     file("limits", &show_limits),
     file("loginuid", &show_login_uid),
     {.name = "maps", .mode = kFile, .show_some = &show_maps, .open = &open_memory, .owner = &owner_of},
-    {.name = "mountinfo", .mode = kFile, .show = &show_mount_info, .changes = &fs::mount_changes, .owner = &owner_of},
-    {.name = "mounts", .mode = kFile, .show = &show_mounts, .changes = &fs::mount_changes, .owner = &owner_of},
+    {.name = "mountinfo", .mode = kFile, .show_some = &show_mount_info, .changes = &fs::mount_changes, .owner = &owner_of},
+    {.name = "mounts", .mode = kFile, .show_some = &show_mounts, .changes = &fs::mount_changes, .owner = &owner_of},
     {.name = "net", .mode = kDirectory, .owner = &owner_of},
     {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
     file("stat", &show_process_stat),

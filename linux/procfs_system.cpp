@@ -60,7 +60,7 @@ bool count_some(const ProcContext& c, u64& position, AllProcesses& all) {
 
 rt::MemStats memory_as_seen() {
     // Shared pages are told from others only now. No more than a call may take; of the rest the count is an estimate.
-    rt::reclaim_some(1024);
+    rt::reclaim_some(384);
     rt::MemStats s = rt::mem_stats();
     s.free_bytes += rt::reclaim_pending() * lib::kPageSize;
     return s;

@@ -13,7 +13,8 @@ namespace {
 constinit Atomic<u64> global_epoch{1};
 constexpr u64 kHurryAfter = 128;  // items pending on one CPU before the others are asked to look up
 
-constexpr u32 kFreedAtOnce = 64;  // each may be several frames
+// Each may be several frames. More than kFewDue are freed by so many in turns.
+constexpr u32 kFewDue = 40, kFreedAtOnce = 20;
 
 // Of what is due and waits for the job. True: there is more. What is freed may retire more.
 bool free_some(PerCpuEpoch& e) {
@@ -47,7 +48,7 @@ void reclaim(PerCpuEpoch& e, u64 now) {
             *end = std::exchange(e.batch[i], nullptr);
             end = e.tail[i];
         }
-    if (e.pending > kFreedAtOnce && Reclaimer::later.load(std::memory_order_relaxed)) [[unlikely]]
+    if (e.pending > kFewDue && Reclaimer::later.load(std::memory_order_relaxed)) [[unlikely]]
         return free_in_turns(e, due, end);
     while (Retired* r = due) {
         due = r->next;

@@ -298,13 +298,16 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
     }
 }
 
+// Pages that are faulted in at a stretch: some 900 instructions each, most of them to clear it.
+constexpr u32 kFaultsAtOnce = 80;
+
 Accessible AddressSpace::fault_in_now(UserAddr at, u64 length, bool write, u64 stack_limit, bool* must_wait) {
     *must_wait = false;
     Access access = write ? Access::kWrite : Access::kRead;
     u64 done = 0;
     for (u32 pages = 0; done < length; ++pages) {
         FaultKind k = FaultKind::kMustWait;
-        if (pages < kLongWork) k = fault(at + done, access, stack_limit);
+        if (pages < kFaultsAtOnce) k = fault(at + done, access, stack_limit);
         if (k == FaultKind::kMustWait) *must_wait = true;
         if (k != FaultKind::kResolved) break;
         done += kPageSize - ((at.value + done) & (kPageSize - 1));
@@ -315,7 +318,7 @@ Accessible AddressSpace::fault_in_now(UserAddr at, u64 length, bool write, u64 s
 Task<Accessible> AddressSpace::fault_in(UserAddr at, u64 length, bool write, u64 stack_limit) {
     u64 done = 0;
     for (u32 pages = 0; done < length; ++pages) {
-        if (pages % 128 == 127) co_await rt::Yield{};
+        if (pages % kFaultsAtOnce == kFaultsAtOnce - 1) co_await rt::Yield{};
         Access access = write ? Access::kWrite : Access::kRead;
         FaultKind k = fault(at + done, access, stack_limit);
         if (k == FaultKind::kMustWait) k = co_await fault_task(at + done, access, stack_limit);
@@ -330,7 +333,7 @@ Task<Accessible> AddressSpace::populate(UserAddr at, u64 length, u64 stack_limit
     u32 pages = 0;
     UserAddr page = start;
     for (; page < end; page += kPageSize) {
-        if (++pages % 128 == 0) co_await rt::Yield{};
+        if (++pages % kFaultsAtOnce == 0) co_await rt::Yield{};
         Access access = Access::kRead;
         {
             rt::LockGuard guard(lock_);

@@ -13,7 +13,7 @@ namespace linux {
 // What one piece of a long change may touch, together less than 100,000 instructions (docs/testing.md, "Stretches"). A leaf
 // does one piece at the most.
 inline constexpr u64 kLongWork = 512;     // private pages
-inline constexpr u64 kLongTables = 4096;  // pages in page tables
+inline constexpr u64 kLongTables = 2048;  // pages in page tables
 inline constexpr u32 kLongAreas = 128;
 inline constexpr u64 kMaxAreas = 65530;                   // sysctl vm.max_map_count
 inline constexpr u64 kMinAddress = 0x10000;               // sysctl vm.mmap_min_addr

@@ -27,7 +27,7 @@ struct Gather {
 };
 
 constexpr u32 kCountAtOnce = 4096;  // pointers between two points of rest
-constexpr u32 kCopyAtOnce = 256;    // strings
+constexpr u32 kCopyAtOnce = 160;    // strings
 
 // kNeedsTask: so many were counted, there are more.
 Leaf<void> count_strings(fs::UserMemory& user, UserAddr array, u32& n) {

@@ -20,7 +20,7 @@ using fs::UserSpans;
 namespace {
 
 constexpr u64 kLeafIo =
-    256 << 10;  // copied in one go: about 70,000 instructions, the longest stretch allowed is 100,000
+    128 << 10;  // copied in one go: up to 80,000 instructions, the longest stretch allowed is 100,000
 constexpr u64 kSignalIo = 64 * 128;  // of a signalfd: so many signals are taken one by one
 
 // The call waits for data itself, and runs again as it is. False: there is data now.

@@ -215,9 +215,13 @@ public:
     void free_tables(UserAddr from, UserAddr to, S& source) {
         free_tables(from, to, from, to, source);
     }
-    // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than that.
+    // Where the first `most` tables of the last level that lie over [from, to) end, or as much as is looked at in one go: `to`
+    // if there are no more than that.
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const {
+        constexpr u32 kLooks = 512;  // some 120 instructions each, with what the caller then does there
+        u32 looks = 0;
         for (u64 va = from.value; va < to.value;) {
+            if (looks++ == kLooks) return UserAddr{va};
             unsigned level = 4;
             for (const u64* table = entries(root_); level > 1; level--) {
                 u64 e = __atomic_load_n(&table[index(va, level)], __ATOMIC_ACQUIRE);
