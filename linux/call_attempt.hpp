@@ -5,7 +5,7 @@
 // Limits: memory is waited for kMemoryTries times; twice a range that cannot be had is given up, and the call does without.
 #pragma once
 #include "linux/sys/table.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/thread.hpp"
 #include "rt/reclaim.hpp"
 
 namespace linux {

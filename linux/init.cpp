@@ -5,13 +5,13 @@
 
 #include "fs/mount.hpp"
 #include "fs/stream_file.hpp"
-#include "linux/creds.hpp"
-#include "linux/exec.hpp"
-#include "linux/exit.hpp"
-#include "linux/pid.hpp"
+#include "linux/exec/exec.hpp"
+#include "linux/exec/vdso.hpp"
+#include "linux/task/creds.hpp"
+#include "linux/task/exit.hpp"
+#include "linux/task/pid.hpp"
+#include "linux/task/thread.hpp"
 #include "linux/terminal.hpp"
-#include "linux/thread.hpp"
-#include "linux/vdso.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The leaf tier: what a trap runs as plain functions. A call that cannot wait and touches pages that are there ends here;
-// everything else is handed to the thread's coroutine (linux/thread.cpp), with `leaf_outcome` saying how far it came.
+// everything else is handed to the thread's coroutine (linux/task/thread.cpp), with `leaf_outcome` saying how far it came.
 #include "fs/walk.hpp"
 #include "linux/sys/table.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/thread.hpp"
 #include "rt/mem/pages.hpp"
 
 namespace linux {

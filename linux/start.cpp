@@ -6,9 +6,9 @@
 #include "fs/cpio.hpp"
 #include "fs/devices.hpp"
 #include "fs/tmpfs.hpp"
-#include "linux/process.hpp"
-#include "linux/procfs.hpp"
-#include "linux/thread.hpp"
+#include "linux/procfs/procfs.hpp"
+#include "linux/task/process.hpp"
+#include "linux/task/thread.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {

@@ -5,7 +5,7 @@
 // process_tree, is not null in the processes of that session.
 #pragma once
 #include "fs/tty.hpp"
-#include "linux/process.hpp"
+#include "linux/task/process.hpp"
 
 namespace linux {
 

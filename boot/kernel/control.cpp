@@ -5,7 +5,7 @@
 
 #include "boot/kernel/dump.hpp"
 #include "boot/kernel/trace_port.hpp"
-#include "linux/process.hpp"
+#include "linux/task/process.hpp"
 #include "port/kernel/route.hpp"
 #include "rt/mem/frames.hpp"
 #include "rt/mem/pages.hpp"

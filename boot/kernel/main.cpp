@@ -11,7 +11,7 @@
 #include "boot/kernel/trace_port.hpp"
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
-#include "linux/procfs.hpp"
+#include "linux/procfs/procfs.hpp"
 #include "linux/start.hpp"
 #include "port/kernel/controller.hpp"
 #include "port/kernel/route.hpp"

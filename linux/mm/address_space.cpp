@@ -4,8 +4,8 @@
 
 #include <cstddef>
 
+#include "linux/exec/vdso.hpp"
 #include "linux/mm/state.hpp"
-#include "linux/vdso.hpp"
 #include "port/api/modules.hpp"
 
 namespace linux {

@@ -166,7 +166,7 @@ public:
     State& state() { return *state_; }
 
 private:
-    friend class ProgramLoader;  // linux/exec_load.cpp fills a space that nobody else sees yet
+    friend class ProgramLoader;  // linux/exec/exec_load.cpp fills a space that nobody else sees yet
     struct FaultWait;
     // A turn to change areas, alone (MM_CHANGE). What must not fail may wait for it: it is held for a bounded time, during
     // which the holder waits for other CPUs' translations only.

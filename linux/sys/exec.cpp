@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // execve(2), execveat(2).
-#include "linux/exec.hpp"
+#include "linux/exec/exec.hpp"
 
 #include <cstring>
 
 #include "lib/format.hpp"
 #include "linux/sys/table.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/thread.hpp"
 
 namespace linux {
 namespace {

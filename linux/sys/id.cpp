@@ -3,10 +3,10 @@
 #include <cstring>
 
 #include "abi/linux/task.hpp"
-#include "linux/creds.hpp"
 #include "linux/sys/table.hpp"
 #include "linux/sys/wait_set.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/creds.hpp"
+#include "linux/task/thread.hpp"
 
 namespace linux {
 namespace {

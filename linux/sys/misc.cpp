@@ -4,11 +4,11 @@
 
 #include "abi/linux/task.hpp"
 #include "linux/arch/machine.hpp"
-#include "linux/creds.hpp"
-#include "linux/exit.hpp"
-#include "linux/procfs.hpp"
+#include "linux/procfs/procfs.hpp"
 #include "linux/sys/table.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/creds.hpp"
+#include "linux/task/exit.hpp"
+#include "linux/task/thread.hpp"
 #include "linux/uts.hpp"
 
 namespace linux {

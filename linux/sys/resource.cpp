@@ -3,12 +3,12 @@
 //
 // Every thread is scheduled alike so far: nice values and policies are kept, checked and reported, and change nothing.
 #include "abi/linux/task.hpp"
-#include "linux/creds.hpp"
-#include "linux/itimer.hpp"
-#include "linux/pid.hpp"
 #include "linux/sys/wait_set.hpp"
-#include "linux/thread.hpp"
-#include "linux/usage.hpp"
+#include "linux/task/creds.hpp"
+#include "linux/task/itimer.hpp"
+#include "linux/task/pid.hpp"
+#include "linux/task/thread.hpp"
+#include "linux/task/usage.hpp"
 #include "rt/teardown.hpp"
 
 namespace linux {

@@ -2,11 +2,11 @@
 // Signals: actions, masks, sending, waiting (signal(7)).
 #include "abi/linux/task.hpp"
 #include "linux/arch/machine.hpp"
-#include "linux/creds.hpp"
-#include "linux/pid.hpp"
-#include "linux/signal_queue.hpp"
+#include "linux/signal/signal_queue.hpp"
 #include "linux/sys/wait_set.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/creds.hpp"
+#include "linux/task/pid.hpp"
+#include "linux/task/thread.hpp"
 #include "linux/time.hpp"
 #include "rt/teardown.hpp"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // futex(2) and robust lists (get_robust_list(2)).
 #include "abi/linux/stat.hpp"
-#include "linux/creds.hpp"
-#include "linux/futex.hpp"
 #include "linux/sys/table.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/creds.hpp"
+#include "linux/task/futex.hpp"
+#include "linux/task/thread.hpp"
 #include "linux/time.hpp"
 
 namespace linux {

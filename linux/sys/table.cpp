@@ -4,7 +4,7 @@
 #include "linux/sys/table.hpp"
 
 #include "abi/linux/syscall_names_x86_64.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/thread.hpp"
 
 namespace linux {
 

@@ -10,8 +10,8 @@
 // faulted in; if the range cannot be had, it is run with the range given up (UserMemory::give_up_fault). One that must wait
 // hands over a task, made of what it has decoded and looked up (Caller::later); until then it has changed nothing.
 #pragma once
-#include "linux/process.hpp"
 #include "linux/sys/numbers.hpp"
+#include "linux/task/process.hpp"
 
 namespace linux {
 

@@ -2,15 +2,15 @@
 // Processes and threads: fork, wait, exit, groups and sessions, scheduling.
 #include "abi/linux/task.hpp"
 #include "linux/arch/machine.hpp"
-#include "linux/clone.hpp"
-#include "linux/creds.hpp"
-#include "linux/pid.hpp"
-#include "linux/signal_queue.hpp"
+#include "linux/signal/signal_queue.hpp"
 #include "linux/sys/table.hpp"
+#include "linux/task/clone.hpp"
+#include "linux/task/creds.hpp"
+#include "linux/task/pid.hpp"
+#include "linux/task/thread.hpp"
+#include "linux/task/usage.hpp"
+#include "linux/task/wait.hpp"
 #include "linux/terminal.hpp"
-#include "linux/thread.hpp"
-#include "linux/usage.hpp"
-#include "linux/wait.hpp"
 
 namespace linux {
 namespace {

@@ -5,10 +5,10 @@
 #include "linux/time.hpp"
 
 #include "abi/linux/task.hpp"
-#include "linux/itimer.hpp"
 #include "linux/sys/wait_set.hpp"
-#include "linux/thread.hpp"
-#include "linux/usage.hpp"
+#include "linux/task/itimer.hpp"
+#include "linux/task/thread.hpp"
+#include "linux/task/usage.hpp"
 
 namespace linux {
 namespace {

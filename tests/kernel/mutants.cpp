@@ -3,7 +3,7 @@
 
 #include "lib/format.hpp"
 #include "linux/sys/table.hpp"
-#include "linux/thread.hpp"
+#include "linux/task/thread.hpp"
 
 namespace linux {
 

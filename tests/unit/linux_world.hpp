@@ -18,7 +18,7 @@
 
 #include "abi/linux/errno.hpp"
 #include "abi/linux/syscall_x86_64.hpp"
-#include "linux/process.hpp"
+#include "linux/task/process.hpp"
 #include "port/hosted/script.hpp"
 #include "tests/unit/hosted_cpus.hpp"
 

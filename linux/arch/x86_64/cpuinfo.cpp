@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // /proc/cpuinfo: the feature names of CPUID.1:EDX, which is also the program's AT_HWCAP (SDM vol. 2A, CPUID, table 3-11).
-#include "linux/procfs.hpp"
+#include "linux/procfs/procfs.hpp"
 
 namespace linux {
 

@@ -2,7 +2,7 @@
 // What the personality needs to know about the machine: signal frames, the registers of new threads, arch_prctl(2).
 // Every architecture's folder has this file.
 #pragma once
-#include "linux/process.hpp"
+#include "linux/task/process.hpp"
 
 namespace linux::arch {
 

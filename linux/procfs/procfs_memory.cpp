@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+// Files of /proc/PID that look into its address space: maps, statm, cmdline, environ.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "linux/procfs/procfs.hpp"
+#include "linux/task/creds.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+using fs::ProcContext;
+using lib::StringBuilder;
+
+namespace {
+
+// Null with kOk: a process without memory (zombie, kernel). kSrch: no such process.
+Result<Ref<AddressSpace>> memory_of(const ProcContext& c) {
+    Ref<Process> p = proc_process(c);
+    if (!p) return Errno::kSrch;
+    if (Ref<Thread> t = p->leading_thread(); t && Process::state_letter(*t) == 'Z') return Ref<AddressSpace>{};
+    return p->mm();
+}
+// The memory that the process had when the file was opened; null: it has it no longer.
+Result<Ref<AddressSpace>> opened_memory(const ProcContext& c) {
+    Ref<AddressSpace> mm = TRY(memory_of(c));
+    if (mm && mm->serial != c.opened) mm = {};
+    return mm;
+}
+
+// Copies what the program has at [from, to), as far as it is there: a piece of it, from `position` on.
+Leaf<void> add_memory(StringBuilder& out, AddressSpace& mm, UserAddr from, UserAddr to, u64& position) {
+    constexpr u64 kStackLimit = 0;  // a look must not make a stack grow
+    constexpr u64 kPiece = 64 << 10;
+    char chunk[512];
+    const UserAddr start = from;
+    from += std::exchange(position, ~u64{0});
+    if (from < to && to - from > kPiece) {
+        to = from + kPiece;
+        position = to - start;
+    }
+    while (from < to) {
+        size_t want = to - from < sizeof chunk ? to - from : sizeof chunk;
+        size_t got = mm.space().copy_in(chunk, from, want);
+        out.put({chunk, got});
+        from += got;
+        if (got == want) continue;
+        if (mm.fault(from, port::Access::kRead, kStackLimit) == FaultKind::kResolved) continue;
+        position = ~u64{0};
+        break;
+    }
+    return lib::kOk;
+}
+
+}  // namespace
+
+Leaf<void> show_command_line(StringBuilder& out, const ProcContext& c, u64& position) {
+    const u64 from = std::exchange(position, ~u64{0});
+    Ref<AddressSpace> mm = TRY(memory_of(c));
+    if (!mm) return lib::kOk;
+    return add_memory(out, *mm, mm->layout.arg_start, mm->layout.arg_end, position = from);
+}
+Leaf<u64> open_memory(const ProcContext& c) {
+    Ref<Process> p = proc_process(c);
+    if (!p) return Errno::kSrch;
+    Ref<AddressSpace> mm = p->mm();
+    // A zombie has nothing to protect.
+    if (!may_inspect(proc_caller(c.caller), *p, nullptr) && (mm || p->state_seen() != Process::State::kZombie))
+        return Errno::kAcces;
+    return mm ? mm->serial : 0;
+}
+Leaf<void> show_environment(StringBuilder& out, const ProcContext& c, u64& position) {
+    const u64 from = std::exchange(position, ~u64{0});
+    auto opened = opened_memory(c);
+    if (!opened.ok()) return lib::kOk;
+    Ref<AddressSpace> mm = opened.take();
+    if (!mm) return lib::kOk;
+    return add_memory(out, *mm, mm->layout.env_start, mm->layout.env_end, position = from);
+}
+
+Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {
+    Ref<AddressSpace> mm = TRY(memory_of(c));
+    if (!mm) {
+        out.put("0 0 0 0 0 0 0\n");
+        return lib::kOk;
+    }
+    AddressSpace::Totals t = mm->totals();
+    u64 text = mm->layout.code_end.value > mm->layout.code_start.value
+                   ? lib::pages_for(mm->layout.code_end.value) - (mm->layout.code_start.value >> lib::kPageShift)
+                   : 0;
+    out.add("{} {} {} {} 0 {} 0\n", t.virtual_pages, t.resident_pages, t.shared_pages, text,
+            t.data_pages + t.stack_pages);
+    return lib::kOk;
+}
+
+namespace {
+
+// There are many lines: no general format.
+char* put_hex(char* to, u64 value, u32 least) {
+    u32 digits = least;
+    while (digits < 16 && value >> (4 * digits)) ++digits;
+    while (digits-- > 0) *to++ = "0123456789abcdef"[(value >> (4 * digits)) & 15];
+    return to;
+}
+
+}  // namespace
+
+Leaf<void> show_maps(StringBuilder& out, const ProcContext& c, u64& position) {
+    constexpr u32 kAreas = 32;  // of a piece
+    const UserAddr from{std::exchange(position, ~u64{0})};
+    constexpr size_t kNameColumn = 72;  // fs/proc/task_mmu.c: 25 + 8 * 6 - 1
+    Ref<AddressSpace> mm = TRY(opened_memory(c));
+    if (!mm) return lib::kOk;
+    fs::Path root;
+    if (Ref<Process> p = proc_process(c))
+        if (Ref<FsContext> context = p->fs_context()) root = context->state.lock()->root;
+    auto* path_buffer = static_cast<char*>(rt::allocate(fs::kPathMax));
+    if (!path_buffer) return Errno::kNoMem;
+    AddressSpace::AreaView v;
+    u32 n_areas = 0;
+    for (UserAddr at = from; mm->next_area(at, v); at = v.end) {
+        if (n_areas++ == kAreas) {
+            position = at.value;
+            break;
+        }
+        u64 device = 0, inode = 0;
+        if (v.file && v.file.inode()) {
+            device = v.file.inode()->super ? v.file.inode()->super->device : 0;
+            inode = v.file.inode()->number;
+        }
+        char line[128];
+        char* p = put_hex(line, v.start.value, 8);
+        *p++ = '-';
+        p = put_hex(p, v.end.value, 8);
+        const char rights[] = {' ',
+                               (v.prot & kProtRead) ? 'r' : '-',
+                               (v.prot & kProtWrite) ? 'w' : '-',
+                               (v.prot & kProtExec) ? 'x' : '-',
+                               v.shared ? 's' : 'p',
+                               ' '};
+        p = std::copy_n(rights, sizeof rights, p);
+        p = put_hex(p, v.offset, 8);
+        *p++ = ' ';
+        p = put_hex(p, abi::dev_major(device), 2);
+        *p++ = ':';
+        p = put_hex(p, abi::dev_minor(device), 2);
+        size_t n = size_t(p - line);
+        n += lib::format_to({p, sizeof line - n}, " {} ", inode);
+        out.put({line, n});
+        std::string_view name = v.name ? std::string_view{v.name} : std::string_view{};
+        if (v.file) {
+            auto text = fs::path_text(v.file, root, {path_buffer, fs::kPathMax}, true);
+            name = text.ok() ? text.value() : std::string_view{};
+        }
+        if (!name.empty()) {
+            char gap[kNameColumn];
+            std::memset(gap, ' ', sizeof gap);
+            if (n < kNameColumn) out.put({gap, kNameColumn - n});
+            out.put(" ");
+            out.put(name);
+        }
+        out.put("\n");
+    }
+    rt::deallocate(path_buffer, fs::kPathMax);
+    return lib::kOk;
+}
+
+}  // namespace linux

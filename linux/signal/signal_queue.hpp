@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// The queues of pending signals, for linux/signal*.cpp. Each is of the owner's SignalState.
+#pragma once
+#include "linux/task/process.hpp"
+
+namespace linux {
+
+// kAgain: no room for a real-time one.
+Result<void> enqueue_signal(Process& p, PendingSignals& q, const SignalInfo& info) RT_REQUIRES(p.signals.lock);
+void dequeue_signal(Process& p, PendingSignals& q, u32 sig, SignalInfo* out) RT_REQUIRES(p.signals.lock);
+const SignalInfo* first_info(PendingSignals& q, u32 sig);  // null: it came without
+// Has t, a thread of p, a signal to take?
+bool has_deliverable(Process& p, Thread& t) RT_REQUIRES(p.signals.lock);
+// Sends the news of a child to its parent.
+void tell_parent(Process& child, i32 code, i32 status) RT_REQUIRES(process_tree);
+// Forgets a pending signal everywhere: it is ignored from now on.
+void flush_signal(Process& p, u32 sig) RT_REQUIRES(p.signals.lock);
+// begin_group_exit of who holds the lock.
+void end_group_locked(Process& p, i32 wait_status) RT_REQUIRES(p.signals.lock);
+// Some of the threads from signals.exit_next on learn that they are to end.
+void tell_some_to_exit(Process& p) RT_REQUIRES(p.signals.lock);
+// The thread takes no more signals; what it leaves goes to the others. Takes the lock itself.
+void leave_signals(Thread& t);
+
+}  // namespace linux

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#include "linux/task/creds.hpp"
+
+#include <cstring>
+
+#include "fs/regular.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+
+Result<Ref<fs::Creds>> copy_creds(const fs::Creds& from) {
+    auto r = TRY(rt::make_ref<fs::Creds>());
+    fs::Creds& to = *r;
+    to.uid = from.uid, to.euid = from.euid, to.suid = from.suid, to.fsuid = from.fsuid;
+    to.gid = from.gid, to.egid = from.egid, to.sgid = from.sgid, to.fsgid = from.fsgid;
+    to.cap_bounding = from.cap_bounding;
+    to.securebits = from.securebits;
+    to.groups = from.groups;
+    to.user = from.user;
+    to.cap_effective = from.cap_effective;
+    to.cap_permitted = from.cap_permitted;
+    to.cap_inheritable = from.cap_inheritable;
+    return r;
+}
+
+namespace {
+
+Result<void> may_signal_as(Caller& c, Process& to, const fs::Creds& theirs, u32 sig) {
+    const fs::Creds& mine = c.creds();
+    if (mine.capable(fs::kCapKill)) return lib::kOk;
+    if (mine.euid == theirs.suid || mine.euid == theirs.uid || mine.uid == theirs.suid || mine.uid == theirs.uid)
+        return lib::kOk;
+    if (sig == kSigCont && to.session_seen() == c.process().session_seen()) return lib::kOk;
+    return Errno::kPerm;
+}
+
+}  // namespace
+
+Result<void> may_signal(Caller& c, Process& to, u32 sig) {
+    if (&to == &c.process()) return lib::kOk;
+    Ref<const fs::Creds> theirs = to.credentials();
+    return may_signal_as(c, to, *theirs, sig);
+}
+Result<void> may_signal(Caller& c, Thread& to, u32 sig) {
+    if (&to.process() == &c.process()) return lib::kOk;
+    Ref<const fs::Creds> theirs = to.credentials();
+    return may_signal_as(c, to.process(), *theirs, sig);
+}
+
+bool may_inspect(Caller* c, Process& p, Thread* t, AskedBy by) {
+    if (!c) return false;
+    if (&p == &c->process()) return true;
+    const fs::Creds& mine = c->creds();
+    if (mine.capable(fs::kCapSysPtrace)) return true;
+    Ref<const fs::Creds> theirs = t ? t->credentials() : p.credentials();
+    bool file = by == AskedBy::kFile;
+    u32 uid = file ? mine.fsuid : mine.uid, gid = file ? mine.fsgid : mine.gid;
+    if (uid != theirs->uid || uid != theirs->euid || uid != theirs->suid) return false;
+    if (gid != theirs->gid || gid != theirs->egid || gid != theirs->sgid) return false;
+    if (Ref<AddressSpace> mm = p.mm(); mm && !mm->dumpable.load(std::memory_order_relaxed)) return false;
+    return (theirs->cap_permitted & ~(file ? mine.cap_effective : mine.cap_permitted)) == 0;
+}
+
+void set_comm(Thread& t, std::string_view name) {
+    size_t n = name.size() < kCommLength - 1 ? name.size() : kCommLength - 1;
+    char fresh[kCommLength] = {};
+    std::memcpy(fresh, name.data(), n);
+    // Others read it without a lock (/proc): always terminated.
+    std::memcpy(t.comm, fresh, kCommLength);
+}
+
+}  // namespace linux
+
+namespace fs {
+
+const Creds& creds_of_caller(const void* caller) { return static_cast<const linux::Caller*>(caller)->creds(); }
+
+}  // namespace fs

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// Futexes (futex(2)): sleeping on a word of user memory.
+#pragma once
+#include "linux/task/process.hpp"
+
+namespace linux {
+
+inline constexpr u32 kFutexWait = 0, kFutexWake = 1, kFutexFd = 2, kFutexRequeue = 3, kFutexCmpRequeue = 4,
+                     kFutexWakeOp = 5, kFutexLockPi = 6, kFutexUnlockPi = 7, kFutexTrylockPi = 8, kFutexWaitBitset = 9,
+                     kFutexWakeBitset = 10, kFutexWaitRequeuePi = 11, kFutexCmpRequeuePi = 12, kFutexLockPi2 = 13,
+                     kFutexPrivate = 128, kFutexClockRealtime = 256;
+
+// kFault: not a user address; kInval: not aligned; kNeedsFault: a shared one must be looked at first.
+Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private);
+
+// How many were woken. The second form: in the key's bucket, which has waiters; of many it makes a task (Caller::later).
+// kNeedsTask of the next two: there are many, use the long form, which gives way. kNeedsFault: nothing was changed.
+u32 futex_wake(const FutexKey& key, u32 limit, u32 bits);
+Leaf<i64> futex_wake_in(Caller& c, FutexBucket& bucket, FutexKey key, u32 limit, u32 bits);
+Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32 wake, u32 requeue, UserAddr check_at,
+                        const u32* expected);
+Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second, UserAddr second_at, u32 wake_first,
+                        u32 wake_second, u32 operation);
+Task<Result<i64>> futex_wake_long(FutexKey key, u32 limit, u32 bits);
+Task<Result<i64>> futex_requeue_long(Thread& t, FutexKey from, FutexKey to, u32 wake, u32 requeue, UserAddr check_at,
+                                     bool checks, u32 expected);
+Task<Result<i64>> futex_wake_op_long(Thread& t, FutexKey first, FutexKey second, UserAddr second_at, u32 wake_first,
+                                     u32 wake_second, u32 operation);
+// kAgain: the word is not `expected`; kTimedOut; kRestartSys. The deadline is on the monotonic clock.
+// Without a deadline, as a leaf: kNeedsTask, and the thread's blocked_leaf is set; kNeedsFault.
+Leaf<i64> futex_block(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits);
+Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline);
+
+}  // namespace linux

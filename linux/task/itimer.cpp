@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+// Interval timers. The expiry of a machine timer may only post: the rest happens in a Schedulable of the timer's own.
+//
+// Real time is simply a deadline. CPU time cannot pass faster than the clock times the number of threads, so a CPU-time
+// timer sleeps until it could have expired at the earliest, looks, and sleeps again.
+// The real-time timer is not armed while its SIGALRM is pending: taking the signal arms it again (alarm_taken), on the grid of
+// its interval. Else a period of 1 us would have the CPU do nothing but count periods that no thread sees. (Linux does the
+// same: a signal that is ignored is never taken, and the timer stands still.)
+// While a timer is armed, posted or held it holds a reference to its process. All but `stage` belongs to Process::lock.
+#include "linux/task/itimer.hpp"
+
+#include "linux/signal/signal.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace linux {
+namespace {
+
+constexpr u32 kCpuLimit = kItimerKinds;  // RLIMIT_CPU is the fourth
+constexpr u64 kSecond = 1'000'000'000;
+// From a signal that was taken to the next: else a program whose period is shorter than the way of a signal would do nothing
+// but handle them.
+constexpr u64 kLeastApart = 100'000;
+constexpr u64 kFinestLook = 1'000'000;  // between two looks at CPU time
+
+u64 cpu_time(Process& p, u32 kind) {
+    CpuTimes t = p.usage().times;
+    return kind == kItimerVirtual ? t.user : t.user + t.system;
+}
+
+}  // namespace
+
+struct IntervalTimers {
+    struct One : rt::Timer, rt::Schedulable {
+        One() : Timer(&One::expired), Schedulable(&One::look, rt::Priority::kKernel) {}
+        Process* process = nullptr;
+        u32 kind = 0;
+        bool pinned = false;  // armed, posted or held
+        u64 due = 0;          // 0: disarmed; on the clock, or in CPU time
+        u64 interval = 0;
+        // Of the real-time timer with an interval. kHeld: it has sent SIGALRM, which no thread has taken yet. Of
+        // alarm_taken() and those that set the timer anew, the one that ends this has the timer. acq_rel throughout.
+        enum class Stage : u8 { kRunning, kHeld, kTaken };
+        std::atomic<Stage> stage{Stage::kRunning};
+
+        static void expired(rt::Timer& t) { rt::Executor::current().enqueue(static_cast<One&>(t)); }
+        static void look(rt::Schedulable& s);
+        u64 now() const { return kind == kItimerReal ? port::Port::now().value : cpu_time(*process, kind); }
+        // Pinned.
+        void sleep(u64 now) {
+            u64 wait = due > now ? due - now : 0;
+            if (kind != kItimerReal) {
+                wait /= process->live_threads ? process->live_threads : 1;
+                if (wait < kFinestLook) wait = kFinestLook;
+            }
+            rt::Executor::current().timers().arm(*this, port::Port::now() + Nanoseconds{wait});
+        }
+        void fire(u64 now);
+        void next_period(u64 now) {
+            due += interval;
+            if (due <= now) due += (now - due) / interval * interval + interval;
+        }
+        // A timer that is held has an interval, and nothing until its next expiry.
+        ItimerValue value(u64 now) const {
+            if (due == 0 || stage.load(std::memory_order_relaxed) == Stage::kHeld) return {interval, 0};
+            return {interval, due > now ? due - now : 1000};
+        }
+    };
+    One one[kItimerKinds + 1];
+};
+
+namespace {
+
+constexpr u32 kSignalOf[kItimerKinds] = {kSigAlrm, kSigVtalrm, kSigProf};
+
+// Made once and kept as long as the process. Acquire: pairs with timers_of().
+IntervalTimers* timers_if_any(Process& p) { return p.timers.load(std::memory_order_acquire); }
+
+Result<IntervalTimers*> timers_of(Process& p) {
+    if (IntervalTimers* t = timers_if_any(p)) return t;
+    auto* made = rt::make<IntervalTimers>();
+    if (!made) return Errno::kNoMem;
+    for (u32 k = 0; k <= kItimerKinds; ++k) {
+        made->one[k].process = &p;
+        made->one[k].kind = k;
+    }
+    rt::LockGuard guard{p.lock};
+    if (IntervalTimers* t = timers_if_any(p)) {
+        guard.unlock();
+        delete made;
+        return t;
+    }
+    p.timers.store(made, std::memory_order_release);
+    return made;
+}
+
+// Keeps a timer of p that is armed or held from firing; true: the reference that it had is the caller's.
+bool take_back(Process& p, IntervalTimers::One& t) RT_REQUIRES(p.lock) {
+    using Stage = IntervalTimers::One::Stage;
+    if (t.stage.exchange(Stage::kRunning, std::memory_order_acq_rel) != Stage::kHeld && !rt::cancel_timer(t))
+        return false;
+    t.pinned = false;
+    return true;
+}
+
+// Sets one timer; hands back what it was.
+ItimerValue set_one(Process& p, IntervalTimers::One& t, ItimerValue to) {
+    u64 now = t.now();
+    bool unpin = false;
+    ItimerValue old;
+    {
+        rt::LockGuard guard{p.lock};
+        old = t.value(now);
+        unpin = take_back(p, t);
+        t.interval = to.interval;
+        t.due = to.value == 0 ? 0 : now + to.value;
+        if (t.due != 0 && !t.pinned && p.state_seen() == Process::State::kLive) {
+            t.pinned = true;
+            if (unpin)
+                unpin = false;
+            else
+                p.ref();
+            t.sleep(now);
+        }
+    }
+    if (unpin) p.unref();
+    return old;
+}
+
+}  // namespace
+
+void IntervalTimers::One::fire(u64 now) {
+    if (kind == kCpuLimit) {
+        u64 hard = process->rlimits.unguarded()[kRlimCpu].hard;
+        (void)send_signal(*process, kernel_signal(hard != ~u64{0} && now >= hard * kSecond ? kSigKill : kSigXcpu));
+        due = now + kSecond;
+        return;
+    }
+    // Held before the signal is there to be taken.
+    if (kind == kItimerReal && interval != 0) stage.store(Stage::kHeld, std::memory_order_release);
+    (void)send_signal(*process, kernel_signal(kSignalOf[kind]));
+    if (interval == 0) {
+        due = 0;
+        return;
+    }
+    if (kind == kItimerReal) return;
+    next_period(now);
+}
+
+void IntervalTimers::One::look(rt::Schedulable& s) {
+    One& t = static_cast<One&>(s);
+    Process& p = *t.process;
+    u64 now = t.now();
+    {
+        rt::LockGuard guard{p.lock};
+        Stage taken = Stage::kTaken;
+        if (t.stage.compare_exchange_strong(taken, Stage::kRunning, std::memory_order_acq_rel)) {
+            if (t.due != 0) t.next_period(now + kLeastApart);
+        } else if (t.due != 0 && now >= t.due) {
+            t.fire(now);
+            if (t.due != 0 && t.kind == kItimerReal) return;  // held: whoever ends that has the timer
+        }
+        if (t.due != 0 && p.state_seen() == Process::State::kLive) {
+            t.sleep(now);
+            return;
+        }
+        t.due = 0;
+        t.pinned = false;
+    }
+    p.unref();
+}
+
+Result<ItimerValue> set_timer(Process& p, ItimerKind kind, ItimerValue to) {
+    if (to.value == 0 && !timers_if_any(p)) return ItimerValue{};
+    IntervalTimers* t = TRY(timers_of(p));
+    return set_one(p, t->one[kind], to);
+}
+
+ItimerValue get_timer(Process& p, ItimerKind kind) {
+    u64 now = kind == kItimerReal ? port::Port::now().value : cpu_time(p, kind);
+    IntervalTimers* t = timers_if_any(p);
+    if (!t) return {};
+    rt::LockGuard guard{p.lock};
+    return t->one[kind].value(now);
+}
+
+void alarm_taken(Process& p) {
+    IntervalTimers* t = timers_if_any(p);
+    if (!t) return;
+    IntervalTimers::One& real = t->one[kItimerReal];
+    auto held = IntervalTimers::One::Stage::kHeld;
+    // Posted, not armed here: Process::lock comes before the lock of signals.
+    if (real.stage.compare_exchange_strong(held, IntervalTimers::One::Stage::kTaken, std::memory_order_acq_rel))
+        rt::Executor::current().post(real);
+}
+
+void stop_timers(Process& p) {
+    IntervalTimers* timers = timers_if_any(p);
+    if (!timers) return;
+    u32 unpinned = 0;
+    {
+        rt::LockGuard guard{p.lock};
+        for (IntervalTimers::One& t : timers->one) {
+            t.due = 0;
+            if (take_back(p, t)) ++unpinned;
+        }
+    }
+    while (unpinned--) p.unref();
+}
+
+void destroy_timers(IntervalTimers* timers) { delete timers; }
+
+Result<void> watch_cpu_limit(Process& p) {
+    u64 limit = p.limit(kRlimCpu);
+    if (limit == ~u64{0} && !timers_if_any(p)) return lib::kOk;
+    IntervalTimers* t = TRY(timers_of(p));
+    u64 used = cpu_time(p, kItimerProf);
+    u64 at = limit > ~u64{0} / kSecond ? 0 : limit * kSecond;
+    set_one(p, t->one[kCpuLimit], {0, limit == ~u64{0} ? 0 : at > used ? at - used : 1});
+    return lib::kOk;
+}
+
+}  // namespace linux

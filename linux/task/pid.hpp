@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// Numbers of threads, processes, groups and sessions (credentials(7), "Process ID"). One number may name all four at
+// once; it is free again when it names none.
+#pragma once
+#include "linux/task/process.hpp"
+
+namespace linux {
+
+inline constexpr i32 kPidMax = 32768;       // /proc/sys/kernel/pid_max of a machine with few CPUs
+inline constexpr i32 kFirstPidAgain = 300;  // after the first round
+
+struct PidEntry {
+    i32 number = 0;
+    Thread* thread = nullptr;
+    Process* process = nullptr;                        // until it was waited for
+    lib::List<Process, &Process::group_hook> members;  // of the process group of this number
+    u32 session_members = 0;
+    u64 checked = 0;  // the last look for orphaned groups that came here
+};
+
+// kAgain: no number is free; kNoMem.
+Result<PidEntry*> allocate_pid() RT_REQUIRES(process_tree);
+PidEntry* pid_entry(i32 number) RT_REQUIRES(process_tree);  // null: names nothing
+void release_pid_if_unused(PidEntry& e) RT_REQUIRES(process_tree);
+
+// Group and session of a process. The entry of `group` must exist (join: the caller checked; new: the process's own).
+void join_group(Process& p, i32 group) RT_REQUIRES(process_tree);
+void leave_group(Process& p) RT_REQUIRES(process_tree);
+void join_session(Process& p, i32 session) RT_REQUIRES(process_tree);
+void leave_session(Process& p) RT_REQUIRES(process_tree);
+
+// The first process with a number >= from; null: there is none.
+Ref<Process> next_process(i32 from) RT_EXCLUDES(process_tree);
+
+// The process that adopts orphans, pid 1. It has no threads; what it adopts is reaped at once.
+Process& init_process();
+void set_init_process(Process& p);
+
+// Threads and processes enter and leave.
+void link_thread(Thread& t, PidEntry& e) RT_REQUIRES(process_tree);
+void unlink_thread(Thread& t)
+    RT_REQUIRES(process_tree);  // not a leader: its number names it until the process is reaped
+// Counted no longer: at its end, of a leader when it is reaped or another has taken its number. False: it was not any more.
+bool thread_released(Thread& t) RT_REQUIRES(process_tree);
+void link_process(Process& p, PidEntry& e) RT_REQUIRES(process_tree);
+void unlink_process(Process& p) RT_REQUIRES(process_tree);  // reaped: the number may be used again
+
+// Orphaned process groups (POSIX.1-2017, 3.264). `ignored` counts as gone.
+bool orphaned_without(i32 group, Process* ignored) RT_REQUIRES(process_tree);
+bool has_stopped_member(i32 group) RT_REQUIRES(process_tree);
+
+}  // namespace linux

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT
+// The root coroutine of a thread: run user code, take the trap, do what it asks for, deliver signals, again.
+#include "linux/task/thread.hpp"
+
+#include "fs/walk.hpp"
+#include "linux/arch/machine.hpp"
+#include "linux/call_attempt.hpp"
+
+namespace linux {
+namespace {
+
+// The signal that an exception means (signal(7), the fault numbers of sigaction(2)).
+SignalInfo signal_of(Thread& t, const port::Trap& trap) {
+    using Kind = port::Trap::Kind;
+    SignalInfo i;
+    u64 at = t.regs().pc().value;
+    switch (trap.kind) {
+        case Kind::kDivide: i.signo = kSigFpe, i.code = kFpeIntDiv; break;
+        case Kind::kFloat: i.signo = kSigFpe, i.code = arch::float_code(t, trap); break;
+        case Kind::kIllegal: i.signo = kSigIll, i.code = kIllIllOpn; break;
+        case Kind::kBreakpoint: i.signo = kSigTrap, i.code = kSiKernel, at = 0; break;
+        case Kind::kStep: i.signo = kSigTrap, i.code = kTrapTrace; break;
+        case Kind::kAlignment: i.signo = kSigBus, i.code = kBusAdrAln, at = 0; break;
+        case Kind::kStack: i.signo = kSigBus, i.code = kSiKernel, at = 0; break;
+        default: i.signo = kSigSegv, i.code = kSiKernel, at = 0; break;
+    }
+    i.fault.address = at;
+    return i;
+}
+
+void fail_fault(Thread& t, const port::Trap& trap, FaultKind kind) {
+    SignalInfo i;
+    i.fault.address = trap.address.value;
+    switch (kind) {
+        case FaultKind::kSegvMapError: i.signo = kSigSegv, i.code = kSegvMapErr; break;
+        case FaultKind::kSegvAccess: i.signo = kSigSegv, i.code = kSegvAccErr; break;
+        case FaultKind::kBusAddress: i.signo = kSigBus, i.code = kBusAdrErr; break;
+        default:
+            port::logf("out of memory: killed process {} ({})", t.process().pid, std::string_view(t.comm));
+            begin_group_exit(t.process(), kSigKill);
+            return;
+    }
+    force_signal(t, i);
+}
+
+// A page fault that found no memory.
+Task<FaultKind> patient_fault(Thread& t, port::Trap trap) {
+    FaultKind kind = FaultKind::kNoMemory;
+    for (u32 n = 0; kind == FaultKind::kNoMemory && n < kMemoryTries; ++n) {
+        auto memory = rt::wait_for_memory();
+        if (memory.valid()) co_await memory;
+        auto wait = t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
+        if (wait.valid()) kind = co_await wait;
+    }
+    co_return kind;
+}
+
+}  // namespace
+
+FaultIn fault_in_now(Thread& t, const fs::UserMemory::Fault& range) {
+    bool must_wait = false;
+    u64 n = t.mm().fault_in_now(range.start, range.size, range.write, t.process().limit(kRlimStack), &must_wait);
+    if (n >= range.size) return FaultIn::kReady;
+    return must_wait ? FaultIn::kMustWait : FaultIn::kBad;
+}
+
+Task<Result<void>> fault_in_range(Thread& t, fs::UserMemory::Fault range) {
+    auto wait = t.mm().fault_in(range.start, range.size, range.write, t.process().limit(kRlimStack));
+    if (!wait.valid()) co_return Errno::kNoMem;
+    u64 n = co_await wait;
+    if (n < range.size) co_return Errno::kFault;
+    co_return lib::kOk;
+}
+
+Task<Result<void>> put_u32(Thread& t, UserAddr at, u32 value) {
+    for (;;) {
+        auto r = t.user().write(at, &value, sizeof value);
+        if (r.error() != Errno::kNeedsFault) co_return r;
+        if (fault_in_now(t, t.user().fault()) == FaultIn::kReady) continue;
+        CO_TRY(co_await fault_in_range(t, t.user().fault()));
+    }
+}
+
+void finish_syscall(Thread& t, Result<i64> r) {
+    if (r.ok()) {
+        t.regs().set_syscall_result(r.value());
+    } else if (u32(r.error()) >= u32(Errno::kRestartSys) && u32(r.error()) <= u32(Errno::kRestartBlock)) {
+        // Signals decide what becomes of it.
+        t.restart_kind = r.error();
+        t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+    } else {
+        t.regs().set_syscall_result(-i64(r.error()));
+    }
+}
+
+namespace {
+
+// The row of the call that the thread has made; null: there is none, and it has its answer.
+const SyscallRow* row_of_call(Thread& t) {
+    const u64 number = u32(t.regs().syscall_number());  // the upper half does not count
+    if (number < kSyscallLimit && syscall_table[number].name) {
+        t.syscall_number = number;
+        return &syscall_table[number];
+    }
+    note_unknown_call(t, number);
+    t.regs().set_syscall_result(-i64(Errno::kNoSys));
+    return nullptr;
+}
+
+// The row of a call that the leaf tier could not finish; null: nothing is left to do. `outcome`: what it said.
+const SyscallRow* unfinished_call(Thread& t, Errno& outcome) {
+    outcome = std::exchange(t.leaf_outcome, Errno::kOk);
+    if (outcome == Errno::kOk) return nullptr;  // signals are waiting
+    if (u32(outcome) < u32(Errno::kNeedsTask) && outcome != Errno::kNoMem) {
+        t.forget_file();
+        finish_syscall(t, outcome);
+        return nullptr;
+    }
+    return row_of_call(t);
+}
+
+Task<void> run_call(Thread& t, const SyscallRow& row, Errno outcome) {
+    using Step = CallAttempt::Step;
+    CallAttempt call{t, row, outcome};
+    for (Step step; (step = call.next()) != Step::kDone;) {
+        switch (step) {
+            case Step::kMemory: {
+                auto memory = rt::wait_for_memory();
+                if (memory.valid()) co_await memory;
+                call.memory_came();
+                break;
+            }
+            case Step::kFaultIn: {
+                if (fs::walk_was_paused(static_cast<Caller*>(&t))) {
+                    co_await rt::Yield{};
+                    call.faulted_in(lib::kOk);
+                    break;
+                }
+                FaultIn now = fault_in_now(t, t.user().fault());
+                Result<void> got = now == FaultIn::kReady ? Result<void>{lib::kOk} : Errno::kFault;
+                if (now == FaultIn::kMustWait) {
+                    auto wait = fault_in_range(t, t.user().fault());
+                    got = Errno::kNoMem;
+                    if (wait.valid()) got = co_await wait;
+                }
+                call.faulted_in(got);
+                break;
+            }
+            case Step::kWait: {
+                Thread::Blocked b = std::exchange(t.blocked_leaf, {});
+                auto wait = rt::wait_on(*b.queue, b.seen, b.what);
+                call.came_back(b.again(t, (co_await wait).ok() ? rt::Wake::kWoken : rt::Wake::kInterrupted));
+                break;
+            }
+            case Step::kTask: {
+                TaskResult task = std::move(t.unfinished);
+                t.user().hope_again();  // it faults in itself what it needs
+                call.came_back(co_await task);
+                break;
+            }
+            case Step::kDone: break;
+        }
+    }
+    fs::forget_walks(static_cast<Caller*>(&t));
+    t.forget_file();
+    if (t.regs().entered_by_syscall()) finish_syscall(t, std::move(call.result()));
+}
+
+// A page fault that the leaf tier could not resolve, for `kind`.
+Task<void> resolve_fault(Thread& t, port::Trap trap, FaultKind kind) {
+    for (bool patient = false;
+         kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && rt::memory_is_low());) {
+        patient = kind == FaultKind::kNoMemory;
+        auto wait = patient ? patient_fault(t, trap)
+                            : t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
+        kind = FaultKind::kNoMemory;
+        if (wait.valid()) kind = co_await wait;
+    }
+    if (kind == FaultKind::kResolved) co_return;
+    t.last_fault = trap;
+    fail_fault(t, trap, kind);
+}
+
+void raise_exception(Thread& t, const port::Trap& trap) {
+    t.last_fault = trap;
+    force_signal(t, signal_of(t, trap));
+}
+
+// A call whose coroutine has no memory, not even after waiting for some.
+void give_up_call(Thread& t) {
+    t.forget_plans();
+    t.forget_file();
+    finish_syscall(t, Errno::kNoMem);
+}
+
+}  // namespace
+
+Task<void> thread_main(Thread& t) {
+    if (t.set_child_tid.value != 0) {
+        auto put = put_u32(t, t.set_child_tid, u32(t.tid.value));
+        if (put.valid()) (void)co_await put;
+    }
+    for (;;) {
+        // Before user mode: signals, stops, the end. Everything that could be to do has set a bit in `work`.
+        while (t.work.load(std::memory_order_relaxed) != 0) {
+            co_await t.at_home();
+            switch (attend(t)) {
+                case Attend::kExit: {
+                    LEAVE_USER_MEMORY(t);
+                    co_await t.at_home();
+                    if (t.mm_ref() && t.mm().many_areas()) {
+                        Ref<AddressSpace> mm = leave_address_space(t);
+                        while (mm->empty_some()) co_await rt::Yield{};
+                    }
+                    while (t.files_ref() && t.files().empty_some()) co_await rt::Yield{};
+                    if (!exit_thread(t)) co_return;
+                    for (u64 look = 0; exit_process(t, look);) co_await rt::Yield{};
+                    co_return;
+                }
+                case Attend::kMore: co_await rt::Yield{}; break;
+                case Attend::kStopped: {
+                    for (;;) {
+                        u32 seen = t.process().signals.resumed.sequence();
+                        if (!is_stopped(t)) break;
+                        auto wait = rt::wait_on(t.process().signals.resumed, seen, "stopped: SIGCONT");
+                        wait.uninterruptible();
+                        (void)co_await wait;
+                    }
+                    t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+                    break;
+                }
+                case Attend::kFault: {
+                    auto wait = fault_in_range(t, t.user().fault());
+                    if (!wait.valid() || !(co_await wait).ok()) signal_frame_failed(t);
+                    t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
+                    break;
+                }
+                default: break;
+            }
+        }
+
+        port::Trap trap = co_await t.port::UserThread::user();
+        switch (trap.kind) {
+            case port::Trap::Kind::kSyscall: {
+                Errno outcome;
+                const SyscallRow* row = unfinished_call(t, outcome);
+                if (!row) break;
+                for (u32 n = 0;; ++n) {
+                    auto run = run_call(t, *row, outcome);
+                    if (!run.valid() && n < kMemoryTries) {
+                        auto memory = rt::wait_for_memory();
+                        if (memory.valid()) co_await memory;
+                        continue;
+                    }
+                    if (run.valid())
+                        co_await run;
+                    else
+                        give_up_call(t);
+                    break;
+                }
+                break;
+            }
+            case port::Trap::Kind::kPageFault: {
+                for (u32 n = 0;; ++n) {
+                    auto resolve = resolve_fault(t, trap, t.leaf_fault);
+                    if (!resolve.valid() && n < kMemoryTries) {
+                        auto memory = rt::wait_for_memory();
+                        if (memory.valid()) co_await memory;
+                        continue;
+                    }
+                    if (resolve.valid())
+                        co_await resolve;
+                    else
+                        fail_fault(t, trap, FaultKind::kNoMemory);
+                    break;
+                }
+                break;
+            }
+            case port::Trap::Kind::kKick: break;
+            default: raise_exception(t, trap); break;
+        }
+    }
+}
+
+}  // namespace linux
