@@ -225,15 +225,6 @@ Result<void> unmount(const Path& where, bool detach) {
     return lib::kOk;
 }
 
-void for_each_mount(void (*out)(void* context, const Path& at, const SuperBlock& super, const char* source),
-                    void* context) {
-    for (Mount* m = first_mount(); m; m = m->next()) {
-        if (!m->try_ref()) continue;
-        Path at{Ref<Mount>::adopt(m), m->root};
-        out(context, at, *m->super, m->source);
-    }
-}
-
 void register_file_system(FileSystemType& type) {
     std::atomic<FileSystemType*>& head = types;
     type.next = nullptr;

@@ -63,8 +63,5 @@ Result<std::string_view> path_text(const Path& p, const Path& root, std::span<ch
 Result<void> mount_at(const Path& where, Ref<SuperBlock> super, Ref<Inode> root, const char* source);
 Result<Path> mount_root(Ref<SuperBlock> super, Ref<Inode> root, const char* source);  // the first mount: "/"
 Result<void> unmount(const Path& where, bool detach);
-// Calls out for each mount, in order, for /proc/mounts.
-void for_each_mount(void (*out)(void* context, const Path& at, const SuperBlock& super, const char* source),
-                    void* context);
 
 }  // namespace fs

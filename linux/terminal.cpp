@@ -2,6 +2,8 @@
 // Job control for the terminal. See terminal.hpp.
 #include "linux/terminal.hpp"
 
+#include "linux/task/pid.hpp"
+
 namespace linux {
 
 namespace {
@@ -12,13 +14,11 @@ void signal_foreground(i32 group, u32 sig) { (void)signal_group(group, kernel_si
 
 // No process of this session has a terminal any more. Takes process_tree for each.
 void detach_session(i32 session) {
-    for_each_process(
-        [](void* s, Process& p) {
-            rt::LockGuard guard{process_tree};
-            if (p.session.value == *static_cast<i32*>(s)) p.terminal = nullptr;
-            return true;
-        },
-        &session);
+    for_each_process([session](Process& p) {
+        rt::LockGuard guard{process_tree};
+        if (p.session.value == session) p.terminal = nullptr;
+        return true;
+    });
 }
 
 bool is_leader(const Process& p) { return p.session_seen() == p.pid; }
@@ -95,22 +95,12 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
             TRY(check_terminal_access(c, tty, TerminalAccess::kChange));
             if (tty.session.load(std::memory_order_relaxed) != p.session_seen().value) return Errno::kNoTty;
             if (group < 0) return Errno::kInval;
-            struct Search {
-                i32 group, session;
-                bool any, same_session;
-            } search{group, p.session_seen().value, false, false};
-            for_each_process(
-                [](void* context, Process& q) {
-                    auto& s = *static_cast<Search*>(context);
-                    rt::LockGuard guard{process_tree};
-                    if (q.group.value != s.group) return true;
-                    s.any = true;
-                    s.same_session = q.session.value == s.session;
-                    return false;
-                },
-                &search);
-            if (!search.any) return Errno::kSrch;
-            if (!search.same_session) return Errno::kPerm;
+            {
+                rt::LockGuard guard{process_tree};
+                PidEntry* e = pid_entry(group);
+                if (!e || e->members.empty()) return Errno::kSrch;
+                if (e->members.front()->session != p.session) return Errno::kPerm;
+            }
             tty.foreground.store(group, std::memory_order_relaxed);
             return i64{0};
         }

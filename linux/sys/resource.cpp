@@ -203,13 +203,10 @@ Leaf<void> select(Selection& s) {
         }
         case 2: {
             if (s.who == 0) s.who = c.creds().uid;
-            for_each_process(
-                [](void* context, Process& p) {
-                    auto& selection = *static_cast<Selection*>(context);
-                    select_threads(selection, p, &selection.who);
-                    return true;
-                },
-                &s);
+            for_each_process([&s](Process& p) {
+                select_threads(s, p, &s.who);
+                return true;
+            });
             return lib::kOk;
         }
         default: return Errno::kInval;

@@ -260,14 +260,6 @@ Leaf<i64> kill_group(Caller& c, i32 group, u32 sig) {
     return sent ? Leaf<i64>(i64{0}) : Leaf<i64>(error);
 }
 
-struct KillAll {
-    Caller& c;
-    u32 sig;
-    SignalInfo info;
-    u32 count = 0;
-    Errno error = Errno::kOk;
-};
-
 [[gnu::noinline]] Leaf<i64> kill_any(Caller& c, i32 pid, u32 sig) {
     if (pid > 0) {
         SignalInfo info = from_caller(c, sig, kSiUser);
@@ -283,19 +275,18 @@ struct KillAll {
     if (pid == INT32_MIN) return Errno::kSrch;
     if (process_count() > kFewProcesses) return c.later(kill_long(c, pid, sig));
     if (pid != -1) return kill_group(c, pid == 0 ? c.process().group_seen().value : -pid, sig);
-    KillAll all{c, sig, from_caller(c, sig, kSiUser)};
-    for_each_process(
-        [](void* context, Process& p) {
-            auto& a = *static_cast<KillAll*>(context);
-            if (p.pid.value == 1 || &p == &a.c.process()) return true;
-            ++a.count;
-            auto r = signal_process(a.c, p, a.sig, a.info);
-            if (r.error() != Errno::kPerm) a.error = r.error();
-            return true;
-        },
-        &all);
-    if (all.count == 0) return Errno::kSrch;
-    if (all.error != Errno::kOk) return all.error;
+    const SignalInfo info = from_caller(c, sig, kSiUser);
+    u32 count = 0;
+    Errno error = Errno::kOk;
+    for_each_process([&](Process& p) {
+        if (p.pid.value == 1 || &p == &c.process()) return true;
+        ++count;
+        auto r = signal_process(c, p, sig, info);
+        if (r.error() != Errno::kPerm) error = r.error();
+        return true;
+    });
+    if (count == 0) return Errno::kSrch;
+    if (error != Errno::kOk) return error;
     return 0;
 }
 

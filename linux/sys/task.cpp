@@ -90,19 +90,18 @@ struct Wait4Out {
     Caller& c;
     UserAddr status, usage;
     Leaf<void> write(UserAddr to, const void* from, size_t n) { return c.user().write(to, from, n); }
-    static Leaf<void> deliver(void* self, const WaitReport& r) {
-        auto& o = *static_cast<Wait4Out*>(self);
-        if (o.status.value) TRY(o.write(o.status, &r.status, sizeof r.status));
-        if (o.usage.value) {
+    Leaf<void> operator()(const WaitReport& r) {
+        if (status.value) TRY(write(status, &r.status, sizeof r.status));
+        if (usage.value) {
             abi::Rusage u = to_abi(r.usage);
-            TRY(o.write(o.usage, &u, sizeof u));
+            TRY(write(usage, &u, sizeof u));
         }
         return lib::kOk;
     }
 };
 
 // Looks until a child has a report, or there is a reason to stop. If the memory for the report cannot be had, the child is
-// gone all the same, as on Linux (kFault).
+// gone all the same, as on Linux (kFault). What the sink refers to must live as long.
 Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink) {
     Errno interrupted = Errno::kOk;
     WaitCursor cursor;
@@ -142,26 +141,25 @@ Result<WaitRequest> wait4_request(Caller& c, i32 pid, u32 options) {
 }
 
 TaskResult wait4_patiently(WaitRequest r, Wait4Out out) {
-    co_return i64{CO_TRY(co_await wait_for_report(out.c, r, {&Wait4Out::deliver, &out}))};
+    co_return i64{CO_TRY(co_await wait_for_report(out.c, r, out))};
 }
 
 Leaf<i64> sys_wait4(Caller& c, i32 pid, UserAddr status, u32 options, UserAddr usage) {
     WaitRequest r = TRY(wait4_request(c, pid, options));
     Wait4Out out{c, status, usage};
-    auto child = try_wait(c.process(), r, {&Wait4Out::deliver, &out});
+    auto child = try_wait(c.process(), r, out);
     if (child.error() == Errno::kNeedsTask) return c.later(wait4_patiently(r, out));
     return i64{TRY(child)};
 }
 
 struct WaitIdOut : Wait4Out {
     UserAddr info;
-    static Leaf<void> deliver(void* self, const WaitReport& r) {
-        auto& o = *static_cast<WaitIdOut*>(self);
-        if (o.usage.value && r.pid != 0) {
+    Leaf<void> operator()(const WaitReport& r) {
+        if (usage.value && r.pid != 0) {
             abi::Rusage u = to_abi(r.usage);
-            TRY(o.write(o.usage, &u, sizeof u));
+            TRY(write(usage, &u, sizeof u));
         }
-        if (!o.info.value) return lib::kOk;
+        if (!info.value) return lib::kOk;
         // Only the fields that belong to the report are written.
         i32 status = r.code == kCldExited      ? (r.status >> 8) & 0xff
                      : r.code == kCldKilled    ? r.status & 0x7f
@@ -170,12 +168,12 @@ struct WaitIdOut : Wait4Out {
                                                : 0;
         i32 head[3] = {r.pid ? i32(kSigChld) : 0, 0, r.code};
         i32 tail[3] = {r.pid, i32(r.uid), status};
-        TRY(o.write(o.info, head, sizeof head));
-        return o.write(o.info + 16, tail, sizeof tail);
+        TRY(write(info, head, sizeof head));
+        return write(info + 16, tail, sizeof tail);
     }
     // Without a report the fields are cleared, whatever the outcome is.
     Leaf<i64> none(Errno outcome) {
-        TRY(deliver(this, {}));
+        TRY((*this)(WaitReport{}));
         if (outcome != Errno::kOk) return outcome;
         return 0;
     }
@@ -208,7 +206,7 @@ Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
 }
 
 TaskResult waitid_patiently(WaitRequest r, WaitIdOut out) {
-    auto pid = co_await wait_for_report(out.c, r, {&WaitIdOut::deliver, &out});
+    auto pid = co_await wait_for_report(out.c, r, out);
     if (pid.ok() && pid.value() != 0) co_return i64{0};
     co_return out.none(pid.error());
 }
@@ -216,7 +214,7 @@ Leaf<i64> sys_waitid(Caller& c, i32 which, i32 id, UserAddr info, u32 options, U
     WaitIdOut out{{c, {}, usage}, info};
     auto r = waitid_request(c, which, id, options);
     if (!r.ok()) return out.none(r.error());
-    auto pid = try_wait(c.process(), r.value(), {&WaitIdOut::deliver, &out});
+    auto pid = try_wait(c.process(), r.value(), out);
     if (pid.ok() && pid.value() != 0) return 0;
     if (pid.error() == Errno::kNeedsTask) return c.later(waitid_patiently(r.value(), out));
     if (pid.error() == Errno::kNeedsFault) return pid.error();

@@ -294,12 +294,10 @@ bool exit_process(Thread& last, u64& look) {
 }
 
 void end_machine(i32 wait_status) {
-    for_each_process(
-        [](void*, Process& other) {
-            (void)send_signal(other, kernel_signal(kSigKill));
-            return true;
-        },
-        nullptr);
+    for_each_process([](Process& other) {
+        (void)send_signal(other, kernel_signal(kSigKill));
+        return true;
+    });
     if (auto* call = std::exchange(first_program_ended, nullptr)) call(wait_status);
 }
 

@@ -169,11 +169,11 @@ Ref<Thread> find_thread(Pid tid) {
     return Ref<Thread>::adopt(e->thread);
 }
 
-void for_each_process(bool (*out)(void* context, Process& p), void* context) {
+void for_each_process(lib::FunctionRef<bool(Process&)> out) {
     i32 from = 1;
     while (Ref<Process> p = next_process(from)) {
         from = p->pid.value + 1;
-        if (!out(context, *p)) return;
+        if (!out(*p)) return;
     }
 }
 

@@ -12,6 +12,7 @@
 #include "fs/creds.hpp"
 #include "fs/file_table.hpp"
 #include "fs/path.hpp"
+#include "lib/function_ref.hpp"
 #include "lib/list.hpp"
 #include "linux/mm/address_space.hpp"
 #include "linux/signal/signal.hpp"
@@ -417,7 +418,7 @@ public:
 Ref<Process> find_process(Pid pid);
 Ref<Thread> find_thread(Pid tid);
 // Calls out for each process in order of pid; stops when it returns false. Holds no lock while calling.
-void for_each_process(bool (*out)(void* context, Process& p), void* context);
+void for_each_process(lib::FunctionRef<bool(Process&)> out);
 u32 process_count();
 u32 thread_count();
 u64 forks_since_boot();

@@ -89,7 +89,7 @@ std::optional<Leaf<i32>> ask(Search& s, Process& child) RT_REQUIRES(process_tree
     }
     report.usage = child.state == Process::State::kZombie ? child.usage_total : child.usage();
     add(report.usage, child.usage_children);
-    auto delivered = s.sink.deliver(s.sink.context, report);
+    auto delivered = s.sink(report);
     if (!delivered.ok() && lib::needs_more(delivered.error())) return delivered.error();
     if (!(options & kWaitNoWait)) {
         if (report.code == kCldStopped || report.code == kCldContinued) {

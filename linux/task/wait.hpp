@@ -22,12 +22,9 @@ struct WaitReport {
     Usage usage;
 };
 
-// One look at the children. `deliver` copies the report to the program while nothing has been consumed yet; an error of its
+// One look at the children. The sink copies the report to the program while nothing has been consumed yet; an error of its
 // that asks for more (kNeedsFault) leaves the child as it is. kChild: none to wait for; kNeedsTask: none is ready.
-struct WaitSink {
-    Leaf<void> (*deliver)(void* context, const WaitReport& r);
-    void* context;
-};
+using WaitSink = lib::FunctionRef<Leaf<void>(const WaitReport& r)>;
 // Of many children a call looks at some: kNeedsTask, and the cursor, if there is one, says where to go on.
 struct WaitCursor {
     Ref<Process> next;  // null: all have been looked at
