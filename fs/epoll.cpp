@@ -84,7 +84,18 @@ static_assert(sizeof(LateEnd) <= sizeof(EpollItem) && offsetof(LateEnd, end) == 
 
 }  // namespace
 
+// What its items have cost is the user's again at once, however long they last.
+void EpollFile::pay_back() {
+    Ref<UserAccount> payer;  // let go of outside the lock
+    rt::LockGuard guard{epoll_lock};
+    payer = std::move(payer_);
+    if (payer) payer->epoll_items.fetch_sub(count_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    guard.unlock();
+}
+
 void epoll_end(File* f) {
+    if (f->kind() == FileKind::kEpoll) static_cast<EpollFile*>(f)->pay_back();
+    f->hang_up();
     while (EpollFile::drop_some(*f)) {
         if (!rt::Teardown::later()) continue;
         epoll_lock.lock();

@@ -92,6 +92,7 @@ public:
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
 
 private:
+    void pay_back() RT_EXCLUDES(epoll_lock);
     friend void epoll_end(File*);
     friend void epoll_closing(File&);
     friend class EpollLook;
@@ -126,7 +127,7 @@ private:
     u32 levels_ RT_GUARDED_BY(epoll_lock) = 0;   // what that walk found
     u64 counted_ RT_GUARDED_BY(epoll_lock) = 0;  // the last walk that counted paths_
     EpollPaths paths_ RT_GUARDED_BY(epoll_lock);
-    const Ref<UserAccount> payer_;
+    Ref<UserAccount> payer_;           // null also when the set ends: it has what was paid back
     std::atomic<u64> start_after_{0};  // where the last look stopped, so that all get their turn
     rt::WaitQueue changed_;
 };

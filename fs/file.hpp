@@ -87,6 +87,8 @@ public:
     File(Ref<Inode> nameless, u32 flags) : nameless_(std::move(nameless)), inode_(nameless_.get()), flags_(flags) {}
     virtual ~File();
     static void last_ref(File* f);
+    // The last reference has gone: what others wait for happens now, if the object itself lasts a little longer.
+    virtual void hang_up() {}
 
     Inode* inode() const { return inode_; }
     const Path& path() const { return path_; }
@@ -129,6 +131,8 @@ public:
     virtual Leaf<u64> ioctl(class UserMemory& user, u32 request, u64 argument) { return Errno::kNoTty; }
     virtual Leaf<void> sync() { return Errno::kInval; }
     virtual bool seekable() const { return false; }
+    // May sendfile(2) read it? Of those with an inode of a regular file, not the files of /proc (Linux since 5.10).
+    virtual bool splices() const { return true; }
 
     // What poll(2) would report now, and which queues change it.
     virtual u32 poll() { return kPollIn | kPollOut | kPollRdNorm | kPollWrNorm; }

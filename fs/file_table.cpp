@@ -34,7 +34,7 @@ FileTable::~FileTable() {
 
 // What close(2) does beyond forgetting the number.
 void FileTable::release(File* f) {
-    if (file_locks_exist()) [[unlikely]]
+    if (file_locks_exist() && !(f->flags() & kOpenPath)) [[unlikely]]
         release_posix_locks(*f, this);
     if (f->watched()) [[unlikely]]
         epoll_closing(*f);

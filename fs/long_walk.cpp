@@ -74,10 +74,19 @@ void Walk::resume_kept(Mode mode, u32& flags) {
     }
 }
 
+// Does the rest of a link's text lie in this walk's own memory?
+bool Walk::arena_in_use() const {
+    for (u32 i = 0; i <= depth_ && arena_used_ != 0; ++i) {
+        const std::string_view rest = i < depth_ ? levels_[i].rest : rest_;
+        if (!rest.empty() && rest.data() >= arena_ && rest.data() < arena_ + arena_used_) return true;
+    }
+    return false;
+}
+
 // kNeedsFault: the walk is kept. Else it goes on: there is no caller who could come back, or no memory to keep it.
 Leaf<void> Walk::pause(Mode mode, u32 flags) {
     walked_ = 0;
-    if (!context_.caller || arena_used_ != 0 || !stable()) return lib::kOk;
+    if (!context_.caller || arena_in_use() || !stable()) return lib::kOk;
     rt::Owned<Kept> fresh{rt::make<Kept>()};
     if (!fresh) return lib::kOk;
     fresh->caller = context_.caller;

@@ -406,11 +406,13 @@ void Mapping::join_user(MappingUser& u, MappingUser& into) {
         into.cut_ = u.cut_;
     }
     users_.remove(u);
+    dropped_.user = nullptr;  // `into` is another one from now on
 }
 
 void Mapping::remove_user(MappingUser& u) {
     rt::LockGuard g(lock_);
     users_.remove(u);
+    if (dropped_.user == &u) dropped_.user = nullptr;  // the next one at this address has not come as far
 }
 
 u64 Mapping::next_resident(u64 from) const {

@@ -110,6 +110,7 @@ public:
     PipeFile(Ref<Pipe> pipe, Ref<Inode> nameless, u32 flags);  // pipe(2)
     PipeFile(Ref<Pipe> pipe, Path path, u32 flags, bool fifo);
     ~PipeFile() override;
+    void hang_up() override;
     Pipe& pipe() { return *pipe_; }
 
     Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
@@ -126,7 +127,7 @@ public:
 private:
     friend struct FifoOpen;
     Ref<Pipe> pipe_;
-    bool fifo_ = false;
+    bool fifo_ = false, hung_up_ = false;
     u64 writers_seen_ = ~u64{0};  // a FIFO's reader: no hang-up before a writer has come
 };
 

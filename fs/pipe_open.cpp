@@ -73,6 +73,11 @@ PipeFile::PipeFile(Ref<Pipe> pipe, Path path, u32 flags, bool fifo)
 }
 
 PipeFile::~PipeFile() {
+    if (!hung_up_) PipeFile::hang_up();
+}
+
+void PipeFile::hang_up() {
+    hung_up_ = true;
     pipe_->remove_end(readable(), writable());
     if (!fifo_) return;
     rt::LockGuard guard{fifo_lock};

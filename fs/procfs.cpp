@@ -64,6 +64,7 @@ public:
         return kPollIn | kPollRdNorm | changed;
     }
     bool by_element(bool) const override { return true; }
+    bool splices() const override { return false; }
 
     Leaf<size_t> try_read(const UserSpans& to, u64 at) override {
         bool shared = at == kAtOffset;

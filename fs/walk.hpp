@@ -57,6 +57,7 @@ private:
     Leaf<bool> follow_link(Place link, bool last);
     void up();
     void cross_mounts();
+    bool arena_in_use() const;
 
     static constexpr size_t kArena = 512;
     static constexpr u32 kLong = 2560;  // bytes of names, with 16 for each that is special, that are walked in one go

@@ -87,6 +87,11 @@ public:
     // threads waiting for kWorkTurn goes behind them instead: the caller restores the node's priority when it runs again.
     void give_way(Schedulable& node);
     static constexpr Nanoseconds kWorkTurn{1'000'000};
+    // It was behind the user threads and has its turn again, which begins now.
+    void restore(Schedulable& node, Priority priority) {
+        node.priority = priority;
+        work_since_ = hal::Machine::now();
+    }
 
     // About to enter user mode: returns false (and stays busy) if work has come meanwhile.
     bool enter_user_state() {

@@ -108,7 +108,7 @@ void Wait::give_way(Job& job) {
 }
 
 Wake Wait::finish() {
-    if (gave_way_) job_->priority = priority_;
+    if (gave_way_ && job_->priority != priority_) Executor::current().restore(*job_, priority_);
     for (u32 i = 0; i < added_; ++i) waiters_[i].queue->remove(waiters_[i]);
     if (deadline_ != Nanoseconds::never()) cancel_timer(timer_);
     Wake why = Wake(job_->phase_.load(std::memory_order_acquire) - Job::kFired);

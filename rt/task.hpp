@@ -251,7 +251,9 @@ struct Yield {
         job->resume_ = h;
         Executor::current().give_way(*job);
     }
-    void await_resume() noexcept { job->priority = priority; }
+    void await_resume() noexcept {
+        if (job->priority != priority) Executor::current().restore(*job, priority);
+    }
 };
 
 // The job that the calling coroutine belongs to: `Job& job = co_await ThisJob{}`. Never suspends.

@@ -180,8 +180,9 @@ Result<void> AddressSpace::State::split_at(UserAddr at) {
     if (!upper) return Errno::kNoMem;
     upper->start = at;
     if (a->flags & kAreaGrowsDown) upper->flags = a->flags;  // Linux keeps VM_GROWSDOWN on both
-    a->end = at;
+    // Both are registered for a moment: who unmaps pages of the file beside us finds each page in one of them at least.
     insert(*upper, a);
+    a->end = at;
     return lib::kOk;
 }
 

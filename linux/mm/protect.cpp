@@ -192,6 +192,8 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
                 a->mapping->drop_range(first, part);
             }
             s.zap(from, to);
+        } else if (advice == kPopulateRead || advice == kPopulateWrite) {
+            if ((a->prot & (advice == kPopulateRead ? kProtRead : kProtWrite)) == 0) return Errno::kInval;
         } else if ((advice == kCold || advice == kPageOut) && ((a->flags & kAreaLocked) || a->device())) {
             return Errno::kInval;
         }

@@ -110,7 +110,7 @@ TaskResult sys_sendfile(Caller& c, Fd out_fd, Fd in_fd, UserAddr offset, u64 cou
     if (count > kMaxIo) count = kMaxIo;
     Ref<File> out = CO_TRY(c.files().get(out_fd));
     if (!out->writable()) co_return Errno::kBadF;
-    if (!in->inode()->is_regular()) co_return Errno::kInval;
+    if (!in->inode()->is_regular() || !in->splices()) co_return Errno::kInval;
     if (out->flags() & fs::kOpenAppend) co_return Errno::kInval;
     u64 to = fs::kAtOffset;
     i64 done = CO_TRY(co_await copy(c, *in, &from, *out, &to, count));
@@ -141,14 +141,16 @@ TaskResult sys_copy_file_range(Caller& c, Fd in_fd, UserAddr in_offset, Fd out_f
     if (in->inode()->is_directory() || out->inode()->is_directory()) co_return Errno::kIsDir;
     if (!in->inode()->is_regular() || !out->inode()->is_regular()) co_return Errno::kInval;
     if (!in->readable() || !out->writable() || (out->flags() & fs::kOpenAppend)) co_return Errno::kBadF;
+    if (in->inode()->super != out->inode()->super) co_return Errno::kXDev;
+    if (u64(from_offset) + count < u64(from_offset) || u64(to_offset) + count < u64(to_offset))
+        co_return Errno::kOverflow;
     if (from_offset < 0 || to_offset < 0) co_return Errno::kInval;
-    if (i64(u64(from_offset) + count) < 0 || i64(u64(to_offset) + count) < 0) co_return Errno::kOverflow;
     u64 from = u64(from_offset), to = u64(to_offset);
     u64 size = in->inode()->attributes().size;
     count = from >= size ? 0 : count < size - from ? count : size - from;
     // The limit counts once, for the whole, and also if there is nothing to copy.
     u64 room_left = room_below_limit(c, *out, to, count != 0 ? count : 1);
-    if (room_left == 0) co_return Errno::kFBig;
+    if (room_left == 0 || to_offset == INT64_MAX) co_return Errno::kFBig;
     if (room_left < count) count = room_left;
     if (in->inode() == out->inode() && to + count > from && to < from + count) co_return Errno::kInval;
     if (count > kMaxIo) count = kMaxIo;

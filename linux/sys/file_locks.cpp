@@ -98,7 +98,7 @@ namespace {
 // The lock is there. If the descriptor has come to mean another file meanwhile, its close may have missed the lock: then it
 // goes, and the call fails (EBADF), as in Linux.
 Result<void> keep_if_still_open(Caller& c, Fd fd, fs::File& file, const Request& r) {
-    if (r.unlock || r.lock.kind != fs::LockKind::kPosix || !c.files().shared()) return lib::kOk;
+    if (r.unlock || r.lock.kind != fs::LockKind::kPosix) return lib::kOk;
     auto now = c.files().get(fd);
     if (now.ok() && now.value().get() == &file) return lib::kOk;
     (void)fs::clear_lock(*file.inode(), r.lock);
@@ -149,7 +149,8 @@ Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argume
     Request r = TRY(read_request(c, file, command, at));
     auto done = apply(file, r);
     if (done.ok()) {
-        TRY(keep_if_still_open(c, fd, file, r));
+        // In a leaf only those who share the table may have closed it. Who has waited cannot tell: they may be gone by now.
+        if (c.files().shared()) TRY(keep_if_still_open(c, fd, file, r));
         return i64{0};
     }
     bool waits = command == kSetLkW || command == kOfdSetLkW;

@@ -25,13 +25,13 @@ bool populates(u32 flags) { return (flags & kMapLocked) || (flags & (kMapPopulat
 // A fatal signal ends long work whose result nobody will see.
 bool is_ending(Caller& c) { return (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) != 0; }
 
-// Reads the pages in as mlock and MAP_POPULATE do: errors are not the caller's business.
+// Reads the pages in as mlock and MAP_POPULATE do. kNoMem: some cannot be had.
 Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     const UserAddr end = (at + length).up(kPageSize);
     for (UserAddr from = at.down(kPageSize); from < end && !is_ending(c); from += kPopulatedAtOnce) {
         u64 piece = end - from < kPopulatedAtOnce ? end - from : kPopulatedAtOnce;
         auto wait = c.mm().populate(from, piece, c.process().limit(kRlimStack));
-        if (!wait.valid() || co_await wait < piece) break;
+        if (!wait.valid() || co_await wait < piece) co_return Errno::kNoMem;
         co_await rt::Yield{};
     }
     co_return lib::kOk;

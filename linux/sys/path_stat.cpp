@@ -85,7 +85,7 @@ Leaf<void> put_statfs(Caller& c, fs::Inode& inode, fs::Mount& mount, UserAddr ou
 }
 
 Leaf<void> stat_at(Caller& c, i32 directory, UserString path, UserOut<abi::Stat> out, u32 flags) {
-    if (flags & ~(kAtSymlinkNoFollow | kAtNoAutomount | kAtEmptyPath)) return Errno::kInval;
+    if (flags & ~(kAtSymlinkNoFollow | kAtNoAutomount | kAtEmptyPath | kAtStatxSyncMask)) return Errno::kInval;
     Target t;
     TRY(t.find(c, directory, path, flags & kAtSymlinkNoFollow ? 0 : u32{kFollow}, (flags & kAtEmptyPath) != 0));
     return put_stat(c, t.inode(), out);

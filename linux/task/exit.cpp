@@ -107,6 +107,7 @@ void give_some_children_away(Thread& last, Dead& dead, u64& look) RT_REQUIRES(pr
     if (look == 0) look = ++last_look;
     Process& p = last.process();
     if (p.children.empty()) return;
+    p.gives_children_away = true;  // also of those that a later piece gives away
     Process& to = reaper_of(p);
     Process* first = nullptr;  // of those that live, at the end of the new parent's list
     for (u32 n = 0; n < kAtOnce; ++n) {

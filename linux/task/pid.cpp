@@ -189,6 +189,7 @@ bool orphaned_without(i32 group, Process* ignored) {
     if (!e) return true;
     for (Process& p : e->members) {
         if (&p == ignored || p.state != Process::State::kLive || !p.parent || p.parent == init) continue;
+        if (p.parent->gives_children_away) continue;
         if (p.parent->group != p.group && p.parent->session == p.session) return false;
     }
     return true;

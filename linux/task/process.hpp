@@ -350,7 +350,8 @@ public:
     const Thread* maker RT_GUARDED_BY(process_tree) = nullptr;
     lib::ListHook sibling_hook RT_GUARDED_BY(process_tree);
     lib::List<Process, &Process::sibling_hook> children RT_GUARDED_BY(process_tree);
-    u32 zombies RT_GUARDED_BY(process_tree) = 0;  // among the children
+    u32 zombies RT_GUARDED_BY(process_tree) = 0;                   // among the children
+    bool gives_children_away RT_GUARDED_BY(process_tree) = false;  // it ends: it is nobody's parent any more
     Pid group RT_GUARDED_BY(process_tree){};
     Pid session RT_GUARDED_BY(process_tree){};
     lib::ListHook group_hook RT_GUARDED_BY(process_tree);

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+// What has to be over when a call returns, and what must not outlive what it belongs to: locks, sets, groups, mappings of
+// files that are cut off.
+#include "check.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+
+static int lock_of(int fd, int command, short type) {
+    struct flock l = {.l_type = type, .l_whence = SEEK_SET};
+    int r = fcntl(fd, command, &l);
+    return command == F_GETLK && r == 0 ? l.l_type : r;
+}
+static const char* seen_by_another(const char* name) {
+    pid_t child = fork();
+    if (child == 0) {
+        int fd = open(name, O_RDWR);
+        _exit(lock_of(fd, F_GETLK, F_WRLCK) == F_UNLCK ? 0 : 1);
+    }
+    int status = -1;
+    NEED(waitpid(child, &status, 0) == child);
+    return status == 0 ? "free" : "locked";
+}
+
+// A descriptor that only names a file is none by which it was locked.
+TEST(path_descriptor_is_closed) {
+    int fd = open("locked", O_CREAT | O_RDWR, 0600);
+    NEED(fd >= 0 && lock_of(fd, F_SETLK, F_WRLCK) == 0);
+    CALL(close(open("locked", O_PATH)));
+    say("%s\n", seen_by_another("locked"));
+    int path = open("locked", O_PATH);
+    NEED(dup2(0, path) == path);
+    say("%s\n", seen_by_another("locked"));
+    NEED(close(open("locked", O_RDONLY)) == 0);
+    say("%s\n", seen_by_another("locked"));
+}
+
+static int waited_for;
+static void* close_and_end(void* name) {
+    usleep(20000);  // the other one waits by then
+    close(waited_for);
+    return NULL;
+}
+// The lock comes when the descriptor has been closed, by a thread that is gone.
+TEST(lock_comes_after_close) {
+    int fd = open("wanted", O_CREAT | O_RDWR, 0600), ends[2];
+    NEED(fd >= 0 && pipe(ends) == 0);
+    pid_t holder = fork();
+    if (holder == 0) {
+        int own = open("wanted", O_RDWR);
+        if (lock_of(own, F_SETLK, F_WRLCK) != 0) _exit(1);
+        close(ends[1]);
+        usleep(60000);
+        _exit(0);
+    }
+    close(ends[1]);
+    char byte;
+    NEED(read(ends[0], &byte, 1) == 0);
+    waited_for = fd;
+    pthread_t closer;
+    NEED(pthread_create(&closer, NULL, close_and_end, NULL) == 0 && pthread_detach(closer) == 0);
+    CALL(lock_of(fd, F_SETLKW, F_WRLCK));
+    NEED(waitpid(holder, NULL, 0) == holder);
+    say("%s\n", seen_by_another("wanted"));
+}
+
+// A process with many stopped children in a group of their own ends: they are hung up.
+static void many_stopped(int count) {
+    int ends[2];
+    NEED(pipe(ends) == 0);
+    pid_t parent = fork();
+    if (parent == 0) {
+        pid_t first = 0;
+        for (int i = 0; i < count; ++i) {
+            pid_t child = fork();
+            if (child == 0) {
+                for (;;) pause();
+            }
+            setpgid(child, first);
+            if (!first) first = child;
+        }
+        kill(-first, SIGSTOP);
+        for (int i = 0; i < count; ++i)
+            if (waitpid(-1, NULL, WUNTRACED) < 0) _exit(1);
+        _exit(0);
+    }
+    close(ends[1]);
+    int status = -1;
+    NEED(waitpid(parent, &status, 0) == parent && status == 0);
+    // The last one that ends closes the pipe.
+    struct pollfd all_gone = {.fd = ends[0], .events = POLLIN};
+    say("%d: %s\n", count, poll(&all_gone, 1, 5000) == 1 ? "hung up" : "still there");
+    close(ends[0]);
+}
+TEST(stopped_orphans) {
+    many_stopped(10);
+    many_stopped(65);
+    many_stopped(130);
+}
+
+enum { kSets = 1500 };
+static void allow_descriptors(void) {
+    struct rlimit limit = {2 * kSets + 100, 2 * kSets + 100};
+    NEED(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+static void set_limit(const char* text) {
+    int fd = open("/proc/sys/fs/epoll/max_user_watches", O_WRONLY);
+    NEED(fd >= 0 && write(fd, text, strlen(text)) > 0);
+    close(fd);
+}
+// What a closed set had is its user's again.
+TEST(closed_set_costs_nothing) {
+    char before[32] = "";
+    int fd = open("/proc/sys/fs/epoll/max_user_watches", O_RDONLY), ends[2];
+    NEED(fd >= 0 && read(fd, before, sizeof before - 1) > 0 && pipe(ends) == 0);
+    allow_descriptors();
+    set_limit("1500");
+    for (int round = 0; round < 3; ++round) {
+        int set = epoll_create1(0), added = 0;
+        struct epoll_event event = {.events = EPOLLIN};
+        for (int i = 0; i < kSets; ++i) {
+            int other = round == 0 ? dup(ends[0]) : ends[1] + 1 + i + (ends[1] + 1 + i >= set);
+            added += epoll_ctl(set, EPOLL_CTL_ADD, other, &event) == 0;
+        }
+        SHOW(added);
+        close(set);
+    }
+    set_limit(before);
+}
+
+// The end of a pipe that is in many sets hangs up when it is closed.
+TEST(closed_end_in_many_sets) {
+    int ends[2];
+    NEED(pipe(ends) == 0);
+    allow_descriptors();
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+    int added = 0;
+    for (int i = 0; i < 900; ++i) added += epoll_ctl(epoll_create1(0), EPOLL_CTL_ADD, ends[1], &event) == 0;
+    SHOW(added);
+    close(ends[1]);
+    struct pollfd reader = {.fd = ends[0], .events = POLLIN};
+    SHOW(poll(&reader, 1, 0));
+    SHOW(reader.revents);
+}
+
+enum { kPages = 64, kUsers = 14 };
+static int cut;
+static volatile int go, over;
+static sigjmp_buf beyond;
+static void bus(int signal) { siglongjmp(beyond, 1); }
+static char* mapped[kUsers];
+static void* cut_off(void* unused) {
+    while (!go) {
+    }
+    ftruncate(cut, 0);
+    over = 1;
+    return NULL;
+}
+// Areas are split while the file that they map is cut off: no page beyond its end can be read then.
+TEST(split_beside_truncation) {
+    signal(SIGBUS, bus);
+    volatile int stale = 0;
+    for (int round = 0; round < 60; ++round) {
+        cut = memfd_create("cut", 0);
+        NEED(cut >= 0 && ftruncate(cut, kPages * 4096) == 0);
+        for (int i = 0; i < kUsers; ++i) {
+            mapped[i] = mmap(NULL, kPages * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, cut, 0);
+            NEED(mapped[i] != MAP_FAILED);
+            memset(mapped[i], 'A', kPages * 4096);
+        }
+        go = over = 0;
+        pthread_t other;
+        NEED(pthread_create(&other, NULL, cut_off, NULL) == 0);
+        go = 1;
+        for (int i = 0; i < kUsers && !over; ++i)
+            madvise(mapped[i] + kPages / 2 * 4096, kPages / 2 * 4096, MADV_DONTFORK);
+        NEED(pthread_join(other, NULL) == 0);
+        for (volatile int i = 0; i < kUsers; ++i) {
+            for (volatile int page = 0; page < kPages; page += 8) {
+                if (sigsetjmp(beyond, 1) == 0) (void)*(volatile char*)(mapped[i] + page * 4096), ++stale;
+            }
+            munmap(mapped[i], kPages * 4096);
+        }
+        close(cut);
+    }
+    SHOW(stale);
+}
+
+static void* cut_off_slowly(void* unused) {
+    go = 1;
+    ftruncate(cut, 0);
+    over = 1;
+    return NULL;
+}
+// While a huge mapping of it is being cut off, it goes, and another area of the file is made in its place.
+TEST(area_takes_the_place_of_another) {
+    const size_t size = 1 << 20, huge = 1ul << 46;
+    signal(SIGBUS, bus);
+    volatile int stale = 0;
+    for (int round = 0; round < 4; ++round) {
+        cut = memfd_create("cut", 0);
+        NEED(cut >= 0 && ftruncate(cut, (long)size) == 0);
+        char* whole = mmap(NULL, huge, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, cut, 0);
+        char* part = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, cut, 0);
+        NEED(whole != MAP_FAILED && part != MAP_FAILED);
+        memset(part, 'A', size);
+        go = over = 0;
+        pthread_t other;
+        NEED(pthread_create(&other, NULL, cut_off_slowly, NULL) == 0);
+        while (!go) {
+        }
+        for (volatile int spin = 0; spin < 20000 * (round + 1) && !over; ++spin) {
+        }
+        NEED(munmap(whole, huge) == 0);
+        madvise(part + size / 2, size / 2, MADV_DONTFORK);
+        NEED(munmap(part, size / 2) == 0);
+        NEED(pthread_join(other, NULL) == 0);
+        for (volatile size_t at = size / 2; at < size; at += 4096)
+            if (sigsetjmp(beyond, 1) == 0) (void)*(volatile char*)(part + at), ++stale;
+        munmap(part + size / 2, size / 2);
+        close(cut);
+    }
+    SHOW(stale);
+}
+
+// Pages that cannot be had.
+TEST(locked_pages_that_are_not_there) {
+    int fd = memfd_create("short", 0);
+    NEED(fd >= 0 && ftruncate(fd, 4096) == 0);
+    char* none = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char* shared = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char* private_copy = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    NEED(none != MAP_FAILED && shared != MAP_FAILED && private_copy != MAP_FAILED);
+    CALL(mlock(none, 4096));
+    CALL(mlock(shared, 8192));
+    CALL(mlock(shared, 4096));
+    CALL(mlock(private_copy + 4096, 4096));
+}
+TEST(populated_against_its_protection) {
+    enum { kRead = 22, kWrite = 23 };
+    int fd = memfd_create("file", 0);
+    NEED(fd >= 0 && ftruncate(fd, 4096) == 0);
+    static const int rights[] = {PROT_NONE, PROT_READ, PROT_WRITE, PROT_READ | PROT_WRITE};
+    for (unsigned i = 0; i < 8; ++i) {
+        char* p = i % 2 ? mmap(NULL, 4096, rights[i / 2], MAP_SHARED, fd, 0)
+                        : mmap(NULL, 4096, rights[i / 2], MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        NEED(p != MAP_FAILED);
+        say("%s, rights %d\n", i % 2 ? "shared" : "anonymous", rights[i / 2]);
+        CALL(madvise(p, 4096, kRead));
+        CALL(madvise(p, 4096, kWrite));
+    }
+}
+TEST(copies_at_odd_offsets) {
+    int from = open("from", O_CREAT | O_RDWR, 0600), to = open("to", O_CREAT | O_RDWR, 0600);
+    int proc = open("/proc/self/stat", O_RDONLY), null = open("/dev/null", O_WRONLY);
+    NEED(write(from, "some text", 9) == 9 && proc >= 0 && null >= 0);
+    static const long offsets[] = {-1, LONG_MAX, 3};
+    for (unsigned i = 0; i < 3; ++i) {
+        off_t in = offsets[i], out = offsets[i];
+        say("offset %ld\n", offsets[i]);
+        CALL(copy_file_range(from, &in, to, NULL, 5, 0));
+        CALL(copy_file_range(from, &in, to, NULL, 0, 0));
+        in = 0;
+        CALL(copy_file_range(from, &in, to, &out, 5, 0) < 0);
+    }
+    CALL(copy_file_range(proc, NULL, to, NULL, 5, 0));
+    CALL(syscall(SYS_sendfile, null, proc, NULL, 3));
+    struct stat st;
+    CALL(fstatat(AT_FDCWD, "/", &st, 0x2000));
+    CALL(fstatat(AT_FDCWD, "/", &st, 0x10000));
+}
