@@ -197,7 +197,9 @@ private:
     // In pieces. `cursor` (null in a leaf, which does not begin what is long) is where to go on: the call does one piece from
     // there on and moves it, at last to the end of the range.
     Leaf<void> change_protection(UserAddr at, u64 length, u32 prot, const MemoryLimits& l, UserAddr* cursor);
-    Leaf<void> change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor);
+    // `removed`: what pages were taken out of that may be mapped elsewhere still: Mapping::drop_some_copies() is called then.
+    Leaf<void> change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor,
+                             Ref<fs::Mapping>* removed = nullptr);
     // `locked_there`: pages of the range that are locked already, which do not count twice.
     Leaf<void> change_locked(UserAddr at, u64 length, bool locked, const MemoryLimits& l, UserAddr* cursor,
                              u64 locked_there = 0);

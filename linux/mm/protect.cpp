@@ -128,7 +128,8 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, co
     return lib::kOk;
 }
 
-Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor) {
+Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor,
+                                       Ref<fs::Mapping>* removed) {
     if (advice < 0 || (advice > kDontNeed && advice < kFree) || advice > kCollapse) return Errno::kInval;
     if (!at.aligned(kPageSize)) return Errno::kInval;
     u64 bytes = (length + kPageSize - 1) & ~(kPageSize - 1);
@@ -187,9 +188,10 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
                 // Pages that are mapped nowhere count too.
                 const u64 first = a->index(from), all = (to - from) >> lib::kPageShift;
                 const u64 part = a->mapping->end_of(first, first + all, kLongWork) - first;
-                if (part < all && !cursor) return Errno::kNeedsTask;
-                if (part < all) end = to = from + part * kPageSize;
+                if (!cursor) return Errno::kNeedsTask;
+                end = to = from + part * kPageSize;  // of one file at a time
                 a->mapping->drop_range(first, part);
+                if (a->mapping->has_dropped()) *removed = a->mapping;
             }
             s.zap(from, to);
         } else if (advice == kPopulateRead || advice == kPopulateWrite) {

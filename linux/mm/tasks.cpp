@@ -81,13 +81,15 @@ Task<Result<void>> AddressSpace::protect_task(UserAddr at, u64 length, u32 prot,
 Task<Result<void>> AddressSpace::advise_task(UserAddr at, u64 length, i32 advice) {
     MM_CHANGE(*this);
     UserAddr cursor = at;
-    auto done = change_advice(at, length, advice, &cursor);
-    Errno error = done.error();
-    for (const UserAddr end = (at + length).up(kPageSize);
-         (done.ok() || done.error() == Errno::kNoMem) && cursor < end;) {
-        co_await rt::Yield{};
-        done = change_advice(at, length, advice, &cursor);
+    Errno error = Errno::kOk;
+    for (const UserAddr end = (at + length).up(kPageSize);;) {
+        Ref<fs::Mapping> removed;
+        auto done = change_advice(at, length, advice, &cursor, &removed);
+        if (removed)
+            for (const u64 cut = removed->begin_cut(); removed->drop_some_copies(cut);) co_await rt::Yield{};
         if (!done.ok()) error = done.error();
+        if ((!done.ok() && done.error() != Errno::kNoMem) || cursor >= end) break;
+        co_await rt::Yield{};
     }
     MM_SETTLE(*space_);
     if (error != Errno::kOk) co_return error;

@@ -63,19 +63,26 @@ Task<Result<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, 
     if (!(mode & kPunchHole) &&
         lib::pages_for(end) - at / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
         co_return Errno::kNoSpc;
+    Errno error = Errno::kOk;
     while (at < end) {
         const u64 to = fallocate_piece(*inode.mapping(), mode, at, end);
         auto done = inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at);
         (void)drop_set_id(c, inode);  // also if the rest fails
-        if (!done.ok()) co_return done.error();
+        if (!done.ok()) {
+            error = done.error();
+            break;
+        }
         at = to;
         if (at == end) break;
         co_await rt::Yield{};
-        if (c.interrupted()) break;
+        if (c.interrupted()) {
+            error = Errno::kIntr;
+            break;
+        }
     }
     if (fs::Mapping& m = *inode.mapping(); m.has_dropped())
         for (const u64 cut = m.begin_cut(); m.drop_some_copies(cut);) co_await rt::Yield{};
-    if (at < end) co_return Errno::kIntr;
+    if (error != Errno::kOk) co_return error;
     co_return lib::kOk;
 }
 
