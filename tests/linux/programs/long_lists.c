@@ -334,6 +334,9 @@ TEST(long_walks) {
     CALL(stat("link39", &st));
     CALL(stat("link40", &st));
     CALL(open("link39", O_RDONLY | O_NOFOLLOW));
+    // Behind links whose text is made for the walk.
+    CALL(stat("/proc/self/cwd/link37", &st));
+    CALL(stat("/proc/self/cwd/link38", &st));
     CALL(access("link39/none", F_OK));
     CALL(mkdir("link39/new", 0755));
     CALL(rename("link39/new", "link39/newer"));

@@ -286,3 +286,28 @@ TEST(copies_at_odd_offsets) {
     CALL(fstatat(AT_FDCWD, "/", &st, 0x2000));
     CALL(fstatat(AT_FDCWD, "/", &st, 0x10000));
 }
+
+// Pages that are taken out of a file are gone from all who map it, also where they are many.
+static int bytes_left(char* const* maps, int count) {
+    int left = 0;
+    for (int i = 0; i < count; ++i)
+        for (int page = 0; page < kPages; ++page) left += ((volatile char*)maps[i])[page * 4096] != 0;
+    return left;
+}
+TEST(removed_from_many_maps) {
+    enum { kMaps = 40 };
+    char* maps[kMaps];
+    int fd = memfd_create("many", 0);
+    NEED(fd >= 0 && ftruncate(fd, kPages * 4096) == 0);
+    for (int i = 0; i < kMaps; ++i) {
+        maps[i] = mmap(NULL, kPages * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        NEED(maps[i] != MAP_FAILED);
+        memset(maps[i], 'A', kPages * 4096);
+    }
+    CALL(madvise(maps[0] + 4096, (kPages - 2) * 4096, MADV_REMOVE));
+    SHOW(bytes_left(maps, kMaps));
+    memset(maps[1], 'B', kPages * 4096);
+    SHOW(bytes_left(maps, kMaps));
+    CALL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPages * 4096));
+    SHOW(bytes_left(maps, kMaps));
+}
