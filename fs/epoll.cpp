@@ -11,6 +11,7 @@
 namespace fs {
 
 constinit rt::SpinLock<rt::Rank::poll> epoll_lock;
+constinit std::atomic<u32> EpollFile::slow_ends_{0};
 
 namespace {
 
@@ -128,7 +129,8 @@ void EpollFile::take_out(EpollItem& item) {
     *item.watcher_link = item.next_watcher;
     if (item.next_watcher) item.next_watcher->watcher_link = item.watcher_link;
     if (payer_) payer_->epoll_items.fetch_sub(1, std::memory_order_relaxed);
-    count_.fetch_sub(1, std::memory_order_relaxed);
+    if (count_.fetch_sub(1, std::memory_order_relaxed) == kQuickEnd + 1)
+        slow_ends_.fetch_sub(1, std::memory_order_relaxed);
     if (item.file->kind() == FileKind::kEpoll) sets_inside_.fetch_sub(1, std::memory_order_relaxed);
 }
 void EpollFile::drop(EpollItem& item) {
@@ -249,7 +251,8 @@ Result<void> EpollFile::add(i32 fd, File& file, u32 events, u64 data) {
         file.watchers = item.get();
         EpollItem& added = *item.release();
         items_.insert(added);
-        count_.fetch_add(1, std::memory_order_relaxed);
+        if (count_.fetch_add(1, std::memory_order_relaxed) == kQuickEnd)
+            slow_ends_.fetch_add(1, std::memory_order_relaxed);
         if (set) sets_inside_.fetch_add(1, std::memory_order_relaxed);
         ++walk;
         // Without a set around this one and without sets in it there is but one path more, of length 0.

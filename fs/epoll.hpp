@@ -82,6 +82,10 @@ public:
     // Has commit() anything to do if these are all?
     bool in_turn(u32 count) const { return count >= size() && start_after_.load(std::memory_order_relaxed) == 0; }
     u32 size() const { return count_.load(std::memory_order_relaxed); }
+    // Takes its end longer than that of another file?
+    static constexpr u32 kQuickEnd = 2;
+    bool ends_slowly() const { return size() > kQuickEnd; }
+    static bool any_ends_slowly() { return slow_ends_.load(std::memory_order_relaxed) != 0; }
 
     // Of a small set without sets in it; else kPollLong: ask an EpollLook.
     u32 poll() override;
@@ -121,6 +125,7 @@ private:
     static bool drop_some(File& f) RT_EXCLUDES(epoll_lock);
 
     lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_ RT_GUARDED_BY(epoll_lock);
+    static std::atomic<u32> slow_ends_;           // sets for which ends_slowly()
     std::atomic<u32> count_{0}, sets_inside_{0};  // items; those of them that are sets
     u32 next_serial_ RT_GUARDED_BY(epoll_lock) = 0;
     u64 visited_ RT_GUARDED_BY(epoll_lock) = 0;  // the last walk of add() that came here

@@ -60,11 +60,10 @@ Result<Ref<File>> FileTable::get(Fd fd) {
 // The last holder's: nobody changes it.
 bool FileTable::ends_in_pieces() const RT_UNCHECKED_LOCKING {
     if (capacity_ > kFirst) return true;
-    constexpr u32 kFewItems = 2;
+    if (!EpollFile::any_ends_slowly()) return false;
     for (u64 bits = open_[0]; bits != 0; bits &= bits - 1) {
         File& f = *files_[std::countr_zero(bits)];
-        if (f.kind() == FileKind::kEpoll && f.ref_count() == 1 && static_cast<EpollFile&>(f).size() > kFewItems)
-            return true;
+        if (f.kind() == FileKind::kEpoll && f.ref_count() == 1 && static_cast<EpollFile&>(f).ends_slowly()) return true;
     }
     return false;
 }
@@ -76,7 +75,8 @@ bool FileTable::empty_some() {
 }
 
 void FileTable::last_ref(FileTable* t) {
-    if (!t->ends_in_pieces() || !rt::Teardown::later()) return delete t;
+    // A short one is emptied by the thread that ends; others' last looks at it (procfs) are seldom the last.
+    if (t->capacity() <= kFirst || !rt::Teardown::later()) return delete t;
     t->end_.take_apart([](rt::Teardown& end) {
         auto* table = reinterpret_cast<FileTable*>(reinterpret_cast<std::byte*>(&end) - offsetof(FileTable, end_));
         if (table->close_some(table->closed_, kMaxDescriptors)) return true;
