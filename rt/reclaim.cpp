@@ -2,6 +2,8 @@
 // The queues of deferred reclamation and who works on them. See reclaim.hpp.
 #include "rt/reclaim.hpp"
 
+#include <algorithm>
+
 #include "rt/atomic.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/remote/module.hpp"
@@ -12,6 +14,9 @@ namespace {
 
 constinit Atomic<u64> pending{0};
 constinit Atomic<Reclaimer*> all_reclaimers{nullptr};
+
+// A piece that another CPU has in hand is microseconds of work, but a host may hold that CPU up.
+constexpr Nanoseconds kForOthers = lib::milliseconds(50);
 
 // Does a backlog of so many frames do no harm?
 bool bearable(u64 frames) {
@@ -113,11 +118,10 @@ bool Reclaimer::drain() {
             any = true;
             while (r) r = r->step(*r, kPiece);
         }
-        // One that another CPU has in hand comes back when its piece is done, microseconds later; a host may hold that CPU
-        // up, and then it is not waited for.
+        // One that another CPU has in hand comes back when its piece is done.
         if (!in_hand_now()) return any;
         Nanoseconds now = hal::Machine::now();
-        if (until == Nanoseconds{}) until = now + lib::milliseconds(50);
+        if (until == Nanoseconds{}) until = now + kForOthers;
         if (now >= until) return any;
         hal::Machine::poll_mailbox();
     }
@@ -165,8 +169,27 @@ bool reclaim_all() {
     return any;
 }
 
-void reclaim_some(u64 frames) {
-    for (Reclaimer* r = all_reclaimers.load(std::memory_order_acquire); r; r = r->next_) frames = r->drain_some(frames);
+bool Settling::step() {
+    if (!begun_) {
+        begun_ = 1;
+        left_ = reclaim_pending();
+    }
+    if (left_ == 0) return true;
+    constexpr u64 kMost = 384;
+    u64 rest = kMost;
+    bool in_hand = false;
+    for (Reclaimer* r = all_reclaimers.load(std::memory_order_acquire); r; r = r->next_) {
+        rest = r->drain_some(rest);
+        in_hand |= r->in_hand_now();
+    }
+    if (rest == kMost) {  // nothing waits but, perhaps, what another CPU has taken: a piece, microseconds
+        Nanoseconds now = hal::Machine::now();
+        if (in_hand && until_ == Nanoseconds{}) until_ = now + kForOthers;
+        return !in_hand || now >= until_;
+    }
+    until_ = {};
+    left_ -= std::min(left_, kMost - rest);
+    return left_ == 0;
 }
 
 void push_for_memory() {

@@ -9,7 +9,7 @@
 // Bounded: beyond an eighth of memory in the backlog, or while memory is low, the caller takes the object apart itself; of one
 // that is larger than may be done at a stretch, the beginning.
 // An allocation that has failed is repeated once all that waits has come back (wait_for_memory), and who shows numbers of
-// free memory first has the backlog done (reclaim_all) and counts what the epochs still hold (reclaim_pending).
+// free memory first has the backlog done (Settling) and counts what the epochs still hold (reclaim_pending).
 //
 // Lock: Rank::reclaim guards a reclaimer's queue. Steps run without it.
 #pragma once
@@ -71,7 +71,7 @@ private:
     void schedule(Executor* where);
 
     friend bool reclaim_all();
-    friend void reclaim_some(u64 frames);
+    friend class Settling;
     Module* module_ = nullptr;
     SpinLock<Rank::reclaim> lock_;
     Reclaimable* first_ RT_GUARDED_BY(lock_) = nullptr;
@@ -88,8 +88,18 @@ u64 reclaim_pending();
 void reclaim_settled(u64 frames);
 // The backlogs of all reclaimers are taken apart now, but for pieces that other CPUs have in hand. False: there was nothing.
 bool reclaim_all();
-// The same for at most about so many frames, and nothing that another CPU has in hand.
-void reclaim_some(u64 frames);
+// The same in pieces, of what waits when it begins: frames that others hold too are told from those that come back only
+// when it is their turn. Zeroed memory is one that has not begun.
+class Settling {
+public:
+    // The next piece, of at most 20,000 instructions. False: call again, behind what else is ready. What another CPU has in
+    // hand is waited for as Reclaimer::drain() does.
+    bool step();
+
+private:
+    u64 begun_ = 0, left_ = 0;  // frames
+    Nanoseconds until_{};       // to wait for another CPU
+};
 // What waits in backlogs and epochs comes back, as far as other CPUs let it within half a second. Called when an
 // allocation has failed and memory_is_low(). Holds no lock, no reference that keeps frames.
 Task<void> wait_for_memory();

@@ -59,14 +59,15 @@ bool count_some(const ProcContext& c, u64& position, AllProcesses& all) {
 }  // namespace
 
 rt::MemStats memory_as_seen() {
-    // Shared pages are told from others only now. No more than a call may take; of the rest the count is an estimate.
-    rt::reclaim_some(384);
     rt::MemStats s = rt::mem_stats();
     s.free_bytes += rt::reclaim_pending() * lib::kPageSize;
     return s;
 }
 
-Leaf<void> show_meminfo(StringBuilder& out, const ProcContext&) {
+Leaf<void> show_meminfo(StringBuilder& out, const ProcContext& c, u64& position) {
+    static_assert(sizeof(rt::Settling) <= sizeof(u64) * ProcContext::kSums);
+    if (!reinterpret_cast<rt::Settling*>(c.sums)->step()) return lib::kOk;
+    position = ~u64{0};
     rt::MemStats s = memory_as_seen();
     u64 cached = cached_bytes();
     u64 slab = s.slab_bytes + s.frame_bytes;

@@ -10,6 +10,7 @@
 #include "linux/task/exit.hpp"
 #include "linux/task/thread.hpp"
 #include "linux/uts.hpp"
+#include "rt/reclaim.hpp"
 
 namespace linux {
 
@@ -57,7 +58,7 @@ Leaf<i64> sys_setdomainname(Caller& c, UserAddr from, i32 length) {
     return set_name(c, from, length, &HostNames::domain);
 }
 
-Leaf<i64> sys_sysinfo(Caller& c, UserOut<abi::Sysinfo> to) {
+Leaf<void> put_sysinfo(Caller& c, UserOut<abi::Sysinfo> to) {
     abi::Sysinfo s{};
     rt::MemStats m = memory_as_seen();
     s.uptime = i64(port::Port::now().value / 1'000'000'000);
@@ -65,7 +66,19 @@ Leaf<i64> sys_sysinfo(Caller& c, UserOut<abi::Sysinfo> to) {
     s.freeram = m.free_bytes;
     s.procs = u16(thread_count() > 0xffff ? 0xffff : thread_count());
     s.mem_unit = 1;
-    TRY(to.put(c.user(), s));
+    return to.put(c.user(), s);
+}
+TaskResult settled_sysinfo(Caller& c, UserOut<abi::Sysinfo> to, rt::Settling settling) {
+    do {
+        co_await rt::Yield{};
+    } while (!settling.step());
+    CO_TRY(put_sysinfo(c, to));
+    co_return i64{0};
+}
+Leaf<i64> sys_sysinfo(Caller& c, UserOut<abi::Sysinfo> to) {
+    rt::Settling settling;
+    if (!settling.step()) return c.later(settled_sysinfo(c, to, settling));
+    TRY(put_sysinfo(c, to));
     return 0;
 }
 

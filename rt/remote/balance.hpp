@@ -71,9 +71,13 @@ constexpr bool better_remote(bool is_remote, u32 inline_ns, u32 remote_ns) {
     if (inline_ns == 0 || remote_ns == 0) return is_remote;
     return is_remote ? remote_ns < inline_ns : u64{remote_ns} * 6 < u64{inline_ns} * 5;
 }
-// The mean after one more sample; never 0. A sample counts as a second at most.
+// The mean after one more sample; never 0. A first sample counts as a second at most, a later one as four times the mean and
+// a microsecond: one that was disturbed (a host took the CPU away for milliseconds) is no more than a slow one, else a few of
+// them on one road hide for minutes that it is the better one.
 constexpr u32 moving_mean(u32 mean, u64 sample_ns) {
-    u64 value = sample_ns == 0 ? 1 : sample_ns > 1'000'000'000 ? 1'000'000'000 : sample_ns;
+    u64 most = mean == 0 ? 1'000'000'000 : 4 * u64{mean} + 1000;
+    most = most < 1'000'000'000 ? most : 1'000'000'000;
+    u64 value = sample_ns == 0 ? 1 : sample_ns < most ? sample_ns : most;
     return mean == 0 ? u32(value) : u32((u64{mean} * 7 + value + 7) / 8);
 }
 

@@ -288,6 +288,27 @@ TEST(RtBalance, AMeanFollowsItsSamples) {
         }
 }
 
+// A host that takes CPUs away makes one sample in 16 a hundred times as long, on either road by chance: the class that is
+// twice as fast elsewhere is elsewhere nearly all the time.
+TEST(RtBalance, DisturbedSamplesDecideNothing) {
+    u32 wrong = 0, all = 0;
+    for (u64 seed = 0; seed < 200; ++seed) {
+        Random random(seed);
+        auto sample = [&](u64 v) { return random() % 16 == 0 ? v * 100 : v; };
+        u32 here = 200'000, there = 100'000;
+        bool remote = false;
+        for (u32 period = 0; period < 500; ++period) {
+            for (int i = 0; i < 8; ++i) here = moving_mean(here, sample(200'000));
+            there = moving_mean(there, sample(100'000));
+            remote = better_remote(remote, here, there);
+            if (period < 16) continue;
+            ++all;
+            wrong += !remote;
+        }
+    }
+    EXPECT_LT(wrong, all / 50);
+}
+
 // A class whose calls take less time elsewhere ends there, and the other way; between the two limits nothing oscillates.
 TEST(RtBalance, EachClassEndsOnItsBetterRoad) {
     for (u64 seed = 0; seed < 500; ++seed) {
