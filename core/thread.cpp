@@ -39,15 +39,19 @@ Thread* give_up(Live& l) {
 
 }  // namespace
 
-Thread::~Thread() {
-    // Its home CPU destroys it (the last thing its job does), so no other CPU has its state live.
+Thread::~Thread() { release_machine(); }
+
+void Thread::release_machine() {
+    if (!context.fpu_area) return;  // it is over, or never ran
+    // Its home CPU does it (the last thing its job does), so no other CPU has its state live.
     for (Live& l : live) {
         if (l.fpu == this) l.fpu = nullptr;
         if (l.tls == this) l.tls = nullptr;
     }
     for (u32 i = 0; i < rt::executor_count(); ++i)
         if (CpuState& cpu = state_of(rt::Executor::of(CpuId{i})); cpu.live == this) cpu.live = nullptr;
-    if (context.fpu_area) rt::deallocate(context.fpu_area, Machine::fpu_area_size());
+    rt::deallocate(std::exchange(context.fpu_area, nullptr), Machine::fpu_area_size());
+    space = {};
 }
 
 Result<void> Thread::allocate_fpu() {

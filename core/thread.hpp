@@ -75,6 +75,9 @@ public:
     bool lazy_fpu() const { return (odd & kOddFpu) == 0; }
     void fpu_barred();  // it used it
     Result<void> allocate_fpu();
+    // It will not run again, and no CPU holds its state: what only a running thread needs goes, though it may be known to
+    // others for long.
+    void release_machine();
     void save_state();     // the area and the TLS bases in `context` are current afterwards
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
     void make_live();      // this CPU, which has its space, holds its state

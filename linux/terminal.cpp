@@ -8,17 +8,18 @@ namespace linux {
 
 namespace {
 
-constinit Terminal the_terminal;
+constinit Terminal the_terminal RT_GUARDED_BY(process_tree);
+constinit u64 attachments RT_GUARDED_BY(process_tree) = 0;
 
 void signal_foreground(i32 group, u32 sig) { (void)signal_group(group, kernel_signal(sig)); }
 
-// No process of this session has a terminal any more. Takes process_tree for each.
-void detach_session(i32 session) {
-    for_each_process([session](Process& p) {
-        rt::LockGuard guard{process_tree};
-        if (p.session.value == session) p.terminal = nullptr;
-        return true;
-    });
+// The terminal becomes that of the leader's session.
+void attach(fs::Tty& tty, Process& leader) RT_REQUIRES(process_tree) {
+    the_terminal = {.tty = &tty, .attachment = ++attachments};
+    fs::Tty::hooks.signal_group = &signal_foreground;
+    leader.terminal = the_terminal.attachment;
+    tty.session.store(leader.session.value, std::memory_order_relaxed);
+    tty.foreground.store(leader.group.value, std::memory_order_relaxed);
 }
 
 bool is_leader(const Process& p) { return p.session_seen() == p.pid; }
@@ -28,12 +29,12 @@ bool is_leader(const Process& p) { return p.session_seen() == p.pid; }
 void attach_first_terminal(Process& leader) {
     auto tty = fs::Tty::get();
     if (!tty.ok()) return;
-    fs::Tty::hooks.signal_group = &signal_foreground;
-    the_terminal.tty = tty.value();
     rt::LockGuard guard{process_tree};
-    leader.terminal = &the_terminal;
-    the_terminal.tty->session.store(leader.session.value, std::memory_order_relaxed);
-    the_terminal.tty->foreground.store(leader.group.value, std::memory_order_relaxed);
+    attach(*tty.value(), leader);
+}
+
+Terminal* terminal_of(const Process& p) {
+    return p.terminal != 0 && p.terminal == the_terminal.attachment ? &the_terminal : nullptr;
 }
 
 void hang_up_session(Process& leader) {
@@ -46,12 +47,14 @@ void hang_up_session(Process& leader) {
     }
     tty->session.store(0, std::memory_order_relaxed);
     tty->foreground.store(0, std::memory_order_relaxed);
-    detach_session(leader.session_seen().value);
+    rt::LockGuard guard{process_tree};
+    the_terminal.attachment = 0;
 }
 
 fs::Tty* controlling_terminal(Process& p) {
     rt::LockGuard guard{process_tree};
-    return p.terminal ? p.terminal->tty : nullptr;
+    const Terminal* terminal = terminal_of(p);
+    return terminal ? terminal->tty : nullptr;
 }
 
 Result<void> check_terminal_access(Caller& c, fs::Tty& tty, TerminalAccess how) {
@@ -59,7 +62,8 @@ Result<void> check_terminal_access(Caller& c, fs::Tty& tty, TerminalAccess how) 
     i32 group;
     {
         rt::LockGuard guard{process_tree};
-        if (!p.terminal || p.terminal->tty != &tty) return lib::kOk;  // not ours: no job control
+        const Terminal* terminal = terminal_of(p);
+        if (!terminal || terminal->tty != &tty) return lib::kOk;  // not ours: no job control
         group = p.group.value;
     }
     i32 foreground = tty.foreground.load(std::memory_order_relaxed);
@@ -118,14 +122,9 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
             if (session != 0) {
                 // Another session's: taken from it only by force and by root.
                 if (argument != 1 || !c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
-                detach_session(session);
             }
-            the_terminal.tty = &tty;
-            fs::Tty::hooks.signal_group = &signal_foreground;
             rt::LockGuard guard{process_tree};
-            p.terminal = &the_terminal;
-            tty.session.store(p.session.value, std::memory_order_relaxed);
-            tty.foreground.store(p.group.value, std::memory_order_relaxed);
+            attach(tty, p);
             return i64{0};
         }
         case fs::kTiocNotty: {
@@ -134,7 +133,7 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
                 hang_up_session(p);
             } else {
                 rt::LockGuard guard{process_tree};
-                p.terminal = nullptr;
+                lose_terminal(p);
             }
             return i64{0};
         }

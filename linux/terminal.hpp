@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Job control: sessions, the controlling terminal, the foreground group (termios(3), tty_ioctl(4), credentials(7)).
 //
-// There is one terminal. Its session and foreground group are fields of fs::Tty; Process::terminal, guarded by
-// process_tree, is not null in the processes of that session.
+// There is one terminal. Its session and foreground group are fields of fs::Tty. Each time that it becomes a session's it is
+// attached anew; Process::terminal, guarded by process_tree, says which attachment a process has: when the session loses the
+// terminal, all its processes do at once.
 #pragma once
 #include "fs/tty.hpp"
 #include "linux/task/process.hpp"
@@ -11,14 +12,17 @@ namespace linux {
 
 struct Terminal {
     fs::Tty* tty = nullptr;
+    u64 attachment = 0;  // the present one; 0: it is no session's
 };
+// The controlling terminal; null: it has none.
+Terminal* terminal_of(const Process& p) RT_REQUIRES(process_tree);
 
 // Gives the first process, a session leader, the machine's terminal if it has one.
 void attach_first_terminal(Process& leader);
 // A session leader is ending: SIGHUP and SIGCONT to the foreground group, and the session loses its terminal.
 void hang_up_session(Process& leader);
 // setsid(2): the process has no terminal any more.
-inline void lose_terminal(Process& p) RT_REQUIRES(process_tree) { p.terminal = nullptr; }
+inline void lose_terminal(Process& p) RT_REQUIRES(process_tree) { p.terminal = 0; }
 // For open(2) of /dev/tty.
 fs::Tty* controlling_terminal(Process& p);
 

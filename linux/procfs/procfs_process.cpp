@@ -65,9 +65,9 @@ Relations relations_of(Process& p) {
     r.parent = p.parent ? p.parent->pid.value : 0;
     r.group = p.group.value;
     r.session = p.session.value;
-    if (p.terminal) {
+    if (const Terminal* terminal = terminal_of(p)) {
         r.terminal = fs::Tty::kDevice;
-        r.terminal_group = p.terminal->tty->foreground.load(std::memory_order_relaxed);
+        r.terminal_group = terminal->tty->foreground.load(std::memory_order_relaxed);
     }
     return r;
 }

@@ -40,9 +40,29 @@ SignalAction look_up_action(Process& p, u32 sig) {
 
 namespace {
 
+// Loops over the threads of a process hold its lock: they do a few instructions for each that has nothing to do.
 void flush_everywhere(Process& p, SignalSet which) RT_REQUIRES(p.signals.lock) {
     p.signals.pending.drop(which);
-    for (Thread& t : p.threads) t.pending.drop(which);
+    for (Thread& t : p.threads)
+        if ((t.pending.set.bits & which.bits) != 0) [[unlikely]]
+            t.pending.drop(which);
+}
+
+// Threads from signals.stop_next on learn that they are to stop. Each that does tells more: a notification is some hundred
+// instructions. A vfork parent does not wake for it; it sees it when its child lets it go on.
+void tell_some_to_stop(Process& p) RT_REQUIRES(p.signals.lock) {
+    constexpr u32 kAtOnce = 64;
+    for (u32 n = 0; n < kAtOnce && p.signals.stop_next;) {
+        Thread& t = *p.signals.stop_next;
+        p.signals.stop_next = p.threads.next(t);
+        if (!t.stop_pending) continue;
+        if (t.vforking) {
+            t.work.fetch_or(kWorkStop, std::memory_order_seq_cst);
+            continue;
+        }
+        t.notify(kWorkStop);
+        ++n;
+    }
 }
 
 // A stop signal takes back SIGCONT and the other way round, even if they are blocked or ignored.
@@ -58,6 +78,7 @@ void job_control(Process& p, u32 sig) RT_REQUIRES(p.signals.lock) {
         }
         p.signals.stop_signal = 0;
         p.signals.to_stop = 0;
+        p.signals.stop_next = nullptr;
         p.signals.stopped = p.signals.stop_unreported = false;
         for (Thread& t : p.threads) t.stop_pending = false;
         p.signals.resumed.wake_all();
@@ -105,6 +126,23 @@ Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) RT_
 }
 
 }  // namespace
+
+void find_takers(Process& p, u64 signals, const Thread* but) {
+    for (Thread& t : p.threads) {
+        if ((signals & ~t.blocked.bits) == 0 || &t == but || t.exiting) continue;
+        signals &= t.blocked.bits;
+        t.notify(kWorkSignal);
+        if (signals == 0) return;
+    }
+}
+
+void one_less_to_stop(Process& p) {
+    if (--p.signals.to_stop == 0 && p.signals.stop_signal != 0) {
+        p.signals.stopped = p.signals.stop_unreported = true;
+        p.signals.report = SignalState::kReportStopped;
+    }
+    if (p.signals.stop_next) tell_some_to_stop(p);
+}
 
 void flush_signal(Process& p, u32 sig) { flush_everywhere(p, signals_of(sig)); }
 
@@ -204,10 +242,8 @@ void set_blocked(Thread& t, SignalSet to) {
     t.blocked = to;
     if (has_deliverable(p, t)) t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
     // What the process has pending and this thread no longer takes, another may.
-    if ((newly & p.signals.pending.set.bits) != 0) [[unlikely]] {
-        for (Thread& other : p.threads)
-            if (&other != &t && !other.exiting && has_deliverable(p, other)) other.notify(kWorkSignal);
-    }
+    if (u64 left = newly & p.signals.pending.set.bits; left != 0) [[unlikely]]
+        find_takers(p, left, &t);
 }
 
 void leave_signals(Thread& t) {
@@ -216,14 +252,9 @@ void leave_signals(Thread& t) {
     t.exiting = true;
     if (t.stop_pending) {
         t.stop_pending = false;
-        if (--p.signals.to_stop == 0 && p.signals.stop_signal != 0) {
-            p.signals.stopped = p.signals.stop_unreported = true;
-            p.signals.report = SignalState::kReportStopped;
-        }
+        one_less_to_stop(p);
     }
-    if (p.signals.pending.set.bits != 0)
-        for (Thread& other : p.threads)
-            if (!other.exiting && has_deliverable(p, other)) other.notify(kWorkSignal);
+    if (p.signals.pending.set.bits != 0) find_takers(p, p.signals.pending.set.bits, &t);
 }
 
 bool has_pending(Thread& t, SignalSet wanted) {

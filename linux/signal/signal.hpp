@@ -159,6 +159,8 @@ struct SignalState {
     bool continue_unreported RT_GUARDED_BY(lock) = false;
     u8 report RT_GUARDED_BY(lock) = 0;  // what the next thread to look has to tell the parent
     static constexpr u8 kReportStopped = 1, kReportContinued = 2;
+    // Of a group stop: from this one on they have not been told yet. Those that stop tell more.
+    Thread* stop_next RT_GUARDED_BY(lock) = nullptr;
     // When all threads are to end: from this one on they have not been told yet. Those that end tell more.
     Thread* exit_next = nullptr;
 };

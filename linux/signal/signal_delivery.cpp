@@ -65,13 +65,10 @@ void report_to_parent(Process& p) {
 void join_stop(Process& p, Thread& t) RT_REQUIRES(p.signals.lock) {
     t.stop_pending = false;
     t.in_stop = true;
-    if (--p.signals.to_stop == 0) {
-        p.signals.stopped = p.signals.stop_unreported = true;
-        p.signals.report = SignalState::kReportStopped;
-    }
+    one_less_to_stop(p);
 }
 
-void begin_stop(Process& p, Thread& t, u32 sig) RT_REQUIRES(p.signals.lock) {
+void begin_stop(Process& p, u32 sig) RT_REQUIRES(p.signals.lock) {
     p.signals.stop_signal = sig;
     p.signals.to_stop = 0;
     p.signals.stopped = p.signals.stop_unreported = p.signals.continue_unreported = false;
@@ -80,8 +77,8 @@ void begin_stop(Process& p, Thread& t, u32 sig) RT_REQUIRES(p.signals.lock) {
         if (other.exiting) continue;
         other.stop_pending = true;
         ++p.signals.to_stop;
-        if (&other != &t) other.notify(kWorkStop);
     }
+    p.signals.stop_next = p.threads.front();
 }
 
 enum class Push : u8 { kPushed, kAgain, kFailed };
@@ -182,7 +179,7 @@ Attend attend(Thread& t) {
                     }
                 }
                 dequeue_signal(p, *from, sig, nullptr);
-                if (p.signals.stop_signal == 0 || p.signals.stopped) begin_stop(p, t, sig);
+                if (p.signals.stop_signal == 0 || p.signals.stopped) begin_stop(p, sig);
                 continue;
             }
             dequeue_signal(p, *from, sig, nullptr);
@@ -221,6 +218,9 @@ Attend attend(Thread& t) {
             table.at[sig].handler = 0;
         }
         enter_handler(t, sig, action);
+        // What the process has pending and the handler keeps from this thread, another may take.
+        if (u64 left = p.signals.pending.set.bits & (action.mask.bits | signals_of(sig).bits); left != 0) [[unlikely]]
+            find_takers(p, left, &t);
         // Others that are deliverable now get frames on top of this one.
         if (!has_deliverable(p, t)) return Attend::kDone;
         if (++frames < kFramesAtOnce) continue;

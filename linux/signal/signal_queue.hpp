@@ -19,6 +19,10 @@ void flush_signal(Process& p, u32 sig) RT_REQUIRES(p.signals.lock);
 void end_group_locked(Process& p, i32 wait_status) RT_REQUIRES(p.signals.lock);
 // Some of the threads from signals.exit_next on learn that they are to end.
 void tell_some_to_exit(Process& p) RT_REQUIRES(p.signals.lock);
+// For each of these, which the process has pending, a thread other than `but` that takes it is told, if there is one.
+void find_takers(Process& p, u64 signals, const Thread* but) RT_REQUIRES(p.signals.lock);
+// A thread that was to stop has stopped, or ends.
+void one_less_to_stop(Process& p) RT_REQUIRES(p.signals.lock);
 // The thread takes no more signals; what it leaves goes to the others. Takes the lock itself.
 void leave_signals(Thread& t);
 

@@ -8,6 +8,7 @@
 #include "linux/task/pid.hpp"
 #include "linux/task/thread.hpp"
 #include "linux/time.hpp"
+#include "rt/async_mutex.hpp"
 #include "rt/teardown.hpp"
 
 namespace linux {
@@ -197,67 +198,78 @@ Ref<Process> process_of_number(i32 pid) {
     return {};
 }
 
-bool is_in_group(const Process& p, i32 group) {
-    rt::LockGuard guard{process_tree};
-    return p.group.value == group;
-}
+// What becomes of a signal to many: to a group it succeeds if it does with one of them; to all, those that it must not be sent
+// to do not count.
+struct ToMany {
+    const bool all;
+    bool sent = false;
+    Errno last = Errno::kSrch;
+
+    void one(Caller& c, Process& p, u32 sig, const SignalInfo& info) {
+        const Errno e = signal_process(c, p, sig, info).error();
+        if (all && last == Errno::kSrch) last = Errno::kOk;
+        if (!all || e != Errno::kPerm) last = e;
+        sent |= e == Errno::kOk;
+    }
+    Leaf<i64> result() const {
+        if ((sent && !all) || last == Errno::kOk) return 0;
+        return last;
+    }
+};
 
 // With more processes than this a signal to many is sent in pieces.
 constexpr u32 kFewProcesses = 64;
 
-// In the order of numbers. Who is made meanwhile, by one that had not been reached yet, is not to escape: as long as a pass has
-// met such processes there is another one, for a while.
-Task<Result<i64>> kill_long(Caller& c, i32 pid, u32 sig) {
-    constexpr u32 kPasses = 8;
+// In the order of numbers.
+TaskResult kill_long(Caller& c, i32 pid, u32 sig) {
+    static constinit rt::AsyncMutex one_at_a_time;
     const i32 group = pid == -1 ? 0 : pid == 0 ? c.process().group_seen().value : -pid;
     const SignalInfo info = from_caller(c, sig, kSiUser);
-    bool any = false, sent = false;
-    Errno error = Errno::kSrch;
-    Nanoseconds since{};
-    for (u32 pass = 0, fresh = 1; pass < kPasses && fresh != 0; ++pass) {
-        const Nanoseconds begun = port::Port::now();
-        fresh = 0;
-        i32 from = 1;
-        for (bool more = true; more;) {
-            rt::Stretch stretch;
-            while (Ref<Process> p = next_process(from)) {
-                from = p->pid.value + 1;
-                if (group == 0 ? p->pid.value != 1 && p.get() != &c.process() : is_in_group(*p, group)) {
-                    fresh += p->started >= begun;
-                    if (p->started >= since) {
-                        auto r = signal_process(c, *p, sig, info);
-                        any = true;
-                        sent |= r.ok() || (group == 0 && r.error() == Errno::kPerm);
-                        if (!r.ok()) error = r.error();
-                    }
-                }
-                if (stretch.over()) break;
-            }
-            more = stretch.over();
-            if (more) co_await rt::Yield{};
-        }
-        since = begun;
-        if (sig == 0) break;
+    ToMany many{.all = group == 0};
+    auto turn = CO_TRY(co_await one_at_a_time.lock());
+    {
+        rt::LockGuard guard{process_tree};
+        begin_signal_walk(group, c.process());
     }
-    if (group == 0 && any && !sent) co_return error;
-    co_return sent ? Result<i64>(i64{0}) : Result<i64>(error);
+    i32 from = 1;
+    for (bool more = true; more;) {
+        rt::Stretch stretch;
+        while (Ref<Process> p = next_process(from)) {
+            from = p->pid.value + 1;
+            {
+                rt::LockGuard guard{process_tree};
+                if (signal_walk.has(*p)) {
+                    p->reached = signal_walk.number;
+                    many.one(c, *p, sig, info);
+                }
+            }
+            if (stretch.over()) break;
+        }
+        more = stretch.over();
+        if (more) co_await rt::Yield{};
+    }
+    rt::LockGuard guard{process_tree};
+    signal_walk = {};
+    co_return many.result();
 }
 
-Leaf<i64> kill_group(Caller& c, i32 group, u32 sig) {
+Leaf<i64> kill_few(Caller& c, i32 group, u32 sig) {
     SignalInfo info = from_caller(c, sig, kSiUser);
+    ToMany many{.all = false};
     rt::LockGuard guard{process_tree};
     PidEntry* e = pid_entry(group);
-    if (!e || e->members.empty()) return Errno::kSrch;
-    bool sent = false;
-    Errno error = Errno::kSrch;
-    for (Process& p : e->members) {
-        auto r = signal_process(c, p, sig, info);
-        if (r.ok())
-            sent = true;
-        else
-            error = r.error();
-    }
-    return sent ? Leaf<i64>(i64{0}) : Leaf<i64>(error);
+    if (!e) return Errno::kSrch;
+    for (Process& p : e->members) many.one(c, p, sig, info);
+    return many.result();
+}
+Leaf<i64> kill_all_few(Caller& c, u32 sig) {
+    SignalInfo info = from_caller(c, sig, kSiUser);
+    ToMany many{.all = true};
+    rt::LockGuard guard{process_tree};
+    for_each_process_locked([&](Process& p) {
+        if (&p != &init_process() && &p != &c.process()) many.one(c, p, sig, info);
+    });
+    return many.result();
 }
 
 [[gnu::noinline]] Leaf<i64> kill_any(Caller& c, i32 pid, u32 sig) {
@@ -274,20 +286,8 @@ Leaf<i64> kill_group(Caller& c, i32 group, u32 sig) {
     }
     if (pid == INT32_MIN) return Errno::kSrch;
     if (process_count() > kFewProcesses) return c.later(kill_long(c, pid, sig));
-    if (pid != -1) return kill_group(c, pid == 0 ? c.process().group_seen().value : -pid, sig);
-    const SignalInfo info = from_caller(c, sig, kSiUser);
-    u32 count = 0;
-    Errno error = Errno::kOk;
-    for_each_process([&](Process& p) {
-        if (p.pid.value == 1 || &p == &c.process()) return true;
-        ++count;
-        auto r = signal_process(c, p, sig, info);
-        if (r.error() != Errno::kPerm) error = r.error();
-        return true;
-    });
-    if (count == 0) return Errno::kSrch;
-    if (error != Errno::kOk) return error;
-    return 0;
+    if (pid == -1) return kill_all_few(c, sig);
+    return kill_few(c, pid == 0 ? c.process().group_seen().value : -pid, sig);
 }
 
 Leaf<i64> sys_kill(Caller& c, i32 pid, u32 sig) {

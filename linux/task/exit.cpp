@@ -227,6 +227,7 @@ bool exit_thread(Thread& t) {
         rt::LockGuard guard{p.lock};
         rt::LockGuard signals{p.signals.lock};
         if (p.signals.exit_next == &t) p.signals.exit_next = p.threads.next(t);
+        if (p.signals.stop_next == &t) p.signals.stop_next = p.threads.next(t);
         t.process_hook.unlink();
         tell_some_to_exit(p);
         t.pending.clear();

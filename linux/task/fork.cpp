@@ -100,6 +100,8 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     Process& mine = parent_thread.process();
     rt::LockGuard tree{process_tree};
     bool new_process = &p != &mine;
+    if (new_process && signal_walk.has(mine)) [[unlikely]]
+        return Errno::kRestartNoIntr;
     PidEntry* e;
     {
         rt::LockGuard guard{p.lock};
@@ -134,6 +136,7 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     join_group(p, mine.group.value);
     join_session(p, mine.session.value);
     p.terminal = mine.terminal;
+    p.reached = mine.reached;
     return lib::kOk;
 }
 

@@ -16,6 +16,7 @@ struct Chunk {
 };
 constinit Chunk* chunks[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
 constinit u32 used_in_chunk[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
+constinit u32 processes_in_chunk[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
 constinit i32 last_number RT_GUARDED_BY(process_tree) = 0;
 constinit Process* init = nullptr;  // constant once it is set
 constinit u64 forks RT_GUARDED_BY(process_tree) = 0;
@@ -45,19 +46,30 @@ i32 scan(i32 from, i32 to) RT_REQUIRES(process_tree) {
 
 }  // namespace
 
-Ref<Process> next_process(i32 from) {
-    rt::LockGuard guard{process_tree};
+namespace {
+Process* process_from(i32 from) RT_REQUIRES(process_tree) {
     for (i32 n = from; n < kPidMax;) {
         u32 c = u32(n) / kChunkSize;
-        if (!chunks[c] || used_in_chunk[c] == 0) {
+        if (processes_in_chunk[c] == 0) {
             n = i32((c + 1) * kChunkSize);
             continue;
         }
         PidEntry* e = slot(n);
-        if (e && e->process && e->process->try_ref()) return Ref<Process>::adopt(e->process);
+        if (e && e->process) return e->process;
         ++n;
     }
+    return nullptr;
+}
+}  // namespace
+
+Ref<Process> next_process(i32 from) {
+    rt::LockGuard guard{process_tree};
+    for (Process* p; (p = process_from(from)); from = p->pid.value + 1)
+        if (p->try_ref()) return Ref<Process>::adopt(p);
     return {};
+}
+void for_each_process_locked(lib::FunctionRef<void(Process&)> out) {
+    for (Process* p = process_from(1); p; p = process_from(p->pid.value + 1)) out(*p);
 }
 
 Result<PidEntry*> allocate_pid() {
@@ -110,6 +122,16 @@ void leave_session(Process& p) {
     release_pid_if_unused(*e);
 }
 
+constinit SignalWalk signal_walk;
+bool SignalWalk::has(const Process& p) const {
+    return number != 0 && p.reached != number && (group == 0 ? &p != init : p.group.value == group);
+}
+void begin_signal_walk(i32 group, Process& sender) {
+    static constinit u64 last = 0;
+    signal_walk = {.number = ++last, .group = group};
+    if (group == 0) sender.reached = last;
+}
+
 Process& init_process() { return *init; }
 void set_init_process(Process& p) { init = &p; }
 
@@ -139,6 +161,7 @@ bool thread_released(Thread& t) {
 void link_process(Process& p, PidEntry& e) {
     p.pid = Pid{e.number};
     e.process = &p;
+    ++processes_in_chunk[u32(e.number) / kChunkSize];
     processes.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -147,6 +170,7 @@ void unlink_process(Process& p) {
     leave_session(p);
     PidEntry* e = pid_entry(p.pid.value);
     e->process = nullptr;
+    --processes_in_chunk[u32(e->number) / kChunkSize];
     if (p.leader) {
         e->thread = nullptr;
         (void)thread_released(*p.leader);

@@ -31,6 +31,18 @@ void leave_session(Process& p) RT_REQUIRES(process_tree);
 
 // The first process with a number >= from; null: there is none.
 Ref<Process> next_process(i32 from) RT_EXCLUDES(process_tree);
+// All, in the order of their numbers.
+void for_each_process_locked(lib::FunctionRef<void(Process&)> out) RT_REQUIRES(process_tree);
+
+// A signal to more processes than are looked at in one go. It is as if it was sent to all at one moment: who was made by one that
+// it had reached does not get it, and who it has not reached makes no process until it has (fork starts again). One at a time.
+struct SignalWalk {
+    u64 number = 0;  // 0: there is none
+    i32 group = 0;   // 0: all but pid 1
+    bool has(const Process& p) const RT_REQUIRES(process_tree);
+};
+extern SignalWalk signal_walk RT_GUARDED_BY(process_tree);
+void begin_signal_walk(i32 group, Process& sender) RT_REQUIRES(process_tree);  // `sender` counts as reached
 
 // The process that adopts orphans, pid 1. It has no threads; what it adopts is reaped at once.
 Process& init_process();

@@ -201,11 +201,12 @@ fs::Path Process::executable() {
 }
 
 Usage Process::usage() {
+    const Nanoseconds now = port::Port::now();
     rt::LockGuard guard{lock};
     Usage u = usage_total;
     const AddressSpace* seen = nullptr;  // threads of a process have the same, but for children of vfork
     for (Thread& t : threads) {
-        CpuTimes c = t.cpu_times();
+        CpuTimes c = t.cpu_times(now);
         u.times.user += c.user;
         u.times.system += c.system;
         u.minor_faults += t.usage.minor_faults;

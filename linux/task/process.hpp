@@ -276,8 +276,8 @@ public:
 
     lib::ListHook process_hook;  // in Process::threads
 
-    CpuTimes cpu_times() const {
-        auto t = times();
+    CpuTimes cpu_times(Nanoseconds now = port::Port::now()) const {
+        auto t = times(now);
         return {t.user, t.system};
     }
     // Replaces the identity (set*id). The leader's is also what others see of the process.
@@ -355,7 +355,10 @@ public:
     Pid group RT_GUARDED_BY(process_tree){};
     Pid session RT_GUARDED_BY(process_tree){};
     lib::ListHook group_hook RT_GUARDED_BY(process_tree);
-    struct Terminal* terminal RT_GUARDED_BY(process_tree) = nullptr;  // controlling terminal
+    // Which attachment of the terminal to a session this process has (linux/terminal.hpp); 0: none. One that has been given
+    // up since then is none either.
+    u64 terminal RT_GUARDED_BY(process_tree) = 0;
+    u64 reached RT_GUARDED_BY(process_tree) = 0;  // by this signal to many, it or the process that made it (SignalWalk)
     enum class State : u8 { kLive, kExiting, kZombie, kReaped };
     State state RT_GUARDED_BY(process_tree) = State::kLive;
     // Without the lock, as they are at some moment: single words.

@@ -119,15 +119,15 @@ concept ThreadState = requires(T t, std::span<const std::byte> given) {
 
 // Where it runs, and for how long it did.
 template <class T>
-concept ThreadPlace = requires(T t, const T ct, CpuSet cpus) {
+concept ThreadPlace = requires(T t, const T ct, CpuSet cpus, Nanoseconds now) {
     // co_await: goes on on the CPU whose registers may hold the thread's state. Ready at once if there.
     { t.at_home() } -> std::same_as<rt::MoveTo>;
     // To the back of its queue at its next way to user mode, if another thread is ready there.
     { t.request_yield() } -> std::same_as<void>;
     { ct.allowed_cpus() } -> std::same_as<CpuSet>;
     { t.set_affinity(cpus) } -> std::same_as<void>;
-    { ct.times().user } -> std::convertible_to<u64>;  // nanoseconds in user mode so far
-    { ct.times().system } -> std::convertible_to<u64>;
+    { ct.times(now).user } -> std::convertible_to<u64>;  // nanoseconds in user mode so far; `now` is Port::now()
+    { ct.times(now).system } -> std::convertible_to<u64>;
 };
 
 template <class T, class S>

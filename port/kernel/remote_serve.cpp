@@ -43,11 +43,15 @@ struct RemoteQueue {
         r.nice = personality.nice_of(t);
         rt::Executor::current().service.shards[u32(route::module_in(word))]->accept(r);
     }
+    static void end(UserThread& t) {
+        t.release_machine();
+        personality.ended(t);
+    }
     static void forget(UserThread& t) {
-        if (t.lane_servers_ == 0) return personality.ended(t);
+        if (t.lane_servers_ == 0) return end(t);
         rt::lane_forget(t.call_.word, t.lane_servers_, t.lane_homes_);
         t.gone_.owner = &t;
-        t.gone_.free = [](rt::Retired& r) { personality.ended(*static_cast<UserThread::Gone&>(r).owner); };
+        t.gone_.free = [](rt::Retired& r) { end(*static_cast<UserThread::Gone&>(r).owner); };
         rt::retire(t.gone_);
     }
 };

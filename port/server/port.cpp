@@ -228,8 +228,8 @@ void UserThread::set_affinity(CpuSet cpus) {
     if (in_user_) kick();  // looked at on the way to user mode
 }
 
-UserThread::Times UserThread::times() const {
-    native::Times now;
+UserThread::Times UserThread::times(Nanoseconds) const {
+    native::Times now;  // the kernel's clock is asked anew
     if (!in_user_ || !call(native::kThreadTimes, handle_, u64(&now)).ok()) return times_;
     // Never back: the kernel reads the counters of a running thread without stopping it.
     auto* self = const_cast<UserThread*>(this);

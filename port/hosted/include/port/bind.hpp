@@ -140,7 +140,7 @@ public:
     struct Times {
         u64 user, system;  // nanoseconds
     };
-    Times times() const {
+    Times times(Nanoseconds) const {
         return {user_time_.load(std::memory_order_relaxed), system_time_.load(std::memory_order_relaxed)};
     }
 

@@ -78,7 +78,7 @@ public:
     struct Times {
         u64 user, system;  // nanoseconds
     };
-    Times times() const { return {user_time(hal::Machine::now()), system_time()}; }
+    Times times(Nanoseconds now) const { return {user_time(now), system_time()}; }
 
 private:
     // The parts of the trap path, which have the thread in hand in turn.

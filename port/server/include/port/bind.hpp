@@ -93,7 +93,7 @@ public:
     struct Times {
         u64 user, system;
     };
-    Times times() const;
+    Times times(Nanoseconds now) const;
 
 private:
     friend struct ServerLoop;
