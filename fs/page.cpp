@@ -149,7 +149,7 @@ Leaf<Ref<Page>> Mapping::get(u64 index) {
     return get(index);
 }
 
-Task<Result<Ref<Page>>> Mapping::read_page(u64 index) { co_return get(index); }
+Task<Result<Ref<Page>>> Mapping::read_page(u64 index) { co_return get(index).ended(); }
 
 // The slot for `index`, with all nodes above it made.
 Result<std::atomic<void*>*> Mapping::make_slot(u64 index) {

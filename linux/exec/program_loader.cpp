@@ -23,11 +23,11 @@ ElfObject::~ElfObject() {
     if (table_bytes) rt::deallocate(table_bytes, elf::table_bytes(header));
 }
 
-Result<fs::Page*> ProgramLoader::page_of(fs::Mapping& m, u64 index) {
+Leaf<fs::Page*> ProgramLoader::page_of(fs::Mapping& m, u64 index) {
     if (fs::Page* p = m.peek(index)) return p;
     auto got = m.get(index);
     if (got.ok()) return m.peek(index);  // the cache keeps it
-    if (got.error() == Errno::kNeedsTask) {
+    if (got.error() == kNeedsTask) {
         missing = Ref<fs::Mapping>(&m);
         missing_index = index;
     }
@@ -35,7 +35,7 @@ Result<fs::Page*> ProgramLoader::page_of(fs::Mapping& m, u64 index) {
 }
 
 // kIo: the file is too short.
-Result<void> ProgramLoader::read(fs::Mapping& m, u64 offset, void* to, u64 n) {
+Leaf<void> ProgramLoader::read(fs::Mapping& m, u64 offset, void* to, u64 n) {
     u64 size = m.size.load(std::memory_order_acquire);
     if (offset > size || n > size - offset) return Errno::kIo;
     auto* out = static_cast<std::byte*>(to);
@@ -51,7 +51,7 @@ Result<void> ProgramLoader::read(fs::Mapping& m, u64 offset, void* to, u64 n) {
     return lib::kOk;
 }
 
-Result<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file, Errno short_header) {
+Leaf<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file, Errno short_header) {
     if (!o.mapping) {
         auto source = file->map_source();
         if (!source.ok() || !source.value().mapping) return Errno::kNoExec;
@@ -71,7 +71,7 @@ Result<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file, Errno 
     return lib::kOk;
 }
 
-Result<std::string_view> ProgramLoader::read_interpreter_name() {
+Leaf<std::string_view> ProgramLoader::read_interpreter_name() {
     for (const elf::ProgramHeader& p : program.table) {
         if (p.type != elf::kInterpreter) continue;
         if (p.file_size > fs::kPathMax || p.file_size < 2) return Errno::kNoExec;
@@ -106,7 +106,7 @@ Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
         u64 base = (kPieBase & ~(o.layout.alignment - 1));
         if (is_interpreter) {
             rt::LockGuard guard(lock());
-            base = TRY(state().find_gap(UserAddr{0}, size)).value;
+            base = TRY(state().find_gap(UserAddr{0}, size).settled(Errno::kNoMem)).value;  // few areas are in the way
         }
         if (base > fs::kUserEnd - size) return Errno::kInval;
         o.bias = base - o.layout.low;
@@ -139,7 +139,7 @@ Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
     return lib::kOk;
 }
 
-Result<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& p) {
+Leaf<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& p) {
     elf::Segment seg = TRY(elf::segment(p, fs::kUserEnd));
     u64 used = seg.data_end % kPageSize;
     if (used == 0 || p.file_size == 0) return lib::kOk;
@@ -169,7 +169,7 @@ Result<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& 
     return lib::kOk;
 }
 
-Result<void> ProgramLoader::finish_tails(ElfObject& o) {
+Leaf<void> ProgramLoader::finish_tails(ElfObject& o) {
     for (; o.tails_done < o.table.size(); ++o.tails_done)
         if (o.table[o.tails_done].type == elf::kLoad) TRY(finish_tail(o, o.table[o.tails_done]));
     return lib::kOk;

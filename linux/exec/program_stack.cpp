@@ -85,7 +85,7 @@ Result<void> ProgramLoader::place_vdso() {
     UserAddr wanted{fs::kUserEnd - (kPages + random_.vdso_place % (kVdsoRoom - kPages)) * kPageSize};
     DeadAreas dead;
     rt::LockGuard guard(lock());
-    UserAddr at = TRY(s.find_gap(wanted, kPages * kPageSize));
+    UserAddr at = TRY(s.find_gap(wanted, kPages * kPageSize).settled(Errno::kNoMem));  // few areas are in the way
     vdso_at_ = at + kDataPages * kPageSize;
     AreaSpec data;
     data.start = at;

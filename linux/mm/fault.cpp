@@ -36,7 +36,7 @@ bool beyond_end(const Area& a, UserAddr at) {
 // Did truncation take the page out after it was found? See fs/page.hpp.
 bool gone(const fs::Page& p) { return __atomic_load_n(&p.mapping, __ATOMIC_ACQUIRE) == nullptr; }
 
-FaultKind failure(Errno e) { return e == Errno::kNoMem ? FaultKind::kNoMemory : FaultKind::kBusAddress; }
+FaultKind failure(LeafError e) { return e == Errno::kNoMem ? FaultKind::kNoMemory : FaultKind::kBusAddress; }
 
 FaultKind map_one(port::Space& space, UserAddr at, fs::Page& page, port::Prot rights) {
     port::MapEntry entry{at, page.frame(), rights};
@@ -101,7 +101,7 @@ FaultKind AddressSpace::page_from(Area& a, UserAddr page_at, Ref<fs::Page>& out,
         out = got.take();
         return FaultKind::kResolved;
     }
-    if (got.error() != Errno::kNeedsTask) return failure(got.error());
+    if (got.error() != kNeedsTask) return failure(got.error());
     if (wait) {
         wait->mapping = a.mapping;
         wait->index = a.index(page_at);

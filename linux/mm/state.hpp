@@ -100,9 +100,9 @@ struct AddressSpace::State {
 
     // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem. kNeedsTask: many areas are in the way,
     // call it again to look further.
-    Result<UserAddr> find_gap(UserAddr hint, u64 length);
-    Result<UserAddr> find_gap_up(UpwardScan& scan, u64 length);
-    Result<UserAddr> find_gap_low(UserAddr hint, u64 length);  // MAP_32BIT: the lowest in [1 GiB, 2 GiB)
+    Leaf<UserAddr> find_gap(UserAddr hint, u64 length);
+    Leaf<UserAddr> find_gap_up(UpwardScan& scan, u64 length);
+    Leaf<UserAddr> find_gap_low(UserAddr hint, u64 length);  // MAP_32BIT: the lowest in [1 GiB, 2 GiB)
     void gap_opened(UserAddr start, UserAddr end);
 
     // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem. kInval: the area

@@ -330,7 +330,7 @@ TEST_F(AddressSpaceTest, a_long_unmap_runs_as_a_task_and_frees_everything) {
     UserAddr start = mm_->map(r, {}).value();
     ASSERT_EQ(u64(run(mm_->fault_in(start, r.length, true, 0))), r.length);
     EXPECT_EQ(mm_->state().anon.size(), 2000u);
-    EXPECT_EQ(mm_->unmap(start, r.length).error(), Errno::kNeedsTask);
+    EXPECT_EQ(mm_->unmap(start, r.length).error(), kNeedsTask);
     EXPECT_EQ(mm_->state().anon.size(), 2000u);
     ASSERT_TRUE(run(mm_->unmap_task(start, r.length)).ok());
     EXPECT_EQ(mm_->state().anon.size(), 0u);

@@ -37,7 +37,7 @@ TEST_F(FsTest, ARenameThatIsKeptOutHasDoneNothing) {
     {
         fs::RenamePause pause;
         pause.begin();
-        EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), Errno::kNeedsTask);
+        EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), kNeedsTask);
         EXPECT_TRUE(find("f", 0).ok());
     }
     EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), Errno::kOk);

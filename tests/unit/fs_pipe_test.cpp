@@ -86,7 +86,7 @@ TEST_F(PipeTest, CapacityCountsPagesAsLinuxDoes) {
 TEST_F(PipeTest, BlockingWritesGoWholeOrNotAtAll) {
     open_pipe(0);
     EXPECT_EQ(put(std::string(60'000, 'a')).value(), 60'000u);
-    EXPECT_EQ(put(std::string(10'000, 'b')).error(), Errno::kNeedsTask);
+    EXPECT_EQ(put(std::string(10'000, 'b')).error(), kNeedsTask);
     std::string rest(10'000, 'b');
     EXPECT_EQ(ends.write->try_write_some(kernel_spans(rest.data(), rest.size()), fs::kAtOffset).value(),
               4096u);  // the one page that is free
@@ -172,8 +172,8 @@ TEST_F(PipeTest, RunningOutOfMemoryLosesNothing) {
 
 TEST_F(PipeTest, FifosWaitForTheOtherEnd) {
     ASSERT_EQ(make("/fifo", fs::kTypeFifo | 0666), Errno::kOk);
-    EXPECT_EQ(open("/fifo", fs::kOpenReadOnly).error(), Errno::kNeedsTask);
-    EXPECT_EQ(open("/fifo", fs::kOpenWriteOnly).error(), Errno::kNeedsTask);
+    EXPECT_EQ(open("/fifo", fs::kOpenReadOnly).error(), kNeedsTask);
+    EXPECT_EQ(open("/fifo", fs::kOpenWriteOnly).error(), kNeedsTask);
     EXPECT_EQ(open("/fifo", fs::kOpenWriteOnly | fs::kOpenNonblock).error(), Errno::kNxIo);
     ends.read = open("/fifo", fs::kOpenReadOnly | fs::kOpenNonblock).take();
     EXPECT_EQ(ends.read->poll(), 0u) << "no hang-up before the first writer";

@@ -65,7 +65,7 @@ protected:
         return out;
     }
     std::string shown() { return std::exchange(screen.shown, {}); }
-    Errno set(const fs::Termios& t) { return tty->set_termios(t, false, false).error(); }
+    LeafError set(const fs::Termios& t) { return tty->set_termios(t, false, false).error(); }
     fs::Tty* tty = nullptr;
 };
 
@@ -130,7 +130,7 @@ TEST_F(TtyTest, Discipline) {
     EXPECT_EQ(shown(), "a\r\nb\r\n");
     screen.room = 3;
     EXPECT_EQ(tty->write(kernel_spans(text.data(), text.size()), false).value(), 4u);
-    EXPECT_EQ(tty->write(kernel_spans(text.data(), text.size()), false).error(), Errno::kNeedsTask);
+    EXPECT_EQ(tty->write(kernel_spans(text.data(), text.size()), false).error(), kNeedsTask);
     EXPECT_EQ(tty->poll() & fs::kPollOut, 0u);
     screen.room = ~size_t{0};
     screen.changed.wake_all();
