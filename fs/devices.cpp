@@ -144,7 +144,7 @@ constexpr DeviceLink kLinks[] = {
 
 }  // namespace
 
-Result<Ref<File>> open_device(OpenContext& how, u64 device) {
+Leaf<Ref<File>> open_device(OpenContext& how, u64 device) {
     for (const Device& d : kDevices)
         if (d.number == device) return d.open(how);
     return Errno::kNxIo;

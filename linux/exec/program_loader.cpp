@@ -89,9 +89,9 @@ Result<void> ProgramLoader::examine(ElfObject& o) {
 }
 
 Result<void> ProgramLoader::put(AreaSpec&& spec) {
-    AddressSpace::State& s = state();
     DeadAreas dead;
     rt::LockGuard guard(lock());
+    AddressSpace::State& s = state();
     if (s.overlaps(spec.start, spec.end)) {  // a later segment wins
         TRY(s.split_at(spec.start));
         TRY(s.split_at(spec.end));
@@ -147,8 +147,8 @@ Leaf<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& p)
     bool always = &o == &interpreter && seg.data_end == o.layout.data_end;
     if (seg.zero_end == seg.data_end && !always) return lib::kOk;
     UserAddr at = o.at(seg.data_end - used);
-    AddressSpace::State& s = state();
     rt::LockGuard guard(lock());  // the file is not truncated between the look at its size and put()
+    AddressSpace::State& s = state();
     Area* a = s.find(at);
     if (!a || a->mapping != o.mapping) return lib::kOk;  // a later segment took its place
     if (!a->writable()) return Errno::kFault;
@@ -183,6 +183,7 @@ void ProgramLoader::set_layout() {
     l.data_start = program.at(e.data_start);
     l.data_end = program.at(e.data_end);
     l.break_start = program.at(e.zero_end).up(kPageSize);
+    rt::LockGuard guard(lock());
     state().break_end = l.break_start;
 }
 

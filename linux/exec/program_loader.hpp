@@ -64,14 +64,15 @@ public:
 
 private:
     static constexpr u32 kAuxEntries = 22;
-    AddressSpace::State& state() { return mm->state(); }
-    rt::SpinLock<rt::Rank::address_space>& lock() { return mm->lock_; }
+    AddressSpace::State& state() RT_REQUIRES(mm->lock_) { return mm->state(); }
+    rt::SpinLock<rt::Rank::address_space>& lock() RT_RETURNS_LOCK(mm->lock_) { return mm->lock_; }
     Leaf<fs::Page*> page_of(fs::Mapping& m, u64 index);
     Leaf<void> read(fs::Mapping& m, u64 offset, void* to, u64 n);
     Result<void> put(AreaSpec&& spec);
     Leaf<void> finish_tail(ElfObject& o, const elf::ProgramHeader& p);
-    void write(UserAddr at, const void* from, u64 n);
-    void write_word(UserAddr& at, u64 value);
+    // Into pages that grow_stack() made: the tree of pages may be changed elsewhere meanwhile.
+    void write(UserAddr at, const void* from, u64 n) RT_REQUIRES(mm->lock_);
+    void write_word(UserAddr& at, u64 value) RT_REQUIRES(mm->lock_);
 
     UserAddr sp_{}, path_at_{}, text_at_{}, platform_at_{}, random_at_{}, next_page_{}, vdso_at_{};
     u64 text_done_ = 0;

@@ -119,7 +119,7 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     DeadAreas dead;
     rt::Owned<Area> spare;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     if (step == Step::kLeaf && s.changing()) return kNeedsTask;
     spec.flags |= s.future_flags;
     if (s.area_count > kMaxAreas) return Errno::kNoMem;
@@ -170,7 +170,7 @@ Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, Step step) {
     UserAddr end = at + length;
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     if (step == Step::kLeaf && s.changing()) return kNeedsTask;
     const Area* first = s.find_at_or_above(at);
     if (!first || first->start >= end) return lib::kOk;
@@ -187,7 +187,7 @@ Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, Step step) {
 Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, Step step) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     if (step == Step::kLeaf && s.changing()) return kNeedsTask;
     UserAddr now = s.break_end;
     if (to < layout.break_start || to.value > fs::kUserEnd) return now;
@@ -216,10 +216,15 @@ Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, St
     return s.break_end = to;
 }
 
+UserAddr AddressSpace::program_break() {
+    rt::LockGuard guard(lock_);
+    return state().break_end;
+}
+
 bool AddressSpace::remove_some(UserAddr& cursor, UserAddr end) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     Area* first = s.find_at_or_above(cursor);
     if (!first || first->start >= end) return false;
     if (first->start > cursor) cursor = first->start;

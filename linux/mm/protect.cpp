@@ -61,7 +61,7 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, co
 
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     if (!cursor && s.changing()) return kNeedsTask;
     Area* first = s.find_at_or_above(start);
     if (!first) return Errno::kNoMem;
@@ -141,7 +141,7 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
 
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     bool drops = advice == kDontNeed || advice == kDontNeedLocked || advice == kFree || advice == kRemove;
     const UserAddr piece = s.piece_end(from, end);
     if (!cursor && (s.changing() || piece < end || (drops && s.space.shared_now()))) return kNeedsTask;
@@ -210,7 +210,7 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
 
 Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     u64 n = 0;
     for (UserAddr end = at + length; at < end;) {
         Area* a = s.find(at);
@@ -261,7 +261,7 @@ Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, con
     UserAddr start = at.down(kPageSize), end = start + length;
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     if (!cursor && s.changing()) return kNeedsTask;
     if (!cursor || *cursor == start) {
         if (locked && (((s.locked_pages - locked_there) << lib::kPageShift) + length) > l.locked) return Errno::kNoMem;
@@ -296,7 +296,7 @@ Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, con
 Leaf<void> AddressSpace::change_all_locked(bool current, bool future, const MemoryLimits& l, UserAddr* cursor) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     if (!cursor && (s.changing() || s.area_count > kLongAreas)) return kNeedsTask;
     const UserAddr start = cursor ? *cursor : UserAddr{0};
     if (start.value == 0) {
@@ -323,6 +323,7 @@ Leaf<void> AddressSpace::change_all_locked(bool current, bool future, const Memo
     return lib::kOk;
 }
 
-bool AddressSpace::locks_future() const { return state_->future_flags != 0; }
+// As it is at some moment: a single word.
+bool AddressSpace::locks_future() const { return __atomic_load_n(&state_->future_flags, __ATOMIC_RELAXED) != 0; }
 
 }  // namespace linux

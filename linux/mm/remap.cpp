@@ -61,7 +61,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     DeadAreas dead;
     rt::Owned<Area> fresh;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     if (!move && s.changing()) return kNeedsTask;
     Area* a = s.find(old);
     if (!a) return Errno::kFault;
@@ -187,7 +187,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
 
 // The areas, when the pages have moved.
 void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
-    State& s = *state_;
+    State& s = state();
     s.anon.keep(0, 0);
     Area* a = s.find(m.old);
     AreaSpec spec;
@@ -213,7 +213,7 @@ void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
 // Makes room for a piece where it goes: no page comes or goes meanwhile but by truncation.
 bool AddressSpace::reserve_some(Move& m, bool& no_memory) {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     const UserAddr end = m.old + m.length, from = m.reserved;
     if (from >= end) return false;
     m.reserved = s.piece_end(from, end);
@@ -226,7 +226,7 @@ bool AddressSpace::reserve_some(Move& m, bool& no_memory) {
 bool AddressSpace::give_back_some(Move& m) {
     constexpr u64 kAtOnce = 64 * kLongWork * kPageSize;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     s.anon.keep(0, 0);
     const UserAddr from = m.reserved - m.old > kAtOnce ? m.reserved - kAtOnce : m.old;
     s.anon.drop((m.to.value + (from - m.old)) >> lib::kPageShift,
@@ -241,7 +241,7 @@ bool AddressSpace::give_back_some(Move& m) {
 
 bool AddressSpace::move_some(Move& m) {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     const UserAddr end = m.old + m.length, from = m.moved;
     if (from >= end) return false;
     const UserAddr to = s.piece_end(from, end);
@@ -262,7 +262,7 @@ bool AddressSpace::move_some(Move& m) {
 
 bool AddressSpace::map_some(Move& m) {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     const Area* a = s.find(m.to);
     const UserAddr end = m.to + m.length, from = m.mapped;
     if (!a || from >= end) return false;

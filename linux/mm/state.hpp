@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The inside of an AddressSpace: the tree of areas, the anonymous pages, the totals. Every function here runs under
-// Rank::address_space (or while nobody else can see the space), checks first and then changes what cannot fail.
+// The inside of an AddressSpace: the tree of areas, the anonymous pages, the totals. It is reached through
+// AddressSpace::state(), which needs the space's lock. Each function checks first and then changes what cannot fail.
 //
 // Areas that were taken out may hold the last reference to a file, whose end takes locks of smaller rank: they are put
 // into a DeadAreas that the caller declares before its lock guard, and die after the lock was released.

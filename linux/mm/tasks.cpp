@@ -56,7 +56,7 @@ Task<Result<UserAddr>> AddressSpace::set_break_task(UserAddr to, MemoryLimits l)
     MM_CHANGE(*this);
     auto done = change_break(to, l, Step::kPrepare);
     if (done.error() == kNeedsTask) {
-        for (UserAddr cursor = to.up(kPageSize), end = state_->break_end.up(kPageSize); remove_some(cursor, end);)
+        for (UserAddr cursor = to.up(kPageSize), end = program_break().up(kPageSize); remove_some(cursor, end);)
             co_await rt::Yield{};
         done = change_break(to, l, Step::kFinish);
     }

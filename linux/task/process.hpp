@@ -91,6 +91,9 @@ constexpr i64 in_register(const T& v) {
         return i64(v);
 }
 
+// Of the tree of processes, the table of numbers and its counters.
+extern rt::SpinLock<rt::Rank::process_tree> process_tree;
+
 // What a system call handler gets: who asks. (DESIGN: `Caller`, never trap registers.) It is the thread, seen narrowly.
 class Caller {
 public:
@@ -283,9 +286,9 @@ public:
     // Replaces the identity (set*id). The leader's is also what others see of the process.
     void set_creds(Ref<fs::Creds> to);
     // From its start to its end the thread counts, also among those of its user, where whoever makes it has taken its place.
-    // False: it did not count any more. process_tree held.
-    void count_in() { counted_ = true; }
-    bool count_out() {
+    // False: it did not count any more.
+    void count_in() RT_REQUIRES(process_tree) { counted_ = true; }
+    bool count_out() RT_REQUIRES(process_tree) {
         if (!std::exchange(counted_, false)) return false;
         creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
         return true;
@@ -325,9 +328,6 @@ struct ProgramFile : RefCounted<ProgramFile> {
     ~ProgramFile() { path.inode()->allow_writing(); }
     fs::Path path;
 };
-
-// Of the tree of processes, the table of numbers and its counters.
-extern rt::SpinLock<rt::Rank::process_tree> process_tree;
 
 class Process : public RefCounted<Process> {
 public:
