@@ -89,6 +89,7 @@ private:
     bool ends() {
         if (first_.load(std::memory_order_acquire)) return false;
         working_.store(false, std::memory_order_seq_cst);
+        if (left_out<Step::kTeardownLook>()) return true;
         return !first_.load(std::memory_order_seq_cst) || working_.exchange(true, std::memory_order_seq_cst);
     }
 
