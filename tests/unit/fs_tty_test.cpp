@@ -60,7 +60,8 @@ protected:
     std::string read(size_t n = 100) {
         std::string out(n, '\0');
         auto r = tty->read(kernel_spans(out.data(), n));
-        if (!r.ok()) return "error " + std::to_string(int(r.error()));
+        if (r.error() == kNeedsTask) return "must wait";
+        if (!r.ok()) return "error " + std::to_string(int(r.error().ended()));
         out.resize(r.value());
         return out;
     }
@@ -81,7 +82,7 @@ TEST_F(TtyTest, Discipline) {
 
     // Lines: nothing can be read before the end of one.
     type("hel");
-    EXPECT_EQ(read(), "error 600");
+    EXPECT_EQ(read(), "must wait");
     type("lo\r");
     EXPECT_EQ(shown(), "hello\r\n");
     EXPECT_EQ(read(), "hello\n");
@@ -107,10 +108,10 @@ TEST_F(TtyTest, Discipline) {
     // End of file: an empty read, or the end of an unfinished line.
     type("\004");
     EXPECT_EQ(read(), "");
-    EXPECT_EQ(read(), "error 600");
+    EXPECT_EQ(read(), "must wait");
     type("part\004");
     EXPECT_EQ(read(), "part");
-    EXPECT_EQ(read(), "error 600");
+    EXPECT_EQ(read(), "must wait");
     (void)shown();
 
     // Signals: to the foreground group; the line is lost.
@@ -159,7 +160,7 @@ TEST_F(TtyTest, Discipline) {
     raw.chars[6] = 3;
     ASSERT_EQ(set(raw), Errno::kOk);
     type("ab");
-    EXPECT_EQ(read(), "error 600");
+    EXPECT_EQ(read(), "must wait");
     type("c");
     EXPECT_EQ(read(), "abc");
     raw.chars[6] = 0;
