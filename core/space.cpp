@@ -7,6 +7,7 @@
 #include "rt/executor.hpp"
 #include "rt/mem/retire.hpp"
 #include "rt/mem/slab.hpp"
+#include "rt/teardown.hpp"
 #include "rt/wait.hpp"
 
 namespace core {
@@ -60,42 +61,15 @@ void Space::unload() {
     if (Space* old = std::exchange(state_of(ex).space, nullptr)) old->unloaded(ex.cpu_bit());
 }
 
-// On the way of a switch between threads, perhaps in a fastpath: what takes long is done by a job, some tables of one space a
-// turn. The list of those that wait for it, linked by next_to_free_.
-namespace {
-
-constexpr u32 kTablesAtOnce = 512;  // about 30,000 instructions
-
-constinit std::atomic<Space*> to_free{nullptr};
-constinit std::atomic<bool> freeing{false};  // the job is in a queue, or runs
-
-}  // namespace
-
+// On the way of a switch between threads, perhaps in a fastpath: what takes long is done later, some tables of one space a turn.
 [[gnu::noinline]] void Space::free_now() {
-    static constinit Space* in_work = nullptr;  // the job's
-    static constinit rt::Schedulable job{[](rt::Schedulable& self) {
-        // Only this job takes spaces from the list, so its first one stays what it is until it is out.
-        Space* first = to_free.load(std::memory_order_acquire);
-        while (!in_work && first) {
-            Space* next = first->next_to_free_.load(std::memory_order_relaxed);
-            if (to_free.compare_exchange_weak(first, next, std::memory_order_acq_rel)) in_work = first;
-        }
-        if (in_work && !in_work->table_.destroy_some(in_work->tables_, kTablesAtOnce))
-            delete std::exchange(in_work, nullptr);
-        if (!in_work && !to_free.load(std::memory_order_acquire)) {
-            freeing.store(false, std::memory_order_seq_cst);
-            // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
-            if (!to_free.load(std::memory_order_seq_cst) || freeing.exchange(true, std::memory_order_seq_cst)) return;
-        }
-        rt::Executor& ex = rt::Executor::current();
-        ex.let_interrupts_in();
-        ex.enqueue(self);
+    constexpr u32 kTablesAtOnce = 512;  // about 30,000 instructions
+    static constinit rt::TeardownList<Space, &Space::next_to_free_> ending{[](Space& space) {
+        if (space.table_.destroy_some(space.tables_, kTablesAtOnce)) return true;
+        delete &space;
+        return false;
     }};
-    Space* first = to_free.load(std::memory_order_relaxed);
-    do {
-        next_to_free_.store(first, std::memory_order_relaxed);
-    } while (!to_free.compare_exchange_weak(first, this, std::memory_order_seq_cst));
-    if (!freeing.exchange(true, std::memory_order_seq_cst)) rt::Executor::current().enqueue(job);
+    ending.add(*this);
 }
 
 Result<void> Space::map(std::span<const lib::MapEntry> entries) {

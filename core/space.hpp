@@ -153,7 +153,7 @@ private:
     std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
     // CPUs that have written to it by its tables since protect() asked last, and those that settle() waits for on that account.
     std::atomic<u32> writers_{0}, awaited_{0};
-    std::atomic<Space*> next_to_free_{nullptr};
+    Space* next_to_free_ = nullptr;  // of those that are being taken apart
     Tables tables_;
 };
 

@@ -72,8 +72,8 @@ private:
         stats_.error_offset = at_;
         return Errno::kInval;
     }
-    Result<void> entry(std::string_view name, u64 data, u64 size);
-    Result<void> find_parent(std::string_view name, ParentLookup& out);
+    Leaf<void> entry(std::string_view name, u64 data, u64 size);
+    Leaf<void> find_parent(std::string_view name, ParentLookup& out);
     Result<void> fill(Inode& file, u64 data, u64 size);
     Result<void> set_attributes(Inode& i);
     bool adopt(u64 offset, Ref<Page>& out);
@@ -130,7 +130,7 @@ Result<void> Unpacker::run() {
             auto r = entry(view, data, size);
             if (!r.ok()) {
                 if (!stats_.error) damaged("an entry could not be made");
-                return r;
+                return r.settled(Errno::kIo);
             }
         }
         at_ = round4(data + size);
@@ -139,7 +139,7 @@ Result<void> Unpacker::run() {
 }
 
 // The directory that `name` is in; missing ones are made (Linux would fail; archives of single files are handy).
-Result<void> Unpacker::find_parent(std::string_view name, ParentLookup& out) {
+Leaf<void> Unpacker::find_parent(std::string_view name, ParentLookup& out) {
     size_t slash = name.rfind('/');
     std::string_view dir = slash == name.npos ? std::string_view{} : name.substr(0, slash);
     out.last = slash == name.npos ? name : name.substr(slash + 1);
@@ -202,7 +202,7 @@ Result<void> Unpacker::set_attributes(Inode& i) {
     return lib::kOk;
 }
 
-Result<void> Unpacker::entry(std::string_view name, u64 data, u64 size) {
+Leaf<void> Unpacker::entry(std::string_view name, u64 data, u64 size) {
     // Names are relative to the root, however they are written.
     while (!name.empty()) {
         if (name[0] == '/')

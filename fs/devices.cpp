@@ -144,13 +144,13 @@ constexpr DeviceLink kLinks[] = {
 
 }  // namespace
 
-Result<Ref<File>> open_device(OpenContext& how, u64 device) {
+Leaf<Ref<File>> open_device(OpenContext& how, u64 device) {
     for (const Device& d : kDevices)
         if (d.number == device) return d.open(how);
     return Errno::kNxIo;
 }
 
-Result<void> populate_devices(const Path& dev, const Creds& creds) {
+Leaf<void> populate_devices(const Path& dev, const Creds& creds) {
     for (const Device& d : kDevices)
         (void)TRY(make_node({.parent = dev, .last = d.name}, kTypeChar | d.mode, d.number, {}, creds));
     for (const DeviceLink& l : kLinks)

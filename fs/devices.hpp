@@ -6,9 +6,9 @@
 namespace fs {
 
 // Opens the character device with this number: ENXIO if there is none. Never waits.
-Result<Ref<File>> open_device(OpenContext& how, u64 device);
+Leaf<Ref<File>> open_device(OpenContext& how, u64 device);
 
 // Names all devices, and the usual links, in the (empty, writable) directory `dev`: devtmpfs.
-Result<void> populate_devices(const Path& dev, const Creds& creds);
+Leaf<void> populate_devices(const Path& dev, const Creds& creds);
 
 }  // namespace fs

@@ -8,7 +8,7 @@ namespace fs {
 Leaf<size_t> EventFile::try_read(const UserSpans& to, u64) {
     if (to.size() < sizeof(u64)) return Errno::kInval;
     u64 count = count_.load(std::memory_order_relaxed);
-    if (count == 0) return Errno::kNeedsTask;
+    if (count == 0) return kNeedsTask;
     u64 value = semaphore_ ? 1 : count;
     if (!to.store_now(value) || !count_.compare_exchange_strong(count, count - value, std::memory_order_acq_rel,
                                                                 std::memory_order_relaxed)) [[unlikely]]
@@ -24,7 +24,7 @@ Leaf<size_t> EventFile::try_write(const UserSpans& from, u64) {
         return write_loop(from);
     if (value == ~u64{0}) return Errno::kInval;
     u64 count = count_.load(std::memory_order_relaxed);
-    if (~u64{0} - count <= value) return Errno::kNeedsTask;
+    if (~u64{0} - count <= value) return kNeedsTask;
     if (!count_.compare_exchange_strong(count, count + value, std::memory_order_acq_rel, std::memory_order_relaxed))
         [[unlikely]]
         return write_loop(from);
@@ -35,7 +35,7 @@ Leaf<size_t> EventFile::try_write(const UserSpans& from, u64) {
 [[gnu::noinline]] Leaf<size_t> EventFile::read_loop(const UserSpans& to) {
     u64 count = count_.load(std::memory_order_relaxed), value;
     do {
-        if (count == 0) return Errno::kNeedsTask;
+        if (count == 0) return kNeedsTask;
         value = semaphore_ ? 1 : count;
         TRY(to.copy_out(0, &value, sizeof value));
     } while (!count_.compare_exchange_weak(count, count - value, std::memory_order_acq_rel, std::memory_order_relaxed));
@@ -49,7 +49,7 @@ Leaf<size_t> EventFile::try_write(const UserSpans& from, u64) {
     if (value == ~u64{0}) return Errno::kInval;
     u64 count = count_.load(std::memory_order_relaxed);
     do {
-        if (~u64{0} - count <= value) return Errno::kNeedsTask;
+        if (~u64{0} - count <= value) return kNeedsTask;
     } while (!count_.compare_exchange_weak(count, count + value, std::memory_order_acq_rel, std::memory_order_relaxed));
     changed_.wake_all();
     return sizeof(u64);
@@ -119,7 +119,7 @@ Leaf<size_t> TimerFile::try_read(const UserSpans& to, u64) {
     u64 now = port::Port::now().value;
     rt::LockGuard guard{lock_};
     u64 count = expirations(now);
-    if (count == 0) return Errno::kNeedsTask;
+    if (count == 0) return kNeedsTask;
     TRY(to.copy_out(0, &count, sizeof count));
     take(count);
     const bool again = next_ != 0;

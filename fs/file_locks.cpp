@@ -275,14 +275,14 @@ LongLock::~LongLock() {
     delete pending_;
 }
 
-Result<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces) {
+Leaf<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces) {
     rt::Owned<Held> fresh{rt::make<Held>()}, spare_room{rt::make<Held>()};
     rt::Owned<Group> group_room{rt::make<Group>()};
     if (!fresh || !spare_room || !group_room) return Errno::kNoMem;
     if (in_pieces && !in_pieces->pending_ && !(in_pieces->pending_ = rt::make<Held>())) return Errno::kNoMem;
     *fresh = {.start = want.start, .end = want.end, .pid = want.pid, .write = want.write};
     bool less = false;  // the owner holds less than before
-    Result<void> result = [&]() -> Result<void> {
+    Leaf<void> result = [&]() -> Leaf<void> {
         rt::LockGuard guard{table.lock};
         Group* g = group_of(inode, want.kind, want.owner);
         const bool held = in_pieces && in_pieces->pending_ && in_pieces->pending_->pending_hook.linked();
@@ -315,13 +315,13 @@ Result<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces) {
             insert(*g, *fresh.release());
         }
         spare_room = rt::Owned<Held>{spare};
-        return more ? Result<void>{Errno::kNeedsTask} : Result<void>{lib::kOk};
+        return more ? Leaf<void>{kNeedsTask} : Leaf<void>{lib::kOk};
     }();
     if (less) file_locks_changed(inode).wake_all();
     return result;
 }
 
-Result<void> clear_lock(Inode& inode, const FileLock& range) {
+Leaf<void> clear_lock(Inode& inode, const FileLock& range) {
     rt::Owned<Held> spare_room{rt::make<Held>()};
     if (!spare_room) return Errno::kNoMem;
     Cut done;
@@ -335,7 +335,7 @@ Result<void> clear_lock(Inode& inode, const FileLock& range) {
         }
     }
     if (done.any) file_locks_changed(inode).wake_all();
-    return done.more ? Result<void>{Errno::kNeedsTask} : Result<void>{lib::kOk};
+    return done.more ? Leaf<void>{kNeedsTask} : Leaf<void>{lib::kOk};
 }
 
 // ---- Circles of waiters ----

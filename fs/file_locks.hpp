@@ -31,7 +31,7 @@ public:
     ~LongLock();
 
 private:
-    friend Result<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces);
+    friend Leaf<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces);
     void begin(Inode& inode, const FileLock& want, void* group);
     bool forget();
     struct HeldLock* pending_ = nullptr;
@@ -41,8 +41,8 @@ private:
 };
 // kAgain: in somebody's way. kNoMem. kNeedsTask: many locks of the owner have to go first, give way and call it again; without
 // `in_pieces` nothing has changed.
-Result<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces = nullptr);
-Result<void> clear_lock(Inode& inode, const FileLock& range);
+Leaf<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces = nullptr);
+Leaf<void> clear_lock(Inode& inode, const FileLock& range);
 // Would waiting for `found` by `owner` close a circle of POSIX waiters?
 bool would_deadlock(Inode& inode, const FileLock& want);
 // A POSIX waiter announces for whom it waits, for the check above. Null: it no longer waits.

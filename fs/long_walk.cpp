@@ -119,7 +119,7 @@ Leaf<void> Walk::pause(Mode mode, u32 flags) {
     if (!before) kept_walks.fetch_add(1, std::memory_order_relaxed);
     all->kept.push_back(*fresh.release());
     all.unlock();
-    return Errno::kNeedsFault;
+    return kNeedsFault;
 }
 
 bool walk_was_paused(const void* caller) {

@@ -65,9 +65,9 @@ struct MountTable {
             }
         }
     };
-    // Under namespace_lock. `top`, which has a parent, and all that is mounted below it. A mount comes after its parent in
-    // the list, so one pass finds them.
-    static void detach(Mount& top, Detached& out) {
+    // `top`, which has a parent, and all that is mounted below it. A mount comes after its parent in the list, so one pass finds
+    // them.
+    static void detach(Mount& top, Detached& out) RT_REQUIRES(namespace_lock) {
         top.detached_.store(true, std::memory_order_relaxed);
         Mount** end = &out.first;
         std::atomic<Mount*>* link = &mounts;
@@ -159,8 +159,8 @@ Result<Ref<Mount>> mount_internally(SuperBlock& super, Ref<Inode> root) {
 
 namespace {
 
-// Can something be mounted here? Under namespace_lock.
-Result<void> check_mount_point(const Path& where) {
+// Can something be mounted here?
+Result<void> check_mount_point(const Path& where) RT_REQUIRES(namespace_lock) {
     if (where.dentry->unlinked() && !where.mount->internal()) return Errno::kNoEnt;
     if (!where.mount->attached()) return Errno::kInval;
     return lib::kOk;

@@ -15,7 +15,7 @@ using DirPair = rt::LockPair<rt::Rank::directory>;
 
 // Of a generated directory, whose names cannot be changed, but that one exists counts first: kPerm if it does. Before any
 // lock of the tree of names is taken: who generates them takes locks that rank before these.
-Result<void> ask_generated(Dentry& dir, const NameKey& name) {
+Leaf<void> ask_generated(Dentry& dir, const NameKey& name) {
     if (name.length() > kNameMax) return Errno::kNameTooLong;
     if ((dir.flags() & Dentry::kPinned) || find_name(&dir, name)) return lib::kOk;
     auto inode = dir.inode()->lookup(name.view());
@@ -210,7 +210,7 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
     TRY(asked_old);
     rt::LockGuard names(namespace_lock);
     if (RenamePause::wanted()) [[unlikely]]
-        return Errno::kNeedsTask;
+        return kNeedsTask;
     DirPair locks(old_dir.names_lock, new_dir.names_lock);
     Dentry* victim = find_name(&old_dir, old_name);
     if (!victim) return Errno::kNoEnt;

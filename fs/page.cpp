@@ -149,7 +149,7 @@ Leaf<Ref<Page>> Mapping::get(u64 index) {
     return get(index);
 }
 
-Task<Result<Ref<Page>>> Mapping::read_page(u64 index) { co_return get(index); }
+Task<Result<Ref<Page>>> Mapping::read_page(u64 index) { co_return get(index).ended(); }
 
 // The slot for `index`, with all nodes above it made.
 Result<std::atomic<void*>*> Mapping::make_slot(u64 index) {
@@ -328,7 +328,7 @@ rt::Reclaimable* Mapping::reclaim_chain(rt::Reclaimable& r, u64 most) {
     return &p->reclaim;
 }
 
-// Would it take long to unmap the pages everywhere? Under lock_.
+// Would it take long to unmap the pages everywhere?
 bool Mapping::is_mapped_widely(u64 first, u64 last) {
     constexpr u32 kUsers = 16;
     constexpr u64 kPages = 2048;

@@ -73,13 +73,13 @@ rt::Reclaimable* Pipe::reclaim_step(rt::Reclaimable& r, u64 most) {
 Leaf<size_t> Pipe::read(const UserSpans& to) {
     if (to.size() == 0) return size_t{0};
     // Nothing there, without the lock: whoever must wait looks again under it, or the queue tells.
-    if (head_ == tail_ && writers_ != 0) return Errno::kNeedsTask;
+    if (head_ == tail_ && writers_ != 0) return kNeedsTask;
     rt::LockGuard guard{lock_};
     const u32 head = head_;
     u32 tail = tail_;
     if (head == tail) {
         if (writers_ == 0) return size_t{0};
-        return Errno::kNeedsTask;
+        return kNeedsTask;
     }
     bool was_full = head - tail >= slot_count_;
     size_t done = 0;
@@ -95,7 +95,7 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
             if (s.packet) break;
             size_t part = s.length < to.size() - done ? s.length : to.size() - done;
             if (auto copied = to.copy_out(done, s.bytes() + s.offset, part); !copied.ok()) [[unlikely]] {
-                if (copied.error() == Errno::kNeedsFault) expect_rest(to, done, n);
+                if (copied.error() == kNeedsFault) expect_rest(to, done, n);
                 return copied.error();
             }
             done += part;
@@ -139,9 +139,9 @@ Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
     if (!last || packet || last->packet || last->offset + last->length + merge > kPageSize) merge = 0;
     u64 room = merge + u64{slot_count_ - used} * kPageSize;
     size_t total = size < room ? size : size_t(room);
-    if (total == 0 || (whole && total < size)) return Errno::kNeedsTask;
+    if (total == 0 || (whole && total < size)) return kNeedsTask;
 
-    Errno trouble = Errno::kOk;
+    LeafError trouble = Errno::kOk;
     size_t done = 0;
     if (merge != 0) {
         auto copied = from.copy_in(0, last->bytes() + last->offset + last->length, merge);
@@ -170,9 +170,9 @@ Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
         s.packet = packet;
         done += part;
     }
-    if (trouble != Errno::kOk && (lib::needs_more(trouble) || done == 0 || whole)) [[unlikely]] {
+    if (trouble != Errno::kOk && (trouble.needs_more() || done == 0 || whole)) [[unlikely]] {
         while (end != head) give_page(slot(--end).frame);
-        if (trouble == Errno::kNeedsFault) from.expect(done, total - done);
+        if (trouble == kNeedsFault) from.expect(done, total - done);
         return trouble;
     }
     // From here on nothing fails. (Memory may have run out after some pages: a short count.)

@@ -113,7 +113,7 @@ struct FifoOpen {
     }
 
     // `may_wait` false: kNeedsTask, with nothing changed, instead of an end that is alone.
-    static Result<FifoOpen> run(OpenContext& how, Inode& inode, bool may_wait) {
+    static Leaf<FifoOpen> run(OpenContext& how, Inode& inode, bool may_wait) {
         u32 access = how.flags & kOpenAccess;
         bool nonblock = (how.flags & kOpenNonblock) != 0;
         FifoOpen result;
@@ -127,7 +127,7 @@ struct FifoOpen {
                 if (access == kOpenWriteOnly) alone = pipe.readers_ == 0;
                 if (access == kOpenReadOnly) alone = pipe.writers_ == 0;
                 if (alone && access == kOpenWriteOnly && nonblock) return Errno::kNxIo;
-                if (alone && !nonblock && !may_wait) return Errno::kNeedsTask;
+                if (alone && !nonblock && !may_wait) return kNeedsTask;
                 if (alone) {
                     result.partner_ever = access == kOpenReadOnly ? &pipe.writers_ever : &pipe.readers_ever;
                     result.partner_seen = result.partner_ever->load(std::memory_order_relaxed);
@@ -150,7 +150,7 @@ Leaf<Ref<File>> open_fifo(OpenContext& how, Inode& inode) {
 }
 
 Task<Result<Ref<File>>> open_fifo_wait(OpenContext how, Ref<Inode> inode) {
-    FifoOpen opened = CO_TRY(FifoOpen::run(how, *inode, true));
+    FifoOpen opened = CO_TRY(FifoOpen::run(how, *inode, true).ended());
     if (opened.partner_ever && (how.flags & kOpenNonblock) == 0) {
         Errno interrupted = Errno::kOk;
         for (;;) {

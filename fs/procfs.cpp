@@ -136,7 +136,7 @@ private:
         }
         if (at >= piece_at_ && at < piece_at_ + text_.size) return copy_piece(to, at);
         if (position_ == kEnd && at >= piece_at_) return size_t{0};
-        return Errno::kNeedsTask;
+        return kNeedsTask;
     }
     Leaf<size_t> copy_piece(const UserSpans& to, u64 at) RT_REQUIRES(lock_) {
         u64 in_piece = at - piece_at_, left = text_.size - in_piece;

@@ -114,7 +114,7 @@ Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {
         u64 part = smaller((run.pages ? run.pages : 1) * kPageSize - in_page, n - done);
         auto copied = run.pages ? to.copy_out(done, run.bytes + in_page, part) : to.zero(done, part);
         if (!copied.ok()) [[unlikely]] {
-            if (copied.error() == Errno::kNeedsFault) to.expect(done, n - done);
+            if (copied.error() == kNeedsFault) to.expect(done, n - done);
             return copied.error();
         }
         done += part;
@@ -168,8 +168,8 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
             }
         }
         if (!result.ok()) [[unlikely]] {
-            if (result.error() == Errno::kNeedsFault || result.error() == Errno::kFault) {
-                if (result.error() == Errno::kNeedsFault) from.expect(done, n - done);
+            if (result.error() == kNeedsFault || result.error() == Errno::kFault) {
+                if (result.error() == kNeedsFault) from.expect(done, n - done);
                 if (at + part > old_size) scrub(*mapping_, start > old_size ? start : old_size, at + part);
                 return result.error();
             }
@@ -241,7 +241,7 @@ Leaf<u64> RegularFile::seek(i64 to, u32 whence) {
             u64 page = u64(to) / kPageSize;
             bool more;
             u64 found = whence == kSeekData ? mapping_->next_data(page, more) : mapping_->next_hole(page, more);
-            if (more) return Errno::kNeedsTask;
+            if (more) return kNeedsTask;
             if (whence == kSeekData && (found == ~u64{0} || found * kPageSize >= size)) return Errno::kNxIo;
             u64 at = found == page ? u64(to) : found * kPageSize;
             offset = smaller(at, size);

@@ -61,11 +61,11 @@ public:
         }
         if (done > 0) return done;
         if (e.stream->at_end()) return size_t{0};
-        return Errno::kNeedsTask;
+        return kNeedsTask;
     }
     // How much the driver will take is known only after it took it: a blocking write is a task's.
     Leaf<size_t> try_write(const UserSpans& from, u64) override {
-        if (!nonblocking()) return Errno::kNeedsTask;
+        if (!nonblocking()) return kNeedsTask;
         return write(from);
     }
     Leaf<size_t> try_write_some(const UserSpans& from, u64) override { return write(from); }
@@ -121,7 +121,7 @@ private:
             done += taken;
             if (taken < n) break;
         }
-        if (done == 0 && from.size() > 0) return Errno::kNeedsTask;
+        if (done == 0 && from.size() > 0) return kNeedsTask;
         return done;
     }
     StreamEnd* end_;

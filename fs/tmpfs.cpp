@@ -428,7 +428,7 @@ Result<NewFileSystem> make_tmpfs(const TmpfsOptions& o) {
     return NewFileSystem{std::move(s), std::move(root)};
 }
 
-Result<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c) {
+Leaf<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c) {
     TmpfsInode* home = unnamed_home.load(std::memory_order_acquire);
     if (!home) [[unlikely]] {
         NewFileSystem fresh = TRY(make_tmpfs({.max_bytes = kMaxFileSize, .max_inodes = ~u64{0} >> 1}));

@@ -20,7 +20,7 @@ struct TmpfsOptions {
 Result<NewFileSystem> make_tmpfs(const TmpfsOptions& o);
 // A nameless file of a kernel-internal tmpfs (memfd_create, shared anonymous memory that needs a file).
 // Its file system has an internal mount.
-Result<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c);
+Leaf<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c);
 // At boot: the type for mount(2).
 void start_tmpfs();
 

@@ -265,7 +265,7 @@ Leaf<size_t> Tty::read(const UserSpans& to) {
         } else if (!canon && termios_.chars[kMin] == 0 && termios_.chars[kTime] == 0) {
             if (write_at_ == read_at_) return size_t{0};
         } else {
-            return Errno::kNeedsTask;
+            return kNeedsTask;
         }
     }
     u8 chunk[256];
@@ -363,7 +363,7 @@ Leaf<size_t> Tty::write(const UserSpans& from, bool) {
         done += n;
     }
     (void)flush_output();
-    if (done == 0 && from.size() > 0) return Errno::kNeedsTask;
+    if (done == 0 && from.size() > 0) return kNeedsTask;
     return done;
 }
 
@@ -375,7 +375,7 @@ Termios Tty::termios() {
 Leaf<void> Tty::set_termios(const Termios& to, bool drain, bool flush) {
     {
         rt::LockGuard guard{lock_};
-        if (drain && !flush_output()) return Errno::kNeedsTask;
+        if (drain && !flush_output()) return kNeedsTask;
         if (flush) flush_input();
         bool was_canon = (termios_.local & kLocalCanon) != 0;
         termios_ = to;
@@ -460,7 +460,7 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
         case kTcSbrk:  // a break needs a line to break; with an argument it waits for output (tcdrain)
         case kTcSbrkp: {
             rt::LockGuard guard{lock_};
-            if (!flush_output()) return Errno::kNeedsTask;
+            if (!flush_output()) return kNeedsTask;
             return u64{0};
         }
         default: return Errno::kNoTty;

@@ -20,7 +20,7 @@ public:
     Leaf<size_t> try_read(const UserSpans& to, u64) override { return tty_->read(to); }
     // How much the driver will take is known only after it took it: a blocking write is a task's.
     Leaf<size_t> try_write(const UserSpans& from, u64) override {
-        if (!nonblocking()) return Errno::kNeedsTask;
+        if (!nonblocking()) return kNeedsTask;
         return tty_->write(from, false);
     }
     Leaf<size_t> try_write_some(const UserSpans& from, u64) override { return tty_->write(from, false); }

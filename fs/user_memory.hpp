@@ -98,7 +98,7 @@ public:
     void give_up_fault() { lost_ = lost_.size == 0 ? fault_ : Fault{UserAddr{0}, ~u64{0}, true}; }
     void hope_again() { lost_.size = 0; }
     // Is the error of a copy that of a range that was given up? Its beginning may be there: what gives short counts looks.
-    bool gave_up(Errno e) const { return e == Errno::kFault && lost_.size != 0; }
+    bool gave_up(LeafError e) const { return e == Errno::kFault && lost_.size != 0; }
     // A longer range than the one that was met: what will be needed next, too.
     void widen_fault(u64 size) { fault_.size = size > fault_.size ? size : fault_.size; }
     static bool inside(UserAddr a, u64 n) { return a.value < kUserEnd && n <= kUserEnd - a.value; }
@@ -107,10 +107,10 @@ public:
     const void* caller() const { return caller_; }  // whose it is, as LookupContext::caller; null: the kernel
 
 private:
-    Errno note(UserAddr a, u64 n, bool write) {
+    LeafError note(UserAddr a, u64 n, bool write) {
         fault_ = {a, n, write};
         const bool lost = a.value - lost_.start.value < lost_.size || lost_.start.value - a.value < n;
-        return lost && lost_.size != 0 ? Errno::kFault : Errno::kNeedsFault;
+        return lost && lost_.size != 0 ? Errno::kFault : kNeedsFault;
     }
     port::Space* space_;
     const void* caller_;

@@ -25,24 +25,20 @@ public:
     };
 
     // `first`: what the leaf tier said.
-    CallAttempt(Thread& t, const SyscallRow& row, Errno first) : thread_(t), row_(row), result_(first) {}
+    CallAttempt(Thread& t, const SyscallRow& row, LeafError first) : thread_(t), row_(row), result_(first) {}
     CallAttempt(const CallAttempt&) = delete;
     ~CallAttempt() { thread_.user().hope_again(); }
 
     Step next() {
-        switch (result_.error()) {
-            case Errno::kNoMem:
-                return memory_tries_++ == kMemoryTries || !rt::memory_is_low() ? Step::kDone : Step::kMemory;
-            case Errno::kNeedsFault: return Step::kFaultIn;
-            case Errno::kNeedsTask:
-                // The port does not block handlers, or this one was run from here.
-                if (thread_.blocked_leaf.again) return Step::kWait;
-                if (thread_.unfinished.valid()) return Step::kTask;
-                port::logf("{}: it must wait, and does not say how", row_.name);
-                result_ = Errno::kNoSys;
-                return Step::kDone;
-            default: return Step::kDone;
-        }
+        const LeafError e = result_.error();
+        if (e == kNeedsFault) return Step::kFaultIn;
+        if (e == Errno::kNoMem && memory_tries_++ != kMemoryTries && rt::memory_is_low()) return Step::kMemory;
+        if (e != kNeedsTask) return Step::kDone;
+        // The port does not block handlers, or this one was run from here.
+        if (thread_.blocked_leaf.again) return Step::kWait;
+        if (thread_.unfinished.valid()) return Step::kTask;
+        port::logf("{}: it must wait, and does not say how", row_.name);
+        return Step::kDone;
     }
     void memory_came() {
         given_up_ = 0;
@@ -59,12 +55,13 @@ public:
         thread_.user().give_up_fault();
         run();
     }
-    void came_back(Result<i64> r) {
+    void came_back(Leaf<i64> r) {
         result_ = std::move(r);
         const bool ends = (thread_.work.load(std::memory_order_relaxed) & kWorkExit) != 0;
-        if (ends && result_.error() == Errno::kNeedsFault) result_ = Errno::kFault;
+        if (ends && result_.error() == kNeedsFault) result_ = Errno::kFault;
     }
-    Result<i64>& result() { return result_; }
+    // Of a call that is done.
+    Result<i64> result() { return result_.settled(Errno::kNoSys); }
 
 private:
     static constexpr u32 kRangesGivenUp = 2;
@@ -75,7 +72,7 @@ private:
 
     Thread& thread_;
     const SyscallRow& row_;
-    Result<i64> result_;
+    Leaf<i64> result_;
     u32 memory_tries_ = 0;
     u32 given_up_ = 0;
 };

@@ -104,7 +104,7 @@ Leaf<fs::Path> find_first(Thread& t, ExecImage& image, std::string_view path_lis
     }
 }
 
-Task<Result<i64>> become(Thread& t, ExecImage& image, std::string_view path_list) {
+TaskResult become(Thread& t, ExecImage& image, std::string_view path_list) {
     fs::Path file = CO_TRY(find_first(t, image, path_list));
     co_return co_await exec_image(t, image, std::move(file));
 }
@@ -117,7 +117,7 @@ Task<void> first_main(Thread& t, rt::Owned<ExecImage> image, std::string_view pa
     {
         auto task = become(t, *image, path_list);
         Result<i64> r = Errno::kNoMem;
-        if (task.valid()) r = co_await task;
+        if (task.valid()) r = (co_await task).settled(Errno::kIo);
         if (!r.ok()) {
             port::logf("cannot run {}: error {}", image->path_view(), r.error());
             start_error = r.error();
@@ -138,7 +138,7 @@ Task<void> first_main(Thread& t, rt::Owned<ExecImage> image, std::string_view pa
     co_await life;
 }
 
-Result<Ref<fs::File>> open_null(const fs::Path& root, const fs::Creds& creds) {
+Leaf<Ref<fs::File>> open_null(const fs::Path& root, const fs::Creds& creds) {
     fs::OpenContext how;
     how.path = TRY(fs::lookup({root, root, &creds}, {}, "/dev/null", fs::kFollow));
     how.flags = fs::kOpenReadWrite | fs::kOpenLargeFile;
@@ -151,7 +151,7 @@ Result<Ref<fs::File>> open_null(const fs::Path& root, const fs::Creds& creds) {
 Errno first_program_error() { return start_error; }
 
 Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_status)) {
-    TRY(make_vdso());
+    TRY(make_vdso().settled(Errno::kIo));
     Ref<fs::Creds> creds = TRY(rt::make_ref<fs::Creds>());
     creds->cap_effective = creds->cap_permitted = kAllCapabilities;
     creds->user = TRY(fs::UserAccount::of(0));
@@ -182,7 +182,7 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
     Ref<fs::FileTable> files = TRY(fs::FileTable::create());
     for (int n = 0; n < 3; ++n) {
         auto stream = fs::open_standard_stream(n);
-        if (!stream.ok()) stream = open_null(root, *creds);  // the machine has no such stream
+        if (!stream.ok()) stream = open_null(root, *creds).settled(Errno::kNxIo);  // the machine has no such stream
         if (stream.ok()) TRY(files->install(stream.take(), false, 1024, n));
     }
     auto context = TRY(rt::make_ref<FsContext>());

@@ -14,7 +14,7 @@ namespace {
 
 using port::LeafOutcome;
 
-LeafOutcome leave_to_task(Thread& t, Errno outcome) {
+LeafOutcome leave_to_task(Thread& t, LeafError outcome) {
     t.leaf_outcome = outcome;
     return LeafOutcome::kNeedsTask;
 }
@@ -43,15 +43,15 @@ LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
 // A leaf that waits for one queue.
 LeafOutcome block(Thread& t) {
     const Thread::Blocked& b = t.blocked_leaf;
-    t.leaf_outcome = Errno::kNeedsTask;
+    t.leaf_outcome = kNeedsTask;
     t.block_on(*b.queue, b.seen, b.what);
     return LeafOutcome::kBlocked;
 }
 
-[[gnu::noinline]] LeafOutcome unusual(Thread& t, CallFrame& frame, Errno e) {
+[[gnu::noinline]] LeafOutcome unusual(Thread& t, CallFrame& frame, LeafError e) {
     CallThunk leaf = call_table[u32(frame.syscall_number())];
     // A page that only has to be mapped is no reason for a coroutine; a walk that was paused is.
-    for (u32 tries = 0; e == Errno::kNeedsFault && tries < 64; ++tries) {
+    for (u32 tries = 0; e == kNeedsFault && tries < 64; ++tries) {
         if (fs::kept_walks.load(std::memory_order_relaxed) != 0) break;
         if (fault_in_now(t, t.user().fault()) != FaultIn::kReady) break;
         Leaf<i64> r = leaf(t, frame);
@@ -60,14 +60,14 @@ LeafOutcome block(Thread& t) {
         t.forget_file();
         return done(t, frame, r.value());
     }
-    if (u32(e) >= u32(Errno::kRestartSys)) {
+    if (e.goes_on()) {
         if (t.blocked_leaf.again) return block(t);
         return leave_to_task(t, e);
     }
     // What others have left behind may only not have come back yet: the coroutine waits for it.
     if (e == Errno::kNoMem && rt::memory_is_low()) return leave_to_task(t, e);
     t.forget_file();
-    return done(t, frame, -i64(e));
+    return done(t, frame, -i64(e.ended()));
 }
 
 [[gnu::noinline]] LeafOutcome not_simply_done(Thread& t, CallFrame& frame, Leaf<i64> r) {
@@ -80,7 +80,7 @@ LeafOutcome block(Thread& t) {
         t.regs().set_syscall_result(r.value());
         return LeafOutcome::kDoneChanged;
     }
-    if (r.error() == Errno::kNeedsTask && t.blocked_leaf.again) return block(t);
+    if (r.error() == kNeedsTask && t.blocked_leaf.again) return block(t);
     return not_simply_done(t, t.regs().frame(), r);
 }
 
@@ -89,7 +89,7 @@ LeafOutcome syscall(port::UserThread& thread) {
     Thread& t = static_cast<Thread&>(thread);
     u32 number = t.regs().call_number();
     if (number >= kSyscallLimit) [[unlikely]]
-        return leave_to_task(t, Errno::kNeedsTask);
+        return leave_to_task(t, kNeedsTask);
     Leaf<i64> r = call_table[number](t, t.regs().frame());
     if (r.ok() && hal::Machine::is_zero(t.work)) [[likely]] {
         t.regs().set_syscall_result(r.value());

@@ -47,7 +47,7 @@ Result<void> read_start_file(std::span<const std::byte> cpio) {
     return lib::kOk;
 }
 
-Result<void> mount_everything(std::span<const std::byte> cpio, PhysAddr frames) {
+Leaf<void> mount_everything(std::span<const std::byte> cpio, PhysAddr frames) {
     fs::choose_name_secret();
     fs::start_tmpfs();
     rt::Reclaimer::later.store(true, std::memory_order_relaxed);  // executors run: what is large may wait for them
@@ -61,7 +61,7 @@ Result<void> mount_everything(std::span<const std::byte> cpio, PhysAddr frames) 
     const Ref<fs::Creds> root_owner = TRY(rt::make_ref<fs::Creds>());
     const fs::Creds& root_creds = *root_owner;
     fs::LookupContext context{top, top, &root_creds};
-    auto directory = [&](std::string_view path) -> Result<fs::Path> {
+    auto directory = [&](std::string_view path) -> Leaf<fs::Path> {
         auto found = fs::lookup(context, {}, path, fs::kFollow | fs::kDirectory);
         if (found.ok() || found.error() != Errno::kNoEnt) return found;
         auto at = TRY(fs::lookup_parent(context, {}, path));
@@ -84,7 +84,7 @@ void register_personality() {
 
 Result<void> start_from_archive(std::span<const std::byte> cpio, PhysAddr frames, void (*on_exit)(i32)) {
     TRY(read_start_file(cpio));
-    TRY(mount_everything(cpio, frames));
+    TRY(mount_everything(cpio, frames).settled(Errno::kIo));
     InitialProgram program{{start_file.words, start_file.arguments},
                            {start_file.words + start_file.arguments, start_file.count - start_file.arguments}};
     return start_init(program, on_exit);

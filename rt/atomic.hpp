@@ -24,6 +24,7 @@ enum class Step : u32 {
     kHandoffExchange,    // await_handoff() closes by an exchange
     kShareTakeBack,      // CopyShare::take_back() decides by a compare-exchange
     kWaitSequence,       // WaitQueue::add(): the sequence is compared once more
+    kTeardownLook,       // TeardownList::ends(): the list, behind the store of `working_`
 };
 
 // Constant false but in the explorer: nothing of it is in a kernel.

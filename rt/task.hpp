@@ -63,6 +63,7 @@ public:
         Task get_return_object() { return Task{std::coroutine_handle<promise_type>::from_promise(*this)}; }
         static Task get_return_object_on_allocation_failure() { return Task{nullptr}; }
         template <class U>
+            requires std::is_constructible_v<T, U&&>
         void return_value(U&& v) {
             result.emplace(std::forward<U>(v));
         }

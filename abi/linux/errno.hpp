@@ -87,9 +87,6 @@ enum class Errno : int32_t {
     kRestartNoIntr = 513,
     kRestartNoHand = 514,
     kRestartBlock = 516,
-    // Outcomes of a leaf, never visible to a program either (lib/result.hpp, `Leaf`).
-    kNeedsTask = 600,   // must wait: Caller::later() says how
-    kNeedsFault = 601,  // user memory is not present: fault the recorded range in, then run again
 };
 
 }  // namespace abi

@@ -188,7 +188,7 @@ Leaf<fs::Path> find_program(Thread& t, const fs::Path& start, std::string_view p
     return found;
 }
 
-Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
+TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
     Process& p = t.process();
     Ref<ProgramFile> program;
     Ref<fs::File> file;

@@ -36,8 +36,8 @@ public:
     bool path_inaccessible = false;
 
 private:
-    Result<void> reserve(u64 more);
-    Result<void> move_on();
+    Leaf<void> reserve(u64 more);
+    Leaf<void> move_on();
     static constexpr u64 kHeadroom = 8192;  // five #! lines and a path
     char* block_ = nullptr;
     PhysAddr frames_{};
@@ -57,6 +57,6 @@ Leaf<void> check_program(Thread& t, const fs::Path& file);
 Leaf<fs::Path> find_program(Thread& t, const fs::Path& start, std::string_view path, u32 lookup_flags);
 
 // The calling thread becomes the program. On success its registers are those of the new program's first instruction.
-Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path file);
+TaskResult exec_image(Thread& t, ExecImage& image, fs::Path file);
 
 }  // namespace linux

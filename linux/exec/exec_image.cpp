@@ -22,7 +22,7 @@ Result<void> ExecImage::set_limits(u64 stack_limit, u64 pointers) {
 }
 
 // Room for `more` bytes behind the text and the string that has been begun. kNeedsTask: see append_user.
-Result<void> ExecImage::reserve(u64 more) {
+Leaf<void> ExecImage::reserve(u64 more) {
     if (next_) return move_on();
     u64 have = block_ ? kPageSize << order_ : 0;
     u64 need = (block_ ? end_ + partial_ : kHeadroom) + more;
@@ -47,12 +47,12 @@ Result<void> ExecImage::reserve(u64 more) {
 }
 
 // A piece of the move to the larger block.
-Result<void> ExecImage::move_on() {
+Leaf<void> ExecImage::move_on() {
     constexpr u64 kAtOnce = 64 << 10;
     u64 end = end_ + partial_, n = end - moved_ < kAtOnce ? end - moved_ : kAtOnce;
     std::memcpy(next_ + moved_, block_ + moved_, n);
     moved_ += n;
-    if (moved_ < end) return Errno::kNeedsTask;
+    if (moved_ < end) return kNeedsTask;
     rt::free_frames(frames_, order_);
     block_ = std::exchange(next_, nullptr);
     frames_ = next_frames_;
@@ -63,7 +63,9 @@ Result<void> ExecImage::move_on() {
 Result<void> ExecImage::append(std::string_view s) {
     u64 n = s.size() + 1;
     if (n > kMaxArgumentString || n > room_) return Errno::k2Big;
-    TRY(reserve(n));
+    Leaf<void> room = reserve(n);
+    while (room.error() == kNeedsTask) room = reserve(n);
+    TRY(room.ended());
     std::memcpy(block_ + end_, s.data(), s.size());
     block_[end_ + s.size()] = 0;
     end_ += n;
@@ -86,7 +88,7 @@ Leaf<void> ExecImage::append_user(fs::UserMemory& from, UserAddr at) {
     if (s.error() != Errno::kNameTooLong) return s.error();
     partial_ += kPiece;
     if (partial_ >= kMaxArgumentString || partial_ >= room_) return Errno::k2Big;
-    return Errno::kNeedsTask;
+    return kNeedsTask;
 }
 
 void ExecImage::drop_first() {

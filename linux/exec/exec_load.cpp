@@ -26,39 +26,39 @@ Leaf<Ref<fs::File>> open_interpreter(Caller& c, std::string_view path, const fs:
 }  // namespace
 
 // Runs a step again and again until it needs no more file pages. In a coroutine.
-#define LOADER_STEP(step)                                                              \
-    for (;;) {                                                                         \
-        auto step_result_ = (step);                                                    \
-        if (step_result_.ok()) break;                                                  \
-        if (step_result_.error() != Errno::kNeedsTask) co_return step_result_.error(); \
-        Ref<fs::Mapping> mapping = std::move(loader.missing);                          \
-        (void)CO_TRY(co_await mapping->read_page(loader.missing_index));               \
+#define LOADER_STEP(step)                                                       \
+    for (;;) {                                                                  \
+        auto step_result_ = (step);                                             \
+        if (step_result_.ok()) break;                                           \
+        if (step_result_.error() != kNeedsTask) co_return step_result_.error(); \
+        Ref<fs::Mapping> mapping = std::move(loader.missing);                   \
+        (void)CO_TRY(co_await mapping->read_page(loader.missing_index));        \
     }
 
 namespace {
 
 // Everything that Linux finds before its point of no return.
-Task<Result<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> file, const fs::Creds& creds,
-                                bool& unreadable) {
+Task<Leaf<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> file, const fs::Creds& creds,
+                              bool& unreadable) {
     LOADER_STEP(loader.read_object(loader.program, file, Errno::kNoExec));
     std::string_view name;
     LOADER_STEP(({
         auto r = loader.read_interpreter_name();
         if (r.ok()) name = r.value();
-        r.ok() ? Result<void>(lib::kOk) : Result<void>(r.error());
+        r.ok() ? Leaf<void>(lib::kOk) : Leaf<void>(r.error());
     }));
     if (name.empty()) co_return lib::kOk;
     Ref<fs::File> interpreter = CO_TRY(open_interpreter(c, name, creds));
     unreadable = !fs::check_access(*interpreter->inode(), fs::kMayRead, c.creds()).ok();
     LOADER_STEP(({
         auto r = loader.read_object(loader.interpreter, interpreter, Errno::kIo);
-        Result<void>(r.error() == Errno::kNoExec ? Errno::kLibBad : r.error());
+        Leaf<void>(r.error() == Errno::kNoExec ? Errno::kLibBad : r.error());
     }));
     co_return lib::kOk;
 }
 
 // What Linux does behind it: but for the lack of memory, an error is the program's end.
-Task<Result<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& a, u64 stack_limit) {
+Task<Leaf<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& a, u64 stack_limit) {
     CO_TRY(loader.examine(loader.program));
     if (loader.interpreter.mapping) CO_TRY(loader.examine(loader.interpreter));
     CO_TRY(loader.map_object(loader.program, false));
@@ -76,7 +76,7 @@ Task<Result<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& 
 
 }  // namespace
 
-Task<Result<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const ExecArguments& arguments) {
+Task<Leaf<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const ExecArguments& arguments) {
     rt::Owned<ProgramLoader> loader = CO_TRY(rt::make_owned<ProgramLoader>());
     const fs::Creds& creds = arguments.creds ? *arguments.creds : caller.creds();
     LoadedProgram out;

@@ -34,6 +34,6 @@ struct LoadedProgram {
 
 // ENOEXEC: not a program for this machine, or damaged; ENOMEM, EIO as execve(2); ENOENT, EACCES, ELIBBAD... for the
 // interpreter. `file` is a regular file open for reading (and executing).
-Task<Result<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const ExecArguments& arguments);
+Task<Leaf<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const ExecArguments& arguments);
 
 }  // namespace linux

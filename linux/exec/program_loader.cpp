@@ -23,11 +23,11 @@ ElfObject::~ElfObject() {
     if (table_bytes) rt::deallocate(table_bytes, elf::table_bytes(header));
 }
 
-Result<fs::Page*> ProgramLoader::page_of(fs::Mapping& m, u64 index) {
+Leaf<fs::Page*> ProgramLoader::page_of(fs::Mapping& m, u64 index) {
     if (fs::Page* p = m.peek(index)) return p;
     auto got = m.get(index);
     if (got.ok()) return m.peek(index);  // the cache keeps it
-    if (got.error() == Errno::kNeedsTask) {
+    if (got.error() == kNeedsTask) {
         missing = Ref<fs::Mapping>(&m);
         missing_index = index;
     }
@@ -35,7 +35,7 @@ Result<fs::Page*> ProgramLoader::page_of(fs::Mapping& m, u64 index) {
 }
 
 // kIo: the file is too short.
-Result<void> ProgramLoader::read(fs::Mapping& m, u64 offset, void* to, u64 n) {
+Leaf<void> ProgramLoader::read(fs::Mapping& m, u64 offset, void* to, u64 n) {
     u64 size = m.size.load(std::memory_order_acquire);
     if (offset > size || n > size - offset) return Errno::kIo;
     auto* out = static_cast<std::byte*>(to);
@@ -51,7 +51,7 @@ Result<void> ProgramLoader::read(fs::Mapping& m, u64 offset, void* to, u64 n) {
     return lib::kOk;
 }
 
-Result<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file, Errno short_header) {
+Leaf<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file, Errno short_header) {
     if (!o.mapping) {
         auto source = file->map_source();
         if (!source.ok() || !source.value().mapping) return Errno::kNoExec;
@@ -71,7 +71,7 @@ Result<void> ProgramLoader::read_object(ElfObject& o, Ref<fs::File> file, Errno 
     return lib::kOk;
 }
 
-Result<std::string_view> ProgramLoader::read_interpreter_name() {
+Leaf<std::string_view> ProgramLoader::read_interpreter_name() {
     for (const elf::ProgramHeader& p : program.table) {
         if (p.type != elf::kInterpreter) continue;
         if (p.file_size > fs::kPathMax || p.file_size < 2) return Errno::kNoExec;
@@ -89,9 +89,9 @@ Result<void> ProgramLoader::examine(ElfObject& o) {
 }
 
 Result<void> ProgramLoader::put(AreaSpec&& spec) {
-    AddressSpace::State& s = state();
     DeadAreas dead;
     rt::LockGuard guard(lock());
+    AddressSpace::State& s = state();
     if (s.overlaps(spec.start, spec.end)) {  // a later segment wins
         TRY(s.split_at(spec.start));
         TRY(s.split_at(spec.end));
@@ -106,7 +106,7 @@ Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
         u64 base = (kPieBase & ~(o.layout.alignment - 1));
         if (is_interpreter) {
             rt::LockGuard guard(lock());
-            base = TRY(state().find_gap(UserAddr{0}, size)).value;
+            base = TRY(state().find_gap(UserAddr{0}, size).settled(Errno::kNoMem)).value;  // few areas are in the way
         }
         if (base > fs::kUserEnd - size) return Errno::kInval;
         o.bias = base - o.layout.low;
@@ -139,7 +139,7 @@ Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
     return lib::kOk;
 }
 
-Result<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& p) {
+Leaf<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& p) {
     elf::Segment seg = TRY(elf::segment(p, fs::kUserEnd));
     u64 used = seg.data_end % kPageSize;
     if (used == 0 || p.file_size == 0) return lib::kOk;
@@ -147,8 +147,8 @@ Result<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& 
     bool always = &o == &interpreter && seg.data_end == o.layout.data_end;
     if (seg.zero_end == seg.data_end && !always) return lib::kOk;
     UserAddr at = o.at(seg.data_end - used);
-    AddressSpace::State& s = state();
     rt::LockGuard guard(lock());  // the file is not truncated between the look at its size and put()
+    AddressSpace::State& s = state();
     Area* a = s.find(at);
     if (!a || a->mapping != o.mapping) return lib::kOk;  // a later segment took its place
     if (!a->writable()) return Errno::kFault;
@@ -169,7 +169,7 @@ Result<void> ProgramLoader::finish_tail(ElfObject& o, const elf::ProgramHeader& 
     return lib::kOk;
 }
 
-Result<void> ProgramLoader::finish_tails(ElfObject& o) {
+Leaf<void> ProgramLoader::finish_tails(ElfObject& o) {
     for (; o.tails_done < o.table.size(); ++o.tails_done)
         if (o.table[o.tails_done].type == elf::kLoad) TRY(finish_tail(o, o.table[o.tails_done]));
     return lib::kOk;
@@ -183,6 +183,7 @@ void ProgramLoader::set_layout() {
     l.data_start = program.at(e.data_start);
     l.data_end = program.at(e.data_end);
     l.break_start = program.at(e.zero_end).up(kPageSize);
+    rt::LockGuard guard(lock());
     state().break_end = l.break_start;
 }
 

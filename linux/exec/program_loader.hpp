@@ -40,14 +40,14 @@ public:
 
     // Header and program headers of a file. kNoExec: not a program of this machine; `short_header` if it is shorter than
     // a header.
-    Result<void> read_object(ElfObject& o, Ref<fs::File> file, Errno short_header);
+    Leaf<void> read_object(ElfObject& o, Ref<fs::File> file, Errno short_header);
     // The interpreter's name, empty if there is none. kNoExec: damaged.
-    Result<std::string_view> read_interpreter_name();
+    Leaf<std::string_view> read_interpreter_name();
     Result<void> examine(ElfObject& o);
     // Chooses where the object goes and maps its segments.
     Result<void> map_object(ElfObject& o, bool is_interpreter);
     // Zero-fills what follows the file's contents in the last page of each segment.
-    Result<void> finish_tails(ElfObject& o);
+    Leaf<void> finish_tails(ElfObject& o);
 
     // The stack. place_stack decides the positions, grow_stack makes pages from the top down (false: all are there),
     // copy_text copies the strings in pieces (false: all done), write_pointers the two arrays in pieces (the same),
@@ -64,14 +64,15 @@ public:
 
 private:
     static constexpr u32 kAuxEntries = 22;
-    AddressSpace::State& state() { return mm->state(); }
-    rt::SpinLock<rt::Rank::address_space>& lock() { return mm->lock_; }
-    Result<fs::Page*> page_of(fs::Mapping& m, u64 index);
-    Result<void> read(fs::Mapping& m, u64 offset, void* to, u64 n);
+    AddressSpace::State& state() RT_REQUIRES(mm->lock_) { return mm->state(); }
+    rt::SpinLock<rt::Rank::address_space>& lock() RT_RETURNS_LOCK(mm->lock_) { return mm->lock_; }
+    Leaf<fs::Page*> page_of(fs::Mapping& m, u64 index);
+    Leaf<void> read(fs::Mapping& m, u64 offset, void* to, u64 n);
     Result<void> put(AreaSpec&& spec);
-    Result<void> finish_tail(ElfObject& o, const elf::ProgramHeader& p);
-    void write(UserAddr at, const void* from, u64 n);
-    void write_word(UserAddr& at, u64 value);
+    Leaf<void> finish_tail(ElfObject& o, const elf::ProgramHeader& p);
+    // Into pages that grow_stack() made: the tree of pages may be changed elsewhere meanwhile.
+    void write(UserAddr at, const void* from, u64 n) RT_REQUIRES(mm->lock_);
+    void write_word(UserAddr& at, u64 value) RT_REQUIRES(mm->lock_);
 
     UserAddr sp_{}, path_at_{}, text_at_{}, platform_at_{}, random_at_{}, next_page_{}, vdso_at_{};
     u64 text_done_ = 0;

@@ -68,9 +68,9 @@ Result<void> ProgramLoader::place_stack(Caller& c, const ExecArguments& a, u64 s
     spec.end = top;
     spec.prot = kProtRead | kProtWrite | (executable ? kProtExec : 0);
     spec.flags = kAreaMayAll | kAreaGrowsDown;
-    AddressSpace::State& s = state();
     DeadAreas dead;
     rt::LockGuard guard(lock());
+    AddressSpace::State& s = state();
     if (s.overlaps(low, top)) return Errno::kInval;
     TRY(s.place(std::move(spec), dead));
     mm->layout.stack_start = sp_;
@@ -81,11 +81,11 @@ Result<void> ProgramLoader::place_vdso() {
     using abi::vdso::kCodePages, abi::vdso::kDataPages;
     if (!vdso) return lib::kOk;
     constexpr u64 kPages = kDataPages + kCodePages;
-    AddressSpace::State& s = state();
     UserAddr wanted{fs::kUserEnd - (kPages + random_.vdso_place % (kVdsoRoom - kPages)) * kPageSize};
     DeadAreas dead;
     rt::LockGuard guard(lock());
-    UserAddr at = TRY(s.find_gap(wanted, kPages * kPageSize));
+    AddressSpace::State& s = state();
+    UserAddr at = TRY(s.find_gap(wanted, kPages * kPageSize).settled(Errno::kNoMem));  // few areas are in the way
     vdso_at_ = at + kDataPages * kPageSize;
     AreaSpec data;
     data.start = at;
@@ -112,8 +112,8 @@ Result<void> ProgramLoader::place_vdso() {
 }
 
 Result<bool> ProgramLoader::grow_stack() {
-    AddressSpace::State& s = state();
     rt::LockGuard guard(lock());
+    AddressSpace::State& s = state();
     Area* a = s.find(sp_);
     port::MapEntry entries[kPagesAtOnce];
     u32 n = 0;
@@ -131,7 +131,6 @@ Result<bool> ProgramLoader::grow_stack() {
     return next_page_ > sp_.down(kPageSize);
 }
 
-// Into pages that grow_stack made, under the lock: the tree of pages may be changed elsewhere meanwhile.
 void ProgramLoader::write(UserAddr at, const void* from, u64 n) {
     auto* bytes = static_cast<const std::byte*>(from);
     while (n) {
@@ -205,6 +204,7 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
     const fs::Creds& creds = a.creds ? *a.creds : c.creds();
     UserAddr end = at + kAuxEntries * 2 * sizeof(u64);
     auto aux = [&](Aux key, u64 value) {
+        mm->lock_.assume_held();  // by `guard`
         write_word(at, key);
         write_word(at, value);
     };

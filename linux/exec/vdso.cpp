@@ -11,7 +11,7 @@ namespace linux {
 
 constinit Vdso vdso{};
 
-Result<void> make_vdso() {
+Leaf<void> make_vdso() {
     using abi::vdso::kCodePages;
     std::span<const std::byte> image = port::Port::vdso();
     if (image.empty()) return lib::kOk;

@@ -12,6 +12,6 @@ struct Vdso {
 };
 extern Vdso vdso;
 
-Result<void> make_vdso();  // once, before the first program
+Leaf<void> make_vdso();  // once, before the first program
 
 }  // namespace linux

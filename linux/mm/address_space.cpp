@@ -24,6 +24,7 @@ Result<Ref<AddressSpace>> AddressSpace::create() {
     mm->state_ = rt::make<State>(*mm, *space);
     if (!mm->state_) return Errno::kNoMem;
     mm->space_ = std::move(space);
+    mm->lock_.assume_held();  // no other CPU knows it yet
     // Linux without randomisation: 128 MiB below the end for the stack (mmap_base in arch/x86/mm/mmap.c).
     mm->state_->mmap_base = mm->state_->scan_from = UserAddr{(fs::kUserEnd - (u64{128} << 20)) & ~(kPageSize - 1)};
     return ref;
@@ -36,7 +37,7 @@ AddressSpace::~AddressSpace() { delete state_; }
 bool AddressSpace::clear_some() {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     u32 count = 0;
     while (Area* a = s.areas.first()) {
         if (++count > kLongAreas) return true;
@@ -54,31 +55,14 @@ bool AddressSpace::many_areas() {
 bool AddressSpace::empty_some() { return many_areas() && ref_count() == 1 && clear_some(); }
 
 // Few have many areas left here: the last reference of most is a thread's, which calls empty_some() before. Those are emptied
-// by a job, some areas of one space a turn.
+// later, some areas of one space a turn.
 void AddressSpace::end_later(AddressSpace* mm) {
-    static constinit std::atomic<AddressSpace*> first{nullptr};  // linked through reclaim_.next
-    static constinit std::atomic<bool> working{false};           // the job is in a queue, or runs
-    static constinit AddressSpace* in_work = nullptr;            // the job's
-    static constinit rt::Schedulable job{[](rt::Schedulable& self) {
-        self.priority = rt::Priority::kKernel;
-        AddressSpace* head = first.load(std::memory_order_acquire);
-        while (!in_work && head) {
-            auto* next = reinterpret_cast<AddressSpace*>(head->reclaim_.next);
-            if (first.compare_exchange_weak(head, next, std::memory_order_acq_rel)) in_work = head;
-        }
-        if (in_work && !in_work->clear_some()) last_ref(std::exchange(in_work, nullptr));
-        if (!in_work && !first.load(std::memory_order_acquire)) {
-            working.store(false, std::memory_order_seq_cst);
-            // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
-            if (!first.load(std::memory_order_seq_cst) || working.exchange(true, std::memory_order_seq_cst)) return;
-        }
-        rt::Executor::current().give_way(self);
+    static constinit rt::TeardownList<AddressSpace, &AddressSpace::next_to_end_> ending{[](AddressSpace& space) {
+        if (space.clear_some()) return true;
+        last_ref(&space);
+        return false;
     }};
-    AddressSpace* head = first.load(std::memory_order_relaxed);
-    do {
-        mm->reclaim_.next = reinterpret_cast<rt::Reclaimable*>(head);
-    } while (!first.compare_exchange_weak(head, mm, std::memory_order_seq_cst));
-    if (!working.exchange(true, std::memory_order_seq_cst)) rt::Executor::current().enqueue(job);
+    ending.add(*mm);
 }
 
 void AddressSpace::last_ref(AddressSpace* mm) {
@@ -87,6 +71,7 @@ void AddressSpace::last_ref(AddressSpace* mm) {
     while (mm->clear_some()) {
     }
     rt::Reclaimer& reclaimer = port::reclaimer(port::Module::kMm);
+    mm->lock_.assume_held();  // no other CPU knows it any more
     mm->space_->clear();
     if (!reclaimer.defers(mm->state_->anon.work())) return delete mm;
     mm->reclaim_.step = &AddressSpace::reclaim_step;
@@ -95,6 +80,7 @@ void AddressSpace::last_ref(AddressSpace* mm) {
 
 rt::Reclaimable* AddressSpace::reclaim_step(rt::Reclaimable& r, u64 most) {
     auto* mm = reinterpret_cast<AddressSpace*>(reinterpret_cast<std::byte*>(&r) - offsetof(AddressSpace, reclaim_));
+    mm->lock_.assume_held();  // no other CPU knows it any more
     if (mm->state_->anon.reclaim_some(most)) return &r;
     delete mm;
     return nullptr;
@@ -102,7 +88,7 @@ rt::Reclaimable* AddressSpace::reclaim_step(rt::Reclaimable& r, u64 most) {
 
 AddressSpace::Totals AddressSpace::totals() {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     u64 resident = s.resident_pages();
     u64 peak = s.peak_anon + (resident - s.anon.size());
     return {.virtual_pages = s.total_pages,

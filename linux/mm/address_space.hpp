@@ -108,7 +108,8 @@ public:
         return change_all_locked(current, future, l, nullptr);
     }
     Task<Result<void>> set_all_locked_task(bool current, bool future, MemoryLimits l);
-    bool locks_future() const;  // mlockall(MCL_FUTURE) is in force: new areas are populated at once
+    bool locks_future() const
+        RT_UNCHECKED_LOCKING;  // mlockall(MCL_FUTURE) is in force: new areas are populated at once
 
     // One page fault, without waiting (kMustWait: use fault_task). `stack_limit`: RLIMIT_STACK for growth.
     FaultKind fault(UserAddr at, port::Access access, u64 stack_limit);
@@ -163,7 +164,7 @@ public:
 
     // The inside (linux/mm/state.hpp), for the rest of linux/mm and the program loader.
     struct State;
-    State& state() { return *state_; }
+    State& state() RT_REQUIRES(lock_) { return *state_; }
 
 private:
     friend class ProgramLoader;  // linux/exec/exec_load.cpp fills a space that nobody else sees yet
@@ -215,30 +216,34 @@ private:
     bool give_back_some(Move& m);
     bool move_some(Move& m);
     bool map_some(Move& m);
-    void finish_move_locked(Move& m, class DeadAreas& dead);
+    void finish_move_locked(Move& m, class DeadAreas& dead) RT_REQUIRES(lock_);
     bool clear_some();
+    UserAddr program_break();
     friend struct Area;
     bool drop_copies(const Area& a, u64 first);
     static void end_later(AddressSpace* mm);
-    FaultKind resolve_private(struct Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait);
+    FaultKind resolve_private(struct Area& a, UserAddr page_at, bool write, bool settled, FaultWait* wait)
+        RT_REQUIRES(lock_);
     FaultKind resolve_own(struct Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write, bool settled,
-                          FaultWait* wait);
-    FaultKind resolve_zero(struct Area& a, AnonMap::Chunk& c, UserAddr page_at);
-    FaultKind resolve_file(struct Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write, FaultWait* wait);
-    FaultKind resolve_shared(struct Area& a, UserAddr page_at, bool write, FaultWait* wait);
-    FaultKind page_from(struct Area& a, UserAddr page_at, Ref<fs::Page>& out, FaultWait* wait);
+                          FaultWait* wait) RT_REQUIRES(lock_);
+    FaultKind resolve_zero(struct Area& a, AnonMap::Chunk& c, UserAddr page_at) RT_REQUIRES(lock_);
+    FaultKind resolve_file(struct Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write, FaultWait* wait)
+        RT_REQUIRES(lock_);
+    FaultKind resolve_shared(struct Area& a, UserAddr page_at, bool write, FaultWait* wait) RT_REQUIRES(lock_);
+    FaultKind page_from(struct Area& a, UserAddr page_at, Ref<fs::Page>& out, FaultWait* wait) RT_REQUIRES(lock_);
     static FaultKind must_settle(FaultWait* wait);
-    FaultKind not_allowed(UserAddr at, FaultKind kind, FaultWait* wait);
-    FaultKind map_around(struct Area& a, UserAddr page_at, fs::Page& page);
-    struct Area* grow_stack(UserAddr page_at, u64 stack_limit);
+    FaultKind not_allowed(UserAddr at, FaultKind kind, FaultWait* wait) RT_REQUIRES(lock_);
+    FaultKind map_around(struct Area& a, UserAddr page_at, fs::Page& page) RT_REQUIRES(lock_);
+    struct Area* grow_stack(UserAddr page_at, u64 stack_limit) RT_REQUIRES(lock_);
     Result<bool> fork_areas(AddressSpace& child, UserAddr& from);
     Result<u64> fork_some(AddressSpace& child, u64 from_page);
 
     Ref<port::Space> space_;
     rt::SpinLock<rt::Rank::address_space> lock_;
-    State* state_ = nullptr;
+    State* state_ RT_PT_GUARDED_BY(lock_) = nullptr;
     rt::WaitQueue change_over_;
     rt::Reclaimable reclaim_;
+    AddressSpace* next_to_end_ = nullptr;  // of those that are being emptied
 };
 
 }  // namespace linux

@@ -76,7 +76,7 @@ bool AddressSpace::drop_copies(const Area& a, u64 first) {
     return page == end;
 }
 
-Result<UserAddr> AddressSpace::State::find_gap_low(UserAddr hint, u64 length) {
+Leaf<UserAddr> AddressSpace::State::find_gap_low(UserAddr hint, u64 length) {
     constexpr UserAddr kBegin{u64{1} << 30}, kEnd{u64{1} << 31};  // find_start_end in arch/x86/kernel/sys_x86_64.c
     if (length > kEnd.value) return Errno::kNoMem;
     if (hint.value != 0 && hint <= kEnd - length) {
@@ -88,7 +88,7 @@ Result<UserAddr> AddressSpace::State::find_gap_low(UserAddr hint, u64 length) {
     return find_gap_up(scan_low, length);
 }
 
-Result<UserAddr> AddressSpace::State::find_gap_up(UpwardScan& scan, u64 length) {
+Leaf<UserAddr> AddressSpace::State::find_gap_up(UpwardScan& scan, u64 length) {
     if (length <= scan.largest || scan.from < scan.begin) {
         scan.from = scan.begin;
         scan.largest = 0;
@@ -104,11 +104,11 @@ Result<UserAddr> AddressSpace::State::find_gap_up(UpwardScan& scan, u64 length) 
         }
         if (!a || a->end >= scan.limit) return Errno::kNoMem;
         scan.from = a->end;
-        if (++looked_at == kLongSearch) return Errno::kNeedsTask;
+        if (++looked_at == kLongSearch) return kNeedsTask;
     }
 }
 
-Result<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
+Leaf<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
     if (length > fs::kUserEnd) return Errno::kNoMem;
     if (hint.value >= kMinAddress && hint.value <= fs::kUserEnd - length) {
         Area* above = find_at_or_above(hint);
@@ -136,7 +136,7 @@ Result<UserAddr> AddressSpace::State::find_gap(UserAddr hint, u64 length) {
         below = prev(*below);
         if (looked_at < kLongSearch) continue;
         scan_from = top;
-        return Errno::kNeedsTask;
+        return kNeedsTask;
     }
     scan_from = UserAddr{0};
     // Nothing below mmap_base: bottom-up above it, as Linux falls back.

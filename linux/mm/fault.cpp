@@ -36,7 +36,7 @@ bool beyond_end(const Area& a, UserAddr at) {
 // Did truncation take the page out after it was found? See fs/page.hpp.
 bool gone(const fs::Page& p) { return __atomic_load_n(&p.mapping, __ATOMIC_ACQUIRE) == nullptr; }
 
-FaultKind failure(Errno e) { return e == Errno::kNoMem ? FaultKind::kNoMemory : FaultKind::kBusAddress; }
+FaultKind failure(LeafError e) { return e == Errno::kNoMem ? FaultKind::kNoMemory : FaultKind::kBusAddress; }
 
 FaultKind map_one(port::Space& space, UserAddr at, fs::Page& page, port::Prot rights) {
     port::MapEntry entry{at, page.frame(), rights};
@@ -67,7 +67,7 @@ FaultKind map_one(port::Space& space, UserAddr at, fs::Page& page, port::Prot ri
 
 // Linux: acct_stack_growth, expand_downwards.
 [[gnu::cold, gnu::noinline]] Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
-    State& s = *state_;
+    State& s = state();
     Area* a = s.areas.upper_bound(page_at);
     if (!a || !(a->flags & kAreaGrowsDown) || page_at.value < kMinAddress) return nullptr;
     if (a->end - page_at > stack_limit) return nullptr;
@@ -86,7 +86,7 @@ FaultKind AddressSpace::must_settle(FaultWait* wait) {
 
 // No area, or one that does not allow it: what another thread is changing may allow it later (Linux: mmap_lock).
 [[gnu::cold, gnu::noinline]] FaultKind AddressSpace::not_allowed(UserAddr at, FaultKind kind, FaultWait* wait) {
-    State& s = *state_;
+    State& s = state();
     if (!s.changing() || (wait && wait->alone)) return kind;
     const Area* a = s.find(at);
     if (a && !(a->flags & kAreaMoving)) return kind;
@@ -101,7 +101,7 @@ FaultKind AddressSpace::page_from(Area& a, UserAddr page_at, Ref<fs::Page>& out,
         out = got.take();
         return FaultKind::kResolved;
     }
-    if (got.error() != Errno::kNeedsTask) return failure(got.error());
+    if (got.error() != kNeedsTask) return failure(got.error());
     if (wait) {
         wait->mapping = a.mapping;
         wait->index = a.index(page_at);
@@ -111,7 +111,7 @@ FaultKind AddressSpace::page_from(Area& a, UserAddr page_at, Ref<fs::Page>& out,
 
 // Maps the page of a file that was asked for, and those of its neighbours that are in the cache.
 FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
-    State& s = *state_;
+    State& s = state();
     fs::Mapping& m = *a.mapping;
     UserAddr from{page_at.value & ~(kAround * kPageSize - 1)}, to = from + kAround * kPageSize;
     if (from < a.start) from = a.start;
@@ -150,7 +150,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
 // A private page that the AnonMap has, or where the page of zeros is mapped.
 [[gnu::noinline]] FaultKind AddressSpace::resolve_own(Area& a, AnonMap::Chunk& c, UserAddr page_at, bool write,
                                                       bool settled, FaultWait* wait) {
-    State& s = *state_;
+    State& s = state();
     u64 page = page_at.value >> lib::kPageShift;
     bool several = s.space.shared_now();
     if (!c.has(page)) [[unlikely]] {
@@ -175,7 +175,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
 // A private page of a file that the AnonMap does not have.
 [[gnu::noinline]] FaultKind AddressSpace::resolve_file(Area& a, AnonMap::Chunk* c, UserAddr page_at, bool write,
                                                        FaultWait* wait) {
-    State& s = *state_;
+    State& s = state();
     Ref<fs::Page> held;
     fs::Page* source = a.mapping->peek(a.index(page_at));
     if (!source) [[unlikely]] {
@@ -211,7 +211,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
 // Inlined: first touches of anonymous memory are most faults, and they end here.
 [[gnu::always_inline]] inline FaultKind AddressSpace::resolve_private(Area& a, UserAddr page_at, bool write,
                                                                       bool settled, FaultWait* wait) {
-    State& s = *state_;
+    State& s = state();
     u64 page = page_at.value >> lib::kPageShift;
     AnonMap::Chunk* c = s.anon.find_chunk(page / AnonMap::kChunkPages);
     if (a.mapping) {

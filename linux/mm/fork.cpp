@@ -15,8 +15,8 @@ namespace linux {
 // hence its lock. Yields whether there are more, from `from` on.
 Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
     rt::LockPair guard(lock_, child.lock_);
-    State& s = *state_;
-    State& to = *child.state_;
+    State& s = state();
+    State& to = child.state();
     if (from.value == 0) {
         child.layout = layout;
         to.mmap_base = s.mmap_base;
@@ -46,8 +46,8 @@ Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
 // Shares the pages from a page number on, up to kLongWork of them. Yields where to go on, ~0 at the end.
 Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
     rt::LockPair guard(lock_, child.lock_);
-    State& s = *state_;
-    State& to = *child.state_;
+    State& s = state();
+    State& to = child.state();
     constexpr u64 kNowhere = ~u64{0};
     u64 shared = 0;
     u32 count = 0;
@@ -111,7 +111,10 @@ Task<Result<Ref<AddressSpace>>> AddressSpace::fork() {
         while (child->empty_some()) co_await rt::Yield{};
         co_return error;
     }
-    child->state_->note_peak();
+    {
+        rt::LockGuard guard(child->lock_);
+        child->state().note_peak();
+    }
     co_return std::move(child);
 }
 

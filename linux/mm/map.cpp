@@ -15,7 +15,7 @@ struct Backing {
     Ref<fs::Mapping> mapping;
     u32 may = kAreaMayAll;
     bool shared = false;
-    Errno error = Errno::kOk;  // reported after the checks of address and length
+    LeafError error = Errno::kOk;  // reported after the checks of address and length
 };
 
 Backing file_backing(const AddressSpace::MapRequest& r) {
@@ -119,8 +119,8 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     DeadAreas dead;
     rt::Owned<Area> spare;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
-    if (step == Step::kLeaf && s.changing()) return Errno::kNeedsTask;
+    State& s = state();
+    if (step == Step::kLeaf && s.changing()) return kNeedsTask;
     spec.flags |= s.future_flags;
     if (s.area_count > kMaxAreas) return Errno::kNoMem;
     u64 pages = length >> lib::kPageShift, replaced = 0;
@@ -144,12 +144,12 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     if (over_limits(s.total_pages - replaced, s.data_pages, pages, data, l)) return Errno::kNoMem;
     if (data && !(r.flags & kMapNoReserve) && exceeds_memory(pages)) return Errno::kNoMem;
     if (occupied) {
-        if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(at, end))) return Errno::kNeedsTask;
+        if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(at, end))) return kNeedsTask;
         spare = rt::Owned<Area>(rt::make<Area>());
         if (!spare) return Errno::kNoMem;
         // Whatever the reason (mmap_region).
         if (!s.split_at(at).ok() || !s.split_at(end).ok()) return Errno::kNoMem;
-        if (step == Step::kPrepare && s.is_long(at, end)) return Errno::kNeedsTask;
+        if (step == Step::kPrepare && s.is_long(at, end)) return kNeedsTask;
     }
     spec.start = at;
     spec.end = end;
@@ -170,16 +170,16 @@ Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, Step step) {
     UserAddr end = at + length;
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
-    if (step == Step::kLeaf && s.changing()) return Errno::kNeedsTask;
+    State& s = state();
+    if (step == Step::kLeaf && s.changing()) return kNeedsTask;
     const Area* first = s.find_at_or_above(at);
     if (!first || first->start >= end) return lib::kOk;
-    if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(at, end))) return Errno::kNeedsTask;
+    if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(at, end))) return kNeedsTask;
     if (first->start != at || first->end != end) {  // most calls unmap a whole area
         TRY(s.split_at(at));
         TRY(s.split_at(end));
     }
-    if (step == Step::kPrepare && s.is_long(at, end)) return Errno::kNeedsTask;
+    if (step == Step::kPrepare && s.is_long(at, end)) return kNeedsTask;
     s.remove_range(at, end, dead);
     return lib::kOk;
 }
@@ -187,8 +187,8 @@ Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, Step step) {
 Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, Step step) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
-    if (step == Step::kLeaf && s.changing()) return Errno::kNeedsTask;
+    State& s = state();
+    if (step == Step::kLeaf && s.changing()) return kNeedsTask;
     UserAddr now = s.break_end;
     if (to < layout.break_start || to.value > fs::kUserEnd) return now;
     u64 data = layout.data_end - layout.data_start;
@@ -196,9 +196,9 @@ Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, St
     UserAddr old_end = now.up(kPageSize), new_end = to.up(kPageSize);
     if (new_end == old_end) return s.break_end = to;
     if (new_end < old_end) {
-        if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(new_end, old_end))) return Errno::kNeedsTask;
+        if (step == Step::kLeaf && (s.space.shared_now() || s.is_long(new_end, old_end))) return kNeedsTask;
         if (!s.split_at(new_end).ok() || !s.split_at(old_end).ok()) return now;
-        if (step == Step::kPrepare && s.is_long(new_end, old_end)) return Errno::kNeedsTask;
+        if (step == Step::kPrepare && s.is_long(new_end, old_end)) return kNeedsTask;
         s.remove_range(new_end, old_end, dead);
         return s.break_end = to;
     }
@@ -216,10 +216,15 @@ Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, St
     return s.break_end = to;
 }
 
+UserAddr AddressSpace::program_break() {
+    rt::LockGuard guard(lock_);
+    return state().break_end;
+}
+
 bool AddressSpace::remove_some(UserAddr& cursor, UserAddr end) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     Area* first = s.find_at_or_above(cursor);
     if (!first || first->start >= end) return false;
     if (first->start > cursor) cursor = first->start;

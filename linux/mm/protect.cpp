@@ -61,8 +61,8 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, co
 
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
-    if (!cursor && s.changing()) return Errno::kNeedsTask;
+    State& s = state();
+    if (!cursor && s.changing()) return kNeedsTask;
     Area* first = s.find_at_or_above(start);
     if (!first) return Errno::kNoMem;
     if ((grows & kProtGrowsDown) && start == at) {
@@ -87,7 +87,7 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, co
             error = Errno::kNoMem;
             break;
         }
-        if (!cursor && ++count > kLongAreas) return Errno::kNeedsTask;
+        if (!cursor && ++count > kLongAreas) return kNeedsTask;
         if (prot & ~(a->flags >> kAreaMayShift)) {
             error = Errno::kAcces;
             break;
@@ -108,7 +108,7 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, co
         good = a->end < end ? a->end : end;
     }
     if (changes) {
-        if (takes_away && !cursor && (s.space.shared_now() || s.is_long(start, good))) return Errno::kNeedsTask;
+        if (takes_away && !cursor && (s.space.shared_now() || s.is_long(start, good))) return kNeedsTask;
         TRY(s.split_at(start));
         TRY(s.split_at(good));
         for (Area* a = s.find(start); a && a->start < good; a = s.next(*a)) {
@@ -141,10 +141,10 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
 
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     bool drops = advice == kDontNeed || advice == kDontNeedLocked || advice == kFree || advice == kRemove;
     const UserAddr piece = s.piece_end(from, end);
-    if (!cursor && (s.changing() || piece < end || (drops && s.space.shared_now()))) return Errno::kNeedsTask;
+    if (!cursor && (s.changing() || piece < end || (drops && s.space.shared_now()))) return kNeedsTask;
     const bool last = piece == end;
     end = piece;
     const UserAddr start = from;
@@ -188,7 +188,7 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
                 // Pages that are mapped nowhere count too.
                 const u64 first = a->index(from), all = (to - from) >> lib::kPageShift;
                 const u64 part = a->mapping->end_of(first, first + all, kLongWork) - first;
-                if (!cursor) return Errno::kNeedsTask;
+                if (!cursor) return kNeedsTask;
                 end = to = from + part * kPageSize;  // of one file at a time
                 a->mapping->drop_range(first, part);
                 if (a->mapping->has_dropped()) *removed = a->mapping;
@@ -210,7 +210,7 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
 
 Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     u64 n = 0;
     for (UserAddr end = at + length; at < end;) {
         Area* a = s.find(at);
@@ -228,7 +228,7 @@ Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
 
 Leaf<void> AddressSpace::sync(UserAddr& at, UserAddr end, u32 flags, bool& hole) {
     for (u32 count = 0; at < end; ++count) {
-        if (count == kLongAreas) return Errno::kNeedsTask;
+        if (count == kLongAreas) return kNeedsTask;
         Ref<fs::File> file;  // synced without the lock
         rt::LockGuard guard(lock_);
         Area* a = state_->find_at_or_above(at);
@@ -261,8 +261,8 @@ Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, con
     UserAddr start = at.down(kPageSize), end = start + length;
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
-    if (!cursor && s.changing()) return Errno::kNeedsTask;
+    State& s = state();
+    if (!cursor && s.changing()) return kNeedsTask;
     if (!cursor || *cursor == start) {
         if (locked && (((s.locked_pages - locked_there) << lib::kPageShift) + length) > l.locked) return Errno::kNoMem;
         if (end < start) return Errno::kInval;
@@ -270,7 +270,7 @@ Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, con
     } else {
         start = *cursor;
     }
-    if (!cursor && s.many_areas_in(start, end)) return Errno::kNeedsTask;
+    if (!cursor && s.many_areas_in(start, end)) return kNeedsTask;
     u32 count = 0;
     UserAddr from = start;
     for (Area* a = s.find(start); from < end; a = s.find(from)) {
@@ -296,8 +296,8 @@ Leaf<void> AddressSpace::change_locked(UserAddr at, u64 length, bool locked, con
 Leaf<void> AddressSpace::change_all_locked(bool current, bool future, const MemoryLimits& l, UserAddr* cursor) {
     DeadAreas dead;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
-    if (!cursor && (s.changing() || s.area_count > kLongAreas)) return Errno::kNeedsTask;
+    State& s = state();
+    if (!cursor && (s.changing() || s.area_count > kLongAreas)) return kNeedsTask;
     const UserAddr start = cursor ? *cursor : UserAddr{0};
     if (start.value == 0) {
         if (current && s.total_pages << lib::kPageShift > l.locked) return Errno::kNoMem;
@@ -323,6 +323,7 @@ Leaf<void> AddressSpace::change_all_locked(bool current, bool future, const Memo
     return lib::kOk;
 }
 
-bool AddressSpace::locks_future() const { return state_->future_flags != 0; }
+// As it is at some moment: a single word.
+bool AddressSpace::locks_future() const { return __atomic_load_n(&state_->future_flags, __ATOMIC_RELAXED) != 0; }
 
 }  // namespace linux

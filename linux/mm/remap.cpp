@@ -61,8 +61,8 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     DeadAreas dead;
     rt::Owned<Area> fresh;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
-    if (!move && s.changing()) return Errno::kNeedsTask;
+    State& s = state();
+    if (!move && s.changing()) return kNeedsTask;
     Area* a = s.find(old);
     if (!a) return Errno::kFault;
     if (fixed || keep) {
@@ -83,12 +83,12 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
         TRY(s.split_at(end));
         if (move && (from != move->dropped.start || end != move->dropped.end) && s.is_long(from, end)) {
             move->drop = {from, end};
-            return Errno::kNeedsTask;
+            return kNeedsTask;
         }
         s.remove_range(from, end, dead);
         return lib::kOk;
     };
-    if (!move && !grows_only && (must_not_race || long_work())) return Errno::kNeedsTask;
+    if (!move && !grows_only && (must_not_race || long_work())) return kNeedsTask;
 
     if (!fixed && !keep && old_length >= new_length) {
         if (old_length == new_length) return old;
@@ -132,11 +132,11 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
         }
     }
     if (!may_move) return Errno::kNoMem;
-    if (!move && (must_not_race || long_work())) return Errno::kNeedsTask;
+    if (!move && (must_not_race || long_work())) return kNeedsTask;
     if (!fixed) {
         // The hint of MREMAP_DONTUNMAP is honoured only with MREMAP_FIXED, as on Linux.
         auto room = s.find_gap(keep ? to : UserAddr{0}, new_length);
-        if (move) move->searches = room.error() == Errno::kNeedsTask;
+        if (move) move->searches = room.error() == kNeedsTask;
         to = TRY(room);
     }
     if (s.area_count + 3 >= kMaxAreas) return Errno::kNoMem;
@@ -171,7 +171,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
         a->prot = 0;
         s.anon.keep(to.value >> lib::kPageShift, (to.value + old_length) >> lib::kPageShift);
         *move = std::move(m);
-        return Errno::kNeedsTask;
+        return kNeedsTask;
     }
     if (old_length) {
         port::UserRange range{old, old + old_length};
@@ -187,7 +187,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
 
 // The areas, when the pages have moved.
 void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
-    State& s = *state_;
+    State& s = state();
     s.anon.keep(0, 0);
     Area* a = s.find(m.old);
     AreaSpec spec;
@@ -213,7 +213,7 @@ void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
 // Makes room for a piece where it goes: no page comes or goes meanwhile but by truncation.
 bool AddressSpace::reserve_some(Move& m, bool& no_memory) {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     const UserAddr end = m.old + m.length, from = m.reserved;
     if (from >= end) return false;
     m.reserved = s.piece_end(from, end);
@@ -226,7 +226,7 @@ bool AddressSpace::reserve_some(Move& m, bool& no_memory) {
 bool AddressSpace::give_back_some(Move& m) {
     constexpr u64 kAtOnce = 64 * kLongWork * kPageSize;
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     s.anon.keep(0, 0);
     const UserAddr from = m.reserved - m.old > kAtOnce ? m.reserved - kAtOnce : m.old;
     s.anon.drop((m.to.value + (from - m.old)) >> lib::kPageShift,
@@ -241,7 +241,7 @@ bool AddressSpace::give_back_some(Move& m) {
 
 bool AddressSpace::move_some(Move& m) {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     const UserAddr end = m.old + m.length, from = m.moved;
     if (from >= end) return false;
     const UserAddr to = s.piece_end(from, end);
@@ -262,7 +262,7 @@ bool AddressSpace::move_some(Move& m) {
 
 bool AddressSpace::map_some(Move& m) {
     rt::LockGuard guard(lock_);
-    State& s = *state_;
+    State& s = state();
     const Area* a = s.find(m.to);
     const UserAddr end = m.to + m.length, from = m.mapped;
     if (!a || from >= end) return false;
@@ -276,9 +276,9 @@ Task<Result<UserAddr>> AddressSpace::remap_task(RemapRequest r, MemoryLimits l) 
     for (port::UserRange dropped{};;) {
         Move m{.dropped = dropped};
         auto done = change_remap(r, l, &m);
-        if (done.error() != Errno::kNeedsTask) {
+        if (done.error() != kNeedsTask) {
             MM_SETTLE(*space_);
-            co_return done;
+            co_return done.ended();
         }
         if (m.searches) {
             co_await rt::Yield{};

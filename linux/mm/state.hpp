@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The inside of an AddressSpace: the tree of areas, the anonymous pages, the totals. Every function here runs under
-// Rank::address_space (or while nobody else can see the space), checks first and then changes what cannot fail.
+// The inside of an AddressSpace: the tree of areas, the anonymous pages, the totals. It is reached through
+// AddressSpace::state(), which needs the space's lock. Each function checks first and then changes what cannot fail.
 //
 // Areas that were taken out may hold the last reference to a file, whose end takes locks of smaller rank: they are put
 // into a DeadAreas that the caller declares before its lock guard, and die after the lock was released.
@@ -100,9 +100,9 @@ struct AddressSpace::State {
 
     // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem. kNeedsTask: many areas are in the way,
     // call it again to look further.
-    Result<UserAddr> find_gap(UserAddr hint, u64 length);
-    Result<UserAddr> find_gap_up(UpwardScan& scan, u64 length);
-    Result<UserAddr> find_gap_low(UserAddr hint, u64 length);  // MAP_32BIT: the lowest in [1 GiB, 2 GiB)
+    Leaf<UserAddr> find_gap(UserAddr hint, u64 length);
+    Leaf<UserAddr> find_gap_up(UpwardScan& scan, u64 length);
+    Leaf<UserAddr> find_gap_low(UserAddr hint, u64 length);  // MAP_32BIT: the lowest in [1 GiB, 2 GiB)
     void gap_opened(UserAddr start, UserAddr end);
 
     // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem. kInval: the area

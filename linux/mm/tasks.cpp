@@ -28,40 +28,40 @@ Task<Result<UserAddr>> AddressSpace::map_task(MapRequest r, MemoryLimits l) {
     auto done = change_map(r, l, Step::kPrepare);
     // Where the place is not given, it is the search for one that is long.
     const bool searches = (r.flags & (kMapFixed | kMapFixedNoReplace)) == 0;
-    while (searches && done.error() == Errno::kNeedsTask) {
+    while (searches && done.error() == kNeedsTask) {
         co_await rt::Yield{};
         done = change_map(r, l, Step::kPrepare);
     }
-    if (done.error() == Errno::kNeedsTask) {
+    if (done.error() == kNeedsTask) {
         for (UserAddr cursor = r.hint, end = (r.hint + r.length).up(kPageSize); remove_some(cursor, end);)
             co_await rt::Yield{};
         done = change_map(r, l, Step::kFinish);
     }
     MM_SETTLE(*space_);
-    co_return done;
+    co_return done.ended();
 }
 
 Task<Result<void>> AddressSpace::unmap_task(UserAddr at, u64 length) {
     MM_CHANGE(*this);
     auto done = change_unmap(at, length, Step::kPrepare);
-    if (done.error() == Errno::kNeedsTask) {
+    if (done.error() == kNeedsTask) {
         for (UserAddr cursor = at, end = (at + length).up(kPageSize); remove_some(cursor, end);) co_await rt::Yield{};
         done = change_unmap(at, length, Step::kFinish);
     }
     MM_SETTLE(*space_);
-    co_return done;
+    co_return done.ended();
 }
 
 Task<Result<UserAddr>> AddressSpace::set_break_task(UserAddr to, MemoryLimits l) {
     MM_CHANGE(*this);
     auto done = change_break(to, l, Step::kPrepare);
-    if (done.error() == Errno::kNeedsTask) {
-        for (UserAddr cursor = to.up(kPageSize), end = state_->break_end.up(kPageSize); remove_some(cursor, end);)
+    if (done.error() == kNeedsTask) {
+        for (UserAddr cursor = to.up(kPageSize), end = program_break().up(kPageSize); remove_some(cursor, end);)
             co_await rt::Yield{};
         done = change_break(to, l, Step::kFinish);
     }
     MM_SETTLE(*space_);
-    co_return done;
+    co_return done.ended();
 }
 
 Task<Result<void>> AddressSpace::protect_task(UserAddr at, u64 length, u32 prot, MemoryLimits l) {
@@ -74,7 +74,7 @@ Task<Result<void>> AddressSpace::protect_task(UserAddr at, u64 length, u32 prot,
         done = change_protection(at, length, prot & ~(kProtGrowsDown | kProtGrowsUp), l, &cursor);
     }
     MM_SETTLE(*space_);
-    co_return done;
+    co_return done.ended();
 }
 
 // A hole is an error, but only after the rest has been done.
@@ -87,7 +87,7 @@ Task<Result<void>> AddressSpace::advise_task(UserAddr at, u64 length, i32 advice
         auto done = change_advice(at, length, advice, &cursor, &removed);
         if (removed)
             for (const u64 cut = removed->begin_cut(); removed->drop_some_copies(cut);) co_await rt::Yield{};
-        if (!done.ok()) error = done.error();
+        if (!done.ok()) error = done.error().ended();
         if ((!done.ok() && done.error() != Errno::kNoMem) || cursor >= end) break;
         co_await rt::Yield{};
     }
@@ -108,7 +108,7 @@ Task<Result<void>> AddressSpace::set_locked_task(UserAddr at, u64 length, bool l
         co_await rt::Yield{};
         done = change_locked(at, length, locked, l, &cursor);
     }
-    co_return done;
+    co_return done.ended();
 }
 
 Task<Result<void>> AddressSpace::set_all_locked_task(bool current, bool future, MemoryLimits l) {
@@ -119,7 +119,7 @@ Task<Result<void>> AddressSpace::set_all_locked_task(bool current, bool future, 
         co_await rt::Yield{};
         done = change_all_locked(current, future, l, &cursor);
     }
-    co_return done;
+    co_return done.ended();
 }
 
 }  // namespace linux

@@ -118,7 +118,7 @@ struct QueuedSignal {
     }
     lib::ListHook hook;            // of the oldest of its number
     QueuedSignal* next = nullptr;  // of the same number
-    QueuedSignal* last = this;     // of the oldest: the end of the chain
+    QueuedSignal* last = this;     // of the oldest: the end of the chain; of a dropped one, another dropped chain
     bool counted = true;           // for the account
     SignalInfo info;
     Ref<fs::UserAccount> account;
@@ -162,7 +162,7 @@ struct SignalState {
     // Of a group stop: from this one on they have not been told yet. Those that stop tell more.
     Thread* stop_next RT_GUARDED_BY(lock) = nullptr;
     // When all threads are to end: from this one on they have not been told yet. Those that end tell more.
-    Thread* exit_next = nullptr;
+    Thread* exit_next RT_GUARDED_BY(lock) = nullptr;
 };
 
 // Sends; permission was checked. Never blocks, cannot fail (a real-time queue entry that cannot be had: kAgain).

@@ -87,7 +87,7 @@ Push push_frame(Thread& t, const SignalAction& action, u32 sig, const SignalInfo
     SignalSet old = t.restore_blocked ? t.saved_blocked : t.blocked;
     auto r = arch::push_signal_frame(t, action, sig, info, old);
     if (r.ok()) return Push::kPushed;
-    if (r.error() != Errno::kNeedsFault) return Push::kFailed;
+    if (r.error() != kNeedsFault) return Push::kFailed;
     return Push::kAgain;
 }
 

@@ -4,8 +4,7 @@
 
 #include "linux/task/itimer.hpp"
 #include "rt/mem/slab.hpp"
-#include "rt/reclaim.hpp"
-#include "rt/schedulable.hpp"
+#include "rt/teardown.hpp"
 
 namespace linux {
 namespace {
@@ -17,20 +16,32 @@ QueuedSignal* oldest_of(PendingSignals& q, u32 sig) {
     return nullptr;
 }
 
-constexpr u32 kFreedAtOnce = 16;         // of one chain
+constexpr u32 kFreedAtOnce = 16;  // of one chain
+constexpr u32 kFreedInATurn = 256;
 constexpr u32 kCountedOutAtOnce = 4096;  // of all; the counts of what is beyond go down with its memory
 
-// Frees a chain that nobody looks at any more; what is long, by a job, some entries a turn.
+// Chains that no thread looks at any more; some entries of one a turn.
+constinit rt::TeardownList<QueuedSignal, &QueuedSignal::last> ending{[](QueuedSignal& oldest) {
+    for (u32 n = 0; oldest.next; ++n) {
+        if (n == kFreedInATurn) return true;
+        QueuedSignal* e = oldest.next;
+        oldest.next = e->next;
+        delete e;
+    }
+    delete &oldest;
+    return false;
+}};
+
+// Frees chains; what is long, later.
 class Drop {
 public:
     void add(QueuedSignal& oldest) {
-        QueuedSignal* last = oldest.last;
         QueuedSignal* e = &oldest;
-        const bool later = rt::Reclaimer::later.load(std::memory_order_relaxed);
+        const bool later = rt::Teardown::later();
         for (u32 n = 0; e && (n < kFreedAtOnce || !later); ++n) delete std::exchange(e, e->next);
         if (!e) return;
         count_out(e);
-        free_later(*e, *last);
+        ending.add(*e);
     }
 
 private:
@@ -49,36 +60,8 @@ private:
         if (account) account->signals.fetch_sub(n, std::memory_order_relaxed);
     }
 
-    static constinit std::atomic<QueuedSignal*> first;
-    static constinit std::atomic<bool> working;  // the job is in a queue, or runs
-
-    static void free_later(QueuedSignal& from, QueuedSignal& to) {
-        static constinit rt::Schedulable job{&Drop::work};
-        QueuedSignal* head = first.load(std::memory_order_relaxed);
-        do {
-            to.next = head;
-        } while (!first.compare_exchange_weak(head, &from, std::memory_order_seq_cst));
-        if (!working.exchange(true, std::memory_order_seq_cst)) rt::Executor::current().enqueue(job);
-    }
-    static void work(rt::Schedulable& self) {
-        static constinit QueuedSignal* in_work = nullptr;
-        constexpr u32 kPiece = 256;
-        if (!in_work) in_work = first.exchange(nullptr, std::memory_order_acq_rel);
-        for (u32 n = 0; in_work && n < kPiece; ++n) delete std::exchange(in_work, in_work->next);
-        if (!in_work && !first.load(std::memory_order_acquire)) {
-            working.store(false, std::memory_order_seq_cst);
-            // Pairs with free_later(), which adds and then looks whether there is a job. One of them sees the other.
-            if (!first.load(std::memory_order_seq_cst) || working.exchange(true, std::memory_order_seq_cst)) return;
-        }
-        rt::Executor& ex = rt::Executor::current();
-        ex.let_interrupts_in();
-        ex.enqueue(self);
-    }
-
     u32 left_ = kCountedOutAtOnce;
 };
-constinit std::atomic<QueuedSignal*> Drop::first{nullptr};
-constinit std::atomic<bool> Drop::working{false};
 
 }  // namespace
 

@@ -190,7 +190,7 @@ Task<Result<void>> wait_for_flock(Ref<File> file, u32 operation) {
         u32 seen = changed.sequence();
         auto r = try_flock(*file, operation);
         if (r.ok()) co_return lib::kOk;
-        if (r.error() != Errno::kAgain) co_return r.error();
+        if (r.error() != Errno::kAgain) co_return r.error().ended();  // of one lock there is nothing in pieces
         if (interrupted != Errno::kOk) co_return interrupted;
         interrupted = (co_await rt::wait_on(changed, seen, "flock")).error();
     }
@@ -255,13 +255,13 @@ TaskResult change_terminal(Caller& c, Ref<File> file, u32 request, u64 argument)
         file->queues(fs::kPollOut, queues);
         auto r = file->ioctl(c.user(), request, argument);
         if (r.ok()) co_return i64(r.value());
-        if (r.error() == Errno::kNeedsFault) {
+        if (r.error() == kNeedsFault) {
             auto f = c.user().fault();
             if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
                 co_return Errno::kFault;
             continue;
         }
-        if (r.error() != Errno::kNeedsTask) co_return r.error();
+        if (r.error() != kNeedsTask) co_return r.error();
         if (interrupted) co_return Errno::kRestartSys;
         rt::Wait wait{"terminal: output"};
         interrupted = co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted;

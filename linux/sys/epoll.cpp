@@ -176,7 +176,7 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
 [[gnu::noinline]] Leaf<i64> several_events(Caller& c, EpollFile& epoll, UserAddr events, u32 max) {
     EpollFile::Ready found[kFewEvents];
     u32 n = epoll.collect(found, max < kFewEvents ? max : kFewEvents);
-    if (n == EpollFile::kLong || (n == kFewEvents && max > n)) return Errno::kNeedsTask;
+    if (n == EpollFile::kLong || (n == kFewEvents && max > n)) return kNeedsTask;
     bool commit = !epoll.in_turn(n);
     for (u32 i = 0; i < n; ++i) {
         commit |= found[i].commit;
@@ -192,7 +192,7 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
     if (!file) return Errno::kBadF;
     if (file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
     auto n = several_events(c, static_cast<EpollFile&>(*file), events, u32(max));
-    if (n.ok() && n.value() == 0 && timeout != 0) n = Errno::kNeedsTask;
+    if (n.ok() && n.value() == 0 && timeout != 0) n = kNeedsTask;
     n = c.or_later(std::move(n), [&] {
         const Nanoseconds deadline = deadline_after(milliseconds_or_never(timeout));
         return wait_for_events(c, Ref<fs::File>{&*file}, events, max, deadline);
@@ -215,7 +215,7 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
     return any_wait(c, fd, events, max, timeout);
 }
 
-[[gnu::noinline]] Errno masked_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, ArgumentsFrom<4> m) {
+[[gnu::noinline]] LeafError masked_wait(Caller& c, Fd fd, UserAddr events, i32 max, i32 timeout, ArgumentsFrom<4> m) {
     const Nanoseconds deadline = deadline_after(milliseconds_or_never(timeout));
     return c.later(wait_masked(c, fd, events, max, deadline, m.get<UserAddr, 4>(), m.get<u64, 5>()));
 }
@@ -303,7 +303,7 @@ Leaf<void> sys_timerfd_settime(Caller& c, Fd fd, u32 flags, UserAddr to, UserAdd
     if (old.value != 0) {
         TimerSpec before = encode_setting(call.timer->get());
         told = c.user().write(old, &before, sizeof before);
-        if (told.error() == Errno::kNeedsFault) return told;
+        if (told.error() == kNeedsFault) return told;
     }
     // The timer is set even if the old value cannot be told.
     (void)call.timer->set(call.to, call.absolute);

@@ -45,7 +45,7 @@ Leaf<void> count_strings(fs::UserMemory& user, UserAddr array, u32& n) {
             if (++n >= kMaxStrings) return Errno::k2Big;
         }
     }
-    return Errno::kNeedsTask;
+    return kNeedsTask;
 }
 
 // May be called again after kNeedsFault, or after kNeedsTask and a Yield; goes on where it was.
@@ -67,7 +67,7 @@ Leaf<void> gather(Gather& g, Caller& c) {
         }
     }
     for (u32 left = kCopyAtOnce; g.done < g.argc + g.envc; ++g.done) {
-        if (left-- == 0) return Errno::kNeedsTask;
+        if (left-- == 0) return kNeedsTask;
         bool argument = g.done < g.argc;
         UserAddr at = argument ? g.argv + u64{g.done} * 8 : g.envp + u64{g.done - g.argc} * 8;
         u64 pointer = 0;
@@ -91,7 +91,7 @@ void name_by_descriptor(ExecImage& image, i32 fd) {
     image.path_length = u32(n + rest);
 }
 
-Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr envp, u32 flags) {
+TaskResult execute(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr envp, u32 flags) {
     Thread& t = c.thread();
     if (flags & ~(kAtEmptyPath | kAtSymlinkNofollow)) co_return Errno::kInval;
     auto image = CO_TRY(rt::make_owned<ExecImage>());
@@ -101,7 +101,7 @@ Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, Use
             image->path_length = u32(path.value().size());
             break;
         }
-        if (path.error() != Errno::kNeedsFault) co_return path.error();
+        if (path.error() != kNeedsFault) co_return path.error();
         CO_TRY(co_await fault_in_range(t, c.user().fault()));
     }
     if (image->path_length == 0 && !(flags & kAtEmptyPath)) co_return Errno::kNoEnt;
@@ -110,12 +110,12 @@ Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, Use
     for (;;) {
         auto r = gather(g, c);
         if (r.ok()) break;
-        if (r.error() == Errno::kNeedsTask) {
+        if (r.error() == kNeedsTask) {
             co_await rt::Yield{};
             if (t.work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
             continue;
         }
-        if (r.error() != Errno::kNeedsFault) co_return r.error();
+        if (r.error() != kNeedsFault) co_return r.error();
         if (fault_in_now(t, c.user().fault()) == FaultIn::kReady) continue;
         CO_TRY(co_await fault_in_range(t, c.user().fault()));
     }
@@ -144,10 +144,10 @@ Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, Use
     co_return co_await exec_image(t, *image, std::move(file));
 }
 
-Task<Result<i64>> sys_execve(Caller& c, UserString name, UserAddr argv, UserAddr envp) {
+TaskResult sys_execve(Caller& c, UserString name, UserAddr argv, UserAddr envp) {
     return execute(c, kAtFdcwd, name, argv, envp, 0);
 }
-Task<Result<i64>> sys_execveat(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr envp, u32 flags) {
+TaskResult sys_execveat(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr envp, u32 flags) {
     return execute(c, fd, name, argv, envp, flags);
 }
 

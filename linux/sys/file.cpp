@@ -30,7 +30,7 @@ bool block_reader(Thread& t, fs::PipeFile& file) {
     if (!file.pipe().must_wait_to_read()) return false;
     auto again = [](Thread& t, rt::Wake why) -> Leaf<i64> {
         auto r = call_table[u32(t.regs().syscall_number())](t, t.regs().frame());
-        if (why != rt::Wake::kInterrupted || r.error() != Errno::kNeedsTask) return r;
+        if (why != rt::Wake::kInterrupted || r.error() != kNeedsTask) return r;
         t.forget_plans();
         return Errno::kRestartSys;
     };
@@ -41,8 +41,8 @@ bool block_reader(Thread& t, fs::PipeFile& file) {
 
 // What an operation comes to that did not succeed at once; kOk: it goes on as transfer().
 template <bool kWrite>
-[[gnu::always_inline]] inline Errno outcome_of(Caller& c, File& file, Errno e) {
-    if (e == Errno::kNeedsTask) {
+[[gnu::always_inline]] inline LeafError outcome_of(Caller& c, File& file, LeafError e) {
+    if (e == kNeedsTask) {
         if (file.nonblocking()) return Errno::kAgain;
         if (!kWrite && file.kind() == fs::FileKind::kPipe && block_reader(c.thread(), static_cast<fs::PipeFile&>(file)))
             return e;
@@ -89,7 +89,7 @@ constexpr u32 kWrongAccess = kWrite ? fs::kOpenReadOnly : fs::kOpenWriteOnly;
 
 // Of what transfer_range() turned away: EBADF, EFAULT, or a task.
 template <bool kWrite>
-[[gnu::noinline]] Errno why_not(Caller& c, File& file, UserAddr at, u64 n, u64 offset) {
+[[gnu::noinline]] LeafError why_not(Caller& c, File& file, UserAddr at, u64 n, u64 offset) {
     if (kWrite ? !file.writable() : !file.readable()) return Errno::kBadF;
     if (!fs::UserMemory::inside(at, n)) return Errno::kFault;
     return c.later(transfer(c, Ref<File>{&file}, IoVector{at, n < kMaxIo ? n : kMaxIo}, offset, kWrite));
@@ -100,7 +100,7 @@ struct OneRange {
     u64 offset;
 };
 template <bool kWrite>
-[[gnu::noinline]] Errno go_on(Caller& c, File& file, const OneRange& r, Errno e) {
+[[gnu::noinline]] LeafError go_on(Caller& c, File& file, const OneRange& r, LeafError e) {
     e = outcome_of<kWrite>(c, file, e);
     if (e != Errno::kOk) return e;
     return c.later(transfer(c, Ref<File>{&file}, IoVector{r.spans.start(), r.spans.size()}, r.offset, kWrite));
@@ -178,7 +178,7 @@ Leaf<size_t> transfer_vector(Caller& c, File& file, UserAddr vectors, u32 count,
     UserSpans spans = v.spans(c.user(), kLeafIo);
     auto r = transfer_spans<kWrite>(c, file, spans, offset);
     if (r.ok()) return r;
-    const Errno e = outcome_of<kWrite>(c, file, r.error());
+    const LeafError e = outcome_of<kWrite>(c, file, r.error());
     if (e != Errno::kOk) return e;
     return c.later(transfer(c, Ref<File>{&file}, std::move(v), offset, kWrite));
 }
@@ -227,8 +227,8 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             if (!write || n == 0 || !file->writes_all() || file->nonblocking()) co_return i64(done);
             continue;
         }
-        Errno e = r.error();
-        if (e == Errno::kNeedsFault) {
+        const LeafError e = r.error();
+        if (e == kNeedsFault) {
             fs::UserMemory::Fault f = c.user().fault();
             u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (have >= f.size) continue;
@@ -243,9 +243,9 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             continue;
         }
         if (e == Errno::kPipe) broken_pipe(c);
-        if (e != Errno::kNeedsTask || (done > 0 && !write) || file->nonblocking()) {
+        if (e != kNeedsTask || (done > 0 && !write) || file->nonblocking()) {
             if (done > 0) co_return i64(done);
-            co_return e == Errno::kNeedsTask ? Errno::kAgain : e;
+            co_return e == kNeedsTask ? Errno::kAgain : e;
         }
         if (interrupted) {
             if (done > 0) co_return i64(done);

@@ -54,9 +54,9 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
                 continue;
             }
             if (put.ok()) co_return i64(done);
-            Errno e = put.error();
+            LeafError e = put.error();
             if (e == Errno::kPipe) broken_pipe(c);
-            if (e == Errno::kNeedsTask && !out.nonblocking()) {
+            if (e == kNeedsTask && !out.nonblocking()) {
                 if (!interrupted) {
                     rt::Wait wait{"sendfile"};
                     interrupted = co_await wait.on(room, queues.count()) == rt::Wake::kInterrupted;
@@ -65,7 +65,7 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
                 e = Errno::kRestartSys;
             }
             if (done > 0) co_return i64(done);
-            co_return e == Errno::kNeedsTask ? Errno::kAgain : e;
+            co_return e == kNeedsTask ? Errno::kAgain : e;
         }
         if (turn % kChunksPerTurn == kChunksPerTurn - 1) {
             co_await rt::Yield{};
@@ -77,11 +77,10 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
 
 // A copy in or out that may need the page first.
 template <bool kWrite>
-Task<Result<i64>> user_copy(Caller& c, UserAddr at, void* bytes, size_t n) {
+Task<Result<void>> user_copy(Caller& c, UserAddr at, void* bytes, size_t n) {
     for (;;) {
         auto r = kWrite ? c.user().write(at, bytes, n) : c.user().read(bytes, at, n);
-        if (r.ok()) co_return i64{0};
-        if (r.error() != Errno::kNeedsFault) co_return r.error();
+        if (r.error() != kNeedsFault) co_return r.ended();
         auto f = c.user().fault();
         if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
             co_return Errno::kFault;

@@ -86,8 +86,8 @@ Leaf<Request> read_request(Caller& c, fs::File& file, u32 command, UserAddr at) 
     if (is_ofd(command) && l.pid != 0) return Errno::kInval;
     return r;
 }
-Result<void> apply(fs::File& file, const Request& r, fs::LongLock* in_pieces = nullptr) {
-    if (r.unlock) return fs::file_locks_exist() ? fs::clear_lock(*file.inode(), r.lock) : Result<void>{lib::kOk};
+Leaf<void> apply(fs::File& file, const Request& r, fs::LongLock* in_pieces = nullptr) {
+    if (r.unlock) return fs::file_locks_exist() ? fs::clear_lock(*file.inode(), r.lock) : Leaf<void>{lib::kOk};
     return fs::set_lock(*file.inode(), r.lock, in_pieces);
 }
 
@@ -117,7 +117,7 @@ TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r, bool w
     for (;;) {
         u32 seen = changed.sequence();
         auto done = apply(*file, r, &in_pieces);
-        if (done.error() == Errno::kNeedsTask) {
+        if (done.error() == kNeedsTask) {
             co_await rt::Yield{};
             continue;
         }
@@ -154,7 +154,7 @@ Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argume
         return i64{0};
     }
     bool waits = command == kSetLkW || command == kOfdSetLkW;
-    if (done.error() != Errno::kNeedsTask && (done.error() != Errno::kAgain || !waits)) return done.error();
+    if (done.error() != kNeedsTask && (done.error() != Errno::kAgain || !waits)) return done.error();
     return c.later(wait_for_lock(c, fd, Ref<fs::File>{&file}, r, waits));
 }
 

@@ -56,14 +56,14 @@ u64 fallocate_piece(fs::Mapping& m, u32 mode, u64 at, u64 end) {
     return cut < end / kPageSize && cut * kPageSize > at ? cut * kPageSize : end;
 }
 
-Task<Result<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, u64 at, u64 end) {
+Task<Leaf<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, u64 at, u64 end) {
     fs::Inode& inode = *file->inode();
     if (mode & ~(kKeepSize | kPunchHole)) co_return Errno::kOpNotSupp;
     // What can never fit is refused before anything is made. The size changes with the last piece.
     if (!(mode & kPunchHole) &&
         lib::pages_for(end) - at / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
         co_return Errno::kNoSpc;
-    Errno error = Errno::kOk;
+    LeafError error = Errno::kOk;
     while (at < end) {
         const u64 to = fallocate_piece(*inode.mapping(), mode, at, end);
         auto done = inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at);
@@ -113,7 +113,7 @@ Task<Result<u64>> seek_patiently(Caller& c, Ref<fs::File> file, i64 offset, u32 
     const bool inside = page < lib::pages_for(size);
     if (whence == kData && !inside) co_return Errno::kNxIo;
     const u64 found = page * kPageSize > u64(offset) ? page * kPageSize : u64(offset);
-    co_return file->seek(i64(inside ? found : size), kSet);
+    co_return file->seek(i64(inside ? found : size), kSet).ended();
 }
 
 Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {

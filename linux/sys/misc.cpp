@@ -110,7 +110,7 @@ TaskResult put_much_random(Caller& c, UserAddr to, u64 size) {
     while (done < size) {
         u64 n = size - done < kLeafRandom ? size - done : kLeafRandom;
         auto r = put_random(c, to + done, n);
-        if (r.error() == Errno::kNeedsFault) {
+        if (r.error() == kNeedsFault) {
             auto in = co_await fault_in_range(c.thread(), {to + done, n, true});
             if (in.ok()) continue;
             // Up to the last byte that is there.

@@ -69,7 +69,7 @@ Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags,
     if (!request.ok()) return request.error();
     if (!populates(flags) && !c.mm().locks_future()) [[likely]] {
         auto got = c.mm().map(request.value(), limits(c));
-        if (got.error() != Errno::kNeedsTask) [[likely]]
+        if (got.error() != kNeedsTask) [[likely]]
             return got;
     }
     return c.later(map_patiently(c, request.take()));
@@ -106,7 +106,7 @@ Task<Result<void>> advise_patiently(Caller& c, UserAddr at, u64 length, i32 advi
 
 Leaf<void> sys_madvise(Caller& c, UserAddr at, u64 length, i32 advice) {
     const bool populates = advice == kPopulateRead || advice == kPopulateWrite;
-    return c.or_later(populates ? Leaf<void>(Errno::kNeedsTask) : c.mm().advise(at, length, advice),
+    return c.or_later(populates ? Leaf<void>(kNeedsTask) : c.mm().advise(at, length, advice),
                       [&] { return advise_patiently(c, at, length, advice); });
 }
 
@@ -138,12 +138,12 @@ Task<Result<void>> resident_patiently(Caller& c, UserAddr at, u64 pages, UserOut
         auto r = resident_piece(c, at + done * kPageSize, n, to + done);
         if (r.ok()) {
             done += n;
-        } else if (r.error() == Errno::kNeedsFault) {
+        } else if (r.error() == kNeedsFault) {
             auto f = c.user().fault();
             auto wait = c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (co_await wait < f.size) co_return Errno::kFault;
         } else {
-            co_return r.error();
+            co_return r.error().ended();
         }
         co_await rt::Yield{};
     }
@@ -159,7 +159,7 @@ Leaf<void> sys_mincore(Caller& c, UserAddr at, u64 length, UserOut<u8> to) {
 Task<Result<void>> sync_patiently(Caller& c, UserAddr at, UserAddr end, u32 flags, bool hole) {
     for (;;) {
         auto done = c.mm().sync(at, end, flags, hole);
-        if (done.error() != Errno::kNeedsTask) co_return done;
+        if (done.error() != kNeedsTask) co_return done.ended();
         co_await rt::Yield{};
         if (is_ending(c)) co_return Errno::kIntr;
     }

@@ -51,7 +51,7 @@ private:
         auto r = user_.write(to_ + done_, buffer_, held_);
         if (!r.ok()) {
             // The rest will be needed too: a fault for each page would copy all names before it once more.
-            if (r.error() == Errno::kNeedsFault) user_.widen_fault(room_ - done_);
+            if (r.error() == kNeedsFault) user_.widen_fault(room_ - done_);
             error_ = r.error();
             return false;
         }
@@ -63,7 +63,7 @@ private:
     UserAddr to_;
     u64 room_, done_ = 0, held_ = 0;
     bool old_, full_ = false;
-    Errno error_ = Errno::kOk;
+    LeafError error_ = Errno::kOk;
     union {
         char buffer_[2048];
     };
@@ -86,7 +86,7 @@ TaskResult read_pieces(Caller& c, Ref<File> file, UserAddr to, u32 size, bool ol
     u64 done = 0, accessible = room;  // from `to` on, as far as is known
     for (;;) {
         const u64 left = accessible - done, piece = left < at_once ? left : at_once;
-        Errno error;
+        LeafError error = Errno::kOk;
         u64 got;
         bool full;
         {
@@ -96,7 +96,7 @@ TaskResult read_pieces(Caller& c, Ref<File> file, UserAddr to, u32 size, bool ol
             got = read.ok() ? sink.done() : 0;
             full = sink.full();
         }
-        if (error == Errno::kNeedsFault) {
+        if (error == kNeedsFault) {
             UserMemory::Fault f = c.user().fault();
             u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (have < f.size) accessible = (f.start + have) - to;

@@ -193,7 +193,7 @@ Task<Result<void>> shrink(Caller& c, Ref<Inode> inode, u64 length) {
         Mapping* m = inode->mapping();
         u64 keep = m->last_resident() + 1 - kStepPages;
         if (keep * kPageSize < inode->peek_attributes().size)
-            CO_TRY(inode->set_attributes(length_change(c, keep * kPageSize)));
+            CO_TRY(inode->set_attributes(length_change(c, keep * kPageSize)).ended());
         else
             m->truncate_pages(keep);  // beyond the end of the file: fallocate(2)
         co_await rt::Yield{};
@@ -207,7 +207,7 @@ Task<Result<void>> shrink(Caller& c, Ref<Inode> inode, u64 length) {
 Leaf<void> change_size(Inode& inode, const AttributeChange& change) {
     const bool shorter = change.to.size < inode.peek_attributes().size;
     TRY(inode.set_attributes(change));
-    if (shorter && inode.mapping() && inode.mapping()->has_users()) return Errno::kNeedsTask;
+    if (shorter && inode.mapping() && inode.mapping()->has_users()) return kNeedsTask;
     return lib::kOk;
 }
 
@@ -228,7 +228,7 @@ Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
     if (r.flags & kOpenDirect) return Errno::kInval;  // no file here is read or written past a cache
     Inode& inode = *file->inode();
     if (truncates(r, created, inode)) {
-        if (is_long_truncation(inode, 0)) return Errno::kNeedsTask;
+        if (is_long_truncation(inode, 0)) return kNeedsTask;
         bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;
         if (read_only_file && !inode.start_writing()) return Errno::kTxtBsy;
         auto done = change_size(inode, length_change(c, 0));
@@ -265,7 +265,7 @@ TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) 
     for (;;) {
         if (truncates(r, at.created, *file->inode())) CO_TRY(co_await shrink_opened(c, r, Ref<Inode>{file->inode()}));
         auto fd = finish(c, r, at.created, file);
-        if (fd.error() != Errno::kNeedsTask) co_return fd;
+        if (fd.error() != kNeedsTask) co_return fd;
         co_await rt::Yield{};  // it has grown again meanwhile, or it is mapped
         if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
     }
@@ -282,7 +282,7 @@ Leaf<void> set_length(Caller& c, Inode& inode, i64 length) {
         (void)send_signal(c.thread(), kernel_signal(kSigXfsz));
         return Errno::kFBig;
     }
-    if (is_long_truncation(inode, u64(length))) return Errno::kNeedsTask;
+    if (is_long_truncation(inode, u64(length))) return kNeedsTask;
     return change_size(inode, length_change(c, u64(length)));
 }
 
@@ -323,7 +323,7 @@ Task<Result<void>> set_length_patiently(Caller& c, Ref<Inode> inode, i64 length)
     for (;;) {
         CO_TRY(co_await shrink(c, inode, u64(length)));
         auto done = set_length(c, *inode, length);
-        if (done.error() != Errno::kNeedsTask) co_return done;
+        if (done.error() != kNeedsTask) co_return done.ended();
         // It has grown again meanwhile, or it is mapped.
         co_await rt::Yield{};
         if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;

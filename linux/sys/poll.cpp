@@ -100,7 +100,7 @@ struct Timeout {
     Nanoseconds deadline = Nanoseconds::never();
 };
 
-Task<Result<i64>> read_timeout(Caller& c, Timeout& t) {
+TaskResult read_timeout(Caller& c, Timeout& t) {
     if (t.form == Timeout::Form::kNone) co_return i64{0};
     abi::Timespec value;
     CO_TRY(co_await copy_from_program(c, t.at, &value, sizeof value));
@@ -116,7 +116,7 @@ Task<Result<i64>> read_timeout(Caller& c, Timeout& t) {
 }
 
 // The last step of ppoll and select: `r` is kIntr if a signal ended the wait.
-TaskResult finish(Caller& c, const Timeout& t, Result<i64> r) {
+TaskResult finish(Caller& c, const Timeout& t, Leaf<i64> r) {
     if (r.error() == Errno::kIntr) r = Errno::kRestartNoHand;
     constexpr u32 kStickyTimeouts = 0x4000000;  // personality(2)
     if (t.form == Timeout::Form::kNone || t.zero) co_return r;
@@ -235,7 +235,7 @@ namespace {
     return file->poll() & (p.events | fs::kPollErr | fs::kPollHup);
 }
 
-[[gnu::noinline]] Errno wait_to_poll(Caller& c, UserAddr fds, u32 count, i32 timeout) {
+[[gnu::noinline]] LeafError wait_to_poll(Caller& c, UserAddr fds, u32 count, i32 timeout) {
     return c.later(poll_restartable(c, fds, count, deadline_after(poll_timeout(timeout))));
 }
 
@@ -275,7 +275,7 @@ TaskResult sys_ppoll(Caller& c, UserAddr fds, u32 count, UserAddr timeout, UserA
     CO_TRY(co_await read_timeout(c, t));
     TemporaryMask m = CO_TRY(co_await read_mask(c, mask, mask_size));
     m.enter(c);
-    Result<i64> r = Errno::kInval;
+    Leaf<i64> r = Errno::kInval;
     if (count <= descriptor_limit(c)) r = co_await poll_files(c, fds, count, t.deadline);
     m.leave(c, r.error() == Errno::kIntr);
     co_return co_await finish(c, t, std::move(r));

@@ -76,7 +76,7 @@ Leaf<i64> sys_prlimit64(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to,
     LimitCall call = TRY(LimitCall::decode(c, pid, which, to));
     Leaf<void> told;
     if (old) told = old.put(c.user(), call.old());
-    if (told.error() == Errno::kNeedsFault) return told.error();
+    if (told.error() == kNeedsFault) return told.error();
     // The limit is set even if the old one cannot be told.
     if (call.change) TRY(set_limit(c, *call.process, which, call.to));
     TRY(told);
@@ -99,7 +99,7 @@ Leaf<i64> sys_setrlimit(Caller& c, u32 which, UserIn<abi::Rlimit64> from) {
     return 0;
 }
 
-Task<Result<i64>> sys_getrusage(Caller& c, i32 who, UserOut<abi::Rusage> to) {
+TaskResult sys_getrusage(Caller& c, i32 who, UserOut<abi::Rusage> to) {
     Usage u;
     switch (who) {
         case 0: u = c.process().usage(); break;
@@ -176,7 +176,7 @@ Task<Result<void>> select_long(Selection& s) {
 
 Leaf<void> select(Selection& s) {
     Caller& c = s.c;
-    if ((s.which == 1 || s.which == 2) && process_count() > kFewProcesses) return Errno::kNeedsTask;
+    if ((s.which == 1 || s.which == 2) && process_count() > kFewProcesses) return kNeedsTask;
     switch (s.which) {
         case 0: {  // PRIO_PROCESS: one thread
             if (s.who == 0) {
@@ -230,7 +230,7 @@ TaskResult getpriority_long(Caller& c, i32 which, u32 who) {
 Leaf<i64> sys_getpriority(Caller& c, i32 which, u32 who) {
     Selection s = lowest_of(c, which, who);
     auto selected = select(s);
-    if (selected.error() == Errno::kNeedsTask) return c.later(getpriority_long(c, which, who));
+    if (selected.error() == kNeedsTask) return c.later(getpriority_long(c, which, who));
     TRY(selected);
     return lowest(s);
 }
@@ -264,7 +264,7 @@ TaskResult setpriority_long(Caller& c, i32 which, u32 who, i32 nice) {
 Leaf<i64> sys_setpriority(Caller& c, i32 which, u32 who, i32 nice) {
     Selection s = change_of(c, which, who, nice);
     auto selected = select(s);
-    if (selected.error() == Errno::kNeedsTask) return c.later(setpriority_long(c, which, who, nice));
+    if (selected.error() == kNeedsTask) return c.later(setpriority_long(c, which, who, nice));
     TRY(selected);
     return changed(s);
 }

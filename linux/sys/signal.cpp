@@ -61,7 +61,7 @@ struct ActionCall {
     ActionCall call = TRY(ActionCall::decode(c, sig, to, size));
     Leaf<void> told;
     if (old) told = old.put(c.user(), call.old(c.process()));
-    if (told.error() == Errno::kNeedsFault) return told.error();
+    if (told.error() == kNeedsFault) return told.error();
     call.commit(c.process());
     TRY(told);
     return 0;
@@ -123,7 +123,7 @@ Leaf<i64> sys_rt_sigpending(Caller& c, UserAddr to, u64 size) {
 }
 
 // Sleeps until something is to be done; the caller turns it into its own kind of restart.
-Task<Result<i64>> sleep_until_signal(Caller& c, Errno how) {
+TaskResult sleep_until_signal(Caller& c, Errno how) {
     while (!c.interrupted()) {
         rt::Wait wait{"a signal"};
         if (co_await wait == rt::Wake::kInterrupted) break;
@@ -131,7 +131,7 @@ Task<Result<i64>> sleep_until_signal(Caller& c, Errno how) {
     co_return how;
 }
 
-Task<Result<i64>> sys_rt_sigsuspend(Caller& c, UserIn<u64> mask, u64 size) {
+TaskResult sys_rt_sigsuspend(Caller& c, UserIn<u64> mask, u64 size) {
     if (size != kSetSize) co_return Errno::kInval;
     u64 bits = CO_TRY(mask.get(c.user()));
     Thread& t = c.thread();
@@ -140,10 +140,10 @@ Task<Result<i64>> sys_rt_sigsuspend(Caller& c, UserIn<u64> mask, u64 size) {
     t.restore_blocked = true;
     co_return co_await sleep_until_signal(c, Errno::kRestartNoHand);
 }
-Task<Result<i64>> sys_pause(Caller& c) { return sleep_until_signal(c, Errno::kRestartNoHand); }
+TaskResult sys_pause(Caller& c) { return sleep_until_signal(c, Errno::kRestartNoHand); }
 
-Task<Result<i64>> sys_rt_sigtimedwait(Caller& c, UserIn<u64> set, UserOut<SignalInfo> to, UserIn<abi::Timespec> timeout,
-                                      u64 size) {
+TaskResult sys_rt_sigtimedwait(Caller& c, UserIn<u64> set, UserOut<SignalInfo> to, UserIn<abi::Timespec> timeout,
+                               u64 size) {
     if (size != kSetSize) co_return Errno::kInval;
     SignalSet wanted{CO_TRY(set.get(c.user())) & ~kUnblockable.bits};
     Nanoseconds deadline = Nanoseconds::never();
@@ -170,7 +170,7 @@ Task<Result<i64>> sys_rt_sigtimedwait(Caller& c, UserIn<u64> set, UserOut<Signal
         for (;;) {
             auto r = to.put(c.user(), info);
             if (r.ok()) break;
-            if (r.error() != Errno::kNeedsFault) co_return r.error();
+            if (r.error() != kNeedsFault) co_return r.error();
             CO_TRY(co_await fault_in_range(t, c.user().fault()));
         }
     }
@@ -348,7 +348,7 @@ Leaf<i64> sys_rt_sigreturn(Caller& c) {
     Thread& t = c.thread();
     auto popped = arch::pop_signal_frame(t);
     if (!popped.ok()) [[unlikely]] {
-        if (lib::needs_more(popped.error())) return popped.error();
+        if (popped.error().needs_more()) return popped.error();
         return bad_frame(t);
     }
     set_blocked(t, popped.value().mask);
@@ -396,13 +396,13 @@ Leaf<i64> sys_sigaltstack(Caller& c, UserIn<StackAbi> to, UserOut<StackAbi> old)
     StackCall call = TRY(StackCall::decode(c, to));
     Leaf<void> told;
     if (old) told = old.put(c.user(), call.old);
-    if (told.error() == Errno::kNeedsFault) return told.error();
+    if (told.error() == kNeedsFault) return told.error();
     c.thread().alternate_stack = call.next;
     TRY(told);
     return 0;
 }
 
-Task<Result<i64>> sys_restart_syscall(Caller& c) {
+TaskResult sys_restart_syscall(Caller& c) {
     Thread& t = c.thread();
     if (!t.restart.run) co_return Errno::kIntr;
     co_return co_await t.restart.run(c, t.restart);

@@ -88,7 +88,7 @@ Leaf<size_t> SignalFile::read_for(void* caller, const fs::UserSpans& to, u64) {
     size_t room = to.size() / sizeof(SignalFdInfo);
     if (room == 0) return Errno::kInval;
     Thread& t = caller_of(caller).thread();
-    if (!has_pending(t, mask())) return Errno::kNeedsTask;
+    if (!has_pending(t, mask())) return kNeedsTask;
     // A signal cannot be put back: the buffer must be there before one is taken.
     SignalFdInfo blank{};
     TRY(to.copy_out(0, &blank, sizeof blank));
@@ -100,7 +100,7 @@ Leaf<size_t> SignalFile::read_for(void* caller, const fs::UserSpans& to, u64) {
         ++n;
         if (n < room && !to.copy_out(n * sizeof s, &blank, sizeof blank).ok()) break;
     }
-    if (n == 0) return Errno::kNeedsTask;
+    if (n == 0) return kNeedsTask;
     return n * sizeof(SignalFdInfo);
 }
 

@@ -13,7 +13,7 @@ extern u8 module_table[kSyscallLimit];
 namespace {
 
 // The coroutine looks the number up once more, and says that there is no such call.
-Leaf<i64> no_call(Caller&, const CallFrame&) { return Errno::kNeedsTask; }
+Leaf<i64> no_call(Caller&, const CallFrame&) { return kNeedsTask; }
 
 constinit SyscallRow rows[kSyscallLimit] = {};
 // Which calls of which programs the log has named: a hash of both in each word. When it is full no more are named.

@@ -4,7 +4,7 @@
 //
 //     Leaf<i64> sys_getpid(Caller&);
 //     Leaf<size_t> sys_read(Caller&, Fd, UserOut<std::byte>, size_t);  // where it must wait: return c.later(a task);
-//     Task<Result<i64>> sys_pause(Caller&);                            // always waits, and always costs a frame
+//     TaskResult sys_pause(Caller&);                                   // always waits, and always costs a frame
 //
 // A Leaf runs in the trap, on the caller's CPU or a module's. One that yields kNeedsFault is run again after the range was
 // faulted in; if the range cannot be had, it is run with the range given up (UserMemory::give_up_fault). One that must wait
@@ -94,7 +94,7 @@ struct Thunk<Fn> {
             return in_register(r.value());
     }
 };
-template <class R, class... A, Task<Result<R>> (*Fn)(Caller&, A...)>
+template <class R, class E, class... A, Task<lib::Outcome<R, E>> (*Fn)(Caller&, A...)>
 struct Thunk<Fn> {
     static Leaf<i64> run(Caller& c, const CallFrame& frame) { return call(c, frame, std::index_sequence_for<A...>{}); }
     template <size_t... I>

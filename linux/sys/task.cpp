@@ -45,11 +45,9 @@ Leaf<i64> sys_exit_group(Caller& c, i32 code) {
 
 // ---- fork ----
 
-Task<Result<i64>> sys_fork(Caller& c) { return do_clone(c, {.exit_signal = kSigChld}); }
-Task<Result<i64>> sys_vfork(Caller& c) {
-    return do_clone(c, {.flags = kCloneVm | kCloneVfork, .exit_signal = kSigChld});
-}
-Task<Result<i64>> sys_clone(Caller& c, u64 flags, u64 stack, UserAddr parent_tid, UserAddr child_tid, u64 tls) {
+TaskResult sys_fork(Caller& c) { return do_clone(c, {.exit_signal = kSigChld}); }
+TaskResult sys_vfork(Caller& c) { return do_clone(c, {.flags = kCloneVm | kCloneVfork, .exit_signal = kSigChld}); }
+TaskResult sys_clone(Caller& c, u64 flags, u64 stack, UserAddr parent_tid, UserAddr child_tid, u64 tls) {
     return do_clone(c, {.flags = u64{u32(flags)} & ~kCloneSignalMask,
                         .exit_signal = i32(flags & kCloneSignalMask),
                         .stack = UserAddr{stack},
@@ -58,7 +56,7 @@ Task<Result<i64>> sys_clone(Caller& c, u64 flags, u64 stack, UserAddr parent_tid
                         .tls = tls});
 }
 
-Task<Result<i64>> sys_clone3(Caller& c, UserAddr at, u64 size) {
+TaskResult sys_clone3(Caller& c, UserAddr at, u64 size) {
     if (size > kPageSize) co_return Errno::k2Big;
     if (size < 64) co_return Errno::kInval;  // CLONE_ARGS_SIZE_VER0
     abi::CloneArgs a{};
@@ -108,12 +106,12 @@ Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink) {
     for (u32 seen = 0;;) {
         if (!cursor.next) seen = c.process().child_changed.sequence();
         auto got = try_wait(c.process(), r, sink, &cursor);
-        if (got.error() == Errno::kNeedsFault) {
+        if (got.error() == kNeedsFault) {
             auto in = co_await fault_in_range(c.thread(), c.user().fault());
             if (!in.ok()) c.user().give_up_fault();
             continue;
         }
-        if (got.error() != Errno::kNeedsTask) co_return got;
+        if (got.error() != kNeedsTask) co_return got.ended();
         if (cursor.next) {
             co_await rt::Yield{};
             continue;
@@ -148,7 +146,7 @@ Leaf<i64> sys_wait4(Caller& c, i32 pid, UserAddr status, u32 options, UserAddr u
     WaitRequest r = TRY(wait4_request(c, pid, options));
     Wait4Out out{c, status, usage};
     auto child = try_wait(c.process(), r, out);
-    if (child.error() == Errno::kNeedsTask) return c.later(wait4_patiently(r, out));
+    if (child.error() == kNeedsTask) return c.later(wait4_patiently(r, out));
     return i64{TRY(child)};
 }
 
@@ -216,9 +214,9 @@ Leaf<i64> sys_waitid(Caller& c, i32 which, i32 id, UserAddr info, u32 options, U
     if (!r.ok()) return out.none(r.error());
     auto pid = try_wait(c.process(), r.value(), out);
     if (pid.ok() && pid.value() != 0) return 0;
-    if (pid.error() == Errno::kNeedsTask) return c.later(waitid_patiently(r.value(), out));
-    if (pid.error() == Errno::kNeedsFault) return pid.error();
-    return out.none(pid.error());
+    if (pid.error() == kNeedsTask) return c.later(waitid_patiently(r.value(), out));
+    if (pid.error() == kNeedsFault) return pid.error();
+    return out.none(pid.error().ended());
 }
 
 // ---- Groups and sessions ----

@@ -72,7 +72,7 @@ Result<u64> wall_clock(i32 id) {
     }
 }
 
-Task<Result<i64>> put_cpu_clock(Caller& c, i32 id, UserOut<Timespec> to) {
+TaskResult put_cpu_clock(Caller& c, i32 id, UserOut<Timespec> to) {
     u64 now = CO_TRY(cpu_clock(c, id));
     CO_TRY(to.put(c.user(), to_timespec(now)));
     co_return i64{0};
@@ -95,7 +95,7 @@ Leaf<i64> sys_clock_gettime(Caller& c, i32 id, UserOut<Timespec> to) {
     return 0;
 }
 
-Task<Result<i64>> sys_clock_getres(Caller& c, i32 id, UserOut<Timespec> to) {
+TaskResult sys_clock_getres(Caller& c, i32 id, UserOut<Timespec> to) {
     CO_TRY(is_cpu_clock(id) ? cpu_clock(c, id) : wall_clock(id));
     if (to) CO_TRY(to.put(c.user(), to_timespec(id == kRealtimeCoarse || id == kMonotonicCoarse ? kTick : 1)));
     co_return i64{0};
@@ -142,7 +142,7 @@ Leaf<i64> sys_time(Caller& c, UserOut<i64> to) {
     return now;
 }
 
-Task<Result<i64>> sys_times(Caller& c, UserOut<abi::Tms> to) {
+TaskResult sys_times(Caller& c, UserOut<abi::Tms> to) {
     if (to) {
         CpuTimes own = c.process().usage().times, children;
         {
@@ -169,14 +169,14 @@ Task<Result<void>> sleep_until(Nanoseconds deadline) {
     }
 }
 
-Task<Result<i64>> sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remaining);
+TaskResult sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remaining);
 
-Task<Result<i64>> resume_sleep(Caller& c, Thread::RestartBlock& b) {
+TaskResult resume_sleep(Caller& c, Thread::RestartBlock& b) {
     return sleep_relative(c, Nanoseconds{b.data[0]}, UserAddr{b.data[1]});
 }
 
 // What is left is told when a signal comes; without a handler the sleep goes on to the same instant.
-Task<Result<i64>> sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remaining) {
+TaskResult sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remaining) {
     auto r = co_await sleep_until(deadline);
     if (r.ok()) co_return i64{0};
     if (r.error() != Errno::kRestartSys) co_return r.error();
@@ -187,7 +187,7 @@ Task<Result<i64>> sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remai
         for (;;) {
             auto put = c.user().write(remaining, &left, sizeof left);
             if (put.ok()) break;
-            if (put.error() != Errno::kNeedsFault) co_return put.error();
+            if (put.error() != kNeedsFault) co_return put.error();
             CO_TRY(co_await fault_in_range(c.thread(), c.user().fault()));
         }
     }
@@ -195,13 +195,13 @@ Task<Result<i64>> sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remai
     co_return Errno::kRestartBlock;
 }
 
-Task<Result<i64>> sys_nanosleep(Caller& c, UserIn<Timespec> request, UserAddr remaining) {
+TaskResult sys_nanosleep(Caller& c, UserIn<Timespec> request, UserAddr remaining) {
     u64 ns = CO_TRY(duration_of(CO_TRY(request.get(c.user()))));
     if (ns == 0) co_return i64{0};
     co_return co_await sleep_relative(c, deadline_in(ns), remaining);
 }
 
-Task<Result<i64>> sys_clock_nanosleep(Caller& c, i32 id, i32 flags, UserIn<Timespec> request, UserAddr remaining) {
+TaskResult sys_clock_nanosleep(Caller& c, i32 id, i32 flags, UserIn<Timespec> request, UserAddr remaining) {
     switch (id) {
         case kRealtime:
         case kMonotonic:
@@ -241,12 +241,12 @@ Leaf<i64> sys_alarm(Caller& c, u32 seconds) {
 
 abi::Itimerval to_abi(const ItimerValue& v) { return {to_timeval(v.interval), to_timeval(v.value)}; }
 
-Task<Result<i64>> sys_getitimer(Caller& c, u32 which, UserOut<abi::Itimerval> to) {
+TaskResult sys_getitimer(Caller& c, u32 which, UserOut<abi::Itimerval> to) {
     if (which >= kItimerKinds) co_return Errno::kInval;
     CO_TRY(to.put(c.user(), to_abi(get_timer(c.process(), ItimerKind(which)))));
     co_return i64{0};
 }
-Task<Result<i64>> sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> from, UserOut<abi::Itimerval> old) {
+TaskResult sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> from, UserOut<abi::Itimerval> old) {
     ItimerValue to;
     if (from) {
         abi::Itimerval v = CO_TRY(from.get(c.user()));

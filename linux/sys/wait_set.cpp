@@ -138,11 +138,10 @@ void TemporaryMask::leave(Caller& c, bool interrupted) {
 namespace {
 
 template <class Copy>
-Task<Result<i64>> copy_faulting(Caller& c, Copy copy) {
+Task<Result<void>> copy_faulting(Caller& c, Copy copy) {
     for (;;) {
         auto r = copy();
-        if (r.ok()) co_return i64{0};
-        if (r.error() != Errno::kNeedsFault) co_return r.error();
+        if (r.error() != kNeedsFault) co_return r.ended();
         auto f = c.user().fault();
         if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
             co_return Errno::kFault;
@@ -151,10 +150,10 @@ Task<Result<i64>> copy_faulting(Caller& c, Copy copy) {
 
 }  // namespace
 
-Task<Result<i64>> copy_from_program(Caller& c, UserAddr from, void* to, size_t n) {
+Task<Result<void>> copy_from_program(Caller& c, UserAddr from, void* to, size_t n) {
     return copy_faulting(c, [&c, from, to, n] { return c.user().read(to, from, n); });
 }
-Task<Result<i64>> copy_to_program(Caller& c, UserAddr to, const void* from, size_t n) {
+Task<Result<void>> copy_to_program(Caller& c, UserAddr to, const void* from, size_t n) {
     return copy_faulting(c, [&c, to, from, n] { return c.user().write(to, from, n); });
 }
 

@@ -54,7 +54,7 @@ private:
 Task<Result<TemporaryMask>> read_mask(Caller& c, UserAddr mask, u64 size);
 
 // A copy in or out, with the pages faulted in: for tasks.
-Task<Result<i64>> copy_from_program(Caller& c, UserAddr from, void* to, size_t n);
-Task<Result<i64>> copy_to_program(Caller& c, UserAddr to, const void* from, size_t n);
+Task<Result<void>> copy_from_program(Caller& c, UserAddr from, void* to, size_t n);
+Task<Result<void>> copy_to_program(Caller& c, UserAddr to, const void* from, size_t n);
 
 }  // namespace linux

@@ -24,6 +24,6 @@ struct CloneRequest {
 };
 
 // The child's number. EINVAL, EAGAIN, ENOMEM; kRestartNoIntr: a signal came first. With kCloneVfork it waits for the child.
-Task<Result<i64>> do_clone(Caller& caller, CloneRequest r);
+TaskResult do_clone(Caller& caller, CloneRequest r);
 
 }  // namespace linux

@@ -48,7 +48,7 @@ Leaf<void> leave_robust_list(Thread& t, u32& piece) {
         w = {.at = head.first & ~u64{1}, .pending = head.pending & ~u64{1}, .offset = head.offset, .begun = true};
     }
     for (; w.at != t.robust_list.value && w.locks < kMostLocks; ++w.locks) {
-        if (piece == 0) return Errno::kNeedsTask;
+        if (piece == 0) return kNeedsTask;
         --piece;
         // Read before the lock is given up: its new owner may free it.
         u64 next = 0;
@@ -86,8 +86,8 @@ Leaving leave_user_memory(Thread& t) {
     for (;;) {
         auto r = leave_memory(t, piece);
         if (r.ok()) return Leaving::kDone;
-        if (r.error() == Errno::kNeedsTask) return Leaving::kMore;
-        if (r.error() == Errno::kNeedsFault && ++t.robust_walk.faults < kMostFaults) {
+        if (r.error() == kNeedsTask) return Leaving::kMore;
+        if (r.error() == kNeedsFault && ++t.robust_walk.faults < kMostFaults) {
             FaultIn in = fault_in_now(t, t.user().fault());
             if (in == FaultIn::kMustWait) return Leaving::kMustWait;
             if (in == FaultIn::kReady) {

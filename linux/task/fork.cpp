@@ -142,7 +142,7 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
 
 }  // namespace
 
-Task<Result<i64>> do_clone(Caller& caller, CloneRequest r) {
+TaskResult do_clone(Caller& caller, CloneRequest r) {
     Thread& t = caller.thread();
     CO_TRY(check_flags(r.flags));
     if ((r.flags & kCloneParent) && t.process().parent_pid.load(std::memory_order_relaxed) == init_process().pid.value)

@@ -126,7 +126,7 @@ u32 futex_wake(const FutexKey& key, u32 limit, u32 bits) {
     return wake_in(b, key, limit, bits);
 }
 
-[[gnu::cold, gnu::noinline]] static Errno wake_later(Caller& c, const FutexKey& key, u32 limit, u32 bits) {
+[[gnu::cold, gnu::noinline]] static LeafError wake_later(Caller& c, const FutexKey& key, u32 limit, u32 bits) {
     return c.later(futex_wake_long(key, limit, bits));
 }
 Leaf<i64> futex_wake_in(Caller& c, FutexBucket& b, FutexKey key, u32 limit, u32 bits) {
@@ -143,7 +143,7 @@ Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32
     Bucket& a = bucket_of(from);
     Bucket& b = bucket_of(to);
     rt::LockPair guard{a.lock, b.lock};
-    if (is_long(a)) return Errno::kNeedsTask;
+    if (is_long(a)) return kNeedsTask;
     if (expected && TRY(t.user().load_u32(check_at)) != *expected) return Errno::kAgain;
     u32 woken = 0, moved = 0;
     for (auto it = a.list.begin(); it != a.list.end();) {
@@ -203,7 +203,7 @@ Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second
     Bucket& a = bucket_of(first);
     Bucket& b = bucket_of(second);
     rt::LockPair guard{a.lock, b.lock};
-    if (is_long(a) || is_long(b)) return Errno::kNeedsTask;
+    if (is_long(a) || is_long(b)) return kNeedsTask;
     const bool also = TRY(change_word(t, second_at, operation));
     u32 woken = wake_in(a, first, wake_first, ~0u);
     if (also) woken += wake_in(b, second, wake_second, ~0u);
@@ -228,7 +228,7 @@ bool wake_some(Bucket& b, Pass& pass, u32 limit, u32 bits, u32& woken) {
 
 }  // namespace
 
-Task<Result<i64>> futex_wake_long(FutexKey key, u32 limit, u32 bits) {
+TaskResult futex_wake_long(FutexKey key, u32 limit, u32 bits) {
     Bucket& b = bucket_of(key);
     Pass pass(b, key);
     {
@@ -240,8 +240,8 @@ Task<Result<i64>> futex_wake_long(FutexKey key, u32 limit, u32 bits) {
     co_return i64{woken};
 }
 
-Task<Result<i64>> futex_requeue_long(Thread& t, FutexKey from, FutexKey to, u32 wake, u32 requeue, UserAddr check_at,
-                                     bool checks, u32 expected) {
+TaskResult futex_requeue_long(Thread& t, FutexKey from, FutexKey to, u32 wake, u32 requeue, UserAddr check_at,
+                              bool checks, u32 expected) {
     Bucket& a = bucket_of(from);
     Bucket& b = bucket_of(to);
     Pass pass(a, from);
@@ -271,8 +271,8 @@ Task<Result<i64>> futex_requeue_long(Thread& t, FutexKey from, FutexKey to, u32 
     co_return i64{woken + moved};
 }
 
-Task<Result<i64>> futex_wake_op_long(Thread& t, FutexKey first, FutexKey second, UserAddr second_at, u32 wake_first,
-                                     u32 wake_second, u32 operation) {
+TaskResult futex_wake_op_long(Thread& t, FutexKey first, FutexKey second, UserAddr second_at, u32 wake_first,
+                              u32 wake_second, u32 operation) {
     if (!known_operation(operation)) co_return Errno::kNoSys;
     Bucket& a = bucket_of(first);
     Bucket& b = bucket_of(second);
@@ -342,7 +342,7 @@ Leaf<i64> block_on(Thread& t, u32 seen) {
     b.queue = &t.futex_waiter.queue;
     b.seen = seen;
     b.what = "futex";
-    return Errno::kNeedsTask;
+    return kNeedsTask;
 }
 
 Leaf<i64> block_again(Thread& t, rt::Wake why) {
@@ -361,7 +361,7 @@ Leaf<i64> futex_block(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bi
     return block_on(t, seen);
 }
 
-Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline) {
+Task<Leaf<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline) {
     Waiter w;
     CO_TRY(enter_queue(t, w, key, at, expected, bits));
     for (;;) {

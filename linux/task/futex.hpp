@@ -21,14 +21,14 @@ Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32
                         const u32* expected);
 Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second, UserAddr second_at, u32 wake_first,
                         u32 wake_second, u32 operation);
-Task<Result<i64>> futex_wake_long(FutexKey key, u32 limit, u32 bits);
-Task<Result<i64>> futex_requeue_long(Thread& t, FutexKey from, FutexKey to, u32 wake, u32 requeue, UserAddr check_at,
-                                     bool checks, u32 expected);
-Task<Result<i64>> futex_wake_op_long(Thread& t, FutexKey first, FutexKey second, UserAddr second_at, u32 wake_first,
-                                     u32 wake_second, u32 operation);
+TaskResult futex_wake_long(FutexKey key, u32 limit, u32 bits);
+TaskResult futex_requeue_long(Thread& t, FutexKey from, FutexKey to, u32 wake, u32 requeue, UserAddr check_at,
+                              bool checks, u32 expected);
+TaskResult futex_wake_op_long(Thread& t, FutexKey first, FutexKey second, UserAddr second_at, u32 wake_first,
+                              u32 wake_second, u32 operation);
 // kAgain: the word is not `expected`; kTimedOut; kRestartSys. The deadline is on the monotonic clock.
 // Without a deadline, as a leaf: kNeedsTask, and the thread's blocked_leaf is set; kNeedsFault.
 Leaf<i64> futex_block(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits);
-Task<Result<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline);
+Task<Leaf<void>> futex_wait(Thread& t, FutexKey key, UserAddr at, u32 expected, u32 bits, Nanoseconds deadline);
 
 }  // namespace linux

@@ -6,7 +6,7 @@
 // The real-time timer is not armed while its SIGALRM is pending: taking the signal arms it again (alarm_taken), on the grid of
 // its interval. Else a period of 1 us would have the CPU do nothing but count periods that no thread sees. (Linux does the
 // same: a signal that is ignored is never taken, and the timer stands still.)
-// While a timer is armed, posted or held it holds a reference to its process. All but `stage` belongs to Process::lock.
+// While a timer is armed, posted or held it holds a reference to its process.
 #include "linux/task/itimer.hpp"
 
 #include "linux/signal/signal.hpp"
@@ -32,11 +32,11 @@ u64 cpu_time(Process& p, u32 kind) {
 struct IntervalTimers {
     struct One : rt::Timer, rt::Schedulable {
         One() : Timer(&One::expired), Schedulable(&One::look, rt::Priority::kKernel) {}
-        Process* process = nullptr;
+        Process* process = nullptr;  // this and the kind are what they were before any other thread could know of it
         u32 kind = 0;
-        bool pinned = false;  // armed, posted or held
-        u64 due = 0;          // 0: disarmed; on the clock, or in CPU time
-        u64 interval = 0;
+        bool pinned RT_GUARDED_BY(process->lock) = false;  // armed, posted or held
+        u64 due RT_GUARDED_BY(process->lock) = 0;          // 0: disarmed; on the clock, or in CPU time
+        u64 interval RT_GUARDED_BY(process->lock) = 0;
         // Of the real-time timer with an interval. kHeld: it has sent SIGALRM, which no thread has taken yet. Of
         // alarm_taken() and those that set the timer anew, the one that ends this has the timer. acq_rel throughout.
         enum class Stage : u8 { kRunning, kHeld, kTaken };
@@ -46,7 +46,7 @@ struct IntervalTimers {
         static void look(rt::Schedulable& s);
         u64 now() const { return kind == kItimerReal ? port::Port::now().value : cpu_time(*process, kind); }
         // Pinned.
-        void sleep(u64 now) {
+        void sleep(u64 now) RT_REQUIRES(process->lock) {
             u64 wait = due > now ? due - now : 0;
             if (kind != kItimerReal) {
                 wait /= process->live_threads ? process->live_threads : 1;
@@ -54,16 +54,25 @@ struct IntervalTimers {
             }
             rt::Executor::current().timers().arm(*this, port::Port::now() + Nanoseconds{wait});
         }
-        void fire(u64 now);
-        void next_period(u64 now) {
+        void fire(u64 now) RT_REQUIRES(process->lock);
+        void next_period(u64 now) RT_REQUIRES(process->lock) {
             due += interval;
             if (due <= now) due += (now - due) / interval * interval + interval;
         }
         // A timer that is held has an interval, and nothing until its next expiry.
-        ItimerValue value(u64 now) const {
+        ItimerValue value(u64 now) const RT_REQUIRES(process->lock) {
             if (due == 0 || stage.load(std::memory_order_relaxed) == Stage::kHeld) return {interval, 0};
             return {interval, due > now ? due - now : 1000};
         }
+        // Keeps it from firing if it is armed or held; true: the reference that it had is the caller's.
+        bool take_back() RT_REQUIRES(process->lock) {
+            if (stage.exchange(Stage::kRunning, std::memory_order_acq_rel) != Stage::kHeld && !rt::cancel_timer(*this))
+                return false;
+            pinned = false;
+            return true;
+        }
+        // Hands back what it was.
+        ItimerValue set(ItimerValue to);
     };
     One one[kItimerKinds + 1];
 };
@@ -93,40 +102,30 @@ Result<IntervalTimers*> timers_of(Process& p) {
     return made;
 }
 
-// Keeps a timer of p that is armed or held from firing; true: the reference that it had is the caller's.
-bool take_back(Process& p, IntervalTimers::One& t) RT_REQUIRES(p.lock) {
-    using Stage = IntervalTimers::One::Stage;
-    if (t.stage.exchange(Stage::kRunning, std::memory_order_acq_rel) != Stage::kHeld && !rt::cancel_timer(t))
-        return false;
-    t.pinned = false;
-    return true;
-}
+}  // namespace
 
-// Sets one timer; hands back what it was.
-ItimerValue set_one(Process& p, IntervalTimers::One& t, ItimerValue to) {
-    u64 now = t.now();
+ItimerValue IntervalTimers::One::set(ItimerValue to) {
+    const u64 at = now();
     bool unpin = false;
     ItimerValue old;
     {
-        rt::LockGuard guard{p.lock};
-        old = t.value(now);
-        unpin = take_back(p, t);
-        t.interval = to.interval;
-        t.due = to.value == 0 ? 0 : now + to.value;
-        if (t.due != 0 && !t.pinned && p.state_seen() == Process::State::kLive) {
-            t.pinned = true;
+        rt::LockGuard guard{process->lock};
+        old = value(at);
+        unpin = take_back();
+        interval = to.interval;
+        due = to.value == 0 ? 0 : at + to.value;
+        if (due != 0 && !pinned && process->state_seen() == Process::State::kLive) {
+            pinned = true;
             if (unpin)
                 unpin = false;
             else
-                p.ref();
-            t.sleep(now);
+                process->ref();
+            sleep(at);
         }
     }
-    if (unpin) p.unref();
+    if (unpin) process->unref();
     return old;
 }
-
-}  // namespace
 
 void IntervalTimers::One::fire(u64 now) {
     if (kind == kCpuLimit) {
@@ -151,7 +150,7 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
     Process& p = *t.process;
     u64 now = t.now();
     {
-        rt::LockGuard guard{p.lock};
+        rt::LockGuard guard{t.process->lock};
         Stage taken = Stage::kTaken;
         if (t.stage.compare_exchange_strong(taken, Stage::kRunning, std::memory_order_acq_rel)) {
             if (t.due != 0) t.next_period(now + kLeastApart);
@@ -172,15 +171,16 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
 Result<ItimerValue> set_timer(Process& p, ItimerKind kind, ItimerValue to) {
     if (to.value == 0 && !timers_if_any(p)) return ItimerValue{};
     IntervalTimers* t = TRY(timers_of(p));
-    return set_one(p, t->one[kind], to);
+    return t->one[kind].set(to);
 }
 
 ItimerValue get_timer(Process& p, ItimerKind kind) {
     u64 now = kind == kItimerReal ? port::Port::now().value : cpu_time(p, kind);
     IntervalTimers* t = timers_if_any(p);
     if (!t) return {};
-    rt::LockGuard guard{p.lock};
-    return t->one[kind].value(now);
+    IntervalTimers::One& one = t->one[kind];
+    rt::LockGuard guard{one.process->lock};
+    return one.value(now);
 }
 
 void alarm_taken(Process& p) {
@@ -196,15 +196,15 @@ void alarm_taken(Process& p) {
 void stop_timers(Process& p) {
     IntervalTimers* timers = timers_if_any(p);
     if (!timers) return;
-    u32 unpinned = 0;
-    {
-        rt::LockGuard guard{p.lock};
-        for (IntervalTimers::One& t : timers->one) {
+    for (IntervalTimers::One& t : timers->one) {
+        bool unpinned;
+        {
+            rt::LockGuard guard{t.process->lock};
             t.due = 0;
-            if (take_back(p, t)) ++unpinned;
+            unpinned = t.take_back();
         }
+        if (unpinned) p.unref();
     }
-    while (unpinned--) p.unref();
 }
 
 void destroy_timers(IntervalTimers* timers) { delete timers; }
@@ -215,7 +215,7 @@ Result<void> watch_cpu_limit(Process& p) {
     IntervalTimers* t = TRY(timers_of(p));
     u64 used = cpu_time(p, kItimerProf);
     u64 at = limit > ~u64{0} / kSecond ? 0 : limit * kSecond;
-    set_one(p, t->one[kCpuLimit], {0, limit == ~u64{0} ? 0 : at > used ? at - used : 1});
+    t->one[kCpuLimit].set({0, limit == ~u64{0} ? 0 : at > used ? at - used : 1});
     return lib::kOk;
 }
 

@@ -14,8 +14,8 @@ struct ItimerValue {
 Result<ItimerValue> set_timer(Process& p, ItimerKind kind, ItimerValue to);
 ItimerValue get_timer(Process& p, ItimerKind kind);
 // SIGALRM, sent to the process, was taken out of its queue: a real-time timer with an interval, which has waited for this,
-// runs again. The caller holds the signals lock.
-void alarm_taken(Process& p);
+// runs again.
+void alarm_taken(Process& p) RT_REQUIRES(p.signals.lock);
 // At exit, before the process becomes a zombie: nothing fires afterwards. execve keeps them.
 void stop_timers(Process& p);
 void destroy_timers(IntervalTimers* timers);

@@ -80,7 +80,7 @@ struct Usage {
     u64 minor_faults = 0, major_faults = 0, voluntary_switches = 0, involuntary_switches = 0, max_rss_kib = 0;
 };
 
-using TaskResult = Task<Result<i64>>;  // of a call that waits
+using TaskResult = Task<Leaf<i64>>;  // of a call that waits; kNeedsFault: the call is run again from its beginning
 
 // What a handler's value looks like in a register.
 template <class T>
@@ -90,6 +90,9 @@ constexpr i64 in_register(const T& v) {
     else
         return i64(v);
 }
+
+// Of the tree of processes, the table of numbers and its counters.
+extern rt::SpinLock<rt::Rank::process_tree> process_tree;
 
 // What a system call handler gets: who asks. (DESIGN: `Caller`, never trap registers.) It is the thread, seen narrowly.
 class Caller {
@@ -115,12 +118,12 @@ public:
     }
     // Of a handler that has looked `file` up and ends with `e`: keeps the file if it will run again. Only another thread of
     // the same table can change what a number means.
-    Errno keep_if_unfinished(fs::File& file, Errno e) {
-        if (e == Errno::kNeedsFault && files_->shared()) keep_file(file);
+    LeafError keep_if_unfinished(fs::File& file, LeafError e) {
+        if (e == kNeedsFault && files_->shared()) keep_file(file);
         return e;
     }
     template <class T>
-    T keep_if_unfinished(fs::File& file, T result) {
+    Leaf<T> keep_if_unfinished(fs::File& file, Leaf<T> result) {
         if (!result.ok()) [[unlikely]]
             (void)keep_if_unfinished(file, result.error());
         return result;
@@ -133,15 +136,15 @@ public:
     }
     // What a handler that must wait returns: the call goes on as this task, which the thread's coroutine awaits. kNeedsTask;
     // kNoMem: there is no memory for a task, and nothing has been done.
-    Errno later(TaskResult task);
-    template <class R>
-    Errno later(Task<Result<R>> task) {
+    LeafError later(TaskResult task);
+    template <class R, class E>
+    LeafError later(Task<lib::Outcome<R, E>> task) {
         return task.valid() ? later(widened(std::move(task))) : Errno::kNoMem;
     }
     // The outcome of something that must not wait, or if it would have to, of the task that `task()` makes.
     template <class T, class F>
     Leaf<T> or_later(Leaf<T> now, F&& task) {
-        if (now.error() == Errno::kNeedsTask) [[unlikely]]
+        if (now.error() == kNeedsTask) [[unlikely]]
             return later_by(task);
         return now;
     }
@@ -167,11 +170,11 @@ protected:
 private:
     // Apart, so that what only the task needs takes no registers of the handler.
     template <class F>
-    [[gnu::noinline, gnu::cold]] Errno later_by(F& task) {
+    [[gnu::noinline, gnu::cold]] LeafError later_by(F& task) {
         return later(task());
     }
-    template <class R>
-    static TaskResult widened(Task<Result<R>> inner) {
+    template <class R, class E>
+    static TaskResult widened(Task<lib::Outcome<R, E>> inner) {
         auto r = co_await inner;
         if (!r.ok()) co_return r.error();
         if constexpr (std::is_void_v<R>)
@@ -209,7 +212,7 @@ public:
 
     // What the leaf tier left for the coroutine: kOk, the call is finished, its result in the registers; kNeedsTask, await
     // `unfinished`; kNeedsFault, fault t.user().fault() in first; a restart kind, as the call's outcome.
-    Errno leaf_outcome = Errno::kOk;
+    LeafError leaf_outcome = Errno::kOk;
     // Of the call that has just ended; kOk unless it is one. Resolved when signals are delivered.
     Errno restart_kind = Errno::kOk;
     // Set by a leaf that yields kNeedsTask because it waits for one queue: then it needs no task. When the wait is over,
@@ -269,7 +272,7 @@ public:
     i32 exit_status = 0;  // of exit(2), as wait(2) encodes it
     // A call that resumes by restart_syscall(2) (nanosleep, futex, poll).
     struct RestartBlock {
-        Task<Result<i64>> (*run)(Caller&, RestartBlock&) = nullptr;
+        TaskResult (*run)(Caller&, RestartBlock&) = nullptr;
         u64 data[6] = {};
     } restart;
     Ref<VforkDone> vfork_done;  // to be told about our exec or exit
@@ -283,9 +286,9 @@ public:
     // Replaces the identity (set*id). The leader's is also what others see of the process.
     void set_creds(Ref<fs::Creds> to);
     // From its start to its end the thread counts, also among those of its user, where whoever makes it has taken its place.
-    // False: it did not count any more. process_tree held.
-    void count_in() { counted_ = true; }
-    bool count_out() {
+    // False: it did not count any more.
+    void count_in() RT_REQUIRES(process_tree) { counted_ = true; }
+    bool count_out() RT_REQUIRES(process_tree) {
         if (!std::exchange(counted_, false)) return false;
         creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
         return true;
@@ -311,10 +314,10 @@ public:
     friend class Caller;
 };
 inline Thread& Caller::thread() { return static_cast<Thread&>(*this); }
-inline Errno Caller::later(TaskResult task) {
+inline LeafError Caller::later(TaskResult task) {
     if (!task.valid()) return Errno::kNoMem;
     thread().unfinished = std::move(task);
-    return Errno::kNeedsTask;
+    return kNeedsTask;
 }
 
 struct IntervalTimers;
@@ -325,9 +328,6 @@ struct ProgramFile : RefCounted<ProgramFile> {
     ~ProgramFile() { path.inode()->allow_writing(); }
     fs::Path path;
 };
-
-// Of the tree of processes, the table of numbers and its counters.
-extern rt::SpinLock<rt::Rank::process_tree> process_tree;
 
 class Process : public RefCounted<Process> {
 public:

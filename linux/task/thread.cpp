@@ -75,7 +75,7 @@ Task<Result<void>> fault_in_range(Thread& t, fs::UserMemory::Fault range) {
 Task<Result<void>> put_u32(Thread& t, UserAddr at, u32 value) {
     for (;;) {
         auto r = t.user().write(at, &value, sizeof value);
-        if (r.error() != Errno::kNeedsFault) co_return r;
+        if (r.error() != kNeedsFault) co_return r.ended();
         if (fault_in_now(t, t.user().fault()) == FaultIn::kReady) continue;
         CO_TRY(co_await fault_in_range(t, t.user().fault()));
     }
@@ -108,18 +108,18 @@ const SyscallRow* row_of_call(Thread& t) {
 }
 
 // The row of a call that the leaf tier could not finish; null: nothing is left to do. `outcome`: what it said.
-const SyscallRow* unfinished_call(Thread& t, Errno& outcome) {
+const SyscallRow* unfinished_call(Thread& t, LeafError& outcome) {
     outcome = std::exchange(t.leaf_outcome, Errno::kOk);
     if (outcome == Errno::kOk) return nullptr;  // signals are waiting
-    if (u32(outcome) < u32(Errno::kNeedsTask) && outcome != Errno::kNoMem) {
+    if (!outcome.needs_more() && outcome != Errno::kNoMem) {
         t.forget_file();
-        finish_syscall(t, outcome);
+        finish_syscall(t, outcome.ended());
         return nullptr;
     }
     return row_of_call(t);
 }
 
-Task<void> run_call(Thread& t, const SyscallRow& row, Errno outcome) {
+Task<void> run_call(Thread& t, const SyscallRow& row, LeafError outcome) {
     using Step = CallAttempt::Step;
     CallAttempt call{t, row, outcome};
     for (Step step; (step = call.next()) != Step::kDone;) {
@@ -163,7 +163,7 @@ Task<void> run_call(Thread& t, const SyscallRow& row, Errno outcome) {
     }
     fs::forget_walks(static_cast<Caller*>(&t));
     t.forget_file();
-    if (t.regs().entered_by_syscall()) finish_syscall(t, std::move(call.result()));
+    if (t.regs().entered_by_syscall()) finish_syscall(t, call.result());
 }
 
 // A page fault that the leaf tier could not resolve, for `kind`.
@@ -242,7 +242,7 @@ Task<void> thread_main(Thread& t) {
         port::Trap trap = co_await t.port::UserThread::user();
         switch (trap.kind) {
             case port::Trap::Kind::kSyscall: {
-                Errno outcome;
+                LeafError outcome = Errno::kOk;
                 const SyscallRow* row = unfinished_call(t, outcome);
                 if (!row) break;
                 for (u32 n = 0;; ++n) {

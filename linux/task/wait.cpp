@@ -90,7 +90,7 @@ std::optional<Leaf<i32>> ask(Search& s, Process& child) RT_REQUIRES(process_tree
     report.usage = child.state == Process::State::kZombie ? child.usage_total : child.usage();
     add(report.usage, child.usage_children);
     auto delivered = s.sink(report);
-    if (!delivered.ok() && lib::needs_more(delivered.error())) return delivered.error();
+    if (!delivered.ok() && delivered.error().needs_more()) return delivered.error();
     if (!(options & kWaitNoWait)) {
         if (report.code == kCldStopped || report.code == kCldContinued) {
             rt::LockGuard guard{child.signals.lock};
@@ -144,10 +144,10 @@ Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink, WaitCu
     }
     if (s.gone) let_go_of(*s.gone);
     if (answer) return *answer;
-    if (s.next) return Errno::kNeedsTask;
+    if (s.next) return kNeedsTask;
     if (!s.any) return Errno::kChild;
     if (request.options & kWaitNoHang) return 0;
-    return Errno::kNeedsTask;
+    return kNeedsTask;
 }
 
 }  // namespace linux

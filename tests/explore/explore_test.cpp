@@ -15,6 +15,7 @@
 
 #include "rt/executor.hpp"
 #include "rt/task.hpp"
+#include "rt/teardown.hpp"
 #include "rt/wait.hpp"
 
 namespace {
@@ -408,5 +409,32 @@ struct Share : World {
 World* share() { return new Share; }
 TEST(Explore, APartOfACopyIsMadeOnce) { must_hold(2, share); }
 TEST(ExploreMutant, AnOfferIsTakenBackByALoadAndAStore) { must_fail(2, share, Step::kShareTakeBack); }
+
+// ---- Objects that several CPUs leave to one list.
+
+struct Endings : World {
+    struct Object {
+        Object* next = nullptr;
+        u32 left = 2;
+    } object[4];
+    u32 gone = 0;
+    Atomic<u32> inside{0};
+    rt::TeardownList<Object, &Object::next> list{[](Object& o) {
+        Endings& w = static_cast<Endings&>(*world);
+        Machine::require(w.inside.fetch_add(1) == 0, "two CPUs take apart");
+        Machine::require(o.left != 0, "an object was taken apart twice");
+        const bool more = --o.left != 0;
+        w.gone += !more;
+        w.inside.fetch_sub(1);
+        return more;
+    }};
+    void cpu(u32 n) override {
+        for (u32 i = 0; i < 2; ++i) list.add(object[n * 2 + i]);
+    }
+    const char* check() override { return gone == 4 ? nullptr : "an object was not taken apart"; }
+};
+World* endings() { return new Endings; }
+TEST(Explore, WhatEndsIsTakenApartOnceByOneCpuAtATime) { must_hold(2, endings); }
+TEST(ExploreMutant, NoSecondLookAtTheListOfWhatEnds) { must_fail(2, endings, Step::kTeardownLook); }
 
 }  // namespace

@@ -20,6 +20,9 @@ using linux::FaultKind;
 using linux::MemoryLimits;
 using port::Access;
 
+// Without the lock: a test has one thread.
+AddressSpace::State& inside(AddressSpace& mm) RT_UNCHECKED_LOCKING { return mm.state(); }
+
 class TestFile final : public fs::File {
 public:
     TestFile(Ref<fs::Mapping> m, u32 flags) : fs::File(fs::Path{}, flags), mapping_(std::move(m)) {}
@@ -109,7 +112,7 @@ protected:
         check_areas(mm, m);
     }
     static void check_areas(AddressSpace& mm, const Model& m) {
-        AddressSpace::State& s = mm.state();
+        AddressSpace::State& s = inside(mm);
         ASSERT_TRUE(s.areas.valid());
         u64 pages = 0, data = 0, count = 0;
         const linux::Area* before = nullptr;
@@ -213,7 +216,7 @@ TEST_F(AddressSpaceTest, random_operations_agree_with_the_model) {
                     break;
                 }
                 case 5: {  // mremap to a fixed place: of pages that lie in one area
-                    auto* a = mm_->state().find(at(page));
+                    auto* a = inside(*mm_).find(at(page));
                     u64 to = kBase + pick(kPages);
                     u64 grown = count + pick(3);
                     if (!a || a->end < at(page + count) || to + grown > kBase + kPages) break;
@@ -303,7 +306,7 @@ TEST_F(AddressSpaceTest, free_ranges_are_the_highest_that_fit) {
             r.prot = random() % 2 ? kRw : u32{linux::kProtRead};
             // The place that a search without memory of earlier ones finds.
             UserAddr top{0x7ffff7fff000}, want{};
-            auto& s = mm_->state();
+            auto& s = inside(*mm_);
             for (auto* a = s.areas.last();; a = s.prev(*a)) {
                 UserAddr bottom = a ? a->end : UserAddr{0};
                 if (top >= bottom && top - bottom >= r.length) {
@@ -329,11 +332,11 @@ TEST_F(AddressSpaceTest, a_long_unmap_runs_as_a_task_and_frees_everything) {
     r.length = 2000 * kPageSize;
     UserAddr start = mm_->map(r, {}).value();
     ASSERT_EQ(u64(run(mm_->fault_in(start, r.length, true, 0))), r.length);
-    EXPECT_EQ(mm_->state().anon.size(), 2000u);
-    EXPECT_EQ(mm_->unmap(start, r.length).error(), Errno::kNeedsTask);
-    EXPECT_EQ(mm_->state().anon.size(), 2000u);
+    EXPECT_EQ(inside(*mm_).anon.size(), 2000u);
+    EXPECT_EQ(mm_->unmap(start, r.length).error(), kNeedsTask);
+    EXPECT_EQ(inside(*mm_).anon.size(), 2000u);
     ASSERT_TRUE(run(mm_->unmap_task(start, r.length)).ok());
-    EXPECT_EQ(mm_->state().anon.size(), 0u);
+    EXPECT_EQ(inside(*mm_).anon.size(), 0u);
     EXPECT_EQ(mm_->space().mapped_pages(), 0u);
 }
 
@@ -375,7 +378,7 @@ TEST_F(AddressSpaceTest, failing_allocations_change_nothing_that_can_be_seen) {
             u64 word = 0;
             if (access(*mm_, kBase + p, word, false) != FaultKind::kResolved || word != p + 1) return false;
         }
-        return mm_->state().areas.valid() && mm_->state().total_pages == 32;
+        return inside(*mm_).areas.valid() && inside(*mm_).total_pages == 32;
     };
     for (u64 n = 0; n < 8; ++n) {
         ASSERT_TRUE(rt::mem_fail_after(n, 1));

@@ -37,7 +37,7 @@ TEST_F(FsTest, ARenameThatIsKeptOutHasDoneNothing) {
     {
         fs::RenamePause pause;
         pause.begin();
-        EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), Errno::kNeedsTask);
+        EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), kNeedsTask);
         EXPECT_TRUE(find("f", 0).ok());
     }
     EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), Errno::kOk);
@@ -372,8 +372,8 @@ TEST_F(FsTest, FailedAllocationsChangeNothing) {
     ASSERT_EQ(file("d/old"), Errno::kOk);
     for (u64 n = 0;; ++n) {
         rt::mem_fail_after(n);
-        Errno e[] = {file("d/new"), symlink("d/link", std::string(200, 'x')), dir("d/sub"), link("d/old", "d/hard"),
-                     rename("d/old", "d/renamed")};
+        LeafError e[] = {file("d/new"), symlink("d/link", std::string(200, 'x')), dir("d/sub"), link("d/old", "d/hard"),
+                         rename("d/old", "d/renamed")};
         bool failed = rt::mem_injected_failures() != 0;
         rt::mem_fail_never();
         const char* names[] = {"d/new", "d/link", "d/sub", "d/hard", "d/renamed"};

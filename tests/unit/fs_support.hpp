@@ -77,28 +77,28 @@ protected:
     Leaf<fs::Path> find(const std::string& path, u32 flags = fs::kFollow) {
         return fs::lookup(context(), {}, path, flags);
     }
-    Errno error_of(const std::string& path, u32 flags = fs::kFollow) { return find(path, flags).error(); }
-    Errno make(const std::string& path, u32 mode, const std::string& target = "") {
+    LeafError error_of(const std::string& path, u32 flags = fs::kFollow) { return find(path, flags).error(); }
+    LeafError make(const std::string& path, u32 mode, const std::string& target = "") {
         auto at = parent(path);
         return at.ok() ? fs::make_node(at.value(), mode, 0, target, creds).error() : at.error();
     }
-    Errno file(const std::string& path) { return make(path, fs::kTypeRegular | 0644); }
-    Errno dir(const std::string& path) { return make(path, fs::kTypeDirectory | 0755); }
-    Errno symlink(const std::string& path, const std::string& to) { return make(path, fs::kTypeLink | 0777, to); }
-    Errno remove(const std::string& path, bool directory = false) {
+    LeafError file(const std::string& path) { return make(path, fs::kTypeRegular | 0644); }
+    LeafError dir(const std::string& path) { return make(path, fs::kTypeDirectory | 0755); }
+    LeafError symlink(const std::string& path, const std::string& to) { return make(path, fs::kTypeLink | 0777, to); }
+    LeafError remove(const std::string& path, bool directory = false) {
         auto at = parent(path);
         return at.ok() ? fs::remove_name(at.value(), directory, creds).error() : at.error();
     }
-    Errno rename(const std::string& from, const std::string& to, u32 flags = 0) {
+    LeafError rename(const std::string& from, const std::string& to, u32 flags = 0) {
         auto a = parent(from), b = parent(to);
         if (!a.ok()) return a.error();
         if (!b.ok()) return b.error();
         for (;;) {
-            Errno e = fs::rename_name(a.value(), b.value(), flags, creds).error();
-            if (e != Errno::kNeedsTask) return e;  // a walk keeps renames out
+            LeafError e = fs::rename_name(a.value(), b.value(), flags, creds).error();
+            if (e != kNeedsTask) return e;  // a walk keeps renames out
         }
     }
-    Errno link(const std::string& from, const std::string& to) {
+    LeafError link(const std::string& from, const std::string& to) {
         auto target = find(from, 0);
         auto at = parent(to);
         if (!target.ok()) return target.error();

@@ -60,12 +60,13 @@ protected:
     std::string read(size_t n = 100) {
         std::string out(n, '\0');
         auto r = tty->read(kernel_spans(out.data(), n));
-        if (!r.ok()) return "error " + std::to_string(int(r.error()));
+        if (r.error() == kNeedsTask) return "must wait";
+        if (!r.ok()) return "error " + std::to_string(int(r.error().ended()));
         out.resize(r.value());
         return out;
     }
     std::string shown() { return std::exchange(screen.shown, {}); }
-    Errno set(const fs::Termios& t) { return tty->set_termios(t, false, false).error(); }
+    LeafError set(const fs::Termios& t) { return tty->set_termios(t, false, false).error(); }
     fs::Tty* tty = nullptr;
 };
 
@@ -81,7 +82,7 @@ TEST_F(TtyTest, Discipline) {
 
     // Lines: nothing can be read before the end of one.
     type("hel");
-    EXPECT_EQ(read(), "error 600");
+    EXPECT_EQ(read(), "must wait");
     type("lo\r");
     EXPECT_EQ(shown(), "hello\r\n");
     EXPECT_EQ(read(), "hello\n");
@@ -107,10 +108,10 @@ TEST_F(TtyTest, Discipline) {
     // End of file: an empty read, or the end of an unfinished line.
     type("\004");
     EXPECT_EQ(read(), "");
-    EXPECT_EQ(read(), "error 600");
+    EXPECT_EQ(read(), "must wait");
     type("part\004");
     EXPECT_EQ(read(), "part");
-    EXPECT_EQ(read(), "error 600");
+    EXPECT_EQ(read(), "must wait");
     (void)shown();
 
     // Signals: to the foreground group; the line is lost.
@@ -130,7 +131,7 @@ TEST_F(TtyTest, Discipline) {
     EXPECT_EQ(shown(), "a\r\nb\r\n");
     screen.room = 3;
     EXPECT_EQ(tty->write(kernel_spans(text.data(), text.size()), false).value(), 4u);
-    EXPECT_EQ(tty->write(kernel_spans(text.data(), text.size()), false).error(), Errno::kNeedsTask);
+    EXPECT_EQ(tty->write(kernel_spans(text.data(), text.size()), false).error(), kNeedsTask);
     EXPECT_EQ(tty->poll() & fs::kPollOut, 0u);
     screen.room = ~size_t{0};
     screen.changed.wake_all();
@@ -159,7 +160,7 @@ TEST_F(TtyTest, Discipline) {
     raw.chars[6] = 3;
     ASSERT_EQ(set(raw), Errno::kOk);
     type("ab");
-    EXPECT_EQ(read(), "error 600");
+    EXPECT_EQ(read(), "must wait");
     type("c");
     EXPECT_EQ(read(), "abc");
     raw.chars[6] = 0;

@@ -89,7 +89,7 @@ bool is_loadable(std::span<const std::byte> fpu, u64 at, bool full) {
     t.save_fpu();
     t.registers_changed();
     auto r = t.user().read(fpu.data(), UserAddr{at}, full ? fpu.size() : kFxsaveSize);
-    if (lib::needs_more(r.error())) return r;
+    if (r.error().needs_more()) return r;
     if (!r.ok() || !is_loadable(fpu, at, full)) {
         t.reset_fpu();
         return Errno::kFault;
@@ -221,7 +221,7 @@ Leaf<PoppedFrame> pop_signal_frame(Thread& t) {
     TRY(user.load_words(uc + offsetof(UserContextFrame, machine.cs), cs, gs, fs, ss, error, trap, old_mask, cr2,
                         fpstate));
     auto fpu = load_fpu(t, fpstate);
-    if (lib::needs_more(fpu.error())) [[unlikely]]
+    if (fpu.error().needs_more()) [[unlikely]]
         return fpu.error();
     // No way back from here: the call's own registers go.
     if (!user.load_now(uc + offsetof(UserContextFrame, machine), r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
