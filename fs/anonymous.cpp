@@ -2,6 +2,7 @@
 // The pseudo file system of files without a name.
 #include "fs/anonymous.hpp"
 
+#include "abi/linux/magic.hpp"
 #include "fs/file.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -36,8 +37,8 @@ Result<Ref<SuperBlock>> once(std::atomic<SuperBlock*>& where, const char* type, 
 }  // namespace
 
 // Magic numbers: statfs(2).
-Result<Ref<SuperBlock>> anonymous_super() { return once(the_super, "anon_inodefs", 0x09041934); }
-Result<Ref<SuperBlock>> pipe_super() { return once(the_pipe_super, "pipefs", 0x50495045); }
+Result<Ref<SuperBlock>> anonymous_super() { return once(the_super, "anon_inodefs", kMagicAnonInodes); }
+Result<Ref<SuperBlock>> pipe_super() { return once(the_pipe_super, "pipefs", kMagicPipeFs); }
 
 void AnonymousInode::set_up(u32 mode, const Creds* owner) {
     number = super->next_inode();

@@ -11,9 +11,6 @@
 
 namespace fs {
 
-inline constexpr u32 kEpollExclusive = 1u << 28, kEpollWakeup = 1u << 29, kEpollOneShot = 1u << 30,
-                     kEpollEdge = 1u << 31;
-
 struct EpollItem {
     u64 key = 0;  // descriptor, then a number that makes it unique: the same descriptor may name a second file
     i32 fd = 0;

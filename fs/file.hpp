@@ -5,6 +5,8 @@
 // User memory is reached through UserIn/UserOut (fs/user_memory.hpp). A copy that stops yields kNeedsFault, and nothing
 // has been consumed or committed: the caller faults the range in and calls again.
 #pragma once
+#include "abi/linux/fcntl.hpp"
+#include "abi/linux/poll.hpp"
 #include "fs/inode.hpp"
 #include "fs/path.hpp"
 #include "fs/user_memory.hpp"
@@ -12,12 +14,6 @@
 
 namespace fs {
 
-// open(2) flags, x86_64/asm-generic values.
-inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOpenReadWrite = 2, kOpenCreate = 0100,
-                     kOpenExclusive = 0200, kOpenNoCtty = 0400, kOpenTruncate = 01000, kOpenAppend = 02000,
-                     kOpenNonblock = 04000, kOpenDsync = 010000, kOpenDirect = 040000, kOpenLargeFile = 0100000,
-                     kOpenDirectory = 0200000, kOpenNoFollow = 0400000, kOpenNoAtime = 01000000,
-                     kOpenCloexec = 02000000, kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
 inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
 // Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for tasks; or they
@@ -29,11 +25,7 @@ inline constexpr u32 kOpenUncounted = 1u << 29;
 inline constexpr u32 kOpenByElement = 1u << 28;
 inline constexpr u32 kOpenInternal = kOpenTaskOnly | kOpenUncounted | kOpenByElement;
 
-// poll(2) bits.
-inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32,
-                     kPollRdNorm = 0x40, kPollRdBand = 0x80, kPollWrNorm = 0x100, kPollWrBand = 0x200,
-                     kPollRdHup = 0x2000;
-// Not a program's: to find out takes a task (File::poll() of an epoll set).
+// Not a bit of poll(2): the answer takes a task (File::poll() of an epoll set).
 inline constexpr u32 kPollLong = 1u << 31;
 
 struct OpenContext {

@@ -7,8 +7,6 @@
 
 namespace fs {
 
-inline constexpr u32 kMaxDescriptors = 1048576;  // NR_OPEN: the most RLIMIT_NOFILE can be
-
 using Fd = lib::Strong<struct FdTag, i32>;
 
 class FileTable : public RefCounted<FileTable> {

@@ -115,7 +115,7 @@ Leaf<void> check_access(Inode& inode, u32 want, const Creds& c, const void* call
         return inode.grants_to(caller) ? Leaf<void>(lib::kOk) : Leaf<void>(Errno::kAcces);
     }
     if (want == kMayRead && c.capable(kCapDacReadSearch)) return lib::kOk;
-    if ((!(want & kMayExec) || (mode & 0111)) && c.capable(kCapDacOverride)) return lib::kOk;
+    if ((!(want & kMayExec) || (mode & kAnyExec)) && c.capable(kCapDacOverride)) return lib::kOk;
     return Errno::kAcces;
 }
 

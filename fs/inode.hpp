@@ -11,7 +11,9 @@
 #pragma once
 #include <string_view>
 
+#include "abi/linux/limits.hpp"
 #include "abi/linux/stat.hpp"
+#include "fs/abi.hpp"
 #include "fs/creds.hpp"
 #include "fs/page.hpp"
 #include "lib/ref.hpp"
@@ -26,14 +28,6 @@ class Dentry;
 class File;
 class SuperBlock;
 struct OpenContext;
-
-// mode bits: inode(7)
-inline constexpr u32 kTypeMask = 0170000, kTypeSocket = 0140000, kTypeLink = 0120000, kTypeRegular = 0100000,
-                     kTypeBlock = 0060000, kTypeDirectory = 0040000, kTypeChar = 0020000, kTypeFifo = 0010000;
-inline constexpr u32 kSetUid = 04000, kSetGid = 02000, kSticky = 01000;
-inline constexpr u32 kMayExec = 1, kMayWrite = 2, kMayRead = 4;
-inline constexpr size_t kNameMax = 255, kPathMax = 4096;
-inline constexpr u32 kMaxSymlinks = 40;
 
 struct Timestamp {
     i64 seconds = 0;
@@ -193,7 +187,7 @@ Leaf<void> check_access(Inode& inode, u32 want, const Creds& c, const void* call
 // A set-group-ID bit without group execution stays for members of the group.
 inline u32 without_set_id(const Attributes& a, const Creds& c) {
     u32 mode = a.mode & ~kSetUid;
-    if ((mode & 010) || (!c.in_group(a.gid) && !c.capable(kCapFsetid))) mode &= ~kSetGid;
+    if ((mode & kGroupExec) || (!c.in_group(a.gid) && !c.capable(kCapFsetid))) mode &= ~kSetGid;
     return mode;
 }
 

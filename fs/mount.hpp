@@ -7,6 +7,7 @@
 // Every open file has a mount. One whose file system has no place in the tree of names (a pipe, a memfd) has the internal
 // mount of that file system: it is in no list, nothing can be mounted on it, and it is never unmounted.
 #pragma once
+#include "abi/linux/mount.hpp"
 #include "fs/dentry.hpp"
 #include "rt/teardown.hpp"
 #include "rt/wait.hpp"
@@ -27,11 +28,6 @@ extern Changes mount_changes;
 
 struct Path;
 
-// Flags of a mount; those that mount(2) takes have its values.
-inline constexpr u32 kMountReadOnly = 1, kMountNoSuid = 2, kMountNoDev = 4, kMountNoExec = 8, kMountRemount = 32,
-                     kMountNoAtime = 1024, kMountNoDirAtime = 2048, kMountBind = 4096, kMountMove = 8192,
-                     kMountRelAtime = 1 << 21;
-
 class Mount : public RefCounted<Mount> {
 public:
     explicit Mount(Ref<SuperBlock> s) : super(std::move(s)) {}
@@ -40,7 +36,7 @@ public:
 
     Ref<SuperBlock> super;
     Ref<Dentry> root;
-    std::atomic<u32> flags{kMountRelAtime};
+    std::atomic<u32> flags{kMountRelAtime};  // MS_*, mount(2)
     char source[64] = {};
     u64 id = 0;
 

@@ -105,7 +105,7 @@ bool Walk::pass_plain(Mode mode, u32 flags, Errno& result) {
     const bool whole = depth_ == 0;  // what ends here is the end of the path
     Dentry* dir = at_.dentry;
     while (p != end && *p == '/') ++p;
-    while (p != end && *p != '.' && dir->is_directory() && (dir->inode()->mode() & 0111) == 0111) {
+    while (p != end && *p != '.' && dir->is_directory() && (dir->inode()->mode() & kAnyExec) == kAnyExec) {
         NameKey name = scan_component(text, p, end);
         const char* after = p + name.length();
         if (after == end) {

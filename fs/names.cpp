@@ -118,7 +118,8 @@ Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c)
     const Attributes& a = inode.peek_attributes();
     // proc(5) fs.protected_hardlinks: only the owner, or whoever could read and write the plain file.
     if (c.fsuid != a.uid && !c.capable(kCapFowner)) {
-        bool safe = inode.is_regular() && !(a.mode & kSetUid) && (a.mode & (kSetGid | 010)) != (kSetGid | 010) &&
+        bool safe = inode.is_regular() && !(a.mode & kSetUid) &&
+                    (a.mode & (kSetGid | kGroupExec)) != (kSetGid | kGroupExec) &&
                     check_access(inode, kMayRead | kMayWrite, c).ok();
         if (!safe) return Errno::kPerm;
     }

@@ -10,7 +10,6 @@
 
 namespace fs {
 
-inline constexpr u64 kPipeBuf = 4096;
 inline constexpr u32 kPipeSlots = 16;         // of a new pipe: 64 KiB
 inline constexpr u32 kPipeFewSlots = 2;       // of a new pipe of a user who has too many
 inline constexpr u32 kPipeMostSlots = 65536;  // of any: 256 MiB

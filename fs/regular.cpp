@@ -11,8 +11,6 @@ namespace fs {
 
 namespace {
 
-constexpr u32 kSeekSet = 0, kSeekCur = 1, kSeekEnd = 2, kSeekData = 3, kSeekHole = 4;
-
 u64 smaller(u64 a, u64 b) { return a < b ? a : b; }
 
 // What a failed write left beyond the end of the file must not be seen when the file grows later.
@@ -189,7 +187,7 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
         return writer.capable(kCapFsetid) ? a.mode : without_set_id(a, writer);
     }
     if (keeps_set_id_) return a.mode;
-    return a.mode & ~(kSetUid | ((a.mode & 010) || !in_group_ ? kSetGid : 0));
+    return a.mode & ~(kSetUid | ((a.mode & kGroupExec) || !in_group_ ? kSetGid : 0));
 }
 
 Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {

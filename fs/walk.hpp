@@ -133,7 +133,7 @@ inline Place topmost(Place p) {
 
 // May the walker pass through this directory? Inline for directories that all may pass.
 inline Leaf<void> check_search(Inode& dir, const Creds& c, const void* caller = nullptr) {
-    if ((dir.mode() & 0111) == 0111) [[likely]]
+    if ((dir.mode() & kAnyExec) == kAnyExec) [[likely]]
         return lib::kOk;
     return check_access(dir, kMayExec, c, caller);
 }

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "abi/linux/prctl.hpp"
 #include "fs/mount.hpp"
 #include "linux/arch/machine.hpp"
 #include "linux/exec/exec_load.hpp"
@@ -62,8 +63,6 @@ struct NewCreds {
 };
 // How memory is laid out is not for the user of a privileged program to say (personality(2): PER_CLEAR_ON_SETID):
 // ADDR_NO_RANDOMIZE, MMAP_PAGE_ZERO, ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC.
-constexpr u32 kClearOnSetId = 0x0040000 | 0x0100000 | 0x0200000 | 0x0400000;
-
 // `fs_shared`: another process could change root or working directory under a privileged program.
 Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flags, bool fs_shared) {
     const fs::Creds& old = t.creds();
@@ -71,16 +70,16 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
     u32 euid = old.euid, egid = old.egid;
     if (!t.no_new_privileges && !(mount_flags & fs::kMountNoSuid)) {
         const bool set_uid = file.mode & fs::kSetUid;
-        const bool set_gid = (file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010);
+        const bool set_gid = (file.mode & (fs::kSetGid | kGroupExec)) == (fs::kSetGid | kGroupExec);
         if (set_uid) euid = file.uid;
         if (set_gid) egid = file.gid;
-        if (set_uid || set_gid) r.personality_mask = ~kClearOnSetId;
+        if (set_uid || set_gid) r.personality_mask = ~kPersonalityClearOnSetId;
     }
     bool effective = euid == 0;
     const bool as_root = (effective || old.uid == 0) && !(old.securebits & kSecureNoRoot);
     if (!as_root) effective = false;
     u64 permitted = as_root ? (old.cap_inheritable | old.cap_bounding) & kAllCapabilities : 0;
-    if (permitted & ~old.cap_permitted) r.personality_mask = ~kClearOnSetId;
+    if (permitted & ~old.cap_permitted) r.personality_mask = ~kPersonalityClearOnSetId;
     bool set_id = euid != old.uid || egid != old.gid;
     r.secure = set_id || (old.uid != 0 && effective);
     if ((set_id || (permitted & ~old.cap_permitted)) && (fs_shared || t.no_new_privileges)) {

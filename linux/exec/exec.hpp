@@ -6,8 +6,6 @@
 
 namespace linux {
 
-inline constexpr u64 kMaxArgumentString = 131072;  // MAX_ARG_STRLEN, with its NUL
-
 // The strings of an execve, as one block of kernel memory: room for #! lines, argv, envp. Not shared.
 class ExecImage {
 public:

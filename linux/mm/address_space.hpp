@@ -7,9 +7,11 @@
 // done by the Task forms without it. Order of freeing: unmap from the page tables, then drop page references; frames go
 // one epoch later.
 #pragma once
+#include "abi/linux/mman.hpp"
 #include "fs/file.hpp"
 #include "fs/page.hpp"
 #include "lib/tree.hpp"
+#include "linux/abi.hpp"
 #include "linux/mm/anon_map.hpp"
 #include "port/bind.hpp"
 
@@ -17,17 +19,6 @@ namespace linux {
 
 struct Area;
 struct AreaSpec;
-
-// mmap(2) values of x86_64/asm-generic.
-inline constexpr u32 kProtRead = 1, kProtWrite = 2, kProtExec = 4, kProtGrowsDown = 0x01000000,
-                     kProtGrowsUp = 0x02000000;
-inline constexpr u32 kMapShared = 1, kMapPrivate = 2, kMapSharedValidate = 3, kMapFixed = 0x10, kMapAnonymous = 0x20,
-                     kMap32Bit = 0x40, kMapGrowsDown = 0x100, kMapLocked = 0x2000, kMapNoReserve = 0x4000,
-                     kMapPopulate = 0x8000, kMapStack = 0x20000, kMapFixedNoReplace = 0x100000;
-
-inline constexpr u32 kMapType = 0xf, kMapHugeTlb = 0x40000;
-inline constexpr u32 kSyncInvalidate = 2, kSyncNow = 4;  // msync(2), MS_INVALIDATE and MS_SYNC
-inline constexpr u32 kRemapMayMove = 1, kRemapFixed = 2, kRemapDontUnmap = 4;
 
 // How a page fault ended. Converts to its enumeration; made from an error (no memory for a coroutine) it is kNoMemory.
 class FaultKind {

@@ -7,8 +7,8 @@ namespace linux {
 namespace {
 
 constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | kMap32Bit | kMapGrowsDown |
-                             0x800 /* DENYWRITE */ | 0x1000 /* EXECUTABLE */ | kMapLocked | kMapNoReserve |
-                             kMapPopulate | 0x10000 /* NONBLOCK */ | kMapStack | kMapHugeTlb | (63u << 26);
+                             kMapDenyWrite | kMapExecutable | kMapLocked | kMapNoReserve | kMapPopulate | kMapNonBlock |
+                             kMapStack | kMapHugeTlb | kMapHugeMask;
 
 // What is behind a mapping, found out before the lock is taken.
 struct Backing {

@@ -2,6 +2,7 @@
 // /proc (proc(5)): the tables are in procfs.cpp (the system) and procfs_process.cpp (processes); formats are those of
 // Linux 6.1, which programs parse.
 #pragma once
+#include "abi/linux/time.hpp"
 #include "fs/procfs.hpp"
 #include "linux/task/process.hpp"
 
@@ -47,7 +48,6 @@ Leaf<void> show_file_systems(lib::StringBuilder& out, const fs::ProcContext&);
 // linux/arch: the lines of /proc/cpuinfo that only this machine has.
 void add_cpu_features(lib::StringBuilder& out);
 
-constexpr u64 kTicksPerSecond = 100;  // USER_HZ
 constexpr u64 to_ticks(u64 nanoseconds) { return nanoseconds / (1'000'000'000 / kTicksPerSecond); }
 
 }  // namespace linux

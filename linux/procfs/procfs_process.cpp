@@ -227,10 +227,9 @@ void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const
     out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
             signals.pending.bits, signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits,
             signals.caught.bits);
-    constexpr u64 kAllCaps = (u64{1} << 41) - 1;
     out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
-            id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps,
-            id.cap_bounding & kAllCaps, 0);
+            id.cap_inheritable & kAllCapabilities, id.cap_permitted & kAllCapabilities,
+            id.cap_effective & kAllCapabilities, id.cap_bounding & kAllCapabilities, 0);
     out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", s.thread && s.thread->no_new_privileges ? 1 : 0);
     CpuSet cpus = CpuSet::first(port::Port::cpu_count());
     if (s.thread) cpus = s.thread->allowed_cpus() & cpus;

@@ -2,11 +2,13 @@
 // Signals: sets, actions, what is pending (signal(7)). Delivery is in linux/signal/signal_delivery.cpp; the frame on the user
 // stack, which is the machine's business, in linux/arch/.
 #pragma once
+#include "abi/linux/signal.hpp"
 #include "fs/user_account.hpp"
 #include "lib/list.hpp"
 #include "lib/ref.hpp"
 #include "lib/result.hpp"
 #include "lib/types.hpp"
+#include "linux/abi.hpp"
 #include "rt/spinlock.hpp"
 #include "rt/timer.hpp"
 #include "rt/wait.hpp"
@@ -15,41 +17,6 @@ namespace linux {
 
 class Process;
 class Thread;
-
-inline constexpr u32 kSignals = 64;
-enum Signal : u32 {
-    kSigHup = 1,
-    kSigInt,
-    kSigQuit,
-    kSigIll,
-    kSigTrap,
-    kSigAbrt,
-    kSigBus,
-    kSigFpe,
-    kSigKill,
-    kSigUsr1,
-    kSigSegv,
-    kSigUsr2,
-    kSigPipe,
-    kSigAlrm,
-    kSigTerm,
-    kSigStkflt,
-    kSigChld,
-    kSigCont,
-    kSigStop,
-    kSigTstp,
-    kSigTtin,
-    kSigTtou,
-    kSigUrg,
-    kSigXcpu,
-    kSigXfsz,
-    kSigVtalrm,
-    kSigProf,
-    kSigWinch,
-    kSigIo,
-    kSigPwr,
-    kSigSys
-};
 
 struct SignalSet {
     u64 bits = 0;
@@ -90,18 +57,15 @@ struct SignalInfo {
 static_assert(sizeof(SignalInfo) == 128);
 
 struct SignalAction {
-    u64 handler = 0;  // 0 SIG_DFL, 1 SIG_IGN, or an address
-    u64 flags = 0;    // SA_*
+    u64 handler = kSigDefault;  // or kSigIgnore, or an address
+    u64 flags = 0;              // SA_*
     u64 restorer = 0;
     SignalSet mask;
 };
-inline constexpr u64 kSaNoCldStop = 1, kSaNoCldWait = 2, kSaSigInfo = 4, kSaRestorer = 0x04000000,
-                     kSaOnStack = 0x08000000, kSaRestart = 0x10000000, kSaNoDefer = 0x40000000,
-                     kSaResetHand = 0x80000000;
 
 struct SignalStack {
     u64 base = 0, size = 0;
-    u32 flags = 2;  // SS_DISABLE
+    u32 flags = kSsDisable;
 };
 
 // Pending: a bit each, and the information that came with it. A standard signal has at most one entry, real-time signals
@@ -174,12 +138,6 @@ void force_signal(Thread& to, const SignalInfo& info);
 SignalInfo kernel_signal(u32 sig);
 
 SignalInfo user_signal(u32 sig, i32 code, i32 pid, u32 uid);  // kill, tgkill
-
-// si_code values (sigaction(2)).
-inline constexpr i32 kSiUser = 0, kSiKernel = 0x80, kSiQueue = -1, kSiTimer = -2, kSiTkill = -6;
-inline constexpr i32 kCldExited = 1, kCldKilled = 2, kCldStopped = 5, kCldContinued = 6;
-inline constexpr i32 kSegvMapErr = 1, kSegvAccErr = 2, kBusAdrAln = 1, kBusAdrErr = 2, kFpeIntDiv = 1, kIllIllOpn = 2,
-                     kTrapBrkpt = 1, kTrapTrace = 2;
 
 constexpr SignalSet signals_of(auto... sig) { return SignalSet{((u64{1} << (u32(sig) - 1)) | ... | u64{0})}; }
 inline constexpr SignalSet kUnblockable = signals_of(kSigKill, kSigStop);

@@ -13,10 +13,6 @@ namespace {
 
 using port::Module;
 
-constexpr i32 kAtFdcwd = -100;
-constexpr u32 kAtSymlinkNofollow = 0x100, kAtEmptyPath = 0x1000;
-constexpr u32 kMaxStrings = 0x7fffffff;  // MAX_ARG_STRINGS
-
 // The strings of argv and envp, one at a time, so that a missing page costs only the one at hand.
 struct Gather {
     ExecImage& image;
@@ -42,7 +38,7 @@ Leaf<void> count_strings(fs::UserMemory& user, UserAddr array, u32& n) {
         TRY(user.read(pointers, at, count * sizeof pointers[0]));
         for (u32 i = 0; i < count; ++i) {
             if (pointers[i] == 0) return lib::kOk;
-            if (++n >= kMaxStrings) return Errno::k2Big;
+            if (++n >= kMaxArgumentStrings) return Errno::k2Big;
         }
     }
     return Errno::kNeedsTask;
@@ -93,7 +89,7 @@ void name_by_descriptor(ExecImage& image, i32 fd) {
 
 Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr envp, u32 flags) {
     Thread& t = c.thread();
-    if (flags & ~(kAtEmptyPath | kAtSymlinkNofollow)) co_return Errno::kInval;
+    if (flags & ~(kAtEmptyPath | kAtSymlinkNoFollow)) co_return Errno::kInval;
     auto image = CO_TRY(rt::make_owned<ExecImage>());
     for (;;) {
         auto path = c.user().read_string({image->path, sizeof image->path}, name.at);
@@ -122,8 +118,8 @@ Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, Use
 
     fs::Path start, file;
     std::string_view path = image->path_view();
-    u32 lookup_flags = (flags & kAtSymlinkNofollow) ? 0 : u32(fs::kFollow);
-    bool by_descriptor = fd != kAtFdcwd && (path.empty() || path[0] != '/');
+    u32 lookup_flags = (flags & kAtSymlinkNoFollow) ? 0 : u32(fs::kFollow);
+    bool by_descriptor = fd != kAtCwd && (path.empty() || path[0] != '/');
     if (by_descriptor) {
         Ref<fs::File> directory = CO_TRY(c.files().get(Fd{fd}));
         start = directory->path();
@@ -145,7 +141,7 @@ Task<Result<i64>> execute(Caller& c, i32 fd, UserString name, UserAddr argv, Use
 }
 
 Task<Result<i64>> sys_execve(Caller& c, UserString name, UserAddr argv, UserAddr envp) {
-    return execute(c, kAtFdcwd, name, argv, envp, 0);
+    return execute(c, kAtCwd, name, argv, envp, 0);
 }
 Task<Result<i64>> sys_execveat(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr envp, u32 flags) {
     return execute(c, fd, name, argv, envp, flags);

@@ -310,7 +310,7 @@ Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offs
 
 // RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory, RWF_APPEND nothing for reads; RWF_NOWAIT is not
 // supported.
-constexpr u32 kRwfAppend = 16, kRwfKnown = 1 | 2 | 4 | kRwfAppend;
+constexpr u32 kRwfKnown = kRwfHighPriority | kRwfDsync | kRwfSync | kRwfAppend;
 
 // Where pwritev2 writes. -1 is the file's position.
 u64 write_place(i64 offset, u32 flags) {
@@ -339,7 +339,7 @@ Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 off
 Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    if (whence > 4) return Errno::kInval;  // SEEK_HOLE is the last
+    if (whence > kSeekHole) return Errno::kInval;
     return c.or_later(file->seek(offset, whence), [&] { return seek_patiently(c, Ref<File>{&*file}, offset, whence); });
 }
 
@@ -351,7 +351,7 @@ Leaf<void> sys_fsync(Caller& c, Fd fd) {
 
 Leaf<void> sys_sync_file_range(Caller& c, Fd fd, i64 offset, i64 size, u32 flags) {
     Ref<File> file = TRY(open_file(c, fd));
-    if (flags & ~7u) return Errno::kInval;
+    if (flags & ~(kSyncRangeWaitBefore | kSyncRangeWrite | kSyncRangeWaitAfter)) return Errno::kInval;
     if (offset < 0 || size < 0 || offset + size < 0) return Errno::kInval;
     u32 type = file->inode()->mode() & fs::kTypeMask;
     if (type != fs::kTypeRegular && type != fs::kTypeBlock && type != fs::kTypeDirectory && type != fs::kTypeLink)
@@ -363,7 +363,7 @@ Leaf<void> sys_sync_file_range(Caller& c, Fd fd, i64 offset, i64 size, u32 flags
 Leaf<void> sys_fadvise64(Caller& c, Fd fd, i64 offset, i64 size, u32 advice) {
     Ref<File> file = TRY(open_file(c, fd));
     if ((file->inode()->mode() & fs::kTypeMask) == fs::kTypeFifo) return Errno::kSPipe;
-    if (size < 0 || advice > 5) return Errno::kInval;
+    if (size < 0 || advice > kFadviseNoReuse) return Errno::kInval;
     return lib::kOk;
 }
 Leaf<void> sys_readahead(Caller& c, Fd fd, i64 offset, u64 count) {
@@ -378,12 +378,12 @@ Result<Fd> install_file(Caller& c, Ref<File> file, u32 open_flags) {
 }
 
 Leaf<Fd> sys_eventfd2(Caller& c, u32 initial, u32 flags) {
-    constexpr u32 kSemaphore = 1;
-    if (flags & ~(kSemaphore | fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
+    if (flags & ~(kEventfdSemaphore | fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
     Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
     u32 file_flags = fs::kOpenReadWrite | (flags & fs::kOpenNonblock);
     return install_file(
-        c, TRY(fs::make_file<fs::EventFile>(std::move(inode), file_flags, initial, (flags & kSemaphore) != 0)), flags);
+        c, TRY(fs::make_file<fs::EventFile>(std::move(inode), file_flags, initial, (flags & kEventfdSemaphore) != 0)),
+        flags);
 }
 Leaf<Fd> sys_eventfd(Caller& c, u32 initial) { return sys_eventfd2(c, initial, 0); }
 

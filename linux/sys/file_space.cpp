@@ -8,8 +8,8 @@ namespace linux {
 
 namespace {
 
-constexpr u32 kKeepSize = 1, kPunchHole = 2, kNoHideStale = 4, kCollapse = 8, kZero = 16, kInsert = 32, kUnshare = 64;
-constexpr u32 kAll = kKeepSize | kPunchHole | kNoHideStale | kCollapse | kZero | kInsert | kUnshare;
+constexpr u32 kAll = kFallocKeepSize | kFallocPunchHole | kFallocNoHideStale | kFallocCollapseRange | kFallocZeroRange |
+                     kFallocInsertRange | kFallocUnshareRange;
 constexpr u64 kMadeAtOnce = 96 * kPageSize;  // bytes of new room at a stretch: pages are zeroed
 constexpr u64 kDroppedAtOnce = 256;          // pages
 
@@ -17,21 +17,22 @@ constexpr u64 kDroppedAtOnce = 256;          // pages
 Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     Ref<fs::File> file = TRY(open_file(c, fd));
     if (offset < 0 || length <= 0) return Errno::kInval;
-    if (mode & ~(kAll & ~kNoHideStale)) return Errno::kOpNotSupp;
-    if ((mode & (kPunchHole | kZero)) == (kPunchHole | kZero)) return Errno::kOpNotSupp;
-    if ((mode & kPunchHole) && !(mode & kKeepSize)) return Errno::kOpNotSupp;
-    if ((mode & kCollapse) && (mode & ~kCollapse)) return Errno::kInval;
-    if ((mode & kInsert) && (mode & ~kInsert)) return Errno::kInval;
-    if ((mode & kUnshare) && (mode & ~(kUnshare | kKeepSize))) return Errno::kInval;
+    if (mode & ~(kAll & ~kFallocNoHideStale)) return Errno::kOpNotSupp;
+    if ((mode & (kFallocPunchHole | kFallocZeroRange)) == (kFallocPunchHole | kFallocZeroRange))
+        return Errno::kOpNotSupp;
+    if ((mode & kFallocPunchHole) && !(mode & kFallocKeepSize)) return Errno::kOpNotSupp;
+    if ((mode & kFallocCollapseRange) && (mode & ~kFallocCollapseRange)) return Errno::kInval;
+    if ((mode & kFallocInsertRange) && (mode & ~kFallocInsertRange)) return Errno::kInval;
+    if ((mode & kFallocUnshareRange) && (mode & ~(kFallocUnshareRange | kFallocKeepSize))) return Errno::kInval;
     if (!file->writable()) return Errno::kBadF;
     fs::Inode& inode = *file->inode();
-    if ((mode & ~kKeepSize) && (file->flags() & fs::kOpenAppend)) return Errno::kPerm;
+    if ((mode & ~kFallocKeepSize) && (file->flags() & fs::kOpenAppend)) return Errno::kPerm;
     u32 type = inode.mode() & fs::kTypeMask;
     if (type == fs::kTypeFifo) return Errno::kSPipe;
     if (type == fs::kTypeDirectory) return Errno::kIsDir;
     if (type != fs::kTypeRegular && type != fs::kTypeBlock) return Errno::kNoDev;
     if (offset + length < 0) return Errno::kFBig;
-    if (!(mode & kPunchHole) && u64(offset + length) > c.process().limit(kRlimFsize) &&
+    if (!(mode & kFallocPunchHole) && u64(offset + length) > c.process().limit(kRlimFsize) &&
         u64(offset + length) > inode.peek_attributes().size) {
         (void)send_signal(c.thread(), kernel_signal(kSigXfsz));
         return Errno::kFBig;
@@ -51,22 +52,22 @@ Leaf<void> drop_set_id(Caller& c, fs::Inode& inode) {
 
 // Where the piece of [at, end) ends that is done at a stretch.
 u64 fallocate_piece(fs::Mapping& m, u32 mode, u64 at, u64 end) {
-    if (!(mode & kPunchHole)) return end - at > kMadeAtOnce ? at - at % kPageSize + kMadeAtOnce : end;
+    if (!(mode & kFallocPunchHole)) return end - at > kMadeAtOnce ? at - at % kPageSize + kMadeAtOnce : end;
     const u64 cut = m.end_of(at / kPageSize, lib::pages_for(end), kDroppedAtOnce);
     return cut < end / kPageSize && cut * kPageSize > at ? cut * kPageSize : end;
 }
 
 Task<Result<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, u64 at, u64 end) {
     fs::Inode& inode = *file->inode();
-    if (mode & ~(kKeepSize | kPunchHole)) co_return Errno::kOpNotSupp;
+    if (mode & ~(kFallocKeepSize | kFallocPunchHole)) co_return Errno::kOpNotSupp;
     // What can never fit is refused before anything is made. The size changes with the last piece.
-    if (!(mode & kPunchHole) &&
+    if (!(mode & kFallocPunchHole) &&
         lib::pages_for(end) - at / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
         co_return Errno::kNoSpc;
     Errno error = Errno::kOk;
     while (at < end) {
         const u64 to = fallocate_piece(*inode.mapping(), mode, at, end);
-        auto done = inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at);
+        auto done = inode.allocate_range(to < end ? mode | kFallocKeepSize : mode, at, to - at);
         (void)drop_set_id(c, inode);  // also if the rest fails
         if (!done.ok()) {
             error = done.error();
@@ -101,26 +102,24 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
 }
 
 Task<Result<u64>> seek_patiently(Caller& c, Ref<fs::File> file, i64 offset, u32 whence) {
-    constexpr u32 kSet = 0, kData = 3;
     const fs::Mapping& m = *file->inode()->mapping();
     u64 page = u64(offset) / kPageSize;
     for (bool more = true; more;) {
-        page = whence == kData ? m.next_data(page, more) : m.next_hole(page, more);
+        page = whence == kSeekData ? m.next_data(page, more) : m.next_hole(page, more);
         co_await rt::Yield{};
         if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
     }
     const u64 size = m.size.load(std::memory_order_acquire);
     const bool inside = page < lib::pages_for(size);
-    if (whence == kData && !inside) co_return Errno::kNxIo;
+    if (whence == kSeekData && !inside) co_return Errno::kNxIo;
     const u64 found = page * kPageSize > u64(offset) ? page * kPageSize : u64(offset);
-    co_return file->seek(i64(inside ? found : size), kSet);
+    co_return file->seek(i64(inside ? found : size), kSeekSet);
 }
 
 Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {
-    constexpr u32 kCloexec = 1;
     constexpr size_t kLongest = fs::kNameMax - 6;  // "memfd:" goes before it
     // Sealing and huge pages do not exist here: a program that asks for them is told so.
-    if (flags & ~kCloexec) return Errno::kInval;
+    if (flags & ~kMemfdCloexec) return Errno::kInval;
     char text[fs::kNameMax + 1] = "memfd:";
     auto given = c.user().read_string(std::span(text).subspan(6, kLongest + 1), name.at);
     if (given.error() == Errno::kNameTooLong) return Errno::kInval;
@@ -133,7 +132,7 @@ Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {
     how.path = fs::Path{Ref<fs::Mount>{inode->super->internal_mount}, Ref<fs::Dentry>::adopt(d)};
     how.flags = fs::kOpenReadWrite | fs::kOpenLargeFile | fs::kOpenUncounted;
     how.creds = &c.creds();
-    return install_file(c, TRY(inode->open(how)), (flags & kCloexec) ? fs::kOpenCloexec : 0);
+    return install_file(c, TRY(inode->open(how)), (flags & kMemfdCloexec) ? fs::kOpenCloexec : 0);
 }
 
 }  // namespace linux

@@ -14,7 +14,7 @@ Leaf<void> change_mode(Caller& c, fs::Inode& inode, bool read_only, u32 mode) {
     if (read_only) return Errno::kRoFs;
     fs::AttributeChange change;
     change.mode = true;
-    change.to.mode = mode & 07777;
+    change.to.mode = mode & kModeMask;
     change.rule = Rule::kMode;
     change.asker = &c.creds();
     return inode.set_attributes(change);
@@ -38,8 +38,6 @@ Leaf<void> change_owner_at(Caller& c, i32 directory, UserString path, u32 uid, u
     TRY(t.find(c, directory, path, flags & kAtSymlinkNoFollow ? 0 : u32{kFollow}, (flags & kAtEmptyPath) != 0));
     return change_owner(c, t.inode(), t.read_only(), uid, gid);
 }
-
-constexpr i64 kTimeNow = (1 << 30) - 1, kTimeOmit = (1 << 30) - 2;  // UTIME_NOW, UTIME_OMIT
 
 // utimensat(2). No `times`: both are now.
 struct Times {

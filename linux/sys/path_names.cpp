@@ -131,7 +131,7 @@ Leaf<void> make_directory(Caller& c, i32 directory, UserString path, u32 mode) {
     PathArgument a;
     TRY(a.read(c, directory, path));
     ParentLookup at = TRY(find_parent(a));
-    TRY(make_node(at, kTypeDirectory | (mode & 01777 & ~a.umask), 0, {}, c.creds()));
+    TRY(make_node(at, kTypeDirectory | (mode & (kPermissionMask | kSticky) & ~a.umask), 0, {}, c.creds()));
     return lib::kOk;
 }
 
@@ -151,7 +151,7 @@ Leaf<void> make_special(Caller& c, i32 directory, UserString path, u32 mode, u32
         TRY(check_access(*at.parent.inode(), kMayWrite | kMayExec, c.creds()));
         return Errno::kPerm;
     }
-    TRY(make_node(at, type | (mode & 07777 & ~a.umask), is_device ? device : 0, {}, c.creds()));
+    TRY(make_node(at, type | (mode & kModeMask & ~a.umask), is_device ? device : 0, {}, c.creds()));
     return lib::kOk;
 }
 

@@ -14,9 +14,8 @@ namespace {
 using namespace fs;  // NOLINT: flags by the dozen
 
 constexpr u32 kKnownFlags = kOpenAccess | kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenAppend |
-                            kOpenNonblock | kOpenSync | kOpenDsync | 020000 /* O_ASYNC */ | kOpenDirect |
-                            kOpenLargeFile | kOpenDirectory | kOpenNoFollow | kOpenNoAtime | kOpenCloexec | kOpenPath |
-                            kOpenTmpfile;
+                            kOpenNonblock | kOpenSync | kOpenDsync | kOpenAsync | kOpenDirect | kOpenLargeFile |
+                            kOpenDirectory | kOpenNoFollow | kOpenNoAtime | kOpenCloexec | kOpenPath | kOpenTmpfile;
 constexpr u32 kTmpfileBit = kOpenTmpfile & ~kOpenDirectory;
 
 // A decoded request: fs/open.c, build_open_flags.
@@ -29,7 +28,7 @@ struct Request {
         if (flags & kOpenPath) flags &= kOpenDirectory | kOpenNoFollow | kOpenPath | kOpenCloexec;
         if (!(flags & (kOpenCreate | kTmpfileBit))) mode = 0;
         if ((flags & kOpenAccess) == kOpenAccess) flags |= kOpenTaskOnly;  // neither read nor written
-        Request r{flags, mode & 07777};
+        Request r{flags, mode & kModeMask};
         static constexpr u32 kAccess[] = {kMayRead, kMayWrite, kMayRead | kMayWrite, kMayRead | kMayWrite};
         r.access = kAccess[flags & kOpenAccess];
         if ((flags & kOpenDirectory) && (flags & kOpenCreate)) return Errno::kInval;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // poll(2) and select(2), and the rows of all calls that wait for several files or for timers (epoll.cpp).
+#include "abi/linux/prctl.hpp"
 #include "linux/sys/epoll_calls.hpp"
 #include "linux/sys/signalfd.hpp"
 #include "linux/sys/wait_set.hpp"
@@ -118,10 +119,9 @@ Task<Result<i64>> read_timeout(Caller& c, Timeout& t) {
 // The last step of ppoll and select: `r` is kIntr if a signal ended the wait.
 TaskResult finish(Caller& c, const Timeout& t, Result<i64> r) {
     if (r.error() == Errno::kIntr) r = Errno::kRestartNoHand;
-    constexpr u32 kStickyTimeouts = 0x4000000;  // personality(2)
     if (t.form == Timeout::Form::kNone || t.zero) co_return r;
     bool written = false;
-    if ((c.process().personality & kStickyTimeouts) == 0) {
+    if ((c.process().personality & kPersonalityStickyTimeouts) == 0) {
         abi::Timespec left = t.deadline == Nanoseconds::never() ? abi::Timespec{} : time_left(t.deadline);
         if (t.form == Timeout::Form::kTimeval) left.nanoseconds /= 1000;
         written = (co_await copy_to_program(c, t.at, &left, sizeof left)).ok();

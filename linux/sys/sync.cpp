@@ -12,8 +12,6 @@ namespace {
 
 using port::Module;
 
-constexpr u64 kRobustHeadSize = 24;  // struct robust_list_head
-
 struct Op {
     u32 command;
     bool is_private, realtime;
@@ -135,7 +133,7 @@ Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64
     } else {
         Ref<Thread> t = find_thread(Pid{pid});
         if (!t && !find_process(Pid{pid})) return Errno::kSrch;
-        if (t ? !may_inspect(&c, t->process(), t.get(), AskedBy::kCall) : !c.creds().capable(19))  // CAP_SYS_PTRACE
+        if (t ? !may_inspect(&c, t->process(), t.get(), AskedBy::kCall) : !c.creds().capable(kCapSysPtrace))
             return Errno::kPerm;
         at = t ? t->robust_list.value : 0;  // the kernel's init has no thread
     }

@@ -33,12 +33,12 @@ Leaf<i64> sys_set_tid_address(Caller& c, UserAddr at) {
 // ---- The end ----
 
 Leaf<i64> sys_exit(Caller& c, i32 code) {
-    begin_thread_exit(c.thread(), (code & 0xff) << 8);
+    begin_thread_exit(c.thread(), exit_status_of(code));
     return 0;
 }
 Leaf<i64> sys_exit_group(Caller& c, i32 code) {
-    c.thread().exit_status = (code & 0xff) << 8;
-    begin_group_exit(c.process(), (code & 0xff) << 8);
+    c.thread().exit_status = exit_status_of(code);
+    begin_group_exit(c.process(), exit_status_of(code));
     c.thread().work.fetch_or(kWorkExit, std::memory_order_relaxed);
     return 0;
 }
@@ -60,7 +60,7 @@ Task<Result<i64>> sys_clone(Caller& c, u64 flags, u64 stack, UserAddr parent_tid
 
 Task<Result<i64>> sys_clone3(Caller& c, UserAddr at, u64 size) {
     if (size > kPageSize) co_return Errno::k2Big;
-    if (size < 64) co_return Errno::kInval;  // CLONE_ARGS_SIZE_VER0
+    if (size < kCloneArgsSize0) co_return Errno::kInval;
     abi::CloneArgs a{};
     CO_TRY(c.user().read(&a, at, size < sizeof a ? size : sizeof a));
     for (u64 i = sizeof a; i < size; ++i) {
@@ -68,7 +68,7 @@ Task<Result<i64>> sys_clone3(Caller& c, UserAddr at, u64 size) {
         CO_TRY(c.user().read(&byte, at + i, 1));
         if (byte) co_return Errno::k2Big;
     }
-    if (a.set_tid_size > 32 || (a.set_tid == 0) != (a.set_tid_size == 0)) co_return Errno::kInval;
+    if (a.set_tid_size > kCloneMaxSetTid || (a.set_tid == 0) != (a.set_tid_size == 0)) co_return Errno::kInval;
     if (a.exit_signal & ~kCloneSignalMask || a.exit_signal > kSignals) co_return Errno::kInval;
     if (a.flags & ~((kCloneIntoCgroup << 1) - 1)) co_return Errno::kInval;
     if (a.flags & (kCloneDetached | (kCloneSignalMask & ~kCloneNewTime))) co_return Errno::kInval;
@@ -161,8 +161,8 @@ struct WaitIdOut : Wait4Out {
         }
         if (!info.value) return lib::kOk;
         // Only the fields that belong to the report are written.
-        i32 status = r.code == kCldExited      ? (r.status >> 8) & 0xff
-                     : r.code == kCldKilled    ? r.status & 0x7f
+        i32 status = r.code == kCldExited      ? exit_code_of(r.status)
+                     : r.code == kCldKilled    ? r.status & kStatusSignalMask
                      : r.code == kCldStopped   ? r.status >> 8
                      : r.code == kCldContinued ? i32(kSigCont)
                                                : 0;
@@ -186,18 +186,18 @@ Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
     if (!(options & (kWaitExited | kWaitUntraced | kWaitContinued))) return Errno::kInval;
     WaitRequest r{.options = options, .maker = maker_of(c, options)};
     switch (which) {
-        case 0: return r;
-        case 1:
+        case kWaitByAll: return r;
+        case kWaitById:
             if (id <= 0) return Errno::kInval;
             r.which = WaitRequest::Which::kPid;
             r.number = id;
             return r;
-        case 2:
+        case kWaitByGroup:
             if (id < 0) return Errno::kInval;
             r.which = WaitRequest::Which::kGroup;
             r.number = id ? id : c.process().group.value;
             return r;
-        case 3:
+        case kWaitByPidfd:
             if (id < 0) return Errno::kInval;
             TRY(c.files().get(Fd{id}));
             return Errno::kBadF;  // no descriptor is a pidfd here

@@ -5,6 +5,7 @@
 // SIGHUP and SIGCONT, the parent is told. A parent that ignores SIGCHLD, and pid 1, never see the zombie.
 #include "linux/task/exit.hpp"
 
+#include "abi/linux/wait.hpp"
 #include "linux/signal/signal_queue.hpp"
 #include "linux/task/creds.hpp"
 #include "linux/task/itimer.hpp"
@@ -35,14 +36,14 @@ bool notify_exit(Process& p) RT_REQUIRES(process_tree) {
     if (sig != 0 && sig <= kSignals) {
         SignalInfo info;
         info.signo = i32(sig);
-        bool killed = (p.exit_status & 0x7f) != 0;
+        bool killed = (p.exit_status & kStatusSignalMask) != 0;
         info.code = killed ? kCldKilled : kCldExited;
         info.child.pid = p.pid.value;
         {
             rt::LockGuard guard{p.lock};
             info.child.uid = p.creds->uid;
         }
-        info.child.status = killed ? p.exit_status & 0x7f : (p.exit_status >> 8) & 0xff;
+        info.child.status = killed ? p.exit_status & kStatusSignalMask : exit_code_of(p.exit_status);
         info.child.utime = p.usage_total.times.user / 10'000'000;
         info.child.stime = p.usage_total.times.system / 10'000'000;
         (void)send_signal(parent, info);

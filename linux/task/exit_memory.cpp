@@ -7,9 +7,6 @@
 namespace linux {
 namespace {
 
-constexpr u32 kTidMask = 0x3fffffff, kOwnerDied = 0x40000000, kWaiters = 0x80000000;
-constexpr u32 kMostLocks = 2048;  // ROBUST_LIST_LIMIT: a list may be circular
-
 // The thread holds the lock at `word`: it is free, with a mark.
 Leaf<void> mark_dead(Thread& t, UserAddr word, bool pending) {
     if (word.value & 3) return lib::kOk;
@@ -19,12 +16,12 @@ Leaf<void> mark_dead(Thread& t, UserAddr word, bool pending) {
             (void)futex_wake(TRY(futex_key(t, word, false)), 1, ~0u);
             return lib::kOk;
         }
-        if ((value & kTidMask) != u32(t.tid.value)) return lib::kOk;
-        u32 found = TRY(t.user().compare_exchange_u32(word, value, (value & kWaiters) | kOwnerDied));
+        if ((value & kFutexTidMask) != u32(t.tid.value)) return lib::kOk;
+        u32 found = TRY(t.user().compare_exchange_u32(word, value, (value & kFutexWaiters) | kFutexOwnerDied));
         if (found == value) break;
         value = found;
     }
-    if (value & kWaiters) {
+    if (value & kFutexWaiters) {
         (void)futex_wake(TRY(futex_key(t, word, false)), 1, ~0u);
     }
     return lib::kOk;
@@ -33,7 +30,7 @@ Leaf<void> mark_dead(Thread& t, UserAddr word, bool pending) {
 // What is done at a stretch: so many locks, or an eighth of that many pages faulted in.
 constexpr u32 kPiece = 64, kFaultCost = 8;
 // Faults in all. A page may go again and again: the memory is that of others too.
-constexpr u32 kMostFaults = 4 * kMostLocks;
+constexpr u32 kMostFaults = 4 * kRobustListLimit;
 
 // kNeedsTask: a piece is done. After it, and after kNeedsFault, it goes on where it was.
 Leaf<void> leave_robust_list(Thread& t, u32& piece) {
@@ -47,7 +44,7 @@ Leaf<void> leave_robust_list(Thread& t, u32& piece) {
         TRY(t.user().read(&head, t.robust_list, sizeof head));
         w = {.at = head.first & ~u64{1}, .pending = head.pending & ~u64{1}, .offset = head.offset, .begun = true};
     }
-    for (; w.at != t.robust_list.value && w.locks < kMostLocks; ++w.locks) {
+    for (; w.at != t.robust_list.value && w.locks < kRobustListLimit; ++w.locks) {
         if (piece == 0) return Errno::kNeedsTask;
         --piece;
         // Read before the lock is given up: its new owner may free it.

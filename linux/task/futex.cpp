@@ -168,7 +168,7 @@ namespace {
 Leaf<bool> change_word(Thread& t, UserAddr at, u32 operation) {
     u32 op = (operation >> 28) & 7, compare = (operation >> 24) & 15;
     i32 argument = i32(operation << 8) >> 20, against = i32(operation << 20) >> 20;
-    if (operation & 0x80000000) argument = i32(1u << (u32(argument) & 31));  // FUTEX_OP_OPARG_SHIFT
+    if (operation & kFutexOpArgumentShift) argument = i32(1u << (u32(argument) & 31));
     u32 old = TRY(t.user().load_u32(at));
     for (;;) {
         u32 next = 0;

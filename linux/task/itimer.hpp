@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The three interval timers of a process (setitimer(2)) and its RLIMIT_CPU.
 #pragma once
+#include "abi/linux/time.hpp"
 #include "linux/task/process.hpp"
 
 namespace linux {
-
-enum ItimerKind : u32 { kItimerReal, kItimerVirtual, kItimerProf, kItimerKinds };
 
 struct ItimerValue {
     u64 interval = 0, value = 0;  // nanoseconds; value: until the next expiry, 0 disarmed

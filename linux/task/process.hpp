@@ -9,11 +9,14 @@
 // state changes that wait(2) sees. Rank::process guards one process's thread list and exit state. Rank::signals
 // (Process::signals) guards pending signals, actions, stop state.
 #pragma once
+#include "abi/linux/resource.hpp"
+#include "abi/linux/sched.hpp"
 #include "fs/creds.hpp"
 #include "fs/file_table.hpp"
 #include "fs/path.hpp"
 #include "lib/function_ref.hpp"
 #include "lib/list.hpp"
+#include "linux/abi.hpp"
 #include "linux/mm/address_space.hpp"
 #include "linux/signal/signal.hpp"
 #include "linux/task/futex_waiter.hpp"
@@ -28,28 +31,6 @@ class Thread;
 using Pid = lib::Strong<struct PidTag, i32>;
 using fs::Fd;
 
-inline constexpr size_t kCommLength = 16;  // TASK_COMM_LEN
-
-// Resource limits, getrlimit(2) order.
-enum Rlimit : u32 {
-    kRlimCpu,
-    kRlimFsize,
-    kRlimData,
-    kRlimStack,
-    kRlimCore,
-    kRlimRss,
-    kRlimNproc,
-    kRlimNofile,
-    kRlimMemlock,
-    kRlimAs,
-    kRlimLocks,
-    kRlimSigpending,
-    kRlimMsgqueue,
-    kRlimNice,
-    kRlimRtprio,
-    kRlimRttime,
-    kRlimCount
-};
 struct RlimitValue {
     u64 soft = ~u64{0}, hard = ~u64{0};
 };

@@ -30,7 +30,7 @@ bool matches(const WaitRequest& r, Process& child) RT_REQUIRES(process_tree) {
 bool has_report(Process& child, u32 options, WaitReport& out) RT_REQUIRES(process_tree) {
     if (child.state == Process::State::kZombie) {
         if (!(options & kWaitExited)) return false;
-        bool killed = (child.exit_status & 0x7f) != 0;
+        bool killed = (child.exit_status & kStatusSignalMask) != 0;
         out.code = killed ? kCldKilled : kCldExited;
         out.status = child.exit_status;
         return true;
@@ -38,12 +38,12 @@ bool has_report(Process& child, u32 options, WaitReport& out) RT_REQUIRES(proces
     rt::LockGuard guard{child.signals.lock};
     if (child.signals.stop_unreported && (options & kWaitUntraced)) {
         out.code = kCldStopped;
-        out.status = (i32(child.signals.stop_signal) << 8) | 0x7f;
+        out.status = (i32(child.signals.stop_signal) << 8) | kStatusStopped;
         return true;
     }
     if (child.signals.continue_unreported && (options & kWaitContinued)) {
         out.code = kCldContinued;
-        out.status = 0xffff;
+        out.status = kStatusContinued;
         return true;
     }
     return false;

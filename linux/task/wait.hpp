@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Waiting for children (wait(2)).
 #pragma once
+#include "abi/linux/wait.hpp"
 #include "linux/task/process.hpp"
 
 namespace linux {
-
-inline constexpr u32 kWaitNoHang = 1, kWaitUntraced = 2, kWaitExited = 4, kWaitContinued = 8, kWaitNoWait = 0x01000000,
-                     kWaitNoThread = 0x20000000, kWaitAll = 0x40000000, kWaitClone = 0x80000000;
 
 struct WaitRequest {
     enum class Which : u8 { kAny, kPid, kGroup } which = Which::kAny;

@@ -3,6 +3,8 @@
 // (arch/x86/include/uapi/asm/{ucontext,sigcontext}.h give the layout; psABI 3.2.2 the red zone).
 #include <cstring>
 
+#include "abi/linux/prctl.hpp"
+#include "abi/linux/syscall_x86_64.hpp"
 #include "linux/arch/machine.hpp"
 
 namespace linux::arch {
@@ -15,12 +17,6 @@ u64 fault_code(const port::Trap& fault) {
     return fault.error_code | (kernel ? kProtected : 0);
 }
 
-struct StackT {
-    u64 base;
-    i32 flags;
-    u32 pad;
-    u64 size;
-};
 struct MachineContext {  // struct sigcontext_64
     u64 r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
     u16 cs, gs, fs, ss;
@@ -31,7 +27,7 @@ static_assert(sizeof(MachineContext) == 256);
 struct UserContextFrame {  // struct ucontext
     u64 flags;
     u64 link;
-    StackT stack;
+    abi::SigStack stack;
     MachineContext machine;
     u64 mask;
 };
@@ -46,7 +42,6 @@ constexpr u64 kFpXstate = 1, kSigcontextSs = 2, kStrictRestoreSs = 4;
 constexpr u16 kUserCs = 0x33, kUserSs = 0x2b;
 constexpr u64 kRedZone = 128;
 constexpr u64 kFlagTrap = 1 << 8, kFlagDirection = 1 << 10, kFlagResume = 1 << 16;
-constexpr u32 kSsOnStack = 1, kSsDisable = 2, kSsAutoDisarm = 0x80000000;
 
 // The legacy region's software bytes (struct _fpx_sw_bytes) and the words that say there is more than FXSAVE.
 constexpr size_t kFxsaveSize = 512, kXsaveHeaderSize = 64, kMxcsr = 24, kSoftwareBytes = 464;
@@ -231,7 +226,7 @@ Leaf<PoppedFrame> pop_signal_frame(Thread& t) {
     r.forget_syscall();
     t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
     // Selectors that IRET would refuse: Linux lets it, and turns the fault into this.
-    StackT stack;
+    abi::SigStack stack;
     popped.bad = !fpu.ok() || (cs | 3) != kUserCs || ((flags & kStrictRestoreSs) && (ss | 3) != kUserSs) ||
                  !user.load_now(uc + offsetof(UserContextFrame, stack), stack.base, stack.flags, stack.pad, stack.size);
     if (popped.bad) [[unlikely]]
@@ -264,14 +259,13 @@ void start_child(Thread& child, UserAddr stack, bool with_tls, u64 tls) {
 }
 
 void restart_through_block(Registers& regs) {
-    regs.rax = 219;  // restart_syscall
-    regs.rip -= 2;   // 0f 05
+    regs.rax = abi::kNrRestartSyscall;
+    regs.rip -= 2;  // 0f 05
 }
 
 // Which exception was raised and not masked (SDM vol. 1, 8.1.3 and 10.2.3; the legacy region of 10.5.1).
 i32 float_code(Thread& t, const port::Trap& trap) {
     constexpr u32 kVectorX87 = 16;
-    constexpr i32 kDivide = 3, kOverflow = 4, kUnderflow = 5, kInexact = 6, kInvalid = 7;
     t.save_fpu();
     const std::byte* area = t.fpu_state().data();
     u32 raised;
@@ -285,36 +279,34 @@ i32 float_code(Thread& t, const port::Trap& trap) {
         std::memcpy(&mxcsr, area + 24, sizeof mxcsr);
         raised = mxcsr & ~(mxcsr >> 7);
     }
-    if (raised & 1) return kInvalid;
-    if (raised & 4) return kDivide;
-    if (raised & 8) return kOverflow;
-    if (raised & 0x12) return kUnderflow;
-    return kInexact;
+    if (raised & 1) return kFpeFltInv;
+    if (raised & 4) return kFpeFltDiv;
+    if (raised & 8) return kFpeFltOvf;
+    if (raised & 0x12) return kFpeFltUnd;
+    return kFpeFltRes;
 }
 
 Leaf<i64> process_control(Caller& c, i32 code, UserAddr argument) {
-    constexpr i32 kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004, kGetCpuid = 0x1011,
-                  kSetCpuid = 0x1012;
     Thread& t = c.thread();
     auto& r = t.regs();
     switch (code) {
-        case kSetFs:
-        case kSetGs:
+        case kArchSetFs:
+        case kArchSetGs:
             if (!is_tls_base(argument.value)) return Errno::kPerm;
             t.save_fpu();  // the other base may live in the CPU
-            (code == kSetFs ? r.fs_base : r.gs_base) = argument.value;
+            (code == kArchSetFs ? r.fs_base : r.gs_base) = argument.value;
             t.registers_changed();
             t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
             return 0;
-        case kGetFs:
-        case kGetGs: {
+        case kArchGetFs:
+        case kArchGetGs: {
             t.save_fpu();
-            u64 base = code == kGetFs ? r.fs_base : r.gs_base;
+            u64 base = code == kArchGetFs ? r.fs_base : r.gs_base;
             TRY(c.user().write(argument, &base, sizeof base));
             return 0;
         }
-        case kGetCpuid: return 1;  // the instruction is there for all
-        case kSetCpuid: return Errno::kNoDev;
+        case kArchGetCpuid: return 1;  // the instruction is there for all
+        case kArchSetCpuid: return Errno::kNoDev;
         default: return Errno::kInval;
     }
 }
