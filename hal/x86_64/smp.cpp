@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Starts the other CPUs by INIT and SIPI (SDM vol. 3A, 9.4.4), one after another, and compares their TSCs with the boot
 // CPU's while they wait. CpuIds are given in the order in which CPUs came up, without gaps.
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 extern "C" {
@@ -117,9 +118,10 @@ u32 Machine::start_cpus(u32 limit) {
     if (hal::cpu_count == 1 && prepared_count > 0 && limit > 1) {
         __builtin_memcpy(direct_map(PhysAddr{kTrampoline}), hal_trampoline_start,
                          static_cast<size_t>(hal_trampoline_end - hal_trampoline_start));
-        out8(0x70, 0x0f);  // shutdown code 0xa: warm start, for CPUs whose INIT goes through the BIOS
-        out8(0x71, 0x0a);
-        *static_cast<u32*>(direct_map(PhysAddr{0x467})) = static_cast<u32>(kTrampoline << 12);
+        // For CPUs whose INIT goes through the BIOS.
+        out8(kCmosIndex, kCmosShutdown);
+        out8(kCmosData, kShutdownWarmStart);
+        *static_cast<u32*>(direct_map(PhysAddr{kWarmStartVector})) = static_cast<u32>(kTrampoline << 12);
         for (u32 i = 0; i < prepared_count && hal::cpu_count < limit; i++) {
             Cpu& cpu = *prepared[i];
             cpu.id = hal::cpu_count;
