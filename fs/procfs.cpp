@@ -94,8 +94,8 @@ public:
     }
     Leaf<u64> seek(i64 to, u32 whence) override {
         rt::LockGuard guard{offset_lock};
-        if (whence == 1) to += i64(offset);
-        if (whence > 1 || to < 0) return Errno::kInval;
+        if (whence == kSeekCur) to += i64(offset);
+        if (whence > kSeekCur || to < 0) return Errno::kInval;
         return offset = u64(to);
     }
     bool seekable() const override { return true; }

@@ -431,10 +431,10 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
             return u64{0};
         }
         case kTcXonc: {
-            if (argument > 3) return Errno::kInval;
+            if (argument > kFlowInputOn) return Errno::kInval;
             rt::LockGuard guard{lock_};
-            if (argument == 0) stopped_ = true;
-            if (argument == 1) stopped_ = false;
+            if (argument == kFlowOutputOff) stopped_ = true;
+            if (argument == kFlowOutputOn) stopped_ = false;
             (void)flush_output();
             return u64{0};
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Resource limits (asm-generic/resource.h): getrlimit(2).
+// Resource limits (asm-generic/resource.h, linux/resource.h): getrlimit(2), getrusage(2), getpriority(2).
 #pragma once
 #include <cstdint>
 
@@ -25,5 +25,8 @@ enum Rlimit : uint32_t {
     kRlimRttime,
     kRlimCount
 };
+
+enum RusageWho : int32_t { kRusageChildren = -1, kRusageSelf, kRusageThread };     // RUSAGE_*
+enum PriorityWhich : int32_t { kPriorityProcess, kPriorityGroup, kPriorityUser };  // PRIO_*
 
 }  // namespace abi

@@ -36,4 +36,7 @@ inline constexpr uint32_t kSchedAttrSize0 = 48;
 
 inline constexpr uint32_t kCommLength = 16;  // TASK_COMM_LEN, with the NUL (prctl(2), PR_SET_NAME)
 
+// The flags in /proc/PID/stat (proc(5)), PF_RANDOMIZE.
+inline constexpr uint32_t kTaskRandomize = 0x400000;
+
 }  // namespace abi

@@ -51,7 +51,7 @@ struct SigAction {
 inline constexpr uint64_t kSigSetSize = 8;  // sizeof(sigset_t) of the kernel
 
 // rt_sigprocmask(2).
-enum SigMaskHow : int32_t { kSigBlock, kSigUnblock, kSigSetMask };
+enum SigMaskHow : uint32_t { kSigBlock, kSigUnblock, kSigSetMask };
 
 // sigaltstack(2), SS_* and the least size (MINSIGSTKSZ).
 inline constexpr uint32_t kSsOnStack = 1, kSsDisable = 2, kSsAutoDisarm = 0x80000000;

@@ -24,6 +24,9 @@ inline constexpr uint32_t kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403,
                           kFionBio = 0x5421, kTiocNotty = 0x5422, kTcSbrkp = 0x5425, kTiocGsid = 0x5429,
                           kFioNclex = 0x5450, kFioClex = 0x5451, kFioAsync = 0x5452, kFioQsize = 0x5460;
 
+// TCXONC: TCOOFF, TCOON, TCIOFF, TCION.
+enum FlowControl : uint64_t { kFlowOutputOff, kFlowOutputOn, kFlowInputOff, kFlowInputOn };
+
 // c_iflag, c_oflag, c_cflag, c_lflag.
 inline constexpr uint32_t kInputIstrip = 0x20, kInputInlcr = 0x40, kInputIgncr = 0x80, kInputIcrnl = 0x100,
                           kInputIxon = 0x400, kInputIxany = 0x800;

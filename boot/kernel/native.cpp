@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "abi/linux/wait.hpp"
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/trace_port.hpp"
 #include "core/ipc/ipc.hpp"
@@ -119,7 +120,7 @@ constinit const core::System kSystem{
             port::Stream* out = port::streams.standard[1];
             return out ? out->try_write(bytes) : bytes.size();
         },
-    .shut_down = [](i32 status) { control::report_exit((status & 0xff) << 8); },
+    .shut_down = [](i32 status) { control::report_exit(abi::exit_status_of(status)); },
     .irq_line_exists = [](u64 line) { return line < kLines; },
     .irq_bind = &irq_bind,
     .irq_ack = &irq_ack,

@@ -15,7 +15,6 @@
 namespace linux {
 namespace {
 
-constexpr size_t kHeaderSize = 256;  // BINPRM_BUF_SIZE
 constexpr u32 kMaxScripts = 5;
 
 // One #! line, as fs/binfmt_script.c of Linux reads it; the texts point into `header`. ENOEXEC: no interpreter is named.
@@ -25,10 +24,10 @@ struct ScriptLine {
 
 bool blank(char c) { return c == ' ' || c == '\t'; }
 
-Result<ScriptLine> parse_script(const char (&header)[kHeaderSize]) {
+Result<ScriptLine> parse_script(const char (&header)[kProgramHeaderSize]) {
     const char* begin = header + 2;
-    const char* limit = header + kHeaderSize - 1;
-    const char* end = static_cast<const char*>(std::memchr(header, '\n', kHeaderSize));
+    const char* limit = header + kProgramHeaderSize - 1;
+    const char* end = static_cast<const char*>(std::memchr(header, '\n', kProgramHeaderSize));
     if (!end) {
         // The line is cut off: fine as long as the interpreter's name is not.
         const char* name = begin;
@@ -166,7 +165,7 @@ struct OwnTables {
 void reset_actions(ActionTable& a) {
     rt::LockGuard guard{a.lock};
     for (u32 sig = 1; sig <= kSignals; ++sig) {
-        u64 keep = a.at[sig].handler == 1 ? 1 : 0;
+        u64 keep = a.at[sig].handler == kSigIgnore ? kSigIgnore : kSigDefault;
         a.at[sig] = {};
         a.at[sig].handler = keep;
     }
@@ -191,7 +190,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     Process& p = t.process();
     Ref<ProgramFile> program;
     Ref<fs::File> file;
-    char script_name[kHeaderSize];
+    char script_name[kProgramHeaderSize];
     script_name[0] = 0;
     co_await port::at(port::Module::kFs);
     for (u32 depth = 0;; ++depth) {
@@ -204,7 +203,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
         }
         fs::OpenContext how{path, fs::kOpenReadOnly | fs::kOpenLargeFile, &t.creds()};
         file = CO_TRY(path.inode()->open(how));
-        char header[kHeaderSize] = {};
+        char header[kProgramHeaderSize] = {};
         size_t n = CO_TRY(file->try_read(fs::UserSpans(std::as_writable_bytes(std::span(header))), 0));
         if (n < 2 || header[0] != '#' || header[1] != '!') break;
         ScriptLine line = CO_TRY(parse_script(header));

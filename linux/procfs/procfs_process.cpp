@@ -136,7 +136,7 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
         l.code_start = l.code_end = UserAddr{one};
     }
     out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), s.state(), r.parent, r.group,
-            r.session, r.terminal, r.terminal_group, 0x400000 /* PF_RANDOMIZE: as every program has */);
+            r.session, r.terminal, r.terminal_group, kTaskRandomize);
     out.add("{} {} {} {} {} {} {} {} ", usage.minor_faults, p.usage_children.minor_faults, usage.major_faults,
             p.usage_children.major_faults, to_ticks(times.user), to_ticks(times.system),
             to_ticks(p.usage_children.times.user), to_ticks(p.usage_children.times.system));

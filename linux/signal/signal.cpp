@@ -65,7 +65,7 @@ void job_control(Process& p, u32 sig) RT_REQUIRES(p.signals.lock) {
 }
 
 bool is_ignored(const SignalAction& a, u32 sig) {
-    return a.handler == 1 || (a.handler == 0 && kIgnoredByDefault.has(sig));
+    return a.handler == kSigIgnore || (a.handler == kSigDefault && kIgnoredByDefault.has(sig));
 }
 
 Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) RT_REQUIRES(p.signals.lock) {
@@ -97,7 +97,8 @@ Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) RT_
     }
     if (!chosen) return lib::kOk;
     // Another thread may have it blocked, so that even a signal that is ignored by default gets here.
-    if (action.handler == 0 && !kStopSignals.has(sig) && !kCoreSignals.has(sig) && !kIgnoredByDefault.has(sig))
+    if (action.handler == kSigDefault && !kStopSignals.has(sig) && !kCoreSignals.has(sig) &&
+        !kIgnoredByDefault.has(sig))
         end_group_locked(p, i32(sig));
     else
         chosen->notify(kWorkSignal);
@@ -129,7 +130,7 @@ void force_signal(Thread& t, const SignalInfo& info) {
     {
         ActionTable& a = *p.signals.actions;
         rt::LockGuard actions{a.lock};
-        if (blocked || a.at[sig].handler == 1) a.at[sig].handler = 0;
+        if (blocked || a.at[sig].handler == kSigIgnore) a.at[sig].handler = kSigDefault;
     }
     if (blocked) t.blocked.remove(sig);
     (void)enqueue_signal(p, t.pending, info);
@@ -246,7 +247,7 @@ bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out) {
 
 bool ignores_or_blocks(Thread& t, u32 sig) {
     rt::LockGuard guard{t.process().signals.lock};
-    return t.blocked.has(sig) || get_action(t.process(), sig).handler == 1;
+    return t.blocked.has(sig) || get_action(t.process(), sig).handler == kSigIgnore;
 }
 
 SignalSummary signal_summary(Process& p) {
@@ -261,7 +262,7 @@ SignalSummary signal_summary(Process& p) {
     ActionTable& a = *p.signals.actions;
     rt::LockGuard actions{a.lock};
     for (u32 sig = 1; sig <= kSignals; ++sig) {
-        if (a.at[sig].handler == 1)
+        if (a.at[sig].handler == kSigIgnore)
             r.ignored.add(sig);
         else if (a.at[sig].handler != 0)
             r.caught.add(sig);

@@ -159,13 +159,13 @@ Attend attend(Thread& t) {
             return Attend::kDone;
         }
         SignalAction action = get_action(p, sig);
-        if (action.handler == 1 || (action.handler == 0 && kIgnoredByDefault.has(sig))) {
+        if (action.handler == kSigIgnore || (action.handler == kSigDefault && kIgnoredByDefault.has(sig))) {
             dequeue_signal(p, *from, sig, nullptr);
             if (++ignored < kIgnoredAtOnce) continue;
             t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
             return Attend::kMore;
         }
-        if (action.handler == 0) {
+        if (action.handler == kSigDefault) {
             if (kStopSignals.has(sig)) {
                 if (sig != kSigStop) {
                     // Orphaned groups are not stopped by the terminal: nobody could continue them.
@@ -218,7 +218,7 @@ Attend attend(Thread& t) {
         if (action.flags & kSaResetHand) {
             ActionTable& table = *p.signals.actions;
             rt::LockGuard actions{table.lock};
-            table.at[sig].handler = 0;
+            table.at[sig].handler = kSigDefault;
         }
         enter_handler(t, sig, action);
         // Others that are deliverable now get frames on top of this one.
@@ -259,7 +259,7 @@ bool signal_self(Thread& t, u32 sig, i32 code, bool to_process) {
     }
     if (to_process && sig == kSigAlrm) alarm_taken(p);
     enter_handler(t, sig, action);
-    if (action.flags & kSaResetHand) action.handler = 0;
+    if (action.flags & kSaResetHand) action.handler = kSigDefault;
     t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
     return true;
 }

@@ -7,9 +7,6 @@
 
 namespace linux {
 
-inline constexpr u64 kMaxIo = 0x7fff'f000;  // MAX_RW_COUNT: no call transfers more (read(2), NOTES)
-inline constexpr u32 kMaxVectors = 1024;    // UIO_MAXIOV
-
 struct Iovec {
     u64 base, length;
 };
@@ -36,7 +33,7 @@ public:
     }
 
 private:
-    static constexpr u32 kFew = 8;  // UIO_FASTIOV
+    static constexpr u32 kFew = kFewVectors;
     IoVector() {}
     u32 first_ = 0, count_ = 0;
     u64 total_ = 0;

@@ -100,13 +100,13 @@ Leaf<i64> sys_setrlimit(Caller& c, u32 which, UserIn<abi::Rlimit64> from) {
 Task<Result<i64>> sys_getrusage(Caller& c, i32 who, UserOut<abi::Rusage> to) {
     Usage u;
     switch (who) {
-        case 0: u = c.process().usage(); break;
-        case -1: {
+        case kRusageSelf: u = c.process().usage(); break;
+        case kRusageChildren: {
             rt::LockGuard guard{process_tree};
             u = c.process().usage_children;
             break;
         }
-        case 1:
+        case kRusageThread:
             u = c.thread().usage;
             u.times = c.thread().cpu_times();
             u.max_rss_kib = c.process().usage().max_rss_kib;
@@ -151,7 +151,7 @@ void select_threads(Selection& s, Process& p, const u32* user = nullptr) {
 constexpr u32 kFewProcesses = 64;
 
 Task<Result<void>> select_long(Selection& s) {
-    const bool of_user = s.which == 2;
+    const bool of_user = s.which == kPriorityUser;
     if (s.who == 0) s.who = of_user ? s.c.creds().uid : u32(s.c.process().group_seen().value);
     i32 from = 1;
     for (bool more = true; more;) {
@@ -174,9 +174,10 @@ Task<Result<void>> select_long(Selection& s) {
 
 Leaf<void> select(Selection& s) {
     Caller& c = s.c;
-    if ((s.which == 1 || s.which == 2) && process_count() > kFewProcesses) return Errno::kNeedsTask;
+    if ((s.which == kPriorityGroup || s.which == kPriorityUser) && process_count() > kFewProcesses)
+        return Errno::kNeedsTask;
     switch (s.which) {
-        case 0: {  // PRIO_PROCESS: one thread
+        case kPriorityProcess: {  // one thread
             if (s.who == 0) {
                 s.any = true;
                 s.each(s, c.thread(), c.creds());
@@ -191,7 +192,7 @@ Leaf<void> select(Selection& s) {
             }
             return lib::kOk;
         }
-        case 1: {
+        case kPriorityGroup: {
             i32 group = s.who ? i32(s.who) : c.process().group_seen().value;
             rt::LockGuard guard{process_tree};
             PidEntry* e = pid_entry(group);
@@ -199,7 +200,7 @@ Leaf<void> select(Selection& s) {
                 for (Process& p : e->members) select_threads(s, p);
             return lib::kOk;
         }
-        case 2: {
+        case kPriorityUser: {
             if (s.who == 0) s.who = c.creds().uid;
             for_each_process([&s](Process& p) {
                 select_threads(s, p, &s.who);

@@ -85,9 +85,9 @@ Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<abi::SigAction> to, UserOu
         bits = TRY(set.get(c.user()));
     bits &= ~kUnblockable.bits;
     switch (how) {
-        case 0: return now | bits;
-        case 1: return now & ~bits;
-        case 2: return bits;
+        case kSigBlock: return now | bits;
+        case kSigUnblock: return now & ~bits;
+        case kSigSetMask: return bits;
         default: return Errno::kInval;
     }
 }

@@ -30,8 +30,8 @@ bool notify_exit(Process& p) RT_REQUIRES(process_tree) {
     if (sig != kSigChld && p.parent_exec_id != parent.exec_id) sig = kSigChld;
     if (sig == kSigChld) {
         SignalAction action = look_up_action(parent, kSigChld);
-        unwanted = action.handler == 1 || (action.flags & kSaNoCldWait);
-        if (action.handler == 1) sig = 0;
+        unwanted = action.handler == kSigIgnore || (action.flags & kSaNoCldWait);
+        if (action.handler == kSigIgnore) sig = 0;
     }
     if (sig != 0 && sig <= kSignals) {
         SignalInfo info;

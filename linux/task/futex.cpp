@@ -173,27 +173,27 @@ Leaf<bool> change_word(Thread& t, UserAddr at, u32 operation) {
     for (;;) {
         u32 next = 0;
         switch (op) {
-            case 0: next = u32(argument); break;
-            case 1: next = old + u32(argument); break;
-            case 2: next = old | u32(argument); break;
-            case 3: next = old & ~u32(argument); break;
-            case 4: next = old ^ u32(argument); break;
+            case kFutexOpSet: next = u32(argument); break;
+            case kFutexOpAdd: next = old + u32(argument); break;
+            case kFutexOpOr: next = old | u32(argument); break;
+            case kFutexOpAndNot: next = old & ~u32(argument); break;
+            case kFutexOpXor: next = old ^ u32(argument); break;
         }
         u32 found = TRY(t.user().compare_exchange_u32(at, old, next));
         if (found == old) break;
         old = found;
     }
     switch (compare) {
-        case 0: return i32(old) == against;
-        case 1: return i32(old) != against;
-        case 2: return i32(old) < against;
-        case 3: return i32(old) <= against;
-        case 4: return i32(old) > against;
-        case 5: return i32(old) >= against;
+        case kFutexCompareEq: return i32(old) == against;
+        case kFutexCompareNe: return i32(old) != against;
+        case kFutexCompareLt: return i32(old) < against;
+        case kFutexCompareLe: return i32(old) <= against;
+        case kFutexCompareGt: return i32(old) > against;
+        case kFutexCompareGe: return i32(old) >= against;
     }
     return Errno::kNoSys;  // after the operation, as in Linux
 }
-bool known_operation(u32 operation) { return ((operation >> 28) & 7) <= 4; }
+bool known_operation(u32 operation) { return ((operation >> 28) & 7) <= kFutexOpXor; }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "abi/linux/prctl.hpp"
+#include "abi/linux/sigcontext_x86_64.hpp"
 #include "abi/linux/syscall_x86_64.hpp"
 #include "linux/arch/machine.hpp"
 
@@ -17,44 +18,19 @@ u64 fault_code(const port::Trap& fault) {
     return fault.error_code | (kernel ? kProtected : 0);
 }
 
-struct MachineContext {  // struct sigcontext_64
-    u64 r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
-    u16 cs, gs, fs, ss;
-    u64 error, trap, old_mask, cr2, fpstate;
-    u64 reserved[8];
-};
-static_assert(sizeof(MachineContext) == 256);
-struct UserContextFrame {  // struct ucontext
-    u64 flags;
-    u64 link;
-    abi::SigStack stack;
-    MachineContext machine;
-    u64 mask;
-};
 struct Frame {  // struct rt_sigframe
     u64 return_address;
-    UserContextFrame uc;
+    abi::UserContextFrame uc;
     SignalInfo info;
 };
 static_assert(sizeof(Frame) == 8 + 40 + 256 + 8 + 128);
 
-constexpr u64 kFpXstate = 1, kSigcontextSs = 2, kStrictRestoreSs = 4;
-constexpr u16 kUserCs = 0x33, kUserSs = 0x2b;
 constexpr u64 kRedZone = 128;
-constexpr u64 kFlagTrap = 1 << 8, kFlagDirection = 1 << 10, kFlagResume = 1 << 16;
 
-// The legacy region's software bytes (struct _fpx_sw_bytes) and the words that say there is more than FXSAVE.
+// The XSAVE area (SDM vol. 1, 10.5.1 and 13.4): sizes, and offsets in the legacy region.
 constexpr size_t kFxsaveSize = 512, kXsaveHeaderSize = 64, kMxcsr = 24, kSoftwareBytes = 464;
 constexpr u64 kLegacyComponents = 3, kSse = 2;  // x87 and SSE
 constexpr u32 kInitialMxcsr = 0x1f80;
-constexpr u32 kMagic1 = 0x46505853, kMagic2 = 0x46505845;
-struct SoftwareBytes {
-    u32 magic1, extended_size;
-    u64 features;
-    u32 state_size;
-    u32 padding[7];
-};
-static_assert(sizeof(SoftwareBytes) == 48);
 
 bool extended(size_t fpu_size) { return fpu_size > kFxsaveSize; }
 
@@ -114,15 +90,15 @@ Leaf<void> load_fpu(Thread& t, u64 at) {
     bool full = false;
     u64 components = kLegacyComponents;
     if (extended(size)) {
-        SoftwareBytes said;
+        abi::FpSoftwareBytes said;
         TRY(t.user().load_words(UserAddr{at + kSoftwareBytes}, said.magic1, said.extended_size, said.features,
                                 said.state_size));
-        full = said.magic1 == kMagic1 && said.state_size >= kFxsaveSize + kXsaveHeaderSize && said.state_size <= size &&
-               said.state_size <= said.extended_size;
+        full = said.magic1 == kFpXstateMagic1 && said.state_size >= kFxsaveSize + kXsaveHeaderSize &&
+               said.state_size <= size && said.state_size <= said.extended_size;
         if (full) {
             u32 magic2;
             TRY(t.user().load_words(UserAddr{at + said.state_size}, magic2));
-            full = magic2 == kMagic2;
+            full = magic2 == kFpXstateMagic2;
         }
         if (full) components = said.features;
     }
@@ -153,7 +129,7 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
     }
     const size_t fpu_size = t.fpu_state().size();
     const bool xsave = extended(fpu_size);
-    u64 fpu_at = (sp - fpu_size - (xsave ? sizeof kMagic2 : 0)) & ~u64{63};
+    u64 fpu_at = (sp - fpu_size - (xsave ? sizeof kFpXstateMagic2 : 0)) & ~u64{63};
     u64 at = ((fpu_at - sizeof(Frame)) & ~u64{15}) - 8;
     // A frame that would leave the alternate stack is a fault of the program's.
     if ((was_on || entering) && (at < alternate.base || at > alternate.base + alternate.size)) return Errno::kFault;
@@ -164,10 +140,10 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
     fs::UserMemory& user = t.user();
     if (!t.store_fpu(UserAddr{fpu_at})) [[unlikely]]
         TRY(copy_fpu_out(t, fpu_at));
-    TRY(user.store_words(UserAddr{fpu_at + kSoftwareBytes}, kMagic1, u32(fpu_size + sizeof kMagic2),
+    TRY(user.store_words(UserAddr{fpu_at + kSoftwareBytes}, kFpXstateMagic1, u32(fpu_size + sizeof kFpXstateMagic2),
                          port::Port::fpu_features(), u64{fpu_size}, u64{0}, u64{0}, u64{0}));
     if (xsave) {
-        TRY(user.store_words(UserAddr{fpu_at + fpu_size}, kMagic2));
+        TRY(user.store_words(UserAddr{fpu_at + fpu_size}, kFpXstateMagic2));
         // x87 and SSE are always said to be in use.
         u64 present;
         TRY(user.load_words(UserAddr{fpu_at + kFxsaveSize}, present));
@@ -193,7 +169,7 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
     r.rax = 0;
     r.rip = action.handler;
     r.rsp = at;
-    r.set_flags(r.rflags & ~(kFlagDirection | kFlagResume | kFlagTrap));
+    r.set_flags(r.rflags & ~(hal::kFlagDirection | hal::kFlagResume | hal::kFlagTrap));
     r.forget_syscall();
     if (entering && (alternate.flags & kSsAutoDisarm)) alternate = {};
     return lib::kOk;
@@ -213,22 +189,23 @@ Leaf<PoppedFrame> pop_signal_frame(Thread& t) {
     TRY(user.load_words(uc, flags));
     u16 cs, gs, fs, ss;
     u64 error, trap, old_mask, cr2, fpstate;
-    TRY(user.load_words(uc + offsetof(UserContextFrame, machine.cs), cs, gs, fs, ss, error, trap, old_mask, cr2,
+    TRY(user.load_words(uc + offsetof(abi::UserContextFrame, machine.cs), cs, gs, fs, ss, error, trap, old_mask, cr2,
                         fpstate));
     auto fpu = load_fpu(t, fpstate);
     if (lib::needs_more(fpu.error())) [[unlikely]]
         return fpu.error();
     // No way back from here: the call's own registers go.
-    if (!user.load_now(uc + offsetof(UserContextFrame, machine), r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
-                       r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.rflags)) [[unlikely]]
+    if (!user.load_now(uc + offsetof(abi::UserContextFrame, machine), r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14,
+                       r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.rflags)) [[unlikely]]
         return Errno::kFault;
     r.set_flags(r.rflags);
     r.forget_syscall();
     t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
     // Selectors that IRET would refuse: Linux lets it, and turns the fault into this.
     abi::SigStack stack;
-    popped.bad = !fpu.ok() || (cs | 3) != kUserCs || ((flags & kStrictRestoreSs) && (ss | 3) != kUserSs) ||
-                 !user.load_now(uc + offsetof(UserContextFrame, stack), stack.base, stack.flags, stack.pad, stack.size);
+    popped.bad =
+        !fpu.ok() || (cs | 3) != kUserCs || ((flags & kStrictRestoreSs) && (ss | 3) != kUserSs) ||
+        !user.load_now(uc + offsetof(abi::UserContextFrame, stack), stack.base, stack.flags, stack.pad, stack.size);
     if (popped.bad) [[unlikely]]
         return popped;
     // restore_altstack: only what sigaltstack(2) would accept, and not while on it.
