@@ -11,7 +11,7 @@ class Space;
 struct CpuState {
     Thread* live;     // whose FPU state and TLS bases are in the CPU
     Space* space;     // the address space that is loaded
-    Thread* clocked;  // whose clock counts this CPU's user time
+    Thread* clocked;  // the thread whose clock counts this CPU's user time
 };
 
 inline CpuState& state_of(rt::Executor& ex) { return ex.above<CpuState>(); }

@@ -11,8 +11,8 @@ namespace {
 
 using hal::Machine;
 
-// Whose FPU state a CPU's registers hold, and whose TLS bases they held when Executor::live was given up. While that is set
-// it is the thread for whom both are right. Touched by that CPU only.
+// Whose FPU state a CPU's registers hold, and whose TLS bases they held when Executor::live was given up. While that is
+// set it is the thread for whom both are right. Touched by that CPU only.
 struct alignas(64) Live {
     Thread* fpu = nullptr;
     Thread* tls = nullptr;
@@ -28,7 +28,7 @@ void unbar(Live& l) {
     l.barred = false;
 }
 
-// Whose TLS bases are in the registers; from here on `live` says nothing.
+// The owner of the TLS bases in the registers; from here on `live` is not valid.
 Thread* give_up(Live& l) {
     rt::Executor& ex = rt::Executor::current();
     Thread*& live = state_of(ex).live;
@@ -146,7 +146,7 @@ void Thread::enter(Thread& payer) {
     sched::start_slice(ex, priority);
     start_clock(ex, payer, Machine::now());
     ex.set_running(this);
-    // From here a sender that finds us in user state sends an IPI; what came before it is looked at once more.
+    // From here on a sender that finds this CPU in user state sends an IPI; what came before is checked again.
     if (!ex.enter_user_state() || kicked.load(std::memory_order_seq_cst)) {
         ex.leave_user_state();
         account_user(Machine::now());

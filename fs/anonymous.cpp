@@ -9,7 +9,7 @@
 namespace fs {
 
 namespace {
-// Made once, kept for good. Released by the maker, acquired by every user.
+// Made once, never freed. Released by the maker, acquired by every user.
 constinit std::atomic<SuperBlock*> the_super{nullptr}, the_pipe_super{nullptr};
 // One inode serves all plain anonymous files, as in Linux.
 constinit std::atomic<AnonymousInode*> the_inode{nullptr};
@@ -21,7 +21,7 @@ Result<Ref<SuperBlock>> once(std::atomic<SuperBlock*>& where, const char* type, 
         fresh->device = next_anonymous_device();
         fresh->magic = magic;
         fresh->type = type;
-        // A directory that no name leads to: the root of a mount that no program sees.
+        // A directory without a name: the root of a mount that no program sees.
         Ref<AnonymousInode> root = TRY(rt::make_ref<AnonymousInode>());
         root->super = fresh;
         root->set_up(kTypeDirectory | 0600);

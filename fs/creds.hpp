@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Who asks: the identity that permission checks look at (credentials(7)). Immutable once shared; replaced as a whole.
+// The identity of a caller, as permission checks use it (credentials(7)). Immutable once shared; replaced as a whole.
 #pragma once
 #include <span>
 

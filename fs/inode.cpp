@@ -30,7 +30,7 @@ namespace {
 
 bool is_owner(const Attributes& a, const Creds& c) { return c.fsuid == a.uid || c.capable(kCapFowner); }
 
-// chown(2). The bits go, whoever asks; and that is a change of mode, for owners only.
+// chown(2). The bits are cleared for every caller; and that is a change of mode, for owners only.
 Leaf<u32> allow_owner(const AttributeChange& change, const Attributes& a, const Creds& c) {
     bool owner = c.fsuid == a.uid, any = c.capable(kCapChown);
     if (change.uid && !(owner && change.to.uid == a.uid) && !any) return Errno::kPerm;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Mounts: which file system is seen at which place (mount(2), path_resolution(7)).
 //
-// The list of mounts is read without a lock; mounts are freed one epoch after their last reference. Changes are made under
-// namespace_lock. A mount holds its parent and its mount point until it is unmounted.
+// The list of mounts is read without a lock; mounts are freed one epoch after their last reference. Changes are made
+// under namespace_lock. A mount holds its parent and its mount point until it is unmounted.
 //
-// Every open file has a mount. One whose file system has no place in the tree of names (a pipe, a memfd) has the internal
-// mount of that file system: it is in no list, nothing can be mounted on it, and it is never unmounted.
+// Every open file has a mount. One whose file system has no place in the tree of names (a pipe, a memfd) has the
+// internal mount of that file system: it is in no list, nothing can be mounted on it, and it is never unmounted.
 #pragma once
 #include "abi/linux/mount.hpp"
 #include "fs/dentry.hpp"
@@ -14,7 +14,7 @@
 
 namespace fs {
 
-// How often the matter of a file has changed, for those who poll it.
+// How often the contents of a file have changed, for its pollers.
 struct Changes {
     std::atomic<u64> count{0};  // release by the one that changes; acquire by poll
     rt::WaitQueue queue;
@@ -23,7 +23,7 @@ struct Changes {
         queue.wake_all();
     }
 };
-// What is mounted where.
+// The table of mounts.
 extern Changes mount_changes;
 
 struct Path;

@@ -23,7 +23,7 @@ struct Path {
 struct LookupContext {
     Path root, cwd;
     const Creds* creds = nullptr;
-    const void* caller = nullptr;  // who asks, for file systems that know callers (procfs: "self")
+    const void* caller = nullptr;  // the caller, for file systems that depend on it (procfs: "self")
 };
 
 enum LookupFlags : u32 {

@@ -354,7 +354,7 @@ Leaf<void> TmpfsInode::allocate_range(u32 mode, u64 offset, u64 length) {
     return lib::kOk;
 }
 
-constinit std::atomic<TmpfsInode*> unnamed_home{nullptr};  // root of the instance of nameless files; kept for good
+constinit std::atomic<TmpfsInode*> unnamed_home{nullptr};  // root of the instance of nameless files; never freed
 
 bool parse_size(std::string_view text, u64 whole, u64& out) {
     u32 shift = 0;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The terminal: termios(3) line discipline over the standard streams.
 //
-// A job pumps input from the driver's stream into the discipline, so that ^C works while nobody reads. Lock: Rank::tty
-// guards everything but the queues. Signals to the foreground group go through `hooks`, outside the lock; who may read,
-// write and change it (job control) is decided by linux/terminal.cpp, which knows processes.
+// A job pumps input from the driver's stream into the discipline, so that ^C works while no thread reads. Lock:
+// Rank::tty guards everything but the queues. Signals to the foreground group go through `hooks`, outside the lock;
+// permission to read, write and change it (job control) is decided by linux/terminal.cpp, which has access to
+// processes.
 #pragma once
 #include "abi/linux/system.hpp"
 #include "abi/linux/termios.hpp"

@@ -61,7 +61,8 @@ ThreadClaim ThreadClaim::of_running(NativeThread& t) {
 void ThreadClaim::release() {
     NativeThread& t = *thread_;
     release_ = false;
-    // seq_cst: pairs with ask(), which asks and then finds the thread claimed at its home. One sees the other.
+    // seq_cst: pairs with ask(), which sets the request and then finds the thread claimed at its home. One sees the
+    // other.
     t.state.exchange(native::kStateInactive, std::memory_order_seq_cst);
     if (t.control.load(std::memory_order_seq_cst) != 0) t.after_claim();
 }

@@ -2,11 +2,12 @@
 // The fastpaths: a call, an answer with the next receive, a system call sent to its handler, a signal. Each does what
 // slowpath.cpp would do, for the common case, and returns with nothing changed as soon as a test fails.
 //
-// The order of tests: those that cost least and fail most often first, none that another implies. All but the last need no
-// lock; what they read may change until the lock of the one object is held, and is then looked at once more (Test::kRace).
-// After "Point of no return" nothing can fail, and the lock is given up once.
-// A thread of this CPU cannot be changed by another CPU while it waits for an answer or runs (thread.hpp), so its own state
-// needs no lock. What comes out of a path are the registers of the partner: it leaves by a resume, never by a return.
+// The order of tests: those that cost least and fail most often first, none that another implies. All but the last need
+// no lock; what they read may change until the lock of the one object is held, and is then checked again (Test::kRace).
+// After "Point of no return" nothing can fail, and the lock is released once.
+// A thread of this CPU cannot be changed by another CPU while it waits for an answer or runs (thread.hpp), so its own
+// state needs no lock. What comes out of a path are the registers of the partner: it leaves by a resume, never by a
+// return.
 #include "core/ipc/fastpath_parts.hpp"
 #include "core/sched.hpp"
 #include "core/trap.hpp"
@@ -17,8 +18,8 @@ using namespace fast;
 
 namespace {
 
-// To a receiver of another CPU. If that waits for a thread it takes it from hand to hand, if it looks for work it finds it in
-// its inbox; only if it sleeps, or is in user mode, it is interrupted.
+// To a receiver of another CPU. If that CPU waits for a thread, it takes this one directly; if it looks for work, it
+// finds it in its inbox; it is interrupted only if it sleeps or is in user mode.
 template <class Trace, Expects kKind>
 [[gnu::noinline]] void to_other_cpu(Send s, NativeThread& r, Header h, Trace note) {
     rt::Executor& there = r.home();
@@ -27,7 +28,7 @@ template <class Trace, Expects kKind>
     carry<kKind>(s.from, r, h.tag);
     hal::set_message(r.context, h.badge, h.tag);
     owe(r, s.from, kKind);
-    const u64 to = r.number;  // which is none of ours behind this
+    const u64 to = r.number;  // r may not be accessed after this
     if (!there.handoff.give(r)) there.post(r);
     note.done(s.from.number, to);
     wait_for_other_cpu(s.from);
@@ -168,7 +169,7 @@ template <class Trace>
     }
     const u64 badge = s->badge;
     owe(t, *s, s->queued_as);
-    // In its registers, for others may have their turn first.
+    // In its registers, because other threads may run first.
     hal::set_message(t.context, badge, got);
     const u64 to = c.number;
     c.wake();
@@ -343,8 +344,8 @@ namespace core::ipc {
 
 namespace {
 
-// The two paths as short as they can be: one CPU, no FPU, no timeout, at most seven words, a lock that is free. They return
-// where that does not hold, and the general forms above look again.
+// The two paths as short as they can be: one CPU, no FPU, no timeout, at most seven words, a lock that is free. They
+// return where that does not hold, and the general forms above look again.
 [[gnu::always_inline]] inline void shortest_call(NativeThread& t) {
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kCallable)) return;
@@ -419,7 +420,7 @@ namespace {
         n.lock.unlock();
         const u64 tag = native::make_tag(native::kLabelSignal, 0);
         if (rt::Executor::current().needs_attention()) [[unlikely]] {
-            hal::set_message(t.context, bits, tag);  // others may have their turn first
+            hal::set_message(t.context, bits, tag);  // other threads may run first
             leave_trap_changed(t);
         }
         Machine::resume_message(t.context, bits, tag);

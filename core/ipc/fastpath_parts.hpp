@@ -63,7 +63,7 @@ template <bool kOdd>
     caller.expects = expects;
     caller.state.store(native::kStateAwaitingReply, std::memory_order_relaxed);
     server.reply.caller.store(&caller, std::memory_order_relaxed);
-    // Release: whoever takes the caller from here sees all of it.
+    // Release: the thread that takes the caller from here sees all of it.
     caller.owed.store(&server.reply, std::memory_order_release);
 }
 
@@ -82,7 +82,7 @@ template <bool kOdd>
                                                        : native::make_tag(native::kLabelException, 4);
 }
 
-// What the trap of `from`, or its message, says, into the registers of `to`: all but the badge and the tag.
+// Copies the trap of `from`, or its message, into the registers of `to`: all but the badge and the tag.
 template <Expects kKind>
 [[gnu::always_inline]] inline void carry(NativeThread& from, NativeThread& to, u64 tag) {
     if constexpr (kKind == Expects::kMessage)
@@ -94,7 +94,7 @@ template <Expects kKind>
 }
 
 // Locks, and takes `r` if it is still the first that waits. Point of no return of both senders' paths. Whether a
-// receiver of another CPU has a timeout can be told only here: it may have had a message since it was found.
+// receiver of another CPU has a timeout is known only here: it may have received a message since it was found.
 template <bool kOtherCpu>
 [[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) RT_EXCLUDES(e.lock) {
     e.lock.lock();
@@ -108,7 +108,7 @@ template <bool kOtherCpu>
     return true;
 }
 
-// The endpoint can be waited at: nobody sends, and it has not ended.
+// A thread may wait at the endpoint: no sender is queued, and it has not ended.
 [[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) RT_REQUIRES(e.lock) { return Machine::is_zero(e.closed); }
 
 // The answer to a trap: kResume or kResumeAt.
