@@ -59,7 +59,7 @@ Result<void> check_terminal_access(Caller& c, fs::Tty& tty, TerminalAccess how) 
     i32 group;
     {
         rt::LockGuard guard{process_tree};
-        if (!p.terminal || p.terminal->tty != &tty) return lib::kOk;  // not ours: no job control
+        if (!p.terminal || p.terminal->tty != &tty) return lib::kOk;  // not the controlling terminal: no job control
         group = p.group.value;
     }
     i32 foreground = tty.foreground.load(std::memory_order_relaxed);

@@ -17,7 +17,8 @@ namespace {
 
 constexpr u32 kMaxScripts = 5;
 
-// One #! line, as fs/binfmt_script.c of Linux reads it; the texts point into `header`. ENOEXEC: no interpreter is named.
+// One #! line, as fs/binfmt_script.c of Linux reads it; the texts point into `header`. ENOEXEC: no interpreter is
+// named.
 struct ScriptLine {
     std::string_view interpreter, argument;
 };
@@ -60,7 +61,7 @@ struct NewCreds {
     bool dumpable = true;
     u32 personality_mask = ~0u;  // what is left of the personality
 };
-// How memory is laid out is not for the user of a privileged program to say (personality(2): PER_CLEAR_ON_SETID):
+// The user of a privileged program may not choose its memory layout (personality(2): PER_CLEAR_ON_SETID):
 // ADDR_NO_RANDOMIZE, MMAP_PAGE_ZERO, ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC.
 // `fs_shared`: another process could change root or working directory under a privileged program.
 Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flags, bool fs_shared) {
@@ -107,7 +108,8 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
 class FsUse {
 public:
     explicit FsUse(Thread& t) : context_(t.fs_context_ref()) {
-        // In one step: a thread that ends gives its context back under the same lock, and must not be counted for another's.
+        // In one step: a thread that ends gives its context back under the same lock, and must not be counted for
+        // another's.
         rt::LockGuard guard{t.process().lock};
         u32 own = 0;
         for (Thread& other : t.process().threads) own += other.fs_context_ref() == context_;
@@ -122,9 +124,9 @@ private:
     bool shared_;
 };
 
-// What other processes share with the caller becomes its own. Other threads may be giving it to new processes until they have
-// ended, and hold references themselves: only with the caller alone do references mean other processes. Until then a table of
-// actions is kept for the case that one is needed; descriptors are copied as they are at the end.
+// What other processes share with the caller becomes its own. Other threads may be giving it to new processes until
+// they have ended, and hold references themselves: only with the caller alone do references mean other processes. Until
+// then a table of actions is kept for the case that one is needed; descriptors are copied as they are at the end.
 struct OwnTables {
     Ref<ActionTable> actions;
     Ref<fs::FileTable> files;
@@ -223,7 +225,7 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     FsUse fs_use{t};
     NewCreds creds = CO_TRY(
         creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed), fs_use.shared()));
-    // What the user may not read he may not see in memory.
+    // A program that the user may not read may not be inspected in memory either.
     if (!fs::check_access(*path.inode(), fs::kMayRead, t.creds()).ok()) creds.dumpable = false;
     ExecArguments arguments{.text = image.text(),
                             .text_size = image.size(),
@@ -250,7 +252,8 @@ Task<Result<i64>> exec_image(Thread& t, ExecImage& image, fs::Path path) {
     // ---- The point of no return. ----
     LEAVE_USER_MEMORY(t);
     co_await t.at_home();
-    // Before others see it: until the new identity is there, who may inspect the old program may not inspect this one.
+    // Before it becomes visible: until the new identity is set, permission to inspect the old program does not apply to
+    // this one.
     loaded.mm->dumpable.store(creds.dumpable && !loaded.unreadable, std::memory_order_relaxed);
     {
         // Nobody finds the old memory any more: many areas of it go in pieces.

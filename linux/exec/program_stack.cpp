@@ -107,7 +107,7 @@ Result<bool> ProgramLoader::grow_stack() {
     return next_page_ > sp_.down(kPageSize);
 }
 
-// Into pages that grow_stack made, under the lock: the tree of pages may be changed elsewhere meanwhile.
+// Into pages that grow_stack made, under the lock: other threads may change the tree of pages concurrently.
 void ProgramLoader::write(UserAddr at, const void* from, u64 n) {
     auto* bytes = static_cast<const std::byte*>(from);
     while (n) {
@@ -158,7 +158,7 @@ Result<bool> ProgramLoader::write_pointers(const ExecArguments& a) {
         u64 from = pointed_ + scanned_, most = a.text_size - from < kBytes ? a.text_size - from : kBytes;
         u64 length = strnlen(a.text + from, most);
         bytes += length;
-        if (length == most && from + length < a.text_size) {  // the string goes on
+        if (length == most && from + length < a.text_size) {  // the string continues
             scanned_ += length;
             continue;
         }

@@ -31,7 +31,7 @@ Result<Ref<AddressSpace>> AddressSpace::create() {
 
 AddressSpace::~AddressSpace() { delete state_; }
 
-// What mappings and files know of this space; the totals are nobody's business any more. Page tables go with the space: no
+// Removes the space from mappings and files; the totals are not used any more. Page tables are freed with the space: no
 // thread of it enters user mode again. True: there are more areas.
 bool AddressSpace::clear_some() {
     DeadAreas dead;
@@ -50,11 +50,11 @@ bool AddressSpace::many_areas() {
     return state_->area_count > kLongAreas;
 }
 
-// A reader of /proc may have a reference for a moment: then it ends the space, see last_ref().
+// A reader of /proc may hold a reference for a moment: then it ends the space, see last_ref().
 bool AddressSpace::empty_some() { return many_areas() && ref_count() == 1 && clear_some(); }
 
-// Few have many areas left here: the last reference of most is a thread's, which calls empty_some() before. Those are emptied
-// by a job, some areas of one space a turn.
+// Few have many areas left here: the last reference of most is a thread's, which calls empty_some() before. Those are
+// emptied by a job, some areas of one space a turn.
 void AddressSpace::end_later(AddressSpace* mm) {
     static constinit std::atomic<AddressSpace*> first{nullptr};  // linked through reclaim_.next
     static constinit std::atomic<bool> working{false};           // the job is in a queue, or runs
@@ -69,7 +69,7 @@ void AddressSpace::end_later(AddressSpace* mm) {
         if (in_work && !in_work->clear_some()) last_ref(std::exchange(in_work, nullptr));
         if (!in_work && !first.load(std::memory_order_acquire)) {
             working.store(false, std::memory_order_seq_cst);
-            // Pairs with what adds a space and then looks whether there is a job. One of them sees the other.
+            // Pairs with the code that adds a space and then checks for a job. One of them sees the other.
             if (!first.load(std::memory_order_seq_cst) || working.exchange(true, std::memory_order_seq_cst)) return;
         }
         rt::Executor::current().give_way(self);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// mmap, munmap and brk, with the checks and their order as Linux has them (mm/mmap.c: do_mmap, mmap_region, do_munmap, brk).
+// mmap, munmap and brk, with the checks and their order as Linux has them (mm/mmap.c: do_mmap, mmap_region, do_munmap,
+// brk).
 #include "linux/mm/state.hpp"
 #include "rt/mem/pages.hpp"
 
@@ -10,7 +11,7 @@ constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymou
                              kMapDenyWrite | kMapExecutable | kMapLocked | kMapNoReserve | kMapPopulate | kMapNonBlock |
                              kMapStack | kMapHugeTlb | kMapHugeMask;
 
-// What is behind a mapping, found out before the lock is taken.
+// The object of a mapping, looked up before the lock is taken.
 struct Backing {
     Ref<fs::Mapping> mapping;
     u32 may = kAreaMayAll;

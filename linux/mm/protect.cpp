@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// mprotect, madvise, mlock, mincore, msync: what changes or tells the state of existing areas. Order of checks as in Linux
-// (mm/mprotect.c, madvise.c, mlock.c, mincore.c, msync.c).
+// mprotect, madvise, mlock, mincore, msync: what changes or tells the state of existing areas. Order of checks as in
+// Linux (mm/mprotect.c, madvise.c, mlock.c, mincore.c, msync.c).
 #include <cstring>
 
 #include "linux/mm/state.hpp"
@@ -44,7 +44,7 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, co
         end = *cursor = s.cut_piece(start, end);
         first = s.find(start);
     }
-    // How far it goes before the first error, and which rights are lost on the way.
+    // How far the change reaches before the first error, and which rights it removes.
     Errno error = Errno::kOk;
     UserAddr good = start;
     bool takes_away = false, changes = false;

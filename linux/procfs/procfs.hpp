@@ -35,7 +35,7 @@ Leaf<void> show_mounts(lib::StringBuilder& out, const fs::ProcContext& c, u64& p
 Leaf<void> show_mount_info(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 
 // procfs_system.cpp: what the files of the root show
-// What programs are told of memory: frames that nobody can see any more count as free, wherever they still wait.
+// Memory as reported to programs: frames that no program can access any more count as free, wherever they still wait.
 rt::MemStats memory_as_seen();
 Leaf<void> show_meminfo(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 Leaf<void> show_stat(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);

@@ -130,7 +130,7 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     u64 mask31 = 0x7fff'ffff;
     bool permitted = s.may_be_inspected(c);
     if (!permitted) {
-        // Not where things are; 1 stands for an address that is not told.
+        // Addresses are not revealed; 1 replaces an address.
         u64 one = mm ? 1 : 0;
         l = {};
         l.code_start = l.code_end = UserAddr{one};
@@ -314,7 +314,7 @@ Leaf<void> show_limits(StringBuilder& out, const ProcContext& c) {
 
 // ---- Links ----
 
-// Where a link leads, as the caller sees it.
+// The target of a link, as the caller sees it.
 Leaf<std::string_view> text_of(const fs::Path& p, std::span<char> buffer, const void* caller) {
     fs::Path root;
     if (caller) root = proc_caller(caller)->lookup_context().root;
@@ -419,7 +419,7 @@ constexpr ProcNode file(std::string_view name, Leaf<void> (*show)(StringBuilder&
 constexpr auto kCwd = &target_of_context<&FsContext::State::cwd>;
 constexpr auto kRootDir = &target_of_context<&FsContext::State::root>;
 
-// Nobody logs in to this machine: the number that says so (pam_loginuid(8)).
+// There are no logins on this machine: the number that means "not set" (pam_loginuid(8)).
 Leaf<void> show_login_uid(StringBuilder& out, const ProcContext&) {
     out.put("4294967295");
     return lib::kOk;

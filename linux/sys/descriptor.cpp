@@ -140,7 +140,7 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         case kFcntlSetPipeSize: return pipe_size(c, *file, true, argument);
         case kFcntlGetPipeSize: return pipe_size(c, *file, false, 0);
         case kFcntlGetOwn:
-        case kFcntlGetSig: return i64{0};          // nobody: signal-driven I/O does not exist
+        case kFcntlGetSig: return i64{0};          // none: signal-driven I/O does not exist
         case kFcntlGetLease: return i64{kUnlock};  // there are no leases
         default: return Errno::kInval;
     }
@@ -158,7 +158,7 @@ Leaf<void> try_flock(File& file, u32 operation) {
 }
 
 Task<Result<void>> wait_for_flock(Ref<File> file, u32 operation) {
-    // A lock of the other type is given up before the new one is waited for (flock(2)).
+    // A lock of the other type is released before the wait for the new one (flock(2)).
     (void)try_flock(*file, kLockUnlock);
     rt::WaitQueue& changed = fs::file_locks_changed(*file->inode());
     Errno interrupted = Errno::kOk;

@@ -51,7 +51,7 @@ struct ReadyArray {
     }
 };
 
-// Writes them to the program, and says to the set that it has them.
+// Writes them to the program, and tells the set that they were reported.
 TaskResult report(Caller& c, EpollFile& epoll, ReadyArray& found, u32 n, UserAddr events) {
     constexpr u32 kPiece = 512;
     for (u32 i = 0; i < n; ++i) {
@@ -76,7 +76,7 @@ TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 ma
     WaitRoom room;
     fs::EpollLook look;
     bool interrupted = false;
-    bool watches = !epoll->is_long();  // else nobody has looked so far
+    bool watches = !epoll->is_long();  // otherwise no check was made so far
     Result<i64> result = i64{0};
     for (;;) {
         while (!look.forget()) co_await rt::Yield{};
@@ -300,7 +300,7 @@ Leaf<void> sys_timerfd_settime(Caller& c, Fd fd, u32 flags, UserAddr to, UserAdd
         told = c.user().write(old, &before, sizeof before);
         if (told.error() == Errno::kNeedsFault) return told;
     }
-    // The timer is set even if the old value cannot be told.
+    // The timer is set even if the old value cannot be copied out.
     (void)call.timer->set(call.to, call.absolute);
     return told;
 }

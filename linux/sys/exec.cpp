@@ -13,7 +13,7 @@ namespace {
 
 using port::Module;
 
-// The strings of argv and envp, one at a time, so that a missing page costs only the one at hand.
+// The strings of argv and envp, one at a time, so that a missing page only repeats the present one.
 struct Gather {
     ExecImage& image;
     UserAddr argv, envp;
@@ -29,7 +29,7 @@ constexpr u32 kCopyAtOnce = 160;    // strings
 Leaf<void> count_strings(fs::UserMemory& user, UserAddr array, u32& n) {
     if (array.value == 0) return lib::kOk;
     for (u32 begin = n; n - begin < kCountAtOnce;) {
-        // As many as the page holds, for a fault must not take away what lies before it.
+        // As many as the page holds, because a fault must not discard what lies before it.
         constexpr u32 kMost = 64;
         u64 pointers[kMost];
         UserAddr at = array + u64{n} * 8;
@@ -44,7 +44,7 @@ Leaf<void> count_strings(fs::UserMemory& user, UserAddr array, u32& n) {
     return Errno::kNeedsTask;
 }
 
-// May be called again after kNeedsFault, or after kNeedsTask and a Yield; goes on where it was.
+// May be called again after kNeedsFault, or after kNeedsTask and a Yield; continues where it was.
 Leaf<void> gather(Gather& g, Caller& c) {
     fs::UserMemory& user = c.user();
     if (g.counted == 0) {
@@ -75,7 +75,7 @@ Leaf<void> gather(Gather& g, Caller& c) {
     return lib::kOk;
 }
 
-// What a program run by a descriptor, and its interpreter, see as its name.
+// The name that a program run by a descriptor, and its interpreter, see.
 void name_by_descriptor(ExecImage& image, i32 fd) {
     char prefix[32];
     size_t n = lib::format_to(prefix, image.path_length ? "/dev/fd/{}/" : "/dev/fd/{}", fd);

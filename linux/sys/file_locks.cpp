@@ -85,8 +85,8 @@ Result<void> apply(fs::File& file, const Request& r, fs::LongLock* in_pieces = n
 
 namespace {
 
-// The lock is there. If the descriptor has come to mean another file meanwhile, its close may have missed the lock: then it
-// goes, and the call fails (EBADF), as in Linux.
+// The lock is set. If the descriptor now refers to another file, its close may have missed the lock: then it
+// is removed, and the call fails (EBADF), as in Linux.
 Result<void> keep_if_still_open(Caller& c, Fd fd, fs::File& file, const Request& r) {
     if (r.unlock || r.lock.kind != fs::LockKind::kPosix) return lib::kOk;
     auto now = c.files().get(fd);
@@ -139,7 +139,8 @@ Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argume
     Request r = TRY(read_request(c, file, command, at));
     auto done = apply(file, r);
     if (done.ok()) {
-        // In a leaf only those who share the table may have closed it. Who has waited cannot tell: they may be gone by now.
+        // In a leaf only threads that share the table may have closed it. After a wait this is not known: they may have
+        // ended.
         if (c.files().shared()) TRY(keep_if_still_open(c, fd, file, r));
         return i64{0};
     }

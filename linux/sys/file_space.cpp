@@ -10,7 +10,7 @@ namespace {
 
 constexpr u32 kAll = kFallocKeepSize | kFallocPunchHole | kFallocNoHideStale | kFallocCollapseRange | kFallocZeroRange |
                      kFallocInsertRange | kFallocUnshareRange;
-constexpr u64 kMadeAtOnce = 96 * kPageSize;  // bytes of new room at a stretch: pages are zeroed
+constexpr u64 kMadeAtOnce = 96 * kPageSize;  // bytes of new room at once: pages are zeroed
 constexpr u64 kDroppedAtOnce = 256;          // pages
 
 // The order of Linux: vfs_fallocate.
@@ -40,7 +40,7 @@ Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 
     return file;
 }
 
-// A change of contents by who lacks CAP_FSETID, as a write.
+// A change of contents by a caller without CAP_FSETID, as a write.
 Leaf<void> drop_set_id(Caller& c, fs::Inode& inode) {
     const fs::Attributes& now = inode.peek_attributes();
     if (!(now.mode & (fs::kSetUid | fs::kSetGid)) || c.creds().capable(fs::kCapFsetid)) return lib::kOk;
@@ -50,7 +50,7 @@ Leaf<void> drop_set_id(Caller& c, fs::Inode& inode) {
     return inode.set_attributes(change);
 }
 
-// Where the piece of [at, end) ends that is done at a stretch.
+// The end of the piece of [at, end) that is done at once.
 u64 fallocate_piece(fs::Mapping& m, u32 mode, u64 at, u64 end) {
     if (!(mode & kFallocPunchHole)) return end - at > kMadeAtOnce ? at - at % kPageSize + kMadeAtOnce : end;
     const u64 cut = m.end_of(at / kPageSize, lib::pages_for(end), kDroppedAtOnce);
@@ -60,7 +60,7 @@ u64 fallocate_piece(fs::Mapping& m, u32 mode, u64 at, u64 end) {
 Task<Result<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, u64 at, u64 end) {
     fs::Inode& inode = *file->inode();
     if (mode & ~(kFallocKeepSize | kFallocPunchHole)) co_return Errno::kOpNotSupp;
-    // What can never fit is refused before anything is made. The size changes with the last piece.
+    // What can never fit is refused before anything is allocated. The size changes with the last piece.
     if (!(mode & kFallocPunchHole) &&
         lib::pages_for(end) - at / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
         co_return Errno::kNoSpc;
@@ -96,7 +96,7 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     if (inode.mapping() && fallocate_piece(*inode.mapping(), mode, at, end) < end)
         return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
     TRY(inode.allocate_range(mode, at, u64(length)));
-    if (inode.mapping() && inode.mapping()->has_dropped())  // once more, for there are many users
+    if (inode.mapping() && inode.mapping()->has_dropped())  // again, because there are many users
         return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
     return drop_set_id(c, inode);
 }
@@ -118,7 +118,7 @@ Task<Result<u64>> seek_patiently(Caller& c, Ref<fs::File> file, i64 offset, u32 
 
 Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {
     constexpr size_t kLongest = fs::kNameMax - 6;  // "memfd:" goes before it
-    // Sealing and huge pages do not exist here: a program that asks for them is told so.
+    // Sealing and huge pages do not exist here: requests for them fail.
     if (flags & ~kMemfdCloexec) return Errno::kInval;
     char text[fs::kNameMax + 1] = "memfd:";
     auto given = c.user().read_string(std::span(text).subspan(6, kLongest + 1), name.at);

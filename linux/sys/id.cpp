@@ -51,8 +51,8 @@ void fix_capabilities(const Creds& old, Creds& to, bool keep) {
     if (old.euid != 0 && to.euid == 0) to.cap_effective = to.cap_permitted;
 }
 
-// The new identity takes effect. What has changed who acts makes the process undumpable, and it is no longer told of its
-// parent's end (prctl(2), PR_SET_DUMPABLE and PR_SET_PDEATHSIG).
+// The new identity takes effect. A change of the effective ids makes the process undumpable, and it no longer gets a
+// signal at its parent's end (prctl(2), PR_SET_DUMPABLE and PR_SET_PDEATHSIG).
 void commit(Caller& c, Ref<Creds> to) {
     const Creds& old = c.creds();
     if (old.euid != to->euid || old.egid != to->egid || old.fsuid != to->fsuid || old.fsgid != to->fsgid ||
@@ -228,7 +228,7 @@ Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
 
 // ---- Capabilities ----
 
-// How many 32-bit words the caller's version has. An unknown version is told the current one.
+// How many 32-bit words the caller's version has. For an unknown version the current one is returned.
 Leaf<u32> cap_words(Caller& c, UserAddr header_at, abi::CapHeader& h) {
     TRY(c.user().read(&h, header_at, sizeof h));
     if (h.version == kCapVersion1) return 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The user buffers of one transfer: one range, or an iovec array copied in and checked (readv(2)). It shrinks from the
-// front as the transfer goes on.
+// front as the transfer proceeds.
 #pragma once
 #include "fs/user_memory.hpp"
 #include "linux/sys/table.hpp"
@@ -22,7 +22,7 @@ public:
 
     u64 size() const { return total_; }
     fs::UserSpan front() const { return spans_[first_]; }
-    void drop_front();  // and empty ones behind it
+    void drop_front();  // and empty ones after it
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     void advance(u64 n);
     // What is left, at most `most` bytes of it.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The system and odds and ends of a thread: names, memory figures, randomness, prctl(2), personality(2), reboot(2).
+// System-wide calls and settings of a thread: names, memory figures, randomness, prctl(2), personality(2), reboot(2).
 #include <cstring>
 
 #include "abi/linux/prctl.hpp"
@@ -140,7 +140,7 @@ Leaf<i64> sys_getrandom(Caller& c, UserAddr to, u64 size, u32 flags) {
 
 // ---- prctl ----
 
-// What changes nothing on this kernel, but is kept, checked and told (prctl(2)).
+// Settings without effect on this kernel: checked, kept and reported (prctl(2)).
 Leaf<i64> kept_setting(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
     Thread& t = c.thread();
     Process& p = c.process();
@@ -310,7 +310,7 @@ Leaf<i64> sys_personality(Caller& c, u32 to) {
 
 // ---- The log ----
 
-// What there is to read is nothing, but the memory for it must be there.
+// There is nothing to read, but the memory for it must be accessible.
 TaskResult read_no_messages(Caller& c, UserAddr to, i32 length) {
     u64 first = u64(length) < kPageSize ? u64(length) : kPageSize;
     if (!fs::UserMemory::inside(to, first)) co_return Errno::kFault;
@@ -320,7 +320,7 @@ TaskResult read_no_messages(Caller& c, UserAddr to, i32 length) {
 
 // The kernel's messages go to the machine's console; the ring that programs may read is empty.
 Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
-    // Debian restricts the log (dmesg_restrict) to those who may, whatever they ask for.
+    // Debian restricts every access to the log (dmesg_restrict) to privileged callers.
     if (!c.creds().capable(kCapSyslog) && !c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
     if (type < 0 || type > kSyslogSizeBuffer) return Errno::kInval;
     switch (type) {
@@ -337,7 +337,7 @@ Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
     }
 }
 
-// ---- The end of it all ----
+// ---- Reboot ----
 
 Leaf<i64> sys_reboot(Caller& c, u32 magic1, u32 magic2, u32 command, UserAddr) {
     if (!c.creds().capable(kCapSysBoot)) return Errno::kPerm;

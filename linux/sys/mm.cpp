@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// System calls on the address space: mmap(2) and its relatives, brk(2), mlock(2), mincore(2), msync(2).
+// System calls on the address space: mmap(2) and related calls, brk(2), mlock(2), mincore(2), msync(2).
 #include "linux/sys/table.hpp"
 
 namespace linux {
@@ -19,10 +19,10 @@ MemoryLimits limits(Caller& c) {
 
 bool populates(u32 flags) { return (flags & kMapLocked) || (flags & (kMapPopulate | kMapNonBlock)) == kMapPopulate; }
 
-// A fatal signal ends long work whose result nobody will see.
+// A fatal signal ends long work whose result no program will see.
 bool is_ending(Caller& c) { return (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) != 0; }
 
-// Reads the pages in as mlock and MAP_POPULATE do. kNoMem: some cannot be had.
+// Reads the pages in as mlock and MAP_POPULATE do. kNoMem: some cannot be allocated.
 Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     const UserAddr end = (at + length).up(kPageSize);
     for (UserAddr from = at.down(kPageSize); from < end && !is_ending(c); from += kPopulatedAtOnce) {

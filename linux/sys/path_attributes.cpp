@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Changes of what an inode says about itself: chmod, chown, utimensat and their elders.
+// Changes of an inode's attributes: chmod, chown, utimensat and the older calls.
 #include "linux/sys/path_calls.hpp"
 
 namespace linux {
@@ -58,7 +58,7 @@ Leaf<void> change_times(Caller& c, fs::Inode& inode, bool read_only, const Times
     const fs::Creds& who = c.creds();
     fs::AttributeChange change;
     if (t.now()) {
-        // For the owner, and for who may write to the file.
+        // For the owner, and for callers that may write to the file.
         if (who.fsuid != inode.peek_attributes().uid && !who.capable(fs::kCapFowner))
             TRY(fs::check_access(inode, fs::kMayWrite, who));
     } else {

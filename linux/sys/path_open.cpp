@@ -43,7 +43,7 @@ struct Request {
     }
 };
 
-// What may_open of Linux checks of a file that was there before.
+// The checks of Linux's may_open for a file that existed before.
 Leaf<void> may_open(const Request& r, const Place& at, const Creds& c, const void* caller) {
     Inode& inode = *at.inode();
     u32 type = inode.mode() & kTypeMask;
@@ -116,7 +116,7 @@ restart:
             return lib::kOk;
         }
         if (found.error() != Errno::kNoEnt) return found.error();
-        if (again) return Errno::kNoEnt;  // somewhere behind a link, not the last name
+        if (again) return Errno::kNoEnt;  // somewhere after a link, not the last name
         ParentLookup at;
         at.last = name;
         if (!parent.hold(at.parent)) goto restart;
@@ -127,7 +127,7 @@ restart:
             return lib::kOk;
         }
         if (made.error() != Errno::kExist) return made.error();
-        goto restart;  // somebody was faster
+        goto restart;  // another thread was faster
     }
 }
 
@@ -166,8 +166,8 @@ bool descriptor_left(Caller& c) {
     return c.files().capacity() < limit || c.files().open_count() < limit;
 }
 
-// More pages than this are not freed in one go: truncation then runs as a task, in steps from the end. So it does for a file
-// that is mapped: private copies may have to go.
+// More pages than this are not freed at once: truncation then runs as a task, in steps from the end. So it does for a
+// file that is mapped: private copies may have to go.
 constexpr u64 kStepPages = 256;
 
 bool is_long_truncation(Inode& inode, u64 length) {
@@ -177,7 +177,7 @@ bool is_long_truncation(Inode& inode, u64 length) {
     return last != ~u64{0} && last >= lib::pages_for(length) + kStepPages;
 }
 
-// A new length, given by who may write to the file.
+// A new length; the caller may write to the file.
 AttributeChange length_change(Caller& c, u64 length) {
     AttributeChange change;
     change.size = true;
@@ -210,7 +210,7 @@ Leaf<void> change_size(Inode& inode, const AttributeChange& change) {
     return lib::kOk;
 }
 
-// For O_TRUNC. ETXTBSY before anything is cut: who opens for writing is counted already, who opens for reading is not.
+// For O_TRUNC. ETXTBSY before anything is cut: an open for writing is counted already, one for reading is not.
 Task<Result<void>> shrink_opened(Caller& c, const Request& r, Ref<Inode> inode) {
     bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;
     if (read_only_file && !inode->start_writing()) co_return Errno::kTxtBsy;
@@ -251,7 +251,7 @@ Leaf<i64> open_now(Caller& c, i32 directory, UserString path, const Request& r) 
     return finish(c, r, at.created, std::move(file));
 }
 
-// FIFOs wait, large files are truncated in steps. The name is resolved once more: nothing has been changed yet.
+// FIFOs wait, large files are truncated in steps. The name is resolved again: nothing has been changed yet.
 TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) {
     Resolved at;
     CO_TRY(resolve(c, directory, path, r, at));
@@ -265,7 +265,7 @@ TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) 
         if (truncates(r, at.created, *file->inode())) CO_TRY(co_await shrink_opened(c, r, Ref<Inode>{file->inode()}));
         auto fd = finish(c, r, at.created, file);
         if (fd.error() != Errno::kNeedsTask) co_return fd;
-        co_await rt::Yield{};  // it has grown again meanwhile, or it is mapped
+        co_await rt::Yield{};  // it has grown again in the meantime, or it is mapped
         if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
     }
 }
@@ -323,7 +323,7 @@ Task<Result<void>> set_length_patiently(Caller& c, Ref<Inode> inode, i64 length)
         CO_TRY(co_await shrink(c, inode, u64(length)));
         auto done = set_length(c, *inode, length);
         if (done.error() != Errno::kNeedsTask) co_return done;
-        // It has grown again meanwhile, or it is mapped.
+        // It has grown again in the meantime, or it is mapped.
         co_await rt::Yield{};
         if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
     }

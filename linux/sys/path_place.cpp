@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where a process stands in the tree of names, and what is mounted into it.
+// Working directory and root of a process, and mounts.
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/path_calls.hpp"
 
@@ -144,7 +144,7 @@ Leaf<void> sys_umount2(Caller& c, UserString target, u32 flags) {
     return unmount(where, (flags & kUmountDetach) != 0);
 }
 
-// Nothing is behind the page cache yet: what was written is where it will ever be.
+// The page cache has no backing storage: there is nothing to write back.
 Leaf<void> sys_sync(Caller&) { return lib::kOk; }
 Leaf<void> sys_syncfs(Caller& c, Fd fd) {
     TRY(open_file(c, fd));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What there is to know about a file: the stat family, statfs, access, readlink.
+// Information about a file: the stat family, statfs, access, readlink.
 #include "linux/sys/path_calls.hpp"
 
 namespace linux {
@@ -8,7 +8,7 @@ namespace {
 
 using fs::kFollow;
 
-// What the attribute bits could say: those of tmpfs, automount, mount root, DAX.
+// The attribute bits that could be set: those of tmpfs, automount, mount root, DAX.
 constexpr u64 kStatxKnown =
     kStatxAppend | kStatxImmutable | kStatxNoDump | kStatxAutomount | kStatxMountRoot | kStatxDax;
 

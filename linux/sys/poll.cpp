@@ -93,7 +93,8 @@ abi::Timespec time_left(Nanoseconds deadline) {
     return {i64(left / 1'000'000'000), i64(left % 1'000'000'000)};
 }
 
-// A timeout the program gave, and where what is left of it goes (ppoll and select: not restarted if it cannot be written).
+// A timeout the program gave, and where what is left of it goes (ppoll and select: not restarted if it cannot be
+// written).
 struct Timeout {
     enum class Form : u8 { kNone, kTimespec, kTimeval } form = Form::kNone;
     UserAddr at{};
@@ -187,7 +188,7 @@ struct SelectSets {
     i64 collect() {
         i64 n = 0;
         for (u32 i = 0; i < count; ++i) {
-            // A number that was closed meanwhile is ready for all that was asked.
+            // A number that was closed in the meantime is ready for all requested events.
             constexpr u32 kOf[3] = {kSelectIn | fs::kPollNval, kSelectOut | fs::kPollNval,
                                     kSelectExcept | fs::kPollNval};
             for (u32 set = 0; set < 3; ++set) {
@@ -221,7 +222,7 @@ TaskResult select_files(Caller& c, i32 n, const UserAddr (&sets)[3], Nanoseconds
 
 namespace {
 
-// Not open, a file that looks at who asks, or a set: kPollLong if that is for a task.
+// Not open, a file that depends on the caller, or a set: kPollLong if it takes a task.
 [[gnu::noinline]] u32 poll_special(Caller& c, fs::File* file, u32 events) {
     if (!file || (file->flags() & fs::kOpenPath)) return fs::kPollNval;
     return file->poll_for(&c) & (events | fs::kPollErr | fs::kPollHup | fs::kPollLong);

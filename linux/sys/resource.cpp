@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Limits, usage, priorities and scheduling parameters (getrlimit(2), getrusage(2), sched(7)).
 //
-// Every thread is scheduled alike so far: nice values and policies are kept, checked and reported, and change nothing.
+// All threads are scheduled equally so far: nice values and policies are kept, checked and reported, without effect.
 #include "abi/linux/task.hpp"
 #include "linux/sys/wait_set.hpp"
 #include "linux/task/creds.hpp"
@@ -75,7 +75,7 @@ Leaf<i64> sys_prlimit64(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to,
     Leaf<void> told;
     if (old) told = old.put(c.user(), call.old());
     if (told.error() == Errno::kNeedsFault) return told.error();
-    // The limit is set even if the old one cannot be told.
+    // The limit is set even if the old one cannot be copied out.
     if (call.change) TRY(set_limit(c, *call.process, which, call.to));
     TRY(told);
     return 0;
@@ -147,7 +147,7 @@ void select_threads(Selection& s, Process& p, const u32* user = nullptr) {
     }
 }
 
-// With more processes than this a group or a user's are looked at in pieces.
+// With more processes than this, those of a group or user are visited in pieces.
 constexpr u32 kFewProcesses = 64;
 
 Task<Result<void>> select_long(Selection& s) {
@@ -185,7 +185,7 @@ Leaf<void> select(Selection& s) {
                 s.any = true;
                 s.each(s, *t, *t->credentials());
             } else if (find_process(Pid{i32(s.who)})) {
-                // A process without threads (pid 1): it is nobody's but root's.
+                // A process without threads (pid 1): it is root's.
                 s.any = true;
                 if (s.best > 0) s.best = 0;
                 if (!c.creds().capable(fs::kCapSysNice)) s.error = Errno::kPerm;
@@ -342,7 +342,7 @@ Leaf<i64> sys_sched_get_priority_min(Caller&, u32 policy) {
 }
 Leaf<i64> sys_sched_rr_get_interval(Caller& c, i32 pid, UserOut<abi::Timespec> to) {
     Ref<Thread> t = TRY(thread_of(c, pid));
-    // Round robin: 100 ms; the others: their slice; first in, first out has none.
+    // Round robin: 100 ms; FIFO: none; the others: their time slice.
     i64 slice = t->sched_policy == kSchedRoundRobin ? 100'000'000 : t->sched_policy == kSchedFifo ? 0 : 4'000'000;
     TRY(to.put(c.user(), {0, slice}));
     return 0;

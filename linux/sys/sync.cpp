@@ -106,7 +106,7 @@ TaskResult long_futex(Caller& c, Op o, UserAddr at, u32 value, u64 timeout, User
     }
 }
 
-// What the locks of threads consist of: waits and wakes of their own futexes. A wake that nobody waits for needs no stack.
+// The fast path of thread locks: waits and wakes of private futexes. A wake without waiters needs no stack.
 Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
     if ((at.value & 3) == 0 && at.value < fs::kUserEnd) [[likely]] {
         if (op == (kFutexWake | kFutexPrivate)) {

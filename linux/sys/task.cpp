@@ -17,7 +17,7 @@ namespace {
 
 using port::Module;
 
-// ---- Who am I ----
+// ---- Identification ----
 
 Leaf<i64> sys_getpid(Caller& c) { return i64{c.process().pid.value}; }
 Leaf<i64> sys_gettid(Caller& c) { return i64{c.thread().tid.value}; }
@@ -30,7 +30,7 @@ Leaf<i64> sys_set_tid_address(Caller& c, UserAddr at) {
     return i64{c.thread().tid.value};
 }
 
-// ---- The end ----
+// ---- Exit ----
 
 Leaf<i64> sys_exit(Caller& c, i32 code) {
     begin_thread_exit(c.thread(), exit_status_of(code));
@@ -100,8 +100,8 @@ struct Wait4Out {
     }
 };
 
-// Looks until a child has a report, or there is a reason to stop. If the memory for the report cannot be had, the child is
-// gone all the same, as on Linux (kFault). What the sink refers to must live as long.
+// Checks until a child has a report, or there is a reason to stop. If the memory for the report is not accessible, the
+// child is gone all the same, as on Linux (kFault). What the sink refers to must live as long.
 Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink) {
     Errno interrupted = Errno::kOk;
     WaitCursor cursor;
@@ -121,7 +121,7 @@ Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink) {
         if (interrupted != Errno::kOk) co_return interrupted;
         auto woken = co_await rt::wait_on(c.process().child_changed, seen, "wait: a child");
         if (woken.ok()) continue;
-        // The signal may be that of the very child: a report wins, as in Linux.
+        // The signal may be the child's own: a report takes precedence, as in Linux.
         interrupted = woken.error();
     }
 }

@@ -53,7 +53,7 @@ Result<u64> wall_clock(i32 id) {
         case kClockBoottime: return port::Port::now().value;
         case kClockRealtimeCoarse: return realtime_now() / kTick * kTick;
         case kClockMonotonicCoarse: return port::Port::now().value / kTick * kTick;
-        // The alarm clocks need a wake-up timer in hardware, which no machine of ours has.
+        // The alarm clocks need a wake-up timer in hardware, which is not supported.
         default: return Errno::kInval;
     }
 }
@@ -69,7 +69,8 @@ Task<Result<i64>> put_cpu_clock(Caller& c, i32 id, UserOut<Timespec> to) {
     TRY(to.put(c.user(), to_timespec(now)));
     return 0;
 }
-// The two clocks that programs ask for, when the page is there; all else is apart, so that this needs no stack.
+// The fast path of the two common clocks, if the page is present; the rest is a separate function, so that this needs
+// no stack.
 Leaf<i64> sys_clock_gettime(Caller& c, i32 id, UserOut<Timespec> to) {
     if (u32(id) > kClockMonotonic) [[unlikely]]
         return any_clock_gettime(c, id, to);
@@ -162,7 +163,7 @@ Task<Result<i64>> resume_sleep(Caller& c, Thread::RestartBlock& b) {
     return sleep_relative(c, Nanoseconds{b.data[0]}, UserAddr{b.data[1]});
 }
 
-// What is left is told when a signal comes; without a handler the sleep goes on to the same instant.
+// The remaining time is returned when a signal comes; without a handler the sleep continues to the same instant.
 Task<Result<i64>> sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remaining) {
     auto r = co_await sleep_until(deadline);
     if (r.ok()) co_return i64{0};
@@ -240,7 +241,7 @@ Task<Result<i64>> sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> fro
         to = {CO_TRY(duration_of(v.interval)), CO_TRY(duration_of(v.value))};
     }
     if (which >= kItimerKinds) co_return Errno::kInval;
-    // The timer is set even if the old value cannot be told.
+    // The timer is set even if the old value cannot be copied out.
     abi::Itimerval was = to_abi(CO_TRY(set_timer(c.process(), ItimerKind(which), to)));
     if (old) CO_TRY(co_await copy_to_program(c, old.at, &was, sizeof was));
     co_return i64{0};

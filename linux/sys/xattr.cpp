@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Extended attributes (xattr(7)): no file system here has them. The calls check what Linux checks before it asks the file
-// system, and then say what a file system without them says: EOPNOTSUPP, and an empty list.
+// Extended attributes (xattr(7)): no file system here has them. The calls make the checks of Linux that precede the
+// file system, and then return the result of a file system without them: EOPNOTSUPP, or an empty list.
 #include "linux/sys/path_calls.hpp"
 
 namespace linux {

@@ -11,7 +11,7 @@
 namespace linux::arch {
 namespace {
 
-// The error code of a page fault. That a page of the kernel's is there or not is not told: all of them are protected.
+// The error code of a page fault. Whether a kernel page is present is not revealed: all are reported as protected.
 u64 fault_code(const port::Trap& fault) {
     constexpr u64 kProtected = 1;
     const bool kernel = fault.kind == port::Trap::Kind::kPageFault && fault.address.value >= fs::kUserEnd;
@@ -52,11 +52,11 @@ bool is_loadable(std::span<const std::byte> fpu, u64 at, bool full) {
     return at % 64 == 0 && (header[0] & ~port::Port::fpu_features()) == 0 && header[1] == 0 && header[2] == 0;
 }
 
-// As above, the other way, and what to say when it cannot be done at once: kNeedsFault, or kFault for a bad area.
+// The reverse of the above, and the result if it cannot be done at once: kNeedsFault, or kFault for a bad area.
 [[gnu::noinline]] Leaf<void> copy_fpu_in(Thread& t, u64 at, bool full, u64 components) {
     std::span<std::byte> fpu = t.fpu_state();
-    // The CPU forgets the live state (the TLS bases are kept), then the area is filled from the frame. A copy that stops
-    // half-way is either repeated or ends in SIGSEGV.
+    // The CPU forgets the live state (the TLS bases are kept), then the area is filled from the frame. A copy that
+    // stops half-way is either repeated or ends in SIGSEGV.
     t.save_fpu();
     t.registers_changed();
     auto r = t.user().read(fpu.data(), UserAddr{at}, full ? fpu.size() : kFxsaveSize);
@@ -183,7 +183,7 @@ Leaf<PoppedFrame> pop_signal_frame(Thread& t) {
     fs::UserMemory& user = t.user();
     UserAddr uc = at + offsetof(Frame, uc);
     PoppedFrame popped;
-    // Both ends first: what lies between is there then, or another thread has taken it away in this moment.
+    // Both ends first: what lies between is then present, unless another thread has just removed it.
     u64 flags;
     TRY(user.load_words(at + offsetof(Frame, uc.mask), popped.mask.bits));
     TRY(user.load_words(uc, flags));
