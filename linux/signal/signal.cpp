@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Sending signals: queues, job control's side effects, and which thread is to look (signal(7), kernel/signal.c's rules
+// Sending signals: queues, job control's side effects, and the choice of a thread (signal(7), kernel/signal.c's rules
 // as the manual pages give them). Everything is done under the receiver's SignalState::lock.
 #include "linux/signal/signal.hpp"
 
@@ -45,7 +45,7 @@ void flush_everywhere(Process& p, SignalSet which) RT_REQUIRES(p.signals.lock) {
     for (Thread& t : p.threads) t.pending.drop(which);
 }
 
-// A stop signal takes back SIGCONT and the other way round, even if they are blocked or ignored.
+// A stop signal removes a pending SIGCONT and the reverse, even if they are blocked or ignored.
 void job_control(Process& p, u32 sig) RT_REQUIRES(p.signals.lock) {
     if (kStopSignals.has(sig)) {
         flush_everywhere(p, signals_of(kSigCont));
@@ -75,7 +75,7 @@ Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) RT_
     Thread& looked_at = target ? *target : *p.threads.front();
     SignalAction action = get_action(p, sig);
     if (!looked_at.blocked.has(sig) && is_ignored(action, sig)) {
-        // SIGCONT has continued the group above; nobody needs to see the signal itself.
+        // SIGCONT has continued the group above; the signal itself need not be delivered.
         return lib::kOk;
     }
     if (sig == kSigKill) {
@@ -204,7 +204,7 @@ void set_blocked(Thread& t, SignalSet to) {
     u64 newly = to.bits & ~t.blocked.bits;
     t.blocked = to;
     if (has_deliverable(p, t)) t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
-    // What the process has pending and this thread no longer takes, another may.
+    // Another thread may take the process's pending signals that this one now blocks.
     if ((newly & p.signals.pending.set.bits) != 0) [[unlikely]] {
         for (Thread& other : p.threads)
             if (&other != &t && !other.exiting && has_deliverable(p, other)) other.notify(kWorkSignal);

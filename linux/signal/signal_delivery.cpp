@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Delivery: what a thread does about signals, stops and its group's end before it goes back to user mode (signal(7)).
+// Delivery: how a thread handles signals, stops and its group's end before it returns to user mode (signal(7)).
 //
-// A signal leaves its queue only after its frame is on the program's stack, so that a stack page that has to be waited for
-// loses nothing. Restart kinds are resolved here (DESIGN section 3, cancellation).
+// A signal leaves its queue only after its frame is on the program's stack, so that a stack page that has to be waited
+// for loses nothing. Restart kinds are resolved here (abi/linux/errno.hpp).
 #include "linux/arch/machine.hpp"
 #include "linux/signal/signal_queue.hpp"
 #include "linux/task/itimer.hpp"
@@ -45,7 +45,7 @@ void resolve_restart(Thread& t, bool handler, u64 action_flags) {
         regs.restart_syscall();
 }
 
-// Tells the parent about a completed stop or a continuation that is still to be told.
+// Reports a completed stop or a continuation to the parent, if that is still to be done.
 void report_to_parent(Process& p) {
     rt::LockGuard tree{process_tree};
     u8 report;
@@ -114,7 +114,7 @@ bool is_stopped(Thread& t) {
 
 void report_stop(Process& p) { report_to_parent(p); }
 
-// Then others have a turn: as many signals as a user may queue can be deliverable at once, or have come to be ignored in a
+// Then other threads run: as many signals as a user may queue can be deliverable at once, or have become ignored in a
 // table that several processes share.
 constexpr u32 kFramesAtOnce = 16, kIgnoredAtOnce = 64;
 
@@ -168,7 +168,7 @@ Attend attend(Thread& t) {
         if (action.handler == kSigDefault) {
             if (kStopSignals.has(sig)) {
                 if (sig != kSigStop) {
-                    // Orphaned groups are not stopped by the terminal: nobody could continue them.
+                    // Orphaned groups are not stopped by the terminal: no process could continue them.
                     if (orphan_checked != sig) {
                         guard.unlock();
                         orphaned = group_is_orphaned(p.group_seen().value);

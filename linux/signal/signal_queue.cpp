@@ -20,7 +20,7 @@ QueuedSignal* oldest_of(PendingSignals& q, u32 sig) {
 constexpr u32 kFreedAtOnce = 16;         // of one chain
 constexpr u32 kCountedOutAtOnce = 4096;  // of all; the counts of what is beyond go down with its memory
 
-// Frees a chain that nobody looks at any more; what is long, by a job, some entries a turn.
+// Frees a chain that is not used any more; a long one by a job, some entries per run.
 class Drop {
 public:
     void add(QueuedSignal& oldest) {
@@ -67,7 +67,7 @@ private:
         for (u32 n = 0; in_work && n < kPiece; ++n) delete std::exchange(in_work, in_work->next);
         if (!in_work && !first.load(std::memory_order_acquire)) {
             working.store(false, std::memory_order_seq_cst);
-            // Pairs with free_later(), which adds and then looks whether there is a job. One of them sees the other.
+            // Pairs with free_later(), which adds and then checks for a job. One of them sees the other.
             if (!first.load(std::memory_order_seq_cst) || working.exchange(true, std::memory_order_seq_cst)) return;
         }
         rt::Executor& ex = rt::Executor::current();

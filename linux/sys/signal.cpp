@@ -18,8 +18,9 @@ using port::Module;
 constexpr u64 kKnownFlags = kSaNoCldStop | kSaNoCldWait | kSaSigInfo | kSaExposeTagBits | kSaRestorer | kSaOnStack |
                             kSaRestart | kSaNoDefer | kSaResetHand;
 
-// What is done has been done, even if the old value cannot be told (Linux copies it out last): a handler that lacks a page
-// changes nothing and is run again, and if the page cannot be had (`told` is kFault) it does it all and says EFAULT.
+// The change is made even if the old value cannot be copied out (Linux does that last): a handler that lacks a page
+// changes nothing and is run again, and if the page is not accessible (`told` is kFault) it makes the change and
+// returns EFAULT.
 
 struct ActionCall {
     u32 sig;
@@ -62,7 +63,7 @@ struct ActionCall {
     return 0;
 }
 
-// Only asked for, nobody in the way and the page there: needs no stack.
+// Only a query, without contention and with the page present: needs no stack.
 Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<abi::SigAction> to, UserOut<abi::SigAction> old, u64 size) {
     if (to || size != kSigSetSize || sig - 1 >= kSignals) [[unlikely]]
         return any_sigaction(c, sig, to, old, size);
@@ -201,8 +202,8 @@ bool is_in_group(const Process& p, i32 group) {
 // With more processes than this a signal to many is sent in pieces.
 constexpr u32 kFewProcesses = 64;
 
-// In the order of numbers. Who is made meanwhile, by one that had not been reached yet, is not to escape: as long as a pass has
-// met such processes there is another one, for a while.
+// In the order of numbers. A process made in the meantime, by one that had not been reached yet, must not escape: as
+// long as a pass has found such processes there is another one, up to a limit.
 Task<Result<i64>> kill_long(Caller& c, i32 pid, u32 sig) {
     constexpr u32 kPasses = 8;
     const i32 group = pid == -1 ? 0 : pid == 0 ? c.process().group_seen().value : -pid;
@@ -312,7 +313,7 @@ Leaf<i64> sys_tkill(Caller& c, i32 tid, u32 sig) {
     return signal_thread(c, 0, tid, sig, from_caller(c, sig, kSiTkill));
 }
 
-// What only the kernel may say is refused, except to oneself.
+// Codes reserved for the kernel are refused, except to the caller itself.
 Leaf<SignalInfo> info_from_user(Caller& c, UserIn<SignalInfo> from, u32 sig, bool to_self) {
     SignalInfo info = TRY(from.get(c.user()));
     info.signo = i32(sig);

@@ -2,10 +2,10 @@
 // Interval timers. The expiry of a machine timer may only post: the rest happens in a Schedulable of the timer's own.
 //
 // Real time is simply a deadline. CPU time cannot pass faster than the clock times the number of threads, so a CPU-time
-// timer sleeps until it could have expired at the earliest, looks, and sleeps again.
-// The real-time timer is not armed while its SIGALRM is pending: taking the signal arms it again (alarm_taken), on the grid of
-// its interval. Else a period of 1 us would have the CPU do nothing but count periods that no thread sees. (Linux does the
-// same: a signal that is ignored is never taken, and the timer stands still.)
+// timer sleeps until it could have expired at the earliest, checks, and sleeps again.
+// The real-time timer is not armed while its SIGALRM is pending: taking the signal arms it again (alarm_taken), on the
+// grid of its interval. Otherwise a period of 1 us would keep the CPU busy with expiries that no thread sees. (Linux
+// does the same: a signal that is ignored is never taken, and the timer stands still.)
 // While a timer is armed, posted or held it holds a reference to its process. All but `stage` belongs to Process::lock.
 #include "linux/task/itimer.hpp"
 
@@ -17,10 +17,10 @@ namespace {
 
 constexpr u32 kCpuLimit = kItimerKinds;  // RLIMIT_CPU is the fourth
 constexpr u64 kSecond = 1'000'000'000;
-// From a signal that was taken to the next: else a program whose period is shorter than the way of a signal would do nothing
-// but handle them.
+// From a signal that was taken to the next: otherwise a program whose period is shorter than a signal's delivery would
+// do nothing but handle them.
 constexpr u64 kLeastApart = 100'000;
-constexpr u64 kFinestLook = 1'000'000;  // between two looks at CPU time
+constexpr u64 kFinestLook = 1'000'000;  // between two checks of CPU time
 
 u64 cpu_time(Process& p, u32 kind) {
     CpuTimes t = p.usage().times;
@@ -102,7 +102,7 @@ bool take_back(Process& p, IntervalTimers::One& t) RT_REQUIRES(p.lock) {
     return true;
 }
 
-// Sets one timer; hands back what it was.
+// Sets one timer; returns the old value.
 ItimerValue set_one(Process& p, IntervalTimers::One& t, ItimerValue to) {
     u64 now = t.now();
     bool unpin = false;
@@ -157,7 +157,7 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
             if (t.due != 0) t.next_period(now + kLeastApart);
         } else if (t.due != 0 && now >= t.due) {
             t.fire(now);
-            if (t.due != 0 && t.kind == kItimerReal) return;  // held: whoever ends that has the timer
+            if (t.due != 0 && t.kind == kItimerReal) return;  // held: the thread that ends that owns the timer
         }
         if (t.due != 0 && p.state_seen() == Process::State::kLive) {
             t.sleep(now);

@@ -9,11 +9,11 @@ namespace linux {
 struct ItimerValue {
     u64 interval = 0, value = 0;  // nanoseconds; value: until the next expiry, 0 disarmed
 };
-// kNoMem. What was there before is handed back.
+// kNoMem. Returns the old value.
 Result<ItimerValue> set_timer(Process& p, ItimerKind kind, ItimerValue to);
 ItimerValue get_timer(Process& p, ItimerKind kind);
-// SIGALRM, sent to the process, was taken out of its queue: a real-time timer with an interval, which has waited for this,
-// runs again. The caller holds the signals lock.
+// SIGALRM, sent to the process, was taken out of its queue: a real-time timer with an interval, which has waited for
+// this, runs again. The caller holds the signals lock.
 void alarm_taken(Process& p);
 // At exit, before the process becomes a zombie: nothing fires afterwards. execve keeps them.
 void stop_timers(Process& p);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The root coroutine of a thread: run user code, take the trap, do what it asks for, deliver signals, again.
+// The root coroutine of a thread: run user code, take the trap, handle it, deliver signals, repeat.
 #include "linux/task/thread.hpp"
 
 #include "fs/walk.hpp"
@@ -201,7 +201,7 @@ Task<void> thread_main(Thread& t) {
         if (put.valid()) (void)co_await put;
     }
     for (;;) {
-        // Before user mode: signals, stops, the end. Everything that could be to do has set a bit in `work`.
+        // Before user mode: signals, stops, the end. All work to do has set a bit in `work`.
         while (t.work.load(std::memory_order_relaxed) != 0) {
             co_await t.at_home();
             switch (attend(t)) {
