@@ -2,7 +2,7 @@
 // Result<T>: a value or an Errno. Small values are returned in two registers. Nothing throws.
 //   TRY(expr)     in a plain function: gives the value, or returns the error
 //   CO_TRY(expr)  in a coroutine: gives the value, or co_returns the error
-// Leaf<T> is the outcome of a function that must not wait: a value, an error, or "a task goes on" / "fault this in".
+// Leaf<T> is the outcome of a function that must not wait: a value, an error, or "a task continues" / "fault this in".
 #pragma once
 #include <new>
 #include <type_traits>
@@ -93,8 +93,8 @@ private:
 };
 inline constexpr Unit kOk{};
 
-// A Leaf is a Result whose error may also be kNeedsTask or kNeedsFault: nothing was changed, and the call must run another
-// way.
+// A Leaf is a Result whose error may also be kNeedsTask or kNeedsFault: nothing was changed, and the call must run
+// another way.
 template <class T>
 using Leaf = Result<T>;
 constexpr bool needs_more(Errno e) { return e == Errno::kNeedsTask || e == Errno::kNeedsFault; }

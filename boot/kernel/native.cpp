@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The first native program: its space, its thread, all memory as one pool, every CPU, and the capability to end it all.
+// The first native program: its space, its thread, all memory as one pool, every CPU, and the capability to end the
+// machine.
 #include "boot/kernel/native.hpp"
 
 #include <cstring>
@@ -52,7 +53,7 @@ void ring(void* argument) {
     if (to) core::ipc::notify(*to, bits);
 }
 
-// Without a notification: the line is nobody's again. One whose notification has ended is so by itself.
+// Without a notification: the line is unbound. A line whose notification has ended is unbound by itself.
 Result<void> irq_bind(u64 number, core::ObjectRef<core::Notification> to, u64 bits) {
     if (number >= kLines) return Errno::kInval;  // without a badge, too: it is ~0 then
     Line& line = lines[number];
@@ -70,7 +71,7 @@ Result<void> irq_bind(u64 number, core::ObjectRef<core::Notification> to, u64 bi
     }
     line.bits = bits;
     line.to = std::move(to);
-    // Below 16 as the firmware says; else level and active low. Masking takes the same number.
+    // Below 16 as the firmware describes it; otherwise level and active low. Masking takes the same number.
     const bool global = number >= 16;
     const bool routed = Machine::route_line(u32(number), line.vector, CpuId{0}, global, global);
     if (!routed) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Early messages over the first serial port (16550). Works in any context and at every stage, NMI and panic included:
-// the lock is taken with patience, not for certain, so that a message of a stopped CPU cannot block the dump.
+// the wait for the lock is bounded, so that a message of a stopped CPU cannot block the dump.
 #include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 

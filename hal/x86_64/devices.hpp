@@ -54,7 +54,7 @@ inline constexpr u8 kPitLatchChannel2 = 0x80, kPitChannel2Mode0 = 0xb0;
 inline constexpr u8 kSystemTimerGate = 1, kSystemSpeaker = 2;
 inline constexpr u64 kPitHz = 1'193'182;
 
-// MC146818 real-time clock and the CMOS memory behind it.
+// MC146818 real-time clock and its CMOS memory.
 enum Cmos : u16 { kCmosIndex = 0x70, kCmosData = 0x71 };
 inline constexpr u8 kCmosNmiDisable = 0x80;
 enum Rtc : u8 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the files of hal/x86_64 share among themselves. Not for anyone else.
+// Declarations shared by the files of hal/x86_64 only.
 #pragma once
 #include "hal/bind.hpp"
 #include "hal/x86_64/devices.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The end: what went wrong, registers, backtraces of all CPUs, the kernel's own dump, and a machine that stands still.
 // Also the dump on request (an NMI). Everything here may run at any point, so it takes no lock but the console's with
-// patience, reads stacks through the exception table, and a second panic on the way stops at once.
+// a bounded wait, reads stacks through the exception table, and a second panic in the meantime stops at once.
 #include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Off and again. ACPI power-off needs the sleep type from AML (\_S5); without an interpreter the values that machines
-// use are tried. A machine that obeys neither is reset.
+// Power-off and reset. ACPI power-off needs the sleep type from AML (\_S5); without an interpreter the values that
+// machines use are tried. A machine that obeys neither is reset.
 #include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 

@@ -13,7 +13,7 @@ namespace {
 
 enum class Stage : u32 { kNone, kStarted, kRound, kAnswered, kReady, kRefused };
 
-// The conversation of the starting CPU (asks) and the boot CPU (answers). Every change is a release, every look an
+// The handshake of the starting CPU (requests) and the boot CPU (replies). Every change is a release, every read an
 // acquire.
 std::atomic<Stage> stage;
 std::atomic<u64> boot_tsc;
@@ -28,7 +28,7 @@ void await(Stage wanted) {
         if ((++spins & 255) == 0) pause();
 }
 
-// How far the boot CPU's TSC is ahead of ours, by the round trip with the least uncertainty.
+// How far the boot CPU's TSC is ahead of this CPU's, by the round trip with the least uncertainty.
 i64 measure_offset(u64& uncertainty) {
     i64 offset = 0;
     uncertainty = ~u64{0};
@@ -47,7 +47,7 @@ i64 measure_offset(u64& uncertainty) {
     return offset;
 }
 
-// True once our TSC agrees with the boot CPU's as far as can be told.
+// True once this CPU's TSC agrees with the boot CPU's within the uncertainty.
 bool synchronise_tsc(Cpu& cpu) {
     for (u32 attempt = 0; attempt < 3; attempt++) {
         u64 uncertainty;
@@ -88,7 +88,7 @@ bool start(Cpu& cpu) {
     delay(Nanoseconds{10'000});
     for (u32 attempt = 0; attempt < 2; attempt++) {
         send_startup(cpu.apic_id, kTrampoline);
-        // The second SIPI is for CPUs that missed the first; a slow host needs more patience than hardware.
+        // The second SIPI is for CPUs that missed the first; a slow host needs more time than hardware.
         Nanoseconds limit = Machine::now() + lib::milliseconds(attempt == 0 ? 20 : 3'000);
         for (u32 spins = 0; stage.load(std::memory_order_acquire) == Stage::kNone;)
             if ((++spins & 255) == 0) {

@@ -72,7 +72,7 @@ Reference find_reference() {
     return {};
 }
 
-// The TSC's rate as told, or 0.
+// The TSC's rate as announced by CPUID or the hypervisor, or 0.
 u64 announced_tsc_hz() {
     u32 top = cpuid(kCpuidBasic).a;
     if (top >= kCpuidTsc) {
