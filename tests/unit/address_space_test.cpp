@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Address spaces against a model: random mmap, munmap, mprotect, mremap, madvise, brk, fork, reads and writes on a small
-// part of the address space. The model knows, page by page, what must be there and what an access must meet.
+// Address spaces against a model: random mmap, munmap, mprotect, mremap, madvise, brk, fork, reads and writes on a
+// small part of the address space. The model knows, page by page, what must be there and what an access must meet.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -212,7 +212,7 @@ TEST_F(AddressSpaceTest, random_operations_agree_with_the_model) {
                     ASSERT_EQ(mm_->advise(at(page), bytes, 4).error(), hole ? Errno::kNoMem : Errno::kOk);
                     break;
                 }
-                case 5: {  // mremap to a fixed place: of pages that lie in one area
+                case 5: {  // mremap to a fixed place: of pages in one area
                     auto* a = mm_->state().find(at(page));
                     u64 to = kBase + pick(kPages);
                     u64 grown = count + pick(3);
