@@ -6,7 +6,7 @@
 //   call NAME ERRORS ok=N E:N ...     for each row of calls.h: how often it succeeded, and gave which error number
 //   killed N              workers that had to be killed because a call did not end when a signal came
 //   done N                last
-// A worker must not be able to destroy what runs and counts it: it has none of its descriptors; counters are memory that it
+// A worker must not be able to destroy what runs and counts it: it has none of its descriptors; counters are memory it
 // shares and gets no pointer to; addresses for calls that change mappings lie in an arena of its own; it names no process but
 // its own and its children to calls that send signals. Worker code makes raw system calls and uses no thread pointer.
 #define _GNU_SOURCE
