@@ -11,8 +11,8 @@ namespace {
 
 using hal::Machine;
 
-// Whose FPU state a CPU's registers hold, and whose TLS bases they held when Executor::live was given up. While that is
-// set it is the thread for whom both are right. Touched by that CPU only.
+// The owner of the FPU state in a CPU's registers, and of the TLS bases there when CpuState::fpu_owner was cleared.
+// While that is set it is the thread for whom both are right. Touched by that CPU only.
 struct alignas(64) Live {
     Thread* fpu = nullptr;
     Thread* tls = nullptr;
@@ -28,12 +28,12 @@ void unbar(Live& l) {
     l.barred = false;
 }
 
-// The owner of the TLS bases in the registers; from here on `live` is not valid.
+// The owner of the TLS bases in the registers; from here on `fpu_owner` is not valid.
 Thread* give_up(Live& l) {
     rt::Executor& ex = rt::Executor::current();
-    Thread*& live = state_of(ex).live;
-    if (live) l.tls = live;
-    live = nullptr;
+    Thread*& fpu_owner = state_of(ex).fpu_owner;
+    if (fpu_owner) l.tls = fpu_owner;
+    fpu_owner = nullptr;
     return l.tls;
 }
 
@@ -46,7 +46,7 @@ Thread::~Thread() {
         if (l.tls == this) l.tls = nullptr;
     }
     for (u32 i = 0; i < rt::executor_count(); ++i)
-        if (CpuState& cpu = state_of(rt::Executor::of(CpuId{i})); cpu.live == this) cpu.live = nullptr;
+        if (CpuState& cpu = state_of(rt::Executor::of(CpuId{i})); cpu.fpu_owner == this) cpu.fpu_owner = nullptr;
     if (context.fpu_area) rt::deallocate(context.fpu_area, Machine::fpu_area_size());
 }
 
@@ -68,7 +68,7 @@ void Thread::save_state() {
 
 void Thread::make_live() {
     rt::Executor& ex = rt::Executor::current();
-    if (state_of(ex).live == this) return;
+    if (state_of(ex).fpu_owner == this) return;
     Live& l = mine();
     if (Thread* before = give_up(l); before != this) {
         if (before) {
@@ -91,11 +91,11 @@ void Thread::make_live() {
             l.fpu = this;
         }
     }
-    state_of(ex).live = this;
+    state_of(ex).fpu_owner = this;
 }
 
 void Thread::fpu_barred() {
-    odd |= kOddFpu;
+    slow_switch_reasons |= kSlowFpu;
     (void)give_up(mine());
     make_live();
 }

@@ -71,16 +71,16 @@ public:
     // barred until it first uses it; from then on its state is switched as every thread's.
     // What keeps others from going to this thread by registers alone, in one load: that it uses the FPU; the rest is
     // for those above.
-    static constexpr u8 kOddFpu = 1;
-    u8 odd = kOddFpu;
-    bool lazy_fpu() const { return (odd & kOddFpu) == 0; }
+    static constexpr u8 kSlowFpu = 1;
+    u8 slow_switch_reasons = kSlowFpu;
+    bool lazy_fpu() const { return (slow_switch_reasons & kSlowFpu) == 0; }
     void fpu_barred();  // it used it
     Result<void> allocate_fpu();
     void save_state();     // the area and the TLS bases in `context` are current afterwards
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
     void make_live();      // this CPU, which has its space, holds its state
     // Its state is in this CPU's registers, ready for use.
-    bool holds_fpu() const { return !lazy_fpu() && state_of(rt::Executor::current()).live == this; }
+    bool holds_fpu() const { return !lazy_fpu() && state_of(rt::Executor::current()).fpu_owner == this; }
     void leave_cpu();  // saves the state; called before the thread gets another home
     void* fpu_area() const { return context.fpu_area; }
 
@@ -100,7 +100,7 @@ public:
     // that was reached from there by IPC runs on its caller's time.
     void account_user(Nanoseconds now) {
         rt::Executor& ex = rt::Executor::current();
-        Thread& t = *state_of(ex).clocked;
+        Thread& t = *state_of(ex).time_payer;
         u64 before = t.user_time(t.entered_), after = t.user_time(now);
         t.user_clock_.store(after, std::memory_order_relaxed);
         ex.times.add_user(after - before);
@@ -111,7 +111,7 @@ public:
         payer.entered_ = now;
         payer.user_clock_.store((now.value - payer.user_clock_.load(std::memory_order_relaxed)) | kRuns,
                                 std::memory_order_relaxed);
-        state_of(ex).clocked = &payer;
+        state_of(ex).time_payer = &payer;
     }
 
     // User mode, now; called by the executor. Returns only if the thread cannot go there: it was kicked, or moves.

@@ -30,7 +30,7 @@ LeafOutcome leave_to_task(Thread& t, Errno outcome) {
         t.work.fetch_and(~u32(kWorkRegisters), std::memory_order_relaxed);
         return LeafOutcome::kDoneChanged;
     }
-    if (attend(t) == Attend::kDone) return LeafOutcome::kDoneChanged;
+    if (deliver_signals(t) == SignalOutcome::kDone) return LeafOutcome::kDoneChanged;
     t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);  // the coroutine checks again, and waits
     return leave_to_task(t, Errno::kOk);
 }

@@ -325,7 +325,7 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
             old->bound.store(nullptr, std::memory_order_relaxed);
         }
         n.bound.set(claim, {});
-        n.odd &= u8(~NativeThread::kOddBound);
+        n.slow_switch_reasons &= u8(~NativeThread::kSlowBound);
         return i64{0};
     }
     auto to = TRY(hold<Notification>(*t.caps, notification, native::kTypeNotification, native::kReceiveRight));
@@ -337,7 +337,7 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
         to->bound.store(&n, std::memory_order_release);
     }
     n.bound.set(claim, std::move(to.ref));
-    n.odd |= NativeThread::kOddBound;
+    n.slow_switch_reasons |= NativeThread::kSlowBound;
     return i64{0};
 }
 

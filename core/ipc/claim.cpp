@@ -25,7 +25,8 @@ void NativeThread::configure(const ThreadClaim& claim, Configuration to) {
     handler_badge.set(claim, to.handler_badge);
     redirect.set(claim, to.redirect);
     abi = to.redirect ? &kRedirectAbi : &kNativeAbi;
-    odd = to.redirect ? u8(odd | kOddTrapped) : u8(odd & ~kOddTrapped);
+    slow_switch_reasons =
+        to.redirect ? u8(slow_switch_reasons | kSlowTrapped) : u8(slow_switch_reasons & ~kSlowTrapped);
     renew.fetch_or(kRenewEntry, std::memory_order_release);
 }
 

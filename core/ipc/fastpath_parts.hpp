@@ -39,14 +39,14 @@ constexpr bool may_be_plain(u64 tag) { return plain_words(tag) <= native::kMaxWo
 }
 
 // This CPU has `to` for `from`: everything but the registers of the context.
-template <bool kOdd>
+template <bool kSlowSwitch>
 [[gnu::always_inline]] inline void switch_state(rt::Executor& ex, NativeThread& from, NativeThread& to) {
     if (Space* space = to.space.get(); from.space.get() != space) space->load_from(ex, *from.space);
-    if constexpr (kOdd) {
+    if constexpr (kSlowSwitch) {
         to.make_live();
     } else {
         Machine::switch_thread_state(from.context, to.context);
-        state_of(ex).live = &to;
+        state_of(ex).fpu_owner = &to;
     }
     ex.set_running(&to);
 }
@@ -113,7 +113,7 @@ template <bool kOtherCpu>
 
 // The answer to a trap: kResume or kResumeAt.
 [[gnu::always_inline]] inline void answer_trap(NativeThread& t, NativeThread& c, u64 tag) {
-    if (!c.redirect) c.odd &= u8(~NativeThread::kOddTrapped);
+    if (!c.redirect) c.slow_switch_reasons &= u8(~NativeThread::kSlowTrapped);
     if (c.expects == Expects::kSyscall) c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
     if (native::tag_label(tag) == native::kResumeAt) [[unlikely]] {
         c.context.forget_syscall();

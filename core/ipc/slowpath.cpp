@@ -211,7 +211,7 @@ Result<void> map_for(NativeThread& t, NativeThread& caller) {
 // The caller, which this CPU owns, gets t's message as its answer. True: it continues.
 bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Registers& registers) {
     caller.drop_timeout();
-    if (!caller.redirect) caller.odd &= u8(~NativeThread::kOddTrapped);
+    if (!caller.redirect) caller.slow_switch_reasons &= u8(~NativeThread::kSlowTrapped);
     if (caller.expects == Expects::kMessage) {
         transfer(t, caller, {.badge = 0, .tag = tag});
         return true;
@@ -462,7 +462,7 @@ Result<i64> reply_save(NativeThread& t) {
 }
 
 [[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, Expects expects) {
-    t.odd |= NativeThread::kOddTrapped;
+    t.slow_switch_reasons |= NativeThread::kSlowTrapped;
     t.fault = trap;
     Endpoint* e = t.handler.get();
     if (e) {

@@ -41,8 +41,8 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
                 !payer.has_budget() && !next.kicked.load(std::memory_order_relaxed)) {
                 ex.queue.remove(next);
                 // The clock counts for a scheduling object: whose thread it is on does not matter.
-                auto& clocked = static_cast<NativeThread&>(*state_of(ex).clocked);
-                if (payer.sched.get() != clocked.sched.get()) {
+                auto& time_payer = static_cast<NativeThread&>(*state_of(ex).time_payer);
+                if (payer.sched.get() != time_payer.sched.get()) {
                     Nanoseconds now = Machine::now();
                     t.account_user(now);
                     Thread::start_clock(ex, payer, now);

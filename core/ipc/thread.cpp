@@ -39,7 +39,7 @@ void native_kicked(Thread& th) {
 bool native_turn_over(Thread& th) {
     // Whoever pays for th: the clock that runs on its CPU.
     rt::Executor& ex = rt::Executor::current();
-    auto& payer = static_cast<NativeThread&>(*state_of(ex).clocked);
+    auto& payer = static_cast<NativeThread&>(*state_of(ex).time_payer);
     if (!payer.has_budget()) return false;
     Nanoseconds now = Machine::now(), again;
     th.account_user(now);  // so that the time used until now counts
@@ -78,7 +78,7 @@ constinit const Abi kRedirectAbi{&redirected_syscall, &native_trap, &native_kick
 NativeThread::NativeThread() : Object(native::kTypeThread) {
     run = &NativeThread::run_native;
     abi = &kNativeAbi;
-    odd = Machine::can_switch_thread_state() ? 0 : kOddBases;
+    slow_switch_reasons = Machine::can_switch_thread_state() ? 0 : kSlowBases;
     fastpaths.store(u8(ipc::fastpaths_enabled), std::memory_order_relaxed);
     choose_entry();
     number = numbers.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -173,7 +173,7 @@ void NativeThread::run_native(rt::Schedulable& s) {
 // --- Timeouts
 
 void NativeThread::arm_timeout() {
-    odd |= kOddTimed;
+    slow_switch_reasons |= kSlowTimed;
     // Once: other threads can write to the page.
     const u64 wanted = std::atomic_ref{utcb->timeout}.load(std::memory_order_relaxed);
     home().timers().arm(timeout_, Machine::now() + Nanoseconds{wanted < (u64{1} << 62) ? wanted : u64{1} << 62});
@@ -181,7 +181,7 @@ void NativeThread::arm_timeout() {
 
 void NativeThread::drop_timeout() {
     if (!timed()) return;
-    odd &= u8(~kOddTimed);
+    slow_switch_reasons &= u8(~kSlowTimed);
     rt::cancel_timer(timeout_);
 }
 
@@ -221,7 +221,7 @@ void NativeThread::time_out() {
         if (t.take(t.timeout_job_) == Taken::kNow) rt::Executor::current().enqueue(t.timeout_job_);
         return;
     }
-    t.odd &= u8(~kOddTimed);
+    t.slow_switch_reasons &= u8(~kSlowTimed);
     t.wake_with(Errno::kTimedOut);
 }
 
@@ -467,13 +467,13 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
         return false;
     }
     rt::Executor& ex = rt::Executor::current();
-    if (state_of(ex).clocked == this && !mine) {
+    if (state_of(ex).time_payer == this && !mine) {
         // The caller that ends it may run on its clock. Outside a call no clock runs.
         account_user(Machine::now());
         if (in_call_of)
             start_clock(ex, *in_call_of, Machine::now());
         else
-            state_of(ex).clocked = nullptr;
+            state_of(ex).time_payer = nullptr;
     }
     state_changed();  // it will not run again: this CPU must not save its state into what will be freed
     ipc::abandon(reply, Errno::kIdRm);

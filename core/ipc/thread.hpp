@@ -32,10 +32,10 @@ public:
     Owned<const std::atomic<Cap*>*> cap_slots;
     ReplySlot reply;  // the caller it owes an answer
     std::atomic<ReplySlot*> owed{nullptr};
-    // In Thread::odd: it has a timeout; its receives wait for a notification too; the machine cannot switch TLS bases
-    // with single instructions; it may wait for the answer to a trap.
-    static constexpr u8 kOddTimed = 2, kOddBound = 4, kOddBases = 8, kOddTrapped = 16;
-    bool timed() const { return (odd & kOddTimed) != 0; }
+    // In Thread::slow_switch_reasons: it has a timeout; its receives wait for a notification too; the machine cannot
+    // switch TLS bases with single instructions; it may wait for the answer to a trap.
+    static constexpr u8 kSlowTimed = 2, kSlowBound = 4, kSlowBases = 8, kSlowTrapped = 16;
+    bool timed() const { return (slow_switch_reasons & kSlowTimed) != 0; }
     // Whatever is pressing (Executor::pressing) keeps a CPU from switching to this thread: levels above its own,
     // attention.
     u64 gives_way_to = 0;
@@ -61,12 +61,12 @@ public:
     bool has_budget() const;
     // As make_live(), in a few instructions if only TLS bases are to be switched.
     [[gnu::always_inline]] void go_live(rt::Executor& ex) {
-        Thread* before = state_of(ex).live;
+        Thread* before = state_of(ex).fpu_owner;
         if (before == this) return;
-        constexpr u8 kSlow = kOddFpu | kOddBases;
-        if (!before || ((before->odd | odd) & kSlow)) return make_live();
+        constexpr u8 kSlow = kSlowFpu | kSlowBases;
+        if (!before || ((before->slow_switch_reasons | slow_switch_reasons) & kSlow)) return make_live();
         hal::Machine::switch_thread_state(before->context, context);
-        state_of(ex).live = this;
+        state_of(ex).fpu_owner = this;
     }
 
     // --- The rest

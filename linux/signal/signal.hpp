@@ -165,7 +165,7 @@ SignalSummary signal_summary(Process& p);
 // ---- Inside the personality ----
 
 // What must happen before a thread returns to user mode.
-enum class Attend : u8 {
+enum class SignalOutcome : u8 {
     kDone,     // nothing is left to do
     kMore,     // there is more: give way, then look again
     kExit,     // the thread has to end
@@ -173,7 +173,7 @@ enum class Attend : u8 {
     kFault,    // fault in the range that t.user().fault() names, then look again
 };
 // Delivers signals, joins group stops, resolves restarts. Called by the thread itself, while it has work to do.
-Attend attend(Thread& t);
+SignalOutcome deliver_signals(Thread& t);
 bool is_stopped(Thread& t);
 // The range of kFault cannot be faulted in: the thread gets SIGSEGV instead.
 void signal_frame_failed(Thread& t);

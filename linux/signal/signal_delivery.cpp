@@ -118,7 +118,7 @@ void report_stop(Process& p) { report_to_parent(p); }
 // table that several processes share.
 constexpr u32 kFramesAtOnce = 16, kIgnoredAtOnce = 64;
 
-Attend attend(Thread& t) {
+SignalOutcome deliver_signals(Thread& t) {
     u32 frames = 0, ignored = 0;
     Process& p = t.process();
     // In this order: a notification in between is seen, at worst twice.
@@ -129,9 +129,9 @@ Attend attend(Thread& t) {
     for (;;) {
         rt::LockGuard guard{p.signals.lock};
         if (p.group_exiting || (p.execing && p.execing != &t) || (t.work.load(std::memory_order_relaxed) & kWorkExit))
-            return Attend::kExit;
+            return SignalOutcome::kExit;
         if (t.in_stop) {
-            if (p.signals.stop_signal != 0) return Attend::kStopped;
+            if (p.signals.stop_signal != 0) return SignalOutcome::kStopped;
             t.in_stop = false;
         }
         if (t.stop_pending) {
@@ -139,7 +139,7 @@ Attend attend(Thread& t) {
             bool tell = p.signals.report != 0;
             guard.unlock();
             if (tell) report_to_parent(p);
-            return Attend::kStopped;
+            return SignalOutcome::kStopped;
         }
         if (p.signals.report != 0) [[unlikely]] {
             guard.unlock();
@@ -156,14 +156,14 @@ Attend attend(Thread& t) {
                 set_blocked(t, t.saved_blocked);
                 if (t.work.load(std::memory_order_relaxed) != 0) continue;
             }
-            return Attend::kDone;
+            return SignalOutcome::kDone;
         }
         SignalAction action = get_action(p, sig);
         if (action.handler == kSigIgnore || (action.handler == kSigDefault && kIgnoredByDefault.has(sig))) {
             dequeue_signal(p, *from, sig, nullptr);
             if (++ignored < kIgnoredAtOnce) continue;
             t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
-            return Attend::kMore;
+            return SignalOutcome::kMore;
         }
         if (action.handler == kSigDefault) {
             if (kStopSignals.has(sig)) {
@@ -187,7 +187,7 @@ Attend attend(Thread& t) {
             }
             dequeue_signal(p, *from, sig, nullptr);
             end_group_locked(p, i32(sig));
-            return Attend::kExit;
+            return SignalOutcome::kExit;
         }
         // A handler.
         resolve_restart(t, true, action.flags);
@@ -203,7 +203,7 @@ Attend attend(Thread& t) {
             guard.unlock();
             switch (fault_in_now(t, t.user().fault())) {
                 case FaultIn::kReady: continue;
-                case FaultIn::kMustWait: return Attend::kFault;
+                case FaultIn::kMustWait: return SignalOutcome::kFault;
                 case FaultIn::kBad: break;
             }
             signal_frame_failed(t);
@@ -222,10 +222,10 @@ Attend attend(Thread& t) {
         }
         enter_handler(t, sig, action);
         // Others that are deliverable now get frames on top of this one.
-        if (!has_deliverable(p, t)) return Attend::kDone;
+        if (!has_deliverable(p, t)) return SignalOutcome::kDone;
         if (++frames < kFramesAtOnce) continue;
         t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
-        return Attend::kMore;
+        return SignalOutcome::kMore;
     }
 }
 
