@@ -33,7 +33,7 @@ std::vector<Case> parse_cases(const std::string& area, const fs::path& path) {
         if (line.ends_with('\n')) line.pop_back();
         if (line.starts_with('#')) continue;
         if (line.find_first_not_of(" \t") == std::string::npos) {
-            blank += '\n';  // kept only if the command goes on
+            blank += '\n';  // kept only if the command continues
             continue;
         }
         if (line[0] == ' ' || line[0] == '\t') {

@@ -27,7 +27,7 @@ struct CaseResult {
 // The areas asked for (all of tests/linux/cases when none); throws Failure with file and line for a malformed file.
 std::vector<Case> load_cases(const BatchOptions& options);
 
-// Runs the cases in as few guests as it takes: after a panic or a hang the next guest goes on behind the case that did
+// Runs the cases in as few guests as it takes: after a panic or a hang the next guest continues after the case that did
 // it. `machine` makes a fresh machine; `prepare` adds its own files to the root.
 struct BatchTarget {
     std::function<MachineSpec()> machine;

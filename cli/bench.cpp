@@ -219,7 +219,7 @@ void boot_rows(const BenchOptions& options, Rows& rows) {
     }
 }
 
-// The table for people: beside the goals what Linux gave here, if bench/linux-6.1.json holds it.
+// The Markdown table: in addition to the goals the figures of Linux, if bench/linux-6.1.json holds them.
 void write_markdown(const BenchOptions& options, const nlohmann::ordered_json& result) {
     std::map<std::string, double> here;
     fs::path linux_path = source_dir() / "bench" / "linux-6.1.json";

@@ -61,7 +61,7 @@ Count count_getpid(const BenchOptions& options, const std::string& route, int cp
     Outcome outcome = run_bench_guest(std::move(guest), streams);
     if (outcome.kind != Outcome::Kind::Exit || outcome.value != 0) {
         report(outcome, spec, "/bench/syscall");
-        return {.kernel = 0, .spin = 0, .error = "the guest of route " + route + " did not end well"};
+        return {.kernel = 0, .spin = 0, .error = "the guest of route " + route + " failed"};
     }
     int row = 0, calls = 0;
     for (const std::string& line : split_lines(output)) std::sscanf(line.c_str(), "row %d getpid %d", &row, &calls);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// `farcall bench fastpath`: fastpaths against slowpaths in cycles, by the experiments of "Adding SMP support to fastpaths in
-// an L4 microkernel" and ours (bench/native/fastpath.cpp, docs/benchmarks.md). Fast and slow take turns within a guest;
-// ratios are taken between neighbours and their median is the figure.
+// `farcall bench fastpath`: fastpaths against slowpaths in cycles, by the experiments of "Adding SMP support to
+// fastpaths in an L4 microkernel" and Farcall's own (bench/native/fastpath.cpp, docs/benchmarks.md). Fast and slow
+// alternate within a guest; ratios are taken between adjacent runs and their median is the figure.
 #include <unistd.h>
 
 #include <algorithm>
@@ -508,7 +508,7 @@ int bench_fastpath_command(const BenchOptions& options) {
             "measured.\n\n- " +
             machine + ", commit " + bench_commit() + "\n- " + std::to_string(runs) + " runs, " +
             std::to_string(options.percent) +
-            " % of the usual counts; load of the host when they began: " + number(load) + "\n\n" + markdown(figures);
+            " % of the default counts; load of the host at the start: " + number(load) + "\n\n" + markdown(figures);
         for (const Table& table : report.tables) text += "\n" + markdown(table);
         std::string before = fs::exists(options.markdown) ? read_file(options.markdown) : "";
         write_file(options.markdown, with_section(before, "# Results", "Fastpaths", text));

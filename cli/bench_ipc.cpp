@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // `farcall bench ipc`: round trips between threads of the native interface, in kernel instructions of all CPUs together,
-// without what a CPU spins while it waits (TARGETS section D).
+// without what a CPU spins while it waits.
 #include <algorithm>
 #include <cstdio>
 #include <map>

@@ -23,7 +23,7 @@ namespace {
 
 constexpr double kGuestTimeout = 300;
 constexpr double kClockTolerance = 0.02;  // of the host's seconds, and besides
-constexpr double kClockJitter = 0.05;     // s, for a line's way to the host
+constexpr double kClockJitter = 0.05;     // s, for the transfer of a line to the host
 constexpr int kGiveUp = 2;                // guests in a row that were lost
 
 struct Boot {
@@ -163,7 +163,7 @@ std::string number(std::optional<double> value, const char* format = "%.2f") {
     return text;
 }
 
-// Three significant figures or so, in ms and in ratios alike.
+// About three significant figures, in ms and in ratios.
 const char* format_of(const Figure& figure) {
     double size = figure.value.value_or(1);
     return figure.unit == "instructions" || size >= 100 ? "%.0f" : size >= 10 ? "%.1f" : size >= 1 ? "%.2f" : "%.3f";
@@ -370,7 +370,7 @@ int bench_routes_command(const BenchOptions& given) {
                            "`; docs/benchmarks.md says what is measured and what the columns\nmean.\n\n- " +
                            json.value("machine", "") + ", commit " + json.value("commit", "") + "\n- " +
                            std::to_string(options.runs) + " runs, " + std::to_string(options.percent) +
-                           " % of the usual counts; load of the host when they began: " + number(load) + "\n\n" +
+                           " % of the default counts; load of the host at the start: " + number(load) + "\n\n" +
                            markdown_of(times) + (works.empty() ? "" : "\n") + markdown_of(with_goals);
         std::string before = fs::exists(options.markdown) ? read_file(options.markdown) : "";
         write_file(options.markdown, with_section(before, "# Results", "Routes", text));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Figures of the route benchmarks: see bench_stats.hpp. The goals are those of the project's targets, section B; a
+// Figures of the route benchmarks: see bench_stats.hpp. The goals are those of docs/benchmarks.md; a
 // rival is what the thesis reports for its own remote and inline routes.
 #include "cli/bench_stats.hpp"
 
@@ -18,7 +18,7 @@ namespace {
 // Goals are ratios: remote to inline with user code on one CPU, and remote to Linux's own calls.
 struct Work {
     const char* name;
-    const char* group;  // a name of the command line that stands for several works
+    const char* group;  // a name of the command line for several works
     std::optional<double> thesis, over_inline, over_linux;
 };
 constexpr Work kWorks[] = {
@@ -40,7 +40,7 @@ constexpr Work kWorks[] = {
 };
 constexpr const char* kAllWorks = "routes";
 constexpr double kAdaptiveGoal = 1.05;
-constexpr double kLongCall = 300;  // ns: what section B means by a call that is worth sending
+constexpr double kLongCall = 300;  // ns: a call that is long enough to be sent to another CPU
 
 const Work* work_of(const std::string& name) {
     for (const Work& work : kWorks) {

@@ -34,10 +34,11 @@ struct Setting {
     bool operator==(const Setting&) const = default;
 };
 
-// The works behind the names of the command line, each once, in the usual order; throws Failure for an unknown name.
+// The works that the names of the command line mean, each once, in the default order; throws Failure for an unknown
+// name.
 std::vector<std::string> works_of(const std::vector<std::string>& names);
 bool is_work_name(const std::string& name);
-// The columns behind --routes; a placement is written with '+' for ',' (fs:1+*:inline). Throws Failure.
+// The columns of --routes; a placement is written with '+' for ',' (fs:1+*:inline). Throws Failure.
 std::vector<Setting> settings_of(const std::vector<std::string>& routes, bool on_linux);
 
 struct WorkRun {
@@ -88,7 +89,7 @@ struct Figure {
     size_t left_out = 0;         // rounds without use: slow line around a guest, lost guest, wrong clock
     bool valid = true;
     std::string calls;               // remote routes: were they the module's? verified, unverified, wrong
-    std::vector<std::string> notes;  // why not valid, or what to know
+    std::vector<std::string> notes;  // why not valid, or remarks
     std::string status() const;      // met, missed, not valid, unverified, or empty without a goal
 };
 

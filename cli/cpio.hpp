@@ -23,7 +23,7 @@ public:
         uint32_t mtime = 0;
         uint32_t rdev_major = 0, rdev_minor = 0;
     };
-    // Names have no leading slash. A name that was added before is silently left alone (first one wins).
+    // Names have no leading slash. A name that was added before is ignored (the first one wins).
     void directory(const std::string& name, uint32_t permissions = 0755);
     void file(const std::string& name, std::string_view data, uint32_t permissions = 0644);
     void symlink(const std::string& name, std::string_view target);

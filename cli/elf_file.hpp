@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the dynamic loader would read in an ELF file: interpreter, needed libraries, search paths. The file is untrusted:
-// nothing of it is run, and every offset is checked.
+// What the dynamic loader would read in an ELF file: interpreter, needed libraries, search paths. The file is
+// untrusted: nothing of it is run, and every offset is checked.
 #pragma once
 #include <optional>
 #include <string>
@@ -13,7 +13,7 @@ struct ElfFile {
     std::string interpreter;          // empty: static, or a library
     std::vector<std::string> needed;  // DT_NEEDED, in order
     std::string soname;
-    std::string rpath, runpath;  // as they stand in the file, directories separated by ':'
+    std::string rpath, runpath;  // as in the file, directories separated by ':'
 };
 
 // None if the bytes are not an ELF file for x86-64, or are damaged.

@@ -39,7 +39,7 @@ bool same_as_recorded(const Case& item, const CaseResult& result, const Recordin
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target) {
     Tally tally;
-    if (cases.empty()) fail("there are no such cases");
+    if (cases.empty()) fail("no case matches");
     std::map<std::string, Recording> recordings;
     for (const Case& item : cases) {
         if (!recordings.count(item.area)) recordings[item.area] = load_recording(item.area);

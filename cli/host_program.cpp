@@ -204,7 +204,8 @@ std::vector<Provider::Folder> Provider::expand(const std::string& list, const Ob
 }
 
 // ld.so(8): DT_RPATH of the object and of those that loaded it, unless the object has DT_RUNPATH; then that; then what
-// ldconfig knows, and the usual directories. LD_LIBRARY_PATH is of the host's environment, which the guest does not get.
+// ldconfig knows, and the default directories. LD_LIBRARY_PATH is of the host's environment, which the guest does not
+// get.
 std::vector<Provider::Folder> Provider::search_path(const std::vector<Object>& objects, size_t needing, bool musl) {
     std::vector<Folder> folders;
     auto add = [&](std::vector<Folder> more) { folders.insert(folders.end(), more.begin(), more.end()); };
@@ -280,7 +281,7 @@ void Provider::provide_libraries(const ElfFile& program, const fs::path& host, c
             } else {
                 for (const Folder& folder : search_path(objects, i, musl)) {
                     if (!(found = take_library(folder, name, object))) continue;
-                    // The guest has no cache of ldconfig's: where only that knows of, a link leads to.
+                    // The guest has no ldconfig cache: a link replaces what only the cache knows.
                     std::vector<std::string> conf;
                     if (!musl) read_loader_conf("/etc/ld.so.conf", conf);
                     if (std::find(conf.begin(), conf.end(), folder.guest.string()) != conf.end() &&
@@ -350,7 +351,7 @@ void Provider::provide_command(const std::string& name, int depth) {
     extra_.symlink((folder.name.empty() ? "usr/bin" : folder.name) + "/" + name, path);
 }
 
-// A program of the root itself: only says what the kernel's "not found" would not.
+// A program of the root itself: only reports what the kernel's "not found" would not.
 void Provider::check_in_root(const std::string& program, const Place& place) {
     const CpioEntry& entry = view_[place.name];
     if (entry.size == 0) return;

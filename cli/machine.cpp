@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The loop between one guest and the host: see machine.hpp. One thread, one poll(2); everything of ours is non-blocking
-// except the user's own descriptors, which are only written when poll says so and at most PIPE_BUF bytes at a time
-// (POSIX: a pipe that polls writable takes that much without blocking).
+// The loop between one guest and the host: see machine.hpp. One thread, one poll(2); all of its own descriptors are
+// non-blocking except the user's own descriptors, which are only written when poll says so and at most PIPE_BUF bytes
+// at a time (POSIX: a pipe that polls writable takes that much without blocking).
 #include "cli/machine.hpp"
 
 #include "cli/pace.hpp"
@@ -375,7 +375,7 @@ Outcome Session::run() {
     auto past = [](const std::optional<Clock::time_point>& deadline) { return deadline && Clock::now() >= *deadline; };
     for (;;) {
         poll_once();
-        // The end of input is told after its last byte went into the port.
+        // The end of input is reported after its last byte went into the port.
         if (streams_.input >= 0 && !input_open_ && !eof_sent_ && ports_[kStdin].to_guest.empty()) {
             send_control("stdin-eof " + std::to_string(input_bytes_));
             eof_sent_ = true;

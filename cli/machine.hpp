@@ -2,7 +2,8 @@
 // One QEMU with one guest: its command line, its ports, and the loop that carries bytes between them and the host.
 //
 // Four named virtio-serial ports: farcall.stdin, farcall.stdout, farcall.stderr, farcall.control. The first three carry
-// the program's bytes and nothing else (a fifth, farcall.trace, the trace's); what a byte stream cannot say goes over the control port as lines of text:
+// the program's bytes and nothing else (a fifth, farcall.trace, the trace's); what a byte stream cannot express goes
+// over the control port as lines of text:
 //   guest: ready | exit N | signal N | error notfound | error noexec | stdout-bytes N | stderr-bytes N |
 //          panic | log TEXT | mark NAME | stats JSON | trace-bytes N
 //   host:  stdin-eof N | winsize R C | tty 0|1 | dump | term

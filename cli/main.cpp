@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The host tool behind ./farcall: options and subcommands.
+// The host tool of ./farcall: options and subcommands.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
@@ -30,29 +30,28 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
     app.add_flag("--test-kernel", options.test_kernel, "with the kernel that has hooks for tests")->group("");
     if (farcall) {
         app.add_option("--route", options.route,
-                       "who executes system calls: inline, remote (the last CPU), server, adaptive (decided by "
+                       "where system calls run: inline, remote (the last CPU), server, adaptive (decided by "
                        "measurement), or places of modules (task mm fs net sync time) such as fs:2+3,task:1,*:inline")
             ->capture_default_str();
         app.add_option("--capacity", options.capacity,
-                       "how fast CPUs are beside the fastest, for what gives CPUs to modules: CPU:FRACTION,... such as "
-                       "1:0.25; CPUs that are not named have 1");
+                       "speed of CPUs relative to the fastest, used when modules are placed: CPU:FRACTION,... such as "
+                       "1:0.25; 1 for CPUs that are not named");
         app.add_option(
                "--spin", options.spin,
                "microseconds that an idle CPU of a module looks for calls before it sleeps (200; 0 if there are "
                "more CPUs than the host has)")
             ->check(CLI::Range(0, 999'999));
         app.add_option("--fastpath", options.fastpath,
-                       "which IPC fastpaths native programs may use: none, exception, ipc, notify or all (the usual)");
-        app.add_option(
-            "--native", options.native,
-            "instead of a Linux program: one of the native interface, by a name such as examples/pingpong or "
-            "a file; its arguments behind --");
+                       "which IPC fastpaths native programs may use: none, exception, ipc, notify or all (default)");
+        app.add_option("--native", options.native,
+                       "run a native program instead of a Linux program: a name such as examples/pingpong, or a file; "
+                       "its arguments follow --");
         app.add_flag(
             "--stats{table}", options.stats,
             "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; the "
             "longest stretch of kernel instructions with interrupts off, and the call that was entered last before "
             "(QEMU "
-            "counts them, which makes the run slower); --stats=json: all of them for programs");
+            "counts them, which makes the run slower); --stats=json: all of them as JSON");
         app.add_option("--trace", options.trace,
                        "write what the kernel did to this file, as JSON for ui.perfetto.dev or chrome://tracing; "
                        "farcall trace FILE shows it in tables");
@@ -80,8 +79,9 @@ int dispatch(int argc, char** argv) {
     }
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
 
-    CLI::App app("Farcall: a multicore kernel that runs Linux programs, each system call by the road you choose.",
-                 "farcall");
+    CLI::App app(
+        "Farcall: a multicore kernel that runs Linux programs and lets you choose where each system call runs.",
+        "farcall");
     app.require_subcommand(1);
     app.footer("farcall run -- busybox wc /etc/passwd\nfarcall run --native examples/pingpong\nfarcall test");
 
@@ -140,7 +140,7 @@ int dispatch(int argc, char** argv) {
         ->allow_extra_args(false)
         ->capture_default_str();
     bench->add_option("--json", bench_options.json, "write the rows to this file");
-    bench->add_option("--markdown", bench_options.markdown, "write a table for people into this file");
+    bench->add_option("--markdown", bench_options.markdown, "write the results as a Markdown table to this file");
     bench->add_option("--profile", bench_options.profile,
                       "syscall, ipc: where one row's instructions go, by function and source line");
     bench->add_option("--plot", bench_options.plot, "fastpath: write figures (SVG) into this directory");
@@ -154,7 +154,7 @@ int dispatch(int argc, char** argv) {
     bench->add_option("--repeats", bench_options.repeats, "times: of each work within one guest")
         ->check(CLI::Range(1, 100))
         ->capture_default_str();
-    bench->add_option("--percent", bench_options.percent, "fastpath, times: of the usual size of each work")
+    bench->add_option("--percent", bench_options.percent, "fastpath, times: size of each work, relative to the default")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
     bench->add_option("--cpu", bench_options.cpu, "QEMU's CPU model")->capture_default_str();
@@ -165,12 +165,13 @@ int dispatch(int argc, char** argv) {
     CLI::App* trace = app.add_subcommand(
         "trace", "Tables of a trace: how often each path, call and test was taken, and its cycles: trace FILE");
     trace->add_option("file", trace_file, "a trace written by run --trace")->required();
-    trace->add_option("--calls", trace_calls, "so many calls, those that took most")
+    trace->add_option("--calls", trace_calls, "show this many calls, those that took most")
         ->check(CLI::Range(1, 100'000))
         ->capture_default_str();
 
     CLI::App* oracle = app.add_subcommand(
-        "oracle", "The same on Debian's Linux 6.1: oracle [OPTIONS] -- PROGRAM [ARGS...] | oracle record [AREA...]");
+        "oracle",
+        "Run a program on Debian's Linux 6.1: oracle [OPTIONS] -- PROGRAM [ARGS...] | oracle record [AREA...]");
     add_run_options(*oracle, oracle_options, false);
     CLI::App* record = oracle->add_subcommand("record", "Run the guest tests on Linux and record what they give");
     record->add_option("areas", record_options.areas, "only these areas");

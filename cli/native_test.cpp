@@ -110,10 +110,10 @@ Tally test_checks(size_t sample, uint64_t seed, const std::vector<std::string>& 
         std::printf("checks: %zu of them, seed %llu\n", sample, static_cast<unsigned long long>(seed));
     }
     for (const std::string& name : names) {
-        // Where there is one CPU nobody can lack another.
+        // With one CPU no test can miss another.
         const int cpus = name == "sched_cpus_held" ? 2 : 1;
         NativeRun run = run_native(cpus, "none", "check=" + name, {"check=" + name}, kBrokenTimeout);
-        // A test that crashed or hung has noticed; those behind it run in the next machine.
+        // A test that crashed or hung is recorded; those after it run in the next machine.
         std::string blind;
         size_t noticed = 0;
         std::set<std::string> seen;

@@ -111,7 +111,7 @@ void Session::start_qemu() {
     qemu_ = ::fork();
     if (qemu_ < 0) fail("fork: " + std::string(std::strerror(errno)));
     if (qemu_ == 0) {
-        // A tool that is killed must not leave a QEMU behind. Its own group keeps the terminal's Ctrl-C from it.
+        // If the tool is killed, QEMU must end too. A group of its own keeps the terminal's Ctrl-C from it.
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (::getppid() != tool) ::_exit(1);
         ::setpgid(0, 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Random programs and races of the native interface (tests/random), a part of `farcall test ktest`, and `farcall test random`.
-// On one CPU a random program must have the same outcome, step by step, with and without fastpaths; on more the program
-// itself checks what must hold of any outcome, as races do.
+// Random programs and races of the native interface (tests/random), a part of `farcall test ktest`, and `farcall test
+// random`. On one CPU a random program must have the same outcome, step by step, with and without fastpaths; on more
+// the program itself checks what must hold of any outcome, as races do.
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -26,7 +26,7 @@ struct Batch {
     int seeds = 1;
 };
 
-// What the machine says of a batch; a panic's dump, or that it did not end, is behind it.
+// What the machine reports of a batch; a panic's dump, or that it did not end, follows.
 std::string output_of(const Batch& batch) {
     RunOptions options;
     options.cpus = batch.cpus;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Routes and capacities: see route.hpp. The kernel checks them again (port/kernel/route.cpp); here the line is clearer.
+// Routes and capacities: see route.hpp. The kernel checks them again (port/kernel/route.cpp); the message here is
+// clearer.
 #include "cli/route.hpp"
 
 #include <sched.h>

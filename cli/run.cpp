@@ -117,8 +117,8 @@ uint64_t image_end(const fs::path& kernel) {
 
 // What a machine needs for image and archive, and to start a first program.
 uint64_t least_memory(const MachineSpec& spec) {
-    // Measured: a root of busybox alone starts with 2.1 MiB above image and archive, on the server route with 25 MiB; below
-    // the first of these the loader puts the archive over the kernel.
+    // Measured: a root of busybox alone starts with 2.1 MiB above image and archive, on the server route with 25 MiB;
+    // below the first of these the loader puts the archive over the kernel.
     constexpr uint64_t kBesides = 1792 << 10, kServer = uint64_t{28} << 20, kTraceRecord = 32;
     std::error_code error;
     uint64_t least = image_end(spec.kernel) + fs::file_size(spec.initrd, error) + kBesides;
@@ -137,8 +137,8 @@ std::string size_to_try(const MachineSpec& spec) {
     return "try --memory " + std::to_string((least_memory(spec) + kMib - 1) / kMib) + "M";
 }
 
-// Refuses what cannot work: with so little memory the loader puts the root archive over the kernel, which can then not even say so.
-// Between this and what a program needs it is the kernel that says that memory is too little.
+// Refuses what cannot work: with so little memory the loader puts the root archive over the kernel, which then cannot
+// report it. Between this and what a program needs, the kernel reports that memory is too small.
 void check_memory(const MachineSpec& spec, const std::string& asked) {
     MachineSpec plain = spec;
     plain.append.clear();
@@ -207,7 +207,7 @@ void add_native_program(MachineSpec& spec, const RunOptions& options, const Temp
     for (const std::string& word : options.program) spec.append += " " + word;
 }
 
-// The file of --trace. Opened before anything else, so that it is not the end of a long run that finds it cannot be written.
+// The file of --trace. Opened before anything else, so that an error is not found only at the end of a long run.
 class TraceFile {
 public:
     explicit TraceFile(const RunOptions& options) : options_(options) {
@@ -311,7 +311,7 @@ int run_command(const RunOptions& options) {
 
     TraceFile trace(options);
     trace.collect(streams);
-    // Shown behind all that the program wrote.
+    // Shown after everything that the program wrote.
     std::string stats;
     if (!options.stats.empty()) {
         streams.on_control = [&stats](std::string_view line) {

@@ -7,7 +7,7 @@
 
 namespace cli {
 
-// Two tables and a line about the whole machine, from the JSON object behind `stats` (docs/control-channel.md); one line
+// Two tables and a line about the whole machine, from the JSON object of `stats` (docs/control-channel.md); one line
 // that says so if it is empty or something else.
 std::string stats_table(const std::string& json);
 

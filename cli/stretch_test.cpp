@@ -15,7 +15,7 @@ namespace cli {
 
 Tally test_stretch(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases) {
     Tally tally;
-    if (cases.empty()) fail("there are no such cases");
+    if (cases.empty()) fail("no case matches");
     const auto exceptions = load_stretch_exceptions();
     TempDir scratch;
     const fs::path out = scratch.path() / "stretches";

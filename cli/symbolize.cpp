@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Kernel addresses (0xffffffff8....) in a log are given to llvm-symbolizer in one go; its answer is put after the
+// Kernel addresses (0xffffffff8....) in a log are given to llvm-symbolizer at once; its answer is put after the
 // line's text.
 #include "cli/symbolize.hpp"
 
@@ -83,7 +83,7 @@ std::vector<SourcePlace> places_of(const std::vector<std::string>& addresses, co
         std::istringstream answer(shell_output(*tool + " --obj='" + kernel.string() + "' --demangle " +
                                                (inlines ? "" : "--no-inlines ") + "<'" +
                                                (scratch.path() / "list").string() + "' 2>/dev/null"));
-        // Two lines for each frame, innermost first, and an empty line behind each address.
+        // Two lines for each frame, innermost first, and an empty line after each address.
         size_t index = 0;
         bool first = true;
         for (std::string function, line; index < places.size() && std::getline(answer, function);) {

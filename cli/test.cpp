@@ -364,8 +364,8 @@ std::vector<Part> debug_parts(const BatchOptions& options) {
     return parts;
 }
 
-// `test random`: as many programs as are asked for, from a seed on. On one CPU with all fastpaths and with none; races with
-// the debug kernel.
+// `test random`: as many programs as are asked for, from a seed on. On one CPU with all fastpaths and with none; races
+// with the debug kernel.
 void random_parts(std::vector<Part>& parts, const BatchOptions& options) {
     const int programs = options.programs;
     for (int cpus : options.cpus) {
@@ -380,7 +380,8 @@ void random_parts(std::vector<Part>& parts, const BatchOptions& options) {
 
 int test_command(const std::string& kind, const BatchOptions& options) {
     auto start = Clock::now();
-    // "usual": all kinds, the routes beside inline with two CPUs only, and no modules that move. "all" leaves nothing out.
+    // Default: all kinds, the routes other than inline with two CPUs only, and no modules that move. "all" leaves
+    // nothing out.
     const bool usual = kind == "usual", all = usual || kind == "all";
     if (options.debug || kind == "debug") use_debug_kernel();
     start_pace();
@@ -465,7 +466,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
         }
     }
     if (all || kind == "stretch") {
-        // All areas take long; in the usual run that of long operations.
+        // All areas take long; in the default run that of long operations.
         BatchOptions some = options;
         if (usual && some.areas.empty() && some.cases.empty()) some.areas = {"long"};
         auto cases = load_cases(some);
@@ -473,7 +474,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     }
     if (kind == "all") parts.push_back({"debug", test_debug});
     if (all || kind == "fuzz") {
-        // A fixed sample in the usual run: about half a minute.
+        // A fixed sample in the default run: about half a minute.
         const uint64_t calls = kind == "fuzz" ? options.calls : kFuzzSample, seed = kind == "fuzz" ? options.seed : 1;
         const std::vector<std::string> some = {"inline", "remote", "server"};
         parts.push_back({"fuzz rows", test_fuzz_rows});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The kinds of tests behind `farcall test`, and what they share: a tally, and running independent parts side by side.
+// The kinds of tests of `farcall test`, and what they share: a tally, and running independent parts in parallel.
 #pragma once
 #include <functional>
 #include <string>
@@ -15,7 +15,7 @@ struct Tally {
         passed += other.passed;
         failed += other.failed;
     }
-    // Counts one test and says so when it failed.
+    // Counts one test and reports a failure.
     void check(bool ok, const std::string& name, const std::string& why = {});
 };
 
@@ -26,8 +26,8 @@ struct Part {
 };
 Tally run_parts(const std::vector<Part>& parts, int at_once);
 
-// Runs a shell command; its output (both streams) and wait status. With a limit (seconds on the reference host, cli/pace.hpp)
-// it and its children are ended then, and the status is 124.
+// Runs a shell command; its output (both streams) and wait status. With a limit (seconds on the reference host,
+// cli/pace.hpp) it and its children are ended then, and the status is 124.
 struct CommandResult {
     int status = 0;  // as a shell gives it
     std::string output;
@@ -38,7 +38,8 @@ Tally test_style();
 Tally test_unit(const std::string& world, const std::string& program);
 Tally test_models();
 Tally test_tool();
-// Counted rows of `bench syscall` and `bench ipc` against bench/baseline.json; `two_cpus`: those with two CPUs too, which need a quiet host.
+// Counted rows of `bench syscall` and `bench ipc` against bench/baseline.json; `two_cpus`: those with two CPUs too,
+// which need a quiet host.
 Tally test_figures(bool two_cpus);
 // `seconds`: how long the tests that run for a time do so; 0: as short as is useful.
 Tally test_ktest(int cpus, int seconds);
@@ -46,18 +47,19 @@ Tally test_ktest(int cpus, int seconds);
 Tally test_native(int cpus, const std::string& fastpath);
 // Whether its tests notice that a check is gone; `sample` 0: each check.
 Tally test_checks(size_t sample, uint64_t seed, const std::vector<std::string>& only = {});
-// Random programs (tests/random) with the seeds from `first` on: on one CPU the same outcome with each set of fastpaths,
-// on more the invariants.
+// Random programs (tests/random) with the seeds from `first` on: on one CPU the same outcome with each set of
+// fastpaths, on more the invariants.
 Tally test_native_random(int cpus, uint64_t first, int seeds, const std::vector<std::string>& fastpaths);
 inline const std::vector<std::string> kEachFastpath = {"all", "none", "exception", "ipc", "notify"};
 // Races of a thread per CPU and of those that they make; prints how often each call was done, and refused.
 Tally test_native_race(int cpus, bool debug_kernel, uint64_t first, int seeds);
 Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
                  const BatchTarget& target);
-// Random system calls over one route, in batches with the seeds `seed`, `seed` + 1 ...; at most 40 minutes on the reference host.
+// Random system calls over one route, in batches with the seeds `seed`, `seed` + 1 ...; at most 40 minutes on the
+// reference host.
 Tally test_fuzz(const std::string& route, int cpus, uint64_t seed, uint64_t calls);
 Tally test_fuzz_rows();
-// The names of the calls that the kernel's table has, as the test kernel says.
+// The names of the calls in the kernel's table, as the test kernel reports them.
 std::vector<std::string> implemented_calls();
 // The same cases on one CPU, for stretches with interrupts off (cli/stretch.hpp).
 Tally test_stretch(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases);

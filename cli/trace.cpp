@@ -191,7 +191,7 @@ TraceCounts write_trace_json(std::string_view bytes, const TraceInfo& info,
     TimeScale clock{~uint64_t{0}, static_cast<double>(cycle_hz) / 1e6};
     TraceCounts counts;
     for (Buffer& b : all) {
-        // In the order of their begin; of two at once the longer one is around the other.
+        // In the order of their start; of two that start together the longer one encloses the other.
         std::sort(b.records.begin(), b.records.end(), [](const Record& x, const Record& y) {
             return x.start != y.start ? x.start < y.start : x.cycles > y.cycles;
         });

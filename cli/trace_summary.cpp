@@ -68,7 +68,7 @@ public:
     }
     const Json& arguments(const Json& event) const {
         const Json& value = member(event, "args");
-        if (!value.is_object()) refuse("args of an event are no object");
+        if (!value.is_object()) refuse("args of an event are not an object");
         return value;
     }
 
@@ -141,7 +141,7 @@ Summary read(const std::string& json, const Reader& reader) {
         Json rest = Json::parse(json, look);
         if (whole && events && rest.is_object() && rest.contains("traceEvents") && rest["traceEvents"].is_array())
             for (const Json& left : rest["traceEvents"])
-                if (!left.is_discarded()) reader.refuse("an event is no object");
+                if (!left.is_discarded()) reader.refuse("an event is not an object");
     } catch (const Json::exception&) {
         reader.refuse("it is not JSON, or cut off");
     }
@@ -189,11 +189,11 @@ std::string table(std::vector<TextRow> rows) {
 }
 
 std::string lost_line(const Json& lost, const Reader& reader) {
-    if (!lost.is_array()) reader.refuse("lost is no list");
+    if (!lost.is_array()) reader.refuse("lost is not a list");
     uint64_t all = 0;
     std::string each;
     for (size_t cpu = 0; cpu < lost.size(); ++cpu) {
-        if (!lost[cpu].is_number_unsigned()) reader.refuse("lost is no list of numbers");
+        if (!lost[cpu].is_number_unsigned()) reader.refuse("lost is not a list of numbers");
         uint64_t n = lost[cpu].get<uint64_t>();
         all += n;
         if (n != 0) each += (each.empty() ? "" : ", ") + ("CPU " + std::to_string(cpu)) + ": " + std::to_string(n);

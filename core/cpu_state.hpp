@@ -9,9 +9,9 @@ class Thread;
 class Space;
 
 struct CpuState {
-    Thread* live;     // whose FPU state and TLS bases are in the CPU
-    Space* space;     // the address space that is loaded
-    Thread* clocked;  // whose clock counts this CPU's user time
+    Thread* fpu_owner;   // whose FPU state and TLS bases are in the CPU
+    Space* space;        // the address space that is loaded
+    Thread* time_payer;  // the thread whose clock counts this CPU's user time
 };
 
 inline CpuState& state_of(rt::Executor& ex) { return ex.above<CpuState>(); }

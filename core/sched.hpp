@@ -2,7 +2,7 @@
 // The policy of the run queues: time slices, placement of new threads, balancing.
 //
 // Round robin within a priority. A slice is armed only while another user thread waits on the same CPU. At the end of a
-// slice the CPU gives surplus threads to idle CPUs (it pushes; nobody steals), so that run queues need no lock.
+// slice the CPU gives surplus threads to idle CPUs (they are pushed, never stolen), so that run queues need no lock.
 #pragma once
 #include "core/thread.hpp"
 
@@ -18,7 +18,7 @@ inline CpuSet user_cpus() { return user_set & CpuSet::first(rt::executor_count()
 // Where a new thread, or one whose affinity changed, should run.
 rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred);
 
-// Before user mode is entered: arms the slice if somebody of its level waits.
+// Before user mode is entered: arms the slice if a thread of its priority waits.
 void start_slice(rt::Executor& ex, rt::Priority level = rt::Priority::kUser);
 // The running thread's turn ends then at the latest.
 void end_turn_at(rt::Executor& ex, Nanoseconds when);

@@ -16,7 +16,7 @@ namespace {
 using hal::Machine;
 
 hal::MapFlags flags_of(lib::Prot p) {
-    // A page that may be written or executed can be read on every machine we know.
+    // A page that may be written or executed can be read on every supported machine.
     return {.read = p.read || p.write || p.exec, .write = p.write, .exec = p.exec, .user = true, .touched = true};
 }
 
@@ -29,7 +29,7 @@ PhysAddr Space::Tables::allocate_table() {
     return page.value();
 }
 
-// Other CPUs may walk it, and their MMUs may have its address cached: it is free one epoch later.
+// Other CPUs may walk it, and their MMUs may have its address cached: it is freed one epoch later.
 void Space::Tables::free_table(PhysAddr page) {
     count.store(count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
     rt::retire_frame(page);
@@ -83,8 +83,8 @@ Result<void> Space::map(std::span<const lib::MapEntry> entries) {
             if (!slot.load().mapped()) {
                 slot.store(entry);
             } else {
-                // More rights to the same frame need no flush: a CPU that still has the old translation faults and finds
-                // them.
+                // More rights to the same frame need no flush: a CPU that still has the old translation faults and
+                // finds them.
                 auto old = slot.exchange(entry);
                 if (old.present() && (old.address() != entry.address() || (old.writable() && !entry.writable()) ||
                                       (old.executable() && !entry.executable())))
@@ -111,8 +111,8 @@ void Space::free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) 
     const u64 before = tables();
     table_.free_tables(range.start, range.end, floor, ceiling, tables_);
     // MMUs keep the addresses of tables in caches of their own, which the flush of any page of the space empties
-    // (KernelMachine::flush_local). This CPU is in an epoch section until then, and others flush before they are quiescent: the tables
-    // are not used again before.
+    // (KernelMachine::flush_local). This CPU is in an epoch section until then, and others flush before they are
+    // quiescent: the tables are not used again before.
     if (tables() != before) invalidate(range.start, range.start + kPageSize);
 }
 
@@ -127,8 +127,8 @@ void Space::protect(std::span<const lib::UserRange> ranges, lib::Prot prot) {
     if (any && writers_.load(std::memory_order_seq_cst) != 0) await_writers();
 }
 
-// A CPU that has found a page by the tables may be writing to it still: it is asked as one that has the space loaded is, and
-// answers when it is out of the copy.
+// A CPU that has found a page by the tables may be writing to it still: it is asked as one that has the space loaded
+// is, and answers when it is out of the copy.
 void Space::await_writers() {
     const u32 cpus =
         writers_.exchange(0, std::memory_order_seq_cst) & ~loaded_cpus() & ~(1u << Machine::this_cpu().value);
@@ -186,7 +186,7 @@ Task<void> Space::settle() {
 // used, and its tables go with it, when no CPU has it loaded any more.
 void Space::clear() {}
 
-// Before the tables are read for a write; protect() changes them before it asks who writes.
+// Before the tables are read for a write; protect() changes them before it looks for writers.
 void Space::note_writer() {
     const u32 me = 1u << Machine::this_cpu().value;
     if (!(writers_.load(std::memory_order_relaxed) & me)) writers_.fetch_or(me, std::memory_order_seq_cst);
@@ -209,7 +209,8 @@ size_t Space::walk(UserAddr at, size_t n, bool write, F&& piece) {
     return done;
 }
 
-// In a call of another CPU, which waits for it with this space loaded, that CPU copies the end. copy(kernel, user, bytes).
+// In a call of another CPU, which waits for it with this space loaded, that CPU copies the end. copy(kernel, user,
+// bytes).
 template <class Copy>
 [[gnu::always_inline]] inline size_t Space::copy_long(std::byte* kernel, UserAddr user, size_t n, bool to_user,
                                                       Copy&& copy) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A user address space: page tables, which CPUs have them loaded, and asynchronous invalidation.
 //
-// Locks: Rank::space guards changes of the tables. Walks by other CPUs (user copies of a module) need no lock: entries are
-// atomic, table pages and frames are freed one epoch after they were unlinked.
+// Locks: Rank::space guards changes of the tables. Walks by other CPUs (user copies of a module) need no lock: entries
+// are atomic, table pages and frames are freed one epoch after they were unlinked.
 // Invalidation: what is taken away is flushed here at once; every other CPU that has the space loaded is asked to flush
-// (an IPI only if it may be in user mode or asleep), and flushes at the latest before it enters user mode or is quiescent.
+// (an IPI only if it may be in user mode or asleep), and flushes at the latest before it enters user mode or is
+// quiescent.
 #pragma once
 #include <span>
 
@@ -26,11 +27,12 @@ public:
     Result<void> map(std::span<const lib::MapEntry> entries) RT_EXCLUDES(lock_);
     void unmap(std::span<const lib::UserRange> ranges) RT_EXCLUDES(lock_);
     void protect(std::span<const lib::UserRange> ranges, lib::Prot prot) RT_EXCLUDES(lock_);
-    // Frees the page tables over `range`, where nothing is mapped, that cover nothing outside [floor, ceiling): floor is
-    // where what may be mapped below ends, ceiling where what may be mapped above begins. Cannot fail, allocates nothing.
+    // Frees the page tables over `range`, where nothing is mapped, that cover nothing outside [floor, ceiling): floor
+    // is where what may be mapped below ends, ceiling where what may be mapped above begins. Cannot fail, allocates
+    // nothing.
     void free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) RT_EXCLUDES(lock_);
-    // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than that. For
-    // work on a long range in pieces.
+    // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than
+    // that. For work on a long range in pieces.
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const { return table_.end_of_tables(from, to, most); }
     // What one table of the last level covers, in bytes.
     static constexpr u64 kTableBytes = hal::Machine::PageTable::span(2);
@@ -80,7 +82,7 @@ public:
     Result<u32> load_u32(UserAddr a);
     Result<u32> compare_exchange_u32(UserAddr a, u32 expected, u32 desired);  // the value that was there
 
-    // Makes this CPU use the space, until it loads another. It keeps no reference: a space that nobody refers to any more
+    // Makes this CPU use the space, until it loads another. It keeps no reference: a space without any reference
     // stays until no CPU has it loaded.
     void load() {
         if (loaded_here()) [[likely]]
@@ -90,7 +92,7 @@ public:
     // The same when `from` is what this CPU has loaded, and another.
     [[gnu::always_inline]] void load_from(rt::Executor& ex, Space& from) {
         const u32 bit = ex.cpu_bit();
-        // seq_cst: pairs with invalidate(), which changes entries before it reads who has the space loaded.
+        // seq_cst: pairs with invalidate(), which changes entries before it reads which CPUs have the space loaded.
         loaded_on_.fetch_add(bit, std::memory_order_seq_cst);
         hal::Machine::load_other_root(table_.root());
         state_of(ex).space = this;
@@ -101,7 +103,7 @@ public:
     static void unload();  // this CPU: the kernel's own tables
 
 private:
-    // A copy of this many bytes may be worth sharing.
+    // From this many bytes on a copy may be shared.
     static constexpr size_t kLong = 1'024;
     size_t copy_in_any(void* to, UserAddr from, size_t n);
     size_t copy_out_any(UserAddr to, const void* from, size_t n);
@@ -139,7 +141,8 @@ private:
     rt::SpinLock<rt::Rank::space> lock_;
     hal::Machine::PageTable table_;
     void load_new();
-    // A CPU, whose bit it is, has the space no longer; or nobody refers to it (kReferred). The last of them frees it.
+    // The CPU of this bit no longer has the space loaded, or no reference is left (kReferred). The last of them frees
+    // it.
     [[gnu::always_inline]] void unloaded(u32 bit) {
         if (loaded_on_.fetch_sub(bit, std::memory_order_seq_cst) == bit) [[unlikely]]
             free_now();
@@ -151,7 +154,7 @@ private:
 
     std::atomic<u32> loaded_on_{kReferred};     // CPUs whose root register holds it, and kReferred
     std::atomic<u64> ticket_[lib::kMaxCpus]{};  // the last flush asked of each
-    // CPUs that have written to it by its tables since protect() asked last, and those that settle() waits for on that account.
+    // CPUs that have written through its tables since the last protect(), and those that settle() therefore waits for.
     std::atomic<u32> writers_{0}, awaited_{0};
     Space* next_to_free_ = nullptr;  // of those that are being taken apart
     Tables tables_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the core needs of whoever started it, for the calls of abi/native.hpp that reach beyond it.
+// What the core needs of the boot code that started it, for the calls of abi/native.hpp that reach beyond it.
 #pragma once
 #include <span>
 
@@ -11,7 +11,7 @@ struct System {
     size_t (*write)(std::span<const std::byte> bytes);  // the number taken
     void (*shut_down)(i32 status);                      // returns; the machine stops soon
     bool (*irq_line_exists)(u64 line);
-    Result<void> (*irq_bind)(u64 line, ObjectRef<Notification> to, u64 bits);  // empty: to nobody
+    Result<void> (*irq_bind)(u64 line, ObjectRef<Notification> to, u64 bits);  // empty: unbind
     Result<void> (*irq_ack)(u64 line);
     Result<i64> (*trace)(NativeThread& t, u64 operation, u64 address, u64 size);
 };

@@ -11,8 +11,8 @@ namespace {
 
 using hal::Machine;
 
-// Whose FPU state a CPU's registers hold, and whose TLS bases they held when Executor::live was given up. While that is set
-// it is the thread for whom both are right. Touched by that CPU only.
+// The owner of the FPU state in a CPU's registers, and of the TLS bases there when CpuState::fpu_owner was cleared.
+// While that is set it is the thread for whom both are right. Touched by that CPU only.
 struct alignas(64) Live {
     Thread* fpu = nullptr;
     Thread* tls = nullptr;
@@ -28,12 +28,12 @@ void unbar(Live& l) {
     l.barred = false;
 }
 
-// Whose TLS bases are in the registers; from here on `live` says nothing.
+// The owner of the TLS bases in the registers; from here on `fpu_owner` is not valid.
 Thread* give_up(Live& l) {
     rt::Executor& ex = rt::Executor::current();
-    Thread*& live = state_of(ex).live;
-    if (live) l.tls = live;
-    live = nullptr;
+    Thread*& fpu_owner = state_of(ex).fpu_owner;
+    if (fpu_owner) l.tls = fpu_owner;
+    fpu_owner = nullptr;
     return l.tls;
 }
 
@@ -49,7 +49,7 @@ void Thread::release_machine() {
         if (l.tls == this) l.tls = nullptr;
     }
     for (u32 i = 0; i < rt::executor_count(); ++i)
-        if (CpuState& cpu = state_of(rt::Executor::of(CpuId{i})); cpu.live == this) cpu.live = nullptr;
+        if (CpuState& cpu = state_of(rt::Executor::of(CpuId{i})); cpu.fpu_owner == this) cpu.fpu_owner = nullptr;
     rt::deallocate(std::exchange(context.fpu_area, nullptr), Machine::fpu_area_size());
     space = {};
 }
@@ -72,7 +72,7 @@ void Thread::save_state() {
 
 void Thread::make_live() {
     rt::Executor& ex = rt::Executor::current();
-    if (state_of(ex).live == this) return;
+    if (state_of(ex).fpu_owner == this) return;
     Live& l = mine();
     if (Thread* before = give_up(l); before != this) {
         if (before) {
@@ -95,11 +95,11 @@ void Thread::make_live() {
             l.fpu = this;
         }
     }
-    state_of(ex).live = this;
+    state_of(ex).fpu_owner = this;
 }
 
 void Thread::fpu_barred() {
-    odd |= kOddFpu;
+    slow_switch_reasons |= kSlowFpu;
     (void)give_up(mine());
     make_live();
 }
@@ -150,7 +150,7 @@ void Thread::enter(Thread& payer) {
     sched::start_slice(ex, priority);
     start_clock(ex, payer, Machine::now());
     ex.set_running(this);
-    // From here a sender that finds us in user state sends an IPI; what came before it is looked at once more.
+    // From here on a sender that finds this CPU in user state sends an IPI; what came before is checked again.
     if (!ex.enter_user_state() || kicked.load(std::memory_order_seq_cst)) {
         ex.leave_user_state();
         account_user(Machine::now());

@@ -2,10 +2,10 @@
 // A user thread as the machine sees it: registers, address space, FPU state, a place in a run queue.
 //
 // What a trap does is a property of the thread (its `Abi`): the Linux personality's leaf tier, the native interface, or
-// redirection to a handler by IPC. The trap path calls it directly; nothing here knows who it is.
+// redirection to a handler by IPC. The trap path calls it directly; nothing here depends on which it is.
 //
-// A thread runs on its home CPU. Its FPU state and TLS bases may be live in that CPU while another thread's kernel work is
-// done; they are saved when another thread is entered there, or before the thread moves.
+// A thread runs on its home CPU. Its FPU state and TLS bases may be live in that CPU while another thread's kernel work
+// is done; they are saved when another thread is entered there, or before the thread moves.
 #pragma once
 #include "core/cpu_state.hpp"
 #include "core/space.hpp"
@@ -22,12 +22,12 @@ struct Abi {
     // kernel stack, interrupts off, the executor in user state.
     std::atomic<void (*)(Thread&)> syscall;
     std::atomic<void (*)(Thread&, const lib::Trap&)> trap;
-    // The thread is about to enter user mode but was kicked: lets whoever is responsible look at it. It must not be in a
+    // The thread is about to enter user mode but was kicked: lets its owner handle the reason. It must not be in a
     // queue, and may be gone afterwards. Returns; the caller then runs what is ready.
     void (*kicked)(Thread&);
-    // Its turn is over: true if it must let go even if nobody else waits. Null: never.
+    // Its time slice is over: true if it must give up the CPU even if no other thread waits. Null: never.
     bool (*turn_over)(Thread&) = nullptr;
-    // It has used so much user time. Null: nobody wants to know.
+    // It has used so much user time. Null: not needed.
     void (*charge)(Thread&, u64 ns) = nullptr;
 };
 
@@ -53,26 +53,27 @@ public:
     void kick();
 
     rt::Executor& home() const { return *home_.load(std::memory_order_relaxed); }
-    // The same for a CPU that has just told the thread something by a seq_cst store (kick): the new home of a thread that
+    // The same for a CPU that has just made a seq_cst store to the thread (kick): the new home of a thread that
     // moves sees that store, or this sees the new home.
     rt::Executor& home_seen_now() const { return *home_.load(std::memory_order_seq_cst); }
     bool is_at_home(rt::Executor& ex) const { return hal::Machine::equals(home_, &ex); }
     void set_home(rt::Executor& ex) { home_.store(&ex, std::memory_order_release); }
-    // Makes the thread runnable on its home CPU, from any CPU. At the front: it goes on with its time slice.
+    // Makes the thread runnable on its home CPU, from any CPU. At the front of the queue: it continues its time slice.
     void make_ready(bool front = false);
     CpuSet affinity{~0u};
-    // The CPU whose lane from this thread's home has the thread's call word (port/kernel), or kNoCpu. Here, because it is
-    // over when the thread leaves its CPU. Written by that CPU, and set to kNoCpu by a former home (rt::Claim::lost).
+    // The CPU whose lane from this thread's home has the thread's call word (port/kernel), or kNoCpu. Here, because it
+    // is over when the thread leaves its CPU. Written by that CPU, and set to kNoCpu by a former home
+    // (rt::Claim::lost).
     static constexpr u8 kNoCpu = 0xfd;
     std::atomic<u8> lane_server{kNoCpu};
 
-    // FPU state. allocate once; the others only on the home CPU. A thread with `lazy_fpu` is entered with the FPU barred
-    // until it first uses it; from then on its state is switched like everybody's.
-    // What keeps others from going to this thread by registers alone, in one load: that it uses the FPU; the rest is for
-    // those above.
-    static constexpr u8 kOddFpu = 1;
-    u8 odd = kOddFpu;
-    bool lazy_fpu() const { return (odd & kOddFpu) == 0; }
+    // FPU state. allocate once; the others only on the home CPU. A thread with `lazy_fpu` is entered with the FPU
+    // barred until it first uses it; from then on its state is switched as every thread's.
+    // What keeps others from going to this thread by registers alone, in one load: that it uses the FPU; the rest is
+    // for those above.
+    static constexpr u8 kSlowFpu = 1;
+    u8 slow_switch_reasons = kSlowFpu;
+    bool lazy_fpu() const { return (slow_switch_reasons & kSlowFpu) == 0; }
     void fpu_barred();  // it used it
     Result<void> allocate_fpu();
     // It will not run again, and no CPU holds its state: what only a running thread needs goes, though it may be known to
@@ -82,12 +83,12 @@ public:
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
     void make_live();      // this CPU, which has its space, holds its state
     // Its state is in this CPU's registers, ready for use.
-    bool holds_fpu() const { return !lazy_fpu() && state_of(rt::Executor::current()).live == this; }
-    void leave_cpu();  // saves, and this CPU forgets it: before the thread gets another home
+    bool holds_fpu() const { return !lazy_fpu() && state_of(rt::Executor::current()).fpu_owner == this; }
+    void leave_cpu();  // saves the state; called before the thread gets another home
     void* fpu_area() const { return context.fpu_area; }
 
-    // Accounting, nanoseconds. Read by any CPU; the user clock is written by the home CPU, the system clock by the CPU that
-    // works for the thread.
+    // Accounting, nanoseconds. Read by any CPU; the user clock is written by the home CPU, the system clock by the CPU
+    // that works for the thread.
     u64 user_time(Nanoseconds now) const {
         u64 v = user_clock_.load(std::memory_order_relaxed);
         return (v & kRuns) ? now.value - (v & ~kRuns) : v;
@@ -102,7 +103,7 @@ public:
     // that was reached from there by IPC runs on its caller's time.
     void account_user(Nanoseconds now) {
         rt::Executor& ex = rt::Executor::current();
-        Thread& t = *state_of(ex).clocked;
+        Thread& t = *state_of(ex).time_payer;
         u64 before = t.user_time(t.entered_), after = t.user_time(now);
         t.user_clock_.store(after, std::memory_order_relaxed);
         ex.times.add_user(after - before);
@@ -113,7 +114,7 @@ public:
         payer.entered_ = now;
         payer.user_clock_.store((now.value - payer.user_clock_.load(std::memory_order_relaxed)) | kRuns,
                                 std::memory_order_relaxed);
-        state_of(ex).clocked = &payer;
+        state_of(ex).time_payer = &payer;
     }
 
     // User mode, now; called by the executor. Returns only if the thread cannot go there: it was kicked, or moves.

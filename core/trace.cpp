@@ -32,7 +32,7 @@ struct alignas(64) Ring {
         n &= size - 1;
         return block[n / kBlock][n % kBlock];
     }
-    // The writer may still be in the slot behind the last, which the oldest record has.
+    // The writer may still be in the slot after the last, which holds the oldest record.
     void skip_lost() {
         u64 now = written.load(std::memory_order_acquire);
         if (now - taken < size) return;

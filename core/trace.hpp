@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The trace buffer: per CPU a ring of records, one for each path through the kernel that was taken. Off, it costs the paths
-// one predicted branch, or nothing: they have a traced twin. Written by its own CPU only; read when tracing is stopped, or as
-// a snapshot whose oldest records may be overwritten meanwhile.
+// The trace buffer: per CPU a ring of records, one for each path through the kernel that was taken. Off, it costs the
+// paths one predicted branch, or nothing: they have a traced twin. Written by its own CPU only; read when tracing is
+// stopped, or as a snapshot whose oldest records may be overwritten concurrently.
 #pragma once
 #include <atomic>
 #include <span>
@@ -40,8 +40,8 @@ void add(const Record& record);
 // A fastpath that went through, or gave up at `test`.
 void fast_done(Path path, u64 thread, u64 partner, u64 start);
 void fast_failed(Path path, Test test, u64 start);
-// A slowpath begins on this CPU; it ends where its caller goes on, or another thread is entered, or the CPU has nothing to
-// do: what comes after that is waiting.
+// A slowpath begins on this CPU; it ends where its caller continues, or another thread is entered, or the CPU has
+// nothing to do: what comes after that is waiting.
 void begin_slow(Path path, u64 thread, u64 detail);
 void end_slow_now(Reason reason, i64 result = 0);
 void enter_now(const u64& thread);

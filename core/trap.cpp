@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Traps from user mode: what the machine layer calls. Everything runs at the top of the CPU's kernel stack with interrupts
-// off; a function that does not return has handed the CPU on, and the stack below it is abandoned.
+// Traps from user mode: what the machine layer calls. Everything runs at the top of the CPU's kernel stack with
+// interrupts off; a function that does not return has handed the CPU on, and the stack below it is abandoned.
 #include "core/trap.hpp"
 
 #include "core/sched.hpp"
@@ -51,7 +51,7 @@ namespace core {
 
 [[gnu::noinline]] void leave_trap_changed(Thread& t) {
     leave_trap(t);
-    if (state_of(rt::Executor::current()).live != &t) t.make_live();
+    if (state_of(rt::Executor::current()).fpu_owner != &t) t.make_live();
     hal::Machine::enter_user(t.context);
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The way out of a trap that does not change threads: straight back, or a look at what came meanwhile.
+// The way out of a trap that does not change threads: straight back, or after pending work was handled.
 #pragma once
 #include "core/thread.hpp"
 
 namespace core {
 
-// Something wants this CPU to look up before t goes on. Returns if t may go straight back; else hands the CPU on.
+// Work is pending on this CPU before t continues. Returns if t may return to user mode; otherwise switches to another
+// thread.
 void leave_trap_slow(Thread& t);
 
 // The end of every trap that stays with its thread. Returns if t may go straight back to user mode.

@@ -66,8 +66,8 @@ private:
     abi::virtio::Used* used_ = nullptr;
 };
 
-// Finds all devices (PCI functions; MMIO as told on the command line, `virtio_mmio.device=SIZE@BASE:IRQ`) and calls found
-// for each. The device objects live for ever.
+// Finds all devices (PCI functions; MMIO as given on the command line, `virtio_mmio.device=SIZE@BASE:IRQ`) and calls
+// found for each. The device objects live for ever.
 void probe_virtio(std::string_view command_line, void (*found)(VirtioDevice& device));
 
 }  // namespace drivers

@@ -17,8 +17,8 @@ using namespace abi::virtio;
 
 constexpr u32 kMaxPorts = 8;
 constexpr u16 kReceiveBuffers = 4, kSendBuffers = 8;
-// The device drops a control message for which no buffer is posted, and answers ours with several: many small ones, all
-// in one frame.
+// The device drops a control message for which no buffer is posted, and answers the driver's with several: many small
+// ones, all in one frame.
 constexpr u32 kControlBytes = kPageSize / VirtQueue::kMaxSize;
 
 class Console;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Where the registers of a virtio PCI function are, by its capabilities (virtio 1.1, 4.1.4; PCI 3.0, 6.7 and 6.8.2).
-// Parses untrusted input: what a device offers is used only if it lies within configuration space, within a memory BAR, and
-// is large enough. No state, no locks.
+// Parses untrusted input: what a device offers is used only if it lies within configuration space, within a memory BAR,
+// and is large enough. No state, no locks.
 #pragma once
 #include "lib/result.hpp"
 #include "lib/types.hpp"
@@ -33,8 +33,8 @@ struct VirtioPciRegions {
     u32 msix_capability = 0;  // offset in configuration space; 0: none that can be used
 };
 
-// kNoDev: something that is needed is missing or out of bounds; `why` says what. A capability that cannot be used is passed
-// over, for a device may offer another of its kind (4.1.4.1).
+// kNoDev: something that is needed is missing or out of bounds; `why` says what. A capability that cannot be used is
+// passed over, because a device may offer another of its kind (4.1.4.1).
 Result<VirtioPciRegions> find_virtio_regions(PciFunction& function, const char*& why);
 
 }  // namespace drivers

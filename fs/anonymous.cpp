@@ -2,13 +2,14 @@
 // The pseudo file system of files without a name.
 #include "fs/anonymous.hpp"
 
+#include "abi/linux/magic.hpp"
 #include "fs/file.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
 
 namespace {
-// Made once, kept for good. Released by the maker, acquired by every user.
+// Made once, never freed. Released by the maker, acquired by every user.
 constinit std::atomic<SuperBlock*> the_super{nullptr}, the_pipe_super{nullptr};
 // One inode serves all plain anonymous files, as in Linux.
 constinit std::atomic<AnonymousInode*> the_inode{nullptr};
@@ -20,7 +21,7 @@ Result<Ref<SuperBlock>> once(std::atomic<SuperBlock*>& where, const char* type, 
         fresh->device = next_anonymous_device();
         fresh->magic = magic;
         fresh->type = type;
-        // A directory that no name leads to: the root of a mount that no program sees.
+        // A directory without a name: the root of a mount that no program sees.
         Ref<AnonymousInode> root = TRY(rt::make_ref<AnonymousInode>());
         root->super = fresh;
         root->set_up(kTypeDirectory | 0600);
@@ -36,8 +37,8 @@ Result<Ref<SuperBlock>> once(std::atomic<SuperBlock*>& where, const char* type, 
 }  // namespace
 
 // Magic numbers: statfs(2).
-Result<Ref<SuperBlock>> anonymous_super() { return once(the_super, "anon_inodefs", 0x09041934); }
-Result<Ref<SuperBlock>> pipe_super() { return once(the_pipe_super, "pipefs", 0x50495045); }
+Result<Ref<SuperBlock>> anonymous_super() { return once(the_super, "anon_inodefs", kMagicAnonInodes); }
+Result<Ref<SuperBlock>> pipe_super() { return once(the_pipe_super, "pipefs", kMagicPipeFs); }
 
 void AnonymousInode::set_up(u32 mode, const Creds* owner) {
     number = super->next_inode();

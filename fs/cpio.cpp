@@ -43,7 +43,7 @@ u32 hex(const char* p, bool& good) {
 
 constexpr u64 round4(u64 n) { return (n + 3) & ~u64{3}; }
 
-// A file with several names, met before: the first name's inode.
+// A file with several names, seen before: the first name's inode.
 struct LinkGroup {
     LinkGroup* next;
     u32 inode, major, minor;
@@ -96,7 +96,7 @@ private:
     Creds creds_;
     u32 field_[13] = {};
     LinkGroup* links_ = nullptr;
-    // The directory of the last name: neighbours in the archive are neighbours in the tree.
+    // The directory of the last name: adjacent names of the archive are mostly in one directory.
     Path parent_;
     std::string_view parent_name_;
 };
@@ -169,7 +169,7 @@ Leaf<void> Unpacker::find_parent(std::string_view name, ParentLookup& out) {
 bool Unpacker::adopt(u64 offset, Ref<Page>& out) {
     PhysAddr at = frames_ + offset;
     if (frames_.value == 0 || !at.aligned(kPageSize) || !rt::find_frame_info(at)) return false;
-    // All before it is done with, the name of this entry and of its directory too.
+    // Everything before it has been processed, the name of this entry and of its directory too.
     free_range(freed_to_, offset);
     parent_ = {};
     parent_name_ = {};

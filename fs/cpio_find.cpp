@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Looking one file up in the archives without unpacking them: what boot needs before there is a file system.
+// Looks one file up in the archives without unpacking them: needed at boot, before there is a file system.
 #include "fs/cpio.hpp"
 
 namespace fs {

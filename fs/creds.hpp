@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Who asks: the identity that permission checks look at (credentials(7)). Immutable once shared; replaced as a whole.
+// The identity of a caller, as permission checks use it (credentials(7)). Immutable once shared; replaced as a whole.
 #pragma once
 #include <span>
 
+#include "abi/linux/capability.hpp"
+#include "abi/linux/limits.hpp"
+#include "fs/abi.hpp"
 #include "fs/user_account.hpp"
 #include "lib/ref.hpp"
 #include "lib/result.hpp"
 #include "lib/types.hpp"
 
 namespace fs {
-
-inline constexpr u32 kMaxGroups = 65'536;  // NGROUPS_MAX
 
 // Supplementary groups in ascending order; shared by the identities that have them.
 class GroupList : public RefCounted<GroupList> {
@@ -39,9 +40,5 @@ struct Creds : RefCounted<Creds> {
     bool capable(u32 cap) const { return (cap_effective >> cap) & 1; }
     bool in_group(u32 g) const { return g == fsgid || (groups && groups->has(g)); }
 };
-// capabilities(7), the ones that are checked.
-inline constexpr u32 kCapChown = 0, kCapDacOverride = 1, kCapDacReadSearch = 2, kCapFowner = 3, kCapFsetid = 4,
-                     kCapKill = 5, kCapSetgid = 6, kCapSetuid = 7, kCapSetpcap = 8, kCapLinuxImmutable = 9,
-                     kCapSysPtrace = 19, kCapSysAdmin = 21, kCapSysNice = 23, kCapSysResource = 24, kCapMknod = 27;
 
 }  // namespace fs

@@ -124,7 +124,7 @@ void Dentry::hash_out() {
     std::atomic<Dentry*>* link = &b;
     while (Dentry* at = link->load(std::memory_order_relaxed)) {
         if (at == this) {
-            // Our own link stays: a reader that stands here goes on along the old chain.
+            // The dentry's own link stays: a reader that is here continues along the old chain.
             link->store(hash_next_.load(std::memory_order_relaxed), std::memory_order_release);
             return;
         }
@@ -170,7 +170,7 @@ Ref<Dentry> Dentry::move(Dentry& from, Dentry& to, Name* fresh) {
 }
 
 bool drop_some_of_tree(Dentry* root, Dentry*& at) {
-    // Leaves first; nobody else can reach these names any more. A child holds its parent, so `at` stays valid.
+    // Leaves first; no other CPU can reach these names any more. A child holds its parent, so `at` stays valid.
     for (rt::Stretch stretch;;) {
         if (Dentry* child = at->any_child()) {
             at = child;

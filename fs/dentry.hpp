@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The name cache. A Dentry is one name in a directory, or the root of a file system; its inode never changes.
 //
-// Lookups take no lock and no reference: buckets are singly linked lists, and dentries are freed one epoch after their last
-// reference went. What is found that way is valid until the caller's next suspension. A rename changes parent and name in
-// place; `rename_sequence` is odd meanwhile, and whoever walked names without a lock looks at it before and after.
+// Lookups take no lock and no reference: buckets are singly linked lists, and dentries are freed one epoch after their
+// last reference went. What is found that way is valid until the caller's next suspension. A rename changes parent and
+// name in place; `rename_sequence` is odd during a rename, and a walk without a lock reads it before and after.
 //
-// Locks: names_lock (Rank::directory) guards a directory's children and their being hashed. Code that takes several of them
-// holds namespace_lock first. The striped bucket locks (Rank::dentry) guard the chains.
-// References: a child holds its parent. In a file system with pinned names each hashed dentry holds itself once (the pin).
+// Locks: names_lock (Rank::directory) guards a directory's children and their being hashed. Code that takes several of
+// them holds namespace_lock first. The striped bucket locks (Rank::dentry) guard the chains.
+// References: a child holds its parent. In a file system with pinned names each hashed dentry holds itself once (the
+// pin).
 #pragma once
 #include <cstring>
 #include <new>
@@ -29,8 +30,8 @@ struct NameKey {
 
 namespace detail {
 inline constexpr u64 kHashFactor = 0x9e3779b97f4a7c15;
-// Where a name's hash starts, and what each step multiplies by (odd). Chosen at boot, so that no program can know which
-// names share a bucket.
+// The start value of a name's hash, and the factor of each step (odd). Chosen at boot, so that no program can know
+// which names share a bucket.
 struct NameSecret {
     u64 start, factor;
 };
@@ -55,7 +56,7 @@ inline u64 load_tail(const char* start, const char* end, size_t n) {
 }
 }  // namespace detail
 
-// Chooses the secret of all hashes. Once, before there is any name: none is hashed anew.
+// Chooses the secret of all hashes. Called once, before there is any name: names are never hashed again.
 void choose_name_secret();
 
 // Hash of a name of at most kNameMax bytes.
@@ -138,7 +139,7 @@ public:
         static size_t bytes(size_t length) { return offsetof(Name, text) + length + 1; }
     };
 
-    // A name that is in no directory's list yet; born with one reference. Null parent: a root. Null: no memory.
+    // A name that is in no directory's list yet, with one reference. Null parent: a root. Returns null: no memory.
     static Dentry* create(Dentry* parent, NameKey name, Ref<Inode> inode);
     // The same in two steps, so that what may fail comes first: parent and inode are set by attach().
     static Dentry* allocate(NameKey name);
@@ -171,19 +172,20 @@ public:
     // `dir` is the parent. Entering takes the pin; leaving gives it to the caller, to be dropped outside the lock.
     void enter(Dentry& dir) RT_REQUIRES(dir.names_lock);
     [[nodiscard]] Ref<Dentry> leave(Dentry& dir) RT_REQUIRES(dir.names_lock);
-    // Between rename_begin and rename_end. Takes over `fresh`, which may be null for the same name. Yields the old parent, to
-    // be dropped outside the locks.
+    // Between rename_begin and rename_end. Takes over `fresh`, which may be null for the same name. Yields the old
+    // parent, to be dropped outside the locks.
     [[nodiscard]] Ref<Dentry> move(Dentry& from, Dentry& to, Name* fresh)
         RT_REQUIRES(namespace_lock, from.names_lock, to.names_lock);
 
     rt::SpinLock<rt::Rank::directory> names_lock;
-    // The entries of this directory, oldest first, by ascending cookie. An entry's hook and cookie belong to its parent's lock.
+    // The entries of this directory, oldest first, by ascending cookie. An entry's hook and cookie belong to its
+    // parent's lock.
     lib::ListHook child_hook;
     lib::List<Dentry, &Dentry::child_hook> children RT_GUARDED_BY(names_lock);
     Dentry* any_child() RT_UNCHECKED_LOCKING { return children.front(); }  // of a tree that no other CPU can reach
     u64 cookie = 0;                                                        // in the parent's list
     u64 next_cookie RT_GUARDED_BY(names_lock) =
-        3;  // for the next entry here; 0..2 stand for the start, after "." and after ".."
+        3;  // for the next entry here; 0..2 mean the start, after "." and after ".."
 
 private:
     friend Dentry* find_name(Dentry* dir, const NameKey& name);
@@ -221,7 +223,7 @@ inline Dentry* find_name(Dentry* dir, const NameKey& name) {
     return nullptr;
 }
 
-// Renames in progress: odd. Changed under namespace_lock.
+// Odd while a rename is in progress. Changed under namespace_lock.
 extern std::atomic<u64> rename_sequence;
 inline u64 names_stable_begin() {
     for (;;) {
@@ -233,7 +235,7 @@ inline u64 names_stable_begin() {
 }
 // All loads of the walk are acquire, so this one comes after them.
 inline bool names_stable(u64 since) { return rename_sequence.load(std::memory_order_acquire) == since; }
-// Keeps renames from beginning, for a walk that failed because of them more than once: it gets through at the next but one
+// Prevents new renames, for a walk that failed because of them more than once: it succeeds at the next but one
 // try, for one rename may already be under way. A rename that comes in between is begun anew when others have run
 // (kNeedsTask of rename_name()). Only for what a rename has made unstable: without renames there are no pauses.
 class RenamePause {
@@ -253,13 +255,13 @@ private:
     static std::atomic<u32> paused;
     bool begun_ = false;
 };
-// How often names are walked beside renames before these must wait.
+// How often a walk is retried because of renames before they must wait.
 inline constexpr u32 kFreeWalks = 3;
 inline void rename_begin() { rename_sequence.fetch_add(1, std::memory_order_seq_cst); }
 inline void rename_end() { rename_sequence.fetch_add(1, std::memory_order_seq_cst); }
 
-// Drops some of the names of a pinned file system when its last mount has gone, at last the root. False: all have gone. `at`
-// is where it goes on, at first the root.
+// Drops some of the names of a pinned file system when its last mount has gone, at last the root. False: all have gone.
+// `at` is where it continues, at first the root.
 bool drop_some_of_tree(Dentry* root, Dentry*& at);
 
 }  // namespace fs

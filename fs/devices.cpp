@@ -2,6 +2,7 @@
 // The memory devices (null(4), random(4)) and the table that finds a character device by its number.
 #include "fs/devices.hpp"
 
+#include "abi/linux/system.hpp"
 #include "fs/tty.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -120,15 +121,11 @@ struct Device {
 };
 
 constexpr Device kDevices[] = {
-    {abi::make_dev(1, 3), "null", 0666, &open_as<NullFile>},
-    {abi::make_dev(1, 5), "zero", 0666, &open_as<ZeroFile>},
-    {abi::make_dev(1, 7), "full", 0666, &open_as<FullFile>},
-    {abi::make_dev(1, 8), "random", 0666, &open_as<RandomFile>},
-    {abi::make_dev(1, 9), "urandom", 0666, &open_as<RandomFile>},
-    {abi::make_dev(1, 11), "kmsg", 0644, &open_as<KernelLogFile>},
-    {abi::make_dev(4, 64), "ttyS0", 0660, &open_console},
-    {abi::make_dev(5, 0), "tty", 0666, &open_controlling},
-    {abi::make_dev(5, 1), "console", 0600, &open_console},
+    {kDeviceNull, "null", 0666, &open_as<NullFile>},         {kDeviceZero, "zero", 0666, &open_as<ZeroFile>},
+    {kDeviceFull, "full", 0666, &open_as<FullFile>},         {kDeviceRandom, "random", 0666, &open_as<RandomFile>},
+    {kDeviceUrandom, "urandom", 0666, &open_as<RandomFile>}, {kDeviceKmsg, "kmsg", 0644, &open_as<KernelLogFile>},
+    {kDeviceSerial0, "ttyS0", 0660, &open_console},          {kDeviceTty, "tty", 0666, &open_controlling},
+    {kDeviceConsole, "console", 0600, &open_console},
 };
 
 struct DeviceLink {

@@ -15,12 +15,12 @@ constinit std::atomic<u32> EpollFile::slow_ends_{0};
 
 namespace {
 
-// From each file at most so many paths lead up to an outermost set, by their length (Linux, fs/eventpoll.c). Paths of length
-// 0 are not bounded.
+// The most paths that may lead from a file up to an outermost set, by their length (Linux, fs/eventpoll.c). Paths of
+// length 0 are not bounded.
 constexpr u32 kPathLimits[kMaxNests + 1] = {1000, 500, 100, 50, 10};
 constexpr u32 kDropsPerLock = 64;  // items that go under one hold of the lock
 
-// What the memory for one item and for who waits on it comes to.
+// The memory of one item and of one waiter on it.
 constexpr u64 kItemCost = sizeof(EpollItem) + sizeof(rt::Waiter);
 
 constexpr u64 kUnset = ~u64{0};
@@ -76,7 +76,7 @@ bool EpollFile::drop_some(File& f) {
 
 namespace {
 
-// The end of a set of many files, or of a file in many sets, goes on in a job. It takes the place of an item.
+// The end of a set of many files, or of a file in many sets, continues in a job. It replaces an item in the list.
 struct LateEnd {
     rt::Teardown end;
     File* file;
@@ -149,8 +149,8 @@ EpollItem* EpollFile::find(i32 fd, const File& file) {
     return nullptr;
 }
 
-// How many levels of sets lie in this one; more than kMaxNests: too many, or `adding` is among them. Each set is looked
-// into once in a walk.
+// How many levels of sets are nested in this one; more than kMaxNests: too many, or `adding` is among them. Each set is
+// looked into once in a walk.
 u32 EpollFile::levels_below(const EpollFile& adding, u32 depth) {
     if (visited_ == walk) return levels_;
     u32 levels = 0;
@@ -166,8 +166,8 @@ u32 EpollFile::levels_below(const EpollFile& adding, u32 depth) {
     return levels_ = levels;
 }
 
-// How many levels of sets lie around one; kMaxNests is as far as it looks: if that is too short for one set, it is too many
-// for the first. Each set is looked at once in a walk.
+// How many levels of sets lie around one; kMaxNests is as far as it looks: if that is too short for one set, it is too
+// many for the first. Each set is looked at once in a walk.
 u32 EpollFile::levels_above(u32 depth) {
     u32 levels = 0;
     if (visited_ == walk) return levels_;
@@ -196,8 +196,8 @@ const EpollPaths& EpollFile::paths_above(u32 depth) {
     return paths_;
 }
 
-// Do more paths lead up from a file than may? A file is looked at once in a walk, under however many numbers a set has it:
-// if there are too many, that ends the walk.
+// Do more paths lead up from a file than may? A file is looked at once in a walk, under however many numbers a set has
+// it: if there are too many, that ends the walk.
 bool EpollFile::too_many_paths(const File& file) {
     if (file.watchers && std::exchange(file.watchers->counted, walk) == walk) return false;
     EpollPaths all;
@@ -302,7 +302,7 @@ bool EpollFile::next_view(u64& cursor, u64 end, View& out) {
     u32 wanted = v.events & 0xffff;  // none: a one-shot that has been shot
     if (v.events & kEpollEdge) [[unlikely]] {
         if (v.file->kind() == FileKind::kEpoll) return Answer::kLong;
-        out.seen = edge_state(*v.file);  // before the look
+        out.seen = edge_state(*v.file);  // before the check
         if (!v.fresh && out.seen == v.seen) return Answer::kNo;
     }
     u32 mask = v.file->poll();

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: MIT
 // epoll(7): a set of files of which some are ready.
 //
-// The set keeps no list of ready files: it asks each when somebody looks, and who waits watches all their queues. An edge
-// (EPOLLET) is a change of the sequences of a file's queues since the last report. A file is held weakly: its end takes
-// it out of all sets. What is more than a few files is looked at by a task (fs/epoll_look.hpp).
-// Lock: epoll_lock (Rank::poll, one, global) guards all sets and File::watchers; no file is asked anything under it.
+// The set keeps no list of ready files: each is polled when the set is checked, and a waiter watches all their queues.
+// An edge (EPOLLET) is a change of the sequences of a file's queues since the last report. A file is held weakly: its
+// end takes it out of all sets. What is more than a few files is looked at by a task (fs/epoll_look.hpp). Lock:
+// epoll_lock (Rank::poll, one, global) guards all sets and File::watchers; no file is asked anything under it.
 #pragma once
 #include "fs/file.hpp"
 #include "lib/tree.hpp"
 
 namespace fs {
-
-inline constexpr u32 kEpollExclusive = 1u << 28, kEpollWakeup = 1u << 29, kEpollOneShot = 1u << 30,
-                     kEpollEdge = 1u << 31;
 
 struct EpollItem {
     u64 key = 0;  // descriptor, then a number that makes it unique: the same descriptor may name a second file
@@ -30,14 +27,14 @@ struct EpollItem {
     u64 counted RT_GUARDED_BY(epoll_lock) = 0;
 };
 
-// How many files a user's sets may hold together (/proc/sys/fs/epoll/max_user_watches). At first as many as fit into 4 % of
-// memory.
+// How many files a user's sets may hold together (/proc/sys/fs/epoll/max_user_watches). At first as many as fit into 4
+// % of memory.
 u64 epoll_watch_limit();
 void set_epoll_watch_limit(u64 files);
 
 // Linux's bounds on sets in sets (fs/eventpoll.c): a walk goes down at most so far.
 inline constexpr u32 kMaxNests = 4;
-// Paths that lead up from a set to outermost ones, by their length; no more is counted than is allowed, and one.
+// Paths that lead up from a set to outermost ones, by their length; the count stops one above the limit.
 struct EpollPaths {
     u16 count[kMaxNests + 1] = {};
     bool too_long = false;  // or one is longer
@@ -45,7 +42,7 @@ struct EpollPaths {
 
 class EpollFile final : public File {
 public:
-    // `payer`: to whom its items are charged; null: to nobody.
+    // `payer`: the account that its items are charged to; null: none.
     EpollFile(Ref<Inode> nameless, u32 flags, Ref<UserAccount> payer = {})
         : File(std::move(nameless), flags | kOpenTaskOnly), payer_(std::move(payer)) {
         kind_ = FileKind::kEpoll;
@@ -133,7 +130,7 @@ private:
     u64 counted_ RT_GUARDED_BY(epoll_lock) = 0;  // the last walk that counted paths_
     EpollPaths paths_ RT_GUARDED_BY(epoll_lock);
     Ref<UserAccount> payer_;           // null also when the set ends: it has what was paid back
-    std::atomic<u64> start_after_{0};  // where the last look stopped, so that all get their turn
+    std::atomic<u64> start_after_{0};  // where the last check stopped, so that every file is reported in time
     rt::WaitQueue changed_;
 };
 
@@ -142,7 +139,7 @@ u64 edge_state(File& file);
 
 // The last reference of a set, or of a file that is in sets, has gone: leaves all of them, and deletes it.
 void epoll_end(File* file);
-// A descriptor of it was closed: whoever waits on a set with it gives up the references it holds, and looks again.
+// A descriptor of it was closed: the waiters on a set with it drop the references they hold, and check again.
 void epoll_closing(File& file);
 
 }  // namespace fs

@@ -55,7 +55,7 @@ void EpollLook::leave() {
     f.node->known = f.sums ? Node::Known::kSum : Node::Known::kMask;
 }
 
-// `inner`: what is known of it, if it is a set. Its sequences are read before it is asked.
+// `inner`: what is known of it, if it is a set. Its sequences are read before it is polled.
 void EpollLook::ask(Frame& f, const EpollFile::View& v, const Node* inner) {
     const bool edge = (v.events & kEpollEdge) != 0;
     u64 seen = 0;
@@ -97,7 +97,7 @@ EpollLook::Step EpollLook::go_on() {
         if (set && !node->entered && depth_ < kDeepest) {
             const bool sums = f.sums || (v.events & kEpollEdge);
             if (node->known < (sums ? Node::Known::kSum : Node::Known::kMask)) {
-                f.cursor = before;  // this item once more, when that is known
+                f.cursor = before;  // this item again, when that is known
                 enter(static_cast<EpollFile&>(*v.file), node, sums);
                 continue;
             }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A look at an epoll set and at all sets that lie in it, in pieces that give way in between.
+// A check of an epoll set and of all sets nested in it, in pieces that give way in between.
 //
 // A set is gone through once in a look, however many paths lead to it, and a file is asked for its queues once, however
-// many items name it. Of each item the queues are noted before the file is asked (rt/wait.hpp).
-// A set that is changed meanwhile wakes who watches it, so a look at what is no longer true is only made once more.
+// many items name it. Of each item the queues are noted before the file is polled (rt/wait.hpp).
+// A set that is changed in the meantime wakes its watchers, so an outdated result only causes another check.
 #pragma once
 #include "fs/epoll.hpp"
 
@@ -19,16 +19,16 @@ public:
         }
     }
 
-    // A new look, after forget(). `watch` takes the queues whose changes may change the outcome, and their files are kept
-    // until forget(); null: none. `now`: see wake_time().
+    // A new check, after forget(). `watch` takes the queues whose changes may change the outcome, and their files are
+    // kept until forget(); null: none. `now`: see wake_time().
     void start(QueueSet* watch, Nanoseconds now) {
         watch_ = watch;
         now_ = now;
         wake_ = Nanoseconds::never();
         depth_ = 0;
     }
-    // Up to `max` ready files of a set, as EpollFile::collect(). kMore: to be called again with the same, after others have
-    // run.
+    // Up to `max` ready files of a set, as EpollFile::collect(). kMore: to be called again with the same, after others
+    // have run.
     Step collect(EpollFile& set, EpollFile::Ready* out, u32 max, u32& found);
     // What poll(2) reports of a set; the same.
     Step poll(EpollFile& set, u32& mask);

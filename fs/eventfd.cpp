@@ -4,7 +4,7 @@
 
 namespace fs {
 
-// What meets no rival and no missing page needs few instructions and no stack; the rest goes on in the loops below.
+// Without contention and missing pages this needs few instructions and no stack; the rest continues in the loops below.
 Leaf<size_t> EventFile::try_read(const UserSpans& to, u64) {
     if (to.size() < sizeof(u64)) return Errno::kInval;
     u64 count = count_.load(std::memory_order_relaxed);
@@ -124,7 +124,7 @@ Leaf<size_t> TimerFile::try_read(const UserSpans& to, u64) {
     take(count);
     const bool again = next_ != 0;
     guard.unlock();
-    if (again) changed_.wake_all();  // who waits learns when it expires next
+    if (again) changed_.wake_all();  // waiters learn the next expiry
     return sizeof(u64);
 }
 
@@ -142,7 +142,8 @@ u32 TimerFile::poll() {
     return expirations(now) > 0 ? kPollIn : 0;
 }
 
-// One that has expired says nothing new before it is read, so that a tiny period has nobody woken for each of its ends.
+// After it has expired it wakes no waiter before it is read, so that a tiny period does not cause a wake-up for each
+// expiry.
 Nanoseconds TimerFile::wake_time(Nanoseconds after) {
     rt::LockGuard guard{lock_};
     return next_ > after.value ? Nanoseconds{next_} : Nanoseconds::never();

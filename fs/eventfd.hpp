@@ -31,7 +31,7 @@ private:
     rt::WaitQueue changed_;
 };
 
-// No timer runs behind a TimerFile: how often it has expired follows from the clock, and who waits for it waits with a
+// A TimerFile has no running timer: how often it has expired follows from the clock, and a waiter waits with a
 // deadline (wake_time).
 class TimerFile final : public File {
 public:

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// File: an open file description (open(2)). Shared by dup and fork; its operations come in pairs, the plain try_ form that
-// never waits, and the queues to wait on when it says kNeedsTask.
+// File: an open file description (open(2)). Shared by dup and fork; its operations come in pairs, the plain try_ form
+// that never waits, and the queues to wait on when it returns kNeedsTask.
 //
 // User memory is reached through UserIn/UserOut (fs/user_memory.hpp). A copy that stops yields kNeedsFault, and nothing
 // has been consumed or committed: the caller faults the range in and calls again.
 #pragma once
+#include "abi/linux/fcntl.hpp"
+#include "abi/linux/poll.hpp"
 #include "fs/inode.hpp"
 #include "fs/path.hpp"
 #include "fs/user_memory.hpp"
@@ -12,28 +14,18 @@
 
 namespace fs {
 
-// open(2) flags, x86_64/asm-generic values.
-inline constexpr u32 kOpenAccess = 3, kOpenReadOnly = 0, kOpenWriteOnly = 1, kOpenReadWrite = 2, kOpenCreate = 0100,
-                     kOpenExclusive = 0200, kOpenNoCtty = 0400, kOpenTruncate = 01000, kOpenAppend = 02000,
-                     kOpenNonblock = 04000, kOpenDsync = 010000, kOpenDirect = 040000, kOpenLargeFile = 0100000,
-                     kOpenDirectory = 0200000, kOpenNoFollow = 0400000, kOpenNoAtime = 01000000,
-                     kOpenCloexec = 02000000, kOpenSync = 04010000, kOpenPath = 010000000, kOpenTmpfile = 020200000;
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
 inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
-// Not a program's: reads and writes need to know who asks (job control of a terminal), so they are for tasks; or they
+// Internal: reads and writes need to know the caller (job control of a terminal), so they are for tasks; or they
 // are refused (access mode 3).
 inline constexpr u32 kOpenTaskOnly = 1u << 30;
-// Nor this: open for writing without being counted as a writer, so that the file may be executed (memfd_create).
+// Internal: open for writing without being counted as a writer, so that the file may be executed (memfd_create).
 inline constexpr u32 kOpenUncounted = 1u << 29;
-// Nor this: vectors may be transferred element by element (File::by_element), which is for a task.
+// Internal: vectors may be transferred element by element (File::by_element), which is for a task.
 inline constexpr u32 kOpenByElement = 1u << 28;
 inline constexpr u32 kOpenInternal = kOpenTaskOnly | kOpenUncounted | kOpenByElement;
 
-// poll(2) bits.
-inline constexpr u32 kPollIn = 1, kPollPri = 2, kPollOut = 4, kPollErr = 8, kPollHup = 16, kPollNval = 32,
-                     kPollRdNorm = 0x40, kPollRdBand = 0x80, kPollWrNorm = 0x100, kPollWrBand = 0x200,
-                     kPollRdHup = 0x2000;
-// Not a program's: to find out takes a task (File::poll() of an epoll set).
+// Not a bit of poll(2): the answer takes a task (File::poll() of an epoll set).
 inline constexpr u32 kPollLong = 1u << 31;
 
 struct OpenContext {
@@ -41,18 +33,18 @@ struct OpenContext {
     u32 flags = 0;
     const Creds* creds = nullptr;
     class Tty* terminal = nullptr;  // the caller's controlling terminal: /dev/tty
-    const void* caller = nullptr;   // who opens, as LookupContext::caller; null: the kernel
+    const void* caller = nullptr;   // the opener, as LookupContext::caller; null: the kernel
 };
 
 // Where a call reads or writes: at the shared offset, or at an explicit one (pread).
 inline constexpr u64 kAtOffset = ~u64{0};
-// Writes: the end of the file, whatever its flags say. The position stays, or (kAtEndMoves) is behind what was written.
+// Writes: the end of the file, whatever its flags say. The position stays, or (kAtEndMoves) is after the bytes written.
 inline constexpr u64 kAtEnd = ~u64{1}, kAtEndMoves = ~u64{2};
-// Where the rest of a transfer to `offset` goes when `done` bytes are through.
+// Where the rest of a transfer to `offset` goes after `done` bytes.
 constexpr u64 offset_after(u64 offset, u64 done) { return offset >= kAtEndMoves ? offset : offset + done; }
 
-// Queues that a poller or a blocked reader must watch; filled by File::queues(). Each queue's sequence is noted as it is
-// added, so queues() is called before the condition is checked (rt/wait.hpp).
+// Queues that a poller or a blocked reader must watch; filled by File::queues(). Each queue's sequence is noted as it
+// is added, so queues() is called before the condition is checked (rt/wait.hpp).
 class QueueSet {
 public:
     static constexpr u32 kUsual = 3;  // most files have no more
@@ -64,7 +56,7 @@ public:
         }
         ++count_;
     }
-    u32 count() const { return count_; }  // may exceed the room: then get more and ask again
+    u32 count() const { return count_; }  // may exceed the room: then provide more and call again
     bool complete() const { return count_ <= capacity_; }
 
 private:
@@ -77,7 +69,7 @@ class Tty;
 
 extern rt::SpinLock<rt::Rank::poll> epoll_lock;  // of all epoll sets (epoll.hpp)
 
-// What a call on a particular type of file may be sure of before it casts.
+// Lets a call on a particular type of file check before it casts.
 enum class FileKind : u8 { kOther, kPipe, kStream, kTerminal, kEpoll, kTimer, kEvent, kSignal };
 
 class File : public RefCounted<File> {
@@ -107,17 +99,20 @@ public:
     // Mode checks (readable/writable, EBADF) are the caller's.
     virtual Leaf<size_t> try_read(const UserSpans& to, u64 offset) { return Errno::kInval; }
     virtual Leaf<size_t> try_write(const UserSpans& from, u64 offset) { return Errno::kInval; }
-    // A blocking file that takes whole writes (pipe, stream, terminal: writes_all) writes all in try_write, or says
-    // kNeedsTask; this form takes what fits now (at least a byte, or kNeedsTask), and the caller goes on with the rest.
+    // A blocking file that takes whole writes (pipe, stream, terminal: writes_all) writes all in try_write, or returns
+    // kNeedsTask; this form takes what fits now (at least a byte, or kNeedsTask), and the caller continues with the
+    // rest.
     virtual Leaf<size_t> try_write_some(const UserSpans& from, u64 offset) { return try_write(from, offset); }
-    virtual bool writes_all() const { return false; }  // a blocking write goes on until all is written
-    // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by pages).
+    virtual bool writes_all() const { return false; }  // a blocking write continues until all is written
+    // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by
+    // pages).
     virtual u64 copy_granule() const { return 1; }
     // A read or write has ended with EFAULT: what Linux has changed by then (eventfd(2) has given its value away).
     virtual void buffer_failed(void* caller, bool write) {}
-    // readv(2), writev(2): each element is a read or write of its own (Linux: no read_iter, write_iter), not the vector.
+    // readv(2), writev(2): each element is a read or write of its own (Linux: no read_iter, write_iter), not the
+    // vector.
     virtual bool by_element(bool write) const { return false; }
-    // For files that look at who asks (a signalfd gives each reader his own signals): what tasks use.
+    // For files that depend on the caller (a signalfd gives each reader its own signals): used by tasks.
     // `caller`: as in LookupContext.
     virtual Leaf<size_t> read_for(void* caller, const UserSpans& to, u64 offset) { return try_read(to, offset); }
     virtual Leaf<size_t> write_for(void* caller, const UserSpans& from, u64 offset) {
@@ -175,7 +170,7 @@ public:
     }
 
 protected:
-    FileKind kind_ = FileKind::kOther;  // set by the constructor of a type that somebody asks for
+    FileKind kind_ = FileKind::kOther;  // set by the constructor of a type that calls check for
     Path path_;
     Ref<Inode> nameless_;
     Inode* inode_;

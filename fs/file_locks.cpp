@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Advisory file locks (fcntl(2), flock(2)). See file_locks.hpp.
 //
-// POSIX and OFD locks are ranges: setting one replaces what the same owner has there, joins neighbours of its type and
-// splits what it only overlaps (POSIX.1-2017, fcntl). flock locks cover the file and conflict only among themselves.
-// The locks of an owner on a file are a group: those for reading and those for writing, by ascending start, none overlaps
-// another. Groups of a file stand in the order of their first lock. F_GETLK names the first lock of that order that is in the
-// way (fs/locks.c, posix_lock_inode).
+// POSIX and OFD locks are ranges: setting one replaces the same owner's locks there, merges with adjacent ones of its
+// type and splits what it only overlaps (POSIX.1-2017, fcntl). flock locks cover the file and conflict only among
+// themselves. The locks of an owner on a file are a group: those for reading and those for writing, by ascending start,
+// none overlaps another. Groups of a file are in the order of their first lock. F_GETLK names the first lock of that
+// order that is in the way (fs/locks.c, posix_lock_inode).
 //
-// Nothing goes through all locks of an owner at a stretch: what replaces many is done in pieces (LongLock), and a group that
+// No operation visits all locks of an owner at once: replacing many is done in pieces (LongLock), and a group that
 // goes as a whole is taken apart by a job. The owners of one file are gone through.
 #include "fs/file_locks.hpp"
 
@@ -32,7 +32,7 @@ namespace {
 
 using Held = HeldLock;
 using Ranges = lib::Tree<Held, &Held::hook, lib::KeyMember<&Held::start>>;
-constexpr u32 kFew = 128;  // locks that go at a stretch
+constexpr u32 kFew = 128;  // locks that are removed at once
 
 // Belongs to the table's lock, until it is taken out.
 struct Group {
@@ -186,7 +186,7 @@ Cut cut(Group& g, u64 start, u64 end, Held*& spare, u32 most) RT_REQUIRES(table.
     return done;
 }
 
-// A neighbour of the same type becomes part of the new one.
+// An adjacent lock of the same type becomes part of the new one.
 void join_neighbours(Group& g, Held& fresh) RT_REQUIRES(table.lock) {
     constexpr u64 kMax = ~u64{0};
     Ranges& ranges = g.ranges(fresh.write);
@@ -287,7 +287,8 @@ Leaf<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces) {
         Group* g = group_of(inode, want.kind, want.owner);
         const bool held = in_pieces && in_pieces->pending_ && in_pieces->pending_->pending_hook.linked();
         if (!held && conflict(inode, want)) {
-            // A flock is converted by giving the old lock up first: it is lost if the new one is not to be had (flock(2)).
+            // A flock is converted by releasing the old lock first: it is lost if the new one cannot be taken
+            // (flock(2)).
             if (want.kind == LockKind::kFlock && g) {
                 Held* none = nullptr;
                 less = cut(*g, 0, ~u64{0}, none, kFew).any;

@@ -21,7 +21,7 @@ bool file_locks_exist();
 // Woken when locks of the inode have gone or let others in; some inodes share one.
 rt::WaitQueue& file_locks_changed(const Inode& inode);
 
-// The first lock that stands in the way of `want`; false if there is none.
+// The first lock that conflicts with `want`; false if there is none.
 bool find_conflict(Inode& inode, const FileLock& want, FileLock& found);
 // A lock that takes the place of many of the same owner's, in pieces. It is held from the first one on.
 class LongLock {
@@ -39,13 +39,13 @@ private:
     LockKind kind_ = LockKind::kPosix;
     const void* owner_ = nullptr;
 };
-// kAgain: in somebody's way. kNoMem. kNeedsTask: many locks of the owner have to go first, give way and call it again; without
-// `in_pieces` nothing has changed.
+// kAgain: it conflicts. kNoMem. kNeedsTask: many locks of the owner must be removed first, give way and call it again;
+// without `in_pieces` nothing has changed.
 Leaf<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces = nullptr);
 Leaf<void> clear_lock(Inode& inode, const FileLock& range);
 // Would waiting for `found` by `owner` close a circle of POSIX waiters?
 bool would_deadlock(Inode& inode, const FileLock& want);
-// A POSIX waiter announces for whom it waits, for the check above. Null: it no longer waits.
+// A POSIX waiter announces the owner that it waits for, for the check above. Null: it no longer waits.
 struct LockWaiter {
     lib::ListHook hook;
     const void* owner = nullptr;

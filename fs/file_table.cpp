@@ -57,7 +57,7 @@ Result<Ref<File>> FileTable::get(Fd fd) {
     return Ref<File>{f};
 }
 
-// The last holder's: nobody changes it.
+// Called by the last holder: no other thread changes it.
 bool FileTable::ends_in_pieces() const RT_UNCHECKED_LOCKING {
     if (capacity_ > kFirst) return true;
     if (!EpollFile::any_ends_slowly()) return false;
@@ -85,7 +85,7 @@ void FileTable::last_ref(FileTable* t) {
     });
 }
 
-// Memory for descriptors below `to_hold`, no more than half of it copied at a stretch.
+// Memory for descriptors below `to_hold`, no more than half of it copied at once.
 Result<void> FileTable::make_room(u32 to_hold) {
     constexpr u32 kMostCopied = 64 << 10;
     u32 room = std::bit_ceil(to_hold);
@@ -156,7 +156,7 @@ i32 FileTable::find_free(u32 from) const {
     }
 }
 
-// The copy is nobody's yet, and has nothing there.
+// The copy has no owner yet, and is empty there.
 void FileTable::copy_number(const FileTable& from, u32 n) {
     const u64 bit = u64{1} << (n % 64);
     files_[n] = from.files_[n];
@@ -281,7 +281,8 @@ Result<Ref<FileTable>> FileTable::clone() {
     Ref<FileTable> copy = TRY(create());
     copy->lock_.assume_held();  // no other CPU knows it
     for (;;) {
-        // Memory is had without our lock (the same rank as the copy's); then we may have grown, and it is tried again.
+        // Memory is allocated without this table's lock (the same rank as the copy's); the table may have grown, then
+        // it is tried again.
         u32 last = 0;
         for (i32 n = 0; (n = next_open(n)) >= 0; ++n) {
             last = u32(n);
@@ -329,7 +330,7 @@ void FileTable::Copy::leave() {
 
 // False: all is copied.
 Result<bool> FileTable::copy_some(Copy& c) {
-    // Memory is had without our lock, which is of the same rank as the copy's.
+    // Memory is allocated without this table's lock, which is of the same rank as the copy's.
     u32 end;
     {
         rt::LockGuard guard{lock_};

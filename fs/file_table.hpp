@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 // File descriptors: the table that maps small numbers to open files (shared by CLONE_FILES).
-// Lock: Rank::files guards all changes. A thread that has the table to itself reads it without the lock: get() from one thread is on the hot path of every read and write.
+// Lock: Rank::files guards all changes. A thread that has the table to itself reads it without the lock: get() from one
+// thread is on the hot path of every read and write.
 #pragma once
 #include "fs/file.hpp"
 #include "rt/teardown.hpp"
 
 namespace fs {
-
-inline constexpr u32 kMaxDescriptors = 1048576;  // NR_OPEN: the most RLIMIT_NOFILE can be
 
 using Fd = lib::Strong<struct FdTag, i32>;
 
@@ -15,8 +14,8 @@ class FileTable : public RefCounted<FileTable> {
 public:
     static Result<Ref<FileTable>> create();
     ~FileTable();  // closes everything
-    // Before a thread lets go of a table that may be long: closes some descriptors if nobody else has it. True: there are more,
-    // give way and call it again.
+    // Before a thread releases a table that may be long: closes some descriptors if no other thread uses it. True:
+    // there are more, give way and call it again.
     bool empty_some();
     // Who has not called that: the rest of a long one is closed by a job.
     static void last_ref(FileTable* t);
@@ -46,8 +45,8 @@ public:
             return borrow_shared(fd);
         return {peek(fd), false};
     }
-    // Could another thread close a file under the caller? Only a holder can raise the count from 1, and the caller is the
-    // one; others (procfs) look under the lock.
+    // Could another thread close a file under the caller? Only a holder can raise the count from 1, and the caller is
+    // the one; others (procfs) look under the lock.
     bool shared() const { return ref_count() != 1; }
     // While it is not shared: the file, or null.
     File* peek(Fd fd) const RT_UNCHECKED_LOCKING {
@@ -56,8 +55,8 @@ public:
     }
     // Lowest free descriptor >= from and < limit (RLIMIT_NOFILE): EMFILE, ENOMEM.
     Result<Fd> install(Ref<File> file, bool close_on_exec, u64 limit, i32 from = 0);
-    // Is a number so far beyond the others that room for it is made in pieces, before it is installed? grow_some: true, there
-    // is more to make. ENOMEM.
+    // Is a number so far beyond the others that room for it is made in pieces, before it is installed? grow_some: true,
+    // there is more to make. ENOMEM.
     bool is_far(u32 n) const { return n >= capacity() + kPieceNumbers; }
     Result<bool> grow_some(u32 to_hold) RT_EXCLUDES(lock_);
     // dup2/dup3: closes what was there. EBADF if fd >= limit.
@@ -84,10 +83,10 @@ public:
 private:
     static constexpr u32 kFirst = 64;               // descriptors before the table grows
     static constexpr u32 kLong = 1024;              // more than that are copied in pieces
-    static constexpr u32 kPieceNumbers = 16 << 10;  // looked at, or made room for, at a stretch
-    static constexpr u32 kPieceCopied = 2048;       // copied at a stretch
-    // A copy that is being made in pieces. What changes below `done` changes in both: so it is a copy of its end. The original
-    // has all that the copy has, so a reference that the copy gives up is never the last.
+    static constexpr u32 kPieceNumbers = 16 << 10;  // visited, or made room for, at once
+    static constexpr u32 kPieceCopied = 2048;       // copied at once
+    // A copy that is being made in pieces. What changes below `done` changes in both: so it is a copy of its end. The
+    // original has all that the copy has, so a reference that the copy gives up is never the last.
     struct Copy {
         Copy(FileTable& original, FileTable& copy) RT_EXCLUDES(original.lock_);
         Copy(const Copy&) = delete;

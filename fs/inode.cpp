@@ -30,7 +30,7 @@ namespace {
 
 bool is_owner(const Attributes& a, const Creds& c) { return c.fsuid == a.uid || c.capable(kCapFowner); }
 
-// chown(2). The bits go, whoever asks; and that is a change of mode, for owners only.
+// chown(2). The bits are cleared for every caller; and that is a change of mode, for owners only.
 Leaf<u32> allow_owner(const AttributeChange& change, const Attributes& a, const Creds& c) {
     bool owner = c.fsuid == a.uid, any = c.capable(kCapChown);
     if (change.uid && !(owner && change.to.uid == a.uid) && !any) return Errno::kPerm;
@@ -115,7 +115,7 @@ Leaf<void> check_access(Inode& inode, u32 want, const Creds& c, const void* call
         return inode.grants_to(caller) ? Leaf<void>(lib::kOk) : Leaf<void>(Errno::kAcces);
     }
     if (want == kMayRead && c.capable(kCapDacReadSearch)) return lib::kOk;
-    if ((!(want & kMayExec) || (mode & 0111)) && c.capable(kCapDacOverride)) return lib::kOk;
+    if ((!(want & kMayExec) || (mode & kAnyExec)) && c.capable(kCapDacOverride)) return lib::kOk;
     return Errno::kAcces;
 }
 

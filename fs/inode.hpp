@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT
 // Inodes, names and mounts: the objects of the virtual file system (inode(7), path_resolution(7)).
 //
-// An Inode is a file's attributes and operations. A Dentry is one name in a directory: (parent, name) -> inode, or a known
-// absence. In-memory file systems pin their dentries: the tree of dentries *is* their directory contents.
-// Locks: Rank::directory for the names in one directory, Rank::dentry for buckets of the name cache, Rank::inode for
-// attributes; rename, rmdir and mount take Rank::namespace_ first. Lookups of cached names take no lock (fs/dentry.hpp).
+// An Inode is a file's attributes and operations. A Dentry is one name in a directory: (parent, name) -> inode, or a
+// known absence. In-memory file systems pin their dentries: the tree of dentries *is* their directory contents. Locks:
+// Rank::directory for the names in one directory, Rank::dentry for buckets of the name cache, Rank::inode for
+// attributes; rename, rmdir and mount take Rank::namespace_ first. Lookups of cached names take no lock
+// (fs/dentry.hpp).
 //
-// An inode that has lost its last reference is emptied at once (evict) and freed one epoch later, so that code which found
-// it without a reference may look at it until its next suspension.
+// An inode that has lost its last reference is emptied at once (evict) and freed one epoch later, so that code which
+// found it without a reference may look at it until its next suspension.
 #pragma once
 #include <string_view>
 
+#include "abi/linux/limits.hpp"
 #include "abi/linux/stat.hpp"
+#include "fs/abi.hpp"
 #include "fs/creds.hpp"
 #include "fs/page.hpp"
 #include "lib/ref.hpp"
@@ -26,14 +29,6 @@ class Dentry;
 class File;
 class SuperBlock;
 struct OpenContext;
-
-// mode bits: inode(7)
-inline constexpr u32 kTypeMask = 0170000, kTypeSocket = 0140000, kTypeLink = 0120000, kTypeRegular = 0100000,
-                     kTypeBlock = 0060000, kTypeDirectory = 0040000, kTypeChar = 0020000, kTypeFifo = 0010000;
-inline constexpr u32 kSetUid = 04000, kSetGid = 02000, kSticky = 01000;
-inline constexpr u32 kMayExec = 1, kMayWrite = 2, kMayRead = 4;
-inline constexpr size_t kNameMax = 255, kPathMax = 4096;
-inline constexpr u32 kMaxSymlinks = 40;
 
 struct Timestamp {
     i64 seconds = 0;
@@ -57,11 +52,11 @@ struct AttributeChange {
     Attributes to;
     // By which rules, which look at the attributes as they are when it happens.
     enum class Rule : u8 {
-        kNone,      // the caller may, and says everything
+        kNone,      // the caller has checked, and gives all values
         kMode,      // chmod(2): for the owner; the set-group-ID bit goes if the file's group is not one of his
         kOwner,     // chown(2): what is allowed to whom; the set-ID bits go
         kTimes,     // utimensat(2) of times other than now: for the owner
-        kContents,  // the contents change: the set-ID bits go, but for who has CAP_FSETID
+        kContents,  // the contents change: the set-ID bits are cleared unless the caller has CAP_FSETID
     };
     Rule rule = Rule::kNone;
     const Creds* asker = nullptr;  // whom the rule is about
@@ -70,7 +65,7 @@ struct AttributeChange {
     Leaf<u32> allow(const Attributes& a) const;
 };
 
-// One directory entry as getdents64 hands it out.
+// One directory entry as getdents64 returns it.
 struct DirEntry {
     u64 inode;
     u64 next_offset;  // cookie to continue after this entry
@@ -94,7 +89,7 @@ class Inode : public RefCounted<Inode> {
 public:
     virtual ~Inode();
     static void last_ref(Inode* i);
-    // No reference is left: give back what it holds (pages). Attributes stay readable.
+    // No reference is left: releases what it holds (pages). Attributes stay readable.
     virtual void evict() {}
     u64 number = 0;
     Ref<SuperBlock> super;
@@ -133,7 +128,7 @@ public:
 
     // Symbolic links. The text stays valid while the inode is referenced, or is built into `buffer` (procfs).
     virtual Leaf<std::string_view> read_link(std::span<char> buffer, const Creds& c) { return Errno::kInval; }
-    // The same for links that depend on who asks (/proc/self). `caller`: as in LookupContext.
+    // The same for links that depend on the caller (/proc/self). `caller`: as in LookupContext.
     virtual Leaf<std::string_view> read_link_for(std::span<char> buffer, const Creds& c, const void* caller) {
         return read_link(buffer, c);
     }
@@ -145,7 +140,7 @@ public:
 
     // Opening: makes the open file description. Regular files: fs/regular.cpp; devices: by number; FIFOs: fs/pipe.cpp.
     virtual Leaf<Ref<File>> open(OpenContext& how) = 0;
-    // fallocate(2), mode bits as there; the range was checked. Changes the size unless told to keep it.
+    // fallocate(2), mode bits as there; the range was checked. Changes the size unless kFallocKeepSize is set.
     virtual Leaf<void> allocate_range(u32 mode, u64 offset, u64 length) { return Errno::kOpNotSupp; }
     // The page cache of a regular file; null if it has none.
     virtual Mapping* mapping() { return nullptr; }
@@ -157,7 +152,7 @@ public:
     }
     void touch_modified();  // and changed
     void touch_changed();
-    // To be called by whoever sets modified or changed under the lock.
+    // To be called after setting modified or changed under the lock.
     void note_changed() { access_stale_.store(true, std::memory_order_relaxed); }
 
     // O_TMPFILE: may be given a name although it has none.
@@ -189,11 +184,11 @@ private:
 // May `c` do this (kMayRead | kMayWrite | kMayExec) to the inode? EACCES if not. `caller`: as in LookupContext.
 Leaf<void> check_access(Inode& inode, u32 want, const Creds& c, const void* caller = nullptr);
 
-// The mode without the set-user-ID and set-group-ID bits that a change by `c` takes away (Linux: setattr_should_drop_*).
-// A set-group-ID bit without group execution stays for members of the group.
+// The mode without the set-user-ID and set-group-ID bits that a change by `c` takes away (Linux:
+// setattr_should_drop_*). A set-group-ID bit without group execution stays for members of the group.
 inline u32 without_set_id(const Attributes& a, const Creds& c) {
     u32 mode = a.mode & ~kSetUid;
-    if ((mode & 010) || (!c.in_group(a.gid) && !c.capable(kCapFsetid))) mode &= ~kSetGid;
+    if ((mode & kGroupExec) || (!c.in_group(a.gid) && !c.capable(kCapFsetid))) mode &= ~kSetGid;
     return mode;
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Walks that are too long for one go (40 links of 4 KiB each): the walk stops at the start of a component, what it has is kept
-// for the call, and the call begins anew after others had their turn. The same walk then goes on where it stopped.
+// Walks that are too long for one step (40 links of 4 KiB each): the walk stops at the start of a component, its state
+// is kept for the call, and the call starts again after other ready threads have run. The same walk then continues
+// where it stopped.
 //
-// What has been walked holds as of the piece it was walked in, as it does for Linux, which looks component by component.
+// What has been walked holds as of the piece it was walked in, as it does for Linux, which looks component by
+// component.
 #include <cstring>
 #include <utility>
 
@@ -16,12 +18,13 @@ namespace {
 struct Kept {
     lib::ListHook hook;
     const void* caller = nullptr;
-    bool paused = false;  // the call has not been told yet
+    bool paused = false;  // not yet reported to the call
     // Which walk it is.
     Path root, start;
     u32 mode = 0, asked = 0, size = 0;
     char* path = nullptr;
-    // How far it has come. Texts are links' that `owners` keep, but for the path itself, whose text is another one each time.
+    // How far it has come. Texts are links' that `owners` keep, but for the path itself, whose text is another one each
+    // time.
     Path at;
     u32 flags = 0, depth = 0, links = 0;
     bool trailing_slash = false, kept_slash = false;
@@ -74,7 +77,7 @@ void Walk::resume_kept(Mode mode, u32& flags) {
     }
 }
 
-// Does the rest of a link's text lie in this walk's own memory?
+// Is the rest of a link's text in this walk's own memory?
 bool Walk::arena_in_use() const {
     for (u32 i = 0; i <= depth_ && arena_used_ != 0; ++i) {
         const std::string_view rest = i < depth_ ? levels_[i].rest : rest_;
@@ -83,7 +86,7 @@ bool Walk::arena_in_use() const {
     return false;
 }
 
-// kNeedsFault: the walk is kept. Else it goes on: there is no caller who could come back, or no memory to keep it.
+// kNeedsFault: the walk is kept. Otherwise it continues: there is no caller that could retry, or no memory to keep it.
 Leaf<void> Walk::pause(Mode mode, u32 flags) {
     walked_ = 0;
     if (!context_.caller || arena_in_use() || !stable()) return lib::kOk;

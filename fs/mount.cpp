@@ -29,8 +29,8 @@ struct MountTable {
         m.id = next_mount_id++;
         ++m.super->mounts;
     }
-    // Counts a new mount and gives it its super block's root dentry, which the first mount makes. A mount that is counted
-    // takes that dentry along when it ends, also when nothing came of it: drop `m` after the lock.
+    // Counts a new mount and gives it its super block's root dentry, which the first mount makes. A mount that is
+    // counted takes that dentry along when it ends, also when nothing came of it: drop `m` after the lock.
     static Result<void> give_root(Mount& m, Ref<Inode> root) RT_REQUIRES(namespace_lock) {
         count(m);
         SuperBlock& super = *m.super;
@@ -52,8 +52,8 @@ struct MountTable {
         mount_changes.note();
         if (where) where->dentry->set_flag(Dentry::kMountPoint);
     }
-    // Mounts taken out of the tree of names. The references that the table had to them, and that they had to their places,
-    // are dropped at its end, outside the lock.
+    // Mounts taken out of the tree of names. The references that the table had to them, and that they had to their
+    // places, are dropped at its end, outside the lock.
     struct Detached {
         Mount* first = nullptr;
         ~Detached() {
@@ -78,7 +78,7 @@ struct MountTable {
                 continue;
             }
             m->detached_.store(true, std::memory_order_relaxed);
-            // Its own link stays: a reader that stands here goes on along the list.
+            // Its own link stays: a reader that is here continues along the list.
             link->store(m->next_.load(std::memory_order_relaxed), std::memory_order_release);
             *end = m;
             end = &m->next_detached_;
@@ -119,8 +119,8 @@ void Mount::last_ref(Mount* m) {
         rt::LockGuard g(namespace_lock);
         if (--m->super->mounts == 0) tree = std::exchange(m->super->root_dentry, nullptr);
     }
-    // `root` stays for those who found the mount without a reference. What still holds it may be the last to hold the file.
-    // A tree of more than some names goes in pieces, and the mount behind it.
+    // `root` stays for readers that found the mount without a reference. What still holds it may be the last to hold
+    // the file. A tree of more than some names is freed in pieces, and the mount after it.
     if (!tree) return MountTable::retire(*m);
     m->dropped_ = m->dropped_at_ = tree;
     while (MountTable::end_some(m->end_))
@@ -219,7 +219,7 @@ Result<void> unmount(const Path& where, bool detach) {
     if (!m->parent()) return Errno::kInval;  // "/", or no longer mounted
     bool children = false;
     for (Mount* o = first_mount(); o; o = o->next()) children |= o->parent() == m.get();
-    // In use: more references than the table's, the caller's path, and ours.
+    // In use: more references than the table's, the caller's path's, and this function's.
     if (!detach && (children || m->ref_count() > 3)) return Errno::kBusy;
     MountTable::detach(*m, out);  // MNT_DETACH takes what is mounted below along
     return lib::kOk;

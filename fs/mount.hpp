@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT
 // Mounts: which file system is seen at which place (mount(2), path_resolution(7)).
 //
-// The list of mounts is read without a lock; mounts are freed one epoch after their last reference. Changes are made under
-// namespace_lock. A mount holds its parent and its mount point until it is unmounted.
+// The list of mounts is read without a lock; mounts are freed one epoch after their last reference. Changes are made
+// under namespace_lock. A mount holds its parent and its mount point until it is unmounted.
 //
-// Every open file has a mount. One whose file system has no place in the tree of names (a pipe, a memfd) has the internal
-// mount of that file system: it is in no list, nothing can be mounted on it, and it is never unmounted.
+// Every open file has a mount. One whose file system has no place in the tree of names (a pipe, a memfd) has the
+// internal mount of that file system: it is in no list, nothing can be mounted on it, and it is never unmounted.
 #pragma once
+#include "abi/linux/mount.hpp"
 #include "fs/dentry.hpp"
 #include "rt/teardown.hpp"
 #include "rt/wait.hpp"
 
 namespace fs {
 
-// How often the matter of a file has changed, for those who poll it.
+// How often the contents of a file have changed, for its pollers.
 struct Changes {
     std::atomic<u64> count{0};  // release by the one that changes; acquire by poll
     rt::WaitQueue queue;
@@ -22,15 +23,10 @@ struct Changes {
         queue.wake_all();
     }
 };
-// What is mounted where.
+// The table of mounts.
 extern Changes mount_changes;
 
 struct Path;
-
-// Flags of a mount; those that mount(2) takes have its values.
-inline constexpr u32 kMountReadOnly = 1, kMountNoSuid = 2, kMountNoDev = 4, kMountNoExec = 8, kMountRemount = 32,
-                     kMountNoAtime = 1024, kMountNoDirAtime = 2048, kMountBind = 4096, kMountMove = 8192,
-                     kMountRelAtime = 1 << 21;
 
 class Mount : public RefCounted<Mount> {
 public:
@@ -40,7 +36,7 @@ public:
 
     Ref<SuperBlock> super;
     Ref<Dentry> root;
-    std::atomic<u32> flags{kMountRelAtime};
+    std::atomic<u32> flags{kMountRelAtime};  // MS_*, mount(2)
     char source[64] = {};
     u64 id = 0;
 

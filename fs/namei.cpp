@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Path resolution (path_resolution(7)): components, symbolic links, mounts, "..", permissions.
-// No lock is taken and no reference held on the way (see fs/dentry.hpp), except for names that are in no cache (procfs).
+// No lock is taken and no reference held on the way (see fs/dentry.hpp), except for names that are in no cache
+// (procfs).
 #include "fs/walk.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -50,8 +51,8 @@ Leaf<bool> Walk::follow_link(Place link, bool last) {
     if (++links_ > kMaxSymlinks) return Errno::kLoop;
     Inode& inode = *link.inode();
     const Creds& c = *context_.creds;
-    // proc(5) fs.protected_symlinks: in a sticky world-writable directory only the owner's links, or the directory owner's.
-    // It is about the last component; a link on the way is followed.
+    // proc(5) fs.protected_symlinks: in a sticky world-writable directory only the owner's links, or the directory
+    // owner's. It is about the last component; a link on the way is followed.
     const Attributes& dir = at_.inode()->peek_attributes();
     if (last && (dir.mode & (kSticky | 02)) == (kSticky | 02)) [[unlikely]] {
         u32 owner = inode.peek_attributes().uid;
@@ -98,14 +99,14 @@ Leaf<bool> Walk::step(const NameKey& name, bool follow, bool last) {
     return false;
 }
 
-// Plain names in directories that all may pass, one after the other: the body of most resolutions. What is special in any
-// way stops it, at the start of a component, and is left to go_on().
+// Plain names in directories that all may pass, one after the other: the body of most resolutions. What is special in
+// any way stops it, at the start of a component, and is left to go_on().
 bool Walk::pass_plain(Mode mode, u32 flags, Errno& result) {
     const char *p = rest_.data(), *const end = p + rest_.size(), *const text = text_;
     const bool whole = depth_ == 0;  // what ends here is the end of the path
     Dentry* dir = at_.dentry;
     while (p != end && *p == '/') ++p;
-    while (p != end && *p != '.' && dir->is_directory() && (dir->inode()->mode() & 0111) == 0111) {
+    while (p != end && *p != '.' && dir->is_directory() && (dir->inode()->mode() & kAnyExec) == kAnyExec) {
         NameKey name = scan_component(text, p, end);
         const char* after = p + name.length();
         if (after == end) {
@@ -167,7 +168,7 @@ Leaf<void> Walk::go_on(Mode mode, u32 flags) {
         bool dots = name.text[0] == '.' && (name.length() == 1 || (name.length() == 2 && name.text[1] == '.'));
         rest_ = {p, size_t(end - p)};
         if (p == end && depth_ != 0) {
-            // The end of a link's text: go on with the outer one.
+            // The end of a link's text: continue with the outer one.
             text_ = levels_[--depth_].text;
             rest_ = levels_[depth_].rest;
             owner_ = levels_[depth_].owner;
@@ -187,7 +188,7 @@ Leaf<void> Walk::go_on(Mode mode, u32 flags) {
         }
         bool pushed = TRY(step(name, !last || slash || (flags & kFollow), last));
         if (pushed) {
-            // A link in the last place: a slash after it asks for a directory, whatever its text looks like.
+            // A link as the last component: a slash after it requires a directory, whatever its text looks like.
             if (last && slash) flags |= kDirectory;
             continue;
         }

@@ -13,8 +13,8 @@ namespace {
 using DirGuard = rt::LockGuard<rt::Rank::directory>;
 using DirPair = rt::LockPair<rt::Rank::directory>;
 
-// Of a generated directory, whose names cannot be changed, but that one exists counts first: kPerm if it does. Before any
-// lock of the tree of names is taken: who generates them takes locks that rank before these.
+// Of a generated directory, whose names cannot be changed, but that one exists counts first: kPerm if it does. Before
+// any lock of the tree of names is taken: generating them takes locks that rank before these.
 Leaf<void> ask_generated(Dentry& dir, const NameKey& name) {
     if (name.length() > kNameMax) return Errno::kNameTooLong;
     if ((dir.flags() & Dentry::kPinned) || find_name(&dir, name)) return lib::kOk;
@@ -116,9 +116,10 @@ Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c)
     if (read_only(at.parent)) return Errno::kRoFs;
     if (at.parent.mount != target.mount) return Errno::kXDev;
     const Attributes& a = inode.peek_attributes();
-    // proc(5) fs.protected_hardlinks: only the owner, or whoever could read and write the plain file.
+    // proc(5) fs.protected_hardlinks: only the owner, or a caller that may read and write the regular file.
     if (c.fsuid != a.uid && !c.capable(kCapFowner)) {
-        bool safe = inode.is_regular() && !(a.mode & kSetUid) && (a.mode & (kSetGid | 010)) != (kSetGid | 010) &&
+        bool safe = inode.is_regular() && !(a.mode & kSetUid) &&
+                    (a.mode & (kSetGid | kGroupExec)) != (kSetGid | kGroupExec) &&
                     check_access(inode, kMayRead | kMayWrite, c).ok();
         if (!safe) return Errno::kPerm;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Pages and the radix tree of a Mapping.
 //
-// The tree is read without a lock: slots are published with release, and nodes and pages that were taken out are freed one
-// epoch later. A page at index 0 that is alone needs no node. Changes are made under Mapping::lock_.
+// The tree is read without a lock: slots are published with release, and nodes and pages that were taken out are freed
+// one epoch later. A page at index 0 that is alone needs no node. Changes are made under Mapping::lock_.
 #include "fs/page.hpp"
 
 #include <cstring>
@@ -27,7 +27,7 @@ Ref<Page> new_page(PhysAddr frame) {
     return Ref<Page>::adopt(p);
 }
 
-// Release: pairs with whoever maps a page and then looks whether it is still the mapping's.
+// Release: pairs with a fault that maps a page and then checks whether it is still in the mapping.
 void leave_mapping(Page* p) { __atomic_store_n(&p->mapping, nullptr, __ATOMIC_RELEASE); }
 
 // Pages between their removal and their release are chained through their FrameInfo.
@@ -113,7 +113,7 @@ Mapping::Run Mapping::peek_run(u64 index, u64 most) const {
         n = static_cast<Node*>(n->at(index).load(std::memory_order_acquire));
         if (!n) return run;
     }
-    // FrameInfos of neighbours are neighbours; that the frames are too is checked once, at the end.
+    // FrameInfos of adjacent frames are adjacent; that the frames are too is checked once, at the end.
     u64 at = index % Node::kSlots, limit = at + most < Node::kSlots ? at + most : Node::kSlots;
     auto* expected = reinterpret_cast<std::byte*>(first);
     for (u64 i = at + 1; i < limit; ++i) {
@@ -221,8 +221,8 @@ Result<Page*> Mapping::insert(u64 index, Ref<Page> fresh) {
     return earlier;
 }
 
-// Takes pages [first, last] out of the subtree at `n`, whose first index is `base`, and frees the nodes that became empty
-// below it. Returns how many pages.
+// Takes pages [first, last] out of the subtree at `n`, whose first index is `base`, and frees the nodes that became
+// empty below it. Returns how many pages.
 u64 Mapping::remove_from(Node& n, u64 base, u64 first, u64 last, Page*& chain) {
     u64 count = 0;
     u64 from = first > base ? (first - base) >> n.shift : 0;
@@ -305,8 +305,8 @@ void Mapping::drop_range(u64 first, u64 count) {
     leave_behind(chain, dropped);
 }
 
-// Pages that were taken out together, each with the tree's reference, which keeps `retired` unused: the first one's words
-// are the reclaimer's node.
+// Pages that were taken out together, each with the tree's reference, which keeps `retired` unused: the first one's
+// words are the reclaimer's node.
 void Mapping::leave_behind(Page* chain, u64 count) {
     rt::Reclaimer& fs = port::reclaimer(port::Module::kFs);
     if (!fs.defers(count)) [[likely]]
@@ -355,7 +355,8 @@ void Mapping::release_dropped() {
     {
         rt::LockGuard g(lock_);
         const MappingUser* u = users_.front();
-        if (u && u->cut_ < dropped_.cut) return;  // others have been dropped meanwhile: who did that goes on
+        // Others have been dropped in the meantime, by a thread that continues with this.
+        if (u && u->cut_ < dropped_.cut) return;
         gone = std::exchange(dropped_, {});
         dropped_waits_.store(false, std::memory_order_relaxed);
     }
@@ -433,7 +434,7 @@ u64 Mapping::next_resident(u64 from) const {
             if (n->shift == 0) return at;
             n = static_cast<Node*>(s);
         }
-        // Nothing in this node: behind it.
+        // Nothing in this node: continue after it.
         const u64 next = ((at >> n->shift) / Node::kSlots + 1) << (n->shift + Node::kSlotBits);
         if (next <= at) return kNone;
         at = next;
@@ -454,7 +455,7 @@ u64 Mapping::last_resident() const {
         u32 i = Node::kSlots;
         void* s = nullptr;
         while (i > 0 && !s) s = n->slot[--i].load(std::memory_order_acquire);
-        if (!s) return kNone;  // only while a change is under way beside us
+        if (!s) return kNone;  // only during a concurrent change
         base += u64{i} << n->shift;
         if (n->shift == 0) return base;
         n = static_cast<Node*>(s);
@@ -490,7 +491,7 @@ void Mapping::retire() {
     rt::retire(end_.retired);
 }
 
-// Frees some pages of a mapping without references: nobody else changes its tree. False: there are none.
+// Frees some pages of a mapping without references: no other thread changes its tree. False: there are none.
 bool Mapping::reap_some(u64 most) {
     u64 first = next_resident(0), count = 0;
     if (first == kNone) return false;

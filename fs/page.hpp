@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Page and Mapping: the one page cache. A Mapping is the pages of one inode (or of one shared anonymous object), by index;
-// it knows which areas of address spaces map it (the reverse map), so that truncation can unmap.
+// Page and Mapping: the one page cache. A Mapping is the pages of one inode (or of one shared anonymous object), by
+// index; it knows which areas of address spaces map it (the reverse map), so that truncation can unmap.
 //
-// Locks: Mapping::lock (Rank::mapping) guards changes of the tree of pages and the list of users; reading the tree takes no
-// lock (its nodes are freed one epoch later). A Page is kept by references: the cache holds one, each anonymous map slot
-// holds one, and whoever works with its bytes across a suspension holds one.
+// Locks: Mapping::lock (Rank::mapping) guards changes of the tree of pages and the list of users; reading the tree
+// takes no lock (its nodes are freed one epoch later). A Page is kept by references: the cache holds one, each
+// anonymous map slot holds one, and code that uses its bytes across a suspension holds one.
 // A page's frame is freed one epoch after the last reference went, because other CPUs may still translate to it.
 //
-// Truncation against faults: a page leaves the tree (mapping = null) before the users unmap it. Who maps a page found here
-// enters it into the page table first and then looks at page.mapping once more: null means take it out again.
+// Truncation against faults: a page leaves the tree (mapping = null) before the users unmap it. A fault that maps a
+// page found here enters it into the page table first and then reads page.mapping again: null means remove it again.
 #pragma once
 #include <cstddef>
 #include <span>
@@ -38,7 +38,8 @@ struct Page {
     };
 
     Page() : retired{} {}
-    // kUnwritten: room that fallocate(2) has made. To SEEK_DATA it is a hole until a write or a fault takes the flag away.
+    // kUnwritten: room that fallocate(2) has made. To SEEK_DATA it is a hole until a write or a fault takes the flag
+    // away.
     enum Flags : u32 { kDirty = 1, kUnwritten = 2 };
     bool unwritten() const { return (flags.load(std::memory_order_relaxed) & kUnwritten) != 0; }
     void use() {
@@ -55,7 +56,7 @@ struct Page {
     static Ref<Page> adopt_frame(PhysAddr frame);
 
     void ref() { refs.fetch_add(1, std::memory_order_relaxed); }
-    // The last one retires the frame. acq_rel: whoever frees it sees all that was done with it.
+    // The last one retires the frame. acq_rel: the thread that frees it sees all earlier accesses.
     void unref() {
         if (refs.fetch_sub(1, std::memory_order_acq_rel) == 1) last_ref();
     }
@@ -77,11 +78,11 @@ inline std::byte* Page::bytes() const {
     return static_cast<std::byte*>(rt::FrameInfo::of_owner(const_cast<Page*>(this)).bytes());
 }
 
-// The one page that is zero for good, for whoever maps it read-only; it is never freed. Null: no memory for it yet.
+// The shared page of zeros, for read-only mappings; it is never freed. Null: no memory for it yet.
 Page* zero_page();
 
-// Gives up references to pages that no mapping knows any more. Those that nobody else holds are retired several at a time:
-// an epoch item for each page would cost more than all the rest of unmapping it.
+// Drops references to pages that are in no mapping any more. Those without other references are retired several at a
+// time: an epoch item for each page would cost more than all the rest of unmapping it.
 template <bool kReclaim>
 class PageDropOf {
 public:
@@ -97,7 +98,7 @@ public:
             if constexpr (kReclaim) ++kept_;
             return;
         }
-        p.index = reinterpret_cast<u64>(first_);  // nobody looks at the page any more: its words link the batch
+        p.index = reinterpret_cast<u64>(first_);  // no other thread uses the page any more: its words link the batch
         first_ = &p;
         if (++count_ == kTogether) flush();
     }
@@ -122,7 +123,7 @@ private:
     }
     Page* first_ = nullptr;
     u32 count_ = 0;
-    u64 kept_ = 0;  // somebody else holds them
+    u64 kept_ = 0;  // others hold references
 };
 using PageDrop = PageDropOf<false>;
 using ReclaimDrop = PageDropOf<true>;  // of frames that were handed over to an rt::Reclaimer
@@ -140,8 +141,8 @@ public:
     }
     // How many pages of [first, last] it may map.
     virtual u64 pages_among(u64 first, u64 last) const { return 0; }
-    // The object has been cut off at page `first`: some private copies of what was beyond are dropped. False: there are more,
-    // or a lock that comes before Rank::mapping was not free; let go of the mapping and try again.
+    // The object has been cut off at page `first`: some private copies of what was beyond are dropped. False: there are
+    // more, or a lock that comes before Rank::mapping was not free; release the mapping and try again.
     virtual bool drop_copies(u64 first) = 0;
     lib::ListHook mapping_hook;
 
@@ -173,7 +174,8 @@ public:
     Mapping() = default;
     virtual ~Mapping();
 
-    // A number that no other mapping has, had or will have, given when it is first asked for: a name that outlives the mapping.
+    // A number that no other mapping has, had or will have, given when it is first asked for: a name that outlives the
+    // mapping.
     u64 serial() {
         u64 s = serial_.load(std::memory_order_relaxed);
         if (s != 0) [[likely]]
@@ -195,8 +197,8 @@ public:
             return static_cast<Page*>(n->slot[index].load(std::memory_order_acquire));
         return peek_below(n, index);
     }
-    // How many of the pages [index, index + most) lie one after the other in memory; at least 1 if there is one at index.
-    // A hole: 0 and no bytes.
+    // How many of the pages [index, index + most) lie one after the other in memory; at least 1 if there is one at
+    // index. A hole: 0 and no bytes.
     struct Run {
         std::byte* bytes = nullptr;
         u64 pages = 0;
@@ -209,21 +211,21 @@ public:
     // Puts a page of the caller's in, if there is none yet; yields the one that is there now. kNoMem, kNoSpc.
     Result<Page*> insert(u64 index, Ref<Page> fresh) RT_EXCLUDES(lock_);
 
-    // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail. Nobody finds or maps them
-    // afterwards, and what they counted has gone; many of them are reclaimed in pieces. Where many users may map them, those
-    // have them until the caller has gone on with drop_some_copies().
+    // Drops pages at and beyond `first_gone`, unmapping them from every user first. Cannot fail. Nobody finds or maps
+    // them afterwards, and what they counted has gone; many of them are reclaimed in pieces. Where many users may map
+    // them, those have them until the caller has gone on with drop_some_copies().
     void truncate_pages(u64 first_gone) RT_EXCLUDES(lock_);
-    // After `size` has become smaller: private copies of pages beyond the end go too, in pieces. Who has users begins a cut and
-    // calls drop_some_copies() with its number until that yields false, giving way in between. What the file has grown again
-    // by meanwhile is left alone. A user that is added is as far as `like` is, which it is a part or a copy of; without one it
-    // has no copies.
+    // After `size` has become smaller: private copies of pages beyond the end go too, in pieces. Who has users begins a
+    // cut and calls drop_some_copies() with its number until that yields false, giving way in between. What the file
+    // has grown again by meanwhile is left alone. A user that is added is as far as `like` is, which it is a part or a
+    // copy of; without one it has no copies.
     bool has_users() const RT_UNCHECKED_LOCKING {
         return !users_.empty();
-    }  // without the lock: who begins a cut looks again
+    }  // without the lock: the thread that begins a cut checks again
     u64 begin_cut() RT_EXCLUDES(lock_);
     bool drop_some_copies(u64 cut) RT_EXCLUDES(lock_);
-    // Drops pages [first, first+count) (hole punching); users as in truncate_pages(): has_dropped(), if some are left for
-    // drop_some_copies().
+    // Drops pages [first, first+count) (hole punching); users as in truncate_pages(): has_dropped(), if some are left
+    // for drop_some_copies().
     void drop_range(u64 first, u64 count) RT_EXCLUDES(lock_);
     bool has_dropped() const { return dropped_waits_.load(std::memory_order_relaxed); }
 
@@ -235,7 +237,7 @@ public:
     u64 page_count() const { return pages_.load(std::memory_order_relaxed); }  // resident pages
     u64 next_resident(u64 from) const;  // smallest resident index >= from, ~0 if none
     // The same of pages that are no room only (SEEK_DATA); the smallest index >= from that is not resident, or room
-    // (SEEK_HOLE). They look at kSeekPages pages at the most: `more` says that the search goes on where they stopped.
+    // (SEEK_HOLE). They visit at most kSeekPages pages: `more` says that the search continues where they stopped.
     static constexpr u64 kSeekPages = 256;
     u64 next_data(u64 from, bool& more) const;
     u64 next_hole(u64 from, bool& more) const;
@@ -243,7 +245,7 @@ public:
     u64 end_of(u64 first, u64 end, u64 most) const;
     u64 last_resident() const;  // largest resident index, ~0 if none
 
-    // Size in bytes of the object, as the inode says; faults at or beyond the page-rounded size are SIGBUS.
+    // Size in bytes of the object, as in the inode; faults at or beyond the page-rounded size are SIGBUS.
     std::atomic<u64> size{0};
 
     // What they counted goes at once; the pages too, unless there are many: then they are reclaimed in pieces.
@@ -269,15 +271,15 @@ private:
     void release_dropped() RT_EXCLUDES(lock_);
 
     rt::SpinLock<rt::Rank::mapping> lock_;
-    // In the order of what they have done of cuts: who is at the beginning has most to do. Copies come behind the original.
+    // In the order of the cuts they have applied: the first has most left to do. Copies come after the original.
     lib::List<MappingUser, &MappingUser::mapping_hook> users_ RT_GUARDED_BY(lock_);
     u64 cuts_ RT_GUARDED_BY(lock_) = 0;
     // Pages that were taken out, but may be mapped by users that have not done the cut yet.
     struct Dropped {
         Page* chain = nullptr;
         u64 count = 0, first = ~u64{0}, last = 0;
-        u64 cut = 0;                  // who has done this one maps none of them
-        MappingUser* user = nullptr;  // who is at it, and how far
+        u64 cut = 0;                  // a user that has applied this one maps none of them
+        MappingUser* user = nullptr;  // the user in progress, and how far it is
         u64 at = 0;
     } dropped_ RT_GUARDED_BY(lock_);
     std::atomic<bool> dropped_waits_{false};

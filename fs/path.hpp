@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Names: the dentry cache, mounts, and path resolution (path_resolution(7)).
 #pragma once
+#include "abi/linux/fcntl.hpp"
 #include "fs/mount.hpp"
 #include "rt/assert.hpp"
 
@@ -22,7 +23,7 @@ struct Path {
 struct LookupContext {
     Path root, cwd;
     const Creds* creds = nullptr;
-    const void* caller = nullptr;  // who asks, for file systems that know callers (procfs: "self")
+    const void* caller = nullptr;  // the caller, for file systems that depend on it (procfs: "self")
 };
 
 enum LookupFlags : u32 {
@@ -52,7 +53,6 @@ Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c)
 Leaf<void> remove_name(const ParentLookup& at, bool directory, const Creds& c);
 // kRenameWhiteout leaves a character device 0:0 under the old name. kNeedsTask: renames are kept out for a moment
 // (RenamePause); nothing has changed, to be called again when others have run.
-enum RenameFlags : u32 { kRenameNoReplace = 1, kRenameExchange = 2, kRenameWhiteout = 4 };
 Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 flags, const Creds& c);
 
 // Absolute path text of `p` as seen from `root` (getcwd, /proc/self/fd): written to the end of `buffer`;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Pipes: data. Opening and closing ends is in fs/pipe_open.cpp.
 //
-// A read or write first copies everything it will take, and only then moves head, tail and lengths: a copy that stops at
-// a page that is not there has changed nothing, and is run again as a whole.
+// A read or write first copies everything it will take, and only then moves head, tail and lengths: a copy that stops
+// at a page that is not there has changed nothing, and is run again as a whole.
 #include "fs/pipe.hpp"
 
 #include <bit>
@@ -72,7 +72,7 @@ rt::Reclaimable* Pipe::reclaim_step(rt::Reclaimable& r, u64 most) {
 
 Leaf<size_t> Pipe::read(const UserSpans& to) {
     if (to.size() == 0) return size_t{0};
-    // Nothing there, without the lock: whoever must wait looks again under it, or the queue tells.
+    // Empty, checked without the lock: a thread that must wait checks again under it, or the queue wakes it.
     if (head_ == tail_ && writers_ != 0) return kNeedsTask;
     rt::LockGuard guard{lock_};
     const u32 head = head_;
@@ -216,7 +216,7 @@ Over over_limits(const Creds& c, u64 pages) {
 }  // namespace
 
 Result<void> Pipe::charge_new(const Creds& maker) {
-    lock_.assume_held();  // it is new: no other CPU knows it
+    lock_.assume_held();  // it is new: no other CPU can reach it
     u64 most = pipe_limits.max_bytes.load(std::memory_order_relaxed) / kPageSize;
     if (slot_count_ > most && !maker.capable(kCapSysResource)) slot_count_ = u32(most);
     if (!maker.user) return lib::kOk;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Pipes and FIFOs (pipe(7), fifo(7)): a ring of pages between writers and readers.
 //
-// As in Linux a pipe is a ring of slots, one page each, and a write smaller than a page is appended to the last slot if it
-// fits there as a whole: so writes of up to PIPE_BUF bytes are atomic, and the capacity a program sees is Linux's.
+// As in Linux a pipe is a ring of slots, one page each, and a write smaller than a page is appended to the last slot if
+// it fits there as a whole: so writes of up to PIPE_BUF bytes are atomic, and the capacity a program sees is Linux's.
 // Lock: Rank::pipe guards all of a Pipe but its queues. Pages belong to the ring alone and are freed when drained.
 #pragma once
 #include "fs/file.hpp"
@@ -10,9 +10,8 @@
 
 namespace fs {
 
-inline constexpr u64 kPipeBuf = 4096;
 inline constexpr u32 kPipeSlots = 16;         // of a new pipe: 64 KiB
-inline constexpr u32 kPipeFewSlots = 2;       // of a new pipe of a user who has too many
+inline constexpr u32 kPipeFewSlots = 2;       // of a new pipe of a user with too many
 inline constexpr u32 kPipeMostSlots = 65536;  // of any: 256 MiB
 
 // What users without privileges may have (pipe(7), "/proc files"); /proc/sys/fs/pipe-*. Relaxed.
@@ -30,7 +29,7 @@ public:
     Leaf<size_t> read(const UserSpans& to);
     // `whole`: kNeedsTask if not all of it fits now.
     Leaf<size_t> write(const UserSpans& from, bool whole, bool packet);
-    // Would a read have to wait? A look without the lock: note the sequence of `readable` before.
+    // Would a read have to wait? Checked without the lock: note the sequence of `readable` before.
     bool must_wait_to_read() const { return head_ == tail_ && writers_ != 0; }
     u32 buffered();  // FIONREAD
     u32 capacity();  // bytes
@@ -88,18 +87,18 @@ private:
     u32 slot_count_ RT_GUARDED_BY(lock_) = kPipeSlots;
     Counter readers_, writers_;
     u32 files_ RT_GUARDED_BY(fifo_lock) = 0;  // of a FIFO
-    // All ends are closed: what is left in the ring is nobody's any more. (The pipe's inode lives an epoch longer, and another
+    // All ends are closed: what is left in the ring is dropped. (The pipe's inode lives an epoch longer, and another
     // end may come by way of /proc/PID/fd: it finds the pipe empty, as in Linux.)
     void empty_ring();
     static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
-    // A large ring whose frames are reclaimed later; meanwhile the pipe has its first one, and is referenced.
+    // A large ring whose frames are reclaimed later; until then the pipe has its first one, and is referenced.
     struct Left {
         std::atomic<Slot*> slots{nullptr};  // null: there is none. Release by the reclaimer, acquire under the lock.
         u32 slot_count = 0, head = 0, tail = 0;
         rt::Reclaimable reclaim;
     } left_;
     PhysAddr spare_ RT_GUARDED_BY(lock_){};
-    Ref<UserAccount> payer_;                // null: nobody is charged
+    Ref<UserAccount> payer_;                // null: not charged
     u32 charged_ RT_GUARDED_BY(lock_) = 0;  // pages; 0 while no end is open
     Slot* slots_ RT_GUARDED_BY(lock_) = first_slots_;
     Slot first_slots_[kPipeSlots];
@@ -137,8 +136,8 @@ struct PipeEnds {
 };
 Result<PipeEnds> make_pipe(u32 flags, const Creds& owner);
 
-// Opening a FIFO by name. The leaf yields kNeedsTask, having changed nothing, if it must wait for the other end: then the
-// task below, which is seen by the other end while it waits. ENXIO: non-blocking writer without a reader.
+// Opening a FIFO by name. The leaf yields kNeedsTask, having changed nothing, if it must wait for the other end: then
+// the task below, which is seen by the other end while it waits. ENXIO: non-blocking writer without a reader.
 Leaf<Ref<File>> open_fifo(OpenContext& how, Inode& inode);
 Task<Result<Ref<File>>> open_fifo_wait(OpenContext how, Ref<Inode> inode);
 

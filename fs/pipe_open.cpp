@@ -81,7 +81,7 @@ void PipeFile::hang_up() {
     pipe_->remove_end(readable(), writable());
     if (!fifo_) return;
     rt::LockGuard guard{fifo_lock};
-    // Data nobody read goes with the last end.
+    // Data that was not read is dropped with the last end.
     if (--pipe_->files_ == 0) inode()->fifo = nullptr;
 }
 
@@ -103,7 +103,7 @@ Result<PipeEnds> make_pipe(u32 flags, const Creds& owner) {
 struct FifoOpen {
     Ref<PipeFile> file;
     Ref<Pipe> pipe;
-    std::atomic<u64>* partner_ever = nullptr;  // not null: nobody is at the other end yet,
+    std::atomic<u64>* partner_ever = nullptr;  // not null: the other end is not open yet,
     u64 partner_seen = 0;                      // and this many ends of that kind were ever opened
 
     static Result<Ref<Pipe>> new_fifo(OpenContext& how) {

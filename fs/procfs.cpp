@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Generated file systems. See procfs.hpp. Locks: a file's text is guarded by Rank::poll; nothing is generated under a lock.
+// Generated file systems. See procfs.hpp. Locks: a file's text is guarded by Rank::poll; nothing is generated under a
+// lock.
 #include "fs/procfs.hpp"
 
 #include "fs/regular.hpp"
@@ -94,12 +95,12 @@ public:
     }
     Leaf<u64> seek(i64 to, u32 whence) override {
         rt::LockGuard guard{offset_lock};
-        if (whence == 1) to += i64(offset);
-        if (whence > 1 || to < 0) return Errno::kInval;
+        if (whence == kSeekCur) to += i64(offset);
+        if (whence > kSeekCur || to < 0) return Errno::kInval;
         return offset = u64(to);
     }
     bool seekable() const override { return true; }
-    // kNeedsTask of a read that has to skip pieces: go on at once, behind what else is ready.
+    // kNeedsTask of a read that has to skip pieces: continue at once, after other ready threads.
     Nanoseconds wake_time(Nanoseconds after) override { return node_.show_some ? after : Nanoseconds::never(); }
 
 private:
@@ -177,8 +178,8 @@ bool parse_number(std::string_view name, u64& out) {
     return lib::parse_u64(name, out);
 }
 
-// Mode and owner that root gave to a file right below the root, for inodes are not kept. There are fewer such files than
-// places.
+// Mode and owner that root gave to a file right below the root, for inodes are not kept. There are fewer such files
+// than places.
 struct GivenAttributes {
     const ProcNode* node = nullptr;
     u32 mode = 0, uid = 0, gid = 0;
@@ -240,7 +241,7 @@ public:
         return node_.grants && caller && node_.grants(asked_by(context_, caller));
     }
     bool cache_names() const override { return false; }
-    // A name that is not there cannot even be looked for, says Linux.
+    // A name that does not exist cannot be looked up either, as on Linux.
     Leaf<Ref<Inode>> create(std::string_view, u32, u64, std::string_view, const Creds&) override {
         return Errno::kNoEnt;
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Generated files: a file system described by tables (proc(5)). linux/procfs*.cpp supplies the tables.
 //
-// A ProcNode is the static description of a file; a ProcContext says which process, thread or descriptor an instance of it
-// is about. Inodes are made on lookup and are not cached. Text is generated when it is read from its start, and kept in
-// the open file until it is read from there again (as seq_file does).
+// A ProcNode is the static description of a file; a ProcContext names the process, thread or descriptor that an
+// instance of it is about. Inodes are made on lookup and are not cached. Text is generated when it is read from its
+// start, and kept in the open file until it is read from there again (as seq_file does).
 #pragma once
 #include "fs/file.hpp"
 #include "fs/mount.hpp"
@@ -14,11 +14,11 @@ namespace fs {
 struct ProcContext {
     u64 id = 0;   // of the outer numbered directory: a process
     u64 sub = 0;  // of the inner one: a thread or a descriptor
-    // Which of all that have had the number, one after another (ProcNumbered::identity): a file does not come to be about a
+    // Distinguishes the successive owners of a number (ProcNumbered::identity): a file does not come to be about a
     // successor.
     u64 identity = 0, sub_identity = 0;
     u64 opened = 0;                // what ProcNode::open gave
-    const void* caller = nullptr;  // who asks now, as LookupContext::caller; null: the kernel
+    const void* caller = nullptr;  // the present caller, as LookupContext::caller; null: the kernel
     // For ProcNode::show_some: what it counts in pieces that give no text. All 0 at position 0.
     static constexpr u32 kSums = 6;
     u64* sums = nullptr;
@@ -39,8 +39,8 @@ struct ProcNode {
     u32 mode = 0;  // type and permissions
     // A regular file: its text, and what a write does. The context of a write is the file's; `text` has been copied in.
     Leaf<void> (*show)(lib::StringBuilder& out, const ProcContext& c) = nullptr;
-    // Instead of `show`, for a text whose length a program chooses: a piece of it, of about a page, from `position` on (0:
-    // the start), which moves on; ~0: that was all. A read gives no more than one piece, as Linux's seq_file.
+    // Instead of `show`, for a text whose length a program chooses: a piece of it, of about a page, from `position` on
+    // (0: the start), which moves on; ~0: that was all. A read gives no more than one piece, as Linux's seq_file.
     Leaf<void> (*show_some)(lib::StringBuilder& out, const ProcContext& c, u64& position) = nullptr;
     Leaf<void> (*write)(std::string_view text, const ProcContext& c) = nullptr;
     // Not null: poll(2) and epoll work, and tell what has changed since they last did.

@@ -11,8 +11,6 @@ namespace fs {
 
 namespace {
 
-constexpr u32 kSeekSet = 0, kSeekCur = 1, kSeekEnd = 2, kSeekData = 3, kSeekHole = 4;
-
 u64 smaller(u64 a, u64 b) { return a < b ? a : b; }
 
 // What a failed write left beyond the end of the file must not be seen when the file grows later.
@@ -27,8 +25,8 @@ void scrub(Mapping& mapping, u64 from, u64 to) {
 // Would a transfer go past the last offset there is? EINVAL then (rw_verify_area of Linux).
 bool beyond_offsets(u64 at, u64 n) { return i64(at + n) < 0; }
 
-// Of a write that goes past the largest size of a file. Where it begins is the caller's choice (EINVAL) or the end of the
-// file (what fits; EFBIG if nothing does).
+// Of a write that goes past the largest size of a file. Where it begins is the caller's choice (EINVAL) or the end of
+// the file (what fits; EFBIG if nothing does).
 [[gnu::noinline]] Errno cut_at_end(UserSpans& part, u64 at, bool appends) {
     if (!appends) return Errno::kInval;
     if (at >= kMaxFileSize) return Errno::kFBig;
@@ -36,7 +34,7 @@ bool beyond_offsets(u64 at, u64 n) { return i64(at + n) < 0; }
     return Errno::kOk;
 }
 
-// New pages of one write. If many are needed they are taken as neighbours, so that reads can copy them in one piece
+// New pages of one write. If many are needed, adjacent ones are taken, so that reads can copy them in one piece
 // (Mapping::peek_run).
 class PageStock {
 public:
@@ -161,7 +159,7 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
                     if (!there.ok())
                         result = there.error();
                     else if (there.value() != mine)
-                        continue;  // a fault of a mapping made one meanwhile: once more, into that one
+                        continue;  // a concurrent fault of a mapping made one: retry, into that one
                 }
             } else {
                 result = fresh.error();
@@ -181,15 +179,15 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
     return n;
 }
 
-// A write by who lacks CAP_FSETID takes the set-ID bits away (file_remove_privs of Linux): it is the writer who counts, who may
-// have been given the open file.
+// A write by a caller without CAP_FSETID clears the set-ID bits (file_remove_privs of Linux): the writer counts, which
+// may have been given the open file.
 [[gnu::noinline]] u32 RegularFile::mode_after_write(const Attributes& a, const void* caller) const {
     if (caller) {
         const Creds& writer = creds_of_caller(caller);
         return writer.capable(kCapFsetid) ? a.mode : without_set_id(a, writer);
     }
     if (keeps_set_id_) return a.mode;
-    return a.mode & ~(kSetUid | ((a.mode & 010) || !in_group_ ? kSetGid : 0));
+    return a.mode & ~(kSetUid | ((a.mode & kGroupExec) || !in_group_ ? kSetGid : 0));
 }
 
 Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {

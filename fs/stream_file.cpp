@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Standard streams that are not a terminal.
 //
-// Drivers hand bytes over for good, but a copy to the program may stop: so input passes through a buffer, and is
-// consumed from there only when it is with the program. Lock: Rank::tty, one per direction.
+// Bytes taken from a driver cannot be returned, but a copy to the program may stop: so input passes through a buffer,
+// and is consumed from there only when it is with the program. Lock: Rank::tty, one per direction.
 #include "fs/stream_file.hpp"
 
 #include "fs/anonymous.hpp"
@@ -44,7 +44,7 @@ public:
         StreamEnd& e = *end_;
         rt::LockGuard guard{e.lock};
         size_t done = 0;
-        // Up to a pipe's worth, as long as there is more.
+        // Up to the capacity of a pipe, as long as there is more.
         while (done < to.size() && done < 65536) {
             if (e.at == e.end) {
                 e.at = 0;

@@ -3,6 +3,7 @@
 // under Rank::inode, one inode at a time.
 #include "fs/tmpfs.hpp"
 
+#include "abi/linux/magic.hpp"
 #include "fs/regular.hpp"
 #include "lib/format.hpp"
 #include "rt/mem/slab.hpp"
@@ -13,7 +14,6 @@ namespace {
 
 constexpr u64 kDirentSize = 20;  // what Linux's tmpfs counts for a name in a directory's size (mm/shmem.c)
 constexpr u64 kShortLink = 128;  // longer links occupy a page there
-constexpr u32 kFallocKeepSize = 1, kFallocPunchHole = 2;  // fallocate(2)
 
 class TmpfsSuper final : public SuperBlock {
 public:
@@ -245,7 +245,8 @@ Leaf<Ref<Inode>> TmpfsInode::make_child(u32 mode, u64 device, std::string_view l
         gid = dir.gid;
         if (is_dir)
             mode |= kSetGid;
-        else if ((mode & (kSetGid | 010)) == (kSetGid | 010) && !c.in_group(gid) && !c.capable(kCapFsetid))
+        else if ((mode & (kSetGid | kGroupExec)) == (kSetGid | kGroupExec) && !c.in_group(gid) &&
+                 !c.capable(kCapFsetid))
             mode &= ~kSetGid;
     }
     Ref<TmpfsInode> made = TRY(make(tmpfs(), mode, c.fsuid, gid, device, link_target));
@@ -353,7 +354,7 @@ Leaf<void> TmpfsInode::allocate_range(u32 mode, u64 offset, u64 length) {
     return lib::kOk;
 }
 
-constinit std::atomic<TmpfsInode*> unnamed_home{nullptr};  // root of the instance of nameless files; kept for good
+constinit std::atomic<TmpfsInode*> unnamed_home{nullptr};  // root of the instance of nameless files; never freed
 
 bool parse_size(std::string_view text, u64 whole, u64& out) {
     u32 shift = 0;
@@ -378,7 +379,7 @@ bool parse_octal(std::string_view text, u32& out) {
         if (c < '0' || c > '7') return false;
         n = n * 8 + u32(c - '0');
     }
-    out = n & 07777;
+    out = n & kModeMask;
     return !text.empty();
 }
 
@@ -418,7 +419,7 @@ Result<NewFileSystem> make_tmpfs(const TmpfsOptions& o) {
     Ref<TmpfsSuper> s = TRY(rt::make_ref<TmpfsSuper>());
     u64 memory = rt::mem_stats().total_bytes;
     s->device = next_anonymous_device();
-    s->magic = 0x01021994;  // TMPFS_MAGIC, statfs(2)
+    s->magic = kMagicTmpfs;
     s->type = o.type;
     s->names_pinned = true;
     s->max_pages = o.max_bytes ? lib::pages_for(o.max_bytes) : memory / kPageSize / 2;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// tmpfs: files in the page cache, names in the name cache, nothing behind them (tmpfs(5)). Also the root and /dev.
+// tmpfs: files in the page cache, names in the name cache, without backing storage (tmpfs(5)). Also the root and /dev.
 //
 // Directory contents are the pinned dentries; an inode holds what its type needs: a Mapping, a link's text, or nothing.
 // Limits: pages and inodes of the instance; beyond them ENOSPC.

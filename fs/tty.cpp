@@ -4,34 +4,12 @@
 // Without canonical mode all of it is there to be read. Positions count up and are taken modulo the ring's size.
 #include "fs/tty.hpp"
 
+#include "abi/linux/signal.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
 
 namespace {
-
-enum CharIndex : u32 {
-    kIntr,
-    kQuit,
-    kErase,
-    kKill,
-    kEof,
-    kTime,
-    kMin,
-    kSwtc,
-    kStart,
-    kStop,
-    kSusp,
-    kEol,
-    kReprint,
-    kDiscard,
-    kWerase,
-    kLnext,
-    kEol2
-};
-constexpr u32 kIstrip = 0x20, kInlcr = 0x40, kIgncr = 0x80, kIcrnl = 0x100, kIxon = 0x400, kIxany = 0x800;
-constexpr u32 kOpost = 1, kOnlcr = 4, kOcrnl = 8;
-constexpr u32 kSigint = 2, kSigquit = 3, kSigwinch = 28, kSigtstp = 20;
 
 constinit std::atomic<Tty*> the_tty{nullptr};
 
@@ -49,9 +27,9 @@ Result<Tty*> Tty::get() {
     fresh->in_ = port::streams.standard[0];
     fresh->out_ = port::streams.standard[1];
     // INIT_C_CC and tty_std_termios of Linux: cooked, 38400 baud, 8 bits.
-    fresh->termios_ = {.input = kIcrnl | kIxon,
-                       .output = kOpost | kOnlcr,
-                       .control = 017 | 060 | 0200 | 02000,  // B38400 CS8 CREAD HUPCL
+    fresh->termios_ = {.input = kInputIcrnl | kInputIxon,
+                       .output = kOutputPost | kOutputOnlcr,
+                       .control = kControlB38400 | kControlCs8 | kControlRead | kControlHangUp,
                        .local = kLocalIsig | kLocalCanon | kLocalEcho | kLocalEchoE | kLocalEchoK | kLocalEchoCtl |
                                 kLocalEchoKe | kLocalExten,
                        .line = 0,
@@ -89,7 +67,7 @@ Task<void> Tty::pump() {
             rt::LockGuard guard{lock_};
             if (host.rows != host_window_.rows || host.columns != host_window_.columns) {
                 window_ = host_window_ = host;
-                signals |= 1u << kSigwinch;
+                signals |= 1u << kSigWinch;
             }
             for (size_t i = 0; i < n; ++i) {
                 u32 sig = receive(u8(chunk[i]));
@@ -127,23 +105,26 @@ void Tty::flush_input() { read_at_ = canon_end_ = write_at_ = 0; }
 // One character from the keyboard. The order of the tests is that of Linux (n_tty_receive_char_special).
 u32 Tty::receive(u8 c) {
     const u32 local = termios_.local;
-    if (termios_.input & kIstrip) c &= 0x7f;
+    if (termios_.input & kInputIstrip) c &= 0x7f;
     if (literal_next_) {
         literal_next_ = false;
         store(c, false);
         if (local & kLocalEcho) echo(c);
         return 0;
     }
-    if (termios_.input & kIxon) {
-        if (has_char(kStop, c)) return stopped_ = true, 0;
-        if (has_char(kStart, c) || (stopped_ && (termios_.input & kIxany))) {
+    if (termios_.input & kInputIxon) {
+        if (has_char(kCharStop, c)) return stopped_ = true, 0;
+        if (has_char(kCharStart, c) || (stopped_ && (termios_.input & kInputIxany))) {
             stopped_ = false;
             (void)flush_output();
-            if (has_char(kStart, c)) return 0;
+            if (has_char(kCharStart, c)) return 0;
         }
     }
     if (local & kLocalIsig) {
-        u32 sig = has_char(kIntr, c) ? kSigint : has_char(kQuit, c) ? kSigquit : has_char(kSusp, c) ? kSigtstp : 0;
+        u32 sig = has_char(kCharIntr, c)   ? kSigInt
+                  : has_char(kCharQuit, c) ? kSigQuit
+                  : has_char(kCharSusp, c) ? kSigTstp
+                                           : 0;
         if (sig != 0) {
             if (!(local & kLocalNoFlush)) {
                 flush_input();
@@ -155,21 +136,21 @@ u32 Tty::receive(u8 c) {
         }
     }
     if (c == '\r') {
-        if (termios_.input & kIgncr) return 0;
-        if (termios_.input & kIcrnl) c = '\n';
-    } else if (c == '\n' && (termios_.input & kInlcr)) {
+        if (termios_.input & kInputIgncr) return 0;
+        if (termios_.input & kInputIcrnl) c = '\n';
+    } else if (c == '\n' && (termios_.input & kInputInlcr)) {
         c = '\r';
     }
     if (local & kLocalCanon) {
-        if (has_char(kErase, c)) return erase(false, false), 0;
-        if ((local & kLocalExten) && has_char(kWerase, c)) return erase(true, false), 0;
-        if (has_char(kKill, c)) return erase(false, true), 0;
-        if ((local & kLocalExten) && has_char(kLnext, c)) {
+        if (has_char(kCharErase, c)) return erase(false, false), 0;
+        if ((local & kLocalExten) && has_char(kCharWerase, c)) return erase(true, false), 0;
+        if (has_char(kCharKill, c)) return erase(false, true), 0;
+        if ((local & kLocalExten) && has_char(kCharLnext, c)) {
             literal_next_ = true;
             if ((local & kLocalEcho) && (local & kLocalEchoCtl)) put('^'), put('\b');
             return 0;
         }
-        if ((local & kLocalEcho) && (local & kLocalExten) && has_char(kReprint, c)) {
+        if ((local & kLocalEcho) && (local & kLocalExten) && has_char(kCharReprint, c)) {
             echo(c);
             put('\n');
             for (u32 at = canon_end_; at != write_at_; ++at) echo(ring_[at % kRing]);
@@ -180,12 +161,12 @@ u32 Tty::receive(u8 c) {
             store(c, true);
             return 0;
         }
-        if (has_char(kEof, c)) {
+        if (has_char(kCharEof, c)) {
             store(0, true);  // ends the line and is not read: marked by the byte 0 together with the mark
             ring_[(write_at_ - 1) % kRing] = 0;
             return 0;
         }
-        if (has_char(kEol, c) || ((local & kLocalExten) && has_char(kEol2, c))) {
+        if (has_char(kCharEol, c) || ((local & kLocalExten) && has_char(kCharEol2, c))) {
             if (local & kLocalEcho) echo(c);
             store(c, true);
             return 0;
@@ -218,7 +199,7 @@ void Tty::erase(bool word, bool line) {
     if (line && echoing &&
         !((termios_.local & kLocalEchoK) && (termios_.local & kLocalEchoKe) && (termios_.local & kLocalEchoE))) {
         write_at_ = canon_end_;
-        echo(termios_.chars[kKill]);
+        echo(termios_.chars[kCharKill]);
         if (termios_.local & kLocalEchoK) put('\n');
         return;
     }
@@ -237,7 +218,7 @@ void Tty::erase(bool word, bool line) {
         --write_at_;
         if (echoing && !continuation) {
             if (!(termios_.local & kLocalEchoE)) {
-                echo(termios_.chars[kErase]);
+                echo(termios_.chars[kCharErase]);
             } else {
                 u32 columns = (c < 32 || c == 127) && (termios_.local & kLocalEchoCtl) ? 2 : 1;
                 for (u32 i = 0; i < columns; ++i) put('\b'), put(' '), put('\b');
@@ -249,7 +230,7 @@ void Tty::erase(bool word, bool line) {
 
 bool Tty::ready() const {
     if (termios_.local & kLocalCanon) return canon_end_ != read_at_;
-    u32 least = termios_.chars[kTime] != 0 || termios_.chars[kMin] == 0 ? 1 : termios_.chars[kMin];
+    u32 least = termios_.chars[kCharTime] != 0 || termios_.chars[kCharMin] == 0 ? 1 : termios_.chars[kCharMin];
     return write_at_ - read_at_ >= least;
 }
 
@@ -262,7 +243,7 @@ Leaf<size_t> Tty::read(const UserSpans& to) {
             // What is there is all there will ever be.
         } else if (hung_up_) {
             return size_t{0};
-        } else if (!canon && termios_.chars[kMin] == 0 && termios_.chars[kTime] == 0) {
+        } else if (!canon && termios_.chars[kCharMin] == 0 && termios_.chars[kCharTime] == 0) {
             if (write_at_ == read_at_) return size_t{0};
         } else {
             return kNeedsTask;
@@ -302,9 +283,9 @@ Leaf<size_t> Tty::read(const UserSpans& to) {
 
 Nanoseconds Tty::read_timeout() {
     rt::LockGuard guard{lock_};
-    if ((termios_.local & kLocalCanon) || termios_.chars[kTime] == 0 || termios_.chars[kMin] != 0)
+    if ((termios_.local & kLocalCanon) || termios_.chars[kCharTime] == 0 || termios_.chars[kCharMin] != 0)
         return Nanoseconds::never();
-    return port::Port::now() + lib::milliseconds(100 * u64(termios_.chars[kTime]));
+    return port::Port::now() + lib::milliseconds(100 * u64(termios_.chars[kCharTime]));
 }
 
 u32 Tty::poll() {
@@ -332,9 +313,9 @@ bool Tty::flush_output() {
 // One character after output processing; an echo that finds no room is dropped.
 void Tty::put(u8 c) {
     if (out_end_ + 2 > sizeof out_buffer_) return;
-    if (termios_.output & kOpost) {
-        if (c == '\n' && (termios_.output & kOnlcr)) out_buffer_[out_end_++] = std::byte{'\r'};
-        if (c == '\r' && (termios_.output & kOcrnl)) c = '\n';
+    if (termios_.output & kOutputPost) {
+        if (c == '\n' && (termios_.output & kOutputOnlcr)) out_buffer_[out_end_++] = std::byte{'\r'};
+        if (c == '\r' && (termios_.output & kOutputOcrnl)) c = '\n';
     }
     out_buffer_[out_end_++] = std::byte{c};
     (void)flush_output();
@@ -353,11 +334,11 @@ Leaf<size_t> Tty::write(const UserSpans& from, bool) {
             if (done > 0) break;
             return copied.error();
         }
-        const bool post = (termios_.output & kOpost) != 0, onlcr = (termios_.output & kOnlcr) != 0;
+        const bool post = (termios_.output & kOutputPost) != 0, onlcr = (termios_.output & kOutputOnlcr) != 0;
         for (size_t i = 0; i < n; ++i) {
             u8 c = chunk[i];
             if (post && c == '\n' && onlcr) out_buffer_[out_end_++] = std::byte{'\r'};
-            if (post && c == '\r' && (termios_.output & kOcrnl)) c = '\n';
+            if (post && c == '\r' && (termios_.output & kOutputOcrnl)) c = '\n';
             out_buffer_[out_end_++] = std::byte{c};
         }
         done += n;
@@ -381,7 +362,7 @@ Leaf<void> Tty::set_termios(const Termios& to, bool drain, bool flush) {
         termios_ = to;
         local_flags_.store(to.local, std::memory_order_relaxed);
         if (was_canon && !(to.local & kLocalCanon)) canon_end_ = write_at_;  // the unfinished line can be read now
-        if (!(to.input & kIxon)) stopped_ = false;
+        if (!(to.input & kInputIxon)) stopped_ = false;
     }
     input.wake_all();
     return lib::kOk;
@@ -418,7 +399,7 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
                 window_ = w;
             }
             i32 group = foreground.load(std::memory_order_relaxed);
-            if (!same && group != 0 && hooks.signal_group) hooks.signal_group(group, kSigwinch);
+            if (!same && group != 0 && hooks.signal_group) hooks.signal_group(group, kSigWinch);
             return u64{0};
         }
         case kFionRead: {
@@ -450,10 +431,10 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
             return u64{0};
         }
         case kTcXonc: {
-            if (argument > 3) return Errno::kInval;
+            if (argument > kFlowInputOn) return Errno::kInval;
             rt::LockGuard guard{lock_};
-            if (argument == 0) stopped_ = true;
-            if (argument == 1) stopped_ = false;
+            if (argument == kFlowOutputOff) stopped_ = true;
+            if (argument == kFlowOutputOn) stopped_ = false;
             (void)flush_output();
             return u64{0};
         }

@@ -1,36 +1,17 @@
 // SPDX-License-Identifier: MIT
 // The terminal: termios(3) line discipline over the standard streams.
 //
-// A job pumps input from the driver's stream into the discipline, so that ^C works while nobody reads. Lock: Rank::tty
-// guards everything but the queues. Signals to the foreground group go through `hooks`, outside the lock; who may read,
-// write and change it (job control) is decided by linux/terminal.cpp, which knows processes.
+// A job pumps input from the driver's stream into the discipline, so that ^C works while no thread reads. Lock:
+// Rank::tty guards everything but the queues. Signals to the foreground group go through `hooks`, outside the lock;
+// permission to read, write and change it (job control) is decided by linux/terminal.cpp, which has access to
+// processes.
 #pragma once
+#include "abi/linux/system.hpp"
+#include "abi/linux/termios.hpp"
 #include "fs/file.hpp"
 #include "port/api/streams.hpp"
 
 namespace fs {
-
-// struct termios of the kernel ABI (asm-generic/termbits.h), TCGETS.
-struct Termios {
-    u32 input, output, control, local;
-    u8 line;
-    u8 chars[19];
-};
-static_assert(sizeof(Termios) == 36);
-struct WindowSize {
-    u16 rows, columns, x_pixels, y_pixels;
-};
-
-inline constexpr u32 kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403, kTcSetsF = 0x5404, kTcSbrk = 0x5409,
-                     kTcXonc = 0x540a, kTcFlsh = 0x540b, kTiocExcl = 0x540c, kTiocNxcl = 0x540d, kTiocSctty = 0x540e,
-                     kTiocGpgrp = 0x540f, kTiocSpgrp = 0x5410, kTiocOutq = 0x5411, kTiocSti = 0x5412,
-                     kTiocGwinsz = 0x5413, kTiocSwinsz = 0x5414, kFionRead = 0x541b, kTiocNotty = 0x5422,
-                     kTcSbrkp = 0x5425, kTiocGsid = 0x5429, kFionBio = 0x5421, kFioNclex = 0x5450, kFioClex = 0x5451,
-                     kFioAsync = 0x5452, kFioQsize = 0x5460;
-
-inline constexpr u32 kLocalIsig = 1, kLocalCanon = 2, kLocalEcho = 8, kLocalEchoE = 16, kLocalEchoK = 32,
-                     kLocalEchoNl = 64, kLocalNoFlush = 128, kLocalToStop = 256, kLocalEchoCtl = 512,
-                     kLocalEchoKe = 2048, kLocalExten = 32768;
 
 class Tty {
 public:
@@ -56,7 +37,7 @@ public:
     u32 local_flags() const { return local_flags_.load(std::memory_order_relaxed); }
 
     rt::WaitQueue input, output;
-    static constexpr u64 kDevice = abi::make_dev(4, 64);
+    static constexpr u64 kDevice = kDeviceSerial0;
 
 private:
     Task<void> pump();

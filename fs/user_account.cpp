@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The accounts by uid, and lists of groups. Lock: Rank::log, for an identity may be dropped under any other.
+// The accounts by uid, and lists of groups. Lock: Rank::log, because an identity may be dropped under any other.
 #include "fs/user_account.hpp"
 
 #include "fs/creds.hpp"

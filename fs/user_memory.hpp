@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Typed access to a program's memory. A UserMemory is one address space as seen by one call; a copy that meets a page that
-// is not there records the range and yields kNeedsFault: the call is run again after it was faulted in. If the range cannot be
-// had, the call is run once more with the range given up, and then its copies there yield kFault: it does what Linux does.
+// Typed access to a program's memory. A UserMemory is one address space as seen by one call; a copy that meets a page
+// that is not there records the range and yields kNeedsFault: the call is run again after it was faulted in. If the
+// range cannot be provided, the call is run again with the range given up, and then its copies there yield kFault, as
+// on Linux.
 #pragma once
 #include <cstring>
 #include <span>
@@ -38,7 +39,7 @@ public:
             return lib::kOk;
         return note(to, n, true);
     }
-    // What the space can do at once; false says nothing else.
+    // What the space can do at once; false does not mean an error.
     template <class... W>
     [[gnu::always_inline]] bool store_now(UserAddr to, const W&... words) {
         return space_->store_now(to, words...);
@@ -94,10 +95,11 @@ public:
         if (r.ok()) return r;
         return note(a, 4, true);
     }
-    // fault() cannot be had as a whole. The second time in a call everything is given up, so that the call ends.
+    // fault() cannot be provided as a whole. The second time in a call everything is given up, so that the call ends.
     void give_up_fault() { lost_ = lost_.size == 0 ? fault_ : Fault{UserAddr{0}, ~u64{0}, true}; }
     void hope_again() { lost_.size = 0; }
-    // Is the error of a copy that of a range that was given up? Its beginning may be there: what gives short counts looks.
+    // Is the error of a copy that of a range that was given up? Its beginning may be there: what gives short counts
+    // looks.
     bool gave_up(LeafError e) const { return e == Errno::kFault && lost_.size != 0; }
     // A longer range than the one that was met: what will be needed next, too.
     void widen_fault(u64 size) { fault_.size = size > fault_.size ? size : fault_.size; }
@@ -200,9 +202,9 @@ private:
     Leaf<void> copy_in_pieces(u64 at, void* to, size_t n) const;
     Leaf<void> zero_pieces(u64 at, size_t n) const;
 
-    UserMemory* memory_ = nullptr;  // null: the kernel's memory, at_ says where
+    UserMemory* memory_ = nullptr;  // null: the kernel's memory, at address at_
     union {
-        const UserSpan* spans_ = nullptr;  // null: one range, from at_ on; else at_ says how many
+        const UserSpan* spans_ = nullptr;  // null: one range, from at_ on; otherwise at_ is their number
         const void* caller_;               // of the kernel's memory
     };
     UserAddr at_{};

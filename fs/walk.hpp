@@ -31,22 +31,23 @@ public:
     Leaf<void> run(std::string_view path, u32 flags);
     // Up to the last component, which is left in last().
     Leaf<void> run_to_parent(std::string_view path);
-    // After run_to_parent(): looks the last component up. kOk: at() is the file. With `follow`, a symbolic link there is
-    // resolved up to *its* last component, and `again` says so: at() is a directory once more, last() the name in it.
+    // After run_to_parent(): looks the last component up. kOk: at() is the file. With `follow`, a symbolic link there
+    // is resolved up to *its* last component, and `again` says so: at() is a directory once more, last() the name in
+    // it.
     Leaf<void> step_last(bool follow, bool& again);
 
     Place at() const { return at_; }
     NameKey last() const { return last_; }
     bool last_is_dots() const { return last_is_dots_; }  // ".", ".." or nothing but slashes
     bool trailing_slash() const { return trailing_slash_ || kept_slash_; }
-    // False: a rename happened beside us, what we have may never have been true: start over.
+    // False: a rename happened concurrently, so the result may never have been true: start over.
     bool stable() const { return names_stable(sequence_); }
     const WalkContext& context() const { return context_; }
 
 private:
     enum Mode { kWhole, kParent };
     void begin(std::string_view path);
-    // Where it goes on if the same walk of this call was too long, and that it is (fs/long_walk.cpp).
+    // Where it continues if the same walk of this call was too long (fs/long_walk.cpp).
     void resume_kept(Mode mode, u32& flags);
     Leaf<void> pause(Mode mode, u32 flags);
     bool is_kept(const void* kept, Mode mode) const;
@@ -60,14 +61,14 @@ private:
     bool arena_in_use() const;
 
     static constexpr size_t kArena = 512;
-    static constexpr u32 kLong = 2560;  // bytes of names, with 16 for each that is special, that are walked in one go
+    static constexpr u32 kLong = 2560;  // bytes of names, plus 16 for each special one, that are walked in one step
     const WalkContext& context_;
     Place at_;
     std::string_view rest_;       // of the innermost text
     const char* text_ = nullptr;  // where that text starts
     u32 depth_ = 0, links_ = 0, arena_used_ = 0;
     bool last_is_dots_ = false, trailing_slash_ = false;
-    bool kept_slash_ = false;  // behind a link in the last place whose text is walked now
+    bool kept_slash_ = false;  // after a link as last component whose text is walked now
     u32 asked_ = 0;            // flags at the beginning
     u32 walked_ = 0;           // since the beginning, or since it was resumed
     std::string_view path_;    // all of it
@@ -90,7 +91,7 @@ private:
     };
 };
 
-// The same walk once more, until no rename interferes: in the end renames wait for it.
+// Repeats the walk until no rename interferes: in the end renames wait for it.
 template <class Again>
 [[gnu::noinline, gnu::cold]] Leaf<void> walk_again(const Walk& walk, Again&& again) {
     RenamePause pause;
@@ -110,8 +111,8 @@ template <class Again>
         walked_;                                                           \
     })
 
-// A call ends, or begins anew, for a walk of its was long: kNeedsFault, which is not about memory then. `caller` as in
-// WalkContext. The first form says so once.
+// A call ends, or starts again, because its walk was long: kNeedsFault, which is not about memory then. `caller` as in
+// WalkContext. The first form reports it once.
 bool walk_was_paused(const void* caller);
 void forget_walks(const void* caller);
 extern std::atomic<u32> kept_walks;
@@ -133,7 +134,7 @@ inline Place topmost(Place p) {
 
 // May the walker pass through this directory? Inline for directories that all may pass.
 inline Leaf<void> check_search(Inode& dir, const Creds& c, const void* caller = nullptr) {
-    if ((dir.mode() & 0111) == 0111) [[likely]]
+    if ((dir.mode() & kAnyExec) == kAnyExec) [[likely]]
         return lib::kOk;
     return check_access(dir, kMayExec, c, caller);
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A system call that the leaf tier could not finish, and how it is tried again until it has a result.
 //
-// The thread's coroutine does what next() says and tells what came of it; between the two nothing is decided anywhere else.
-// Limits: memory is waited for kMemoryTries times; twice a range that cannot be had is given up, and the call does without.
+// The thread's coroutine does what next() returns and reports the outcome; no decision is made elsewhere.
+// Limits: memory is waited for kMemoryTries times; twice a range that cannot be provided is given up, and the call
+// fails there.
 #pragma once
 #include "linux/sys/table.hpp"
 #include "linux/task/thread.hpp"
@@ -10,8 +11,8 @@
 
 namespace linux {
 
-// An allocation has failed while memory is low: what was left behind by others (rt/reclaim.hpp, epochs) is awaited, and the
-// call or fault that needs it is tried again so often.
+// An allocation has failed while memory is low: memory still being reclaimed (rt/reclaim.hpp, epochs) is awaited, and
+// the call or fault that needs it is tried again so often.
 inline constexpr u32 kMemoryTries = 3;
 
 class CallAttempt {
@@ -49,7 +50,7 @@ public:
     void faulted_in(Result<void> got) {
         const bool more_tries = memory_tries_ < kMemoryTries && rt::memory_is_low();
         if (got.ok()) return run();
-        // Perhaps for want of memory, which is told from other failures by another try.
+        // Perhaps for lack of memory, which another try distinguishes from other failures.
         if (got.error() == Errno::kNoMem || more_tries) return came_back(Errno::kNoMem);
         if (given_up_++ == kRangesGivenUp) return came_back(Errno::kFault);
         thread_.user().give_up_fault();

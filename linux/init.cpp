@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The first processes. Number 1 is the kernel's own: it runs nothing and adopts orphans. Number 2 is the program that was
-// asked for, an ordinary child of number 1, so that signals end it like any other; everything ends with it.
+// The first processes. Number 1 is the kernel's own: it runs nothing and adopts orphans. Number 2 is the program that
+// was requested, an ordinary child of number 1, so that signals end it like any other; the machine stops with it.
 #include <cstring>
 
 #include "fs/mount.hpp"
@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-// What Linux gives its first process (include/asm-generic/resource.h there says the same in numbers).
+// The limits of Linux's first process (include/asm-generic/resource.h).
 void set_default_limits(Process& p) {
     auto& l = p.rlimits.unguarded();
     u64 most_threads = rt::mem_stats().total_bytes / (8 * 16384);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The leaf tier: what a trap runs as plain functions. A call that cannot wait and touches pages that are there ends here;
-// everything else is handed to the thread's coroutine (linux/task/thread.cpp), with `leaf_outcome` saying how far it came.
+// The leaf tier: what a trap runs as plain functions. A call that cannot wait and touches pages that are there ends
+// here; everything else is handed to the thread's coroutine (linux/task/thread.cpp), with `leaf_outcome` saying how far
+// it came.
 #include "fs/walk.hpp"
 #include "linux/sys/table.hpp"
 #include "linux/task/thread.hpp"
@@ -19,7 +20,8 @@ LeafOutcome leave_to_task(Thread& t, LeafError outcome) {
     return LeafOutcome::kNeedsTask;
 }
 
-// The call is over, its result in the registers, but there is work: signals are delivered here if that needs no waiting.
+// The call is over, its result in the registers, but there is work: signals are delivered here if that needs no
+// waiting.
 [[gnu::noinline]] LeafOutcome finish(Thread& t) {
     u32 work = t.work.load(std::memory_order_relaxed);
     if ((work & (kWorkExit | kWorkStop)) || !t.at_home().await_ready()) return leave_to_task(t, Errno::kOk);
@@ -28,8 +30,8 @@ LeafOutcome leave_to_task(Thread& t, LeafError outcome) {
         t.work.fetch_and(~u32(kWorkRegisters), std::memory_order_relaxed);
         return LeafOutcome::kDoneChanged;
     }
-    if (attend(t) == Attend::kDone) return LeafOutcome::kDoneChanged;
-    t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);  // the coroutine looks once more, and waits
+    if (deliver_signals(t) == SignalOutcome::kDone) return LeafOutcome::kDoneChanged;
+    t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);  // the coroutine checks again, and waits
     return leave_to_task(t, Errno::kOk);
 }
 
@@ -64,7 +66,7 @@ LeafOutcome block(Thread& t) {
         if (t.blocked_leaf.again) return block(t);
         return leave_to_task(t, e);
     }
-    // What others have left behind may only not have come back yet: the coroutine waits for it.
+    // Memory that others have freed may not be available yet: the coroutine waits for it.
     if (e == Errno::kNoMem && rt::memory_is_low()) return leave_to_task(t, e);
     t.forget_file();
     return done(t, frame, -i64(e.ended()));
@@ -74,7 +76,7 @@ LeafOutcome block(Thread& t) {
     return r.ok() ? done(t, frame, r.value()) : unusual(t, frame, r.error());
 }
 [[gnu::noinline]] LeafOutcome not_simply_done(Thread& t, Leaf<i64> r) {
-    // A leaf that has changed registers beside its result, and nothing has come in between: signals, mostly.
+    // A leaf that has changed registers other than its result, and no other event has occurred: signals, mostly.
     u32 changed = kWorkRegisters;
     if (r.ok() && t.at_home().await_ready() && t.work.compare_exchange_strong(changed, 0, std::memory_order_relaxed)) {
         t.regs().set_syscall_result(r.value());
@@ -84,7 +86,8 @@ LeafOutcome block(Thread& t) {
     return not_simply_done(t, t.regs().frame(), r);
 }
 
-// Twice the same, for on the inline road every instruction counts, and only one of the two keeps a register for the frame.
+// Twice the same, because on the inline route every instruction counts, and only one of the two keeps a register for
+// the frame.
 LeafOutcome syscall(port::UserThread& thread) {
     Thread& t = static_cast<Thread&>(thread);
     u32 number = t.regs().call_number();
@@ -125,7 +128,7 @@ LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {
     return t.leaf_fault == FaultKind::kResolved ? LeafOutcome::kDone : LeafOutcome::kNeedsTask;
 }
 
-// The root coroutine's frame and, if nobody looks at it any more, the thread go.
+// Frees the root coroutine's frame and, without other references, the thread.
 void ended(port::UserThread& thread) { static_cast<Thread&>(thread).unref(); }
 
 u32 number_of(const port::UserThread& thread) { return u32(static_cast<const Thread&>(thread).tid.value); }

@@ -21,7 +21,7 @@ struct StartFile {
 };
 constinit StartFile start_file;
 
-// The words are kept for good: the archive's own memory goes away.
+// The words are never freed: the archive's own memory is.
 Result<void> read_start_file(std::span<const std::byte> cpio) {
     std::string_view original = TRY(fs::find_in_cpio(cpio, ".farcall/init"));
     auto* copy = static_cast<char*>(rt::allocate(original.size() + 1));

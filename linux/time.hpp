@@ -2,6 +2,7 @@
 // Clocks and durations of the ABI (clock_gettime(2)) in nanoseconds.
 #pragma once
 #include "abi/linux/stat.hpp"
+#include "abi/linux/time.hpp"
 #include "linux/task/process.hpp"
 
 namespace linux {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Structures of the calls on processes, time and resources of the Linux x86_64 ABI (getrusage(2), uname(2), sysinfo(2),
-// times(2), getitimer(2), getrlimit(2), clone3(2), capget(2), sched_getattr(2)).
+// times(2), getitimer(2), getrlimit(2), clone3(2), sched_getattr(2)).
 #pragma once
 #include "abi/linux/stat.hpp"
 
@@ -45,13 +45,6 @@ struct CloneArgs {
 };
 static_assert(sizeof(CloneArgs) == 88);
 
-struct CapHeader {
-    uint32_t version;
-    int32_t pid;
-};
-struct CapData {
-    uint32_t effective, permitted, inheritable;
-};
 struct SchedAttr {
     uint32_t size, policy;
     uint64_t flags;

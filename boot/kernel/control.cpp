@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "abi/linux/wait.hpp"
 #include "boot/kernel/dump.hpp"
 #include "boot/kernel/trace_port.hpp"
 #include "linux/task/process.hpp"
@@ -170,11 +171,13 @@ void report_now(i32 status) {
         send("error notfound");
     else if (failed != Errno::kOk)
         send("error noexec");
-    else if ((status & 0x7f) == 0)
-        send({line, lib::format_to(line, "exit {}", (status >> 8) & 0xff)});
+    else if ((status & abi::kStatusSignalMask) == 0)
+        send({line, lib::format_to(line, "exit {}", abi::exit_code_of(status))});
     else
-        send({line, lib::format_to(line, "signal {}", status & 0x7f)});
-    if (!control_port) hal::Machine::power_off((status & 0x7f) == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f));
+        send({line, lib::format_to(line, "signal {}", status & abi::kStatusSignalMask)});
+    if (!control_port)
+        hal::Machine::power_off((status & abi::kStatusSignalMask) == 0 ? abi::exit_code_of(status)
+                                                                       : 128 + (status & abi::kStatusSignalMask));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Wiring: from the machine layer's hand-over to the first program. Everything after the executors have started runs as the
-// job "boot" on CPU 0.
+// Wiring: from the machine layer's hand-over to the first program. Everything after the executors have started runs as
+// the job "boot" on CPU 0.
 #include "boot/kernel/cmdline.hpp"
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/dump.hpp"
@@ -83,7 +83,7 @@ Task<void> boot_main() {
     control::send("ready");
     if (command_line().value("stats") == "1") control::want_stats();
     if (command_line().has("native")) {
-        // A program of the native interface instead of Linux's: it gets the words behind `--`.
+        // A program of the native interface instead of Linux's: it gets the words after `--`.
         std::string_view words = info->command_line;
         size_t dashes = words.find(" -- ");
         words = dashes == words.npos ? std::string_view{} : words.substr(dashes + 4);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The first native program: its space, its thread, all memory as one pool, every CPU, and the capability to end it all.
+// The first native program: its space, its thread, all memory as one pool, every CPU, and the capability to end the
+// machine.
 #include "boot/kernel/native.hpp"
 
 #include <cstring>
 
+#include "abi/linux/wait.hpp"
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/trace_port.hpp"
 #include "core/ipc/ipc.hpp"
@@ -51,7 +53,7 @@ void ring(void* argument) {
     if (to) core::ipc::notify(*to, bits);
 }
 
-// Without a notification: the line is nobody's again. One whose notification has ended is so by itself.
+// Without a notification: the line is unbound. A line whose notification has ended is unbound by itself.
 Result<void> irq_bind(u64 number, core::ObjectRef<core::Notification> to, u64 bits) {
     if (number >= kLines) return Errno::kInval;  // without a badge, too: it is ~0 then
     Line& line = lines[number];
@@ -69,7 +71,7 @@ Result<void> irq_bind(u64 number, core::ObjectRef<core::Notification> to, u64 bi
     }
     line.bits = bits;
     line.to = std::move(to);
-    // Below 16 as the firmware says; else level and active low. Masking takes the same number.
+    // Below 16 as the firmware describes it; otherwise level and active low. Masking takes the same number.
     const bool global = number >= 16;
     const bool routed = Machine::route_line(u32(number), line.vector, CpuId{0}, global, global);
     if (!routed) {
@@ -119,7 +121,7 @@ constinit const core::System kSystem{
             port::Stream* out = port::streams.standard[1];
             return out ? out->try_write(bytes) : bytes.size();
         },
-    .shut_down = [](i32 status) { control::report_exit((status & 0xff) << 8); },
+    .shut_down = [](i32 status) { control::report_exit(abi::exit_status_of(status)); },
     .irq_line_exists = [](u64 line) { return line < kLines; },
     .irq_bind = &irq_bind,
     .irq_ack = &irq_ack,

@@ -73,7 +73,7 @@ Task<void> watch_stream(ServerThread& server, port::Stream& stream, u32 number) 
     }
 }
 
-// The same for the size of the terminal, which the control channel has told or will tell.
+// The same for the size of the terminal, which the control channel has sent or will send.
 constinit rt::WaitQueue window_changed;
 Task<void> watch_window(ServerThread& server) {
     for (;;) {

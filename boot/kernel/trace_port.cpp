@@ -45,7 +45,7 @@ Task<bool> send(port::Stream& to, size_t size) {
 }
 
 Task<void> send_and_tell(port::Stream& to, void (*then)(i32), i32 status) {
-    // Not before: the call that ends it all has its record too.
+    // Not before: the call that ends the machine has its record too.
     trace::stop();
     u32 cpus = rt::executor_count();
     u64 total = sizeof(wire::Header);

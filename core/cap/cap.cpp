@@ -34,13 +34,13 @@ constinit rt::SpinLock<rt::Rank::capability> lock;
 
 namespace {
 
-// What no thread goes on with, and who does: at the level of the highest threads, so that none of them keeps it away.
-// `reaper_posted` says that the reaper is in a queue, runs, or waits for its timer.
+// Objects that no thread continues to end, and the reaper, which does: it runs at the highest priority, so no thread
+// starves it. `reaper_posted` says that the reaper is in a queue, runs, or waits for its timer.
 constinit Endings orphans;
 void end_orphans(rt::Schedulable& s);
 constinit rt::Schedulable reaper{&end_orphans, rt::Priority::kHighest};
 constinit std::atomic<bool> reaper_posted{false};
-// Between its turns: what it waits for may be a thread of this CPU with a lower priority.
+// Between its runs: what it waits for may be a thread of this CPU with a lower priority.
 constinit rt::Timer reaper_pause{[](rt::Timer&) { rt::Executor::current().enqueue(reaper); }};
 constexpr Nanoseconds kReaperPause{200'000};
 

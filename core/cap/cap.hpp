@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Capabilities: records in per-space tables, and the tree that says what was derived from what.
+// Capabilities: records in per-space tables, and the derivation tree.
 //
-// A record is written before it is published and never changed but for its place in the tree; so a lookup is one load
+// A record is written before it is published; afterwards only its place in the tree changes. So a lookup is one load
 // and needs no lock. It is freed one epoch after it left its table.
-// Locks: one for all tables and trees (Rank::capability), taken before any object's lock. IPC without capabilities never
-// takes it. Under it at most kStep records are looked at; what is longer goes on in another call.
+// Locks: one for all tables and trees (Rank::capability), taken before any object's lock. IPC without capabilities
+// never takes it. Under it at most kStep records are visited; longer operations continue in another call.
 #pragma once
 #include "core/cap/object.hpp"
 #include "core/checks.hpp"
@@ -66,8 +66,8 @@ public:
         return c == &kNothing ? nullptr : c;
     }
     void clear(u32 slot) RT_REQUIRES(caps::lock) { slots_[slot].store(&kNothing, std::memory_order_release); }
-    // Takes no more. Written under the capability lock; mapping into the space looks under its own lock, which the end of
-    // the space takes afterwards.
+    // Takes no more. Written under the capability lock; mapping into the space looks under its own lock, which the end
+    // of the space takes afterwards.
     std::atomic<bool> ended{false};
     u32 cursor RT_GUARDED_BY(caps::lock) = 0;  // how far the end of the space has come
     Pool* pool = nullptr;
@@ -97,7 +97,8 @@ Result<bool> revoke(CapTable& table, u64 slot, Endings& endings) RT_EXCLUDES(loc
 
 // Ends those objects, in at most `budget` steps. True: none is left.
 bool end_objects(Endings& endings, u32 budget) RT_EXCLUDES(lock);
-// Its thread will not go on with them: the kernel does, in steps between other threads' turns. `close`: nor with any later.
+// Its thread will not continue them: the kernel does, in steps, while other threads run too. `close`: later ones
+// likewise.
 void pass_on(Endings& endings, bool close) RT_EXCLUDES(lock);
 // Removes what is in the table, at most `budget` records; true when it is empty.
 bool empty(CapTable& table, u32& budget, Endings& endings) RT_EXCLUDES(lock);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Kernel objects of the native interface, and the pools that their memory is charged to.
 //
-// Life: an object lives as long as a capability names it or the kernel refers to it. When its last capability goes it is
-// ended (`end`): nobody can reach it any more, whoever waits for it is told; when the last reference goes too it is freed
-// one epoch later, so that a CPU in the kernel may still look at it without a reference (lookups are lock-free).
+// Life: an object lives as long as a capability names it or the kernel refers to it. When its last capability goes it
+// is ended (`end`): no thread can reach it any more, and its waiters are woken. When the last reference goes too, it is
+// freed one epoch later, so that a CPU in the kernel may still read it without a reference (lookups are lock-free).
 #pragma once
 #include "abi/native.hpp"
 #include "hal/bind.hpp"
@@ -21,8 +21,8 @@ namespace native = abi::native;
 class Pool;
 class Object;
 
-// Objects that have lost their last capability and are to be ended, by the call that took it away: each thread has its own,
-// so that no call waits for what another one has begun. caps::end_objects() works on it.
+// Objects that have lost their last capability and must be ended by the call that removed it. Each thread has its own
+// list, so that no call waits for work that another has begun. caps::end_objects() processes it.
 class Endings;
 
 namespace caps {
@@ -38,7 +38,7 @@ public:
 
     const native::Type type;
 
-    // By who holds a reference already; else try_ref().
+    // The caller holds a reference already; otherwise use try_ref().
     void ref() {
         [[maybe_unused]] const u32 before = refs_.fetch_add(1, std::memory_order_relaxed);
         RT_ASSERT(before != 0 && before < kMostRefs, "a reference to an object that is freed");
@@ -57,12 +57,12 @@ public:
         if (before == 1) release();
     }
 
-    // The last capability is gone. Called without locks, perhaps several times: false means that there is more to do,
-    // which another call will go on with. At most `budget` steps of about a hundred instructions. Objects that lose their
-    // last capability by it go to `more`.
+    // The last capability is gone. Called without locks, perhaps several times: false means that work is left,
+    // which another call continues. At most `budget` steps of about a hundred instructions. Objects that lose their
+    // last capability through this go to `more`.
     virtual bool end(u32& budget, Endings& more) { return true; }
 
-    // Charged to `pool` for this object; given back when it is released.
+    // Charged to `pool` for this object; returned when it is released.
     void set_charge(Pool& pool, u64 bytes);
     bool charged_to(const Pool& pool) const { return pool_ == &pool; }
 
@@ -74,7 +74,7 @@ protected:
     u64 charge_ = 0;
 
 private:
-    static constexpr u32 kMostRefs = 1u << 28;  // more is an error of the count
+    static constexpr u32 kMostRefs = 1u << 28;  // a higher count is an error
     void release();
     std::atomic<u32> refs_{1};  // all capabilities together hold one
     rt::Retired retired_;
@@ -85,9 +85,9 @@ public:
     constexpr Endings() = default;
     Endings(const Endings&) = delete;
     lib::List<Object, &Object::ending_hook> objects RT_GUARDED_BY(caps::lock);
-    // By the thread whose list it is, which alone adds to it: what it has added it finds without the lock.
+    // Called by the owner of the list, which alone adds to it: it sees its own additions without the lock.
     bool any_of_mine() const RT_UNCHECKED_LOCKING { return !objects.empty(); }
-    bool closed RT_GUARDED_BY(caps::lock) = false;  // its thread has ended: what comes now is for no thread
+    bool closed RT_GUARDED_BY(caps::lock) = false;  // its thread has ended: no thread takes what is added from now on
 };
 
 // A quota of kernel memory. What is made of a pool is charged to it until it is gone.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The native calls beside IPC, and the way from a trap to each of them. Each decodes and checks, then commits.
+// The native calls other than IPC, and their dispatch from a trap. Each decodes and checks, then commits.
 #include "core/ipc/ipc.hpp"
 #include "core/ipc/make.hpp"
 #include "core/sched.hpp"
@@ -34,8 +34,8 @@ Result<Typed<T>> find(CapTable& table, u64 slot, native::Type type, u64 rights) 
     return Typed<T>{static_cast<T*>(c->object), c};
 }
 
-// The same with a reference: for what is charged to the object, counts it, or changes it in several steps. Without one an
-// object may be on its way out as soon as another CPU has deleted its last capability.
+// The same with a reference: for what is charged to the object, counts it, or changes it in several steps. Without one
+// an object may be on its way out as soon as another CPU has deleted its last capability.
 template <class T>
 struct Held {
     ObjectRef<T> ref;
@@ -325,7 +325,7 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
             old->bound.store(nullptr, std::memory_order_relaxed);
         }
         n.bound.set(claim, {});
-        n.odd &= u8(~NativeThread::kOddBound);
+        n.slow_switch_reasons &= u8(~NativeThread::kSlowBound);
         return i64{0};
     }
     auto to = TRY(hold<Notification>(*t.caps, notification, native::kTypeNotification, native::kReceiveRight));
@@ -337,7 +337,7 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
         to->bound.store(&n, std::memory_order_release);
     }
     n.bound.set(claim, std::move(to.ref));
-    n.odd |= NativeThread::kOddBound;
+    n.slow_switch_reasons |= NativeThread::kSlowBound;
     return i64{0};
 }
 
@@ -389,8 +389,8 @@ Result<i64> irq_bind(NativeThread& t, const u64 (&a)[6]) {
     return i64{0};
 }
 
-// How often the lock of an object was taken, how often another CPU had it, the longest wait; of the system: of all objects,
-// but for the first.
+// How often the lock of an object was taken, how often another CPU had it, the longest wait; of the system: of all
+// objects, but for the first.
 Result<i64> lock_info(NativeThread& t, u64 slot) {
     Cap* c = t.caps->find(slot);
     REQUIRE(c != nullptr, cap_exists, kBadF);

@@ -25,7 +25,8 @@ void NativeThread::configure(const ThreadClaim& claim, Configuration to) {
     handler_badge.set(claim, to.handler_badge);
     redirect.set(claim, to.redirect);
     abi = to.redirect ? &kRedirectAbi : &kNativeAbi;
-    odd = to.redirect ? u8(odd | kOddTrapped) : u8(odd & ~kOddTrapped);
+    slow_switch_reasons =
+        to.redirect ? u8(slow_switch_reasons | kSlowTrapped) : u8(slow_switch_reasons & ~kSlowTrapped);
     renew.fetch_or(kRenewEntry, std::memory_order_release);
 }
 
@@ -61,7 +62,8 @@ ThreadClaim ThreadClaim::of_running(NativeThread& t) {
 void ThreadClaim::release() {
     NativeThread& t = *thread_;
     release_ = false;
-    // seq_cst: pairs with ask(), which asks and then finds the thread claimed at its home. One sees the other.
+    // seq_cst: pairs with ask(), which sets the request and then finds the thread claimed at its home. One sees the
+    // other.
     t.state.exchange(native::kStateInactive, std::memory_order_seq_cst);
     if (t.control.load(std::memory_order_seq_cst) != 0) t.after_claim();
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Ownership of a native thread as a type. What a thread is configured with can be read by every CPU and changed only with
-// a ThreadClaim, which proves that this CPU owns the thread:
+// Ownership of a native thread as a type. What a thread is configured with can be read by every CPU and changed only
+// with a ThreadClaim, which proves that this CPU owns the thread:
 //
 //     inactive --compare-exchange--> claimed --release--> inactive, or --start()--> ready
 //
 // or that the thread runs here, in a call of its own, or that this CPU has stopped it, or taken it out of a ReplySlot.
-// Whatever another CPU asks of a thread while it is claimed (its end, a move, its registers) waits: the release hands the
-// request on to the thread's home. A claim never spans two calls, so it is held for a bounded time.
+// A request of another CPU while the thread is claimed (its end, a move, its registers) waits: the release forwards the
+// request to the thread's home. A claim never spans two calls, so it is held for a bounded time.
 #pragma once
 #include "core/cap/object.hpp"
 
@@ -18,7 +18,7 @@ class [[nodiscard]] ThreadClaim {
 public:
     // An inactive thread. Without success (`ok()` is false) it is not inactive, or another CPU has claimed it.
     static ThreadClaim of_inactive(NativeThread& t);
-    // One whose state says that it is claimed, and who said so calls.
+    // A thread whose state is "claimed"; the caller has set that state.
     static ThreadClaim of_claimed(NativeThread& t);
     // The thread whose call this CPU executes.
     static ThreadClaim of_running(NativeThread& t);
@@ -35,9 +35,9 @@ public:
     NativeThread& operator*() const { return *thread_; }
     NativeThread* operator->() const { return thread_; }
 
-    // Of an inactive thread, which goes on as ready at its home.
+    // Of an inactive thread, which becomes ready at its home.
     void start();
-    // By the thread's home, which needs no one to tell it what was asked meanwhile.
+    // Called by the thread's home, which sees by itself what was requested in the meantime.
     void release_at_home();
     // It stays claimed.
     void keep() { release_ = false; }
@@ -49,8 +49,8 @@ private:
     bool release_;
 };
 
-// A value that changes only under a claim, and is read by the CPU that has the thread. (Not atomic: the fastpaths compare it
-// where it lies.)
+// A value that changes only under a claim, and is read by the CPU that has the thread. (Not atomic: the fastpaths
+// compare it where it lies.)
 template <class T>
 class Owned {
 public:

@@ -2,11 +2,12 @@
 // The fastpaths: a call, an answer with the next receive, a system call sent to its handler, a signal. Each does what
 // slowpath.cpp would do, for the common case, and returns with nothing changed as soon as a test fails.
 //
-// The order of tests: those that cost least and fail most often first, none that another implies. All but the last need no
-// lock; what they read may change until the lock of the one object is held, and is then looked at once more (Test::kRace).
-// After "Point of no return" nothing can fail, and the lock is given up once.
-// A thread of this CPU cannot be changed by another CPU while it waits for an answer or runs (thread.hpp), so its own state
-// needs no lock. What comes out of a path are the registers of the partner: it leaves by a resume, never by a return.
+// The order of tests: those that cost least and fail most often first, none that another implies. All but the last need
+// no lock; what they read may change until the lock of the one object is held, and is then checked again (Test::kRace).
+// After "Point of no return" nothing can fail, and the lock is released once.
+// A thread of this CPU cannot be changed by another CPU while it waits for an answer or runs (thread.hpp), so its own
+// state needs no lock. What comes out of a path are the registers of the partner: it leaves by a resume, never by a
+// return.
 #include "core/ipc/fastpath_parts.hpp"
 #include "core/sched.hpp"
 #include "core/trap.hpp"
@@ -17,8 +18,8 @@ using namespace fast;
 
 namespace {
 
-// To a receiver of another CPU. If that waits for a thread it takes it from hand to hand, if it looks for work it finds it in
-// its inbox; only if it sleeps, or is in user mode, it is interrupted.
+// To a receiver of another CPU. If that CPU waits for a thread, it takes this one directly; if it looks for work, it
+// finds it in its inbox; it is interrupted only if it sleeps or is in user mode.
 template <class Trace, Expects kKind>
 [[gnu::noinline]] void to_other_cpu(Send s, NativeThread& r, Header h, Trace note) {
     rt::Executor& there = r.home();
@@ -27,13 +28,13 @@ template <class Trace, Expects kKind>
     carry<kKind>(s.from, r, h.tag);
     hal::set_message(r.context, h.badge, h.tag);
     owe(r, s.from, kKind);
-    const u64 to = r.number;  // which is none of ours behind this
+    const u64 to = r.number;  // r may not be accessed after this
     if (!there.handoff.give(r)) there.post(r);
     note.done(s.from.number, to);
     wait_for_other_cpu(s.from);
 }
 
-template <class Trace, Expects kKind, bool kOdd>
+template <class Trace, Expects kKind, bool kSlowSwitch>
 [[gnu::always_inline]] inline void finish_send(rt::Executor& ex, const Send& s, NativeThread& r, const Header& h,
                                                const Trace& note) {
     if (!take_receiver<false>(s.to, r)) return note.failed(Test::kRace);
@@ -41,7 +42,7 @@ template <class Trace, Expects kKind, bool kOdd>
     owe(r, s.from, kKind);
     // With what the message costs, as a slowpath's record; its place is below.
     note.done_with(s.from.number, r.number, [&] { carry<kKind>(s.from, r, h.tag); });
-    switch_state<kOdd>(ex, s.from, r);
+    switch_state<kSlowSwitch>(ex, s.from, r);
     if constexpr (kKind == Expects::kMessage) resume_with(s.from, r, h);
     carry<kKind>(s.from, r, h.tag);
     Machine::resume_message(r.context, h.badge, h.tag);
@@ -89,8 +90,10 @@ template <class Trace, Expects kKind>
     if (!r->is_at_home(ex)) [[unlikely]]
         return to_other_cpu<Trace, kKind>(s, *r, h, note);
     if (ex.queue.pressing() & r->gives_way_to) return note.failed(Test::kPriority);
-    const u8 odd = kKind == Expects::kMessage ? s.from.odd : u8(s.from.odd & ~NativeThread::kOddTrapped);
-    if ((odd | r->odd) != 0) [[unlikely]]
+    const u8 slow_switch_reasons = kKind == Expects::kMessage
+                                       ? s.from.slow_switch_reasons
+                                       : u8(s.from.slow_switch_reasons & ~NativeThread::kSlowTrapped);
+    if ((slow_switch_reasons | r->slow_switch_reasons) != 0) [[unlikely]]
         return to_odd_receiver<Trace, kKind>(s, *r, h, note);
     finish_send<Trace, kKind, false>(ex, s, *r, h, note);
 }
@@ -128,7 +131,7 @@ template <class Trace>
     Endpoint* e = t.handler.get();
     if (!e) return note.failed(Test::kCapability);
     const u64 tag = fault_tag(t);
-    t.odd |= NativeThread::kOddTrapped;  // so will raise(), if this fails
+    t.slow_switch_reasons |= NativeThread::kSlowTrapped;  // so will raise(), if this fails
     to_receiver<Trace, Expects::kFault>({t, *e}, {t.handler_badge, tag}, note);
 }
 
@@ -168,7 +171,7 @@ template <class Trace>
     }
     const u64 badge = s->badge;
     owe(t, *s, s->queued_as);
-    // In its registers, for others may have their turn first.
+    // In its registers, because other threads may run first.
     hal::set_message(t.context, badge, got);
     const u64 to = c.number;
     c.wake();
@@ -202,7 +205,7 @@ template <class Trace>
     wait_for_other_cpu(t);
 }
 
-template <class Trace, bool kOdd, bool kTrap>
+template <class Trace, bool kSlowSwitch, bool kTrap>
 [[gnu::always_inline]] inline void finish_reply(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& c,
                                                 u64 tag, const Trace& note) {
     if (ex.queue.pressing() & c.gives_way_to) return note.failed(Test::kPriority);
@@ -221,7 +224,7 @@ template <class Trace, bool kOdd, bool kTrap>
         wait_at(e, t);
         e.lock.unlock();
         note.done(t.number, c.number);
-        switch_state<kOdd>(ex, t, c);
+        switch_state<kSlowSwitch>(ex, t, c);
         Machine::resume_message(c.context, 0, tag);
     }
     const bool plain = c.expects == Expects::kSyscall && native::tag_label(tag) == native::kResume;
@@ -229,7 +232,7 @@ template <class Trace, bool kOdd, bool kTrap>
     wait_at(e, t);
     e.lock.unlock();
     note.done(t.number, c.number);
-    switch_state<kOdd>(ex, t, c);
+    switch_state<kSlowSwitch>(ex, t, c);
     if (plain) [[likely]]
         Machine::resume_syscall(c.context);
     Machine::enter_user(c.context);
@@ -237,7 +240,7 @@ template <class Trace, bool kOdd, bool kTrap>
 
 template <class Trace>
 [[gnu::noinline]] void reply_odd(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
-    if ((t.odd & NativeThread::kOddBound) || c.timed()) return note.failed(Test::kSpecial);
+    if ((t.slow_switch_reasons & NativeThread::kSlowBound) || c.timed()) return note.failed(Test::kSpecial);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) return reply_to_other_cpu<Trace>(t, e, c, tag, note);
     finish_reply<Trace, true, false>(ex, t, e, c, tag, note);
@@ -249,11 +252,11 @@ template <class Trace>
     if (native::tag_label(tag) != native::kResume &&
         (native::tag_label(tag) != native::kResumeAt || hal::message_word(t.context, 1) >= Machine::user_top().value))
         return note.failed(Test::kSpecial);
-    if ((t.odd & NativeThread::kOddBound) || c.timed()) return note.failed(Test::kSpecial);
+    if ((t.slow_switch_reasons & NativeThread::kSlowBound) || c.timed()) return note.failed(Test::kSpecial);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<Trace>(t, e, c, tag, note);
-    if (((t.odd | c.odd) & u8(~NativeThread::kOddTrapped)) == 0) [[likely]]
+    if (((t.slow_switch_reasons | c.slow_switch_reasons) & u8(~NativeThread::kSlowTrapped)) == 0) [[likely]]
         finish_reply<Trace, false, true>(ex, t, e, c, tag, note);
     else
         finish_reply<Trace, true, true>(ex, t, e, c, tag, note);
@@ -271,7 +274,7 @@ template <class Trace>
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
     if (c->expects != Expects::kMessage) return reply_to_trap<Trace>(t, e, *c, tag, note);
     rt::Executor& ex = rt::Executor::current();
-    if (t.odd | c->odd) [[unlikely]]
+    if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]]
         return reply_odd<Trace>(t, e, *c, tag, note);
     if (!c->is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<Trace>(t, e, *c, tag, note);
@@ -311,7 +314,7 @@ template <class Trace>
     const u64 tag = native::make_tag(native::kLabelSignal, 0);
     if (w->priority < t.priority) {
         ex.enqueue_front(t);
-        if (t.odd | w->odd)
+        if (t.slow_switch_reasons | w->slow_switch_reasons)
             switch_state<true>(ex, t, *w);
         else
             switch_state<false>(ex, t, *w);
@@ -343,8 +346,8 @@ namespace core::ipc {
 
 namespace {
 
-// The two paths as short as they can be: one CPU, no FPU, no timeout, at most seven words, a lock that is free. They return
-// where that does not hold, and the general forms above look again.
+// The two paths as short as they can be: one CPU, no FPU, no timeout, at most seven words, a lock that is free. They
+// return where that does not hold, and the general forms above look again.
 [[gnu::always_inline]] inline void shortest_call(NativeThread& t) {
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kCallable)) return;
@@ -356,7 +359,7 @@ namespace {
     rt::Executor& ex = rt::Executor::current();
     if (!r->is_at_home(ex)) [[unlikely]]
         return to_other_cpu<NoTrace, Expects::kMessage>({t, e}, *r, {cap.badge, tag}, NoTrace{Path::kFastCall});
-    if ((ex.queue.pressing() & r->gives_way_to) || (t.odd | r->odd)) return;
+    if ((ex.queue.pressing() & r->gives_way_to) || (t.slow_switch_reasons | r->slow_switch_reasons)) return;
     if (!e.lock.try_lock()) return;
     if (!Machine::equals(e.receiver, r)) {
         e.lock.unlock();
@@ -380,7 +383,7 @@ namespace {
     if (!(cap.good_for & Cap::kReceivable)) return;
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
     rt::Executor& ex = rt::Executor::current();
-    if (t.odd | c->odd) [[unlikely]] {
+    if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]] {
         if (c->expects != Expects::kMessage) reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
         return;
     }
@@ -419,7 +422,7 @@ namespace {
         n.lock.unlock();
         const u64 tag = native::make_tag(native::kLabelSignal, 0);
         if (rt::Executor::current().needs_attention()) [[unlikely]] {
-            hal::set_message(t.context, bits, tag);  // others may have their turn first
+            hal::set_message(t.context, bits, tag);  // other threads may run first
             leave_trap_changed(t);
         }
         Machine::resume_message(t.context, bits, tag);

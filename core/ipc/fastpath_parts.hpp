@@ -39,14 +39,14 @@ constexpr bool may_be_plain(u64 tag) { return plain_words(tag) <= native::kMaxWo
 }
 
 // This CPU has `to` for `from`: everything but the registers of the context.
-template <bool kOdd>
+template <bool kSlowSwitch>
 [[gnu::always_inline]] inline void switch_state(rt::Executor& ex, NativeThread& from, NativeThread& to) {
     if (Space* space = to.space.get(); from.space.get() != space) space->load_from(ex, *from.space);
-    if constexpr (kOdd) {
+    if constexpr (kSlowSwitch) {
         to.make_live();
     } else {
         Machine::switch_thread_state(from.context, to.context);
-        state_of(ex).live = &to;
+        state_of(ex).fpu_owner = &to;
     }
     ex.set_running(&to);
 }
@@ -63,7 +63,7 @@ template <bool kOdd>
     caller.expects = expects;
     caller.state.store(native::kStateAwaitingReply, std::memory_order_relaxed);
     server.reply.caller.store(&caller, std::memory_order_relaxed);
-    // Release: whoever takes the caller from here sees all of it.
+    // Release: the thread that takes the caller from here sees all of it.
     caller.owed.store(&server.reply, std::memory_order_release);
 }
 
@@ -82,7 +82,7 @@ template <bool kOdd>
                                                        : native::make_tag(native::kLabelException, 4);
 }
 
-// What the trap of `from`, or its message, says, into the registers of `to`: all but the badge and the tag.
+// Copies the trap of `from`, or its message, into the registers of `to`: all but the badge and the tag.
 template <Expects kKind>
 [[gnu::always_inline]] inline void carry(NativeThread& from, NativeThread& to, u64 tag) {
     if constexpr (kKind == Expects::kMessage)
@@ -94,7 +94,7 @@ template <Expects kKind>
 }
 
 // Locks, and takes `r` if it is still the first that waits. Point of no return of both senders' paths. Whether a
-// receiver of another CPU has a timeout can be told only here: it may have had a message since it was found.
+// receiver of another CPU has a timeout is known only here: it may have received a message since it was found.
 template <bool kOtherCpu>
 [[gnu::always_inline]] inline bool take_receiver(Endpoint& e, NativeThread& r) RT_EXCLUDES(e.lock) {
     e.lock.lock();
@@ -108,12 +108,12 @@ template <bool kOtherCpu>
     return true;
 }
 
-// The endpoint can be waited at: nobody sends, and it has not ended.
+// A thread may wait at the endpoint: no sender is queued, and it has not ended.
 [[gnu::always_inline]] inline bool may_wait_at(Endpoint& e) RT_REQUIRES(e.lock) { return Machine::is_zero(e.closed); }
 
 // The answer to a trap: kResume or kResumeAt.
 [[gnu::always_inline]] inline void answer_trap(NativeThread& t, NativeThread& c, u64 tag) {
-    if (!c.redirect) c.odd &= u8(~NativeThread::kOddTrapped);
+    if (!c.redirect) c.slow_switch_reasons &= u8(~NativeThread::kSlowTrapped);
     if (c.expects == Expects::kSyscall) c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
     if (native::tag_label(tag) == native::kResumeAt) [[unlikely]] {
         c.context.forget_syscall();

@@ -6,7 +6,7 @@
 
 namespace core {
 
-// CPU time: who may use how much of it, and where. `used` is a counter.
+// CPU time: how much a thread may use, and where. `used` is a counter.
 class Sched final : public Object {
 public:
     explicit Sched(u64 highest) : Object(native::kTypeSched), highest_priority(u8(highest)) {}
@@ -29,8 +29,8 @@ ObjectLock* lock_of(Object& o);
 
 namespace ipc {
 
-// A message on its way: whose registers (and UTCB) hold it, and where it goes. Here and in Header, as much as fits into two
-// registers: functions out of line take them without a detour through memory.
+// A message on its way: whose registers (and UTCB) hold it, and where it goes. Here and in Header, as much as fits into
+// two registers: functions out of line take them without a detour through memory.
 struct Send {
     NativeThread& from;
     Endpoint& to;
@@ -43,7 +43,7 @@ struct Header {
 // Which fastpaths may be used at all (`fastpath=` at boot).
 extern u32 fastpaths_enabled;
 
-// The calls of abi::native, at the top of the kernel stack. Returning goes on with the thread; a call that waits does not
+// The calls of abi::native, at the top of the kernel stack. Returning continues the thread; a call that waits does not
 // return.
 Result<i64> call(NativeThread& t, u64 flags);
 Result<i64> send(NativeThread& t, u64 flags);
@@ -60,7 +60,7 @@ Result<i64> signal(NativeThread& t);
 // Bits for a notification, from anywhere in the kernel.
 void notify(Notification& n, u64 bits) RT_EXCLUDES(n.lock);
 
-// The thread waits: the CPU goes on with what is ready.
+// The thread waits: the CPU continues with another ready thread.
 [[noreturn]] void leave(NativeThread& t);
 
 // The same where what comes next will probably come from another CPU, soon.
@@ -70,7 +70,7 @@ void notify(Notification& n, u64 bits) RT_EXCLUDES(n.lock);
 
 // Undoes a caller's wait for its answer: true if the answer will not come any more.
 bool withdraw(NativeThread& caller);
-// The answers that will never come: whoever waits at `slot` gets `error`.
+// The answers will never come: the thread that waits at `slot` gets `error`.
 void abandon(ReplySlot& slot, Errno error);
 // The same for a caller that was found there, unless it is in other hands.
 void give_up(ReplySlot& slot, NativeThread& caller, Errno error);
@@ -78,7 +78,7 @@ void give_up(ReplySlot& slot, NativeThread& caller, Errno error);
 // Any native call, without fastpaths.
 [[noreturn]] void slow_syscall(NativeThread& t);
 
-// The fastpaths return, with nothing changed, where they cannot go on.
+// The fastpaths return, with nothing changed, where they cannot continue.
 void fast_call(NativeThread& t);
 void fast_reply_receive(NativeThread& t);
 void fast_signal(NativeThread& t);
@@ -98,7 +98,7 @@ void fast_signal_traced(NativeThread& t);
     NativeThread* next = r.wait_next;
     first_ = next;
     r.wait_next = nullptr;
-    receiver.store(next, std::memory_order_relaxed);  // behind a receiver there are only receivers
+    receiver.store(next, std::memory_order_relaxed);  // after a receiver there are only receivers
     if (next) [[unlikely]]
         next->wait_prev = nullptr;
     else

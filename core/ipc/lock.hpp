@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The lock of one native object, with its statistics: how often it was taken, how often another CPU had it, and the
-// longest wait in cycles. Test and test-and-set: held for some dozens of instructions, by CPUs that cannot be interrupted.
-// The statistics are counted under the lock, so they cost a plain increment.
+// longest wait in cycles. Test and test-and-set: held for some dozens of instructions, by CPUs that cannot be
+// interrupted. The statistics are counted under the lock, so they cost a plain increment.
 #pragma once
 #include "rt/lock_check.hpp"
 #include "rt/spinlock.hpp"
@@ -39,7 +39,7 @@ public:
     Statistics statistics() RT_EXCLUDES(this);
     // Of all locks together (lock_totals).
     static Statistics all();
-    // For a lock that is held by means that the analysis does not see.
+    // For a lock that is held in a way that the analysis does not see.
     void assume_held() const RT_ASSERTS_HELD() {}
 
 private:
@@ -65,8 +65,8 @@ private:
     ObjectLock* lock_;
 };
 
-// All of them together, for the statistics of a run. How often they were taken is not counted here: it would be one more
-// shared line to write on every path.
+// All of them together, for the statistics of a run. How often they were taken is not counted here: it would be one
+// more shared line to write on every path.
 struct LockTotals {
     std::atomic<u64> contended{0}, longest{0};
 };

@@ -2,7 +2,8 @@
 // IPC, complete: every kind of message, wait and error. What is common and short is done by fastpath.cpp with the same
 // outcome.
 //
-// Order in each call: decode and check; find the partner under the endpoint's lock, or queue; from there on nothing fails.
+// Order in each call: decode and check; find the partner under the endpoint's lock, or queue; from there on nothing
+// fails.
 #include "core/ipc/ipc.hpp"
 
 #include <cstring>
@@ -26,7 +27,7 @@ void transfer_caps(NativeThread& from, NativeThread& to, u64& tag) {
     for (u64 n = native::tag_caps(tag); sent < n; ++sent) {
         u64 slot = to.utcb ? to.utcb->receive[sent] : 0;
         if (slot == 0) break;
-        // What cannot be had (the slot is taken, the pool is at its end) ends the list; the tag says how many came.
+        // A failure (the slot is taken, the pool is exhausted) ends the list; the tag tells how many were transferred.
         if (!caps::hand_over(*from.caps, from.utcb->caps[sent], *to.caps, slot, from.utcb->cap_rights[sent]).ok())
             break;
     }
@@ -68,7 +69,7 @@ void transfer_trap(NativeThread& from, NativeThread& to, Expects kind, u64 badge
     }
 }
 
-// `from` was a sender of this kind; both threads are ours.
+// `from` was a sender of this kind; this CPU owns both threads.
 void deliver(NativeThread& from, NativeThread& to, Header h, Expects kind) {
     to.drop_timeout();
     if (kind == Expects::kMessage)
@@ -81,12 +82,12 @@ void deliver(NativeThread& from, NativeThread& to, Header h, Expects kind) {
 void owe(NativeThread& server, NativeThread& caller, Expects expects) {
     caller.expects = expects;
     caller.state.store(native::kStateAwaitingReply, std::memory_order_relaxed);
-    // Release: whoever takes the caller from here sees all of it.
+    // Release: the thread that takes the caller from here sees all of it.
     server.reply.caller.store(&caller, std::memory_order_relaxed);
     caller.owed.store(&server.reply, std::memory_order_release);
 }
 
-// What a message must be before anything is done with it.
+// The checks of a message, before anything changes.
 Result<void> check_tag(NativeThread& t, u64 tag) {
     REQUIRE((tag & native::kTagReserved) == 0, tag_reserved, kInval);
     u64 words = native::tag_words(tag), n = native::tag_caps(tag);
@@ -122,10 +123,10 @@ Result<Found<T>> find(NativeThread& t, u64 slot, native::Type type, u64 rights) 
     return Found<T>{static_cast<T*>(c->object), c};
 }
 
-// Queues t, whose wait somebody else may end as soon as the lock is given up.
+// Queues t, whose wait another CPU may end as soon as the lock is released.
 void queue(Waitable& at, NativeThread& t, u32 state) RT_REQUIRES(at.lock) {
     t.waits_at.store(&at, std::memory_order_relaxed);
-    t.state.store(state, std::memory_order_release);  // pairs with claim(): who sees the state sees where
+    t.state.store(state, std::memory_order_release);  // pairs with claim(): a CPU that sees the state sees the place
     at.insert(t);
 }
 
@@ -154,7 +155,7 @@ void give_up(ReplySlot& slot, NativeThread& caller, Errno error) {
     caller.drop_timeout();
     const Expects kind = caller.expects;
     if (kind != Expects::kMessage) {
-        // Its handler is gone: there is nobody who could say how it goes on. If it is resumed, the trap happens again.
+        // Its handler is gone: no thread can decide how it continues. If it is resumed, the trap happens again.
         if (kind == Expects::kSyscall) caller.context.restart_syscall();
         caller.state.store(native::kStateInactive, std::memory_order_release);
         return;
@@ -168,13 +169,14 @@ void abandon(ReplySlot& slot, Errno error) {
 
 namespace {
 
-// True: the caller, which was found in `slot`, is ours. The slot keeps it until it is cleared or the caller is given back.
+// True: this CPU owns the caller, which was found in `slot`. The slot keeps it until it is cleared or the caller is
+// returned.
 bool take_caller(ReplySlot& slot, NativeThread& caller) {
     ReplySlot* expected = &slot;
     return caller.owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
 }
 
-// Undoes take_caller(): it is owed the answer as before.
+// Undoes take_caller(): the caller is owed its answer as before.
 void give_back(ReplySlot& slot, NativeThread& caller) {
     caller.owed.store(&slot, std::memory_order_seq_cst);
     // Its end has found the caller in our hands. Pairs with Reply::end().
@@ -196,7 +198,7 @@ Result<void> check_exception_reply(NativeThread& t, u64 tag, native::Registers& 
     return lib::kOk;
 }
 
-// kReplyMaps. The caller is ours, and with it its space.
+// kReplyMaps. This CPU owns the caller, and with it its space.
 Result<void> map_for(NativeThread& t, NativeThread& caller) {
     native::MapItem m = t.utcb->map;
     auto memory = TRY(find<Memory>(t, m.memory, native::kTypeMemory, 0));
@@ -206,10 +208,10 @@ Result<void> map_for(NativeThread& t, NativeThread& caller) {
     return space->map(*memory.object, m.address, m.offset, m.length, m.rights, memory.cap->rights());
 }
 
-// The caller, which is ours, gets t's message as its answer. True: it goes on.
+// The caller, which this CPU owns, gets t's message as its answer. True: it continues.
 bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Registers& registers) {
     caller.drop_timeout();
-    if (!caller.redirect) caller.odd &= u8(~NativeThread::kOddTrapped);
+    if (!caller.redirect) caller.slow_switch_reasons &= u8(~NativeThread::kSlowTrapped);
     if (caller.expects == Expects::kMessage) {
         transfer(t, caller, {.badge = 0, .tag = tag});
         return true;
@@ -233,8 +235,8 @@ bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
     return true;
 }
 
-// The answer half of reply, reply_receive and reply_to, for the caller that was found in `slot`: the same if it is to be
-// woken. kSrch: it has given up meanwhile.
+// The answer half of reply, reply_receive and reply_to, for the caller that was found in `slot`: the same if it is to
+// be woken. kSrch: it has given up in the meantime.
 Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* found, u64 tag) {
     REQUIRE(found != nullptr, reply_owed, kBadF);
     NativeThread& caller = *found;
@@ -245,7 +247,7 @@ Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* f
     bool checked = caller.expects != Expects::kMessage;
     if (checked) TRY(check_exception_reply(t, tag, registers));
     if (!take_caller(slot, caller)) return Errno::kSrch;
-    // Ours; what is wrong from here on gives it back.
+    // This CPU owns the caller; every error from here on returns it.
     if (caller.expects != Expects::kMessage) {
         Result<void> r = checked ? Result<void>{lib::kOk} : check_exception_reply(t, tag, registers);
         if (r.ok() && (native::tag_label(tag) & native::kReplyMaps)) r = map_for(t, caller);
@@ -268,7 +270,7 @@ void deliver_bits(NativeThread& t, u64 bits) {
     hal::set_message(t.context, bits, native::make_tag(native::kLabelSignal, 0));
 }
 
-// A sender that was queued, and is ours now, has been received by t.
+// A sender that was queued, and that this CPU owns now, has been received by t.
 void received_from(NativeThread& sender, NativeThread& t) {
     deliver(sender, t, {sender.badge, sender.tag}, sender.queued_as);
     if (sender.queued_call) {
@@ -280,8 +282,8 @@ void received_from(NativeThread& sender, NativeThread& t) {
     }
 }
 
-// Receives from an endpoint or waits there. Returns if a message has come. `answered` is a caller that is to be woken, and
-// goes on at once if t waits.
+// Receives from an endpoint or waits there. Returns if a message has come. `answered` is a caller that is to be woken,
+// and continues at once if t waits.
 Result<i64> receive_from(NativeThread& t, Endpoint& e, u64 flags, NativeThread* answered) {
     struct Wake {
         NativeThread* who;
@@ -289,7 +291,7 @@ Result<i64> receive_from(NativeThread& t, Endpoint& e, u64 flags, NativeThread* 
             if (who) who->wake();
         }
     } wake{answered};
-    // A message may hold a caller: what was owed before is given up.
+    // A message may hold a caller: the caller owed before is dropped.
     abandon(t.reply, Errno::kCanceled);
     if (u64 bits = take_bound_bits(t)) {
         deliver_bits(t, bits);
@@ -414,7 +416,7 @@ Result<i64> receive(NativeThread& t, u64 flags) {
 Result<i64> reply_receive(NativeThread& t, u64 flags) {
     TRY(check_flags(t, flags));
     auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kReceiveRight));
-    // A caller that has gone meanwhile wants no answer; an answer that is wrong is told, and nothing is received.
+    // A caller that has gone in the meantime gets no answer; an invalid answer is reported, and nothing is received.
     NativeThread* answered = nullptr;
     if (NativeThread* caller = t.reply.found()) {
         auto r = do_reply(t, t.reply, caller, hal::message_tag(t.context));
@@ -442,7 +444,7 @@ Result<i64> reply_save(NativeThread& t) {
     NativeThread* caller = t.reply.found();
     REQUIRE(caller != nullptr, reply_owed, kBadF);
     NativeThread* before = nullptr;
-    // The object is ours from here on if it was empty; the link decides whether the caller is still there.
+    // If the object was empty, this CPU owns it from here on; the link decides whether the caller is still there.
     if (!slot.caller.compare_exchange_strong(before, caller, std::memory_order_acq_rel)) {
         if (before == ReplySlot::closed()) return Errno::kBadF;  // only in a race: it was deleted
         REQUIRE(false, reply_object_free, kBusy);
@@ -460,7 +462,7 @@ Result<i64> reply_save(NativeThread& t) {
 }
 
 [[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, Expects expects) {
-    t.odd |= NativeThread::kOddTrapped;
+    t.slow_switch_reasons |= NativeThread::kSlowTrapped;
     t.fault = trap;
     Endpoint* e = t.handler.get();
     if (e) {
@@ -499,7 +501,8 @@ void notify(Notification& n, u64 bits) {
         deliver_bits(*bound, now);
         bound->wake();
     } else {
-        // Our bits were taken with another signal's by a receive that has ended since, or are not for it: it waits again.
+        // Our bits were taken with another signal's by a receive that has ended since, or are not for it: it waits
+        // again.
         bound->context.restart_syscall();
         bound->wake();
     }

@@ -73,13 +73,14 @@ void SpaceObject::take_out(Mapping& m, u64 was_end) {
 
 Mapping* SpaceObject::first_in(u64 start, u64 end) const {
     Mapping* m = mappings_.lower_bound(start);
-    // The one before may reach into it.
+    // The preceding mapping may reach into it.
     Mapping* before = m ? mappings_.prev(*m) : mappings_.last();
     if (before && before->end > start) return before;
     return m && m->start < end ? m : nullptr;
 }
 
-// The most that the page tables of the range can take, in bytes: one page for each 2 MiB, 1 GiB and 512 GiB that it touches.
+// The most that the page tables of the range can take, in bytes: one page for each 2 MiB, 1 GiB and 512 GiB that it
+// touches.
 u64 SpaceObject::most_tables(u64 start, u64 end) {
     u64 bytes = 0;
     for (u32 shift : {21u, 30u, 39u}) bytes += (((end - 1) >> shift) - (start >> shift) + 1) * kPageSize;
@@ -152,7 +153,7 @@ Result<bool> SpaceObject::map_some(Memory& memory, u64 address, u64 offset, u64 
             memory.mappings_.push_back(*m);
         } else {
             Mapping* was = first_in(address, address + 1);
-            // Another thread has taken it away meanwhile, as a whole or in part: as if it had done so afterwards.
+            // Another thread has removed it in the meantime, as a whole or in part: as if it had done so afterwards.
             if (!was || was->memory != &memory || was->start != address || was->end != address + length ||
                 was->offset != offset) {
                 done = length;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Address and capability spaces, and the memory that is mapped into them.
 //
-// A Mapping joins a stretch of a Memory object to a stretch of a space; it is in a list of both, so that the end of either
-// takes the other's entry away. One lock for all mappings: mapping is not a fast path, and takes two objects.
+// A Mapping joins a stretch of a Memory object to a stretch of a space; it is in a list of both, so that the end of
+// either takes the other's entry away. One lock for all mappings: mapping is not a fast path, and takes two objects.
 #pragma once
 #include "core/cap/cap.hpp"
 #include "core/space.hpp"
@@ -36,11 +36,11 @@ public:
     Ref<Space> space;
     CapTable caps;
 
-    // Page tables are charged one by one while the space has them. A mapping's first step charges the most that it can need;
-    // what it did not need goes back with the last one.
+    // Page tables are charged one by one while the space has them. A mapping's first step charges the most that it can
+    // need; what it did not need goes back with the last one.
     //
-    // In steps of at most kStep bytes of pages: false means that there is more to do, by the same call again with the same
-    // `done` (0 at first). All errors but the lack of a page for tables come at the first step.
+    // In steps of at most kStep bytes of pages: false means that there is more to do, by the same call again with the
+    // same `done` (0 at first). All errors but the lack of a page for tables come at the first step.
     static constexpr u64 kStep = 2 << 20;
     Result<bool> map_some(Memory& memory, u64 address, u64 offset, u64 length, u64 rights, u64 most, u64& done)
         RT_EXCLUDES(mapping_lock);
@@ -52,14 +52,15 @@ public:
 
 private:
     friend class Memory;
-    // The first that reaches into [start, end), null if none does; and the one behind it.
+    // The first that reaches into [start, end), null if none does; and the next one.
     Mapping* first_in(u64 start, u64 end) const RT_REQUIRES(mapping_lock);
     static u64 most_tables(u64 start, u64 end);
-    // After tables were made, which were charged with the mapping; after the range was unmapped and left the records: frees
-    // the tables that no other mapping needs, and gives back what they were charged.
+    // After tables were made, which were charged with the mapping; after the range was unmapped and left the records:
+    // frees the tables that no other mapping needs, and returns their charge.
     void tables_made(Mapping& m) RT_REQUIRES(mapping_lock);
     void free_tables(u64 start, u64 end) RT_REQUIRES(mapping_lock);
-    // Takes pages away from the end of a mapping, as many as the budget allows; true: it is empty, and ended at `was_end`.
+    // Takes pages away from the end of a mapping, as many as the budget allows; true: it is empty, and ended at
+    // `was_end`.
     static bool shrink(Mapping& m, u32& budget, u64& was_end) RT_REQUIRES(mapping_lock);
     void take_out(Mapping& m, u64 was_end) RT_REQUIRES(mapping_lock);
     // Gives back what a mapping that is in no list was charged, and deletes it.
@@ -76,8 +77,8 @@ public:
     explicit Memory(u64 bytes) : Object(native::kTypeMemory), size(bytes) {}
     ~Memory() override;
     bool end(u32& budget, Endings& more) override;
-    // Frames for all of it, filled with zeros. In one go (for small ones, and before the first program runs), or at most
-    // kAllocateStep bytes of it: false means that there is more to do.
+    // Frames for all of it, filled with zeros. In one step (for small ones, and before the first program runs), or at
+    // most kAllocateStep bytes of it: false means that there is more to do.
     Result<void> allocate();
     Result<bool> allocate_some();
     static constexpr u64 kAllocateStep = 256 << 10;  // 32,768 stores of 8 bytes

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where a CPU goes when its thread waits: straight to the partner, to the next thread that is ready, or to one that another
-// CPU hands over; the executor's loop where there is anything else to do.
+// Where a CPU goes when its thread waits: straight to the partner, to the next thread that is ready, or to one that
+// another CPU switches directly; the executor's loop where there is anything else to do.
 #include "core/ipc/ipc.hpp"
 #include "core/sched.hpp"
 #include "core/trace.hpp"
@@ -31,7 +31,8 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
 
 [[noreturn]] void leave(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
-    // The next thread without a turn of the executor's loop, if it is one of ours and nothing else is to be done.
+    // The next thread without an iteration of the executor's loop, if it is a native thread and nothing else is to be
+    // done.
     if (!ex.needs_attention()) {
         if (rt::Schedulable* best = ex.queue.best(); best && NativeThread::is_one(*best)) {
             NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*best));
@@ -40,8 +41,8 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
                 !payer.has_budget() && !next.kicked.load(std::memory_order_relaxed)) {
                 ex.queue.remove(next);
                 // The clock counts for a scheduling object: whose thread it is on does not matter.
-                auto& clocked = static_cast<NativeThread&>(*state_of(ex).clocked);
-                if (payer.sched.get() != clocked.sched.get()) {
+                auto& time_payer = static_cast<NativeThread&>(*state_of(ex).time_payer);
+                if (payer.sched.get() != time_payer.sched.get()) {
                     Nanoseconds now = Machine::now();
                     t.account_user(now);
                     Thread::start_clock(ex, payer, now);
@@ -87,7 +88,7 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     rt::Executor& ex = rt::Executor::current();
     if (to.is_at_home(ex)) {
         to.state.store(native::kStateReady, std::memory_order_relaxed);
-        // On the clock of whoever pays for t: what it gives is the rest of its turn.
+        // Charged to the payer of t: it donates the rest of its time slice.
         if (may_switch_to(ex, to)) switch_to(ex, to);
     } else {
         to.state.store(native::kStateReady, std::memory_order_relaxed);

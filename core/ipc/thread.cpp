@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The life of a native thread beside its messages: running, stopping, moving, timeouts, its end.
+// The life of a native thread apart from its messages: running, stopping, moving, timeouts, its end.
 #include "core/ipc/thread.hpp"
 
 #include "core/ipc/ipc.hpp"
@@ -39,10 +39,10 @@ void native_kicked(Thread& th) {
 bool native_turn_over(Thread& th) {
     // Whoever pays for th: the clock that runs on its CPU.
     rt::Executor& ex = rt::Executor::current();
-    auto& payer = static_cast<NativeThread&>(*state_of(ex).clocked);
+    auto& payer = static_cast<NativeThread&>(*state_of(ex).time_payer);
     if (!payer.has_budget()) return false;
     Nanoseconds now = Machine::now(), again;
-    th.account_user(now);  // so that what it has used until now counts
+    th.account_user(now);  // so that the time used until now counts
     Thread::start_clock(ex, payer, now);
     u64 left = payer.sched->left(now, again);
     if (left != 0) sched::end_turn_at(ex, now + Nanoseconds{left});
@@ -78,7 +78,7 @@ constinit const Abi kRedirectAbi{&redirected_syscall, &native_trap, &native_kick
 NativeThread::NativeThread() : Object(native::kTypeThread) {
     run = &NativeThread::run_native;
     abi = &kNativeAbi;
-    odd = Machine::can_switch_thread_state() ? 0 : kOddBases;
+    slow_switch_reasons = Machine::can_switch_thread_state() ? 0 : kSlowBases;
     fastpaths.store(u8(ipc::fastpaths_enabled), std::memory_order_relaxed);
     choose_entry();
     number = numbers.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -173,7 +173,7 @@ void NativeThread::run_native(rt::Schedulable& s) {
 // --- Timeouts
 
 void NativeThread::arm_timeout() {
-    odd |= kOddTimed;
+    slow_switch_reasons |= kSlowTimed;
     // Once: other threads can write to the page.
     const u64 wanted = std::atomic_ref{utcb->timeout}.load(std::memory_order_relaxed);
     home().timers().arm(timeout_, Machine::now() + Nanoseconds{wanted < (u64{1} << 62) ? wanted : u64{1} << 62});
@@ -181,7 +181,7 @@ void NativeThread::arm_timeout() {
 
 void NativeThread::drop_timeout() {
     if (!timed()) return;
-    odd &= u8(~kOddTimed);
+    slow_switch_reasons &= u8(~kSlowTimed);
     rt::cancel_timer(timeout_);
 }
 
@@ -207,7 +207,7 @@ void NativeThread::run_timeout(rt::Schedulable& s) {
 
 void NativeThread::time_out() {
     NativeThread& t = *this;
-    // Of an earlier wait? Then it has nothing to say about this one.
+    // Of an earlier wait? Then it does not concern this one.
     if (t.timeout_.armed) return;
     if (t.parked_) {
         t.parked_ = false;
@@ -216,12 +216,12 @@ void NativeThread::time_out() {
     }
     if (!t.timed()) return;
     if (!t.cancel()) {
-        // In the hands of another CPU: it is being woken, which ends the timeout, or received, and then it still has one.
-        // tests/models/ipc.pml, MUTANT=9.
+        // In the hands of another CPU: it is being woken, which ends the timeout, or received, and then it still has
+        // one. tests/models/ipc.pml, MUTANT=9.
         if (t.take(t.timeout_job_) == Taken::kNow) rt::Executor::current().enqueue(t.timeout_job_);
         return;
     }
-    t.odd &= u8(~kOddTimed);
+    t.slow_switch_reasons &= u8(~kSlowTimed);
     t.wake_with(Errno::kTimedOut);
 }
 
@@ -230,7 +230,8 @@ void NativeThread::time_out() {
 template <class F>
 bool NativeThread::in_queue(F&& then) {
     for (;;) {
-        // Not waiting, what waits_at says may be freed long since. While it waits the object lives, and for this section.
+        // If it does not wait, the object in waits_at may have been freed. While it waits, the object lives, and for
+        // this epoch section.
         if (!waits()) return false;
         Waitable* at = waits_at.load(std::memory_order_acquire);
         ObjectGuard guard{at->lock};
@@ -254,7 +255,7 @@ bool NativeThread::cancel() {
     return state.load(std::memory_order_acquire) == native::kStateAwaitingReply ? ipc::withdraw(*this) : claim();
 }
 
-// What is asked for once more while it is being done is done once more.
+// A request that is made again while it is carried out is carried out again.
 bool NativeThread::ask(u32 bits) {
     u32 now = control.load(std::memory_order_relaxed);
     // seq_cst: pairs with ThreadClaim::release(), which gives the state back and then looks here.
@@ -278,7 +279,7 @@ void NativeThread::run_control(rt::Schedulable& s) {
     }
     job.posted.store(false);
     bool ended = t.control_here();
-    t.unref();  // before others may see the end: from then on nothing of it is left but what they hold
+    t.unref();  // before others may see the end: from then on only their references keep it
     if (ended) t.publish_end();
 }
 
@@ -311,7 +312,7 @@ void NativeThread::want(ObjectRef<Sched> with, u8 at, CpuId cpu) {
     w->any = true;
 }
 
-// At home, in nobody's hands: the priority, the CPU and the Sched that were asked for.
+// At home, and unclaimed: the requested priority, CPU and Sched.
 void NativeThread::settle() {
     ObjectRef<Sched> with;
     u8 level;
@@ -332,8 +333,8 @@ void NativeThread::settle() {
     set_home(rt::Executor::of(to));
 }
 
-// False: it is on its way home from another CPU, which may hold it in a queue of its own for a moment; run_native() sees the
-// request. Or it is claimed: after_claim().
+// False: it is on its way home from another CPU, which may hold it in a queue of its own for a moment; run_native()
+// sees the request. Or it is claimed: after_claim().
 bool NativeThread::move_here() {
     switch (state.load(std::memory_order_acquire)) {
         case native::kStateReady:
@@ -386,8 +387,8 @@ bool NativeThread::save_here() {
             break;
         case native::kStateAwaitingReply: {
             copy();
-            // Who takes it from its slot writes to it afterwards, and it cannot wait again without this CPU: if it still
-            // waits nothing was written. (An exchange that changes nothing: a load could overtake the copying.)
+            // Who takes it from its slot writes to it afterwards, and it cannot wait again without this CPU: if it
+            // still waits nothing was written. (An exchange that changes nothing: a load could overtake the copying.)
             ReplySlot* slot = owed.load(std::memory_order_acquire);
             if (!slot || !owed.compare_exchange_strong(slot, slot, std::memory_order_seq_cst)) return false;
             break;
@@ -442,7 +443,7 @@ NativeThread::Stopped NativeThread::stop_here(bool mine) {
             }
             break;
         default: {
-            // What it waits for, before that ends.
+            // The object that it waits for, before that ends.
             const Expects kind = now == native::kStateAwaitingReply ? expects
                                  : now == native::kStateSending     ? queued_as
                                                                     : Expects::kMessage;
@@ -454,7 +455,7 @@ NativeThread::Stopped NativeThread::stop_here(bool mine) {
     }
     drop_timeout();
     save_state();
-    // What it was about to end does not wait until it goes on.
+    // The objects that it was about to end do not wait until it continues.
     caps::pass_on(endings, false);
     return Stopped::kOurs;
 }
@@ -466,13 +467,13 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
         return false;
     }
     rt::Executor& ex = rt::Executor::current();
-    if (state_of(ex).clocked == this && !mine) {
-        // Whoever makes the call that ends it may run on its clock. Outside a call nobody's clock runs.
+    if (state_of(ex).time_payer == this && !mine) {
+        // The caller that ends it may run on its clock. Outside a call no clock runs.
         account_user(Machine::now());
         if (in_call_of)
             start_clock(ex, *in_call_of, Machine::now());
         else
-            state_of(ex).clocked = nullptr;
+            state_of(ex).time_payer = nullptr;
     }
     state_changed();  // it will not run again: this CPU must not save its state into what will be freed
     ipc::abandon(reply, Errno::kIdRm);
@@ -497,7 +498,8 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
 bool NativeThread::control_here(Thread* in_call_of) {
     bool ended = false;
     rt::Executor& ex = rt::Executor::current();
-    // A CPU that had not seen the end has asked once more: nothing is left to do, and asking again would never stop.
+    // A CPU that had not seen the end has made another request: nothing is left to do, and repeating it would never
+    // stop.
     if (state.load(std::memory_order_acquire) == native::kStateEnded) {
         control.store(0, std::memory_order_release);
         return false;
@@ -506,7 +508,7 @@ bool NativeThread::control_here(Thread* in_call_of) {
     u32 done = 0;
     if (asked & kControlEntry) {
         choose_entry();
-        // If it is configured meanwhile, by another CPU, its home chooses again.
+        // If another CPU configures it in the meantime, its home chooses again.
         if (state.load(std::memory_order_acquire) != native::kStateReady)
             renew.fetch_or(kRenewEntry, std::memory_order_release);
         done |= kControlEntry;
@@ -518,7 +520,7 @@ bool NativeThread::control_here(Thread* in_call_of) {
             case Stopped::kNo: break;
             case Stopped::kOurs:
                 done |= kControlStop;
-                // From here on as if it had been claimed; what gives it up says that it is inactive.
+                // From here on as if it had been claimed; the release makes it inactive.
                 state.store(kStateClaimed, std::memory_order_relaxed);
                 if (asked & kControlEnd)
                     ended = end_here(ThreadClaim::of_claimed(*this), mine, in_call_of);
@@ -537,13 +539,13 @@ bool NativeThread::control_here(Thread* in_call_of) {
     if (queued) ex.queue.remove(*this);
     if (queued) settle();
     if ((asked & kControlMove) && (queued || move_here())) done |= kControlMove;
-    // Release: who finds its request done sees what was done.
+    // Release: a CPU that finds its request done sees the effects.
     u32 now = control.load(std::memory_order_relaxed), again;
     do {
         again = now >> kAgainShift & done;
     } while (
         !control.compare_exchange_weak(now, (now & ~(done | done << kAgainShift)) | again, std::memory_order_acq_rel));
-    // A claim's end asks again by itself.
+    // The end of a claim repeats the request.
     if (again != 0 || ((asked & ~done) != 0 && state.load(std::memory_order_acquire) != kStateClaimed)) ask_again();
     if (queued) make_ready();
     return false;

@@ -2,10 +2,10 @@
 // A thread of the native interface.
 //
 // Ownership instead of a lock: what is not said to be atomic belongs to the thread's home CPU, whose kernel runs with
-// interrupts off; other CPUs reach it by what they take out of a Waitable's queue or a ReplySlot (then the thread waits,
-// and is theirs until they post it home), and ask for the rest with a control request that the home CPU carries out.
-// An inactive thread is nobody's: who changes it, its home too, claims it first. What it is configured with is Owned: it
-// changes only with a ThreadClaim (claim.hpp).
+// interrupts off; other CPUs reach it by what they take out of a Waitable's queue or a ReplySlot (then the thread
+// waits, and is theirs until they post it home), and ask for the rest with a control request that the home CPU carries
+// out. An inactive thread has no owner: a CPU that changes it, its home included, claims it first. Its configuration is
+// Owned: it changes only with a ThreadClaim (claim.hpp).
 // Blocking is a state: no coroutine, no allocation, no kernel stack.
 #pragma once
 #include "core/cap/cap.hpp"
@@ -32,19 +32,21 @@ public:
     Owned<const std::atomic<Cap*>*> cap_slots;
     ReplySlot reply;  // the caller it owes an answer
     std::atomic<ReplySlot*> owed{nullptr};
-    // In Thread::odd: it has a timeout; its receives wait for a notification too; the machine cannot switch TLS bases with
-    // single instructions; it may wait for the answer to a trap.
-    static constexpr u8 kOddTimed = 2, kOddBound = 4, kOddBases = 8, kOddTrapped = 16;
-    bool timed() const { return (odd & kOddTimed) != 0; }
-    // Whatever is pressing (Executor::pressing) keeps a CPU from switching to this thread: levels above its own, attention.
+    // In Thread::slow_switch_reasons: it has a timeout; its receives wait for a notification too; the machine cannot
+    // switch TLS bases with single instructions; it may wait for the answer to a trap.
+    static constexpr u8 kSlowTimed = 2, kSlowBound = 4, kSlowBases = 8, kSlowTrapped = 16;
+    bool timed() const { return (slow_switch_reasons & kSlowTimed) != 0; }
+    // Whatever is pressing (Executor::pressing) keeps a CPU from switching to this thread: levels above its own,
+    // attention.
     u64 gives_way_to = 0;
     enum class Expects : u8 { kMessage, kSyscall, kFault };
-    // From its answer. Written by owe(); read by who may answer, which is sure of it only when the caller is its.
+    // From its answer. Written by owe(); read by a thread that may answer, for which it is reliable only once it owns
+    // the caller.
     Expects expects = Expects::kMessage;
     std::atomic<u8> fastpaths{native::kFastAll};
     bool queued_call = false;  // waits as a sender: wants an answer
     std::atomic<u32> state{native::kStateInactive};
-    // A state beside native::ThreadState: inactive, and owned by whoever holds the ThreadClaim.
+    // A state in addition to native::ThreadState: inactive, and owned by the holder of the ThreadClaim.
     static constexpr u32 kStateClaimed = 0x100;
     u32 visible_state() const {
         const u32 now = state.load(std::memory_order_acquire);
@@ -53,22 +55,23 @@ public:
     bool inactive() const { return visible_state() == native::kStateInactive; }
 
     static bool is_one(const rt::Schedulable& s) { return s.run == &NativeThread::run_native; }
-    // On whose clock it runs: the thread at the bottom of the chain of calls that it works for, as far as it is on this CPU.
+    // On whose clock it runs: the thread at the bottom of the chain of calls that it works for, as far as it is on this
+    // CPU.
     NativeThread& payer();
     bool has_budget() const;
     // As make_live(), in a few instructions if only TLS bases are to be switched.
     [[gnu::always_inline]] void go_live(rt::Executor& ex) {
-        Thread* before = state_of(ex).live;
+        Thread* before = state_of(ex).fpu_owner;
         if (before == this) return;
-        constexpr u8 kSlow = kOddFpu | kOddBases;
-        if (!before || ((before->odd | odd) & kSlow)) return make_live();
+        constexpr u8 kSlow = kSlowFpu | kSlowBases;
+        if (!before || ((before->slow_switch_reasons | slow_switch_reasons) & kSlow)) return make_live();
         hal::Machine::switch_thread_state(before->context, context);
-        state_of(ex).live = this;
+        state_of(ex).fpu_owner = this;
     }
 
     // --- The rest
 
-    // Is it in a queue? Stable under the lock of the object that waits_at says.
+    // Is it in a queue? Stable under the lock of the object in waits_at.
     bool waits() const {
         u32 now = state.load(std::memory_order_acquire);
         return now == native::kStateSending || now == native::kStateReceiving || now == native::kStateWaiting;
@@ -102,9 +105,9 @@ public:
     // A new thread: its home, Sched and priority are those of its maker (at most the Sched's highest).
     void inherit(const NativeThread& maker);
 
-    // What others ask of it; carried out at home. A bit is cleared when it is done.
+    // Requests of others, carried out at home. A bit is cleared when its request is done.
     enum Control : u32 { kControlStop = 1, kControlMove = 2, kControlSave = 4, kControlEnd = 8, kControlEntry = 16 };
-    static constexpr u32 kControlAll = 31, kAgainShift = 8;  // above: asked for once more while it is done
+    static constexpr u32 kControlAll = 31, kAgainShift = 8;  // above: requested again while it is carried out
     std::atomic<u32> control{0};
     // For kControlMove: all three together, from one call.
     void want(ObjectRef<Sched> with, u8 priority, CpuId cpu);
@@ -112,13 +115,14 @@ public:
     bool saved_registers(native::Registers& out);
     // For kControlEntry: `fastpaths` has changed. Which entry its calls take, by its kind and its fastpaths.
     void choose_entry();
-    // Asks; only in a thread's call. True: done (this CPU is its home, or nothing was to be done). False: look at `control` later.
+    // Asks; only in a thread's call. True: done (this CPU is its home, or nothing was to be done). False: look at
+    // `control` later.
     bool ask(u32 bits);
     // At home. `in_call_of`: the thread whose call it is that this CPU is in, if it is in one.
     [[nodiscard]] bool control_here(Thread* in_call_of = nullptr);  // true: it has ended, publish_end()
     void publish_end();
     bool without_jobs();
-    // A claim of it was given up: what was asked meanwhile is done at home.
+    // A claim of it was released: its home carries out what was requested in the meantime.
     void after_claim();
 
     // What it is configured with.
@@ -132,16 +136,18 @@ public:
     void configure(const ThreadClaim& claim, Configuration to);
     void place_utcb(const ThreadClaim& claim, u64 address);  // where its memory is mapped already
 
-    // Its wait is over: it goes on with the result in its registers, at home. The caller owns the end of the wait.
+    // Its wait is over: it continues at home with the result in its registers. The caller owns the end of the wait.
     void wake(bool front = false);
     void wake_with(Errno error) {
         context.set_syscall_result(-i64(error));
         wake();
     }
-    // Finds the queue that it waits in and runs then(Waitable&) -> bool under its lock. False: it waits in none. From any CPU.
+    // Finds the queue that it waits in and runs then(Waitable&) -> bool under its lock. False: it waits in none. From
+    // any CPU.
     template <class F>
     bool in_queue(F&& then);
-    // Takes the thread out of the queue it waits in (if it is in `only` state). True: the caller owns the end of its wait.
+    // Takes the thread out of the queue it waits in (if it is in `only` state). True: the caller owns the end of its
+    // wait.
     bool claim(u32 only = 0);
     // Ends whatever wait it is in: true if the caller owns its end now.
     bool cancel();
@@ -155,8 +161,8 @@ public:
     static constexpr u8 kRenewBases = 1, kRenewEntry = 2;
     std::atomic<u8> renew{0};
     Owned<hal::ThreadBases> new_bases;
-    // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that it has
-    // asked; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
+    // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that
+    // it has asked; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
     u64 restart_step = 0;
     Endings endings;                   // of what it deletes or revokes
     ObjectRef<Memory> restart_memory;  // that it makes, not yet all of it
@@ -190,8 +196,8 @@ private:
     void renew_here(u8 what);
     void ask_again();
     struct Job;
-    // Whose it is to queue the job: the caller's (kNow; from now on the job keeps the thread, until it has run), or of who was
-    // faster. kEnded: the thread has ended and its last reference is gone; the caller found it without one.
+    // Whose it is to queue the job: the caller's (kNow; from now on the job keeps the thread, until it has run), or of
+    // who was faster. kEnded: the thread has ended and its last reference is gone; the caller found it without one.
     enum class Taken : u8 { kNow, kByAnother, kEnded };
     Taken take(Job& job);
 

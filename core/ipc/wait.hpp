@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What native threads wait at: endpoints and notifications, with the queue of those that wait.
 //
-// Who takes a thread out of a queue, under the lock of the object, owns the end of its wait: exactly one does, and makes the
-// thread ready at its home (docs/native.md). The thread itself belongs to its home CPU.
+// Who takes a thread out of a queue, under the lock of the object, owns the end of its wait: exactly one does, and
+// makes the thread ready at its home (docs/native.md). The thread itself belongs to its home CPU.
 #pragma once
 #include "core/cap/object.hpp"
 #include "core/ipc/lock.hpp"
@@ -72,9 +72,10 @@ public:
 };
 
 // Where a caller waits for its answer: in the thread that received the call, or saved in a Reply object.
-// NativeThread::owed is the other end of the link, and its compare-exchange from this slot to null decides who has the
-// caller: who answers, cancels, moves or ends. Only the winner clears `caller`, with a compare-exchange, and before it lets
-// the caller go; who loses leaves it alone. So a caller that is found here is of this wait, or `owed` says otherwise.
+// NativeThread::owed is the other end of the link, and its compare-exchange from this slot to null decides who owns the
+// caller: the one that answers, cancels, moves or ends it. Only the winner clears `caller`, with a compare-exchange,
+// and before it lets the caller go; a loser does not touch it. So a caller that is found here belongs to this wait
+// unless `owed` differs.
 struct ReplySlot {
     std::atomic<NativeThread*> caller{nullptr};
     // Of a Reply object that has ended: nothing is saved into it any more.
@@ -84,7 +85,7 @@ struct ReplySlot {
         NativeThread* c = caller.load(std::memory_order_acquire);
         return c == closed() ? nullptr : c;
     }
-    // By who has the caller.
+    // Called by the owner of the caller.
     void clear(NativeThread& of) {
         NativeThread* expected = &of;
         (void)caller.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);

@@ -59,7 +59,7 @@ void trace_answer(ServerThread& s, const ClientThread& t) {
     s.trace_served(failed ? trace::Reason::kError : trace::Reason::kDone, t, failed ? u64(-result) : 0);
 }
 
-// Makes the thread go on with the registers of the message page; in front if it is the one the server works for.
+// Continues the thread with the registers of the message page; at the front of the queue if the server works for it.
 Result<i64> resume(ServerThread& s, u64 handle) {
     ClientThread* t = TRY(thread_of(s, handle));
     Machine::UserContext regs;
@@ -95,7 +95,7 @@ Result<i64> thread_create(ServerThread& s, u64 space_handle) {
         }
         t->space = Ref<Space>(space);
         t->handle = i + 1;
-        // A new thread begins beside the one that asked for it: their first calls then come in a natural order.
+        // A new thread starts on the CPU of its creator: their first calls then come in a natural order.
         t->set_home(sched::choose_home(t->affinity, s.served ? s.served->home() : rt::Executor::current()));
         s.threads[i] = t;
         return i64(i + 1);
@@ -117,7 +117,7 @@ Result<i64> thread_destroy(ServerThread& s, u64 handle) {
     return i64{0};
 }
 
-// A thread that runs elsewhere goes on meanwhile; what is read of it may be one slice old, never torn.
+// A thread that runs on another CPU continues; the values read may be one time slice old, but never torn.
 Result<i64> thread_times(ServerThread& s, u64 handle, u64 to) {
     ClientThread* t = TRY(thread_of(s, handle));
     native::Times times{t->user_time(Machine::now()), t->system_time()};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Exception IPC, slowpath: a trapped thread's registers are copied into the server's message page; the server answers with
-// registers. See server.hpp for the locks.
+// Exception IPC, slowpath: a trapped thread's registers are copied into the server's message page; the server answers
+// with registers. See server.hpp for the locks.
 #include "core/server/server.hpp"
 
 #include <cstring>
@@ -24,7 +24,7 @@ namespace {
 
 constinit bool traced = false;
 
-// Their turns in a trace; the server is number 0.
+// Their numbers in a trace; the server is number 0.
 void run_client_traced(rt::Schedulable& s) {
     auto& t = static_cast<ClientThread&>(static_cast<Thread&>(s));
     trace::enter(t.handle);
@@ -157,8 +157,8 @@ void note_sent(u64 start, u64 handle, u64 detail) {
                 .detail = detail});
 }
 
-// Two policies for what the way of a trap to the server tells the trace buffer, as core/trace_policy.hpp. One object for
-// each trap.
+// Two policies for what the way of a trap to the server tells the trace buffer, as core/trace_policy.hpp. One object
+// for each trap.
 struct NoTrace {
     NoTrace(ClientThread&, const lib::Trap&) {}
     void sent() const {}
@@ -206,7 +206,7 @@ void server_trap(Thread& t, const lib::Trap& trap) {
     Machine::panic("the personality server crashed");
 }
 void server_kicked(Thread& t) {
-    t.kicked.store(false);  // nobody has a reason to
+    t.kicked.store(false);  // no CPU has a reason to
     t.make_ready();
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The native core as far as the server route needs it: one personality server, its threads' exceptions sent to it by IPC
-// (slowpath only), its spaces and threads by handle. The capability system proper replaces the handle tables.
+// The native core as far as the server route needs it: one personality server, its threads' exceptions sent to it by
+// IPC (slowpath only), its spaces and threads by handle. The capability system proper replaces the handle tables.
 //
 // Blocking is a state of the thread: no coroutine, no allocation.
 #pragma once
@@ -23,7 +23,8 @@ public:
     u64 traced_detail = 0, traced_pc = 0;
     ServerThread& server;
 
-    // Makes the thread runnable on its home CPU, in front: answered without a wait, it goes on with its time slice.
+    // Makes the thread runnable on its home CPU, at the front of the queue: answered without a wait, it continues its
+    // time slice.
     void go_on();
 
 private:
@@ -68,7 +69,7 @@ public:
     ClientThread* served = nullptr;
     Nanoseconds served_since{};
     void charge(Nanoseconds now);  // ends that
-    // For the trace buffer: since when, in cycles; 0: it is told. The CPU on which that began.
+    // For the trace buffer: since when, in cycles; 0: already recorded. The CPU on which that began.
     u64 traced_since = 0;
     void trace_served(trace::Reason why, const ClientThread& client, u64 error = 0);
 
@@ -79,8 +80,8 @@ public:
     Ref<Space> spaces[kMaxSpaces];
     ClientThread* threads[kMaxThreads] = {};
 
-    // It has a message: it runs at once, on the CPU that brought it. A call so costs no interrupt to another CPU, and no
-    // turn in a run queue. The wait is over (`receiving` was true).
+    // It has a message: it runs at once, on the CPU that brought it. A call so costs no interrupt to another CPU, and
+    // no turn in a run queue. The wait is over (`receiving` was true).
     void wake() RT_REQUIRES(endpoint.lock);
 
     struct Deadline : rt::Timer {
@@ -110,7 +111,7 @@ struct Host {
 
 extern const Host* host;  // set before the server starts
 
-// Before the first thread: all leave records in the trace buffer.
+// Set before the first thread: all threads leave records in the trace buffer.
 void trace_threads();
 
 // For dumps: what the server and each of its clients are at.

@@ -9,12 +9,14 @@
 //   - Kernel mode never waits for another CPU's acknowledgement while spinning.
 //
 // The kernel supplies these (all on the stack top of the trapping CPU, interrupts off):
-//   farcall_syscall(ctx)      a system call. Returning goes back to ctx; only the result register may have been changed.
+//   farcall_syscall(ctx)      a system call. Returning goes back to ctx; only the result register may have been
+// changed.
 //                             Any other change (pc, flags, other registers) is followed by enter_user instead.
 //   farcall_trap(ctx, info)   any other end of user mode. Returning goes back to ctx, with any change made to it.
 //   farcall_interrupt()       before each device handler that runs in kernel mode: in wait_for_event or take_interrupts
 //   farcall_native_syscall, farcall_redirected_syscall
-//                             the same for threads with the entry (hal::CallEntry) kNative or kRedirected. They never return;
+//                             the same for threads with the entry (hal::CallEntry) kNative or kRedirected. They never
+// return;
 //                             defined with HAL_FAST_ENTRY(name, ctx) { ... }
 //   kernel_main(boot)         once, on the boot CPU
 //   kernel_ap_main()          on each CPU that start_cpus started
@@ -31,7 +33,8 @@
 namespace hal {
 
 // Source and sink of page-table pages. allocate_table returns a zeroed page, or PhysAddr{0} if there is none.
-// free_table is called for pages that no entry refers to any more; other CPUs may still walk them (free one epoch later).
+// free_table is called for pages that no entry refers to any more; other CPUs may still walk them (free one epoch
+// later).
 template <class S>
 concept TableSource = requires(S& s, PhysAddr page) {
     { s.allocate_table() } -> std::same_as<PhysAddr>;
@@ -63,8 +66,8 @@ concept UserRegisters = requires(C& c, const C& k, u64 v, i64 result, unsigned i
     c.reset();            // all registers zero, flags and selectors as a new program gets them
 };
 
-// Where a native call and a message stand in the registers (abi/native.hpp), and what core/ needs besides to keep, check
-// and change a thread's registers without their names. Functions of namespace hal, beside the context's type.
+// The registers of a native call and of a message (abi/native.hpp), and what else core/ needs to keep, check
+// and change a thread's registers without their names. Functions of namespace hal, next to the context's type.
 struct ThreadBases;                                    // of thread-local storage; comparable
 bool user_pc(const abi::native::Registers& given);     // what a program may set: in user memory
 bool user_bases(const abi::native::Registers& given);  // the same
@@ -128,8 +131,8 @@ concept KernelMachine =
         { M::load_thread_state(ctx) } -> std::same_as<void>;
         { M::save_thread_state(ctx) } -> std::same_as<void>;
         { M::on_fresh_stack(handler, p) };
-        // The same in a few instructions where the machine can, for switches inside a trap; and back to a context that a
-        // system call left, with all its registers, or with a message instead of those that hold one
+        // The same in a few instructions where the machine can, for switches inside a trap; and back to a context that
+        // a system call left, with all its registers, or with a message instead of those that hold one
         { M::can_switch_thread_state() } -> std::same_as<bool>;
         { M::switch_thread_state(ctx, ctx) } -> std::same_as<void>;
         { M::resume_syscall(ctx) };

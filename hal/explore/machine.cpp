@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The explorer's scheduler: which CPU goes on at a point, and when a store leaves its buffer. All of it follows from the
-// seed, so a run is repeated by its seed. One host thread; nothing here is locked.
+// The explorer's scheduler: which CPU continues at a point, and when a store leaves its buffer. All of it follows from
+// the seed, so a run is repeated by its seed. One host thread; nothing here is locked.
 //
-// Two strategies, chosen by the seed: at each point a random CPU with a fixed probability; or priorities that change at a
-// few random points (PCT: Burckhardt et al., ASPLOS 2010), which finds bugs of few ordering constraints in long runs.
+// Two strategies, chosen by the seed: at each point a random CPU with a fixed probability; or priorities that change at
+// a few random points (PCT: Burckhardt et al., ASPLOS 2010), which finds bugs of few ordering constraints in long runs.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -57,7 +57,7 @@ struct Cpu {
     u32 pending = 0;
     Nanoseconds deadline = Nanoseconds::never();
     std::vector<Store> stores;
-    u32 rank = 0;  // PCT: the highest goes on
+    u32 rank = 0;  // PCT: the highest continues
     Atomic<u64> flush_wanted{0}, flush_done{0};
 };
 
@@ -114,7 +114,7 @@ Cpu* choose() {
     return best;
 }
 
-// This CPU cannot go on, or it is another one's turn.
+// This CPU cannot continue, or another one runs next.
 void schedule() {
     for (;;) {
         if (Cpu* next = choose()) return switch_to(*next);
@@ -124,7 +124,7 @@ void schedule() {
         for (u32 i = 0; i < count; ++i)
             if (!cpus[i].ended) next = std::min(next, cpus[i].deadline.value);
         if (next == Nanoseconds::never().value)
-            leave_run();  // nothing is left: the scenario says whether that is right
+            leave_run();  // nothing is left: the scenario decides whether that is right
         time_ns = std::max(time_ns, next);
     }
 }
@@ -275,7 +275,7 @@ Machine::Outcome Machine::explore(u64 seed, u32 n, void (*body)()) {
     drain_in = kDrain[random() % 4];
     by_rank = one_in(2);
     change_at.clear();
-    // Where most is going on. (Later points only pass the time.)
+    // Where most accesses happen. (Later points only delay.)
     for (u32 i = 0, changes = 1 + u32(random() % 6); i < changes; ++i)
         change_at.push_back(random() % (one_in(2) ? 300 : 1500));
     for (u32 i = 0; i < n; ++i) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The static ACPI tables (ACPI 6.4, chapter 5): MADT for CPUs and interrupt controllers, FADT for the PM timer and
 // power, HPET, MCFG. No AML. A table with a bad checksum is left out. Read once, at boot, through device windows.
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
@@ -105,15 +106,15 @@ u64 generic_address(const u8* t, u32 o, bool& port) {
 
 void read_fadt(const u8* t, u32 length) {  // 5.2.9
     u32 flags = length >= 116 ? at<u32>(t, 112) : 0;
-    bool reduced = flags & (1u << 20);
+    bool reduced = flags & kFadtHardwareReduced;
     if (!reduced) {
         platform.pm_timer = static_cast<u16>(at<u32>(t, 76));
         if (t[91] != 4) platform.pm_timer = 0;
-        platform.pm_timer_32 = flags & (1u << 8);
+        platform.pm_timer_32 = flags & kFadtTimer32;
         platform.pm1a_control = static_cast<u16>(at<u32>(t, 64));
         platform.pm1b_control = static_cast<u16>(at<u32>(t, 68));
     }
-    if (length >= 129 && (flags & (1u << 10))) {
+    if (length >= 129 && (flags & kFadtResetSupported)) {
         platform.reset_address = generic_address(t, 116, platform.reset_is_port);
         platform.reset_value = t[128];
     }
@@ -138,7 +139,7 @@ void read_table(u64 pa) {
 const u8* find_rsdp() {  // 5.2.5.1
     const u8* bios = view(PhysAddr{0xe0000}, 0x20000);
     for (u32 o = 0; bios && o < 0x20000; o += 16)
-        if (at<u64>(bios, o) == 0x2052545020445352 && sums_to_zero(bios + o, 20)) return bios + o;
+        if (at<u64>(bios, o) == kRsdpSignature && sums_to_zero(bios + o, 20)) return bios + o;
     return nullptr;
 }
 
@@ -146,7 +147,7 @@ const u8* find_rsdp() {  // 5.2.5.1
 
 void read_acpi(PhysAddr rsdp_at) {
     const u8* rsdp = rsdp_at.value ? view(rsdp_at, 36) : find_rsdp();
-    if (!rsdp || at<u64>(rsdp, 0) != 0x2052545020445352 || !sums_to_zero(rsdp, 20)) return;
+    if (!rsdp || at<u64>(rsdp, 0) != kRsdpSignature || !sums_to_zero(rsdp, 20)) return;
     bool extended = rsdp[15] >= 2 && at<u64>(rsdp, 24) != 0;
     u64 root = extended ? at<u64>(rsdp, 24) : at<u32>(rsdp, 16);
     const u8* t = table_at(root);

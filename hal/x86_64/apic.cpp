@@ -2,15 +2,12 @@
 // Local APIC, as MSRs (x2APIC) where CPUID offers that and as registers otherwise (SDM vol. 3A, chapter 11), the I/O
 // APICs (82093AA), and the retired 8259s, which are only masked. Registers of the local APIC belong to their CPU;
 // io_lock guards the index/data pairs of the I/O APICs.
+#include "hal/x86_64/cpu_registers.hpp"
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
 namespace {
-
-constexpr u32 kId = 0x20, kTaskPriority = 0x80, kEoi = 0xb0, kSpurious = 0xf0, kIcrLow = 0x300, kIcrHigh = 0x310;
-constexpr u32 kLvtTimer = 0x320, kLvtLint0 = 0x350, kLvtLint1 = 0x360, kLvtError = 0x370;
-constexpr u32 kTimerInitial = 0x380, kTimerCurrent = 0x390, kTimerDivide = 0x3e0;
-constexpr u32 kMasked = 1u << 16;
 
 volatile u32* registers;  // null with x2APIC
 struct IoApic {
@@ -22,12 +19,12 @@ u32 io_apic_count;
 TinyLock io_lock;
 
 u32 read(u32 reg) {
-    if (!registers) return static_cast<u32>(read_msr(0x800 + (reg >> 4)));
+    if (!registers) return static_cast<u32>(read_msr(kMsrX2apic + (reg >> 4)));
     return registers[reg / 4];
 }
 void write(u32 reg, u32 v) {
     if (!registers)
-        write_msr(0x800 + (reg >> 4), v);
+        write_msr(kMsrX2apic + (reg >> 4), v);
     else
         registers[reg / 4] = v;
 }
@@ -36,22 +33,22 @@ void command(u32 apic_id, u32 low) {
     if (!registers) {
         // WRMSR to the x2APIC is not serialising: earlier stores must be visible to the receiver (SDM 11.12.3).
         asm volatile("mfence; lfence" ::: "memory");
-        write_msr(0x830, (static_cast<u64>(apic_id) << 32) | low);
+        write_msr(kMsrX2apicIcr, (static_cast<u64>(apic_id) << kIcrX2DestinationShift) | low);
         return;
     }
-    for (u32 i = 0; i < 100'000 && (registers[kIcrLow / 4] & (1u << 12)); i++) {
+    for (u32 i = 0; i < 100'000 && (registers[kApicIcrLow / 4] & kIcrPending); i++) {
     }
-    registers[kIcrHigh / 4] = apic_id << 24;
-    registers[kIcrLow / 4] = low;
+    registers[kApicIcrHigh / 4] = apic_id << kIcrDestinationShift;
+    registers[kApicIcrLow / 4] = low;
 }
 
 u32 io_read(const IoApic& io, u32 reg) {
-    io.at[0] = reg;
-    return io.at[4];
+    io.at[kIoApicSelect] = reg;
+    return io.at[kIoApicWindow];
 }
 void io_write(const IoApic& io, u32 reg, u32 v) {
-    io.at[0] = reg;
-    io.at[4] = v;
+    io.at[kIoApicSelect] = reg;
+    io.at[kIoApicWindow] = v;
 }
 IoApic* find_line(u32 gsi) {
     for (u32 i = 0; i < io_apic_count; i++)
@@ -62,67 +59,67 @@ IoApic* find_line(u32 gsi) {
 }  // namespace
 
 void init_local_apic() {
-    u64 base = read_msr(kMsrApicBase) | (1u << 11);
+    u64 base = read_msr(kMsrApicBase) | kApicBaseEnable;
     if (features.x2apic) {
         write_msr(kMsrApicBase, base);
-        write_msr(kMsrApicBase, base | (1u << 10));
+        write_msr(kMsrApicBase, base | kApicBaseX2);
     } else {
         write_msr(kMsrApicBase, base);
         if (!registers)
             registers = static_cast<volatile u32*>(
                 map_window(PhysAddr{platform.lapic_address}, kPageSize, MemoryType::kDevice));
     }
-    write(kTaskPriority, 0);
-    write(kLvtLint0, kMasked);
-    write(kLvtLint1, 0x400);  // NMI: a debugger's or the host's request for a dump
-    write(kLvtError, kMasked);
-    write(kLvtTimer, kMasked | HAL_VECTOR_TIMER);
-    write(kTimerDivide, 0xb);  // by 1
-    write(kSpurious, 0x100 | HAL_VECTOR_SPURIOUS);
+    write(kApicTaskPriority, 0);
+    write(kApicLvtLint0, kLvtMasked);
+    write(kApicLvtLint1, kLvtNmi);  // NMI: a debugger's or the host's request for a dump
+    write(kApicLvtError, kLvtMasked);
+    write(kApicLvtTimer, kLvtMasked | HAL_VECTOR_TIMER);
+    write(kApicTimerDivide, kApicDivideBy1);
+    write(kApicSpurious, kApicSoftwareEnable | HAL_VECTOR_SPURIOUS);
 }
 
-u32 local_apic_id() { return registers ? read(kId) >> 24 : read(kId); }
-void end_of_interrupt() { write(kEoi, 0); }
-void send_ipi(u32 apic_id, u32 vector) { command(apic_id, vector | (1u << 14)); }
-void send_init(u32 apic_id) { command(apic_id, 0x500 | (1u << 14)); }
-void send_startup(u32 apic_id, u64 page) { command(apic_id, 0x600 | (1u << 14) | static_cast<u32>(page >> 12)); }
+u32 local_apic_id() { return registers ? read(kApicId) >> 24 : read(kApicId); }
+void end_of_interrupt() { write(kApicEoi, 0); }
+void send_ipi(u32 apic_id, u32 vector) { command(apic_id, vector | kIcrAssert); }
+void send_init(u32 apic_id) { command(apic_id, kIcrInit | kIcrAssert); }
+void send_startup(u32 apic_id, u64 page) { command(apic_id, kIcrStartup | kIcrAssert | static_cast<u32>(page >> 12)); }
 void send_nmi_to_others() {
     for (u32 i = 0; i < cpu_count; i++)
-        if (cpus[i] && cpus[i] != &this_cpu_block()) command(cpus[i]->apic_id, 0x400 | (1u << 14));
+        if (cpus[i] && cpus[i] != &this_cpu_block()) command(cpus[i]->apic_id, kIcrNmi | kIcrAssert);
 }
 void Machine::wake(CpuId cpu) { send_ipi(cpus[cpu.value]->apic_id, HAL_VECTOR_WAKE); }
 
-void set_timer_count(u32 ticks) { write(kTimerInitial, ticks); }
-u32 timer_count() { return read(kTimerCurrent); }
+void set_timer_count(u32 ticks) { write(kApicTimerInitial, ticks); }
+u32 timer_count() { return read(kApicTimerCurrent); }
 void init_timer() {
-    write(kLvtTimer, HAL_VECTOR_TIMER | (features.tsc_deadline ? 2u << 17 : 0));
+    write(kApicLvtTimer, HAL_VECTOR_TIMER | (features.tsc_deadline ? kLvtTscDeadline : 0));
     // The mode change is seen before the first deadline (SDM 11.5.4.1).
     if (features.tsc_deadline) asm volatile("mfence" ::: "memory");
 }
 
 void init_io_apics() {
     // 8259s: initialised out of the way of exceptions, then masked.
-    out8(0x20, 0x11);
-    out8(0xa0, 0x11);
-    out8(0x21, 0x20);
-    out8(0xa1, 0x28);
-    out8(0x21, 4);
-    out8(0xa1, 2);
-    out8(0x21, 1);
-    out8(0xa1, 1);
-    out8(0x21, 0xff);
-    out8(0xa1, 0xff);
+    out8(kPicMasterCommand, kPicIcw1);
+    out8(kPicSlaveCommand, kPicIcw1);
+    out8(kPicMasterData, kPicMasterVectors);
+    out8(kPicSlaveData, kPicSlaveVectors);
+    out8(kPicMasterData, kPicSlaveOnLine2);
+    out8(kPicSlaveData, kPicCascadeIdentity);
+    out8(kPicMasterData, kPicIcw4);
+    out8(kPicSlaveData, kPicIcw4);
+    out8(kPicMasterData, kPicMaskAll);
+    out8(kPicSlaveData, kPicMaskAll);
     if (platform.io_apic_count == 0 && !platform.has_acpi)
-        platform.io_apics[platform.io_apic_count++] = {0xfec00000, 0};
+        platform.io_apics[platform.io_apic_count++] = {kIoApicAddress, 0};
     for (u32 i = 0; i < platform.io_apic_count; i++) {
-        IoApic io{
-            static_cast<volatile u32*>(map_window(PhysAddr{platform.io_apics[i].address}, 0x20, MemoryType::kDevice)),
-            platform.io_apics[i].gsi_base, 0};
+        IoApic io{static_cast<volatile u32*>(
+                      map_window(PhysAddr{platform.io_apics[i].address}, kIoApicBytes, MemoryType::kDevice)),
+                  platform.io_apics[i].gsi_base, 0};
         if (!io.at) continue;
-        u32 version = io_read(io, 1);
+        u32 version = io_read(io, kIoApicVersion);
         if (version == ~0u) continue;
         io.lines = (version >> 16 & 0xff) + 1;
-        for (u32 line = 0; line < io.lines; line++) io_write(io, 0x10 + 2 * line, kMasked);
+        for (u32 line = 0; line < io.lines; line++) io_write(io, kIoApicRedirection + 2 * line, kRedirectMasked);
         io_apics[io_apic_count++] = io;
     }
 }
@@ -149,13 +146,13 @@ bool Machine::route_line(u32 line, u32 vector, CpuId cpu, bool level, bool activ
     TinyGuard hold(io_lock);
     IoApic* io = find_line(to.gsi);
     if (!io || cpu.value >= hal::cpu_count) return false;
-    u32 entry = 0x10 + 2 * (to.gsi - io->gsi_base);
+    u32 entry = kIoApicRedirection + 2 * (to.gsi - io->gsi_base);
     // An input belongs to the first that had it: two numbers may mean the same one.
     const u32 before = io_read(*io, entry) & 0xff;
     if (before != 0 && before != vector) return false;
-    io_write(*io, entry, kMasked);
-    io_write(*io, entry + 1, cpus[cpu.value]->apic_id << 24);
-    io_write(*io, entry, vector | (to.active_low ? 1u << 13 : 0) | (to.level ? 1u << 15 : 0));
+    io_write(*io, entry, kRedirectMasked);
+    io_write(*io, entry + 1, cpus[cpu.value]->apic_id << kIcrDestinationShift);
+    io_write(*io, entry, vector | (to.active_low ? kRedirectActiveLow : 0) | (to.level ? kRedirectLevel : 0));
     return true;
 }
 
@@ -165,9 +162,9 @@ void Machine::mask_line(u32 line, bool masked) {
     const u32 gsi = line_of(line, false, false).gsi;
     TinyGuard hold(io_lock);
     if (IoApic* io = find_line(gsi)) {
-        u32 entry = 0x10 + 2 * (gsi - io->gsi_base);
+        u32 entry = kIoApicRedirection + 2 * (gsi - io->gsi_base);
         u32 v = io_read(*io, entry);
-        io_write(*io, entry, masked ? v | kMasked : v & ~kMasked);
+        io_write(*io, entry, masked ? v | kRedirectMasked : v & ~kRedirectMasked);
     }
 }
 

@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: MIT
 // Early messages over the first serial port (16550). Works in any context and at every stage, NMI and panic included:
-// the lock is taken with patience, not for certain, so that a message of a stopped CPU cannot block the dump.
+// the wait for the lock is bounded, so that a message of a stopped CPU cannot block the dump.
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
 namespace {
-
-constexpr u16 kPort = 0x3f8;
-constexpr u16 kInterruptEnable = kPort + 1, kFifo = kPort + 2, kLine = kPort + 3, kModem = kPort + 4,
-              kStatus = kPort + 5;
 
 TinyLock lock;
 bool present;
 
 void put(char c) {
     if (!present) return;
-    for (u32 i = 0; i < 100'000 && !(in8(kStatus) & 0x20); i++) {
+    for (u32 i = 0; i < 100'000 && !(in8(kUartStatus) & kUartTransmitEmpty); i++) {
     }
-    out8(kPort, static_cast<u8>(c));
+    out8(kUartData, static_cast<u8>(c));
 }
 
 void put_text(std::string_view text) {
@@ -41,13 +38,13 @@ struct Patience {
 }  // namespace
 
 void init_console() {
-    out8(kLine, 0x80);  // divisor latch: 115200 baud
-    out8(kPort, 1);
-    out8(kInterruptEnable, 0);
-    out8(kLine, 0x03);  // 8n1
-    out8(kFifo, 0xc7);
-    out8(kModem, 0x03);
-    present = in8(kLine) == 0x03;
+    out8(kUartLine, kUartDivisorLatch);
+    out8(kUartData, kUartDivisor115200);
+    out8(kUartInterruptEnable, 0);
+    out8(kUartLine, kUart8n1);
+    out8(kUartFifo, kUartFifoOn);
+    out8(kUartModem, kUartDtrRts);
+    present = in8(kUartLine) == kUart8n1;
 }
 
 void print_args(std::string_view fmt, std::span<const lib::FormatArg> args) {

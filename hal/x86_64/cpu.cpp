@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What each CPU is set up with: features, control registers, GDT, TSS with IST stacks, IDT, SYSCALL, FPU state.
+#include "hal/x86_64/cpu_registers.hpp"
 #include "hal/x86_64/internal.hpp"
 
 extern "C" char hal_stac_start[], hal_stac_end[], hal_clac_start[], hal_clac_end[];
@@ -40,34 +41,35 @@ u64 stack_region(u32 id) { return HAL_STACK_BASE + id * kStackStride; }
 
 void detect_features() {
     Features& f = features;
-    CpuidResult one = cpuid(1);
-    u32 top = cpuid(0).a;
-    CpuidResult seven = top >= 7 ? cpuid(7) : CpuidResult{};
-    CpuidResult extended = cpuid(0x80000001);
+    CpuidResult one = cpuid(kCpuidFeatures);
+    u32 top = cpuid(kCpuidBasic).a;
+    CpuidResult seven = top >= kCpuidStructured ? cpuid(kCpuidStructured) : CpuidResult{};
+    CpuidResult extended = cpuid(kCpuidExtendedFeatures);
     f.hwcap = one.d;
-    f.x2apic = one.c & (1u << 21);
-    f.tsc_deadline = one.c & (1u << 24);
-    f.xsave = one.c & (1u << 26);
-    f.rdrand = one.c & (1u << 30);
-    f.hypervisor = one.c & (1u << 31);
-    f.global_pages = one.d & (1u << 13);
-    f.pat = one.d & (1u << 16);
-    f.fsgsbase = seven.b & (1u << 0);
-    f.tsc_adjust = seven.b & (1u << 1);
-    f.smep = seven.b & (1u << 7);
-    f.erms = seven.b & (1u << 9);
-    f.smap = seven.b & (1u << 20);
-    f.umip = seven.c & (1u << 2);
-    f.nx = extended.d & (1u << 20);
-    f.gib_pages = extended.d & (1u << 26);
-    f.xsaveopt = f.xsave && top >= 0xd && (cpuid(0xd, 1).a & 1);
-    u32 last = cpuid(0x80000000).a;
-    f.invariant_tsc = last >= 0x80000007 && (cpuid(0x80000007).d & (1u << 8));
-    f.physical_bits = last >= 0x80000008 ? cpuid(0x80000008).a & 0xff : 36;
+    f.x2apic = one.c & k1cX2apic;
+    f.tsc_deadline = one.c & k1cTscDeadline;
+    f.xsave = one.c & k1cXsave;
+    f.rdrand = one.c & k1cRdrand;
+    f.hypervisor = one.c & k1cHypervisor;
+    f.global_pages = one.d & k1dPge;
+    f.pat = one.d & k1dPat;
+    f.fsgsbase = seven.b & k7bFsGsBase;
+    f.tsc_adjust = seven.b & k7bTscAdjust;
+    f.smep = seven.b & k7bSmep;
+    f.erms = seven.b & k7bErms;
+    f.smap = seven.b & k7bSmap;
+    f.umip = seven.c & k7cUmip;
+    f.nx = extended.d & kExtNx;
+    f.gib_pages = extended.d & kExtGibPages;
+    f.xsaveopt = f.xsave && top >= kCpuidXsave && (cpuid(kCpuidXsave, 1).a & kDaXsaveopt);
+    u32 last = cpuid(kCpuidExtended).a;
+    f.invariant_tsc = last >= kCpuidPower && (cpuid(kCpuidPower).d & kPowerInvariantTsc);
+    f.physical_bits = last >= kCpuidAddressSizes ? cpuid(kCpuidAddressSizes).a & 0xff : 36;
 }
 
 void patch_smap() {
     if (!features.smap) return;
+    // STAC is 0f 01 cb, CLAC 0f 01 ca.
     auto patch = [](char* from, char* to, u8 last) {
         for (u64* site = reinterpret_cast<u64*>(from); site < reinterpret_cast<u64*>(to); site++) {
             u8* code = reinterpret_cast<u8*>(*site);
@@ -78,23 +80,22 @@ void patch_smap() {
     };
     patch(hal_stac_start, hal_stac_end, 0xcb);
     patch(hal_clac_start, hal_clac_end, 0xca);
-    cpuid(0);  // serialise (SDM vol. 3A, 9.1.3)
+    cpuid(kCpuidBasic);  // serialise (SDM vol. 3A, 9.1.3)
 }
 
 void init_control_registers() {
     const Features& f = features;
-    // CR0: PG AM WP NE ET MP PE. CR4: PAE MCE PGE OSFXSR OSXMMEXCPT and what is offered.
-    write_cr0(0x80050033);
-    u64 cr4 = 0x20 | 0x200 | 0x400;
-    if (f.hwcap & (1u << 7)) cr4 |= 0x40;
-    if (f.global_pages) cr4 |= 0x80;
-    if (f.umip) cr4 |= 1u << 11;
-    if (f.fsgsbase) cr4 |= 1u << 16;
-    if (f.xsave) cr4 |= 1u << 18;
-    if (f.smep) cr4 |= 1u << 20;
-    if (f.smap) cr4 |= 1u << 21;
+    write_cr0(kCr0Pg | kCr0Am | kCr0Wp | kCr0Ne | kCr0Et | kCr0Mp | kCr0Pe);
+    u64 cr4 = kCr4Pae | kCr4OsFxsr | kCr4OsXmmExcpt;
+    if (f.hwcap & k1dMce) cr4 |= kCr4Mce;
+    if (f.global_pages) cr4 |= kCr4Pge;
+    if (f.umip) cr4 |= kCr4Umip;
+    if (f.fsgsbase) cr4 |= kCr4FsGsBase;
+    if (f.xsave) cr4 |= kCr4OsXsave;
+    if (f.smep) cr4 |= kCr4Smep;
+    if (f.smap) cr4 |= kCr4Smap;
     write_cr4(cr4);
-    if (f.pat) write_msr(kMsrPat, 0x0007010600070106);  // WB WC UC- UC
+    if (f.pat) write_msr(kMsrPat, kPatValue);
 }
 
 void build_idt() {
@@ -105,8 +106,13 @@ void build_idt() {
         g.middle = static_cast<u16>(stub >> 16);
         g.high = static_cast<u32>(stub >> 32);
         g.selector = HAL_KERNEL_CS;
-        g.type = v == 3 || v == 4 ? 0xee : 0x8e;  // int3 and into from user mode; int 0x80 and the rest are #GP
-        g.ist = v == 2 ? kIstNmi : v == 8 ? kIstDoubleFault : v == 18 ? kIstMachineCheck : v == 1 ? kIstDebug : 0;
+        // INT3 and INTO are user mode's; INT 80H and the rest are #GP.
+        g.type = v == kVectorBreakpoint || v == kVectorOverflow ? kGateUser : kGateKernel;
+        g.ist = v == kVectorNmi            ? kIstNmi
+                : v == kVectorDoubleFault  ? kIstDoubleFault
+                : v == kVectorMachineCheck ? kIstMachineCheck
+                : v == kVectorDebug        ? kIstDebug
+                                           : 0;
     }
 }
 
@@ -147,15 +153,16 @@ Cpu* make_cpu(u32 id, u32 apic_id) {
 void init_cpu(Cpu& cpu) {
     u64 tss = reinterpret_cast<u64>(&cpu.tss);
     cpu.tss.io_map = sizeof(TaskState);
-    cpu.gdt[2] = 0x00af9b000000ffff;  // kernel code
-    cpu.gdt[3] = 0x00cf93000000ffff;  // kernel data
-    cpu.gdt[4] = 0;                   // SYSRET to 32-bit mode: absent
-    cpu.gdt[5] = 0x00cff3000000ffff;  // user data
-    cpu.gdt[6] = 0x00affb000000ffff;  // user code, 64-bit
-    cpu.gdt[8] = (sizeof(TaskState) - 1) | ((tss & 0xffffff) << 16) | (u64{0x89} << 40) | ((tss >> 24 & 0xff) << 56);
+    cpu.gdt[2] = kKernelCode;
+    cpu.gdt[3] = kKernelData;
+    cpu.gdt[4] = 0;  // SYSRET to 32-bit mode: absent
+    cpu.gdt[5] = kUserData;
+    cpu.gdt[6] = kUserCode;
+    cpu.gdt[8] =
+        (sizeof(TaskState) - 1) | ((tss & 0xffffff) << 16) | (kDescriptorTss << 40) | ((tss >> 24 & 0xff) << 56);
     cpu.gdt[9] = tss >> 32;
-    // Read-only expand-down data for user mode. Only its limit is used: the CPU's number.
-    cpu.gdt[HAL_USER_CPU / 8] = 0x0040f50000000000 | cpu.id;
+    // Only the limit of this segment is used: the CPU's number.
+    cpu.gdt[HAL_USER_CPU / 8] = kUserLimitOnly | cpu.id;
     TablePointer gdtr{sizeof(cpu.gdt) - 1, reinterpret_cast<u64>(cpu.gdt)};
     asm volatile("lgdt %0" ::"m"(gdtr));
     asm volatile(
@@ -171,30 +178,31 @@ void init_cpu(Cpu& cpu) {
     TablePointer idtr{sizeof(idt) - 1, reinterpret_cast<u64>(idt)};
     asm volatile("lidt %0" ::"m"(idtr));
 
-    write_msr(kMsrEfer, read_msr(kMsrEfer) | 1);  // SCE
+    write_msr(kMsrEfer, read_msr(kMsrEfer) | kEferSce);
     // SYSCALL: CS 0x10, SS 0x18. SYSRET: SS 0x2b, CS 0x33.
     write_msr(kMsrStar, (u64{0x23} << 48) | (u64{HAL_KERNEL_CS} << 32));
     write_msr(kMsrLstar, reinterpret_cast<u64>(hal_syscall_entry));
     write_msr(kMsrCstar, 0);
     // Everything but the fixed bit: DF, AC, NT and TF above all.
-    write_msr(kMsrSfmask, kUserFlags | kFlagInterrupt | kFlagNested | 0x3000);
+    write_msr(kMsrSfmask, kUserFlags | kFlagInterrupt | kFlagNested | kFlagIopl);
     // No 32-bit entry: SYSENTER with a null CS faults (SDM vol. 2B, SYSENTER).
-    if (features.hwcap & (1u << 11)) write_msr(kMsrSysenterCs, 0);
+    if (features.hwcap & k1dSep) write_msr(kMsrSysenterCs, 0);
 }
 
 // --- FPU (SDM vol. 1, chapter 13)
 
 void init_fpu() {
     if (features.xsave) {
-        CpuidResult d = cpuid(0xd, 0);
-        u64 mask = d.a & 0x7;
-        if ((d.a & 0xe0) == 0xe0 && (mask & 4)) mask |= 0xe0;  // AVX-512: all three parts or none
+        CpuidResult d = cpuid(kCpuidXsave, 0);
+        u64 mask = d.a & (kXsaveX87 | kXsaveSse | kXsaveAvx);
+        // AVX-512: all three parts or none.
+        if ((d.a & kXsaveAvx512) == kXsaveAvx512 && (mask & kXsaveAvx)) mask |= kXsaveAvx512;
         asm volatile("xsetbv" ::"c"(0), "a"(static_cast<u32>(mask)), "d"(0));
         fpu_mask = mask;
-        fpu_bytes = (cpuid(0xd, 0).b + 63) & ~size_t{63};
+        fpu_bytes = (cpuid(kCpuidXsave, 0).b + 63) & ~size_t{63};
     }
     asm volatile("fninit");
-    u32 mxcsr = 0x1f80;
+    u32 mxcsr = kMxcsrInitial;
     asm volatile("ldmxcsr %0" ::"m"(mxcsr));
 }
 
@@ -202,8 +210,8 @@ void Machine::fpu_init(void* area) {
     u64* words = static_cast<u64*>(area);
     u64 count = fpu_area_size() / 8;
     asm volatile("rep stosq" : "+D"(words), "+c"(count) : "a"(0ul) : "memory");
-    *static_cast<u16*>(area) = 0x37f;
-    *reinterpret_cast<u32*>(static_cast<char*>(area) + 24) = 0x1f80;
+    *static_cast<u16*>(area) = kFpuControlInitial;
+    *reinterpret_cast<u32*>(static_cast<char*>(area) + kMxcsrOffset) = kMxcsrInitial;
 }
 
 void Machine::fpu_save(void* area) {
@@ -218,12 +226,12 @@ void Machine::fpu_save(void* area) {
 namespace {
 // Legacy region and header of an area in which all components are as at the start, MXCSR with them.
 struct alignas(64) InitialFpu {
-    u16 control = 0x37f;
+    u16 control = kFpuControlInitial;
     u8 before_mxcsr[22] = {};
-    u32 mxcsr = 0x1f80;
-    u8 rest[576 - 28] = {};
+    u32 mxcsr = kMxcsrInitial;
+    u8 rest[kFxsaveBytes + kXsaveHeaderBytes - kMxcsrOffset - 4] = {};
 };
-static_assert(sizeof(InitialFpu) == 576);
+static_assert(sizeof(InitialFpu) == kFxsaveBytes + kXsaveHeaderBytes);
 constinit const InitialFpu initial_fpu{};
 }  // namespace
 
@@ -231,11 +239,11 @@ void Machine::fpu_reset() { fpu_restore(&initial_fpu); }
 
 bool Machine::fpu_save_user(UserAddr at) {
     if (!user_range(at.value, fpu_area_size())) return false;
-    auto& area = *reinterpret_cast<char(*)[512]>(at.value);
+    auto& area = *reinterpret_cast<char(*)[kFxsaveBytes]>(at.value);
     user_begin();
     if (features.xsave) {
         // XSAVE leaves most of the header as it is (SDM vol. 1, 13.7).
-        u64 header = at.value + 512;
+        u64 header = at.value + kFxsaveBytes;
         if (!(raw_store_user(header, u64{0}) && raw_store_user(header + 8, u64{0}) &&
               raw_store_user(header + 16, u64{0}) && raw_store_user(header + 24, u64{0}) &&
               raw_store_user(header + 32, u64{0}) && raw_store_user(header + 40, u64{0}) &&
@@ -257,9 +265,9 @@ fault:
 }
 
 bool Machine::fpu_load_user(UserAddr at, u64 components, bool legacy) {
-    constexpr u64 kLegacy = 3;  // x87 and SSE
-    if (!user_range(at.value, legacy ? 512 : fpu_area_size())) return false;
-    auto& area = *reinterpret_cast<char(*)[512]>(at.value);
+    constexpr u64 kLegacy = kXsaveX87 | kXsaveSse;
+    if (!user_range(at.value, legacy ? kFxsaveBytes : fpu_area_size())) return false;
+    auto& area = *reinterpret_cast<char(*)[kFxsaveBytes]>(at.value);
     user_begin();
     if (!legacy && features.xsave) {
         asm goto volatile("1: xrstor64 %0\n" HAL_ON_FAULT("1b", "%l[fault]")
@@ -284,7 +292,7 @@ void Machine::fpu_bar(bool barred) {
     if (barred) {
         u64 cr0;
         asm volatile("mov %%cr0, %0" : "=r"(cr0));
-        asm volatile("mov %0, %%cr0" ::"r"(cr0 | 8) : "memory");
+        asm volatile("mov %0, %%cr0" ::"r"(cr0 | kCr0Ts) : "memory");
     } else {
         asm volatile("clts" ::: "memory");
     }
@@ -300,10 +308,10 @@ void Machine::fpu_restore(const void* area) {
 // What XRSTOR would refuse with #GP (SDM vol. 1, 13.8): reserved MXCSR bits, unknown components, a compacted header.
 void Machine::fpu_sanitize(void* area) {
     char* bytes = static_cast<char*>(area);
-    u32* mxcsr = reinterpret_cast<u32*>(bytes + 24);
-    *mxcsr &= 0xffff;
+    u32* mxcsr = reinterpret_cast<u32*>(bytes + kMxcsrOffset);
+    *mxcsr &= kMxcsrMask;
     if (!features.xsave) return;
-    u64* header = reinterpret_cast<u64*>(bytes + 512);
+    u64* header = reinterpret_cast<u64*>(bytes + kFxsaveBytes);
     header[0] &= fpu_mask;
     for (unsigned i = 1; i < 8; i++) header[i] = 0;
 }

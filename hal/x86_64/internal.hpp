@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What the files of hal/x86_64 share among themselves. Not for anyone else.
+// Declarations shared by the files of hal/x86_64 only.
 #pragma once
 #include "hal/bind.hpp"
+#include "hal/x86_64/devices.hpp"
 #include "lib/format.hpp"
 
 // kernel.ld and boot.S
@@ -85,7 +86,7 @@ struct IsaOverride {
     u32 gsi;
 };
 struct PlatformInfo {
-    u64 lapic_address = 0xfee00000;
+    u64 lapic_address = kLocalApicAddress;
     u32 cpu_apic_ids[lib::kMaxCpus] = {};
     u32 cpus = 0;
     IoApicInfo io_apics[kMaxIoApics] = {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Device vectors: which handler each belongs to. The same vector means the same on every CPU. A slot's handler is
 // published last and withdrawn first; free_vector is called when the device can no longer interrupt.
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
@@ -33,7 +34,8 @@ void Machine::free_vector(u32 vector) {
 
 // Fixed delivery to one CPU, edge (SDM vol. 3A, 11.11).
 MsiMessage Machine::msi_message(u32 vector, CpuId cpu) {
-    return {.address = 0xfee00000 | (static_cast<u64>(cpus[cpu.value]->apic_id & 0xff) << 12), .data = vector};
+    return {.address = kMsiAddress | (static_cast<u64>(cpus[cpu.value]->apic_id & 0xff) << kMsiDestinationShift),
+            .data = vector};
 }
 
 void dispatch_device(u32 vector) {

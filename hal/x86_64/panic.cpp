@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The end: what went wrong, registers, backtraces of all CPUs, the kernel's own dump, and a machine that stands still.
 // Also the dump on request (an NMI). Everything here may run at any point, so it takes no lock but the console's with
-// patience, reads stacks through the exception table, and a second panic on the way stops at once.
+// a bounded wait, reads stacks through the exception table, and a second panic in the meantime stops at once.
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
@@ -62,7 +63,7 @@ Cpu& begin_panic() {
     if (!panicking.compare_exchange_strong(nobody, cpu.id + 1, std::memory_order_acq_rel)) {
         if (nobody != cpu.id + 1) stand_still();  // another CPU reports; its NMI is on the way
         if (cpu.panics++ < 2) print("\npanic within a panic\n");
-        out8(0xf4, kPanicExit);
+        out8(kDebugExit, kPanicExit);
         stand_still();
     }
     return cpu;
@@ -84,7 +85,7 @@ Cpu& begin_panic() {
     }
     call_hook(DumpReason::kPanic, cpu, frame);
     print("--- end of panic\n");
-    out8(0xf4, kPanicExit);
+    out8(kDebugExit, kPanicExit);
     stand_still();
 }
 

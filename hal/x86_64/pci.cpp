@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // PCI configuration space: memory-mapped (PCI Express 7.2.2) where MCFG describes it, ports CF8/CFC otherwise.
 // pci_lock guards the port pair and the table of windows (one per two buses, 2 MiB).
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
@@ -22,7 +23,7 @@ volatile u8* ecam_register(u32 bus, u32 device, u32 function, u32 offset) {
 
 bool select(u32 bus, u32 device, u32 function, u32 offset) {
     if (offset > 255) return false;
-    out32(0xcf8, 0x80000000 | bus << 16 | device << 11 | function << 8 | (offset & 0xfc));
+    out32(kPciAddress, kPciEnable | bus << 16 | device << 11 | function << 8 | (offset & 0xfc));
     return true;
 }
 
@@ -31,8 +32,8 @@ bool select(u32 bus, u32 device, u32 function, u32 offset) {
 bool Machine::has_pci() {
     if (platform.ecam) return true;
     TinyGuard hold(pci_lock);
-    out32(0xcf8, 0x80000000);
-    return in32(0xcf8) == 0x80000000;
+    out32(kPciAddress, kPciEnable);
+    return in32(kPciAddress) == kPciEnable;
 }
 
 u32 Machine::pci_read(u32 bus, u32 device, u32 function, u32 offset, u32 width) {
@@ -42,7 +43,7 @@ u32 Machine::pci_read(u32 bus, u32 device, u32 function, u32 offset, u32 width) 
                : width == 2 ? *reinterpret_cast<volatile u16*>(reg)
                             : *reinterpret_cast<volatile u32*>(reg);
     if (!select(bus, device, function, offset)) return ~0u;
-    u16 port = static_cast<u16>(0xcfc + (offset & 3));
+    u16 port = static_cast<u16>(kPciData + (offset & 3));
     return width == 1 ? in8(port) : width == 2 ? in16(port) : in32(port);
 }
 
@@ -58,7 +59,7 @@ void Machine::pci_write(u32 bus, u32 device, u32 function, u32 offset, u32 width
         return;
     }
     if (!select(bus, device, function, offset)) return;
-    u16 port = static_cast<u16>(0xcfc + (offset & 3));
+    u16 port = static_cast<u16>(kPciData + (offset & 3));
     if (width == 1)
         out8(port, static_cast<u8>(value));
     else if (width == 2)

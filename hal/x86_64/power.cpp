@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-// Off and again. ACPI power-off needs the sleep type from AML (\_S5); without an interpreter the values that machines
-// use are tried. A machine that obeys neither is reset.
+// Power-off and reset. ACPI power-off needs the sleep type from AML (\_S5); without an interpreter the values that
+// machines use are tried. A machine that obeys neither is reset.
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
 
 void Machine::power_off(int code) {
     asm volatile("cli");
-    out8(0xf4, static_cast<u8>(code));  // isa-debug-exit, where there is one
-    if (platform.sleep_control) {       // ACPI 4.8.3.7: SLP_TYP in bits 2 to 4, SLP_EN bit 5
-        u8 value = (5 << 2) | (1 << 5);
+    out8(kDebugExit, static_cast<u8>(code));
+    if (platform.sleep_control) {
+        u8 value = (5 << kSleepTypeShift) | kSleepEnable;
         if (platform.sleep_control_is_port)
             out8(static_cast<u16>(platform.sleep_control), value);
         else if (auto* reg =
@@ -18,8 +19,8 @@ void Machine::power_off(int code) {
         delay(lib::milliseconds(10));
     }
     if (platform.pm1a_control)
-        for (u16 type : {0, 5, 7}) {  // ACPI 4.8.3.2.1: SLP_TYP in bits 10 to 12, SLP_EN bit 13
-            u16 value = static_cast<u16>((type << 10) | (1 << 13));
+        for (u16 type : {0, 5, 7}) {
+            u16 value = static_cast<u16>((type << kPm1SleepTypeShift) | kPm1SleepEnable);
             out16(platform.pm1a_control, value);
             if (platform.pm1b_control) out16(platform.pm1b_control, value);
             delay(lib::milliseconds(10));
@@ -37,7 +38,7 @@ void Machine::restart() {
             *reg = platform.reset_value;
         delay(lib::milliseconds(10));
     }
-    out8(0x64, 0xfe);  // keyboard controller
+    out8(kKeyboardCommand, kKeyboardReset);
     delay(lib::milliseconds(10));
     struct [[gnu::packed]] {
         u16 limit = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Starts the other CPUs by INIT and SIPI (SDM vol. 3A, 9.4.4), one after another, and compares their TSCs with the boot
 // CPU's while they wait. CpuIds are given in the order in which CPUs came up, without gaps.
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 extern "C" {
@@ -12,7 +13,7 @@ namespace {
 
 enum class Stage : u32 { kNone, kStarted, kRound, kAnswered, kReady, kRefused };
 
-// The conversation of the starting CPU (asks) and the boot CPU (answers). Every change is a release, every look an
+// The handshake of the starting CPU (requests) and the boot CPU (replies). Every change is a release, every read an
 // acquire.
 std::atomic<Stage> stage;
 std::atomic<u64> boot_tsc;
@@ -27,7 +28,7 @@ void await(Stage wanted) {
         if ((++spins & 255) == 0) pause();
 }
 
-// How far the boot CPU's TSC is ahead of ours, by the round trip with the least uncertainty.
+// How far the boot CPU's TSC is ahead of this CPU's, by the round trip with the least uncertainty.
 i64 measure_offset(u64& uncertainty) {
     i64 offset = 0;
     uncertainty = ~u64{0};
@@ -46,7 +47,7 @@ i64 measure_offset(u64& uncertainty) {
     return offset;
 }
 
-// True once our TSC agrees with the boot CPU's as far as can be told.
+// True once this CPU's TSC agrees with the boot CPU's within the uncertainty.
 bool synchronise_tsc(Cpu& cpu) {
     for (u32 attempt = 0; attempt < 3; attempt++) {
         u64 uncertainty;
@@ -87,7 +88,7 @@ bool start(Cpu& cpu) {
     delay(Nanoseconds{10'000});
     for (u32 attempt = 0; attempt < 2; attempt++) {
         send_startup(cpu.apic_id, kTrampoline);
-        // The second SIPI is for CPUs that missed the first; a slow host needs more patience than hardware.
+        // The second SIPI is for CPUs that missed the first; a slow host needs more time than hardware.
         Nanoseconds limit = Machine::now() + lib::milliseconds(attempt == 0 ? 20 : 3'000);
         for (u32 spins = 0; stage.load(std::memory_order_acquire) == Stage::kNone;)
             if ((++spins & 255) == 0) {
@@ -117,9 +118,10 @@ u32 Machine::start_cpus(u32 limit) {
     if (hal::cpu_count == 1 && prepared_count > 0 && limit > 1) {
         __builtin_memcpy(direct_map(PhysAddr{kTrampoline}), hal_trampoline_start,
                          static_cast<size_t>(hal_trampoline_end - hal_trampoline_start));
-        out8(0x70, 0x0f);  // shutdown code 0xa: warm start, for CPUs whose INIT goes through the BIOS
-        out8(0x71, 0x0a);
-        *static_cast<u32*>(direct_map(PhysAddr{0x467})) = static_cast<u32>(kTrampoline << 12);
+        // For CPUs whose INIT goes through the BIOS.
+        out8(kCmosIndex, kCmosShutdown);
+        out8(kCmosData, kShutdownWarmStart);
+        *static_cast<u32*>(direct_map(PhysAddr{kWarmStartVector})) = static_cast<u32>(kTrampoline << 12);
         for (u32 i = 0; i < prepared_count && hal::cpu_count < limit; i++) {
             Cpu& cpu = *prepared[i];
             cpu.id = hal::cpu_count;

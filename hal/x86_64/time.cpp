@@ -2,6 +2,8 @@
 // Time: the TSC's rate from CPUID or the hypervisor, else measured against the PM timer, the HPET or the PIT; the local
 // APIC's one-shot timer measured in the same millisecond. Every wait is bounded. The boot CPU does this once; the
 // results are constants of the machine. A measurement under load takes the tightest of several readings at each end.
+#include "hal/x86_64/cpu_registers.hpp"
+#include "hal/x86_64/devices.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace hal {
@@ -32,11 +34,11 @@ struct Reference {
 volatile u32* hpet;
 
 u64 read_pm_timer() { return in32(platform.pm_timer); }
-u64 read_hpet() { return hpet[0xf0 / 4]; }
+u64 read_hpet() { return hpet[kHpetCounter]; }
 u64 read_pit() {
-    out8(0x43, 0x80);  // latch channel 2
-    u32 low = in8(0x42);
-    return 0xffff - (low | static_cast<u32>(in8(0x42)) << 8);
+    out8(kPitControl, kPitLatchChannel2);
+    u32 low = in8(kPitChannel2);
+    return 0xffff - (low | static_cast<u32>(in8(kPitChannel2)) << 8);
 }
 
 bool advances(const Reference& r) {
@@ -48,42 +50,43 @@ bool advances(const Reference& r) {
 
 Reference find_reference() {
     if (platform.pm_timer) {
-        Reference r{"PM timer", read_pm_timer, 3'579'545, platform.pm_timer_32 ? 0xffffffff : 0xffffff};
+        Reference r{"PM timer", read_pm_timer, kPmTimerHz, platform.pm_timer_32 ? 0xffffffff : 0xffffff};
         if (advances(r)) return r;
     }
     if (platform.hpet) {
-        hpet = static_cast<volatile u32*>(map_window(PhysAddr{platform.hpet}, 0x400, MemoryType::kDevice));
-        u32 period = hpet ? hpet[1] : 0;  // femtoseconds; at most 100 ns (IA-PC HPET 1.0a, 2.3.4)
-        if (period != 0 && period <= 100'000'000) {
-            hpet[0x10 / 4] = hpet[0x10 / 4] | 1;
-            Reference r{"HPET", read_hpet, static_cast<u64>(1'000'000'000'000'000 / period), 0xffffffff};
+        hpet = static_cast<volatile u32*>(map_window(PhysAddr{platform.hpet}, kHpetBytes, MemoryType::kDevice));
+        u32 period = hpet ? hpet[kHpetPeriod] : 0;  // femtoseconds; at most 100 ns
+        if (period != 0 && period <= kHpetLongestPeriod) {
+            hpet[kHpetConfiguration] = hpet[kHpetConfiguration] | kHpetEnable;
+            Reference r{"HPET", read_hpet, static_cast<u64>(kFemtosecondsPerSecond / period), 0xffffffff};
             if (advances(r)) return r;
         }
     }
     // PIT channel 2, mode 0, gate on, speaker off (8254).
-    out8(0x61, static_cast<u8>((in8(0x61) & ~2) | 1));
-    out8(0x43, 0xb0);
-    out8(0x42, 0xff);
-    out8(0x42, 0xff);
-    Reference r{"PIT", read_pit, 1'193'182, 0xffff};
+    out8(kSystemControl, static_cast<u8>((in8(kSystemControl) & ~kSystemSpeaker) | kSystemTimerGate));
+    out8(kPitControl, kPitChannel2Mode0);
+    out8(kPitChannel2, 0xff);
+    out8(kPitChannel2, 0xff);
+    Reference r{"PIT", read_pit, kPitHz, 0xffff};
     if (advances(r)) return r;
     return {};
 }
 
-// The TSC's rate as told, or 0.
+// The TSC's rate as announced by CPUID or the hypervisor, or 0.
 u64 announced_tsc_hz() {
-    u32 top = cpuid(0).a;
-    if (top >= 0x15) {  // SDM vol. 2A, CPUID leaf 15H
-        CpuidResult r = cpuid(0x15);
+    u32 top = cpuid(kCpuidBasic).a;
+    if (top >= kCpuidTsc) {
+        CpuidResult r = cpuid(kCpuidTsc);
         if (r.a && r.b && r.c) return static_cast<u64>(r.c) * r.b / r.a;
     }
     if (!features.hypervisor) return 0;
-    CpuidResult base = cpuid(0x40000000);
-    if (base.a >= 0x40000010 && base.a < 0x40010000) {
-        u32 khz = cpuid(0x40000010).a;
+    CpuidResult base = cpuid(kCpuidHypervisor);
+    if (base.a >= kCpuidHypervisorTiming && base.a < kCpuidHypervisorEnd) {
+        u32 khz = cpuid(kCpuidHypervisorTiming).a;
         if (khz) return static_cast<u64>(khz) * 1000;
     }
-    if (base.b == 0x4b4d564b && base.c == 0x564b4d56 && base.d == 0x4d && (cpuid(0x40000001).a & (1u << 3))) {
+    if (base.b == kKvmSignature[0] && base.c == kKvmSignature[1] && base.d == kKvmSignature[2] &&
+        (cpuid(kCpuidKvmFeatures).a & kKvmClockSource2)) {
         // kvmclock (Linux Documentation/virt/kvm/x86/msr.rst): ns = (tsc << shift) * mul >> 32.
         struct alignas(64) ClockInfo {
             u32 version, pad;
@@ -93,10 +96,10 @@ u64 announced_tsc_hz() {
             u8 flags, pad2[2];
         };
         static ClockInfo clock;
-        write_msr(0x4b564d01, Machine::virt_to_phys(&clock).value | 1);
+        write_msr(kMsrKvmSystemTime, Machine::virt_to_phys(&clock).value | kKvmSystemTimeEnable);
         u32 mul = *const_cast<volatile u32*>(&clock.mul);
         int shift = *const_cast<volatile signed char*>(&clock.shift);
-        write_msr(0x4b564d01, 0);
+        write_msr(kMsrKvmSystemTime, 0);
         if (mul) {
             u64 hz = (kGiga << 32) / mul;
             return shift < 0 ? hz << -shift : hz >> shift;
@@ -193,18 +196,18 @@ void delay(Nanoseconds t) {
 // MC146818 real-time clock, as UTC.
 u64 Machine::wall_clock_at_boot() {
     auto reg = [](u8 index) {
-        out8(0x70, static_cast<u8>(0x80 | index));
-        return in8(0x71);
+        out8(kCmosIndex, static_cast<u8>(kCmosNmiDisable | index));
+        return in8(kCmosData);
     };
-    for (u32 i = 0; i < 10'000 && (reg(10) & 0x80); i++) {
+    for (u32 i = 0; i < 10'000 && (reg(kRtcStatusA) & kRtcUpdating); i++) {
     }
-    u32 v[6] = {reg(0), reg(2), reg(4), reg(7), reg(8), reg(9)};
-    u8 mode = reg(11);
-    bool evening = !(mode & 2) && (v[2] & 0x80);
-    v[2] &= 0x7f;
-    if (!(mode & 4))
+    u32 v[6] = {reg(kRtcSeconds), reg(kRtcMinutes), reg(kRtcHours), reg(kRtcDay), reg(kRtcMonth), reg(kRtcYear)};
+    u8 mode = reg(kRtcStatusB);
+    bool evening = !(mode & kRtc24Hours) && (v[2] & kRtcAfternoon);
+    v[2] &= kRtcHourMask;
+    if (!(mode & kRtcBinary))
         for (u32& x : v) x = (x >> 4) * 10 + (x & 15);
-    if (!(mode & 2)) v[2] = v[2] % 12 + (evening ? 12 : 0);
+    if (!(mode & kRtc24Hours)) v[2] = v[2] % 12 + (evening ? 12 : 0);
     if (v[0] > 59 || v[1] > 59 || v[2] > 23 || v[3] < 1 || v[3] > 31 || v[4] < 1 || v[4] > 12 || v[5] > 99) return 0;
     // Days from the civil date, March first, 400-year eras.
     u32 year = 2000 + v[5] - (v[4] <= 2), month = (v[4] + 9) % 12;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Traps after entry.S: turns vectors into TrapInfo, runs device handlers, serves flush requests, repairs kernel faults
 // on user memory, and panics on the rest.
+#include "hal/x86_64/cpu_registers.hpp"
 #include "hal/x86_64/internal.hpp"
 
 namespace {
@@ -112,7 +113,7 @@ extern "C" void hal_user_trap(UserContext* context, u32 vector) {
                 dispatch_device(vector);
                 info.kind = TrapInfo::Kind::kInterrupt;
             } else {
-                if (vector == 1) asm volatile("mov %0, %%dr6" ::"r"(0xffff0ff0ul));
+                if (vector == kVectorDebug) asm volatile("mov %0, %%dr6" ::"r"(u64{kDr6Clear}));
                 info.kind = TrapInfo::Kind::kException;
                 info.exception = exception_of(vector);
                 info.error_code = static_cast<u16>(context->error_code);
@@ -143,10 +144,10 @@ extern "C" void hal_kernel_trap(KernelFrame* frame, u32 vector) {
 
 // On an IST stack, GS set.
 extern "C" void hal_ist_trap(KernelFrame* frame, u32 vector) {
-    if (vector == 2) return handle_nmi(this_cpu_block(), *frame);
-    if (vector == 1) {
+    if (vector == kVectorNmi) return handle_nmi(this_cpu_block(), *frame);
+    if (vector == kVectorDebug) {
         // A single step that the user had under way across an entry.
-        asm volatile("mov %0, %%dr6" ::"r"(0xffff0ff0ul));
+        asm volatile("mov %0, %%dr6" ::"r"(u64{kDr6Clear}));
         frame->rflags &= ~kFlagTrap;
         return;
     }

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "abi/linux/prctl.hpp"
 #include "fs/mount.hpp"
 #include "linux/arch/machine.hpp"
 #include "linux/exec/exec_load.hpp"
@@ -14,20 +15,20 @@
 namespace linux {
 namespace {
 
-constexpr size_t kHeaderSize = 256;  // BINPRM_BUF_SIZE
 constexpr u32 kMaxScripts = 5;
 
-// One #! line, as fs/binfmt_script.c of Linux reads it; the texts point into `header`. ENOEXEC: no interpreter is named.
+// One #! line, as fs/binfmt_script.c of Linux reads it; the texts point into `header`. ENOEXEC: no interpreter is
+// named.
 struct ScriptLine {
     std::string_view interpreter, argument;
 };
 
 bool blank(char c) { return c == ' ' || c == '\t'; }
 
-Result<ScriptLine> parse_script(const char (&header)[kHeaderSize]) {
+Result<ScriptLine> parse_script(const char (&header)[kProgramHeaderSize]) {
     const char* begin = header + 2;
-    const char* limit = header + kHeaderSize - 1;
-    const char* end = static_cast<const char*>(std::memchr(header, '\n', kHeaderSize));
+    const char* limit = header + kProgramHeaderSize - 1;
+    const char* end = static_cast<const char*>(std::memchr(header, '\n', kProgramHeaderSize));
     if (!end) {
         // The line is cut off: fine as long as the interpreter's name is not.
         const char* name = begin;
@@ -60,10 +61,8 @@ struct NewCreds {
     bool dumpable = true;
     u32 personality_mask = ~0u;  // what is left of the personality
 };
-// How memory is laid out is not for the user of a privileged program to say (personality(2): PER_CLEAR_ON_SETID):
+// The user of a privileged program may not choose its memory layout (personality(2): PER_CLEAR_ON_SETID):
 // ADDR_NO_RANDOMIZE, MMAP_PAGE_ZERO, ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC.
-constexpr u32 kClearOnSetId = 0x0040000 | 0x0100000 | 0x0200000 | 0x0400000;
-
 // `fs_shared`: another process could change root or working directory under a privileged program.
 Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flags, bool fs_shared) {
     const fs::Creds& old = t.creds();
@@ -71,16 +70,16 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
     u32 euid = old.euid, egid = old.egid;
     if (!t.no_new_privileges && !(mount_flags & fs::kMountNoSuid)) {
         const bool set_uid = file.mode & fs::kSetUid;
-        const bool set_gid = (file.mode & (fs::kSetGid | 010)) == (fs::kSetGid | 010);
+        const bool set_gid = (file.mode & (fs::kSetGid | kGroupExec)) == (fs::kSetGid | kGroupExec);
         if (set_uid) euid = file.uid;
         if (set_gid) egid = file.gid;
-        if (set_uid || set_gid) r.personality_mask = ~kClearOnSetId;
+        if (set_uid || set_gid) r.personality_mask = ~kPersonalityClearOnSetId;
     }
     bool effective = euid == 0;
     const bool as_root = (effective || old.uid == 0) && !(old.securebits & kSecureNoRoot);
     if (!as_root) effective = false;
     u64 permitted = as_root ? (old.cap_inheritable | old.cap_bounding) & kAllCapabilities : 0;
-    if (permitted & ~old.cap_permitted) r.personality_mask = ~kClearOnSetId;
+    if (permitted & ~old.cap_permitted) r.personality_mask = ~kPersonalityClearOnSetId;
     bool set_id = euid != old.uid || egid != old.gid;
     r.secure = set_id || (old.uid != 0 && effective);
     if ((set_id || (permitted & ~old.cap_permitted)) && (fs_shared || t.no_new_privileges)) {
@@ -109,7 +108,8 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
 class FsUse {
 public:
     explicit FsUse(Thread& t) : context_(t.fs_context_ref()) {
-        // In one step: a thread that ends gives its context back under the same lock, and must not be counted for another's.
+        // In one step: a thread that ends gives its context back under the same lock, and must not be counted for
+        // another's.
         rt::LockGuard guard{t.process().lock};
         u32 own = 0;
         for (Thread& other : t.process().threads) own += other.fs_context_ref() == context_;
@@ -124,9 +124,9 @@ private:
     bool shared_;
 };
 
-// What other processes share with the caller becomes its own. Other threads may be giving it to new processes until they have
-// ended, and hold references themselves: only with the caller alone do references mean other processes. Until then a table of
-// actions is kept for the case that one is needed; descriptors are copied as they are at the end.
+// What other processes share with the caller becomes its own. Other threads may be giving it to new processes until
+// they have ended, and hold references themselves: only with the caller alone do references mean other processes. Until
+// then a table of actions is kept for the case that one is needed; descriptors are copied as they are at the end.
 struct OwnTables {
     Ref<ActionTable> actions;
     Ref<fs::FileTable> files;
@@ -167,7 +167,7 @@ struct OwnTables {
 void reset_actions(ActionTable& a) {
     rt::LockGuard guard{a.lock};
     for (u32 sig = 1; sig <= kSignals; ++sig) {
-        u64 keep = a.at[sig].handler == 1 ? 1 : 0;
+        u64 keep = a.at[sig].handler == kSigIgnore ? kSigIgnore : kSigDefault;
         a.at[sig] = {};
         a.at[sig].handler = keep;
     }
@@ -192,7 +192,7 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
     Process& p = t.process();
     Ref<ProgramFile> program;
     Ref<fs::File> file;
-    char script_name[kHeaderSize];
+    char script_name[kProgramHeaderSize];
     script_name[0] = 0;
     co_await port::at(port::Module::kFs);
     for (u32 depth = 0;; ++depth) {
@@ -205,7 +205,7 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
         }
         fs::OpenContext how{path, fs::kOpenReadOnly | fs::kOpenLargeFile, &t.creds()};
         file = CO_TRY(path.inode()->open(how));
-        char header[kHeaderSize] = {};
+        char header[kProgramHeaderSize] = {};
         size_t n = CO_TRY(file->try_read(fs::UserSpans(std::as_writable_bytes(std::span(header))), 0));
         if (n < 2 || header[0] != '#' || header[1] != '!') break;
         ScriptLine line = CO_TRY(parse_script(header));
@@ -225,7 +225,7 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
     FsUse fs_use{t};
     NewCreds creds = CO_TRY(
         creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed), fs_use.shared()));
-    // What the user may not read he may not see in memory.
+    // A program that the user may not read may not be inspected in memory either.
     if (!fs::check_access(*path.inode(), fs::kMayRead, t.creds()).ok()) creds.dumpable = false;
     ExecArguments arguments{.text = image.text(),
                             .text_size = image.size(),
@@ -252,7 +252,8 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
     // ---- The point of no return. ----
     LEAVE_USER_MEMORY(t);
     co_await t.at_home();
-    // Before others see it: until the new identity is there, who may inspect the old program may not inspect this one.
+    // Before it becomes visible: until the new identity is set, permission to inspect the old program does not apply to
+    // this one.
     loaded.mm->dumpable.store(creds.dumpable && !loaded.unreadable, std::memory_order_relaxed);
     {
         // Nobody finds the old memory any more: many areas of it go in pieces.

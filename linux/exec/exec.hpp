@@ -6,8 +6,6 @@
 
 namespace linux {
 
-inline constexpr u64 kMaxArgumentString = 131072;  // MAX_ARG_STRLEN, with its NUL
-
 // The strings of an execve, as one block of kernel memory: room for #! lines, argv, envp. Not shared.
 class ExecImage {
 public:
@@ -15,7 +13,7 @@ public:
     ExecImage(const ExecImage&) = delete;
     ~ExecImage();
 
-    // What bprm_stack_limits says in Linux: a quarter of the stack's limit, at most 6 MiB, at least 128 KiB. E2BIG.
+    // As bprm_stack_limits of Linux: a quarter of the stack's limit, at most 6 MiB, at least 128 KiB. E2BIG.
     Result<void> set_limits(u64 stack_limit, u64 pointers);
     // argv first, then envp. kNoMem, k2Big. Only as the first string.
     Result<void> append(std::string_view s);
@@ -44,7 +42,7 @@ private:
     unsigned order_ = 0;
     u64 start_ = 0, end_ = 0;
     u64 room_ = 0;     // bytes of strings that may still come
-    u64 partial_ = 0;  // bytes behind end_: of the string that append_user has begun
+    u64 partial_ = 0;  // bytes after end_: of the string that append_user has begun
     // A larger block, to which the text is being moved; up to moved_.
     char* next_ = nullptr;
     PhysAddr next_frames_{};

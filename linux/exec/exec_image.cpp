@@ -21,7 +21,7 @@ Result<void> ExecImage::set_limits(u64 stack_limit, u64 pointers) {
     return lib::kOk;
 }
 
-// Room for `more` bytes behind the text and the string that has been begun. kNeedsTask: see append_user.
+// Room for `more` bytes after the text and the string that has been begun. kNeedsTask: see append_user.
 Leaf<void> ExecImage::reserve(u64 more) {
     if (next_) return move_on();
     u64 have = block_ ? kPageSize << order_ : 0;

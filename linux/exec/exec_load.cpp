@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// load_program: the coroutine that puts the parts of the loader together, reads file pages that are not in the cache, and
-// gives way during long argument lists.
+// load_program: the coroutine that puts the parts of the loader together, reads file pages that are not in the cache,
+// and gives way during long argument lists.
 #include "linux/exec/exec_load.hpp"
 
 #include "linux/exec/program_loader.hpp"
@@ -37,7 +37,7 @@ Leaf<Ref<fs::File>> open_interpreter(Caller& c, std::string_view path, const fs:
 
 namespace {
 
-// Everything that Linux finds before its point of no return.
+// All errors that Linux detects before its point of no return.
 Task<Leaf<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> file, const fs::Creds& creds,
                               bool& unreadable) {
     LOADER_STEP(loader.read_object(loader.program, file, Errno::kNoExec));
@@ -57,7 +57,7 @@ Task<Leaf<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> fi
     co_return lib::kOk;
 }
 
-// What Linux does behind it: but for the lack of memory, an error is the program's end.
+// What Linux does after it: except for lack of memory, an error ends the program.
 Task<Leaf<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& a, u64 stack_limit) {
     CO_TRY(loader.examine(loader.program));
     if (loader.interpreter.mapping) CO_TRY(loader.examine(loader.interpreter));
@@ -94,7 +94,7 @@ Task<Leaf<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const
     out.entry = first.at(first.header.entry);
     out.stack = loader->stack_pointer();
     out.mm = std::move(loader->mm);
-    // The first instruction would fault at once: its page and the neighbours that are in the cache.
+    // The first instruction would fault at once: its page and the adjacent ones that are in the cache.
     (void)out.mm->fault(out.entry, port::Access::kExec, 0);
     co_return std::move(out);
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The parts of load_program (linux/exec/exec_load.hpp): ELF objects and the first stack. They fill an address space that no
-// program uses yet, under its lock: files that it maps know of it, and may be truncated meanwhile.
+// The parts of load_program (linux/exec/exec_load.hpp): ELF objects and the first stack. They fill an address space
+// that no program uses yet, under its lock: files that it maps refer to it, and may be truncated concurrently.
 //
-// Plain functions; where a page of a file must be read first they yield kNeedsTask, with `missing` saying which, and are
-// called again. What they had done until then is kept or done again.
+// Plain functions; where a page of a file must be read first they yield kNeedsTask, with `missing` saying which, and
+// are called again. What they had done until then is kept or done again.
 #pragma once
 #include "elf/image.hpp"
 #include "linux/exec/exec_load.hpp"
@@ -38,8 +38,8 @@ public:
     char interpreter_path[fs::kPathMax > 256 ? 256 : fs::kPathMax];
     Ref<AddressSpace> mm;
 
-    // Header and program headers of a file. kNoExec: not a program of this machine; `short_header` if it is shorter than
-    // a header.
+    // Header and program headers of a file. kNoExec: not a program of this machine; `short_header` if it is shorter
+    // than a header.
     Leaf<void> read_object(ElfObject& o, Ref<fs::File> file, Errno short_header);
     // The interpreter's name, empty if there is none. kNoExec: damaged.
     Leaf<std::string_view> read_interpreter_name();

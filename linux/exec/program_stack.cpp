@@ -3,6 +3,7 @@
 // supplement 3.4.1; order of entries as Linux's create_elf_tables).
 #include <cstring>
 
+#include "abi/linux/auxvec.hpp"
 #include "abi/vdso.hpp"
 #include "linux/arch/machine.hpp"
 #include "linux/exec/program_loader.hpp"
@@ -10,31 +11,6 @@
 
 namespace linux {
 namespace {
-
-// getauxval(3)
-enum Aux : u64 {
-    kAtNull,
-    kAtPhdr = 3,
-    kAtPhent,
-    kAtPhnum,
-    kAtPagesz,
-    kAtBase,
-    kAtFlags,
-    kAtEntry,
-    kAtUid = 11,
-    kAtEuid,
-    kAtGid,
-    kAtEgid,
-    kAtPlatform,
-    kAtHwcap,
-    kAtClktck,
-    kAtSecure = 23,
-    kAtRandom = 25,
-    kAtHwcap2,
-    kAtExecfn = 31,
-    kAtSysinfoEhdr = 33,
-    kAtMinSigStkSz = 51
-};
 
 constexpr u64 kVdsoRoom = 256;           // pages, 1 MiB: the vDSO is at one of 250 places there
 constexpr u64 kStackExpand = 128 << 10;  // mapped below the strings from the start (setup_arg_pages)
@@ -181,7 +157,7 @@ Result<bool> ProgramLoader::write_pointers(const ExecArguments& a) {
         u64 from = pointed_ + scanned_, most = a.text_size - from < kBytes ? a.text_size - from : kBytes;
         u64 length = strnlen(a.text + from, most);
         bytes += length;
-        if (length == most && from + length < a.text_size) {  // the string goes on
+        if (length == most && from + length < a.text_size) {  // the string continues
             scanned_ += length;
             continue;
         }

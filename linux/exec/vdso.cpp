@@ -19,7 +19,7 @@ Leaf<void> make_vdso() {
     Ref<fs::Mapping> data = TRY(rt::make_ref<fs::Mapping>()), code = TRY(rt::make_ref<fs::Mapping>());
     data->size.store(kPageSize, std::memory_order_relaxed);
     code->size.store(kCodePages * kPageSize, std::memory_order_relaxed);
-    // The mappings keep their pages, for nobody truncates them.
+    // The mappings keep their pages, because they are never truncated.
     for (u64 n = 0; n < kCodePages; ++n) {
         Ref<fs::Page> p = TRY(code->get(n));
         size_t from = n * kPageSize, left = image.size() > from ? image.size() - from : 0;

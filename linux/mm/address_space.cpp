@@ -32,7 +32,7 @@ Result<Ref<AddressSpace>> AddressSpace::create() {
 
 AddressSpace::~AddressSpace() { delete state_; }
 
-// What mappings and files know of this space; the totals are nobody's business any more. Page tables go with the space: no
+// Removes the space from mappings and files; the totals are not used any more. Page tables are freed with the space: no
 // thread of it enters user mode again. True: there are more areas.
 bool AddressSpace::clear_some() {
     DeadAreas dead;
@@ -51,7 +51,7 @@ bool AddressSpace::many_areas() {
     return state_->area_count > kLongAreas;
 }
 
-// A reader of /proc may have a reference for a moment: then it ends the space, see last_ref().
+// A reader of /proc may hold a reference for a moment: then it ends the space, see last_ref().
 bool AddressSpace::empty_some() { return many_areas() && ref_count() == 1 && clear_some(); }
 
 // Few have many areas left here: the last reference of most is a thread's, which calls empty_some() before. Those are emptied

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
-// A program's address space: its areas (mmap(2)), the anonymous pages they hold, and the page tables behind them, which are
+// A program's address space: its areas (mmap(2)), the anonymous pages they hold, and its page tables, which are
 // only a cache: every present page is known to an AnonMap or a Mapping.
 //
-// Locks: Rank::address_space guards the tree of areas and page-table changes of this space. Leaf functions take it, change
-// everything they need and release it; what must wait (reading a file page, waiting for other CPUs' translations) is
-// done by the Task forms without it. Order of freeing: unmap from the page tables, then drop page references; frames go
-// one epoch later.
+// Locks: Rank::address_space guards the tree of areas and page-table changes of this space. Leaf functions take it,
+// change everything they need and release it; what must wait (reading a file page, waiting for other CPUs'
+// translations) is done by the Task forms without it. Order of freeing: unmap from the page tables, then drop page
+// references; frames go one epoch later.
 #pragma once
+#include "abi/linux/mman.hpp"
 #include "fs/file.hpp"
 #include "fs/page.hpp"
 #include "lib/tree.hpp"
+#include "linux/abi.hpp"
 #include "linux/mm/anon_map.hpp"
 #include "port/bind.hpp"
 
@@ -17,17 +19,6 @@ namespace linux {
 
 struct Area;
 struct AreaSpec;
-
-// mmap(2) values of x86_64/asm-generic.
-inline constexpr u32 kProtRead = 1, kProtWrite = 2, kProtExec = 4, kProtGrowsDown = 0x01000000,
-                     kProtGrowsUp = 0x02000000;
-inline constexpr u32 kMapShared = 1, kMapPrivate = 2, kMapSharedValidate = 3, kMapFixed = 0x10, kMapAnonymous = 0x20,
-                     kMap32Bit = 0x40, kMapGrowsDown = 0x100, kMapLocked = 0x2000, kMapNoReserve = 0x4000,
-                     kMapPopulate = 0x8000, kMapStack = 0x20000, kMapFixedNoReplace = 0x100000;
-
-inline constexpr u32 kMapType = 0xf, kMapHugeTlb = 0x40000;
-inline constexpr u32 kSyncInvalidate = 2, kSyncNow = 4;  // msync(2), MS_INVALIDATE and MS_SYNC
-inline constexpr u32 kRemapMayMove = 1, kRemapFixed = 2, kRemapDontUnmap = 4;
 
 // How a page fault ended. Converts to its enumeration; made from an error (no memory for a coroutine) it is kNoMemory.
 class FaultKind {
@@ -72,8 +63,8 @@ public:
         u64 offset = 0;            // bytes, page-aligned
         bool may_map_low = false;  // below vm.mmap_min_addr: CAP_SYS_RAWIO
     };
-    // The mmap family; errors as the manual pages say. Leaf: kNeedsTask only if other CPUs must be waited for or the work
-    // is long (more than kLongWork pages), and then nothing has changed: await the _task.
+    // The mmap family; errors as the manual pages say. Leaf: kNeedsTask only if other CPUs must be waited for or the
+    // work is long (more than kLongWork pages), and then nothing has changed: await the _task.
     Leaf<UserAddr> map(const MapRequest& r, const MemoryLimits& l) { return change_map(r, l, Step::kLeaf); }
     Leaf<void> unmap(UserAddr at, u64 length) { return change_unmap(at, length, Step::kLeaf); }
     Leaf<void> protect(UserAddr at, u64 length, u32 prot, const MemoryLimits& l) {
@@ -115,23 +106,26 @@ public:
     FaultKind fault(UserAddr at, port::Access access, u64 stack_limit);
     Task<FaultKind> fault_task(UserAddr at, port::Access access, u64 stack_limit);
     // Makes a range accessible for a copy by the kernel. Returns how many bytes from `at` are (all, or up to the first
-    // page that cannot be): 0 means EFAULT. fault_in_now: as far as can be done without waiting; *must_wait says that it
-    // stopped for that.
+    // page that cannot be): 0 means EFAULT. fault_in_now: as far as can be done without waiting; *must_wait says that
+    // it stopped for that.
     Accessible fault_in_now(UserAddr at, u64 length, bool write, u64 stack_limit, bool* must_wait);
     Task<Accessible> fault_in(UserAddr at, u64 length, bool write, u64 stack_limit);
 
-    // Brings a range in as mlock and MAP_POPULATE do: private memory that may be written as if it were. Errors are not the
-    // caller's business. Yields how many bytes from `at`, which begins a page, are there: less than all at the first error.
+    // Brings a range in as mlock and MAP_POPULATE do: private memory that may be written as if it were. Errors are not
+    // the caller's business. Yields how many bytes from `at`, which begins a page, are there: less than all at the
+    // first error.
     Task<Accessible> populate(UserAddr at, u64 length, u64 stack_limit);
 
-    // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task. Changes of areas wait meanwhile.
+    // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task. Changes of areas wait until
+    // it is done.
     Task<Result<Ref<AddressSpace>>> fork();
-    // Before the caller drops what may be the last reference of a space that no program uses any more and nobody can find any
-    // more (page tables keep what the areas do not): takes out some of many areas. True: there are more, give way and call it again. False: what is left is short, or others refer to it.
+    // Before the caller drops what may be the last reference of a space that no program uses any more and no lookup
+    // finds any more (page tables keep what the areas do not): takes out some of many areas. True: there are more, give
+    // way and call it again. False: what is left is short, or others refer to it.
     bool empty_some();
     bool many_areas();  // is empty_some() needed?
-    // Exec and exit: takes everything out that others could see, and leaves private pages to a reclaimer if there are many.
-    // Cannot fail, allocates nothing.
+    // Exec and exit: removes everything that others could see, and leaves private pages to a reclaimer if there are
+    // many. Cannot fail, allocates nothing.
     static void last_ref(AddressSpace* mm);
 
     // What execve sets and procfs shows.
@@ -154,7 +148,8 @@ public:
         const char* name;
     };
     bool next_area(UserAddr from, AreaView& out);
-    // What names a word that several address spaces may map (futex(2)): the object and the offset. False: it is private.
+    // What names a word that several address spaces may map (futex(2)): the object and the offset. False: it is
+    // private.
     bool shared_object(UserAddr at, u64& object, u64& offset);
     std::atomic<u64> minor_faults{0};
     // May the user inspect it (PR_SET_DUMPABLE of prctl(2))? Copied by fork, set by execve and by changes of identity.
@@ -167,10 +162,10 @@ public:
     State& state() RT_REQUIRES(lock_) { return *state_; }
 
 private:
-    friend class ProgramLoader;  // linux/exec/exec_load.cpp fills a space that nobody else sees yet
+    friend class ProgramLoader;  // linux/exec/exec_load.cpp fills a space that is not visible yet
     struct FaultWait;
-    // A turn to change areas, alone (MM_CHANGE). What must not fail may wait for it: it is held for a bounded time, during
-    // which the holder waits for other CPUs' translations only.
+    // A turn to change areas, alone (MM_CHANGE). What must not fail may wait for it: it is held for a bounded time,
+    // during which the holder waits for other CPUs' translations only.
     class Change {
     public:
         explicit Change(AddressSpace& mm);
@@ -182,8 +177,9 @@ private:
         AddressSpace& mm_;
         u32 number_;
     };
-    // How a change is made: in a leaf (kNeedsTask: nothing has changed); or by the holder of a Change, in two steps: checks
-    // and cuts borders, and if what is to be dropped is short, does it (kNeedsTask: drop most of it in pieces, then finish).
+    // How a change is made: in a leaf (kNeedsTask: nothing has changed); or by the holder of a Change, in two steps:
+    // checks and cuts borders, and if what is to be dropped is short, does it (kNeedsTask: drop most of it in pieces,
+    // then finish).
     enum class Step : u8 { kLeaf, kPrepare, kFinish };
     AddressSpace() = default;
     static u64 next_serial();
@@ -192,13 +188,14 @@ private:
     Leaf<UserAddr> change_map(const MapRequest& r, const MemoryLimits& l, Step step);
     Leaf<void> change_unmap(UserAddr at, u64 length, Step step);
     struct Move;
-    // With a Move (null in a leaf) it may stop for work that is done in pieces: kNeedsTask, and `move` says what.
+    // With a Move (null in a leaf) it may stop for work that is done in pieces: kNeedsTask, and `move` describes it.
     Leaf<UserAddr> change_remap(const RemapRequest& r, const MemoryLimits& l, Move* move);
     Leaf<UserAddr> change_break(UserAddr to, const MemoryLimits& l, Step step);
-    // In pieces. `cursor` (null in a leaf, which does not begin what is long) is where to go on: the call does one piece from
-    // there on and moves it, at last to the end of the range.
+    // In pieces. `cursor` (null in a leaf, which does not begin what is long) is where to continue: the call does one
+    // piece from there on and moves it, at last to the end of the range.
     Leaf<void> change_protection(UserAddr at, u64 length, u32 prot, const MemoryLimits& l, UserAddr* cursor);
-    // `removed`: what pages were taken out of that may be mapped elsewhere still: Mapping::drop_some_copies() is called then.
+    // `removed`: what pages were taken out of that may be mapped elsewhere still: Mapping::drop_some_copies() is called
+    // then.
     Leaf<void> change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor,
                              Ref<fs::Mapping>* removed = nullptr);
     // `locked_there`: pages of the range that are locked already, which do not count twice.

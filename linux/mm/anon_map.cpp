@@ -41,7 +41,7 @@ u64 AnonMap::drop(u64 first, u64 end) {
         c = next;
     }
     count_ -= dropped;
-    // The frames are wanted back soon, for a program that maps and unmaps in a loop: it finds them in the CPU's cache.
+    // The frames are freed early for a program that maps and unmaps in a loop: it finds them in the CPU's cache.
     if (dropped >= kChunkPages) {
         pages.flush();
         rt::epoch_hurry();
@@ -49,7 +49,7 @@ u64 AnonMap::drop(u64 first, u64 end) {
     return dropped + left;
 }
 
-// Chunks that go as a whole are handed over, their pages with them.
+// Chunks that are freed as a whole are passed on with their pages.
 u64 AnonMap::leave(u64 first, u64 end) {
     u64 left = 0;
     Chunk* chain = nullptr;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The anonymous pages of one address space, by page number: what private mappings hold beyond the page cache. Areas do not
-// own pages, so splitting, merging and protecting areas touch nothing here.
+// The anonymous pages of one address space, by page number: what private mappings hold beyond the page cache. Areas do
+// not own pages, so splitting, merging and protecting areas touch nothing here.
 //
-// A chunk covers 64 pages with one bitmap: holes cost nothing, and fork and unmap visit present pages only. Each present
-// slot holds one reference to its page. Guarded by the address space's lock (Rank::address_space).
+// A chunk covers 64 pages with one bitmap: holes cost nothing, and fork and unmap visit present pages only. Each
+// present slot holds one reference to its page. Guarded by the address space's lock (Rank::address_space).
 #pragma once
 #include <bit>
 
@@ -18,7 +18,7 @@ public:
     static constexpr u64 kChunkPages = 64;
 
     struct Chunk {
-        Chunk() {}  // NOLINT: `frame` stays undefined, `present` says what is there
+        Chunk() {}  // NOLINT: `frame` stays undefined, `present` tells which are valid
         lib::TreeHook hook;
         u64 number = 0;   // first page number / kChunkPages
         u64 present = 0;  // bit: slot holds a reference
@@ -81,10 +81,10 @@ public:
         }
     }
 
-    // Drops the pages of [first, end): they must be unmapped already. Cannot fail. Returns how many. With a place for the
-    // module, chunks that go as a whole are left to it, their pages with them.
+    // Drops the pages of [first, end): they must be unmapped already. Cannot fail. Returns how many. With a place for
+    // the module, chunks that go as a whole are left to it, their pages with them.
     u64 drop(u64 first, u64 end);
-    // Where the first pages of [first, end) end that are `most` for whoever visits each; each chunk counts as some more.
+    // The end of the first pages of [first, end) that are `most` to visit; each chunk counts as some more.
     u64 end_of(u64 first, u64 end, u64 most) const;
     // The first page of [first, end) in a chunk that has something there; `end` if there is none.
     u64 next(u64 first, u64 end) const {

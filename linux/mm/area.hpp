@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // One area of an address space: a range of pages with the same rights and the same backing.
 //
-// Private areas keep the pages they have changed in the address space's AnonMap, by page number. The rest comes from the
-// Mapping (files, shared anonymous memory) or is zero-filled. Rank::address_space guards every field; `start`, `end` and
-// `base` are also read by unmap_pages under Rank::mapping alone. That is sound because `base` never changes while the
-// area is registered and unmapping too much is harmless: page tables are only a cache.
+// Private areas keep the pages they have changed in the address space's AnonMap, by page number. The rest comes from
+// the Mapping (files, shared anonymous memory) or is zero-filled. Rank::address_space guards every field; `start`,
+// `end` and `base` are also read by unmap_pages under Rank::mapping alone. That is sound because `base` never changes
+// while the area is registered and unmapping too much is harmless: page tables are only a cache.
 #pragma once
 #include "linux/mm/address_space.hpp"
 
@@ -18,8 +18,8 @@ enum AreaFlags : u32 {
     kAreaWipeOnFork = 0x10,
     kAreaDontDump = 0x20,
     kAreaNoReserve = 0x40,
-    // The kernel's own (vDSO): the pages never change hands, so the mapping does not know of it. It stays whole, cannot grow
-    // and is not locked; if it may not be executed, Linux has device memory there (VM_PFNMAP).
+    // The kernel's own (vDSO): its pages are never replaced, so it is not registered with the mapping. It stays whole,
+    // cannot grow and is not locked; if it may not be executed, Linux has device memory there (VM_PFNMAP).
     kAreaSpecial = 0x80,
     // Its pages are moved elsewhere in pieces, and `prot` is 0: faults wait until the change is over.
     kAreaMoving = 0x800,
@@ -49,7 +49,7 @@ struct Area final : fs::MappingUser {
     u64 size() const { return end - start; }
     u64 first_page() const { return start.value >> lib::kPageShift; }
     u64 end_page() const { return end.value >> lib::kPageShift; }
-    // Page of the mapping behind an address.
+    // Page of the mapping at an address.
     u64 index(UserAddr at) const { return (at.value - base) >> lib::kPageShift; }
     u64 offset() const { return mapping ? start.value - base : 0; }
     // Rights for the page tables. x86_64 and its like cannot write or execute without reading (mmap(2), NOTES).
@@ -78,7 +78,7 @@ struct Area final : fs::MappingUser {
     bool drop_copies(u64 first) override;
 };
 
-// What a new area is to be; place() makes it, or grows a neighbour that fits.
+// Describes a new area; place() makes it, or extends an adjacent one that is compatible.
 struct AreaSpec {
     UserAddr start{}, end{};
     u64 base = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Areas: finding free ranges, splitting, joining, taking out. Linux's rules of joining are visible in /proc/PID/maps and in
-// the limit of 65530 areas, so they are followed. Everything runs under Rank::address_space.
+// Areas: finding free ranges, splitting, joining, taking out. Linux's rules of joining are visible in /proc/PID/maps
+// and in the limit of 65530 areas, so they are followed. Everything runs under Rank::address_space.
 #include <atomic>
 
 #include "linux/mm/state.hpp"
@@ -55,8 +55,8 @@ bool Area::unmap_some(u64& first, u64 last) {
     return first < stop;
 }
 
-// Under Rank::mapping, which comes after the address space's lock: that one is only tried. While the area is registered, its
-// address space is there.
+// Under Rank::mapping, which comes after the address space's lock: that one is only tried. While the area is
+// registered, its address space is there.
 bool Area::drop_copies(u64 first) { return shared() || owner->drop_copies(*this, first); }
 
 bool AddressSpace::drop_copies(const Area& a, u64 first) {
@@ -180,7 +180,8 @@ Result<void> AddressSpace::State::split_at(UserAddr at) {
     if (!upper) return Errno::kNoMem;
     upper->start = at;
     if (a->flags & kAreaGrowsDown) upper->flags = a->flags;  // Linux keeps VM_GROWSDOWN on both
-    // Both are registered for a moment: who unmaps pages of the file beside us finds each page in one of them at least.
+    // Both are registered for a moment: a concurrent unmap of pages of the file finds each page in at least one of
+    // them.
     insert(*upper, a);
     a->end = at;
     return lib::kOk;
@@ -235,7 +236,7 @@ void AddressSpace::State::merge_with_next(Area& a, DeadAreas& dead) {
 void AddressSpace::State::merge_range(UserAddr start, UserAddr end, DeadAreas& dead) {
     Area* a = start.value ? areas.floor(start - 1) : nullptr;
     if (!a) a = areas.first();
-    while (a && a->end <= end) {  // what has ended behind the range has no border in it
+    while (a && a->end <= end) {  // an area that ended after the range has no border in it
         Area* n = next(*a);
         if (!n) return;
         if (n->start != a->end || !alike(*a, *n)) {
@@ -267,8 +268,8 @@ void AddressSpace::State::remove_range(UserAddr start, UserAddr end, DeadAreas& 
     if (start < tables_kept.start || end > tables_kept.end) areas_gone(start, end);
 }
 
-// Tables that cover a bit of an area, or of tables_kept, stay; of what lies between two of those all others go, the upper
-// levels too. Every table has an area over it or lies in tables_kept: one that is freed holds no other one.
+// Tables that cover a bit of an area, or of tables_kept, stay; of what lies between two of those all others go, the
+// upper levels too. Every table has an area over it or lies in tables_kept: one that is freed holds no other one.
 void AddressSpace::State::free_tables(UserAddr start, UserAddr end) {
     Area* above = find_at_or_above(start);
     Area* below = above ? prev(*above) : areas.last();
@@ -315,7 +316,7 @@ UserAddr AddressSpace::State::piece_end(UserAddr start, UserAddr asked) {
     return end == last ? asked : end;
 }
 
-// What is mapped from files is an estimate, by the first kCountedAreas: nobody's look at a program may take long.
+// What is mapped from files is an estimate, by the first kCountedAreas: inspecting a program must not take long.
 constexpr u32 kCountedAreas = 2048;
 u64 AddressSpace::State::resident_pages() {
     if (area_count > kCountedAreas) [[unlikely]]

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Page faults: what a missing or protected page is to become.
 //
-// A private page is changed in place only while its slot in the AnonMap holds the only reference; else the writer gets a
-// copy. When another CPU may still translate to what a private page was before (a copy has just replaced it, a fork has
-// just protected it), nobody may write yet: a store through the new translation would not be seen through the old one. Such
-// a fault maps the page read-only, waits until the old translations are gone, and only then grants the write.
+// A private page is changed in place only while its slot in the AnonMap holds the only reference; else the writer gets
+// a copy. When another CPU may still translate to what a private page was before (a copy has just replaced it, a fork
+// has just protected it), no thread may write yet: a store through the new translation would not be seen through the
+// old one. Such a fault maps the page read-only, waits until the old translations are gone, and only then grants the
+// write.
 #include <cstring>
 
 #include "linux/mm/state.hpp"
@@ -16,7 +17,7 @@ using port::Access;
 
 // What a fault that cannot be resolved at once waits for.
 struct AddressSpace::FaultWait {
-    bool alone = false;  // in: the caller has its turn to change areas (Change), so nobody else is at it
+    bool alone = false;  // in: the caller holds the right to change areas (Change), so no other thread changes them
     bool settle = false;
     bool change = false;       // of areas
     Ref<fs::Mapping> mapping;  // a page to be read
@@ -43,7 +44,8 @@ FaultKind map_one(port::Space& space, UserAddr at, fs::Page& page, port::Prot ri
     return space.map({&entry, 1}).ok() ? FaultKind::kResolved : FaultKind::kNoMemory;
 }
 
-// A page of its own, zeroed, where the AnonMap has none. Without write access if another CPU may translate to what was there.
+// A page of its own, zeroed, where the AnonMap has none. Without write access if another CPU may translate to what was
+// there.
 [[gnu::always_inline]] inline FaultKind map_fresh(AddressSpace::State& s, const Area& a, AnonMap::Chunk& c,
                                                   UserAddr page_at, bool write) {
     fs::Page* fresh;  // not a Result: nothing is left to destroy on the way out
@@ -109,7 +111,7 @@ FaultKind AddressSpace::page_from(Area& a, UserAddr page_at, Ref<fs::Page>& out,
     return FaultKind::kMustWait;
 }
 
-// Maps the page of a file that was asked for, and those of its neighbours that are in the cache.
+// Maps the requested page of a file, and the adjacent ones that are in the cache.
 FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     State& s = state();
     fs::Mapping& m = *a.mapping;
@@ -200,7 +202,7 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     return several ? must_settle(wait) : k;
 }
 
-// Reads of private memory that was never written share one page of zeros. No slot knows it, and it does not count.
+// Reads of private memory that was never written share one page of zeros. It is in no slot and is not counted.
 [[gnu::noinline]] FaultKind AddressSpace::resolve_zero(Area& a, AnonMap::Chunk& c, UserAddr page_at) {
     fs::Page* zero = fs::zero_page();
     if (!zero) return FaultKind::kNoMemory;
@@ -279,7 +281,8 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
         FaultWait wait;
         FaultKind k = resolve(at, access, stack_limit, settled, &wait);
         if (wait.change) {
-            // It looks again while it has its turn. Threads that let go of theirs first would wait for each other's for ever.
+            // It checks again while it holds the right to change areas. Threads that released it first would wait for
+            // each other for ever.
             MM_CHANGE(*this);
             wait.change = false;
             wait.alone = true;
@@ -298,7 +301,7 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
     }
 }
 
-// Pages that are faulted in at a stretch: some 900 instructions each, most of them to clear it.
+// Pages that are faulted in at once: some 900 instructions each, most of them to clear it.
 constexpr u32 kFaultsAtOnce = 80;
 
 Accessible AddressSpace::fault_in_now(UserAddr at, u64 length, bool write, u64 stack_limit, bool* must_wait) {

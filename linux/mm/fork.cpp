@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT
 // fork(2): the areas are cloned, anonymous pages get a second reference, and the parent's private writable pages are
 // write-protected. The child starts with empty page tables: most of what it touches it writes, and that needs a fault
-// anyway; the rest comes with its neighbours.
+// anyway; the rest is mapped by faults on adjacent pages.
 //
-// Areas are copied and pages shared in pieces, with the parent's lock released between them. Nothing changes the parent's
-// areas meanwhile (MM_CHANGE), so that each area of the child gets its pages and no others; a page that another thread writes
-// or drops meanwhile comes in its old or its new state, as if the thread had done so before or after.
+// Areas are copied and pages shared in pieces, with the parent's lock released between them. Nothing changes the
+// parent's areas during the fork (MM_CHANGE), so that each area of the child gets its pages and no others; a page that
+// another thread writes or drops concurrently is copied in its old or its new state, as if the thread had done so
+// before or after.
 #include "linux/mm/state.hpp"
 #include "rt/wait.hpp"
 
 namespace linux {
 
-// No program uses the child yet, but the files that its areas map know of it, and who truncates one drops pages of the child:
-// hence its lock. Yields whether there are more, from `from` on.
+// No program uses the child yet, but the files that its areas map refer to it, and a truncation drops pages of the
+// child: therefore its lock. Returns whether there are more, from `from` on.
 Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
     rt::LockPair guard(lock_, child.lock_);
     State& s = state();
@@ -43,7 +44,7 @@ Result<bool> AddressSpace::fork_areas(AddressSpace& child, UserAddr& from) {
     return false;
 }
 
-// Shares the pages from a page number on, up to kLongWork of them. Yields where to go on, ~0 at the end.
+// Shares the pages from a page number on, up to kLongWork of them. Returns where to continue, ~0 at the end.
 Result<u64> AddressSpace::fork_some(AddressSpace& child, u64 from_page) {
     rt::LockPair guard(lock_, child.lock_);
     State& s = state();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// mmap, munmap and brk, with the checks and their order as Linux has them (mm/mmap.c: do_mmap, mmap_region, do_munmap, brk).
+// mmap, munmap and brk, with the checks and their order as Linux has them (mm/mmap.c: do_mmap, mmap_region, do_munmap,
+// brk).
 #include "linux/mm/state.hpp"
 #include "rt/mem/pages.hpp"
 
@@ -7,10 +8,10 @@ namespace linux {
 namespace {
 
 constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | kMap32Bit | kMapGrowsDown |
-                             0x800 /* DENYWRITE */ | 0x1000 /* EXECUTABLE */ | kMapLocked | kMapNoReserve |
-                             kMapPopulate | 0x10000 /* NONBLOCK */ | kMapStack | kMapHugeTlb | (63u << 26);
+                             kMapDenyWrite | kMapExecutable | kMapLocked | kMapNoReserve | kMapPopulate | kMapNonBlock |
+                             kMapStack | kMapHugeTlb | kMapHugeMask;
 
-// What is behind a mapping, found out before the lock is taken.
+// The object of a mapping, looked up before the lock is taken.
 struct Backing {
     Ref<fs::Mapping> mapping;
     u32 may = kAreaMayAll;

@@ -1,44 +1,11 @@
 // SPDX-License-Identifier: MIT
-// mprotect, madvise, mlock, mincore, msync: what changes or tells the state of existing areas. Order of checks as in Linux
-// (mm/mprotect.c, madvise.c, mlock.c, mincore.c, msync.c).
+// mprotect, madvise, mlock, mincore, msync: what changes or tells the state of existing areas. Order of checks as in
+// Linux (mm/mprotect.c, madvise.c, mlock.c, mincore.c, msync.c).
 #include <cstring>
 
 #include "linux/mm/state.hpp"
 
 namespace linux {
-namespace {
-
-constexpr u32 kProtSem = 8;
-
-// madvise(2)
-enum Advice : i32 {
-    kNormal,
-    kRandom,
-    kSequential,
-    kWillNeed,
-    kDontNeed,
-    kFree = 8,
-    kRemove,
-    kDontFork,
-    kDoFork,
-    kMergeable,
-    kUnmergeable,
-    kHugePage,
-    kNoHugePage,
-    kDontDump,
-    kDoDump,
-    kWipeOnFork,
-    kKeepOnFork,
-    kCold,
-    kPageOut,
-    kPopulateRead,
-    kPopulateWrite,
-    kDontNeedLocked,
-    kCollapse
-};
-
-}  // namespace
-
 // Where the piece of [start, end) ends that a call with `cursor` does: a border of areas, if there is memory for it.
 UserAddr AddressSpace::State::cut_piece(UserAddr start, UserAddr end) {
     UserAddr piece = piece_end(start, end);
@@ -77,7 +44,7 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, co
         end = *cursor = s.cut_piece(start, end);
         first = s.find(start);
     }
-    // How far it goes before the first error, and which rights are lost on the way.
+    // How far the change reaches before the first error, and which rights it removes.
     Errno error = Errno::kOk;
     UserAddr good = start;
     bool takes_away = false, changes = false;
@@ -130,7 +97,7 @@ Leaf<void> AddressSpace::change_protection(UserAddr at, u64 length, u32 prot, co
 
 Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, UserAddr* cursor,
                                        Ref<fs::Mapping>* removed) {
-    if (advice < 0 || (advice > kDontNeed && advice < kFree) || advice > kCollapse) return Errno::kInval;
+    if (advice < 0 || (advice > kMadvDontNeed && advice < kMadvFree) || advice > kMadvCollapse) return Errno::kInval;
     if (!at.aligned(kPageSize)) return Errno::kInval;
     u64 bytes = (length + kPageSize - 1) & ~(kPageSize - 1);
     if (length != 0 && bytes == 0) return Errno::kInval;
@@ -142,7 +109,8 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
     DeadAreas dead;
     rt::LockGuard guard(lock_);
     State& s = state();
-    bool drops = advice == kDontNeed || advice == kDontNeedLocked || advice == kFree || advice == kRemove;
+    bool drops =
+        advice == kMadvDontNeed || advice == kMadvDontNeedLocked || advice == kMadvFree || advice == kMadvRemove;
     const UserAddr piece = s.piece_end(from, end);
     if (!cursor && (s.changing() || piece < end || (drops && s.space.shared_now()))) return kNeedsTask;
     const bool last = piece == end;
@@ -150,12 +118,12 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
     const UserAddr start = from;
     u32 set = 0, clear = 0;
     switch (advice) {
-        case kDontFork: set = kAreaDontFork; break;
-        case kDoFork: clear = kAreaDontFork; break;
-        case kDontDump: set = kAreaDontDump; break;
-        case kDoDump: clear = kAreaDontDump; break;
-        case kWipeOnFork: set = kAreaWipeOnFork; break;
-        case kKeepOnFork: clear = kAreaWipeOnFork; break;
+        case kMadvDontFork: set = kAreaDontFork; break;
+        case kMadvDoFork: clear = kAreaDontFork; break;
+        case kMadvDontDump: set = kAreaDontDump; break;
+        case kMadvDoDump: clear = kAreaDontDump; break;
+        case kMadvWipeOnFork: set = kAreaWipeOnFork; break;
+        case kMadvKeepOnFork: clear = kAreaWipeOnFork; break;
         default: break;
     }
     Errno error = Errno::kOk;
@@ -170,8 +138,8 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
         }
         UserAddr to = a->end < end ? a->end : end;
         if (set | clear) {
-            if (advice == kWipeOnFork && (a->mapping || a->shared())) return Errno::kInval;
-            if (a->special() && (advice == kDoDump || (advice == kDoFork && a->device()))) return Errno::kInval;
+            if (advice == kMadvWipeOnFork && (a->mapping || a->shared())) return Errno::kInval;
+            if (a->special() && (advice == kMadvDoDump || (advice == kMadvDoFork && a->device()))) return Errno::kInval;
             if (((a->flags | set) & ~clear) != a->flags) {
                 TRY(s.split_at(from));
                 TRY(s.split_at(to));
@@ -179,10 +147,10 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
                 a->flags = (a->flags | set) & ~clear;
             }
         } else if (drops) {
-            if (a->special() && (a->device() || advice == kRemove)) return Errno::kInval;
-            if ((a->flags & kAreaLocked) && advice != kDontNeedLocked) return Errno::kInval;
-            if (advice == kFree && (a->mapping || a->shared())) return Errno::kInval;
-            if (advice == kRemove) {
+            if (a->special() && (a->device() || advice == kMadvRemove)) return Errno::kInval;
+            if ((a->flags & kAreaLocked) && advice != kMadvDontNeedLocked) return Errno::kInval;
+            if (advice == kMadvFree && (a->mapping || a->shared())) return Errno::kInval;
+            if (advice == kMadvRemove) {
                 if (!a->mapping) return Errno::kInval;
                 if (!a->shared() || !(a->flags & kAreaMayWrite)) return Errno::kAcces;
                 // Pages that are mapped nowhere count too.
@@ -194,9 +162,9 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
                 if (a->mapping->has_dropped()) *removed = a->mapping;
             }
             s.zap(from, to);
-        } else if (advice == kPopulateRead || advice == kPopulateWrite) {
-            if ((a->prot & (advice == kPopulateRead ? kProtRead : kProtWrite)) == 0) return Errno::kInval;
-        } else if ((advice == kCold || advice == kPageOut) && ((a->flags & kAreaLocked) || a->device())) {
+        } else if (advice == kMadvPopulateRead || advice == kMadvPopulateWrite) {
+            if ((a->prot & (advice == kMadvPopulateRead ? kProtRead : kProtWrite)) == 0) return Errno::kInval;
+        } else if ((advice == kMadvCold || advice == kMadvPageOut) && ((a->flags & kAreaLocked) || a->device())) {
             return Errno::kInval;
         }
         from = to;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// mremap(2): shrinking, growing in place, moving. Checks and their order as in Linux (mm/mremap.c). What is long is done in
-// pieces: faults on pages that are on their way wait until the change is over.
+// mremap(2): shrinking, growing in place, moving. Checks and their order as in Linux (mm/mremap.c). What is long is
+// done in pieces: faults on pages that are being moved wait until the change is over.
 #include "linux/mm/state.hpp"
 #include "rt/wait.hpp"
 
@@ -9,22 +9,22 @@ namespace linux {
 // What mremap has yet to do in pieces.
 struct AddressSpace::Move {
     port::UserRange drop{};     // a long range that goes, its ends are borders
-    port::UserRange dropped{};  // the one before, of which at most a short rest is left, or what could not be split
-    UserAddr old{}, to{};       // pages from `old` on, `length` bytes, are on their way to `to`
+    port::UserRange dropped{};  // the previous one, of which at most a short rest is left, or what could not be split
+    UserAddr old{}, to{};       // pages from `old` on, `length` bytes, are being moved to `to`
     u64 length = 0, new_length = 0;
     UserAddr reserved{};  // there is room for what lies below
     UserAddr moved{};     // up to here
     UserAddr mapped{};
     u32 prot = 0;  // of the area
     bool keep = false, pages = false;
-    bool searches = false;  // the search for a place is long: once more, to go on
+    bool searches = false;  // the search for a place is long: called again to continue
     rt::Owned<Area> fresh{};
 };
 
 namespace {
 
-// Maps the anonymous pages of a moved range, so that they need not be faulted in one by one. Best effort: what cannot be
-// mapped now will be.
+// Maps the anonymous pages of a moved range, so that they need not be faulted in one by one. Best effort: what cannot
+// be mapped now will be.
 void map_moved(AddressSpace::State& s, const Area& a, u64 first, u64 end) {
     constexpr u32 kBatch = 32;
     port::MapEntry entries[kBatch];
@@ -55,7 +55,8 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     u64 new_length = (r.new_length + kPageSize - 1) & ~(kPageSize - 1);
     if (new_length == 0) return Errno::kInval;
     UserAddr old = r.old, to = r.new_at;
-    // A range that does not end within user memory cannot be unmapped (do_munmap: EINVAL); its end may even wrap around.
+    // A range that does not end within user memory cannot be unmapped (do_munmap: EINVAL); its end may even wrap
+    // around.
     const bool old_inside = fs::UserMemory::inside(old, old_length);
 
     DeadAreas dead;
@@ -210,7 +211,7 @@ void AddressSpace::finish_move_locked(Move& m, DeadAreas& dead) {
     (void)s.place(std::move(spec), dead, &m.fresh);  // cannot fail: it has a spare one
 }
 
-// Makes room for a piece where it goes: no page comes or goes meanwhile but by truncation.
+// Makes room for a piece at its new place: until it is moved, pages change only by truncation.
 bool AddressSpace::reserve_some(Move& m, bool& no_memory) {
     rt::LockGuard guard(lock_);
     State& s = state();

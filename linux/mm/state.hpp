@@ -3,15 +3,15 @@
 // AddressSpace::state(), which needs the space's lock. Each function checks first and then changes what cannot fail.
 //
 // Areas that were taken out may hold the last reference to a file, whose end takes locks of smaller rank: they are put
-// into a DeadAreas that the caller declares before its lock guard, and die after the lock was released.
+// into a DeadAreas that the caller declares before its lock guard, and are destroyed after the lock was released.
 #pragma once
 #include "linux/mm/anon_map.hpp"
 #include "linux/mm/area.hpp"
 
 namespace linux {
 
-// What one piece of a long change may touch, together less than 100,000 instructions (docs/testing.md, "Stretches"). A leaf
-// does one piece at the most.
+// What one piece of a long change may touch, together less than 100,000 instructions (docs/testing.md, "Stretches"). A
+// leaf does one piece at the most.
 inline constexpr u64 kLongWork = 512;     // private pages
 inline constexpr u64 kLongTables = 2048;  // pages in page tables
 inline constexpr u32 kLongAreas = 128;
@@ -61,15 +61,15 @@ struct AddressSpace::State {
         UserAddr begin{}, limit{}, from{};
         u64 largest = 0;
     } scan_low, scan_high;                    // MAP_32BIT; above mmap_base
-    static constexpr u32 kLongSearch = 1024;  // areas looked at in one go
+    static constexpr u32 kLongSearch = 1024;  // areas visited in one step
 
-    // Page tables over this range, of kTablesKept at the most, may have no area any more. Of all others none is kept without
-    // one; a program that maps and unmaps the same place in a loop finds its tables again.
+    // Page tables over this range, of kTablesKept at the most, may have no area any more. Of all others none is kept
+    // without one; a program that maps and unmaps the same place in a loop finds its tables again.
     static constexpr u64 kTablesKept = 4;
     port::UserRange tables_kept{};
 
-    // Long changes of areas, and fork, exclude each other and every short change: whose turn it is of those that have asked.
-    // Page faults go on meanwhile. See AddressSpace::Change.
+    // Long changes of areas, and fork, exclude each other and every short change: whose turn it is of those that have
+    // asked. Page faults are handled concurrently. See AddressSpace::Change.
     u32 changes_asked = 0, changes_over = 0;
     bool changing() const { return changes_asked != changes_over; }
 
@@ -98,20 +98,20 @@ struct AddressSpace::State {
         return a.start.value > kStackGuard ? a.start - kStackGuard : UserAddr{0};
     }
 
-    // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem. kNeedsTask: many areas are in the way,
-    // call it again to look further.
+    // A free range: at the hint if it is free, else the highest below mmap_base. kNoMem. kNeedsTask: many areas are in
+    // the way, call it again to look further.
     Leaf<UserAddr> find_gap(UserAddr hint, u64 length);
     Leaf<UserAddr> find_gap_up(UpwardScan& scan, u64 length);
     Leaf<UserAddr> find_gap_low(UserAddr hint, u64 length);  // MAP_32BIT: the lowest in [1 GiB, 2 GiB)
     void gap_opened(UserAddr start, UserAddr end);
 
-    // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem. kInval: the area
-    // is not to be split.
+    // Makes an address the border of two areas (no change if it lies in none or is one already). kNoMem. kInval: the
+    // area is not to be split.
     Result<void> split_at(UserAddr at);
-    // Adds an area where none is; grows compatible neighbours instead where it can. kNoMem: nothing changed;
+    // Adds an area where none is; extends compatible adjacent ones instead where it can. kNoMem: nothing changed;
     // it cannot fail with a spare one.
     Result<void> place(AreaSpec&& spec, DeadAreas& dead, rt::Owned<Area>* spare = nullptr);
-    // Joins an area with what follows it, if both are alike.
+    // Merges an area with the next one, if both are compatible.
     void merge_with_next(Area& a, DeadAreas& dead);
     // After a change of areas inside [start, end): joins what can be joined, the borders included.
     void merge_range(UserAddr start, UserAddr end, DeadAreas& dead);
@@ -122,13 +122,13 @@ struct AddressSpace::State {
     // Gives a clone of an area, not yet in the tree. Null: no memory.
     static Area* clone(const Area& a, State& in);
 
-    // Areas have gone from [start, end), which is not inside tables_kept: so do page tables that no area needs any more.
-    // Cannot fail.
+    // Areas have gone from [start, end), which is not inside tables_kept: so do page tables that no area needs any
+    // more. Cannot fail.
     void areas_gone(UserAddr start, UserAddr end);
     // Frees the tables of a range without areas that no area needs.
     void free_tables(UserAddr start, UserAddr end);
 
-    // The end of the piece of [start, end) that is done at a stretch.
+    // The end of the piece of [start, end) that is done at once.
     UserAddr piece_end(UserAddr start, UserAddr end);
     UserAddr cut_piece(UserAddr start, UserAddr end);  // the same, made a border where it can be
     bool many_areas_in(UserAddr start, UserAddr end) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The tasks of the mmap family. Each has its turn to change areas (MM_CHANGE), which it keeps until no CPU uses what it
-// took away: what is free is not given to others before. What is long is done in pieces. Page faults of other threads see
+// removed: what is free is not given to others before. What is long is done in pieces. Page faults of other threads see
 // the areas that are left.
 #include "linux/mm/state.hpp"
 #include "rt/wait.hpp"

@@ -2,6 +2,7 @@
 // The tree of /proc: its root, /proc/sys and the links to the caller's own directory.
 #include "linux/procfs/procfs.hpp"
 
+#include "abi/linux/magic.hpp"
 #include "fs/epoll.hpp"
 #include "fs/pipe.hpp"
 #include "linux/task/pid.hpp"
@@ -279,7 +280,7 @@ constexpr ProcNode kTop{.name = "/", .mode = kDirectory, .children = kRoot, .num
 
 Result<fs::NewFileSystem> mount_proc(std::string_view, bool& known_options) {
     known_options = true;
-    return fs::make_generated(kTop, "proc", 0x9fa0);
+    return fs::make_generated(kTop, "proc", abi::kMagicProc);
 }
 constinit fs::FileSystemType proc_type{.name = "proc", .make = &mount_proc};
 constinit std::atomic<bool> registered{false};

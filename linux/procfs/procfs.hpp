@@ -2,6 +2,7 @@
 // /proc (proc(5)): the tables are in procfs.cpp (the system) and procfs_process.cpp (processes); formats are those of
 // Linux 6.1, which programs parse.
 #pragma once
+#include "abi/linux/time.hpp"
 #include "fs/procfs.hpp"
 #include "linux/task/process.hpp"
 
@@ -34,7 +35,7 @@ Leaf<void> show_mounts(lib::StringBuilder& out, const fs::ProcContext& c, u64& p
 Leaf<void> show_mount_info(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 
 // procfs_system.cpp: what the files of the root show
-// What programs are told of memory: frames that nobody can see any more count as free, wherever they still wait.
+// Memory as reported to programs: frames that no program can access any more count as free, wherever they still wait.
 rt::MemStats memory_as_seen();
 Leaf<void> show_meminfo(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 Leaf<void> show_stat(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
@@ -47,7 +48,6 @@ Leaf<void> show_file_systems(lib::StringBuilder& out, const fs::ProcContext&);
 // linux/arch: the lines of /proc/cpuinfo that only this machine has.
 void add_cpu_features(lib::StringBuilder& out);
 
-constexpr u64 kTicksPerSecond = 100;  // USER_HZ
 constexpr u64 to_ticks(u64 nanoseconds) { return nanoseconds / (1'000'000'000 / kTicksPerSecond); }
 
 }  // namespace linux

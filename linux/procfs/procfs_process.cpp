@@ -130,13 +130,13 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     u64 mask31 = 0x7fff'ffff;
     bool permitted = s.may_be_inspected(c);
     if (!permitted) {
-        // Not where things are; 1 stands for an address that is not told.
+        // Addresses are not revealed; 1 replaces an address.
         u64 one = mm ? 1 : 0;
         l = {};
         l.code_start = l.code_end = UserAddr{one};
     }
     out.add("{} ({}) {} {} {} {} {} {} {} ", c.sub != 0 ? c.sub : c.id, s.comm(), s.state(), r.parent, r.group,
-            r.session, r.terminal, r.terminal_group, 0x400000 /* PF_RANDOMIZE: as every program has */);
+            r.session, r.terminal, r.terminal_group, kTaskRandomize);
     out.add("{} {} {} {} {} {} {} {} ", usage.minor_faults, p.usage_children.minor_faults, usage.major_faults,
             p.usage_children.major_faults, to_ticks(times.user), to_ticks(times.system),
             to_ticks(p.usage_children.times.user), to_ticks(p.usage_children.times.system));
@@ -227,10 +227,9 @@ void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const
     out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
             signals.pending.bits, signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits,
             signals.caught.bits);
-    constexpr u64 kAllCaps = (u64{1} << 41) - 1;
     out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
-            id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps,
-            id.cap_bounding & kAllCaps, 0);
+            id.cap_inheritable & kAllCapabilities, id.cap_permitted & kAllCapabilities,
+            id.cap_effective & kAllCapabilities, id.cap_bounding & kAllCapabilities, 0);
     out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", s.thread && s.thread->no_new_privileges ? 1 : 0);
     CpuSet cpus = CpuSet::first(port::Port::cpu_count());
     if (s.thread) cpus = s.thread->allowed_cpus() & cpus;
@@ -315,7 +314,7 @@ Leaf<void> show_limits(StringBuilder& out, const ProcContext& c) {
 
 // ---- Links ----
 
-// Where a link leads, as the caller sees it.
+// The target of a link, as the caller sees it.
 Leaf<std::string_view> text_of(const fs::Path& p, std::span<char> buffer, const void* caller) {
     fs::Path root;
     if (caller) root = proc_caller(caller)->lookup_context().root;
@@ -420,7 +419,7 @@ constexpr ProcNode file(std::string_view name, Leaf<void> (*show)(StringBuilder&
 constexpr auto kCwd = &target_of_context<&FsContext::State::cwd>;
 constexpr auto kRootDir = &target_of_context<&FsContext::State::root>;
 
-// Nobody logs in to this machine: the number that says so (pam_loginuid(8)).
+// There are no logins on this machine: the number that means "not set" (pam_loginuid(8)).
 Leaf<void> show_login_uid(StringBuilder& out, const ProcContext&) {
     out.put("4294967295");
     return lib::kOk;

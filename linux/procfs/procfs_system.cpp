@@ -30,7 +30,8 @@ u64 cached_bytes() {
     return sum;
 }
 
-// What files of the root say of all processes, of the dead as their parents were told; nanoseconds. Counted in pieces.
+// Totals over all processes for files of the root, those that have ended as reported to their parents; nanoseconds.
+// Counted in pieces.
 struct AllProcesses {
     u64 user, system, switches, running, last;
 };

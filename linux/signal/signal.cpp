@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Sending signals: queues, job control's side effects, and which thread is to look (signal(7), kernel/signal.c's rules
+// Sending signals: queues, job control's side effects, and the choice of a thread (signal(7), kernel/signal.c's rules
 // as the manual pages give them). Everything is done under the receiver's SignalState::lock.
 #include "linux/signal/signal.hpp"
 
@@ -65,7 +65,7 @@ void tell_some_to_stop(Process& p) RT_REQUIRES(p.signals.lock) {
     }
 }
 
-// A stop signal takes back SIGCONT and the other way round, even if they are blocked or ignored.
+// A stop signal removes a pending SIGCONT and the reverse, even if they are blocked or ignored.
 void job_control(Process& p, u32 sig) RT_REQUIRES(p.signals.lock) {
     if (kStopSignals.has(sig)) {
         flush_everywhere(p, signals_of(kSigCont));
@@ -86,7 +86,7 @@ void job_control(Process& p, u32 sig) RT_REQUIRES(p.signals.lock) {
 }
 
 bool is_ignored(const SignalAction& a, u32 sig) {
-    return a.handler == 1 || (a.handler == 0 && kIgnoredByDefault.has(sig));
+    return a.handler == kSigIgnore || (a.handler == kSigDefault && kIgnoredByDefault.has(sig));
 }
 
 Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) RT_REQUIRES(p.signals.lock) {
@@ -96,7 +96,7 @@ Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) RT_
     Thread& looked_at = target ? *target : *p.threads.front();
     SignalAction action = get_action(p, sig);
     if (!looked_at.blocked.has(sig) && is_ignored(action, sig)) {
-        // SIGCONT has continued the group above; nobody needs to see the signal itself.
+        // SIGCONT has continued the group above; the signal itself need not be delivered.
         return lib::kOk;
     }
     if (sig == kSigKill) {
@@ -118,7 +118,8 @@ Result<void> send_locked(Process& p, Thread* target, const SignalInfo& info) RT_
     }
     if (!chosen) return lib::kOk;
     // Another thread may have it blocked, so that even a signal that is ignored by default gets here.
-    if (action.handler == 0 && !kStopSignals.has(sig) && !kCoreSignals.has(sig) && !kIgnoredByDefault.has(sig))
+    if (action.handler == kSigDefault && !kStopSignals.has(sig) && !kCoreSignals.has(sig) &&
+        !kIgnoredByDefault.has(sig))
         end_group_locked(p, i32(sig));
     else
         chosen->notify(kWorkSignal);
@@ -167,7 +168,7 @@ void force_signal(Thread& t, const SignalInfo& info) {
     {
         ActionTable& a = *p.signals.actions;
         rt::LockGuard actions{a.lock};
-        if (blocked || a.at[sig].handler == 1) a.at[sig].handler = 0;
+        if (blocked || a.at[sig].handler == kSigIgnore) a.at[sig].handler = kSigDefault;
     }
     if (blocked) t.blocked.remove(sig);
     (void)enqueue_signal(p, t.pending, info);
@@ -277,7 +278,7 @@ bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out) {
 
 bool ignores_or_blocks(Thread& t, u32 sig) {
     rt::LockGuard guard{t.process().signals.lock};
-    return t.blocked.has(sig) || get_action(t.process(), sig).handler == 1;
+    return t.blocked.has(sig) || get_action(t.process(), sig).handler == kSigIgnore;
 }
 
 SignalSummary signal_summary(Process& p) {
@@ -292,7 +293,7 @@ SignalSummary signal_summary(Process& p) {
     ActionTable& a = *p.signals.actions;
     rt::LockGuard actions{a.lock};
     for (u32 sig = 1; sig <= kSignals; ++sig) {
-        if (a.at[sig].handler == 1)
+        if (a.at[sig].handler == kSigIgnore)
             r.ignored.add(sig);
         else if (a.at[sig].handler != 0)
             r.caught.add(sig);

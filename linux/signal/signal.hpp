@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Signals: sets, actions, what is pending (signal(7)). Delivery is in linux/signal/signal_delivery.cpp; the frame on the user
-// stack, which is the machine's business, in linux/arch/.
+// Signals: sets, actions, what is pending (signal(7)). Delivery is in linux/signal/signal_delivery.cpp; the frame on
+// the user stack, which is the machine's business, in linux/arch/.
 #pragma once
+#include "abi/linux/signal.hpp"
 #include "fs/user_account.hpp"
 #include "lib/list.hpp"
 #include "lib/ref.hpp"
 #include "lib/result.hpp"
 #include "lib/types.hpp"
+#include "linux/abi.hpp"
 #include "rt/spinlock.hpp"
 #include "rt/timer.hpp"
 #include "rt/wait.hpp"
@@ -15,41 +17,6 @@ namespace linux {
 
 class Process;
 class Thread;
-
-inline constexpr u32 kSignals = 64;
-enum Signal : u32 {
-    kSigHup = 1,
-    kSigInt,
-    kSigQuit,
-    kSigIll,
-    kSigTrap,
-    kSigAbrt,
-    kSigBus,
-    kSigFpe,
-    kSigKill,
-    kSigUsr1,
-    kSigSegv,
-    kSigUsr2,
-    kSigPipe,
-    kSigAlrm,
-    kSigTerm,
-    kSigStkflt,
-    kSigChld,
-    kSigCont,
-    kSigStop,
-    kSigTstp,
-    kSigTtin,
-    kSigTtou,
-    kSigUrg,
-    kSigXcpu,
-    kSigXfsz,
-    kSigVtalrm,
-    kSigProf,
-    kSigWinch,
-    kSigIo,
-    kSigPwr,
-    kSigSys
-};
 
 struct SignalSet {
     u64 bits = 0;
@@ -90,24 +57,21 @@ struct SignalInfo {
 static_assert(sizeof(SignalInfo) == 128);
 
 struct SignalAction {
-    u64 handler = 0;  // 0 SIG_DFL, 1 SIG_IGN, or an address
-    u64 flags = 0;    // SA_*
+    u64 handler = kSigDefault;  // or kSigIgnore, or an address
+    u64 flags = 0;              // SA_*
     u64 restorer = 0;
     SignalSet mask;
 };
-inline constexpr u64 kSaNoCldStop = 1, kSaNoCldWait = 2, kSaSigInfo = 4, kSaRestorer = 0x04000000,
-                     kSaOnStack = 0x08000000, kSaRestart = 0x10000000, kSaNoDefer = 0x40000000,
-                     kSaResetHand = 0x80000000;
 
 struct SignalStack {
     u64 base = 0, size = 0;
-    u32 flags = 2;  // SS_DISABLE
+    u32 flags = kSsDisable;
 };
 
-// Pending: a bit each, and the information that came with it. A standard signal has at most one entry, real-time signals
-// queue. A bit without an entry: its information could not be kept (signal(7)).
+// Pending: a bit each, and the information that came with it. A standard signal has at most one entry, real-time
+// signals queue. A bit without an entry: its information could not be kept (signal(7)).
 //
-// The list has one entry of each number, the oldest; behind it hang the others of its number. So nothing that is done with a
+// The list has one entry of each number, the oldest, with a chain of the others of its number. So no operation on a
 // signal depends on how many are queued.
 struct QueuedSignal {
     explicit QueuedSignal(const SignalInfo& i, Ref<fs::UserAccount> user) : info(i), account(std::move(user)) {
@@ -130,7 +94,7 @@ struct PendingSignals {
         if (set.bits != 0) [[unlikely]]
             drop(SignalSet{~u64{0}});
     }
-    // Forgets these. They count for their users no longer; the memory of many comes back soon.
+    // Removes these. They no longer count for their users; the memory of many is freed soon afterwards.
     void drop(SignalSet which);
 };
 
@@ -157,7 +121,7 @@ struct SignalState {
     // What wait(2) has not seen yet.
     bool stop_unreported RT_GUARDED_BY(lock) = false;
     bool continue_unreported RT_GUARDED_BY(lock) = false;
-    u8 report RT_GUARDED_BY(lock) = 0;  // what the next thread to look has to tell the parent
+    u8 report RT_GUARDED_BY(lock) = 0;  // what the next thread that checks reports to the parent
     static constexpr u8 kReportStopped = 1, kReportContinued = 2;
     // Of a group stop: from this one on they have not been told yet. Those that stop tell more.
     Thread* stop_next RT_GUARDED_BY(lock) = nullptr;
@@ -165,23 +129,18 @@ struct SignalState {
     Thread* exit_next RT_GUARDED_BY(lock) = nullptr;
 };
 
-// Sends; permission was checked. Never blocks, cannot fail (a real-time queue entry that cannot be had: kAgain).
+// Sends; permission was checked. Never blocks, cannot fail except for a real-time queue entry that cannot be allocated
+// (kAgain).
 Result<void> send_signal(Process& to, const SignalInfo& info);
 Result<void> send_signal(Thread& to, const SignalInfo& info);
-// A signal that the calling thread sends to itself, or to its process, in the call's leaf: if nothing stands between it and
-// its handler, the frame is pushed at once, and the call's result is 0. False: nothing was done.
+// A signal that the calling thread sends to itself, or to its process, in the call's leaf: if nothing stands between it
+// and its handler, the frame is pushed at once, and the call's result is 0. False: nothing was done.
 bool signal_self(Thread& t, u32 sig, i32 code, bool to_process);
 // A fault of the thread's own: delivered even if blocked or ignored (then it kills).
 void force_signal(Thread& to, const SignalInfo& info);
 SignalInfo kernel_signal(u32 sig);
 
 SignalInfo user_signal(u32 sig, i32 code, i32 pid, u32 uid);  // kill, tgkill
-
-// si_code values (sigaction(2)).
-inline constexpr i32 kSiUser = 0, kSiKernel = 0x80, kSiQueue = -1, kSiTimer = -2, kSiTkill = -6;
-inline constexpr i32 kCldExited = 1, kCldKilled = 2, kCldStopped = 5, kCldContinued = 6;
-inline constexpr i32 kSegvMapErr = 1, kSegvAccErr = 2, kBusAdrAln = 1, kBusAdrErr = 2, kFpeIntDiv = 1, kIllIllOpn = 2,
-                     kTrapBrkpt = 1, kTrapTrace = 2;
 
 constexpr SignalSet signals_of(auto... sig) { return SignalSet{((u64{1} << (u32(sig) - 1)) | ... | u64{0})}; }
 inline constexpr SignalSet kUnblockable = signals_of(kSigKill, kSigStop);
@@ -192,9 +151,10 @@ inline constexpr SignalSet kCoreSignals =
 
 // To every process of a group; true if there was one. For terminals: no permission check.
 bool signal_group(i32 group, const SignalInfo& info);
-// Would `sig` be dropped, or held back, if it were sent to the calling thread? (Background reads and writes of a terminal.)
+// Would `sig` be dropped, or held back, if it were sent to the calling thread? (Background reads and writes of a
+// terminal.)
 bool ignores_or_blocks(Thread& t, u32 sig);
-// Is the process group orphaned: nobody in its session but outside of it is the parent of a member (setpgid(2))?
+// Is the process group orphaned: no process of its session outside the group is the parent of a member (setpgid(2))?
 bool group_is_orphaned(i32 group);
 
 // For /proc: sets of one process.
@@ -206,8 +166,8 @@ SignalSummary signal_summary(Process& p);
 
 // ---- Inside the personality ----
 
-// What must happen before a thread goes back to user mode.
-enum class Attend : u8 {
+// What must happen before a thread returns to user mode.
+enum class SignalOutcome : u8 {
     kDone,     // nothing is left to do
     kMore,     // there is more: give way, then look again
     kExit,     // the thread has to end
@@ -215,9 +175,9 @@ enum class Attend : u8 {
     kFault,    // fault in the range that t.user().fault() names, then look again
 };
 // Delivers signals, joins group stops, resolves restarts. Called by the thread itself, while it has work to do.
-Attend attend(Thread& t);
+SignalOutcome deliver_signals(Thread& t);
 bool is_stopped(Thread& t);
-// The frame that kFault asked for cannot be had: the thread gets SIGSEGV instead.
+// The range of kFault cannot be faulted in: the thread gets SIGSEGV instead.
 void signal_frame_failed(Thread& t);
 // Recomputes, after `blocked` has changed or a signal was put back, whether the thread has work.
 void set_blocked(Thread& t, SignalSet to);
@@ -225,7 +185,8 @@ void set_blocked(Thread& t, SignalSet to);
 bool has_pending(Thread& t, SignalSet wanted);
 // Takes one pending signal out of `wanted` (sigtimedwait). False: none.
 bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out);
-// The lock of p's signals is held, or p is the caller's own: execve replaces the table. look_up_action() takes the lock itself.
+// The lock of p's signals is held, or p is the caller's own: execve replaces the table. look_up_action() takes the lock
+// itself.
 SignalAction get_action(Process& p, u32 sig);
 SignalAction look_up_action(Process& p, u32 sig);
 

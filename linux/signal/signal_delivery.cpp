@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Delivery: what a thread does about signals, stops and its group's end before it goes back to user mode (signal(7)).
+// Delivery: how a thread handles signals, stops and its group's end before it returns to user mode (signal(7)).
 //
-// A signal leaves its queue only after its frame is on the program's stack, so that a stack page that has to be waited for
-// loses nothing. Restart kinds are resolved here (DESIGN section 3, cancellation).
+// A signal leaves its queue only after its frame is on the program's stack, so that a stack page that has to be waited
+// for loses nothing. Restart kinds are resolved here (abi/linux/errno.hpp).
 #include "linux/arch/machine.hpp"
 #include "linux/signal/signal_queue.hpp"
 #include "linux/task/itimer.hpp"
@@ -45,7 +45,7 @@ void resolve_restart(Thread& t, bool handler, u64 action_flags) {
         regs.restart_syscall();
 }
 
-// Tells the parent about a completed stop or a continuation that is still to be told.
+// Reports a completed stop or a continuation to the parent, if that is still to be done.
 void report_to_parent(Process& p) {
     rt::LockGuard tree{process_tree};
     u8 report;
@@ -111,11 +111,11 @@ bool is_stopped(Thread& t) {
 
 void report_stop(Process& p) { report_to_parent(p); }
 
-// Then others have a turn: as many signals as a user may queue can be deliverable at once, or have come to be ignored in a
+// Then other threads run: as many signals as a user may queue can be deliverable at once, or have become ignored in a
 // table that several processes share.
 constexpr u32 kFramesAtOnce = 16, kIgnoredAtOnce = 64;
 
-Attend attend(Thread& t) {
+SignalOutcome deliver_signals(Thread& t) {
     u32 frames = 0, ignored = 0;
     Process& p = t.process();
     // In this order: a notification in between is seen, at worst twice.
@@ -126,9 +126,9 @@ Attend attend(Thread& t) {
     for (;;) {
         rt::LockGuard guard{p.signals.lock};
         if (p.group_exiting || (p.execing && p.execing != &t) || (t.work.load(std::memory_order_relaxed) & kWorkExit))
-            return Attend::kExit;
+            return SignalOutcome::kExit;
         if (t.in_stop) {
-            if (p.signals.stop_signal != 0) return Attend::kStopped;
+            if (p.signals.stop_signal != 0) return SignalOutcome::kStopped;
             t.in_stop = false;
         }
         if (t.stop_pending) {
@@ -136,7 +136,7 @@ Attend attend(Thread& t) {
             bool tell = p.signals.report != 0;
             guard.unlock();
             if (tell) report_to_parent(p);
-            return Attend::kStopped;
+            return SignalOutcome::kStopped;
         }
         if (p.signals.report != 0) [[unlikely]] {
             guard.unlock();
@@ -153,19 +153,19 @@ Attend attend(Thread& t) {
                 set_blocked(t, t.saved_blocked);
                 if (t.work.load(std::memory_order_relaxed) != 0) continue;
             }
-            return Attend::kDone;
+            return SignalOutcome::kDone;
         }
         SignalAction action = get_action(p, sig);
-        if (action.handler == 1 || (action.handler == 0 && kIgnoredByDefault.has(sig))) {
+        if (action.handler == kSigIgnore || (action.handler == kSigDefault && kIgnoredByDefault.has(sig))) {
             dequeue_signal(p, *from, sig, nullptr);
             if (++ignored < kIgnoredAtOnce) continue;
             t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
-            return Attend::kMore;
+            return SignalOutcome::kMore;
         }
-        if (action.handler == 0) {
+        if (action.handler == kSigDefault) {
             if (kStopSignals.has(sig)) {
                 if (sig != kSigStop) {
-                    // Orphaned groups are not stopped by the terminal: nobody could continue them.
+                    // Orphaned groups are not stopped by the terminal: no process could continue them.
                     if (orphan_checked != sig) {
                         guard.unlock();
                         orphaned = group_is_orphaned(p.group_seen().value);
@@ -184,7 +184,7 @@ Attend attend(Thread& t) {
             }
             dequeue_signal(p, *from, sig, nullptr);
             end_group_locked(p, i32(sig));
-            return Attend::kExit;
+            return SignalOutcome::kExit;
         }
         // A handler.
         resolve_restart(t, true, action.flags);
@@ -200,7 +200,7 @@ Attend attend(Thread& t) {
             guard.unlock();
             switch (fault_in_now(t, t.user().fault())) {
                 case FaultIn::kReady: continue;
-                case FaultIn::kMustWait: return Attend::kFault;
+                case FaultIn::kMustWait: return SignalOutcome::kFault;
                 case FaultIn::kBad: break;
             }
             signal_frame_failed(t);
@@ -215,17 +215,17 @@ Attend attend(Thread& t) {
         if (action.flags & kSaResetHand) {
             ActionTable& table = *p.signals.actions;
             rt::LockGuard actions{table.lock};
-            table.at[sig].handler = 0;
+            table.at[sig].handler = kSigDefault;
         }
         enter_handler(t, sig, action);
         // What the process has pending and the handler keeps from this thread, another may take.
         if (u64 left = p.signals.pending.set.bits & (action.mask.bits | signals_of(sig).bits); left != 0) [[unlikely]]
             find_takers(p, left, &t);
         // Others that are deliverable now get frames on top of this one.
-        if (!has_deliverable(p, t)) return Attend::kDone;
+        if (!has_deliverable(p, t)) return SignalOutcome::kDone;
         if (++frames < kFramesAtOnce) continue;
         t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
-        return Attend::kMore;
+        return SignalOutcome::kMore;
     }
 }
 
@@ -259,7 +259,7 @@ bool signal_self(Thread& t, u32 sig, i32 code, bool to_process) {
     }
     if (to_process && sig == kSigAlrm) alarm_taken(p);
     enter_handler(t, sig, action);
-    if (action.flags & kSaResetHand) action.handler = 0;
+    if (action.flags & kSaResetHand) action.handler = kSigDefault;
     t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
     return true;
 }

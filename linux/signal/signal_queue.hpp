@@ -15,7 +15,7 @@ bool has_deliverable(Process& p, Thread& t) RT_REQUIRES(p.signals.lock);
 void tell_parent(Process& child, i32 code, i32 status) RT_REQUIRES(process_tree);
 // Forgets a pending signal everywhere: it is ignored from now on.
 void flush_signal(Process& p, u32 sig) RT_REQUIRES(p.signals.lock);
-// begin_group_exit of who holds the lock.
+// begin_group_exit by the holder of the lock.
 void end_group_locked(Process& p, i32 wait_status) RT_REQUIRES(p.signals.lock);
 // Some of the threads from signals.exit_next on learn that they are to end.
 void tell_some_to_exit(Process& p) RT_REQUIRES(p.signals.lock);

@@ -13,18 +13,16 @@ Leaf<void> sys_close(Caller& c, Fd fd) { return c.files().close(fd); }
 
 namespace {
 
-enum : u32 { kRangeUnshare = 2, kRangeCloexec = 4 };  // close_range(2)
-
 // False: all is done.
 bool close_some(Caller& c, u32& first, u32 last, u32 flags) {
     constexpr u32 kTop = 0x7fff'ffff;
     if (first > kTop) return false;
     if (last > kTop) last = kTop;
-    return (flags & kRangeCloexec) ? c.files().cloexec_some(first, last) : c.files().close_some(first, last);
+    return (flags & kCloseRangeCloexec) ? c.files().cloexec_some(first, last) : c.files().close_some(first, last);
 }
 
 TaskResult close_range_long(Caller& c, u32 first, u32 last, u32 flags) {
-    if ((flags & kRangeUnshare) && c.files().ref_count() > 1) {
+    if ((flags & kCloseRangeUnshare) && c.files().ref_count() > 1) {
         Ref<fs::FileTable> own = CO_TRY(co_await c.files().clone_long());
         Ref<fs::FileTable> old = c.thread().exchange_files(std::move(own));
         while (old->empty_some()) co_await rt::Yield{};
@@ -36,9 +34,9 @@ TaskResult close_range_long(Caller& c, u32 first, u32 last, u32 flags) {
 }  // namespace
 
 Leaf<void> sys_close_range(Caller& c, u32 first, u32 last, u32 flags) {
-    if ((flags & ~(kRangeUnshare | kRangeCloexec)) || first > last) return Errno::kInval;
+    if ((flags & ~(kCloseRangeUnshare | kCloseRangeCloexec)) || first > last) return Errno::kInval;
     if (c.files().is_long()) return c.later(close_range_long(c, first, last, flags));
-    if ((flags & kRangeUnshare) && c.files().ref_count() > 1) {
+    if ((flags & kCloseRangeUnshare) && c.files().ref_count() > 1) {
         Ref<fs::FileTable> own = TRY(c.files().clone());
         Ref<fs::FileTable> old = c.thread().exchange_files(std::move(own));
     }
@@ -87,26 +85,6 @@ Leaf<Fd> sys_dup2(Caller& c, Fd from, Fd to) {
 
 namespace {
 
-enum : u32 {
-    kDupFd = 0,
-    kGetFd = 1,
-    kSetFd = 2,
-    kGetFl = 3,
-    kSetFl = 4,
-    kGetLk = 5,
-    kSetLk = 6,
-    kSetLkW = 7,
-    kGetOwn = 9,
-    kGetSig = 11,
-    kOfdGetLk = 36,
-    kOfdSetLk = 37,
-    kOfdSetLkW = 38,
-    kGetLease = 1025,
-    kDupFdCloexec = 1030,
-    kSetPipeSize = 1031,
-    kGetPipeSize = 1032,
-};
-
 Leaf<i64> duplicate(Caller& c, Ref<File> file, u64 from, bool close_on_exec) {
     u64 limit = descriptor_limit(c);
     if (from >= limit || from >= fs::kMaxDescriptors) return Errno::kInval;
@@ -139,38 +117,36 @@ Leaf<i64> pipe_size(Caller& c, File& file, bool set, u64 to) {
 
 Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
     switch (command) {
-        case kGetFd: return i64{TRY(c.files().close_on_exec(fd))};
-        case kSetFd: TRY(c.files().set_close_on_exec(fd, (argument & 1) != 0)); return i64{0};
+        case kFcntlGetFd: return i64{TRY(c.files().close_on_exec(fd))};
+        case kFcntlSetFd: TRY(c.files().set_close_on_exec(fd, (argument & kFdCloexec) != 0)); return i64{0};
         default: break;
     }
     Ref<File> file = TRY(c.file(fd));
     switch (command) {
-        case kDupFd: return duplicate(c, std::move(file), u32(argument), false);
-        case kDupFdCloexec: return duplicate(c, std::move(file), u32(argument), true);
-        case kGetFl: return i64{file->flags() & ~fs::kOpenInternal};
+        case kFcntlDupFd: return duplicate(c, std::move(file), u32(argument), false);
+        case kFcntlDupFdCloexec: return duplicate(c, std::move(file), u32(argument), true);
+        case kFcntlGetFl: return i64{file->flags() & ~fs::kOpenInternal};
         default: break;
     }
     if (file->flags() & fs::kOpenPath) return Errno::kBadF;
     switch (command) {
-        case kSetFl: return set_status_flags(c, *file, u32(argument));
-        case kGetLk:
-        case kSetLk:
-        case kSetLkW:
-        case kOfdGetLk:
-        case kOfdSetLk:
-        case kOfdSetLkW: return c.keep_if_unfinished(*file, lock_command(c, fd, *file, command, argument));
-        case kSetPipeSize: return pipe_size(c, *file, true, argument);
-        case kGetPipeSize: return pipe_size(c, *file, false, 0);
-        case kGetOwn:
-        case kGetSig: return i64{0};    // nobody: signal-driven I/O does not exist
-        case kGetLease: return i64{2};  // F_UNLCK: there are no leases
+        case kFcntlSetFl: return set_status_flags(c, *file, u32(argument));
+        case kFcntlGetLk:
+        case kFcntlSetLk:
+        case kFcntlSetLkW:
+        case kFcntlOfdGetLk:
+        case kFcntlOfdSetLk:
+        case kFcntlOfdSetLkW: return c.keep_if_unfinished(*file, lock_command(c, fd, *file, command, argument));
+        case kFcntlSetPipeSize: return pipe_size(c, *file, true, argument);
+        case kFcntlGetPipeSize: return pipe_size(c, *file, false, 0);
+        case kFcntlGetOwn:
+        case kFcntlGetSig: return i64{0};          // none: signal-driven I/O does not exist
+        case kFcntlGetLease: return i64{kUnlock};  // there are no leases
         default: return Errno::kInval;
     }
 }
 
 namespace {
-
-constexpr u32 kLockShared = 1, kLockExclusive = 2, kLockNoBlock = 4, kLockUnlock = 8, kLockMandatory = 32;  // flock(2)
 
 Leaf<void> try_flock(File& file, u32 operation) {
     fs::FileLock lock{.kind = fs::LockKind::kFlock, .write = operation == kLockExclusive, .owner = &file};
@@ -182,7 +158,7 @@ Leaf<void> try_flock(File& file, u32 operation) {
 }
 
 Task<Result<void>> wait_for_flock(Ref<File> file, u32 operation) {
-    // A lock of the other type is given up before the new one is waited for (flock(2)).
+    // A lock of the other type is released before the wait for the new one (flock(2)).
     (void)try_flock(*file, kLockUnlock);
     rt::WaitQueue& changed = fs::file_locks_changed(*file->inode());
     Errno interrupted = Errno::kOk;

@@ -2,6 +2,7 @@
 // epoll_create, epoll_ctl, epoll_wait; timerfd_create, timerfd_settime, timerfd_gettime.
 #include "fs/epoll.hpp"
 
+#include "abi/linux/time.hpp"
 #include "fs/anonymous.hpp"
 #include "fs/epoll_look.hpp"
 #include "fs/eventfd.hpp"
@@ -13,12 +14,6 @@ namespace linux {
 using fs::EpollFile;
 
 namespace {
-
-struct [[gnu::packed]] EpollEvent {  // x86_64
-    u32 events;
-    u64 data;
-};
-static_assert(sizeof(EpollEvent) == 12);
 
 constexpr u32 kFewEvents = 16;  // the most that a leaf reports
 
@@ -56,7 +51,7 @@ struct ReadyArray {
     }
 };
 
-// Writes them to the program, and says to the set that it has them.
+// Writes them to the program, and tells the set that they were reported.
 TaskResult report(Caller& c, EpollFile& epoll, ReadyArray& found, u32 n, UserAddr events) {
     constexpr u32 kPiece = 512;
     for (u32 i = 0; i < n; ++i) {
@@ -81,7 +76,7 @@ TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 ma
     WaitRoom room;
     fs::EpollLook look;
     bool interrupted = false;
-    bool watches = !epoll->is_long();  // else nobody has looked so far
+    bool watches = !epoll->is_long();  // otherwise no check was made so far
     Result<i64> result = i64{0};
     for (;;) {
         while (!look.forget()) co_await rt::Yield{};
@@ -142,26 +137,25 @@ Leaf<Fd> sys_epoll_create(Caller& c, i32 size) {
 }
 
 Leaf<void> sys_epoll_ctl(Caller& c, Fd epoll_fd, i32 operation, Fd fd, UserAddr event_at) {
-    constexpr i32 kAdd = 1, kDelete = 2, kModify = 3;
     EpollEvent event{};
-    if (operation != kDelete) TRY(c.user().read(&event, event_at, sizeof event));
+    if (operation != kEpollCtlDelete) TRY(c.user().read(&event, event_at, sizeof event));
     Ref<fs::File> epoll_file = TRY(open_file(c, epoll_fd));
     Ref<fs::File> target = TRY(open_file(c, fd));
     if (!target->pollable()) return Errno::kPerm;
     if (epoll_file == target || epoll_file->kind() != fs::FileKind::kEpoll) return Errno::kInval;
     auto& epoll = static_cast<EpollFile&>(*epoll_file);
     event.events &= ~fs::kEpollWakeup;  // needs CAP_BLOCK_SUSPEND, and has no meaning here
-    if (operation != kDelete && (event.events & fs::kEpollExclusive)) {
+    if (operation != kEpollCtlDelete && (event.events & fs::kEpollExclusive)) {
         // EPOLLEXCLUSIVE_OK_BITS; never with EPOLL_CTL_MOD, never for a set
         constexpr u32 kAllowed =
             fs::kPollIn | fs::kPollOut | fs::kPollErr | fs::kPollHup | fs::kEpollEdge | fs::kEpollExclusive;
-        if (operation == kModify) return Errno::kInval;
+        if (operation == kEpollCtlModify) return Errno::kInval;
         if (target->kind() == fs::FileKind::kEpoll || (event.events & ~kAllowed)) return Errno::kInval;
     }
     switch (operation) {
-        case kAdd: return epoll.add(fd.value, *target, event.events, event.data);
-        case kModify: return epoll.modify(fd.value, *target, event.events, event.data);
-        case kDelete: return epoll.remove(fd.value, *target);
+        case kEpollCtlAdd: return epoll.add(fd.value, *target, event.events, event.data);
+        case kEpollCtlModify: return epoll.modify(fd.value, *target, event.events, event.data);
+        case kEpollCtlDelete: return epoll.remove(fd.value, *target);
         default: return Errno::kInval;
     }
 }
@@ -266,12 +260,13 @@ Result<fs::TimerFile*> timer_of(Caller& c, Fd fd, Ref<fs::File>& hold) {
 }  // namespace
 
 Leaf<Fd> sys_timerfd_create(Caller& c, i32 clock, u32 flags) {
-    constexpr i32 kRealtime = 0, kMonotonic = 1, kBoottime = 7;  // the alarm clocks would have to wake the machine
+    // the alarm clocks would have to wake the machine
     if (flags & ~(fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
-    if (clock != kRealtime && clock != kMonotonic && clock != kBoottime) return Errno::kInval;
+    if (clock != kClockRealtime && clock != kClockMonotonic && clock != kClockBoottime) return Errno::kInval;
     Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
     u32 file_flags = fs::kOpenReadWrite | (flags & fs::kOpenNonblock);
-    return install_file(c, TRY(fs::make_file<fs::TimerFile>(std::move(inode), file_flags, clock == kRealtime)), flags);
+    return install_file(c, TRY(fs::make_file<fs::TimerFile>(std::move(inode), file_flags, clock == kClockRealtime)),
+                        flags);
 }
 
 namespace {
@@ -282,16 +277,16 @@ struct TimerCall {
     fs::TimerFile::Setting to;
     bool absolute;
     static Leaf<TimerCall> decode(Caller& c, Fd fd, u32 flags, UserAddr to) {
-        constexpr u32 kAbsolute = 1, kCancelOnSet = 2;
         TimerSpec spec;
         TRY(c.user().read(&spec, to, sizeof spec));
-        if ((flags & ~(kAbsolute | kCancelOnSet)) || !valid(spec.value) || !valid(spec.interval)) return Errno::kInval;
+        if ((flags & ~(kTimerfdAbsolute | kTimerfdCancelOnSet)) || !valid(spec.value) || !valid(spec.interval))
+            return Errno::kInval;
         Ref<fs::File> hold;
         fs::TimerFile* timer = TRY(timer_of(c, fd, hold));
         return TimerCall{std::move(hold),
                          timer,
                          {to_nanoseconds(spec.interval), to_nanoseconds(spec.value)},
-                         (flags & kAbsolute) != 0};
+                         (flags & kTimerfdAbsolute) != 0};
     }
 };
 
@@ -305,7 +300,7 @@ Leaf<void> sys_timerfd_settime(Caller& c, Fd fd, u32 flags, UserAddr to, UserAdd
         told = c.user().write(old, &before, sizeof before);
         if (told.error() == kNeedsFault) return told;
     }
-    // The timer is set even if the old value cannot be told.
+    // The timer is set even if the old value cannot be copied out.
     (void)call.timer->set(call.to, call.absolute);
     return told;
 }

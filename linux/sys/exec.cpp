@@ -13,11 +13,7 @@ namespace {
 
 using port::Module;
 
-constexpr i32 kAtFdcwd = -100;
-constexpr u32 kAtSymlinkNofollow = 0x100, kAtEmptyPath = 0x1000;
-constexpr u32 kMaxStrings = 0x7fffffff;  // MAX_ARG_STRINGS
-
-// The strings of argv and envp, one at a time, so that a missing page costs only the one at hand.
+// The strings of argv and envp, one at a time, so that a missing page only repeats the present one.
 struct Gather {
     ExecImage& image;
     UserAddr argv, envp;
@@ -33,7 +29,7 @@ constexpr u32 kCopyAtOnce = 160;    // strings
 Leaf<void> count_strings(fs::UserMemory& user, UserAddr array, u32& n) {
     if (array.value == 0) return lib::kOk;
     for (u32 begin = n; n - begin < kCountAtOnce;) {
-        // As many as the page holds, for a fault must not take away what lies before it.
+        // As many as the page holds, because a fault must not discard what lies before it.
         constexpr u32 kMost = 64;
         u64 pointers[kMost];
         UserAddr at = array + u64{n} * 8;
@@ -42,13 +38,13 @@ Leaf<void> count_strings(fs::UserMemory& user, UserAddr array, u32& n) {
         TRY(user.read(pointers, at, count * sizeof pointers[0]));
         for (u32 i = 0; i < count; ++i) {
             if (pointers[i] == 0) return lib::kOk;
-            if (++n >= kMaxStrings) return Errno::k2Big;
+            if (++n >= kMaxArgumentStrings) return Errno::k2Big;
         }
     }
     return kNeedsTask;
 }
 
-// May be called again after kNeedsFault, or after kNeedsTask and a Yield; goes on where it was.
+// May be called again after kNeedsFault, or after kNeedsTask and a Yield; continues where it was.
 Leaf<void> gather(Gather& g, Caller& c) {
     fs::UserMemory& user = c.user();
     if (g.counted == 0) {
@@ -79,7 +75,7 @@ Leaf<void> gather(Gather& g, Caller& c) {
     return lib::kOk;
 }
 
-// What a program run by a descriptor, and its interpreter, see as its name.
+// The name that a program run by a descriptor, and its interpreter, see.
 void name_by_descriptor(ExecImage& image, i32 fd) {
     char prefix[32];
     size_t n = lib::format_to(prefix, image.path_length ? "/dev/fd/{}/" : "/dev/fd/{}", fd);
@@ -93,7 +89,7 @@ void name_by_descriptor(ExecImage& image, i32 fd) {
 
 TaskResult execute(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr envp, u32 flags) {
     Thread& t = c.thread();
-    if (flags & ~(kAtEmptyPath | kAtSymlinkNofollow)) co_return Errno::kInval;
+    if (flags & ~(kAtEmptyPath | kAtSymlinkNoFollow)) co_return Errno::kInval;
     auto image = CO_TRY(rt::make_owned<ExecImage>());
     for (;;) {
         auto path = c.user().read_string({image->path, sizeof image->path}, name.at);
@@ -122,8 +118,8 @@ TaskResult execute(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr e
 
     fs::Path start, file;
     std::string_view path = image->path_view();
-    u32 lookup_flags = (flags & kAtSymlinkNofollow) ? 0 : u32(fs::kFollow);
-    bool by_descriptor = fd != kAtFdcwd && (path.empty() || path[0] != '/');
+    u32 lookup_flags = (flags & kAtSymlinkNoFollow) ? 0 : u32(fs::kFollow);
+    bool by_descriptor = fd != kAtCwd && (path.empty() || path[0] != '/');
     if (by_descriptor) {
         Ref<fs::File> directory = CO_TRY(c.files().get(Fd{fd}));
         start = directory->path();
@@ -145,7 +141,7 @@ TaskResult execute(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr e
 }
 
 TaskResult sys_execve(Caller& c, UserString name, UserAddr argv, UserAddr envp) {
-    return execute(c, kAtFdcwd, name, argv, envp, 0);
+    return execute(c, kAtCwd, name, argv, envp, 0);
 }
 TaskResult sys_execveat(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr envp, u32 flags) {
     return execute(c, fd, name, argv, envp, flags);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// read(2), write(2) and their relatives, and what else is done to an open file.
+// read(2), write(2) and related calls, and other operations on an open file.
 //
-// Up to kLeafIo bytes are moved at once. What must wait, has not all of its buffer, or is long goes through transfer(), which
-// gives the counts Linux gives.
+// Up to kLeafIo bytes are moved at once. What must wait, has not all of its buffer, or is long goes through transfer(),
+// which gives the counts Linux gives.
 #include "fs/anonymous.hpp"
 #include "fs/eventfd.hpp"
 #include "fs/pipe.hpp"
@@ -20,7 +20,7 @@ using fs::UserSpans;
 namespace {
 
 constexpr u64 kLeafIo =
-    128 << 10;  // copied in one go: up to 80,000 instructions, the longest stretch allowed is 100,000
+    128 << 10;  // copied at once: up to 80,000 instructions; the limit for a stretch with interrupts off is 100,000
 constexpr u64 kSignalIo = 64 * 128;  // of a signalfd: so many signals are taken one by one
 
 // The call waits for data itself, and runs again as it is. False: there is data now.
@@ -39,7 +39,7 @@ bool block_reader(Thread& t, fs::PipeFile& file) {
     return true;
 }
 
-// What an operation comes to that did not succeed at once; kOk: it goes on as transfer().
+// The outcome of an operation that did not succeed at once; kOk: it continues as transfer().
 template <bool kWrite>
 [[gnu::always_inline]] inline LeafError outcome_of(Caller& c, File& file, LeafError e) {
     if (e == kNeedsTask) {
@@ -48,7 +48,7 @@ template <bool kWrite>
             return e;
         return Errno::kOk;
     }
-    // The end of the buffer cannot be had: a short count, perhaps.
+    // The end of the buffer cannot be accessed: perhaps a short count.
     if (c.user().gave_up(e)) return Errno::kOk;
     if (e == Errno::kPipe) broken_pipe(c);
     return c.keep_if_unfinished(file, e);
@@ -121,7 +121,7 @@ template <bool kWrite>
     return go_on<kWrite>(c, *file, range, r.error());
 }
 
-// The same when another thread may close the file meanwhile.
+// The same when another thread may close the file concurrently.
 template <bool kWrite>
 [[gnu::noinline]] Leaf<size_t> transfer_shared(Caller& c, Fd fd, UserAddr at, u64 n, u64 offset) {
     auto file = c.file(fd);
@@ -219,7 +219,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             if (n == buffers.size()) co_return i64(done);
             buffers.advance(n);
             if (n == asked) {
-                co_await rt::Yield{};  // a long transfer: others get their turn
+                co_await rt::Yield{};  // a long transfer: lets other threads run
                 continue;
             }
             // What comes one by one ends where the buffer must be faulted in, too.
@@ -254,7 +254,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         rt::Wait wait{write ? "write" : "read"};
         Nanoseconds deadline = file->wake_time(now);
         if (read_deadline < deadline) deadline = read_deadline;
-        if (deadline <= now) co_await rt::Yield{};  // it only goes on (procfs)
+        if (deadline <= now) co_await rt::Yield{};  // it only continues (procfs)
         rt::Wake why = co_await wait.on(room, queues.count()).until(deadline);
         interrupted = why == rt::Wake::kInterrupted;  // what has become ready at the same time comes first
         if (why == rt::Wake::kTimeout && read_deadline <= port::Port::now()) co_return i64(done);
@@ -310,7 +310,7 @@ Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offs
 
 // RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory, RWF_APPEND nothing for reads; RWF_NOWAIT is not
 // supported.
-constexpr u32 kRwfAppend = 16, kRwfKnown = 1 | 2 | 4 | kRwfAppend;
+constexpr u32 kRwfKnown = kRwfHighPriority | kRwfDsync | kRwfSync | kRwfAppend;
 
 // Where pwritev2 writes. -1 is the file's position.
 u64 write_place(i64 offset, u32 flags) {
@@ -339,7 +339,7 @@ Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 off
 Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    if (whence > 4) return Errno::kInval;  // SEEK_HOLE is the last
+    if (whence > kSeekHole) return Errno::kInval;
     return c.or_later(file->seek(offset, whence), [&] { return seek_patiently(c, Ref<File>{&*file}, offset, whence); });
 }
 
@@ -351,7 +351,7 @@ Leaf<void> sys_fsync(Caller& c, Fd fd) {
 
 Leaf<void> sys_sync_file_range(Caller& c, Fd fd, i64 offset, i64 size, u32 flags) {
     Ref<File> file = TRY(open_file(c, fd));
-    if (flags & ~7u) return Errno::kInval;
+    if (flags & ~(kSyncRangeWaitBefore | kSyncRangeWrite | kSyncRangeWaitAfter)) return Errno::kInval;
     if (offset < 0 || size < 0 || offset + size < 0) return Errno::kInval;
     u32 type = file->inode()->mode() & fs::kTypeMask;
     if (type != fs::kTypeRegular && type != fs::kTypeBlock && type != fs::kTypeDirectory && type != fs::kTypeLink)
@@ -363,7 +363,7 @@ Leaf<void> sys_sync_file_range(Caller& c, Fd fd, i64 offset, i64 size, u32 flags
 Leaf<void> sys_fadvise64(Caller& c, Fd fd, i64 offset, i64 size, u32 advice) {
     Ref<File> file = TRY(open_file(c, fd));
     if ((file->inode()->mode() & fs::kTypeMask) == fs::kTypeFifo) return Errno::kSPipe;
-    if (size < 0 || advice > 5) return Errno::kInval;
+    if (size < 0 || advice > kFadviseNoReuse) return Errno::kInval;
     return lib::kOk;
 }
 Leaf<void> sys_readahead(Caller& c, Fd fd, i64 offset, u64 count) {
@@ -378,12 +378,12 @@ Result<Fd> install_file(Caller& c, Ref<File> file, u32 open_flags) {
 }
 
 Leaf<Fd> sys_eventfd2(Caller& c, u32 initial, u32 flags) {
-    constexpr u32 kSemaphore = 1;
-    if (flags & ~(kSemaphore | fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
+    if (flags & ~(kEventfdSemaphore | fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
     Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
     u32 file_flags = fs::kOpenReadWrite | (flags & fs::kOpenNonblock);
     return install_file(
-        c, TRY(fs::make_file<fs::EventFile>(std::move(inode), file_flags, initial, (flags & kSemaphore) != 0)), flags);
+        c, TRY(fs::make_file<fs::EventFile>(std::move(inode), file_flags, initial, (flags & kEventfdSemaphore) != 0)),
+        flags);
 }
 Leaf<Fd> sys_eventfd(Caller& c, u32 initial) { return sys_eventfd2(c, initial, 0); }
 

@@ -5,7 +5,7 @@
 
 namespace linux {
 
-// The file behind a descriptor that is not a mere O_PATH one: EBADF.
+// The file of a descriptor that was not opened with O_PATH; else EBADF.
 inline Result<Ref<fs::File>> open_file(Caller& c, Fd fd) {
     Ref<fs::File> f = TRY(c.file(fd));
     if (f->flags() & fs::kOpenPath) return Errno::kBadF;
@@ -14,7 +14,8 @@ inline Result<Ref<fs::File>> open_file(Caller& c, Fd fd) {
 inline u64 descriptor_limit(Caller& c) { return c.process().limit(kRlimNofile); }
 Result<Fd> install_file(Caller& c, Ref<fs::File> file, u32 open_flags);
 
-// One transfer, to its end: waits, faults buffers in, gives short counts as Linux does. `offset`: kAtOffset or absolute.
+// One transfer, to its end: waits, faults buffers in, gives short counts as Linux does. `offset`: kAtOffset or
+// absolute.
 class IoVector;
 TaskResult transfer(Caller& c, Ref<fs::File> file, IoVector buffers, u64 offset, bool write);
 // How many of n bytes RLIMIT_FSIZE lets be written at `offset`. None: the caller gets SIGXFSZ.

@@ -8,31 +8,21 @@ namespace linux {
 
 namespace {
 
-enum : u32 { kGetLk = 5, kSetLk = 6, kSetLkW = 7, kOfdGetLk = 36, kOfdSetLk = 37, kOfdSetLkW = 38 };
-constexpr int kReadLock = 0, kWriteLock = 1, kUnlock = 2;
 constexpr i64 kOffsetMax = 0x7fff'ffff'ffff'ffff;
 
-struct Flock {  // x86_64
-    short type, whence;
-    i32 pad;
-    i64 start, length;
-    i32 pid, pad2;
-};
-static_assert(sizeof(Flock) == 32);
-
-bool is_ofd(u32 command) { return command >= kOfdGetLk; }
+bool is_ofd(u32 command) { return command >= kFcntlOfdGetLk; }
 
 // EINVAL, EOVERFLOW as fcntl(2); the range becomes inclusive.
 Leaf<fs::FileLock> decode(Caller& c, fs::File& file, const Flock& l, bool ofd) {
     i64 base = 0;
     switch (l.whence) {
-        case 0: break;
-        case 1: {
+        case kSeekSet: break;
+        case kSeekCur: {
             rt::LockGuard guard{file.offset_lock};
             base = i64(file.offset);
             break;
         }
-        case 2: base = i64(file.inode()->attributes().size); break;
+        case kSeekEnd: base = i64(file.inode()->attributes().size); break;
         default: return Errno::kInval;
     }
     if (l.start > kOffsetMax - base) return Errno::kOverflow;
@@ -63,7 +53,7 @@ Leaf<void> get_lock(Caller& c, fs::File& file, Flock l, UserAddr at, bool ofd) {
     fs::FileLock want = TRY(decode(c, file, l, ofd)), found;
     if (fs::find_conflict(*file.inode(), want, found)) {
         l.type = found.write ? kWriteLock : kReadLock;
-        l.whence = 0;
+        l.whence = kSeekSet;
         l.start = i64(found.start);
         l.length = found.end == u64(kOffsetMax) ? 0 : i64(found.end - found.start + 1);
         l.pid = found.pid;
@@ -95,8 +85,8 @@ Leaf<void> apply(fs::File& file, const Request& r, fs::LongLock* in_pieces = nul
 
 namespace {
 
-// The lock is there. If the descriptor has come to mean another file meanwhile, its close may have missed the lock: then it
-// goes, and the call fails (EBADF), as in Linux.
+// The lock is set. If the descriptor now refers to another file, its close may have missed the lock: then it
+// is removed, and the call fails (EBADF), as in Linux.
 Result<void> keep_if_still_open(Caller& c, Fd fd, fs::File& file, const Request& r) {
     if (r.unlock || r.lock.kind != fs::LockKind::kPosix) return lib::kOk;
     auto now = c.files().get(fd);
@@ -140,20 +130,21 @@ TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r, bool w
 
 Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument) {
     UserAddr at{argument};
-    if (command == kGetLk || command == kOfdGetLk) {
+    if (command == kFcntlGetLk || command == kFcntlOfdGetLk) {
         Flock l;
         TRY(c.user().read(&l, at, sizeof l));
-        TRY(get_lock(c, file, l, at, command == kOfdGetLk));
+        TRY(get_lock(c, file, l, at, command == kFcntlOfdGetLk));
         return i64{0};
     }
     Request r = TRY(read_request(c, file, command, at));
     auto done = apply(file, r);
     if (done.ok()) {
-        // In a leaf only those who share the table may have closed it. Who has waited cannot tell: they may be gone by now.
+        // In a leaf only threads that share the table may have closed it. After a wait this is not known: they may have
+        // ended.
         if (c.files().shared()) TRY(keep_if_still_open(c, fd, file, r));
         return i64{0};
     }
-    bool waits = command == kSetLkW || command == kOfdSetLkW;
+    bool waits = command == kFcntlSetLkW || command == kFcntlOfdSetLkW;
     if (done.error() != kNeedsTask && (done.error() != Errno::kAgain || !waits)) return done.error();
     return c.later(wait_for_lock(c, fd, Ref<fs::File>{&file}, r, waits));
 }

@@ -8,30 +8,31 @@ namespace linux {
 
 namespace {
 
-constexpr u32 kKeepSize = 1, kPunchHole = 2, kNoHideStale = 4, kCollapse = 8, kZero = 16, kInsert = 32, kUnshare = 64;
-constexpr u32 kAll = kKeepSize | kPunchHole | kNoHideStale | kCollapse | kZero | kInsert | kUnshare;
-constexpr u64 kMadeAtOnce = 96 * kPageSize;  // bytes of new room at a stretch: pages are zeroed
+constexpr u32 kAll = kFallocKeepSize | kFallocPunchHole | kFallocNoHideStale | kFallocCollapseRange | kFallocZeroRange |
+                     kFallocInsertRange | kFallocUnshareRange;
+constexpr u64 kMadeAtOnce = 96 * kPageSize;  // bytes of new room at once: pages are zeroed
 constexpr u64 kDroppedAtOnce = 256;          // pages
 
 // The order of Linux: vfs_fallocate.
 Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     Ref<fs::File> file = TRY(open_file(c, fd));
     if (offset < 0 || length <= 0) return Errno::kInval;
-    if (mode & ~(kAll & ~kNoHideStale)) return Errno::kOpNotSupp;
-    if ((mode & (kPunchHole | kZero)) == (kPunchHole | kZero)) return Errno::kOpNotSupp;
-    if ((mode & kPunchHole) && !(mode & kKeepSize)) return Errno::kOpNotSupp;
-    if ((mode & kCollapse) && (mode & ~kCollapse)) return Errno::kInval;
-    if ((mode & kInsert) && (mode & ~kInsert)) return Errno::kInval;
-    if ((mode & kUnshare) && (mode & ~(kUnshare | kKeepSize))) return Errno::kInval;
+    if (mode & ~(kAll & ~kFallocNoHideStale)) return Errno::kOpNotSupp;
+    if ((mode & (kFallocPunchHole | kFallocZeroRange)) == (kFallocPunchHole | kFallocZeroRange))
+        return Errno::kOpNotSupp;
+    if ((mode & kFallocPunchHole) && !(mode & kFallocKeepSize)) return Errno::kOpNotSupp;
+    if ((mode & kFallocCollapseRange) && (mode & ~kFallocCollapseRange)) return Errno::kInval;
+    if ((mode & kFallocInsertRange) && (mode & ~kFallocInsertRange)) return Errno::kInval;
+    if ((mode & kFallocUnshareRange) && (mode & ~(kFallocUnshareRange | kFallocKeepSize))) return Errno::kInval;
     if (!file->writable()) return Errno::kBadF;
     fs::Inode& inode = *file->inode();
-    if ((mode & ~kKeepSize) && (file->flags() & fs::kOpenAppend)) return Errno::kPerm;
+    if ((mode & ~kFallocKeepSize) && (file->flags() & fs::kOpenAppend)) return Errno::kPerm;
     u32 type = inode.mode() & fs::kTypeMask;
     if (type == fs::kTypeFifo) return Errno::kSPipe;
     if (type == fs::kTypeDirectory) return Errno::kIsDir;
     if (type != fs::kTypeRegular && type != fs::kTypeBlock) return Errno::kNoDev;
     if (offset + length < 0) return Errno::kFBig;
-    if (!(mode & kPunchHole) && u64(offset + length) > c.process().limit(kRlimFsize) &&
+    if (!(mode & kFallocPunchHole) && u64(offset + length) > c.process().limit(kRlimFsize) &&
         u64(offset + length) > inode.peek_attributes().size) {
         (void)send_signal(c.thread(), kernel_signal(kSigXfsz));
         return Errno::kFBig;
@@ -39,7 +40,7 @@ Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 
     return file;
 }
 
-// A change of contents by who lacks CAP_FSETID, as a write.
+// A change of contents by a caller without CAP_FSETID, as a write.
 Leaf<void> drop_set_id(Caller& c, fs::Inode& inode) {
     const fs::Attributes& now = inode.peek_attributes();
     if (!(now.mode & (fs::kSetUid | fs::kSetGid)) || c.creds().capable(fs::kCapFsetid)) return lib::kOk;
@@ -49,24 +50,24 @@ Leaf<void> drop_set_id(Caller& c, fs::Inode& inode) {
     return inode.set_attributes(change);
 }
 
-// Where the piece of [at, end) ends that is done at a stretch.
+// The end of the piece of [at, end) that is done at once.
 u64 fallocate_piece(fs::Mapping& m, u32 mode, u64 at, u64 end) {
-    if (!(mode & kPunchHole)) return end - at > kMadeAtOnce ? at - at % kPageSize + kMadeAtOnce : end;
+    if (!(mode & kFallocPunchHole)) return end - at > kMadeAtOnce ? at - at % kPageSize + kMadeAtOnce : end;
     const u64 cut = m.end_of(at / kPageSize, lib::pages_for(end), kDroppedAtOnce);
     return cut < end / kPageSize && cut * kPageSize > at ? cut * kPageSize : end;
 }
 
 Task<Leaf<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, u64 at, u64 end) {
     fs::Inode& inode = *file->inode();
-    if (mode & ~(kKeepSize | kPunchHole)) co_return Errno::kOpNotSupp;
-    // What can never fit is refused before anything is made. The size changes with the last piece.
-    if (!(mode & kPunchHole) &&
+    if (mode & ~(kFallocKeepSize | kFallocPunchHole)) co_return Errno::kOpNotSupp;
+    // What can never fit is refused before anything is allocated. The size changes with the last piece.
+    if (!(mode & kFallocPunchHole) &&
         lib::pages_for(end) - at / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
         co_return Errno::kNoSpc;
     LeafError error = Errno::kOk;
     while (at < end) {
         const u64 to = fallocate_piece(*inode.mapping(), mode, at, end);
-        auto done = inode.allocate_range(to < end ? mode | kKeepSize : mode, at, to - at);
+        auto done = inode.allocate_range(to < end ? mode | kFallocKeepSize : mode, at, to - at);
         (void)drop_set_id(c, inode);  // also if the rest fails
         if (!done.ok()) {
             error = done.error();
@@ -95,32 +96,30 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     if (inode.mapping() && fallocate_piece(*inode.mapping(), mode, at, end) < end)
         return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
     TRY(inode.allocate_range(mode, at, u64(length)));
-    if (inode.mapping() && inode.mapping()->has_dropped())  // once more, for there are many users
+    if (inode.mapping() && inode.mapping()->has_dropped())  // again, because there are many users
         return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
     return drop_set_id(c, inode);
 }
 
 Task<Result<u64>> seek_patiently(Caller& c, Ref<fs::File> file, i64 offset, u32 whence) {
-    constexpr u32 kSet = 0, kData = 3;
     const fs::Mapping& m = *file->inode()->mapping();
     u64 page = u64(offset) / kPageSize;
     for (bool more = true; more;) {
-        page = whence == kData ? m.next_data(page, more) : m.next_hole(page, more);
+        page = whence == kSeekData ? m.next_data(page, more) : m.next_hole(page, more);
         co_await rt::Yield{};
         if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
     }
     const u64 size = m.size.load(std::memory_order_acquire);
     const bool inside = page < lib::pages_for(size);
-    if (whence == kData && !inside) co_return Errno::kNxIo;
+    if (whence == kSeekData && !inside) co_return Errno::kNxIo;
     const u64 found = page * kPageSize > u64(offset) ? page * kPageSize : u64(offset);
-    co_return file->seek(i64(inside ? found : size), kSet).ended();
+    co_return file->seek(i64(inside ? found : size), kSeekSet).ended();
 }
 
 Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {
-    constexpr u32 kCloexec = 1;
     constexpr size_t kLongest = fs::kNameMax - 6;  // "memfd:" goes before it
-    // Sealing and huge pages do not exist here: a program that asks for them is told so.
-    if (flags & ~kCloexec) return Errno::kInval;
+    // Sealing and huge pages do not exist here: requests for them fail.
+    if (flags & ~kMemfdCloexec) return Errno::kInval;
     char text[fs::kNameMax + 1] = "memfd:";
     auto given = c.user().read_string(std::span(text).subspan(6, kLongest + 1), name.at);
     if (given.error() == Errno::kNameTooLong) return Errno::kInval;
@@ -133,7 +132,7 @@ Leaf<Fd> sys_memfd_create(Caller& c, UserString name, u32 flags) {
     how.path = fs::Path{Ref<fs::Mount>{inode->super->internal_mount}, Ref<fs::Dentry>::adopt(d)};
     how.flags = fs::kOpenReadWrite | fs::kOpenLargeFile | fs::kOpenUncounted;
     how.creds = &c.creds();
-    return install_file(c, TRY(inode->open(how)), (flags & kCloexec) ? fs::kOpenCloexec : 0);
+    return install_file(c, TRY(inode->open(how)), (flags & kMemfdCloexec) ? fs::kOpenCloexec : 0);
 }
 
 }  // namespace linux

@@ -15,8 +15,10 @@ using fs::Creds;
 using port::Module;
 
 constexpr u32 kNone = ~0u;  // "leave it"
-constexpr u64 kFsCapabilities =
-    0x0000'0001'0000'001f | (u64{1} << 9) | (u64{1} << 27);  // dropped with a file-system uid of 0
+// Dropped with a file-system uid of 0.
+constexpr u64 kFsCapabilities = u64{1} << kCapChown | u64{1} << kCapDacOverride | u64{1} << kCapDacReadSearch |
+                                u64{1} << kCapFowner | u64{1} << kCapFsetid | u64{1} << kCapLinuxImmutable |
+                                u64{1} << kCapMknod | u64{1} << kCapMacOverride;
 
 Leaf<i64> sys_getuid(Caller& c) { return i64{c.creds().uid}; }
 Leaf<i64> sys_geteuid(Caller& c) { return i64{c.creds().euid}; }
@@ -49,8 +51,8 @@ void fix_capabilities(const Creds& old, Creds& to, bool keep) {
     if (old.euid != 0 && to.euid == 0) to.cap_effective = to.cap_permitted;
 }
 
-// The new identity takes effect. What has changed who acts makes the process undumpable, and it is no longer told of its
-// parent's end (prctl(2), PR_SET_DUMPABLE and PR_SET_PDEATHSIG).
+// The new identity takes effect. A change of the effective ids makes the process undumpable, and it no longer gets a
+// signal at its parent's end (prctl(2), PR_SET_DUMPABLE and PR_SET_PDEATHSIG).
 void commit(Caller& c, Ref<Creds> to) {
     const Creds& old = c.creds();
     if (old.euid != to->euid || old.egid != to->egid || old.fsuid != to->fsuid || old.fsgid != to->fsgid ||
@@ -226,14 +228,12 @@ Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
 
 // ---- Capabilities ----
 
-constexpr u32 kVersion1 = 0x19980330, kVersion2 = 0x20071026, kVersion3 = 0x20080522;
-
-// How many 32-bit words the caller's version has. An unknown version is told the current one.
+// How many 32-bit words the caller's version has. For an unknown version the current one is returned.
 Leaf<u32> cap_words(Caller& c, UserAddr header_at, abi::CapHeader& h) {
     TRY(c.user().read(&h, header_at, sizeof h));
-    if (h.version == kVersion1) return 1;
-    if (h.version == kVersion2 || h.version == kVersion3) return 2;
-    u32 current = kVersion3;
+    if (h.version == kCapVersion1) return 1;
+    if (h.version == kCapVersion2 || h.version == kCapVersion3) return 2;
+    u32 current = kCapVersion3;
     TRY(c.user().write(header_at, &current, sizeof current));
     return Errno::kInval;
 }

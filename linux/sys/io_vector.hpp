@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The user buffers of one transfer: one range, or an iovec array copied in and checked (readv(2)). It shrinks from the
-// front as the transfer goes on.
+// front as the transfer proceeds.
 #pragma once
 #include "fs/user_memory.hpp"
 #include "linux/sys/table.hpp"
 
 namespace linux {
-
-inline constexpr u64 kMaxIo = 0x7fff'f000;  // MAX_RW_COUNT: no call transfers more (read(2), NOTES)
-inline constexpr u32 kMaxVectors = 1024;    // UIO_MAXIOV
 
 struct Iovec {
     u64 base, length;
@@ -25,7 +22,7 @@ public:
 
     u64 size() const { return total_; }
     fs::UserSpan front() const { return spans_[first_]; }
-    void drop_front();  // and empty ones behind it
+    void drop_front();  // and empty ones after it
     void limit(u64 n) { total_ = n < total_ ? n : total_; }
     void advance(u64 n);
     // What is left, at most `most` bytes of it.
@@ -36,7 +33,7 @@ public:
     }
 
 private:
-    static constexpr u32 kFew = 8;  // UIO_FASTIOV
+    static constexpr u32 kFew = kFewVectors;
     IoVector() {}
     u32 first_ = 0, count_ = 0;
     u64 total_ = 0;

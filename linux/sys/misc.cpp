@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The system and odds and ends of a thread: names, memory figures, randomness, prctl(2), personality(2), reboot(2).
+// System-wide calls and settings of a thread: names, memory figures, randomness, prctl(2), personality(2), reboot(2).
 #include <cstring>
 
+#include "abi/linux/prctl.hpp"
+#include "abi/linux/system.hpp"
 #include "abi/linux/task.hpp"
 #include "linux/arch/machine.hpp"
 #include "linux/procfs/procfs.hpp"
@@ -84,12 +86,11 @@ Leaf<i64> sys_sysinfo(Caller& c, UserOut<abi::Sysinfo> to) {
 
 // ---- Randomness ----
 
-constexpr u32 kNonblock = 1, kRandom = 2, kInsecure = 4;
 constexpr u64 kLeafRandom = 4096, kPiece = 256;
 
 Result<void> check_random(u32 flags) {
-    if (flags & ~(kNonblock | kRandom | kInsecure)) return Errno::kInval;
-    if ((flags & (kRandom | kInsecure)) == (kRandom | kInsecure)) return Errno::kInval;
+    if (flags & ~(kRandomNonblock | kRandomRandom | kRandomInsecure)) return Errno::kInval;
+    if ((flags & (kRandomRandom | kRandomInsecure)) == (kRandomRandom | kRandomInsecure)) return Errno::kInval;
     return lib::kOk;
 }
 
@@ -139,85 +140,45 @@ Leaf<i64> sys_getrandom(Caller& c, UserAddr to, u64 size, u32 flags) {
 
 // ---- prctl ----
 
-enum Prctl : u32 {
-    kSetPdeathsig = 1,
-    kGetPdeathsig = 2,
-    kGetDumpable = 3,
-    kSetDumpable = 4,
-    kGetKeepcaps = 7,
-    kSetKeepcaps = 8,
-    kGetTiming = 13,
-    kSetTiming = 14,
-    kSetName = 15,
-    kGetName = 16,
-    kGetSeccomp = 21,
-    kCapbsetRead = 23,
-    kCapbsetDrop = 24,
-    kGetTsc = 25,
-    kSetTsc = 26,
-    kGetSecurebits = 27,
-    kSetSecurebits = 28,
-    kSetTimerslack = 29,
-    kGetTimerslack = 30,
-    kPerfEventsDisable = 31,
-    kPerfEventsEnable = 32,
-    kMceKill = 33,
-    kMceKillGet = 34,
-    kSetChildSubreaper = 36,
-    kGetChildSubreaper = 37,
-    kSetNoNewPrivs = 38,
-    kGetNoNewPrivs = 39,
-    kGetTidAddress = 40,
-    kSetThpDisable = 41,
-    kGetThpDisable = 42,
-    kCapAmbient = 47,
-    kGetSpeculation = 52,
-    kSetSpeculation = 53,
-    kSetIoFlusher = 57,
-    kGetIoFlusher = 58,
-    kSetSyscallUserDispatch = 59
-};
-
-// What changes nothing on this kernel, but is kept, checked and told (prctl(2)).
+// Settings without effect on this kernel: checked, kept and reported (prctl(2)).
 Leaf<i64> kept_setting(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
-    constexpr u64 kMceClear = 0, kMceSet = 1, kMceDefault = 2, kTscEnable = 1;
     Thread& t = c.thread();
     Process& p = c.process();
     switch (option) {
-        case kGetTiming: return 0;  // PR_TIMING_STATISTICAL
-        case kSetTiming: return a2 != 0 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
-        case kGetTsc: {
-            const u32 mode = kTscEnable;
+        case kPrGetTiming: return 0;  // PR_TIMING_STATISTICAL
+        case kPrSetTiming: return a2 != 0 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
+        case kPrGetTsc: {
+            const u32 mode = kPrTscEnable;
             TRY(c.user().write(UserAddr{a2}, &mode, sizeof mode));
             return 0;
         }
-        case kSetTsc: return a2 == kTscEnable ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
-        case kPerfEventsDisable:
-        case kPerfEventsEnable: return 0;  // there are none
-        case kMceKill:
-            if (a4 || a5 || a2 > kMceSet || (a2 == kMceClear ? a3 != 0 : a3 > kMceDefault)) return Errno::kInval;
-            t.machine_check_policy = u8(a2 == kMceClear ? kMceDefault : a3);
+        case kPrSetTsc: return a2 == kPrTscEnable ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
+        case kPrPerfEventsDisable:
+        case kPrPerfEventsEnable: return 0;  // there are none
+        case kPrMceKill:
+            if (a4 || a5 || a2 > kPrMceSet || (a2 == kPrMceClear ? a3 != 0 : a3 > kPrMceDefault)) return Errno::kInval;
+            t.machine_check_policy = u8(a2 == kPrMceClear ? kPrMceDefault : a3);
             return 0;
-        case kMceKillGet:
+        case kPrMceKillGet:
             if (a2 || a3 || a4 || a5) return Errno::kInval;
             return i64{t.machine_check_policy};
-        case kSetThpDisable:
+        case kPrSetThpDisable:
             if (a3 || a4 || a5) return Errno::kInval;
             p.no_huge_pages = a2 != 0;
             return 0;
-        case kGetThpDisable:
+        case kPrGetThpDisable:
             if (a2 || a3 || a4 || a5) return Errno::kInval;
             return i64{p.no_huge_pages};
-        case kSetIoFlusher:
+        case kPrSetIoFlusher:
             if (!c.creds().capable(fs::kCapSysResource)) return Errno::kPerm;
             if (a2 > 1 || a3 || a4 || a5) return Errno::kInval;
             t.io_flusher = a2 == 1;
             return 0;
-        case kGetIoFlusher:
+        case kPrGetIoFlusher:
             if (!c.creds().capable(fs::kCapSysResource)) return Errno::kPerm;
             if (a2 || a3 || a4 || a5) return Errno::kInval;
             return i64{t.io_flusher};
-        case kSetSyscallUserDispatch:  // off; there is no other state
+        case kPrSetSyscallUserDispatch:  // off; there is no other state
             return a2 || a3 || a4 || a5 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
         default: return Errno::kInval;
     }
@@ -225,20 +186,18 @@ Leaf<i64> kept_setting(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
 
 // Speculation is on, and cannot be switched off: there are no mitigations.
 Leaf<i64> speculation(u32 option, u64 which, u64 to, u64 a4, u64 a5) {
-    enum : u64 { kStoreBypass, kIndirectBranch, kL1dFlush };
-    constexpr u64 kEnable = 2, kDisable = 4, kForceDisable = 8;
-    if (option == kGetSpeculation) {
+    if (option == kPrGetSpeculation) {
         if (to || a4 || a5) return Errno::kInval;
-        if (which == kL1dFlush) return i64{kForceDisable};
-        return which <= kIndirectBranch ? Leaf<i64>(i64{kEnable}) : Leaf<i64>(Errno::kNoDev);
+        if (which == kPrSpecL1dFlush) return i64{kPrSpecForceDisable};
+        return which <= kPrSpecIndirectBranch ? Leaf<i64>(i64{kPrSpecEnable}) : Leaf<i64>(Errno::kNoDev);
     }
     if (a4 || a5) return Errno::kInval;
     switch (which) {
-        case kStoreBypass: return Errno::kNxIo;
-        case kIndirectBranch:
-            if (to == kEnable) return 0;
-            return to == kDisable || to == kForceDisable ? Errno::kPerm : Errno::kRange;
-        case kL1dFlush: return Errno::kPerm;
+        case kPrSpecStoreBypass: return Errno::kNxIo;
+        case kPrSpecIndirectBranch:
+            if (to == kPrSpecEnable) return 0;
+            return to == kPrSpecDisable || to == kPrSpecForceDisable ? Errno::kPerm : Errno::kRange;
+        case kPrSpecL1dFlush: return Errno::kPerm;
         default: return Errno::kNoDev;
     }
 }
@@ -269,73 +228,73 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
     Thread& t = c.thread();
     Process& p = c.process();
     switch (option) {
-        case kSetPdeathsig:
+        case kPrSetPdeathsig:
             if (a2 > kSignals) return Errno::kInval;
             t.parent_death_signal = u32(a2);
             return 0;
-        case kGetPdeathsig: {
+        case kPrGetPdeathsig: {
             u32 sig = t.parent_death_signal;
             TRY(c.user().write(UserAddr{a2}, &sig, sizeof sig));
             return 0;
         }
-        case kGetDumpable: return i64{c.mm().dumpable.load(std::memory_order_relaxed)};
-        case kSetDumpable:
+        case kPrGetDumpable: return i64{c.mm().dumpable.load(std::memory_order_relaxed)};
+        case kPrSetDumpable:
             if (a2 > 1) return Errno::kInval;
             c.mm().dumpable.store(a2 == 1, std::memory_order_relaxed);
             return 0;
-        case kGetKeepcaps: return i64{t.keep_capabilities};
-        case kSetKeepcaps:
+        case kPrGetKeepcaps: return i64{t.keep_capabilities};
+        case kPrSetKeepcaps:
             if (a2 > 1) return Errno::kInval;
             if (c.creds().securebits & (kSecureKeepCaps << 1)) return Errno::kPerm;
             t.keep_capabilities = a2 == 1;
             return 0;
-        case kSetName: {
+        case kPrSetName: {
             char name[kCommLength] = {};
             auto r = c.user().read_string({name, sizeof name - 1}, UserAddr{a2});
             if (!r.ok() && r.error() != Errno::kNameTooLong) return r.error();
             set_comm(t, {name, r.ok() ? r.value().size() : sizeof name - 1});
             return 0;
         }
-        case kGetName: TRY(c.user().write(UserAddr{a2}, t.comm, kCommLength)); return 0;
-        case kGetSeccomp: return 0;
-        case kCapbsetRead:
+        case kPrGetName: TRY(c.user().write(UserAddr{a2}, t.comm, kCommLength)); return 0;
+        case kPrGetSeccomp: return 0;
+        case kPrCapbsetRead:
             if (a2 > kLastCapability) return Errno::kInval;
             return i64((c.creds().cap_bounding >> a2) & 1);
-        case kCapbsetDrop: return drop_bounding(c, a2);
-        case kGetSecurebits: return i64{securebits(c)};
-        case kSetSecurebits: return set_securebits(c, a2);
-        case kGetSpeculation:
-        case kSetSpeculation: return speculation(option, a2, a3, a4, a5);
-        case kSetTimerslack: t.timer_slack = i64(a2) > 0 ? a2 : t.default_timer_slack; return 0;
-        case kGetTimerslack: return i64(t.timer_slack);
-        case kSetChildSubreaper: {
+        case kPrCapbsetDrop: return drop_bounding(c, a2);
+        case kPrGetSecurebits: return i64{securebits(c)};
+        case kPrSetSecurebits: return set_securebits(c, a2);
+        case kPrGetSpeculation:
+        case kPrSetSpeculation: return speculation(option, a2, a3, a4, a5);
+        case kPrSetTimerslack: t.timer_slack = i64(a2) > 0 ? a2 : t.default_timer_slack; return 0;
+        case kPrGetTimerslack: return i64(t.timer_slack);
+        case kPrSetChildSubreaper: {
             rt::LockGuard guard{process_tree};
             p.subreaper = a2 != 0;
             return 0;
         }
-        case kGetChildSubreaper: {
+        case kPrGetChildSubreaper: {
             i32 v = p.subreaper;
             TRY(c.user().write(UserAddr{a2}, &v, sizeof v));
             return 0;
         }
-        case kSetNoNewPrivs:
+        case kPrSetNoNewPrivs:
             if (a2 != 1 || a3 || a4 || a5) return Errno::kInval;
             t.no_new_privileges = true;
             return 0;
-        case kGetNoNewPrivs:
+        case kPrGetNoNewPrivs:
             if (a2 || a3 || a4 || a5) return Errno::kInval;
             return i64{t.no_new_privileges};
-        case kGetTidAddress: {
+        case kPrGetTidAddress: {
             u64 at = t.clear_child_tid.value;
             TRY(c.user().write(UserAddr{a2}, &at, sizeof at));
             return 0;
         }
-        case kCapAmbient:
+        case kPrCapAmbient:
             if (a4 || a5) return Errno::kInval;
-            if (a2 == 1 && a3 <= 40) return 0;             // PR_CAP_AMBIENT_IS_SET: the set is always empty
-            if (a2 == 4 && a3 == 0) return 0;              // PR_CAP_AMBIENT_CLEAR_ALL
-            if (a2 == 3 && a3 <= 40) return 0;             // PR_CAP_AMBIENT_LOWER
-            if (a2 == 2 && a3 <= 40) return Errno::kPerm;  // PR_CAP_AMBIENT_RAISE
+            if (a2 == kPrCapAmbientIsSet && a3 <= kLastCapability) return 0;  // the set is always empty
+            if (a2 == kPrCapAmbientClearAll && a3 == 0) return 0;
+            if (a2 == kPrCapAmbientLower && a3 <= kLastCapability) return 0;
+            if (a2 == kPrCapAmbientRaise && a3 <= kLastCapability) return Errno::kPerm;
             return Errno::kInval;
         default: return kept_setting(c, option, a2, a3, a4, a5);
     }
@@ -345,13 +304,13 @@ Leaf<i64> sys_arch_prctl(Caller& c, i32 code, UserAddr argument) { return arch::
 
 Leaf<i64> sys_personality(Caller& c, u32 to) {
     u32 old = c.process().personality;
-    if (to != 0xffffffff) c.process().personality = to;
+    if (to != kPersonalityQuery) c.process().personality = to;
     return i64{old};
 }
 
 // ---- The log ----
 
-// What there is to read is nothing, but the memory for it must be there.
+// There is nothing to read, but the memory for it must be accessible.
 TaskResult read_no_messages(Caller& c, UserAddr to, i32 length) {
     u64 first = u64(length) < kPageSize ? u64(length) : kPageSize;
     if (!fs::UserMemory::inside(to, first)) co_return Errno::kFault;
@@ -361,40 +320,36 @@ TaskResult read_no_messages(Caller& c, UserAddr to, i32 length) {
 
 // The kernel's messages go to the machine's console; the ring that programs may read is empty.
 Leaf<i64> sys_syslog(Caller& c, i32 type, UserAddr to, i32 length) {
-    constexpr i32 kReadAll = 3, kSizeUnread = 9, kSizeBuffer = 10, kCapSyslog = 34;
-    // Debian restricts the log (dmesg_restrict) to those who may, whatever they ask for.
+    // Debian restricts every access to the log (dmesg_restrict) to privileged callers.
     if (!c.creds().capable(kCapSyslog) && !c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
-    if (type < 0 || type > kSizeBuffer) return Errno::kInval;
+    if (type < 0 || type > kSyslogSizeBuffer) return Errno::kInval;
     switch (type) {
-        case 2:  // READ: would wait for the first message
-        case kReadAll:
-        case 4:  // READ_CLEAR
+        case kSyslogRead:  // would wait for the first message
+        case kSyslogReadAll:
+        case kSyslogReadClear:
             if (to.value == 0 || length < 0) return Errno::kInval;
-            if (length == 0 || type == 2) return 0;
+            if (length == 0 || type == kSyslogRead) return 0;
             return c.later(read_no_messages(c, to, length));
-        case 8:  // CONSOLE_LEVEL
-            return length < 1 || length > 8 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
-        case kSizeUnread:
-        case kSizeBuffer:
+        case kSyslogConsoleLevel: return length < 1 || length > 8 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
+        case kSyslogSizeUnread:
+        case kSyslogSizeBuffer:
         default: return 0;
     }
 }
 
-// ---- The end of it all ----
-
-constexpr u32 kMagic1 = 0xfee1dead, kMagic2[] = {672274793, 85072278, 369367448, 537993216};
+// ---- Reboot ----
 
 Leaf<i64> sys_reboot(Caller& c, u32 magic1, u32 magic2, u32 command, UserAddr) {
-    if (!c.creds().capable(22)) return Errno::kPerm;  // CAP_SYS_BOOT
+    if (!c.creds().capable(kCapSysBoot)) return Errno::kPerm;
     bool known = false;
-    for (u32 m : kMagic2) known |= magic2 == m;
-    if (magic1 != kMagic1 || !known) return Errno::kInval;
+    for (u32 m : kRebootMagic2) known |= magic2 == m;
+    if (magic1 != kRebootMagic1 || !known) return Errno::kInval;
     switch (command) {
-        case 0x89abcdef:   // CAD_ON
-        case 0: return 0;  // CAD_OFF: there is no such key
-        case 0x01234567:   // RESTART
-        case 0xcdef0123:   // HALT
-        case 0x4321fedc:   // POWER_OFF: what the machine's owner makes of it
+        case kRebootCadOn:
+        case kRebootCadOff: return 0;  // there is no such key
+        case kRebootRestart:
+        case kRebootHalt:
+        case kRebootPowerOff:  // what the machine's owner makes of it
             end_machine(0);
             begin_group_exit(c.process(), 0);
             return 0;

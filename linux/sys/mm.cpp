@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT
-// System calls on the address space: mmap(2) and its relatives, brk(2), mlock(2), mincore(2), msync(2).
+// System calls on the address space: mmap(2) and related calls, brk(2), mlock(2), mincore(2), msync(2).
 #include "linux/sys/table.hpp"
 
 namespace linux {
 namespace {
 
-constexpr u32 kCapIpcLock = 14, kCapSysRawio = 17;
-constexpr u32 kMapNonBlock = 0x10000;
-constexpr i32 kPopulateRead = 22, kPopulateWrite = 23;
 constexpr u64 kPopulatedAtOnce = 120 * kPageSize;
 constexpr u64 kResidentAtOnce = 256;   // pages of mincore between two copies
 constexpr u64 kResidentInLeaf = 4096;  // pages of mincore a leaf looks at
@@ -22,10 +19,10 @@ MemoryLimits limits(Caller& c) {
 
 bool populates(u32 flags) { return (flags & kMapLocked) || (flags & (kMapPopulate | kMapNonBlock)) == kMapPopulate; }
 
-// A fatal signal ends long work whose result nobody will see.
+// A fatal signal ends long work whose result no program will see.
 bool is_ending(Caller& c) { return (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) != 0; }
 
-// Reads the pages in as mlock and MAP_POPULATE do. kNoMem: some cannot be had.
+// Reads the pages in as mlock and MAP_POPULATE do. kNoMem: some cannot be allocated.
 Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     const UserAddr end = (at + length).up(kPageSize);
     for (UserAddr from = at.down(kPageSize); from < end && !is_ending(c); from += kPopulatedAtOnce) {
@@ -91,12 +88,12 @@ Leaf<UserAddr> sys_mremap(Caller& c, UserAddr old, u64 old_length, u64 new_lengt
 
 Task<Result<void>> advise_patiently(Caller& c, UserAddr at, u64 length, i32 advice) {
     CO_TRY(co_await c.mm().advise_task(at, length, advice));
-    if (advice != kPopulateRead && advice != kPopulateWrite) co_return lib::kOk;
+    if (advice != kMadvPopulateRead && advice != kMadvPopulateWrite) co_return lib::kOk;
     u64 bytes = (length + kPageSize - 1) & ~(kPageSize - 1);
     for (u64 done = 0; done < bytes;) {
         if (is_ending(c)) co_return Errno::kIntr;
         const u64 piece = bytes - done < kPopulatedAtOnce ? bytes - done : kPopulatedAtOnce;
-        auto wait = c.mm().fault_in(at + done, piece, advice == kPopulateWrite, c.process().limit(kRlimStack));
+        auto wait = c.mm().fault_in(at + done, piece, advice == kMadvPopulateWrite, c.process().limit(kRlimStack));
         if (co_await wait < piece) co_return c.interrupted() ? Errno::kIntr : Errno::kFault;
         done += piece;
         co_await rt::Yield{};
@@ -105,7 +102,7 @@ Task<Result<void>> advise_patiently(Caller& c, UserAddr at, u64 length, i32 advi
 }
 
 Leaf<void> sys_madvise(Caller& c, UserAddr at, u64 length, i32 advice) {
-    const bool populates = advice == kPopulateRead || advice == kPopulateWrite;
+    const bool populates = advice == kMadvPopulateRead || advice == kMadvPopulateWrite;
     return c.or_later(populates ? Leaf<void>(kNeedsTask) : c.mm().advise(at, length, advice),
                       [&] { return advise_patiently(c, at, length, advice); });
 }
@@ -165,10 +162,9 @@ Task<Result<void>> sync_patiently(Caller& c, UserAddr at, UserAddr end, u32 flag
     }
 }
 Leaf<void> sys_msync(Caller& c, UserAddr at, u64 length, u32 flags) {
-    constexpr u32 kAsync = 1;
-    if (flags & ~(kAsync | kSyncInvalidate | kSyncNow)) return Errno::kInval;
+    if (flags & ~(kSyncAsync | kSyncInvalidate | kSyncNow)) return Errno::kInval;
     if (!at.aligned(kPageSize)) return Errno::kInval;
-    if ((flags & kAsync) && (flags & kSyncNow)) return Errno::kInval;
+    if ((flags & kSyncAsync) && (flags & kSyncNow)) return Errno::kInval;
     length = (length + kPageSize - 1) & ~(kPageSize - 1);
     if (at.value + length < at.value) return Errno::kNoMem;
     const UserAddr end = at + length;
@@ -186,16 +182,14 @@ Task<Result<void>> lock_range(Caller& c, UserAddr at, u64 length, bool now) {
 }
 Task<Result<void>> sys_mlock(Caller& c, UserAddr at, u64 length) { return lock_range(c, at, length, true); }
 Task<Result<void>> sys_mlock2(Caller& c, UserAddr at, u64 length, u32 flags) {
-    constexpr u32 kOnFault = 1;
-    if (flags & ~kOnFault) co_return Errno::kInval;
-    co_return co_await lock_range(c, at, length, !(flags & kOnFault));
+    if (flags & ~kMlockOnFault) co_return Errno::kInval;
+    co_return co_await lock_range(c, at, length, !(flags & kMlockOnFault));
 }
 Leaf<void> sys_munlock(Caller& c, UserAddr at, u64 length) {
     return c.or_later(c.mm().set_locked(at, length, false, limits(c)),
                       [&] { return c.mm().set_locked_task(at, length, false, limits(c)); });
 }
 
-constexpr u32 kLockCurrent = 1, kLockFuture = 2, kLockOnFault = 4;  // mlockall(2), MCL_*
 Leaf<void> lock_all(Caller& c, bool current, bool future) {
     return c.or_later(c.mm().set_all_locked(current, future, limits(c)),
                       [&] { return c.mm().set_all_locked_task(current, future, limits(c)); });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Changes of what an inode says about itself: chmod, chown, utimensat and their elders.
+// Changes of an inode's attributes: chmod, chown, utimensat and the older calls.
 #include "linux/sys/path_calls.hpp"
 
 namespace linux {
@@ -14,7 +14,7 @@ Leaf<void> change_mode(Caller& c, fs::Inode& inode, bool read_only, u32 mode) {
     if (read_only) return Errno::kRoFs;
     fs::AttributeChange change;
     change.mode = true;
-    change.to.mode = mode & 07777;
+    change.to.mode = mode & kModeMask;
     change.rule = Rule::kMode;
     change.asker = &c.creds();
     return inode.set_attributes(change);
@@ -39,8 +39,6 @@ Leaf<void> change_owner_at(Caller& c, i32 directory, UserString path, u32 uid, u
     return change_owner(c, t.inode(), t.read_only(), uid, gid);
 }
 
-constexpr i64 kTimeNow = (1 << 30) - 1, kTimeOmit = (1 << 30) - 2;  // UTIME_NOW, UTIME_OMIT
-
 // utimensat(2). No `times`: both are now.
 struct Times {
     bool given = false;
@@ -60,7 +58,7 @@ Leaf<void> change_times(Caller& c, fs::Inode& inode, bool read_only, const Times
     const fs::Creds& who = c.creds();
     fs::AttributeChange change;
     if (t.now()) {
-        // For the owner, and for who may write to the file.
+        // For the owner, and for callers that may write to the file.
         if (who.fsuid != inode.peek_attributes().uid && !who.capable(fs::kCapFowner))
             TRY(fs::check_access(inode, fs::kMayWrite, who));
     } else {

@@ -7,10 +7,6 @@
 
 namespace linux {
 
-inline constexpr i32 kAtCwd = -100;
-inline constexpr u32 kAtSymlinkNoFollow = 0x100, kAtRemoveDir = 0x200, kAtEffective = 0x200, kAtSymlinkFollow = 0x400,
-                     kAtNoAutomount = 0x800, kAtEmptyPath = 0x1000, kAtStatxSyncMask = 0x6000;
-
 // The text of a path argument and where its resolution starts. Large: lives on the stack of a leaf.
 class PathArgument {
 public:

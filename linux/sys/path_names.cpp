@@ -50,7 +50,7 @@ private:
     bool flush() {
         auto r = user_.write(to_ + done_, buffer_, held_);
         if (!r.ok()) {
-            // The rest will be needed too: a fault for each page would copy all names before it once more.
+            // The rest will be needed too: a fault for each page would copy all names before it again.
             if (r.error() == kNeedsFault) user_.widen_fault(room_ - done_);
             error_ = r.error();
             return false;
@@ -69,7 +69,7 @@ private:
     };
 };
 
-// Bytes of records that are written at a stretch: at most 1,024 names; of generated directories, where a name costs more,
+// Bytes of records that are written at once: at most 1,024 names; of generated directories, where a name costs more,
 // 85.
 u64 records_at_once(const File& file) {
     constexpr u64 kPinned = 32 << 10, kGenerated = 2 << 10;
@@ -79,8 +79,8 @@ u64 records_at_once(const File& file) {
 // The kernel takes the size as an int: a negative one leaves no room.
 u64 record_room(u32 size) { return i32(size) < 0 ? 0 : u64(size); }
 
-// For large buffers, or of which only a part is accessible: piece by piece. What was copied stays copied, as the position in
-// the directory moves on with each piece.
+// For large buffers, or of which only a part is accessible: piece by piece. What was copied stays copied, as the
+// position in the directory moves on with each piece.
 TaskResult read_pieces(Caller& c, Ref<File> file, UserAddr to, u32 size, bool old_format) {
     const u64 at_once = records_at_once(*file) / 2, room = record_room(size);
     u64 done = 0, accessible = room;  // from `to` on, as far as is known
@@ -131,7 +131,7 @@ Leaf<void> make_directory(Caller& c, i32 directory, UserString path, u32 mode) {
     PathArgument a;
     TRY(a.read(c, directory, path));
     ParentLookup at = TRY(find_parent(a));
-    TRY(make_node(at, kTypeDirectory | (mode & 01777 & ~a.umask), 0, {}, c.creds()));
+    TRY(make_node(at, kTypeDirectory | (mode & (kPermissionMask | kSticky) & ~a.umask), 0, {}, c.creds()));
     return lib::kOk;
 }
 
@@ -151,7 +151,7 @@ Leaf<void> make_special(Caller& c, i32 directory, UserString path, u32 mode, u32
         TRY(check_access(*at.parent.inode(), kMayWrite | kMayExec, c.creds()));
         return Errno::kPerm;
     }
-    TRY(make_node(at, type | (mode & 07777 & ~a.umask), is_device ? device : 0, {}, c.creds()));
+    TRY(make_node(at, type | (mode & kModeMask & ~a.umask), is_device ? device : 0, {}, c.creds()));
     return lib::kOk;
 }
 
@@ -162,7 +162,7 @@ Leaf<void> remove_at(Caller& c, i32 directory, UserString path, bool is_director
     return remove_name(at, is_directory, c.creds());
 }
 
-// The call is made once more when others have run.
+// The call is repeated after other threads have run.
 TaskResult rename_later() {
     co_await rt::Yield{};
     co_return Errno::kRestartNoIntr;

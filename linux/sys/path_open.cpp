@@ -14,9 +14,8 @@ namespace {
 using namespace fs;  // NOLINT: flags by the dozen
 
 constexpr u32 kKnownFlags = kOpenAccess | kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenAppend |
-                            kOpenNonblock | kOpenSync | kOpenDsync | 020000 /* O_ASYNC */ | kOpenDirect |
-                            kOpenLargeFile | kOpenDirectory | kOpenNoFollow | kOpenNoAtime | kOpenCloexec | kOpenPath |
-                            kOpenTmpfile;
+                            kOpenNonblock | kOpenSync | kOpenDsync | kOpenAsync | kOpenDirect | kOpenLargeFile |
+                            kOpenDirectory | kOpenNoFollow | kOpenNoAtime | kOpenCloexec | kOpenPath | kOpenTmpfile;
 constexpr u32 kTmpfileBit = kOpenTmpfile & ~kOpenDirectory;
 
 // A decoded request: fs/open.c, build_open_flags.
@@ -29,7 +28,7 @@ struct Request {
         if (flags & kOpenPath) flags &= kOpenDirectory | kOpenNoFollow | kOpenPath | kOpenCloexec;
         if (!(flags & (kOpenCreate | kTmpfileBit))) mode = 0;
         if ((flags & kOpenAccess) == kOpenAccess) flags |= kOpenTaskOnly;  // neither read nor written
-        Request r{flags, mode & 07777};
+        Request r{flags, mode & kModeMask};
         static constexpr u32 kAccess[] = {kMayRead, kMayWrite, kMayRead | kMayWrite, kMayRead | kMayWrite};
         r.access = kAccess[flags & kOpenAccess];
         if ((flags & kOpenDirectory) && (flags & kOpenCreate)) return Errno::kInval;
@@ -44,7 +43,7 @@ struct Request {
     }
 };
 
-// What may_open of Linux checks of a file that was there before.
+// The checks of Linux's may_open for a file that existed before.
 Leaf<void> may_open(const Request& r, const Place& at, const Creds& c, const void* caller) {
     Inode& inode = *at.inode();
     u32 type = inode.mode() & kTypeMask;
@@ -117,7 +116,7 @@ restart:
             return lib::kOk;
         }
         if (found.error() != Errno::kNoEnt) return found.error();
-        if (again) return Errno::kNoEnt;  // somewhere behind a link, not the last name
+        if (again) return Errno::kNoEnt;  // somewhere after a link, not the last name
         ParentLookup at;
         at.last = name;
         if (!parent.hold(at.parent)) goto restart;
@@ -128,7 +127,7 @@ restart:
             return lib::kOk;
         }
         if (made.error() != Errno::kExist) return made.error();
-        goto restart;  // somebody was faster
+        goto restart;  // another thread was faster
     }
 }
 
@@ -167,8 +166,8 @@ bool descriptor_left(Caller& c) {
     return c.files().capacity() < limit || c.files().open_count() < limit;
 }
 
-// More pages than this are not freed in one go: truncation then runs as a task, in steps from the end. So it does for a file
-// that is mapped: private copies may have to go.
+// More pages than this are not freed at once: truncation then runs as a task, in steps from the end. So it does for a
+// file that is mapped: private copies may have to go.
 constexpr u64 kStepPages = 256;
 
 bool is_long_truncation(Inode& inode, u64 length) {
@@ -178,7 +177,7 @@ bool is_long_truncation(Inode& inode, u64 length) {
     return last != ~u64{0} && last >= lib::pages_for(length) + kStepPages;
 }
 
-// A new length, given by who may write to the file.
+// A new length; the caller may write to the file.
 AttributeChange length_change(Caller& c, u64 length) {
     AttributeChange change;
     change.size = true;
@@ -211,7 +210,7 @@ Leaf<void> change_size(Inode& inode, const AttributeChange& change) {
     return lib::kOk;
 }
 
-// For O_TRUNC. ETXTBSY before anything is cut: who opens for writing is counted already, who opens for reading is not.
+// For O_TRUNC. ETXTBSY before anything is cut: an open for writing is counted already, one for reading is not.
 Task<Result<void>> shrink_opened(Caller& c, const Request& r, Ref<Inode> inode) {
     bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;
     if (read_only_file && !inode->start_writing()) co_return Errno::kTxtBsy;
@@ -252,7 +251,7 @@ Leaf<i64> open_now(Caller& c, i32 directory, UserString path, const Request& r) 
     return finish(c, r, at.created, std::move(file));
 }
 
-// FIFOs wait, large files are truncated in steps. The name is resolved once more: nothing has been changed yet.
+// FIFOs wait, large files are truncated in steps. The name is resolved again: nothing has been changed yet.
 TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) {
     Resolved at;
     CO_TRY(resolve(c, directory, path, r, at));
@@ -266,7 +265,7 @@ TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) 
         if (truncates(r, at.created, *file->inode())) CO_TRY(co_await shrink_opened(c, r, Ref<Inode>{file->inode()}));
         auto fd = finish(c, r, at.created, file);
         if (fd.error() != kNeedsTask) co_return fd;
-        co_await rt::Yield{};  // it has grown again meanwhile, or it is mapped
+        co_await rt::Yield{};  // it has grown again in the meantime, or it is mapped
         if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
     }
 }

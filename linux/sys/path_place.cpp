@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where a process stands in the tree of names, and what is mounted into it.
+// Working directory and root of a process, and mounts.
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/path_calls.hpp"
 
@@ -8,8 +8,6 @@ namespace linux {
 namespace {
 
 using namespace fs;  // NOLINT: mount flags
-
-constexpr u32 kCapSysChroot = 18;
 
 // chdir and chroot take a directory that the caller may search.
 Leaf<Path> find_place(Caller& c, UserString path) {
@@ -33,9 +31,8 @@ Leaf<std::string_view> read_option(Caller& c, UserString from, std::span<char> r
     return text;
 }
 
-constexpr u32 kMountSilent = 32768, kMountStrictAtime = 1 << 24, kMountRecursive = 16384, kMountPropagation = 0x1e0000,
-              kMountKnown =
-                  kMountReadOnly | kMountNoSuid | kMountNoDev | kMountNoExec | kMountNoAtime | kMountNoDirAtime;
+constexpr u32 kMountKnown =
+    kMountReadOnly | kMountNoSuid | kMountNoDev | kMountNoExec | kMountNoAtime | kMountNoDirAtime;
 
 u32 kept_flags(u64 flags) {
     u32 f = u32(flags) & kMountKnown;
@@ -98,7 +95,7 @@ Leaf<i64> sys_getcwd(Caller& c, UserOut<char> to, u64 size) {
 
 Leaf<i64> sys_umask(Caller& c, u32 mask) {
     auto s = c.fs_context().state.lock();
-    return i64{std::exchange(s->umask, mask & 0777)};
+    return i64{std::exchange(s->umask, mask & kPermissionMask)};
 }
 
 Leaf<void> sys_mount(Caller& c, UserString source, UserString target, UserString type, u64 flags, UserString data) {
@@ -106,7 +103,7 @@ Leaf<void> sys_mount(Caller& c, UserString source, UserString target, UserString
     std::string_view type_name = TRY(read_option(c, type, type_text));
     std::string_view source_name = TRY(read_option(c, source, source_text));
     std::string_view options = TRY(read_option(c, data, data_text));
-    if ((flags & 0xffff0000) == 0xc0ed0000) flags &= 0xffff;  // MS_MGC_VAL, from before Linux 2.4
+    if ((flags & kMountMagicMask) == kMountMagic) flags &= ~kMountMagicMask;
     Path where;
     {
         Target t;
@@ -135,20 +132,19 @@ Leaf<void> sys_mount(Caller& c, UserString source, UserString target, UserString
 }
 
 Leaf<void> sys_umount2(Caller& c, UserString target, u32 flags) {
-    constexpr u32 kForce = 1, kDetach = 2, kExpire = 4, kNoFollow = 8;
-    if (flags & ~(kForce | kDetach | kExpire | kNoFollow)) return Errno::kInval;
+    if (flags & ~(kUmountForce | kUmountDetach | kUmountExpire | kUmountNoFollow)) return Errno::kInval;
     Path where;
     {
         Target t;
-        TRY(t.find(c, kAtCwd, target, flags & kNoFollow ? 0 : u32{kFollow}));
+        TRY(t.find(c, kAtCwd, target, flags & kUmountNoFollow ? 0 : u32{kFollow}));
         where = TRY(t.hold());
     }
     if (!c.creds().capable(kCapSysAdmin)) return Errno::kPerm;
-    if (flags & kExpire) return Errno::kInval;  // expiry marks are not kept
-    return unmount(where, (flags & kDetach) != 0);
+    if (flags & kUmountExpire) return Errno::kInval;  // expiry marks are not kept
+    return unmount(where, (flags & kUmountDetach) != 0);
 }
 
-// Nothing is behind the page cache yet: what was written is where it will ever be.
+// The page cache has no backing storage: there is nothing to write back.
 Leaf<void> sys_sync(Caller&) { return lib::kOk; }
 Leaf<void> sys_syncfs(Caller& c, Fd fd) {
     TRY(open_file(c, fd));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What there is to know about a file: the stat family, statfs, access, readlink.
+// Information about a file: the stat family, statfs, access, readlink.
 #include "linux/sys/path_calls.hpp"
 
 namespace linux {
@@ -8,34 +8,9 @@ namespace {
 
 using fs::kFollow;
 
-struct Statfs {  // statfs(2), x86_64
-    i64 type, block_size;
-    u64 blocks, free, available, files, free_files;
-    i32 fsid[2];
-    i64 name_length, fragment_size, flags, spare[4];
-};
-static_assert(sizeof(Statfs) == 120);
-
-struct StatxTime {
-    i64 seconds;
-    u32 nanoseconds;
-    i32 pad;
-};
-struct Statx {  // statx(2)
-    u32 mask, block_size;
-    u64 attributes;
-    u32 links, uid, gid;
-    u16 mode, pad;
-    u64 inode, size, blocks, attributes_mask;
-    StatxTime accessed, born, changed, modified;
-    u32 rdev_major, rdev_minor, dev_major, dev_minor;
-    u64 mount_id, spare[13];
-};
-static_assert(sizeof(Statx) == 256);
-constexpr u32 kStatxBasic = 0x7ff, kStatxBorn = 0x800, kStatxMountId = 0x1000, kStatxReserved = 0x80000000;
-constexpr u64 kStatxMountRoot = 0x2000;
-// What the attribute bits could say: append, immutable, nodump (tmpfs), automount, mount root, DAX.
-constexpr u64 kStatxKnown = 0x10 | 0x20 | 0x40 | 0x1000 | kStatxMountRoot | 0x200000;
+// The attribute bits that could be set: those of tmpfs, automount, mount root, DAX.
+constexpr u64 kStatxKnown =
+    kStatxAppend | kStatxImmutable | kStatxNoDump | kStatxAutomount | kStatxMountRoot | kStatxDax;
 
 abi::Timespec timespec(const fs::Timestamp& t) { return {t.seconds, t.nanoseconds}; }
 StatxTime statx_time(const fs::Timestamp& t) { return {t.seconds, t.nanoseconds, 0}; }
@@ -75,12 +50,12 @@ Leaf<void> put_statfs(Caller& c, fs::Inode& inode, fs::Mount& mount, UserAddr ou
     f.free_files = s.free_files;
     f.fsid[0] = i32(super.device);
     f.name_length = s.name_max;
-    f.flags = 0x20;  // ST_VALID
+    f.flags = kStatfsValid;
     u32 m = mount.flags.load(std::memory_order_relaxed);
     f.flags |= m & (fs::kMountReadOnly | fs::kMountNoSuid | fs::kMountNoDev | fs::kMountNoExec | fs::kMountNoAtime |
                     fs::kMountNoDirAtime);
-    if (mount.read_only()) f.flags |= 1;
-    if (m & fs::kMountRelAtime) f.flags |= 0x1000;
+    if (mount.read_only()) f.flags |= kStatfsReadOnly;
+    if (m & fs::kMountRelAtime) f.flags |= kStatfsRelAtime;
     return c.user().write(out, &f, sizeof f);
 }
 

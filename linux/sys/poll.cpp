@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // poll(2) and select(2), and the rows of all calls that wait for several files or for timers (epoll.cpp).
+#include "abi/linux/prctl.hpp"
 #include "linux/sys/epoll_calls.hpp"
 #include "linux/sys/signalfd.hpp"
 #include "linux/sys/wait_set.hpp"
@@ -92,7 +93,8 @@ abi::Timespec time_left(Nanoseconds deadline) {
     return {i64(left / 1'000'000'000), i64(left % 1'000'000'000)};
 }
 
-// A timeout the program gave, and where what is left of it goes (ppoll and select: not restarted if it cannot be written).
+// A timeout the program gave, and where what is left of it goes (ppoll and select: not restarted if it cannot be
+// written).
 struct Timeout {
     enum class Form : u8 { kNone, kTimespec, kTimeval } form = Form::kNone;
     UserAddr at{};
@@ -118,10 +120,9 @@ TaskResult read_timeout(Caller& c, Timeout& t) {
 // The last step of ppoll and select: `r` is kIntr if a signal ended the wait.
 TaskResult finish(Caller& c, const Timeout& t, Leaf<i64> r) {
     if (r.error() == Errno::kIntr) r = Errno::kRestartNoHand;
-    constexpr u32 kStickyTimeouts = 0x4000000;  // personality(2)
     if (t.form == Timeout::Form::kNone || t.zero) co_return r;
     bool written = false;
-    if ((c.process().personality & kStickyTimeouts) == 0) {
+    if ((c.process().personality & kPersonalityStickyTimeouts) == 0) {
         abi::Timespec left = t.deadline == Nanoseconds::never() ? abi::Timespec{} : time_left(t.deadline);
         if (t.form == Timeout::Form::kTimeval) left.nanoseconds /= 1000;
         written = (co_await copy_to_program(c, t.at, &left, sizeof left)).ok();
@@ -187,7 +188,7 @@ struct SelectSets {
     i64 collect() {
         i64 n = 0;
         for (u32 i = 0; i < count; ++i) {
-            // A number that was closed meanwhile is ready for all that was asked.
+            // A number that was closed in the meantime is ready for all requested events.
             constexpr u32 kOf[3] = {kSelectIn | fs::kPollNval, kSelectOut | fs::kPollNval,
                                     kSelectExcept | fs::kPollNval};
             for (u32 set = 0; set < 3; ++set) {
@@ -221,7 +222,7 @@ TaskResult select_files(Caller& c, i32 n, const UserAddr (&sets)[3], Nanoseconds
 
 namespace {
 
-// Not open, a file that looks at who asks, or a set: kPollLong if that is for a task.
+// Not open, a file that depends on the caller, or a set: kPollLong if it takes a task.
 [[gnu::noinline]] u32 poll_special(Caller& c, fs::File* file, u32 events) {
     if (!file || (file->flags() & fs::kOpenPath)) return fs::kPollNval;
     return file->poll_for(&c) & (events | fs::kPollErr | fs::kPollHup | fs::kPollLong);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Limits, usage, priorities and scheduling parameters (getrlimit(2), getrusage(2), sched(7)).
 //
-// Every thread is scheduled alike so far: nice values and policies are kept, checked and reported, and change nothing.
+// All threads are scheduled equally so far: nice values and policies are kept, checked and reported, without effect.
 #include "abi/linux/task.hpp"
 #include "linux/sys/wait_set.hpp"
 #include "linux/task/creds.hpp"
@@ -15,8 +15,6 @@ namespace linux {
 namespace {
 
 using port::Module;
-
-constexpr u64 kMostFiles = 1048576;  // sysctl fs.nr_open
 
 // ---- Limits ----
 
@@ -34,7 +32,7 @@ Result<void> may_see_limits(Caller& c, Process& p, Thread* t) {
 
 Result<void> set_limit(Caller& c, Process& p, u32 which, const abi::Rlimit64& to) {
     if (to.soft > to.hard) return Errno::kInval;
-    if (which == kRlimNofile && to.hard > kMostFiles) return Errno::kPerm;
+    if (which == kRlimNofile && to.hard > kMaxDescriptors) return Errno::kPerm;
     {
         auto limits = p.rlimits.lock();
         RlimitValue& l = (*limits)[which];
@@ -77,7 +75,7 @@ Leaf<i64> sys_prlimit64(Caller& c, i32 pid, u32 which, UserIn<abi::Rlimit64> to,
     Leaf<void> told;
     if (old) told = old.put(c.user(), call.old());
     if (told.error() == kNeedsFault) return told.error();
-    // The limit is set even if the old one cannot be told.
+    // The limit is set even if the old one cannot be copied out.
     if (call.change) TRY(set_limit(c, *call.process, which, call.to));
     TRY(told);
     return 0;
@@ -102,13 +100,13 @@ Leaf<i64> sys_setrlimit(Caller& c, u32 which, UserIn<abi::Rlimit64> from) {
 TaskResult sys_getrusage(Caller& c, i32 who, UserOut<abi::Rusage> to) {
     Usage u;
     switch (who) {
-        case 0: u = c.process().usage(); break;
-        case -1: {
+        case kRusageSelf: u = c.process().usage(); break;
+        case kRusageChildren: {
             rt::LockGuard guard{process_tree};
             u = c.process().usage_children;
             break;
         }
-        case 1:
+        case kRusageThread:
             u = c.thread().usage;
             u.times = c.thread().cpu_times();
             u.max_rss_kib = c.process().usage().max_rss_kib;
@@ -149,11 +147,11 @@ void select_threads(Selection& s, Process& p, const u32* user = nullptr) {
     }
 }
 
-// With more processes than this a group or a user's are looked at in pieces.
+// With more processes than this, those of a group or user are visited in pieces.
 constexpr u32 kFewProcesses = 64;
 
 Task<Result<void>> select_long(Selection& s) {
-    const bool of_user = s.which == 2;
+    const bool of_user = s.which == kPriorityUser;
     if (s.who == 0) s.who = of_user ? s.c.creds().uid : u32(s.c.process().group_seen().value);
     i32 from = 1;
     for (bool more = true; more;) {
@@ -176,9 +174,9 @@ Task<Result<void>> select_long(Selection& s) {
 
 Leaf<void> select(Selection& s) {
     Caller& c = s.c;
-    if ((s.which == 1 || s.which == 2) && process_count() > kFewProcesses) return kNeedsTask;
+    if ((s.which == kPriorityGroup || s.which == kPriorityUser) && process_count() > kFewProcesses) return kNeedsTask;
     switch (s.which) {
-        case 0: {  // PRIO_PROCESS: one thread
+        case kPriorityProcess: {  // one thread
             if (s.who == 0) {
                 s.any = true;
                 s.each(s, c.thread(), c.creds());
@@ -186,14 +184,14 @@ Leaf<void> select(Selection& s) {
                 s.any = true;
                 s.each(s, *t, *t->credentials());
             } else if (find_process(Pid{i32(s.who)})) {
-                // A process without threads (pid 1): it is nobody's but root's.
+                // A process without threads (pid 1): it is root's.
                 s.any = true;
                 if (s.best > 0) s.best = 0;
                 if (!c.creds().capable(fs::kCapSysNice)) s.error = Errno::kPerm;
             }
             return lib::kOk;
         }
-        case 1: {
+        case kPriorityGroup: {
             i32 group = s.who ? i32(s.who) : c.process().group_seen().value;
             rt::LockGuard guard{process_tree};
             PidEntry* e = pid_entry(group);
@@ -201,7 +199,7 @@ Leaf<void> select(Selection& s) {
                 for (Process& p : e->members) select_threads(s, p);
             return lib::kOk;
         }
-        case 2: {
+        case kPriorityUser: {
             if (s.who == 0) s.who = c.creds().uid;
             for_each_process([&s](Process& p) {
                 select_threads(s, p, &s.who);
@@ -271,11 +269,8 @@ Leaf<i64> sys_setpriority(Caller& c, i32 which, u32 who, i32 nice) {
 
 // ---- Scheduling policies and affinity ----
 
-enum Policy : u32 { kOther, kFifo, kRoundRobin, kBatch, kIdle = 5, kDeadline = 6 };
-constexpr u32 kResetOnFork = 0x40000000;
-
-bool realtime(u32 policy) { return policy == kFifo || policy == kRoundRobin; }
-bool known(u32 policy) { return policy <= kBatch || policy == kIdle; }
+bool realtime(u32 policy) { return policy == kSchedFifo || policy == kSchedRoundRobin; }
+bool known(u32 policy) { return policy <= kSchedBatch || policy == kSchedIdle; }
 
 Result<Ref<Thread>> thread_of(Caller& c, i32 pid) {
     if (pid < 0) return Errno::kInval;
@@ -291,18 +286,19 @@ Result<void> set_policy(Caller& c, i32 pid, u32 policy, i32 priority, bool keep_
         policy = t->sched_policy;
         reset = t->reset_on_fork;
     } else {
-        reset = policy & kResetOnFork;
-        policy &= ~kResetOnFork;
+        reset = policy & kSchedResetOnFork;
+        policy &= ~kSchedResetOnFork;
         if (!known(policy)) return Errno::kInval;
     }
-    if (priority < 0 || priority > 99 || realtime(policy) != (priority != 0)) return Errno::kInval;
+    if (priority < 0 || priority > kSchedMaxPriority || realtime(policy) != (priority != 0)) return Errno::kInval;
     if (!c.creds().capable(fs::kCapSysNice)) {
         if (realtime(policy)) {
             u64 limit = t->process().limit(kRlimRtprio);
             if (policy != t->sched_policy && limit == 0) return Errno::kPerm;
             if (u32(priority) > t->sched_priority && u64(priority) > limit) return Errno::kPerm;
         }
-        if (t->sched_policy == kIdle && policy != kIdle && u64(i64{20 - t->nice}) > t->process().limit(kRlimNice))
+        if (t->sched_policy == kSchedIdle && policy != kSchedIdle &&
+            u64(i64{20 - t->nice}) > t->process().limit(kRlimNice))
             return Errno::kPerm;
         if (!same_user(c, *t)) return Errno::kPerm;
         if (t->reset_on_fork && !reset) return Errno::kPerm;
@@ -327,7 +323,7 @@ Leaf<i64> sys_sched_setparam(Caller& c, i32 pid, UserIn<i32> parameter) {
 }
 Leaf<i64> sys_sched_getscheduler(Caller& c, i32 pid) {
     Ref<Thread> t = TRY(thread_of(c, pid));
-    return i64{t->sched_policy | (t->reset_on_fork ? kResetOnFork : 0)};
+    return i64{t->sched_policy | (t->reset_on_fork ? kSchedResetOnFork : 0)};
 }
 Leaf<i64> sys_sched_getparam(Caller& c, i32 pid, UserOut<i32> to) {
     if (!to || pid < 0) return Errno::kInval;
@@ -336,17 +332,17 @@ Leaf<i64> sys_sched_getparam(Caller& c, i32 pid, UserOut<i32> to) {
     return 0;
 }
 Leaf<i64> sys_sched_get_priority_max(Caller&, u32 policy) {
-    if (realtime(policy)) return 99;
-    return known(policy) || policy == kDeadline ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
+    if (realtime(policy)) return kSchedMaxPriority;
+    return known(policy) || policy == kSchedDeadline ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
 }
 Leaf<i64> sys_sched_get_priority_min(Caller&, u32 policy) {
-    if (realtime(policy)) return 1;
-    return known(policy) || policy == kDeadline ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
+    if (realtime(policy)) return kSchedMinPriority;
+    return known(policy) || policy == kSchedDeadline ? Leaf<i64>(i64{0}) : Leaf<i64>(Errno::kInval);
 }
 Leaf<i64> sys_sched_rr_get_interval(Caller& c, i32 pid, UserOut<abi::Timespec> to) {
     Ref<Thread> t = TRY(thread_of(c, pid));
-    // Round robin: 100 ms; the others: their slice; first in, first out has none.
-    i64 slice = t->sched_policy == kRoundRobin ? 100'000'000 : t->sched_policy == kFifo ? 0 : 4'000'000;
+    // Round robin: 100 ms; FIFO: none; the others: their time slice.
+    i64 slice = t->sched_policy == kSchedRoundRobin ? 100'000'000 : t->sched_policy == kSchedFifo ? 0 : 4'000'000;
     TRY(to.put(c.user(), {0, slice}));
     return 0;
 }
@@ -355,29 +351,30 @@ Leaf<i64> sys_sched_setattr(Caller& c, i32 pid, UserAddr at, u32 flags) {
     if (at.value == 0 || pid < 0 || flags != 0) return Errno::kInval;
     u32 size = 0;
     TRY(c.user().read(&size, at, sizeof size));
-    if (size == 0) size = 48;
-    if (size < 48 || size > kPageSize) return Errno::k2Big;
+    if (size == 0) size = kSchedAttrSize0;
+    if (size < kSchedAttrSize0 || size > kPageSize) return Errno::k2Big;
     abi::SchedAttr a{};
     TRY(c.user().read(&a, at, size < sizeof a ? size : sizeof a));
-    if (a.policy == kDeadline) return Errno::kInval;
-    if (i32(a.policy) < 0 || (a.flags & ~u64{0x7f})) return Errno::kInval;
+    if (a.policy == kSchedDeadline) return Errno::kInval;
+    if (i32(a.policy) < 0 || (a.flags & ~kSchedFlagAll)) return Errno::kInval;
     if (!known(a.policy)) return Errno::kInval;
     Ref<Thread> t = TRY(thread_of(c, pid));
     i32 nice = a.nice < -20 ? -20 : a.nice > 19 ? 19 : a.nice;
     if (!realtime(a.policy) && nice < t->nice && !c.creds().capable(fs::kCapSysNice) &&
         u64(i64{20 - nice}) > t->process().limit(kRlimNice))
         return Errno::kPerm;
-    TRY(set_policy(c, pid, a.policy | ((a.flags & 1) ? kResetOnFork : 0), i32(a.priority), false));
+    TRY(set_policy(c, pid, a.policy | ((a.flags & kSchedFlagResetOnFork) ? kSchedResetOnFork : 0), i32(a.priority),
+                   false));
     if (!realtime(a.policy)) t->nice = nice;
     return 0;
 }
 Leaf<i64> sys_sched_getattr(Caller& c, i32 pid, UserAddr to, u32 size, u32 flags) {
-    if (to.value == 0 || pid < 0 || size > kPageSize || size < 48 || flags != 0) return Errno::kInval;
+    if (to.value == 0 || pid < 0 || size > kPageSize || size < kSchedAttrSize0 || flags != 0) return Errno::kInval;
     Ref<Thread> t = TRY(thread_of(c, pid));
     abi::SchedAttr a{};
     a.size = size < sizeof a ? size : sizeof a;
     a.policy = t->sched_policy;
-    a.flags = t->reset_on_fork ? 1 : 0;
+    a.flags = t->reset_on_fork ? kSchedFlagResetOnFork : 0;
     if (realtime(a.policy))
         a.priority = t->sched_priority;
     else

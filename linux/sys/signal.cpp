@@ -16,24 +16,20 @@ namespace {
 
 using port::Module;
 
-constexpr u64 kSetSize = 8;  // sizeof(sigset_t) of the kernel ABI
-constexpr u64 kKnownFlags = kSaNoCldStop | kSaNoCldWait | kSaSigInfo | 0x800 | kSaRestorer | kSaOnStack | kSaRestart |
-                            kSaNoDefer | kSaResetHand;
+constexpr u64 kKnownFlags = kSaNoCldStop | kSaNoCldWait | kSaSigInfo | kSaExposeTagBits | kSaRestorer | kSaOnStack |
+                            kSaRestart | kSaNoDefer | kSaResetHand;
 
-struct ActionAbi {
-    u64 handler, flags, restorer, mask;
-};
-
-// What is done has been done, even if the old value cannot be told (Linux copies it out last): a handler that lacks a page
-// changes nothing and is run again, and if the page cannot be had (`told` is kFault) it does it all and says EFAULT.
+// The change is made even if the old value cannot be copied out (Linux does that last): a handler that lacks a page
+// changes nothing and is run again, and if the page is not accessible (`told` is kFault) it makes the change and
+// returns EFAULT.
 
 struct ActionCall {
     u32 sig;
     bool change;
     SignalAction to;
-    static Leaf<ActionCall> decode(Caller& c, u32 sig, UserIn<ActionAbi> to, u64 size) {
-        if (size != kSetSize) return Errno::kInval;
-        ActionAbi wanted{};
+    static Leaf<ActionCall> decode(Caller& c, u32 sig, UserIn<abi::SigAction> to, u64 size) {
+        if (size != kSigSetSize) return Errno::kInval;
+        abi::SigAction wanted{};
         if (to) wanted = TRY(to.get(c.user()));
         if (sig < 1 || sig > kSignals || (to && kUnblockable.has(sig))) return Errno::kInval;
         return ActionCall{
@@ -49,15 +45,16 @@ struct ActionCall {
             rt::LockGuard actions{table.lock};
             table.at[sig] = to;
         }
-        if (to.handler == 1 || (to.handler == 0 && kIgnoredByDefault.has(sig))) flush_signal(p, sig);
+        if (to.handler == kSigIgnore || (to.handler == kSigDefault && kIgnoredByDefault.has(sig))) flush_signal(p, sig);
     }
-    ActionAbi old(Process& p) const {
+    abi::SigAction old(Process& p) const {
         SignalAction a = get_action(p, sig);
         return {a.handler, a.flags, a.restorer, a.mask.bits};
     }
 };
 
-[[gnu::noinline]] Leaf<i64> any_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
+[[gnu::noinline]] Leaf<i64> any_sigaction(Caller& c, u32 sig, UserIn<abi::SigAction> to, UserOut<abi::SigAction> old,
+                                          u64 size) {
     ActionCall call = TRY(ActionCall::decode(c, sig, to, size));
     Leaf<void> told;
     if (old) told = old.put(c.user(), call.old(c.process()));
@@ -67,9 +64,9 @@ struct ActionCall {
     return 0;
 }
 
-// Only asked for, nobody in the way and the page there: needs no stack.
-Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<ActionAbi> old, u64 size) {
-    if (to || size != kSetSize || sig - 1 >= kSignals) [[unlikely]]
+// Only a query, without contention and with the page present: needs no stack.
+Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<abi::SigAction> to, UserOut<abi::SigAction> old, u64 size) {
+    if (to || size != kSigSetSize || sig - 1 >= kSignals) [[unlikely]]
         return any_sigaction(c, sig, to, old, size);
     ActionTable& table = *c.process().signals.actions;
     if (!table.lock.try_lock()) [[unlikely]]
@@ -83,16 +80,16 @@ Leaf<i64> sys_rt_sigaction(Caller& c, u32 sig, UserIn<ActionAbi> to, UserOut<Act
 
 // The mask after rt_sigprocmask(2). EINVAL, EFAULT.
 [[gnu::always_inline]] inline Leaf<u64> next_mask(Caller& c, u32 how, UserIn<u64> set, u64 size, u64 now) {
-    if (size != kSetSize) return Errno::kInval;
+    if (size != kSigSetSize) return Errno::kInval;
     if (!set) return now;
     u64 bits;
     if (!c.user().load_now(set.at, bits)) [[unlikely]]
         bits = TRY(set.get(c.user()));
     bits &= ~kUnblockable.bits;
     switch (how) {
-        case 0: return now | bits;
-        case 1: return now & ~bits;
-        case 2: return bits;
+        case kSigBlock: return now | bits;
+        case kSigUnblock: return now & ~bits;
+        case kSigSetMask: return bits;
         default: return Errno::kInval;
     }
 }
@@ -111,7 +108,7 @@ Leaf<i64> sys_rt_sigprocmask(Caller& c, u32 how, UserIn<u64> set, UserOut<u64> o
 }
 
 Leaf<i64> sys_rt_sigpending(Caller& c, UserAddr to, u64 size) {
-    if (size > kSetSize) return Errno::kInval;
+    if (size > kSigSetSize) return Errno::kInval;
     Thread& t = c.thread();
     u64 bits;
     {
@@ -132,7 +129,7 @@ TaskResult sleep_until_signal(Caller& c, Errno how) {
 }
 
 TaskResult sys_rt_sigsuspend(Caller& c, UserIn<u64> mask, u64 size) {
-    if (size != kSetSize) co_return Errno::kInval;
+    if (size != kSigSetSize) co_return Errno::kInval;
     u64 bits = CO_TRY(mask.get(c.user()));
     Thread& t = c.thread();
     t.saved_blocked = t.blocked;
@@ -144,7 +141,7 @@ TaskResult sys_pause(Caller& c) { return sleep_until_signal(c, Errno::kRestartNo
 
 TaskResult sys_rt_sigtimedwait(Caller& c, UserIn<u64> set, UserOut<SignalInfo> to, UserIn<abi::Timespec> timeout,
                                u64 size) {
-    if (size != kSetSize) co_return Errno::kInval;
+    if (size != kSigSetSize) co_return Errno::kInval;
     SignalSet wanted{CO_TRY(set.get(c.user())) & ~kUnblockable.bits};
     Nanoseconds deadline = Nanoseconds::never();
     bool poll = false;
@@ -316,7 +313,7 @@ Leaf<i64> sys_tkill(Caller& c, i32 tid, u32 sig) {
     return signal_thread(c, 0, tid, sig, from_caller(c, sig, kSiTkill));
 }
 
-// What only the kernel may say is refused, except to oneself.
+// Codes reserved for the kernel are refused, except to the caller itself.
 Leaf<SignalInfo> info_from_user(Caller& c, UserIn<SignalInfo> from, u32 sig, bool to_self) {
     SignalInfo info = TRY(from.get(c.user()));
     info.signo = i32(sig);
@@ -357,21 +354,13 @@ Leaf<i64> sys_rt_sigreturn(Caller& c) {
     return t.regs().syscall_result();
 }
 
-struct StackAbi {
-    u64 base;
-    i32 flags;
-    u32 pad;
-    u64 size;
-};
-constexpr u32 kSsOnStack = 1, kSsDisable = 2, kSsAutoDisarm = 0x80000000;
-
 struct StackCall {
     SignalStack next;
-    StackAbi old;
-    static Leaf<StackCall> decode(Caller& c, UserIn<StackAbi> to) {
+    abi::SigStack old;
+    static Leaf<StackCall> decode(Caller& c, UserIn<abi::SigStack> to) {
         Thread& t = c.thread();
         const SignalStack& s = t.alternate_stack;
-        StackAbi wanted{};
+        abi::SigStack wanted{};
         if (to) wanted = TRY(to.get(c.user()));
         bool on = arch::on_stack(s, t.regs().sp());
         StackCall call{s, {}};
@@ -381,7 +370,7 @@ struct StackCall {
             if (mode != 0 && mode != kSsOnStack && mode != kSsDisable) return Errno::kInval;
             if (mode == kSsDisable)
                 call.next = {0, 0, u32(wanted.flags)};
-            else if (wanted.size < 2048)
+            else if (wanted.size < kMinSignalStack)
                 return Errno::kNoMem;
             else
                 call.next = {wanted.base, wanted.size, u32(wanted.flags)};
@@ -392,7 +381,7 @@ struct StackCall {
     }
 };
 
-Leaf<i64> sys_sigaltstack(Caller& c, UserIn<StackAbi> to, UserOut<StackAbi> old) {
+Leaf<i64> sys_sigaltstack(Caller& c, UserIn<abi::SigStack> to, UserOut<abi::SigStack> old) {
     StackCall call = TRY(StackCall::decode(c, to));
     Leaf<void> told;
     if (old) told = old.put(c.user(), call.old);

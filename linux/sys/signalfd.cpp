@@ -29,13 +29,13 @@ public:
     }
     SignalSet mask() const { return SignalSet{mask_.load(std::memory_order_relaxed)}; }
     void set_mask(SignalSet to) { mask_.store(to.bits, std::memory_order_relaxed); }
-    // As its maker would see it: for epoll sets, which do not say who asks.
+    // As its creator would see it: for epoll sets, which do not pass the caller.
     u32 poll() override {
         SignalSummary s = signal_summary(*process_);
         return ((s.pending.bits | s.shared_pending.bits) & mask().bits) != 0 ? fs::kPollIn : 0;
     }
     void queues(u32, fs::QueueSet& out) override { out.add(process_->signals.arrived); }
-    // As the caller sees it: his own signals, and those of his process.
+    // As the caller sees it: its own signals, and those of its process.
     Leaf<size_t> read_for(void* caller, const fs::UserSpans& to, u64) override;
     u32 poll_for(void* caller) override { return has_pending(caller_of(caller).thread(), mask()) ? fs::kPollIn : 0; }
     void queues_for(void* caller, u32, fs::QueueSet& out) override {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// signalfd(2): pending signals as a file. Who reads it or polls it sees his own signals, so both need the caller
+// signalfd(2): pending signals as a file. A reader or poller sees its own signals, so both need the caller
 // (File::read_for). An epoll set sees those of the process that made the file.
 #pragma once
 #include "linux/sys/file_calls.hpp"

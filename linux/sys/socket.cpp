@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Sockets (socket(2)): no address family is registered, as in a Linux that was built without any. No descriptor is a socket.
+#include "abi/linux/socket.hpp"
 #include "linux/sys/file_calls.hpp"
 
 namespace linux {
 
 namespace {
 
-constexpr u32 kTypeMax = 10;    // SOCK_PACKET
-constexpr u32 kTypeBits = 0xf;  // SOCK_TYPE_MASK; the rest are flags
-
 // EAFNOSUPPORT, unless the request is wrong.
 Errno no_family(u32 family, u32 type) {
-    constexpr u32 kFamilies = 46;  // NPROTO
-    if (type & ~(kTypeBits | fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
-    if (family >= kFamilies) return Errno::kAfNoSupport;
-    return (type & kTypeBits) > kTypeMax ? Errno::kInval : Errno::kAfNoSupport;
+    if (type & ~(kSocketTypeMask | fs::kOpenCloexec | fs::kOpenNonblock)) return Errno::kInval;
+    if (family >= kSocketFamilies) return Errno::kAfNoSupport;
+    return (type & kSocketTypeMask) > kSocketTypeMax ? Errno::kInval : Errno::kAfNoSupport;
 }
 Leaf<void> sys_socket(Caller&, u32 family, u32 type) { return no_family(family, type); }
 Leaf<void> sys_socketpair(Caller& c, u32 family, u32 type, u32, UserOut<i32>) { return no_family(family, type); }
@@ -29,13 +26,12 @@ Leaf<void> sys_accept4(Caller& c, Fd fd, UserAddr, UserAddr, u32 flags) {
     return flags & ~(fs::kOpenCloexec | fs::kOpenNonblock) ? Errno::kInval : Errno::kNotSock;
 }
 
-constexpr u32 kCompatible = 0x80000000;  // MSG_CMSG_COMPAT: for the kernel's own use
 Leaf<void> sys_message(Caller& c, Fd fd, UserAddr, u32 flags) {
-    if (flags & kCompatible) return Errno::kInval;
+    if (flags & kMessageCompatible) return Errno::kInval;
     return sys_on_socket(c, fd);
 }
 Leaf<void> sys_messages(Caller& c, Fd fd, UserAddr, u32, u32 flags) {
-    if (flags & kCompatible) return Errno::kInval;
+    if (flags & kMessageCompatible) return Errno::kInval;
     return sys_on_socket(c, fd);
 }
 Leaf<void> sys_setsockopt(Caller& c, Fd fd, i32, i32, UserAddr, i32 length) {

@@ -12,8 +12,6 @@ namespace {
 
 using port::Module;
 
-constexpr u64 kRobustHeadSize = 24;  // struct robust_list_head
-
 struct Op {
     u32 command;
     bool is_private, realtime;
@@ -108,7 +106,7 @@ TaskResult long_futex(Caller& c, Op o, UserAddr at, u32 value, u64 timeout, User
     }
 }
 
-// What the locks of threads consist of: waits and wakes of their own futexes. A wake that nobody waits for needs no stack.
+// The fast path of thread locks: waits and wakes of private futexes. A wake without waiters needs no stack.
 Leaf<i64> sys_futex(Caller& c, UserAddr at, u32 op, u32 value, u64 timeout, UserAddr second, u32 value3) {
     if ((at.value & 3) == 0 && at.value < fs::kUserEnd) [[likely]] {
         if (op == (kFutexWake | kFutexPrivate)) {
@@ -135,7 +133,7 @@ Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64
     } else {
         Ref<Thread> t = find_thread(Pid{pid});
         if (!t && !find_process(Pid{pid})) return Errno::kSrch;
-        if (t ? !may_inspect(&c, t->process(), t.get(), AskedBy::kCall) : !c.creds().capable(19))  // CAP_SYS_PTRACE
+        if (t ? !may_inspect(&c, t->process(), t.get(), AskedBy::kCall) : !c.creds().capable(kCapSysPtrace))
             return Errno::kPerm;
         at = t ? t->robust_list.value : 0;  // the kernel's init has no thread
     }

@@ -12,7 +12,7 @@ extern u8 module_table[kSyscallLimit];
 
 namespace {
 
-// The coroutine looks the number up once more, and says that there is no such call.
+// The coroutine looks the number up again, and reports that there is no such call.
 Leaf<i64> no_call(Caller&, const CallFrame&) { return kNeedsTask; }
 
 constinit SyscallRow rows[kSyscallLimit] = {};
@@ -48,7 +48,7 @@ void build_syscall_table() {
         join(family);
 }
 
-// Whether this program has not been seen to make this call. Programs are told apart by their names.
+// Whether this program has not been seen to make this call. Programs are distinguished by their names.
 static bool first_of(std::string_view program, u64 number) {
     u64 key = number ^ 0xcbf29ce484222325;  // FNV-1a
     for (char c : program) key = (key ^ u8(c)) * 0x100000001b3;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The one table of system calls. Each row names number, name, handler, module and test. A handler is one function with typed
-// arguments; a thunk decodes the registers from the parameter types, and one exit encodes the result.
+// The one table of system calls. Each row names number, name, handler, module and test. A handler is one function with
+// typed arguments; a thunk decodes the registers from the parameter types, and one exit encodes the result.
 //
 //     Leaf<i64> sys_getpid(Caller&);
 //     Leaf<size_t> sys_read(Caller&, Fd, UserOut<std::byte>, size_t);  // where it must wait: return c.later(a task);
 //     TaskResult sys_pause(Caller&);                                   // always waits, and always costs a frame
 //
-// A Leaf runs in the trap, on the caller's CPU or a module's. One that yields kNeedsFault is run again after the range was
-// faulted in; if the range cannot be had, it is run with the range given up (UserMemory::give_up_fault). One that must wait
-// hands over a task, made of what it has decoded and looked up (Caller::later); until then it has changed nothing.
+// A Leaf runs in the trap, on the caller's CPU or a module's. One that yields kNeedsFault is run again after the range
+// was faulted in; if that fails, it is run with the range given up (UserMemory::give_up_fault). One that must wait
+// returns a task, made of what it has decoded and looked up (Caller::later); until then it has changed nothing.
 #pragma once
 #include "linux/sys/numbers.hpp"
 #include "linux/task/process.hpp"
@@ -51,8 +51,8 @@ struct Decode<UserString> {
     static UserString from(u64 raw) { return {UserAddr{raw}}; }
 };
 
-// The arguments of a call from number First on, decoded when they are asked for: they take one register of a handler that
-// seldom needs them.
+// The arguments of a call from number First on, decoded when they are asked for: they take one register of a handler
+// that seldom needs them.
 template <unsigned First>
 class ArgumentsFrom {
 public:

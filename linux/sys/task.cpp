@@ -17,7 +17,7 @@ namespace {
 
 using port::Module;
 
-// ---- Who am I ----
+// ---- Identification ----
 
 Leaf<i64> sys_getpid(Caller& c) { return i64{c.process().pid.value}; }
 Leaf<i64> sys_gettid(Caller& c) { return i64{c.thread().tid.value}; }
@@ -30,15 +30,15 @@ Leaf<i64> sys_set_tid_address(Caller& c, UserAddr at) {
     return i64{c.thread().tid.value};
 }
 
-// ---- The end ----
+// ---- Exit ----
 
 Leaf<i64> sys_exit(Caller& c, i32 code) {
-    begin_thread_exit(c.thread(), (code & 0xff) << 8);
+    begin_thread_exit(c.thread(), exit_status_of(code));
     return 0;
 }
 Leaf<i64> sys_exit_group(Caller& c, i32 code) {
-    c.thread().exit_status = (code & 0xff) << 8;
-    begin_group_exit(c.process(), (code & 0xff) << 8);
+    c.thread().exit_status = exit_status_of(code);
+    begin_group_exit(c.process(), exit_status_of(code));
     c.thread().work.fetch_or(kWorkExit, std::memory_order_relaxed);
     return 0;
 }
@@ -58,7 +58,7 @@ TaskResult sys_clone(Caller& c, u64 flags, u64 stack, UserAddr parent_tid, UserA
 
 TaskResult sys_clone3(Caller& c, UserAddr at, u64 size) {
     if (size > kPageSize) co_return Errno::k2Big;
-    if (size < 64) co_return Errno::kInval;  // CLONE_ARGS_SIZE_VER0
+    if (size < kCloneArgsSize0) co_return Errno::kInval;
     abi::CloneArgs a{};
     CO_TRY(c.user().read(&a, at, size < sizeof a ? size : sizeof a));
     for (u64 i = sizeof a; i < size; ++i) {
@@ -66,7 +66,7 @@ TaskResult sys_clone3(Caller& c, UserAddr at, u64 size) {
         CO_TRY(c.user().read(&byte, at + i, 1));
         if (byte) co_return Errno::k2Big;
     }
-    if (a.set_tid_size > 32 || (a.set_tid == 0) != (a.set_tid_size == 0)) co_return Errno::kInval;
+    if (a.set_tid_size > kCloneMaxSetTid || (a.set_tid == 0) != (a.set_tid_size == 0)) co_return Errno::kInval;
     if (a.exit_signal & ~kCloneSignalMask || a.exit_signal > kSignals) co_return Errno::kInval;
     if (a.flags & ~((kCloneIntoCgroup << 1) - 1)) co_return Errno::kInval;
     if (a.flags & (kCloneDetached | (kCloneSignalMask & ~kCloneNewTime))) co_return Errno::kInval;
@@ -98,8 +98,8 @@ struct Wait4Out {
     }
 };
 
-// Looks until a child has a report, or there is a reason to stop. If the memory for the report cannot be had, the child is
-// gone all the same, as on Linux (kFault). What the sink refers to must live as long.
+// Checks until a child has a report, or there is a reason to stop. If the memory for the report is not accessible, the
+// child is gone all the same, as on Linux (kFault). What the sink refers to must live as long.
 Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink) {
     Errno interrupted = Errno::kOk;
     WaitCursor cursor;
@@ -119,7 +119,7 @@ Task<Result<i32>> wait_for_report(Caller& c, WaitRequest r, WaitSink sink) {
         if (interrupted != Errno::kOk) co_return interrupted;
         auto woken = co_await rt::wait_on(c.process().child_changed, seen, "wait: a child");
         if (woken.ok()) continue;
-        // The signal may be that of the very child: a report wins, as in Linux.
+        // The signal may be the child's own: a report takes precedence, as in Linux.
         interrupted = woken.error();
     }
 }
@@ -159,8 +159,8 @@ struct WaitIdOut : Wait4Out {
         }
         if (!info.value) return lib::kOk;
         // Only the fields that belong to the report are written.
-        i32 status = r.code == kCldExited      ? (r.status >> 8) & 0xff
-                     : r.code == kCldKilled    ? r.status & 0x7f
+        i32 status = r.code == kCldExited      ? exit_code_of(r.status)
+                     : r.code == kCldKilled    ? r.status & kStatusSignalMask
                      : r.code == kCldStopped   ? r.status >> 8
                      : r.code == kCldContinued ? i32(kSigCont)
                                                : 0;
@@ -184,18 +184,18 @@ Result<WaitRequest> waitid_request(Caller& c, i32 which, i32 id, u32 options) {
     if (!(options & (kWaitExited | kWaitUntraced | kWaitContinued))) return Errno::kInval;
     WaitRequest r{.options = options, .maker = maker_of(c, options)};
     switch (which) {
-        case 0: return r;
-        case 1:
+        case kWaitByAll: return r;
+        case kWaitById:
             if (id <= 0) return Errno::kInval;
             r.which = WaitRequest::Which::kPid;
             r.number = id;
             return r;
-        case 2:
+        case kWaitByGroup:
             if (id < 0) return Errno::kInval;
             r.which = WaitRequest::Which::kGroup;
             r.number = id ? id : c.process().group.value;
             return r;
-        case 3:
+        case kWaitByPidfd:
             if (id < 0) return Errno::kInval;
             TRY(c.files().get(Fd{id}));
             return Errno::kBadF;  // no descriptor is a pidfd here

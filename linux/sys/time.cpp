@@ -17,34 +17,20 @@ using abi::Timespec;
 using abi::Timeval;
 using port::Module;
 
-enum Clock : i32 {
-    kRealtime,
-    kMonotonic,
-    kProcessCpu,
-    kThreadCpu,
-    kMonotonicRaw,
-    kRealtimeCoarse,
-    kMonotonicCoarse,
-    kBoottime,
-    kRealtimeAlarm,
-    kBoottimeAlarm,
-    kTai = 11
-};
-constexpr u64 kTick = kNanosPerSecond / 250;      // resolution of the coarse clocks (CONFIG_HZ of Debian)
-constexpr u64 kUserTick = kNanosPerSecond / 100;  // sysconf(_SC_CLK_TCK)
-constexpr u32 kCapSysTime = 25;
+constexpr u64 kTick = kNanosPerSecond / 250;  // resolution of the coarse clocks (CONFIG_HZ of Debian)
+constexpr u64 kUserTick = kNanosPerSecond / kTicksPerSecond;
 
 u64 total(const CpuTimes& t) { return t.user + t.system; }
 
 // CPU clocks, by name or by number (clock_getcpuclockid(3)): bits 0-1 which time, bit 2 a thread, the rest ~pid.
 Result<u64> cpu_clock(Caller& c, i32 id) {
-    if (id == kProcessCpu) return total(c.process().usage().times);
-    if (id == kThreadCpu) return total(c.thread().cpu_times());
-    u32 which = u32(id) & 3;
-    if (which == 3) return Errno::kInval;
-    i32 pid = ~(id >> 3);
+    if (id == kClockProcessCpu) return total(c.process().usage().times);
+    if (id == kClockThreadCpu) return total(c.thread().cpu_times());
+    u32 which = u32(id) & kCpuClockMask;
+    if (which == kCpuClockFd) return Errno::kInval;
+    i32 pid = ~(id >> kCpuClockShift);
     CpuTimes t;
-    if (id & 4) {
+    if (id & i32{kCpuClockPerThread}) {
         Ref<Thread> other = pid == 0 ? Ref<Thread>(&c.thread()) : find_thread(Pid{pid});
         if (!other || &other->process() != &c.process()) return Errno::kInval;
         t = other->cpu_times();
@@ -53,21 +39,21 @@ Result<u64> cpu_clock(Caller& c, i32 id) {
         if (!other) return Errno::kInval;
         t = other->usage().times;
     }
-    return which == 1 ? t.user : total(t);
+    return which == kCpuClockVirtual ? t.user : total(t);
 }
 
-bool is_cpu_clock(i32 id) { return id < 0 || id == kProcessCpu || id == kThreadCpu; }
+bool is_cpu_clock(i32 id) { return id < 0 || id == kClockProcessCpu || id == kClockThreadCpu; }
 
 Result<u64> wall_clock(i32 id) {
     switch (id) {
-        case kRealtime:
-        case kTai: return realtime_now();
-        case kMonotonic:
-        case kMonotonicRaw:
-        case kBoottime: return port::Port::now().value;
-        case kRealtimeCoarse: return realtime_now() / kTick * kTick;
-        case kMonotonicCoarse: return port::Port::now().value / kTick * kTick;
-        // The alarm clocks need a wake-up timer in hardware, which no machine of ours has.
+        case kClockRealtime:
+        case kClockTai: return realtime_now();
+        case kClockMonotonic:
+        case kClockMonotonicRaw:
+        case kClockBoottime: return port::Port::now().value;
+        case kClockRealtimeCoarse: return realtime_now() / kTick * kTick;
+        case kClockMonotonicCoarse: return port::Port::now().value / kTick * kTick;
+        // The alarm clocks need a wake-up timer in hardware, which is not supported.
         default: return Errno::kInval;
     }
 }
@@ -83,12 +69,13 @@ TaskResult put_cpu_clock(Caller& c, i32 id, UserOut<Timespec> to) {
     TRY(to.put(c.user(), to_timespec(now)));
     return 0;
 }
-// The two clocks that programs ask for, when the page is there; all else is apart, so that this needs no stack.
+// The fast path of the two common clocks, if the page is present; the rest is a separate function, so that this needs
+// no stack.
 Leaf<i64> sys_clock_gettime(Caller& c, i32 id, UserOut<Timespec> to) {
-    if (u32(id) > kMonotonic) [[unlikely]]
+    if (u32(id) > kClockMonotonic) [[unlikely]]
         return any_clock_gettime(c, id, to);
     u64 now = port::Port::now().value;
-    if (id == kRealtime) now += port::Port::realtime_offset().value;
+    if (id == kClockRealtime) now += port::Port::realtime_offset().value;
     u64 seconds = whole_seconds(now);
     if (!c.user().store_now(to.at, seconds, now - seconds * kNanosPerSecond)) [[unlikely]]
         return any_clock_gettime(c, id, to);
@@ -97,7 +84,8 @@ Leaf<i64> sys_clock_gettime(Caller& c, i32 id, UserOut<Timespec> to) {
 
 TaskResult sys_clock_getres(Caller& c, i32 id, UserOut<Timespec> to) {
     CO_TRY(is_cpu_clock(id) ? cpu_clock(c, id) : wall_clock(id));
-    if (to) CO_TRY(to.put(c.user(), to_timespec(id == kRealtimeCoarse || id == kMonotonicCoarse ? kTick : 1)));
+    if (to)
+        CO_TRY(to.put(c.user(), to_timespec(id == kClockRealtimeCoarse || id == kClockMonotonicCoarse ? kTick : 1)));
     co_return i64{0};
 }
 
@@ -108,8 +96,8 @@ Result<void> set_realtime(Caller& c, u64 to) {
 }
 
 Leaf<i64> sys_clock_settime(Caller& c, i32 id, UserIn<Timespec> from) {
-    if (is_cpu_clock(id)) return id < 0 && (id & 3) == 3 ? Errno::kInval : Errno::kPerm;
-    if (id != kRealtime) return Errno::kInval;
+    if (is_cpu_clock(id)) return id < 0 && (u32(id) & kCpuClockMask) == kCpuClockFd ? Errno::kInval : Errno::kPerm;
+    if (id != kClockRealtime) return Errno::kInval;
     Timespec t = TRY(from.get(c.user()));
     if (!is_valid(t) || nanos_of(t.seconds, 0) >= kForever) return Errno::kInval;
     TRY(set_realtime(c, nanos_of(t.seconds, u64(t.nanoseconds))));
@@ -175,7 +163,7 @@ TaskResult resume_sleep(Caller& c, Thread::RestartBlock& b) {
     return sleep_relative(c, Nanoseconds{b.data[0]}, UserAddr{b.data[1]});
 }
 
-// What is left is told when a signal comes; without a handler the sleep goes on to the same instant.
+// The remaining time is returned when a signal comes; without a handler the sleep continues to the same instant.
 TaskResult sleep_relative(Caller& c, Nanoseconds deadline, UserAddr remaining) {
     auto r = co_await sleep_until(deadline);
     if (r.ok()) co_return i64{0};
@@ -203,22 +191,22 @@ TaskResult sys_nanosleep(Caller& c, UserIn<Timespec> request, UserAddr remaining
 
 TaskResult sys_clock_nanosleep(Caller& c, i32 id, i32 flags, UserIn<Timespec> request, UserAddr remaining) {
     switch (id) {
-        case kRealtime:
-        case kMonotonic:
-        case kBoottime:
-        case kTai: break;
-        case kProcessCpu:
-        case kThreadCpu:
-        case kMonotonicRaw:
-        case kRealtimeCoarse:
-        case kMonotonicCoarse:
-        case kRealtimeAlarm:
-        case kBoottimeAlarm: co_return Errno::kOpNotSupp;
+        case kClockRealtime:
+        case kClockMonotonic:
+        case kClockBoottime:
+        case kClockTai: break;
+        case kClockProcessCpu:
+        case kClockThreadCpu:
+        case kClockMonotonicRaw:
+        case kClockRealtimeCoarse:
+        case kClockMonotonicCoarse:
+        case kClockRealtimeAlarm:
+        case kClockBoottimeAlarm: co_return Errno::kOpNotSupp;
         default: co_return Errno::kInval;
     }
     u64 ns = CO_TRY(duration_of(CO_TRY(request.get(c.user()))));
-    if (flags & 1) {  // TIMER_ABSTIME
-        bool real = id == kRealtime || id == kTai;
+    if (flags & kTimerAbsolute) {
+        bool real = id == kClockRealtime || id == kClockTai;
         auto r = co_await sleep_until(real             ? from_realtime(ns)
                                       : ns >= kForever ? Nanoseconds::never()
                                                        : Nanoseconds{ns});
@@ -253,7 +241,7 @@ TaskResult sys_setitimer(Caller& c, u32 which, UserIn<abi::Itimerval> from, User
         to = {CO_TRY(duration_of(v.interval)), CO_TRY(duration_of(v.value))};
     }
     if (which >= kItimerKinds) co_return Errno::kInval;
-    // The timer is set even if the old value cannot be told.
+    // The timer is set even if the old value cannot be copied out.
     abi::Itimerval was = to_abi(CO_TRY(set_timer(c.process(), ItimerKind(which), to)));
     if (old) CO_TRY(co_await copy_to_program(c, old.at, &was, sizeof was));
     co_return i64{0};

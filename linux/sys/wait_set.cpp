@@ -32,7 +32,7 @@ Nanoseconds deadline_after(u64 nanoseconds) {
 
 namespace {
 
-constexpr u32 kPiece = 128;  // files that are looked at before others have their turn
+constexpr u32 kPiece = 128;  // files that are polled before other threads run
 
 // Notes the queues of some files; returns the first time at which one of them changes by itself.
 Nanoseconds watch(Caller& c, std::span<Polled> files, Nanoseconds now, fs::QueueSet& queues) {
@@ -47,7 +47,7 @@ Nanoseconds watch(Caller& c, std::span<Polled> files, Nanoseconds now, fs::Queue
     return first;
 }
 
-// What the number means now; before a wait, and if nobody else could change it, what it meant at first.
+// The file of the number now; before a wait, and if no other thread could change it, the first one.
 Ref<fs::File> current(Caller& c, Polled& p, bool waited) {
     if (!waited || p.fd.value < 0 || !c.files().shared()) return p.file;
     auto now = open_file(c, p.fd);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Extended attributes (xattr(7)): no file system here has them. The calls check what Linux checks before it asks the file
-// system, and then say what a file system without them says: EOPNOTSUPP, and an empty list.
+// Extended attributes (xattr(7)): no file system here has them. The calls make the checks of Linux that precede the
+// file system, and then return the result of a file system without them: EOPNOTSUPP, or an empty list.
 #include "linux/sys/path_calls.hpp"
 
 namespace linux {
@@ -8,10 +8,6 @@ namespace linux {
 namespace {
 
 using fs::kFollow;
-
-constexpr u32 kNameMax = 255;             // XATTR_NAME_MAX
-constexpr u64 kValueMax = 65536;          // XATTR_SIZE_MAX
-constexpr u32 kCreate = 1, kReplace = 2;  // XATTR_CREATE, XATTR_REPLACE
 
 Leaf<void> find_path(Caller& c, UserString path, u32 lookup) {
     Target t;
@@ -24,15 +20,15 @@ Leaf<void> find_descriptor(Caller& c, Fd fd) {
 
 // ERANGE: empty or too long.
 Leaf<void> check_name(Caller& c, UserString name) {
-    char text[kNameMax + 1];
+    char text[kXattrNameMax + 1];
     auto r = c.user().read_string(text, name.at);
     if (r.error() == Errno::kNameTooLong || (r.ok() && r.value().empty())) return Errno::kRange;
     return r.ok() ? Leaf<void>(lib::kOk) : Leaf<void>(r.error());
 }
 Leaf<void> check_setting(Caller& c, UserString name, u64 size, u32 flags) {
-    if (flags & ~(kCreate | kReplace)) return Errno::kInval;
+    if (flags & ~(kXattrCreate | kXattrReplace)) return Errno::kInval;
     TRY(check_name(c, name));
-    return size > kValueMax ? Leaf<void>(Errno::k2Big) : Leaf<void>(lib::kOk);
+    return size > kXattrSizeMax ? Leaf<void>(Errno::k2Big) : Leaf<void>(lib::kOk);
 }
 
 template <u32 kLookup>

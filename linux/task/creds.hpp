@@ -5,14 +5,6 @@
 
 namespace linux {
 
-// capabilities(7), "The securebits flags". Each has a lock, the bit above it.
-inline constexpr u32 kSecureNoRoot = 1 << 0, kSecureNoSetuidFixup = 1 << 2, kSecureKeepCaps = 1 << 4,
-                     kSecureNoAmbientRaise = 1 << 6;
-inline constexpr u32 kSecureBits = kSecureNoRoot | kSecureNoSetuidFixup | kSecureKeepCaps | kSecureNoAmbientRaise,
-                     kSecureLocks = kSecureBits << 1;
-inline constexpr u32 kLastCapability = 40;                   // CAP_CHECKPOINT_RESTORE
-inline constexpr u64 kAllCapabilities = (u64{1} << 41) - 1;  // CAP_CHOWN to CAP_CHECKPOINT_RESTORE
-
 Result<Ref<fs::Creds>> copy_creds(const fs::Creds& from);
 // May the caller signal that process, or one thread of it (kill(2))? EPERM.
 Result<void> may_signal(Caller& c, Process& to, u32 sig);

@@ -2,9 +2,10 @@
 // The end of threads and processes (exit(2), wait(2)). Nothing here allocates or waits.
 //
 // The last thread of a process makes it a zombie under process_tree: children find a new parent, stopped orphans get
-// SIGHUP and SIGCONT, the parent is told. A parent that ignores SIGCHLD, and pid 1, never see the zombie.
+// SIGHUP and SIGCONT, the parent is notified. A parent that ignores SIGCHLD, and pid 1, never see the zombie.
 #include "linux/task/exit.hpp"
 
+#include "abi/linux/wait.hpp"
 #include "linux/signal/signal_queue.hpp"
 #include "linux/task/creds.hpp"
 #include "linux/task/itimer.hpp"
@@ -20,7 +21,7 @@ using Dead = lib::List<Process, &Process::sibling_hook>;
 constinit void (*first_program_ended)(i32 wait_status) = nullptr;
 constinit Process* first_program = nullptr;
 
-// Zombie, parent known: tells the parent. True: nobody wants the zombie.
+// Zombie, parent known: notifies the parent. True: no thread will wait for the zombie.
 bool notify_exit(Process& p) RT_REQUIRES(process_tree) {
     Process& parent = *p.parent;
     if (&parent == &init_process()) return true;
@@ -29,20 +30,20 @@ bool notify_exit(Process& p) RT_REQUIRES(process_tree) {
     if (sig != kSigChld && p.parent_exec_id != parent.exec_id) sig = kSigChld;
     if (sig == kSigChld) {
         SignalAction action = look_up_action(parent, kSigChld);
-        unwanted = action.handler == 1 || (action.flags & kSaNoCldWait);
-        if (action.handler == 1) sig = 0;
+        unwanted = action.handler == kSigIgnore || (action.flags & kSaNoCldWait);
+        if (action.handler == kSigIgnore) sig = 0;
     }
     if (sig != 0 && sig <= kSignals) {
         SignalInfo info;
         info.signo = i32(sig);
-        bool killed = (p.exit_status & 0x7f) != 0;
+        bool killed = (p.exit_status & kStatusSignalMask) != 0;
         info.code = killed ? kCldKilled : kCldExited;
         info.child.pid = p.pid.value;
         {
             rt::LockGuard guard{p.lock};
             info.child.uid = p.creds->uid;
         }
-        info.child.status = killed ? p.exit_status & 0x7f : (p.exit_status >> 8) & 0xff;
+        info.child.status = killed ? p.exit_status & kStatusSignalMask : exit_code_of(p.exit_status);
         info.child.utime = p.usage_total.times.user / 10'000'000;
         info.child.stime = p.usage_total.times.system / 10'000'000;
         (void)send_signal(parent, info);
@@ -61,7 +62,7 @@ void hang_up_if_orphaned(Process& p, Process* ignored, Process& parent) RT_REQUI
     }
 }
 
-// Where orphans of p go: the nearest living ancestor that asked for them, or pid 1.
+// The new parent of orphans of p: the nearest living subreaper among its ancestors, or pid 1.
 Process& reaper_of(Process& p) RT_REQUIRES(process_tree) {
     for (Process* a = p.parent; a; a = a->parent)
         if (a->subreaper && a->state == Process::State::kLive) return *a;
@@ -88,7 +89,7 @@ const Thread* first_thread(Process& p) {
     return p.threads.front();
 }
 
-// A thread that is not the last has ended: another is the maker of its children from now on.
+// A thread that is not the last has ended: another counts as the creator of its children from now on.
 void hand_children_on(Thread& ended) RT_REQUIRES(process_tree) {
     Process& p = ended.process();
     if (p.children.empty()) return;
@@ -136,10 +137,10 @@ void give_some_children_away(Thread& last, Dead& dead, u64& look) RT_REQUIRES(pr
         if (std::exchange(pid_entry(c->group.value)->checked, look) != look) hang_up_if_orphaned(*c, nullptr, p);
 }
 
-// What the process had beside its threads.
+// The resources of the process other than its threads.
 void stop_using(Process& p) {
     stop_timers(p);
-    // Whoever has waited for the process may write to its file, even while others refer to what is left of it.
+    // After the process was waited for its file may be written, even while other references keep the rest of it.
     Ref<ProgramFile> program;
     {
         rt::LockGuard guard{p.lock};
@@ -200,7 +201,7 @@ Ref<AddressSpace> leave_address_space(Thread& t) {
         rt::LockGuard guard{p.lock};
         last = ++p.threads_without_memory == p.live_threads;
     }
-    // The peak is the process's: its last thread tells.
+    // The peak is the process's: its last thread records it.
     if (last) {
         u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
         if (peak > t.usage.max_rss_kib) t.usage.max_rss_kib = peak;
@@ -258,7 +259,7 @@ bool exit_thread(Thread& t) {
         unlink_thread(t);
     }
     p.thread_gone.wake_all();
-    t.registers_changed();  // the CPU forgets its state: nobody will save it
+    t.registers_changed();  // the CPU drops its state: it will not be saved
     if (report) report_stop(p);
     return last;
 }

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT
-// What a thread leaves in its program's memory when it ends: robust futexes are marked and their waiters woken
+// What the end of a thread changes in its program's memory: robust futexes are marked and their waiters woken
 // (Documentation/locking/robust-futexes.rst in Linux describes the protocol), the word of set_tid_address(2) becomes 0.
 #include "linux/task/futex.hpp"
 #include "linux/task/thread.hpp"
 
 namespace linux {
 namespace {
-
-constexpr u32 kTidMask = 0x3fffffff, kOwnerDied = 0x40000000, kWaiters = 0x80000000;
-constexpr u32 kMostLocks = 2048;  // ROBUST_LIST_LIMIT: a list may be circular
 
 // The thread holds the lock at `word`: it is free, with a mark.
 Leaf<void> mark_dead(Thread& t, UserAddr word, bool pending) {
@@ -19,23 +16,23 @@ Leaf<void> mark_dead(Thread& t, UserAddr word, bool pending) {
             (void)futex_wake(TRY(futex_key(t, word, false)), 1, ~0u);
             return lib::kOk;
         }
-        if ((value & kTidMask) != u32(t.tid.value)) return lib::kOk;
-        u32 found = TRY(t.user().compare_exchange_u32(word, value, (value & kWaiters) | kOwnerDied));
+        if ((value & kFutexTidMask) != u32(t.tid.value)) return lib::kOk;
+        u32 found = TRY(t.user().compare_exchange_u32(word, value, (value & kFutexWaiters) | kFutexOwnerDied));
         if (found == value) break;
         value = found;
     }
-    if (value & kWaiters) {
+    if (value & kFutexWaiters) {
         (void)futex_wake(TRY(futex_key(t, word, false)), 1, ~0u);
     }
     return lib::kOk;
 }
 
-// What is done at a stretch: so many locks, or an eighth of that many pages faulted in.
+// What is done at once: so many locks, or an eighth of that many pages faulted in.
 constexpr u32 kPiece = 64, kFaultCost = 8;
 // Faults in all. A page may go again and again: the memory is that of others too.
-constexpr u32 kMostFaults = 4 * kMostLocks;
+constexpr u32 kMostFaults = 4 * kRobustListLimit;
 
-// kNeedsTask: a piece is done. After it, and after kNeedsFault, it goes on where it was.
+// kNeedsTask: a piece is done. After it, and after kNeedsFault, it continues where it was.
 Leaf<void> leave_robust_list(Thread& t, u32& piece) {
     Thread::RobustWalk& w = t.robust_walk;
     if (!w.begun) {
@@ -47,10 +44,10 @@ Leaf<void> leave_robust_list(Thread& t, u32& piece) {
         TRY(t.user().read(&head, t.robust_list, sizeof head));
         w = {.at = head.first & ~u64{1}, .pending = head.pending & ~u64{1}, .offset = head.offset, .begun = true};
     }
-    for (; w.at != t.robust_list.value && w.locks < kMostLocks; ++w.locks) {
+    for (; w.at != t.robust_list.value && w.locks < kRobustListLimit; ++w.locks) {
         if (piece == 0) return kNeedsTask;
         --piece;
-        // Read before the lock is given up: its new owner may free it.
+        // Read before the lock is released: its new owner may free it.
         u64 next = 0;
         TRY(t.user().read(&next, UserAddr{w.at}, sizeof next));
         if (w.at != w.pending) TRY(mark_dead(t, UserAddr{w.at + u64(w.offset)}, false));
@@ -68,7 +65,7 @@ Leaf<void> leave_memory(Thread& t, u32& piece) {
     }
     if (t.clear_child_tid.value != 0) {
         UserAddr at = t.clear_child_tid;
-        // Only if somebody else has this memory: else nobody can look at it.
+        // Only if another process or thread uses this memory: otherwise no one can read it.
         if (t.mm_ref()->ref_count() > 1) {
             u32 zero = 0;
             TRY(t.user().write(at, &zero, sizeof zero));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // clone(2): a copy of the calling thread, sharing what the flags say.
 //
-// Everything that can fail is had first, in objects that undo themselves; the new thread appears in the tree, the table
-// and its process in one step under process_tree, and runs.
+// Everything that can fail is acquired first, in objects that release it themselves; the new thread appears in the
+// tree, the table and its process in one step under process_tree, and runs.
 #include <cstring>
 
 #include "linux/arch/machine.hpp"
@@ -23,14 +23,14 @@ Result<void> check_flags(u64 flags) {
     if ((flags & (kCloneNewUser | kCloneFs)) == (kCloneNewUser | kCloneFs)) return Errno::kInval;
     if ((flags & kCloneThread) && !(flags & kCloneSighand)) return Errno::kInval;
     if ((flags & kCloneSighand) && !(flags & kCloneVm)) return Errno::kInval;
-    // What was not built in: as Linux answers without the configuration option.
+    // Unsupported namespaces: the result of Linux without the configuration option.
     if (flags & (kNamespaces | kClonePidfd | kCloneIntoCgroup)) return Errno::kInval;
     if ((flags & kCloneSighand) && (flags & kCloneClearSighand)) return Errno::kInval;
     return lib::kOk;
 }
 
-// RLIMIT_NPROC counts the threads of the real user id. The place of a new one is taken before it is compared, and given back
-// if there is no thread in the end: many may be on their way at the same time.
+// RLIMIT_NPROC counts the threads of the real user id. The place of a new one is reserved before it is compared, and
+// returned if no thread is made in the end: several may be created concurrently.
 class UserPlace {
 public:
     explicit UserPlace(Thread& maker) : creds_(maker.creds()) {}
@@ -50,7 +50,7 @@ public:
     void keep() { taken_ = false; }  // it is the thread's now: Thread::count_out()
 
 private:
-    const fs::Creds& creds_;  // the maker's, which makes no other call meanwhile
+    const fs::Creds& creds_;  // the creator's, which makes no other call until then
     bool taken_ = false;
 };
 
@@ -124,7 +124,8 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     p.live_threads = 1;
     p.leader = Ref<Thread>{&child};
     link_process(p, *e);
-    // A sibling is to its parent what the caller is: the signal that was asked for is for one's own children.
+    // A sibling has the caller's parent and exit signal: the requested signal applies to the caller's own children
+    // only.
     const bool sibling = (r.flags & kCloneParent) != 0;
     Process* parent = sibling ? mine.parent : &mine;
     p.exit_signal = sibling ? mine.exit_signal : r.exit_signal;
@@ -163,7 +164,7 @@ TaskResult do_clone(Caller& caller, CloneRequest r) {
     Ref<VforkDone> vfork;
     if (r.flags & kCloneVfork) vfork = CO_TRY(rt::make_ref<VforkDone>());
 
-    // The thread's own reference belongs to its root coroutine; ours makes the child safe to look at below.
+    // The thread's own reference belongs to its root coroutine; this one makes the child safe to access below.
     Ref<Thread> child = CO_TRY(rt::make_ref<Thread>());
     CO_TRY(child->init(Ref<port::Space>(&mm->space())));
     child->set_process(p);
@@ -214,7 +215,7 @@ TaskResult do_clone(Caller& caller, CloneRequest r) {
     child = {};
     if (!vfork) co_return i64{number};
 
-    // Only the end of our own group may cut this short: the child has our memory.
+    // Only the end of the caller's own group may cut this short: the child uses its memory.
     while (!vfork->done.load(std::memory_order_acquire) && !(t.work.load(std::memory_order_relaxed) & kWorkExit)) {
         u32 seen = vfork->queue.sequence();
         if (vfork->done.load(std::memory_order_acquire) || (t.work.load(std::memory_order_relaxed) & kWorkExit)) break;

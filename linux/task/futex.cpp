@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Futex queues: a fixed hash of buckets. A waiter's node is in its coroutine's frame; a waker unlinks it under the bucket's
-// lock and posts the job, so the node is its own again once the waiter has held that lock.
+// Futex queues: a fixed hash of buckets. A waiter's node is in its coroutine's frame; a waker unlinks it under the
+// bucket's lock and posts the job, so the node is its own again once the waiter has held that lock.
 //
-// A wake with no waiter takes no lock: the waiter counts itself in the bucket before it reads the user's word, the waker's
-// program changed the word before the call; both seq_cst (the pairing of futex(2)'s protocol).
+// A wake with no waiter takes no lock: the waiter counts itself in the bucket before it reads the user's word, the
+// waker's program changed the word before the call; both seq_cst (the pairing of futex(2)'s protocol).
 #include "linux/task/futex.hpp"
 
 #include "linux/task/thread.hpp"
@@ -26,7 +26,8 @@ void wake_waiter(Bucket& b, Waiter& w) RT_REQUIRES(b.lock) {
     w.queue.wake_one();
 }
 
-// So many waiters of a bucket are looked at, and woken or moved, at a stretch. Where there are more the leaf leaves it to a task.
+// So many waiters of a bucket are visited, and woken or moved, at once. Where there are more the leaf leaves it to a
+// task.
 constexpr u32 kFew = 128;
 bool is_long(const Bucket& b) { return b.waiters.load(std::memory_order_relaxed) > kFew; }
 
@@ -50,8 +51,8 @@ void requeue_waiter(Bucket& a, Bucket& b, Waiter& w, const FutexKey& to) RT_REQU
     b.list.push_back(w);
 }
 
-// A pass over those who wait for a word when it begins, in pieces. Its ends stand in the list, as waiters for nothing: others
-// come and go meanwhile.
+// A pass, in pieces, over the threads that wait for a word when it begins. Its ends are in the list, as waiters for
+// nothing: others come and go concurrently.
 class Pass {
 public:
     Pass(Bucket& b, const FutexKey& key) : bucket_(b), key_(key) {}
@@ -60,7 +61,7 @@ public:
         rt::LockGuard guard{bucket_.lock};
         if (at_.hook.linked()) at_.hook.unlink(), end_.hook.unlink();
     }
-    // These two by who holds the bucket's lock, under its name there.
+    // These two are for the holder of the bucket's lock, under its name there.
     void begin() {
         bucket_.lock.assume_held();
         bucket_.list.push_front(at_);
@@ -106,11 +107,11 @@ Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private) {
     if (at.value & 3) return Errno::kInval;
     if (!fs::UserMemory::inside(at, 4)) return Errno::kFault;
     if (is_private) return FutexKey{&t.mm(), at.value};
-    // A word that several may map is named by what is mapped.
+    // A word that several processes may map is identified by what is mapped.
     u32 word = TRY(t.user().load_u32(at));
     u64 object = 0, offset = 0;
     if (t.mm().shared_object(at, object, offset)) return FutexKey::shared(object, offset);
-    // Memory that is private but may become others' by fork: Linux takes the page as if to write to it.
+    // Memory that is private but may be shared by fork: Linux faults the page as for a write.
     if (!t.user().compare_exchange_u32(at, word, word).ok()) {
         AddressSpace::AreaView area;
         const bool found = t.mm().next_area(at, area) && area.start <= at;
@@ -164,36 +165,36 @@ Leaf<i64> futex_requeue(Thread& t, const FutexKey& from, const FutexKey& to, u32
 
 namespace {
 
-// The change of the second word and what is asked of its old value. Both locks held.
+// Changes the second word and compares its old value. Both locks held.
 Leaf<bool> change_word(Thread& t, UserAddr at, u32 operation) {
     u32 op = (operation >> 28) & 7, compare = (operation >> 24) & 15;
     i32 argument = i32(operation << 8) >> 20, against = i32(operation << 20) >> 20;
-    if (operation & 0x80000000) argument = i32(1u << (u32(argument) & 31));  // FUTEX_OP_OPARG_SHIFT
+    if (operation & kFutexOpArgumentShift) argument = i32(1u << (u32(argument) & 31));
     u32 old = TRY(t.user().load_u32(at));
     for (;;) {
         u32 next = 0;
         switch (op) {
-            case 0: next = u32(argument); break;
-            case 1: next = old + u32(argument); break;
-            case 2: next = old | u32(argument); break;
-            case 3: next = old & ~u32(argument); break;
-            case 4: next = old ^ u32(argument); break;
+            case kFutexOpSet: next = u32(argument); break;
+            case kFutexOpAdd: next = old + u32(argument); break;
+            case kFutexOpOr: next = old | u32(argument); break;
+            case kFutexOpAndNot: next = old & ~u32(argument); break;
+            case kFutexOpXor: next = old ^ u32(argument); break;
         }
         u32 found = TRY(t.user().compare_exchange_u32(at, old, next));
         if (found == old) break;
         old = found;
     }
     switch (compare) {
-        case 0: return i32(old) == against;
-        case 1: return i32(old) != against;
-        case 2: return i32(old) < against;
-        case 3: return i32(old) <= against;
-        case 4: return i32(old) > against;
-        case 5: return i32(old) >= against;
+        case kFutexCompareEq: return i32(old) == against;
+        case kFutexCompareNe: return i32(old) != against;
+        case kFutexCompareLt: return i32(old) < against;
+        case kFutexCompareLe: return i32(old) <= against;
+        case kFutexCompareGt: return i32(old) > against;
+        case kFutexCompareGe: return i32(old) >= against;
     }
     return Errno::kNoSys;  // after the operation, as in Linux
 }
-bool known_operation(u32 operation) { return ((operation >> 28) & 7) <= 4; }
+bool known_operation(u32 operation) { return ((operation >> 28) & 7) <= kFutexOpXor; }
 
 }  // namespace
 
@@ -210,7 +211,7 @@ Leaf<i64> futex_wake_op(Thread& t, const FutexKey& first, const FutexKey& second
     return i64{woken};
 }
 
-// ---- The same in pieces. Who comes after the first piece is not woken, nor moved: the word had changed. ----
+// ---- The same in pieces. Waiters that come after the first piece are not woken or moved: the word had changed. ----
 
 namespace {
 
@@ -297,7 +298,7 @@ namespace {
 [[gnu::always_inline]] inline Leaf<void> enter_queue(Thread& t, Waiter& w, const FutexKey& key, UserAddr at,
                                                      u32 expected, u32 bits) {
     Bucket& b = bucket_of(key);
-    b.waiters.fetch_add(1, std::memory_order_seq_cst);  // before the word is read: see the file's head
+    b.waiters.fetch_add(1, std::memory_order_seq_cst);  // before the word is read: see the top of the file
     rt::LockGuard guard{b.lock};
     u32 now;
     if (!t.user().load_now(at, now)) [[unlikely]] {
@@ -320,7 +321,8 @@ namespace {
     return lib::kOk;
 }
 
-// Has a waker taken w out? With `leave`, it is out afterwards in any case. Once this says true nobody touches w any more.
+// Has a waker taken w out? With `leave`, it is out afterwards in any case. Once this returns true no other thread
+// accesses w.
 bool was_woken(Waiter& w, bool leave) {
     for (;;) {
         Bucket* b = w.bucket.load(std::memory_order_acquire);

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Futexes (futex(2)): sleeping on a word of user memory.
 #pragma once
+#include "abi/linux/futex.hpp"
 #include "linux/task/process.hpp"
 
 namespace linux {
-
-inline constexpr u32 kFutexWait = 0, kFutexWake = 1, kFutexFd = 2, kFutexRequeue = 3, kFutexCmpRequeue = 4,
-                     kFutexWakeOp = 5, kFutexLockPi = 6, kFutexUnlockPi = 7, kFutexTrylockPi = 8, kFutexWaitBitset = 9,
-                     kFutexWakeBitset = 10, kFutexWaitRequeuePi = 11, kFutexCmpRequeuePi = 12, kFutexLockPi2 = 13,
-                     kFutexPrivate = 128, kFutexClockRealtime = 256;
 
 // kFault: not a user address; kInval: not aligned; kNeedsFault: a shared one must be looked at first.
 Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private);

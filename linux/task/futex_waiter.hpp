@@ -6,8 +6,9 @@
 
 namespace linux {
 
-// What a futex is: a word of one address space, which a waiter's thread keeps, or of an object that several map. That one
-// may go while somebody waits: it is named by its number (fs::Mapping::serial), and no other object inherits the waiter.
+// What a futex is: a word of one address space, which a waiter's thread keeps, or of an object that several map. That
+// one may go while a thread waits: it is identified by its number (fs::Mapping::serial), and no other object inherits
+// the waiter.
 struct FutexKey {
     const void* object = nullptr;  // an address space; an odd address is a number
     u64 offset = 0;
@@ -33,7 +34,7 @@ struct FutexBucket {
     rt::SpinLock<rt::Rank::futex> lock;
     lib::List<FutexWaiter, &FutexWaiter::hook> list RT_GUARDED_BY(lock);
 
-    // May somebody wait? seq_cst: pairs with those who do, who count themselves before they look at the word.
+    // May a thread be waiting? seq_cst: pairs with waiters, which count themselves before they read the word.
     bool has_waiters() const { return waiters.load(std::memory_order_seq_cst) != 0; }
 
     static constexpr u32 kCount = 256;

@@ -17,10 +17,10 @@ namespace {
 
 constexpr u32 kCpuLimit = kItimerKinds;  // RLIMIT_CPU is the fourth
 constexpr u64 kSecond = 1'000'000'000;
-// From a signal that was taken to the next: else a program whose period is shorter than the way of a signal would do nothing
-// but handle them.
+// From a signal that was taken to the next: otherwise a program whose period is shorter than a signal's delivery would
+// do nothing but handle them.
 constexpr u64 kLeastApart = 100'000;
-constexpr u64 kFinestLook = 1'000'000;  // between two looks at CPU time
+constexpr u64 kFinestLook = 1'000'000;  // between two checks of CPU time
 
 u64 cpu_time(Process& p, u32 kind) {
     CpuTimes t = p.usage().times;
@@ -156,7 +156,7 @@ void IntervalTimers::One::look(rt::Schedulable& s) {
             if (t.due != 0) t.next_period(now + kLeastApart);
         } else if (t.due != 0 && now >= t.due) {
             t.fire(now);
-            if (t.due != 0 && t.kind == kItimerReal) return;  // held: whoever ends that has the timer
+            if (t.due != 0 && t.kind == kItimerReal) return;  // held: the thread that ends that owns the timer
         }
         if (t.due != 0 && p.state_seen() == Process::State::kLive) {
             t.sleep(now);

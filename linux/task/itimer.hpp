@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
 // The three interval timers of a process (setitimer(2)) and its RLIMIT_CPU.
 #pragma once
+#include "abi/linux/time.hpp"
 #include "linux/task/process.hpp"
 
 namespace linux {
 
-enum ItimerKind : u32 { kItimerReal, kItimerVirtual, kItimerProf, kItimerKinds };
-
 struct ItimerValue {
     u64 interval = 0, value = 0;  // nanoseconds; value: until the next expiry, 0 disarmed
 };
-// kNoMem. What was there before is handed back.
+// kNoMem. Returns the old value.
 Result<ItimerValue> set_timer(Process& p, ItimerKind kind, ItimerValue to);
 ItimerValue get_timer(Process& p, ItimerKind kind);
 // SIGALRM, sent to the process, was taken out of its queue: a real-time timer with an interval, which has waited for this,

@@ -2,18 +2,22 @@
 // Processes and threads of the Linux personality.
 //
 // Process: a thread group. Thread: a task; derives from the port's UserThread (registers, its root coroutine).
-// Lifetime: a Thread is referenced by its process's list, the tid table and whoever runs it; it leaves all on exit and is
-// destroyed when its root coroutine has ended. A Process lives until it was waited for (zombie) and no reference is left.
+// Lifetime: a Thread is referenced by its process's list, the tid table and the CPU that runs it; it leaves all on exit
+// and is destroyed when its root coroutine has ended. A Process lives until it was waited for (zombie) and no reference
+// is left.
 //
-// Locks: Rank::process_tree (one, global: `process_tree`) guards parent/children/group/session links, the pid table, and
-// state changes that wait(2) sees. Rank::process guards one process's thread list and exit state. Rank::signals
+// Locks: Rank::process_tree (one, global: `process_tree`) guards parent/children/group/session links, the pid table,
+// and state changes that wait(2) sees. Rank::process guards one process's thread list and exit state. Rank::signals
 // (Process::signals) guards pending signals, actions, stop state.
 #pragma once
+#include "abi/linux/resource.hpp"
+#include "abi/linux/sched.hpp"
 #include "fs/creds.hpp"
 #include "fs/file_table.hpp"
 #include "fs/path.hpp"
 #include "lib/function_ref.hpp"
 #include "lib/list.hpp"
+#include "linux/abi.hpp"
 #include "linux/mm/address_space.hpp"
 #include "linux/signal/signal.hpp"
 #include "linux/task/futex_waiter.hpp"
@@ -28,28 +32,6 @@ class Thread;
 using Pid = lib::Strong<struct PidTag, i32>;
 using fs::Fd;
 
-inline constexpr size_t kCommLength = 16;  // TASK_COMM_LEN
-
-// Resource limits, getrlimit(2) order.
-enum Rlimit : u32 {
-    kRlimCpu,
-    kRlimFsize,
-    kRlimData,
-    kRlimStack,
-    kRlimCore,
-    kRlimRss,
-    kRlimNproc,
-    kRlimNofile,
-    kRlimMemlock,
-    kRlimAs,
-    kRlimLocks,
-    kRlimSigpending,
-    kRlimMsgqueue,
-    kRlimNice,
-    kRlimRtprio,
-    kRlimRttime,
-    kRlimCount
-};
 struct RlimitValue {
     u64 soft = ~u64{0}, hard = ~u64{0};
 };
@@ -63,7 +45,7 @@ struct FsContext : RefCounted<FsContext> {
         u32 execs = 0;  // executions in progress that have found it used by their own threads only
     };
     rt::Guarded<State, rt::Rank::fs_context> state;
-    // A thread takes it, or gives it back. EAGAIN: the user is about to execute, and no one may join.
+    // A thread joins or leaves. EAGAIN: its only user is about to execute, and no thread may join.
     Result<void> join();
     void leave();
     // Is it used by other threads than these? If not, none joins until end_exec().
@@ -103,8 +85,9 @@ public:
     fs::UserMemory& user() { return user_; }
     AddressSpace& mm() const { return *mm_; }
     fs::FileTable& files() const { return *files_; }
-    // The file behind a descriptor: EBADF. A call looks a number up once. What ends a handler without a result (a fault, a wait
-    // for one queue) keeps the file, and it gets the same one when it runs again, whatever the number means by then.
+    // The file of a descriptor: EBADF. A call looks a number up once. An end of a handler without a result (a fault, a
+    // wait for one queue) keeps the file, and it gets the same one when it runs again, whatever the number means by
+    // then.
     Result<Ref<fs::File>> file(Fd fd) {
         if (kept_file_) [[unlikely]]
             return Ref<fs::File>{kept_file_};
@@ -185,10 +168,10 @@ private:
     fs::FileTable::Borrowed borrow_shared(Fd fd);
 };
 
-// Work to do before a thread goes back to user mode (Thread::work bits; any CPU may set them, then kick()).
+// Work to do before a thread returns to user mode (Thread::work bits; any CPU may set them, then kick()).
 enum ThreadWork : u32 {
     kWorkSignal = 1,     // something may be deliverable
-    kWorkExit = 2,       // the group is exiting or execve of another thread wants us gone
+    kWorkExit = 2,       // the group is exiting, or execve of another thread ends this one
     kWorkStop = 4,       // the group is stopping
     kWorkRegisters = 8,  // a leaf has changed more than its result
 };
@@ -207,7 +190,7 @@ public:
     Pid tid{};
     char comm[kCommLength] = {};
     std::atomic<u32> work{0};
-    // Sets bits and makes the thread look at them soon: ends interruptible waits, user mode, whatever it does.
+    // Sets bits and makes the thread handle them soon: ends interruptible waits and user mode.
     void notify(u32 bits);
 
     // What the leaf tier left for the coroutine: kOk, the call is finished, its result in the registers; kNeedsTask, await
@@ -215,15 +198,15 @@ public:
     LeafError leaf_outcome = Errno::kOk;
     // Of the call that has just ended; kOk unless it is one. Resolved when signals are delivered.
     Errno restart_kind = Errno::kOk;
-    // Set by a leaf that yields kNeedsTask because it waits for one queue: then it needs no task. When the wait is over,
-    // `again` is the call. The queue is one of the call's kept file, or lives as long as the thread.
+    // Set by a leaf that yields kNeedsTask because it waits for one queue: then it needs no task. When the wait is
+    // over, `again` is the call. The queue is one of the call's kept file, or lives as long as the thread.
     struct Blocked {
         Leaf<i64> (*again)(Thread&, rt::Wake) = nullptr;
         rt::WaitQueue* queue = nullptr;
         u32 seen = 0;  // its sequence before the condition was looked at
         const char* what = nullptr;
     } blocked_leaf;
-    TaskResult unfinished;  // what the call in progress goes on as: Caller::later()
+    TaskResult unfinished;  // the task that continues the call in progress: Caller::later()
     void forget_plans() {
         blocked_leaf.again = nullptr;
         unfinished = {};
@@ -238,9 +221,9 @@ public:
     bool stop_pending = false;  // has to join a group stop
     bool in_stop = false;       // has joined it
     bool exiting = false;       // takes no more signals
-    bool left_memory = false;   // ends, and has given its address space back; its own business
+    bool left_memory = false;   // ends, and has released its address space; accessed by itself only
     PendingSignals pending;
-    SignalStack alternate_stack;  // the thread's own business
+    SignalStack alternate_stack;  // accessed by the thread only
     Ref<VforkDone> vforking;      // what it sleeps on as a vfork parent; the signals lock's
 
     UserAddr set_child_tid{};    // CLONE_CHILD_SETTID: to be written when it first runs
@@ -262,11 +245,11 @@ public:
     u32 parent_death_signal = 0;     // prctl(PR_SET_PDEATHSIG)
     bool keep_capabilities = false;  // prctl(PR_SET_KEEPCAPS)
     bool no_new_privileges = false;  // prctl(PR_SET_NO_NEW_PRIVS)
-    // prctl(PR_MCE_KILL) and prctl(PR_SET_IO_FLUSHER): kept and told; there is nothing that they would change.
+    // prctl(PR_MCE_KILL) and prctl(PR_SET_IO_FLUSHER): kept and reported, without effect.
     u8 machine_check_policy = 2;
     bool io_flusher = false;
     const u64 serial;  // no two threads since boot have the same
-    // prctl(PR_SET_TIMERSLACK), nanoseconds; what 0 sets it to: that of the maker when this one was made.
+    // prctl(PR_SET_TIMERSLACK), nanoseconds; the default, which 0 sets: the creator's when this one was made.
     u64 timer_slack = 50'000, default_timer_slack = 50'000;
     Nanoseconds started{};
     i32 exit_status = 0;  // of exit(2), as wait(2) encodes it
@@ -275,7 +258,7 @@ public:
         TaskResult (*run)(Caller&, RestartBlock&) = nullptr;
         u64 data[6] = {};
     } restart;
-    Ref<VforkDone> vfork_done;  // to be told about our exec or exit
+    Ref<VforkDone> vfork_done;  // to be notified of this thread's exec or exit
 
     lib::ListHook process_hook;  // in Process::threads
 
@@ -283,7 +266,7 @@ public:
         auto t = times(now);
         return {t.user, t.system};
     }
-    // Replaces the identity (set*id). The leader's is also what others see of the process.
+    // Replaces the identity (set*id). The leader's is also the one that others see as the process's.
     void set_creds(Ref<fs::Creds> to);
     // From its start to its end the thread counts, also among those of its user, where whoever makes it has taken its place.
     // False: it did not count any more.
@@ -294,7 +277,7 @@ public:
         return true;
     }
     Ref<const fs::Creds> credentials();  // by another thread
-    // execve and exit. The old one is handed back, to be dropped where no lock is held.
+    // execve and exit. Returns the old one, to be dropped where no lock is held.
     Ref<AddressSpace> exchange_mm(Ref<AddressSpace> to);
     Ref<fs::FileTable> exchange_files(Ref<fs::FileTable> to);
     Ref<FsContext> exchange_fs_context(Ref<FsContext> to);
@@ -303,7 +286,7 @@ public:
     const Ref<FsContext>& fs_context_ref() const { return fs_; }
     const Ref<fs::Creds>& own_creds() const { return creds_; }
     void set_process(Ref<Process> p);
-    // What a new thread gets from its maker. EAGAIN: FsContext::join.
+    // What a new thread gets from its creator. EAGAIN: FsContext::join.
     Result<void> begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context,
                              Ref<fs::Creds> creds);
     Result<void> inherit(const Thread& from, Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context) {
@@ -322,7 +305,7 @@ inline LeafError Caller::later(TaskResult task) {
 
 struct IntervalTimers;
 
-// The file that a program runs from: not to be written meanwhile (ETXTBSY).
+// The file that a program runs from: it cannot be written in the meantime (ETXTBSY).
 struct ProgramFile : RefCounted<ProgramFile> {
     explicit ProgramFile(fs::Path p) : path(std::move(p)) {}
     ~ProgramFile() { path.inode()->allow_writing(); }
@@ -341,17 +324,17 @@ public:
 
     // The tree.
     Process* parent RT_GUARDED_BY(process_tree) = nullptr;
-    std::atomic<i32> parent_pid{0};  // the parent's number, for who asks without the lock
+    std::atomic<i32> parent_pid{0};  // the parent's number, for reads without the lock
     void set_parent(Process* p) RT_REQUIRES(process_tree) {
         parent = p;
         parent_pid.store(p ? p->pid.value : 0, std::memory_order_relaxed);
     }
-    // The parent's thread that made this process, or took over from it. Only compared.
+    // The parent's thread that created this process, or its successor. Only compared.
     const Thread* maker RT_GUARDED_BY(process_tree) = nullptr;
     lib::ListHook sibling_hook RT_GUARDED_BY(process_tree);
     lib::List<Process, &Process::sibling_hook> children RT_GUARDED_BY(process_tree);
     u32 zombies RT_GUARDED_BY(process_tree) = 0;                   // among the children
-    bool gives_children_away RT_GUARDED_BY(process_tree) = false;  // it ends: it is nobody's parent any more
+    bool gives_children_away RT_GUARDED_BY(process_tree) = false;  // it ends: it is not a parent any more
     Pid group RT_GUARDED_BY(process_tree){};
     Pid session RT_GUARDED_BY(process_tree){};
     lib::ListHook group_hook RT_GUARDED_BY(process_tree);
@@ -371,8 +354,9 @@ public:
     }
     // Sent to the parent at the end; of the clone that made it. 0 and what is no signal: none.
     i32 exit_signal = 0;
-    // How many programs it has executed, forebears included; and the parent's number when it was made. If the parent has
-    // executed another program since, it gets SIGCHLD whatever the clone asked for (kernel/signal.c, parent_exec_id).
+    // How many programs it has executed, ancestors included; and the parent's number when it was made. If the parent
+    // has executed another program since, it gets SIGCHLD whatever signal the clone requested (kernel/signal.c,
+    // parent_exec_id).
     u64 exec_id = 0, parent_exec_id = 0;
     i32 exit_status = 0;          // as wait(2) encodes it
     bool subreaper = false;       // prctl(PR_SET_CHILD_SUBREAPER)
@@ -394,7 +378,8 @@ public:
     rt::WaitQueue thread_gone;                 // woken when a thread has left (execve by one of several)
     Ref<fs::Creds> creds RT_GUARDED_BY(lock);  // the leader's, also when that has ended
     u32 personality = 0;
-    bool no_huge_pages = false;                    // prctl(PR_SET_THP_DISABLE): kept and told; there are no huge pages
+    // Prctl(PR_SET_THP_DISABLE): kept and reported; there are no huge pages.
+    bool no_huge_pages = false;
     const u64 serial;                              // no two processes since boot have the same
     std::atomic<IntervalTimers*> timers{nullptr};  // linux/task/itimer.cpp; made on first use, then kept
 
@@ -404,7 +389,7 @@ public:
     Nanoseconds started{};
 
     // The threads' shared objects, as another process may look at them; null once the process has none.
-    Ref<Thread> any_thread();      // one that lives; the leader, if it does
+    Ref<Thread> any_thread();      // one that has not ended; the leader, if it has not
     Ref<Thread> leading_thread();  // the leader, alive or dead; null: reaped
     Ref<AddressSpace> mm();
     Ref<fs::FileTable> files();
@@ -421,14 +406,14 @@ public:
 
 Ref<Process> find_process(Pid pid);
 Ref<Thread> find_thread(Pid tid);
-// Calls out for each process in order of pid; stops when it returns false. Holds no lock while calling.
+// Calls the function for each process in order of pid; stops when it returns false. Holds no lock while calling.
 void for_each_process(lib::FunctionRef<bool(Process&)> out);
 u32 process_count();
 u32 thread_count();
 u64 forks_since_boot();
 
-// Makes the first process and starts `path` with argv and envp; its standard descriptors are port::streams. The result is
-// reported by `on_exit` (wait status) when it has gone. Errors are execve's.
+// Makes the first process and starts `path` with argv and envp; its standard descriptors are port::streams. The result
+// is reported by `on_exit` (wait status) when it has gone. Errors are execve's.
 struct InitialProgram {
     std::span<const std::string_view> arguments;
     std::span<const std::string_view> environment;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The root coroutine of a thread: run user code, take the trap, do what it asks for, deliver signals, again.
+// The root coroutine of a thread: run user code, take the trap, handle it, deliver signals, repeat.
 #include "linux/task/thread.hpp"
 
 #include "fs/walk.hpp"
@@ -201,11 +201,11 @@ Task<void> thread_main(Thread& t) {
         if (put.valid()) (void)co_await put;
     }
     for (;;) {
-        // Before user mode: signals, stops, the end. Everything that could be to do has set a bit in `work`.
+        // Before user mode: signals, stops, the end. All work to do has set a bit in `work`.
         while (t.work.load(std::memory_order_relaxed) != 0) {
             co_await t.at_home();
-            switch (attend(t)) {
-                case Attend::kExit: {
+            switch (deliver_signals(t)) {
+                case SignalOutcome::kExit: {
                     LEAVE_USER_MEMORY(t);
                     co_await t.at_home();
                     if (t.mm_ref() && t.mm().many_areas()) {
@@ -217,8 +217,8 @@ Task<void> thread_main(Thread& t) {
                     for (u64 look = 0; exit_process(t, look);) co_await rt::Yield{};
                     co_return;
                 }
-                case Attend::kMore: co_await rt::Yield{}; break;
-                case Attend::kStopped: {
+                case SignalOutcome::kMore: co_await rt::Yield{}; break;
+                case SignalOutcome::kStopped: {
                     for (;;) {
                         u32 seen = t.process().signals.resumed.sequence();
                         if (!is_stopped(t)) break;
@@ -229,7 +229,7 @@ Task<void> thread_main(Thread& t) {
                     t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
                     break;
                 }
-                case Attend::kFault: {
+                case SignalOutcome::kFault: {
                     auto wait = fault_in_range(t, t.user().fault());
                     if (!wait.valid() || !(co_await wait).ok()) signal_frame_failed(t);
                     t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);

@@ -18,22 +18,24 @@ Task<Result<void>> fault_in_range(Thread& t, fs::UserMemory::Fault range);
 // A copy to or from the program that may wait; errors are left to the caller (kFault).
 Task<Result<void>> put_u32(Thread& t, UserAddr at, u32 value);
 
-// Gives back all that the thread has. Cannot fail, does not wait. True: it was the last of its process, whose end is left:
-// exit_process().
+// Gives back all that the thread has. Cannot fail, does not wait. True: it was the last of its process, whose end is
+// left: exit_process().
 bool exit_thread(Thread& t);
-// Takes the thread's memory from it, before exit_thread() or as a part of it: from then on nobody finds it through the thread.
+// Takes the thread's memory from it, before exit_thread() or as a part of it: from then on no lookup finds it through
+// the thread.
 Ref<AddressSpace> leave_address_space(Thread& t);
-// The user-memory part of the end and of execve: robust futexes, clear_child_tid. A piece at a time: called until it is done.
+// The user-memory part of the end and of execve: robust futexes, clear_child_tid. A piece at a time: called until it is
+// done.
 enum class Leaving : u8 {
     kDone,
-    kMore,      // give way, then go on
-    kMustWait,  // wait_for_user_memory(), then go on; if there is no memory for that, forsake_user_memory()
+    kMore,      // give way, then continue
+    kMustWait,  // wait_for_user_memory(), then continue; if there is no memory for that, forsake_user_memory()
 };
 Leaving leave_user_memory(Thread& t);
 Task<void> wait_for_user_memory(Thread& t);
-// The part at hand cannot be reached: it is the program's loss, the rest is still done.
+// The present part is not accessible: it is skipped, the rest is still done.
 void forsake_user_memory(Thread& t);
-// In a coroutine: all of it. A macro, for it must not need memory for a coroutine of its own.
+// In a coroutine: all of it. A macro, because it must not need memory for a coroutine of its own.
 #define LEAVE_USER_MEMORY(t)                                                 \
     for (Leaving left_; (left_ = leave_user_memory(t)) != Leaving::kDone;) { \
         if (left_ == Leaving::kMore) {                                       \
@@ -44,15 +46,15 @@ void forsake_user_memory(Thread& t);
             forsake_user_memory(t);                                          \
         }                                                                    \
     }
-// The vfork parent goes on.
+// The vfork parent continues.
 void release_vfork_parent(Thread& t);
-// The last thread of its process has gone: timers, orphans, zombie, SIGCHLD. True: there are more orphans, give way and call it
-// again. `look` is 0 at first.
+// The last thread of its process has gone: timers, orphans, zombie, SIGCHLD. True: there are more orphans, give way and
+// call it again. `look` is 0 at first.
 bool exit_process(Thread& last, u64& look);
 void report_stop(Process& p);
 
 // Ends every other thread of the group and waits until they have gone; the caller is the leader then, whatever it was
-// before (execve). True: it was all along, and alone. kAgain: another thread does the same, or the group is exiting.
+// before (execve). True: it already was, and alone. kAgain: another thread does the same, or the group is exiting.
 Task<Result<bool>> end_other_threads(Thread& t);
 
 // exit(2): the thread alone ends.

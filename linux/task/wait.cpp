@@ -26,11 +26,11 @@ bool matches(const WaitRequest& r, Process& child) RT_REQUIRES(process_tree) {
     return (r.options & kWaitAll) || clone_child == ((r.options & kWaitClone) != 0);
 }
 
-// What the child has to say to this request; false: nothing now.
+// What the child reports to this request; false: nothing now.
 bool has_report(Process& child, u32 options, WaitReport& out) RT_REQUIRES(process_tree) {
     if (child.state == Process::State::kZombie) {
         if (!(options & kWaitExited)) return false;
-        bool killed = (child.exit_status & 0x7f) != 0;
+        bool killed = (child.exit_status & kStatusSignalMask) != 0;
         out.code = killed ? kCldKilled : kCldExited;
         out.status = child.exit_status;
         return true;
@@ -38,12 +38,12 @@ bool has_report(Process& child, u32 options, WaitReport& out) RT_REQUIRES(proces
     rt::LockGuard guard{child.signals.lock};
     if (child.signals.stop_unreported && (options & kWaitUntraced)) {
         out.code = kCldStopped;
-        out.status = (i32(child.signals.stop_signal) << 8) | 0x7f;
+        out.status = (i32(child.signals.stop_signal) << 8) | kStatusStopped;
         return true;
     }
     if (child.signals.continue_unreported && (options & kWaitContinued)) {
         out.code = kCldContinued;
-        out.status = 0xffff;
+        out.status = kStatusContinued;
         return true;
     }
     return false;
@@ -74,11 +74,11 @@ struct Search {
 };
 constexpr u32 kChildrenAtOnce = 256;
 
-// What this child has to say, delivered; nothing: the search goes on.
+// Delivers the report of this child; nothing: the search continues.
 std::optional<Leaf<i32>> ask(Search& s, Process& child) RT_REQUIRES(process_tree) {
     const u32 options = s.request.options;
     if (!matches(s.request, child)) return {};
-    // A zombie has nothing more to say to who does not wait for the end (Linux: wait_task_zombie).
+    // A zombie has no report for a caller that does not wait for the end (Linux: wait_task_zombie).
     s.any |= child.state != Process::State::kZombie || (options & kWaitExited);
     WaitReport report;
     if (!has_report(child, options, report)) return {};
@@ -109,7 +109,7 @@ std::optional<Leaf<i32>> search(Search& s, Process& p) RT_REQUIRES(process_tree)
         PidEntry* e = pid_entry(s.request.number);
         return e && e->process && e->process->parent == &p ? ask(s, *e->process) : std::optional<Leaf<i32>>{};
     }
-    // Who waits for the end only need not look at every child when none has ended.
+    // A caller that waits only for the end need not visit every child when none has ended.
     const bool ends_only = !(s.request.options & (kWaitUntraced | kWaitContinued));
     u32 n = 0;
     for (Process* child = s.from ? s.from : p.children.front(); child; child = p.children.next(*child)) {
@@ -133,7 +133,7 @@ Leaf<i32> try_wait(Process& p, const WaitRequest& request, WaitSink sink, WaitCu
         rt::LockGuard tree{process_tree};
         if (cursor && cursor->next) {
             before = std::move(cursor->next);
-            // A child that has gone meanwhile was taken by another thread: from the beginning.
+            // A child that has gone in the meantime was reaped by another thread: start from the beginning.
             if (before->parent == &p) s.from = before.get(), s.any = cursor->any;
         }
         answer = search(s, p);

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Waiting for children (wait(2)).
 #pragma once
+#include "abi/linux/wait.hpp"
 #include "linux/task/process.hpp"
 
 namespace linux {
-
-inline constexpr u32 kWaitNoHang = 1, kWaitUntraced = 2, kWaitExited = 4, kWaitContinued = 8, kWaitNoWait = 0x01000000,
-                     kWaitNoThread = 0x20000000, kWaitAll = 0x40000000, kWaitClone = 0x80000000;
 
 struct WaitRequest {
     enum class Which : u8 { kAny, kPid, kGroup } which = Which::kAny;
@@ -15,17 +13,17 @@ struct WaitRequest {
     const Thread* maker = nullptr;  // __WNOTHREAD: only what this thread has made
 };
 struct WaitReport {
-    i32 pid = 0;  // 0: WNOHANG, and nobody is ready
+    i32 pid = 0;  // 0: WNOHANG, and no child is ready
     u32 uid = 0;
     i32 code = 0;    // CLD_*
     i32 status = 0;  // as wait4 stores it
     Usage usage;
 };
 
-// One look at the children. The sink copies the report to the program while nothing has been consumed yet; an error of its
-// that asks for more (kNeedsFault) leaves the child as it is. kChild: none to wait for; kNeedsTask: none is ready.
+// One look at the children. The sink copies the report to the program while nothing has been consumed yet; an error of
+// its that asks for more (kNeedsFault) leaves the child as it is. kChild: none to wait for; kNeedsTask: none is ready.
 using WaitSink = lib::FunctionRef<Leaf<void>(const WaitReport& r)>;
-// Of many children a call looks at some: kNeedsTask, and the cursor, if there is one, says where to go on.
+// Of many children a call visits some: kNeedsTask, and the cursor, if there is one, holds where to continue.
 struct WaitCursor {
     Ref<Process> next;  // null: all have been looked at
     bool any = false;   // one of the wanted kind was among those before

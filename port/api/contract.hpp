@@ -2,14 +2,16 @@
 // The narrow waist as concepts: all that linux/, fs/ and drivers/ use of a port. Each port ends in
 // `static_assert(port::PortContract<port::Port>)`.
 //
-// Port::Space       a user address space: page-granular mappings the personality decides on (SpaceMappings, SpaceCopies)
-// Port::UserThread  a thread that runs user code until it traps; the personality's thread derives from it (ThreadLife,
+// Port::Space       a user address space: page-granular mappings the personality decides on (SpaceMappings,
+// SpaceCopies) Port::UserThread  a thread that runs user code until it traps; the personality's thread derives from it
+// (ThreadLife,
 //                   ThreadUserMode, ThreadState, ThreadPlace)
 // Port              clocks, entropy, what the machine is (PortClocks, PortMachine, PortVdso)
-// namespace port    at, set_personality, and what other headers of port/api declare: log (log.hpp), streams (streams.hpp),
+// namespace port    at, set_personality, and what other headers of port/api declare: log (log.hpp), streams
+// (streams.hpp),
 //                   module_control and reclaimer (modules.hpp), devices (devices.hpp, where the port has any)
 //
-// Everything is batch-shaped (spans of entries), for a port may pay one IPC per call.
+// All operations take batches (spans of entries), because a port may pay one IPC per call.
 #pragma once
 #include <concepts>
 #include <span>
@@ -27,14 +29,15 @@ template <class S>
 concept SpaceMappings = requires(S s, const S cs, std::span<const MapEntry> entries, std::span<const UserRange> ranges,
                                  Prot p, UserAddr a) {
     { S::create() } -> std::same_as<Result<Ref<S>>>;
-    // Maps or replaces. kNoMem: page tables could not be had; a prefix of the entries may be mapped (harmless: the same
-    // map() may be repeated). Replacing a present entry needs invalidation like unmap.
+    // Maps or replaces. kNoMem: page tables could not be allocated; a prefix of the entries may be mapped (harmless:
+    // the same map() may be repeated). Replacing a present entry needs invalidation like unmap.
     { s.map(entries) } -> std::same_as<Result<void>>;
     // Cannot fail, allocates nothing.
     { s.unmap(ranges) } -> std::same_as<void>;
     { s.protect(ranges, p) } -> std::same_as<void>;  // of what is mapped; the rest stays unmapped
-    // Frees the page tables over a range where nothing is mapped, as far as each covers nothing outside [a, a): where what
-    // may be mapped below the range ends, and where what may be mapped above it begins. Cannot fail, allocates nothing.
+    // Frees the page tables over a range where nothing is mapped, as far as each covers nothing outside [a, a): where
+    // what may be mapped below the range ends, and where what may be mapped above it begins. Cannot fail, allocates
+    // nothing.
     { s.free_tables(UserRange{}, a, a) } -> std::same_as<void>;
     { S::kTableBytes } -> std::convertible_to<u64>;  // what one table of the last level covers
     // Where the first tables of the last level, so many, that lie over [a, a) end; the end of the range if fewer do.
@@ -52,15 +55,17 @@ concept SpaceMappings = requires(S s, const S cs, std::span<const MapEntry> entr
 // User memory, with the rights checked as the machine would. From any CPU; never waits.
 template <class S>
 concept SpaceCopies = requires(S s, UserAddr a, void* buf, const void* cbuf, size_t n, u32* word) {
-    // Copies to and from user memory. They stop at the first byte that cannot be accessed and return how many were done.
+    // Copies to and from user memory. They stop at the first byte that cannot be accessed and return how many were
+    // done.
     { s.copy_in(buf, a, n) } -> std::same_as<size_t>;
     { s.copy_out(a, cbuf, n) } -> std::same_as<size_t>;
     { s.zero_out(a, n) } -> std::same_as<size_t>;
-    // Words of 4 or 8 bytes that follow each other, at once or (false) not: then the copies above do it, or say why not.
-    // For calls of which such a copy is most of the work.
+    // Words of 4 or 8 bytes that follow each other, at once or (false) not: then the copies above do it, or return the
+    // reason. For calls of which such a copy is most of the work.
     { s.store_now(a, u32{}, u64{}) } -> std::same_as<bool>;
     { s.load_now(a, *word) } -> std::same_as<bool>;
-    // Copies a string up to and including its NUL. Returns bytes copied without the NUL; sets *ended if the NUL was seen.
+    // Copies a string up to and including its NUL. Returns bytes copied without the NUL; sets *ended if the NUL was
+    // seen.
     { s.copy_in_string(static_cast<char*>(buf), a, n, static_cast<bool*>(nullptr)) } -> std::same_as<size_t>;
     // 32-bit atomics on user memory (4-byte aligned address); kFault if not accessible (write access for the exchange).
     { s.load_u32(a) } -> std::same_as<Result<u32>>;
@@ -92,7 +97,7 @@ concept ThreadUserMode = requires(T t, rt::WaitQueue& queue) {
     // Everything that a kick up to now was for is about to be looked at.
     { t.forget_kick() } -> std::same_as<void>;
     { t.job() } -> std::same_as<rt::Job&>;
-    // In a leaf that will say LeafOutcome::kBlocked: until the queue's sequence is another than `seen`.
+    // In a leaf that will return LeafOutcome::kBlocked: until the queue's sequence is another than `seen`.
     { t.block_on(queue, u32{}, "what") } -> std::same_as<void>;
 };
 
@@ -111,8 +116,8 @@ concept ThreadState = requires(T t, std::span<const std::byte> given) {
     { t.reset_fpu() } -> std::same_as<void>;  // as a new program gets it
     // At home: the space's store_now and load_now fail only where memory cannot be reached.
     { t.come_near() } -> std::same_as<void>;
-    // At home: FPU state straight to the program's memory, or from there (which components, or the legacy region alone).
-    // False: not this way; copy it through fpu_state().
+    // At home: FPU state straight to the program's memory, or from there (which components, or the legacy region
+    // alone). False: not this way; copy it through fpu_state().
     { t.store_fpu(UserAddr{}) } -> std::same_as<bool>;
     { t.load_fpu(UserAddr{}, u64{}, false) } -> std::same_as<bool>;
 };
@@ -154,8 +159,8 @@ concept PortMachine = requires {
 
 template <class P>
 concept PortVdso = requires {
-    // A shared object for programs to call instead of the kernel (vdso(7)); empty: this port has none. The page is what it
-    // reads, mapped before it: zeroed, not moved, kept up to date from that call on.
+    // A shared object for programs to call instead of the kernel (vdso(7)); empty: this port has none. The page is what
+    // it reads, mapped before it: zeroed, not moved, kept up to date from that call on.
     { P::vdso() } -> std::same_as<std::span<const std::byte>>;
     { P::keep_vdso_data(static_cast<std::byte*>(nullptr)) } -> std::same_as<void>;
 };

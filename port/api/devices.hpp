@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a driver needs of the machine. Registers are mapped for good; DMA memory is frames of rt/mem.
+// What a driver needs of the machine. Registers are mapped permanently; DMA memory is frames of rt/mem.
 #pragma once
 #include <cstddef>
 

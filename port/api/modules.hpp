@@ -10,13 +10,14 @@ namespace port {
 struct ModuleControl {
     // A header, a line for each module, then `total_remote N` and a line for each CPU.
     void (*report)(lib::StringBuilder& out);
-    // One line: `fs 1`, `fs 2+3`, `fs inline`, `fs policy cohort`, `fs batch 8`, `spin 200`. kInval: nothing has changed.
+    // One line: `fs 1`, `fs 2+3`, `fs inline`, `fs policy cohort`, `fs batch 8`, `spin 200`. kInval: nothing has
+    // changed.
     Result<void> (*command)(std::string_view line);
 };
 // Null: this port has one place for all calls.
 extern const ModuleControl* const module_control;
 
-// By module: takes apart what is left of an object when nobody can see it any more, where and when it suits the port.
+// By module: destroys the rest of an object that is not reachable any more, where and when the port chooses.
 extern rt::Reclaimer reclaimers[kModules];
 inline rt::Reclaimer& reclaimer(Module m) { return reclaimers[u32(m)]; }
 

@@ -28,7 +28,7 @@ public:
         bool allows(bool write) const { return write ? (raw & kWrite) != 0 : (raw & (kRead | kWrite | kExec)) != 0; }
     };
 
-    // kNoMem if a table could not be had.
+    // kNoMem if a table could not be allocated.
     Result<void> set(UserAddr page, Entry e) {
         u64* slot = TRY(find(page, true));
         *slot = e.raw;
@@ -49,7 +49,8 @@ public:
     void free_tables(UserRange r, UserAddr floor, UserAddr ceiling) {
         if (root_.value != 0 && r.start < r.end) free_below(root_, 3, 0, r, floor, ceiling);
     }
-    // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than that.
+    // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than
+    // that.
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const {
         for (u64 va = from.value; va < to.value;) {
             u32 level = 3;

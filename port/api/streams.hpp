@@ -31,7 +31,7 @@ struct Streams {
     Stream* control = nullptr;
     bool tty = false;  // the three are one terminal
     u16 rows = 24, columns = 80;
-    rt::WaitQueue* window_changed = nullptr;  // set by whoever wants to know of a new size
+    rt::WaitQueue* window_changed = nullptr;  // set by the code that handles a new size
 };
 extern Streams streams;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The vocabulary of the narrow waist: what a personality and a port say to each other.
+// The types of the interface between a personality and a port.
 #pragma once
 #include <span>
 
@@ -20,11 +20,11 @@ enum class LeafOutcome : u8 {
     kDone,         // registers hold the result: back to the program
     kNeedsTask,    // nothing changed: resume the thread's coroutine with the trap
     kDoneChanged,  // done, and more than the result has changed (a signal frame): back with all registers
-    kBlocked,      // nothing changed: Personality::again() when what the thread was told to block_on() is over; or as
+    kBlocked,      // nothing changed: Personality::again() when the wait of block_on() is over; or as
                    // kNeedsTask, which needs no support of the port
 };
 
-// Modules a call can belong to (DESIGN section 4). A route says where each of them runs.
+// Modules a call can belong to (docs/remote-route.md). A route says where each of them runs.
 enum class Module : u8 { kTask, kMm, kFs, kNet, kSync, kTime, kHome };
 inline constexpr u32 kModules = 7;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The wall clock's offset, and what programs are told of the clock (abi/vdso.hpp).
+// The wall clock's offset, and the clock data for programs (abi/vdso.hpp).
 //
-// No lock: who sets the clock makes the page's sequence odd first, by compare-exchange, and is alone then.
+// No lock: a thread that sets the clock makes the page's sequence odd first, by compare-exchange, and then owns it.
 #pragma once
 #include <atomic>
 #include <cstddef>
@@ -13,10 +13,10 @@ namespace port {
 
 class WallClock {
 public:
-    // Acquire: who has seen a new offset finds the page at least being written. Pairs with set().
+    // Acquire: a thread that has seen a new offset finds the page at least being written. Pairs with set().
     Nanoseconds offset() const { return Nanoseconds{offset_.load(std::memory_order_acquire)}; }
 
-    // Both are told the new offset while the sequence is odd: nobody sees it here and the old one there afterwards.
+    // Both get the new offset while the sequence is odd: no thread sees it here and the old one there afterwards.
     void set(Nanoseconds to) {
         abi::vdso::Clock* page = page_.load(std::memory_order_acquire);
         if (!page) {
@@ -28,7 +28,8 @@ public:
         do {
             even &= ~1u;
         } while (!sequence.compare_exchange_weak(even, even + 1, std::memory_order_acquire, std::memory_order_relaxed));
-        // Release: who reads these two sees the odd sequence as well. Pairs with offset() and the acquiring loads of vdso.cpp.
+        // Release: a thread that reads these two sees the odd sequence as well. Pairs with offset() and the acquiring
+        // loads of vdso.cpp.
         offset_.store(to.value, std::memory_order_release);
         std::atomic_ref{page->realtime_offset}.store(to.value, std::memory_order_release);
         sequence.store(even + 2, std::memory_order_release);

@@ -82,7 +82,7 @@ User::User(UserThread& thread, User* maker)
     : thread_(&thread), text_area_(kTextAreas + next_text_area.fetch_add(1) % kTextAreaCount * kTextAreaSize) {
     if (!maker) return;
     scratch_ = maker->scratch_;
-    // The copy stands behind the call that made it; from there it runs the code it was made for.
+    // The copy is after the call that made it; from there it runs the code it was made for.
     // It stays with the call: one that was undone because a signal came is issued again.
     const Operation* call = maker->stack_.empty() ? nullptr : maker->stack_.back()->operation;
     Entry* e = call ? code_at(call->child.value) : nullptr;
@@ -119,7 +119,7 @@ bool User::push(u64 base) {
     return true;
 }
 
-// The innermost activation that the program counter points into; those above it are gone for good.
+// The innermost activation that the program counter points into; those above it have ended.
 User::Activation* User::find_activation(u64 pc) {
     while (!stack_.empty()) {
         Activation& a = *stack_.back();
@@ -186,7 +186,7 @@ std::optional<Trap> User::step(UserThread& t) {
     return proceed(*a);
 }
 
-// Executes the awaited instruction at +4, once more if it was tried before.
+// Executes the awaited instruction at +4, again if it was tried before.
 std::optional<Trap> User::proceed(Activation& a) {
     auto& regs = thread_->regs();
     Operation* op = a.operation;

@@ -7,13 +7,13 @@
 //         co_return 0;                                    // exit_group(0)
 //     }
 //
-// A script is "machine code": it has an address (add_code), and what runs is decided by the thread's program counter, as on
-// a CPU. So exec starts the script at the program's entry point, a signal handler is a script at its address with its
-// arguments in registers, rt_sigreturn goes back to the interrupted script, a restarted call is issued again.
+// A script is "machine code": it has an address (add_code), and what runs is decided by the thread's program counter,
+// as on a CPU. So exec starts the script at the program's entry point, a signal handler is a script at its address with
+// its arguments in registers, rt_sigreturn goes back to the interrupted script, a restarted call is issued again.
 //
-// The code of slot n is at kText + 16 n: the entry, then at +4 the one instruction that is being executed, +6 what follows
-// a system call. The page there must be executable for the program: image() makes an ELF file whose text covers all slots.
-// Memory is reached through load/store/copy, each a user access that faults like one.
+// The code of slot n is at kText + 16 n: the entry, then at +4 the one instruction that is being executed, +6 what
+// follows a system call. The page there must be executable for the program: image() makes an ELF file whose text covers
+// all slots. Memory is reached through load/store/copy, each a user access that faults like one.
 #pragma once
 #include <coroutine>
 #include <functional>
@@ -166,7 +166,7 @@ public:
     }
     // Gives the CPU's other threads a turn when the slice is over.
     Awaiter pause() { return {*this, {.kind = Operation::Kind::kPause}}; }
-    // An exception other than a page fault. kBreakpoint goes on behind it.
+    // An exception other than a page fault. kBreakpoint continues after it.
     Awaiter raise(Trap::Kind kind) { return {*this, {.kind = Operation::Kind::kRaise, .trap = {.kind = kind}}}; }
 
     // fork, vfork or clone: the child runs `code`, a main.

@@ -78,7 +78,7 @@ struct TrapPath {
         Nanoseconds now = hal::Machine::now();
         leave_user(t, now);
         t.trap_ = trap;
-        t.kicked_.store(false, std::memory_order_relaxed);  // the coroutine looks at everything before it comes back
+        t.kicked_.store(false, std::memory_order_relaxed);  // the coroutine checks everything before it returns
         t.job_.set_home(rt::Executor::current());
         t.job_.resume();  // t may be gone afterwards
     }
@@ -220,7 +220,7 @@ void UserThread::job_done(rt::Job& job) { TrapPath::ended(static_cast<OwnJob&>(j
 
 void UserThread::to_user() {
     rt::Executor& to = home();
-    // Still in its trap, without having waited: it goes on with its turn.
+    // Still in its trap, without having waited: it continues its time slice.
     if (&to == &rt::Executor::current() && to.running() == &runner_)
         to.enqueue_front(runner_);
     else

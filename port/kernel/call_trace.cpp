@@ -63,7 +63,7 @@ void CallTrace::go_on(Reason why, Path next) {
     u64 now = Machine::cycles();
     write(now, why);
     path_ = next;
-    detail_ = number_in(detail_);  // the queue, the address: told once
+    detail_ = number_in(detail_);  // the queue, the address: reported once
     cpu_ = this_cpu();
     start_ = now;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What a thread of the personality leaves in the trace buffer: its calls, faults and requests from outside, in stretches of
-// time in which a CPU works for it. Between two stretches it waits, and no cycles count.
+// What a thread of the personality leaves in the trace buffer: its calls, faults and requests from outside, in
+// stretches of time in which a CPU works for it. Between two stretches it waits, and no cycles count.
 //
-// A CallTrace belongs to whoever has the thread in hand, as its registers do. Used only where tracing was asked for at boot:
+// A CallTrace belongs to the owner of the thread, as its registers do. Used only if tracing was requested at boot:
 // then threads take the traced twins of their paths (user_thread.cpp).
 #pragma once
 #include "core/trace.hpp"
@@ -23,10 +23,10 @@ public:
     void begin(Path path, u32 thread, u64 detail, const Context& context, u32 partner = 0);
     // It ends for this reason; the next one begins at once.
     void go_on(Reason why, Path next);
-    // Somebody may have to be waited for, or another CPU takes over. If that is not so after all, the stretch goes on.
+    // A wait may be necessary, or another CPU takes over. If neither happens, the stretch continues.
     void pause() { paused_ = hal::Machine::cycles(); }
     void resume(Path next);
-    // The thread goes on to user mode, with what is in its registers.
+    // The thread continues to user mode, with what is in its registers.
     void finish(const Context& context) { finish_at(context, hal::Machine::cycles()); }
     // The same, which happened at `then`.
     void finish_late(const Context& context, Nanoseconds then);

@@ -56,7 +56,7 @@ bool control_modules(u64 elapsed) {
     rt::balance::Decision wanted[kPlaced];
     places.step(elapsed, now.modules, {now.cpus, now.cpu_count}, wanted);
     for (u32 i = 0; i < kPlaced; ++i) {
-        // What somebody has written into /proc/farcall/modules meanwhile counts more.
+        // A concurrent write to /proc/farcall/modules takes precedence.
         u32 batch = now.modules[i].batch, place = now.modules[i].place;
         if (wanted[i].batch != batch) modules[i].batch.compare_exchange_strong(batch, wanted[i].batch);
         if (wanted[i].place != place) move_if_at(modules[i], place, CpuSet{wanted[i].place});
@@ -64,7 +64,7 @@ bool control_modules(u64 elapsed) {
     return now.any;
 }
 
-// True: some class has changed its road, or was compared for the first time.
+// True: some class has changed its route, or was compared for the first time.
 bool choose_roads() {
     bool changed = false;
     for (CallClass& c : classes) {
@@ -87,7 +87,7 @@ bool choose_roads() {
 
 Task<void> control() {
     Nanoseconds last = hal::Machine::now(), sampled{};
-    places.start(Now{}.modules);  // what was busy while nobody looked is no load of the first period
+    places.start(Now{}.modules);  // load before the start is not counted in the first period
     bool placed = true;           // are there places to choose?
     for (u32 between = kSampleEvery;;) {
         rt::Wait wait{"the next look at the modules"};
@@ -105,7 +105,7 @@ Task<void> control() {
         if (!placed && !roads) break;
     }
     running.store(false, std::memory_order_seq_cst);
-    control_if_needed();  // somebody may have wanted it since it was looked at, and found it running
+    control_if_needed();  // it may have been requested since the check, and found running
 }
 
 }  // namespace

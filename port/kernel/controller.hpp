@@ -2,11 +2,11 @@
 // What measures and decides: batch sizes and places of modules under the policy `controller`, and inline or remote per
 // class of call under `route=adaptive`. One job looks every 10 ms, while either is in use.
 //
-// Places (in the manner of SEDA's controllers): each module has a load, the time its calls took in the last period; a CPU
-// that is given to modules has a capacity (1 = a full CPU; `capacity=1:0.25` for a slow one). A module moves when its CPU
-// is overloaded and another would have clearly less to do; then it stays for a while.
+// Places (in the manner of SEDA's controllers): each module has a load, the time its calls took in the last period; a
+// CPU that is given to modules has a capacity (1 = a full CPU; `capacity=1:0.25` for a slow one). A module moves when
+// its CPU is overloaded and another would have clearly less to do; then it stays for a while.
 //
-// Adaptive: a class is a call number. In each period a few calls are timed on the other road. Remote is chosen when it
+// Adaptive: a class is a call number. In each period a few calls are timed on the other route. Remote is chosen when it
 // holds the caller up for clearly less time, given up when it does not any more. While every class is inline, calls are
 // exactly those of route=inline.
 #pragma once
@@ -43,7 +43,8 @@ extern Samples samples[lib::kMaxCpus];
 void record(CallClass& c, bool remote, u64 nanoseconds);
 // Rounds of sampling are numbered, from 1.
 u32 round();
-// What a call that ended later has taken of its CPU: recorded if this is still its round, for then no other came in between.
+// What a call that ended later has taken of its CPU: recorded if this is still its round, because then no other came in
+// between.
 template <class Sampled>
 void finish_sample(Sampled& s, u64 system_now) {
     if (s.round == 0) [[likely]]

@@ -11,8 +11,8 @@ constinit Streams streams{};
 
 namespace {
 
-// ChaCha20 (RFC 8439, 2.3) as the generator; each request renews the key from its output, so that nobody can compute what was
-// given out before.
+// ChaCha20 (RFC 8439, 2.3) as the generator; each request renews the key from its output, so that it is not possible to
+// compute what was returned before.
 struct Generator {
     u32 key[8] = {};
     u64 counter = 0;
@@ -68,8 +68,8 @@ void Port::entropy(std::span<std::byte> out) {
         }
         g->seeded = true;
     }
-    // The first half of the first block is the next key before anything is handed out; the second half and what follows are the
-    // answer.
+    // The first half of the first block is the next key before anything is returned; the second half and what follows
+    // are the answer.
     u32 key[8], stream[16];
     std::memcpy(key, g->key, sizeof key);
     block(key, g->counter++, stream);

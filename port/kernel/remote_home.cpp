@@ -11,7 +11,7 @@ namespace port {
 struct HandOver {
     static constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
 
-    // True: the call is done. False: the thread has left this CPU's hands, and somebody makes it ready later.
+    // True: the call is done. False: this CPU no longer owns the thread, and another makes it ready later.
     [[gnu::noinline]] static bool call(UserThread& t, rt::Executor& where, u64 wanted) {
         rt::Executor& ex = rt::Executor::current();
         if (wanted & rt::kCallSampled) t.trapped_ = hal::Machine::now();
@@ -93,14 +93,14 @@ struct HandOver {
         t.lane_servers_ |= 1u << where.cpu().value;
         t.lane_homes_ |= 1u << ex.cpu().value;
         rt::Claim claim = rt::lane_claim(rt::lane(where.cpu(), ex.cpu()), t.call_.word);
-        // If that thread has another home by now, it claims once more for nothing.
+        // If that thread has another home by now, it claims again without effect.
         if (claim.lost)
             UserThread::of_word(*claim.lost).lane_server.store(core::Thread::kNoCpu, std::memory_order_relaxed);
         if (claim.ok) t.lane_server.store(u8(where.cpu().value), std::memory_order_relaxed);
         return claim.ok;
     }
 
-    // By the inbox: no slot is free, or nobody should spin.
+    // Through the inbox: no slot is free, or spinning is not wanted.
     [[gnu::noinline]] static bool send(UserThread& t, rt::Executor& where, rt::Executor& ex, u64 wanted) {
         t.call_.frame = t.context.frame();
         t.call_.word.store((wanted & ~u64{rt::kCallPending}) | rt::kCallDetached, std::memory_order_relaxed);
@@ -172,7 +172,7 @@ template <class Trace>
     call_or_leave(t, *where, rt::call_for(where->cpu(), u32(module)) | kind);
 }
 
-// Aligned: where it is entered and where it goes on after the wait must not be each other's neighbours in QEMU's jump cache
+// Aligned: its entry and the place where it continues after the wait must not collide in QEMU's jump cache
 // (docs/debugging.md), which costs a call 40 ns.
 template <class Trace>
 [[gnu::aligned(128)]] void RemoteHome<Trace>::syscall(core::Thread& thread) {

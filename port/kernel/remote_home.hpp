@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Calls that another CPU executes (rt/remote/lane.hpp), on the core that trapped: hand over, look for the answer, let go.
+// Calls that another CPU executes (rt/remote/lane.hpp), on the CPU that trapped: send, poll for the reply, detach.
 //
 // Everything here runs as port/kernel/trap.hpp says.
 #pragma once
@@ -9,8 +9,8 @@ namespace port {
 
 template <class Trace>
 struct RemoteHome {
-    // Entries of core::Abi. By place; route=adaptive, while some class of calls is better off elsewhere; route=adaptive, at
-    // the start of a period: a few calls are timed on either road.
+    // Entries of core::Abi. By place; route=adaptive, while some class of calls is better off elsewhere;
+    // route=adaptive, at the start of a period: a few calls are timed on either route.
     static void syscall(core::Thread& thread);
     static void syscall_adaptive(core::Thread& thread);
     static void syscall_sampled(core::Thread& thread);

@@ -8,7 +8,8 @@ namespace port {
 namespace {
 
 // A CPU that serves one address space for some time loads it: handlers reach user memory without walking its tables.
-// Not for a few calls, for loading drops all translations; and not asleep, for it would be woken for each flush.
+// Not for a few calls, because loading drops all translations; and not asleep, because it would be woken for each
+// flush.
 struct alignas(64) Near {
     const Space* space = nullptr;  // of the last timed call; never followed
     u32 times = 0;                 // of timed calls that came from it in a row
@@ -58,8 +59,8 @@ struct RemoteQueue {
 void accept_remote(rt::Schedulable& s) { RemoteQueue::accept(static_cast<UserThread::Remote&>(s).owner); }
 void forget_remote(UserThread& t) { RemoteQueue::forget(t); }
 
-// One that waits in this CPU's lanes: served at once, unless others wait too and the module's policy puts them in order.
-// Inlined: into the loop that looks for words.
+// One that waits in this CPU's lanes: served at once, unless others wait too and the module's policy puts them in
+// order. Inlined: into the loop that looks for words.
 template <class Trace>
 [[gnu::always_inline]] inline void RemoteServe<Trace>::word(rt::Executor& ex, rt::CallWord& word) {
     UserThread& t = UserThread::of_word(word);

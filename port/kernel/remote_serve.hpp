@@ -11,7 +11,7 @@ struct RemoteServe {
     // What rt::CallService and rt::Module call.
     static void word(rt::Executor& ex, rt::CallWord& word);
     static void queued(rt::Request& r, rt::Shard& shard);
-    // Makes this the way in which words are served, if nobody has said so before.
+    // Makes this the way in which words are served, unless one was set before.
     static void take_over();
 
 private:
@@ -24,7 +24,8 @@ private:
 
 // The thread's call, which came by the inbox, joins the module's queue.
 void accept_remote(rt::Schedulable& s);
-// The thread has ended. A server may be looking at its call word in this moment: the personality hears of it later then.
+// The thread has ended. A server may be looking at its call word in this moment: the personality hears of it later
+// then.
 void forget_remote(UserThread& t);
 
 }  // namespace port

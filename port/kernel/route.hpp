@@ -27,11 +27,11 @@ Result<void> command(std::string_view line);
 // Moves a module, if it is still where the caller has seen it.
 void move_if_at(rt::Module& m, u32 place, CpuSet to);
 void report(lib::StringBuilder& out);
-// The same for whoever has one line for all of it: `"modules": [...], "cpus": [...]`, members of a JSON object.
+// The same as one line: `"modules": [...], "cpus": [...]`, members of a JSON object.
 void report_json(lib::StringBuilder& out);
 
-// The call word with which the call of a number is handed over (rt/remote/lane.hpp): its module, and as server a CPU or one of
-// these, which are no CPU's. Kept up to date with the modules' places.
+// The call word with which the call of a number is handed over (rt/remote/lane.hpp): its module, and as server a CPU or
+// one of these, which are no CPU's. Kept up to date with the modules' places.
 inline constexpr u8 kHere = 0xff, kSpread = 0xfe;
 extern std::atomic<u64> word_of_call[512];
 extern const u8* module_of_call;  // for the table above: of the personality

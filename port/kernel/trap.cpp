@@ -8,7 +8,7 @@ template <class Trace>
 void TrapTiers<Trace>::run_task(UserThread& t, const Trap& trap) {
     rt::Executor& ex = rt::Executor::current();
     t.trap_ = trap;
-    t.kicked.store(false, std::memory_order_relaxed);  // the coroutine looks at everything before it comes back
+    t.kicked.store(false, std::memory_order_relaxed);  // the coroutine checks everything before it returns
     t.job_.set_home(ex);
     ex.set_running(&t);  // "in the trap of t", see to_user()
     t.job_.resume();     // t may be gone afterwards
@@ -30,8 +30,8 @@ void TrapTiers<Trace>::start_call(UserThread& t) {
     start_task(t, Trap{.kind = Trap::Kind::kSyscall});
 }
 
-// Between the tiers: a leaf that must wait for one queue and then runs again. No coroutine takes part unless the wait is
-// interrupted or the leaf needs one after all.
+// Between the tiers: a leaf that must wait for one queue and then runs again. No coroutine takes part unless the wait
+// is interrupted or the leaf needs one after all.
 template <class Trace>
 void TrapTiers<Trace>::start_block(UserThread& t) {
     rt::Executor& ex = rt::Executor::current();

@@ -90,7 +90,7 @@ void UserThread::be_traced() {
 
 Result<void> UserThread::init(Ref<Space> in) {
     space = std::move(in);
-    set_home(rt::Executor::current());  // who finds it before it starts may kick it
+    set_home(rt::Executor::current());  // a thread that finds it before it starts may kick it
     return allocate_fpu();
 }
 
@@ -133,7 +133,7 @@ void UserThread::job_done(rt::Job& job) {
 void UserThread::to_user() {
     rt::Executor& ex = rt::Executor::current();
     stop_system_clock(hal::Machine::now());
-    // Still in the trap of this thread, without having waited: it goes on with its time slice.
+    // Still in the trap of this thread, without having waited: it continues its time slice.
     make_ready(ex.running() == this);
 }
 

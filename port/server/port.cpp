@@ -216,7 +216,8 @@ Result<void> UserThread::set_fpu_state(std::span<const std::byte> state) {
 
 void UserThread::reset_fpu() { (void)call(native::kFpuWrite, handle_, 0, 0); }
 
-// Remembered here in any case: a thread that has trapped already, with its message in the queue, is not kicked by the kernel.
+// Remembered here in any case: a thread that has trapped already, with its message in the queue, is not kicked by the
+// kernel.
 void UserThread::kick() {
     kicked_ = true;
     if (in_user_) (void)call(native::kKick, handle_);
@@ -259,7 +260,7 @@ void UserThread::to_user() {
 
 // --- The loop
 
-// While long work gives way: the messages that are there are taken in their turn, by a node of the run queue.
+// While long work gives way: pending messages are taken in order, by a node of the run queue.
 struct Look : rt::Schedulable {
     constexpr Look() : Schedulable(&Look::take) {}
     static void take(rt::Schedulable&);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What comes from outside the programs: their standard streams, which are the kernel's and reached by native calls, and the
-// events that tell of changes.
+// Input and output of the programs: their standard streams, which belong to the kernel and are reached by native calls,
+// and the events that tell of changes.
 #pragma once
 #include "port/bind.hpp"
 

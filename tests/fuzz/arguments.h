@@ -311,7 +311,7 @@ static long argument(struct self* s, char letter) {
     }
 }
 
-// The next argument of a row; `at` moves behind it.
+// The next argument of a row; `at` moves past it.
 static long next_argument(struct self* s, const char** at) {
     const char* choices[32];
     unsigned n = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The calls that tests/fuzz/fuzz.c makes: one row for each row of the kernel's table. An argument is a letter, which names
 // what it may be (argument() in fuzz.c), or numbers to choose from, in decimal or hexadecimal, joined by '|'. The last column
-// are the errors that the call must give at least once in a long run, beside success.
+// are the errors that the call must return at least once in a long run, in addition to success.
 #pragma once
 
 enum how {

@@ -6,7 +6,7 @@
 //   call NAME ERRORS ok=N E:N ...     for each row of calls.h: how often it succeeded, and gave which error number
 //   killed N              workers that had to be killed because a call did not end when a signal came
 //   done N                last
-// A worker must not be able to destroy what runs and counts it: it has no descriptor of ours; counters are memory that it
+// A worker must not be able to destroy what runs and counts it: it has none of its descriptors; counters are memory it
 // shares and gets no pointer to; addresses for calls that change mappings lie in an arena of its own; it names no process but
 // its own and its children to calls that send signals. Worker code makes raw system calls and uses no thread pointer.
 #define _GNU_SOURCE
@@ -47,7 +47,7 @@ static void count(int row, long result) {
     ++shared->counts[row][error < kErrors ? error : kErrors - 1];
 }
 
-// A call that ends its caller where it succeeds, made by a child. Success is the status that says so.
+// A call that ends its caller where it succeeds, made by a child. Success is shown by the status.
 static void in_a_child(struct self* s, int row, int want, int (*what)(struct self*, int)) {
     long child = raw(SYS_fork, 0, 0, 0, 0, 0, 0);
     if (child == 0) raw(SYS_exit_group, what(s, row), 0, 0, 0, 0, 0);
@@ -269,7 +269,7 @@ static long free_kib(void) {
     struct sysinfo info;
     return sysinfo(&info) == 0 ? (long)(info.freeram * info.mem_unit / 1024) : -1;
 }
-// What the dead have left is given back a little later: waits until the figure does not grow any more.
+// Memory of ended processes is freed a little later: waits until the figure does not grow any more.
 static long settled_kib(void) {
     nftw(kDir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     long most = free_kib();

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Every CPU maps, write-protects and unmaps pages of two address spaces that the others have loaded, with invalidations in
-// flight, while the last CPU serves the others' calls and never enters user mode. No access may go through a translation
-// that was taken away.
+// Every CPU maps, write-protects and unmaps pages of two address spaces that the others have loaded, with invalidations
+// in flight, while the last CPU serves the others' calls and never enters user mode. No access may go through a
+// translation that was taken away.
 //
-// On each of the other CPUs two user threads, one per space, take turns: a loop of a few instructions that reads the stamp of
-// each page, writes its own word there, and makes a call, which the last CPU executes (lanes, as rt/remote/lane.hpp has them). The
-// served call reads and writes pages too: by a walk of the tables, or through its own translations where it has loaded the
-// space. On every CPU a job (Mapper) takes pages away. What only user threads touch is out of reach when settle() returns;
-// what the serving CPU touches, one epoch after that. From then on the frame holds a poison that nobody may change or read.
+// On each of the other CPUs two user threads, one per space, take turns: a loop of a few instructions that reads the
+// stamp of each page, writes its own word there, and makes a call, which the last CPU executes (lanes, as
+// rt/remote/lane.hpp has them). The served call reads and writes pages too: by a walk of the tables, or through its own
+// translations where it has loaded the space. On every CPU a job (Mapper) takes pages away. What only user threads
+// touch is out of reach when settle() returns; what the serving CPU touches, one epoch after that. From then on the
+// frame holds a poison that no CPU may change or read.
 #include <cstring>
 
 #include "core/sched.hpp"
@@ -95,7 +96,7 @@ struct World {
     Executor* server = nullptr;  // null: one CPU
     std::atomic<bool> stop{false};
     std::atomic<u32> ended{0};
-    // What must not happen; a word that says what.
+    // A failure, as a word that describes it.
     std::atomic<const char*> wrong{nullptr};
     // Progress, all mappers.
     std::atomic<u64> unmapped{0}, was_elsewhere{0}, waited_for{0}, through_tables{0}, through_translations{0};
@@ -228,7 +229,7 @@ Task<void> mapper(World& w, u32 me) {
         Page& p = w.pages[me][s][page];
         UserAddr at = World::at(me, page);
         if (!p.mapped) {
-            // Poisoned since it was out of everybody's reach, long enough for a CPU that missed that to come and use it.
+            // Poisoned since no CPU could reach it, long enough for a CPU that missed the flush to use it.
             if (!p.all(kPoison))
                 w.wrong.store(page < kUserPages ? "a user's access to a page that was taken away"
                                                 : "a served call's access to a page that was taken away");
@@ -322,7 +323,7 @@ Task<bool> until(const std::atomic<u32>& count, u32 wanted) {
     co_return false;
 }
 
-// All that was started has ended: nobody looks at the world, its spaces or its words any more.
+// Everything that was started has ended: no job uses the world, its spaces or its words any more.
 Task<Result<void>> take_down(World& w) {
     for (auto& of_cpu : w.stubs)
         for (auto& t : of_cpu) {
@@ -345,7 +346,7 @@ Task<Result<void>> take_down(World& w) {
     co_return lib::kOk;
 }
 
-// Since the last look: everybody by 10, and of each kind of event there has been one.
+// Since the last check: every counter by 10, and each kind of event occurred at least once.
 bool came_on(World& w, const u64 (&calls)[lib::kMaxCpus][kSpaces], u64 unmapped) {
     u64 faults = 0, served = 0;
     for (u32 cpu = 0; cpu < w.cpus; ++cpu)

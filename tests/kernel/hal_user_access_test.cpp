@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The kernel's reads and writes of user memory, in a space of two pages with nothing behind: a copy stops exactly at
-// the first byte that cannot be reached, whatever the alignment, and no address can reach the kernel.
+// The kernel's reads and writes of user memory, in a space of two pages with nothing mapped after them: a copy stops
+// exactly at the first byte that cannot be reached, whatever the alignment, and no address can reach the kernel.
 #include <cstring>
 
 #include "rt/mem/pages.hpp"
@@ -62,7 +62,7 @@ KTEST(hal_copies_stop_at_the_first_byte_out_of_reach) {
             exact &= Machine::copy_to_user(at, buffer, want) == expected;
             exact &= Machine::clear_user(at, want) == expected;
         }
-    // By blocks of 48 bytes, too; and what lies behind the end stays.
+    // By blocks of 48 bytes, too; and the bytes after the end stay.
     for (u64 reach = 0; reach <= 120; ++reach)
         for (u64 want : {u64{0}, u64{7}, u64{47}, u64{48}, u64{49}, u64{103}, u64{4096}}) {
             u64 expected = want < reach ? want : reach;

@@ -24,7 +24,7 @@ struct Case {
         #NAME, &ktest_##NAME};                                                                                 \
     static Task<Result<void>> ktest_##NAME()
 
-// How long tests that run for a time do so: `ktest=SECONDS`, a second and a half if it says none.
+// How long tests that run for a time do so: `ktest=SECONDS`, 1.5 s by default.
 extern Nanoseconds long_run;
 
 void note_failure(const char* what, const char* file, int line);

@@ -29,7 +29,7 @@ struct Done {
     }
 };
 
-// Objects handed from CPU to CPU: whoever takes one out checks and frees it.
+// Objects passed from CPU to CPU: the one that takes it out checks and frees it.
 struct Exchange {
     static constexpr u32 kSlots = 64;
     std::atomic<u64*> slot[kSlots] = {};
@@ -37,7 +37,7 @@ struct Exchange {
 };
 constexpr size_t kSizes[] = {16, 40, 64, 100, 192, 256, 500, 1024, 2000, 3000, 5000};
 
-// The first word says the size, the second the pattern that fills the rest.
+// The first word holds the size, the second the pattern that fills the rest.
 void check_and_free(Exchange& x, u64* p) {
     size_t n = p[0];
     for (size_t i = 2; i < n / 8; ++i)
@@ -72,7 +72,7 @@ Task<void> drain_here(Done& done) {
     co_return;
 }
 
-// Every CPU gives back what it caches; then the figures depend on what is in use only.
+// Every CPU returns the frames it caches; then the figures depend only on what is in use.
 Task<Result<void>> drain_everywhere() {
     Done done;
     for (u32 i = 0; i < executor_count(); ++i)
@@ -106,7 +106,7 @@ KTEST(mem_objects_move_between_cpus_and_none_is_lost) {
     co_return lib::kOk;
 }
 
-// An idle CPU that zeroes a frame has it in its hand for a moment: the most that several looks see is the truth.
+// An idle CPU that zeroes a frame holds it for a moment: the maximum of several readings is taken.
 Task<Result<u64>> settled_free_frames() {
     u64 most = 0;
     for (u32 i = 0; i < 8; ++i) {

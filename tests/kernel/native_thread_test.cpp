@@ -4,7 +4,7 @@
 #include "rt/mem/slab.hpp"
 #include "tests/kernel/ktest.hpp"
 
-// A CPU that deletes a thread may find it alive, and ask for its end when its home has just ended it.
+// A CPU that deletes a thread may find it running, and request its end when its home has just ended it.
 KTEST(a_thread_that_has_ended_can_be_asked_for_its_end) {
     using core::NativeThread;
     auto* t = rt::make<NativeThread>();
@@ -19,7 +19,7 @@ KTEST(a_thread_that_has_ended_can_be_asked_for_its_end) {
     co_return lib::kOk;
 }
 
-// A CPU that found a thread without a reference may ask something of it when its last reference is gone already.
+// A CPU that found a thread without a reference may make a request of it when its last reference is gone already.
 KTEST(a_thread_without_references_can_be_asked) {
     using core::NativeThread;
     auto* t = rt::make<NativeThread>();
@@ -28,7 +28,7 @@ KTEST(a_thread_without_references_can_be_asked) {
     t->unref();
     // In the same epoch section. No job can keep it.
     (void)t->ask(NativeThread::kControlStop);
-    // It is freed meanwhile, which asserts that no job of it is under way.
+    // It is freed in the meantime, which asserts that no job of it is in progress.
     for (u32 turn = 0; turn < 8; ++turn) co_await rt::Yield{};
     co_return lib::kOk;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A CPU that has calls of others to serve without a moment's pause (here: the serving hook makes the call pending again at
-// once) still lets its own user threads into user mode, runs its jobs and notices its timers.
+// A CPU that has calls of others to serve without a moment's pause (here: the serving hook makes the call pending again
+// at once) still lets its own user threads into user mode, runs its jobs and notices its timers.
 #include <cstring>
 
 #include "core/trap.hpp"
@@ -66,7 +66,7 @@ Task<void> sleeper() {
     }
     load->ended.fetch_add(1);
 }
-// On another: as whoever waits for a call there does it.
+// On another: as a waiter for a call does it there.
 Task<void> caller() {
     while (!load->stop.load(std::memory_order_relaxed)) {
         for (u32 n = 0; n < 2000; ++n)

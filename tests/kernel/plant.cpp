@@ -43,7 +43,7 @@ void slow_serve_word(rt::Executor& ex, rt::CallWord& word) {
 }
 LeafOutcome slow_syscall_elsewhere(UserThread& t, CallFrame& frame) {
     LeafOutcome outcome = syscall_elsewhere(t, frame);
-    // The word lies behind the frame in the thread's call line. Only if the call is done it is still this CPU's.
+    // The word follows the frame in the thread's call line. It is still this CPU's only if the call is done.
     if (outcome == LeafOutcome::kDone) hold(reinterpret_cast<rt::CallWord*>(&frame + 1));
     return outcome;
 }

@@ -75,7 +75,7 @@ static void sleep_ms(long ms) {
     nanosleep(&wait, NULL);
 }
 
-// Kills all but us and the first process, and collects the dead, for at most two seconds.
+// Kills all processes but this one and the first, and reaps them, for at most two seconds.
 static void clean_up(void) {
     for (int round = 0; round < 2000; ++round) {
         if (kill(-1, SIGKILL) != 0 && errno == ESRCH) {

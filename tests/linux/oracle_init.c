@@ -183,7 +183,7 @@ int main(void) {
         in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
     }
     control("ready\n");
-    // Blocked but while we wait: a death ends the wait, and nobody has to look from time to time while the program runs
+    // Blocked except during the wait: the end of a child ends the wait, and no polling is needed while the program runs
     // (it may be a benchmark).
     sigset_t chld, none;
     sigemptyset(&none);

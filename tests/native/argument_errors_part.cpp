@@ -115,7 +115,7 @@ void spin(u64) {
     while (spinning) {
     }
 }
-// Runs, on a priority below ours, until the test ends.
+// Runs, at a priority below the test's, until the test ends.
 Helper& runner() {
     spinning = 0;
     Helper& h = start(spin, 0, {.priority = 1});

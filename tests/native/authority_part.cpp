@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Negative authority: programs in a space of their own, with exactly the capabilities that a test gives them, try what these
-// do not allow. Each attempt is refused with the documented error, and nothing is charged, mapped or changed by it.
+// Negative authority: programs in a space of their own, with exactly the capabilities that a test gives them, try what
+// these do not allow. Each attempt is refused with the documented error, and nothing is charged, mapped or changed by
+// it.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -39,7 +40,7 @@ struct Program {
         const Charges before = charges();
         return resume(h.thread).ok() && until_done(h) && charges() == before;
     }
-    // Every attempt is refused as it says.
+    // Every attempt is refused with its error.
     template <u64 kCount>
     void is_refused(const Attempt (&list)[kCount], const Options& o = {}) const {
         static_assert(kCount <= sizeof tried.got / sizeof tried.got[0]);

@@ -114,7 +114,7 @@ ALL_THREE(fastpaths, kTypeThread, kWriteRight, raw_call(kThreadFastpaths, s, 0))
 ALL_THREE(thread_state, kTypeThread, kReadRight, raw_call(kThreadState, s))
 
 namespace {
-// A thread beside the argument that is tested, deleted again.
+// A thread in addition to the tested argument, deleted again.
 template <class F>
 i64 with_thread(F&& call) {
     Slot t = kLastSlot + 1;
@@ -132,7 +132,7 @@ ALL_THREE(schedule_sched, kTypeSched, kWriteRight,
           with_thread([=](Slot t) { return raw_call(kThreadSchedule, t, s, 0, 0); }))
 
 namespace {
-// 0 stands for "none" in these two: only what is not 0 can be wrong.
+// 0 means "none" in these two: only other values can be wrong.
 i64 configure_handler(Slot s) {
     return with_thread([=](Slot t) { return raw_call(kThreadConfigure, t, kSlotSpace, 0, s, 0); });
 }

@@ -43,7 +43,7 @@ KTEST(copy_into_another_space, none) {
     Slot space = make(kTypeSpace, 16), e = make(kTypeEndpoint);
     KDONE(raw_call(kCopy, e, 5, kSendRight, 9, space));
     KREFUSED(kExist, raw_call(kCopy, e, 5, kSendRight, 9, space));
-    // It is there: moved back by nobody, but revoked from here.
+    // It is still there: not moved back, but revoked from here.
     KDONE(raw_call(kRevoke, e));
     KDONE(raw_call(kCopy, e, 5, kSendRight, 9, space));
 }
@@ -164,7 +164,7 @@ KTEST(delete_a_space_takes_its_capabilities, none) {
     KCHECK(!empty(n));
 }
 
-// --- Ends: whoever waits is told
+// --- Ends: waiters are notified
 
 namespace {
 std::atomic<i64> told;
@@ -274,7 +274,7 @@ KTEST(deleted_space_stops_its_threads, none) {
     Helper& h = start(wait_at, e, {.space = space});
     KCHECK(until_state(h, kStateReceiving));
     KDONE(raw_call(kDelete, space));
-    // Its thread has no code any more, and nobody to tell: it stops.
+    // Its thread has no code any more, and no handler: it stops.
     KDONE(raw_call(kSend | kNonBlocking, e));
     KCHECK(until_stopped(h));
 }

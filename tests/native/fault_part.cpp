@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Faults and exceptions as messages: what they say, each answer, and answers that are refused. Also what a program cannot
-// do: reach the kernel, another space, or the machine.
+// Faults and exceptions as messages: their contents, each answer, and answers that are refused. Also what a program
+// cannot do: reach the kernel, another space, or the machine.
 #include "tests/native/ktest.hpp"
 
 // Pieces of code that trap. Each begins with rdi = its argument, and ends in ktest_went_on with a result in rax.
@@ -78,7 +78,7 @@ void exception(const char* code, u64 vector, u64 pc, u64 cpu) {
 
 }  // namespace
 
-// --- What a fault says, and a page as the answer
+// --- Contents of a fault, and a page as the answer
 
 KTEST_CPUS(read_fault_is_told_and_mapped, none) {
     Trapper t = trapper(ktest_read, kAreaStart + 0x18, cpu);

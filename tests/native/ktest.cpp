@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Runs the tests one after the other; see ktest.hpp. Words behind the program's name:
+// Runs the tests one after the other; see ktest.hpp. Words after the program's name:
 //   check=NAME   only the tests that name this check      only=NAME    only this test
-//   after=NAME   only those behind this one
+//   after=NAME   only those after this one
 #include "tests/native/ktest.hpp"
 
 extern "C" const ktest::Case __start_ktest_cases[], __stop_ktest_cases[];
@@ -31,7 +31,7 @@ void helper_body(Helper* h) {
     h->body(h->argument);
     h->done = true;
     for (;;) {
-        // In another space it may have no such capability: a trap that nobody handles stops it too.
+        // In another space it may have no such capability: a trap without a handler stops it too.
         if (!suspend(h->thread).ok()) asm volatile("ud2");
     }
 }
@@ -47,8 +47,8 @@ u64 free_memory() {
     }
     return free;
 }
-// What charges cannot show: memory that was taken and is not charged any more, or never was. Objects that stay may share
-// their slabs with others after a test than before, a page for each size at most.
+// What charges cannot show: memory that was taken and is not charged any more, or never was. Objects that stay may
+// share their slabs with others after a test than before, a page for each size at most.
 constexpr u64 kSlabNoise = 16 * kPage;
 
 bool prepare() {
@@ -72,8 +72,8 @@ bool clean_up(u64 used_before) {
     (void)schedule(kSlotThread, kSlotSched, kDefaultPriority, 0);
     for (u64 i = 0; i < kMaxCaps; ++i) u.caps[i] = u.cap_rights[i] = u.receive[i] = 0;
     u.timeout = 0;
-    // A request that is under way keeps an object a little longer. What a CPU has to free when it goes to sleep waits until
-    // it is awake again: after a moment each is visited.
+    // A request that is under way keeps an object a little longer. What a CPU has to free when it goes to sleep waits
+    // until it is awake again: after a moment each is visited.
     auto clean = [&] { return used() == used_before; };
     if (!until(clean, 2 * kMillisecond)) {
         ok = ok && until([&] {

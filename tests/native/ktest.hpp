@@ -2,9 +2,10 @@
 // Tests of the native interface, from outside: a program that makes every call, right and wrong (docs/testing.md).
 // One line each on standard output: `ktest NAME ok`, `ktest NAME FAIL what (file:line)`, then `ktest done N`.
 //
-// A test names the kernel's check (core/check_names.hpp) that it is about, or `none`: with that check switched off it must fail
-// (`./farcall test checks`). It starts from a clean state: its own pool, slots from kFirstSlot on, helper threads 0 to 15. At
-// its end all of it is taken away, the pool of all memory must be back at what it was, and so must the machine's free memory.
+// A test names the kernel's check (core/check_names.hpp) that it is about, or `none`: with that check switched off it
+// must fail (`./farcall test checks`). It starts from a clean state: its own pool, slots from kFirstSlot on, helper
+// threads 0 to 15. At its end all of it is taken away, the pool of all memory must be back at what it was, and so must
+// the machine's free memory.
 //
 //     KTEST(identify_says_the_type, identify_exists) {
 //         KCHECK(identify(make(kTypeEndpoint)).value() == ...);
@@ -42,7 +43,7 @@ struct Case {
     KTEST(NAME##_across, CHECK) { ktest_##NAME(::ktest::far_cpu()); } \
     static void ktest_##NAME(u64 cpu)
 
-// The first failure of a test is the one that is told. From helper threads too.
+// The first failure of a test is the one that is reported. From helper threads too.
 void note_failure(const char* what, const char* file, int line);
 bool failed();
 
@@ -140,7 +141,7 @@ u64 stack_top(const Helper& h);
 Slot other_space(u64 slots = kSpaceSlots);
 void give(Slot space, Slot s, u64 rights = kAllRights, u64 badge = 0);
 
-// --- Waiting. The CPU is free meanwhile, for lower priorities too.
+// --- Waiting. The CPU is free during it, for lower priorities too.
 
 inline constexpr u64 kMillisecond = 1'000'000, kPatience = 15'000 * kMillisecond;
 void sleep(u64 ns);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a confined program can do without the right, or beyond the limit: for each right and each limit a program that has
-// everything but that one tries. And what pools say against what is taken: charges compared with the machine's free memory.
+// What a confined program can do without the right, or beyond the limit: for each right and each limit a program that
+// has everything but that one tries. And charges of pools compared with the machine's free memory.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -71,8 +71,8 @@ KTEST(new_thread_runs_on_its_makers_budget, none) {
     Slot s = one_percent();
     (void)start(make_a_thread, 0, {.priority = 3, .sched = s});
     KCHECK(until([] { return confined.made.load() && turns[1] != 0; }));
-    // A host that holds a CPU up takes time that looks used. So: in one of many windows the budget is kept; without one it
-    // never is. Both of them together: at most a budget in each period, and those that the interval cuts.
+    // A host that holds a CPU up takes time that looks used. So: in one of many windows the budget is kept; without one
+    // it never is. Both of them together: at most a budget in each period, and those that the interval cuts.
     bool kept = false;
     for (u32 n = 0; n < 20 && !kept; ++n) {
         const u64 before = cpu_time(s), begin = now();
@@ -176,7 +176,7 @@ KTEST(split_of_a_mapping_is_charged, none) {
     KDONE(raw_call(kUnmap, space, at, 5 * kPage));
     KCHECK(used_of(pool()) == before);
 }
-// The machine has never less than the pool says: 64 objects of each size that is rounded up.
+// The machine never has less than the pool's figure: 64 objects of each size that is rounded up.
 KTEST(charges_cover_what_objects_take, none) {
     for (Type t : {kTypeThread, kTypeSpace, kTypeEndpoint, kTypeReply, kTypeNotification, kTypeSched}) {
         const u64 used = used_of(pool()), free = free_now();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// kLockInfo: whose lock can be looked at, and that what it says is right after known operations.
+// kLockInfo: which locks can be queried, and that the counts are right after known operations.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -61,7 +61,7 @@ KTEST(lock_info_counts_what_takes_the_lock, none) {
     Slot e = make(kTypeEndpoint);
     KREFUSED(kAgain, raw_call(kSend | kNonBlocking, e, make_tag(1, 0)));
     KREFUSED(kAgain, raw_call(kReceive | kNonBlocking, e));
-    // What is refused before it needs the object takes nothing.
+    // A call refused before it needs the object takes no lock.
     Slot less = derive(e, kReadRight);
     KREFUSED(kPerm, raw_call(kSend | kNonBlocking, less, make_tag(1, 0)));
     KCHECK(is(e, 2, 0, 0));

@@ -104,7 +104,7 @@ KTEST(labels_of_all_bits, none) {
     }
 }
 KTEST(words_behind_the_length_are_nobodys, none) {
-    // The registers behind a short answer never hold what the other one has.
+    // The registers after a short answer never hold those of the partner.
     Slot e = make(kTypeEndpoint);
     static auto secret = [](u64 endpoint) {
         Message m;

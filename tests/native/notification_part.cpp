@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Notifications: bits that merge, who is woken, threads that wait for messages and signals at once, and the race between a
-// signal and a wait. Interrupts ring them.
+// Notifications: bits that merge, which waiter is woken, threads that wait for messages and signals at once, and the
+// race between a signal and a wait. Interrupts ring them.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -249,8 +249,8 @@ KTEST_CPUS(signals_and_timeouts_race, none) {
     KCHECK(until_done(h));
 }
 
-// --- Interrupts. The line of the real-time clock cannot be provoked from user mode; what can be is told by its errors, and
-// a line that rings nobody.
+// --- Interrupts. The line of the real-time clock cannot be provoked from user mode; what can be tested are its errors,
+// and a line without a listener.
 
 KTEST(irq_of_an_ended_notification_is_free_again, none) {
     Slot line = derive(kSlotIrq, kAllRights, 7), n = make(kTypeNotification), m = make(kTypeNotification);

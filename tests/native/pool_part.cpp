@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Pools at their end: each kind of allocation with too little is an error to its caller alone, and leaves nothing behind.
+// Pools at their end: each kind of allocation with too little is an error to its caller alone, and leaks nothing.
 // And the trace buffer's calls.
 #include "abi/trace.hpp"
 #include "tests/native/ktest.hpp"
@@ -123,7 +123,7 @@ KTEST(made_and_deleted_many_times, none) {
         Slot s = slot();
         for (int i = 0; i < 40; ++i) {
             i64 r = raw_call(kCreate, p, t, s, argument_of(t));
-            // What was deleted is charged until nobody looks at it any more.
+            // A deleted object is charged until no CPU can access it any more.
             if (r == -i64(Errno::kNoMem)) {
                 sleep(kMillisecond);
                 r = raw_call(kCreate, p, t, s, argument_of(t));
@@ -225,7 +225,7 @@ KTEST_CPUS(trace_tells_what_happened, none) {
     }
     KCHECK(read() == 0);
 }
-// What a thread waits, with nobody else to run, is no part of its call.
+// The time a thread waits, without another thread to run, is not part of its call.
 KTEST(trace_leaves_out_what_is_waited, none) {
     static abi::trace::Record records[64];
     auto read = [] { return raw_call(kTraceControl, kSlotSystem, kTraceRead, u64(records), sizeof records); };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Threads of another system, whose system calls go to a handler: what it learns, and that every register is kept, by the
-// fastpath and the slowpath, on this CPU and across. Also FPU state and bases of threads that take turns.
+// Threads of another system, whose system calls go to a handler: what it learns, and that every register is kept, by
+// the fastpath and the slowpath, on this CPU and across. Also FPU state and bases of threads that take turns.
 #include "tests/native/ktest.hpp"
 
 extern "C" {
@@ -106,7 +106,7 @@ Helper& redirected(const char* code, u64 rounds, Slot e, u64 cpu, u64 priority =
     return start_at(u64(code), rounds,
                     {.priority = priority, .cpu = cpu, .handler = derive(e, kSendRight, kBadge), .flags = kRedirect});
 }
-// The message says what the thread had.
+// The message holds the thread's registers.
 bool told(const Message& m) {
     const u64* b = ktest_before;
     return m.badge == kBadge && m.tag == make_tag(kLabelSyscall, kRegisterWords) && m.words[0] == b[0] &&

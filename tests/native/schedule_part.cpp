@@ -60,7 +60,7 @@ KTEST(yield_gives_the_next_its_turn, none) {
     (void)start(note_and_end, 2);
     yield();
     KCHECK(log_count > 0);
-    // A slice that ends in one of them puts it behind the other: both come to their end, in either order.
+    // A time slice that ends in one of them queues it after the other: both end, in either order.
     for (int i = 0; i < 100 && log_count < 2; ++i) yield();
     KCHECK(log_count == 2 && log_entries[0] + log_entries[1] == 3);
 }
@@ -80,7 +80,7 @@ KTEST(large_memory_lets_others_run, none) {
     stop = true;
     KCHECK(until_done(h));
 }
-// The same of large mappings: each step puts the thread behind those of its priority.
+// The same of large mappings: each step queues the thread after those of its priority.
 KTEST(large_mappings_let_others_run, none) {
     reset();
     constexpr u64 kSize = 32 << 20, kHole = 16 << 20, kTurns = 4;  // of 15 between steps of 2 MiB
@@ -128,7 +128,7 @@ KTEST(memory_begun_and_given_up_is_given_back, none) {
     static Slot made, from;
     made = slot(), from = p;
     Helper& h = start([](u64) { (void)raw_call(kCreate, from, kTypeMemory, made, 16 << 20); }, 0);
-    // It has begun when the pool is charged, and is behind this thread after its first step.
+    // It has begun when the pool is charged, and is queued after this thread after its first step.
     for (int i = 0; i < 100 && used_of(from) == 0; ++i) yield();
     KCHECK(used_of(from) != 0);
     KDONE(raw_call(kThreadSuspend, h.thread));
@@ -235,15 +235,16 @@ void budget(u64 share, u64 cpu) {
     KDONE(raw_call(kSchedConfigure, s, u64{1} << cpu, 10, kPeriod * share / 100, kPeriod));
     (void)start(count, 0, {.priority = 5, .cpu = cpu, .sched = s});
     KCHECK(until([] { return counters[0] != 0; }));
-    // A host that holds a CPU up takes time that looks used. So: in one of many windows the budget is kept; without one it
-    // never is.
+    // A host that holds a CPU up takes time that looks used. So: in one of many windows the budget is kept; without one
+    // it never is.
     u64 used = 0;
     for (u64 i = 0; i < 40; ++i) {
         u64 start = now(), before = sched_used(s);
         sleep(60 * kMillisecond);
         used = sched_used(s) - before;
         u64 time = now() - start;
-        // Half-way from the share to all of the time: each period's end may come late by as long as the host holds the CPU up.
+        // Half-way from the share to all of the time: each period's end may come late by as long as the host holds the
+        // CPU up.
         if (used <= time * (share + 100) / 200) {
             stop = true;
             return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Threads that are suspended while a handler has their system call or fault: it happens again when they go on, with the
-// registers that they had.
+// Threads that are suspended while a handler has their system call or fault: it happens again when they continue, with
+// the registers that they had.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Waiting for messages: not at all, for a time, until cancelled; who comes first; answers that are owed, saved and given up.
+// Waiting for messages: not at all, for a time, until cancelled; the order of waiters; answers that are owed, saved and
+// dropped.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -368,7 +369,7 @@ KTEST_CPUS(many_saved_answers_in_any_order, none) {
         KCHECK(until([] { return told == 0; }) && told_word == i + 50);
     }
 }
-// A message may bring a new caller: the one before gets no answer any more.
+// A message may bring a new caller: the previous one gets no answer any more.
 KTEST_CPUS(receive_gives_up_the_caller, none) {
     Slot e = make(kTypeEndpoint);
     told = kNotYet;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Address spaces against a model: random mmap, munmap, mprotect, mremap, madvise, brk, fork, reads and writes on a small
-// part of the address space. The model knows, page by page, what must be there and what an access must meet.
+// Address spaces against a model: random mmap, munmap, mprotect, mremap, madvise, brk, fork, reads and writes on a
+// small part of the address space. The model knows, page by page, what must be there and what an access must meet.
 #include <gtest/gtest.h>
 
 #include <array>

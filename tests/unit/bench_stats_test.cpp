@@ -168,7 +168,7 @@ TEST(BenchStats, RunsWithASlowLineAroundThemAreLeftOutVisibly) {
     EXPECT_EQ(figure.spread.count, 22u);
     EXPECT_EQ(figure.spread.max, 2.0);
     EXPECT_EQ(figure.status(), "met");
-    // Another setting's slow line says nothing about this one.
+    // Another setting's slow line does not affect this one.
     for (Round& round : rounds) round.pings["adaptive"] = 400;
     EXPECT_EQ(ratio(rounds).spread.count, 22u);
 }

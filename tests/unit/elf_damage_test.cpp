@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// elf/: whatever a file's headers say, what is accepted can be mapped; nothing beyond the given bytes is read (ASan).
+// elf/: for all headers of a file, what is accepted can be mapped; nothing beyond the given bytes is read (ASan).
 #include <gtest/gtest.h>
 
 #include <cstring>

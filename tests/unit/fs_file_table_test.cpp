@@ -168,7 +168,7 @@ TEST_F(TableTest, LocksCoverBytesLikeAnArray) {
                 for (u64 i = start; i <= end; ++i) held[who][i] = type;
         }
     }
-    // Every byte, as a stranger sees it.
+    // Every byte, as read from outside.
     for (u64 i = 0; i < kBytes; ++i) {
         int strongest = 0;
         for (auto& h : held) strongest = std::max(strongest, h[i]);
@@ -254,7 +254,7 @@ TEST_F(TableTest, EpollForgetsFilesThatGo) {
     EXPECT_EQ(around.collect(ready, 4), 1u);
 }
 
-// While somebody waits on a set, the files in the sets inside it live, for his place is in their queues.
+// While a thread waits on a set, the files in the sets inside it live, because its waiter is in their queues.
 TEST_F(TableTest, AWaitKeepsTheFilesOfSetsInSets) {
     auto make_set = [] {
         return fs::make_file<fs::EpollFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite).take();

@@ -420,7 +420,8 @@ TEST_F(FsTest, ThreadsAgreeOnNames) {
                     break;
                 }
                 default: {
-                    // A directory that is renamed back and forth is always in one place or the other; names beside it stay.
+                    // A directory that is renamed back and forth is always in one place or the other; names next to it
+                    // stay.
                     EXPECT_EQ(error_of("p"), Errno::kOk);
                     EXPECT_EQ(error_of("q/../p/../q"), Errno::kOk);
                     char room[64];
@@ -431,7 +432,7 @@ TEST_F(FsTest, ThreadsAgreeOnNames) {
         }
         rt::epoch_enter_idle();
     });
-    // Each CPU once more, alone: what it still had to free goes.
+    // Each CPU again, alone: frees what is still retired.
     for (u32 cpu = kCpus; cpu-- > 0;) {
         hal::Machine::bind_cpu(CpuId{cpu});
         rt::epoch_leave_idle();

@@ -83,7 +83,7 @@ TEST_F(FsTest, TruncationTellsUsersAfterThePagesHaveLeft) {
     user.held = nullptr;
 }
 
-// Many pages that go at once are left behind; whoever still holds one keeps it, and what is put in their place is new.
+// Many pages that are removed at once are freed later; holders keep theirs, and the pages put in their place are new.
 TEST_F(FsTest, ManyPagesThatWereCutOffAreReclaimedInPieces) {
     static auto& module = *new rt::Module;
     rt::Reclaimer& fs = port::reclaimer(port::Module::kFs);

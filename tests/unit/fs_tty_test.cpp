@@ -125,7 +125,7 @@ TEST_F(TtyTest, Discipline) {
     EXPECT_EQ(read(), "kept\n");
     (void)shown();
 
-    // Output: newlines become two characters; a screen that is full makes writers wait, and goes on.
+    // Output: newlines become two characters; a full screen makes writers wait, and then continues.
     std::string text = "a\nb\n";
     EXPECT_EQ(tty->write(kernel_spans(text.data(), text.size()), false).value(), 4u);
     EXPECT_EQ(shown(), "a\r\nb\r\n");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// execve(2) of damaged programs: the caller gets an error or the new program ends by a signal; the system goes on.
+// execve(2) of damaged programs: the caller gets an error or the new program ends by a signal; the system continues.
 #include "tests/unit/linux_world.hpp"
 
 namespace {

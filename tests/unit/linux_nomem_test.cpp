@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Every allocation of a call fails in turn: the call yields ENOMEM or does without, nothing is left behind, and the call
+// Every allocation of a call fails in turn: the call returns ENOMEM or succeeds without, nothing leaks, and the call
 // works when there is memory again. Paths that must not fail (close, exit, munmap) are never part of it.
 #include <cstring>
 
@@ -15,7 +15,8 @@ struct Call {
     std::function<Script(User&, i64)> undo;
     const char* path = "";
 };
-// Where the path is. It is put there before anything fails: a store that finds no memory kills the process, as it should.
+// The address of the path. It is stored before any failure: a store that finds no memory kills the process, as it
+// should.
 constexpr UserAddr kPath{port::hosted::kData + 0x400};
 
 // Returns how many different allocations have failed.
@@ -124,7 +125,7 @@ TEST(LinuxNoMemory, Fork) {
     static const UserAddr child = add_code([](User&) -> Script { co_return 0; });
     each_allocation({"fork", [](User& u) { return u.fork_into(child, abi::kNrFork); },
                      [](User& u, i64 pid) -> Script {
-                         // A child that meets the failure before its first instruction is killed for want of memory.
+                         // A child that meets the failure before its first instruction is killed for lack of memory.
                          i64 status = co_await wait_for(u, pid);
                          EXPECT_TRUE(status == exited(0) || status == killed_by(9)) << status;
                          EXPECT_EQ(co_await u.sys(abi::kNrWait4, -1, 0, 1, 0), error(Errno::kChild));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What processes leave behind while the modules have a CPU: nothing is lost and nothing is freed twice, whatever moves
-// meanwhile. The tests of what other threads see of it are guest cases (tests/linux/programs/reclaim.c).
+// Memory of ended processes while the modules have a CPU: nothing leaks and nothing is freed twice, whatever moves
+// concurrently. The tests of what other threads see of it are guest cases (tests/linux/programs/reclaim.c).
 #include "port/api/modules.hpp"
 #include "tests/unit/linux_world.hpp"
 
@@ -78,7 +78,7 @@ TEST_P(LinuxReclaim, ProcessesLeaveNothingBehindWhileModulesMove) {
         }
         co_return 0;
     };
-    EXPECT_EQ(run(all), exited(0));  // what stays for good: names, slabs
+    EXPECT_EQ(run(all), exited(0));  // what stays: names, slabs
     ASSERT_TRUE(all_is_back());
     u64 used = frames_in_use(), mm = items(Module::kMm), fs = items(Module::kFs);
     EXPECT_EQ(run(all), exited(0));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The walking skeleton over port/hosted: output, fork, a fresh page, SIGALRM, exec, threads, the ways to end. Every test
-// by every route: what a program sees does not depend on where its calls run.
+// The walking skeleton over port/hosted: output, fork, a fresh page, SIGALRM, exec, threads, the ways to end. Every
+// test by every route: what a program sees does not depend on where its calls run.
 #include "tests/unit/linux_world.hpp"
 
 namespace {
@@ -102,7 +102,7 @@ TEST_P(LinuxSkeleton, AnAlarmInterruptsAndItsHandlerReturns) {
                   EXPECT_EQ(co_await u.sys(abi::kNrSetitimer, 0, timer, 0), 0);
                   while (alarms.load() == 1) co_await u.pause();
                   EXPECT_EQ(alarms.load(), 2u);
-                  // SA_RESTART: the read goes on after the handler.
+                  // SA_RESTART: the read continues after the handler.
                   EXPECT_EQ(co_await set_handler(u, 14, handler.value, 0x10000000), 0);
                   UserAddr fds = u.scratch(8);
                   EXPECT_EQ(co_await u.sys(abi::kNrPipe, fds), 0);

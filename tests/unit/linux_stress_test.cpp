@@ -162,8 +162,9 @@ TEST_P(LinuxStress, ThreadsOfOneProcess) {
               exited(13));
 }
 
-// Two threads whose faults have no area while a third one's changes follow each other: each waits for a turn of its own, and
-// gets its answer in it. (Threads that gave their turn back before they looked again waited for each other for ever.)
+// Two threads whose faults have no area while a third one's changes follow each other: each waits for a turn of its
+// own, and gets its answer in it. (Threads that released the right to change areas before they checked again waited for
+// each other for ever.)
 TEST_P(LinuxStress, FaultsOnNothingDuringChanges) {
     static std::atomic<u32> answered, at_work;
     static const UserAddr worker = add_code([](User& u) -> Script {

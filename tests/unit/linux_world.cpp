@@ -65,7 +65,7 @@ Script init_program(User& u) {
         u64 code = co_await u.load<u64>(request);
         i64 child = co_await u.fork_into(UserAddr{code}, abi::kNrFork);
         i32 result = child < 0 ? i32(child) : -1;
-        // Orphans come here too: the run is over when nobody is left.
+        // Orphans come here too: the run is over when no process is left.
         for (;;) {
             i64 pid = co_await u.sys(abi::kNrWait4, -1, status, 0, 0);
             if (pid == error(Errno::kIntr)) continue;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A whole system in a test process: the Linux personality over port/hosted, a tmpfs root with /dev and /proc, and a first
-// program that runs what tests hand it. It is booted by the first test and stays; each test is a child of process 1.
+// A whole system in a test process: the Linux personality over port/hosted, a tmpfs root with /dev and /proc, and a
+// first program that runs what tests give it. It is booted by the first test and stays; each test is a child of process
+// 1.
 //
 //     TEST(LinuxX, Y) {
 //         EXPECT_EQ(run([](User& u) -> Script {
@@ -38,7 +39,8 @@ constexpr i32 killed_by(i32 signal) { return signal; }
 // The machine: booted when first asked for.
 hosted_test::Cpus& cpus();
 
-// Runs `code` as a new process and returns its wait status when it and all its descendants have gone; -1 after a minute.
+// Runs `code` as a new process and returns its wait status when it and all its descendants have gone; -1 after a
+// minute.
 i32 run(port::hosted::Code code);
 i32 run_at(UserAddr code);
 // What was written to standard output (error) since the last call.

@@ -219,7 +219,7 @@ TEST_F(Pages, FourCpusNeverGetTheSameFrame) {
         std::mt19937 random(cpu + 1);
         std::vector<std::pair<PhysAddr, unsigned>> mine;
         auto release = [&](std::pair<PhysAddr, unsigned> block) {
-            // Whoever wrote these bytes wrote all of them: nobody else had the frame.
+            // The thread that wrote these bytes wrote all of them: no other had the frame.
             auto* words = static_cast<u64*>(Machine::phys_to_virt(block.first));
             u64 tag = words[0];
             for (u64 i = 0; i < (kPageSize << block.second) / 8; i += 64) ASSERT_EQ(words[i], tag);

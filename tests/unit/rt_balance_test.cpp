@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// rt/remote/balance: batch sizes, places and roads that follow from measured numbers. Tables for single decisions; seeded random
-// machines for what must hold of all of them together.
+// rt/remote/balance: batch sizes, places and routes that follow from measured numbers. Tables for single decisions;
+// seeded random machines for what must hold of all of them together.
 #include "rt/remote/balance.hpp"
 
 #include <bit>
@@ -213,7 +213,7 @@ TEST(RtBalance, SteadyLoadsSettle) {
         for (u32 i = 0; i < modules.size(); ++i) {
             const auto& one = m.modules[i];
             if (!one.controlled || !std::has_single_bit(one.place) || one.demand < 20) continue;
-            // The load of a spread one is taken to be alike on its CPUs, which it is not where one of them is full.
+            // The load of a spread one is assumed to be equal on its CPUs, which it is not where one of them is full.
             bool spread = false;
             for (const auto& other : m.modules) spread |= std::popcount(other.place) > 1;
             if (spread) continue;
@@ -234,7 +234,7 @@ TEST(RtBalance, SteadyLoadsSettle) {
     EXPECT_GT(looked, 500u);
 }
 
-// Loads that come and go and noisy measurements: still no module moves before it has stayed (checked in step()).
+// Varying loads and noisy measurements: still no module moves before its time (checked in step()).
 TEST(RtBalance, ChangingLoadsMoveNothingTooSoon) {
     u64 moves = 0;
     for (u64 seed = 0; seed < 200; ++seed) {
@@ -288,8 +288,8 @@ TEST(RtBalance, AMeanFollowsItsSamples) {
         }
 }
 
-// A host that takes CPUs away makes one sample in 16 a hundred times as long, on either road by chance: the class that is
-// twice as fast elsewhere is elsewhere nearly all the time.
+// A host that takes CPUs away makes one sample in 16 a hundred times as long, on either route by chance: the class that
+// is twice as fast elsewhere is elsewhere nearly all the time.
 TEST(RtBalance, DisturbedSamplesDecideNothing) {
     u32 wrong = 0, all = 0;
     for (u64 seed = 0; seed < 200; ++seed) {
@@ -309,7 +309,8 @@ TEST(RtBalance, DisturbedSamplesDecideNothing) {
     EXPECT_LT(wrong, all / 50);
 }
 
-// A class whose calls take less time elsewhere ends there, and the other way; between the two limits nothing oscillates.
+// A class whose calls take less time elsewhere ends there, and the other way; between the two limits nothing
+// oscillates.
 TEST(RtBalance, EachClassEndsOnItsBetterRoad) {
     for (u64 seed = 0; seed < 500; ++seed) {
         Random random(seed);
@@ -337,7 +338,8 @@ TEST(RtBalance, EachClassEndsOnItsBetterRoad) {
             EXPECT_FALSE(remote) << "seed " << seed;
             EXPECT_EQ(late, 0u) << "seed " << seed;
         }
-        // The gap of a sixth holds back what the noise does; without it a class near the border would change some hundred times.
+        // The gap of a sixth holds back what the noise does; without it a class near the border would change some
+        // hundred times.
         if (spread <= 5) {
             EXPECT_LE(changes, 2u) << "seed " << seed;
         }

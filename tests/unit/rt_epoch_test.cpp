@@ -16,7 +16,7 @@ struct Shared {
     rt::Retired retired;
     std::atomic<u64> canary{kAlive};
     static std::atomic<u64> freed;
-    // What each CPU is looking at, for the check in free().
+    // What each CPU is reading, for the check in free().
     static std::atomic<Shared*> looking[lib::kMaxCpus];
     static void free(rt::Retired& r) {
         Shared* s = reinterpret_cast<Shared*>(&r);
@@ -130,7 +130,7 @@ TEST(RtEpoch, AReaderThatStaysKeepsWhatItMayHaveFound) {
     ASSERT_TRUE(cpus.run_until([&] { return hold.gone.load() && Shared::freed.load() == before + 1; }, 10));
 }
 
-// A CPU that is quiescent when it is told to.
+// A CPU that is quiescent on command.
 struct Told : rt::Schedulable {
     Told() : Schedulable(&Told::go) {}
     static void go(rt::Schedulable& s) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// rt/remote/lane: calls handed to another CPU through words. Each is executed once, its result is seen, its end is told once,
-// whoever detaches, sleeps, moves or goes away in between. rt/remote/share: each byte of a call's copy is copied once. The protocol of port/kernel/user_thread.cpp over host threads.
+// rt/remote/lane: calls passed to another CPU through words. Each is executed once, its result is seen, its end is
+// reported once, whoever detaches, sleeps, moves or goes away in between. rt/remote/share: each byte of a call's copy
+// is copied once. The protocol of port/kernel/user_thread.cpp over host threads.
 #include "rt/remote/lane.hpp"
 
 #include <cstring>
@@ -61,7 +62,7 @@ TEST(RtLane, AClaimSaysWhoseSlotItTook) {
     rt::Claim claim = rt::lane_claim(lane, words[rt::kLaneSlots]);
     EXPECT_TRUE(claim.ok);
     EXPECT_EQ(claim.lost, &words[0]);
-    // The filler of a slot that is free again is nobody's.
+    // The filler of a slot that is free again has no owner.
     rt::lane_forget(words[rt::kLaneSlots], kAll, kAll);
     claim = rt::lane_claim(lane, words[0]);
     EXPECT_TRUE(claim.ok);
@@ -135,9 +136,9 @@ struct World {
 };
 World* world;
 
-// What stands for a user thread.
+// Represents a user thread.
 struct Caller : rt::Schedulable {
-    // As a user thread's: the share is behind the word.
+    // As a user thread's: the share follows the word.
     struct alignas(64) Line {
         std::byte frame[64 - sizeof(CallWord)];
         CallWord word{0};
@@ -148,7 +149,7 @@ struct Caller : rt::Schedulable {
     std::atomic<u8> lane_server{kNoCpu};
     // Plain: that they are seen is what is tested.
     u64 argument = 0, result = 0, executed = 0;
-    // A call's copy adds one to the other: twice is seen. An element stands for kUnit bytes.
+    // A call's copy adds one to the other: twice is seen. An element represents kUnit bytes.
     static constexpr size_t kBuffer = 4096, kUnit = 64;
     u8 from[kBuffer / kUnit] = {}, to[kBuffer / kUnit] = {};
     size_t came = 0;  // how far
@@ -225,7 +226,7 @@ struct Caller : rt::Schedulable {
         size_t n = copy_size(), ok = n < missing() ? n : missing();
         expect(came == ok);
         for (size_t i = 0; i < kBuffer / kUnit; ++i) {
-            // What lies behind a page that is not there may have been copied, but once.
+            // What follows a page that is not present may have been copied, but only once.
             size_t at = i * kUnit;
             expect(to[i] == (at < ok ? u8(i + made) : 0) || (at > ok && at < n && to[i] == u8(i + made)));
             to[i] = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// rt/remote/module: the order in which policies take requests and how long they pass one over; histograms; places; batches.
+// rt/remote/module: the order in which policies take requests and how long they pass one over; histograms; places;
+// batches.
 #include "rt/remote/module.hpp"
 
 #include <algorithm>
@@ -75,7 +76,7 @@ u32 passed_over(Policy policy, Call& first, auto&& preferred) {
     rt::RequestQueue queue;
     Call lead = preferred();
     queue.push(lead);
-    EXPECT_EQ(queue.pop(policy), &lead);  // what a cohort goes on with
+    EXPECT_EQ(queue.pop(policy), &lead);  // what a cohort continues with
     queue.push(first);
     std::vector<Call> others;
     others.reserve(1000);
@@ -100,7 +101,7 @@ TEST(RtModule, TheFirstIsPassedOverSoOftenAndNotOnceMore) {
     EXPECT_EQ(passed_over(Policy::kPriority, nice, [] { return Call(0, 0, -20); }), rt::RequestQueue::kPatience);
 }
 
-// Whatever the policy and whatever comes: who has n before it is taken after (n + 1) * (kPatience + 1) others.
+// For every policy and input: a call with n before it is taken after (n + 1) * (kPatience + 1) others.
 TEST(RtModule, EveryRequestIsTakenWithinABound) {
     for (Policy policy : {Policy::kFifo, Policy::kCohort, Policy::kPriority, Policy::kController})
         for (u64 seed = 0; seed < 30; ++seed) {
@@ -248,7 +249,7 @@ TEST(RtModule, BatchesEndAtTheLimitAndOthersHaveTheirTurnBetweenThem) {
         c.module = &m;
         m.here().accept(c);
     }
-    EXPECT_TRUE(m.here().ordered.load());  // what comes now is queued behind these
+    EXPECT_TRUE(m.here().ordered.load());  // what comes now is queued after these
     EXPECT_TRUE(events.empty());
     cpus[0].enqueue(other);
     ASSERT_TRUE(cpus[0].run_one());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// rt/reclaim: what is handed over is taken apart once, in pieces, where its module is; the backlog is bounded; a module that
-// moves, an observer and an allocation that fails take what waits with them.
+// rt/reclaim: what is handed over is taken apart once, in pieces, where its module is; the backlog is bounded; a module
+// that moves, an observer and an allocation that fails take what waits with them.
 #include "rt/reclaim.hpp"
 
 #include <vector>
@@ -130,7 +130,7 @@ TEST(RtReclaim, BeyondTheBoundTheCallerDoesItItself) {
     EXPECT_EQ(m.reclaimer.items.load(), bound / 100);
     EXPECT_EQ(m.reclaimer.items.load() + m.reclaimer.refused.load(), 10'000u);
     EXPECT_EQ(Object::freed.load(), m.reclaimer.refused.load());
-    // Of a large one the beginning: nobody is held up for long.
+    // Of a large one the beginning: no thread is delayed for long.
     u64 before = rt::reclaim_pending();
     m.give(5 * Reclaimer::kAtOnce);
     EXPECT_EQ(rt::reclaim_pending(), before + 4 * Reclaimer::kAtOnce);
@@ -200,13 +200,13 @@ TEST(RtReclaim, NothingIsLostOrDoneTwiceOnManyCpusWhileTheModuleMoves) {
         })) << "seed "
             << seed << ": " << Object::freed.load() << " of " << s.given.load();
         EXPECT_EQ(Object::too_large.load(), 0u);
-        // Its work may still be on the way from CPU to CPU: bring it home before the CPUs go.
+        // Its work may still be in transit between CPUs: collect it before the CPUs stop.
         m.module.move_to({});
         ASSERT_TRUE(cpus.run_until([&] { return !rt::reclaim_all(); }));
     }
 }
 
-// Frames that are retired by the module's CPU come back to whoever waits for memory, even if that CPU sleeps.
+// Frames that are retired by the module's CPU return to threads that wait for memory, even if that CPU sleeps.
 struct Frames {
     Reclaimable node;
     std::vector<PhysAddr> frames;
@@ -244,8 +244,8 @@ struct Slow {
 };
 constinit std::atomic<bool> Slow::begun{false}, Slow::drained{false};
 
-// What another CPU has in hand is in no queue: a drain that did not wait would leave the rest of it. A host that holds the
-// other CPU up for long spoils a try, not all of them.
+// Work that another CPU has taken is in no queue: a drain that did not wait would leave the rest of it. A host that
+// holds the other CPU up for long spoils a try, not all of them.
 TEST(RtReclaim, ADrainWaitsForThePieceThatAnotherCpuHasInHand) {
     bool whole = false;
     for (u32 tries = 0; tries < 10 && !whole; ++tries) {

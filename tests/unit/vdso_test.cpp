@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The vDSO itself, loaded into this process with a data page of the test's: what it tells by the counter, and that it asks
-// the kernel where the page says so. (Where it is and what Linux's own does: tests/linux/programs/vdso.c.)
+// The vDSO itself, loaded into this process with a data page of the test's: what it computes from the counter, and that
+// it asks the kernel where the page requires it. (Where it is and what Linux's own does: tests/linux/programs/vdso.c.)
 #include <elf.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>

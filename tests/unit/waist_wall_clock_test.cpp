@@ -56,8 +56,8 @@ TEST(WallClock, a_clock_without_a_counter_is_asked_of_the_kernel) {
     EXPECT_EQ(page.clock().source, abi::vdso::kSystemCall);
 }
 
-// Several set it at once; nobody sees an offset that no one has set, nor the old one after having seen the new one by a
-// system call, nor the page behind the kernel.
+// Several threads set it at once; no thread sees an offset that was never set, nor the old one after having seen the
+// new one by a system call, nor a page older than the kernel's value.
 TEST(WallClock, readers_never_see_the_page_behind_the_kernel) {
     port::WallClock clock;
     Page page;
@@ -91,7 +91,7 @@ TEST(WallClock, readers_never_see_the_page_behind_the_kernel) {
     EXPECT_EQ(page.clock().realtime_offset, clock.offset().value);
 }
 
-// One who sets it in a known order: a reader that has seen n in either place sees no less in the other.
+// One thread sets it in a known order: a reader that has seen n in either place sees no less in the other.
 TEST(WallClock, page_and_kernel_agree_in_both_directions) {
     port::WallClock clock;
     Page page;

@@ -6,8 +6,8 @@
 
 namespace core::checks {
 
-// Called where a check has failed only. The empty statement keeps the compiler from computing the error beside the result of a
-// check that holds (if-conversion), which costs instructions on the path that counts.
+// Called only where a check has failed. The empty statement keeps the compiler from computing the error beside the
+// result of a check that holds (if-conversion), which costs instructions on the path that counts.
 [[gnu::always_inline]] inline bool switched_off(Check) {
     __asm__ volatile("");
     return false;

@@ -3,63 +3,34 @@
 // (arch/x86/include/uapi/asm/{ucontext,sigcontext}.h give the layout; psABI 3.2.2 the red zone).
 #include <cstring>
 
+#include "abi/linux/prctl.hpp"
+#include "abi/linux/sigcontext_x86_64.hpp"
+#include "abi/linux/syscall_x86_64.hpp"
 #include "linux/arch/machine.hpp"
 
 namespace linux::arch {
 namespace {
 
-// The error code of a page fault. That a page of the kernel's is there or not is not told: all of them are protected.
+// The error code of a page fault. Whether a kernel page is present is not revealed: all are reported as protected.
 u64 fault_code(const port::Trap& fault) {
     constexpr u64 kProtected = 1;
     const bool kernel = fault.kind == port::Trap::Kind::kPageFault && fault.address.value >= fs::kUserEnd;
     return fault.error_code | (kernel ? kProtected : 0);
 }
 
-struct StackT {
-    u64 base;
-    i32 flags;
-    u32 pad;
-    u64 size;
-};
-struct MachineContext {  // struct sigcontext_64
-    u64 r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
-    u16 cs, gs, fs, ss;
-    u64 error, trap, old_mask, cr2, fpstate;
-    u64 reserved[8];
-};
-static_assert(sizeof(MachineContext) == 256);
-struct UserContextFrame {  // struct ucontext
-    u64 flags;
-    u64 link;
-    StackT stack;
-    MachineContext machine;
-    u64 mask;
-};
 struct Frame {  // struct rt_sigframe
     u64 return_address;
-    UserContextFrame uc;
+    abi::UserContextFrame uc;
     SignalInfo info;
 };
 static_assert(sizeof(Frame) == 8 + 40 + 256 + 8 + 128);
 
-constexpr u64 kFpXstate = 1, kSigcontextSs = 2, kStrictRestoreSs = 4;
-constexpr u16 kUserCs = 0x33, kUserSs = 0x2b;
 constexpr u64 kRedZone = 128;
-constexpr u64 kFlagTrap = 1 << 8, kFlagDirection = 1 << 10, kFlagResume = 1 << 16;
-constexpr u32 kSsOnStack = 1, kSsDisable = 2, kSsAutoDisarm = 0x80000000;
 
-// The legacy region's software bytes (struct _fpx_sw_bytes) and the words that say there is more than FXSAVE.
+// The XSAVE area (SDM vol. 1, 10.5.1 and 13.4): sizes, and offsets in the legacy region.
 constexpr size_t kFxsaveSize = 512, kXsaveHeaderSize = 64, kMxcsr = 24, kSoftwareBytes = 464;
 constexpr u64 kLegacyComponents = 3, kSse = 2;  // x87 and SSE
 constexpr u32 kInitialMxcsr = 0x1f80;
-constexpr u32 kMagic1 = 0x46505853, kMagic2 = 0x46505845;
-struct SoftwareBytes {
-    u32 magic1, extended_size;
-    u64 features;
-    u32 state_size;
-    u32 padding[7];
-};
-static_assert(sizeof(SoftwareBytes) == 48);
 
 bool extended(size_t fpu_size) { return fpu_size > kFxsaveSize; }
 
@@ -81,11 +52,11 @@ bool is_loadable(std::span<const std::byte> fpu, u64 at, bool full) {
     return at % 64 == 0 && (header[0] & ~port::Port::fpu_features()) == 0 && header[1] == 0 && header[2] == 0;
 }
 
-// As above, the other way, and what to say when it cannot be done at once: kNeedsFault, or kFault for a bad area.
+// The reverse of the above, and the result if it cannot be done at once: kNeedsFault, or kFault for a bad area.
 [[gnu::noinline]] Leaf<void> copy_fpu_in(Thread& t, u64 at, bool full, u64 components) {
     std::span<std::byte> fpu = t.fpu_state();
-    // The CPU forgets the live state (the TLS bases are kept), then the area is filled from the frame. A copy that stops
-    // half-way is either repeated or ends in SIGSEGV.
+    // The CPU forgets the live state (the TLS bases are kept), then the area is filled from the frame. A copy that
+    // stops half-way is either repeated or ends in SIGSEGV.
     t.save_fpu();
     t.registers_changed();
     auto r = t.user().read(fpu.data(), UserAddr{at}, full ? fpu.size() : kFxsaveSize);
@@ -119,15 +90,15 @@ Leaf<void> load_fpu(Thread& t, u64 at) {
     bool full = false;
     u64 components = kLegacyComponents;
     if (extended(size)) {
-        SoftwareBytes said;
+        abi::FpSoftwareBytes said;
         TRY(t.user().load_words(UserAddr{at + kSoftwareBytes}, said.magic1, said.extended_size, said.features,
                                 said.state_size));
-        full = said.magic1 == kMagic1 && said.state_size >= kFxsaveSize + kXsaveHeaderSize && said.state_size <= size &&
-               said.state_size <= said.extended_size;
+        full = said.magic1 == kFpXstateMagic1 && said.state_size >= kFxsaveSize + kXsaveHeaderSize &&
+               said.state_size <= size && said.state_size <= said.extended_size;
         if (full) {
             u32 magic2;
             TRY(t.user().load_words(UserAddr{at + said.state_size}, magic2));
-            full = magic2 == kMagic2;
+            full = magic2 == kFpXstateMagic2;
         }
         if (full) components = said.features;
     }
@@ -158,7 +129,7 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
     }
     const size_t fpu_size = t.fpu_state().size();
     const bool xsave = extended(fpu_size);
-    u64 fpu_at = (sp - fpu_size - (xsave ? sizeof kMagic2 : 0)) & ~u64{63};
+    u64 fpu_at = (sp - fpu_size - (xsave ? sizeof kFpXstateMagic2 : 0)) & ~u64{63};
     u64 at = ((fpu_at - sizeof(Frame)) & ~u64{15}) - 8;
     // A frame that would leave the alternate stack is a fault of the program's.
     if ((was_on || entering) && (at < alternate.base || at > alternate.base + alternate.size)) return Errno::kFault;
@@ -169,10 +140,10 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
     fs::UserMemory& user = t.user();
     if (!t.store_fpu(UserAddr{fpu_at})) [[unlikely]]
         TRY(copy_fpu_out(t, fpu_at));
-    TRY(user.store_words(UserAddr{fpu_at + kSoftwareBytes}, kMagic1, u32(fpu_size + sizeof kMagic2),
+    TRY(user.store_words(UserAddr{fpu_at + kSoftwareBytes}, kFpXstateMagic1, u32(fpu_size + sizeof kFpXstateMagic2),
                          port::Port::fpu_features(), u64{fpu_size}, u64{0}, u64{0}, u64{0}));
     if (xsave) {
-        TRY(user.store_words(UserAddr{fpu_at + fpu_size}, kMagic2));
+        TRY(user.store_words(UserAddr{fpu_at + fpu_size}, kFpXstateMagic2));
         // x87 and SSE are always said to be in use.
         u64 present;
         TRY(user.load_words(UserAddr{fpu_at + kFxsaveSize}, present));
@@ -198,7 +169,7 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
     r.rax = 0;
     r.rip = action.handler;
     r.rsp = at;
-    r.set_flags(r.rflags & ~(kFlagDirection | kFlagResume | kFlagTrap));
+    r.set_flags(r.rflags & ~(hal::kFlagDirection | hal::kFlagResume | hal::kFlagTrap));
     r.forget_syscall();
     if (entering && (alternate.flags & kSsAutoDisarm)) alternate = {};
     return lib::kOk;
@@ -212,28 +183,29 @@ Leaf<PoppedFrame> pop_signal_frame(Thread& t) {
     fs::UserMemory& user = t.user();
     UserAddr uc = at + offsetof(Frame, uc);
     PoppedFrame popped;
-    // Both ends first: what lies between is there then, or another thread has taken it away in this moment.
+    // Both ends first: what lies between is then present, unless another thread has just removed it.
     u64 flags;
     TRY(user.load_words(at + offsetof(Frame, uc.mask), popped.mask.bits));
     TRY(user.load_words(uc, flags));
     u16 cs, gs, fs, ss;
     u64 error, trap, old_mask, cr2, fpstate;
-    TRY(user.load_words(uc + offsetof(UserContextFrame, machine.cs), cs, gs, fs, ss, error, trap, old_mask, cr2,
+    TRY(user.load_words(uc + offsetof(abi::UserContextFrame, machine.cs), cs, gs, fs, ss, error, trap, old_mask, cr2,
                         fpstate));
     auto fpu = load_fpu(t, fpstate);
     if (fpu.error().needs_more()) [[unlikely]]
         return fpu.error();
     // No way back from here: the call's own registers go.
-    if (!user.load_now(uc + offsetof(UserContextFrame, machine), r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
-                       r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.rflags)) [[unlikely]]
+    if (!user.load_now(uc + offsetof(abi::UserContextFrame, machine), r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14,
+                       r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.rflags)) [[unlikely]]
         return Errno::kFault;
     r.set_flags(r.rflags);
     r.forget_syscall();
     t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
     // Selectors that IRET would refuse: Linux lets it, and turns the fault into this.
-    StackT stack;
-    popped.bad = !fpu.ok() || (cs | 3) != kUserCs || ((flags & kStrictRestoreSs) && (ss | 3) != kUserSs) ||
-                 !user.load_now(uc + offsetof(UserContextFrame, stack), stack.base, stack.flags, stack.pad, stack.size);
+    abi::SigStack stack;
+    popped.bad =
+        !fpu.ok() || (cs | 3) != kUserCs || ((flags & kStrictRestoreSs) && (ss | 3) != kUserSs) ||
+        !user.load_now(uc + offsetof(abi::UserContextFrame, stack), stack.base, stack.flags, stack.pad, stack.size);
     if (popped.bad) [[unlikely]]
         return popped;
     // restore_altstack: only what sigaltstack(2) would accept, and not while on it.
@@ -264,14 +236,13 @@ void start_child(Thread& child, UserAddr stack, bool with_tls, u64 tls) {
 }
 
 void restart_through_block(Registers& regs) {
-    regs.rax = 219;  // restart_syscall
-    regs.rip -= 2;   // 0f 05
+    regs.rax = abi::kNrRestartSyscall;
+    regs.rip -= 2;  // 0f 05
 }
 
 // Which exception was raised and not masked (SDM vol. 1, 8.1.3 and 10.2.3; the legacy region of 10.5.1).
 i32 float_code(Thread& t, const port::Trap& trap) {
     constexpr u32 kVectorX87 = 16;
-    constexpr i32 kDivide = 3, kOverflow = 4, kUnderflow = 5, kInexact = 6, kInvalid = 7;
     t.save_fpu();
     const std::byte* area = t.fpu_state().data();
     u32 raised;
@@ -285,36 +256,34 @@ i32 float_code(Thread& t, const port::Trap& trap) {
         std::memcpy(&mxcsr, area + 24, sizeof mxcsr);
         raised = mxcsr & ~(mxcsr >> 7);
     }
-    if (raised & 1) return kInvalid;
-    if (raised & 4) return kDivide;
-    if (raised & 8) return kOverflow;
-    if (raised & 0x12) return kUnderflow;
-    return kInexact;
+    if (raised & 1) return kFpeFltInv;
+    if (raised & 4) return kFpeFltDiv;
+    if (raised & 8) return kFpeFltOvf;
+    if (raised & 0x12) return kFpeFltUnd;
+    return kFpeFltRes;
 }
 
 Leaf<i64> process_control(Caller& c, i32 code, UserAddr argument) {
-    constexpr i32 kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004, kGetCpuid = 0x1011,
-                  kSetCpuid = 0x1012;
     Thread& t = c.thread();
     auto& r = t.regs();
     switch (code) {
-        case kSetFs:
-        case kSetGs:
+        case kArchSetFs:
+        case kArchSetGs:
             if (!is_tls_base(argument.value)) return Errno::kPerm;
             t.save_fpu();  // the other base may live in the CPU
-            (code == kSetFs ? r.fs_base : r.gs_base) = argument.value;
+            (code == kArchSetFs ? r.fs_base : r.gs_base) = argument.value;
             t.registers_changed();
             t.work.fetch_or(kWorkRegisters, std::memory_order_relaxed);
             return 0;
-        case kGetFs:
-        case kGetGs: {
+        case kArchGetFs:
+        case kArchGetGs: {
             t.save_fpu();
-            u64 base = code == kGetFs ? r.fs_base : r.gs_base;
+            u64 base = code == kArchGetFs ? r.fs_base : r.gs_base;
             TRY(c.user().write(argument, &base, sizeof base));
             return 0;
         }
-        case kGetCpuid: return 1;  // the instruction is there for all
-        case kSetCpuid: return Errno::kNoDev;
+        case kArchGetCpuid: return 1;  // the instruction is there for all
+        case kArchSetCpuid: return Errno::kNoDev;
         default: return Errno::kInval;
     }
 }

@@ -4,7 +4,7 @@
 // ready. A caller that waits for another CPU's work gives its own away after a few: it is held up much shorter. Alone, and with
 // calls that read nothing, the way there is many times the call. So what is decided depends on no chance, only when: both
 // are awaited, with /proc/farcall/modules' count of calls that other CPUs served. Elsewhere (Linux, other routes, or while
-// somebody moves modules by hand) there is nothing to await, and the calls are only made.
+// modules are placed by hand) there is nothing to await, and the calls are only made.
 #include "check.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Calls on files beside others that undo what they rely on, and calls whose work a program may make long.
+// Calls on files concurrent with others that undo what they rely on, and calls whose work a program may make long.
 #include "check.h"
 
 #include <sys/epoll.h>
@@ -96,7 +96,7 @@ TEST(detach_many_mounts) {
     int before = mounts();
     char name[32];
     NEED(mkdir("m", 0755) == 0 && mount("none", "m", "tmpfs", 0, "") == 0 && chdir("m") == 0);
-    // 60 in one another, and 60 beside one another.
+    // 60 nested, and 60 side by side.
     for (int i = 0; i < 60; i++)
         NEED(mkdir("d", 0755) == 0 && mount("none", "d", "tmpfs", 0, "") == 0 && chdir("d") == 0);
     NEED(chdir("/tmp/case/m") == 0);
@@ -232,7 +232,7 @@ static unsigned mode_of(int fd) {
     return s.st_mode & 07777;
 }
 
-// Who writes decides about the set-ID bits, not who opened the file.
+// The writer decides about the set-ID bits, not the opener of the file.
 TEST(copies_take_set_id_away) {
     int from = open("from", O_RDWR | O_CREAT, 0600);
     NEED(write(from, "text", 4) == 4);

@@ -181,7 +181,7 @@ TEST(alarm) {
     CALL(syscall(SYS_alarm, 0L));
 }
 
-// A thread that only leaves, by exit(2): the other one goes on.
+// A thread that only ends itself, by exit(2): the other one continues.
 static char stack[16384] __attribute__((aligned(16)));
 TEST(exit_ends_one_thread) {
     long tid;

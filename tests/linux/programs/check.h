@@ -150,7 +150,7 @@ UNUSED static void say_status(const char* who, int status) {
         say("%s: status %#x\n", who, (unsigned)status);
 }
 
-// Waits for one child to end and says how.
+// Waits for one child to end and prints how.
 UNUSED static int reap(const char* who, pid_t pid) {
     int status = 0;
     pid_t got;

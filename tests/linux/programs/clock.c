@@ -120,7 +120,7 @@ TEST(sleepers_wake_in_order) {
     for (int i = 0; i < 5; i++) reap("sleeper", -1);
 }
 
-// Computes; looks at the clock seldom, for a call that waits for another CPU is no computing.
+// Computes; reads the clock seldom, because a call that waits for another CPU is not computing.
 static void burn(long milliseconds) {
     volatile unsigned long x = 0;
     for (long stop = now_ms() + milliseconds; now_ms() < stop;)
@@ -131,7 +131,7 @@ static long cpu_ns(void) {
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return ns(&t);
 }
-// Others may have had the CPU meanwhile: user and system time of together three ticks show in one of the two.
+// Other threads may have run in the meantime: three ticks of user and system time together show in one of the two.
 static void burn_ticks(void) {
     burn(60);
     for (int i = 0; i < 500 && cpu_ns() < 30000000; i++) burn(20);

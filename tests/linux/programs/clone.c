@@ -23,7 +23,7 @@ static long raw_clone(unsigned long flags, void* stack, int* parent_tid, int* ch
      CLONE_CHILD_CLEARTID)
 
 // A thread without the library's knowledge: it shares the creator's TLS, so it makes only calls that use none of it
-// (errno apart, which the creator does not look at meanwhile).
+// (except errno, which the creator does not read until then).
 static int start_thread(int (*body)(void*), void* argument, volatile int* tid_word, int extra) {
     return clone(body, new_stack(), (int)(THREAD_FLAGS | (unsigned)extra), argument, (int*)tid_word, NULL,
                  (int*)tid_word);

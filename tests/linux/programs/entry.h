@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What getdents64(2) gives, as it lies in the buffer (linux_dirent64): each entry begins `length` bytes behind the last.
+// What getdents64(2) gives, as it lies in the buffer (linux_dirent64): each entry begins `length` bytes after the last.
 #pragma once
 #include <stdint.h>
 

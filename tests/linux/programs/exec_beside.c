@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// execve beside other threads and processes: what they had in common with the program.
+// execve with other threads and processes: what they shared with the program.
 #include "check.h"
 
 #include <pthread.h>

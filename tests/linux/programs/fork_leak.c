@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Processes that come and go leave no memory behind: free memory is compared before and after.
+// Processes that start and end leak no memory: free memory is compared before and after.
 #include "check.h"
 
 #include <sys/sysinfo.h>

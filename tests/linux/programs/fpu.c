@@ -7,7 +7,7 @@
 
 typedef unsigned char bytes_t;
 
-// Values are loaded, a call is made and the registers are stored within one piece of assembly: the compiler has no say.
+// Values are loaded, a call is made and the registers are stored in one piece of assembly, free of compiler interference.
 static void around_call_sse(bytes_t in[256], bytes_t out[256], long number, long a, long b) {
     __asm__ volatile(
         "movups 0(%1), %%xmm0; movups 16(%1), %%xmm1; movups 32(%1), %%xmm2; movups 48(%1), %%xmm3;"

@@ -53,7 +53,7 @@ TEST(timeouts_are_kept) {
     long start = now_ms();
     CALL(futex(&word, FUTEX_WAIT, 0, &t, NULL, 0));
     FACT("relative", now_ms() - start >= 40);
-    start = now_ms();  // first: the CPU may be gone for a while behind it
+    start = now_ms();  // first: the thread may lose the CPU after it
     clock_gettime(CLOCK_MONOTONIC, &t);
     t.tv_nsec += 40000000;
     if (t.tv_nsec > 999999999) t.tv_nsec -= 1000000000, t.tv_sec++;

@@ -23,7 +23,7 @@ TEST(remap_beyond) {
     }
 }
 
-// Lengths that reach far behind the last address of a program.
+// Lengths that reach far beyond the last address of a program.
 TEST(range_beyond) {
     static const unsigned long lengths[] = {0x7fffffffffff000, 0xfff0000000000000, 0x800000000000};
     static const int advices[] = {MADV_NORMAL, MADV_SEQUENTIAL, MADV_DONTDUMP, MADV_DODUMP};
@@ -44,7 +44,7 @@ TEST(range_beyond) {
     SHOW(p[0]);
 }
 
-// A timer that is due while the kernel frees what dead programs had goes off all the same.
+// A timer that is due while the kernel frees the memory of ended programs fires nevertheless.
 TEST(sleep_while_memory_is_freed) {
     for (int round = 0; round < 30; ++round) {
         pid_t child = fork();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // inflight [POLICY]: processes and threads that make calls all the time are killed, exit, execute another program, get signals and
 // fork. Meant for a machine where those calls (the module fs) are executed by another CPU and held up there at a named step
-// (`hold=`, tests/tool.sh), so that all of it happens while calls are in flight; it says the same anywhere.
+// (`hold=`, tests/tool.sh), so that all of it happens while calls are in flight; its output is the same everywhere.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

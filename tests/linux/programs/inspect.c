@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a process may see of another, and do to it: identities of threads, /proc/PID, dumpable, privileges of execve.
+// Permissions of one process on another: identities of threads, /proc/PID, dumpable, privileges of execve.
 #include "check.h"
 
 #include <dirent.h>

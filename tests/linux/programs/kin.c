@@ -200,7 +200,7 @@ TEST(zombie_is_found) {
     CALL(syscall(SYS_sched_getscheduler, -1));
 }
 
-// A zombie says nothing to who waits for stops only.
+// A zombie has no report for a caller that waits for stops only.
 TEST(zombie_without_wexited) {
     pid_t child = zombie(5);
     siginfo_t info;
@@ -354,7 +354,7 @@ TEST(death_signal_is_the_makers) {
     NEED(pthread_create(&t, NULL, forks, &child) == 0 && pthread_join(t, NULL) == 0);
     reap("child of a thread that ended", child);
 }
-// It comes as if the parent had sent it: one who may not does not.
+// It is sent as if by the parent: one without permission does not send it.
 TEST(death_signal_needs_permission) {
     NEED(pipe(ready) == 0);
     CHILD("grandparent") {

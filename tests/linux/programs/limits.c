@@ -221,7 +221,7 @@ TEST(tiny_timer_of_an_ignored_signal) {
 TEST(timer_runs_on_its_grid) {
     on_signal(SIGALRM, on_alarm, SA_RESTART);
     struct itimerval every = {{0, 20000}, {0, 20000}};
-    long from = now_ms();  // before it starts: the host may hold the guest up in between
+    long from = now_ms();  // before it starts: the host may delay the guest in between
     NEED(setitimer(ITIMER_REAL, &every, NULL) == 0);
     while (alarms_seen < 10) pause();
     long took = now_ms() - from;
@@ -392,7 +392,7 @@ TEST(one_child_of_many) {
     SHOW(sum);
 }
 
-// Forks that take long all begin before the first is done; all the same there are no more threads than the limit says.
+// Forks that take long all begin before the first is done; nevertheless there are no more threads than the limit.
 TEST(forks_at_the_same_time) {
     enum { kChildren = 12, kMore = 2, kBytes = 48 << 20 };
     volatile struct {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Long operations: calls whose length the program chooses. What they give is Linux's; that they give way meanwhile is
+// Long operations: calls whose length the program chooses. Their results are Linux's; that they give way in between is
 // counted by `./farcall test stretch`.
 #include "check.h"
 
@@ -32,7 +32,7 @@ static void make_names(void) {
         NEED(mknod(name, S_IFREG | 0600, 0) == 0);
     }
 }
-// How many names lie in a buffer, and the sum of those that are numbers.
+// The number of names in a buffer, and the sum of those that are numbers.
 static void count_names(const char* buffer, long bytes, long* count, long* sum) {
     for (long at = 0; at < bytes;) {
         const struct record* r = (const struct record*)(buffer + at);
@@ -92,7 +92,7 @@ TEST(maps_of_many_areas) {
     SHOW(readable);
     FACT("the rest is hidden", hidden >= kAreas - 1);
     FACT("in order", ordered);
-    // The same bytes at a position in the middle, and once more from the start.
+    // The same bytes at a position in the middle, and again from the start.
     char piece[512];
     n = pread(fd, piece, sizeof piece, size / 2);
     FACT("from the middle", n > 0 && memcmp(piece, text + size / 2, (size_t)n) == 0);
@@ -194,7 +194,7 @@ TEST(paths_to_nothing) {
     CALL(poll(&p, 1, 0));
     CALL(poll(&p, 1, 20));
 }
-// Files under several numbers each in one set, which lies in another.
+// Files under several numbers each in one set, which is nested in another.
 TEST(many_in_a_set) {
     enum { kFiles = 100, kNumbers = 20, kItems = kFiles * kNumbers };
     int inner = fcntl(epoll_create1(0), F_DUPFD, 600), outer = fcntl(epoll_create1(0), F_DUPFD, 600), files[kFiles];
@@ -271,7 +271,7 @@ TEST(large_transfers) {
     CALL(unlink("large"));
 }
 
-// On one CPU: does another process run while a long call goes on?
+// On one CPU: does another process run during a long call?
 TEST(others_run_meanwhile) {
     cpu_set_t one;
     CPU_ZERO(&one);
@@ -544,7 +544,7 @@ TEST(queued_signals_of_two_numbers) {
     reap("child", child);
 }
 
-// Ignored at once, they are forgotten and their room is free again; the rest goes with the process.
+// Ignored at once, they are dropped and their memory is free again; the rest is freed with the process.
 TEST(queued_signals_are_forgotten) {
     room_for_signals(3 * kForgotten);
     sigset_t all;

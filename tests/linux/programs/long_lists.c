@@ -167,7 +167,7 @@ TEST(many_children) {
     CALL(waitpid(-group, NULL, WNOHANG | WUNTRACED | WCONTINUED));
     CALL(waitpid(0, NULL, WNOHANG | WUNTRACED | WCONTINUED));
     CALL(waitpid(-(1 << 20), NULL, WNOHANG | WUNTRACED));
-    // A zombie that nobody asks for makes each wait look at all.
+    // A zombie that no call waits for makes each wait visit all children.
     NEED(kill(pids[kProcesses - 1], SIGKILL) == 0);
     siginfo_t info;
     NEED(waitid(P_PID, (id_t)pids[kProcesses - 1], &info, WEXITED | WNOWAIT) == 0);
@@ -232,7 +232,7 @@ static void make_waiters(void) {
         NEED(clone(wait_for_word, stacks + (i + 1) * kStack,
                    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, NULL) > 0);
     while (waiting != kThreads) sched_yield();
-    // The last ones may be on their way still: a requeue of none to itself counts who is there.
+    // The last ones may still be starting: a requeue of none to itself counts the waiters.
     while (syscall(SYS_futex, words, FUTEX_REQUEUE_PRIVATE, 0, INT_MAX, words) != kThreads) sched_yield();
 }
 static void all_awake(int count) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // mover SEED [NAME]: until it is killed, about every 2 ms moves a module to one CPU, two CPUs or inline, or changes its policy,
-// its batch size or how long idle module CPUs spin, and now and then reads the file back. Runs beside the guest cases
+// its batch size or how long idle module CPUs spin, and now and then reads the file back. Runs during the guest cases
 // (batch_runner.c) and alone. Ends only if the kernel does what it should not: status 3 if there are no modules here, 4 if a
 // good command is refused, 5 if a bad one is taken, 6 if what is read is not a report.
 #include <errno.h>

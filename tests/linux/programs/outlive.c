@@ -240,7 +240,7 @@ TEST(area_takes_the_place_of_another) {
     SHOW(stale);
 }
 
-// Pages that cannot be had.
+// Pages that cannot be allocated.
 TEST(locked_pages_that_are_not_there) {
     int fd = memfd_create("short", 0);
     NEED(fd >= 0 && ftruncate(fd, 4096) == 0);

@@ -38,7 +38,7 @@ static void start(void) {
     file = open("data", O_RDWR | O_CREAT | O_TRUNC, 0644);
     expect(file >= 0 && write(file, pattern, kMost) == kMost, "the file");
 }
-// All of `n` bytes at `from` of the file, nothing before and nothing behind.
+// All of `n` bytes at `from` of the file, nothing before and nothing after.
 static int arrived(const unsigned char* at, size_t from, size_t n, size_t size) {
     if (memcmp(at + 64, pattern + from, n) != 0) return 0;
     for (size_t i = 0; i < 64; ++i)
@@ -69,7 +69,7 @@ static void sizes(void) {
             expect(arrived(to, shift, n, n + 264), "what was written");
         }
 }
-// Pages that nobody has touched, whole and in part.
+// Pages that were not touched yet, whole and in part.
 static void fresh(void) {
     for (int touched = 0; touched <= 16; touched += 4) {
         unsigned char* to = map(16 * kPage);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Signal frames to the letter: what a handler finds on its stack, what rt_sigreturn(2) takes from there, and what it refuses.
-// Frames are made on an alternate stack full of a pattern, so that what the kernel does not write can be told.
+// Frames are made on an alternate stack full of a pattern, so that what the kernel does not write is visible.
 #include "check.h"
 
 #include <pthread.h>
@@ -385,7 +385,7 @@ TEST(one_of_two_threads) {
 TEST(red_zone) {
     on_signal(SIGUSR1, count_it, 0);
     long number = SYS_kill, sum = 0;
-    // Nothing may be pushed by the compiler meanwhile: all of it is one piece.
+    // Nothing may be pushed by the compiler in between: all of it is one piece.
     __asm__ volatile(
         "mov $-16, %%rcx\n"
         "1: mov %%rcx, (%%rsp,%%rcx,8)\n inc %%rcx\n jnz 1b\n"

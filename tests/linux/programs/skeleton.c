@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The walking skeleton: the smallest program that uses every part of the road between a program and the kernel:
+// The walking skeleton: the smallest program that uses every part of the path between a program and the kernel:
 // write, getpid, fork, wait4, a fault on a fresh page, a signal from a timer, exit.
 // It needs nothing of a C library's start-up: `__libc_start_main` (called by musl's crt1) or the weak `_start`
 // (when linked with -nostdlib -nostartfiles) begins here, and the calls are made by hand.
@@ -80,7 +80,7 @@ __attribute__((noreturn, used)) static void body(void) {
         call4(kExitGroup, 7, 0, 0, 0);
     }
     int status = 0;
-    long ended = call4(kWait4, child, (long)&status, 0, 0);  // before anything is said: the child speaks too
+    long ended = call4(kWait4, child, (long)&status, 0, 0);  // before any output: the child writes too
     check(child > 0, "fork");
     check(ended == child, "wait4 returns the child");
     check(status == 7 << 8, "wait status is exit 7");

@@ -151,7 +151,7 @@ static int writer_thread(void* argument) {
     return end_thread();
 }
 TEST(write_protection_takes_effect) {
-    // The writer's next store after mprotect must kill the process; with a stale translation it would go on.
+    // The writer's next store after mprotect must kill the process; with a stale translation it would continue.
     window = mmap(NULL, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     volatile int* counter = (volatile int*)window;
     CHILD("child") {

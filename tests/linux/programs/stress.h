@@ -6,7 +6,7 @@
 
 #include "check.h"
 
-// Runs `body(index)` in `count` processes at once and says how many returned 0.
+// Runs `body(index)` in `count` processes at once and prints how many returned 0.
 static void together(const char* what, int count, int (*body)(int)) {
     int gate[2];
     NEED(pipe(gate) == 0);

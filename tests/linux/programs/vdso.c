@@ -219,7 +219,7 @@ TEST(clocks) {
     IS(labs(day.tv_sec - by_call(CLOCK_REALTIME) / 1000000000) <= 1);
 }
 
-// A child each, for the process ends.
+// A child each, because the process ends.
 TEST(bad_pointers) {
     use(base());
     CHILD("gettime") { v.gettime(CLOCK_MONOTONIC, (void*)8); }
@@ -285,7 +285,7 @@ TEST(threads_agree) {
     SHOW(back);
 }
 
-// While the wall clock jumps to and fro, every look shows one of the two, and who has set it sees what it set.
+// While the wall clock jumps back and forth, every read shows one of the two, and the setter reads what it set.
 enum { kJump = 1000 };
 static long difference(void) {
     long before = by_vdso(CLOCK_MONOTONIC), real = by_vdso(CLOCK_REALTIME), after = by_vdso(CLOCK_MONOTONIC);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-// The machine of the explorer (tests/explore): CPUs that are fibers of one thread, under a scheduler that a seed decides.
-// The runtime that it executes is the kernel's, but for the type of its atomic variables.
+// The machine of the explorer (tests/explore): CPUs that are fibers of one thread, under a scheduler that a seed
+// decides. The runtime that it executes is the kernel's, but for the type of its atomic variables.
 //
-// Each access to an Atomic is a point where another CPU may go on. Memory is that of x86 (TSO, SDM vol. 3, 9.2): a store
-// that is not seq_cst waits in its CPU's buffer, in order, until the scheduler writes it back; the CPU's own loads see it,
-// later loads of other variables overtake it; read-modify-writes and seq_cst stores empty the buffer first. Plain variables
-// have no buffer: a race on one is not found here (ThreadSanitizer's part). Weaker memory than TSO is not explored.
+// Each access to an Atomic is a point where another CPU may continue. Memory is that of x86 (TSO, SDM vol. 3, 9.2): a
+// store that is not seq_cst waits in its CPU's buffer, in order, until the scheduler writes it back; the CPU's own
+// loads see it, later loads of other variables overtake it; read-modify-writes and seq_cst stores empty the buffer
+// first. Plain variables have no buffer: a race on one is not found here (ThreadSanitizer's part). Weaker memory than
+// TSO is not explored.
 //
-// Interrupts (wake, flush, timer, device) stay pending until the CPU sleeps, is in user mode, or takes them. User mode is
-// user(): the CPU computes until an interrupt comes. Time advances by a step at each point, and to the next deadline when
-// every CPU waits.
+// Interrupts (wake, flush, timer, device) stay pending until the CPU sleeps, is in user mode, or takes them. User mode
+// is user(): the CPU computes until an interrupt comes. Time advances by a step at each point, and to the next deadline
+// when every CPU waits.
 #pragma once
 #include <atomic>
 #include <cstring>

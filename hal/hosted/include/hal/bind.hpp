@@ -46,7 +46,7 @@ struct Machine {
     // Hosted only. The calling thread becomes this CPU; set the count before the threads start.
     static void set_cpu_count(u32 n) { cpu_count_.store(n, std::memory_order_relaxed); }
     static void bind_cpu(CpuId cpu) { cpu_ = cpu.value; }
-    // Called by wake() besides ending wait_for_event: interrupts what stands for user mode. One for all CPUs.
+    // Called by wake() besides ending wait_for_event: interrupts what represents user mode. One for all CPUs.
     static void set_wake_hook(void (*hook)(CpuId)) { wake_hook_.store(hook, std::memory_order_release); }
 
     // "Physical" memory: kMemorySize bytes from kMemoryStart, backed by memory_fd() from offset 0. Costs nothing until

@@ -32,7 +32,7 @@ struct Machine {
         return a.load(std::memory_order_relaxed) == T{};
     }
     static void poll_mailbox() {}
-    // The kernel takes interrupts; what stands for them here are messages, which long work must not keep waiting.
+    // The kernel takes interrupts; here messages take their place, which long work must not delay.
     static void take_interrupts() {
         if (on_pause) on_pause();
     }

@@ -12,9 +12,9 @@
 
 // Supplied by the kernel; see hal/api/kernel_machine.hpp.
 extern "C" {
-// An entry of threads that are always left by a resume with all registers, so that what the user has in the callee-saved
-// ones need not be kept: it never returns. `preserve_none` passes its fifth argument in rdi, where the entry code has the
-// context; the first four are nothing.
+// An entry of threads that are always left by a resume with all registers, so that what the user has in the
+// callee-saved ones need not be kept: it never returns. `preserve_none` passes its fifth argument in rdi, where the
+// entry code has the context; the first four are nothing.
 #define HAL_FAST_ENTRY(NAME, CONTEXT) [[clang::preserve_none]] void NAME(u64, u64, u64, u64, hal::UserContext& CONTEXT)
 HAL_FAST_ENTRY(farcall_native_syscall, context);
 HAL_FAST_ENTRY(farcall_redirected_syscall, context);
@@ -85,8 +85,8 @@ struct Machine {
         u64 ticks = read_tsc() - time_scale.tsc_base;
         return Nanoseconds{static_cast<u64>((static_cast<unsigned __int128>(ticks) * time_scale.tsc_to_ns) >> 32)};
     }
-    // Relaxed loads that are only compared, and a lock bit, each in the one instruction that the compiler does not make of an
-    // atomic: what the shortest paths consist of.
+    // Relaxed loads that are only compared, and a lock bit, each in the one instruction that the compiler does not make
+    // of an atomic: what the shortest paths consist of.
     template <class T>
     [[gnu::always_inline]] static bool equals(const std::atomic<T>& a, T value) {
         bool same;
@@ -122,8 +122,9 @@ struct Machine {
     static void arm_timer(Nanoseconds deadline);
     static void disarm_timer();
     [[gnu::always_inline]] static void poll_mailbox() {
-        // A CPU that first announces user mode and then polls, and one that first asks and then looks whether the other is in
-        // user mode, cannot both miss: both announcements are locked operations. The loads are the machine's own, by GS.
+        // A CPU that first announces user mode and then polls, and one that first asks and then looks whether the other
+        // is in user mode, cannot both miss: both announcements are locked operations. The loads are the machine's own,
+        // by GS.
         u64 wanted;
         bool differ;
         asm volatile("mov %%gs:%c2, %0\n cmp %%gs:%c3, %0"
@@ -143,12 +144,12 @@ struct Machine {
         hal_enter_user(ctx);
     }
     // TLS bases live in the CPU while a thread runs. load: before the first entry of a thread on this CPU and after the
-    // kernel changed them; save: before another thread is entered, or before the context is looked at.
+    // kernel changed them; save: before another thread is entered, or before the context is read.
     static void load_thread_state(const UserContext& ctx);
     static void save_thread_state(UserContext& ctx);
     static bool can_switch_thread_state() { return features.fsgsbase; }
-    // Both at once, for a switch inside a trap; the bases must be canonical. Between the two SWAPGS nothing uses GS: what may come then, an NMI or a
-    // machine check, sets its own (entry.S).
+    // Both at once, for a switch inside a trap; the bases must be canonical. Between the two SWAPGS nothing uses GS:
+    // what may come then, an NMI or a machine check, sets its own (entry.S).
     [[gnu::always_inline]] static void switch_thread_state(UserContext& from, const UserContext& to) {
         u64 fs, gs;
         asm volatile(
@@ -193,7 +194,7 @@ struct Machine {
         Cpu& cpu = this_cpu_block();
         if (cpu.root == root.value) return;
         cpu.root = root.value;
-        // A flush asked for before this point is done by the load itself.
+        // A flush requested before this point is done by the load itself.
         write_cr3(root.value);
     }
     // The same for a root that is another for sure.
@@ -220,14 +221,15 @@ struct Machine {
     static bool flush_done(CpuId cpu, u64 ticket) {
         return cpus[cpu.value]->flush_done.load(std::memory_order_acquire) >= ticket;
     }
-    // Maps registers or device memory for good; null if there is no room.
+    // Maps registers or device memory, never unmapped; null if there is no room.
     static void* map_device(PhysAddr at, size_t bytes, MemoryType type);
 
     // --- User memory
     static size_t copy_from_user(void* to, UserAddr from, size_t n) { return hal_copy_from_user(to, from.value, n); }
     static size_t copy_to_user(UserAddr to, const void* from, size_t n) { return hal_copy_to_user(to.value, from, n); }
-    // The same for long copies of a CPU that drops its translations seldom: QEMU gives its cache of them 64 entries then, one
-    // for each page address modulo 64, so one copy in 32 would walk the tables for each word (4 KiB: 18 us instead of 1).
+    // The same for long copies of a CPU that drops its translations seldom: QEMU gives its cache of them 64 entries
+    // then, one for each page address modulo 64, so one copy in 32 would walk the tables for each word (4 KiB: 18 us
+    // instead of 1).
     static size_t copy_long_from_user(void* to, UserAddr from, size_t n) {
         return evict_each_other(to, from) ? hal_copy_from_user_blocks(to, from.value, n) : copy_from_user(to, from, n);
     }
@@ -286,7 +288,7 @@ struct Machine {
     [[noreturn]] static void restart();
     static void backtrace(u64 frame_pointer);  // lines "#n 0xffffffff8..." on the early console
     static bool hardware_random(u64& out);
-    // What now() is made of, for user code that wants to know it without a call. tsc_to_ns 0: it cannot.
+    // The parameters of now(), for user code that computes it without a call. tsc_to_ns 0: it cannot.
     static const TimeScale& user_time_scale() { return time_scale; }
     static u64 tsc_hz() { return time_scale.tsc_hz; }
     static u64 wall_clock_at_boot();  // seconds since 1970 when now() was 0, 0 if there is no clock
@@ -299,9 +301,9 @@ struct Machine {
     static void fpu_save(void* area);
     static void fpu_restore(const void* area);
     static void fpu_sanitize(void* area);  // makes an area that a user wrote safe to restore
-    // The CPU's state to user memory and from there, in fpu_area_size() bytes at a multiple of 64 (to load: where the program
-    // says). The components that are not to be loaded become as at the start; `legacy`: there are only those of FXSAVE.
-    // False: a page is not there or the CPU refuses what it finds; the state is any of the program's then.
+    // The CPU's state to user memory and from there, in fpu_area_size() bytes at a multiple of 64 (to load: where the
+    // program says). The components that are not to be loaded become as at the start; `legacy`: there are only those of
+    // FXSAVE. False: a page is not there or the CPU refuses what it finds; the state is any of the program's then.
     static bool fpu_save_user(UserAddr at);
     static bool fpu_load_user(UserAddr at, u64 components, bool legacy);
     static void fpu_reset();                        // the CPU's state as at the start

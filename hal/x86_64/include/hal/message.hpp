@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where a native call and a message stand in the registers (abi/native.hpp).
+// The registers of a native call and of a message (abi/native.hpp).
 #pragma once
 #include "abi/native.hpp"
 #include "hal/x86_64/include/hal/user_context.hpp"
@@ -23,7 +23,8 @@ inline void set_call_results(UserContext& c, u64 first, u64 second, u64 third) {
     c.rdx = third;
 }
 
-// Exactly n words, at most kRegisterWords: a register beyond the message may hold what is none of the receiver's business.
+// Exactly n words, at most kRegisterWords: a register beyond the message may hold what is none of the receiver's
+// business.
 [[gnu::always_inline]] inline void copy_words(const UserContext& from, UserContext& to, u64 n) {
     switch (n) {
         default: to.r15 = from.r15; [[fallthrough]];
@@ -77,8 +78,8 @@ inline void set_bases(abi::native::Registers& r, ThreadBases to) {
 }
 
 void get_registers(const UserContext& c, abi::native::Registers& out);
-// All but the TLS bases, which may be live in a CPU. The flags are cut to what user mode may choose; pc is the caller's to
-// check.
+// All but the TLS bases, which may be live in a CPU. The flags are cut to what user mode may choose; pc is the caller's
+// to check.
 void set_registers(UserContext& c, const abi::native::Registers& in);
 
 }  // namespace hal

@@ -80,12 +80,12 @@ public:
         if (!ok) expected = Entry{old};
         return ok;
     }
-    // The entry behind it in the same table; empty if this is the last.
+    // The next entry in the same table; empty if this is the last.
     EntrySlot behind() const {
         u64* next = p_ + 1;
         return EntrySlot{(reinterpret_cast<u64>(next) & 4095) == 0 ? nullptr : next};
     }
-    // Applies change(old) without losing what the MMU sets meanwhile; the value that was replaced.
+    // Applies change(old) without losing what the MMU sets concurrently; returns the replaced value.
     template <class F>
     Entry update(F&& change) {
         Entry old = load();
@@ -215,8 +215,8 @@ public:
     void free_tables(UserAddr from, UserAddr to, S& source) {
         free_tables(from, to, from, to, source);
     }
-    // Where the first `most` tables of the last level that lie over [from, to) end, or as much as is looked at in one go: `to`
-    // if there are no more than that.
+    // Where the first `most` tables of the last level that lie over [from, to) end, or as much as is visited at once:
+    // `to` if there are no more than that.
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const {
         constexpr u32 kLooks = 512;  // some 120 instructions each, with what the caller then does there
         u32 looks = 0;
@@ -233,8 +233,8 @@ public:
         }
         return to;
     }
-    // Frees up to about `most` tables of the user half, at last the root. False: all have gone. No CPU has the root loaded,
-    // and no frame that is mapped matters.
+    // Frees up to about `most` tables of the user half, at last the root. False: all have gone. No CPU has the root
+    // loaded, and no frame that is mapped matters.
     template <TableSource S>
     bool destroy_some(S& source, u32 most) {
         if (!valid()) return false;

@@ -4,7 +4,7 @@
 //
 // Locks: Rank::space guards the table of one Space. Copies take it for each page, so that nobody uses a translation any
 // more once unmap() has returned: a Space is never stale. A UserThread's registers and program belong to its home CPU
-// while it is in user mode, and to whoever runs its job otherwise.
+// while it is in user mode, and to the CPU that runs its job otherwise.
 #pragma once
 #include <optional>
 
@@ -42,7 +42,7 @@ public:
     Result<u32> load_u32(UserAddr a);
     Result<u32> compare_exchange_u32(UserAddr a, u32 expected, u32 desired);
 
-    // Hosted only: what the MMU would say of an access.
+    // Hosted only: the result of the MMU for an access.
     struct Look {
         bool mapped = false, allowed = false;
     };
@@ -72,17 +72,17 @@ public:
     // Some instructions. Nothing: there are more. A system call must have been entered in the registers.
     virtual std::optional<Trap> step(UserThread& thread) = 0;
 };
-// Makes the program of a thread that enters user mode for the first time (maker is null), or of one that is a copy of its
-// maker (fork_state_from). One for all threads; set before the first starts.
+// Makes the program of a thread that enters user mode for the first time (maker is null), or of one that is a copy of
+// its maker (fork_state_from). One for all threads; set before the first starts.
 using ProgramMaker = Program* (*)(UserThread& thread, UserThread* maker);
 void set_program_maker(ProgramMaker maker);
 
 // How user threads are interleaved: 0, slices of 64 steps; else slices of 1 to 8 steps that the seed decides.
 void set_schedule(u64 seed);
-// Where calls of a module run (DESIGN section 4); a CPU number, or -1 for the CPU that trapped.
+// Where calls of a module run; a CPU number, or -1 for the CPU that trapped.
 void set_route(Module m, i32 cpu);
 void reset_route();
-// New threads go to the CPUs in turn instead of staying with their maker.
+// New threads are placed round-robin instead of on their creator's CPU.
 void set_spread(bool on);
 // Where log lines go; null: standard error.
 void set_log(void (*sink)(std::string_view line));
@@ -178,13 +178,13 @@ private:
     rt::Block block_;
     std::atomic<rt::Executor*> home_{nullptr};
     std::atomic<u32> affinity_{~0u};
-    std::atomic<bool> kicked_{false};  // seq_cst: pairs with the look before each step
+    std::atomic<bool> kicked_{false};  // seq_cst: pairs with the check before each step
     std::atomic<bool> yield_{false};
     std::atomic<u64> user_time_{0}, system_time_{0};  // written by the home CPU
     Nanoseconds trapped_{};
 };
 
-// co_await at(Module::kFs): goes on where set_route() has put the module.
+// co_await at(Module::kFs): continues where set_route() has put the module.
 rt::MoveTo at(Module m);
 
 // What a test registers before the first thread starts.

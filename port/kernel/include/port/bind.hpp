@@ -40,7 +40,7 @@ public:
     // Bytes that a program wrote: made safe to load. kInval: not this machine's size.
     Result<void> set_fpu_state(std::span<const std::byte> state);
     void reset_fpu();
-    // The same straight between the CPU and the program's memory. False: not now; the above say why.
+    // The same directly between the CPU and the program's memory. False: not now; the above return the reason.
     bool store_fpu(UserAddr to) { return at_hand() && hal::Machine::fpu_save_user(to); }
     bool load_fpu(UserAddr from, u64 components, bool legacy) {
         return at_hand() && hal::Machine::fpu_load_user(from, components, legacy);
@@ -64,13 +64,13 @@ public:
         Trap await_resume() noexcept { return thread.trap_; }
     };
     UserMode user() { return UserMode{*this}; }
-    // co_await at_home(): goes on on the CPU whose registers may hold this thread's state. Ready at once if there.
+    // co_await at_home(): continues on the CPU whose registers may hold this thread's state. Ready at once if there.
     rt::MoveTo at_home() { return rt::MoveTo{home()}; }
 
-    // In a leaf that will say LeafOutcome::kBlocked.
+    // In a leaf that will return LeafOutcome::kBlocked.
     void block_on(rt::WaitQueue& queue, u32 seen, const char* what) { block_.on(queue, seen, what); }
 
-    // To the back of its queue at its next way to user mode, if somebody else is ready there.
+    // To the back of its queue at its next return to user mode, if another thread is ready there.
     void request_yield();
     CpuSet allowed_cpus() const { return affinity; }
     void set_affinity(CpuSet cpus);
@@ -81,7 +81,7 @@ public:
     Times times(Nanoseconds now) const { return {user_time(now), system_time()}; }
 
 private:
-    // The parts of the trap path, which have the thread in hand in turn.
+    // The parts of the trap path, each of which owns the thread in turn.
     friend struct BufferTrace;
     friend struct HandOver;
     friend struct RemoteQueue;
@@ -113,8 +113,8 @@ private:
     void to_user();
     bool at_hand() const { return space->loaded_here() && holds_fpu(); }
 
-    // Its call, when another CPU executes it: what the call is made of and who works on it, in one cache line.
-    // The line behind it is for copies that the two share.
+    // Its call, when another CPU executes it: the call's registers and its owner, in one cache line.
+    // The next line is for copies that the two share.
     struct alignas(64) CallLine {
         Registers::CallFrame frame{};
         rt::CallWord word{0};
@@ -130,12 +130,13 @@ private:
     Gone gone_;
     u32 lane_servers_ = 0, lane_homes_ = 0;  // whose lanes may hold its call word
     Nanoseconds trapped_{};                  // when the kernel's present work for the thread began
-    // A call that was sampled where it trapped and did not end there: looked at when the thread traps again in that round.
+    // A call that was sampled where it trapped and did not end there: looked at when the thread traps again in that
+    // round.
     struct Sampled {
         u32 round = 0, call = 0;
         u64 before = 0;  // nanoseconds: its time in the kernel without that call's
     } sampled_;
-    CallTrace trace_;  // not made if nobody asked for it
+    CallTrace trace_;  // not constructed without tracing
     // On the CPU that works for the thread.
     void stop_system_clock(Nanoseconds now) {
         add_system(now - trapped_);

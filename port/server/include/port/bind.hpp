@@ -27,7 +27,8 @@ public:
     void free_tables(UserRange range, UserAddr floor, UserAddr ceiling);
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const { return table_.end_of_tables(from, to, most); }
     static constexpr u64 kTableBytes = SoftTable::kTableBytes;
-    bool shared_now() const { return true; }  // the program runs on some CPU while the server is asked: always settle
+    // The program may run on some CPU during the call to the server: always settle.
+    bool shared_now() const { return true; }
     bool stale() const;
     Task<void> settle();
     void clear();

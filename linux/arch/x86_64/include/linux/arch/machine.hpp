@@ -15,10 +15,11 @@ inline constexpr const char* kMachineName = "x86_64";  // uname -m
 // handler did not ask for it (SA_SIGINFO).
 Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, const SignalInfo* info,
                              SignalSet old_mask);
-// rt_sigreturn(2): everything back from the frame at the stack pointer, the mask is handed out. kFault: there is no frame.
+// rt_sigreturn(2): everything back from the frame at the stack pointer, the mask is handed out. kFault: there is no
+// frame.
 struct PoppedFrame {
     SignalSet mask;
-    bool bad = false;  // it was a frame, but what it says cannot be: the mask holds, then the thread gets SIGSEGV
+    bool bad = false;  // a frame with invalid contents: its mask takes effect, then the thread gets SIGSEGV
 };
 Leaf<PoppedFrame> pop_signal_frame(Thread& t);
 // Bytes below the stack pointer that a frame needs at most (AT_MINSIGSTKSZ).
@@ -26,10 +27,10 @@ u64 signal_frame_size(Thread& t);
 
 // The thread's next instruction is the first of a program.
 void start_program(Thread& t, UserAddr entry, UserAddr stack);
-// A copy of its maker, which sees 0 as the result of clone.
+// A copy of its creator, which sees 0 as the result of clone.
 bool is_tls_base(u64 base);
 void start_child(Thread& child, UserAddr stack, bool set_tls, u64 tls);
-// The call that was interrupted goes on as restart_syscall(2).
+// The interrupted call continues as restart_syscall(2).
 void restart_through_block(Registers& regs);
 // Does the stack pointer lie on the alternate signal stack?
 bool on_stack(const SignalStack& s, UserAddr sp);

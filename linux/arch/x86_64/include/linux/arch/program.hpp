@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the program loader must know of this machine.
+// What the program loader needs to know about this machine.
 #pragma once
 #include "lib/types.hpp"
 
