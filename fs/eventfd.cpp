@@ -55,7 +55,7 @@ Leaf<size_t> EventFile::try_write(const UserSpans& from, u64) {
     return sizeof(u64);
 }
 
-void EventFile::buffer_failed(void*, bool write) {
+void EventFile::buffer_failed(void*, bool write, u64) {
     if (write) return;
     u64 count = count_.load(std::memory_order_relaxed);
     while (count != 0 && !count_.compare_exchange_weak(count, semaphore_ ? count - 1 : 0, std::memory_order_acq_rel,
@@ -128,7 +128,7 @@ Leaf<size_t> TimerFile::try_read(const UserSpans& to, u64) {
     return sizeof(u64);
 }
 
-void TimerFile::buffer_failed(void*, bool) {
+void TimerFile::buffer_failed(void*, bool, u64) {
     u64 now = port::Port::now().value;
     rt::LockGuard guard{lock_};
     if (u64 count = expirations(now)) take(count);

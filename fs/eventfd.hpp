@@ -19,7 +19,7 @@ public:
     std::string_view label(std::span<char>) override { return "anon_inode:[eventfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
     u64 copy_granule() const override { return sizeof(u64); }
-    void buffer_failed(void* caller, bool write) override;
+    void buffer_failed(void* caller, bool write, u64 size) override;
     bool by_element(bool write) const override { return write; }
 
 private:
@@ -54,7 +54,7 @@ public:
     std::string_view label(std::span<char>) override { return "anon_inode:[timerfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
     u64 copy_granule() const override { return sizeof(u64); }
-    void buffer_failed(void* caller, bool write) override;
+    void buffer_failed(void* caller, bool write, u64 size) override;
     bool by_element(bool) const override { return true; }
 
 private:

@@ -75,6 +75,15 @@ private:
 
 class Tty;
 
+// Who is told of a file by signals (fcntl(2), F_SETOWN). What the numbers mean is known to linux/sys/file_owner.cpp.
+struct FileOwner {
+    enum class Kind : u8 { kNobody, kThread, kProcess, kGroup } kind = Kind::kNobody;
+    i32 number = 0;
+    u64 serial = 0;         // of what the number named when it was given; 0: nothing
+    u32 uid = 0, euid = 0;  // whose wish it was
+    u32 signal = 0;         // F_SETSIG; 0: SIGIO
+};
+
 extern rt::SpinLock<rt::Rank::poll> epoll_lock;  // of all epoll sets (epoll.hpp)
 
 // What a call on a particular type of file may be sure of before it casts.
@@ -114,7 +123,8 @@ public:
     // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by pages).
     virtual u64 copy_granule() const { return 1; }
     // A read or write has ended with EFAULT: what Linux has changed by then (eventfd(2) has given its value away).
-    virtual void buffer_failed(void* caller, bool write) {}
+    // `size`: of what was left of the buffer.
+    virtual void buffer_failed(void* caller, bool write, u64 size) {}
     // readv(2), writev(2): each element is a read or write of its own (Linux: no read_iter, write_iter), not the vector.
     virtual bool by_element(bool write) const { return false; }
     // For files that look at who asks (a signalfd gives each reader his own signals): what tasks use.
@@ -131,6 +141,7 @@ public:
     virtual Leaf<u64> ioctl(class UserMemory& user, u32 request, u64 argument) { return Errno::kNoTty; }
     virtual Leaf<void> sync() { return Errno::kInval; }
     virtual bool seekable() const { return false; }
+    virtual bool writes_at_offset() const { return seekable(); }  // pwrite(2); else ESPIPE
     // May sendfile(2) read it? Of those with an inode of a regular file, not the files of /proc (Linux since 5.10).
     virtual bool splices() const { return true; }
 
@@ -165,6 +176,7 @@ public:
 
     rt::SpinLock<rt::Rank::file> offset_lock;
     u64 offset RT_GUARDED_BY(offset_lock) = 0;
+    FileOwner* owner RT_GUARDED_BY(offset_lock) = nullptr;  // made when one is first set, the file's own
     u64 position() RT_EXCLUDES(offset_lock) {
         rt::LockGuard guard{offset_lock};
         return offset;

@@ -99,6 +99,7 @@ public:
         return offset = u64(to);
     }
     bool seekable() const override { return true; }
+    bool writes_at_offset() const override { return node_.plain; }
     // kNeedsTask of a read that has to skip pieces: go on at once, behind what else is ready.
     Nanoseconds wake_time(Nanoseconds after) override { return node_.show_some ? after : Nanoseconds::never(); }
 

@@ -49,6 +49,18 @@ void hang_up_session(Process& leader) {
     detach_session(leader.session_seen().value);
 }
 
+void hang_up_terminal(fs::Tty& tty) {
+    const i32 session = tty.session.exchange(0, std::memory_order_relaxed);
+    tty.foreground.store(0, std::memory_order_relaxed);
+    tty.hang_up();
+    if (session == 0) return;
+    detach_session(session);
+    if (Ref<Process> leader = find_process(Pid{session})) {
+        (void)send_signal(*leader, kernel_signal(kSigHup));
+        (void)send_signal(*leader, kernel_signal(kSigCont));
+    }
+}
+
 fs::Tty* controlling_terminal(Process& p) {
     rt::LockGuard guard{process_tree};
     return p.terminal ? p.terminal->tty : nullptr;

@@ -9,6 +9,7 @@ namespace linux {
 namespace {
 
 constexpr u32 kProtSem = 8;
+constexpr u64 kHugePageSize = 2u << 20;
 
 // madvise(2)
 enum Advice : i32 {
@@ -196,6 +197,10 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
             s.zap(from, to);
         } else if (advice == kPopulateRead || advice == kPopulateWrite) {
             if ((a->prot & (advice == kPopulateRead ? kProtRead : kProtWrite)) == 0) return Errno::kInval;
+        } else if (advice == kCollapse) {
+            // Where no huge page fits. (Where one does, the small pages stay what they are: there are no others.)
+            const UserAddr huge = a->end.down(kHugePageSize);
+            if (huge.value < kHugePageSize || huge - kHugePageSize < a->start) return Errno::kInval;
         } else if ((advice == kCold || advice == kPageOut) && ((a->flags & kAreaLocked) || a->device())) {
             return Errno::kInval;
         }

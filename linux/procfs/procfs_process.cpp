@@ -230,7 +230,7 @@ void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const
     constexpr u64 kAllCaps = (u64{1} << 41) - 1;
     out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
             id.cap_inheritable & kAllCaps, id.cap_permitted & kAllCaps, id.cap_effective & kAllCaps,
-            id.cap_bounding & kAllCaps, 0);
+            id.cap_bounding & kAllCaps, id.cap_ambient & kAllCaps);
     out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", s.thread && s.thread->no_new_privileges ? 1 : 0);
     CpuSet cpus = CpuSet::first(port::Port::cpu_count());
     if (s.thread) cpus = s.thread->allowed_cpus() & cpus;
@@ -430,7 +430,7 @@ constexpr ProcNode kComm{
     .name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of};
 
 constexpr ProcNode kThreadFiles[] = {
-    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .owner = &owner_of},
+    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .plain = true, .owner = &owner_of},
     kComm,
     file("stat", &show_process_stat),
     file("statm", &show_statm),
@@ -441,10 +441,15 @@ constexpr fs::ProcNumbered kThreads{
     .node = &kThread, .inner = true, .next = &next_thread, .identity = &thread_identity};
 
 constexpr ProcNode kProcessFiles[] = {
-    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .owner = &owner_of},
+    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .plain = true, .owner = &owner_of},
     kComm,
     {.name = "cwd", .mode = kLink, .link = &link_text<kCwd>, .target = kCwd, .owner = &owner_of},
-    {.name = "environ", .mode = kPrivate, .show_some = &show_environment, .open = &open_memory, .owner = &owner_of},
+    {.name = "environ",
+     .mode = kPrivate,
+     .show_some = &show_environment,
+     .plain = true,
+     .open = &open_memory,
+     .owner = &owner_of},
     {.name = "exe", .mode = kLink, .link = &link_text<&target_exe>, .target = &target_exe, .owner = &owner_of},
     {.name = "fd", .mode = kPrivateDirectory, .grants = &is_own, .numbered = &kDescriptors, .owner = &owner_of},
     {.name = "fdinfo",
@@ -453,7 +458,7 @@ constexpr ProcNode kProcessFiles[] = {
      .numbered = &kDescriptorInfos,
      .owner = &owner_of},
     file("limits", &show_limits),
-    file("loginuid", &show_login_uid),
+    {.name = "loginuid", .mode = kFile, .show = &show_login_uid, .plain = true, .owner = &owner_of},
     {.name = "maps", .mode = kFile, .show_some = &show_maps, .open = &open_memory, .owner = &owner_of},
     {.name = "mountinfo",
      .mode = kFile,

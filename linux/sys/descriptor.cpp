@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Calls that make, copy, close and control descriptors: dup, fcntl, ioctl, flock, close_range, pipe.
+#include "abi/linux/fcntl.hpp"
 #include "fs/file_locks.hpp"
 #include "fs/pipe.hpp"
 #include "linux/sys/file_calls.hpp"
+#include "linux/sys/file_owner.hpp"
 #include "linux/terminal.hpp"
 
 namespace linux {
@@ -96,8 +98,6 @@ enum : u32 {
     kGetLk = 5,
     kSetLk = 6,
     kSetLkW = 7,
-    kGetOwn = 9,
-    kGetSig = 11,
     kOfdGetLk = 36,
     kOfdSetLk = 37,
     kOfdSetLkW = 38,
@@ -135,6 +135,19 @@ Leaf<i64> pipe_size(Caller& c, File& file, bool set, u64 to) {
     return i64{TRY(pipe.set_capacity(u32(to), c.creds()))};
 }
 
+// How long what is written to the inode will live: kept and told.
+Leaf<i64> write_hint(Caller& c, File& file, u32 command, UserAddr at) {
+    u64 hint = file.inode()->write_life_hint.load(std::memory_order_relaxed);
+    if (command == abi::kFGetRwHint) {
+        TRY(c.user().write(at, &hint, sizeof hint));
+        return i64{0};
+    }
+    TRY(c.user().read(&hint, at, sizeof hint));
+    if (hint > abi::kMostRwHint) return Errno::kInval;
+    file.inode()->write_life_hint.store(u8(hint), std::memory_order_relaxed);
+    return i64{0};
+}
+
 }  // namespace
 
 Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
@@ -161,10 +174,10 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         case kOfdSetLkW: return c.keep_if_unfinished(*file, lock_command(c, fd, *file, command, argument));
         case kSetPipeSize: return pipe_size(c, *file, true, argument);
         case kGetPipeSize: return pipe_size(c, *file, false, 0);
-        case kGetOwn:
-        case kGetSig: return i64{0};    // nobody: signal-driven I/O does not exist
+        case abi::kFGetRwHint:
+        case abi::kFSetRwHint: return write_hint(c, *file, command, UserAddr{argument});
         case kGetLease: return i64{2};  // F_UNLCK: there are no leases
-        default: return Errno::kInval;
+        default: return owner_command(c, *file, command, argument);
     }
 }
 

@@ -2,6 +2,7 @@
 // The system and odds and ends of a thread: names, memory figures, randomness, prctl(2), personality(2), reboot(2).
 #include <cstring>
 
+#include "abi/linux/capability.hpp"
 #include "abi/linux/task.hpp"
 #include "linux/arch/machine.hpp"
 #include "linux/procfs/procfs.hpp"
@@ -265,6 +266,32 @@ Leaf<i64> set_securebits(Caller& c, u64 wanted) {
     return 0;
 }
 
+// What programs without set-ID bits keep of what is permitted and inheritable (capabilities(7), "Ambient").
+Leaf<i64> ambient_set(Caller& c, u64 operation, u64 capability) {
+    const fs::Creds& old = c.creds();
+    u64 set = 0;
+    if (operation == abi::kAmbientClearAll) {
+        if (capability != 0) return Errno::kInval;
+    } else {
+        if (capability > kLastCapability) return Errno::kInval;
+        const u64 bit = u64{1} << capability;
+        switch (operation) {
+            case abi::kAmbientIsSet: return i64{(old.cap_ambient & bit) != 0};
+            case abi::kAmbientRaise:
+                if (!(old.cap_permitted & old.cap_inheritable & bit) || (old.securebits & kSecureNoAmbientRaise))
+                    return Errno::kPerm;
+                set = old.cap_ambient | bit;
+                break;
+            case abi::kAmbientLower: set = old.cap_ambient & ~bit; break;
+            default: return Errno::kInval;
+        }
+    }
+    Ref<fs::Creds> to = TRY(copy_creds(old));
+    to->cap_ambient = set;
+    c.thread().set_creds(std::move(to));
+    return 0;
+}
+
 Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
     Thread& t = c.thread();
     Process& p = c.process();
@@ -330,13 +357,7 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
             TRY(c.user().write(UserAddr{a2}, &at, sizeof at));
             return 0;
         }
-        case kCapAmbient:
-            if (a4 || a5) return Errno::kInval;
-            if (a2 == 1 && a3 <= 40) return 0;             // PR_CAP_AMBIENT_IS_SET: the set is always empty
-            if (a2 == 4 && a3 == 0) return 0;              // PR_CAP_AMBIENT_CLEAR_ALL
-            if (a2 == 3 && a3 <= 40) return 0;             // PR_CAP_AMBIENT_LOWER
-            if (a2 == 2 && a3 <= 40) return Errno::kPerm;  // PR_CAP_AMBIENT_RAISE
-            return Errno::kInval;
+        case kCapAmbient: return a4 || a5 ? Leaf<i64>(Errno::kInval) : ambient_set(c, a2, a3);
         default: return kept_setting(c, option, a2, a3, a4, a5);
     }
 }

@@ -42,7 +42,7 @@ public:
         out.add(caller_of(caller).process().signals.arrived);
     }
     // Linux has taken the signal by then.
-    void buffer_failed(void* caller, bool write) override {
+    void buffer_failed(void* caller, bool write, u64) override {
         SignalInfo lost;
         if (!write) (void)take_signal(caller_of(caller).thread(), mask(), lost);
     }

@@ -44,7 +44,7 @@ void build_syscall_table() {
         module_table[i] = u8(port::Module::kHome);
     }
     for (auto family : {task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows, path_rows, file_rows,
-                        poll_rows, misc_rows, resource_rows, xattr_rows, socket_rows})
+                        poll_rows, misc_rows, resource_rows, xattr_rows, socket_rows, privileged_rows})
         join(family);
 }
 
