@@ -22,6 +22,7 @@ constexpr u32 kSampleRarely = 64;
 
 constinit u32 capacity[lib::kMaxCpus] = {};  // 0: full
 constinit std::atomic<bool> running{false};
+constinit std::atomic<u32> round_now{0};
 constinit rt::balance::Places places;  // of the job
 
 struct Now {
@@ -79,6 +80,7 @@ bool choose_roads() {
         s.here.store(kSamplesHere, std::memory_order_relaxed);
         s.there.store(kSamplesThere, std::memory_order_relaxed);
     }
+    round_now.fetch_add(1, std::memory_order_relaxed);
     use_entry(Entry::kSampling);
     return changed;
 }
@@ -114,6 +116,8 @@ Entry settled_entry() {
         if (c.remote.load(std::memory_order_relaxed)) return Entry::kAdaptive;
     return Entry::kInline;
 }
+
+u32 round() { return round_now.load(std::memory_order_relaxed); }
 
 void record(CallClass& c, bool remote, u64 ns) {
     auto& mean = remote ? c.remote_ns : c.inline_ns;

@@ -41,6 +41,16 @@ struct alignas(64) Samples {
 };
 extern Samples samples[lib::kMaxCpus];
 void record(CallClass& c, bool remote, u64 nanoseconds);
+// Rounds of sampling are numbered, from 1.
+u32 round();
+// What a call that ended later has taken of its CPU: recorded if this is still its round, for then no other came in between.
+template <class Sampled>
+void finish_sample(Sampled& s, u64 system_now) {
+    if (s.round == 0) [[likely]]
+        return;
+    if (s.round == round()) record(classes[s.call], false, system_now - s.before);
+    s.round = 0;
+}
 // A CPU other than `home` that has nothing to do; null: none.
 rt::Executor* idle_cpu(rt::Executor& home);
 

@@ -214,6 +214,7 @@ void RemoteHome<Trace>::syscall_sampled(core::Thread& thread) {
     route::Samples& left = route::samples[ex.cpu().value];
     u32 here = left.here.load(std::memory_order_relaxed), there = left.there.load(std::memory_order_relaxed);
     u64 number = t.regs().syscall_number();
+    route::finish_sample(t.sampled_, t.system_time());
     if (here == 0) {
         route::use_entry(route::settled_entry());
         return syscall_adaptive(thread);
@@ -234,7 +235,11 @@ void RemoteHome<Trace>::syscall_sampled(core::Thread& thread) {
     }
     Trace::leaf_begins(t);
     LeafOutcome outcome = personality.syscall(t);
-    if (outcome == LeafOutcome::kDone) route::record(c, false, (hal::Machine::now() - start).value);
+    u64 taken = (hal::Machine::now() - start).value;
+    if (outcome == LeafOutcome::kDone)
+        route::record(c, false, taken);
+    else  // the rest of it is work and waits in the task tier, which counts as time of the thread in the kernel
+        t.sampled_ = {route::round(), u32(number), t.system_time() - taken};
     TrapTiers<Trace>::finish(t, outcome);
 }
 template <class Trace>

@@ -232,6 +232,13 @@ void report(lib::StringBuilder& out) {
         u32 n = 0;
         for (const CallClass& c : classes) n += c.remote.load(std::memory_order_relaxed);
         out.add("adaptive remote_classes {}\n", n);
+        for (u32 i = 0; i < kClasses; ++i) {
+            u32 here = classes[i].inline_ns.load(std::memory_order_relaxed);
+            u32 there = classes[i].remote_ns.load(std::memory_order_relaxed);
+            if (here == 0 || there == 0) continue;
+            out.add("class {} inline_ns {} remote_ns {} {}\n", i, here, there,
+                    classes[i].remote.load(std::memory_order_relaxed) ? "remote" : "inline");
+        }
     }
     u64 now = hal::Machine::now().value;
     for (u32 i = 0; i < cpus; ++i) {

@@ -130,7 +130,12 @@ private:
     Gone gone_;
     u32 lane_servers_ = 0, lane_homes_ = 0;  // whose lanes may hold its call word
     Nanoseconds trapped_{};                  // when the kernel's present work for the thread began
-    CallTrace trace_;                        // not made if nobody asked for it
+    // A call that was sampled where it trapped and did not end there: looked at when the thread traps again in that round.
+    struct Sampled {
+        u32 round = 0, call = 0;
+        u64 before = 0;  // nanoseconds: its time in the kernel without that call's
+    } sampled_;
+    CallTrace trace_;  // not made if nobody asked for it
     // On the CPU that works for the thread.
     void stop_system_clock(Nanoseconds now) {
         add_system(now - trapped_);
