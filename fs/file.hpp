@@ -10,6 +10,10 @@
 #include "fs/user_memory.hpp"
 #include "rt/mem/slab.hpp"
 
+namespace lib {
+struct StringBuilder;
+}
+
 namespace fs {
 
 // open(2) flags, x86_64/asm-generic values.
@@ -159,6 +163,9 @@ public:
     virtual Tty* terminal() { return nullptr; }
     // What /proc/PID/fd shows for a file without a name: "pipe:[12]", "anon_inode:[eventfd]".
     virtual std::string_view label(std::span<char> buffer) { return "anon_inode:"; }
+
+    // What /proc/PID/fdinfo says beyond that of all files: some lines, from `at` (0: the first) on. True: there are more.
+    virtual bool show_info(lib::StringBuilder& out, u64& at) { return false; }
 
     // mmap: the page cache to map, or an error (kNoDev). `anonymous`: /dev/zero, map as anonymous memory.
     struct MapSource {

@@ -207,7 +207,11 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
 
     const fs::Creds& creds = a.creds ? *a.creds : c.creds();
     UserAddr end = at + kAuxEntries * 2 * sizeof(u64);
+    static_assert(kAuxEntries * 2 <= AddressSpace::Layout::kAuxiliaryWords);
+    u64* kept = mm->layout.auxiliary;
     auto aux = [&](Aux key, u64 value) {
+        *kept++ = key;
+        *kept++ = value;
         write_word(at, key);
         write_word(at, value);
     };

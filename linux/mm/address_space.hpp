@@ -141,6 +141,8 @@ public:
     struct Layout {
         UserAddr code_start, code_end, data_start, data_end, break_start, stack_start, arg_start, arg_end, env_start,
             env_end;
+        static constexpr u32 kAuxiliaryWords = 44;
+        u64 auxiliary[kAuxiliaryWords] = {};  // the vector that the program was given: /proc/PID/auxv
     } layout;
     struct Totals {
         u64 virtual_pages, resident_pages, shared_pages, stack_pages, data_pages, locked_pages;

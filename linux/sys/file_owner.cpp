@@ -59,17 +59,14 @@ Result<void> change_owner(fs::File& file, lib::FunctionRef<void(FileOwner&)> cha
 
 Result<void> set_owner(Caller& c, fs::File& file, FileOwner::Kind kind, i32 number) {
     if (number != 0) TRY(check_number(number));
-    FileOwner to{};
-    if (number != 0) {
-        to = {.kind = kind,
-              .number = number,
-              .serial = named(kind, number),
-              .uid = c.creds().uid,
-              .euid = c.creds().euid};
-    }
+    const u64 serial = number != 0 ? named(kind, number) : 0;
     return change_owner(file, [&](FileOwner& o) {
-        to.signal = o.signal;
-        o = to;
+        o.kind = kind;
+        o.number = number;
+        o.serial = serial;
+        if (number == 0) return;
+        o.uid = c.creds().uid;
+        o.euid = c.creds().euid;
     });
 }
 
