@@ -197,19 +197,15 @@ Result<bool> FileTable::grow_some(u32 to_hold) {
 
 // The lowest free number >= from; may be the capacity or above.
 i32 FileTable::find_free(u32 from) const {
-    if (from >= capacity_) return i32(from);
-    if (from < flat_) [[likely]] {
-        u32 word = from / 64;
-        u64 taken = open_[word] | ((u64{1} << (from % 64)) - 1);
-        while (taken == ~u64{0}) {
-            if (++word == flat_ / 64) break;
-            taken = open_[word];
-        }
-        if (taken != ~u64{0}) [[likely]]
-            return i32(word * 64 + u32(std::countr_one(taken)));
-        from = flat_;
+    if (from >= flat_) [[unlikely]]
+        return find_far_free(from);
+    u32 word = from / 64;
+    u64 taken = open_[word] | ((u64{1} << (from % 64)) - 1);
+    while (taken == ~u64{0}) {
+        if (++word == flat_ / 64) return find_far_free(flat_);
+        taken = open_[word];
     }
-    return find_far_free(from);
+    return i32(word * 64 + u32(std::countr_one(taken)));
 }
 
 i32 FileTable::find_far_free(u32 from) const {
@@ -221,7 +217,7 @@ i32 FileTable::find_far_free(u32 from) const {
         }
         from = base + Piece::kNumbers;
     }
-    return i32(capacity_);
+    return i32(from);
 }
 
 // A descriptor has changed: so it does in copies that are that far.
@@ -391,12 +387,14 @@ Result<Ref<FileTable>> FileTable::clone() {
     copy->lock_.assume_held();  // no other CPU knows it
     for (;;) {
         // Memory is had without our lock (the same rank as the copy's); then we may have grown, and it is tried again.
-        u32 end;
-        {
-            rt::LockGuard guard{lock_};
-            end = end_of_open();
+        if (capacity() > kFirst) {
+            u32 end;
+            {
+                rt::LockGuard guard{lock_};
+                end = end_of_open();
+            }
+            TRY(copy->grow(end));
         }
-        TRY(copy->grow(end));
         rt::LockGuard guard{lock_};
         const u32 words = end_of_open() / 64;
         if (words * 64 > copy->flat_) continue;

@@ -11,7 +11,7 @@ inline constexpr u64 kMaxArgumentString = 131072;  // MAX_ARG_STRLEN, with its N
 // The strings of an execve, in chunks of kernel memory: room for #! lines, argv, envp. Not shared.
 class ExecImage {
 public:
-    ExecImage() = default;
+    ExecImage() {}  // not what is only written later: the array of chunks
     ExecImage(const ExecImage&) = delete;
     ~ExecImage();
 

@@ -202,18 +202,15 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
     write(platform_at_, arch::kMachineName, std::strlen(arch::kMachineName) + 1);
     write(path_at_, a.path.data(), a.path.size());  // the page is zeroed: the NUL is there
 
-    UserAddr at = pointer_at_;
+    const UserAddr at = pointer_at_;
     mm->layout.env_end = path_at_;
 
     const fs::Creds& creds = a.creds ? *a.creds : c.creds();
-    UserAddr end = at + kAuxEntries * 2 * sizeof(u64);
     static_assert(kAuxEntries * 2 <= AddressSpace::Layout::kAuxiliaryWords);
     u64* kept = mm->layout.auxiliary;
     auto aux = [&](Aux key, u64 value) {
         *kept++ = key;
         *kept++ = value;
-        write_word(at, key);
-        write_word(at, value);
     };
     if (vdso) aux(kAtSysinfoEhdr, vdso_at_.value);
     aux(kAtMinSigStkSz, arch::signal_frame_size(c.thread()));
@@ -235,7 +232,8 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
     aux(kAtHwcap2, port::Port::hardware_capabilities2());
     aux(kAtExecfn, path_at_.value);
     aux(kAtPlatform, platform_at_.value);
-    while (at < end) aux(kAtNull, 0);
+    // The rest is zero: kAtNull.
+    write(at, mm->layout.auxiliary, kAuxEntries * 2 * sizeof(u64));
     return lib::kOk;
 }
 

@@ -102,7 +102,8 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     }
     bool anonymous_object = false;
     Backing backing = r.file ? file_backing(r) : anonymous_backing(r);
-    backing.mapping = r.object ? r.object : std::move(backing.mapping);
+    if (r.object) [[unlikely]]
+        backing.mapping = r.object;
     if (backing.error == Errno::kOk && backing.shared && !backing.mapping) {
         // Shared anonymous memory is an object of its own. Linux: shmem_zero_setup.
         if (!(r.flags & kMapNoReserve) && exceeds_memory(length >> lib::kPageShift)) return Errno::kNoMem;

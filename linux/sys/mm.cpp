@@ -243,7 +243,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_mprotect>(abi::kNrMprotect, "mprotect", kMm, "mem/protect_faults"),
     row<&sys_mremap>(abi::kNrMremap, "mremap", kMm, "mem/remap"),
     row<&sys_madvise>(abi::kNrMadvise, "madvise", kMm, "mem/advice"),
-    row<&sys_remap_file_pages>(abi::kNrRemapFilePages, "remap_file_pages", kMm, "mem/remap_file_pages"),
+    row<&sys_remap_file_pages>(abi::kNrRemapFilePages, "remap_file_pages", kMm, "remap/remap_file_pages"),
     row<&sys_brk>(abi::kNrBrk, "brk", kMm, "mem/program_break"),
     row<&sys_mincore>(abi::kNrMincore, "mincore", kMm, "mem/in_core"),
     row<&sys_msync>(abi::kNrMsync, "msync", kMm, "mem/shared_file"),

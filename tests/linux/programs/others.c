@@ -308,7 +308,7 @@ TEST(info_of_descriptors) {
     show_info("pipe", p[0]);
     show_info("eventfd", e);
     show_info("timerfd", t);
-    NEED(timerfd_settime(t, TFD_TIMER_ABSTIME, &(struct itimerspec){{7, 5}, {1, 0}}, NULL) == 0);
+    NEED(timerfd_settime(t, TFD_TIMER_ABSTIME, &(struct itimerspec){{7, 5}, {0, 1}}, NULL) == 0);
     sleep_ms(20);
     show_info("timerfd that has ended", t);
     NEED(timerfd_settime(t, 0, &(struct itimerspec){{0, 0}, {0, 0}}, NULL) == 0);
