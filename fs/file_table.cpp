@@ -448,10 +448,19 @@ Result<bool> FileTable::copy_some(Copy& c) {
     if (TRY(c.to.grow_some(end))) return true;
     rt::LockGuard guard{lock_};
     c.to.lock_.assume_held();
-    // Each part begins at a multiple of 64.
-    for (; c.done < end; c.done += 64)
-        for (u64 bits = part_of(c.done).open_word(); bits != 0; bits &= bits - 1)
-            c.to.copy_number(*this, c.done + u32(std::countr_zero(bits)));
+    // A word of the bitmaps at a time: each part begins at a multiple of 64, and the copy has nothing there yet.
+    for (; c.done < end; c.done += 64) {
+        const Part old = part_of(c.done), copy = c.to.part_of(c.done);
+        const u64 open = old.open_word();
+        for (u64 bits = open; bits != 0; bits &= bits - 1) {
+            const u32 i = u32(std::countr_zero(bits));
+            copy.files[copy.n + i] = old.files[old.n + i];
+            copy.files[copy.n + i]->ref();
+        }
+        copy.open_word() = open;
+        copy.cloexec_word() = old.cloexec_word();
+        if (copy.count) *copy.count += u32(std::popcount(open));
+    }
     return true;
 }
 
