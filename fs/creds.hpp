@@ -33,6 +33,7 @@ struct Creds : RefCounted<Creds> {
     u32 gid = 0, egid = 0, sgid = 0, fsgid = 0;
     u64 cap_effective = ~u64{0}, cap_permitted = ~u64{0}, cap_inheritable = 0;  // capabilities(7), bit = number
     u64 cap_bounding = ~u64{0};                                                 // what execve may give
+    u64 cap_ambient = 0;    // what execve keeps; always of cap_permitted & cap_inheritable
     u32 securebits = 0;     // but for SECBIT_KEEP_CAPS, which is Thread::keep_capabilities
     Ref<GroupList> groups;  // null: none
     Ref<UserAccount> user;  // of `uid`; null: nothing is charged (before the first program)

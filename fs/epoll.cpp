@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "lib/format.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
 #include "rt/teardown.hpp"
@@ -295,6 +296,21 @@ bool EpollFile::next_view(u64& cursor, u64 end, View& out) {
     cursor = i->key;
     // A file whose last reference has gone is waiting for this lock, to leave the set.
     if (i->file->try_ref()) out = {i->key, i->data, i->seen, i->events, i->fresh, Ref<File>::adopt(i->file)};
+    return true;
+}
+
+// A line for each item; `at` is the key of the last one.
+bool EpollFile::show_info(lib::StringBuilder& out, u64& at) {
+    constexpr u32 kAtOnce = 16;
+    View v;
+    for (u32 n = 0; n < kAtOnce; ++n) {
+        if (!next_view(at, ~u64{0}, v)) return false;
+        if (!v.file) continue;
+        const Inode& inode = *v.file->inode();
+        out.add("tfd: {:>8} events: {:>8x} data: {:>16x}  pos:{} ino:{:x} sdev:{:x}\n", v.key >> 32,
+                v.events | kPollErr | kPollHup, v.data, v.file->position(), inode.number,
+                inode.super ? abi::dev_major(inode.super->device) << 20 | abi::dev_minor(inode.super->device) : 0);
+    }
     return true;
 }
 

@@ -91,6 +91,7 @@ public:
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[eventpoll]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
+    bool show_info(lib::StringBuilder& out, u64& at) override;
 
 private:
     void pay_back() RT_EXCLUDES(epoll_lock);

@@ -2,6 +2,8 @@
 // eventfd(2) and timerfd_create(2).
 #include "fs/eventfd.hpp"
 
+#include "lib/format.hpp"
+
 namespace fs {
 
 // Without contention and missing pages this needs few instructions and no stack; the rest continues in the loops below.
@@ -55,7 +57,7 @@ Leaf<size_t> EventFile::try_write(const UserSpans& from, u64) {
     return sizeof(u64);
 }
 
-void EventFile::buffer_failed(void*, bool write) {
+void EventFile::buffer_failed(void*, bool write, u64) {
     if (write) return;
     u64 count = count_.load(std::memory_order_relaxed);
     while (count != 0 && !count_.compare_exchange_weak(count, semaphore_ ? count - 1 : 0, std::memory_order_acq_rel,
@@ -103,6 +105,7 @@ TimerFile::Setting TimerFile::set(Setting to, bool absolute) {
         rt::LockGuard guard{lock_};
         old = remaining(now);
         interval_ = to.interval;
+        absolute_ = absolute;
         if (to.value == 0)
             next_ = 0;
         else if (absolute)
@@ -128,12 +131,32 @@ Leaf<size_t> TimerFile::try_read(const UserSpans& to, u64) {
     return sizeof(u64);
 }
 
-void TimerFile::buffer_failed(void*, bool) {
+void TimerFile::buffer_failed(void*, bool, u64) {
     u64 now = port::Port::now().value;
     rt::LockGuard guard{lock_};
     if (u64 count = expirations(now)) take(count);
     guard.unlock();
     changed_.wake_all();
+}
+
+// Linux's timer is at rest from its first end until that is read.
+bool TimerFile::show_info(lib::StringBuilder& out, u64&) {
+    constexpr u64 kSecond = 1'000'000'000;
+    const u64 now = port::Port::now().value;
+    rt::LockGuard guard{lock_};
+    const bool ended = expirations(now) != 0;
+    const u64 left = ended || next_ == 0 ? 0 : next_ - now, interval = interval_;
+    const u32 flags = absolute_;
+    guard.unlock();
+    out.add("clockid: {}\nticks: {}\nsettime flags: 0{:o}\n", clock_, ended ? 1 : 0, flags);
+    out.add("it_value: ({}, {})\nit_interval: ({}, {})\n", left / kSecond, left % kSecond, interval / kSecond,
+            interval % kSecond);
+    return false;
+}
+
+bool EventFile::show_info(lib::StringBuilder& out, u64&) {
+    out.add("eventfd-count: {:>16x}\n", count_.load(std::memory_order_relaxed));
+    return false;
 }
 
 u32 TimerFile::poll() {

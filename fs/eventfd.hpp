@@ -19,8 +19,9 @@ public:
     std::string_view label(std::span<char>) override { return "anon_inode:[eventfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
     u64 copy_granule() const override { return sizeof(u64); }
-    void buffer_failed(void* caller, bool write) override;
+    void buffer_failed(void* caller, bool write, u64 size) override;
     bool by_element(bool write) const override { return write; }
+    bool show_info(lib::StringBuilder& out, u64& at) override;
 
 private:
     Leaf<size_t> read_loop(const UserSpans& to);
@@ -35,8 +36,9 @@ private:
 // deadline (wake_time).
 class TimerFile final : public File {
 public:
-    TimerFile(Ref<Inode> nameless, u32 flags, bool realtime)
-        : File(std::move(nameless), flags | kOpenByElement), realtime_(realtime) {
+    // `clock`: what it is called; all but the real-time clock are the monotonic one.
+    TimerFile(Ref<Inode> nameless, u32 flags, bool realtime, u32 clock = 1)
+        : File(std::move(nameless), flags | kOpenByElement), realtime_(realtime), clock_(clock) {
         kind_ = FileKind::kTimer;
     }
     struct Setting {
@@ -54,8 +56,9 @@ public:
     std::string_view label(std::span<char>) override { return "anon_inode:[timerfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
     u64 copy_granule() const override { return sizeof(u64); }
-    void buffer_failed(void* caller, bool write) override;
+    void buffer_failed(void* caller, bool write, u64 size) override;
     bool by_element(bool) const override { return true; }
+    bool show_info(lib::StringBuilder& out, u64& at) override;
 
 private:
     void take(u64 count) RT_REQUIRES(lock_) { next_ = interval_ == 0 ? 0 : next_ + count * interval_; }
@@ -65,7 +68,9 @@ private:
     rt::SpinLock<rt::Rank::poll> lock_;
     u64 next_ RT_GUARDED_BY(lock_) = 0;  // monotonic time of the first expiry not yet read; 0: disarmed
     u64 interval_ RT_GUARDED_BY(lock_) = 0;
+    bool absolute_ RT_GUARDED_BY(lock_) = false;  // as it was set
     const bool realtime_;
+    const u32 clock_;
     rt::WaitQueue changed_;  // the setting
 };
 

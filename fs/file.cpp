@@ -10,6 +10,8 @@ namespace fs {
 File::~File() {
     if (file_locks_exist()) [[unlikely]]
         release_file_locks(*this);
+    if (owner) [[unlikely]]
+        delete owner;
 }
 
 void File::last_ref(File* f) {

@@ -12,6 +12,10 @@
 #include "fs/user_memory.hpp"
 #include "rt/mem/slab.hpp"
 
+namespace lib {
+struct StringBuilder;
+}
+
 namespace fs {
 
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
@@ -67,6 +71,15 @@ private:
 
 class Tty;
 
+// Who is told of a file by signals (fcntl(2), F_SETOWN). What the numbers mean is known to linux/sys/file_owner.cpp.
+struct FileOwner {
+    enum class Kind : u8 { kNobody, kThread, kProcess, kGroup } kind = Kind::kNobody;
+    i32 number = 0;
+    u64 serial = 0;         // of what the number named when it was given; 0: nothing
+    u32 uid = 0, euid = 0;  // whose wish it was
+    u32 signal = 0;         // F_SETSIG; 0: SIGIO
+};
+
 extern rt::SpinLock<rt::Rank::poll> epoll_lock;  // of all epoll sets (epoll.hpp)
 
 // Lets a call on a particular type of file check before it casts.
@@ -108,7 +121,8 @@ public:
     // pages).
     virtual u64 copy_granule() const { return 1; }
     // A read or write has ended with EFAULT: what Linux has changed by then (eventfd(2) has given its value away).
-    virtual void buffer_failed(void* caller, bool write) {}
+    // `size`: of what was left of the buffer.
+    virtual void buffer_failed(void* caller, bool write, u64 size) {}
     // readv(2), writev(2): each element is a read or write of its own (Linux: no read_iter, write_iter), not the
     // vector.
     virtual bool by_element(bool write) const { return false; }
@@ -126,6 +140,7 @@ public:
     virtual Leaf<u64> ioctl(class UserMemory& user, u32 request, u64 argument) { return Errno::kNoTty; }
     virtual Leaf<void> sync() { return Errno::kInval; }
     virtual bool seekable() const { return false; }
+    virtual bool writes_at_offset() const { return seekable(); }  // pwrite(2); else ESPIPE
     // May sendfile(2) read it? Of those with an inode of a regular file, not the files of /proc (Linux since 5.10).
     virtual bool splices() const { return true; }
 
@@ -144,6 +159,9 @@ public:
     // What /proc/PID/fd shows for a file without a name: "pipe:[12]", "anon_inode:[eventfd]".
     virtual std::string_view label(std::span<char> buffer) { return "anon_inode:"; }
 
+    // What /proc/PID/fdinfo says beyond that of all files: some lines, from `at` (0: the first) on. True: there are more.
+    virtual bool show_info(lib::StringBuilder& out, u64& at) { return false; }
+
     // mmap: the page cache to map, or an error (kNoDev). `anonymous`: /dev/zero, map as anonymous memory.
     struct MapSource {
         Ref<Mapping> mapping;
@@ -160,6 +178,7 @@ public:
 
     rt::SpinLock<rt::Rank::file> offset_lock;
     u64 offset RT_GUARDED_BY(offset_lock) = 0;
+    FileOwner* owner RT_GUARDED_BY(offset_lock) = nullptr;  // made when one is first set, the file's own
     u64 position() RT_EXCLUDES(offset_lock) {
         rt::LockGuard guard{offset_lock};
         return offset;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The table of descriptors: an array of files and two bitmaps (open, close-on-exec), which grow together.
+// The table of descriptors: an array of files and two bitmaps (open, close-on-exec), which grow together in one block; the
+// numbers beyond 65,535, which few programs have, are in pieces that stay where they are. A piece counts its descriptors, so
+// that a search goes over full and empty ones.
 //
 // Files are released outside the lock: the last reference may close a pipe or an inode.
 #include "fs/file_table.hpp"
@@ -24,12 +26,53 @@ constexpr size_t block_bytes(u32 capacity) { return size_t{capacity} * sizeof(Fi
 Result<Ref<FileTable>> FileTable::create() { return rt::make_ref<FileTable>(); }
 
 FileTable::~FileTable() {
-    for (u32 word = 0; word < capacity_ / 64; ++word) {
-        for (u64 bits = open_[word]; bits != 0; bits &= bits - 1) {
-            release(files_[word * 64 + u32(std::countr_zero(bits))]);
-        }
-    }
+    auto release_all = [this](File** files, const u64* open, u32 words) {
+        for (u32 word = 0; word < words; ++word)
+            for (u64 bits = open[word]; bits != 0; bits &= bits - 1)
+                release(files[word * 64 + u32(std::countr_zero(bits))]);
+    };
+    release_all(files_, open_, flat_ / 64);
     if (room_ > kFirst) rt::deallocate(files_, block_bytes(room_));
+    if (!pieces_) return;
+    for (u32 i = 0; i < (capacity_ - kFlat) / Piece::kNumbers; ++i) {
+        if (pieces_[i]->count != 0) release_all(pieces_[i]->files, pieces_[i]->open, Piece::kWords);
+        rt::deallocate(pieces_[i], sizeof(Piece));
+    }
+    rt::deallocate(pieces_, kPieces * sizeof(Piece*));
+}
+
+FileTable::Part FileTable::far_part(u32 n) const {
+    Piece& p = *pieces_[(n - kFlat) / Piece::kNumbers];
+    return {p.files, p.open, p.cloexec, &p.count, (n - kFlat) % Piece::kNumbers};
+}
+File* FileTable::far_file(u32 n) const { return n < capacity_ ? far_part(n).file() : nullptr; }
+
+// From number `from` on the first that is open, or that is free; 64 times `count` if there is none.
+u32 FileTable::next_bit(const u64* words, u32 count, u32 from, bool free) {
+    const u64 turn = free ? ~u64{0} : 0;
+    u32 word = from / 64;
+    if (word >= count) return count * 64;
+    u64 bits = (words[word] ^ turn) & ~((u64{1} << (from % 64)) - 1);
+    while (bits == 0) {
+        if (++word == count) return count * 64;
+        bits = words[word] ^ turn;
+    }
+    return word * 64 + u32(std::countr_zero(bits));
+}
+
+// No descriptor from there on is open; a multiple of 64.
+u32 FileTable::end_of_open() const {
+    const u64* open = open_;
+    u32 words = flat_ / 64, base = 0;
+    for (u32 i = (capacity_ - flat_) / Piece::kNumbers; i-- > 0;) {
+        if (pieces_[i]->count == 0) continue;
+        open = pieces_[i]->open;
+        words = Piece::kWords;
+        base = kFlat + i * Piece::kNumbers;
+        break;
+    }
+    while (words > 0 && open[words - 1] == 0) --words;
+    return base + words * 64;
 }
 
 // What close(2) does beyond forgetting the number.
@@ -43,16 +86,14 @@ void FileTable::release(File* f) {
 
 FileTable::Borrowed FileTable::borrow_shared(Fd fd) {
     rt::LockGuard guard{lock_};
-    u32 n = u32(fd.value);
-    File* f = n < capacity_ ? files_[n] : nullptr;
+    File* f = file_at(u32(fd.value));
     if (f) f->ref();
     return {f, f != nullptr};
 }
 
 Result<Ref<File>> FileTable::get(Fd fd) {
     rt::LockGuard guard{lock_};
-    u32 n = u32(fd.value);
-    File* f = n < capacity_ ? files_[n] : nullptr;
+    File* f = file_at(u32(fd.value));
     if (!f) return Errno::kBadF;
     return Ref<File>{f};
 }
@@ -85,19 +126,17 @@ void FileTable::last_ref(FileTable* t) {
     });
 }
 
-// Memory for descriptors below `to_hold`, no more than half of it copied at once.
+// Memory for descriptors below `to_hold`, no more than half of it copied at once. Not more than kFlat.
 Result<void> FileTable::make_room(u32 to_hold) {
-    constexpr u32 kMostCopied = 64 << 10;
-    u32 room = std::bit_ceil(to_hold);
-    if (room == 2 * kMostCopied) room *= 2;  // the next step would copy too many
+    const u32 room = std::bit_ceil(to_hold);
     void* block = rt::allocate(block_bytes(room));
     if (!block) return Errno::kNoMem;
     auto** files = static_cast<File**>(block);
     auto* open = reinterpret_cast<u64*>(files + room);
     u64* cloexec = open + room / 64;
-    std::memcpy(files, files_, capacity_ * sizeof(File*));
-    std::memcpy(open, open_, capacity_ / 8);
-    std::memcpy(cloexec, cloexec_, capacity_ / 8);
+    std::memcpy(files, files_, flat_ * sizeof(File*));
+    std::memcpy(open, open_, flat_ / 8);
+    std::memcpy(cloexec, cloexec_, flat_ / 8);
     if (room_ > kFirst) rt::deallocate(files_, block_bytes(room_));
     files_ = files;
     open_ = open;
@@ -106,43 +145,79 @@ Result<void> FileTable::make_room(u32 to_hold) {
     return lib::kOk;
 }
 
-// There is room.
+// There is room in the block.
 void FileTable::open_up(u32 to) {
-    std::memset(files_ + capacity_, 0, (to - capacity_) * sizeof(File*));
-    std::memset(open_ + capacity_ / 64, 0, (to - capacity_) / 8);
-    std::memset(cloexec_ + capacity_ / 64, 0, (to - capacity_) / 8);
+    std::memset(files_ + flat_, 0, (to - flat_) * sizeof(File*));
+    std::memset(open_ + flat_ / 64, 0, (to - flat_) / 8);
+    std::memset(cloexec_ + flat_ / 64, 0, (to - flat_) / 8);
+    flat_ = to;
     capacity_ = to;
+}
+
+// The block has all that it may.
+Result<void> FileTable::add_piece() {
+    constexpr size_t kDirectory = kPieces * sizeof(Piece*);
+    if (!pieces_ && !(pieces_ = static_cast<Piece**>(rt::allocate(kDirectory)))) return Errno::kNoMem;
+    static_assert(sizeof(Piece) <= 128 << 10);
+    void* memory = rt::allocate(sizeof(Piece));
+    if (!memory) return Errno::kNoMem;
+    std::memset(memory, 0, sizeof(Piece));
+    pieces_[(capacity_ - kFlat) / Piece::kNumbers] = static_cast<Piece*>(memory);
+    capacity_ += Piece::kNumbers;
+    return lib::kOk;
 }
 
 // Makes descriptors below `to_hold` possible: many at a time, but not more than a piece beyond what is
 // wanted.
 Result<void> FileTable::grow(u32 to_hold) {
     if (to_hold <= capacity_) return lib::kOk;
-    if (to_hold > room_) TRY(make_room(to_hold));
-    const u32 wanted = std::bit_ceil(to_hold), piece = (to_hold | (kPieceNumbers - 1)) + 1;
-    open_up(wanted < piece ? wanted : piece);
+    if (flat_ < kFlat) {
+        const u32 flat = to_hold < kFlat ? to_hold : kFlat;
+        if (flat > room_) TRY(make_room(flat));
+        const u32 wanted = std::bit_ceil(flat), piece = (flat | (kPieceNumbers - 1)) + 1;
+        open_up(wanted < piece ? wanted : piece);
+    }
+    while (to_hold > capacity_) TRY(add_piece());
     return lib::kOk;
 }
 
 Result<bool> FileTable::grow_some(u32 to_hold) {
     rt::LockGuard guard{lock_};
     if (to_hold <= capacity_) return false;
-    if (to_hold > room_) TRY(make_room(to_hold));
-    const u32 all = (to_hold | 63) + 1, most = capacity_ + kPieceNumbers;
+    if (flat_ == kFlat) {
+        TRY(add_piece());
+        return capacity_ < to_hold;
+    }
+    const u32 flat = to_hold < kFlat ? to_hold : kFlat;
+    if (flat > room_) TRY(make_room(flat));
+    const u32 all = (flat | 63) + 1, most = flat_ + kPieceNumbers;
     open_up(all < most && all <= room_ ? all : most < room_ ? most : room_);
     return capacity_ < to_hold;
 }
 
 // The lowest free number >= from; may be the capacity or above.
 i32 FileTable::find_free(u32 from) const {
-    if (from >= capacity_) return i32(from);
+    if (from >= flat_) [[unlikely]]
+        return find_far_free(from);
     u32 word = from / 64;
     u64 taken = open_[word] | ((u64{1} << (from % 64)) - 1);
     while (taken == ~u64{0}) {
-        if (++word == capacity_ / 64) return i32(capacity_);
+        if (++word == flat_ / 64) return find_far_free(flat_);
         taken = open_[word];
     }
     return i32(word * 64 + u32(std::countr_one(taken)));
+}
+
+i32 FileTable::find_far_free(u32 from) const {
+    while (from < capacity_) {
+        const u32 i = (from - kFlat) / Piece::kNumbers, base = kFlat + i * Piece::kNumbers;
+        if (pieces_[i]->count < Piece::kNumbers) {
+            u32 n = next_bit(pieces_[i]->open, Piece::kWords, from - base, true);
+            if (n < Piece::kNumbers) return i32(base + n);
+        }
+        from = base + Piece::kNumbers;
+    }
+    return i32(from);
 }
 
 // A descriptor has changed: so it does in copies that are that far.
@@ -151,36 +226,45 @@ i32 FileTable::find_free(u32 from) const {
         c->from.lock_.assume_held();  // ours
         if (n >= c->done) continue;
         c->to.lock_.assume_held();  // no other CPU knows it
-        if (File* old = std::exchange(c->to.files_[n], nullptr)) old->unref();
+        if (File* old = c->to.file_at(n)) old->unref();
         c->to.copy_number(*this, n);
     }
 }
 
-// The copy has no owner yet, and is empty there.
+// The copy has no owner yet; the file that it has there was dropped.
 void FileTable::copy_number(const FileTable& from, u32 n) {
-    const u64 bit = u64{1} << (n % 64);
-    files_[n] = from.files_[n];
-    if (files_[n]) files_[n]->ref();
-    open_[n / 64] = (open_[n / 64] & ~bit) | (from.open_[n / 64] & bit);
-    cloexec_[n / 64] = (cloexec_[n / 64] & ~bit) | (from.cloexec_[n / 64] & bit);
+    const Part old = from.part_of(n), copy = part_of(n);
+    const u64 bit = copy.bit();
+    if (copy.count) *copy.count += u32((old.open_word() & bit) != 0) - u32((copy.open_word() & bit) != 0);
+    copy.file() = old.file();
+    if (copy.file()) copy.file()->ref();
+    copy.open_word() = (copy.open_word() & ~bit) | (old.open_word() & bit);
+    copy.cloexec_word() = (copy.cloexec_word() & ~bit) | (old.cloexec_word() & bit);
 }
 
 void FileTable::put(u32 n, File* f, bool close_on_exec) {
-    files_[n] = f;
-    open_[n / 64] |= u64{1} << (n % 64);
+    const Part part = part_of(n);
+    if (part.count) [[unlikely]]
+        *part.count += (part.open_word() & part.bit()) == 0;
+    part.file() = f;
+    part.open_word() |= part.bit();
     if (close_on_exec)
-        cloexec_[n / 64] |= u64{1} << (n % 64);
+        part.cloexec_word() |= part.bit();
     else
-        cloexec_[n / 64] &= ~(u64{1} << (n % 64));
+        part.cloexec_word() &= ~part.bit();
     if (copies_) [[unlikely]]
         follow(n);
 }
 
+// It is open.
 File* FileTable::take(u32 n) {
-    File* f = files_[n];
-    files_[n] = nullptr;
-    open_[n / 64] &= ~(u64{1} << (n % 64));
-    cloexec_[n / 64] &= ~(u64{1} << (n % 64));
+    const Part part = part_of(n);
+    if (part.count) [[unlikely]]
+        --*part.count;
+    File* f = part.file();
+    part.file() = nullptr;
+    part.open_word() &= ~part.bit();
+    part.cloexec_word() &= ~part.bit();
     if (n < low_) low_ = n;
     if (copies_) [[unlikely]]
         follow(n);
@@ -204,7 +288,7 @@ Result<void> FileTable::install_at(Fd fd, Ref<File> file, bool close_on_exec, u6
     {
         rt::LockGuard guard{lock_};
         TRY(grow(n + 1));
-        old = files_[n];
+        old = file_at(n);
         put(n, file.release(), close_on_exec);
     }
     if (old) release(old);
@@ -216,7 +300,7 @@ Result<void> FileTable::close(Fd fd) {
     {
         rt::LockGuard guard{lock_};
         u32 n = u32(fd.value);
-        if (n >= capacity_ || !files_[n]) return Errno::kBadF;
+        if (!file_at(n)) return Errno::kBadF;
         f = take(n);
     }
     release(f);
@@ -226,16 +310,17 @@ Result<void> FileTable::close(Fd fd) {
 Result<bool> FileTable::close_on_exec(Fd fd) {
     rt::LockGuard guard{lock_};
     u32 n = u32(fd.value);
-    if (n >= capacity_ || !files_[n]) return Errno::kBadF;
-    return ((cloexec_[n / 64] >> (n % 64)) & 1) != 0;
+    if (!file_at(n)) return Errno::kBadF;
+    const Part part = part_of(n);
+    return (part.cloexec_word() & part.bit()) != 0;
 }
 
 Result<void> FileTable::set_close_on_exec(Fd fd, bool on) {
     rt::LockGuard guard{lock_};
     u32 n = u32(fd.value);
-    if (n >= capacity_ || !files_[n]) return Errno::kBadF;
-    u64 bit = u64{1} << (n % 64);
-    cloexec_[n / 64] = on ? cloexec_[n / 64] | bit : cloexec_[n / 64] & ~bit;
+    if (!file_at(n)) return Errno::kBadF;
+    const Part part = part_of(n);
+    part.cloexec_word() = on ? part.cloexec_word() | part.bit() : part.cloexec_word() & ~part.bit();
     if (copies_) [[unlikely]]
         follow(n);
     return lib::kOk;
@@ -243,15 +328,20 @@ Result<void> FileTable::set_close_on_exec(Fd fd, bool on) {
 
 i32 FileTable::next_open(i32 from) {
     rt::LockGuard guard{lock_};
-    if (from < 0) from = 0;
-    if (u32(from) >= capacity_) return -1;
-    u32 word = u32(from) / 64;
-    u64 bits = open_[word] & ~((u64{1} << (u32(from) % 64)) - 1);
-    while (bits == 0) {
-        if (++word == capacity_ / 64) return -1;
-        bits = open_[word];
+    u32 n = from < 0 ? 0 : u32(from);
+    if (n < flat_) {
+        n = next_bit(open_, flat_ / 64, n, false);
+        if (n < flat_) return i32(n);
     }
-    return i32(word * 64 + u32(std::countr_zero(bits)));
+    while (n < capacity_) {
+        const u32 i = (n - kFlat) / Piece::kNumbers, base = kFlat + i * Piece::kNumbers;
+        if (pieces_[i]->count != 0) {
+            u32 found = next_bit(pieces_[i]->open, Piece::kWords, n - base, false);
+            if (found < Piece::kNumbers) return i32(base + found);
+        }
+        n = base + Piece::kNumbers;
+    }
+    return -1;
 }
 
 bool FileTable::some_of_range(u32& first, u32 last, bool on_exec) {
@@ -268,10 +358,25 @@ bool FileTable::some_of_range(u32& first, u32 last, bool on_exec) {
 // The table is the caller's alone: others (procfs) only look.
 bool FileTable::close_some_on_exec(u32& first) RT_UNCHECKED_LOCKING {
     rt::Stretch stretch;
-    for (u32 word = first / 64; word < capacity_ / 64; first = ++word * 64) {
-        while (u64 bits = cloexec_[word]) {
+    if (first < flat_ && close_part_on_exec(cloexec_, flat_ / 64, 0, first, stretch)) return true;
+    while (first < capacity_) {
+        const u32 i = (first - kFlat) / Piece::kNumbers, base = kFlat + i * Piece::kNumbers;
+        if (pieces_[i]->count == 0) {
+            first = base + Piece::kNumbers;
+            continue;
+        }
+        if (stretch.over()) return true;
+        if (close_part_on_exec(pieces_[i]->cloexec, Piece::kWords, base, first, stretch)) return true;
+    }
+    return false;
+}
+
+// Of one part of the table, whose first number is `base`. True: there is more, and it has taken long.
+bool FileTable::close_part_on_exec(const u64* cloexec, u32 words, u32 base, u32& first, rt::Stretch& stretch) {
+    for (u32 word = (first - base) / 64; word < words; first = base + ++word * 64) {
+        while (u64 bits = cloexec[word]) {
             if (stretch.over()) return true;
-            (void)close(Fd{i32(word * 64 + u32(std::countr_zero(bits)))});
+            (void)close(Fd{i32(base + word * 64 + u32(std::countr_zero(bits)))});
         }
     }
     return false;
@@ -283,20 +388,17 @@ Result<Ref<FileTable>> FileTable::clone() {
     for (;;) {
         // Memory is allocated without this table's lock (the same rank as the copy's); the table may have grown, then
         // it is tried again.
-        u32 last = 0;
-        for (i32 n = 0; (n = next_open(n)) >= 0; ++n) {
-            last = u32(n);
-            // Skip to the end of the word: only the highest number counts.
-            n |= 63;
-            i32 next = next_open(n + 1);
-            if (next < 0) break;
-            n = next - 1;
+        if (capacity() > kFirst) {
+            u32 end;
+            {
+                rt::LockGuard guard{lock_};
+                end = end_of_open();
+            }
+            TRY(copy->grow(end));
         }
-        TRY(copy->grow((last | 63) + 1));
         rt::LockGuard guard{lock_};
-        u32 words = capacity_ / 64;
-        while (words > 1 && open_[words - 1] == 0) --words;
-        if (words * 64 > copy->capacity_) continue;
+        const u32 words = end_of_open() / 64;
+        if (words * 64 > copy->flat_) continue;
         for (u32 word = 0; word < words; ++word) {
             copy->open_[word] = open_[word];
             copy->cloexec_[word] = cloexec_[word];
@@ -334,9 +436,7 @@ Result<bool> FileTable::copy_some(Copy& c) {
     u32 end;
     {
         rt::LockGuard guard{lock_};
-        u32 words = capacity_ / 64;
-        while (words > 0 && open_[words - 1] == 0) --words;
-        end = words * 64;
+        end = end_of_open();
         c.from.lock_.assume_held();  // ours
         if (c.done >= end) {
             c.to.lock_.assume_held();  // no other CPU knows it
@@ -349,9 +449,19 @@ Result<bool> FileTable::copy_some(Copy& c) {
     if (TRY(c.to.grow_some(end))) return true;
     rt::LockGuard guard{lock_};
     c.to.lock_.assume_held();
-    for (; c.done < end; c.done += 64)
-        for (u64 bits = open_[c.done / 64]; bits != 0; bits &= bits - 1)
-            c.to.copy_number(*this, c.done + u32(std::countr_zero(bits)));
+    // A word of the bitmaps at a time: each part begins at a multiple of 64, and the copy has nothing there yet.
+    for (; c.done < end; c.done += 64) {
+        const Part old = part_of(c.done), copy = c.to.part_of(c.done);
+        const u64 open = old.open_word();
+        for (u64 bits = open; bits != 0; bits &= bits - 1) {
+            const u32 i = u32(std::countr_zero(bits));
+            copy.files[copy.n + i] = old.files[old.n + i];
+            copy.files[copy.n + i]->ref();
+        }
+        copy.open_word() = open;
+        copy.cloexec_word() = old.cloexec_word();
+        if (copy.count) *copy.count += u32(std::popcount(open));
+    }
     return true;
 }
 
@@ -367,7 +477,8 @@ Task<Result<Ref<FileTable>>> FileTable::clone_long() {
 u32 FileTable::open_count() {
     rt::LockGuard guard{lock_};
     u32 count = 0;
-    for (u32 word = 0; word < capacity_ / 64; ++word) count += u32(std::popcount(open_[word]));
+    for (u32 word = 0; word < flat_ / 64; ++word) count += u32(std::popcount(open_[word]));
+    for (u32 i = 0; i < (capacity_ - flat_) / Piece::kNumbers; ++i) count += pieces_[i]->count;
     return count;
 }
 

@@ -51,7 +51,9 @@ public:
     // While it is not shared: the file, or null.
     File* peek(Fd fd) const RT_UNCHECKED_LOCKING {
         u32 n = u32(fd.value);
-        return n < capacity_ ? files_[n] : nullptr;
+        if (n >= flat_) [[unlikely]]
+            return far_file(n);
+        return files_[n];
     }
     // Lowest free descriptor >= from and < limit (RLIMIT_NOFILE): EMFILE, ENOMEM.
     Result<Fd> install(Ref<File> file, bool close_on_exec, u64 limit, i32 from = 0);
@@ -82,6 +84,7 @@ public:
 
 private:
     static constexpr u32 kFirst = 64;               // descriptors before the table grows
+    static constexpr u32 kFlat = 64 << 10;          // in one block, which grows; more are in pieces
     static constexpr u32 kLong = 1024;              // more than that are copied in pieces
     static constexpr u32 kPieceNumbers = 16 << 10;  // visited, or made room for, at once
     static constexpr u32 kPieceCopied = 2048;       // copied at once
@@ -101,23 +104,64 @@ private:
     void follow(u32 n) RT_REQUIRES(lock_);
     void copy_number(const FileTable& from, u32 n) RT_REQUIRES(lock_, from.lock_);
     Borrowed borrow_shared(Fd fd) RT_EXCLUDES(lock_);
+    // Descriptors beyond the block, a fixed number of them: together 128 KiB.
+    struct Piece {
+        static constexpr u32 kWords = 248, kNumbers = kWords * 64;
+        File* files[kNumbers];
+        u64 open[kWords], cloexec[kWords];
+        u32 count;  // of those that are open
+    };
+    static constexpr u32 kPieces = (kMaxDescriptors - kFlat + Piece::kNumbers - 1) / Piece::kNumbers;
+    // Where a number is: in arrays that begin with it or below. `count`: null for the block.
+    struct Part {
+        File** files;
+        u64 *open, *cloexec;
+        u32* count;
+        u32 n;  // the number within the part
+        File*& file() const { return files[n]; }
+        u64& open_word() const { return open[n / 64]; }
+        u64& cloexec_word() const { return cloexec[n / 64]; }
+        u64 bit() const { return u64{1} << (n % 64); }
+    };
+    // `n` is below the capacity.
+    Part part_of(u32 n) const RT_REQUIRES(lock_) {
+        if (n >= flat_) [[unlikely]]
+            return far_part(n);
+        return {files_, open_, cloexec_, nullptr, n};
+    }
+    [[gnu::cold]] Part far_part(u32 n) const RT_REQUIRES(lock_);
+    [[gnu::cold]] File* far_file(u32 n) const RT_REQUIRES(lock_);
+    // The file with the number, or null.
+    File* file_at(u32 n) const RT_REQUIRES(lock_) {
+        if (n >= flat_) [[unlikely]]
+            return far_file(n);
+        return files_[n];
+    }
+    u32 end_of_open() const RT_REQUIRES(lock_);
+    static u32 next_bit(const u64* words, u32 count, u32 from, bool free);
+    bool close_part_on_exec(const u64* cloexec, u32 words, u32 base, u32& first, rt::Stretch& stretch);
+    Result<void> add_piece() RT_REQUIRES(lock_);
     Result<void> grow(u32 to_hold) RT_REQUIRES(lock_);
     Result<void> make_room(u32 to_hold) RT_REQUIRES(lock_);
     void open_up(u32 to) RT_REQUIRES(lock_);
     i32 find_free(u32 from) const RT_REQUIRES(lock_);
+    [[gnu::cold]] i32 find_far_free(u32 from) const RT_REQUIRES(lock_);
     void put(u32 n, File* f, bool close_on_exec) RT_REQUIRES(lock_);
     File* take(u32 n) RT_REQUIRES(lock_);
     void release(File* f) RT_EXCLUDES(lock_);
 
     rt::SpinLock<rt::Rank::files> lock_;
-    u32 capacity_ RT_GUARDED_BY(lock_) = kFirst;
-    // As many as there is memory for; from the capacity on it is not initialised.
+    u32 flat_ RT_GUARDED_BY(lock_) = kFirst;  // descriptors in the block
+    u32 capacity_ RT_GUARDED_BY(lock_) =
+        kFirst;  // and with the pieces, of which there are none while the block may grow
+    // As many as the block has memory for; from flat_ on it is not initialised.
     u32 room_ RT_GUARDED_BY(lock_) = kFirst;
     u32 low_ RT_GUARDED_BY(lock_) = 0;  // no descriptor below is free
     File** files_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = first_files_;
     u64* open_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = &first_open_;  // bitmaps
     u64* cloexec_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = &first_cloexec_;
     u64 first_open_ = 0, first_cloexec_ = 0;
+    Piece** pieces_ RT_GUARDED_BY(lock_) RT_PT_GUARDED_BY(lock_) = nullptr;  // room for kPieces
     Copy* copies_ RT_GUARDED_BY(lock_) = nullptr;
     rt::Teardown end_;
     u32 closed_ = 0;  // at its end: all below are closed

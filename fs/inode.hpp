@@ -92,6 +92,7 @@ public:
     // No reference is left: releases what it holds (pages). Attributes stay readable.
     virtual void evict() {}
     u64 number = 0;
+    std::atomic<u8> write_life_hint{0};  // fcntl(2), F_SET_RW_HINT: kept and told
     Ref<SuperBlock> super;
     class Pipe* fifo RT_GUARDED_BY(fifo_lock) = nullptr;  // a FIFO's pipe while it is open
 

@@ -84,6 +84,12 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
     bool was_full = head - tail >= slot_count_;
     size_t done = 0;
     Slot& first = slot(tail);
+    if (first.length == 0) [[unlikely]] {
+        const bool packet = drop_empty();
+        guard.unlock();
+        if (was_full) writable.wake_all();
+        return packet ? Leaf<size_t>(size_t{0}) : read(to);
+    }
     if (first.length > to.size() || head - tail == 1 || first.packet) [[likely]] {
         // All from one slot.
         done = first.length < to.size() ? first.length : to.size();
@@ -117,6 +123,41 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
     guard.unlock();
     if (was_full) writable.wake_all();
     return done;
+}
+
+// Slots without data that come first go. True: the last of them was a packet, which is what was read.
+bool Pipe::drop_empty() {
+    bool packet = false;
+    u32 tail = tail_;
+    while (tail != head_ && slot(tail).length == 0 && !packet) {
+        packet = slot(tail).packet;
+        give_page(slot(tail++).frame);
+    }
+    tail_ = tail;
+    return packet;
+}
+
+void Pipe::write_failed(size_t size, bool packet) {
+    rt::LockGuard guard{lock_};
+    const u32 head = head_, used = head - tail_;
+    if (size == 0 || readers_ == 0 || used >= slot_count_) return;
+    const size_t merge = size & (kPageSize - 1);
+    if (used != 0 && merge != 0) {  // it would have gone to the end of the last page
+        const Slot& last = slot(head - 1);
+        if (!last.packet && last.offset + last.length + merge <= kPageSize) return;
+    }
+    const u8 before = used != 0 && slot(head - 1).length == 0 ? slot(head - 1).empty : 0;
+    if (before == kMostEmpty) return;
+    auto frame = take_page();
+    if (!frame.ok()) return;
+    Slot& s = slot(head);
+    s.frame = frame.value();
+    s.offset = s.length = 0;
+    s.packet = packet;
+    s.empty = u8(before + 1);
+    head_ = head + 1;
+    guard.unlock();
+    readable.wake_all();
 }
 
 // The copy stopped at slot n: have all that this read will take faulted in at once.
@@ -325,6 +366,10 @@ Leaf<u64> PipeFile::ioctl(UserMemory& user, u32 request, u64 argument) {
     u32 n = pipe_->buffered();
     TRY(user.write(UserAddr{argument}, &n, sizeof n));
     return u64{0};
+}
+
+void PipeFile::buffer_failed(void*, bool write, u64 size) {
+    if (write) pipe_->write_failed(size, (flags() & kOpenDirect) != 0);
 }
 
 std::string_view PipeFile::label(std::span<char> buffer) {

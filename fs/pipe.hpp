@@ -29,6 +29,9 @@ public:
     Leaf<size_t> read(const UserSpans& to);
     // `whole`: kNeedsTask if not all of it fits now.
     Leaf<size_t> write(const UserSpans& from, bool whole, bool packet);
+    // A write that would have begun a page has failed with EFAULT: as in Linux the page is taken all the same. It is empty; a
+    // read passes over it, but an empty packet is read as 0.
+    void write_failed(size_t size, bool packet);
     // Would a read have to wait? Checked without the lock: note the sequence of `readable` before.
     bool must_wait_to_read() const { return head_ == tail_ && writers_ != 0; }
     u32 buffered();  // FIONREAD
@@ -49,10 +52,12 @@ public:
 private:
     friend class PipeFile;
     friend struct FifoOpen;
+    static constexpr u8 kMostEmpty = 16;  // slots without data in a row: a read goes over them at a stretch
     struct Slot {
         PhysAddr frame{};
         u16 offset = 0, length = 0;
         bool packet = false;  // O_DIRECT: read as one, never appended to
+        u8 empty = 0;         // without data: how many of them follow one another, up to this
         std::byte* bytes() const { return static_cast<std::byte*>(rt::frame_info(frame).bytes()); }
     };
     Slot& slot(u32 n) RT_REQUIRES(lock_) { return slots_[n & (slot_count_ - 1)]; }
@@ -76,6 +81,7 @@ private:
             rt::free_frame(frame);
     }
     void refund() RT_REQUIRES(lock_);
+    [[gnu::cold]] bool drop_empty() RT_REQUIRES(lock_);
     void expect_rest(const UserSpans& to, size_t done, u32 n) RT_REQUIRES(lock_);
     bool seems_full() const RT_UNCHECKED_LOCKING {  // for poll()
         return head_ - tail_ >= __atomic_load_n(&slot_count_, __ATOMIC_RELAXED);
@@ -117,6 +123,7 @@ public:
     Leaf<size_t> try_write_some(const UserSpans& from, u64 offset) override;
     bool writes_all() const override { return true; }
     u64 copy_granule() const override { return kPageSize; }
+    void buffer_failed(void* caller, bool write, u64 size) override;
     Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override;
     u32 poll() override;
     void queues(u32 events, QueueSet& out) override;

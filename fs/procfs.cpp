@@ -100,6 +100,7 @@ public:
         return offset = u64(to);
     }
     bool seekable() const override { return true; }
+    bool writes_at_offset() const override { return node_.plain; }
     // kNeedsTask of a read that has to skip pieces: continue at once, after other ready threads.
     Nanoseconds wake_time(Nanoseconds after) override { return node_.show_some ? after : Nanoseconds::never(); }
 

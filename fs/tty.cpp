@@ -297,6 +297,16 @@ u32 Tty::poll() {
     return mask;
 }
 
+void Tty::hang_up() {
+    {
+        rt::LockGuard guard{lock_};
+        flush_input();
+        hang_ups_.fetch_add(1, std::memory_order_relaxed);
+    }
+    input.wake_all();
+    output.wake_all();
+}
+
 // ---- Output ----
 
 // What is in the buffer, to the driver. True: all of it.

@@ -30,6 +30,9 @@ public:
     // `drain`: after the output before it was written (kNeedsTask); `flush`: and input that was not read is dropped.
     Leaf<void> set_termios(const Termios& to, bool drain, bool flush);
     u32 poll();
+    // vhangup(2): what waits to be read is dropped, and files that were opened before reach the terminal no more.
+    void hang_up();
+    u32 hang_ups() const { return hang_ups_.load(std::memory_order_relaxed); }
     Nanoseconds read_timeout();  // VTIME in force for a read that starts now
 
     // Job control. Session and foreground group are 0 if there is none.
@@ -56,7 +59,7 @@ private:
 
     static constexpr u32 kRing = 4096;
     rt::SpinLock<rt::Rank::tty> lock_;
-    std::atomic<u32> local_flags_{0};
+    std::atomic<u32> local_flags_{0}, hang_ups_{0};
     Termios termios_ RT_GUARDED_BY(lock_){};
     WindowSize window_ RT_GUARDED_BY(lock_){};
     WindowSize host_window_ RT_GUARDED_BY(lock_){};  // as last heard from the host

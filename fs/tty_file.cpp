@@ -17,29 +17,39 @@ public:
     TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags | kOpenTaskOnly), tty_(tty) {
         kind_ = FileKind::kTerminal;
     }
-    Leaf<size_t> try_read(const UserSpans& to, u64) override { return tty_->read(to); }
+    Leaf<size_t> try_read(const UserSpans& to, u64) override {
+        return hung_up() ? Leaf<size_t>(size_t{0}) : tty_->read(to);
+    }
     // How much the driver will take is known only after it took it: a blocking write is a task's.
     Leaf<size_t> try_write(const UserSpans& from, u64) override {
         if (!nonblocking()) return kNeedsTask;
-        return tty_->write(from, false);
+        return try_write_some(from, 0);
     }
-    Leaf<size_t> try_write_some(const UserSpans& from, u64) override { return tty_->write(from, false); }
+    Leaf<size_t> try_write_some(const UserSpans& from, u64) override {
+        return hung_up() ? Leaf<size_t>(Errno::kIo) : tty_->write(from, false);
+    }
     bool writes_all() const override { return true; }
     Leaf<u64> ioctl(UserMemory& user, u32 request, u64 argument) override {
+        if (hung_up()) return request == kTiocSpgrp ? Errno::kNoTty : Errno::kIo;
         return tty_->ioctl(user, request, argument);
     }
-    u32 poll() override { return tty_->poll(); }
+    u32 poll() override {
+        if (!hung_up()) return tty_->poll();
+        return kPollIn | kPollOut | kPollErr | kPollHup | kPollRdNorm | kPollWrNorm;
+    }
     void queues(u32 events, QueueSet& out) override {
         out.add(tty_->input);
         if (events & kPollOut) out.add(tty_->output);
     }
     bool pollable() const override { return true; }
     Nanoseconds read_deadline() override { return tty_->read_timeout(); }
-    Tty* terminal() override { return tty_; }
+    Tty* terminal() override { return hung_up() ? nullptr : tty_; }
     std::string_view label(std::span<char> buffer) override { return "/dev/ttyS0"; }
 
 private:
+    bool hung_up() const { return tty_->hang_ups() != hang_ups_; }
     Tty* tty_;
+    const u32 hang_ups_ = tty_->hang_ups();  // of the terminal when this was opened
 };
 
 class TtyInode final : public AnonymousInode {

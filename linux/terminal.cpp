@@ -37,6 +37,14 @@ Terminal* terminal_of(const Process& p) {
     return p.terminal != 0 && p.terminal == the_terminal.attachment ? &the_terminal : nullptr;
 }
 
+namespace {
+// Its session has no terminal any more, nor has any of its processes.
+void detach() {
+    rt::LockGuard guard{process_tree};
+    the_terminal.attachment = 0;
+}
+}  // namespace
+
 void hang_up_session(Process& leader) {
     fs::Tty* tty = controlling_terminal(leader);
     if (!tty || !is_leader(leader)) return;
@@ -47,8 +55,19 @@ void hang_up_session(Process& leader) {
     }
     tty->session.store(0, std::memory_order_relaxed);
     tty->foreground.store(0, std::memory_order_relaxed);
-    rt::LockGuard guard{process_tree};
-    the_terminal.attachment = 0;
+    detach();
+}
+
+void hang_up_terminal(fs::Tty& tty) {
+    const i32 session = tty.session.exchange(0, std::memory_order_relaxed);
+    tty.foreground.store(0, std::memory_order_relaxed);
+    tty.hang_up();
+    if (session == 0) return;
+    detach();
+    if (Ref<Process> leader = find_process(Pid{session})) {
+        (void)send_signal(*leader, kernel_signal(kSigHup));
+        (void)send_signal(*leader, kernel_signal(kSigCont));
+    }
 }
 
 fs::Tty* controlling_terminal(Process& p) {

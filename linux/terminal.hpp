@@ -21,6 +21,8 @@ Terminal* terminal_of(const Process& p) RT_REQUIRES(process_tree);
 void attach_first_terminal(Process& leader);
 // A session leader is ending: SIGHUP and SIGCONT to the foreground group, and the session loses its terminal.
 void hang_up_session(Process& leader);
+// vhangup(2): the session loses the terminal, its leader gets SIGHUP and SIGCONT, and open files of the terminal end.
+void hang_up_terminal(fs::Tty& tty);
 // setsid(2): the process has no terminal any more.
 inline void lose_terminal(Process& p) RT_REQUIRES(process_tree) { p.terminal = 0; }
 // For open(2) of /dev/tty.

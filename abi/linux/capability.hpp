@@ -18,17 +18,21 @@ enum Capability : uint32_t {
     kCapSetpcap = 8,
     kCapLinuxImmutable = 9,
     kCapIpcLock = 14,
+    kCapSysModule = 16,
     kCapSysRawio = 17,
     kCapSysChroot = 18,
     kCapSysPtrace = 19,
+    kCapSysPacct = 20,
     kCapSysAdmin = 21,
     kCapSysBoot = 22,
     kCapSysNice = 23,
     kCapSysResource = 24,
     kCapSysTime = 25,
+    kCapSysTtyConfig = 26,
     kCapMknod = 27,
     kCapMacOverride = 32,
     kCapSyslog = 34,
+    kCapBpf = 39,
     kCapCheckpointRestore = 40
 };
 inline constexpr uint32_t kLastCapability = kCapCheckpointRestore;

@@ -30,8 +30,13 @@ enum FcntlCommand : uint32_t {
     kFcntlGetLk = 5,
     kFcntlSetLk = 6,
     kFcntlSetLkW = 7,
+    kFcntlSetOwn = 8,
     kFcntlGetOwn = 9,
+    kFcntlSetSig = 10,
     kFcntlGetSig = 11,
+    kFcntlSetOwnEx = 15,
+    kFcntlGetOwnEx = 16,
+    kFcntlGetOwnerUids = 17,
     kFcntlOfdGetLk = 36,
     kFcntlOfdSetLk = 37,
     kFcntlOfdSetLkW = 38,
@@ -39,8 +44,18 @@ enum FcntlCommand : uint32_t {
     kFcntlDupFdCloexec = 1030,
     kFcntlSetPipeSize = 1031,
     kFcntlGetPipeSize = 1032,
+    kFcntlGetRwHint = 1035,
+    kFcntlSetRwHint = 1036,
 };
 inline constexpr uint32_t kFdCloexec = 1;  // FD_CLOEXEC, of F_GETFD and F_SETFD
+
+inline constexpr uint64_t kMaxRwHint = 5;  // RWH_WRITE_LIFE_EXTREME
+
+// struct f_owner_ex, and its types.
+struct OwnerEx {
+    int32_t type, pid;
+};
+inline constexpr int32_t kOwnerThread = 0, kOwnerProcess = 1, kOwnerGroup = 2;
 
 // Record locks: struct flock of x86_64, and its types (F_RDLCK, F_WRLCK, F_UNLCK).
 inline constexpr int kReadLock = 0, kWriteLock = 1, kUnlock = 2;

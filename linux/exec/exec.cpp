@@ -81,17 +81,21 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
     u64 permitted = as_root ? (old.cap_inheritable | old.cap_bounding) & kAllCapabilities : 0;
     if (permitted & ~old.cap_permitted) r.personality_mask = ~kPersonalityClearOnSetId;
     bool set_id = euid != old.uid || egid != old.gid;
+    // A program with set-ID bits gets what those give, and nothing that was ambient.
+    const u64 ambient = set_id ? 0 : old.cap_ambient;
     r.secure = set_id || (old.uid != 0 && effective);
     if ((set_id || (permitted & ~old.cap_permitted)) && (fs_shared || t.no_new_privileges)) {
         // It gets no more than it had.
         if (!old.capable(fs::kCapSetuid) || t.no_new_privileges) euid = old.uid, egid = old.gid;
         permitted &= old.cap_permitted;
     }
+    permitted |= ambient;
     r.dumpable = old.euid == old.uid && old.egid == old.gid && euid == old.euid && egid == old.egid &&
                  euid == old.fsuid && egid == old.fsgid && !(permitted & ~old.cap_permitted);
-    u64 cap_effective = effective ? permitted : 0;
+    u64 cap_effective = effective ? permitted : ambient;
     if (euid == old.euid && egid == old.egid && old.suid == euid && old.fsuid == euid && old.sgid == egid &&
-        old.fsgid == egid && old.cap_permitted == permitted && old.cap_effective == cap_effective) {
+        old.fsgid == egid && old.cap_permitted == permitted && old.cap_effective == cap_effective &&
+        old.cap_ambient == ambient) {
         r.creds = t.own_creds();
         return r;
     }
@@ -101,6 +105,7 @@ Result<NewCreds> creds_for(Thread& t, const fs::Attributes& file, u32 mount_flag
     c.egid = c.sgid = c.fsgid = egid;
     c.cap_permitted = permitted;
     c.cap_effective = cap_effective;
+    c.cap_ambient = ambient;
     return r;
 }
 
@@ -227,8 +232,7 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
         creds_for(t, path.inode()->attributes(), path.mount->flags.load(std::memory_order_relaxed), fs_use.shared()));
     // A program that the user may not read may not be inspected in memory either.
     if (!fs::check_access(*path.inode(), fs::kMayRead, t.creds()).ok()) creds.dumpable = false;
-    ExecArguments arguments{.text = image.text(),
-                            .text_size = image.size(),
+    ExecArguments arguments{.strings = &image,
                             .argc = image.argc,
                             .envc = image.envc,
                             .path = image.path_view(),

@@ -6,10 +6,12 @@
 
 namespace linux {
 
-// The strings of an execve, as one block of kernel memory: room for #! lines, argv, envp. Not shared.
+inline constexpr u64 kMaxArgumentString = 131072;  // MAX_ARG_STRLEN, with its NUL
+
+// The strings of an execve, in chunks of kernel memory: room for #! lines, argv, envp. Not shared.
 class ExecImage {
 public:
-    ExecImage() = default;
+    ExecImage() {}  // not what is only written later: the array of chunks
     ExecImage(const ExecImage&) = delete;
     ~ExecImage();
 
@@ -18,13 +20,14 @@ public:
     // argv first, then envp. kNoMem, k2Big. Only as the first string.
     Result<void> append(std::string_view s);
     // The same from the program. kNeedsFault: call again after the page is there. kNeedsTask: a piece of the string was
-    // copied, or a piece of the block moved to a larger one; call again, with the same address, after a Yield.
+    // copied; call again, with the same address, after a Yield.
     Leaf<void> append_user(fs::UserMemory& from, UserAddr at);
     // #!: the script's argv[0] goes, its interpreter's command line comes.
     void drop_first();
     Result<void> prepend(std::string_view s);
 
-    const char* text() const { return block_ + start_; }
+    // argv strings, then envp strings, each with its NUL: their bytes from `offset` on, as far as they lie together.
+    std::span<const char> text_at(u64 offset) const;
     u64 size() const { return end_ - start_; }
     u32 argc = 0, envc = 0;
     char path[fs::kPathMax] = {};  // as given to execve; AT_EXECFN
@@ -34,20 +37,18 @@ public:
     bool path_inaccessible = false;
 
 private:
-    Leaf<void> reserve(u64 more);
-    Leaf<void> move_on();
     static constexpr u64 kHeadroom = 8192;  // five #! lines and a path
-    char* block_ = nullptr;
-    PhysAddr frames_{};
-    unsigned order_ = 0;
-    u64 start_ = 0, end_ = 0;
+    static constexpr u64 kMostText = 6u << 20, kChunk = 16u << 10;
+    static constexpr u32 kChunks = u32((kHeadroom + kMostText) / kChunk) + 1;
+    Result<void> reserve(u64 end);
+    // Up to the end of its chunk.
+    char* place(u64 at) const { return chunks_[at / kChunk] + at % kChunk; }
+    void put(u64 at, std::string_view s);
+    u64 start_ = kHeadroom, end_ = kHeadroom;
     u64 room_ = 0;     // bytes of strings that may still come
-    u64 partial_ = 0;  // bytes after end_: of the string that append_user has begun
-    // A larger block, to which the text is being moved; up to moved_.
-    char* next_ = nullptr;
-    PhysAddr next_frames_{};
-    unsigned next_order_ = 0;
-    u64 moved_ = 0;
+    u64 partial_ = 0;  // bytes behind end_: of the string that append_user has begun
+    u32 chunk_count_ = 0;
+    char* chunks_[kChunks];  // so many of them
 };
 
 // Opens a program as execve does: EACCES unless a regular file that the caller may execute.

@@ -5,6 +5,7 @@
 #pragma once
 #include <string_view>
 
+#include "linux/exec/exec.hpp"
 #include "linux/task/process.hpp"
 
 namespace linux {
@@ -13,9 +14,7 @@ namespace linux {
 inline constexpr u64 kSecureStack = 8u << 20;
 
 struct ExecArguments {
-    // argv strings, then envp strings, back to back, each with its NUL. The caller has checked E2BIG.
-    const char* text = nullptr;
-    u64 text_size = 0;
+    const ExecImage* strings = nullptr;  // the caller has checked E2BIG
     u32 argc = 0, envc = 0;
     std::string_view path;             // AT_EXECFN: as given to execve, without NUL
     const fs::Creds* creds = nullptr;  // the new ones: AT_UID...

@@ -24,8 +24,7 @@ Result<void> ProgramLoader::place_stack(Caller& c, const ExecArguments& a, u64 s
     const UserAddr top{fs::kUserEnd - (vdso ? kVdsoRoom * kPageSize : 0)};
     port::Port::entropy(std::as_writable_bytes(std::span{&random_, 1}));
     path_at_ = top - sizeof(u64) - (a.path.size() + 1);
-    if (a.text_size > fs::kUserEnd / 2) return Errno::k2Big;
-    text_at_ = path_at_ - a.text_size;
+    text_at_ = path_at_ - a.strings->size();
     platform_at_ = text_at_.down(16) - (std::strlen(arch::kMachineName) + 1);
     random_at_ = platform_at_ - sizeof random_.for_program;
     u64 words = 1 + (u64{a.argc} + 1) + (u64{a.envc} + 1);
@@ -126,10 +125,13 @@ void ProgramLoader::write_word(UserAddr& at, u64 value) {
 
 bool ProgramLoader::copy_text(const ExecArguments& a) {
     rt::LockGuard guard(lock());
-    u64 left = a.text_size - text_done_, piece = left < kTextAtOnce ? left : kTextAtOnce;
-    write(text_at_ + text_done_, a.text + text_done_, piece);
-    text_done_ += piece;
-    return text_done_ < a.text_size;
+    for (u64 end = text_done_ + kTextAtOnce; text_done_ < end;) {
+        const std::span<const char> text = a.strings->text_at(text_done_);
+        if (text.empty()) return false;
+        write(text_at_ + text_done_, text.data(), text.size());
+        text_done_ += text.size();
+    }
+    return true;
 }
 
 // argc, and the pointers to the strings: some of them, or some of the text between two.
@@ -153,11 +155,12 @@ Result<bool> ProgramLoader::write_pointers(const ExecArguments& a) {
             return false;
         }
         if (n++ == kPointers || bytes >= kBytes) return true;
-        if (pointed_ >= a.text_size) return Errno::kInval;
-        u64 from = pointed_ + scanned_, most = a.text_size - from < kBytes ? a.text_size - from : kBytes;
-        u64 length = strnlen(a.text + from, most);
+        const u64 from = pointed_ + scanned_, size = a.strings->size();
+        if (pointed_ >= size) return Errno::kInval;
+        const std::span<const char> text = a.strings->text_at(from);
+        const u64 most = text.size() < kBytes ? text.size() : kBytes, length = strnlen(text.data(), most);
         bytes += length;
-        if (length == most && from + length < a.text_size) {  // the string continues
+        if (length == most && from + length < size) {  // the string continues
             scanned_ += length;
             continue;
         }
@@ -174,15 +177,15 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
     write(platform_at_, arch::kMachineName, std::strlen(arch::kMachineName) + 1);
     write(path_at_, a.path.data(), a.path.size());  // the page is zeroed: the NUL is there
 
-    UserAddr at = pointer_at_;
+    const UserAddr at = pointer_at_;
     mm->layout.env_end = path_at_;
 
     const fs::Creds& creds = a.creds ? *a.creds : c.creds();
-    UserAddr end = at + kAuxEntries * 2 * sizeof(u64);
+    static_assert(kAuxEntries * 2 <= AddressSpace::Layout::kAuxiliaryWords);
+    u64* kept = mm->layout.auxiliary;
     auto aux = [&](Aux key, u64 value) {
-        mm->lock_.assume_held();  // by `guard`
-        write_word(at, key);
-        write_word(at, value);
+        *kept++ = key;
+        *kept++ = value;
     };
     if (vdso) aux(kAtSysinfoEhdr, vdso_at_.value);
     aux(kAtMinSigStkSz, arch::signal_frame_size(c.thread()));
@@ -204,7 +207,8 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
     aux(kAtHwcap2, port::Port::hardware_capabilities2());
     aux(kAtExecfn, path_at_.value);
     aux(kAtPlatform, platform_at_.value);
-    while (at < end) aux(kAtNull, 0);
+    // The rest is zero: kAtNull.
+    write(at, mm->layout.auxiliary, kAuxEntries * 2 * sizeof(u64));
     return lib::kOk;
 }
 

@@ -103,6 +103,8 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     }
     bool anonymous_object = false;
     Backing backing = r.file ? file_backing(r) : anonymous_backing(r);
+    if (r.object) [[unlikely]]
+        backing.mapping = r.object;
     if (backing.error == Errno::kOk && backing.shared && !backing.mapping) {
         // Shared anonymous memory is an object of its own. Linux: shmem_zero_setup.
         if (!(r.flags & kMapNoReserve) && exceeds_memory(length >> lib::kPageShift)) return Errno::kNoMem;
@@ -157,11 +159,32 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     if (backing.mapping) {
         spec.mapping = std::move(backing.mapping);
         spec.base = anonymous_object ? at.value : at.value - r.offset;
-        if (!anonymous_object) spec.file = r.file;
+        spec.file = r.file;
     }
     if (occupied) s.remove_range(at, end, dead);
     TRY(s.place(std::move(spec), dead, &spare));
     return at;
+}
+
+Leaf<void> AddressSpace::find_shared(MapRequest& request, UserAddr& at) {
+    constexpr u32 kSame =
+        kAreaShared | kAreaGrowsDown | kAreaLocked | kAreaDontFork | kAreaDontDump | kAreaNoReserve | kAreaMayAll;
+    const UserAddr end = request.hint + request.length;
+    rt::LockGuard guard(lock_);
+    const Area* first = state_->find(request.hint);
+    if (!first || !first->shared()) return Errno::kInval;
+    for (u32 count = 0; at < end; ++count) {
+        if (count == kLongAreas) return kNeedsTask;
+        const Area* a = state_->find(at);
+        if (!a || a->mapping != first->mapping || a->file != first->file) return Errno::kInval;
+        if (a->prot != first->prot || (a->flags & kSame) != (first->flags & kSame)) return Errno::kInval;
+        at = a->end;
+    }
+    request.file = first->file;
+    if (!first->file) request.object = first->mapping;
+    request.prot = first->prot;
+    if (first->flags & kAreaLocked) request.flags |= kMapLocked;
+    return lib::kOk;
 }
 
 Leaf<void> AddressSpace::change_unmap(UserAddr at, u64 length, Step step) {

@@ -6,6 +6,8 @@
 #include "linux/mm/state.hpp"
 
 namespace linux {
+constexpr u64 kHugePageSize = 2u << 20;
+
 // Where the piece of [start, end) ends that a call with `cursor` does: a border of areas, if there is memory for it.
 UserAddr AddressSpace::State::cut_piece(UserAddr start, UserAddr end) {
     UserAddr piece = piece_end(start, end);
@@ -164,6 +166,10 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
             s.zap(from, to);
         } else if (advice == kMadvPopulateRead || advice == kMadvPopulateWrite) {
             if ((a->prot & (advice == kMadvPopulateRead ? kProtRead : kProtWrite)) == 0) return Errno::kInval;
+        } else if (advice == kMadvCollapse) {
+            // Where no huge page fits. (Where one does, the small pages stay what they are: there are no others.)
+            const UserAddr huge = a->end.down(kHugePageSize);
+            if (huge.value < kHugePageSize || huge - kHugePageSize < a->start) return Errno::kInval;
         } else if ((advice == kMadvCold || advice == kMadvPageOut) && ((a->flags & kAreaLocked) || a->device())) {
             return Errno::kInval;
         }

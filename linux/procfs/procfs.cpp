@@ -151,6 +151,10 @@ Leaf<void> show_kernel_version(StringBuilder& out, const ProcContext&) {
 }
 
 constexpr ProcNode file(std::string_view name, ShowFn show) { return {.name = name, .mode = kFile, .show = show}; }
+// One of /proc/sys.
+constexpr ProcNode setting(std::string_view name, ShowFn show) {
+    return {.name = name, .mode = kFile, .show = show, .plain = true};
+}
 using ShowSomeFn = decltype(ProcNode::show_some);
 constexpr ProcNode file(std::string_view name, ShowSomeFn show) {
     return {.name = name, .mode = kFile, .show_some = show};
@@ -160,28 +164,33 @@ constexpr ProcNode directory(std::string_view name, std::span<const ProcNode> ch
 }
 
 constexpr ProcNode kRandom[] = {
-    file("boot_id", &show_boot_id),
-    file("entropy_avail", &show_number<256>),
-    file("poolsize", &show_number<256>),
-    file("uuid", &show_uuid),
+    setting("boot_id", &show_boot_id),
+    setting("entropy_avail", &show_number<256>),
+    setting("poolsize", &show_number<256>),
+    setting("uuid", &show_uuid),
 };
 constexpr ProcNode kKernel[] = {
-    file("cap_last_cap", &show_number<40>),
+    setting("cap_last_cap", &show_number<40>),
     {.name = "domainname",
      .mode = kSetting,
      .show = &show_host<&HostNames::domain>,
-     .write = &set_host<&HostNames::domain>},
-    {.name = "hostname", .mode = kSetting, .show = &show_host<&HostNames::node>, .write = &set_host<&HostNames::node>},
-    file("ngroups_max", &show_number<fs::kMaxGroups>),
-    file("osrelease", &show_release),
-    file("ostype", &show_text<"Linux\n">),
-    file("overflowgid", &show_number<65534>),
-    file("overflowuid", &show_number<65534>),
-    file("pid_max", &show_number<kPidMax>),
+     .write = &set_host<&HostNames::domain>,
+     .plain = true},
+    {.name = "hostname",
+     .mode = kSetting,
+     .show = &show_host<&HostNames::node>,
+     .write = &set_host<&HostNames::node>,
+     .plain = true},
+    setting("ngroups_max", &show_number<fs::kMaxGroups>),
+    setting("osrelease", &show_release),
+    setting("ostype", &show_text<"Linux\n">),
+    setting("overflowgid", &show_number<65534>),
+    setting("overflowuid", &show_number<65534>),
+    setting("pid_max", &show_number<kPidMax>),
     directory("random", kRandom),
-    file("randomize_va_space", &show_number<0>),
-    file("tainted", &show_number<0>),
-    file("version", &show_kernel_version),
+    setting("randomize_va_space", &show_number<0>),
+    setting("tainted", &show_number<0>),
+    setting("version", &show_kernel_version),
 };
 
 // ---- Limits of pipes (pipe(7)) ----
@@ -217,7 +226,11 @@ Leaf<void> set_pipe_max(std::string_view text, const ProcContext&) {
 }
 template <auto Member>
 constexpr ProcNode pipe_limit(std::string_view name) {
-    return {.name = name, .mode = kSetting, .show = &show_pipe_limit<Member>, .write = &set_pipe_limit<Member>};
+    return {.name = name,
+            .mode = kSetting,
+            .show = &show_pipe_limit<Member>,
+            .write = &set_pipe_limit<Member>,
+            .plain = true};
 }
 
 Leaf<void> show_watch_limit(StringBuilder& out, const ProcContext&) {
@@ -229,23 +242,24 @@ Leaf<void> set_watch_limit(std::string_view text, const ProcContext&) {
     return lib::kOk;
 }
 constexpr ProcNode kEpoll[] = {
-    {.name = "max_user_watches", .mode = kSetting, .show = &show_watch_limit, .write = &set_watch_limit},
+    {.name = "max_user_watches", .mode = kSetting, .show = &show_watch_limit, .write = &set_watch_limit, .plain = true},
 };
 
 constexpr ProcNode kSysFs[] = {
     directory("epoll", kEpoll),
-    file("nr_open", &show_number<fs::kMaxDescriptors>),
+    setting("nr_open", &show_number<fs::kMaxDescriptors>),
     {.name = "pipe-max-size",
      .mode = kSetting,
      .show = &show_pipe_limit<&fs::PipeLimits::max_bytes>,
-     .write = &set_pipe_max},
+     .write = &set_pipe_max,
+     .plain = true},
     pipe_limit<&fs::PipeLimits::hard_pages>("pipe-user-pages-hard"),
     pipe_limit<&fs::PipeLimits::soft_pages>("pipe-user-pages-soft"),
-    file("protected_symlinks", &show_number<1>),
+    setting("protected_symlinks", &show_number<1>),
 };
 constexpr ProcNode kVm[] = {
-    file("mmap_min_addr", &show_number<65536>),
-    file("overcommit_memory", &show_number<0>),
+    setting("mmap_min_addr", &show_number<65536>),
+    setting("overcommit_memory", &show_number<0>),
 };
 constexpr ProcNode kSys[] = {
     directory("fs", kSysFs),
@@ -260,12 +274,15 @@ constexpr ProcNode kFarcall[] = {
 constexpr ProcNode kRoot[] = {
     file("cmdline", &show_boot_line),
     file("cpuinfo", &show_cpus),
+    file("devices",
+         &show_text<"Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n  5 /dev/console\n\nBlock devices:\n">),
     directory("farcall", kFarcall),
     file("filesystems", &show_file_systems),
     file("loadavg", &show_load),
     file("meminfo", &show_meminfo),
     {.name = "mounts", .mode = kLink, .link = &link_to<"self/mounts">},
     directory("net", {}),
+    file("partitions", &show_text<"">),
     {.name = "self", .mode = kLink, .link = &link_self},
     file("stat", &show_stat),
     file("swaps", &show_text<"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n">),

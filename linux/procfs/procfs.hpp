@@ -28,6 +28,8 @@ Leaf<u64> open_memory(const fs::ProcContext& c);  // EACCES: may_inspect()
 Leaf<void> show_maps(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 Leaf<void> show_statm(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_command_line(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
+// The vector of auxiliary values that the program was given (getauxval(3)), up to its end.
+Leaf<void> show_auxiliary(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_environment(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 
 // procfs_mounts.cpp

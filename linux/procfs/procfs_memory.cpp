@@ -79,6 +79,16 @@ Leaf<void> show_environment(StringBuilder& out, const ProcContext& c, u64& posit
     return add_memory(out, *mm, mm->layout.env_start, mm->layout.env_end, position = from);
 }
 
+Leaf<void> show_auxiliary(StringBuilder& out, const ProcContext& c) {
+    auto opened = opened_memory(c);
+    if (!opened.ok() || !opened.value()) return lib::kOk;
+    const auto& words = opened.value()->layout.auxiliary;
+    size_t n = 0;
+    while (n + 2 < std::size(words) && words[n] != 0) n += 2;
+    out.put({reinterpret_cast<const char*>(words), (n + 2) * sizeof words[0]});
+    return lib::kOk;
+}
+
 Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {
     Ref<AddressSpace> mm = TRY(memory_of(c));
     if (!mm) {

@@ -213,6 +213,8 @@ void add_status_memory(StringBuilder& out, AddressSpace& mm) {
     line("VmStk:", t.stack_pages);
     line("VmExe:", text);
     line("VmSwap:", 0);
+    line("HugetlbPages:", 0);
+    out.put("CoreDumping:\t0\nTHP_enabled:\t0\n");
 }
 
 // After the groups.
@@ -229,12 +231,13 @@ void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const
             signals.caught.bits);
     out.add("CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n",
             id.cap_inheritable & kAllCapabilities, id.cap_permitted & kAllCapabilities,
-            id.cap_effective & kAllCapabilities, id.cap_bounding & kAllCapabilities, 0);
-    out.add("NoNewPrivs:\t{}\nSeccomp:\t0\n", s.thread && s.thread->no_new_privileges ? 1 : 0);
+            id.cap_effective & kAllCapabilities, id.cap_bounding & kAllCapabilities, id.cap_ambient & kAllCapabilities);
+    out.add("NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", s.thread && s.thread->no_new_privileges ? 1 : 0);
     CpuSet cpus = CpuSet::first(port::Port::cpu_count());
     if (s.thread) cpus = s.thread->allowed_cpus() & cpus;
     out.add("Cpus_allowed:\t{:x}\nCpus_allowed_list:\t", cpus.bits);
     add_cpu_list(out, cpus);
+    out.put("Mems_allowed:\t1\nMems_allowed_list:\t0\n");
     Usage usage = p.usage();
     out.add("voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n", usage.voluntary_switches,
             usage.involuntary_switches);
@@ -318,7 +321,8 @@ Leaf<void> show_limits(StringBuilder& out, const ProcContext& c) {
 Leaf<std::string_view> text_of(const fs::Path& p, std::span<char> buffer, const void* caller) {
     fs::Path root;
     if (caller) root = proc_caller(caller)->lookup_context().root;
-    return fs::path_text(p, root, buffer, true);
+    auto text = fs::path_text(p, root, buffer, true);
+    return text.error() == Errno::kRange ? Leaf<std::string_view>(Errno::kNameTooLong) : text;
 }
 
 Leaf<fs::Path> target_exe(const ProcContext& c) {
@@ -351,6 +355,11 @@ Result<Ref<fs::File>> file_of(const ProcContext& c) {
     if (!file.ok()) return Errno::kNoEnt;
     return file;
 }
+bool closes_on_exec(const ProcContext& c) {
+    Ref<Process> p = proc_process(c);
+    Ref<fs::FileTable> files = p ? p->files() : Ref<fs::FileTable>{};
+    return files && files->close_on_exec(fs::Fd{i32(c.sub)}).ok() && files->close_on_exec(fs::Fd{i32(c.sub)}).value();
+}
 Leaf<fs::Path> target_fd(const ProcContext& c) {
     TRY(may_follow(of_process(c)));
     return fs::path_of_file(*TRY(file_of(c)));
@@ -365,10 +374,26 @@ Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, con
     std::memcpy(buffer.data(), text.data(), text.size());
     return std::string_view{buffer.data(), text.size()};
 }
-Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c) {
+// Position 0: what all files have, and the first lines of the type's own; then File::show_info's.
+Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c, u64& position) {
+    u64 at = std::exchange(position, ~u64{0});
     Ref<fs::File> file = TRY(file_of(c));
-    out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->position(), file->flags() & ~fs::kOpenInternal,
-            file->mount().id, file->inode()->number);
+    if (at == 0) {
+        u32 flags = file->flags() & ~fs::kOpenInternal;
+        if (closes_on_exec(c)) flags |= fs::kOpenCloexec;
+        out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->position(), flags, file->mount().id,
+                file->inode()->number);
+    }
+    if (file->show_info(out, at)) position = at;
+    return lib::kOk;
+}
+// A link shows how its file is open.
+Result<void> look_of_descriptor(const ProcContext& c, fs::Attributes& a) {
+    constexpr u64 kLinkSize = 64;
+    TRY(owner_of_descriptor(c, a));
+    Ref<fs::File> file = TRY(file_of(c));
+    a.mode = fs::kTypeLink | (file->readable() ? 0500 : 0) | (file->writable() ? 0300 : 0);
+    a.size = kLinkSize;
     return lib::kOk;
 }
 u64 next_descriptor(const ProcContext& c, u64 from) {
@@ -405,10 +430,10 @@ constexpr u32 kFile = fs::kTypeRegular | 0444, kPrivate = fs::kTypeRegular | 040
               kLink = fs::kTypeLink | 0777;
 
 constexpr ProcNode kDescriptor{
-    .mode = fs::kTypeLink | 0700, .link = &link_fd, .target = &target_fd, .owner = &owner_of_descriptor};
+    .mode = fs::kTypeLink | 0700, .link = &link_fd, .target = &target_fd, .owner = &look_of_descriptor};
 constexpr fs::ProcNumbered kDescriptors{.node = &kDescriptor, .inner = true, .next = &next_descriptor};
 constexpr ProcNode kDescriptorInfo{
-    .mode = kFile, .show = &show_fd_info, .open = &open_descriptor_info, .owner = &owner_of_descriptor};
+    .mode = kFile, .show_some = &show_fd_info, .open = &open_descriptor_info, .owner = &owner_of_descriptor};
 constexpr fs::ProcNumbered kDescriptorInfos{.node = &kDescriptorInfo, .inner = true, .next = &next_descriptor};
 
 constexpr ProcNode file(std::string_view name, Leaf<void> (*show)(StringBuilder&, const ProcContext&),
@@ -428,9 +453,27 @@ Leaf<void> show_login_uid(StringBuilder& out, const ProcContext&) {
 constexpr ProcNode kComm{
     .name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of};
 
+constexpr ProcNode kEnvironment{.name = "environ",
+                                .mode = kPrivate,
+                                .show_some = &show_environment,
+                                .plain = true,
+                                .open = &open_memory,
+                                .owner = &owner_of};
+constexpr ProcNode kAuxiliary{
+    .name = "auxv", .mode = kPrivate, .show = &show_auxiliary, .plain = true, .open = &open_memory, .owner = &owner_of};
+constexpr ProcNode kMaps{
+    .name = "maps", .mode = kFile, .show_some = &show_maps, .open = &open_memory, .owner = &owner_of};
+
 constexpr ProcNode kThreadFiles[] = {
-    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .owner = &owner_of},
+    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .plain = true, .owner = &owner_of},
     kComm,
+    {.name = "cwd", .mode = kLink, .link = &link_text<kCwd>, .target = kCwd, .owner = &owner_of},
+    kEnvironment,
+    {.name = "exe", .mode = kLink, .link = &link_text<&target_exe>, .target = &target_exe, .owner = &owner_of},
+    file("limits", &show_limits),
+    kAuxiliary,
+    kMaps,
+    {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
     file("stat", &show_process_stat),
     file("statm", &show_statm),
     {.name = "status", .mode = kFile, .show_some = &show_process_status, .owner = &owner_of},
@@ -440,10 +483,11 @@ constexpr fs::ProcNumbered kThreads{
     .node = &kThread, .inner = true, .next = &next_thread, .identity = &thread_identity};
 
 constexpr ProcNode kProcessFiles[] = {
-    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .owner = &owner_of},
+    kAuxiliary,
+    {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .plain = true, .owner = &owner_of},
     kComm,
     {.name = "cwd", .mode = kLink, .link = &link_text<kCwd>, .target = kCwd, .owner = &owner_of},
-    {.name = "environ", .mode = kPrivate, .show_some = &show_environment, .open = &open_memory, .owner = &owner_of},
+    kEnvironment,
     {.name = "exe", .mode = kLink, .link = &link_text<&target_exe>, .target = &target_exe, .owner = &owner_of},
     {.name = "fd", .mode = kPrivateDirectory, .grants = &is_own, .numbered = &kDescriptors, .owner = &owner_of},
     {.name = "fdinfo",
@@ -452,8 +496,8 @@ constexpr ProcNode kProcessFiles[] = {
      .numbered = &kDescriptorInfos,
      .owner = &owner_of},
     file("limits", &show_limits),
-    file("loginuid", &show_login_uid),
-    {.name = "maps", .mode = kFile, .show_some = &show_maps, .open = &open_memory, .owner = &owner_of},
+    {.name = "loginuid", .mode = kFile, .show = &show_login_uid, .plain = true, .owner = &owner_of},
+    kMaps,
     {.name = "mountinfo",
      .mode = kFile,
      .show_some = &show_mount_info,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Calls that make, copy, close and control descriptors: dup, fcntl, ioctl, flock, close_range, pipe.
+#include "abi/linux/fcntl.hpp"
 #include "fs/file_locks.hpp"
 #include "fs/pipe.hpp"
 #include "linux/sys/file_calls.hpp"
+#include "linux/sys/file_owner.hpp"
 #include "linux/terminal.hpp"
 
 namespace linux {
@@ -113,6 +115,19 @@ Leaf<i64> pipe_size(Caller& c, File& file, bool set, u64 to) {
     return i64{TRY(pipe.set_capacity(u32(to), c.creds()))};
 }
 
+// How long what is written to the inode will live: kept and told.
+Leaf<i64> write_hint(Caller& c, File& file, u32 command, UserAddr at) {
+    u64 hint = file.inode()->write_life_hint.load(std::memory_order_relaxed);
+    if (command == abi::kFcntlGetRwHint) {
+        TRY(c.user().write(at, &hint, sizeof hint));
+        return i64{0};
+    }
+    TRY(c.user().read(&hint, at, sizeof hint));
+    if (hint > abi::kMaxRwHint) return Errno::kInval;
+    file.inode()->write_life_hint.store(u8(hint), std::memory_order_relaxed);
+    return i64{0};
+}
+
 }  // namespace
 
 Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
@@ -139,10 +154,10 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
         case kFcntlOfdSetLkW: return c.keep_if_unfinished(*file, lock_command(c, fd, *file, command, argument));
         case kFcntlSetPipeSize: return pipe_size(c, *file, true, argument);
         case kFcntlGetPipeSize: return pipe_size(c, *file, false, 0);
-        case kFcntlGetOwn:
-        case kFcntlGetSig: return i64{0};          // none: signal-driven I/O does not exist
+        case kFcntlGetRwHint:
+        case kFcntlSetRwHint: return write_hint(c, *file, command, UserAddr{argument});
         case kFcntlGetLease: return i64{kUnlock};  // there are no leases
-        default: return Errno::kInval;
+        default: return owner_command(c, *file, command, argument);
     }
 }
 

@@ -265,8 +265,8 @@ Leaf<Fd> sys_timerfd_create(Caller& c, i32 clock, u32 flags) {
     if (clock != kClockRealtime && clock != kClockMonotonic && clock != kClockBoottime) return Errno::kInval;
     Ref<fs::Inode> inode = TRY(fs::anonymous_inode());
     u32 file_flags = fs::kOpenReadWrite | (flags & fs::kOpenNonblock);
-    return install_file(c, TRY(fs::make_file<fs::TimerFile>(std::move(inode), file_flags, clock == kClockRealtime)),
-                        flags);
+    return install_file(
+        c, TRY(fs::make_file<fs::TimerFile>(std::move(inode), file_flags, clock == kClockRealtime, u32(clock))), flags);
 }
 
 namespace {

@@ -102,6 +102,12 @@ TaskResult execute(Caller& c, i32 fd, UserString name, UserAddr argv, UserAddr e
     }
     if (image->path_length == 0 && !(flags & kAtEmptyPath)) co_return Errno::kNoEnt;
 
+    if (t.over_process_limit) {
+        const u64 threads = t.creds().user->threads.load(std::memory_order_relaxed);
+        if (threads > t.process().limit(kRlimNproc)) co_return Errno::kAgain;
+        t.over_process_limit = false;
+    }
+
     Gather g{*image, argv, envp};
     for (;;) {
         auto r = gather(g, c);

@@ -134,7 +134,7 @@ template <bool kWrite>
 [[gnu::always_inline]] inline Leaf<size_t> transfer_at(Caller& c, Fd fd, UserAddr at, u64 n, i64 offset) {
     if (offset < 0) return Errno::kInval;
     auto positioned = [&](File* file) -> Leaf<size_t> {
-        if (file && !file->seekable()) [[unlikely]]
+        if (file && !(kWrite ? file->writes_at_offset() : file->seekable())) [[unlikely]]
             return (file->flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
         return transfer_range<kWrite>(c, file, at, n, u64(offset));
     };
@@ -236,7 +236,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             usable -= usable % file->copy_granule();
             if (usable == 0) {
                 if (done > 0) co_return i64(done);
-                file->buffer_failed(&c, write);
+                file->buffer_failed(&c, write, buffers.size());
                 co_return Errno::kFault;
             }
             buffers.limit(usable);
@@ -304,7 +304,7 @@ Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offs
     if (offset < 0) return Errno::kInval;
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    if (!file->seekable()) return Errno::kSPipe;
+    if (!file->writes_at_offset()) return Errno::kSPipe;
     return transfer_vector<true>(c, *file, vectors, count, u64(offset));
 }
 
@@ -331,7 +331,7 @@ Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 off
     if (offset < -1) return Errno::kInval;
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    if (offset != -1 && !file->seekable()) return Errno::kSPipe;
+    if (offset != -1 && !file->writes_at_offset()) return Errno::kSPipe;
     if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
     return transfer_vector<true>(c, *file, vectors, count, write_place(offset, flags));
 }

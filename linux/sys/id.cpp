@@ -44,8 +44,8 @@ void fix_capabilities(const Creds& old, Creds& to, bool keep) {
     bool was_root = old.uid == 0 || old.euid == 0 || old.suid == 0;
     bool is_root = to.uid == 0 || to.euid == 0 || to.suid == 0;
     if (was_root && !is_root) {
-        if (!keep) to.cap_permitted = 0;
-        to.cap_effective = 0;
+        if (!keep) to.cap_permitted = to.cap_effective = 0;
+        to.cap_ambient = 0;
     }
     if (old.euid == 0 && to.euid != 0) to.cap_effective = 0;
     if (old.euid != 0 && to.euid == 0) to.cap_effective = to.cap_permitted;
@@ -67,7 +67,11 @@ Leaf<i64> commit_uids(Caller& c, u32 uid, u32 euid, u32 suid) {
     const Creds& old = c.creds();
     if (uid == old.uid && euid == old.euid && suid == old.suid && euid == old.fsuid) return 0;
     Ref<Creds> to = TRY(copy_creds(old));
-    if (uid != old.uid) to->user = TRY(fs::UserAccount::of(uid));
+    if (uid != old.uid) {
+        to->user = TRY(fs::UserAccount::of(uid));
+        const u64 threads = to->user->threads.load(std::memory_order_relaxed);
+        c.thread().over_process_limit = uid != 0 && threads > c.process().limit(kRlimNproc);
+    }
     to->uid = uid, to->euid = euid, to->suid = suid, to->fsuid = euid;
     fix_capabilities(old, *to, c.thread().keep_capabilities);
     commit(c, std::move(to));
@@ -280,6 +284,7 @@ Leaf<i64> sys_capset(Caller& c, UserAddr header_at, UserAddr data_at) {
     to->cap_effective = effective;
     to->cap_permitted = permitted;
     to->cap_inheritable = inheritable;
+    to->cap_ambient &= permitted & inheritable;
     commit(c, std::move(to));
     return 0;
 }

@@ -2,6 +2,7 @@
 // System-wide calls and settings of a thread: names, memory figures, randomness, prctl(2), personality(2), reboot(2).
 #include <cstring>
 
+#include "abi/linux/capability.hpp"
 #include "abi/linux/prctl.hpp"
 #include "abi/linux/system.hpp"
 #include "abi/linux/task.hpp"
@@ -224,6 +225,32 @@ Leaf<i64> set_securebits(Caller& c, u64 wanted) {
     return 0;
 }
 
+// What programs without set-ID bits keep of what is permitted and inheritable (capabilities(7), "Ambient").
+Leaf<i64> ambient_set(Caller& c, u64 operation, u64 capability) {
+    const fs::Creds& old = c.creds();
+    u64 set = 0;
+    if (operation == abi::kPrCapAmbientClearAll) {
+        if (capability != 0) return Errno::kInval;
+    } else {
+        if (capability > kLastCapability) return Errno::kInval;
+        const u64 bit = u64{1} << capability;
+        switch (operation) {
+            case abi::kPrCapAmbientIsSet: return i64{(old.cap_ambient & bit) != 0};
+            case abi::kPrCapAmbientRaise:
+                if (!(old.cap_permitted & old.cap_inheritable & bit) || (old.securebits & kSecureNoAmbientRaise))
+                    return Errno::kPerm;
+                set = old.cap_ambient | bit;
+                break;
+            case abi::kPrCapAmbientLower: set = old.cap_ambient & ~bit; break;
+            default: return Errno::kInval;
+        }
+    }
+    Ref<fs::Creds> to = TRY(copy_creds(old));
+    to->cap_ambient = set;
+    c.thread().set_creds(std::move(to));
+    return 0;
+}
+
 Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
     Thread& t = c.thread();
     Process& p = c.process();
@@ -289,13 +316,7 @@ Leaf<i64> sys_prctl(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
             TRY(c.user().write(UserAddr{a2}, &at, sizeof at));
             return 0;
         }
-        case kPrCapAmbient:
-            if (a4 || a5) return Errno::kInval;
-            if (a2 == kPrCapAmbientIsSet && a3 <= kLastCapability) return 0;  // the set is always empty
-            if (a2 == kPrCapAmbientClearAll && a3 == 0) return 0;
-            if (a2 == kPrCapAmbientLower && a3 <= kLastCapability) return 0;
-            if (a2 == kPrCapAmbientRaise && a3 <= kLastCapability) return Errno::kPerm;
-            return Errno::kInval;
+        case kPrCapAmbient: return a4 || a5 ? Leaf<i64>(Errno::kInval) : ambient_set(c, a2, a3);
         default: return kept_setting(c, option, a2, a3, a4, a5);
     }
 }

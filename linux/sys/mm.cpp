@@ -107,6 +107,33 @@ Leaf<void> sys_madvise(Caller& c, UserAddr at, u64 length, i32 advice) {
                       [&] { return advise_patiently(c, at, length, advice); });
 }
 
+// remap_file_pages(2): the pages that lie at `page` of the file there come into a part of its mapping, as by mmap(2). (So
+// does Linux since 4.0: an area for each call.)
+Task<Result<void>> sys_remap_file_pages(Caller& c, UserAddr at, u64 length, u32 prot, u64 page, u32 flags) {
+    constexpr u64 kMostPages = u64{1} << 52;
+    at = at.down(kPageSize);
+    length &= ~(kPageSize - 1);
+    if (prot != 0 || at.value + length <= at.value) co_return Errno::kInval;
+    if (page + (length >> lib::kPageShift) < page) co_return Errno::kInval;
+    AddressSpace::MapRequest r;
+    r.hint = at;
+    r.length = length;
+    r.flags = (flags & kMapNonBlock) | kMapShared | kMapFixed | kMapPopulate;
+    r.may_map_low = true;
+    r.offset = page << lib::kPageShift;
+    for (UserAddr from = at;;) {
+        auto found = c.mm().find_shared(r, from);
+        if (found.ok()) break;
+        if (found.error() != kNeedsTask) co_return found.ended();
+        co_await rt::Yield{};
+    }
+    if (page >= kMostPages) co_return Errno::kOverflow;
+    const bool now = populates(r.flags);
+    CO_TRY(co_await c.mm().map_task(std::move(r), limits(c)));
+    if (now) (void)co_await populate(c, at, length);
+    co_return lib::kOk;
+}
+
 Leaf<UserAddr> sys_brk(Caller& c, UserAddr to) {
     return c.or_later(c.mm().set_break(to, limits(c)), [&] { return c.mm().set_break_task(to, limits(c)); });
 }
@@ -210,6 +237,7 @@ constexpr SyscallRow kRows[] = {
     row<&sys_mprotect>(abi::kNrMprotect, "mprotect", kMm, "mem/protect_faults"),
     row<&sys_mremap>(abi::kNrMremap, "mremap", kMm, "mem/remap"),
     row<&sys_madvise>(abi::kNrMadvise, "madvise", kMm, "mem/advice"),
+    row<&sys_remap_file_pages>(abi::kNrRemapFilePages, "remap_file_pages", kMm, "remap/remap_file_pages"),
     row<&sys_brk>(abi::kNrBrk, "brk", kMm, "mem/program_break"),
     row<&sys_mincore>(abi::kNrMincore, "mincore", kMm, "mem/in_core"),
     row<&sys_msync>(abi::kNrMsync, "msync", kMm, "mem/shared_file"),

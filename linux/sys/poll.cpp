@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // poll(2) and select(2), and the rows of all calls that wait for several files or for timers (epoll.cpp).
+#include <algorithm>
+
 #include "abi/linux/prctl.hpp"
 #include "linux/sys/epoll_calls.hpp"
 #include "linux/sys/signalfd.hpp"
@@ -143,6 +145,8 @@ struct SelectSets {
     Polled* files = nullptr;
     u32* numbers = nullptr;
     u32 count = 0, room = 0;
+    // Of what a piece of the work looks at.
+    static constexpr u32 kWordsAtOnce = 1024, kFilesAtOnce = 128;
 
     SelectSets() = default;
     SelectSets(const SelectSets&) = delete;
@@ -162,26 +166,41 @@ struct SelectSets {
         per_set = (n + 63) / 64;
         if (per_set == 0) return lib::kOk;
         words = static_cast<u64*>(rt::allocate(bytes()));
-        if (!words) return Errno::kNoMem;
-        std::memset(words, 0, bytes());
-        return lib::kOk;
+        return words ? Result<void>(lib::kOk) : Result<void>(Errno::kNoMem);
     }
-    // EBADF: a bit without a file.
-    Result<void> find_files(Caller& c, u32 n) {
-        for (u32 w = 0; w < per_set; ++w) room += u32(__builtin_popcountll(in(0)[w] | in(1)[w] | in(2)[w]));
+    // Each of these does a piece from word `w` on, and moves it; the work is done when it is at the end.
+    void clear_some(u32& w) {
+        const u32 n = std::min(6 * per_set - w, 4 * kWordsAtOnce);
+        std::memset(words + w, 0, n * sizeof(u64));
+        w += n;
+    }
+    void count_some(u32& w) {
+        for (u32 left = kWordsAtOnce; left != 0 && w < per_set; --left, ++w)
+            room += u32(__builtin_popcountll(in(0)[w] | in(1)[w] | in(2)[w]));
+    }
+    Result<void> make_room() {
         if (room == 0) return lib::kOk;
         files = static_cast<Polled*>(rt::allocate(room * sizeof(Polled)));
         numbers = static_cast<u32*>(rt::allocate(room * sizeof(u32)));
-        if (!files || !numbers) return Errno::kNoMem;
-        for (u32 fd = 0; fd < n; ++fd) {
-            u32 events =
-                (asked(0, fd) ? kSelectIn : 0) | (asked(1, fd) ? kSelectOut : 0) | (asked(2, fd) ? kSelectExcept : 0);
-            if (events == 0) continue;
-            numbers[count] = fd;
-            Polled& p = *new (&files[count++]) Polled;
-            p.fd = Fd{i32(fd)};
-            p.file = TRY(open_file(c, p.fd));
-            p.events = events;
+        return files && numbers ? Result<void>(lib::kOk) : Result<void>(Errno::kNoMem);
+    }
+    // Numbers below `n`. EBADF: a bit without a file.
+    Result<void> find_some(Caller& c, u32 n, u32& w) {
+        const u32 most = count + kFilesAtOnce;
+        for (u32 left = kWordsAtOnce; left != 0 && w < per_set && count < most; --left, ++w) {
+            for (u64 bits = in (0)[w] | in (1)[w] | in(2)[w]; bits != 0; bits &= bits - 1) {
+                const u32 fd = w * 64 + u32(__builtin_ctzll(bits));
+                if (fd >= n) {
+                    w = per_set;
+                    return lib::kOk;
+                }
+                numbers[count] = fd;
+                Polled& p = *new (&files[count++]) Polled;
+                p.fd = Fd{i32(fd)};
+                p.file = TRY(open_file(c, p.fd));
+                p.events = (asked(0, fd) ? kSelectIn : 0) | (asked(1, fd) ? kSelectOut : 0) |
+                           (asked(2, fd) ? kSelectExcept : 0);
+            }
         }
         return lib::kOk;
     }
@@ -206,11 +225,23 @@ TaskResult select_files(Caller& c, i32 n, const UserAddr (&sets)[3], Nanoseconds
     if (u32(n) > c.files().capacity()) n = i32(c.files().capacity());
     SelectSets s;
     CO_TRY(s.make_words(u32(n)));
+    for (u32 w = 0; w < 6 * s.per_set;) {
+        if (w != 0) co_await rt::Yield{};
+        s.clear_some(w);
+    }
     // Like Linux, whole longs are read and written.
     size_t size = (size_t(n) + 63) / 64 * 8;
     for (u32 i = 0; i < 3; ++i)
         if (sets[i].value != 0 && size != 0) CO_TRY(co_await copy_from_program(c, sets[i], s.in(i), size));
-    CO_TRY(s.find_files(c, u32(n)));
+    for (u32 w = 0; w < s.per_set;) {
+        if (w != 0) co_await rt::Yield{};
+        s.count_some(w);
+    }
+    CO_TRY(s.make_room());
+    for (u32 w = 0; w < s.per_set;) {
+        if (w != 0) co_await rt::Yield{};
+        CO_TRY(s.find_some(c, u32(n), w));
+    }
     i64 ready = CO_TRY(co_await wait_for_any(c, {s.files, s.count}, deadline));
     if (ready != 0) ready = s.collect();
     for (u32 i = 0; i < 3; ++i)

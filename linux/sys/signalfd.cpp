@@ -42,11 +42,15 @@ public:
         out.add(caller_of(caller).process().signals.arrived);
     }
     // Linux has taken the signal by then.
-    void buffer_failed(void* caller, bool write) override {
+    void buffer_failed(void* caller, bool write, u64) override {
         SignalInfo lost;
         if (!write) (void)take_signal(caller_of(caller).thread(), mask(), lost);
     }
     bool by_element(bool) const override { return true; }
+    bool show_info(lib::StringBuilder& out, u64&) override {
+        out.add("sigmask:\t{:016x}\n", mask().bits);
+        return false;
+    }
     bool pollable() const override { return true; }
     std::string_view label(std::span<char>) override { return "anon_inode:[signalfd]"; }
     Leaf<u64> seek(i64, u32) override { return u64{0}; }

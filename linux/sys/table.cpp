@@ -43,8 +43,9 @@ void build_syscall_table() {
         call_table[i] = &no_call;
         module_table[i] = u8(port::Module::kHome);
     }
-    for (auto family : {task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows, path_rows, file_rows,
-                        poll_rows, misc_rows, resource_rows, xattr_rows, socket_rows})
+    for (auto family :
+         {task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows, path_rows, file_rows, poll_rows,
+          misc_rows, resource_rows, xattr_rows, socket_rows, privileged_rows, other_process_rows})
         join(family);
 }
 

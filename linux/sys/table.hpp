@@ -124,6 +124,7 @@ extern CallThunk call_table[kSyscallLimit];  // the handlers alone; where there 
 
 // Each family of calls lists its rows in its own file; table.cpp joins them.
 extern const std::span<const SyscallRow> task_rows, signal_rows, exec_rows, id_rows, time_rows, sync_rows, mm_rows,
-    path_rows, file_rows, poll_rows, misc_rows, resource_rows, xattr_rows, socket_rows;
+    path_rows, file_rows, poll_rows, misc_rows, resource_rows, xattr_rows, socket_rows, privileged_rows,
+    other_process_rows;
 
 }  // namespace linux

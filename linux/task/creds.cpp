@@ -20,6 +20,7 @@ Result<Ref<fs::Creds>> copy_creds(const fs::Creds& from) {
     to.cap_effective = from.cap_effective;
     to.cap_permitted = from.cap_permitted;
     to.cap_inheritable = from.cap_inheritable;
+    to.cap_ambient = from.cap_ambient;
     return r;
 }
 

@@ -180,6 +180,7 @@ TaskResult do_clone(Caller& caller, CloneRequest r) {
         child->sched_priority = t.sched_priority;
     }
     child->keep_capabilities = t.keep_capabilities;
+    child->over_process_limit = std::exchange(t.over_process_limit, false);
     child->machine_check_policy = t.machine_check_policy;
     child->io_flusher = t.io_flusher;
     child->timer_slack = child->default_timer_slack = t.timer_slack;

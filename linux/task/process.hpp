@@ -245,6 +245,8 @@ public:
     u32 parent_death_signal = 0;     // prctl(PR_SET_PDEATHSIG)
     bool keep_capabilities = false;  // prctl(PR_SET_KEEPCAPS)
     bool no_new_privileges = false;  // prctl(PR_SET_NO_NEW_PRIVS)
+    // A set*uid(2) went to a user who has more threads than RLIMIT_NPROC: checked by execve(2), if that is still so.
+    bool over_process_limit = false;
     // prctl(PR_MCE_KILL) and prctl(PR_SET_IO_FLUSHER): kept and reported, without effect.
     u8 machine_check_policy = 2;
     bool io_flusher = false;

@@ -66,6 +66,85 @@ TEST_F(TableTest, ALongCopyIsOneOfItsEnd) {
     }
 }
 
+// Numbers around the borders of the pieces that a long table is made of.
+TEST_F(TableTest, FarNumbersBehaveLikeAMap) {
+    constexpr u32 kPiece = 248 * 64, kFlat = 64 << 10;
+    constexpr u64 kLimit = fs::kMaxDescriptors;
+    const i32 borders[] = {
+        64, kFlat, kFlat + kPiece, kFlat + 2 * kPiece, kFlat + 40 * kPiece, fs::kMaxDescriptors - 16};
+    std::mt19937 random(7);
+    std::map<i32, bool> model;  // close-on-exec
+    auto table = fs::FileTable::create().take();
+    auto check = [&](fs::FileTable& t) {
+        i32 at = 0;
+        for (auto [n, cloexec] : model) {
+            ASSERT_EQ(t.next_open(at), n);
+            ASSERT_EQ(t.close_on_exec(Fd{n}).value(), cloexec) << n;
+            at = n + 1;
+        }
+        ASSERT_EQ(t.next_open(at), -1);
+        ASSERT_EQ(t.open_count(), model.size());
+    };
+    for (int step = 0; step < 4000; ++step) {
+        const i32 n = borders[random() % std::size(borders)] + i32(random() % 16) - 8;
+        const bool cloexec = random() % 2;
+        switch (random() % 4) {
+            case 0: ASSERT_EQ(table->close(Fd{n}).error(), model.erase(n) ? Errno::kOk : Errno::kBadF); break;
+            case 1: {
+                auto r = table->install(any_file(), cloexec, kLimit, n);
+                i32 want = n;
+                while (model.count(want)) ++want;
+                if (u64(want) >= kLimit) {
+                    ASSERT_EQ(r.error(), Errno::kMFile);
+                    break;
+                }
+                ASSERT_EQ(r.value().value, want);
+                model[want] = cloexec;
+                break;
+            }
+            case 2:
+                ASSERT_EQ(table->set_close_on_exec(Fd{n}, cloexec).ok(), model.count(n) == 1);
+                if (model.count(n)) model[n] = cloexec;
+                break;
+            default: ASSERT_TRUE(table->install_at(Fd{n}, any_file(), cloexec, kLimit).ok()); model[n] = cloexec;
+        }
+        if (step % 500 == 0) check(*table);
+    }
+    check(*table);
+    Ref<fs::FileTable> copy;
+    ASSERT_TRUE(rt::spawn("copy", copy_into(table.get(), &copy), rt::Executor::current()));
+    while (rt::Executor::current().run_one()) {
+    }
+    ASSERT_TRUE(copy);
+    check(*copy);
+    for (u32 first = 0; copy->close_some_on_exec(first);) {
+    }
+    std::erase_if(model, [](auto& entry) { return entry.second; });
+    check(*copy);
+    for (u32 first = kFlat; copy->close_some(first, fs::kMaxDescriptors);) {
+    }
+    std::erase_if(model, [](auto& entry) { return u32(entry.first) >= kFlat; });
+    check(*copy);
+}
+
+TEST_F(TableTest, NoMemoryForFarNumbers) {
+    for (u64 n = 0;; ++n) {
+        auto table = fs::FileTable::create().take();
+        ASSERT_TRUE(table->install(any_file(), false, 1024).ok());
+        Ref<fs::File> file = any_file();
+        ASSERT_TRUE(rt::mem_fail_after(n));
+        auto r = table->install_at(Fd{100'000}, std::move(file), false, fs::kMaxDescriptors);
+        rt::mem_fail_never();
+        if (r.ok()) {
+            ASSERT_GT(n, 2u);
+            break;
+        }
+        ASSERT_EQ(r.error(), Errno::kNoMem);
+        ASSERT_EQ(table->open_count(), 1u);
+        ASSERT_TRUE(table->install_at(Fd{100'000}, any_file(), false, fs::kMaxDescriptors).ok());
+    }
+}
+
 TEST_F(TableTest, BehavesLikeAMap) {
     std::mt19937 random(3);
     auto table = fs::FileTable::create().take();

@@ -172,6 +172,24 @@ TEST_F(TtyTest, Discipline) {
     ASSERT_EQ(set(raw), Errno::kOk);
     EXPECT_EQ(read(), "unfinished");
 
+    // vhangup(2): what was open then is at its end, and what waited to be read has gone.
+    ASSERT_EQ(set(cooked), Errno::kOk);
+    Ref<fs::File> before = fs::open_terminal({}, fs::kOpenReadWrite).take();
+    type("lost\n");
+    tty->hang_up();
+    Ref<fs::File> after = fs::open_terminal({}, fs::kOpenReadWrite).take();
+    char c = 0;
+    EXPECT_EQ(before->try_read(kernel_spans(&c, 1), 0).value(), 0u);
+    EXPECT_EQ(before->try_write_some(kernel_spans(&c, 1), 0).error(), Errno::kIo);
+    EXPECT_EQ(before->poll() & (fs::kPollHup | fs::kPollErr), fs::kPollHup | fs::kPollErr);
+    EXPECT_EQ(before->terminal(), nullptr);
+    EXPECT_EQ(after->try_read(kernel_spans(&c, 1), 0).error(), kNeedsTask);
+    EXPECT_EQ(after->terminal(), tty);
+    type("x\n");
+    EXPECT_EQ(after->try_read(kernel_spans(&c, 1), 0).value(), 1u);
+    EXPECT_EQ(c, 'x');
+    EXPECT_EQ(read(), "\n");
+
     // The other side hangs up.
     ASSERT_EQ(set(cooked), Errno::kOk);
     keyboard.ended = true;

@@ -383,3 +383,87 @@ HELPER(show_ids) {
     SHOW(getauxval(AT_SECURE));
     SHOW(prctl(PR_GET_DUMPABLE));
 }
+
+// Strings and pointers: a quarter of the stack's limit, at most 6 MiB.
+TEST(megabytes_of_arguments) {
+    enum { kSize = 131000, kMost = 52 };
+    static char* arguments[kMost + 3];
+    char* text = malloc(kSize + 1);
+    memset(text, 'a', kSize);
+    text[kSize] = 0;
+    char* none[] = {NULL};
+    NEED(setrlimit(RLIMIT_STACK, &(struct rlimit){64 << 20, RLIM_INFINITY}) == 0);
+    arguments[0] = (char*)self();
+    arguments[1] = (char*)"count_arguments";
+    static const int counts[] = {30, 32, 47, 48, 49, kMost};
+    for (unsigned i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        for (int n = 0; n < counts[i]; n++) arguments[n + 2] = text;
+        arguments[counts[i] + 2] = NULL;
+        say("%d strings\n", counts[i]);
+        CHILD("child") CALL(execve(self(), arguments, none));
+    }
+    make_file("s", "#!/tests/exec count_arguments\n", 0755);
+    arguments[0] = text;
+    for (int n = 0; n < 40; n++) arguments[n + 1] = text;
+    arguments[40] = NULL;
+    CHILD("script") CALL(execve("./s", arguments, none));
+    CHILD("environment") {
+        char* few[] = {(char*)self(), (char*)"count_arguments", NULL};
+        CALL(execve(self(), few, arguments));
+    }
+    NEED(setrlimit(RLIMIT_STACK, &(struct rlimit){16 << 20, RLIM_INFINITY}) == 0);
+    CHILD("a smaller stack") CALL(execve(self(), arguments, none));
+}
+
+// setuid(2) may go to a user who has more processes than the limit; the next execve(2) fails.
+TEST(processes_of_a_user_at_execve) {
+    chmod(".", 0755);
+    int go[2];
+    NEED(pipe(go) == 0);
+    for (int i = 0; i < 2; i++) {
+        if (fork() == 0) {
+            char c;
+            NEED(setuid(4321) == 0);
+            close(go[1]);
+            _exit(read(go[0], &c, 1) == 0 ? 0 : 1);
+        }
+    }
+    sleep_ms(100);
+    char* arguments[] = {(char*)self(), (char*)"count_arguments", NULL};
+    CHILD("too many") {
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){1, 10}) == 0);
+        CALL(setuid(4321));
+        CALL(execve(self(), arguments, environ));
+        CALL(execve("/missing", arguments, environ));
+        CALL(execve("", arguments, environ));
+        CALL(fork());
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){10, 10}) == 0);
+        CALL(execve(self(), arguments, environ));
+    }
+    CHILD("looked at once") {
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){1, 10}) == 0 && setuid(4321) == 0);
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){10, 10}) == 0);
+        CALL(execve("/missing", arguments, environ));
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){1, 10}) == 0);
+        CALL(execve(self(), arguments, environ));
+    }
+    CHILD("the limit comes later") {
+        NEED(setuid(4321) == 0);
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){1, 10}) == 0);
+        CALL(execve(self(), arguments, environ));
+    }
+    CHILD("as many as there may be") {
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){2, 10}) == 0 && setuid(4321) == 0);
+        CALL(execve(self(), arguments, environ));
+    }
+    CHILD("the child of one that may have more") {
+        NEED(setrlimit(RLIMIT_NPROC, &(struct rlimit){1, 10}) == 0);
+        CALL(setresuid(4321, 0, 0));
+        CHILD("its child") CALL(execve(self(), arguments, environ));
+        CALL(execve(self(), arguments, environ));
+    }
+    close(go[1]);
+    close(go[0]);
+    while (wait(NULL) > 0) {
+    }
+}

@@ -427,3 +427,26 @@ TEST(robust_list_of_another) {
     end(visible);
     end(root);
 }
+
+// pwrite(2) to a text that the kernel makes: ESPIPE before anything about how it is open.
+TEST(positions_in_generated_files) {
+    static const char* const files[] = {"status", "stat", "maps", "limits", "mounts", "comm", "cmdline", "environ"};
+    for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[64], c;
+        snprintf(path, sizeof path, "/proc/self/%s", files[i]);
+        int fd = open(path, O_RDONLY);
+        say("%s: ", files[i]);
+        CALL(pwrite(fd, "x", 1, 0));
+        CALL(pread(fd, &c, 1, 0));
+        close(fd);
+    }
+    int fd = open("/proc/self/comm", O_RDWR);
+    CALL(pwrite(fd, "x", 1, 0));
+    CALL(pwrite(fd, "x", 1, -1));
+    fd = open("/proc/meminfo", O_RDONLY);
+    CALL(pwrite(fd, "x", 1, 0));
+    fd = open("/proc/sys/kernel/hostname", O_RDONLY);
+    CALL(pwrite(fd, "x", 1, 0));
+    fd = open("/proc/sys/fs/nr_open", O_RDONLY);
+    CALL(pwrite(fd, "x", 1, 0));
+}

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/select.h>
 
 enum { kPage = 4096 };
 
@@ -55,15 +56,54 @@ TEST(many_descriptors) {
 HELPER(first_free) { SHOW(open("/dev/null", O_RDONLY)); }
 
 TEST(large_numbers_of_descriptors) {
-    allow_descriptors(250000);
+    allow_descriptors(1048576);
+    CALL(dup2(1, 60000));
     CALL(dup2(1, 249999));
+    CALL(dup2(1, 1048575));
     CALL(fcntl(1, F_DUPFD, 200000));
     CHILD("child") {
-        CALL(dup2(1, 150000));
+        CALL(dup2(1, 950000));
         CALL(syscall(SYS_close_range, 3, ~0u, 0));
         CALL(fcntl(249999, F_GETFD));
+        CALL(fcntl(1048575, F_GETFD));
+        CALL(dup(1));
     }
-    CALL(fcntl(249999, F_GETFD));
+    CHILD("program") {
+        CALL(syscall(SYS_close_range, 3, ~0u, 4));
+        CALL(execl("/proc/self/exe", "long_lists", "first_free", NULL));
+    }
+    CALL(fcntl(1048575, F_GETFD));
+}
+
+// Sets of select(2) as long as the largest table.
+TEST(sets_of_a_million_descriptors) {
+    static unsigned long set[1048576 / 64];
+    allow_descriptors(1048576);
+    NEED(dup2(1, 1048575) == 1048575 && dup2(1, 700000) == 700000);
+    set[1048575 / 64] |= 1ul << 63;
+    set[700000 / 64] |= 1ul << (700000 % 64);
+    set[0] |= 2;
+    CALL(select(1048576, NULL, (fd_set*)set, NULL, NULL));
+}
+
+// As many as are in several pieces of the table.
+TEST(descriptors_in_many_pieces) {
+    enum { kMany = 100000 };
+    allow_descriptors(1048576);
+    for (int i = 3; i < kMany; i++) NEED(dup(1) == i);
+    NEED(close(90000) == 0 && close(70000) == 0);
+    CALL(dup(1));
+    CHILD("child") {
+        CALL(dup(1));
+        CALL(fcntl(1, F_DUPFD, 70000));
+        CALL(syscall(SYS_close_range, 65000, 99000, 0));
+        CALL(fcntl(1, F_DUPFD, 66000));
+        CALL(fcntl(99001, F_GETFD));
+    }
+    CHILD("program") {
+        CALL(syscall(SYS_close_range, 50, ~0u, 4));
+        CALL(execl("/proc/self/exe", "long_lists", "first_free", NULL));
+    }
 }
 
 // Every second byte of a file.

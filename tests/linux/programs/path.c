@@ -550,3 +550,15 @@ TEST(extended_attributes) {
     CALL(syscall(SYS_setxattr, "f", "user.a", bytes, 1, 4));
     CALL(syscall(SYS_setxattr, "f", "user.a", bytes, 65537, 0));
 }
+
+TEST(getcwd_of_a_deep_directory) {
+    char name[101], text[8192];
+    memset(name, 'd', 100);
+    name[100] = 0;
+    for (int i = 0; i < 60; i++) NEED(mkdir(name, 0700) == 0 && chdir(name) == 0);
+    CALL(syscall(SYS_getcwd, text, sizeof text));
+    CALL(syscall(SYS_getcwd, text, 4096));
+    CALL(syscall(SYS_getcwd, text, 10));
+    CALL(readlink("/proc/self/cwd", text, sizeof text));
+    for (int i = 0; i < 60; i++) NEED(chdir("..") == 0 && rmdir(name) == 0);
+}

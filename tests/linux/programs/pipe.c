@@ -323,3 +323,67 @@ TEST(read_only_what_fits) {
     NEED(fcntl(p[0], F_SETFL, O_NONBLOCK) == 0);
     CALL(read(p[0], m, 8));
 }
+
+// A write that fails for its buffer has taken a page by then, unless it would have gone to the end of the last one.
+static void show_pipe(void) {
+    int n = -1;
+    ioctl(p[0], FIONREAD, &n);
+    struct pollfd f[2] = {{p[0], POLLIN, 0}, {p[1], POLLOUT, 0}};
+    poll(f, 2, 0);
+    say("  %d bytes, poll %#x %#x\n", n, (unsigned)f[0].revents, (unsigned)f[1].revents);
+}
+TEST(writes_from_nowhere) {
+    static char data[65536];
+    NEED(pipe2(p, O_NONBLOCK) == 0);
+    CALL(write(p[1], (void*)8, 10));
+    show_pipe();
+    CALL(write(p[1], data, 65536));
+    show_pipe();
+    CALL(read(p[0], data, 65536));
+    show_pipe();
+    CALL(write(p[1], data, 65536));
+    CALL(read(p[0], data, 65536));
+    CALL(write(p[1], (void*)8, 4096));
+    CALL(write(p[1], (void*)8, 4096));
+    CALL(write(p[1], (void*)8, 10));
+    CALL(write(p[1], "abc", 3));
+    CALL(write(p[1], (void*)8, 10));
+    CALL(write(p[1], data, 65536));
+    show_pipe();
+    CALL(read(p[0], data, 2));
+    CALL(read(p[0], data, 65536));
+    show_pipe();
+    CALL(read(p[0], data, 1));
+    show_pipe();
+    CALL(write(p[1], (void*)8, 4096));
+    show_pipe();
+    CALL(read(p[0], data, 1));
+    show_pipe();
+}
+TEST(packets_from_nowhere) {
+    static char data[8192];
+    NEED(pipe2(p, O_NONBLOCK | O_DIRECT) == 0);
+    CALL(write(p[1], (void*)8, 10));
+    show_pipe();
+    CALL(write(p[1], "abc", 3));
+    CALL(write(p[1], (void*)8, 4096));
+    CALL(write(p[1], "de", 2));
+    show_pipe();
+    CALL(read(p[0], data, 100));
+    CALL(read(p[0], data, 100));
+    CALL(read(p[0], data, 100));
+    CALL(read(p[0], data, 100));
+    CALL(read(p[0], data, 100));
+    show_pipe();
+}
+TEST(reader_waits_behind_an_empty_page) {
+    char c = 0;
+    NEED(pipe(p) == 0);
+    CALL(write(p[1], (void*)8, 10));
+    CHILD("writer") {
+        sleep_ms(50);
+        CALL(write(p[1], "x", 1));
+    }
+    CALL(read(p[0], &c, 1));
+    say("%c\n", c);
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+// Calls about what other processes have: kcmp(2), process_vm_readv(2), process_vm_writev(2).
+#include "abi/linux/kcmp.hpp"
+#include "linux/sys/io_vector.hpp"
+#include "linux/task/creds.hpp"
+#include "linux/task/thread.hpp"
+
+namespace linux {
+
+namespace {
+
+using port::Module;
+
+// ---- kcmp(2) ----
+
+// An order of objects that does not tell where they are: of their addresses, mixed with numbers that nobody knows.
+struct Mixer {
+    u64 mask = 0, factor = 0;
+};
+constinit rt::Guarded<Mixer, rt::Rank::log> mixer;
+
+u64 mixed(const void* object) {
+    auto m = mixer.lock();
+    if (m->factor == 0) {
+        port::Port::entropy(std::as_writable_bytes(std::span{&*m, 1}));
+        m->factor |= 1;
+    }
+    return (reinterpret_cast<u64>(object) ^ m->mask) * m->factor;
+}
+i64 compare(const void* a, const void* b) {
+    const u64 x = mixed(a), y = mixed(b);
+    return x == y ? 0 : x < y ? 1 : 2;
+}
+
+template <class T>
+Ref<T> shared_of(Thread& t, const Ref<T>& (Thread::*get)() const) {
+    rt::LockGuard guard{t.process().lock};
+    return (t.*get)();
+}
+template <class T>
+i64 compare_shared(Thread& a, Thread& b, const Ref<T>& (Thread::*get)() const) {
+    return compare(shared_of(a, get).get(), shared_of(b, get).get());
+}
+Ref<ActionTable> actions_of(Thread& t) {
+    rt::LockGuard guard{t.process().signals.lock};
+    return t.process().signals.actions;
+}
+// EBADF: no such file, or the thread has none any more.
+Result<Ref<fs::File>> file_of(Thread& t, u64 fd) {
+    Ref<fs::FileTable> files = shared_of(t, &Thread::files_ref);
+    if (!files || fd > u64(INT32_MAX)) return Errno::kBadF;
+    return files->get(Fd{i32(fd)});
+}
+
+Leaf<i64> sys_kcmp(Caller& c, i32 pid1, i32 pid2, i32 type, u64 index1, u64 index2) {
+    Ref<Thread> a = find_thread(Pid{pid1}), b = find_thread(Pid{pid2});
+    if (!a || !b) return Errno::kSrch;
+    if (!may_inspect(&c, a->process(), a.get(), AskedBy::kCall) ||
+        !may_inspect(&c, b->process(), b.get(), AskedBy::kCall))
+        return Errno::kPerm;
+    switch (type) {
+        case abi::kKcmpFile: {
+            Ref<fs::File> x = TRY(file_of(*a, index1)), y = TRY(file_of(*b, index2));
+            return compare(x.get(), y.get());
+        }
+        case abi::kKcmpVm: return compare_shared(*a, *b, &Thread::mm_ref);
+        case abi::kKcmpFiles: return compare_shared(*a, *b, &Thread::files_ref);
+        case abi::kKcmpFs: return compare_shared(*a, *b, &Thread::fs_context_ref);
+        case abi::kKcmpSighand: return compare(actions_of(*a).get(), actions_of(*b).get());
+        case abi::kKcmpIo: return 0;  // there are no I/O contexts
+        case abi::kKcmpSysvsem:       // no System V semaphores
+        case abi::kKcmpEpollTfd: return Errno::kOpNotSupp;
+        default: return Errno::kInval;
+    }
+}
+
+// ---- process_vm_readv(2), process_vm_writev(2) ----
+
+// Both sides of what is left.
+struct Transfer {
+    Ref<AddressSpace> there;
+    IoVector local, remote;
+    bool write;
+};
+
+// A piece by way of the kernel. kFault: not a byte of the other memory can be had as it is. kNeedsFault: ours.
+Leaf<u64> move_piece(Caller& c, Transfer& t) {
+    std::byte bytes[1024];
+    const fs::UserSpan at = t.remote.front();
+    u64 n = sizeof bytes < at.size ? sizeof bytes : at.size;
+    if (n > t.local.size()) n = t.local.size();
+    const fs::UserSpans ours = t.local.spans(c.user(), n);
+    if (t.write) {
+        TRY(ours.copy_in(0, bytes, n));
+        n = t.there->space().copy_out(at.at, bytes, n);
+    } else {
+        n = t.there->space().copy_in(bytes, at.at, n);
+        if (n != 0) TRY(ours.copy_out(0, bytes, n));
+    }
+    return n != 0 ? Leaf<u64>(n) : Leaf<u64>(Errno::kFault);
+}
+
+TaskResult move_between(Caller& c, Transfer t) {
+    constexpr u32 kPiecesAtOnce = 8;
+    constexpr u64 kNoStack = 0;  // a look must not make a stack grow
+    u64 done = 0;
+    for (u32 pieces = 1; t.local.size() != 0 && t.remote.size() != 0; ++pieces) {
+        if (t.remote.front().size == 0) {
+            t.remote.drop_front();
+            continue;
+        }
+        auto moved = move_piece(c, t);
+        if (moved.ok()) {
+            done += moved.value();
+            t.local.advance(moved.value());
+            t.remote.advance(moved.value());
+            if (pieces % kPiecesAtOnce == 0) co_await rt::Yield{};
+            if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) break;
+            continue;
+        }
+        if (moved.error() == kNeedsFault) {
+            const fs::UserMemory::Fault f = c.user().fault();
+            const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            if (have >= f.size) continue;
+            // What is accessible of our buffer is used.
+            const u64 usable = t.local.spans(c.user(), t.local.size()).position_of(f.start) + have;
+            if (usable == 0 || usable >= t.local.size()) break;
+            t.local.limit(usable);
+        } else if (moved.error() != Errno::kFault) {
+            co_return done != 0 ? Leaf<i64>(i64(done)) : Leaf<i64>(moved.error());
+        } else if (const u64 have = co_await t.there->fault_in(t.remote.front().at, 1, t.write, kNoStack); have == 0) {
+            break;
+        }
+    }
+    co_return done != 0 ? Result<i64>(i64(done)) : Result<i64>(Errno::kFault);
+}
+
+Leaf<i64> process_vm(Caller& c, i32 pid, UserAddr local, u64 locals, UserAddr remote, u64 remotes, u64 flags,
+                     bool write) {
+    if (flags != 0) return Errno::kInval;
+    IoVector ours = TRY(IoVector::import(c.user(), local, locals));
+    if (ours.size() == 0) return 0;
+    IoVector theirs = TRY(IoVector::import(c.user(), remote, remotes));
+    if (theirs.size() == 0) return 0;
+    Ref<Thread> t = find_thread(Pid{pid});
+    if (!t) return Errno::kSrch;
+    Ref<AddressSpace> there = shared_of(*t, &Thread::mm_ref);
+    if (!there) return Errno::kSrch;
+    if (!may_inspect(&c, t->process(), t.get(), AskedBy::kCall)) return Errno::kPerm;
+    return c.later(move_between(c, Transfer{std::move(there), std::move(ours), std::move(theirs), write}));
+}
+Leaf<i64> sys_process_vm_readv(Caller& c, i32 pid, UserAddr local, u64 locals, UserAddr remote, u64 remotes,
+                               u64 flags) {
+    return process_vm(c, pid, local, locals, remote, remotes, flags, false);
+}
+Leaf<i64> sys_process_vm_writev(Caller& c, i32 pid, UserAddr local, u64 locals, UserAddr remote, u64 remotes,
+                                u64 flags) {
+    return process_vm(c, pid, local, locals, remote, remotes, flags, true);
+}
+
+}  // namespace
+
+constexpr SyscallRow kRows[] = {
+    row<&sys_kcmp>(abi::kNrKcmp, "kcmp", Module::kTask, "others/compare"),
+    row<&sys_process_vm_readv>(abi::kNrProcessVmReadv, "process_vm_readv", Module::kMm, "others/memory"),
+    row<&sys_process_vm_writev>(abi::kNrProcessVmWritev, "process_vm_writev", Module::kMm, "others/memory"),
+};
+const std::span<const SyscallRow> other_process_rows{kRows};
+
+}  // namespace linux
