@@ -8,10 +8,13 @@
 namespace fs {
 
 File::~File() {
-    if (file_locks_exist()) [[unlikely]]
-        release_file_locks(*this);
-    if (owner) [[unlikely]]
+    if (!file_extras_exist()) [[likely]]
+        return;
+    release_file_locks(*this);
+    if (owner) {
         delete owner;
+        file_extras.fetch_sub(1, std::memory_order_relaxed);
+    }
 }
 
 void File::last_ref(File* f) {

@@ -59,7 +59,6 @@ struct Table {
     static constexpr u32 kBuckets = 256;
     rt::SpinLock<rt::Rank::file_locks> lock;
     Bucket buckets[kBuckets] RT_GUARDED_BY(lock);
-    std::atomic<u32> count{0};
 
     static u32 hash(const void* a, const void* b) {
         const u64 h = (reinterpret_cast<u64>(a) + reinterpret_cast<u64>(b) * 31) * detail::kHashFactor;
@@ -116,7 +115,7 @@ bool conflict(Inode& inode, const FileLock& want, FileLock* found = nullptr) RT_
 
 void count_one(Group& g, bool write, i32 by) RT_REQUIRES(table.lock) {
     g.count += u32(by);
-    table.count.fetch_add(u32(by), std::memory_order_relaxed);
+    file_extras.fetch_add(u32(by), std::memory_order_relaxed);
     if (!write) return;
     g.write_count += u32(by);
     table.of(*g.inode).writes += u32(by);
@@ -226,7 +225,7 @@ bool take_group(const Inode& inode, LockKind kind, const void* owner) RT_EXCLUDE
         leave(*g);
         while (Held* h = g->pending.pop_front()) table.of(inode).writes -= h->write;
         table.of(inode).writes -= g->write_count;
-        table.count.fetch_sub(g->count, std::memory_order_relaxed);
+        file_extras.fetch_sub(g->count, std::memory_order_relaxed);
     }
     end_group(*g);
     return true;
@@ -234,7 +233,7 @@ bool take_group(const Inode& inode, LockKind kind, const void* owner) RT_EXCLUDE
 
 }  // namespace
 
-bool file_locks_exist() { return table.count.load(std::memory_order_relaxed) != 0; }
+constinit std::atomic<u32> file_extras{0};
 rt::WaitQueue& file_locks_changed(const Inode& inode) {
     return changed[(reinterpret_cast<u64>(&inode) * detail::kHashFactor) >> (64 - kQueueBits)];
 }

@@ -17,7 +17,9 @@ struct FileLock {
     u64 start = 0, end = ~u64{0} >> 1;  // inclusive
 };
 
-bool file_locks_exist();
+// How many locks and owners (FileOwner) there are: while there are none, the ends of files look for neither.
+extern std::atomic<u32> file_extras;
+inline bool file_extras_exist() { return file_extras.load(std::memory_order_relaxed) != 0; }
 // Woken when locks of the inode have gone or let others in; some inodes share one.
 rt::WaitQueue& file_locks_changed(const Inode& inode);
 

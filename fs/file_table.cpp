@@ -77,7 +77,7 @@ u32 FileTable::end_of_open() const {
 
 // What close(2) does beyond forgetting the number.
 void FileTable::release(File* f) {
-    if (file_locks_exist() && !(f->flags() & kOpenPath)) [[unlikely]]
+    if (file_extras_exist() && !(f->flags() & kOpenPath)) [[unlikely]]
         release_posix_locks(*f, this);
     if (f->watched()) [[unlikely]]
         epoll_closing(*f);
@@ -274,8 +274,11 @@ File* FileTable::take(u32 n) {
 Result<Fd> FileTable::install(Ref<File> file, bool close_on_exec, u64 limit, i32 from) {
     rt::LockGuard guard{lock_};
     u32 n = u32(find_free(u32(from) > low_ ? u32(from) : low_));
-    if (n >= limit || n >= kMaxDescriptors) return Errno::kMFile;
-    if (n >= capacity_) TRY(grow(n + 1));
+    if (n >= limit) return Errno::kMFile;
+    if (n >= capacity_) [[unlikely]] {
+        if (n >= kMaxDescriptors) return Errno::kMFile;
+        TRY(grow(n + 1));
+    }
     put(n, file.release(), close_on_exec);
     if (u32(from) <= low_) low_ = n + 1;
     return Fd{i32(n)};

@@ -172,6 +172,7 @@ Result<bool> ProgramLoader::write_pointers(const ExecArguments& a) {
 }
 
 Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
+    auto auxiliary = TRY(rt::make_ref<AddressSpace::Layout::Auxiliary>());
     rt::LockGuard guard(lock());
     write(random_at_, random_.for_program, sizeof random_.for_program);
     write(platform_at_, arch::kMachineName, std::strlen(arch::kMachineName) + 1);
@@ -181,8 +182,8 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
     mm->layout.env_end = path_at_;
 
     const fs::Creds& creds = a.creds ? *a.creds : c.creds();
-    static_assert(kAuxEntries * 2 <= AddressSpace::Layout::kAuxiliaryWords);
-    u64* kept = mm->layout.auxiliary;
+    static_assert(kAuxEntries * 2 <= AddressSpace::Layout::Auxiliary::kWords);
+    u64* kept = auxiliary->words;
     auto aux = [&](Aux key, u64 value) {
         *kept++ = key;
         *kept++ = value;
@@ -208,7 +209,8 @@ Result<void> ProgramLoader::write_vectors(Caller& c, const ExecArguments& a) {
     aux(kAtExecfn, path_at_.value);
     aux(kAtPlatform, platform_at_.value);
     // The rest is zero: kAtNull.
-    write(at, mm->layout.auxiliary, kAuxEntries * 2 * sizeof(u64));
+    write(at, auxiliary->words, kAuxEntries * 2 * sizeof(u64));
+    mm->layout.auxiliary = std::move(auxiliary);
     return lib::kOk;
 }
 

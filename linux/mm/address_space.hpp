@@ -62,11 +62,12 @@ public:
         Ref<fs::File> file;        // null: anonymous
         u64 offset = 0;            // bytes, page-aligned
         bool may_map_low = false;  // below vm.mmap_min_addr: CAP_SYS_RAWIO
-        Ref<fs::Mapping> object;   // shared anonymous memory that is there already; null: new
+        fs::Mapping* object = nullptr;  // shared anonymous memory that is there already, kept by the caller; null: new
     };
     // Checks what remap_file_pages(2) may map anew: [request.hint, + request.length) lies in areas of one file, shared and with
     // the same rights. Fills in what they map, and those rights. `at`: how far it is; kNeedsTask: call again. EINVAL.
-    Leaf<void> find_shared(MapRequest& request, UserAddr& at);
+    // `object` keeps the one that the request names.
+    Leaf<void> find_shared(MapRequest& request, Ref<fs::Mapping>& object, UserAddr& at);
     // The mmap family; errors as the manual pages say. Leaf: kNeedsTask only if other CPUs must be waited for or the
     // work is long (more than kLongWork pages), and then nothing has changed: await the _task.
     Leaf<UserAddr> map(const MapRequest& r, const MemoryLimits& l) { return change_map(r, l, Step::kLeaf); }
@@ -136,8 +137,12 @@ public:
     struct Layout {
         UserAddr code_start, code_end, data_start, data_end, break_start, stack_start, arg_start, arg_end, env_start,
             env_end;
-        static constexpr u32 kAuxiliaryWords = 44;
-        u64 auxiliary[kAuxiliaryWords] = {};  // the vector that the program was given: /proc/PID/auxv
+        // The vector that the program was given: /proc/PID/auxv. Never changed; copies of the process share it.
+        struct Auxiliary : RefCounted<Auxiliary> {
+            static constexpr u32 kWords = 44;
+            u64 words[kWords] = {};
+        };
+        Ref<Auxiliary> auxiliary;  // null: there is no program yet
     } layout;
     struct Totals {
         u64 virtual_pages, resident_pages, shared_pages, stack_pages, data_pages, locked_pages;

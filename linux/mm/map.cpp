@@ -103,14 +103,16 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     }
     bool anonymous_object = false;
     Backing backing = r.file ? file_backing(r) : anonymous_backing(r);
-    if (r.object) [[unlikely]]
-        backing.mapping = r.object;
     if (backing.error == Errno::kOk && backing.shared && !backing.mapping) {
-        // Shared anonymous memory is an object of its own. Linux: shmem_zero_setup.
-        if (!(r.flags & kMapNoReserve) && exceeds_memory(length >> lib::kPageShift)) return Errno::kNoMem;
-        backing.mapping = TRY(rt::make_ref<fs::Mapping>());
-        backing.mapping->size.store(length, std::memory_order_relaxed);
-        anonymous_object = true;
+        if (r.object) {
+            backing.mapping = Ref<fs::Mapping>{r.object};
+        } else {
+            // Shared anonymous memory is an object of its own. Linux: shmem_zero_setup.
+            if (!(r.flags & kMapNoReserve) && exceeds_memory(length >> lib::kPageShift)) return Errno::kNoMem;
+            backing.mapping = TRY(rt::make_ref<fs::Mapping>());
+            backing.mapping->size.store(length, std::memory_order_relaxed);
+            anonymous_object = true;
+        }
     }
 
     AreaSpec spec;
@@ -166,7 +168,7 @@ Leaf<UserAddr> AddressSpace::change_map(const MapRequest& r, const MemoryLimits&
     return at;
 }
 
-Leaf<void> AddressSpace::find_shared(MapRequest& request, UserAddr& at) {
+Leaf<void> AddressSpace::find_shared(MapRequest& request, Ref<fs::Mapping>& object, UserAddr& at) {
     constexpr u32 kSame =
         kAreaShared | kAreaGrowsDown | kAreaLocked | kAreaDontFork | kAreaDontDump | kAreaNoReserve | kAreaMayAll;
     const UserAddr end = request.hint + request.length;
@@ -181,7 +183,10 @@ Leaf<void> AddressSpace::find_shared(MapRequest& request, UserAddr& at) {
         at = a->end;
     }
     request.file = first->file;
-    if (!first->file) request.object = first->mapping;
+    if (!first->file) {
+        object = first->mapping;
+        request.object = object.get();
+    }
     request.prot = first->prot;
     if (first->flags & kAreaLocked) request.flags |= kMapLocked;
     return lib::kOk;

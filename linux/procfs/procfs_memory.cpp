@@ -82,7 +82,9 @@ Leaf<void> show_environment(StringBuilder& out, const ProcContext& c, u64& posit
 Leaf<void> show_auxiliary(StringBuilder& out, const ProcContext& c) {
     auto opened = opened_memory(c);
     if (!opened.ok() || !opened.value()) return lib::kOk;
-    const auto& words = opened.value()->layout.auxiliary;
+    const auto& auxiliary = opened.value()->layout.auxiliary;
+    if (!auxiliary) return lib::kOk;
+    const auto& words = auxiliary->words;
     size_t n = 0;
     while (n + 2 < std::size(words) && words[n] != 0) n += 2;
     out.put({reinterpret_cast<const char*>(words), (n + 2) * sizeof words[0]});

@@ -166,7 +166,7 @@ namespace {
 Leaf<void> try_flock(File& file, u32 operation) {
     fs::FileLock lock{.kind = fs::LockKind::kFlock, .write = operation == kLockExclusive, .owner = &file};
     if (operation == kLockUnlock) {
-        if (!fs::file_locks_exist()) return lib::kOk;
+        if (!fs::file_extras_exist()) return lib::kOk;
         return fs::clear_lock(*file.inode(), lock);
     }
     return fs::set_lock(*file.inode(), lock);

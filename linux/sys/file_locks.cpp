@@ -77,7 +77,7 @@ Leaf<Request> read_request(Caller& c, fs::File& file, u32 command, UserAddr at) 
     return r;
 }
 Leaf<void> apply(fs::File& file, const Request& r, fs::LongLock* in_pieces = nullptr) {
-    if (r.unlock) return fs::file_locks_exist() ? fs::clear_lock(*file.inode(), r.lock) : Leaf<void>{lib::kOk};
+    if (r.unlock) return fs::file_extras_exist() ? fs::clear_lock(*file.inode(), r.lock) : Leaf<void>{lib::kOk};
     return fs::set_lock(*file.inode(), r.lock, in_pieces);
 }
 

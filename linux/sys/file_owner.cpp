@@ -2,6 +2,7 @@
 #include "linux/sys/file_owner.hpp"
 
 #include "abi/linux/fcntl.hpp"
+#include "fs/file_locks.hpp"
 #include "linux/task/pid.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -47,7 +48,10 @@ Result<void> change_owner(fs::File& file, lib::FunctionRef<void(FileOwner&)> cha
     for (;;) {
         {
             rt::LockGuard guard{file.offset_lock};
-            if (!file.owner) file.owner = fresh.release();
+            if (!file.owner && fresh) {
+                file.owner = fresh.release();
+                fs::file_extras.fetch_add(1, std::memory_order_relaxed);
+            }
             if (file.owner) {
                 change(*file.owner);
                 return lib::kOk;

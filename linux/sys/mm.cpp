@@ -34,10 +34,9 @@ Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     co_return lib::kOk;
 }
 
-Result<AddressSpace::MapRequest> map_request(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd,
-                                             u64 offset) {
+Result<void> make_request(AddressSpace::MapRequest& r, Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd,
+                          u64 offset) {
     if (offset % kPageSize) return Errno::kInval;
-    AddressSpace::MapRequest r;
     if (!(flags & kMapAnonymous)) {
         r.file = TRY(c.files().get(fd));
         if (r.file->flags() & fs::kOpenPath) return Errno::kBadF;
@@ -51,7 +50,7 @@ Result<AddressSpace::MapRequest> map_request(Caller& c, UserAddr at, u64 length,
     r.prot = prot;
     r.flags = flags;
     r.may_map_low = c.creds().capable(kCapSysRawio);
-    return r;
+    return lib::kOk;
 }
 
 Task<Result<UserAddr>> map_patiently(Caller& c, AddressSpace::MapRequest r) {
@@ -62,14 +61,14 @@ Task<Result<UserAddr>> map_patiently(Caller& c, AddressSpace::MapRequest r) {
     co_return got;
 }
 Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd, u64 offset) {
-    auto request = map_request(c, at, length, prot, flags, fd, offset);
-    if (!request.ok()) return request.error();
+    AddressSpace::MapRequest request;
+    TRY(make_request(request, c, at, length, prot, flags, fd, offset));
     if (!populates(flags) && !c.mm().locks_future()) [[likely]] {
-        auto got = c.mm().map(request.value(), limits(c));
+        auto got = c.mm().map(request, limits(c));
         if (got.error() != kNeedsTask) [[likely]]
             return got;
     }
-    return c.later(map_patiently(c, request.take()));
+    return c.later(map_patiently(c, std::move(request)));
 }
 
 Leaf<void> sys_munmap(Caller& c, UserAddr at, u64 length) {
@@ -121,8 +120,9 @@ Task<Result<void>> sys_remap_file_pages(Caller& c, UserAddr at, u64 length, u32 
     r.flags = (flags & kMapNonBlock) | kMapShared | kMapFixed | kMapPopulate;
     r.may_map_low = true;
     r.offset = page << lib::kPageShift;
+    Ref<fs::Mapping> object;
     for (UserAddr from = at;;) {
-        auto found = c.mm().find_shared(r, from);
+        auto found = c.mm().find_shared(r, object, from);
         if (found.ok()) break;
         if (found.error() != kNeedsTask) co_return found.ended();
         co_await rt::Yield{};

@@ -258,7 +258,7 @@ TEST_F(TableTest, LocksCoverBytesLikeAnArray) {
         EXPECT_EQ(fs::find_conflict(inode, look, found), strongest == 2);
     }
     for (int& o : owners) fs::release_posix_locks(*f, &o);
-    EXPECT_FALSE(fs::file_locks_exist());
+    EXPECT_FALSE(fs::file_extras_exist());
 }
 
 TEST_F(TableTest, FlockAndRecordsDoNotMeet) {
@@ -278,7 +278,7 @@ TEST_F(TableTest, FlockAndRecordsDoNotMeet) {
     a = {};
     EXPECT_TRUE(fs::set_lock(*b->inode(), flock_b).ok()) << "a flock goes with its open file";
     b = {};
-    EXPECT_FALSE(fs::file_locks_exist());
+    EXPECT_FALSE(fs::file_extras_exist());
 }
 
 // Who waits for a lock is woken when a lock of its file goes or lets others in, and by nothing else.
