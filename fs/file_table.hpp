@@ -130,7 +130,8 @@ private:
         return {files_, open_, cloexec_, nullptr, n};
     }
     [[gnu::cold]] Part far_part(u32 n) const RT_REQUIRES(lock_);
-    [[gnu::cold]] File* far_file(u32 n) const RT_REQUIRES(lock_);
+    // Registers are the callers': who looks up a usual number needs no stack for it.
+    [[gnu::cold, clang::preserve_most]] File* far_file(u32 n) const RT_REQUIRES(lock_);
     // The file with the number, or null.
     File* file_at(u32 n) const RT_REQUIRES(lock_) {
         if (n >= flat_) [[unlikely]]
