@@ -183,6 +183,9 @@ Result<void> FileTable::grow(u32 to_hold) {
 
 Result<bool> FileTable::grow_some(u32 to_hold) {
     rt::LockGuard guard{lock_};
+    return grow_step(to_hold);
+}
+Result<bool> FileTable::grow_step(u32 to_hold) {
     if (to_hold <= capacity_) return false;
     if (flat_ == kFlat) {
         TRY(add_piece());
@@ -389,6 +392,7 @@ Result<Ref<FileTable>> FileTable::clone() {
     Ref<FileTable> copy = TRY(create());
     copy->lock_.assume_held();  // no other CPU knows it
     for (;;) {
+        if (is_long()) return Ref<FileTable>{};
         // Memory is allocated without this table's lock (the same rank as the copy's); the table may have grown, then
         // it is tried again.
         if (capacity() > kFirst) {
@@ -401,7 +405,8 @@ Result<Ref<FileTable>> FileTable::clone() {
         }
         rt::LockGuard guard{lock_};
         const u32 words = end_of_open() / 64;
-        if (words * 64 > copy->flat_) continue;
+        if (words * 64 > copy->flat_ || capacity_ > kLong) [[unlikely]]
+            continue;
         for (u32 word = 0; word < words; ++word) {
             copy->open_[word] = open_[word];
             copy->cloexec_[word] = cloexec_[word];
@@ -435,23 +440,19 @@ void FileTable::Copy::leave() {
 
 // False: all is copied.
 Result<bool> FileTable::copy_some(Copy& c) {
-    // Memory is allocated without this table's lock, which is of the same rank as the copy's.
-    u32 end;
-    {
-        rt::LockGuard guard{lock_};
-        end = end_of_open();
-        c.from.lock_.assume_held();  // ours
-        if (c.done >= end) {
-            c.to.lock_.assume_held();  // no other CPU knows it
-            c.to.low_ = low_;
-            c.leave();
-            return false;
-        }
-        if (end > c.done + kPieceCopied) end = c.done + kPieceCopied;
-    }
-    if (TRY(c.to.grow_some(end))) return true;
+    // Nobody looks anything up in the copy, but what changes here changes there too, by whoever has this lock (follow): so
+    // all of it is under this one, the copy's growth too.
     rt::LockGuard guard{lock_};
+    c.from.lock_.assume_held();  // ours
     c.to.lock_.assume_held();
+    u32 end = end_of_open();
+    if (c.done >= end) {
+        c.to.low_ = low_;
+        c.leave();
+        return false;
+    }
+    if (end > c.done + kPieceCopied) end = c.done + kPieceCopied;
+    if (TRY(c.to.grow_step(end))) return true;
     // A word of the bitmaps at a time: each part begins at a multiple of 64, and the copy has nothing there yet.
     for (; c.done < end; c.done += 64) {
         const Part old = part_of(c.done), copy = c.to.part_of(c.done);

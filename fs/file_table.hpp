@@ -70,7 +70,8 @@ public:
     bool close_some(u32& first, u32 last) { return some_of_range(first, last, false); }
     bool cloexec_some(u32& first, u32 last) { return some_of_range(first, last, true); }
     bool close_some_on_exec(u32& first);
-    // fork: a copy. Of a table that is_long() in pieces; it is a copy of what there is at their end.
+    // fork: a copy. Of a table that is_long() in pieces; it is a copy of what there is at their end. Null: it is long, perhaps
+    // only since the caller looked.
     Result<Ref<FileTable>> clone();
     Task<Result<Ref<FileTable>>> clone_long();
     bool is_long() const { return capacity() > kLong; }
@@ -143,6 +144,7 @@ private:
     bool close_part_on_exec(const u64* cloexec, u32 words, u32 base, u32& first, rt::Stretch& stretch);
     Result<void> add_piece() RT_REQUIRES(lock_);
     Result<void> grow(u32 to_hold) RT_REQUIRES(lock_);
+    Result<bool> grow_step(u32 to_hold) RT_REQUIRES(lock_);
     Result<void> make_room(u32 to_hold) RT_REQUIRES(lock_);
     void open_up(u32 to) RT_REQUIRES(lock_);
     i32 find_free(u32 from) const RT_REQUIRES(lock_);

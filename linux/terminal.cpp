@@ -38,33 +38,40 @@ Terminal* terminal_of(const Process& p) {
 }
 
 namespace {
-// Its session has no terminal any more, nor has any of its processes.
-void detach() {
-    rt::LockGuard guard{process_tree};
+// Its session has no terminal any more, nor has any of its processes. The terminal's fields change under the lock, together:
+// another leader may ask for it at once.
+struct Detached {
+    i32 session = 0, group = 0;  // 0: it was no session's
+};
+Detached detach(fs::Tty& tty) RT_REQUIRES(process_tree) {
     the_terminal.attachment = 0;
+    return {tty.session.exchange(0, std::memory_order_relaxed), tty.foreground.exchange(0, std::memory_order_relaxed)};
 }
 }  // namespace
 
 void hang_up_session(Process& leader) {
-    fs::Tty* tty = controlling_terminal(leader);
-    if (!tty || !is_leader(leader)) return;
-    i32 group = tty->foreground.load(std::memory_order_relaxed);
-    if (group != 0) {
-        (void)signal_group(group, kernel_signal(kSigHup));
-        (void)signal_group(group, kernel_signal(kSigCont));
+    if (!is_leader(leader)) return;
+    Detached from;
+    {
+        rt::LockGuard guard{process_tree};
+        const Terminal* terminal = terminal_of(leader);
+        if (!terminal) return;
+        from = detach(*terminal->tty);
     }
-    tty->session.store(0, std::memory_order_relaxed);
-    tty->foreground.store(0, std::memory_order_relaxed);
-    detach();
+    if (from.group == 0) return;
+    (void)signal_group(from.group, kernel_signal(kSigHup));
+    (void)signal_group(from.group, kernel_signal(kSigCont));
 }
 
 void hang_up_terminal(fs::Tty& tty) {
-    const i32 session = tty.session.exchange(0, std::memory_order_relaxed);
-    tty.foreground.store(0, std::memory_order_relaxed);
+    Detached from;
+    {
+        rt::LockGuard guard{process_tree};
+        from = detach(tty);
+    }
     tty.hang_up();
-    if (session == 0) return;
-    detach();
-    if (Ref<Process> leader = find_process(Pid{session})) {
+    if (from.session == 0) return;
+    if (Ref<Process> leader = find_process(Pid{from.session})) {
         (void)send_signal(*leader, kernel_signal(kSigHup));
         (void)send_signal(*leader, kernel_signal(kSigCont));
     }
@@ -116,14 +123,12 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
             i32 group;
             TRY(c.user().read(&group, at, sizeof group));
             TRY(check_terminal_access(c, tty, TerminalAccess::kChange));
-            if (tty.session.load(std::memory_order_relaxed) != p.session_seen().value) return Errno::kNoTty;
+            rt::LockGuard guard{process_tree};
+            if (tty.session.load(std::memory_order_relaxed) != p.session.value) return Errno::kNoTty;
             if (group < 0) return Errno::kInval;
-            {
-                rt::LockGuard guard{process_tree};
-                PidEntry* e = pid_entry(group);
-                if (!e || e->members.empty()) return Errno::kSrch;
-                if (e->members.front()->session != p.session) return Errno::kPerm;
-            }
+            PidEntry* e = pid_entry(group);
+            if (!e || e->members.empty()) return Errno::kSrch;
+            if (e->members.front()->session != p.session) return Errno::kPerm;
             tty.foreground.store(group, std::memory_order_relaxed);
             return i64{0};
         }
@@ -135,14 +140,14 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
             return i64{0};
         }
         case fs::kTiocSctty: {
+            rt::LockGuard guard{process_tree};
             i32 session = tty.session.load(std::memory_order_relaxed);
-            if (is_leader(p) && session == p.session_seen().value) return i64{0};
-            if (!is_leader(p) || controlling_terminal(p)) return Errno::kPerm;
+            if (is_leader(p) && session == p.session.value) return i64{0};
+            if (!is_leader(p) || terminal_of(p)) return Errno::kPerm;
             if (session != 0) {
                 // Another session's: taken from it only by force and by root.
                 if (argument != 1 || !c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
             }
-            rt::LockGuard guard{process_tree};
             attach(tty, p);
             return i64{0};
         }

@@ -149,8 +149,10 @@ struct OwnTables {
     // The caller is alone. kNoMem: what it shares, it still shares.
     Task<Result<void>> finish(Thread& t) {
         if (t.process().signals.actions->ref_count() == 1) actions = {};
-        if (t.files_ref()->ref_count() > 1)
-            files = CO_TRY(t.files().is_long() ? co_await t.files().clone_long() : t.files().clone());
+        if (t.files_ref()->ref_count() > 1) {
+            files = CO_TRY(t.files().clone());
+            if (!files) files = CO_TRY(co_await t.files().clone_long());
+        }
         co_return lib::kOk;
     }
     // Cannot fail. The old ones go with this object, that of files in pieces: drop_some() while it is true.

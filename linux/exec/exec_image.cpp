@@ -16,6 +16,11 @@ Result<void> ExecImage::set_limits(u64 stack_limit, u64 pointers) {
     if (limit < 131072) limit = 131072;
     if (limit <= pointers * 8) return Errno::k2Big;
     room_ = limit - pointers * 8;
+    // The strings must be within the limit of the stack too, by pages; they lie below a word of zero (Linux:
+    // bprm_mm_init, acct_stack_growth).
+    u64 stack = stack_limit & ~(kPageSize - 1);
+    if (stack < kPageSize) stack = kPageSize;
+    if (room_ > stack - sizeof(u64)) room_ = stack - sizeof(u64);
     return lib::kOk;
 }
 

@@ -59,9 +59,9 @@ public:
         UserAddr hint{};
         u64 length = 0;
         u32 prot = 0, flags = 0;
-        Ref<fs::File> file;        // null: anonymous
-        u64 offset = 0;            // bytes, page-aligned
-        bool may_map_low = false;  // below vm.mmap_min_addr: CAP_SYS_RAWIO
+        Ref<fs::File> file;             // null: anonymous
+        u64 offset = 0;                 // bytes, page-aligned
+        bool may_map_low = false;       // below vm.mmap_min_addr: CAP_SYS_RAWIO
         fs::Mapping* object = nullptr;  // shared anonymous memory that is there already, kept by the caller; null: new
     };
     // Checks what remap_file_pages(2) may map anew: [request.hint, + request.length) lies in areas of one file, shared and with

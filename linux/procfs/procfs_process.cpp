@@ -191,7 +191,7 @@ void add_status_head(StringBuilder& out, const ProcContext& c, Subject& s, const
     out.add("Uid:\t{}\t{}\t{}\t{}\n", id.uid, id.euid, id.suid, id.fsuid);
     out.add("Gid:\t{}\t{}\t{}\t{}\n", id.gid, id.egid, id.sgid, id.fsgid);
     Ref<fs::FileTable> files = p.files();
-    out.add("FDSize:\t{}\nGroups:\t", files ? files->capacity() : 0);
+    out.add("FDSize:\t{}\nGroups:\t", files ? std::min(files->capacity(), fs::kMaxDescriptors) : 0);
     if (!id.groups) out.put(" ");
 }
 
@@ -358,7 +358,9 @@ Result<Ref<fs::File>> file_of(const ProcContext& c) {
 bool closes_on_exec(const ProcContext& c) {
     Ref<Process> p = proc_process(c);
     Ref<fs::FileTable> files = p ? p->files() : Ref<fs::FileTable>{};
-    return files && files->close_on_exec(fs::Fd{i32(c.sub)}).ok() && files->close_on_exec(fs::Fd{i32(c.sub)}).value();
+    if (!files) return false;
+    const auto set = files->close_on_exec(fs::Fd{i32(c.sub)});
+    return set.ok() && set.value();
 }
 Leaf<fs::Path> target_fd(const ProcContext& c) {
     TRY(may_follow(of_process(c)));

@@ -72,10 +72,9 @@ void job_control(Process& p, u32 sig) RT_REQUIRES(p.signals.lock) {
     } else if (sig == kSigCont) {
         flush_everywhere(p, kStopSignals);
         if (p.signals.stop_signal == 0) return;
-        if (p.signals.stopped) {
-            p.signals.report = SignalState::kReportContinued;
-            p.signals.continue_unreported = true;
-        }
+        // Also of a stop that has only begun.
+        p.signals.report = SignalState::kReportContinued;
+        p.signals.continue_unreported = true;
         p.signals.stop_signal = 0;
         p.signals.to_stop = 0;
         p.signals.stop_next = nullptr;

@@ -40,10 +40,11 @@ Leaf<void> sys_close_range(Caller& c, u32 first, u32 last, u32 flags) {
     if (c.files().is_long()) return c.later(close_range_long(c, first, last, flags));
     if ((flags & kCloseRangeUnshare) && c.files().ref_count() > 1) {
         Ref<fs::FileTable> own = TRY(c.files().clone());
+        if (!own) return c.later(close_range_long(c, first, last, flags));
         Ref<fs::FileTable> old = c.thread().exchange_files(std::move(own));
     }
-    while (close_some(c, first, last, flags)) {
-    }
+    // Another thread may have made it long meanwhile.
+    if (close_some(c, first, last, flags)) return c.later(close_range_long(c, first, last, flags));
     return lib::kOk;
 }
 

@@ -109,7 +109,7 @@ Leaf<void> sys_madvise(Caller& c, UserAddr at, u64 length, i32 advice) {
 // remap_file_pages(2): the pages that lie at `page` of the file there come into a part of its mapping, as by mmap(2). (So
 // does Linux since 4.0: an area for each call.)
 Task<Result<void>> sys_remap_file_pages(Caller& c, UserAddr at, u64 length, u32 prot, u64 page, u32 flags) {
-    constexpr u64 kMostPages = u64{1} << 52;
+    constexpr u64 kMostPages = u64{1} << 51;  // of a file of 2^63 bytes
     at = at.down(kPageSize);
     length &= ~(kPageSize - 1);
     if (prot != 0 || at.value + length <= at.value) co_return Errno::kInval;
@@ -127,7 +127,7 @@ Task<Result<void>> sys_remap_file_pages(Caller& c, UserAddr at, u64 length, u32 
         if (found.error() != kNeedsTask) co_return found.ended();
         co_await rt::Yield{};
     }
-    if (page >= kMostPages) co_return Errno::kOverflow;
+    if (page + (length >> lib::kPageShift) > kMostPages) co_return Errno::kOverflow;
     const bool now = populates(r.flags);
     CO_TRY(co_await c.mm().map_task(std::move(r), limits(c)));
     if (now) (void)co_await populate(c, at, length);

@@ -20,11 +20,13 @@ struct Mixer {
 constinit rt::Guarded<Mixer, rt::Rank::log> mixer;
 
 u64 mixed(const void* object) {
-    auto m = mixer.lock();
-    if (m->factor == 0) {
-        port::Port::entropy(std::as_writable_bytes(std::span{&*m, 1}));
-        m->factor |= 1;
+    if (mixer.lock()->factor == 0) {
+        Mixer fresh;  // made without the lock: the source has one of the same rank
+        port::Port::entropy(std::as_writable_bytes(std::span{&fresh, 1}));
+        fresh.factor |= 1;
+        if (auto m = mixer.lock(); m->factor == 0) *m = fresh;
     }
+    auto m = mixer.lock();
     return (reinterpret_cast<u64>(object) ^ m->mask) * m->factor;
 }
 i64 compare(const void* a, const void* b) {
@@ -46,9 +48,9 @@ Ref<ActionTable> actions_of(Thread& t) {
     return t.process().signals.actions;
 }
 // EBADF: no such file, or the thread has none any more.
-Result<Ref<fs::File>> file_of(Thread& t, u64 fd) {
+Result<Ref<fs::File>> file_of(Thread& t, u32 fd) {
     Ref<fs::FileTable> files = shared_of(t, &Thread::files_ref);
-    if (!files || fd > u64(INT32_MAX)) return Errno::kBadF;
+    if (!files) return Errno::kBadF;
     return files->get(Fd{i32(fd)});
 }
 
@@ -60,15 +62,15 @@ Leaf<i64> sys_kcmp(Caller& c, i32 pid1, i32 pid2, i32 type, u64 index1, u64 inde
         return Errno::kPerm;
     switch (type) {
         case abi::kKcmpFile: {
-            Ref<fs::File> x = TRY(file_of(*a, index1)), y = TRY(file_of(*b, index2));
+            Ref<fs::File> x = TRY(file_of(*a, u32(index1))), y = TRY(file_of(*b, u32(index2)));
             return compare(x.get(), y.get());
         }
         case abi::kKcmpVm: return compare_shared(*a, *b, &Thread::mm_ref);
         case abi::kKcmpFiles: return compare_shared(*a, *b, &Thread::files_ref);
         case abi::kKcmpFs: return compare_shared(*a, *b, &Thread::fs_context_ref);
         case abi::kKcmpSighand: return compare(actions_of(*a).get(), actions_of(*b).get());
-        case abi::kKcmpIo: return 0;  // there are no I/O contexts
-        case abi::kKcmpSysvsem:       // no System V semaphores
+        case abi::kKcmpIo: return 0;       // there are no I/O contexts
+        case abi::kKcmpSysvsem: return 0;  // no System V semaphores: neither has any to undo
         case abi::kKcmpEpollTfd: return Errno::kOpNotSupp;
         default: return Errno::kInval;
     }
@@ -105,6 +107,7 @@ TaskResult move_between(Caller& c, Transfer t) {
     constexpr u64 kNoStack = 0;  // a look must not make a stack grow
     u64 done = 0;
     for (u32 pieces = 1; t.local.size() != 0 && t.remote.size() != 0; ++pieces) {
+        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) break;
         if (t.remote.front().size == 0) {
             t.remote.drop_front();
             continue;
@@ -115,7 +118,6 @@ TaskResult move_between(Caller& c, Transfer t) {
             t.local.advance(moved.value());
             t.remote.advance(moved.value());
             if (pieces % kPiecesAtOnce == 0) co_await rt::Yield{};
-            if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) break;
             continue;
         }
         if (moved.error() == kNeedsFault) {

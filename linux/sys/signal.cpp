@@ -217,16 +217,19 @@ struct ToMany {
 // With more processes than this a signal to many is sent in pieces.
 constexpr u32 kFewProcesses = 64;
 
-// In the order of numbers.
+// In the order of numbers. Signal 0 reaches nobody: no fork has to take note of it.
 TaskResult kill_long(Caller& c, i32 pid, u32 sig) {
     static constinit rt::AsyncMutex one_at_a_time;
     const i32 group = pid == -1 ? 0 : pid == 0 ? c.process().group_seen().value : -pid;
     const SignalInfo info = from_caller(c, sig, kSiUser);
     ToMany many{.all = group == 0};
-    auto turn = CO_TRY(co_await one_at_a_time.lock());
-    {
+    auto send = [&](Process& p) { many.one(c, p, sig, info); };
+    const SignalWalk::Send sender{send};
+    rt::AsyncMutex::Guard turn;
+    if (sig != 0) {
+        turn = CO_TRY(co_await one_at_a_time.lock());
         rt::LockGuard guard{process_tree};
-        begin_signal_walk(group, c.process());
+        signal_walk.begin(group, c.process(), sender);
     }
     i32 from = 1;
     for (bool more = true; more;) {
@@ -235,9 +238,11 @@ TaskResult kill_long(Caller& c, i32 pid, u32 sig) {
             from = p->pid.value + 1;
             {
                 rt::LockGuard guard{process_tree};
-                if (signal_walk.has(*p)) {
-                    p->reached = signal_walk.number;
-                    many.one(c, *p, sig, info);
+                if (sig != 0) {
+                    if (signal_walk.has(*p)) signal_walk.reach(*p);
+                } else if (group == 0 ? p.get() != &init_process() && p.get() != &c.process()
+                                      : p->group.value == group) {
+                    send(*p);
                 }
             }
             if (stretch.over()) break;
@@ -245,8 +250,10 @@ TaskResult kill_long(Caller& c, i32 pid, u32 sig) {
         more = stretch.over();
         if (more) co_await rt::Yield{};
     }
-    rt::LockGuard guard{process_tree};
-    signal_walk = {};
+    if (sig != 0) {
+        rt::LockGuard guard{process_tree};
+        signal_walk.end();
+    }
     co_return many.result();
 }
 

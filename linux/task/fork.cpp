@@ -100,8 +100,9 @@ Result<void> link(Thread& parent_thread, Thread& child, Process& p, const CloneR
     Process& mine = parent_thread.process();
     rt::LockGuard tree{process_tree};
     bool new_process = &p != &mine;
+    // What reaches the parent now is seen below: then there is no child yet.
     if (new_process && signal_walk.has(mine)) [[unlikely]]
-        return Errno::kRestartNoIntr;
+        signal_walk.reach(mine);
     PidEntry* e;
     {
         rt::LockGuard guard{p.lock};
@@ -156,7 +157,10 @@ TaskResult do_clone(Caller& caller, CloneRequest r) {
     Ref<AddressSpace> mm = t.mm_ref();
     if (!(r.flags & kCloneVm)) mm = CO_TRY(co_await mm->fork());
     Ref<fs::FileTable> files = t.files_ref();
-    if (!(r.flags & kCloneFiles)) files = CO_TRY(files->is_long() ? co_await files->clone_long() : files->clone());
+    if (!(r.flags & kCloneFiles)) {
+        files = CO_TRY(files->clone());
+        if (!files) files = CO_TRY(co_await t.files().clone_long());
+    }
     Ref<FsContext> context = t.fs_context_ref();
     if (!(r.flags & kCloneFs)) context = CO_TRY(copy_fs_context(*context));
     Ref<Process> p{&t.process()};

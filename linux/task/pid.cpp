@@ -2,6 +2,8 @@
 // The table of numbers: two levels, chunks made on demand and kept.
 #include "linux/task/pid.hpp"
 
+#include <bit>
+
 #include "rt/mem/slab.hpp"
 
 namespace linux {
@@ -16,7 +18,7 @@ struct Chunk {
 };
 constinit Chunk* chunks[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
 constinit u32 used_in_chunk[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
-constinit u32 processes_in_chunk[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
+constinit u64 names_process[kPidMax / 64] RT_GUARDED_BY(process_tree) = {};  // a bit for each number
 constinit i32 last_number RT_GUARDED_BY(process_tree) = 0;
 constinit Process* init = nullptr;  // constant once it is set
 constinit u64 forks RT_GUARDED_BY(process_tree) = 0;
@@ -48,17 +50,14 @@ i32 scan(i32 from, i32 to) RT_REQUIRES(process_tree) {
 
 namespace {
 Process* process_from(i32 from) RT_REQUIRES(process_tree) {
-    for (i32 n = from; n < kPidMax;) {
-        u32 c = u32(n) / kChunkSize;
-        if (processes_in_chunk[c] == 0) {
-            n = i32((c + 1) * kChunkSize);
-            continue;
-        }
-        PidEntry* e = slot(n);
-        if (e && e->process) return e->process;
-        ++n;
+    if (from >= kPidMax) return nullptr;
+    u32 word = u32(from) / 64;
+    u64 bits = names_process[word] & (~u64{0} << (from % 64));
+    while (bits == 0) {
+        if (++word == kPidMax / 64) return nullptr;
+        bits = names_process[word];
     }
-    return nullptr;
+    return slot(i32(word * 64 + u32(std::countr_zero(bits))))->process;
 }
 }  // namespace
 
@@ -123,13 +122,12 @@ void leave_session(Process& p) {
 }
 
 constinit SignalWalk signal_walk;
-bool SignalWalk::has(const Process& p) const {
-    return number != 0 && p.reached != number && (group == 0 ? &p != init : p.group.value == group);
-}
-void begin_signal_walk(i32 group, Process& sender) {
-    static constinit u64 last = 0;
-    signal_walk = {.number = ++last, .group = group};
-    if (group == 0) sender.reached = last;
+bool SignalWalk::in_scope(const Process& p) const { return group_ == 0 ? &p != init : p.group.value == group_; }
+void SignalWalk::begin(i32 group, Process& sender, const Send& send) {
+    ++number_;
+    group_ = group;
+    send_ = &send;
+    if (group == 0) sender.reached = number_;
 }
 
 Process& init_process() { return *init; }
@@ -161,7 +159,7 @@ bool thread_released(Thread& t) {
 void link_process(Process& p, PidEntry& e) {
     p.pid = Pid{e.number};
     e.process = &p;
-    ++processes_in_chunk[u32(e.number) / kChunkSize];
+    names_process[u32(e.number) / 64] |= u64{1} << (e.number % 64);
     processes.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -170,7 +168,7 @@ void unlink_process(Process& p) {
     leave_session(p);
     PidEntry* e = pid_entry(p.pid.value);
     e->process = nullptr;
-    --processes_in_chunk[u32(e->number) / kChunkSize];
+    names_process[u32(e->number) / 64] &= ~(u64{1} << (e->number % 64));
     if (p.leader) {
         e->thread = nullptr;
         (void)thread_released(*p.leader);

@@ -35,14 +35,28 @@ Ref<Process> next_process(i32 from) RT_EXCLUDES(process_tree);
 void for_each_process_locked(lib::FunctionRef<void(Process&)> out) RT_REQUIRES(process_tree);
 
 // A signal to more processes than are looked at in one go. It is as if it was sent to all at one moment: who was made by one that
-// it had reached does not get it, and who it has not reached makes no process until it has (fork starts again). One at a time.
-struct SignalWalk {
-    u64 number = 0;  // 0: there is none
-    i32 group = 0;   // 0: all but pid 1
-    bool has(const Process& p) const RT_REQUIRES(process_tree);
+// it had reached does not get it, and who it has not reached sends it to itself before it makes a process. One at a time.
+class SignalWalk {
+public:
+    bool has(const Process& p) const RT_REQUIRES(process_tree) {
+        return group_ >= 0 && p.reached != number_ && in_scope(p);
+    }
+    void reach(Process& p) RT_REQUIRES(process_tree) {
+        p.reached = number_;
+        (*send_)(p);
+    }
+    using Send = lib::FunctionRef<void(Process&)>;
+    // `group` 0: all but pid 1. `sender` counts as reached then. `send` is called under process_tree, by any CPU, until end().
+    void begin(i32 group, Process& sender, const Send& send) RT_REQUIRES(process_tree);
+    void end() RT_REQUIRES(process_tree) { group_ = -1; }
+
+private:
+    bool in_scope(const Process& p) const RT_REQUIRES(process_tree);
+    u64 number_ = 0;
+    i32 group_ = -1;  // there is none
+    const Send* send_ = nullptr;
 };
 extern SignalWalk signal_walk RT_GUARDED_BY(process_tree);
-void begin_signal_walk(i32 group, Process& sender) RT_REQUIRES(process_tree);  // `sender` counts as reached
 
 // The process that adopts orphans, pid 1. It has no threads; what it adopts is reaped at once.
 Process& init_process();

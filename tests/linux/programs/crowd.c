@@ -3,6 +3,7 @@
 // they do meanwhile; stopping and continuing thousands of threads.
 #include "check.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -28,6 +29,7 @@ static void chain(int slot) {
         pid_t pid = fork();
         if (pid > 0) _exit(0);
     }
+    usleep(20000);  // a signal that was sent before may have yet to interrupt this CPU
     shared->left[slot] = 1 + count;
     _exit(0);
 }
@@ -104,6 +106,92 @@ TEST(none_gets_away) {
     int ended_by_themselves = 0;
     for (int i = 0; i < kChains; i++) ended_by_themselves += shared->left[i] != 0;
     SHOW(ended_by_themselves);
+}
+
+// A table of descriptors that is long is copied in pieces; other threads change what was copied already, meanwhile, and it
+// grows meanwhile.
+static volatile int changing, source;
+static void* changes_low_numbers(void* data) {
+    unsigned seed = (unsigned)(size_t)data * 77 + 1;
+    while (changing) {
+        seed = seed * 1103515245 + 12345;
+        int fd = 64 + (int)((seed >> 12) % 1980);
+        if ((seed >> 3) & 1)
+            dup2(source, fd);
+        else
+            close(fd);
+    }
+    return NULL;
+}
+static void* grows_far(void* data) {
+    static const int numbers[] = {16000, 32000, 49000, 65000, 66000};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) NEED(dup2(0, numbers[i]) == numbers[i]);
+    return data;
+}
+TEST(table_copied_while_it_changes) {
+    struct rlimit limit = {4096, 4096};
+    NEED(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    source = open("/dev/null", O_RDONLY);
+    for (int fd = 100; fd < 4096; fd++) NEED(dup2(source, fd) == fd);
+    changing = 1;
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++) NEED(pthread_create(&threads[i], NULL, changes_low_numbers, (void*)i) == 0);
+    int copies = 0;
+    for (long until = now_ms() + 4000; now_ms() < until && copies < 400; copies++) {
+        pid_t pid = fork();
+        NEED(pid >= 0);
+        if (pid == 0) _exit(fcntl(4000, F_GETFD) == 0 ? 0 : 1);
+        int status;
+        NEED(waitpid(pid, &status, 0) == pid && status == 0);
+    }
+    changing = 0;
+    for (size_t i = 0; i < 2; i++) NEED(pthread_join(threads[i], NULL) == 0);
+    FACT("copied", copies > 0);
+}
+TEST(table_grows_while_it_is_copied) {
+    struct rlimit limit = {100000, 100000};
+    NEED(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    for (int i = 0; i < 40; i++) {
+        pid_t pid = fork();
+        NEED(pid >= 0);
+        if (pid == 0) {
+            pthread_t thread;
+            NEED(pthread_create(&thread, NULL, grows_far, NULL) == 0);
+            for (int n = 0; n < i * 50; n++) getpid();
+            NEED(syscall(SYS_close_range, 90000, 90001, 2 /* UNSHARE */) == 0);
+            NEED(pthread_join(thread, NULL) == 0);
+            _exit(0);
+        }
+        int status;
+        NEED(waitpid(pid, &status, 0) == pid && status == 0);
+    }
+}
+
+// A process that sends signals to all must not keep others from making processes.
+TEST(fork_beside_signals_to_all) {
+    pid_t group = 0;
+    for (int i = 0; i < 120; i++) {
+        pid_t pid = fork();
+        NEED(pid >= 0);
+        if (pid == 0) {
+            setpgid(0, group);
+            if (i < 100)
+                for (;;) pause();
+            NEED(setresuid(1000, 1000, 1000) == 0);
+            for (;;) kill(-1, SIGCONT);
+        }
+        if (group == 0) group = pid;
+        setpgid(pid, group);
+    }
+    for (int i = 0; i < 100; i++) {
+        pid_t pid = fork();
+        NEED(pid >= 0);
+        if (pid == 0) _exit(0);
+        NEED(waitpid(pid, NULL, 0) == pid);
+    }
+    NEED(kill(-group, SIGKILL) == 0);
+    reap_all();
+    CALL(kill(-group, 0));
 }
 
 // Who has ended and was not waited for is a number and a status.
