@@ -176,6 +176,8 @@ bool Settling::step() {
     }
     if (left_ == 0) return true;
     constexpr u64 kMost = 384;
+    // Others run meanwhile, so it may be longer than kForOthers: a busy host holds a CPU up for tenths of a second.
+    constexpr Nanoseconds kPatience = lib::milliseconds(1000);
     u64 rest = kMost;
     bool in_hand = false;
     for (Reclaimer* r = all_reclaimers.load(std::memory_order_acquire); r; r = r->next_) {
@@ -184,7 +186,7 @@ bool Settling::step() {
     }
     if (rest == kMost) {  // nothing waits but, perhaps, what another CPU has taken: a piece, microseconds
         Nanoseconds now = hal::Machine::now();
-        if (in_hand && until_ == Nanoseconds{}) until_ = now + kForOthers;
+        if (in_hand && until_ == Nanoseconds{}) until_ = now + kPatience;
         return !in_hand || now >= until_;
     }
     until_ = {};

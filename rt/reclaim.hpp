@@ -93,7 +93,7 @@ bool reclaim_all();
 class Settling {
 public:
     // The next piece, of at most 20,000 instructions. False: call again, behind what else is ready. What another CPU has in
-    // hand is waited for as Reclaimer::drain() does.
+    // hand is waited for, up to a second.
     bool step();
 
 private:
