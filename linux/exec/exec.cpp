@@ -266,10 +266,8 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
         Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm));
         while (old->empty_some()) co_await rt::Yield{};
     }
-    release_vfork_parent(t);
     own.take(t);
     while (own.drop_some()) co_await rt::Yield{};
-    for (u32 first = 0; t.files().close_some_on_exec(first);) co_await rt::Yield{};
     reset_actions(*p.signals.actions);
     t.set_creds(std::move(creds.creds));
     if (creds.secure) {
@@ -295,6 +293,9 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
         ++p.exec_id;
         p.exit_signal = kSigChld;
     }
+    // Last of what others see: whom the end of vfork or of a pipe wakes finds the new program (setpgid(2): EACCES).
+    release_vfork_parent(t);
+    for (u32 first = 0; t.files().close_some_on_exec(first);) co_await rt::Yield{};
     t.alternate_stack = {};
     t.restart = {};
     t.keep_capabilities = false;

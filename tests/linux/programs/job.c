@@ -74,6 +74,34 @@ TEST(setpgid_after_exec) {
     finish("child", pid);
 }
 
+// The end of the pipe says that the program was executed: whoever hears it finds the new program.
+TEST(setpgid_heard_of_exec) {
+    int allowed = 0, named = 0;
+    for (int i = 0; i < 60; ++i) {
+        int p[2];
+        NEED(pipe2(p, O_CLOEXEC) == 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+            // Closed after the pipe: time in which the parent hears of it.
+            for (int k = 0; k < 900; ++k) NEED(fcntl(0, F_DUPFD_CLOEXEC, 5) >= 0);
+            execl("/bin/busybox", "sleep", "5", (char*)NULL);
+            _exit(1);
+        }
+        close(p[1]);
+        char c;
+        NEED(read(p[0], &c, 1) == 0);
+        allowed += setpgid(pid, pid) == 0 || errno != EACCES;
+        close(p[0]);
+        char name[64], program[64] = {0};
+        snprintf(name, sizeof name, "/proc/%d/exe", (int)pid);
+        named += readlink(name, program, sizeof program - 1) > 0 && strcmp(program, "/bin/busybox") == 0;
+        kill(pid, SIGKILL);
+        NEED(waitpid(pid, NULL, 0) == pid);
+    }
+    SHOW(allowed);
+    SHOW(named);
+}
+
 TEST(setpgid_of_another_session) {
     int p[2];
     NEED(pipe2(p, O_CLOEXEC) == 0);
