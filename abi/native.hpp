@@ -52,11 +52,23 @@ enum Call : uint64_t {
     kThreadFastpaths = 39,     // thread, mask of the Fastpaths that it may use. For tests
     kThreadState = 40,         // thread (read): ThreadState
     kYield = 41,               // runs the next ready thread of the caller's priority
+    kThreadHandler = 42,       // thread, endpoint (send) or 0, badge
+    kThreadSpace = 43,         // thread, space (write)
+    kThreadKick = 44,          // thread
+    kThreadTimes = 45,         // thread (read): ns of CPU time
+    kThreadGetFpu = 46,        // thread (read), address, size
+    kThreadSetFpu = 47,        // thread, address, size; size 0: the initial state
 
     // --- Memory
     kMap = 48,      // space (write), memory, address, offset, length, rights | type << 8. Replaces nothing: kExist
     kUnmap = 49,    // space (write), address, length
     kProtect = 50,  // space (write), address, length, rights: at most those of the capability when it was mapped
+
+    kMapFrames = 51,     // space (write), memory, count: items in the UTCB's words
+    kChangeFrames = 52,  // space (write), count, rights or 0: ranges in the UTCB's words
+    kFreeTables = 53,    // space (write), start, end, floor, ceiling
+    kSpaceStale = 54,    // space
+    kMemoryExtent = 55,  // system (read), memory (read), index
 
     // --- Scheduling, interrupts, the system
     kSchedConfigure = 56,  // sched (write), CPU set, highest priority, budget ns, period ns (0, 0: no limit)
@@ -71,11 +83,15 @@ enum Call : uint64_t {
     kLockInfo = 69,        // endpoint, notification, sched or system (read): acquisitions of its lock; rsi: those
                            // that waited; rdx: longest wait, cycles. System: of all locks, acquisitions not counted
     kMemoryInfo = 70,      // system (read): bytes of free memory; rsi: bytes in all
+    kAlarm = 71,           // deadline in ns since boot, or 0; bits
+    kConsole = 72,         // system, ConsoleOp, a, b, c
 };
 // Flags that are added to the number of an IPC call.
 enum : uint64_t {
     kNonBlocking = 1u << 8,  // kAgain instead of a wait. (After sending, kCall still waits for its reply.)
     kTimed = 1u << 9,        // kTimedOut after Utcb::timeout nanoseconds; a call whose reply is late is cancelled
+    kSaveOwed = 1u << 10,
+    kAnswerSaved = 1u << 11,
     kCallMask = 0xff,
 };
 
@@ -128,6 +144,7 @@ enum Label : uint64_t {
     kLabelSyscall,                 // words: number, pc, sp, six arguments
     kLabelPageFault,  // words: address, pc, sp, Access, 1 if a page is mapped there, the machine's error code
     kLabelException,  // words: vector, pc, sp, the machine's error code
+    kLabelKick,       // words: 0, pc, sp
 };
 enum Access : uint64_t { kAccessRead = 0, kAccessWrite = 1, kAccessExecute = 2 };
 
@@ -157,9 +174,10 @@ struct Utcb {
     uint64_t cap_rights[kMaxCaps];  // at most these rights for each; 0: unchanged
     uint64_t receive[kMaxCaps];     // empty slots for received capabilities; 0 ends the list
     MapItem map;
+    uint64_t answer, save;
     uint64_t words[kMaxWords];  // from word kRegisterWords on
     Registers registers;
-    uint64_t free[512 - 3 * kMaxCaps - 2 - 5 - kMaxWords - 20];  // for the program's use
+    uint64_t free[512 - 3 * kMaxCaps - 2 - 5 - 2 - kMaxWords - 20];  // for the program's use
 };
 
 static_assert(sizeof(Utcb) == 4096);
@@ -177,6 +195,7 @@ enum ThreadState : uint64_t {
     kStateWaiting = 5,  // for a notification
     kStateEnded = 6,
 };
+inline constexpr uint64_t kMaxFrames = kMaxWords / 2;  // items of kMapFrames, ranges of kChangeFrames
 inline constexpr uint64_t kHighestPriority = 28, kDefaultPriority = 14;
 
 // --- Tracing
@@ -198,8 +217,10 @@ enum FirstSlot : uint64_t {
     kSlotIrq = 5,
     kSlotSystem = 6,
     kSlotImage = 7,  // memory: the loaded program, see BootInfo::segment
+    kSlotMemory = 8,  // of a server: memory, see BootInfo::memory_bytes
     kSlotFree = 16,  // the first free slot
     kFirstSlots = 4096,
+    kServerSlots = 32768,  // of a server for another system
 };
 // Fixed addresses; the stack ends below kStackTop.
 inline constexpr uint64_t kBootInfoPage = 0x3fff'ffff'e000, kFirstUtcb = 0x3fff'ffff'f000, kStackTop = 0x3fff'ffff'0000,
@@ -215,6 +236,29 @@ struct BootInfo {
     uint64_t image_start, segments;
     Segment segment[8];
     char command_line[1024];
+    // The clock: now = ((tsc - tsc_base) * tsc_to_ns) >> 32, ns since boot; tsc_to_ns 0: the TSC is unusable. What to add for
+    // the time since 1970.
+    uint64_t tsc_base, tsc_to_ns, realtime_offset;
+    uint64_t fpu_size, fpu_features, hardware_capabilities, hardware_capabilities2;
+    // Of a server for another system: memory of its own, all of kSlotMemory, mapped at kServerMemory. The root archive lies
+    // at an offset in it.
+    uint64_t memory_bytes, archive_offset, archive_size;
+    uint64_t streams, tty;  // bit n: there is a stream n; they are one terminal
+};
+inline constexpr uint64_t kServerMemory = 0x4000'0000'0000;
+
+// --- The console, for a server: streams 0 to 2 are the standard ones.
+
+enum ConsoleOp : uint64_t {
+    kConsoleRead = 0,   // stream, address, size: bytes read; 0: none are there
+    kConsoleWrite = 1,  // stream, address, size: bytes taken
+    kConsoleEnded = 2,  // stream: 1 at the end of the input
+    kConsoleSize = 3,   // rows << 16 | columns of the terminal
+    kConsoleBind = 4,   // notification (send), bits: signalled when a stream or the size has changed
+    kConsoleLog = 5,    // address, size: a line of the kernel's log
+    kEntropy = 6,       // address, size: random bytes
+    kReport = 7,        // wait status: the program has ended, and so will the machine
+    kCannotStart = 8,   // error: the server could not begin
 };
 
 }  // namespace abi::native

@@ -6,7 +6,7 @@
 # core/switched_off.hpp.
 farcall_sources(SHARED_SOURCES
   lib lib/bare/x86_64 hal/x86_64 rt rt/mem rt/remote port/kernel elf drivers fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task)
-farcall_sources(CHECKED_SOURCES core core/cap core/ipc core/server boot/kernel)
+farcall_sources(CHECKED_SOURCES core core/cap core/ipc boot/kernel)
 farcall_sources(SHIPPED_SOURCES boot/shipped)
 farcall_sources(TEST_SOURCES tests/kernel)
 include(cmake/vdso.cmake)

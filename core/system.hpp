@@ -14,6 +14,10 @@ struct System {
     Result<void> (*irq_bind)(u64 line, ObjectRef<Notification> to, u64 bits);  // empty: unbind
     Result<void> (*irq_ack)(u64 line);
     Result<i64> (*trace)(NativeThread& t, u64 operation, u64 address, u64 size);
+    // kConsole: native::ConsoleOp and its arguments.
+    Result<i64> (*console)(NativeThread& t, u64 operation, u64 a, u64 b, u64 c);
+    // A trap of a thread that has no handler: it has stopped.
+    void (*thread_failed)(NativeThread& t, const lib::Trap& trap);
 };
 extern const System* native_system;  // set before the first native thread runs
 

@@ -68,7 +68,7 @@ private:
     static constexpr u32 kRangesGivenUp = 2;
     void run() {
         thread_.forget_plans();
-        came_back(row_.run(thread_, thread_.regs().frame()));
+        came_back(row_.run(thread_, thread_.call_regs().frame()));
     }
 
     Thread& thread_;

@@ -38,7 +38,7 @@ LeafOutcome leave_to_task(Thread& t, LeafError outcome) {
 LeafOutcome done(Thread& t, CallFrame& frame, i64 result) {
     frame.set_syscall_result(result);
     if (t.work.load(std::memory_order_relaxed) == 0) return LeafOutcome::kDone;
-    t.regs().set_syscall_result(result);
+    t.call_regs().set_syscall_result(result);
     return finish(t);
 }
 
@@ -79,23 +79,23 @@ LeafOutcome block(Thread& t) {
     // A leaf that has changed registers other than its result, and no other event has occurred: signals, mostly.
     u32 changed = kWorkRegisters;
     if (r.ok() && t.at_home().await_ready() && t.work.compare_exchange_strong(changed, 0, std::memory_order_relaxed)) {
-        t.regs().set_syscall_result(r.value());
+        t.call_regs().set_syscall_result(r.value());
         return LeafOutcome::kDoneChanged;
     }
     if (r.error() == kNeedsTask && t.blocked_leaf.again) return block(t);
-    return not_simply_done(t, t.regs().frame(), r);
+    return not_simply_done(t, t.call_regs().frame(), r);
 }
 
 // Twice the same, because on the inline route every instruction counts, and only one of the two keeps a register for
 // the frame.
 LeafOutcome syscall(port::UserThread& thread) {
     Thread& t = static_cast<Thread&>(thread);
-    u32 number = t.regs().call_number();
+    u32 number = t.call_regs().call_number();
     if (number >= kSyscallLimit) [[unlikely]]
         return leave_to_task(t, kNeedsTask);
-    Leaf<i64> r = call_table[number](t, t.regs().frame());
+    Leaf<i64> r = call_table[number](t, t.call_regs().frame());
     if (r.ok() && hal::Machine::is_zero(t.work)) [[likely]] {
-        t.regs().set_syscall_result(r.value());
+        t.call_regs().set_syscall_result(r.value());
         return LeafOutcome::kDone;
     }
     return not_simply_done(t, r);
@@ -116,9 +116,9 @@ LeafOutcome again(port::UserThread& thread, rt::Wake why) {
     t.leaf_outcome = Errno::kOk;
     auto call = std::exchange(t.blocked_leaf.again, nullptr);
     Leaf<i64> r = call(t, why);
-    if (!r.ok()) return unusual(t, t.regs().frame(), r.error());
+    if (!r.ok()) return unusual(t, t.call_regs().frame(), r.error());
     t.forget_file();
-    return done(t, t.regs().frame(), r.value());
+    return done(t, t.call_regs().frame(), r.value());
 }
 
 LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {

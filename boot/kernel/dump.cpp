@@ -2,7 +2,6 @@
 #include "boot/kernel/dump.hpp"
 
 #include "boot/kernel/trace_port.hpp"
-#include "core/server/server.hpp"
 #include "lib/format.hpp"
 #include "port/bind.hpp"
 #include "rt/lock_check.hpp"
@@ -39,7 +38,6 @@ void print_jobs() {
     print("=== jobs ===\n");
     rt::Job::for_each_unlocked([](const rt::Job& j) { print_job(j); });
     if constexpr (kDebug) rt::lock_check::print_held();
-    core::server::describe([](std::string_view line) { Machine::early_print(line); });
     print("=== end of jobs ===\n");
     trace_port::print_last([](std::string_view line) { Machine::early_print(line); });
 }
@@ -71,7 +69,6 @@ void dump_everything() {
     print("=== dump ===\n");
     Machine::request_dump();
     print_jobs_on_request();
-    if (auto* server = core::server::the_server.load()) server->signal(abi::server::kEventDump);
     print("=== end of dump ===\n");
 }
 

@@ -7,7 +7,6 @@
 #include "boot/kernel/give_up.hpp"
 #include "boot/kernel/hooks.hpp"
 #include "boot/kernel/native.hpp"
-#include "boot/kernel/server.hpp"
 #include "boot/kernel/trace_port.hpp"
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
@@ -91,15 +90,16 @@ Task<void> boot_main() {
         if (!image.ok()) give_up("no /.farcall/native in the root", image.error());
         if (auto r = choose_fastpaths(command_line().value("fastpath")); !r.ok()) give_up("bad fastpath=", r.error());
         hooks::before_native(command_line());
-        if (auto r = start_native(words, std::as_bytes(std::span{image.value()})); !r.ok())
+        if (auto r = start_native({std::as_bytes(std::span{image.value()}), words}); !r.ok())
             give_up("the native program", r.error());
         co_return;
     }
     if (server) {
         auto image = fs::find_in_cpio(cpio, ".farcall/linux-server");
         if (!image.ok()) give_up("no /.farcall/linux-server in the root", image.error());
-        auto bytes = std::as_bytes(std::span{image.value()});
-        if (auto r = start_linux_server(*info, bytes); !r.ok()) give_up("the Linux server", r.error());
+        if (auto r = choose_fastpaths(command_line().value("fastpath")); !r.ok()) give_up("bad fastpath=", r.error());
+        if (auto r = start_native({std::as_bytes(std::span{image.value()}), info->command_line, info}); !r.ok())
+            give_up("the Linux server", r.error());
         co_return;
     }
     linux::set_command_line(info->command_line);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "abi/linux/wait.hpp"
+#include "boot/kernel/console_calls.hpp"
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/trace_port.hpp"
 #include "core/ipc/ipc.hpp"
@@ -115,6 +116,14 @@ Result<i64> trace(NativeThread& t, u64 operation, u64 address, u64 size) {
     }
 }
 
+// Who could only be told by a handler that it does not have. A server's clients wait for ever then: the machine ends.
+constinit bool serves = false;
+void thread_failed(NativeThread& t, const lib::Trap& trap) {
+    port::logf("a thread of the first program stops: trap {} at {:x}, address {:x}", u32(trap.kind),
+               t.context.pc().value, trap.address.value);
+    if (serves) control::report_exit(abi::exit_status_of(kServerDied));
+}
+
 constinit const core::System kSystem{
     .write =
         [](std::span<const std::byte> bytes) {
@@ -126,6 +135,8 @@ constinit const core::System kSystem{
     .irq_bind = &irq_bind,
     .irq_ack = &irq_ack,
     .trace = &trace,
+    .console = &console_call,
+    .thread_failed = &thread_failed,
 };
 
 // --- Building the first space
@@ -144,6 +155,9 @@ Result<Memory*> make_memory(u64 bytes) {
 }
 
 std::byte* bytes_of(Memory& m, u64 offset) { return static_cast<std::byte*>(Machine::phys_to_virt(m.frame(offset))); }
+
+constexpr u64 kKernelShare = 16;  // of the free memory, this part is the kernel's for what a server makes of its pool
+constexpr i32 kServerDied = 71;   // status of the machine
 
 constexpr u64 kAll = native::kReadRight | native::kWriteRight | native::kExecuteRight;
 
@@ -197,6 +211,49 @@ Result<void> map_new(SpaceObject& space, u64 address, u64 bytes) {
     return space.map(*m, address, 0, bytes, native::kReadRight | native::kWriteRight, kAll);
 }
 
+void describe_machine(native::BootInfo& info) {
+    const hal::TimeScale& scale = Machine::user_time_scale();
+    info.tsc_base = scale.tsc_base;
+    info.tsc_to_ns = scale.tsc_to_ns;
+    info.realtime_offset = port::Port::realtime_offset().value;
+    info.fpu_size = Machine::fpu_area_size();
+    info.fpu_features = Machine::fpu_features();
+    info.hardware_capabilities = port::Port::hardware_capabilities();
+    info.hardware_capabilities2 = port::Port::hardware_capabilities2();
+    info.tty = port::streams.tty;
+    for (u32 n = 0; n < 3; ++n) info.streams |= u64{port::streams.standard[n] != nullptr} << n;
+}
+
+// A server's own memory: free blocks, the largest first, and behind them the pages of the root archive. One object, mapped at
+// kServerMemory.
+Result<Memory*> give_memory(SpaceObject& space, const hal::BootInfo& boot, u64 bytes, native::BootInfo& info) {
+    constexpr unsigned kLeastOrder = 6;  // 256 KiB: less would be too many pieces
+    const PhysAddr archive = boot.initrd.start.down(kPageSize), archive_end = boot.initrd.end.up(kPageSize);
+    struct Block {
+        PhysAddr at;
+        unsigned order;
+    };
+    // Taken first: how much there is decides the size of the object.
+    u64 taken = 0;
+    Memory* m = TRY(make<Memory>(0));
+    for (unsigned order = rt::kMaxOrder; order >= kLeastOrder && taken < bytes;) {
+        const u64 size = kPageSize << order;
+        auto block = bytes - taken >= size ? rt::alloc_frames(order) : Result<PhysAddr>{Errno::kNoMem};
+        if (!block.ok()) {
+            --order;
+            continue;
+        }
+        TRY(m->adopt(block.value(), size));
+        taken += size;
+    }
+    info.archive_offset = taken + (boot.initrd.start - archive);
+    info.archive_size = boot.initrd.size();
+    TRY(m->adopt(archive, archive_end - archive));
+    info.memory_bytes = taken + (archive_end - archive);
+    TRY(space.map(*m, native::kServerMemory, 0, info.memory_bytes, native::kReadRight | native::kWriteRight, kAll));
+    return m;
+}
+
 }  // namespace
 
 Result<void> choose_fastpaths(std::string_view word) {
@@ -215,20 +272,22 @@ Result<void> choose_fastpaths(std::string_view word) {
     return lib::kOk;
 }
 
-Result<void> start_native(std::string_view words, std::span<const std::byte> image) {
+Result<void> start_native(const FirstProgram& given) {
     core::native_system = &kSystem;
+    serves = given.serves != nullptr;
     lines = static_cast<Line*>(rt::allocate(sizeof(Line) * kLines));
     if (!lines) return Errno::kNoMem;
     for (u32 i = 0; i < kLines; ++i) new (&lines[i]) Line{};
 
-    auto* pool = TRY(make<core::Pool>(rt::mem_stats().free_bytes / 8 * 7));
+    const u64 free = rt::mem_stats().free_bytes;
+    auto* pool = TRY(make<core::Pool>(serves ? free / kKernelShare : free / 8 * 7));
     auto* space = TRY(make<SpaceObject>());
     space->space = TRY(core::Space::create());
-    TRY(space->caps.allocate(native::kFirstSlots, *pool));
+    TRY(space->caps.allocate(serves ? native::kServerSlots : native::kFirstSlots, *pool));
     Memory* page = TRY(make_memory(kPageSize));
     auto* info = reinterpret_cast<native::BootInfo*>(bytes_of(*page, 0));
     Memory* program = nullptr;
-    UserAddr entry = TRY(load_image(*space, image, program, *info));
+    UserAddr entry = TRY(load_image(*space, given.image, program, *info));
     TRY(map_new(*space, native::kStackTop - native::kStackSize, native::kStackSize));
 
     auto* t = TRY(make<NativeThread>());
@@ -248,8 +307,12 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
     info->free_bytes = pool->quota();
     info->fastpaths = core::ipc::fastpaths_enabled;
     info->cycle_hz = Machine::tsc_hz();
-    size_t length = words.size() < sizeof info->command_line - 1 ? words.size() : sizeof info->command_line - 1;
-    std::memcpy(info->command_line, words.data(), length);
+    size_t length = given.words.size();
+    if (length > sizeof info->command_line - 1) length = sizeof info->command_line - 1;
+    std::memcpy(info->command_line, given.words.data(), length);
+    describe_machine(*info);
+    Memory* own = nullptr;
+    if (serves) own = TRY(give_memory(*space, *given.serves, free - free / kKernelShare, *info));
     TRY(space->map(*page, native::kBootInfoPage, 0, kPageSize, native::kReadRight, native::kReadRight));
 
     auto* sched = TRY(make<core::Sched>(native::kHighestPriority));
@@ -265,8 +328,10 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
                        {native::kSlotSched, sched},
                        {native::kSlotIrq, TRY(make<Object>(native::kTypeIrq))},
                        {native::kSlotSystem, TRY(make<Object>(native::kTypeSystem))},
-                       {native::kSlotImage, program}};
-    for (auto& f : first) TRY(core::caps::insert_first(space->caps, f.slot, *f.object, native::kAllRights, nullptr));
+                       {native::kSlotImage, program},
+                       {native::kSlotMemory, own}};
+    for (auto& f : first)
+        if (f.object) TRY(core::caps::insert_first(space->caps, f.slot, *f.object, native::kAllRights, nullptr));
 
     t->context.reset();
     t->context.set_pc(entry);

@@ -9,8 +9,14 @@
 
 namespace boot {
 
-// `image`: an ELF program, in memory that stays. `words`: the command line it gets. Errors: what is wrong with it, or kNoMem.
-Result<void> start_native(std::string_view words, std::span<const std::byte> image);
+struct FirstProgram {
+    std::span<const std::byte> image;  // an ELF program, in memory that stays
+    std::string_view words;            // the command line it gets
+    // It serves programs of another system: it gets nearly all memory as one object, and the root archive in it.
+    const hal::BootInfo* serves = nullptr;
+};
+// Errors: what is wrong with the image, or kNoMem.
+Result<void> start_native(const FirstProgram& program);
 // `fastpath=` none, exception, ipc, notify, all; kInval for anything else.
 Result<void> choose_fastpaths(std::string_view word);
 

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "boot/kernel/control.hpp"
-#include "core/server/server.hpp"
 #include "core/trace.hpp"
 #include "lib/format.hpp"
 #include "rt/wait.hpp"
@@ -80,7 +79,6 @@ Result<void> start(std::string_view records) {
     if (!lib::parse_u64(records, n) || n == 0) return Errno::kInval;
     TRY(trace::start(n));
     port::trace_calls();
-    core::server::trace_threads();
     started_here = true;
     return lib::kOk;
 }

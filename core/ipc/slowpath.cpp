@@ -5,6 +5,7 @@
 // Order in each call: decode and check; find the partner under the endpoint's lock, or queue; from there on nothing
 // fails.
 #include "core/ipc/ipc.hpp"
+#include "core/system.hpp"
 
 #include <cstring>
 
@@ -469,6 +470,7 @@ Result<i64> reply_save(NativeThread& t) {
         if (send_to({t, *e}, {t.handler_badge, 0}, 0, {.is_call = true, .kind = expects}).ok()) leave(t);
     }
     // Nobody to tell: it stops where it is.
+    if (native_system->thread_failed) native_system->thread_failed(t, trap);
     t.state.store(native::kStateInactive, std::memory_order_release);
     leave(t);
 }

@@ -113,9 +113,9 @@ void* map_window(PhysAddr at, size_t bytes, MemoryType type) {
 void* Machine::map_device(PhysAddr at, size_t bytes, MemoryType type) { return map_window(at, bytes, type); }
 PhysAddr Machine::kernel_root() { return PhysAddr{hal_kernel_root}; }
 
-void PageTable::copy_kernel_half(PhysAddr root) {
-    u64* to = entries(root) + 256;
-    const u64* from = entries(PhysAddr{hal_kernel_root}) + 256;
+void KernelTables::fill_root(PhysAddr root) {
+    u64* to = PageTable::entries(root) + 256;
+    const u64* from = PageTable::entries(PhysAddr{hal_kernel_root}) + 256;
     u64 count = 256;
     asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count)::"memory");
 }

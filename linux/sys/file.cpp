@@ -29,7 +29,7 @@ bool block_reader(Thread& t, fs::PipeFile& file) {
     u32 seen = queue.sequence();
     if (!file.pipe().must_wait_to_read()) return false;
     auto again = [](Thread& t, rt::Wake why) -> Leaf<i64> {
-        auto r = call_table[u32(t.regs().syscall_number())](t, t.regs().frame());
+        auto r = call_table[u32(t.call_regs().syscall_number())](t, t.call_regs().frame());
         if (why != rt::Wake::kInterrupted || r.error() != kNeedsTask) return r;
         t.forget_plans();
         return Errno::kRestartSys;

@@ -369,7 +369,7 @@ struct StackCall {
         const SignalStack& s = t.alternate_stack;
         abi::SigStack wanted{};
         if (to) wanted = TRY(to.get(c.user()));
-        bool on = arch::on_stack(s, t.regs().sp());
+        bool on = arch::on_stack(s, t.call_regs().sp());
         StackCall call{s, {}};
         if (to) {
             if (on) return Errno::kPerm;

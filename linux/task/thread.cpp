@@ -13,7 +13,7 @@ namespace {
 SignalInfo signal_of(Thread& t, const port::Trap& trap) {
     using Kind = port::Trap::Kind;
     SignalInfo i;
-    u64 at = t.regs().pc().value;
+    u64 at = t.call_regs().pc().value;
     switch (trap.kind) {
         case Kind::kDivide: i.signo = kSigFpe, i.code = kFpeIntDiv; break;
         case Kind::kFloat: i.signo = kSigFpe, i.code = arch::float_code(t, trap); break;
@@ -83,13 +83,13 @@ Task<Result<void>> put_u32(Thread& t, UserAddr at, u32 value) {
 
 void finish_syscall(Thread& t, Result<i64> r) {
     if (r.ok()) {
-        t.regs().set_syscall_result(r.value());
+        t.call_regs().set_syscall_result(r.value());
     } else if (u32(r.error()) >= u32(Errno::kRestartSys) && u32(r.error()) <= u32(Errno::kRestartBlock)) {
         // Signals decide what becomes of it.
         t.restart_kind = r.error();
         t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
     } else {
-        t.regs().set_syscall_result(-i64(r.error()));
+        t.call_regs().set_syscall_result(-i64(r.error()));
     }
 }
 
@@ -97,13 +97,13 @@ namespace {
 
 // The row of the call that the thread has made; null: there is none, and it has its answer.
 const SyscallRow* row_of_call(Thread& t) {
-    const u64 number = u32(t.regs().syscall_number());  // the upper half does not count
+    const u64 number = u32(t.call_regs().syscall_number());  // the upper half does not count
     if (number < kSyscallLimit && syscall_table[number].name) {
         t.syscall_number = number;
         return &syscall_table[number];
     }
     note_unknown_call(t, number);
-    t.regs().set_syscall_result(-i64(Errno::kNoSys));
+    t.call_regs().set_syscall_result(-i64(Errno::kNoSys));
     return nullptr;
 }
 
@@ -163,7 +163,7 @@ Task<void> run_call(Thread& t, const SyscallRow& row, LeafError outcome) {
     }
     fs::forget_walks(static_cast<Caller*>(&t));
     t.forget_file();
-    if (t.regs().entered_by_syscall()) finish_syscall(t, call.result());
+    if (t.call_regs().entered_by_syscall()) finish_syscall(t, call.result());
 }
 
 // A page fault that the leaf tier could not resolve, for `kind`.

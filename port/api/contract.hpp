@@ -107,6 +107,9 @@ concept ThreadState = requires(T t, std::span<const std::byte> given) {
     typename T::Registers;
     typename T::Registers::CallFrame;
     { t.regs() } -> std::same_as<typename T::Registers&>;
+    // Of the last trap: number, arguments, result, pc and stack pointer, of which only the result may be changed. A port
+    // may have to fetch the others from elsewhere; regs() has them all.
+    { t.call_regs() } -> std::same_as<typename T::Registers&>;
     // State in regs() that lives in the CPU, as the TLS base, was changed. In a leaf: the outcome is kDoneChanged.
     { t.registers_changed() } -> std::same_as<void>;
     { t.save_fpu() } -> std::same_as<void>;  // fpu_state() is current from then on

@@ -1,43 +1,50 @@
 // SPDX-License-Identifier: MIT
 // The Linux personality as a user-level server: the same linux/ and fs/, bound to port/server.
-#include "fs/cpio.hpp"
+#include "linux/procfs/procfs.hpp"
 #include "linux/start.hpp"
 #include "port/bind.hpp"
-#include "port/server/streams.hpp"
+#include "port/server/cpu.hpp"
 #include "rt/mem/pages.hpp"
 
 namespace {
 
-namespace native = abi::server;
+u64 console(u64 op, u64 a) {
+    auto r = native::make_call(native::kConsole, native::kSlotSystem, op, a);
+    return r.ok() ? r.value() : 0;
+}
 
-void report(i32 wait_status) { (void)sysapi::call(native::kReport, u64(u32(wait_status))); }
+void report(i32 wait_status) { console(native::kReport, u64(u32(wait_status))); }
 
 [[noreturn]] void cannot_start(Errno why) {
-    (void)sysapi::call(native::kExit, u64(i32(why)));
+    console(native::kCannotStart, u64(i32(why)));
     hal::Machine::panic("cannot start");
 }
 
+PhysAddr archive() { return PhysAddr{hal::kMemoryStart + native::boot_info().archive_offset}; }
+
 Task<void> start() {
-    const native::BootInfo& info = sysapi::boot_info();
-    std::span<const std::byte> cpio{
-        static_cast<const std::byte*>(hal::Machine::phys_to_virt(PhysAddr{info.initrd.start})), info.initrd.size};
-    if (auto r = linux::start_from_archive(cpio, PhysAddr{info.initrd.start}, &report); !r.ok()) {
-        cannot_start(r.error());
-    }
+    std::span<const std::byte> cpio{static_cast<const std::byte*>(hal::Machine::phys_to_virt(archive())),
+                                    native::boot_info().archive_size};
+    if (auto r = linux::start_from_archive(cpio, archive(), &report); !r.ok()) cannot_start(r.error());
     co_return;
 }
 
 }  // namespace
 
 extern "C" [[noreturn]] void _start() {
-    const native::BootInfo& info = sysapi::boot_info();
-    if (info.magic != native::kBootMagic) hal::Machine::panic("this program is started by Farcall's kernel only");
-    rt::Executor& ex = rt::Executor::start(CpuId{0});
-    for (u64 i = 0; i < info.extents; ++i) rt::mem_add_range(PhysAddr{info.extent[i].start}, info.extent[i].size);
-    if (info.initrd.size != 0) rt::mem_add_used_range(PhysAddr{info.initrd.start}, info.initrd.size);
-    port::connect_streams();
+    const native::BootInfo& info = native::boot_info();
+    if (info.magic != native::kBootMagic || info.memory_bytes == 0)
+        hal::Machine::panic("this program is started by Farcall's kernel only");
+    hal::Machine::set_time_scale({info.tsc_base, info.tsc_to_ns});
+    hal::Machine::set_cpu(CpuId{0});
+    hal::Machine::disarm_timer();
+    (void)rt::Executor::start(CpuId{0});
+    // The archive is the last of the memory.
+    const u64 used = info.archive_size != 0 ? info.archive_offset & ~(kPageSize - 1) : info.memory_bytes;
+    rt::mem_add_range(PhysAddr{hal::kMemoryStart}, used);
+    if (info.archive_size != 0) rt::mem_add_used_range(archive(), info.archive_size);
     port::Port::set_realtime_offset(Nanoseconds{info.realtime_offset});
+    linux::set_command_line({info.command_line, __builtin_strlen(info.command_line)});
     linux::register_personality();
-    if (!rt::spawn("start", start(), ex)) cannot_start(Errno::kNoMem);
-    port::serve();
+    port::serve(start());
 }

@@ -3,6 +3,7 @@
 // read and set accessed/dirty at any time, so every entry is accessed as an atomic, and a change that must not lose a
 // dirty bit is an exchange or a compare-exchange. Tables are read through the direct map. Table pages that were
 // unlinked go to the source's free_table, which must wait for one epoch.
+// The same tables, which no MMU walks, are where a server looks up its clients' memory (hal/user).
 #pragma once
 #include <atomic>
 #include <type_traits>
@@ -98,19 +99,21 @@ private:
     u64* p_;
 };
 
-class PageTable {
+// Direct: how tables are reached, and what a new root has in the kernel's half.
+template <class Direct>
+class PageTableBy {
 public:
     using Entry = hal::Entry;
     using Slot = EntrySlot;
 
-    constexpr PageTable() = default;
-    constexpr explicit PageTable(PhysAddr root) : root_(root) {}
+    constexpr PageTableBy() = default;
+    constexpr explicit PageTableBy(PhysAddr root) : root_(root) {}
     // A new space with the kernel's half and nothing else; !valid() if there is no memory.
     template <TableSource S>
-    static PageTable create(S& source) {
+    static PageTableBy create(S& source) {
         PhysAddr root = source.allocate_table();
-        if (root.value != 0) copy_kernel_half(root);
-        return PageTable{root};
+        if (root.value != 0) Direct::fill_root(root);
+        return PageTableBy{root};
     }
     bool valid() const { return root_.value != 0; }
     PhysAddr root() const { return root_; }
@@ -251,7 +254,7 @@ public:
 
     static constexpr u64 span(unsigned level) { return u64{1} << (12 + 9 * (level - 1)); }  // of one entry
     static constexpr unsigned index(u64 va, unsigned level) { return (va >> (12 + 9 * (level - 1))) & 511; }
-    static u64* entries(PhysAddr table) { return static_cast<u64*>(direct_map(table)); }
+    static u64* entries(PhysAddr table) { return static_cast<u64*>(Direct::map(table)); }
 
 private:
     // First non-zero entry at or after i, or end. `repe scasq` counts one instruction an entry.
@@ -320,9 +323,13 @@ private:
         left -= left < freed ? left : freed;
         return true;
     }
-    static void copy_kernel_half(PhysAddr root);  // paging.cpp
-
     PhysAddr root_{};
 };
+
+struct KernelTables {
+    static void* map(PhysAddr table) { return direct_map(table); }
+    static void fill_root(PhysAddr root);  // paging.cpp
+};
+using PageTable = PageTableBy<KernelTables>;
 
 }  // namespace hal

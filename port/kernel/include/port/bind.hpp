@@ -24,6 +24,7 @@ public:
 
     UserThread();
     Registers& regs() { return context; }
+    Registers& call_regs() { return context; }
     rt::Job& job() { return job_; }
 
     // Once, before start(). kNoMem.

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+// What a server has of the machine's console and control channel (abi::native::ConsoleOp).
+#pragma once
+#include "core/ipc/thread.hpp"
+
+namespace boot {
+
+// kInval: no such operation or stream; kFault: the caller's memory. Moves at most kConsoleBytes in one call.
+Result<i64> console_call(core::NativeThread& t, u64 operation, u64 a, u64 b, u64 c);
+inline constexpr u64 kConsoleBytes = 4096;
+
+}  // namespace boot

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+#include "port/server/cpu.hpp"
+
+#include "hal/trap.hpp"
+
+namespace port {
+
+constinit Personality<UserThread> personality{};
+constinit void (*ServerCpu::on_device)() = nullptr;
+
+void set_personality(const Personality<UserThread>& p) { personality = p; }
+
+namespace {
+
+ServerCpu cpus[lib::kMaxCpus];
+
+// How long work of the server keeps clients waiting that are ready to run, and how long their turn is then.
+constexpr Nanoseconds kTurn = rt::Executor::kWorkTurn;
+
+}  // namespace
+
+ServerCpu& ServerCpu::of(CpuId cpu) { return cpus[cpu.value]; }
+
+Result<void> ServerCpu::start(CpuId cpu, native::Slot thread) {
+    cpu_ = cpu;
+    thread_ = thread;
+    endpoint_ = new_slot();
+    notification_ = new_slot();
+    if (endpoint_ == 0 || notification_ == 0) return Errno::kNoMem;
+    TRY(native::create(native::kSlotPool, native::kTypeEndpoint, endpoint_));
+    TRY(native::create(native::kSlotPool, native::kTypeNotification, notification_));
+    return native::bind(thread, notification_);
+}
+
+// --- Who continues
+
+void ServerCpu::answer_soon(UserThread& t) {
+    t.next_answer_ = nullptr;
+    *last_answer_ = &t;
+    last_answer_ = &t.next_answer_;
+}
+
+UserThread* ServerCpu::pop_answer() {
+    UserThread* t = first_answer_;
+    if (!t) return nullptr;
+    first_answer_ = t->next_answer_;
+    if (!first_answer_) last_answer_ = &first_answer_;
+    return t;
+}
+
+bool ServerCpu::begin_answer(UserThread& t, native::Message& m) {
+    t.stop_clock(hal::Machine::now());
+    // From here on a kick reaches it in the kernel; an earlier one is seen here. seq_cst: pairs with UserThread::kick().
+    t.in_user_.store(true, std::memory_order_seq_cst);
+    if (t.kicked_.load(std::memory_order_seq_cst)) [[unlikely]] {
+        t.in_user_.store(false, std::memory_order_relaxed);
+        t.take_trap(Trap{});
+        return false;
+    }
+    if (const CpuId to = t.next_cpu(clients()); to != cpu_) [[unlikely]] {
+        answer_elsewhere(t, to);
+        return false;
+    }
+    clients_.fetch_add(1, std::memory_order_relaxed);
+    fill(t, m);
+    return true;
+}
+
+void ServerCpu::fill(UserThread& t, native::Message& m) {
+    if (!t.whole_) [[likely]] {
+        m = native::message(native::kResume, u64(t.context_.syscall_result()));
+        return;
+    }
+    hal::get_registers(t.context_, native::utcb().registers);
+    m = native::message(native::kResumeWith);
+}
+
+void ServerCpu::send_answer(UserThread& t, const native::Message& m, ServerCpu& there) {
+    const bool owed = owed_ == &t;
+    if (owed) owed_ = nullptr;
+    // After success the thread may be gone.
+    if (auto r = owed ? native::reply(m) : native::reply_to(t.reply_, m); r.ok()) return;
+    // Registers that no program can have: as if it had jumped to nowhere.
+    if (owed) owed_ = &t;
+    there.clients_.fetch_sub(1, std::memory_order_relaxed);
+    t.in_user_.store(false, std::memory_order_relaxed);
+    t.take_trap({.kind = Trap::Kind::kProtection});
+}
+
+// Without waiting for the next message.
+void ServerCpu::answer_now(UserThread& t) {
+    native::Message m;
+    if (begin_answer(t, m)) send_answer(t, m, *this);
+}
+
+void ServerCpu::answer_elsewhere(UserThread& t, CpuId to) {
+    ServerCpu& there = of(to);
+    native::Message m;
+    const CpuId was = t.cpu_;
+    if (!t.place(to).ok()) {
+        (void)t.place(was);
+        t.in_user_.store(false, std::memory_order_relaxed);
+        return answer_soon(t);
+    }
+    there.clients_.fetch_add(1, std::memory_order_relaxed);
+    fill(t, m);
+    send_answer(t, m, there);
+}
+
+void ServerCpu::resume_new(UserThread& t) {
+    hal::get_registers(t.context_, native::utcb().registers);
+    t.stop_clock(hal::Machine::now());
+    t.in_user_.store(true, std::memory_order_seq_cst);
+    clients_.fetch_add(1, std::memory_order_relaxed);
+    if (native::do_call(native::kThreadSetRegisters, t.thread_).ok() && native::resume(t.thread_).ok()) {
+        t.started_ = true;
+        // A kick may have come before the kernel's thread ran.
+        if (t.kicked_.load(std::memory_order_seq_cst)) (void)native::do_call(native::kThreadKick, t.thread_);
+        return;
+    }
+    clients_.fetch_sub(1, std::memory_order_relaxed);
+    t.in_user_.store(false, std::memory_order_relaxed);
+    t.take_trap(Trap{.kind = Trap::Kind::kProtection});
+}
+
+// --- Messages
+
+void ServerCpu::set_alarm(Nanoseconds at) {
+    if (at == alarm_) [[likely]]
+        return;
+    alarm_ = at;
+    (void)native::do_call(native::kAlarm, at == Nanoseconds::never() ? 0 : at.value, kAlarm);
+}
+
+// One call: `answered` continues, whoever is owed an answer is kept, and the next message is received into m. False: there
+// is something to do first.
+bool ServerCpu::exchange(UserThread* answered, native::Message& m) {
+    u64 number = native::kReceive;
+    if (answered && !begin_answer(*answered, m)) {
+        // Its coroutine has run, or it has gone to another CPU.
+        if (first_answer_ || !rt::Executor::current().queue.empty()) return false;
+        answered = nullptr;
+    }
+    if (answered) {
+        number = native::kReplyReceive;
+        if (answered == owed_) {
+            owed_ = nullptr;
+        } else {
+            number |= native::kAnswerSaved;
+            native::utcb().answer = answered->reply_;
+        }
+    }
+    if (owed_) {
+        number |= native::kSaveOwed;
+        native::utcb().save = owed_->reply_;
+        owed_ = nullptr;
+    }
+    if (native::exchange(number, endpoint_, m) != Errno::kOk) [[unlikely]]
+        hal::Machine::panic("a receive of the server failed");
+    return true;
+}
+
+void ServerCpu::take_bits(u64 bits) {
+    rt::Executor& ex = rt::Executor::current();
+    if (bits & kAlarm) {
+        alarm_ = Nanoseconds::never();
+        ex.attract(rt::kAttnTimer);
+    }
+    if ((bits & kDevice) && on_device) on_device();
+}
+
+// The trap of a client, or bits of the notification.
+void ServerCpu::take(const native::Message& m) {
+    if (m.label() == native::kLabelSignal) return take_bits(m.badge);
+    UserThread& t = *reinterpret_cast<UserThread*>(m.badge);
+    clients_.fetch_sub(1, std::memory_order_relaxed);
+    owed_ = &t;
+    t.in_user_.store(false, std::memory_order_relaxed);
+    hal::UserContext& c = t.context_;
+    t.whole_ = false;
+    if (m.label() != native::kLabelSyscall) {
+        c.set_pc(UserAddr{m.words[1]});
+        c.set_sp(UserAddr{m.words[2]});
+        c.forget_syscall();
+    }
+    switch (m.label()) {
+        case native::kLabelSyscall: {
+            hal::set_call(c, m.words);
+            const bool anywhere = personality.module_of(u32(m.words[0])) != Module::kHome;
+            return t.finish(anywhere ? personality.syscall_elsewhere(t, c.frame()) : personality.syscall(t));
+        }
+        case native::kLabelPageFault: {
+            const Trap trap{.kind = Trap::Kind::kPageFault,
+                            .access = Access(m.words[3]),
+                            .present = m.words[4] != 0,
+                            .address = UserAddr{m.words[0]},
+                            .vector = hal::kPageFaultVector,
+                            .error_code = m.words[5]};
+            t.trap_ = trap;
+            // What the program's registers are: a fault that is resolved changes none.
+            if (personality.fault(t, trap) == LeafOutcome::kDone) return answer_soon(t);
+            return t.take_trap(trap);
+        }
+        case native::kLabelException: {
+            return t.take_trap({.kind = hal::kind_of_vector(m.words[0]),
+                                .vector = u32(m.words[0]),
+                                .error_code = m.words[3]});
+        }
+        default: return t.take_trap(Trap{});  // kLabelKick
+    }
+}
+
+// --- The loop
+
+// All that continue but the last, which continues with the next receive.
+UserThread* ServerCpu::answer_all_but_one() {
+    UserThread* last = pop_answer();
+    while (UserThread* next = pop_answer()) {
+        answer_now(*last);
+        last = next;
+    }
+    return last;
+}
+
+// The executor has nothing to do, and counts as asleep. With clients here that is not so: then waiting for one of them is to
+// the server what user mode is to a kernel.
+void ServerCpu::wait() {
+    rt::Executor& ex = rt::Executor::current();
+    native::Message m;
+    if (clients() == 0 && !first_answer_) {
+        set_alarm(hal::Machine::deadline());
+        (void)exchange(nullptr, m);
+        ex.user_state.leave();
+        rt::epoch_leave_idle();
+        return take(m);
+    }
+    ex.user_state.leave();
+    rt::epoch_leave_idle();
+    do {
+        UserThread* last = answer_all_but_one();
+        set_alarm(hal::Machine::deadline());
+        if (!ex.queue.empty() || !ex.enter_user_state()) {
+            if (last) answer_now(*last);
+            return;
+        }
+        const bool came = exchange(last, m);
+        ex.leave_user_state();
+        if (!came) return;
+        take(m);
+    } while (ex.queue.empty());
+}
+
+void ServerCpu::pause() {
+    if (clients() != 0 && !turn_.run_hook.linked()) rt::Executor::current().enqueue(turn_);
+}
+
+void ServerCpu::Turn::run_now(rt::Schedulable&) { current().run_clients(hal::Machine::now() + kTurn); }
+
+// Clients have the CPU until then, or until they have nothing to do.
+void ServerCpu::run_clients(Nanoseconds until) {
+    rt::Executor& ex = rt::Executor::current();
+    native::Message m;
+    while (clients() != 0 || first_answer_) {
+        UserThread* last = answer_all_but_one();
+        set_alarm(until < hal::Machine::deadline() ? until : hal::Machine::deadline());
+        if (!exchange(last, m)) break;
+        take(m);
+        if (hal::Machine::now() >= until || ex.queue.has_above(rt::Priority::kUser)) break;
+    }
+}
+
+}  // namespace port

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// A CPU of the server: a thread of the native interface on each of the machine's CPUs, which receives the traps of the
+// clients there and runs an executor of rt/. When the executor has nothing to do, it waits for the next message, and with
+// the same call answers one client and keeps another, whose call is not done.
+#pragma once
+#include "port/bind.hpp"
+
+namespace port {
+
+class ServerCpu {
+public:
+    static ServerCpu& current() { return of(hal::Machine::this_cpu()); }
+    static ServerCpu& of(CpuId cpu);
+
+    // Makes the objects of this CPU. `thread`: the server thread that is to be it; it need not run yet.
+    Result<void> start(CpuId cpu, native::Slot thread);
+
+    CpuId cpu() const { return cpu_; }
+    native::Slot endpoint() const { return endpoint_; }
+    native::Slot notification() const { return notification_; }
+
+    // On this CPU: t continues when the executor has nothing to do any more, in the order of these calls.
+    void answer_soon(UserThread& t);
+    // Clients in user mode, or ready for it, on this CPU.
+    u32 clients() const { return clients_.load(std::memory_order_relaxed); }
+    // Of a new thread.
+    void resume_new(UserThread& t);
+    // Owed an answer by this CPU's thread: it will not get one.
+    void forget(UserThread& t) {
+        if (owed_ == &t) owed_ = nullptr;
+    }
+
+    // Machine::wait_for_event: the executor has nothing to do.
+    void wait();
+    // Machine::take_interrupts: long work gives way to clients.
+    void pause();
+
+    // Bits of the notification.
+    static constexpr u64 kWake = 1, kAlarm = 2, kDevice = 4;
+    // What bit kDevice means: called on CPU 0.
+    static void (*on_device)();
+
+private:
+    // A turn of the clients beside work of the server that goes on: in the run queue as a user thread would be.
+    struct Turn : rt::Schedulable {
+        Turn() : Schedulable(&Turn::run_now, rt::Priority::kUser) {}
+        static void run_now(rt::Schedulable& s);
+    };
+    bool exchange(UserThread* answered, native::Message& m);
+    void take(const native::Message& m);
+    void take_bits(u64 bits);
+    // t is about to continue, with m as its answer. False: it was kicked, and its coroutine has run; or it has gone to
+    // another CPU.
+    bool begin_answer(UserThread& t, native::Message& m);
+    static void fill(UserThread& t, native::Message& m);
+    void send_answer(UserThread& t, const native::Message& m, ServerCpu& there);
+    void answer_now(UserThread& t);
+    void answer_elsewhere(UserThread& t, CpuId to);
+    UserThread* pop_answer();
+    UserThread* answer_all_but_one();
+    void set_alarm(Nanoseconds at);
+    void run_clients(Nanoseconds until);
+
+    CpuId cpu_{};
+    native::Slot thread_ = 0, endpoint_ = 0, notification_ = 0;
+    UserThread* owed_ = nullptr;  // whose trap was received last, and neither answered nor saved
+    UserThread *first_answer_ = nullptr, **last_answer_ = &first_answer_;
+    std::atomic<u32> clients_{0};
+    Nanoseconds alarm_ = Nanoseconds::never();
+    Turn turn_;
+};
+
+// Allocates and frees slots of the server's capability table.
+native::Slot new_slot();  // 0: the table is full
+void free_slot(native::Slot slot);
+
+extern Personality<UserThread> personality;
+
+// The words of the first program's memory and clock, and the CPUs.
+[[noreturn]] void serve(Task<void> start);
+
+// Fills port::streams from the boot page.
+void connect_streams();
+
+}  // namespace port

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+// Address spaces: each change is made in the server's own table and, in the same critical section, in the kernel's.
+#include <cstring>
+
+#include "port/server/cpu.hpp"
+#include "rt/mem/pages.hpp"
+#include "rt/mem/retire.hpp"
+#include "rt/mem/slab.hpp"
+
+namespace port {
+namespace {
+
+using hal::Machine;
+
+constexpr size_t kItems = native::kMaxFrames;
+constexpr u64 kClientSlots = 16;  // of its capability table, which stays empty: as few as there can be
+
+hal::MapFlags flags_of(Prot p) {
+    return {.read = p.read || p.write || p.exec, .write = p.write, .exec = p.exec, .user = true, .touched = true};
+}
+// No right at all: the page stays known here, and the kernel has no mapping of it.
+u64 rights_of(Prot p) {
+    return (p.read || p.write || p.exec ? native::kReadRight : 0) | (p.write ? native::kWriteRight : 0) |
+           (p.exec ? native::kExecuteRight : 0);
+}
+
+// A copy that a CPU makes now: odd while it lasts. protect() waits for those that found a page writable before.
+struct alignas(64) Copying {
+    std::atomic<u64> number{0};
+};
+constinit Copying copying[lib::kMaxCpus];
+
+struct CopySection {
+    Copying& mine = copying[Machine::this_cpu().value];
+    // seq_cst: before the table is read. Pairs with await_writers().
+    CopySection() { mine.number.store(mine.number.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst); }
+    ~CopySection() {
+        mine.number.store(mine.number.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    }
+};
+
+}  // namespace
+
+PhysAddr Space::Tables::allocate_table() {
+    auto page = rt::alloc_zeroed_frame();
+    return page.ok() ? page.value() : PhysAddr{0};
+}
+void Space::Tables::free_table(PhysAddr page) { rt::retire_frame(page); }
+
+Result<Ref<Space>> Space::create() {
+    Ref<Space> s = TRY(rt::make_ref<Space>());
+    s->table_ = Machine::PageTable::create(s->tables_);
+    const native::Slot slot = new_slot();
+    if (!s->table_.valid() || slot == 0) return Errno::kNoMem;
+    if (auto r = native::create(native::kSlotPool, native::kTypeSpace, slot, kClientSlots); !r.ok()) {
+        free_slot(slot);
+        return r.error();
+    }
+    s->slot_ = slot;
+    return s;
+}
+
+Space::~Space() {
+    if (slot_ != 0) {
+        (void)native::remove(slot_);
+        free_slot(slot_);
+    }
+    table_.destroy(tables_);
+}
+
+Result<void> Space::map(std::span<const MapEntry> entries) {
+    rt::LockGuard guard{lock_};
+    while (!entries.empty()) {
+        const size_t n = entries.size() < kItems ? entries.size() : kItems;
+        u64* words = native::utcb().words;
+        for (size_t i = 0; i < n; ++i) {
+            const MapEntry& e = entries[i];
+            auto slot = table_.slot(e.at, tables_);
+            if (!slot) return Errno::kNoMem;
+            slot.exchange(Machine::PageTable::Entry::make(e.frame, flags_of(e.prot)));
+            *words++ = e.at.value;
+            *words++ = (e.frame.value - hal::kMemoryStart) | rights_of(e.prot);
+        }
+        const u64 answer = TRY(native::make_call(native::kMapFrames, slot_, native::kSlotMemory, n));
+        note(answer);
+        entries = entries.subspan(n);
+    }
+    return lib::kOk;
+}
+
+void Space::unmap(std::span<const UserRange> ranges) {
+    rt::LockGuard guard{lock_};
+    for (const UserRange& r : ranges) {
+        bool any = false;
+        table_.unmap(r.start, r.end, [&](UserAddr, auto) { any = true; });
+        if (!any) continue;
+        native::utcb().words[0] = r.start.value;
+        native::utcb().words[1] = r.end.value;
+        note(native::make_call(native::kChangeFrames, slot_, 1, 0));
+    }
+}
+
+void Space::protect(std::span<const UserRange> ranges, Prot prot) {
+    rt::LockGuard guard{lock_};
+    bool less = false;
+    for (const UserRange& r : ranges) {
+        less |= table_.protect(r.start, r.end, flags_of(prot));
+        native::utcb().words[0] = r.start.value;
+        native::utcb().words[1] = r.end.value;
+        note(native::make_call(native::kChangeFrames, slot_, 1, rights_of(prot)));
+    }
+    if (less) await_writers();
+}
+
+void Space::free_tables(UserRange range, UserAddr floor, UserAddr ceiling) {
+    rt::LockGuard guard{lock_};
+    table_.free_tables(range.start, range.end, floor, ceiling, tables_);
+    note(native::make_call(native::kFreeTables, slot_, range.start.value, range.end.value, floor.value, ceiling.value));
+}
+
+void Space::await_writers() {
+    u32 found = 0;
+    for (u32 cpu = 0; cpu < Machine::cpu_count(); ++cpu) {
+        const u64 number = copying[cpu].number.load(std::memory_order_seq_cst);
+        if (cpu == Machine::this_cpu().value || (number & 1) == 0) continue;
+        awaited_copy_[cpu].store(number, std::memory_order_relaxed);
+        found |= 1u << cpu;
+    }
+    if (found != 0) awaited_.fetch_or(found, std::memory_order_release);
+}
+
+bool Space::stale() const {
+    for (u32 cpus = awaited_.load(std::memory_order_acquire), cpu = 0; cpus >> cpu; ++cpu)
+        if (((cpus >> cpu) & 1) && copying[cpu].number.load(std::memory_order_acquire) ==
+                                       awaited_copy_[cpu].load(std::memory_order_relaxed))
+            return true;
+    if (!may_be_stale_.load(std::memory_order_relaxed)) return false;
+    // Cleared first: what becomes stale meanwhile sets it again.
+    may_be_stale_.store(false, std::memory_order_seq_cst);
+    auto r = native::make_call(native::kSpaceStale, slot_);
+    if (!r.ok() || r.value() == 0) return false;
+    may_be_stale_.store(true, std::memory_order_relaxed);
+    return true;
+}
+
+Task<void> Space::settle() {
+    for (u32 tries = 0; stale(); ++tries) {
+        if (tries < 16) {
+            co_await rt::Yield{};
+        } else {
+            // An acknowledgement takes an interrupt on the other CPU: tens of microseconds.
+            rt::Wait wait{"other CPUs to drop their translations"};
+            wait.until(Machine::now() + Nanoseconds{50'000}).uninterruptible();
+            (void)co_await wait;
+        }
+    }
+}
+
+// --- Copies
+
+// Calls piece(pointer, bytes, done so far) for each page's part, with the rights checked as the MMU would.
+template <class F>
+size_t Space::walk(UserAddr at, size_t n, bool write, F&& piece) {
+    CopySection section;
+    size_t done = 0;
+    while (done < n) {
+        const UserAddr here = at + done;
+        if (here.value >= Machine::user_top().value) break;
+        const PhysAddr frame = table_.access(here, write);
+        if (frame.value == 0) break;
+        size_t part = kPageSize - (here.value & (kPageSize - 1));
+        if (part > n - done) part = n - done;
+        if (!piece(static_cast<std::byte*>(Machine::phys_to_virt(frame)), part, done)) return done;
+        done += part;
+    }
+    return done;
+}
+
+size_t Space::copy_in(void* to, UserAddr from, size_t n) {
+    return walk(from, n, false, [&](std::byte* p, size_t part, size_t done) {
+        std::memcpy(static_cast<std::byte*>(to) + done, p, part);
+        return true;
+    });
+}
+size_t Space::copy_out(UserAddr to, const void* from, size_t n) {
+    return walk(to, n, true, [&](std::byte* p, size_t part, size_t done) {
+        std::memcpy(p, static_cast<const std::byte*>(from) + done, part);
+        return true;
+    });
+}
+size_t Space::zero_out(UserAddr to, size_t n) {
+    return walk(to, n, true, [&](std::byte* p, size_t part, size_t) {
+        std::memset(p, 0, part);
+        return true;
+    });
+}
+size_t Space::copy_in_string(char* to, UserAddr from, size_t max, bool* ended) {
+    *ended = false;
+    size_t length = 0;
+    walk(from, max, false, [&](std::byte* p, size_t part, size_t) {
+        for (size_t i = 0; i < part; ++i) {
+            const char c = char(p[i]);
+            to[length] = c;
+            if (c == 0) {
+                *ended = true;
+                return false;
+            }
+            ++length;
+        }
+        return true;
+    });
+    return length;
+}
+Result<u32> Space::load_u32(UserAddr a) {
+    CopySection section;
+    const PhysAddr at = a.value < Machine::user_top().value ? table_.access(a, false) : PhysAddr{0};
+    if (at.value == 0) return Errno::kFault;
+    return __atomic_load_n(static_cast<u32*>(Machine::phys_to_virt(at)), __ATOMIC_SEQ_CST);
+}
+Result<u32> Space::compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
+    CopySection section;
+    const PhysAddr at = a.value < Machine::user_top().value ? table_.access(a, true) : PhysAddr{0};
+    if (at.value == 0) return Errno::kFault;
+    __atomic_compare_exchange_n(static_cast<u32*>(Machine::phys_to_virt(at)), &expected, desired, false,
+                                __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return expected;
+}
+
+}  // namespace port
