@@ -57,54 +57,44 @@ bool ServerCpu::begin_answer(UserThread& t, native::Message& m) {
         t.take_trap(Trap{});
         return false;
     }
+    ServerCpu* there = this;
     if (const CpuId to = t.next_cpu(clients()); to != cpu_) [[unlikely]] {
-        answer_elsewhere(t, to);
-        return false;
+        if (t.place(to).ok())
+            there = &of(to);
+        else if (!t.place(cpu_).ok())
+            hal::Machine::panic("a thread that waits for the server has no CPU");
     }
-    clients_.fetch_add(1, std::memory_order_relaxed);
-    fill(t, m);
-    return true;
+    there->clients_.fetch_add(1, std::memory_order_relaxed);
+    m = native::message(native::kResume, u64(t.context_.syscall_result()));
+    if (t.whole_) [[unlikely]] {
+        // Registers that no program can have: as if it had jumped to nowhere.
+        if (t.context_.pc() >= hal::Machine::user_top() || !hal::user_bases(t.context_)) {
+            there->clients_.fetch_sub(1, std::memory_order_relaxed);
+            t.in_user_.store(false, std::memory_order_relaxed);
+            t.take_trap({.kind = Trap::Kind::kProtection});
+            return false;
+        }
+        hal::get_registers(t.context_, native::utcb().registers);
+        m = native::message(native::kResumeWith);
+    }
+    // To the back of the queue of its CPU, not straight to it: it asked for that, or that is another CPU's queue.
+    if (there == this && !std::exchange(t.yields_, false)) [[likely]]
+        return true;
+    send_answer(t, m);
+    return false;
 }
 
-void ServerCpu::fill(UserThread& t, native::Message& m) {
-    if (!t.whole_) [[likely]] {
-        m = native::message(native::kResume, u64(t.context_.syscall_result()));
-        return;
-    }
-    hal::get_registers(t.context_, native::utcb().registers);
-    m = native::message(native::kResumeWith);
-}
-
-void ServerCpu::send_answer(UserThread& t, const native::Message& m, ServerCpu& there) {
+void ServerCpu::send_answer(UserThread& t, const native::Message& m) {
     const bool owed = owed_ == &t;
     if (owed) owed_ = nullptr;
-    // After success the thread may be gone.
-    if (auto r = owed ? native::reply(m) : native::reply_to(t.reply_, m); r.ok()) return;
-    // Registers that no program can have: as if it had jumped to nowhere.
-    if (owed) owed_ = &t;
-    there.clients_.fetch_sub(1, std::memory_order_relaxed);
-    t.in_user_.store(false, std::memory_order_relaxed);
-    t.take_trap({.kind = Trap::Kind::kProtection});
+    if (auto r = owed ? native::reply(m) : native::reply_to(t.reply_, m); !r.ok())
+        hal::Machine::panic("an answer of the server failed");
 }
 
 // Without waiting for the next message.
 void ServerCpu::answer_now(UserThread& t) {
     native::Message m;
-    if (begin_answer(t, m)) send_answer(t, m, *this);
-}
-
-void ServerCpu::answer_elsewhere(UserThread& t, CpuId to) {
-    ServerCpu& there = of(to);
-    native::Message m;
-    const CpuId was = t.cpu_;
-    if (!t.place(to).ok()) {
-        (void)t.place(was);
-        t.in_user_.store(false, std::memory_order_relaxed);
-        return answer_soon(t);
-    }
-    there.clients_.fetch_add(1, std::memory_order_relaxed);
-    fill(t, m);
-    send_answer(t, m, there);
+    if (begin_answer(t, m)) send_answer(t, m);
 }
 
 void ServerCpu::resume_new(UserThread& t) {
@@ -137,7 +127,7 @@ void ServerCpu::set_alarm(Nanoseconds at) {
 bool ServerCpu::exchange(UserThread* answered, native::Message& m) {
     u64 number = native::kReceive;
     if (answered && !begin_answer(*answered, m)) {
-        // Its coroutine has run, or it has gone to another CPU.
+        // Its coroutine has run, or it has been answered.
         if (first_answer_ || !rt::Executor::current().queue.empty()) return false;
         answered = nullptr;
     }
@@ -186,8 +176,7 @@ void ServerCpu::take(const native::Message& m) {
     switch (m.label()) {
         case native::kLabelSyscall: {
             hal::set_call(c, m.words);
-            const bool anywhere = personality.module_of(u32(m.words[0])) != Module::kHome;
-            return t.finish(anywhere ? personality.syscall_elsewhere(t, c.frame()) : personality.syscall(t));
+            return t.finish(personality.syscall(t));
         }
         case native::kLabelPageFault: {
             const Trap trap{.kind = Trap::Kind::kPageFault,

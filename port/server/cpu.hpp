@@ -49,13 +49,11 @@ private:
     bool exchange(UserThread* answered, native::Message& m);
     void take(const native::Message& m);
     void take_bits(u64 bits);
-    // t is about to continue, with m as its answer. False: it was kicked, and its coroutine has run; or it has gone to
-    // another CPU.
+    // t is about to continue, with m as its answer. False: it has been answered in another way, or its coroutine has run
+    // instead.
     bool begin_answer(UserThread& t, native::Message& m);
-    static void fill(UserThread& t, native::Message& m);
-    void send_answer(UserThread& t, const native::Message& m, ServerCpu& there);
+    void send_answer(UserThread& t, const native::Message& m);
     void answer_now(UserThread& t);
-    void answer_elsewhere(UserThread& t, CpuId to);
     UserThread* pop_answer();
     UserThread* answer_all_but_one();
     void set_alarm(Nanoseconds at);

@@ -68,6 +68,7 @@ namespace {
 // The first thing on the thread of another CPU.
 extern "C" [[noreturn]] void farcall_server_cpu(u64 cpu) {
     Machine::set_cpu(CpuId{u32(cpu)});
+    Machine::disarm_timer();
     rt::Executor::start(CpuId{u32(cpu)});
     run();
 }
