@@ -49,7 +49,8 @@ UserThread* ServerCpu::pop_answer() {
 }
 
 bool ServerCpu::begin_answer(UserThread& t, native::Message& m) {
-    t.stop_clock(hal::Machine::now());
+    if (t.working_since_ != Nanoseconds{}) [[unlikely]]
+        t.stop_clock(hal::Machine::now());
     // From here on a kick reaches it in the kernel; an earlier one is seen here. seq_cst: pairs with UserThread::kick().
     t.in_user_.store(true, std::memory_order_seq_cst);
     if (t.kicked_.load(std::memory_order_seq_cst)) [[unlikely]] {
