@@ -117,7 +117,8 @@ public:
         return false;
     }
     void leave_user_state() { user_state.leave(); }
-    // A user thread could not enter user mode, or left it, because of calls of other CPUs. Accounts for its time.
+    // A user thread could not enter user mode, or left it, because of calls of other CPUs. The caller has
+    // already accounted for its time in user mode.
     void keep_out();
     // Calls of other CPUs are pending, and no user thread has its own turn.
     bool must_serve() { return service.pending() && !own_turn_goes_on(); }

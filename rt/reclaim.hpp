@@ -2,7 +2,7 @@
 // Deferred reclamation: objects that no thread can reach any more are freed later, in pieces, on the CPU of their
 // module.
 //
-//   reclaimer.free(node, frames)   takes over an object without users. Allocates nothing: the node is part of the object
+//   reclaimer.free(node, frames)   takes over an object without users; the node is part of it: no allocation
 //
 // Before it hands an object over, the caller has done everything that another thread could observe: it has removed
 // mappings, invalidated translations, lowered the counters of file systems and woken waiters. Only frames and slab
