@@ -88,7 +88,7 @@ Result<void> play() {
     if (identify(thread).error() != Errno::kBadF || identify(space).error() != Errno::kBadF) return Errno::kInval;
     TRY(remove(pool));
     TRY(remove(endpoint));
-    // Memory is freed one epoch later.
+    // The memory is freed a little later, when no CPU can access it any more.
     for (u64 i = 0; i < 100 && TRY(pool_used(kSlotPool)) > before; ++i) TRY(sleep(kMillisecond));
     if (TRY(pool_used(kSlotPool)) > before) return Errno::kNoMem;
     print("loader: it has ended, and its memory is free\n");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Intrusive reference counts. Derive from RefCounted<T>; when the last Ref ends, the object is deleted (T may define
-// `static void last_ref(T*)` to do something else, such as freeing it one epoch later).
+// `static void last_ref(T*)` to do something else, such as freeing it after a grace period).
 #pragma once
 #include <atomic>
 #include <cstddef>

@@ -17,7 +17,8 @@ struct UserRange {
     constexpr u64 size() const { return end - start; }
 };
 
-// One page to map. The port does not own the frame: the personality keeps it until one epoch after it was unmapped.
+// One page to map. The port does not own the frame: the personality keeps it until a grace period after the page was
+// unmapped (rt/epoch.hpp).
 struct MapEntry {
     UserAddr at;
     PhysAddr frame;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Epoch-based reclamation: the one mechanism that frees objects which other CPUs may still be reading.
 //
-// retire(r) frees r once every CPU has been quiescent twice. A CPU is quiescent between executor items, while it is
-// idle, and, if asked, on its way back to user mode. Code that read a pointer without a reference must not keep it
-// across co_await.
+// retire(r) frees r after a grace period: once every CPU has been quiescent twice. A CPU is quiescent between executor
+// items, while it is idle, and, if asked, on its way back to user mode. Code that read a pointer without a reference
+// must not keep it across co_await.
 #pragma once
 
 #include "lib/types.hpp"
@@ -12,8 +12,7 @@
 
 namespace rt {
 
-// Embedded in each object that is retired. `free` runs on the CPU that called retire(), with no lock held, and may take
-// any lock.
+// Embedded in each object that is retired. `free` runs on the CPU that called retire() and may take any lock.
 struct Retired {
     Retired* next = nullptr;
     void (*free)(Retired&) = nullptr;
@@ -34,7 +33,7 @@ struct PerCpuEpoch {
     static void free_rest(Schedulable& s);
 };
 
-// Frees `r` two epochs from now. The caller has unlinked it: no new reader can find it. Allocates nothing, does not
+// Frees `r` after a grace period. The caller has unlinked it: no new reader can find it. Allocates nothing, does not
 // block. Called on a CPU that is not idle.
 void retire(Retired& r);
 // Declares that this CPU holds no pointer into shared structures and no lock. Advances the epoch if this CPU was the

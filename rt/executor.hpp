@@ -67,7 +67,7 @@ public:
         return *std::launder(reinterpret_cast<T*>(above_));
     }
 
-    // From any CPU: runs `node` on this CPU. Never blocks, never allocates.
+    // From any CPU: makes `node` run on this executor. Never blocks, never allocates.
     void post(Schedulable& node);
     // On this CPU: adds the node at the end (or the front) of its priority's queue.
     void enqueue(Schedulable& node);
@@ -80,6 +80,7 @@ public:
         while (run_one()) {
         }
     }
+    // The loop of a CPU: runs nodes, serves calls of other CPUs, does idle work, and sleeps.
     [[noreturn]] void run_forever();
     // Sleeps until something is posted, a timer is due, or an interrupt arrives. Returns at once if there is work
     // already.
@@ -126,6 +127,7 @@ public:
     bool own_turn_over() { return own_turn_.granted() && !look_at_turn(); }
 
     bool needs_attention() const { return !hal::Machine::is_zero(queue.attention); }
+    // By the owner: reads and clears the attention bits. Acquire: pairs with attract().
     u32 take_attention() { return queue.attention.exchange(0, std::memory_order_acquire); }
     // From any CPU. The IPI is sent only if the bit was not set and the CPU would not check by itself.
     void attract(Attention bit);
@@ -136,6 +138,7 @@ public:
     // the only way to take interrupts in the kernel: the timer interrupt only says that a timer may be due, and taking
     // it without running the timer queue would lose every timer of the CPU. The caller holds no spinlock.
     Nanoseconds let_interrupts_in();
+    // By the owner: moves what other CPUs have posted into the run queue.
     void drain_inbox();
 
     Schedulable* running() const { return running_; }

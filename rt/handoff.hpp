@@ -18,6 +18,7 @@ public:
         return place_.compare_exchange_strong(none, &s, std::memory_order_acq_rel, std::memory_order_relaxed);
     }
     void open() { place_.store(nullptr, std::memory_order_release); }  // pairs with give()
+    // A hint for the owner's loop; close() gets the thread.
     bool filled() const { return place_.load(std::memory_order_relaxed) != nullptr; }
     // Ends the wait. Returns the thread that was given, or null.
     Schedulable* close() {

@@ -39,7 +39,7 @@ public:
     // The module whose place decides where the work is done. Called before the first use; null: the work is done on the
     // CPU that frees.
     void belong_to(Module* m) { module_ = m; }
-    // Is the work done on another CPU? If not, only large objects are deferred.
+    // Is the work done on a CPU of the module? If not, only large objects are deferred.
     bool placed() const;
     // Should an object of this many frames be handed over to the reclaimer?
     bool defers(u64 frames) const {
@@ -95,8 +95,8 @@ void reclaim_settled(u64 frames);
 // Frees the backlogs of all reclaimers now, except for pieces in progress on other CPUs. Returns false if there was
 // nothing.
 bool reclaim_all();
-// The same in pieces, for the backlog that exists when it begins. It cannot tell frames that have other users from
-// those that become free before their turn comes. An object of zeroed memory has not begun.
+// The same in pieces, for the backlog that exists when it begins. Whether a frame of the backlog has other users is known
+// only when its turn comes. An object in zeroed memory has not begun.
 class Settling {
 public:
     // Frees the next piece, in at most 20,000 instructions. Returns false if there is more: the caller then lets other

@@ -24,6 +24,7 @@ public:
         return *node;
     }
     Schedulable* take_last(Priority p);  // takes the node of level p that was queued last; null if there is none
+    // Removes a node that is in this queue.
     void remove(Schedulable& node);
     // Is the node in a list of this queue? (Whether it is linked does not say where.) Searches its level's list.
     bool holds(const Schedulable& node);

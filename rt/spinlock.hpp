@@ -21,12 +21,14 @@ public:
     SpinLock(const SpinLock&) = delete;
     SpinLock& operator=(const SpinLock&) = delete;
 
+    // Spins until the lock is free. Debug builds panic if the order of ranks is violated.
     void lock() RT_ACQUIRE() {
         if constexpr (kDebug) lock_check::acquire(R, this);
         // Pairs with the release in unlock().
         while (held_.exchange(true, std::memory_order_acquire)) [[unlikely]]
             wait_until_free();
     }
+    // Never spins; false if the lock is held. May be called in any order of ranks.
     bool try_lock() RT_TRY_ACQUIRE(true) {
         if (held_.exchange(true, std::memory_order_acquire)) return false;
         if constexpr (kDebug) lock_check::acquire_unordered(R, this);

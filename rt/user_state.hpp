@@ -37,7 +37,7 @@ private:
 class OwnTurn {
 public:
     static constexpr Nanoseconds kKeptOut{4'000'000}, kTurn{1'000'000};
-    // nanoseconds in user mode between two calls of keep_out() that count as progress
+    // Nanoseconds in user mode between two calls of keep_out() that count as progress.
     static constexpr u64 kProgress = 20'000;
 
     bool granted() const { return granted_; }

@@ -38,6 +38,7 @@ public:
     constexpr WaitQueue() = default;
     // To be read before the condition is checked. seq_cst: pairs with wake().
     u32 sequence() const { return sequence_.load(std::memory_order_seq_cst); }
+    // True if jobs wait here. A hint: they may be waking up.
     bool has_waiters() const { return waiters_.load(std::memory_order_seq_cst) != 0; }
 
     // The condition may have changed: wakes jobs in order of arrival. Returns how many were woken. From any CPU; never

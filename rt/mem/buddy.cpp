@@ -256,7 +256,7 @@ u32 Buddy::take_many(u64* out, u32 n, Alloc how) {
         u64 frame = split_off(0, static_cast<unsigned>(std::bit_width(n - got)) - 1, order);
         if (frame == 0) break;
         FrameInfo* f = info_of(frame);
-        // descending, so that popping from the cache yields ascending addresses
+        // Descending, so that popping from the cache yields ascending addresses.
         for (u64 i = u64{1} << order; i-- > 0;) {
             f[i].set_tag(FrameState::kUsed, 0);
             out[got++] = (frame + i) << lib::kPageShift;

@@ -16,6 +16,7 @@ public:
 
     // Returns one block of 2^order frames, or PhysAddr{0} if there is none: frame 0 is never allocated.
     PhysAddr take(unsigned order, Alloc how) RT_EXCLUDES(lock_);
+    // Frees a block, with the order that take() got.
     void give(PhysAddr at, unsigned order) RT_EXCLUDES(lock_);
     // Takes up to n single frames and returns how many it took.
     u32 take_many(u64* out, u32 n, Alloc how) RT_EXCLUDES(lock_);

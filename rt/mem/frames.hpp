@@ -29,6 +29,7 @@ public:
         auto* b = static_cast<const std::byte*>(p);
         return b >= block_ && b < block_ + size_;
     }
+    // Space for a frame of n bytes; null if there is not enough. give() gets the same size.
     void* take(size_t n);
     void give(void* p, size_t n);
 
@@ -39,8 +40,8 @@ private:
     u32 live_ = 0;
 };
 
-// Memory for a frame of n bytes; null if there is none, in the reserve neither. Never blocks. frame_free() gets the
-// same size.
+// Memory for a frame of n bytes, from this CPU's reserve if there is no other; null if there is none at all. Never
+// blocks. frame_free() gets the same size.
 void* frame_allocate(size_t n) noexcept;
 void frame_free(void* p, size_t n) noexcept;
 

@@ -69,8 +69,7 @@ struct FrameInfo {
 };
 static_assert(sizeof(FrameInfo) == 64);
 
-// ---- Set-up: before the first allocation, on one CPU. Ranges are page-aligned; unaligned ends of RAM are cut off.
-// ----
+// ---- Set-up: before the first allocation, on one CPU. Unaligned ends of ranges of RAM are cut off. ----
 
 // RAM that may be allocated.
 void mem_add_range(PhysAddr start, u64 bytes);
@@ -82,6 +81,7 @@ void mem_add_used_range(PhysAddr start, u64 bytes);
 
 // Allocates 2^order frames, aligned to their size; kNoMem. Never blocks. The content is undefined.
 Result<PhysAddr> alloc_frames(unsigned order, Alloc how = Alloc::kNormal);
+// From any CPU, with the order that alloc_frames() got. Never fails.
 void free_frames(PhysAddr at, unsigned order);
 // Allocates 2^order adjacent single frames, to be freed one by one; kNoMem.
 Result<PhysAddr> alloc_adjacent(unsigned order);

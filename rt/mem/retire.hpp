@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Frees a frame to which other CPUs may still translate, or through which they may walk, two epochs later
+// Frees a frame to which other CPUs may still translate, or through which they may walk, after a grace period
 // (rt/epoch.hpp).
 #pragma once
 #include "rt/epoch.hpp"

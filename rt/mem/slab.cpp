@@ -185,7 +185,7 @@ void debug_take(u32 size_class, void* p) {
     auto* word = static_cast<u64*>(p);
     u32 words = class_size(size_class) / 8;
     for (u32 i = 1; i < words; ++i) RT_CHECK(word[i] == kPoison, "a free object was written to");
-    // not poison, so that freeing it untouched is not a double free
+    // Not poison: otherwise freeing an object that was never written would look like a double free.
     for (u32 i = 0; i < words; ++i) word[i] = 0xa5a5a5a5a5a5a5a5;
 }
 

@@ -41,10 +41,10 @@ class Places {
 public:
     static constexpr u32 kMost = 8;   // modules
     static constexpr u32 kStay = 10;  // periods that a module keeps a new place
-    // periods over which loads are averaged: one call in 64 is timed, and some calls are long
+    // Periods over which loads are averaged: one call in 64 is timed, and some calls are long.
     static constexpr u32 kMean = 16;
     static constexpr u32 kHigh = 800;  // a CPU with a higher load is overloaded
-    // a module moves only to a CPU whose load would be below this share of the present CPU's load
+    // A module moves only to a CPU whose load would be below this share of the present CPU's load.
     static constexpr u32 kGain = 600;
 
     // Starts anew: earlier measurements do not count.
@@ -76,8 +76,8 @@ constexpr bool better_remote(bool is_remote, u32 inline_ns, u32 remote_ns) {
     return is_remote ? remote_ns < inline_ns : u64{remote_ns} * 6 < u64{inline_ns} * 5;
 }
 // The mean after one more sample, never 0. The first sample counts as one second at most, later ones as four times the
-// mean plus a microsecond at most. So a sample that was disturbed (the host stopped the CPU for milliseconds) counts as
-// a slow one only; otherwise a few of them would hide for minutes that their route is the faster one.
+// mean plus a microsecond at most. So a sample that was disturbed (the host stopped the CPU for milliseconds) weighs no
+// more than a slow one; otherwise a few of them would hide for minutes that their route is the faster one.
 constexpr u32 moving_mean(u32 mean, u64 sample_ns) {
     u64 most = mean == 0 ? 1'000'000'000 : 4 * u64{mean} + 1000;
     most = most < 1'000'000'000 ? most : 1'000'000'000;

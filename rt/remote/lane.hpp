@@ -3,9 +3,8 @@
 //
 // A call is a word (CallWord) that lives in the cache line of its arguments and result. The CPU that makes calls (the
 // home) writes kCallPending into it; the serving CPU polls the word, executes the call, and writes kCallDone. So that
-// the server knows which words to poll, each pair of CPUs has a lane: a few pointers to words. Only the home writes
-// them, and rarely: a thread that makes one call after another keeps its slot. Nothing is allocated and no lock is
-// taken.
+// the server knows which words to poll, each pair of CPUs has a lane: a few pointers to words. The home writes them, but
+// rarely: a thread that makes one call after another keeps its slot. Nothing is allocated and no lock is taken.
 //
 // The home spins on the word for a while and then detaches: from then on, the server makes the thread ready when the
 // call is done. Their read-modify-writes of the word decide which of the two ends the call: fetch_or(kCallDetached) by
@@ -15,8 +14,8 @@
 // The home writes the word and reads the state: repeatedly while it spins, and after the seq_cst fetch_or when it
 // detaches.
 //
-// A server that read a word's address before the call ended may still poll the word: its memory is freed one epoch
-// after lane_forget().
+// A server that read a word's address before the call ended may still poll the word: its memory is freed a grace period
+// (rt/epoch.hpp) after lane_forget().
 #pragma once
 
 #include "lib/types.hpp"
@@ -45,7 +44,7 @@ constexpr u64 call_for(CpuId server, u32 module = 0) {
 }
 
 struct alignas(64) Lane {
-    Atomic<CallWord*> slots[kLaneSlots] = {};  // filled from the front; written by the home CPU, and by lane_forget
+    Atomic<CallWord*> slots[kLaneSlots] = {};  // filled from the front; written by the home, and by lane_forget()
 };
 extern Lane lanes[lib::kMaxCpus][lib::kMaxCpus];  // [server][home]
 inline Lane& lane(CpuId server, CpuId home) { return lanes[server.value][home.value]; }
@@ -107,6 +106,7 @@ inline CallWord* lane_at(CpuId server, u32 place) {
     CallWord* word = lanes[server.value][place / kLaneSlots].slots[place % kLaneSlots].load(std::memory_order_acquire);
     return word ? word : &no_call;
 }
+// True if a word is pending for the server. From any CPU; a concurrent call may be missed.
 inline bool lane_pending(CpuId server, u32 cpus) {
     bool found = false;
     lane_poll(server, cpus, [&](CallWord&) {

@@ -117,12 +117,14 @@ public:
     Atomic<u64> migrations{0};
     Shard shards[lib::kMaxCpus];
 
+    // From any CPU.
     void set_policy(Policy p);
     // Does the policy choose among waiting requests?
     bool orders() const {
         Policy p = policy.load(std::memory_order_seq_cst);  // see settle()
         return p == Policy::kCohort || p == Policy::kPriority;
     }
+    // Called once, before any request.
     void init(std::string_view its_name, void (*its_serve)(Request&, Shard&));
     Shard& here() { return shards[Executor::current().cpu().value]; }
     // Makes each CPU of the set serve calls, then sends new requests there. From any CPU.

@@ -66,7 +66,7 @@ struct Item : rt::Schedulable {
 struct World {
     virtual ~World() = default;
     virtual void cpu(u32 n) = 0;  // what this CPU does before it runs its executor
-    // called when all CPUs wait and nothing is under way; null if the state is correct
+    // Called when all CPUs wait and nothing is under way. Null if the state is correct.
     virtual const char* check() = 0;
 };
 World* world = nullptr;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Tests of the native interface from outside: a program that makes every call, with valid and invalid arguments
-// (docs/testing.md). One line each on standard output: `ktest NAME ok`, `ktest NAME FAIL what (file:line)`, then `ktest
-// done N`.
+// (docs/testing.md). Prints one line per test, `ktest NAME ok` or `ktest NAME FAIL what (file:line)`, and `ktest done N`
+// at the end.
 //
 // A test names the kernel's check (core/check_names.hpp) that it tests, or `none`: with that check switched off it must
 // fail (`./farcall test checks`). It starts from a clean state: its own pool, slots from kFirstSlot on, helper threads
