@@ -95,8 +95,8 @@ void reclaim_settled(u64 frames);
 // Frees the backlogs of all reclaimers now, except for pieces in progress on other CPUs. Returns false if there was
 // nothing.
 bool reclaim_all();
-// The same in pieces, for the backlog that exists when it begins. Whether a frame of the backlog has other users is known
-// only when its turn comes. An object in zeroed memory has not begun.
+// The same in pieces, for the backlog that exists when it begins. Whether a frame of the backlog has other users is
+// known only when its turn comes. An object in zeroed memory has not begun.
 class Settling {
 public:
     // Frees the next piece, in at most 20,000 instructions. Returns false if there is more: the caller then lets other

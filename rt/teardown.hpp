@@ -8,8 +8,8 @@
 // Invariants of a TeardownList:
 // - `working_` is true from before the list is put in a run queue until a turn has found nothing left. So the list is
 //   in at most one queue, and one CPU at a time takes objects out.
-// - Only a turn takes objects out, always the first one. So during take() no object leaves the list and no link changes,
-//   whatever other CPUs add: its compare-exchange cannot mistake one object for another (ABA).
+// - Only a turn takes objects out, always the first one. So during take() no object leaves the list and no link
+//   changes, whatever other CPUs add: its compare-exchange cannot mistake one object for another (ABA).
 // - No object is left behind: a thread that adds an object reads `working_` afterwards, and a turn that finds nothing
 //   clears `working_` and then reads the list once more. These four accesses are sequentially consistent, so one side
 //   sees the other.

@@ -3,8 +3,8 @@
 //
 // A call is a word (CallWord) that lives in the cache line of its arguments and result. The CPU that makes calls (the
 // home) writes kCallPending into it; the serving CPU polls the word, executes the call, and writes kCallDone. So that
-// the server knows which words to poll, each pair of CPUs has a lane: a few pointers to words. The home writes them, but
-// rarely: a thread that makes one call after another keeps its slot. Nothing is allocated and no lock is taken.
+// the server knows which words to poll, each pair of CPUs has a lane: a few pointers to words. The home writes them,
+// but rarely: a thread that makes one call after another keeps its slot. Nothing is allocated and no lock is taken.
 //
 // The home spins on the word for a while and then detaches: from then on, the server makes the thread ready when the
 // call is done. Their read-modify-writes of the word decide which of the two ends the call: fetch_or(kCallDetached) by

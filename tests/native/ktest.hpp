@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Tests of the native interface from outside: a program that makes every call, with valid and invalid arguments
-// (docs/testing.md). Prints one line per test, `ktest NAME ok` or `ktest NAME FAIL what (file:line)`, and `ktest done N`
+// (docs/testing.md). It prints `ktest NAME ok` or `ktest NAME FAIL what (file:line)` for each test, and `ktest done N`
 // at the end.
 //
 // A test names the kernel's check (core/check_names.hpp) that it tests, or `none`: with that check switched off it must
