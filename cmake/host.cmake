@@ -50,7 +50,7 @@ if(GTest_FOUND)
   endif()
 
   farcall_sources(RUNTIME_SOURCES lib hal/hosted rt rt/mem rt/remote port/hosted)
-  # the host's operators are used instead: sanitizers check them
+  # The host's operators are used instead, because sanitizers check those.
   list(FILTER RUNTIME_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")
   add_library(hosted_runtime STATIC ${RUNTIME_SOURCES})
   target_link_libraries(hosted_runtime PUBLIC hosted_options)

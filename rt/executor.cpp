@@ -138,7 +138,7 @@ void Executor::wait_for_work() {
 // Looks for work some hundred times. In a section of its own that instruction counts leave out (tools/count_plugin): it
 // contains only what a CPU repeats while it waits.
 [[gnu::noinline, gnu::section(".text.farcall_spin")]] Executor::Found Executor::look_for_work() {
-    // The word that is likely to be next is polled in between.
+    // Other callers are checked first; in between, only the likely next word is polled.
     CallWord& likely = service.likely();
     const u64 wanted = lane_wanted(cpu_);
     for (u32 n = 64; n > 0; --n) {

@@ -179,7 +179,8 @@ inline void yield() { (void)raw_call(kYield); }
 
 // --- Memory
 
-// Maps part of a Memory object; all numbers are multiples of the page size. Nothing may be mapped there: kExist.
+// Maps part of a Memory object. Address, offset and length are multiples of the page size. kExist if anything is mapped
+// there.
 inline Result<void> map(Slot space, Slot memory, u64 address, u64 offset, u64 length, u64 rights) {
     return do_call(kMap, space, memory, address, offset, length, rights);
 }

@@ -51,9 +51,7 @@ public:
     static constexpr u32 kShards = 8;
     Shard* shards[kShards] = {};
 
-    // Sets how a pending call of this machine's lanes is executed, and what a serving CPU does when nothing has come
-    // within the spin budget. Called by the layer that makes requests, before any CPU finds a word. Returns the
-    // previous setting.
+    // How the pending calls in the lanes are executed; the same for all CPUs.
     struct Served {
         bool other, any;  // other: there is something else to do; any: something was served
     };
@@ -64,6 +62,7 @@ public:
         void (*rest)(Executor&);
     };
     static const How& how() { return how_; }  // `word` is null until it is set
+    // Sets it. Called by the layer that makes requests, before any CPU finds a word. Returns the previous setting.
     static How serve_with(const How& to) { return std::exchange(how_, to); }
     template <void (*kServe)(Executor&, CallWord&), void (*kRest)(Executor&) = nullptr>
     static How serve_with();  // rt/executor.hpp
