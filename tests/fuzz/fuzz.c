@@ -7,8 +7,9 @@
 //   killed N              workers that had to be killed because a call did not end when a signal came
 //   done N                last
 // A worker must not be able to destroy what runs and counts it: it has none of its descriptors; counters are memory it
-// shares and gets no pointer to; addresses for calls that change mappings lie in an arena of its own; it names no process but
-// its own and its children to calls that send signals. Worker code makes raw system calls and uses no thread pointer.
+// shares and gets no pointer to, with room without access around it; addresses for calls that change mappings lie in an
+// arena of its own; it names no process but its own and its children to calls that send signals. Worker code makes raw
+// system calls and uses no thread pointer.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -288,7 +289,9 @@ int main(int argc, char** argv) {
     seed = strtoull(argv[1], NULL, 10);
     limit = (unsigned)strtoul(argv[2], NULL, 10);
     memset(long_path, 'n', sizeof long_path - 1);
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    // Nothing that a worker maps is next to it: a long copy from there stops before.
+    char* room = mmap(NULL, sizeof *shared + 2 * kGuard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    shared = mmap(room + kGuard, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     while (calls[row_of_sigreturn].how != kSigreturn) ++row_of_sigreturn;
     setvbuf(stdout, NULL, _IOLBF, 0);
     // Workers are in its process group, and may have signals sent to an owner of a descriptor.
