@@ -116,12 +116,13 @@ void Thread::leave_cpu() {
     state_changed();
 }
 
-void Thread::kick() {
-    kicked.store(true, std::memory_order_seq_cst);  // pairs with the check in enter()
-    // In a trap of its own it looks on its way out.
-    rt::Executor& ex = home_seen_now();
-    if (&ex == &rt::Executor::current() && ex.running() == this) return;
-    ex.attract(rt::kAttnInbox);
+void Thread::kick() { rt::kick(*this); }
+
+void Thread::start_slice(rt::Executor& ex) { sched::start_slice(ex, priority); }
+
+bool Thread::gives_turn(rt::Executor& ex, bool slice_over) {
+    if (ex.queue.count(rt::Priority::kUser) != 0) sched::balance(ex);
+    return ex.queue.count(priority) != 0 || (slice_over && abi->turn_over && abi->turn_over(*this));
 }
 
 void Thread::make_ready(bool front) {
@@ -150,14 +151,7 @@ void Thread::enter(Thread& payer) {
     sched::start_slice(ex, priority);
     start_clock(ex, payer, Machine::now());
     ex.set_running(this);
-    // From here on a sender that finds this CPU in user state sends an IPI; what came before is checked again.
-    if (!ex.enter_user_state() || kicked.load(std::memory_order_seq_cst)) {
-        ex.leave_user_state();
-        account_user(Machine::now());
-        if (kicked.load(std::memory_order_relaxed)) return abi->kicked(*this);
-        ex.keep_out();
-        return ex.enqueue_front(*this);
-    }
+    if (!rt::enter_user(ex, *this)) return;
     Machine::enter_user(context);
 }
 

@@ -16,7 +16,9 @@ enum class Step : u32 {
     kNone,
     kAttentionLook,      // enter_user_state(): the attention bits, behind the store of the state
     kInboxLook,          // the inbox, behind the store of the state
-    kLaneLook,           // the lanes, behind the store of the state
+    kLaneLook,           // enter_user_state(): the lanes, behind the store of the state
+    kLaneLookAsleep,     // wait_for_work(): the same
+    kTellServer,         // finish_call(): the server's state, behind the detaching
     kEpochFirst,         // quiescent() and epoch_leave_idle(): the epoch is read before the mailbox is polled
     kUnlinkVisible,      // retire(): what was unlinked is in memory before the epoch is read
     kHandlerLeavesIdle,  // an interrupt handler during sleep ends the idle state
@@ -24,6 +26,7 @@ enum class Step : u32 {
     kHandoffExchange,    // await_handoff() closes by an exchange
     kShareTakeBack,      // CopyShare::take_back() decides by a compare-exchange
     kWaitSequence,       // WaitQueue::add(): the sequence is compared once more
+    kKickLook,           // enter_user(): the thread's flag
     kTeardownLook,       // TeardownList::ends(): the list, behind the store of `working_`
 };
 

@@ -119,7 +119,8 @@ void Executor::wait_for_work() {
     // What is freed may make something ready here; so this comes before the last look.
     epoch_free_due();
     user_state.enter(UserState::kSleeping);
-    if (queue.empty() && !inbox_.look() && !needs_attention() && (left_out<Step::kLaneLook>() || !service.pending())) {
+    if (queue.empty() && !inbox_.look() && !needs_attention() &&
+        (left_out<Step::kLaneLookAsleep>() || !service.pending())) {
         // Only now: the look at the lanes reads words that others may free.
         epoch_set_idle();
         Nanoseconds before = hal::Machine::now();
