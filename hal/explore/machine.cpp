@@ -233,6 +233,10 @@ Machine::Left Machine::user(bool calls) {
     }
     return wait() ? Left::kTimer : Left::kInterrupt;
 }
+void Machine::pass(Nanoseconds time) {
+    time_ns += time.value;
+    explore::point();
+}
 u32 Machine::random(u32 below) { return u32(next_random() % below); }
 void Machine::interrupt(CpuId cpu) { cpus[cpu.value].pending |= kDevice; }
 void Machine::arm_timer(Nanoseconds deadline) { current->deadline = deadline; }
