@@ -83,13 +83,18 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
     }
     bool was_full = head - tail >= slot_count_;
     size_t done = 0;
-    Slot& first = slot(tail);
-    if (first.length == 0) [[unlikely]] {
+    if (slot(tail).length == 0) [[unlikely]] {
         const bool packet = drop_empty();
-        guard.unlock();
-        if (was_full) writable.wake_all();
-        return packet ? Leaf<size_t>(size_t{0}) : read(to);
+        tail = tail_;
+        if (packet || head == tail) {
+            const bool ended = packet || writers_ == 0;
+            guard.unlock();
+            if (was_full) writable.wake_all();
+            if (ended) return size_t{0};
+            return kNeedsTask;
+        }
     }
+    Slot& first = slot(tail);
     if (first.length > to.size() || head - tail == 1 || first.packet) [[likely]] {
         // All from one slot.
         done = first.length < to.size() ? first.length : to.size();

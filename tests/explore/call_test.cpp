@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Calls by lanes under the explorer: callers whose CPUs wait for a while or leave at once, servers that compute, look for
+// Calls through lanes under the explorer: callers whose CPUs spin for a while or detach at once, servers that compute, look for
 // work or sleep, two and three CPUs. The steps are the kernel's (rt/remote/home.hpp, rt/user_entry.hpp).
 #include "rt/remote/home.hpp"
 #include "tests/explore/explore.hpp"
@@ -92,7 +92,7 @@ struct Calls : World {
     }
     const char* check() override {
         for (auto& c : callers)
-            if (c->answers != kEach || c->served != kEach) return "a call was lost, or made twice";
+            if (c->answers != kEach || c->served != kEach) return "a call was lost, or executed twice";
         return nullptr;
     }
 };

@@ -18,7 +18,7 @@ void run_cpu() {
     ex.run_forever();
 }
 
-// Null, or why it failed.
+// Runs one seed. Null, or why it failed.
 const char* explore_once(u64 seed, u32 cpus, World* (*make)()) {
     for (Executor& ex : rt::executor_table) new (&ex) Executor;
     for (auto& row : rt::lanes)
@@ -34,7 +34,7 @@ const char* explore_once(u64 seed, u32 cpus, World* (*make)()) {
     world = make();
     Machine::Outcome outcome = Machine::explore(cpus, &run_cpu);
     const char* why = outcome.why ? outcome.why : world->check();
-    if (!why) delete world;  // else others may still point into it
+    if (!why) delete world;  // after a failure, CPUs may still point into it
     return why;
 }
 
@@ -61,7 +61,7 @@ void must_fail(u32 cpus, World* (*make)(), Step without) {
     const char* why = nullptr;
     while (seed <= 30'000 && !(why = explore_once(seed, cpus, make))) ++seed;
     Machine::mutant = 0;
-    EXPECT_NE(why, nullptr) << "not noticed";
+    EXPECT_NE(why, nullptr) << "no seed fails without the step";
     if (why) std::printf("    without the step: %s (seed %llu)\n", why, static_cast<unsigned long long>(seed));
 }
 

@@ -13,7 +13,7 @@ using rt::Atomic;
 using rt::Executor;
 using rt::Step;
 
-// A user thread that makes `calls` calls and then computes for ever: only an interrupt brings its CPU back to the kernel.
+// A user thread that makes `calls` system calls, then none: only an interrupt returns its CPU to the kernel.
 // What its CPU looks at is the kernel's code (rt/user_entry.hpp); around it is what core/ does with registers and clocks.
 struct User : rt::Schedulable {
     explicit User(CpuId cpu = CpuId{0}) : Schedulable(&User::run_it, rt::Priority::kUser) {
@@ -77,8 +77,9 @@ struct Item : rt::Schedulable {
 
 struct World {
     virtual ~World() = default;
-    virtual void cpu(u32 n) = 0;      // what this CPU does first; then it runs its executor
-    virtual const char* check() = 0;  // all CPUs wait, nothing is under way. Null: as it should be
+    virtual void cpu(u32 n) = 0;  // what this CPU does before it runs its executor
+    // Called when all CPUs wait and nothing is under way. Null if the state is correct.
+    virtual const char* check() = 0;
 };
 extern World* world;
 

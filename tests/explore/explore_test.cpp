@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The runtime's protocols under the explorer (hal/explore): the executor, jobs, waits, lanes, epochs, the mailbox and the
-// hand-over of threads, as the kernel compiles them, in interleavings that a seed decides. Each scenario must hold for every
-// seed, and must fail for some seed when one step that it depends on is left out (rt::Step).
+// The runtime's protocols under the explorer (hal/explore): the executor, jobs, waits, lanes, epochs, the mailbox and
+// the hand-off of threads, as the kernel compiles them, in interleavings that a seed determines. Each scenario must
+// hold for every seed, and must fail for some seed when one step that it depends on is left out (rt::Step).
 //
-// FARCALL_SEEDS=N tries N seeds of each; a failure prints its seed, and FARCALL_SEED=S runs that one alone.
+// FARCALL_SEEDS=N tries N seeds of each scenario; a failure prints its seed, and FARCALL_SEED=S runs that one alone.
 //
-// A scenario's objects are made anew for each run, and left where they are if it fails. Calls by lanes: call_test.cpp.
+// The objects of a scenario are created anew for each run, and leaked if it fails. Calls through lanes: call_test.cpp;
+// long kernel work: fairness_test.cpp.
 #include "tests/explore/explore.hpp"
 #include "rt/task.hpp"
 #include "rt/teardown.hpp"
@@ -35,7 +36,7 @@ struct Attract : World {
         for (Item& i : item)
             if (i.runs != 1) return "a posted node did not run once";
         if (user.kicked.load()) return "a kick was lost";
-        if (Executor::of(CpuId{0}).needs_attention()) return "a CPU is deaf: an attention bit is set and it computes";
+        if (Executor::of(CpuId{0}).needs_attention()) return "a CPU in user mode does not notice its attention bit";
         return nullptr;
     }
 };
@@ -113,7 +114,7 @@ TEST(Explore, APostReachesASleeper) { must_hold(2, post_to_sleeper); }
 TEST(ExploreMutant, NoSecondLookAtTheInboxBeforeUserMode) { must_fail(2, post_to_user, Step::kInboxLook); }
 TEST(ExploreMutant, NoSecondLookAtTheInboxBeforeSleep) { must_fail(2, post_to_sleeper, Step::kInboxLook); }
 
-// ---- A frame that is unmapped, flushed and retired, against a CPU that copies by its translations.
+// ---- A frame that is unmapped, flushed and retired, against a CPU that copies through its translations.
 
 struct Frame : rt::Retired {
     bool freed = false;
@@ -121,7 +122,7 @@ struct Frame : rt::Retired {
 struct Unmap : World {
     Frame frame;
     Atomic<Frame*> entry{&frame};
-    Frame* translation[3] = {};  // what each CPU keeps until it flushes
+    Frame* translation[3] = {};  // cached by each CPU until it flushes
     Item more[3];
     struct Copy : rt::Schedulable {
         Copy() : Schedulable(&Copy::run_it) {}
@@ -212,7 +213,7 @@ struct Unlink : World {
         Machine::handler = [] { static_cast<Unlink&>(*world).look(); };
         if (n == 0 || kind != kSleeper) Executor::current().enqueue(turn[n]);
     }
-    const char* check() override { return nullptr; }  // what is pending on a CPU that sleeps is freed later
+    const char* check() override { return nullptr; }  // objects pending on a sleeping CPU are freed later
 };
 World* interrupted_sleep() { return new Unlink(Unlink::kSleeper); }
 World* readers() { return new Unlink(Unlink::kReaders); }
@@ -229,7 +230,7 @@ TEST(ExploreMutant, TheEpochIsReadBeforeTheUnlinkingIsVisible) {
     must_fail(2, readers_that_retire, Step::kUnlinkVisible);
 }
 
-// ---- A job that waits: woken, interrupted, or by its deadline.
+// ---- A job that waits and is woken or interrupted, or whose deadline passes.
 
 struct Waiting : World {
     rt::WaitQueue queue;
@@ -268,7 +269,7 @@ TEST(Explore, AWakeUpAndADeadlineEndAWaitOnce) { must_hold(2, timed); }
 TEST(ExploreMutant, NoSecondLookAtTheSequence) { must_fail(2, woken, Step::kWaitSequence); }
 TEST(ExploreMutant, NoLookForAnInterruptionBehindThePhase) { must_fail(2, interrupted, Step::kWakeUnderPhase); }
 
-// ---- A thread from hand to hand, and a copy that two CPUs share.
+// ---- A thread that is handed off, and a copy that two CPUs share.
 
 struct HandOff : World {
     Item item[2];
@@ -282,7 +283,7 @@ struct HandOff : World {
         }
     }
     const char* check() override {
-        return item[0].runs == 1 && item[1].runs == 1 ? nullptr : "a thread got lost between two CPUs";
+        return item[0].runs == 1 && item[1].runs == 1 ? nullptr : "a thread was lost between two CPUs";
     }
 };
 World* hand_off() { return new HandOff; }
@@ -341,13 +342,13 @@ struct Share : World {
                     });
         }
     }
-    const char* check() override { return copies.load() == 1 ? nullptr : "a part was copied twice, or not"; }
+    const char* check() override { return copies.load() == 1 ? nullptr : "a part was copied twice, or not at all"; }
 };
 World* share() { return new Share; }
 TEST(Explore, APartOfACopyIsMadeOnce) { must_hold(2, share); }
 TEST(ExploreMutant, AnOfferIsTakenBackByALoadAndAStore) { must_fail(2, share, Step::kShareTakeBack); }
 
-// ---- Objects that several CPUs leave to one list.
+// ---- Objects that several CPUs add to one teardown list.
 
 struct Endings : World {
     struct Object {
@@ -358,8 +359,8 @@ struct Endings : World {
     Atomic<u32> inside{0};
     rt::TeardownList<Object, &Object::next> list{[](Object& o) {
         Endings& w = static_cast<Endings&>(*world);
-        Machine::require(w.inside.fetch_add(1) == 0, "two CPUs take apart");
-        Machine::require(o.left != 0, "an object was taken apart twice");
+        Machine::require(w.inside.fetch_add(1) == 0, "two CPUs destroy objects at the same time");
+        Machine::require(o.left != 0, "an object was destroyed twice");
         const bool more = --o.left != 0;
         w.gone += !more;
         w.inside.fetch_sub(1);
@@ -368,7 +369,7 @@ struct Endings : World {
     void cpu(u32 n) override {
         for (u32 i = 0; i < 2; ++i) list.add(object[n * 2 + i]);
     }
-    const char* check() override { return gone == 4 ? nullptr : "an object was not taken apart"; }
+    const char* check() override { return gone == 4 ? nullptr : "an object was not destroyed"; }
 };
 World* endings() { return new Endings; }
 TEST(Explore, WhatEndsIsTakenApartOnceByOneCpuAtATime) { must_hold(2, endings); }

@@ -26,6 +26,7 @@ enum {
     kArena = 64 * 4096,
     kPool = 16 * 4096,
     kShared = 8 * 4096,
+    kGuard = 2 << 20,  // bytes; longer than the area of any worker
     kUser = 1000,
 };
 

@@ -7,8 +7,9 @@
 //   killed N              workers that had to be killed because a call did not end when a signal came
 //   done N                last
 // A worker must not be able to destroy what runs and counts it: it has none of its descriptors; counters are memory it
-// shares and gets no pointer to; addresses for calls that change mappings lie in an arena of its own; it names no process but
-// its own and its children to calls that send signals. Worker code makes raw system calls and uses no thread pointer.
+// shares and gets no pointer to, with room without access around it; addresses for calls that change mappings lie in an
+// arena of its own; it names no process but its own and its children to calls that send signals. Worker code makes raw
+// system calls and uses no thread pointer.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -135,7 +136,7 @@ static int open_kinds(void) {
     open("/dev/zero", O_RDWR);
     open("/proc/self/maps", O_RDONLY);
     open("/tmp/x/b", O_PATH | O_CREAT, 0666);
-    open("/tmp/x/b", O_WRONLY | O_CREAT, 0666);
+    open("/tmp/x/b", O_WRONLY | O_CREAT | O_NONBLOCK, 0666);  // another worker may have put a FIFO there
     open("/tmp/x/d", O_RDONLY | O_DIRECTORY);
     int read_only = open("/etc/passwd", O_RDONLY);
     if (pipe2(ends, O_NONBLOCK) != 0) _exit(9);  // full
@@ -245,17 +246,18 @@ static void round_of_workers(unsigned number) {
                 if (pids[w] == pid) pids[w] = 0, --left;
         for (int w = 0; w < kWorkers; ++w) {
             if (pids[w] <= 0) continue;
-            long stuck = 0;
+            long stuck = 0, idle = now_ms() - since[w][0];  // idle: no thread has begun, or all have ended
             for (int t = 0; t < kThreads; ++t) {
                 struct state* state = &shared->threads[w][t];
                 int tid = state->tid;
                 if (tid <= 0) continue;
+                idle = 0;
                 if (state->progress != seen[w][t]) seen[w][t] = state->progress, since[w][t] = now_ms();
                 long still = now_ms() - since[w][t];
                 if (still > kKickMs) syscall(SYS_tgkill, pids[w], tid, kKick);
                 if (still > stuck) stuck = still;
             }
-            if (stuck > kPatienceMs) {
+            if (stuck > kPatienceMs || idle > 2 * kPatienceMs) {
                 kill(pids[w], SIGKILL);
                 ++killed;
                 for (int t = 0; t < kThreads; ++t) since[w][t] = now_ms();
@@ -288,7 +290,9 @@ int main(int argc, char** argv) {
     seed = strtoull(argv[1], NULL, 10);
     limit = (unsigned)strtoul(argv[2], NULL, 10);
     memset(long_path, 'n', sizeof long_path - 1);
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    // Nothing that a worker maps is next to it: a long copy from there stops before.
+    char* room = mmap(NULL, sizeof *shared + 2 * kGuard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    shared = mmap(room + kGuard, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     while (calls[row_of_sigreturn].how != kSigreturn) ++row_of_sigreturn;
     setvbuf(stdout, NULL, _IOLBF, 0);
     // Workers are in its process group, and may have signals sent to an owner of a descriptor.
