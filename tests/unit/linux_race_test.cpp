@@ -36,6 +36,8 @@ Script stay_on(User& u, u32 cpu) {
     EXPECT_EQ(co_await u.sys(abi::kNrSchedSetaffinity, 0, 8, mask), 0);
     co_return 0;
 }
+// Left out by a thread at its start: each thread's scratch memory begins at the same place.
+constexpr size_t kOthersScratch = 0x8000;
 // A thread of the caller's process, with memory, descriptors and signal actions in common.
 Script start_thread(User& u, UserAddr code) {
     UserAddr stack{u64(co_await map_pages(u, 2 * kPageSize))};
@@ -86,6 +88,7 @@ Script waits_for_ever(User& u) {
     for (;;) co_await u.sys(abi::kNrPause);
 }
 Script also_gives_up(User& u) {
+    u.scratch(kOthersScratch);
     co_await stay_on(u, 1);
     for (u32 round = 0; round < kRounds; ++round) {
         co_await meet(u, meeting);
@@ -165,6 +168,92 @@ TEST_P(LinuxRace, ATerminalThatIsTakenStaysTaken) {
               }),
               exited(0));
     EXPECT_EQ(lost.load(), 0u);
+}
+
+// ---- execve, while another thread of the program makes a process that shares the signal actions: the new program has its own.
+
+std::atomic<u32> ready{0}, not_alone{0}, pause_ns{0};
+
+// The new program, or whoever was made by the old one, may be first.
+Script uses_its_actions(User& u) {
+    const i64 usr1 = 10;
+    EXPECT_EQ(co_await set_handler(u, usr1, 1), 0);
+    ready = 1;
+    while (co_await u.sys(abi::kNrWait4, -1, 0, 0, 0) != error(Errno::kChild)) {
+    }
+    UserAddr action = u.scratch(32);
+    EXPECT_EQ(co_await u.sys(abi::kNrRtSigaction, usr1, 0, action, 8), 0);
+    co_return co_await u.load<u64>(action) == 1 ? 0 : 1;
+}
+Script changes_its_actions(User& u) {
+    UserAddr time{u64(co_await map_pages(u, kPageSize))};
+    co_await u.store<u64>(time + 8, 50'000);
+    while (ready.load() == 0) co_await u.sys(abi::kNrNanosleep, time, 0);
+    UserAddr none = time + 64;
+    co_await u.store<u64>(none, 0);
+    EXPECT_EQ(co_await u.sys(abi::kNrRtSigaction, 10, none, 0, 8), 0);
+    co_await u.sys(abi::kNrExit, 0);
+    co_return 0;
+}
+Script makes_a_process(User& u) {
+    static const UserAddr child = code_that(changes_its_actions);
+    u.scratch(kOthersScratch);
+    co_await stay_on(u, 1);
+    UserAddr stack{u64(co_await map_pages(u, 2 * kPageSize))};
+    // A little later in each round: when execve decides what it shares is not known.
+    UserAddr time = u.scratch(16);
+    co_await u.store<u64>(time, 0);
+    co_await u.store<u64>(time + 8, pause_ns.load());
+    co_await meet(u, meeting);
+    co_await u.sys(abi::kNrNanosleep, time, 0);
+    co_await u.fork_into(child, abi::kNrClone, 0x900 | 17, stack + 2 * kPageSize, 0, 0, 0);  // CLONE_VM | CLONE_SIGHAND
+    co_await u.sys(abi::kNrExit, 0);
+    co_return 0;
+}
+Script executes(User& u) {
+    static const UserAddr second = code_that(makes_a_process);
+    EXPECT_GT(co_await start_thread(u, second), 1);
+    co_await stay_on(u, 2);
+    UserAddr argv = u.scratch(16), name = u.scratch(32);
+    co_await u.store_bytes(name, "/tmp/alone", 11);
+    co_await u.store<u64>(argv, name.value);
+    co_await u.store<u64>(argv + 8, 0);
+    co_await meet(u, meeting);
+    EXPECT_EQ(co_await u.sys(abi::kNrExecve, name, argv, argv + 8), 0);
+    co_return 2;
+}
+
+TEST_P(LinuxRace, AProgramSharesItsSignalActionsWithNobody) {
+    static const UserAddr before = code_that(executes), after = code_that(uses_its_actions);
+    not_alone = 0;
+    EXPECT_EQ(run([](User& u) -> Script {
+                  EXPECT_EQ(co_await write_file(u, "/tmp/alone", port::hosted::image(after)), 0);
+                  for (u32 round = 0; round < 100; ++round) {
+                      meeting.of(2);
+                      ready = 0;
+                      pause_ns = round % 20 * 30'000;
+                      const i64 status = co_await wait_for(u, co_await u.fork_into(before, abi::kNrFork));
+                      if (status == exited(1)) not_alone.fetch_add(1);
+                      EXPECT_TRUE(status == exited(0) || status == exited(1)) << status;
+                  }
+                  co_return 0;
+              }),
+              exited(0));
+    EXPECT_EQ(not_alone.load(), 0u);
+}
+
+// ---- The first comparison of all makes the order of objects, from random bytes.
+
+TEST_P(LinuxRace, ObjectsAreCompared) {
+    EXPECT_EQ(run([](User& u) -> Script {
+                  const i64 me = co_await u.sys(abi::kNrGetpid);
+                  EXPECT_EQ(co_await u.sys(abi::kNrKcmp, me, me, 0, 0, 0), 0);
+                  const i64 order = co_await u.sys(abi::kNrKcmp, me, me, 0, 0, 1);
+                  EXPECT_TRUE(order == 1 || order == 2);
+                  EXPECT_EQ(co_await u.sys(abi::kNrKcmp, me, me, 0, 1, 0), 3 - order);
+                  co_return 0;
+              }),
+              exited(0));
 }
 
 }  // namespace
