@@ -32,6 +32,7 @@ concept EntersUser = std::is_base_of_v<Schedulable, T> && requires(T& t, Executo
     t.account_user(Nanoseconds{});  // its time in user mode ends
     t.handle_kick();                // its owner sees to `kicked`; it may be gone afterwards
     t.start_slice(ex);              // it is about to enter
+    t.turn_ended(Nanoseconds{});    // it goes to the end of its queue
     bool{t.gives_turn(ex, b)};      // a turn is over, its slice (true) or one granted: does another thread get the CPU?
 };
 
@@ -109,12 +110,15 @@ template <EntersUser T>
         // Calls of other CPUs wait here too: the executor's loop serves them, with no trap of a thread around.
         bool serve = ex.must_serve();
         if (reschedule || ex.queue.has_above(t.priority) || serve) {
-            t.account_user(hal::Machine::now());
+            const Nanoseconds now = hal::Machine::now();
+            t.account_user(now);
             if (serve) ex.keep_out();
-            if (reschedule)
+            if (reschedule) {
+                t.turn_ended(now);
                 ex.enqueue(t);
-            else
+            } else {
                 ex.enqueue_front(t);
+            }
             return false;
         }
         t.start_slice(ex);

@@ -25,6 +25,7 @@ struct User : rt::Schedulable {
     Executor& home() const { return place.get(); }
     Executor& home_seen_now() const { return place.seen_now(); }
     void account_user(Nanoseconds) {}
+    void turn_ended(Nanoseconds) {}
     void handle_kick() {
         kicked.store(false, std::memory_order_relaxed);
         ++kicks_seen;
