@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The way of a user thread into user mode: what a CPU looks at, in which order, and what it does about it. Templates of the
-// thread, so that tests/explore runs them with threads of its own; the kernel's thread is core::Thread.
+// The way of a user thread into user mode: what a CPU looks at, in which order, and what it does about it. Templates of
+// the thread, so that tests/explore runs them with threads of its own; the kernel's thread is core::Thread.
 //
-// All of it runs on the thread's home CPU with interrupts off, and blocks nowhere. Others reach the thread by kick(), from
-// any CPU, and its CPU by post() and attract().
+// All of it runs on the thread's home CPU with interrupts off, and blocks nowhere. Others reach the thread by kick(),
+// from any CPU, and its CPU by post() and attract().
 #pragma once
 #include "rt/executor.hpp"
 
@@ -45,8 +45,8 @@ void kick(T& t) {
     ex.attract(kAttnInbox);
 }
 
-// From the executor's loop, everything of the thread in place. True: into user mode. False: it was kicked, and its owner
-// has it; or something else comes first, and it is at the front of its queue.
+// From the executor's loop, everything of the thread in place. True: into user mode. False: it was kicked, and its
+// owner has it; or something else comes first, and it is at the front of its queue.
 template <EntersUser T>
 [[gnu::always_inline]] inline bool enter_user(Executor& ex, T& t) {
     // From here on a sender that finds this CPU in user state sends an IPI; what came before is looked at again. A kick
@@ -64,9 +64,9 @@ template <EntersUser T>
     return false;
 }
 
-// The same for one that another CPU has just given this one (Executor::await_handoff). ready() says whether anything of the
-// thread itself stands in the way, a kick too: one that comes later has set the bit that is looked at behind it. False: the
-// thread is queued, at its home.
+// The same for one that another CPU has just given this one (Executor::await_handoff). ready() says whether anything of
+// the thread itself stands in the way, a kick too: one that comes later has set the bit that is looked at behind it.
+// False: the thread is queued, at its home.
 template <EntersUser T, class Ready>
 [[gnu::always_inline]] inline bool enter_given(Executor& ex, T& t, Ready&& ready) {
     if (ex.queue.pressing() == 0 && ready() && ex.enter_user_state_again()) [[likely]]
@@ -78,14 +78,15 @@ template <EntersUser T, class Ready>
     return false;
 }
 
-// At the end of a trap, in user state: is there anything to be seen to first? Relaxed: what comes later sends an interrupt.
+// At the end of a trap, in user state: is there anything to be seen to first? Relaxed: what comes later sends an
+// interrupt.
 template <EntersUser T>
 [[gnu::always_inline]] inline bool must_look_up(const T& t) {
     return Executor::current().needs_attention() || !hal::Machine::is_zero(t.kicked);
 }
 
-// The thread that trapped goes back, and there is (or it is time to look). True: back to user mode. False: the CPU is the
-// executor's, the thread is queued or its owner has it.
+// The thread that trapped goes back, and there is (or it is time to look). True: back to user mode. False: the CPU is
+// the executor's, the thread is queued or its owner has it.
 template <EntersUser T>
 [[gnu::always_inline]] inline bool return_to_user(Executor& ex, T& t) {
     do {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The end of a call that another CPU executes (rt/remote/lane.hpp), on both sides: the home spins on the word, detaches and
-// tells a server that would not look; the server says that it is done and takes over the thread of a home that has left.
+// The end of a call that another CPU executes (rt/remote/lane.hpp), on both sides: the home spins on the word, detaches
+// and tells a server that would not look; the server says that it is done and takes over the thread of a home that has
+// left.
 //
 // kHelp copies what the server offers (rt/remote/share.hpp). Interrupts are off.
 #pragma once
@@ -47,9 +48,9 @@ struct CallHome {
     }
 };
 
-// Home, the word written: until the call has ended, or it waits no longer. wait(what the word says, the server) looks at the
-// word as long as it likes, and returns what it said last. True: the call is done. False: leave() has let go of the thread,
-// and the server makes it ready when it is done.
+// Home, the word written: until the call has ended, or it waits no longer. wait(what the word says, the server) looks
+// at the word as long as it likes, and returns what it said last. True: the call is done. False: leave() has let go of
+// the thread, and the server makes it ready when it is done.
 template <class Wait, class Leave>
 [[gnu::always_inline]] inline bool finish_call(CallWord& word, Executor& ex, Wait&& wait, Leave&& leave) {
     u64 now = word.load(std::memory_order_acquire);
@@ -60,15 +61,15 @@ template <class Wait, class Leave>
         now = word.fetch_or(kCallDetached, std::memory_order_seq_cst);
     if (now & kCallDone) return true;
     leave();
-    // seq_cst, the detaching and this look: the server sees the word before it sleeps or enters user mode, or this sees that
-    // it did.
+    // seq_cst, the detaching and this look: the server sees the word before it sleeps or enters user mode, or this sees
+    // that it did.
     if (!(now & kCallAsync) && !left_out<Step::kTellServer>() && where.user_state.must_be_told())
         where.attract(kAttnInbox);
     return false;
 }
 
-// Server: the call is done, or goes on without its home (kCallAsync). True: the home has left, the thread is the server's.
-// Acquire and release: the home sees the result, or this sees that the home has left.
+// Server: the call is done, or goes on without its home (kCallAsync). True: the home has left, the thread is the
+// server's. Acquire and release: the home sees the result, or this sees that the home has left.
 inline bool call_over(CallWord& word, CallBits how) {
     return word.exchange(kCallActive | how, std::memory_order_acq_rel) & kCallDetached;
 }

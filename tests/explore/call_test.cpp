@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Calls through lanes under the explorer: callers whose CPUs spin for a while or detach at once, servers that compute, look for
-// work or sleep, two and three CPUs. The steps are the kernel's (rt/remote/home.hpp, rt/user_entry.hpp).
+// Calls through lanes under the explorer: callers whose CPUs spin for a while or detach at once, servers that compute,
+// look for work or sleep, two and three CPUs. The steps are the kernel's (rt/remote/home.hpp, rt/user_entry.hpp).
 #include "rt/remote/home.hpp"
 #include "tests/explore/explore.hpp"
 

@@ -13,8 +13,8 @@ using rt::Atomic;
 using rt::Executor;
 using rt::Step;
 
-// A user thread that makes `calls` system calls, then none: only an interrupt returns its CPU to the kernel.
-// What its CPU looks at is the kernel's code (rt/user_entry.hpp); around it is what core/ does with registers and clocks.
+// A user thread that makes `calls` system calls, then none: only an interrupt returns its CPU to the kernel. What its
+// CPU looks at is the kernel's code (rt/user_entry.hpp); around it is what core/ does with registers and clocks.
 struct User : rt::Schedulable {
     explicit User(CpuId cpu = CpuId{0}) : Schedulable(&User::run_it, rt::Priority::kUser) {
         place.set(Executor::of(cpu));

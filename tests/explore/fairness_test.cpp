@@ -54,7 +54,7 @@ World* timer_beside_yields() { return new Late(false); }
 TEST(Explore, ATimerThatIsDueWhileMemoryIsFreedGoesOff) { must_hold(1, timer_beside_reclaim); }
 TEST(Explore, ATimerThatIsDueWhileWorkGivesWayGoesOff) { must_hold(1, timer_beside_yields); }
 
-// ---- Work without end: a job that yields, or one whose waits are over before they begin, beside user threads without end, a
+// ---- Endless work: a job that yields, or whose waits are over before they begin, beside endless user threads, a
 // timer, and a post of another CPU.
 
 struct Endless : World {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Two CPUs in one place of the personality: each test brings its threads to one point again and again and has them go on
-// from there at once, on CPUs that are held up before they take locks (hal::Machine::disturb_one_in).
+// Two CPUs in one place of the personality: each test brings its threads to one point again and again and has them go
+// on from there at once, on CPUs that are held up before they take locks (hal::Machine::disturb_one_in).
 #include "port/api/streams.hpp"
 #include "tests/unit/linux_world.hpp"
 
@@ -170,7 +170,7 @@ TEST_P(LinuxRace, ATerminalThatIsTakenStaysTaken) {
     EXPECT_EQ(lost.load(), 0u);
 }
 
-// ---- execve, while another thread of the program makes a process that shares the signal actions: the new program has its own.
+// ---- execve while another thread makes a process that shares the signal actions: the new program has its own.
 
 std::atomic<u32> ready{0}, not_alone{0}, pause_ns{0};
 
