@@ -123,7 +123,7 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
         t = mm->totals();
         l = mm->layout;
     }
-    SignalSummary signals = signal_summary(p);
+    SignalSummary signals = signal_summary(p, s.thread.get());
     i32 nice = s.thread ? s.thread->nice : 0;
     u32 policy = s.thread ? s.thread->sched_policy : 0, priority = s.thread ? s.thread->sched_priority : 0;
     Nanoseconds started = c.sub != 0 && s.thread ? s.thread->started : p.started;
@@ -225,7 +225,7 @@ void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const
     u64 tid = c.sub != 0 ? c.sub : c.id;
     out.add("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", p.pid, tid, r.group, r.session);
     if (Ref<AddressSpace> mm = s.mm()) add_status_memory(out, *mm);
-    SignalSummary signals = signal_summary(p);
+    SignalSummary signals = signal_summary(p, s.thread.get());
     out.add("Threads:\t{}\nSigQ:\t{}/{}\n", p.thread_count(), signals.queued, p.limit(kRlimSigpending));
     out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
             signals.pending.bits, signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits,
