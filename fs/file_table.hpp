@@ -81,6 +81,7 @@ public:
     i32 next_open(i32 from);
     u32 open_count();
     // No descriptor reaches it now: select(2) looks no further. It only grows; without the lock.
+    bool has_free_below(u64 limit);  // a number that is not open
     u32 capacity() const RT_UNCHECKED_LOCKING { return capacity_; }
 
 private:

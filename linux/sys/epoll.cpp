@@ -94,7 +94,8 @@ TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 ma
             while (!look.forget()) co_await rt::Yield{};
             co_return co_await report(c, *epoll, found, n, events);
         }
-        if (interrupted || c.interrupted()) result = Errno::kIntr;
+        // With no time left nothing interrupts: what a temporary mask let in is still pending afterwards.
+        if (interrupted || (deadline > now && c.interrupted())) result = Errno::kIntr;
         if (!result.ok() || deadline <= now) break;
         if (!queues.complete() && !room.grow(queues.count()).ok()) {
             result = Errno::kNoMem;
