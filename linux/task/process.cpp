@@ -95,13 +95,12 @@ void Thread::set_creds(Ref<fs::Creds> to) {
     }
     rt::LockGuard guard{process_->lock};
     if (tid == process_->pid) {
-        old_of_process = std::exchange(process_->creds, to);
         rt::LockGuard signals{process_->signals.lock};
-        process_->signals.account = process_->creds->user.get();
+        old_of_process = process_->take_identity(*this);
     }
-    old = std::exchange(creds_, std::move(to));
     guard.unlock();
 }
+    old = std::exchange(creds_, std::move(to));
 
 Ref<AddressSpace> Thread::exchange_mm(Ref<AddressSpace> to) {
     if (to) {
@@ -111,6 +110,11 @@ Ref<AddressSpace> Thread::exchange_mm(Ref<AddressSpace> to) {
     rt::LockGuard guard{process_->lock};
     return std::exchange(mm_, std::move(to));
 }
+Ref<fs::Creds> Process::take_identity(const Thread& leader) {
+    signals.account = leader.own_creds()->user.get();
+    return std::exchange(creds, leader.own_creds());
+}
+
 
 Ref<fs::FileTable> Thread::exchange_files(Ref<fs::FileTable> to) {
     rt::LockGuard guard{process_->lock};

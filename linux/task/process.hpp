@@ -411,6 +411,9 @@ Ref<Thread> find_thread(Pid tid);
 // Calls the function for each process in order of pid; stops when it returns false. Holds no lock while calling.
 void for_each_process(lib::FunctionRef<bool(Process&)> out);
 u32 process_count();
+    // The thread has the process's number, and its identity is the one that others see; the signals lock is held too.
+    // Returns what was, to be dropped where no lock is held.
+    Ref<fs::Creds> take_identity(const Thread& leader) RT_REQUIRES(lock);
 u32 thread_count();
 u64 forks_since_boot();
 
