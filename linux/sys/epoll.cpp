@@ -192,7 +192,7 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
         const Nanoseconds deadline = deadline_after(milliseconds_or_never(timeout));
         return wait_for_events(c, Ref<fs::File>{&*file}, events, max, deadline);
     });
-    return c.keep_if_unfinished(*file, n);
+    return c.keep_if_unfinished(file, std::move(n));
 }
 
 // A set of one, ready, that needs nothing written down; all else is apart, so that this needs little stack.

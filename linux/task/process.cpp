@@ -24,7 +24,15 @@ fs::LookupContext Caller::lookup_context() const {
     return c;
 }
 
-void Caller::keep_file(fs::File& file) { kept_file_ = Ref<fs::File>{&file}; }
+void Caller::keep_file(fs::File& file) {
+    kept_file_ = Ref<fs::File>{&file};
+    if (files_->shared()) kept_table_ = files_;
+}
+void Caller::keep_shared(fs::File& file, LeafError e) {
+    if (e != kNeedsFault && !kept_file_) return;  // kept: it waits, and runs again
+    kept_file_ = Ref<fs::File>{&file};
+    kept_table_ = files_;
+}
 
 fs::FileTable::Borrowed Caller::borrow_shared(Fd fd) {
     if (!kept_file_) [[likely]]
@@ -94,13 +102,18 @@ void Thread::set_creds(Ref<fs::Creds> to) {
         creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
     }
     rt::LockGuard guard{process_->lock};
+    old = std::exchange(creds_, std::move(to));
     if (tid == process_->pid) {
         rt::LockGuard signals{process_->signals.lock};
         old_of_process = process_->take_identity(*this);
     }
     guard.unlock();
 }
-    old = std::exchange(creds_, std::move(to));
+
+Ref<fs::Creds> Process::take_identity(const Thread& leader) {
+    signals.account = leader.own_creds()->user.get();
+    return std::exchange(creds, leader.own_creds());
+}
 
 Ref<AddressSpace> Thread::exchange_mm(Ref<AddressSpace> to) {
     if (to) {
@@ -110,11 +123,6 @@ Ref<AddressSpace> Thread::exchange_mm(Ref<AddressSpace> to) {
     rt::LockGuard guard{process_->lock};
     return std::exchange(mm_, std::move(to));
 }
-Ref<fs::Creds> Process::take_identity(const Thread& leader) {
-    signals.account = leader.own_creds()->user.get();
-    return std::exchange(creds, leader.own_creds());
-}
-
 
 Ref<fs::FileTable> Thread::exchange_files(Ref<fs::FileTable> to) {
     rt::LockGuard guard{process_->lock};
