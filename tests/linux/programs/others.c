@@ -191,7 +191,7 @@ static int reads_secret(pid_t of) {
 }
 TEST(memory_of_one_that_executes) {
     int seen = 0;
-    for (long end = now_ms() + 8000; now_ms() < end && !seen;) {
+    for (long end = now_ms() + 2500; now_ms() < end && !seen;) {
         pid_t child = fork();
         if (child == 0) {
             secret = 0xdeadbeefcafe0000;
@@ -217,7 +217,7 @@ TEST(descriptors_of_one_that_executes) {
     enum { kMuch = 48 << 20, kNumber = 50 };
     NEED(make_file("secret", "text", 0600) == 0);
     int seen = 0;
-    for (int round = 0; round < 5 && !seen; round++) {
+    for (int round = 0; round < 8 && !seen; round++) {
         pid_t child = fork();
         if (child == 0) {
             char* p = mmap(NULL, kMuch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -260,7 +260,7 @@ static void* executes_later(void* unused) {
 TEST(environment_of_a_thread_that_executes) {
     enum { kMuch = 48 << 20 };
     int seen = 0;
-    for (int round = 0; round < 5 && !seen; round++) {
+    for (int round = 0; round < 8 && !seen; round++) {
         pid_t child = fork();
         if (child == 0) {
             char* p = mmap(NULL, kMuch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
