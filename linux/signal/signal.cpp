@@ -174,14 +174,6 @@ void force_signal(Thread& t, const SignalInfo& info) {
     t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
 }
 
-bool signal_group(i32 group, const SignalInfo& info) {
-    rt::LockGuard guard{process_tree};
-    PidEntry* e = pid_entry(group);
-    if (!e || e->members.empty()) return false;
-    for (Process& p : e->members) (void)send_signal(p, info);
-    return true;
-}
-
 void end_group_locked(Process& p, i32 wait_status) {
     if (p.group_exiting) return;
     p.group_exiting = true;

@@ -149,8 +149,6 @@ inline constexpr SignalSet kIgnoredByDefault = signals_of(kSigCont, kSigChld, kS
 inline constexpr SignalSet kCoreSignals =
     signals_of(kSigQuit, kSigIll, kSigTrap, kSigAbrt, kSigFpe, kSigSegv, kSigBus, kSigSys, kSigXcpu, kSigXfsz);
 
-// To every process of a group; true if there was one. For terminals: no permission check.
-bool signal_group(i32 group, const SignalInfo& info);
 // Would `sig` be dropped, or held back, if it were sent to the calling thread? (Background reads and writes of a
 // terminal.)
 bool ignores_or_blocks(Thread& t, u32 sig);
