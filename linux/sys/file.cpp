@@ -131,22 +131,28 @@ template <bool kWrite>
     return r;
 }
 
+template <bool kWrite>
+[[gnu::always_inline]] inline Leaf<size_t> transfer_positioned(Caller& c, File* file, UserAddr at, u64 n, i64 offset) {
+    if (file && !(kWrite ? file->writes_at_offset() : file->seekable())) [[unlikely]]
+        return (file->flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
+    return transfer_range<kWrite>(c, file, at, n, u64(offset));
+}
+template <bool kWrite>
+[[gnu::noinline]] Leaf<size_t> transfer_at_shared(Caller& c, Fd fd, UserAddr at, u64 n, i64 offset) {
+    auto file = c.file(fd);
+    if (!file.ok()) return file.error();
+    auto r = transfer_positioned<kWrite>(c, file.value().get(), at, n, offset);
+    if (!r.ok()) c.keep_shared(*file.value(), r.error());
+    return r;
+}
+
 // At an explicit position. EINVAL, ESPIPE: there is no such position.
 template <bool kWrite>
 [[gnu::always_inline]] inline Leaf<size_t> transfer_at(Caller& c, Fd fd, UserAddr at, u64 n, i64 offset) {
     if (offset < 0) return Errno::kInval;
-    auto positioned = [&](File* file) -> Leaf<size_t> {
-        if (file && !(kWrite ? file->writes_at_offset() : file->seekable())) [[unlikely]]
-            return (file->flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
-        return transfer_range<kWrite>(c, file, at, n, u64(offset));
-    };
-    if (!c.files().shared()) [[likely]]
-        return positioned(c.files().peek(fd));
-    auto file = c.file(fd);
-    if (!file.ok()) return file.error();
-    auto r = positioned(file.value().get());
-    if (!r.ok()) c.keep_shared(*file.value(), r.error());
-    return r;
+    if (c.files().shared()) [[unlikely]]
+        return transfer_at_shared<kWrite>(c, fd, at, n, offset);
+    return transfer_positioned<kWrite>(c, c.files().peek(fd), at, n, offset);
 }
 
 // Each element is a call of its own; the first that is short or fails is the last.

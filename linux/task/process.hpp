@@ -125,7 +125,8 @@ public:
     void forget_file() {
         if (kept_file_) [[unlikely]] {
             kept_file_ = {};
-            kept_table_ = {};
+            if (kept_table_) [[unlikely]]
+                forget_table();
         }
     }
     // What a handler that must wait returns: the call goes on as this task, which the thread's coroutine awaits. kNeedsTask;
@@ -180,6 +181,8 @@ private:
             co_return in_register(r.value());
     }
     fs::FileTable::Borrowed borrow_shared(Fd fd);
+    [[gnu::noinline, gnu::cold]] void keep_table();
+    [[gnu::noinline, gnu::cold]] void forget_table();
 };
 
 // Work to do before a thread returns to user mode (Thread::work bits; any CPU may set them, then kick()).
