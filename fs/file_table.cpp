@@ -223,6 +223,12 @@ i32 FileTable::find_far_free(u32 from) const {
     return i32(from);
 }
 
+bool FileTable::has_free_below(u64 limit) {
+    rt::LockGuard guard{lock_};
+    low_ = u32(find_free(low_));
+    return low_ < limit && low_ < kMaxDescriptors;
+}
+
 // A descriptor has changed: so it does in copies that are that far.
 [[gnu::cold, gnu::noinline]] void FileTable::follow(u32 n) {
     for (Copy* c = copies_; c; c = c->next) {

@@ -232,7 +232,7 @@ Leaf<i64> ioctl_leaf(Caller& c, Fd fd, const Ref<File>& file, u32 request, u64 a
     }
     if (fs::Tty* tty = file->terminal()) {
         bool handled = false;
-        i64 result = TRY(terminal_ioctl(c, *tty, request, argument, handled));
+        i64 result = TRY(terminal_ioctl(c, *file, *tty, request, argument, handled));
         if (handled) return result;
     }
     return i64(TRY(file->ioctl(c.user(), request, argument)));

@@ -126,23 +126,33 @@ template <bool kWrite>
 [[gnu::noinline]] Leaf<size_t> transfer_shared(Caller& c, Fd fd, UserAddr at, u64 n, u64 offset) {
     auto file = c.file(fd);
     if (!file.ok()) return file.error();
-    return transfer_range<kWrite>(c, file.value().get(), at, n, offset);
+    auto r = transfer_range<kWrite>(c, file.value().get(), at, n, offset);
+    if (!r.ok()) c.keep_shared(*file.value(), r.error());
+    return r;
+}
+
+template <bool kWrite>
+[[gnu::always_inline]] inline Leaf<size_t> transfer_positioned(Caller& c, File* file, UserAddr at, u64 n, i64 offset) {
+    if (file && !(kWrite ? file->writes_at_offset() : file->seekable())) [[unlikely]]
+        return (file->flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
+    return transfer_range<kWrite>(c, file, at, n, u64(offset));
+}
+template <bool kWrite>
+[[gnu::noinline]] Leaf<size_t> transfer_at_shared(Caller& c, Fd fd, UserAddr at, u64 n, i64 offset) {
+    auto file = c.file(fd);
+    if (!file.ok()) return file.error();
+    auto r = transfer_positioned<kWrite>(c, file.value().get(), at, n, offset);
+    if (!r.ok()) c.keep_shared(*file.value(), r.error());
+    return r;
 }
 
 // At an explicit position. EINVAL, ESPIPE: there is no such position.
 template <bool kWrite>
 [[gnu::always_inline]] inline Leaf<size_t> transfer_at(Caller& c, Fd fd, UserAddr at, u64 n, i64 offset) {
     if (offset < 0) return Errno::kInval;
-    auto positioned = [&](File* file) -> Leaf<size_t> {
-        if (file && !(kWrite ? file->writes_at_offset() : file->seekable())) [[unlikely]]
-            return (file->flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
-        return transfer_range<kWrite>(c, file, at, n, u64(offset));
-    };
-    if (!c.files().shared()) [[likely]]
-        return positioned(c.files().peek(fd));
-    auto file = c.file(fd);
-    if (!file.ok()) return file.error();
-    return positioned(file.value().get());
+    if (c.files().shared()) [[unlikely]]
+        return transfer_at_shared<kWrite>(c, fd, at, n, offset);
+    return transfer_positioned<kWrite>(c, c.files().peek(fd), at, n, offset);
 }
 
 // Each element is a call of its own; the first that is short or fails is the last.
@@ -164,7 +174,7 @@ TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, 
 }
 
 template <bool kWrite>
-Leaf<size_t> transfer_vector(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset) {
+Leaf<size_t> transfer_vector_of(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset) {
     auto imported = IoVector::import(c.user(), vectors, count);
     if (!imported.ok()) return c.keep_if_unfinished(file, imported.error());
     IoVector& v = imported.value();
@@ -181,6 +191,10 @@ Leaf<size_t> transfer_vector(Caller& c, File& file, UserAddr vectors, u32 count,
     const LeafError e = outcome_of<kWrite>(c, file, r.error());
     if (e != Errno::kOk) return e;
     return c.later(transfer(c, Ref<File>{&file}, std::move(v), offset, kWrite));
+}
+template <bool kWrite>
+Leaf<size_t> transfer_vector(Caller& c, const fs::FileTable::Borrowed& file, UserAddr vectors, u32 count, u64 offset) {
+    return c.keep_if_unfinished(file, transfer_vector_of<kWrite>(c, *file, vectors, count, offset));
 }
 
 }  // namespace
@@ -284,12 +298,12 @@ Leaf<size_t> sys_pwrite64(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 o
 Leaf<size_t> sys_readv(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return transfer_vector<false>(c, *file, vectors, count, kAtOffset);
+    return transfer_vector<false>(c, file, vectors, count, kAtOffset);
 }
 Leaf<size_t> sys_writev(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return transfer_vector<true>(c, *file, vectors, count, kAtOffset);
+    return transfer_vector<true>(c, file, vectors, count, kAtOffset);
 }
 
 // The upper half of the offset is for 32-bit machines.
@@ -298,14 +312,14 @@ Leaf<size_t> sys_preadv(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offse
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->seekable()) return Errno::kSPipe;
-    return transfer_vector<false>(c, *file, vectors, count, u64(offset));
+    return transfer_vector<false>(c, file, vectors, count, u64(offset));
 }
 Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     if (offset < 0) return Errno::kInval;
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->writes_at_offset()) return Errno::kSPipe;
-    return transfer_vector<true>(c, *file, vectors, count, u64(offset));
+    return transfer_vector<true>(c, file, vectors, count, u64(offset));
 }
 
 // RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory, RWF_APPEND nothing for reads; RWF_NOWAIT is not
@@ -333,7 +347,7 @@ Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 off
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (offset != -1 && !file->writes_at_offset()) return Errno::kSPipe;
     if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
-    return transfer_vector<true>(c, *file, vectors, count, write_place(offset, flags));
+    return transfer_vector<true>(c, file, vectors, count, write_place(offset, flags));
 }
 
 Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {

@@ -123,7 +123,7 @@ Leaf<i64> read_records(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format)
     RecordSink sink{c.user(), to, record_room(size), old_format};
     auto read = file->read_directory(sink);
     if (c.user().gave_up(read.error())) return piecewise();
-    if (!read.ok()) return c.keep_if_unfinished(*file, read.error());
+    if (!read.ok()) return c.keep_if_unfinished(file, Leaf<i64>{read.error()});
     return i64(sink.done());
 }
 

@@ -163,7 +163,7 @@ Leaf<void> resolve(Caller& c, i32 directory, UserString path, const Request& r, 
 // EMFILE comes before everything else. A table no larger than the limit can always take one more.
 bool descriptor_left(Caller& c) {
     u64 limit = descriptor_limit(c);
-    return c.files().capacity() < limit || c.files().open_count() < limit;
+    return c.files().capacity() < limit || c.files().has_free_below(limit);
 }
 
 // More pages than this are not freed at once: truncation then runs as a task, in steps from the end. So it does for a

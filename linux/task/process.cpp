@@ -24,7 +24,18 @@ fs::LookupContext Caller::lookup_context() const {
     return c;
 }
 
-void Caller::keep_file(fs::File& file) { kept_file_ = Ref<fs::File>{&file}; }
+void Caller::keep_file(fs::File& file) {
+    kept_file_ = Ref<fs::File>{&file};
+    if (files_->shared()) [[unlikely]]
+        keep_table();
+}
+void Caller::keep_table() { kept_table_ = files_; }
+void Caller::forget_table() { kept_table_ = {}; }
+void Caller::keep_shared(fs::File& file, LeafError e) {
+    if (e != kNeedsFault && !kept_file_) return;  // kept: it waits, and runs again
+    kept_file_ = Ref<fs::File>{&file};
+    kept_table_ = files_;
+}
 
 fs::FileTable::Borrowed Caller::borrow_shared(Fd fd) {
     if (!kept_file_) [[likely]]
@@ -94,13 +105,17 @@ void Thread::set_creds(Ref<fs::Creds> to) {
         creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
     }
     rt::LockGuard guard{process_->lock};
-    if (tid == process_->pid) {
-        old_of_process = std::exchange(process_->creds, to);
-        rt::LockGuard signals{process_->signals.lock};
-        process_->signals.account = process_->creds->user.get();
-    }
     old = std::exchange(creds_, std::move(to));
+    if (tid == process_->pid) {
+        rt::LockGuard signals{process_->signals.lock};
+        old_of_process = process_->take_identity(*this);
+    }
     guard.unlock();
+}
+
+Ref<fs::Creds> Process::take_identity(const Thread& leader) {
+    signals.account = leader.own_creds()->user.get();
+    return std::exchange(creds, leader.own_creds());
 }
 
 Ref<AddressSpace> Thread::exchange_mm(Ref<AddressSpace> to) {

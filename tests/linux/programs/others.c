@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/kcmp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/epoll.h>
@@ -171,6 +172,131 @@ TEST(memory_of_the_same_user) {
         say("%s, here %s\n", got, text);
         end(child);
     }
+}
+
+// A process that was not to be inspected executes another program: what it had is not to be had in between either.
+static unsigned long secret;
+HELPER(ends) { sleep_ms(1); }
+static void execute(const char* helper) {
+    execl("/proc/self/exe", "others", helper, NULL);
+    _exit(1);
+}
+static int reads_secret(pid_t of) {
+    unsigned long got = 0;
+    for (;;) {
+        long n = vm(0, of, &got, sizeof got, &secret, sizeof got);
+        if (n < 0 && errno == ESRCH) return 0;
+        if (n == sizeof got && got >> 16 == 0xdeadbeefcafe) return 1;
+    }
+}
+TEST(memory_of_one_that_executes) {
+    int seen = 0;
+    for (long end = now_ms() + 2500; now_ms() < end && !seen;) {
+        pid_t child = fork();
+        if (child == 0) {
+            secret = 0xdeadbeefcafe0000;
+            be_user(1000);
+            for (volatile int i = 0; i < 20000; i++);
+            execute("ends");
+        }
+        pid_t reader = fork();
+        if (reader == 0) {
+            be_user(1000);
+            _exit(reads_secret(child));
+        }
+        int status;
+        waitpid(child, NULL, 0);
+        NEED(waitpid(reader, &status, 0) == reader);
+        seen = WEXITSTATUS(status);
+    }
+    FACT("seen", seen);
+}
+
+// Its descriptors that are closed on exec, as long as it takes to give its large memory back.
+TEST(descriptors_of_one_that_executes) {
+    enum { kMuch = 48 << 20, kNumber = 50 };
+    NEED(make_file("secret", "text", 0600) == 0);
+    int seen = 0;
+    for (int round = 0; round < 8 && !seen; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            char* p = mmap(NULL, kMuch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            NEED(p != MAP_FAILED);
+            memset(p, 1, kMuch);
+            int fd = open("secret", O_RDONLY | O_CLOEXEC);
+            NEED(dup3(fd, kNumber, O_CLOEXEC) == kNumber);
+            be_user(1000);
+            execute("ends");
+        }
+        pid_t reader = fork();
+        if (reader == 0) {
+            be_user(1000);
+            char path[40], text[40];
+            sprintf(path, "/proc/%d/fd/%d", child, kNumber);
+            int found = 0;
+            for (long end = now_ms() + 3000; !found && now_ms() < end;) {
+                found = readlink(path, text, sizeof text) > 0;
+                if (!found && errno == ENOENT) break;
+            }
+            _exit(found);
+        }
+        int status;
+        NEED(waitpid(reader, &status, 0) == reader);
+        waitpid(child, NULL, 0);
+        seen = WEXITSTATUS(status);
+    }
+    FACT("seen", seen);
+}
+
+// A thread of root's executes a program; the leader, whose number it takes over, was a user's.
+static pthread_barrier_t at_once;
+static void* executes_later(void* unused) {
+    (void)unused;
+    pthread_barrier_wait(&at_once);
+    char* const environment[] = {"WHO=root", NULL};
+    execle("/proc/self/exe", "others", "ends", NULL, environment);
+    _exit(1);
+}
+TEST(environment_of_a_thread_that_executes) {
+    enum { kMuch = 48 << 20 };
+    int seen = 0;
+    for (int round = 0; round < 8 && !seen; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            char* p = mmap(NULL, kMuch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            NEED(p != MAP_FAILED);
+            memset(p, 1, kMuch);
+            pthread_t thread;
+            pthread_barrier_init(&at_once, NULL, 2);
+            NEED(pthread_create(&thread, NULL, executes_later, NULL) == 0);
+            NEED(syscall(SYS_setresgid, 1000, 1000, 1000) == 0 && syscall(SYS_setresuid, 1000, 1000, 1000) == 0);
+            NEED(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0);
+            pthread_barrier_wait(&at_once);
+            for (;;) pause();
+        }
+        pid_t reader = fork();
+        if (reader == 0) {
+            be_user(1000);
+            char path[40], text[4096];
+            sprintf(path, "/proc/%d/environ", child);
+            int found = 0;
+            for (long end = now_ms() + 3000; !found && now_ms() < end;) {
+                int fd = open(path, O_RDONLY);
+                if (fd < 0 && errno == ENOENT) break;
+                ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
+                found = n >= 8 && memcmp(text, "WHO=root", 8) == 0;
+                if (fd >= 0) close(fd);
+                if (kill(child, 0) < 0 && errno == ESRCH) break;
+            }
+            _exit(found);
+        }
+        int status;
+        waitpid(child, NULL, 0);
+        kill(reader, SIGKILL);
+        NEED(waitpid(reader, &status, 0) == reader);
+        seen = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    }
+    FACT("seen", seen);
 }
 
 // ---- Owners of files, hints ----
@@ -460,4 +586,52 @@ TEST(writes_and_ends) {
         CALL(lseek(fd, 0, 5));
         close(fd);
     }
+}
+
+// Each thread's own signals, in its files.
+static void* blocks_and_shows(void* unused) {
+    (void)unused;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGTERM);
+    NEED(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, NULL, 8) == 0);
+    NEED(syscall(SYS_tgkill, getpid(), (int)syscall(SYS_gettid), SIGUSR1) == 0);
+    char path[64], text[4096];
+    for (int which = 0; which < 2; which++) {
+        pid_t id = which ? getpid() : (pid_t)syscall(SYS_gettid);
+        say(which ? "leader\n" : "thread\n");
+        sprintf(path, "/proc/self/task/%d/status", id);
+        int fd = open(path, O_RDONLY);
+        ssize_t n = read(fd, text, sizeof text - 1);
+        NEED(n > 0);
+        text[n] = 0;
+        close(fd);
+        static const char* const names[] = {"SigPnd", "ShdPnd", "SigBlk"};
+        for (unsigned i = 0; i < 3; i++) {
+            char* at = strstr(text, names[i]);
+            NEED(at);
+            say("%.24s\n", at);
+        }
+        sprintf(path, "/proc/self/task/%d/stat", id);
+        fd = open(path, O_RDONLY);
+        n = read(fd, text, sizeof text - 1);
+        NEED(n > 0);
+        text[n] = 0;
+        close(fd);
+        char* at = strrchr(text, ')') + 2;
+        for (int field = 3; field < 31; field++) at = strchr(at, ' ') + 1;
+        unsigned long pending = strtoul(at, &at, 10), blocked = strtoul(at, NULL, 10);
+        say("stat: pending %lx, blocked %lx\n", pending, blocked);
+    }
+    return NULL;
+}
+TEST(signals_of_a_thread) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    NEED(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, NULL, 8) == 0);
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, blocks_and_shows, NULL) == 0);
+    pthread_join(thread, NULL);
 }
