@@ -285,17 +285,13 @@ size_t Space::copy_in_string(char* to, UserAddr from, size_t max, bool* ended) {
     }
     *ended = false;
     size_t length = 0;
-    walk(from, max, false, [&](std::byte* p, size_t part, size_t) {
-        for (size_t i = 0; i < part; ++i) {
-            char c = char(p[i]);
-            to[length] = c;
-            if (c == 0) {
-                *ended = true;
-                return false;
-            }
-            ++length;
-        }
-        return true;
+    walk(from, max, false, [&](std::byte* p, size_t part, size_t done) {
+        char* const out = to + done;  // no more than a few instructions for each byte
+        size_t n = 0;
+        while (n < part && (out[n] = char(p[n])) != 0) ++n;
+        length = done + n;
+        *ended = n < part;
+        return n == part;
     });
     return length;
 }
