@@ -80,7 +80,7 @@ void FileTable::release(File* f) {
     if (file_extras_exist() && !(f->flags() & kOpenPath)) [[unlikely]]
         release_posix_locks(*f, this);
     if (f->watched()) [[unlikely]]
-        epoll_closing(*f);
+        return epoll_closing(*f);
     f->unref();
 }
 

@@ -39,16 +39,18 @@ void Pipe::empty_ring() {
         // Acquire: pairs with reclaim_step().
         if (slots_ == first_slots_ || !fs.defers(pages) || left_.slots.load(std::memory_order_acquire)) {
             for (u32 n = tail_; n != head_; ++n) rt::free_frame(slot(n).frame);
-            tail_ = u32(head_);
+            Slot* const ring = std::exchange(slots_, first_slots_);
+            const u32 count = slot_count_;
+            resize_first(ring == first_slots_ ? count : kPipeSlots);
+            guard.unlock();
+            if (ring != first_slots_) rt::deallocate(ring, count * sizeof(Slot));
             return;
         }
         left_.slot_count = slot_count_;
         left_.head = head_;
         left_.tail = tail_;
         left_.slots.store(std::exchange(slots_, first_slots_), std::memory_order_relaxed);
-        slot_count_ = kPipeSlots;
-        tail_ = 0;
-        head_ = 0;
+        resize_first(kPipeSlots);
     }
     ref();
     left_.reclaim.step = &Pipe::reclaim_step;
@@ -263,6 +265,9 @@ Over over_limits(const Creds& c, u64 pages) {
 
 Result<void> Pipe::charge_new(const Creds& maker) {
     lock_.assume_held();  // it is new: no other CPU can reach it
+    return charge_new_locked(maker);
+}
+Result<void> Pipe::charge_new_locked(const Creds& maker) {
     u64 most = pipe_limits.max_bytes.load(std::memory_order_relaxed) / kPageSize;
     if (slot_count_ > most && !maker.capable(kCapSysResource)) slot_count_ = u32(most);
     if (!maker.user) return lib::kOk;
@@ -344,12 +349,30 @@ inline u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
     return mask;
 }
 
-Leaf<size_t> PipeFile::try_read(const UserSpans& to, u64) { return pipe_->read(to); }
+// The times of a FIFO are those of its name. (Of a pipe no program looks at them.)
+Leaf<size_t> PipeFile::noted(Leaf<size_t> n, bool write) {
+    if (!n.ok() || n.value() == 0) return n;
+    if (write)
+        inode()->touch_modified();
+    else if (!(flags() & kOpenNoAtime))
+        inode()->touch_accessed();
+    return n;
+}
+
+Leaf<size_t> PipeFile::try_read(const UserSpans& to, u64) {
+    if (fifo_) [[unlikely]]
+        return noted(pipe_->read(to), false);
+    return pipe_->read(to);
+}
 Leaf<size_t> PipeFile::try_write(const UserSpans& from, u64) {
-    return pipe_->write(from, !nonblocking(), (flags() & kOpenDirect) != 0);
+    const bool packet = (flags() & kOpenDirect) != 0;
+    if (fifo_) [[unlikely]]
+        return noted(pipe_->write(from, !nonblocking(), packet), true);
+    return pipe_->write(from, !nonblocking(), packet);
 }
 Leaf<size_t> PipeFile::try_write_some(const UserSpans& from, u64) {
-    return pipe_->write(from, false, (flags() & kOpenDirect) != 0);
+    const bool packet = (flags() & kOpenDirect) != 0;
+    return fifo_ ? noted(pipe_->write(from, false, packet), true) : pipe_->write(from, false, packet);
 }
 
 u32 PipeFile::poll() {

@@ -76,6 +76,7 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
                 if (writes) inode.stop_writing();
                 return Errno::kNoMem;
             }
+            if (writes) f->mount().writers.fetch_add(1, std::memory_order_relaxed);
             return Ref<File>::adopt(f);
         }
         case kTypeDirectory: return Ref<File>{TRY(rt::make_ref<DirectoryFile>(how))};
@@ -93,7 +94,9 @@ RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
       in_group_(how.creds->in_group(inode.peek_attributes().gid)) {}
 
 RegularFile::~RegularFile() {
-    if (counts_as_writer(flags())) inode()->stop_writing();
+    if (!counts_as_writer(flags())) return;
+    inode()->stop_writing();
+    mount().writers.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {

@@ -170,7 +170,7 @@ Leaf<void> show_maps(StringBuilder& out, const ProcContext& c, u64& position) {
             std::memset(gap, ' ', sizeof gap);
             if (n < kNameColumn) out.put({gap, kNameColumn - n});
             out.put(" ");
-            out.put(name);
+            add_escaped(out, name, "\n");
         }
         out.put("\n");
     }

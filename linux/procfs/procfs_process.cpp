@@ -186,7 +186,16 @@ void add_status_head(StringBuilder& out, const ProcContext& c, Subject& s, const
     u64 tid = c.sub != 0 ? c.sub : c.id;
     u32 umask = 022;
     if (Ref<FsContext> context = p.fs_context()) umask = context->state.lock()->umask;
-    out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(s.state()));
+    out.put("Name:\t");
+    for (char ch : s.comm()) {  // on one line, whatever it is (proc_task_name)
+        if (ch == '\n')
+            out.put("\\n");
+        else if (ch == '\\')
+            out.put("\\\\");
+        else
+            out.put({&ch, 1});
+    }
+    out.add("\nUmask:\t{:04o}\nState:\t{}\n", umask, state_name(s.state()));
     out.add("Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", p.pid, tid, relations_of(p).parent);
     out.add("Uid:\t{}\t{}\t{}\t{}\n", id.uid, id.euid, id.suid, id.fsuid);
     out.add("Gid:\t{}\t{}\t{}\t{}\n", id.gid, id.egid, id.sgid, id.fsgid);

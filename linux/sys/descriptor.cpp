@@ -113,7 +113,7 @@ Leaf<i64> pipe_size(Caller& c, File& file, bool set, u64 to) {
     if (file.kind() != fs::FileKind::kPipe) return Errno::kBadF;
     fs::Pipe& pipe = static_cast<fs::PipeFile&>(file).pipe();
     if (!set) return i64{pipe.capacity()};
-    return i64{TRY(pipe.set_capacity(u32(to), c.creds()))};
+    return i64{TRY(pipe.set_capacity(to, c.creds()))};
 }
 
 // How long what is written to the inode will live: kept and told.

@@ -96,7 +96,7 @@ TaskResult move_between(Caller& c, Transfer t) {
     constexpr u64 kNoStack = 0;  // a look must not make a stack grow
     u64 done = 0;
     for (u32 pieces = 1; t.local.size() != 0 && t.remote.size() != 0; ++pieces) {
-        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) break;
+        if (is_ending(c)) break;
         if (t.remote.front().size == 0) {
             t.remote.drop_front();
             continue;
@@ -114,7 +114,7 @@ TaskResult move_between(Caller& c, Transfer t) {
             const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (have >= f.size) continue;
             // What is accessible of our buffer is used.
-            const u64 usable = t.local.spans(c.user(), t.local.size()).position_of(f.start) + have;
+            const u64 usable = t.local.spans(c.user(), t.local.size()).position_of(f.start, f.size) + have;
             if (usable == 0 || usable >= t.local.size()) break;
             t.local.limit(usable);
         } else if (moved.error() != Errno::kFault) {

@@ -112,6 +112,7 @@ TaskResult read_pieces(Caller& c, Ref<File> file, UserAddr to, u32 size, bool ol
         // The end; or no room for the next name, which a piece in the middle has only not been given.
         if (!full || got == 0 || piece == left) co_return i64(done);
         co_await rt::Yield{};
+        if (c.interrupted()) co_return i64(done);
     }
 }
 

@@ -21,7 +21,8 @@ constexpr u32 kTmpfileBit = kOpenTmpfile & ~kOpenDirectory;
 // A decoded request: fs/open.c, build_open_flags.
 struct Request {
     u32 flags, mode;
-    u32 access = 0;  // kMay bits that the file must grant
+    u32 access = 0;       // kMay bits that the file must grant
+    bool follows = true;  // a symbolic link as last component
 
     static Result<Request> decode(u32 flags, u32 mode) {
         flags = (flags & kKnownFlags) | kOpenLargeFile;
@@ -38,7 +39,8 @@ struct Request {
         }
         if (flags & kOpenPath) r.access = 0;
         if (flags & kOpenTruncate) r.access |= kMayWrite;
-        if ((flags & (kOpenCreate | kOpenExclusive)) == (kOpenCreate | kOpenExclusive)) r.flags |= kOpenNoFollow;
+        r.follows =
+            (flags & (kOpenCreate | kOpenExclusive)) != (kOpenCreate | kOpenExclusive) && !(flags & kOpenNoFollow);
         return r;
     }
 };
@@ -102,7 +104,7 @@ restart:
         Place parent = walk.at();
         std::string_view name = walk.last().view();
         bool again = false;
-        auto found = walk.step_last(!(r.flags & kOpenNoFollow), again);
+        auto found = walk.step_last(r.follows, again);
         if (!walk.stable()) {
             ++unstable;
             goto restart;
@@ -133,7 +135,7 @@ restart:
 
 Leaf<void> find_existing(const Request& r, PathArgument& a, Resolved& out) {
     Walk walk(a.context);
-    u32 lookup = (r.flags & kOpenNoFollow ? 0 : u32{kFollow}) | (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
+    u32 lookup = (r.follows ? u32{kFollow} : 0) | (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
     for (;;) {
         TRY(FS_WALK_STABLE(walk, run(a.text, lookup)));
         if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds, a.context.caller));
@@ -266,7 +268,7 @@ TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) 
         auto fd = finish(c, r, at.created, file);
         if (fd.error() != kNeedsTask) co_return fd;
         co_await rt::Yield{};  // it has grown again in the meantime, or it is mapped
-        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
+        if (is_ending(c)) co_return Errno::kIntr;
     }
 }
 
@@ -325,7 +327,7 @@ Task<Result<void>> set_length_patiently(Caller& c, Ref<Inode> inode, i64 length)
         if (done.error() != kNeedsTask) co_return done.ended();
         // It has grown again meanwhile, or it is mapped.
         co_await rt::Yield{};
-        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
+        if (is_ending(c)) co_return Errno::kIntr;
     }
 }
 // By name: the file is counted as one that is being written.

@@ -2,6 +2,7 @@
 // What processes and threads are made of, and what others may look at: see linux/task/process.hpp for the locks.
 #include "linux/task/process.hpp"
 
+#include "fs/walk.hpp"
 #include "linux/task/itimer.hpp"
 #include "linux/task/pid.hpp"
 #include "rt/mem/slab.hpp"
@@ -46,6 +47,14 @@ fs::FileTable::Borrowed Caller::borrow_shared(Fd fd) {
 
 bool Caller::interrupted() const { return static_cast<const Thread*>(this)->work.load(std::memory_order_relaxed) != 0; }
 
+}  // namespace linux
+
+fs::KeptWalk*& fs::kept_walks_of(const void* caller) {
+    return const_cast<linux::Caller*>(static_cast<const linux::Caller*>(caller))->kept_walks_;
+}
+
+namespace linux {
+
 // ---- FsContext ----
 
 Result<void> FsContext::join() {
@@ -72,6 +81,7 @@ u64 next_serial() { return last_serial.fetch_add(1, std::memory_order_relaxed) +
 Thread::Thread() : serial(next_serial()) {}
 
 Thread::~Thread() {
+    fs::forget_walks(static_cast<Caller*>(this));
     pending.clear();
     if (fs_) fs_->leave();
     if (process_) process_->unref();

@@ -24,6 +24,11 @@
 #include "port/bind.hpp"
 #include "rt/wait.hpp"
 
+namespace fs {
+struct KeptWalk;
+KeptWalk*& kept_walks_of(const void* caller);
+}  // namespace fs
+
 namespace linux {
 
 class Process;
@@ -158,14 +163,16 @@ protected:
     Ref<AddressSpace> mm_;
     Ref<fs::FileTable> files_;
     Ref<FsContext> fs_;
-    Ref<fs::Creds> creds_;     // replaced as a whole by set*id
-    bool counted_ = false;     // among all threads, and those of creds_->user
-    Ref<fs::File> kept_file_;  // of the call in progress
+    Ref<fs::Creds> creds_;                // replaced as a whole by set*id
+    bool counted_ = false;                // among all threads, and those of creds_->user
+    Ref<fs::File> kept_file_;             // of the call in progress
+    fs::KeptWalk* kept_walks_ = nullptr;  // the same (fs/walk.hpp)
     // With a kept file, if the table was shared: it stays so until the call is over, for calls look for a kept file only
     // where a table is shared.
     Ref<fs::FileTable> kept_table_;
 
 private:
+    friend fs::KeptWalk*& fs::kept_walks_of(const void* caller);
     // Apart, so that what only the task needs takes no registers of the handler.
     template <class F>
     [[gnu::noinline, gnu::cold]] LeafError later_by(F& task) {
