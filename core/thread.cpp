@@ -120,11 +120,6 @@ void Thread::kick() { rt::kick(*this); }
 
 void Thread::start_slice(rt::Executor& ex) { sched::start_slice(ex, priority); }
 
-bool Thread::gives_turn(rt::Executor& ex, bool slice_over) {
-    if (ex.queue.count(rt::Priority::kUser) != 0) sched::balance(ex);
-    return ex.queue.count(priority) != 0 || (slice_over && abi->turn_over && abi->turn_over(*this));
-}
-
 void Thread::make_ready(bool front) {
     rt::Executor& ex = home();
     if (front && &ex == &rt::Executor::current())

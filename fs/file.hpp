@@ -19,7 +19,10 @@ struct StringBuilder;
 namespace fs {
 
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
-inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
+// Internal: the last component is not followed, for it is to be made.
+inline constexpr u32 kOpenOwnName = 1u << 31;
+inline constexpr u32 kOpenOnce =
+    kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec | kOpenOwnName;
 // Internal: reads and writes need to know the caller (job control of a terminal), so they are for tasks; or they
 // are refused (access mode 3).
 inline constexpr u32 kOpenTaskOnly = 1u << 30;

@@ -349,30 +349,12 @@ inline u32 Pipe::poll(bool reader, bool writer, u64 writers_seen) {
     return mask;
 }
 
-// The times of a FIFO are those of its name. (Of a pipe no program looks at them.)
-Leaf<size_t> PipeFile::noted(Leaf<size_t> n, bool write) {
-    if (!n.ok() || n.value() == 0) return n;
-    if (write)
-        inode()->touch_modified();
-    else if (!(flags() & kOpenNoAtime))
-        inode()->touch_accessed();
-    return n;
-}
-
-Leaf<size_t> PipeFile::try_read(const UserSpans& to, u64) {
-    if (fifo_) [[unlikely]]
-        return noted(pipe_->read(to), false);
-    return pipe_->read(to);
-}
+Leaf<size_t> PipeFile::try_read(const UserSpans& to, u64) { return pipe_->read(to); }
 Leaf<size_t> PipeFile::try_write(const UserSpans& from, u64) {
-    const bool packet = (flags() & kOpenDirect) != 0;
-    if (fifo_) [[unlikely]]
-        return noted(pipe_->write(from, !nonblocking(), packet), true);
-    return pipe_->write(from, !nonblocking(), packet);
+    return pipe_->write(from, !nonblocking(), (flags() & kOpenDirect) != 0);
 }
 Leaf<size_t> PipeFile::try_write_some(const UserSpans& from, u64) {
-    const bool packet = (flags() & kOpenDirect) != 0;
-    return fifo_ ? noted(pipe_->write(from, false, packet), true) : pipe_->write(from, false, packet);
+    return pipe_->write(from, false, (flags() & kOpenDirect) != 0);
 }
 
 u32 PipeFile::poll() {

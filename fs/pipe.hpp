@@ -144,7 +144,6 @@ public:
 
 private:
     friend struct FifoOpen;
-    [[gnu::noinline]] Leaf<size_t> noted(Leaf<size_t> n, bool write);
     Ref<Pipe> pipe_;
     bool fifo_ = false, hung_up_ = false;
     u64 writers_seen_ = ~u64{0};  // a FIFO's reader: no hang-up before a writer has come

@@ -70,13 +70,19 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
     switch (inode.mode() & kTypeMask) {
         case kTypeRegular: {
             bool writes = counts_as_writer(how.flags);
-            if (writes && !inode.start_writing()) return Errno::kTxtBsy;
+            Mount& mount = *how.path.mount;  // stays as long as the file
+            if (writes) {
+                if (!inode.start_writing()) return Errno::kTxtBsy;
+                mount.writers.fetch_add(1, std::memory_order_relaxed);
+            }
             auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());  // takes how.path
             if (!f) {
-                if (writes) inode.stop_writing();
+                if (writes) {
+                    mount.writers.fetch_sub(1, std::memory_order_relaxed);
+                    inode.stop_writing();
+                }
                 return Errno::kNoMem;
             }
-            if (writes) f->mount().writers.fetch_add(1, std::memory_order_relaxed);
             return Ref<File>::adopt(f);
         }
         case kTypeDirectory: return Ref<File>{TRY(rt::make_ref<DirectoryFile>(how))};

@@ -21,8 +21,7 @@ constexpr u32 kTmpfileBit = kOpenTmpfile & ~kOpenDirectory;
 // A decoded request: fs/open.c, build_open_flags.
 struct Request {
     u32 flags, mode;
-    u32 access = 0;       // kMay bits that the file must grant
-    bool follows = true;  // a symbolic link as last component
+    u32 access = 0;  // kMay bits that the file must grant
 
     static Result<Request> decode(u32 flags, u32 mode) {
         flags = (flags & kKnownFlags) | kOpenLargeFile;
@@ -39,8 +38,7 @@ struct Request {
         }
         if (flags & kOpenPath) r.access = 0;
         if (flags & kOpenTruncate) r.access |= kMayWrite;
-        r.follows =
-            (flags & (kOpenCreate | kOpenExclusive)) != (kOpenCreate | kOpenExclusive) && !(flags & kOpenNoFollow);
+        if ((flags & (kOpenCreate | kOpenExclusive)) == (kOpenCreate | kOpenExclusive)) r.flags |= kOpenOwnName;
         return r;
     }
 };
@@ -104,7 +102,7 @@ restart:
         Place parent = walk.at();
         std::string_view name = walk.last().view();
         bool again = false;
-        auto found = walk.step_last(r.follows, again);
+        auto found = walk.step_last(!(r.flags & (kOpenNoFollow | kOpenOwnName)), again);
         if (!walk.stable()) {
             ++unstable;
             goto restart;
@@ -135,7 +133,8 @@ restart:
 
 Leaf<void> find_existing(const Request& r, PathArgument& a, Resolved& out) {
     Walk walk(a.context);
-    u32 lookup = (r.follows ? u32{kFollow} : 0) | (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
+    u32 lookup = (r.flags & (kOpenNoFollow | kOpenOwnName) ? 0 : u32{kFollow}) |
+                 (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
     for (;;) {
         TRY(FS_WALK_STABLE(walk, run(a.text, lookup)));
         if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds, a.context.caller));

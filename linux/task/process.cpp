@@ -25,11 +25,6 @@ fs::LookupContext Caller::lookup_context() const {
     return c;
 }
 
-void Caller::keep_file(fs::File& file) {
-    kept_file_ = Ref<fs::File>{&file};
-    if (files_->shared()) [[unlikely]]
-        keep_table();
-}
 void Caller::keep_table() { kept_table_ = files_; }
 void Caller::forget_table() { kept_table_ = {}; }
 void Caller::keep_shared(fs::File& file, LeafError e) {

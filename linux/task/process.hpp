@@ -123,7 +123,11 @@ public:
             keep_shared(*file, result.error());
         return result;
     }
-    void keep_file(fs::File& file);
+    void keep_file(fs::File& file) {
+        kept_file_ = Ref<fs::File>{&file};
+        if (files_->shared()) [[unlikely]]
+            keep_table();
+    }
     // It was looked up in a table that was shared then, and may not be any more.
     void keep_shared(fs::File& file, LeafError e);
     // The call is over.

@@ -135,33 +135,6 @@ TEST(timers_set_to_the_past) {
     FACT("a few more", count >= 2 && count < 1000);
 }
 
-static void show_times(const char* what, const char* path) {
-    struct stat st;
-    NEED(stat(path, &st) == 0);
-    say("%s:%s%s\n", what, st.st_atime == 100 ? "" : " accessed", st.st_mtime == 200 ? "" : " modified");
-    struct timespec times[2] = {{100, 0}, {200, 0}};
-    NEED(utimensat(AT_FDCWD, path, times, 0) == 0);
-}
-TEST(times_of_fifos) {
-    char byte;
-    NEED(mkfifo("fifo", 0600) == 0);
-    int fd = open("fifo", O_RDWR | O_NONBLOCK);
-    show_times("made", "fifo");
-    show_times("nothing", "fifo");
-    NEED(write(fd, "abc", 3) == 3);
-    show_times("write", "fifo");
-    NEED(read(fd, &byte, 1) == 1);
-    show_times("read", "fifo");
-    NEED(read(fd, &byte, 0) == 0 && write(fd, "", 0) == 0);
-    show_times("no bytes", "fifo");
-    int quiet = open("fifo", O_RDONLY | O_NONBLOCK | O_NOATIME);
-    NEED(read(quiet, &byte, 1) == 1);
-    show_times("O_NOATIME", "fifo");
-    struct iovec one = {&byte, 1};
-    NEED(readv(fd, &one, 1) == 1 && read(fd, &byte, 1) == -1);
-    show_times("readv", "fifo");
-}
-
 // ---- Transfers ----
 
 TEST(vectors_that_overlap) {
@@ -243,4 +216,99 @@ TEST(private_and_shared_waiters) {
     CALL(syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 10, NULL, NULL, 0));
     pthread_join(one, NULL);
     pthread_join(two, NULL);
+}
+
+// ---- /proc about processes ----
+
+// The parent of vfork does not hear signals: it is not asleep as others are.
+TEST(vfork_parent_state) {
+    char path[64], text[600];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)getpid());
+    pid_t child = vfork();
+    if (child == 0) {
+        // It may not have come to its wait yet.
+        for (int looks = 0;; ++looks) {
+            int fd = open(path, O_RDONLY);
+            ssize_t n = read(fd, text, sizeof text - 1);
+            close(fd);
+            text[n > 0 ? n : 0] = 0;
+            if (strrchr(text, ')')[2] != 'R' || looks == 10000) _exit(strrchr(text, ')')[2]);
+            sched_yield();
+        }
+    }
+    int status;
+    NEED(waitpid(child, &status, 0) == child);
+    say("%c\n", WEXITSTATUS(status));
+}
+
+TEST(writes_and_ends) {
+    static const char* const files[] = {"self/stat",     "self/status", "self/maps",  "self/cmdline", "self/environ",
+                                        "self/auxv",     "self/limits", "self/statm", "mounts",       "self/mountinfo",
+                                        "self/loginuid", "meminfo",     "version",    "stat",         "cmdline"};
+    for (unsigned i = 0; i < sizeof files / sizeof *files; ++i) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%s", files[i]);
+        say("%s\n", files[i]);
+        int fd = open(path, O_RDWR);
+        if (fd < 0) fd = open(path, O_RDONLY);
+        NEED(fd >= 0);
+        if (strcmp(files[i], "self/loginuid")) CALL(write(fd, "x", 1));
+        CALL(lseek(fd, 0, SEEK_END));
+        CALL(lseek(fd, -1, SEEK_END));
+        CALL(lseek(fd, 0, SEEK_DATA));
+        CALL(lseek(fd, 0, SEEK_HOLE));
+        CALL(lseek(fd, 5, SEEK_END));
+        CALL(lseek(fd, 7, SEEK_SET));
+        CALL(lseek(fd, -8, SEEK_CUR));
+        CALL(lseek(fd, 0, 5));
+        close(fd);
+    }
+}
+
+// Each thread's own signals, in its files.
+static void* blocks_and_shows(void* unused) {
+    (void)unused;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGTERM);
+    NEED(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, NULL, 8) == 0);
+    NEED(syscall(SYS_tgkill, getpid(), (int)syscall(SYS_gettid), SIGUSR1) == 0);
+    char path[64], text[4096];
+    for (int which = 0; which < 2; which++) {
+        pid_t id = which ? getpid() : (pid_t)syscall(SYS_gettid);
+        say(which ? "leader\n" : "thread\n");
+        sprintf(path, "/proc/self/task/%d/status", id);
+        int fd = open(path, O_RDONLY);
+        ssize_t n = read(fd, text, sizeof text - 1);
+        NEED(n > 0);
+        text[n] = 0;
+        close(fd);
+        static const char* const names[] = {"SigPnd", "ShdPnd", "SigBlk"};
+        for (unsigned i = 0; i < 3; i++) {
+            char* at = strstr(text, names[i]);
+            NEED(at);
+            say("%.24s\n", at);
+        }
+        sprintf(path, "/proc/self/task/%d/stat", id);
+        fd = open(path, O_RDONLY);
+        n = read(fd, text, sizeof text - 1);
+        NEED(n > 0);
+        text[n] = 0;
+        close(fd);
+        char* at = strrchr(text, ')') + 2;
+        for (int field = 3; field < 31; field++) at = strchr(at, ' ') + 1;
+        unsigned long pending = strtoul(at, &at, 10), blocked = strtoul(at, NULL, 10);
+        say("stat: pending %lx, blocked %lx\n", pending, blocked);
+    }
+    return NULL;
+}
+TEST(signals_of_a_thread) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    NEED(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, NULL, 8) == 0);
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, blocks_and_shows, NULL) == 0);
+    pthread_join(thread, NULL);
 }
