@@ -285,17 +285,19 @@ size_t Space::copy_in_string(char* to, UserAddr from, size_t max, bool* ended) {
     }
     *ended = false;
     size_t length = 0;
-    walk(from, max, false, [&](std::byte* p, size_t part, size_t) {
-        for (size_t i = 0; i < part; ++i) {
-            char c = char(p[i]);
-            to[length] = c;
-            if (c == 0) {
-                *ended = true;
-                return false;
-            }
-            ++length;
+    walk(from, max, false, [&](std::byte* p, size_t part, size_t done) {
+        char* const out = to + done;
+        size_t n = 0;
+        for (u64 word; part - n >= sizeof word; n += sizeof word) {  // while there is no zero byte in the word
+            std::memcpy(&word, p + n, sizeof word);
+            constexpr u64 kLow = ~u64{0} / 0xff, kHigh = kLow << 7;
+            if ((word - kLow) & ~word & kHigh) break;
+            std::memcpy(out + n, &word, sizeof word);
         }
-        return true;
+        while (n < part && (out[n] = char(p[n])) != 0) ++n;
+        length = done + n;
+        *ended = n < part;
+        return n == part;
     });
     return length;
 }

@@ -116,13 +116,9 @@ void Thread::leave_cpu() {
     state_changed();
 }
 
-void Thread::kick() {
-    kicked.store(true, std::memory_order_seq_cst);  // pairs with the check in enter()
-    // In a trap of its own it looks on its way out.
-    rt::Executor& ex = home_seen_now();
-    if (&ex == &rt::Executor::current() && ex.running() == this) return;
-    ex.attract(rt::kAttnInbox);
-}
+void Thread::kick() { rt::kick(*this); }
+
+void Thread::start_slice(rt::Executor& ex) { sched::start_slice(ex, priority); }
 
 void Thread::make_ready(bool front) {
     rt::Executor& ex = home();
@@ -130,6 +126,27 @@ void Thread::make_ready(bool front) {
         ex.enqueue_front(*this);
     else
         ex.post(*this);
+}
+
+void Thread::return_to_queue() {
+    rt::Executor& ex = rt::Executor::current();
+    // With one other ready thread it does not matter: that one's slice ends before long.
+    if (&home() == &ex && ex.queue.count(rt::Priority::kUser) < 2) return make_ready();
+    const u64 used = user_time(Machine::now());
+    if (used - turn_from < sched::kSlice.value) {
+        priority = rt::kBackFromWait;
+        run_as_usual_ = std::exchange(run, &Thread::run_back_from_wait);
+    } else {
+        turn_from = used;
+    }
+    make_ready();
+}
+
+void Thread::run_back_from_wait(rt::Schedulable& s) {
+    Thread& t = static_cast<Thread&>(s);
+    t.priority = rt::Priority::kUser;
+    t.run = t.run_as_usual_;
+    t.run(t);
 }
 
 void Thread::run_user(rt::Schedulable& s) { static_cast<Thread&>(s).enter(); }
@@ -150,14 +167,7 @@ void Thread::enter(Thread& payer) {
     sched::start_slice(ex, priority);
     start_clock(ex, payer, Machine::now());
     ex.set_running(this);
-    // From here on a sender that finds this CPU in user state sends an IPI; what came before is checked again.
-    if (!ex.enter_user_state() || kicked.load(std::memory_order_seq_cst)) {
-        ex.leave_user_state();
-        account_user(Machine::now());
-        if (kicked.load(std::memory_order_relaxed)) return abi->kicked(*this);
-        ex.keep_out();
-        return ex.enqueue_front(*this);
-    }
+    if (!rt::enter_user(ex, *this)) return;
     Machine::enter_user(context);
 }
 

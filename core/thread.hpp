@@ -10,7 +10,7 @@
 #include "core/cpu_state.hpp"
 #include "core/space.hpp"
 #include "hal/bind.hpp"
-#include "rt/executor.hpp"
+#include "rt/user_entry.hpp"
 
 namespace core {
 
@@ -48,19 +48,26 @@ public:
     const Abi* abi = nullptr;
     Ref<Space> space;
 
-    // Set by kick(), from any CPU; looked at on every way back to user mode.
+    // Set by kick(), from any CPU; looked at on every way back to user mode (rt/user_entry.hpp).
     std::atomic<bool> kicked{false};
     void kick();
+    void handle_kick() { abi->kicked(*this); }
+    void start_slice(rt::Executor& ex);
+    bool gives_turn(rt::Executor& ex, bool slice_over);
+    void turn_ended(Nanoseconds now) { turn_from = user_time(now); }
 
-    rt::Executor& home() const { return *home_.load(std::memory_order_relaxed); }
-    // The same for a CPU that has just made a seq_cst store to the thread (kick): the new home of a thread that
-    // moves sees that store, or this sees the new home.
-    rt::Executor& home_seen_now() const { return *home_.load(std::memory_order_seq_cst); }
-    bool is_at_home(rt::Executor& ex) const { return hal::Machine::equals(home_, &ex); }
-    void set_home(rt::Executor& ex) { home_.store(&ex, std::memory_order_release); }
+    rt::Executor& home() const { return home_.get(); }
+    rt::Executor& home_seen_now() const { return home_.seen_now(); }
+    bool is_at_home(rt::Executor& ex) const { return hal::Machine::equals(home_.word(), &ex); }
+    void set_home(rt::Executor& ex) { home_.set(ex); }
     // Makes the thread runnable on its home CPU, from any CPU. At the front of the queue: it continues its time slice.
     void make_ready(bool front = false);
     CpuSet affinity{~0u};
+    // User time at which its turn began: what it has used since then it takes from its time slice.
+    u64 turn_from = 0;
+    // Of a thread of priority kUser that has waited, from any CPU: as make_ready(), but it runs before those that wait
+    // for their turn if it has not used its own up.
+    void return_to_queue();
     // The CPU whose lane from this thread's home has the thread's call word (port/kernel), or kNoCpu. Here, because it
     // is over when the thread leaves its CPU. Written by that CPU, and set to kNoCpu by a former home
     // (rt::Claim::lost).
@@ -127,7 +134,9 @@ private:
     std::atomic<u64> user_clock_{0}, system_clock_{0};
     Nanoseconds entered_{};
     static void run_user(rt::Schedulable& s);
-    std::atomic<rt::Executor*> home_{nullptr};
+    static void run_back_from_wait(rt::Schedulable& s);
+    RunFn run_as_usual_ = nullptr;  // `run`, while that is run_back_from_wait
+    rt::Home home_;
 };
 
 }  // namespace core

@@ -9,44 +9,15 @@
 
 namespace core {
 
+// Here, where it is used: the end of a turn is counted by the instruction.
+inline bool Thread::gives_turn(rt::Executor& ex, bool slice_over) {
+    if (ex.queue.count(rt::Priority::kUser) != 0) sched::balance(ex);
+    return ex.queue.count(priority) != 0 || (slice_over && abi->turn_over && abi->turn_over(*this));
+}
+
 [[gnu::noinline]] void leave_trap_slow(Thread& t) {
     rt::Executor& ex = rt::Executor::current();
-    do {
-        ex.leave_user_state();
-        u32 why = 0;
-        while (u32 bits = ex.take_attention()) {
-            why |= bits;
-            if (bits & rt::kAttnTimer) ex.run_due_timers();
-            if (bits & rt::kAttnEpoch) {
-                rt::quiescent();
-                rt::quiescent();
-            }
-        }
-        ex.drain_inbox();
-        if (t.kicked.load(std::memory_order_relaxed)) {
-            t.account_user(hal::Machine::now());
-            t.abi->kicked(t);
-            ex.run_forever();
-        }
-        bool reschedule = false, turned = why & rt::kAttnReschedule;
-        if (turned || ex.own_turn_over()) {
-            if (ex.queue.count(rt::Priority::kUser) != 0) sched::balance(ex);
-            reschedule = ex.queue.count(t.priority) != 0 || (turned && t.abi->turn_over && t.abi->turn_over(t));
-        }
-        // Calls of other CPUs wait here too: the executor's loop serves them, with no trap of a thread around.
-        bool serve = ex.must_serve();
-        if (reschedule || ex.queue.has_above(t.priority) || serve) {
-            t.account_user(hal::Machine::now());
-            if (serve) ex.keep_out();
-            if (reschedule)
-                ex.enqueue(t);
-            else
-                ex.enqueue_front(t);
-            ex.run_forever();
-        }
-        sched::start_slice(ex, t.priority);
-    } while (!ex.enter_user_state() || t.kicked.load(std::memory_order_seq_cst));
-    hal::Machine::poll_mailbox();
+    if (!rt::return_to_user(ex, t)) ex.run_forever();
 }
 
 [[gnu::noinline]] void leave_trap_changed(Thread& t) {

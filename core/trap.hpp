@@ -11,7 +11,7 @@ void leave_trap_slow(Thread& t);
 
 // The end of every trap that stays with its thread. Returns if t may go straight back to user mode.
 inline void leave_trap(Thread& t) {
-    if (rt::Executor::current().needs_attention() || !hal::Machine::is_zero(t.kicked)) [[unlikely]]
+    if (rt::must_look_up(t)) [[unlikely]]
         leave_trap_slow(t);
 }
 

@@ -18,6 +18,9 @@ public:
     Leaf<u64> seek(i64, u32) override { return u64{0}; }
 };
 
+constexpr u64 kZerosAtOnce = 64 << 10;
+constexpr u64 kRandomAtOnce = 2048;  // some 50,000 instructions of the generator
+
 class NullFile final : public MemoryDevice {
 public:
     using MemoryDevice::MemoryDevice;
@@ -32,6 +35,7 @@ public:
         TRY(to.zero(0, to.size()));
         return size_t(to.size());
     }
+    u64 piece_size(bool write) const override { return write ? 0 : kZerosAtOnce; }
     Leaf<size_t> try_write(const UserSpans& from, u64) override { return size_t(from.size()); }
     Leaf<MapSource> map_source() override { return MapSource{.mapping = {}, .anonymous = true}; }
 };
@@ -40,6 +44,7 @@ class FullFile final : public MemoryDevice {
 public:
     FullFile(Path path, u32 flags) : MemoryDevice(std::move(path), flags | kOpenByElement) {}
     bool by_element(bool write) const override { return write; }
+    u64 piece_size(bool write) const override { return write ? 0 : kZerosAtOnce; }
     Leaf<size_t> try_read(const UserSpans& to, u64) override {
         TRY(to.zero(0, to.size()));
         return size_t(to.size());
@@ -51,26 +56,45 @@ public:
 class RandomFile final : public MemoryDevice {
 public:
     using MemoryDevice::MemoryDevice;
+    u64 piece_size(bool) const override { return kRandomAtOnce; }
     Leaf<size_t> try_read(const UserSpans& to, u64) override {
-        std::byte chunk[256];
-        for (size_t done = 0; done < to.size();) {
-            size_t n = to.size() - done < sizeof chunk ? to.size() - done : sizeof chunk;
-            port::Port::entropy({chunk, n});
-            TRY(to.copy_out(done, chunk, n));
-            done += n;
-        }
-        return size_t(to.size());
+        if (to.size() > kRandomAtOnce) return kNeedsTask;
+        return generate(to, true);
     }
+    Leaf<size_t> read_for(void*, const UserSpans& to, u64) override { return generate(to, false); }
     bool pollable() const override { return true; }
     // What programs mix in is not credited, and the pool is the machine's: it is read, as for an unprivileged writer.
-    Leaf<size_t> try_write(const UserSpans& from, u64) override {
+    Leaf<size_t> try_write(const UserSpans& from, u64) override { return take(from, true); }
+    Leaf<size_t> write_for(void*, const UserSpans& from, u64) override { return take(from, false); }
+
+private:
+    static Leaf<size_t> generate(const UserSpans& to, bool whole) {
+        return in_chunks(to, whole, [&](u64 done, std::span<std::byte> chunk) {
+            port::Port::entropy(chunk);
+            return to.copy_out(done, chunk.data(), chunk.size());
+        });
+    }
+    static Leaf<size_t> take(const UserSpans& from, bool whole) {
+        return in_chunks(from, whole, [&](u64 done, std::span<std::byte> chunk) {
+            return from.copy_in(done, chunk.data(), chunk.size());
+        });
+    }
+    // Where memory is missing: a short count, so that what was generated is kept; an error if it must be all.
+    template <class Move>
+    static Leaf<size_t> in_chunks(const UserSpans& memory, bool whole, Move&& move) {
         std::byte chunk[256];
-        for (size_t done = 0; done < from.size();) {
-            size_t n = from.size() - done < sizeof chunk ? from.size() - done : sizeof chunk;
-            TRY(from.copy_in(done, chunk, n));
+        size_t done = 0;
+        while (done < memory.size()) {
+            const size_t n = memory.size() - done < sizeof chunk ? memory.size() - done : sizeof chunk;
+            auto moved = move(done, std::span{chunk, n});
+            if (!moved.ok()) {
+                if (moved.error() == kNeedsFault) memory.expect(done, memory.size() - done);
+                if (done == 0 || whole) return moved.error();
+                break;
+            }
             done += n;
         }
-        return size_t(from.size());
+        return done;
     }
 };
 

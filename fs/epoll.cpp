@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "fs/epoll_look.hpp"
 #include "lib/format.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
@@ -140,8 +141,15 @@ void EpollFile::drop(EpollItem& item) {
 }
 
 void epoll_closing(File& file) {
-    rt::LockGuard guard{epoll_lock};
-    for (EpollItem* i = file.watchers; i; i = i->next_watcher) i->owner->changed_.wake_all();
+    bool last;
+    {
+        rt::LockGuard guard{epoll_lock};
+        // The file lasts as long as it is held: a holder leaves the list first. The reference goes before they check again.
+        EpollHold* hold = file.holds;
+        last = file.drop_ref();
+        for (; hold; hold = hold->next) static_cast<EpollFile&>(*hold->set).changed_.wake_all();
+    }
+    if (last) File::last_ref(&file);
 }
 
 EpollItem* EpollFile::find(i32 fd, const File& file) {
@@ -288,14 +296,16 @@ Result<void> EpollFile::remove(i32 fd, File& file) {
     return lib::kOk;
 }
 
-bool EpollFile::next_view(u64& cursor, u64 end, View& out) {
+bool EpollFile::next_view(u64& cursor, u64 end, View& out, EpollLook* look) {
     out.file = {};  // released before the lock: it may be the last reference, whose end takes the lock
     rt::LockGuard guard{epoll_lock};
     EpollItem* i = items_.upper_bound(cursor);
     if (!i || i->key > end) return false;
     cursor = i->key;
     // A file whose last reference has gone is waiting for this lock, to leave the set.
-    if (i->file->try_ref()) out = {i->key, i->data, i->seen, i->events, i->fresh, Ref<File>::adopt(i->file)};
+    if (!i->file->try_ref()) return true;
+    out = {i->key, i->data, i->seen, i->events, i->fresh, Ref<File>::adopt(i->file)};
+    if (look) look->note_hold(*this, *i->file);
     return true;
 }
 

@@ -27,6 +27,18 @@ struct EpollItem {
     u64 counted RT_GUARDED_BY(epoll_lock) = 0;
 };
 
+// A reference of a waiter on a set to a file in it, in the file's list: the close of a descriptor of the file wakes those
+// that hold it, however many sets it is in.
+struct EpollHold {
+    EpollHold* next RT_GUARDED_BY(epoll_lock) = nullptr;
+    EpollHold** link RT_GUARDED_BY(epoll_lock) = nullptr;  // what points to this one
+    Ref<File> set;                                         // the one that it was found in
+    void take_out() RT_REQUIRES(epoll_lock) {
+        if (next) next->link = link;
+        *link = next;
+    }
+};
+
 // How many files a user's sets may hold together (/proc/sys/fs/epoll/max_user_watches). At first as many as fit into 4
 // % of memory.
 u64 epoll_watch_limit();
@@ -107,8 +119,9 @@ private:
         Ref<File> file;
     };
     EpollItem* find(i32 fd, const File& file) RT_REQUIRES(epoll_lock);
-    // The item after the cursor, which moves on to it; up to `end`. Without a file: one that is on its way out.
-    bool next_view(u64& cursor, u64 end, View& out) RT_EXCLUDES(epoll_lock);
+    // The item after the cursor, which moves on to it; up to `end`. Without a file: one that is on its way out. A `look`
+    // notes that it holds the file.
+    bool next_view(u64& cursor, u64 end, View& out, class EpollLook* look = nullptr) RT_EXCLUDES(epoll_lock);
     enum class Answer : u8 { kNo, kYes, kLong };
     static Answer is_ready(const View& v, Ready& out);
     u32 levels_below(const EpollFile& adding, u32 depth) RT_REQUIRES(epoll_lock);
@@ -140,7 +153,8 @@ u64 edge_state(File& file);
 
 // The last reference of a set, or of a file that is in sets, has gone: leaves all of them, and deletes it.
 void epoll_end(File* file);
-// A descriptor of it was closed: the waiters on a set with it drop the references they hold, and check again.
+// Gives up the reference of a descriptor of it that was closed: the waiters on a set with it drop those that they hold,
+// and check again.
 void epoll_closing(File& file);
 
 }  // namespace fs

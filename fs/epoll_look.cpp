@@ -7,20 +7,36 @@
 namespace fs {
 
 bool EpollLook::forget() {
-    for (u32 n = 0; n < kPiece; ++n) {
-        Node* node = nodes_.first();
-        if (!node) return true;
-        nodes_.remove(*node);
-        delete node;
+    if (nodes_.empty()) return true;
+    Node* gone[kPiece];
+    u32 count = 0;
+    {
+        rt::LockGuard guard{epoll_lock};
+        for (; count < kPiece && !nodes_.empty(); ++count) {
+            Node* node = gone[count] = nodes_.first();
+            nodes_.remove(*node);
+            if (node->hold.set) node->hold.take_out();
+        }
     }
+    for (u32 n = 0; n < count; ++n) delete gone[n];  // which may end files
     return nodes_.empty();
+}
+
+void EpollLook::note_hold(EpollFile& set, File& file) {
+    if (nodes_.find(reinterpret_cast<u64>(&file))) return;
+    EpollHold& hold = spare_->hold;
+    hold.set = Ref<File>{&set};
+    hold.next = file.holds;
+    if (hold.next) hold.next->link = &hold.next;
+    hold.link = &file.holds;
+    file.holds = &hold;
 }
 
 // Null: no memory.
 EpollLook::Node* EpollLook::node_of(const Ref<File>& file) {
     const u64 key = reinterpret_cast<u64>(file.get());
     if (Node* known = nodes_.find(key)) return known;
-    Node* fresh = rt::make<Node>();
+    Node* fresh = spare_ ? spare_.release() : rt::make<Node>();
     if (!fresh) return nullptr;
     fresh->key = key;
     fresh->file = file;
@@ -80,7 +96,11 @@ EpollLook::Step EpollLook::go_on() {
         Frame& f = frames_[depth_ - 1];
         const u64 before = f.cursor;
         EpollFile::View v;
-        if (!f.set->next_view(f.cursor, f.end, v)) {
+        if (watch_ && !spare_) {
+            spare_ = rt::Owned<Node>{rt::make<Node>()};
+            if (!spare_) return Step::kNoMem;
+        }
+        if (!f.set->next_view(f.cursor, f.end, v, watch_ ? this : nullptr)) {
             f.cursor = 0;
             f.end = std::exchange(f.wrapped, 0);
             if (f.end == 0) leave();

@@ -38,6 +38,7 @@ public:
     bool forget();
 
 private:
+    friend class EpollFile;
     // Items and files in a piece: one costs up to 500 instructions, and some pieces follow one another at once.
     static constexpr u32 kPiece = 48;
     // Sets in sets, the outermost with them; deeper ones were made during the look.
@@ -47,6 +48,7 @@ private:
         lib::TreeHook hook;
         u64 key = 0;  // its address
         Ref<File> file;
+        EpollHold hold;      // without a set: not in the file's list
         bool timed = false;  // its wake_time() counts
         u32 watched = 0;     // kPollIn: its queues are in the set; kPollOut: also those for writing
         enum class Known : u8 { kNothing, kMask, kSum } known = Known::kNothing;  // the rest is for sets
@@ -63,6 +65,8 @@ private:
         u64 sum;
     };
     Node* node_of(const Ref<File>& file);
+    // `set` has just given the look a reference to a file; there is a spare node.
+    void note_hold(EpollFile& set, File& file) RT_REQUIRES(epoll_lock);
     void watch(Node& node, u32 events);
     void enter(EpollFile& set, Node* node, bool sums);
     void leave();
@@ -70,6 +74,7 @@ private:
     Step go_on();
 
     QueueSet* watch_ = nullptr;
+    rt::Owned<Node> spare_;  // while files are watched: the next one's
     Nanoseconds now_{}, wake_{};
     lib::Tree<Node, &Node::hook, lib::KeyMember<&Node::key>> nodes_;
     u32 depth_ = 0;

@@ -76,14 +76,14 @@ u32 EventFile::poll() {
 }
 
 u64 TimerFile::expirations(u64 now) const {
-    if (next_ == 0 || now < next_) return 0;
-    return interval_ == 0 ? 1 : 1 + (now - next_) / interval_;
+    if (next_ == 0 || now < next_) return due_;
+    return due_ + (interval_ == 0 ? 1 : 1 + (now - next_) / interval_);
 }
 
 TimerFile::Setting TimerFile::remaining(u64 now) const {
     Setting s{interval_, 0};
     if (next_ == 0) return s;
-    u64 passed = expirations(now);
+    u64 passed = expirations(now) - due_;
     if (passed == 0)
         s.value = next_ - now;
     else if (interval_ != 0)
@@ -106,9 +106,14 @@ TimerFile::Setting TimerFile::set(Setting to, bool absolute) {
         old = remaining(now);
         interval_ = to.interval;
         absolute_ = absolute;
+        due_ = 0;
         if (to.value == 0)
             next_ = 0;
-        else if (absolute)
+        else if (absolute && to.value <= offset && interval_ != 0) {
+            // Before the machine started: what was due by then counts.
+            due_ = 1 + (offset - to.value) / interval_;
+            next_ = interval_ - (offset - to.value) % interval_;
+        } else if (absolute)
             next_ = to.value > offset ? to.value - offset : 1;
         else
             next_ = now + to.value < now ? ~u64{0} : now + to.value;
@@ -169,7 +174,7 @@ u32 TimerFile::poll() {
 // expiry.
 Nanoseconds TimerFile::wake_time(Nanoseconds after) {
     rt::LockGuard guard{lock_};
-    return next_ > after.value ? Nanoseconds{next_} : Nanoseconds::never();
+    return next_ > after.value && due_ == 0 ? Nanoseconds{next_} : Nanoseconds::never();
 }
 
 }  // namespace fs

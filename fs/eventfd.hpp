@@ -61,12 +61,16 @@ public:
     bool show_info(lib::StringBuilder& out, u64& at) override;
 
 private:
-    void take(u64 count) RT_REQUIRES(lock_) { next_ = interval_ == 0 ? 0 : next_ + count * interval_; }
+    void take(u64 count) RT_REQUIRES(lock_) {
+        next_ = interval_ == 0 ? 0 : next_ + (count - due_) * interval_;
+        due_ = 0;
+    }
     u64 expirations(u64 now) const RT_REQUIRES(lock_);
     Setting remaining(u64 now) const RT_REQUIRES(lock_);
 
     rt::SpinLock<rt::Rank::poll> lock_;
     u64 next_ RT_GUARDED_BY(lock_) = 0;  // monotonic time of the first expiry not yet read; 0: disarmed
+    u64 due_ RT_GUARDED_BY(lock_) = 0;  // expirations before next_ that were not read: it was set to a time in the past
     u64 interval_ RT_GUARDED_BY(lock_) = 0;
     bool absolute_ RT_GUARDED_BY(lock_) = false;  // as it was set
     const bool realtime_;

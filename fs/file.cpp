@@ -32,11 +32,12 @@ void UserSpans::expect(u64 at, u64 n) const {
     }
 }
 
-u64 UserSpans::position_of(UserAddr a) const {
+u64 UserSpans::position_of(UserAddr a, u64 n) const {
     if (!memory_ || !spans_) return a.value - at_.value <= total_ ? a - at_ : ~u64{0};
     u64 before = 0;
     for (u32 i = 0; i < count(); ++i) {
-        if (a.value - spans_[i].at.value < spans_[i].size) return before + (a - spans_[i].at);
+        const u64 at = a.value - spans_[i].at.value;
+        if (at < spans_[i].size && n <= spans_[i].size - at) return before + (a - spans_[i].at);
         before += spans_[i].size;
     }
     return ~u64{0};

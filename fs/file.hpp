@@ -19,7 +19,10 @@ struct StringBuilder;
 namespace fs {
 
 // Flags that act at open(2) and are not kept (F_GETFL does not show them).
-inline constexpr u32 kOpenOnce = kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec;
+// Internal: the last component is not followed, for it is to be made.
+inline constexpr u32 kOpenOwnName = 1u << 31;
+inline constexpr u32 kOpenOnce =
+    kOpenCreate | kOpenExclusive | kOpenNoCtty | kOpenTruncate | kOpenCloexec | kOpenOwnName;
 // Internal: reads and writes need to know the caller (job control of a terminal), so they are for tasks; or they
 // are refused (access mode 3).
 inline constexpr u32 kOpenTaskOnly = 1u << 30;
@@ -120,6 +123,9 @@ public:
     // If only a prefix of the user's buffer is accessible, it is used rounded down to this (Linux: pipes copy by
     // pages).
     virtual u64 copy_granule() const { return 1; }
+    // Not 0: reads (writes) are done in pieces of at most so many bytes, in a task if there are several, and a pending
+    // signal ends one with the count so far; so does the first piece that is short, if its memory cannot be provided.
+    virtual u64 piece_size(bool write) const { return 0; }
     // A read or write has ended with EFAULT: what Linux has changed by then (eventfd(2) has given its value away).
     // `size`: of what was left of the buffer.
     virtual void buffer_failed(void* caller, bool write, u64 size) {}
@@ -173,6 +179,7 @@ public:
     virtual void on_close(const void* owner) {}
 
     struct EpollItem* watchers RT_GUARDED_BY(epoll_lock) = nullptr;  // epoll sets it is in
+    struct EpollHold* holds RT_GUARDED_BY(epoll_lock) = nullptr;     // of waiters on sets (epoll.hpp)
     // A look without the lock: is there anything that the lock is to be taken for?
     bool watched() const RT_UNCHECKED_LOCKING { return watchers != nullptr; }
 

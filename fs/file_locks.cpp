@@ -340,26 +340,32 @@ Leaf<void> clear_lock(Inode& inode, const FileLock& range) {
 
 // ---- Circles of waiters ----
 
-bool would_deadlock(Inode& inode, const FileLock& want) {
-    if (want.kind != LockKind::kPosix) return false;
+namespace {
+// Whom an owner waits for now. Who was woken and has not looked again yet waits for nobody.
+const void* blocker_of(const void* owner) RT_REQUIRES(table.lock) {
+    const void* blocker = nullptr;
+    FileLock found;
+    for (LockWaiter& w : table.of_owner(owner).waiters)
+        if (w.wanted.owner == owner && conflict(*w.inode, w.wanted, &found) && found.kind == LockKind::kPosix)
+            blocker = found.owner;
+    return blocker;
+}
+}  // namespace
+
+LockWait begin_wait(LockWaiter& w, Inode& inode, const FileLock& want) {
     rt::LockGuard guard{table.lock};
     FileLock found;
-    const void* at = conflict(inode, want, &found) ? found.owner : nullptr;
+    if (!conflict(inode, want, &found)) return LockWait::kFree;
+    if (want.kind != LockKind::kPosix) return LockWait::kWaits;
+    const void* at = found.kind == LockKind::kPosix ? found.owner : nullptr;
     for (u32 steps = 0; at && steps < 10; ++steps) {  // as many as Linux looks at (fs/locks.c, MAX_DEADLK_ITERATIONS)
-        if (at == want.owner) return true;
-        const void* next = nullptr;
-        for (LockWaiter& w : table.of_owner(at).waiters)
-            if (w.owner == at) next = w.blocker;
-        at = next;
+        if (at == want.owner) return LockWait::kCircle;
+        at = blocker_of(at);
     }
-    return false;
-}
-
-void announce_wait(LockWaiter& w, const void* owner, const void* blocker) {
-    rt::LockGuard guard{table.lock};
-    w.owner = owner;
-    w.blocker = blocker;
-    if (!w.hook.linked()) table.of_owner(owner).waiters.push_back(w);
+    w.inode = &inode;
+    w.wanted = want;
+    if (!w.hook.linked()) table.of_owner(want.owner).waiters.push_back(w);
+    return LockWait::kWaits;
 }
 
 void end_wait(LockWaiter& w) {

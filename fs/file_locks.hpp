@@ -45,15 +45,20 @@ private:
 // without `in_pieces` nothing has changed.
 Leaf<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces = nullptr);
 Leaf<void> clear_lock(Inode& inode, const FileLock& range);
-// Would waiting for `found` by `owner` close a circle of POSIX waiters?
-bool would_deadlock(Inode& inode, const FileLock& want);
-// A POSIX waiter announces the owner that it waits for, for the check above. Null: it no longer waits.
+// A POSIX waiter, from begin_wait to end_wait; the inode is kept by its owner.
 struct LockWaiter {
     lib::ListHook hook;
-    const void* owner = nullptr;
-    const void* blocker = nullptr;
+    Inode* inode = nullptr;
+    FileLock wanted;
 };
-void announce_wait(LockWaiter& w, const void* owner, const void* blocker);
+// Looks whether `want` must wait, and whether that would close a circle of POSIX waiters; if it does not, others find the
+// waiter from then on. One step: of two that would wait for each other, the second one sees the first.
+enum class LockWait : u8 {
+    kFree,    // nothing is in the way now
+    kCircle,  // it must not wait
+    kWaits,
+};
+LockWait begin_wait(LockWaiter& w, Inode& inode, const FileLock& want);
 void end_wait(LockWaiter& w);
 
 // On close(2) by `table`, and when the last reference to `file` goes.

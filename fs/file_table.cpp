@@ -80,7 +80,7 @@ void FileTable::release(File* f) {
     if (file_extras_exist() && !(f->flags() & kOpenPath)) [[unlikely]]
         release_posix_locks(*f, this);
     if (f->watched()) [[unlikely]]
-        epoll_closing(*f);
+        return epoll_closing(*f);
     f->unref();
 }
 
@@ -221,6 +221,12 @@ i32 FileTable::find_far_free(u32 from) const {
         from = base + Piece::kNumbers;
     }
     return i32(from);
+}
+
+bool FileTable::has_free_below(u64 limit) {
+    rt::LockGuard guard{lock_};
+    low_ = u32(find_free(low_));
+    return low_ < limit && low_ < kMaxDescriptors;
 }
 
 // A descriptor has changed: so it does in copies that are that far.

@@ -34,6 +34,7 @@ public:
         File& operator*() const { return *file_; }
         File* get() const { return file_; }
         explicit operator bool() const { return file_ != nullptr; }
+        bool counted() const { return counted_; }  // the table was shared
 
     private:
         File* file_;
@@ -80,6 +81,7 @@ public:
     // For /proc/N/fd: the smallest open descriptor >= from, or -1.
     i32 next_open(i32 from);
     u32 open_count();
+    bool has_free_below(u64 limit);  // a number that is not open
     // No descriptor reaches it now: select(2) looks no further. It only grows; without the lock.
     u32 capacity() const RT_UNCHECKED_LOCKING { return capacity_; }
 

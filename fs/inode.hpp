@@ -205,6 +205,8 @@ public:
     // Made by the first mount, kept until the last has gone.
     Dentry* root_dentry RT_GUARDED_BY(namespace_lock) = nullptr;
     u32 mounts RT_GUARDED_BY(namespace_lock) = 0;
+    // Other options for a mounted one (mount(2), MS_REMOUNT). EINVAL: unknown, or not possible now.
+    virtual Result<void> reconfigure(std::string_view options) { return lib::kOk; }
     // Of a file system that only the kernel mounts (pipes, memfd, anonymous files), and every file of which is reached
     // through this mount; else null. Set before the first inode is seen by a program, then constant.
     class Mount* internal_mount = nullptr;

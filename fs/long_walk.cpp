@@ -3,6 +3,9 @@
 // is kept for the call, and the call starts again after other ready threads have run. The same walk then continues
 // where it stopped.
 //
+// Each caller has its own list, which only its own thread uses: a call that waits for long after such a walk costs others
+// nothing.
+//
 // What has been walked holds as of the piece it was walked in, as it does for Linux, which looks component by
 // component.
 #include <cstring>
@@ -13,11 +16,8 @@
 
 namespace fs {
 
-namespace {
-
-struct Kept {
-    lib::ListHook hook;
-    const void* caller = nullptr;
+struct KeptWalk {
+    KeptWalk* next = nullptr;
     bool paused = false;  // not yet reported to the call
     // Which walk it is.
     Path root, start;
@@ -34,39 +34,41 @@ struct Kept {
         Ref<Dentry> owner;      // null: the path
     } texts[kMaxSymlinks + 1];  // the innermost one is the last
 
-    ~Kept() {
+    ~KeptWalk() {
         if (path) rt::deallocate(path, size);
     }
 };
 
-struct Table {
-    lib::List<Kept, &Kept::hook> kept;
-};
-constinit rt::Guarded<Table, rt::Rank::poll> table;
+constinit std::atomic<u32> kept_walks{0};
+
+namespace {
+
+void drop(KeptWalk* k) {
+    rt::Owned<KeptWalk> gone{k};
+    kept_walks.fetch_sub(1, std::memory_order_relaxed);
+}
 
 }  // namespace
 
-constinit std::atomic<u32> kept_walks{0};
-
-// Is it this walk? Only the caller's own thread comes here with it.
-bool Walk::is_kept(const void* kept, Mode mode) const {
-    const Kept& k = *static_cast<const Kept*>(kept);
+// Is it this walk?
+bool Walk::is_kept(const KeptWalk& k, Mode mode) const {
     auto is = [](const Path& p, const Place& q) { return p.mount.get() == q.mount && p.dentry.get() == q.dentry; };
-    return k.caller == context_.caller && k.mode == mode && k.asked == asked_ && k.size == path_.size() &&
-           is(k.root, context_.root) && is(k.start, context_.start) && std::memcmp(k.path, path_.data(), k.size) == 0;
+    return k.mode == mode && k.asked == asked_ && k.size == path_.size() && is(k.root, context_.root) &&
+           is(k.start, context_.start) && std::memcmp(k.path, path_.data(), k.size) == 0;
 }
 
 void Walk::resume_kept(Mode mode, u32& flags) {
-    auto all = table.lock();
-    for (Kept& k : all->kept) {
-        if (!is_kept(&k, mode)) continue;
+    if (!context_.caller) return;
+    for (KeptWalk* i = kept_walks_of(context_.caller); i; i = i->next) {
+        KeptWalk& k = *i;
+        if (!is_kept(k, mode)) continue;
         at_ = {k.at.mount.get(), k.at.dentry.get()};
         flags = k.flags;
         links_ = k.links;
         trailing_slash_ = k.trailing_slash;
         kept_slash_ = k.kept_slash;
         for (depth_ = 0; depth_ <= k.depth; ++depth_) {
-            const Kept::Text& t = k.texts[depth_];
+            const KeptWalk::Text& t = k.texts[depth_];
             text_ = t.owner ? t.text : path_.data();
             rest_ = t.owner ? t.rest : path_.substr(path_.size() - t.rest.size());
             owner_ = t.owner.get();
@@ -90,9 +92,8 @@ bool Walk::arena_in_use() const {
 Leaf<void> Walk::pause(Mode mode, u32 flags) {
     walked_ = 0;
     if (!context_.caller || arena_in_use() || !stable()) return lib::kOk;
-    rt::Owned<Kept> fresh{rt::make<Kept>()};
+    rt::Owned<KeptWalk> fresh{rt::make<KeptWalk>()};
     if (!fresh) return lib::kOk;
-    fresh->caller = context_.caller;
     fresh->mode = mode;
     fresh->asked = asked_;
     fresh->size = u32(path_.size());
@@ -111,45 +112,36 @@ Leaf<void> Walk::pause(Mode mode, u32 flags) {
         fresh->texts[i] = {level.text, level.rest, level.owner ? Ref<Dentry>::adopt(level.owner) : Ref<Dentry>{}};
     }
     fresh->paused = true;
-    rt::Owned<Kept> before;  // let go of outside the lock
-    auto all = table.lock();
-    for (Kept& k : all->kept) {
-        if (!is_kept(&k, mode)) continue;
-        k.hook.unlink();
-        before = rt::Owned<Kept>{&k};
+    // Instead of how far it had come before.
+    for (KeptWalk** link = &kept_walks_of(context_.caller); KeptWalk* k = *link; link = &k->next) {
+        if (!is_kept(*k, mode)) continue;
+        *link = k->next;
+        drop(k);
         break;
     }
-    if (!before) kept_walks.fetch_add(1, std::memory_order_relaxed);
-    all->kept.push_back(*fresh.release());
-    all.unlock();
+    KeptWalk*& first = kept_walks_of(context_.caller);
+    fresh->next = first;
+    first = fresh.release();
+    kept_walks.fetch_add(1, std::memory_order_relaxed);
     return kNeedsFault;
 }
 
+bool has_walks(const void* caller) {
+    return kept_walks.load(std::memory_order_relaxed) != 0 && kept_walks_of(caller) != nullptr;
+}
+
 bool walk_was_paused(const void* caller) {
-    if (kept_walks.load(std::memory_order_relaxed) == 0) [[likely]]
+    if (!has_walks(caller)) [[likely]]
         return false;
-    auto all = table.lock();
-    for (Kept& k : all->kept)
-        if (k.caller == caller && std::exchange(k.paused, false)) return true;
+    for (KeptWalk* k = kept_walks_of(caller); k; k = k->next)
+        if (std::exchange(k->paused, false)) return true;
     return false;
 }
 
 void forget_walks(const void* caller) {
-    if (kept_walks.load(std::memory_order_relaxed) == 0) [[likely]]
+    if (!caller || !has_walks(caller)) [[likely]]
         return;
-    for (;;) {
-        rt::Owned<Kept> gone;  // let go of outside the lock
-        auto all = table.lock();
-        for (Kept& k : all->kept) {
-            if (k.caller != caller) continue;
-            k.hook.unlink();
-            gone = rt::Owned<Kept>{&k};
-            kept_walks.fetch_sub(1, std::memory_order_relaxed);
-            break;
-        }
-        all.unlock();
-        if (!gone) return;
-    }
+    for (KeptWalk* k = std::exchange(kept_walks_of(caller), nullptr); k;) drop(std::exchange(k, k->next));
 }
 
 }  // namespace fs

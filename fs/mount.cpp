@@ -204,9 +204,17 @@ Result<void> bind_mount(const Path& source, const Path& where, u32 flags) {
     return lib::kOk;
 }
 
-Result<void> remount(const Path& where, u32 flags) {
-    if (where.dentry != where.mount->root || !where.mount->attached()) return Errno::kInval;
-    where.mount->flags.store(flags, std::memory_order_relaxed);
+Result<void> remount(const Path& where, u32 flags, bool bind, std::string_view options) {
+    Mount& m = *where.mount;
+    rt::LockGuard g(namespace_lock);
+    if (where.dentry != m.root || !m.attached()) return Errno::kInval;
+    if ((flags & kMountReadOnly) && !m.read_only()) {
+        for (Mount* o = first_mount(); o; o = o->next())
+            if ((o == &m || (!bind && o->super == m.super)) && o->writers.load(std::memory_order_relaxed) != 0)
+                return Errno::kBusy;
+    }
+    if (!bind) TRY(m.super->reconfigure(options));
+    m.flags.store(flags, std::memory_order_relaxed);
     return lib::kOk;
 }
 

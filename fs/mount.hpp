@@ -37,6 +37,7 @@ public:
     Ref<SuperBlock> super;
     Ref<Dentry> root;
     std::atomic<u32> flags{kMountRelAtime};  // MS_*, mount(2)
+    std::atomic<u32> writers{0};             // regular files open for writing through it
     char source[64] = {};
     u64 id = 0;
 
@@ -88,6 +89,7 @@ Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode>
 // Gives `super` its internal mount, on a root directory of its own. The caller owns the mount.
 Result<Ref<Mount>> mount_internally(SuperBlock& super, Ref<Inode> root);
 Result<void> bind_mount(const Path& source, const Path& where, u32 flags);
-Result<void> remount(const Path& where, u32 flags);
+// `bind`: the mount alone; otherwise also the file system's options. EINVAL; EBUSY: files are open for writing.
+Result<void> remount(const Path& where, u32 flags, bool bind, std::string_view options);
 
 }  // namespace fs

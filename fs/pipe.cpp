@@ -39,16 +39,18 @@ void Pipe::empty_ring() {
         // Acquire: pairs with reclaim_step().
         if (slots_ == first_slots_ || !fs.defers(pages) || left_.slots.load(std::memory_order_acquire)) {
             for (u32 n = tail_; n != head_; ++n) rt::free_frame(slot(n).frame);
-            tail_ = u32(head_);
+            Slot* const ring = std::exchange(slots_, first_slots_);
+            const u32 count = slot_count_;
+            resize_first(ring == first_slots_ ? count : kPipeSlots);
+            guard.unlock();
+            if (ring != first_slots_) rt::deallocate(ring, count * sizeof(Slot));
             return;
         }
         left_.slot_count = slot_count_;
         left_.head = head_;
         left_.tail = tail_;
         left_.slots.store(std::exchange(slots_, first_slots_), std::memory_order_relaxed);
-        slot_count_ = kPipeSlots;
-        tail_ = 0;
-        head_ = 0;
+        resize_first(kPipeSlots);
     }
     ref();
     left_.reclaim.step = &Pipe::reclaim_step;
@@ -263,6 +265,9 @@ Over over_limits(const Creds& c, u64 pages) {
 
 Result<void> Pipe::charge_new(const Creds& maker) {
     lock_.assume_held();  // it is new: no other CPU can reach it
+    return charge_new_locked(maker);
+}
+Result<void> Pipe::charge_new_locked(const Creds& maker) {
     u64 most = pipe_limits.max_bytes.load(std::memory_order_relaxed) / kPageSize;
     if (slot_count_ > most && !maker.capable(kCapSysResource)) slot_count_ = u32(most);
     if (!maker.user) return lib::kOk;

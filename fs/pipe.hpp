@@ -42,10 +42,12 @@ public:
     u32 poll(bool reader, bool writer, u64 writers_seen);
 
     void add_end(bool reader, bool writer);
+    // Another end by way of /proc/PID/fd. If none is open, it is as if `opener` made a new pipe; kNoMem: he may not.
+    Result<void> reopen(const Creds* opener, bool reader, bool writer);
     void remove_end(bool reader, bool writer);
 
-    rt::WaitQueue readable, writable;  // woken when data came or the last writer went; room, or the last reader
-    rt::WaitQueue partner;             // woken when an end was opened: open(2) of a FIFO
+    rt::WaitQueue readable, writable;        // woken when data came or the last writer went; room, or the last reader
+    rt::WaitQueue reader_came, writer_came;  // an end was opened: open(2) of a FIFO waits for the other kind
     // How many ends were ever opened: a FIFO's open waits for the other's to change, poll's hang-up needs one since.
     std::atomic<u64> readers_ever{0}, writers_ever{0};
 
@@ -81,6 +83,15 @@ private:
             rt::free_frame(frame);
     }
     void refund() RT_REQUIRES(lock_);
+    Result<void> charge_new_locked(const Creds& maker) RT_REQUIRES(lock_);
+    void add_end_locked(bool reader, bool writer) RT_REQUIRES(lock_);
+    // Nothing is in the ring, and it is the first one.
+    bool is_new() const RT_REQUIRES(lock_) { return head_ == tail_ && slots_ == first_slots_; }
+    void resize_first(u32 slots) RT_REQUIRES(lock_) {
+        __atomic_store_n(&slot_count_, slots, __ATOMIC_RELAXED);  // for seems_full()
+        head_ = 0;
+        tail_ = 0;
+    }
     [[gnu::cold]] bool drop_empty() RT_REQUIRES(lock_);
     void expect_rest(const UserSpans& to, size_t done, u32 n) RT_REQUIRES(lock_);
     bool seems_full() const RT_UNCHECKED_LOCKING {  // for poll()
@@ -93,7 +104,7 @@ private:
     u32 slot_count_ RT_GUARDED_BY(lock_) = kPipeSlots;
     Counter readers_, writers_;
     u32 files_ RT_GUARDED_BY(fifo_lock) = 0;  // of a FIFO
-    // All ends are closed: what is left in the ring is dropped. (The pipe's inode lives an epoch longer, and another
+    // All ends are closed: what is left in the ring is dropped, and a ring of another size with it. (The pipe's inode lives an epoch longer, and another
     // end may come by way of /proc/PID/fd: it finds the pipe empty, as in Linux.)
     void empty_ring();
     static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
@@ -113,6 +124,7 @@ private:
 class PipeFile final : public File {
 public:
     PipeFile(Ref<Pipe> pipe, Ref<Inode> nameless, u32 flags);  // pipe(2)
+    // Of a pipe (not a FIFO) by way of /proc/PID/fd: reopen() has counted the end.
     PipeFile(Ref<Pipe> pipe, Path path, u32 flags, bool fifo);
     ~PipeFile() override;
     void hang_up() override;

@@ -4,6 +4,7 @@
 // A FIFO's pipe hangs on its inode while at least one end is open.
 #include "fs/anonymous.hpp"
 #include "fs/pipe.hpp"
+#include "fs/walk.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace fs {
@@ -17,8 +18,15 @@ public:
     explicit PipeInode(Ref<Pipe> p) : pipe_(std::move(p)) {}
     // By way of /proc/PID/fd: another description of the same end, and it never waits.
     Leaf<Ref<File>> open(OpenContext& how) override {
+        const u32 access = how.flags & kOpenAccess;
+        if (access == kOpenAccess) return Errno::kInval;
+        const bool reader = access != kOpenWriteOnly, writer = access != kOpenReadOnly;
+        TRY(pipe_->reopen(how.creds, reader, writer));
         File* f = rt::make<PipeFile>(pipe_, how.path, how.flags & ~kOpenOnce, false);
-        if (!f) return Errno::kNoMem;
+        if (!f) {
+            pipe_->remove_end(reader, writer);
+            return Errno::kNoMem;
+        }
         return Ref<File>::adopt(f);
     }
 
@@ -28,17 +36,35 @@ private:
 
 }  // namespace
 
-void Pipe::add_end(bool reader, bool writer) {
-    rt::LockGuard guard{lock_};
+void Pipe::add_end_locked(bool reader, bool writer) {
     readers_ += reader;
     writers_ += writer;
-    if (charged_ == 0 && payer_) [[unlikely]] {  // all ends were closed
-        charged_ = slot_count_;
-        payer_->pipe_pages.fetch_add(charged_, std::memory_order_relaxed);
-    }
     // Release: pairs with the acquire in open_fifo_wait.
     if (reader) readers_ever.fetch_add(1, std::memory_order_release);
     if (writer) writers_ever.fetch_add(1, std::memory_order_release);
+}
+void Pipe::add_end(bool reader, bool writer) {
+    rt::LockGuard guard{lock_};
+    add_end_locked(reader, writer);
+}
+
+Result<void> Pipe::reopen(const Creds* opener, bool reader, bool writer) {
+    Ref<UserAccount> before;  // let go of outside the lock
+    for (;;) {
+        rt::LockGuard guard{lock_};
+        if (readers_ == 0 && writers_ == 0) {
+            if (!is_new()) {  // the last end is on its way out
+                guard.unlock();
+                empty_ring();
+                continue;
+            }
+            before = std::move(payer_);
+            resize_first(kPipeSlots);
+            if (opener && !charge_new_locked(*opener).ok()) return Errno::kNoMem;  // ENFILE is for pipe(2) only
+        }
+        add_end_locked(reader, writer);
+        return lib::kOk;
+    }
 }
 
 void Pipe::remove_end(bool reader, bool writer) {
@@ -50,7 +76,7 @@ void Pipe::remove_end(bool reader, bool writer) {
         last_reader = reader && readers_ == 0;
         last_writer = writer && writers_ == 0;
         const bool none = readers_ == 0 && writers_ == 0;
-        left = none && head_ != tail_;
+        left = none && !is_new();
         // The pipe itself may live on for an epoch.
         if (none) refund();
     }
@@ -69,7 +95,7 @@ PipeFile::PipeFile(Ref<Pipe> pipe, Ref<Inode> nameless, u32 flags)
 PipeFile::PipeFile(Ref<Pipe> pipe, Path path, u32 flags, bool fifo)
     : File(std::move(path), flags), pipe_(std::move(pipe)), fifo_(fifo) {
     kind_ = FileKind::kPipe;
-    pipe_->add_end(readable(), writable());
+    if (fifo) pipe_->add_end(readable(), writable());
 }
 
 PipeFile::~PipeFile() {
@@ -108,13 +134,15 @@ struct FifoOpen {
 
     static Result<Ref<Pipe>> new_fifo(OpenContext& how) {
         Ref<Pipe> pipe = TRY(rt::make_ref<Pipe>());
-        if (how.creds) TRY(pipe->charge_new(*how.creds));
+        // ENFILE is for pipe(2) only.
+        if (how.creds && !pipe->charge_new(*how.creds).ok()) return Errno::kNoMem;
         return pipe;
     }
 
     // `may_wait` false: kNeedsTask, with nothing changed, instead of an end that is alone.
     static Leaf<FifoOpen> run(OpenContext& how, Inode& inode, bool may_wait) {
         u32 access = how.flags & kOpenAccess;
+        if (access == kOpenAccess) return Errno::kInval;
         bool nonblock = (how.flags & kOpenNonblock) != 0;
         FifoOpen result;
         {
@@ -138,7 +166,8 @@ struct FifoOpen {
             ++pipe.files_;
             inode.fifo = &pipe;
         }
-        result.pipe->partner.wake_all();
+        if (access != kOpenWriteOnly) result.pipe->reader_came.wake_all();
+        if (access != kOpenReadOnly) result.pipe->writer_came.wake_all();
         return result;
     }
 };
@@ -151,13 +180,16 @@ Leaf<Ref<File>> open_fifo(OpenContext& how, Inode& inode) {
 
 Task<Result<Ref<File>>> open_fifo_wait(OpenContext how, Ref<Inode> inode) {
     FifoOpen opened = CO_TRY(FifoOpen::run(how, *inode, true).ended());
+    forget_walks(how.caller);  // the call does not start again, and may wait for long
     if (opened.partner_ever && (how.flags & kOpenNonblock) == 0) {
         Errno interrupted = Errno::kOk;
+        rt::WaitQueue& partner =
+            (how.flags & kOpenAccess) == kOpenReadOnly ? opened.pipe->writer_came : opened.pipe->reader_came;
         for (;;) {
-            u32 seen = opened.pipe->partner.sequence();
+            u32 seen = partner.sequence();
             if (opened.partner_ever->load(std::memory_order_acquire) != opened.partner_seen) break;
             if (interrupted != Errno::kOk) co_return interrupted;
-            interrupted = (co_await rt::wait_on(opened.pipe->partner, seen, "FIFO: the other end")).error();
+            interrupted = (co_await rt::wait_on(partner, seen, "FIFO: the other end")).error();
         }
     }
     co_return Ref<File>{std::move(opened.file)};

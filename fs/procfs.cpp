@@ -261,7 +261,7 @@ public:
             if (child.name == name) return make(child, context_, number == 1);
         u64 n;
         if (!node_.numbered || !parse_number(name, n)) return Errno::kNoEnt;
-        if (node_.numbered->next(context_, n) != n) return Errno::kNoEnt;
+        if (n == ~u64{0} || node_.numbered->next(context_, n) != n) return Errno::kNoEnt;
         return make(*node_.numbered->node, inner_context(n));
     }
 

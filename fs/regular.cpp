@@ -70,10 +70,17 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
     switch (inode.mode() & kTypeMask) {
         case kTypeRegular: {
             bool writes = counts_as_writer(how.flags);
-            if (writes && !inode.start_writing()) return Errno::kTxtBsy;
+            Mount& mount = *how.path.mount;  // stays as long as the file
+            if (writes) {
+                if (!inode.start_writing()) return Errno::kTxtBsy;
+                mount.writers.fetch_add(1, std::memory_order_relaxed);
+            }
             auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());  // takes how.path
             if (!f) {
-                if (writes) inode.stop_writing();
+                if (writes) {
+                    mount.writers.fetch_sub(1, std::memory_order_relaxed);
+                    inode.stop_writing();
+                }
                 return Errno::kNoMem;
             }
             return Ref<File>::adopt(f);
@@ -93,7 +100,9 @@ RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
       in_group_(how.creds->in_group(inode.peek_attributes().gid)) {}
 
 RegularFile::~RegularFile() {
-    if (counts_as_writer(flags())) inode()->stop_writing();
+    if (!counts_as_writer(flags())) return;
+    inode()->stop_writing();
+    mount().writers.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {

@@ -17,11 +17,12 @@ constexpr u64 kShortLink = 128;  // longer links occupy a page there
 
 class TmpfsSuper final : public SuperBlock {
 public:
-    u64 max_pages = 0, max_inodes = 0;
+    std::atomic<u64> max_pages{0}, max_inodes{0};
     u32 root_mode = 0;
     std::atomic<u64> used_pages{0}, used_inodes{0};
 
-    static bool take(std::atomic<u64>& used, u64 n, u64 limit) {
+    static bool take(std::atomic<u64>& used, u64 n, const std::atomic<u64>& most) {
+        const u64 limit = most.load(std::memory_order_relaxed);
         u64 before = used.fetch_add(n, std::memory_order_relaxed);
         if (before + n <= limit) [[likely]]
             return true;
@@ -30,17 +31,31 @@ public:
     }
     Statfs statfs() override {
         u64 pages = used_pages.load(std::memory_order_relaxed), inodes = used_inodes.load(std::memory_order_relaxed);
-        u64 left = max_pages > pages ? max_pages - pages : 0;
-        return {.blocks = max_pages,
+        const u64 most = max_pages.load(std::memory_order_relaxed), files = max_inodes.load(std::memory_order_relaxed);
+        u64 left = most > pages ? most - pages : 0;
+        return {.blocks = most,
                 .free = left,
                 .available = left,
-                .files = max_inodes,
-                .free_files = max_inodes > inodes ? max_inodes - inodes : 0};
+                .files = files,
+                .free_files = files > inodes ? files - inodes : 0};
     }
     size_t show_options(std::span<char> out) override {
-        size_t n = lib::format_to(out, ",size={}k,nr_inodes={}", max_pages * kPageSize / 1024, max_inodes);
+        size_t n =
+            lib::format_to(out, ",size={}k,nr_inodes={}", max_pages.load(std::memory_order_relaxed) * kPageSize / 1024,
+                           max_inodes.load(std::memory_order_relaxed));
         if (root_mode != 01777) n += lib::format_to(out.subspan(n), ",mode={:o}", root_mode);
         return n;
+    }
+    // Linux: shmem_reconfigure. Mode and owner of the root stay.
+    Result<void> reconfigure(std::string_view options) override {
+        TmpfsOptions o;
+        TRY(o.parse(options));
+        const u64 pages = lib::pages_for(o.max_bytes);
+        if (pages != 0 && used_pages.load(std::memory_order_relaxed) > pages) return Errno::kInval;
+        if (o.max_inodes != 0 && used_inodes.load(std::memory_order_relaxed) > o.max_inodes) return Errno::kInval;
+        if (pages != 0) max_pages.store(pages, std::memory_order_relaxed);
+        if (o.max_inodes != 0) max_inodes.store(o.max_inodes, std::memory_order_relaxed);
+        return lib::kOk;
     }
 };
 
@@ -422,8 +437,8 @@ Result<NewFileSystem> make_tmpfs(const TmpfsOptions& o) {
     s->magic = kMagicTmpfs;
     s->type = o.type;
     s->names_pinned = true;
-    s->max_pages = o.max_bytes ? lib::pages_for(o.max_bytes) : memory / kPageSize / 2;
-    s->max_inodes = o.max_inodes ? o.max_inodes : memory / kPageSize / 2;
+    s->max_pages.store(o.max_bytes ? lib::pages_for(o.max_bytes) : memory / kPageSize / 2, std::memory_order_relaxed);
+    s->max_inodes.store(o.max_inodes ? o.max_inodes : memory / kPageSize / 2, std::memory_order_relaxed);
     s->root_mode = o.root_mode;
     Ref<Inode> root = TRY(TmpfsInode::make(*s, kTypeDirectory | o.root_mode, o.uid, o.gid, 0, {}));
     return NewFileSystem{std::move(s), std::move(root)};

@@ -81,8 +81,7 @@ Task<void> Tty::pump() {
         for (u32 sig = 1; signals != 0 && sig < 32; ++sig) {
             if (!(signals & (1u << sig))) continue;
             signals &= ~(1u << sig);
-            i32 group = foreground.load(std::memory_order_relaxed);
-            if (group != 0 && hooks.signal_group) hooks.signal_group(group, sig);
+            if (hooks.signal_foreground) hooks.signal_foreground(*this, sig);
         }
         if (n != 0) continue;
         rt::Wait wait{"terminal: input"};
@@ -408,8 +407,7 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
                 same = std::memcmp(&w, &window_, sizeof w) == 0;
                 window_ = w;
             }
-            i32 group = foreground.load(std::memory_order_relaxed);
-            if (!same && group != 0 && hooks.signal_group) hooks.signal_group(group, kSigWinch);
+            if (!same && hooks.signal_foreground) hooks.signal_foreground(*this, kSigWinch);
             return u64{0};
         }
         case kFionRead: {

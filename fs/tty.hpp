@@ -15,9 +15,9 @@ namespace fs {
 
 class Tty {
 public:
-    // Signals a process group; set by linux/. May be called from any job, no lock held.
+    // Signals the foreground group; set by linux/. May be called from any job, no lock held.
     struct Hooks {
-        void (*signal_group)(i32 group, u32 signal) = nullptr;
+        void (*signal_foreground)(Tty& tty, u32 signal) = nullptr;
     };
     static Hooks hooks;
     // The machine's one terminal; made on first use and never destroyed. kNxIo if the streams are not a terminal.
@@ -35,7 +35,8 @@ public:
     u32 hang_ups() const { return hang_ups_.load(std::memory_order_relaxed); }
     Nanoseconds read_timeout();  // VTIME in force for a read that starts now
 
-    // Job control. Session and foreground group are 0 if there is none.
+    // Job control. Session and foreground group are 0 if there is none. The group may have gone, and its number may be
+    // another's: linux/terminal.cpp knows.
     std::atomic<i32> session{0}, foreground{0};
     u32 local_flags() const { return local_flags_.load(std::memory_order_relaxed); }
 

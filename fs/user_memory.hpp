@@ -189,8 +189,8 @@ public:
     [[gnu::always_inline]] bool load_now(u64& word) const { return is_plain() && memory_->load_now(at_, word); }
     // After a copy at `at` yielded kNeedsFault: `n` bytes from there will be needed; have them all faulted in at once.
     void expect(u64 at, u64 n) const;
-    // The position within the whole of a user address that lies in it (and ~0 if it does not).
-    u64 position_of(UserAddr a) const;
+    // The position within the whole of the first range like this one that lies in it (and ~0 if none does).
+    u64 position_of(UserAddr a, u64 n) const;
 
 private:
     bool is_plain() const { return memory_ && !spans_; }

@@ -50,7 +50,7 @@ private:
     // Where it continues if the same walk of this call was too long (fs/long_walk.cpp).
     void resume_kept(Mode mode, u32& flags);
     Leaf<void> pause(Mode mode, u32 flags);
-    bool is_kept(const void* kept, Mode mode) const;
+    bool is_kept(const struct KeptWalk& kept, Mode mode) const;
     Leaf<void> go_on(Mode mode, u32 flags);
     bool pass_plain(Mode mode, u32 flags, Errno& result);  // true: all is resolved
     // True: a link's text was pushed. `last`: of the whole path.
@@ -114,8 +114,11 @@ template <class Again>
 // A call ends, or starts again, because its walk was long: kNeedsFault, which is not about memory then. `caller` as in
 // WalkContext. The first form reports it once.
 bool walk_was_paused(const void* caller);
+bool has_walks(const void* caller);
 void forget_walks(const void* caller);
-extern std::atomic<u32> kept_walks;
+extern std::atomic<u32> kept_walks;  // of all callers
+// The first of a caller's own. Supplied by what defines callers.
+KeptWalk*& kept_walks_of(const void* caller);
 
 inline WalkContext walk_context(const LookupContext& c, const Path& start) {
     const Path& from = start ? start : c.cwd;

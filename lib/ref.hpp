@@ -29,6 +29,8 @@ public:
                 delete self;
         }
     }
+    // Drops a reference. True: it was the last, and the caller ends the object (T::last_ref) when it holds no lock.
+    [[nodiscard]] bool drop_ref() const { return count_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
     // Takes a reference, or returns false if the count has reached 0 (for lookups in tables that hold no reference).
     bool try_ref() const {
         u32 n = count_.load(std::memory_order_relaxed);

@@ -54,7 +54,7 @@ LeafOutcome block(Thread& t) {
     CallThunk leaf = call_table[u32(frame.syscall_number())];
     // A page that only has to be mapped is no reason for a coroutine; a walk that was paused is.
     for (u32 tries = 0; e == kNeedsFault && tries < 64; ++tries) {
-        if (fs::kept_walks.load(std::memory_order_relaxed) != 0) break;
+        if (fs::has_walks(static_cast<Caller*>(&t))) break;
         if (fault_in_now(t, t.user().fault()) != FaultIn::kReady) break;
         Leaf<i64> r = leaf(t, frame);
         e = r.error();

@@ -11,15 +11,33 @@ namespace {
 constinit Terminal the_terminal RT_GUARDED_BY(process_tree);
 constinit u64 attachments RT_GUARDED_BY(process_tree) = 0;
 
-void signal_foreground(i32 group, u32 sig) { (void)signal_group(group, kernel_signal(sig)); }
+void signal_members(PidEntry& group, u32 sig) RT_REQUIRES(process_tree) {
+    for (Process& p : group.members) (void)send_signal(p, kernel_signal(sig));
+}
+
+// Null: there is none, or it has gone.
+PidEntry* foreground_of(const Terminal& terminal) RT_REQUIRES(process_tree) {
+    PidEntry* e = pid_entry(terminal.tty->foreground.load(std::memory_order_relaxed));
+    return e && e->serial == terminal.foreground ? e : nullptr;
+}
+void set_foreground(Terminal& terminal, const PidEntry& group) RT_REQUIRES(process_tree) {
+    terminal.foreground = group.serial;
+    terminal.tty->foreground.store(group.number, std::memory_order_relaxed);
+}
+
+void signal_foreground(fs::Tty& tty, u32 sig) {
+    rt::LockGuard guard{process_tree};
+    if (the_terminal.tty != &tty || the_terminal.attachment == 0) return;
+    if (PidEntry* group = foreground_of(the_terminal)) signal_members(*group, sig);
+}
 
 // The terminal becomes that of the leader's session.
 void attach(fs::Tty& tty, Process& leader) RT_REQUIRES(process_tree) {
     the_terminal = {.tty = &tty, .attachment = ++attachments};
-    fs::Tty::hooks.signal_group = &signal_foreground;
+    fs::Tty::hooks.signal_foreground = &signal_foreground;
     leader.terminal = the_terminal.attachment;
     tty.session.store(leader.session.value, std::memory_order_relaxed);
-    tty.foreground.store(leader.group.value, std::memory_order_relaxed);
+    set_foreground(the_terminal, *pid_entry(leader.group.value));
 }
 
 bool is_leader(const Process& p) { return p.session_seen() == p.pid; }
@@ -40,41 +58,37 @@ Terminal* terminal_of(const Process& p) {
 namespace {
 // Its session has no terminal any more, nor has any of its processes. The terminal's fields change under the lock, together:
 // another leader may ask for it at once.
-struct Detached {
-    i32 session = 0, group = 0;  // 0: it was no session's
-};
-Detached detach(fs::Tty& tty) RT_REQUIRES(process_tree) {
-    the_terminal.attachment = 0;
-    return {tty.session.exchange(0, std::memory_order_relaxed), tty.foreground.exchange(0, std::memory_order_relaxed)};
+void detach(fs::Tty& tty) RT_REQUIRES(process_tree) {
+    the_terminal.attachment = the_terminal.foreground = 0;
+    tty.session.store(0, std::memory_order_relaxed);
+    tty.foreground.store(0, std::memory_order_relaxed);
 }
 }  // namespace
 
 void hang_up_session(Process& leader) {
     if (!is_leader(leader)) return;
-    Detached from;
-    {
-        rt::LockGuard guard{process_tree};
-        const Terminal* terminal = terminal_of(leader);
-        if (!terminal) return;
-        from = detach(*terminal->tty);
-    }
-    if (from.group == 0) return;
-    (void)signal_group(from.group, kernel_signal(kSigHup));
-    (void)signal_group(from.group, kernel_signal(kSigCont));
+    rt::LockGuard guard{process_tree};
+    const Terminal* terminal = terminal_of(leader);
+    if (!terminal) return;
+    PidEntry* group = foreground_of(*terminal);
+    detach(*terminal->tty);
+    if (!group) return;
+    signal_members(*group, kSigHup);
+    signal_members(*group, kSigCont);
 }
 
 void hang_up_terminal(fs::Tty& tty) {
-    Detached from;
+    Ref<Process> leader;
     {
         rt::LockGuard guard{process_tree};
-        from = detach(tty);
+        PidEntry* session = pid_entry(tty.session.load(std::memory_order_relaxed));
+        detach(tty);
+        if (session && session->process && session->process->try_ref()) leader = Ref<Process>::adopt(session->process);
     }
     tty.hang_up();
-    if (from.session == 0) return;
-    if (Ref<Process> leader = find_process(Pid{from.session})) {
-        (void)send_signal(*leader, kernel_signal(kSigHup));
-        (void)send_signal(*leader, kernel_signal(kSigCont));
-    }
+    if (!leader) return;
+    (void)send_signal(*leader, kernel_signal(kSigHup));
+    (void)send_signal(*leader, kernel_signal(kSigCont));
 }
 
 fs::Tty* controlling_terminal(Process& p) {
@@ -85,15 +99,11 @@ fs::Tty* controlling_terminal(Process& p) {
 
 Result<void> check_terminal_access(Caller& c, fs::Tty& tty, TerminalAccess how) {
     Process& p = c.process();
-    i32 group;
-    {
-        rt::LockGuard guard{process_tree};
-        const Terminal* terminal = terminal_of(p);
-        if (!terminal || terminal->tty != &tty) return lib::kOk;  // not ours: no job control
-        group = p.group.value;
-    }
-    i32 foreground = tty.foreground.load(std::memory_order_relaxed);
-    if (foreground == 0 || foreground == group) return lib::kOk;
+    rt::LockGuard guard{process_tree};
+    const Terminal* terminal = terminal_of(p);
+    if (!terminal || terminal->tty != &tty) return lib::kOk;  // not ours: no job control
+    PidEntry& group = *pid_entry(p.group.value);
+    if (terminal->foreground == 0 || terminal->foreground == group.serial) return lib::kOk;
     if (how == TerminalAccess::kWrite && (tty.local_flags() & fs::kLocalToStop) == 0) return lib::kOk;
     u32 sig = how == TerminalAccess::kRead ? kSigTtin : kSigTtou;
     // Linux: __tty_check_change(), job_control()
@@ -101,12 +111,12 @@ Result<void> check_terminal_access(Caller& c, fs::Tty& tty, TerminalAccess how) 
         if (how == TerminalAccess::kRead) return Errno::kIo;
         return lib::kOk;
     }
-    if (group_is_orphaned(group)) return Errno::kIo;
-    (void)signal_group(group, kernel_signal(sig));
+    if (orphaned_without(group.number, nullptr)) return Errno::kIo;
+    signal_members(group, sig);
     return Errno::kRestartSys;
 }
 
-Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, bool& handled) {
+Leaf<i64> terminal_ioctl(Caller& c, const fs::File& file, fs::Tty& tty, u32 request, u64 argument, bool& handled) {
     Process& p = c.process();
     UserAddr at{argument};
     handled = true;
@@ -124,12 +134,13 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
             TRY(c.user().read(&group, at, sizeof group));
             TRY(check_terminal_access(c, tty, TerminalAccess::kChange));
             rt::LockGuard guard{process_tree};
-            if (tty.session.load(std::memory_order_relaxed) != p.session.value) return Errno::kNoTty;
+            Terminal* terminal = terminal_of(p);
+            if (!terminal || terminal->tty != &tty) return Errno::kNoTty;
             if (group < 0) return Errno::kInval;
             PidEntry* e = pid_entry(group);
             if (!e || e->members.empty()) return Errno::kSrch;
             if (e->members.front()->session != p.session) return Errno::kPerm;
-            tty.foreground.store(group, std::memory_order_relaxed);
+            set_foreground(*terminal, *e);
             return i64{0};
         }
         case fs::kTiocGsid: {
@@ -148,6 +159,7 @@ Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, boo
                 // Another session's: taken from it only by force and by root.
                 if (argument != 1 || !c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
             }
+            if (!file.readable() && !c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
             attach(tty, p);
             return i64{0};
         }

@@ -13,6 +13,9 @@ namespace linux {
 struct Terminal {
     fs::Tty* tty = nullptr;
     u64 attachment = 0;  // the present one; 0: it is no session's
+    // The entry of the group whose number is tty->foreground (PidEntry::serial). When the group has gone, others may get
+    // the number: they are not in the foreground.
+    u64 foreground = 0;
 };
 // The controlling terminal; null: it has none.
 Terminal* terminal_of(const Process& p) RT_REQUIRES(process_tree);
@@ -29,7 +32,7 @@ inline void lose_terminal(Process& p) RT_REQUIRES(process_tree) { p.terminal = 0
 fs::Tty* controlling_terminal(Process& p);
 
 // The ioctls of job control; kNoTty if `request` is none of them (then it is the file's).
-Leaf<i64> terminal_ioctl(Caller& c, fs::Tty& tty, u32 request, u64 argument, bool& handled);
+Leaf<i64> terminal_ioctl(Caller& c, const fs::File& file, fs::Tty& tty, u32 request, u64 argument, bool& handled);
 // May the caller read, write or change its terminal now? Otherwise its group was signalled: kRestartSys, or EIO for a read
 // that nobody would ever allow.
 enum class TerminalAccess : u8 { kRead, kWrite, kChange };

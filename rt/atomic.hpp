@@ -16,7 +16,9 @@ enum class Step : u32 {
     kNone,
     kAttentionLook,      // enter_user_state(): the attention bits are read after the store of the state
     kInboxLook,          // the inbox is read after the store of the state
-    kLaneLook,           // the lanes are read after the store of the state
+    kLaneLook,           // enter_user_state(): the lanes are read after the store of the state
+    kLaneLookAsleep,     // wait_for_work(): the same
+    kTellServer,         // finish_call(): the server's state is read after the detach
     kEpochFirst,         // quiescent() and epoch_leave_idle(): the epoch is read before the mailbox is polled
     kUnlinkVisible,      // retire(): the unlinking is visible before the epoch is read
     kHandlerLeavesIdle,  // an interrupt handler during sleep ends the idle state
@@ -24,6 +26,7 @@ enum class Step : u32 {
     kHandoffExchange,    // await_handoff() closes by an exchange
     kShareTakeBack,      // CopyShare::take_back() decides by compare-exchange
     kWaitSequence,       // WaitQueue::add(): the sequence is compared once more under the lock
+    kKickLook,           // enter_user(): the flag of the thread
     kTeardownLook,       // TeardownList::ends(): the list is read after the store of `working_`
 };
 

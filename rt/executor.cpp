@@ -119,7 +119,8 @@ void Executor::wait_for_work() {
     // Freeing may make something ready on this CPU, so it comes before the last check.
     epoch_free_due();
     user_state.enter(UserState::kSleeping);
-    if (queue.empty() && !inbox_.look() && !needs_attention() && (left_out<Step::kLaneLook>() || !service.pending())) {
+    if (queue.empty() && !inbox_.look() && !needs_attention() &&
+        (left_out<Step::kLaneLookAsleep>() || !service.pending())) {
         // Only now: checking the lanes reads words that other CPUs may free.
         epoch_set_idle();
         Nanoseconds before = hal::Machine::now();

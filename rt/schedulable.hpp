@@ -8,6 +8,8 @@ namespace rt {
 
 // Lower numbers run first. kHighest to kLowest are the levels of user threads; Linux threads have kUser.
 enum class Priority : u8 { kUrgent, kKernel, kHighest, kUser = 16, kLowest = 30, kBackground };
+// Of a Linux thread that is back from a wait and has not used its time slice up, until it runs (core/thread.hpp).
+inline constexpr Priority kBackFromWait = Priority(u8(Priority::kUser) - 1);
 inline constexpr u32 kPriorities = 32;
 
 // Something a CPU can run: a coroutine (Job), a user thread, a module's request. It is in at most one queue or inbox.

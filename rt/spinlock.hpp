@@ -14,6 +14,12 @@
 
 namespace rt {
 
+// Where a test may hold a CPU up, in a hosted process only.
+template <class M = hal::Machine>
+constexpr void before_lock() {
+    if constexpr (requires { M::before_lock(); }) M::before_lock();
+}
+
 template <Rank R>
 class RT_CAPABILITY("spinlock") SpinLock {
 public:
@@ -24,6 +30,7 @@ public:
     // Spins until the lock is free. Debug builds panic if the order of ranks is violated.
     void lock() RT_ACQUIRE() {
         if constexpr (kDebug) lock_check::acquire(R, this);
+        before_lock();
         // Pairs with the release in unlock().
         while (held_.exchange(true, std::memory_order_acquire)) [[unlikely]]
             wait_until_free();

@@ -68,16 +68,11 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
     rt::Schedulable* got = ex.await_handoff();
     if (!got) ex.run_forever();
     NativeThread& next = static_cast<NativeThread&>(static_cast<Thread&>(*got));
-    // Whatever has come besides: the executor's loop, with the thread in front.
     NativeThread& payer = next.payer();
-    if (ex.queue.pressing() != 0 || !may_switch_to(ex, next) || !next.is_at_home(ex) || payer.has_budget() ||
-        !ex.enter_user_state_again()) [[unlikely]] {
-        if (next.is_at_home(ex))
-            ex.enqueue_front(next);
-        else
-            next.home().post(next);
+    if (!rt::enter_given(ex, next, [&] {
+            return may_switch_to(ex, next) && next.is_at_home(ex) && !payer.has_budget();
+        })) [[unlikely]]
         ex.run_forever();
-    }
     Nanoseconds now = Machine::now();
     ex.times.add_idle((now - before).value);
     Thread::start_clock(ex, payer, now);

@@ -73,13 +73,13 @@ bool by_rank = false;
 std::vector<u64> change_at;
 u64 random_state = 0;
 
-u64 random() {  // splitmix64
+u64 next_random() {  // splitmix64
     u64 z = (random_state += 0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
     return z ^ (z >> 31);
 }
-bool one_in(u32 n) { return random() % n == 0; }
+bool one_in(u32 n) { return next_random() % n == 0; }
 
 void write_oldest(Cpu& c) {
     Store s = c.stores.front();
@@ -142,22 +142,25 @@ void serve_mailbox(Cpu& c) {
     c.flush_done.store(wanted, std::memory_order_release);
 }
 
-void take_pending(Cpu& c) {
-    if (timer_due(c)) c.deadline = Nanoseconds::never();
+// True: the timer's was among them.
+bool take_pending(Cpu& c) {
+    const bool timer = timer_due(c);
+    if (timer) c.deadline = Nanoseconds::never();
     u32 what = std::exchange(c.pending, 0);
     if (what & kFlush) serve_mailbox(c);
     if (what & kDevice) {
         if (Machine::before_handler) Machine::before_handler();
         if (Machine::handler) Machine::handler();
     }
+    return timer;
 }
-void wait() {
+bool wait() {
     Cpu& c = *current;
     explore::point();
     c.waits = true;
     while (c.pending == 0 && !timer_due(c)) schedule();
     c.waits = false;
-    take_pending(c);
+    return take_pending(c);
 }
 
 }  // namespace
@@ -223,7 +226,18 @@ void Machine::wait_for_event() {
     poll_mailbox();
     wait();
 }
-void Machine::user() { wait(); }
+Machine::Left Machine::user(bool calls) {
+    if (calls) {
+        explore::point();
+        if (current->pending == 0 && !timer_due(*current)) return Left::kCall;
+    }
+    return wait() ? Left::kTimer : Left::kInterrupt;
+}
+void Machine::pass(Nanoseconds time) {
+    time_ns += time.value;
+    explore::point();
+}
+u32 Machine::random(u32 below) { return u32(next_random() % below); }
 void Machine::interrupt(CpuId cpu) { cpus[cpu.value].pending |= kDevice; }
 void Machine::arm_timer(Nanoseconds deadline) { current->deadline = deadline; }
 void Machine::disarm_timer() { (current ? current : cpus)->deadline = Nanoseconds::never(); }
@@ -262,8 +276,9 @@ void* Machine::heap_allocate(size_t n) {
 }
 void Machine::heap_free(void* p, size_t) { std::free(p); }
 
-Machine::Outcome Machine::explore(u64 seed, u32 n, void (*body)()) {
-    random_state = seed * 0x2545'f491'4f6c'dd1d + 1;
+void Machine::seed(u64 seed) { random_state = seed * 0x2545'f491'4f6c'dd1d + 1; }
+
+Machine::Outcome Machine::explore(u32 n, void (*body)()) {
     count = n;
     body_of_run = body;
     failure = nullptr;
@@ -271,13 +286,13 @@ Machine::Outcome Machine::explore(u64 seed, u32 n, void (*body)()) {
     time_ns = 1;
     lowest = 1u << 30;
     static constexpr u32 kSwitch[] = {2, 4, 16, 64}, kDrain[] = {1, 4, 64, 1024};
-    switch_in = kSwitch[random() % 4];
-    drain_in = kDrain[random() % 4];
+    switch_in = kSwitch[next_random() % 4];
+    drain_in = kDrain[next_random() % 4];
     by_rank = one_in(2);
     change_at.clear();
     // Where most accesses happen. (Later points only delay.)
-    for (u32 i = 0, changes = 1 + u32(random() % 6); i < changes; ++i)
-        change_at.push_back(random() % (one_in(2) ? 300 : 1500));
+    for (u32 i = 0, changes = 1 + u32(next_random() % 6); i < changes; ++i)
+        change_at.push_back(next_random() % (one_in(2) ? 300 : 1500));
     for (u32 i = 0; i < n; ++i) {
         Cpu& c = cpus[i];
         c.stack.resize(kStack);
@@ -286,7 +301,7 @@ Machine::Outcome Machine::explore(u64 seed, u32 n, void (*body)()) {
         c.pending = 0;
         c.deadline = Nanoseconds::never();
         c.stores.clear();
-        c.rank = (1u << 30) + u32(random() % 1000) * lib::kMaxCpus + i;
+        c.rank = (1u << 30) + u32(next_random() % 1000) * lib::kMaxCpus + i;
         c.flush_wanted.store(0);
         c.flush_done.store(0);
         // Seven words: six registers and where to go; the stack is as after a call.
@@ -295,7 +310,7 @@ Machine::Outcome Machine::explore(u64 seed, u32 n, void (*body)()) {
         for (u32 k = 0; k < 6; ++k) *--top = 0;
         c.sp = top;
     }
-    current = &cpus[random() % n];
+    current = &cpus[next_random() % n];
     hal_explore_switch(&outside, current->sp);
     return {failure, steps};
 }

@@ -48,6 +48,13 @@ Nanoseconds Machine::now() { return Nanoseconds{monotonic() - start_time}; }
 
 void Machine::relax() { sched_yield(); }
 
+void Machine::disturb() {
+    thread_local u32 state = 12'345 + cpu_ * 77;
+    state = state * 1'103'515'245 + 12'345;
+    const u32 bits = state >> 12;
+    if (bits % disturb_one_in_.load(std::memory_order_relaxed) == 0) usleep(20 + bits % 200);
+}
+
 void Machine::wake(CpuId cpu) {
     HostedCpu& c = cpus[cpu.value];
     {

@@ -259,8 +259,9 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
     LEAVE_USER_MEMORY(t);
     co_await t.at_home();
     // Before it becomes visible: until the new identity is set, permission to inspect the old program does not apply to
-    // this one.
-    loaded.mm->dumpable.store(creds.dumpable && !loaded.unreadable, std::memory_order_relaxed);
+    // this one. And as long as the process still has something of an old program that was not to be inspected, nor is it.
+    const bool dumpable = creds.dumpable && !loaded.unreadable;
+    loaded.mm->dumpable.store(dumpable && t.mm().dumpable.load(std::memory_order_relaxed), std::memory_order_relaxed);
     {
         // Nobody finds the old memory any more: many areas of it go in pieces.
         Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm));
@@ -294,8 +295,9 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
         p.exit_signal = kSigChld;
     }
     // Last of what others see: whom the end of vfork or of a pipe wakes finds the new program (setpgid(2): EACCES).
-    release_vfork_parent(t);
     for (u32 first = 0; t.files().close_some_on_exec(first);) co_await rt::Yield{};
+    t.mm().dumpable.store(dumpable, std::memory_order_release);
+    release_vfork_parent(t);
     t.alternate_stack = {};
     t.restart = {};
     t.keep_capabilities = false;

@@ -83,6 +83,7 @@ Task<Leaf<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const
     CO_TRY(co_await read_headers(caller, *loader, std::move(file), creds, out.unreadable));
 
     loader->mm = CO_TRY(AddressSpace::create());
+    loader->may_map_low = creds.capable(kCapSysRawio);
     u64 stack_limit = caller.process().limit(kRlimStack);
     if (arguments.secure && stack_limit > kSecureStack) stack_limit = kSecureStack;
     if (auto r = co_await build(caller, *loader, arguments, stack_limit); !r.ok()) {

@@ -89,6 +89,7 @@ Result<void> ProgramLoader::examine(ElfObject& o) {
 }
 
 Result<void> ProgramLoader::put(AreaSpec&& spec) {
+    if (spec.start.value < kMinAddress && !may_map_low) return Errno::kPerm;
     DeadAreas dead;
     rt::LockGuard guard(lock());
     AddressSpace::State& s = state();

@@ -37,6 +37,7 @@ public:
     ElfObject program, interpreter;
     char interpreter_path[fs::kPathMax > 256 ? 256 : fs::kPathMax];
     Ref<AddressSpace> mm;
+    bool may_map_low = false;  // as in AddressSpace::MapRequest
 
     // Header and program headers of a file. kNoExec: not a program of this machine; `short_header` if it is shorter
     // than a header.

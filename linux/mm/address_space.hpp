@@ -80,6 +80,7 @@ public:
         u64 old_length, new_length;
         u32 flags;
         UserAddr new_at;
+        bool may_map_low;  // as in MapRequest
     };
     Leaf<UserAddr> remap(const RemapRequest& r, const MemoryLimits& l) { return change_remap(r, l, nullptr); }
     Leaf<void> advise(UserAddr at, u64 length, i32 advice) { return change_advice(at, length, advice, nullptr); }

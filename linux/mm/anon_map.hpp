@@ -119,6 +119,13 @@ public:
             if (mask) fn(*c, mask);
         }
     }
+    // The same, and with slots where the page of zeros may be mapped.
+    template <class F>
+    void for_each_noted(u64 first, u64 end, F&& fn) const {
+        for (const Chunk* c = chunks_.lower_bound(first / kChunkPages); c && c->first_page() < end;
+             c = chunks_.next(*c))
+            if (u64 mask = (c->present | c->zero) & range_mask(*c, first, end)) fn(*c, mask);
+    }
     // The slots of a chunk that lie in [first, end).
     static u64 range_mask(const Chunk& c, u64 first, u64 end) {
         u64 base = c.first_page(), mask = ~u64{0};

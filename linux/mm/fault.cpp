@@ -162,7 +162,8 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     }
     fs::Page& mine = c.page_at(page % AnonMap::kChunkPages);
     if (!write) return map_one(s.space, page_at, mine, a.rights(!several && !mine.shared()));
-    if (several && !settled && s.space.stale()) return must_settle(wait);
+    // Also where no other CPU has the space loaded: one may still be writing that has found the page by the tables.
+    if (!settled && s.space.stale()) return must_settle(wait);
     if (!mine.shared()) return map_one(s.space, page_at, mine, a.rights(true));
     auto fresh = fs::Page::allocate();
     if (!fresh.ok()) return FaultKind::kNoMemory;

@@ -185,17 +185,25 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
 Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
     rt::LockGuard guard(lock_);
     State& s = state();
-    u64 n = 0;
+    std::memset(out.data(), 0, length >> lib::kPageShift);
+    // Page `n` of the address space is out[n - first].
+    const u64 first = at.value >> lib::kPageShift;
     for (UserAddr end = at + length; at < end;) {
-        Area* a = s.find(at);
+        const Area* a = s.find(at);
         if (!a) return Errno::kNoMem;
-        for (; at < end && at < a->end; at += kPageSize, ++n) {
-            const u64 page = at.value >> lib::kPageShift;
-            const AnonMap::Chunk* c = a->shared() ? nullptr : s.anon.find_chunk(page / AnonMap::kChunkPages);
-            bool there = a->special() || (c && (c->has(page) || AnonMap::had_zero(*c, page)));
-            if (!there && a->mapping) there = a->mapping->peek(a->index(at)) != nullptr;
-            out[n] = there;
+        const UserAddr to = a->end < end ? a->end : end;
+        const u64 from = at.value >> lib::kPageShift, until = to.value >> lib::kPageShift;
+        if (a->special()) std::memset(&out[from - first], 1, until - from);
+        if (!a->shared()) {
+            s.anon.for_each_noted(from, until, [&](const AnonMap::Chunk& c, u64 mask) {
+                for (; mask; mask &= mask - 1) out[c.first_page() + u64(std::countr_zero(mask)) - first] = 1;
+            });
         }
+        if (a->mapping) {
+            const u64 index = a->index(at), past = index + (until - from);
+            for (u64 i = index; (i = a->mapping->next_resident(i)) < past; ++i) out[from - first + (i - index)] = 1;
+        }
+        at = to;
     }
     return lib::kOk;
 }

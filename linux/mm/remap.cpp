@@ -135,11 +135,13 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
     if (!may_move) return Errno::kNoMem;
     if (!move && (must_not_race || long_work())) return kNeedsTask;
     if (!fixed) {
-        // The hint of MREMAP_DONTUNMAP is honoured only with MREMAP_FIXED, as on Linux.
+        if (keep && to.value != 0 && to.value < kMinAddress && !r.may_map_low) return Errno::kPerm;
         auto room = s.find_gap(keep ? to : UserAddr{0}, new_length);
         if (move) move->searches = room.error() == kNeedsTask;
         to = TRY(room);
     }
+    // What lay there is gone by then, as on Linux (mremap_to).
+    if (to.value < kMinAddress && !r.may_map_low) return Errno::kPerm;
     if (s.area_count + 3 >= kMaxAreas) return Errno::kNoMem;
     // Everything that can fail.
     if (old_length) {

@@ -23,6 +23,10 @@ u64 next_process_number(const fs::ProcContext& c, u64 from);
 u64 process_identity(const fs::ProcContext& c);
 Ref<Process> proc_process(const fs::ProcContext& c);  // null: it has gone
 
+// Puts a name that a program has given, with its `special` characters as octal escapes, so that it makes no fields or
+// lines of its own (seq_file(9): mangle_path).
+void add_escaped(lib::StringBuilder& out, std::string_view text, std::string_view special);
+
 // procfs_memory.cpp
 Leaf<u64> open_memory(const fs::ProcContext& c);  // EACCES: may_inspect()
 Leaf<void> show_maps(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);

@@ -64,11 +64,11 @@ Leaf<void> show_command_line(StringBuilder& out, const ProcContext& c, u64& posi
 Leaf<u64> open_memory(const ProcContext& c) {
     Ref<Process> p = proc_process(c);
     if (!p) return Errno::kSrch;
-    Ref<AddressSpace> mm = p->mm();
+    const ProcessView v = view_of(*p, nullptr);
     // A zombie has nothing to protect.
-    if (!may_inspect(proc_caller(c.caller), *p, nullptr) && (mm || p->state_seen() != Process::State::kZombie))
+    if (!may_inspect(proc_caller(c.caller), v) && (v.mm || p->state_seen() != Process::State::kZombie))
         return Errno::kAcces;
-    return mm ? mm->serial : 0;
+    return v.mm ? v.mm->serial : 0;
 }
 Leaf<void> show_environment(StringBuilder& out, const ProcContext& c, u64& position) {
     const u64 from = std::exchange(position, ~u64{0});
@@ -170,7 +170,7 @@ Leaf<void> show_maps(StringBuilder& out, const ProcContext& c, u64& position) {
             std::memset(gap, ' ', sizeof gap);
             if (n < kNameColumn) out.put({gap, kNameColumn - n});
             out.put(" ");
-            out.put(name);
+            add_escaped(out, name, "\n");
         }
         out.put("\n");
     }

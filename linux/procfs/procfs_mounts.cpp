@@ -8,17 +8,19 @@ namespace linux {
 using fs::ProcContext;
 using lib::StringBuilder;
 
-namespace {
-
-// Blanks and backslashes as octal escapes (getmntent(3)).
-void add_escaped(StringBuilder& out, std::string_view text) {
+void add_escaped(StringBuilder& out, std::string_view text, std::string_view special) {
     for (char ch : text) {
-        if (ch == ' ' || ch == '\t' || ch == '\n' || ch == '\\')
+        if (special.contains(ch))
             out.add("\\{:03o}", u32(u8(ch)));
         else
             out.put({&ch, 1});
     }
 }
+
+namespace {
+
+// Blanks and backslashes (getmntent(3)).
+constexpr std::string_view kMountSpecial = " \t\n\\";
 
 void add_flags(StringBuilder& out, const fs::Mount& m) {
     u32 flags = m.flags.load(std::memory_order_relaxed);
@@ -75,9 +77,9 @@ Leaf<void> some_mounts(const ProcContext& c, u64& position, Out out) {
 
 Leaf<void> show_mounts(StringBuilder& out, const ProcContext& c, u64& position) {
     return some_mounts(c, position, [&out](const fs::Mount& m, std::string_view where) {
-        add_escaped(out, m.source[0] ? std::string_view{m.source} : std::string_view{"none"});
+        add_escaped(out, m.source[0] ? std::string_view{m.source} : std::string_view{"none"}, kMountSpecial);
         out.put(" ");
-        add_escaped(out, where);
+        add_escaped(out, where, kMountSpecial);
         out.add(" {} ", m.super->type);
         add_flags(out, m);
         char options[128];
@@ -91,11 +93,11 @@ Leaf<void> show_mount_info(StringBuilder& out, const ProcContext& c, u64& positi
         u64 device = m.super->device;
         out.add("{} {} {}:{} / ", m.id, m.parent() ? m.parent()->id : m.id, abi::dev_major(device),
                 abi::dev_minor(device));
-        add_escaped(out, where);
+        add_escaped(out, where, kMountSpecial);
         out.put(" ");
         add_flags(out, m);
         out.add(" - {} ", m.super->type);
-        add_escaped(out, m.source[0] ? std::string_view{m.source} : std::string_view{"none"});
+        add_escaped(out, m.source[0] ? std::string_view{m.source} : std::string_view{"none"}, kMountSpecial);
         char options[128];
         out.add(" {}", m.super->read_only ? "ro" : "rw");
         out.put({options, m.super->show_options(options)});

@@ -35,9 +35,7 @@ struct Subject {
     Ref<const fs::Creds> credentials(const ProcContext& c) {
         return c.sub != 0 && thread ? thread->credentials() : process->credentials();
     }
-    bool may_be_inspected(const ProcContext& c) {
-        return may_inspect(proc_caller(c.caller), *process, c.sub != 0 ? thread.get() : nullptr);
-    }
+    ProcessView view(const ProcContext& c) { return view_of(*process, c.sub != 0 ? thread.get() : nullptr); }
     char state() const { return thread ? Process::state_letter(*thread) : 'S'; }
     // Null: it has ended, or has none.
     Ref<AddressSpace> mm() const { return state() == 'Z' ? Ref<AddressSpace>{} : process->mm(); }
@@ -77,14 +75,11 @@ Relations relations_of(Process& p) {
 // Root's, if it is not dumpable; the directory itself always shows whose process it is.
 Result<void> owner_of(const ProcContext& c, fs::Attributes& a) {
     Subject s = TRY(Subject::find(c));
-    Ref<const fs::Creds> creds = s.credentials(c);
-    if ((a.mode & ~u32{fs::kSetUid}) != (fs::kTypeDirectory | 0555)) {
-        Ref<AddressSpace> mm = s.process->mm();
-        if (!mm || !mm->dumpable.load(std::memory_order_relaxed)) return lib::kOk;
-    }
-    if (creds) {
-        a.uid = creds->euid;
-        a.gid = creds->egid;
+    const ProcessView v = s.view(c);
+    if ((a.mode & ~u32{fs::kSetUid}) != (fs::kTypeDirectory | 0555) && !v.dumpable()) return lib::kOk;
+    if (v.creds) {
+        a.uid = v.creds->euid;
+        a.gid = v.creds->egid;
     }
     return lib::kOk;
 }
@@ -98,13 +93,16 @@ bool is_own(const ProcContext& c) {
     Ref<Process> p = proc_process(c);
     return p && c.caller && &proc_caller(c.caller)->process() == p.get();
 }
-// EACCES: may_inspect().
-Result<void> may_follow(const ProcContext& c) {
+// What the caller may look at. EACCES: may_inspect().
+Result<ProcessView> followed(const ProcContext& c) {
     auto s = Subject::find(c);
-    return s.ok() && s.value().may_be_inspected(c) ? Result<void>(lib::kOk) : Result<void>(Errno::kAcces);
+    if (!s.ok()) return Errno::kAcces;
+    ProcessView v = s.value().view(c);
+    if (!may_inspect(proc_caller(c.caller), v)) return Errno::kAcces;
+    return v;
 }
 Leaf<u64> open_descriptor_info(const ProcContext& c) {
-    TRY(may_follow(of_process(c)));
+    (void)TRY(followed(of_process(c)));
     return u64{0};
 }
 
@@ -118,17 +116,18 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     CpuTimes times = c.sub != 0 && s.thread ? s.thread->cpu_times() : usage.times;
     AddressSpace::Totals t{};
     AddressSpace::Layout l{};
-    Ref<AddressSpace> mm = s.mm();
+    const ProcessView view = s.view(c);
+    Ref<AddressSpace> mm = s.state() == 'Z' ? Ref<AddressSpace>{} : view.mm;
     if (mm) {
         t = mm->totals();
         l = mm->layout;
     }
-    SignalSummary signals = signal_summary(p);
+    SignalSummary signals = signal_summary(p, s.thread.get());
     i32 nice = s.thread ? s.thread->nice : 0;
     u32 policy = s.thread ? s.thread->sched_policy : 0, priority = s.thread ? s.thread->sched_priority : 0;
     Nanoseconds started = c.sub != 0 && s.thread ? s.thread->started : p.started;
     u64 mask31 = 0x7fff'ffff;
-    bool permitted = s.may_be_inspected(c);
+    const bool permitted = may_inspect(proc_caller(c.caller), view);
     if (!permitted) {
         // Addresses are not revealed; 1 replaces an address.
         u64 one = mm ? 1 : 0;
@@ -187,7 +186,16 @@ void add_status_head(StringBuilder& out, const ProcContext& c, Subject& s, const
     u64 tid = c.sub != 0 ? c.sub : c.id;
     u32 umask = 022;
     if (Ref<FsContext> context = p.fs_context()) umask = context->state.lock()->umask;
-    out.add("Name:\t{}\nUmask:\t{:04o}\nState:\t{}\n", s.comm(), umask, state_name(s.state()));
+    out.put("Name:\t");
+    for (char ch : s.comm()) {  // on one line, whatever it is (proc_task_name)
+        if (ch == '\n')
+            out.put("\\n");
+        else if (ch == '\\')
+            out.put("\\\\");
+        else
+            out.put({&ch, 1});
+    }
+    out.add("\nUmask:\t{:04o}\nState:\t{}\n", umask, state_name(s.state()));
     out.add("Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", p.pid, tid, relations_of(p).parent);
     out.add("Uid:\t{}\t{}\t{}\t{}\n", id.uid, id.euid, id.suid, id.fsuid);
     out.add("Gid:\t{}\t{}\t{}\t{}\n", id.gid, id.egid, id.sgid, id.fsgid);
@@ -225,7 +233,7 @@ void add_status_tail(StringBuilder& out, const ProcContext& c, Subject& s, const
     u64 tid = c.sub != 0 ? c.sub : c.id;
     out.add("\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", p.pid, tid, r.group, r.session);
     if (Ref<AddressSpace> mm = s.mm()) add_status_memory(out, *mm);
-    SignalSummary signals = signal_summary(p);
+    SignalSummary signals = signal_summary(p, s.thread.get());
     out.add("Threads:\t{}\nSigQ:\t{}/{}\n", p.thread_count(), signals.queued, p.limit(kRlimSigpending));
     out.add("SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
             signals.pending.bits, signals.shared_pending.bits, signals.blocked.bits, signals.ignored.bits,
@@ -327,19 +335,16 @@ Leaf<std::string_view> text_of(const fs::Path& p, std::span<char> buffer, const 
 }
 
 Leaf<fs::Path> target_exe(const ProcContext& c) {
-    TRY(may_follow(c));
+    const ProcessView v = TRY(followed(c));
     Subject s = TRY(Subject::find(c));
-    fs::Path p = s.process->executable();
-    if (!p || s.state() == 'Z') return Errno::kNoEnt;
-    return p;
+    if (!v.program || !v.program->path || s.state() == 'Z') return Errno::kNoEnt;
+    return fs::Path{v.program->path};
 }
 template <auto Member>
 Leaf<fs::Path> target_of_context(const ProcContext& c) {
-    TRY(may_follow(c));
-    Subject s = TRY(Subject::find(c));
-    Ref<FsContext> context = s.process->fs_context();
-    if (!context) return Errno::kNoEnt;
-    auto state = context->state.lock();
+    const ProcessView v = TRY(followed(c));
+    if (!v.context) return Errno::kNoEnt;
+    auto state = v.context->state.lock();
     return fs::Path{(*state).*Member};
 }
 template <auto Target>
@@ -363,13 +368,17 @@ bool closes_on_exec(const ProcContext& c) {
     const auto set = files->close_on_exec(fs::Fd{i32(c.sub)});
     return set.ok() && set.value();
 }
-Leaf<fs::Path> target_fd(const ProcContext& c) {
-    TRY(may_follow(of_process(c)));
-    return fs::path_of_file(*TRY(file_of(c)));
-}
-Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, const void* caller) {
-    TRY(may_follow(of_process(c)));
+Result<Ref<fs::File>> followed_file(const ProcContext& c) {
+    const ProcessView v = TRY(followed(of_process(c)));
     Ref<fs::File> file = TRY(file_of(c));
+    // What a program has opened that was executed in the meantime was not decided about.
+    Ref<Process> p = proc_process(c);
+    if (!p || p->mm().get() != v.mm.get()) return Errno::kAcces;
+    return file;
+}
+Leaf<fs::Path> target_fd(const ProcContext& c) { return fs::path_of_file(*TRY(followed_file(c))); }
+Leaf<std::string_view> link_fd(std::span<char> buffer, const ProcContext& c, const void* caller) {
+    Ref<fs::File> file = TRY(followed_file(c));
     if (file->path()) return text_of(file->path(), buffer, caller);
     char label[64];
     std::string_view text = file->label(label);

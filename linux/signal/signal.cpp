@@ -174,14 +174,6 @@ void force_signal(Thread& t, const SignalInfo& info) {
     t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
 }
 
-bool signal_group(i32 group, const SignalInfo& info) {
-    rt::LockGuard guard{process_tree};
-    PidEntry* e = pid_entry(group);
-    if (!e || e->members.empty()) return false;
-    for (Process& p : e->members) (void)send_signal(p, info);
-    return true;
-}
-
 void end_group_locked(Process& p, i32 wait_status) {
     if (p.group_exiting) return;
     p.group_exiting = true;
@@ -269,7 +261,7 @@ bool take_signal(Thread& t, SignalSet wanted, SignalInfo& out) {
     for (PendingSignals* q : {&t.pending, &p.signals.pending}) {
         u64 ready = q->set.bits & wanted.bits;
         if (!ready) continue;
-        dequeue_signal(p, *q, u32(__builtin_ctzll(ready)) + 1, &out);
+        dequeue_signal(p, *q, first_signal(ready), &out);
         return true;
     }
     return false;
@@ -280,12 +272,13 @@ bool ignores_or_blocks(Thread& t, u32 sig) {
     return t.blocked.has(sig) || get_action(t.process(), sig).handler == kSigIgnore;
 }
 
-SignalSummary signal_summary(Process& p) {
+SignalSummary signal_summary(Process& p, const Thread* t) {
     SignalSummary r;
     rt::LockGuard guard{p.signals.lock};
     r.shared_pending = p.signals.pending.set;
     if (p.signals.account) r.queued = p.signals.account->signals.load(std::memory_order_relaxed);
-    if (Thread* t = p.threads.front()) {
+    if (!t) t = p.threads.front();
+    if (t) {
         r.pending = t->pending.set;
         r.blocked = t->blocked;
     }

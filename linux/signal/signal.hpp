@@ -65,7 +65,7 @@ struct SignalAction {
 
 struct SignalStack {
     u64 base = 0, size = 0;
-    u32 flags = kSsDisable;
+    u32 flags = kSsDisable;  // as they were given
 };
 
 // Pending: a bit each, and the information that came with it. A standard signal has at most one entry, real-time
@@ -149,20 +149,18 @@ inline constexpr SignalSet kIgnoredByDefault = signals_of(kSigCont, kSigChld, kS
 inline constexpr SignalSet kCoreSignals =
     signals_of(kSigQuit, kSigIll, kSigTrap, kSigAbrt, kSigFpe, kSigSegv, kSigBus, kSigSys, kSigXcpu, kSigXfsz);
 
-// To every process of a group; true if there was one. For terminals: no permission check.
-bool signal_group(i32 group, const SignalInfo& info);
 // Would `sig` be dropped, or held back, if it were sent to the calling thread? (Background reads and writes of a
 // terminal.)
 bool ignores_or_blocks(Thread& t, u32 sig);
 // Is the process group orphaned: no process of its session outside the group is the parent of a member (setpgid(2))?
 bool group_is_orphaned(i32 group);
 
-// For /proc: sets of one process.
+// For /proc: sets of one process, and of one of its threads; null: any.
 struct SignalSummary {
     SignalSet pending, shared_pending, blocked, ignored, caught;
     u64 queued = 0;  // by the user, in all processes
 };
-SignalSummary signal_summary(Process& p);
+SignalSummary signal_summary(Process& p, const Thread* t = nullptr);
 
 // ---- Inside the personality ----
 

@@ -12,22 +12,18 @@
 namespace linux {
 namespace {
 
-constexpr SignalSet kSynchronous = signals_of(kSigSegv, kSigBus, kSigIll, kSigTrap, kSigFpe, kSigSys);
-
-// The next signal to deliver and the queue it is in; 0: none. Faults of the thread's own come first.
+// The next signal to deliver and the queue it is in; 0: none. Those of the thread's own come first.
 u32 next_signal(Process& p, Thread& t, PendingSignals*& from) RT_REQUIRES(p.signals.lock) {
     PendingSignals& shared = p.signals.pending;
     u64 own = t.pending.set.bits & ~t.blocked.bits;
     if (own) {
         from = &t.pending;
-        u64 first = own & kSynchronous.bits;
-        return u32(__builtin_ctzll(first ? first : own)) + 1;
+        return first_signal(own);
     }
     u64 all = shared.set.bits & ~t.blocked.bits;
     if (!all) return 0;
     from = &shared;
-    u64 first = all & kSynchronous.bits;
-    return u32(__builtin_ctzll(first ? first : all)) + 1;
+    return first_signal(all);
 }
 
 // The interrupted call's outcome, now that it is known whether a handler runs.

@@ -7,6 +7,12 @@ namespace linux {
 
 // kAgain: no room for a real-time one.
 Result<void> enqueue_signal(Process& p, PendingSignals& q, const SignalInfo& info) RT_REQUIRES(p.signals.lock);
+// Of those pending in one queue, at least one, the number that is taken first: those of faults, then the lowest.
+inline u32 first_signal(u64 pending) {
+    constexpr SignalSet kOfFaults = signals_of(kSigSegv, kSigBus, kSigIll, kSigTrap, kSigFpe, kSigSys);
+    const u64 first = pending & kOfFaults.bits;
+    return u32(__builtin_ctzll(first ? first : pending)) + 1;
+}
 void dequeue_signal(Process& p, PendingSignals& q, u32 sig, SignalInfo* out) RT_REQUIRES(p.signals.lock);
 const SignalInfo* first_info(PendingSignals& q, u32 sig);  // null: it came without
 // Has t, a thread of p, a signal to take?

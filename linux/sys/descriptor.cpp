@@ -113,7 +113,7 @@ Leaf<i64> pipe_size(Caller& c, File& file, bool set, u64 to) {
     if (file.kind() != fs::FileKind::kPipe) return Errno::kBadF;
     fs::Pipe& pipe = static_cast<fs::PipeFile&>(file).pipe();
     if (!set) return i64{pipe.capacity()};
-    return i64{TRY(pipe.set_capacity(u32(to), c.creds()))};
+    return i64{TRY(pipe.set_capacity(to, c.creds()))};
 }
 
 // How long what is written to the inode will live: kept and told.
@@ -232,7 +232,7 @@ Leaf<i64> ioctl_leaf(Caller& c, Fd fd, const Ref<File>& file, u32 request, u64 a
     }
     if (fs::Tty* tty = file->terminal()) {
         bool handled = false;
-        i64 result = TRY(terminal_ioctl(c, *tty, request, argument, handled));
+        i64 result = TRY(terminal_ioctl(c, *file, *tty, request, argument, handled));
         if (handled) return result;
     }
     return i64(TRY(file->ioctl(c.user(), request, argument)));

@@ -94,7 +94,8 @@ TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 ma
             while (!look.forget()) co_await rt::Yield{};
             co_return co_await report(c, *epoll, found, n, events);
         }
-        if (interrupted || c.interrupted()) result = Errno::kIntr;
+        // With no time left nothing interrupts: what a temporary mask let in is still pending afterwards.
+        if (interrupted || (deadline > now && c.interrupted())) result = Errno::kIntr;
         if (!result.ok() || deadline <= now) break;
         if (!queues.complete() && !room.grow(queues.count()).ok()) {
             result = Errno::kNoMem;
@@ -191,7 +192,7 @@ Leaf<void> put_event(Caller& c, UserAddr at, const EpollFile::Ready& r) {
         const Nanoseconds deadline = deadline_after(milliseconds_or_never(timeout));
         return wait_for_events(c, Ref<fs::File>{&*file}, events, max, deadline);
     });
-    return c.keep_if_unfinished(*file, n);
+    return c.keep_if_unfinished(file, std::move(n));
 }
 
 // A set of one, ready, that needs nothing written down; all else is apart, so that this needs little stack.

@@ -43,7 +43,7 @@ bool block_reader(Thread& t, fs::PipeFile& file) {
 template <bool kWrite>
 [[gnu::always_inline]] inline LeafError outcome_of(Caller& c, File& file, LeafError e) {
     if (e == kNeedsTask) {
-        if (file.nonblocking()) return Errno::kAgain;
+        if (file.nonblocking()) return file.piece_size(kWrite) != 0 ? Errno::kOk : Errno::kAgain;
         if (!kWrite && file.kind() == fs::FileKind::kPipe && block_reader(c.thread(), static_cast<fs::PipeFile&>(file)))
             return e;
         return Errno::kOk;
@@ -126,23 +126,33 @@ template <bool kWrite>
 [[gnu::noinline]] Leaf<size_t> transfer_shared(Caller& c, Fd fd, UserAddr at, u64 n, u64 offset) {
     auto file = c.file(fd);
     if (!file.ok()) return file.error();
-    return transfer_range<kWrite>(c, file.value().get(), at, n, offset);
+    auto r = transfer_range<kWrite>(c, file.value().get(), at, n, offset);
+    if (!r.ok()) c.keep_shared(*file.value(), r.error());
+    return r;
+}
+
+template <bool kWrite>
+[[gnu::always_inline]] inline Leaf<size_t> transfer_positioned(Caller& c, File* file, UserAddr at, u64 n, i64 offset) {
+    if (file && !(kWrite ? file->writes_at_offset() : file->seekable())) [[unlikely]]
+        return (file->flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
+    return transfer_range<kWrite>(c, file, at, n, u64(offset));
+}
+template <bool kWrite>
+[[gnu::noinline]] Leaf<size_t> transfer_at_shared(Caller& c, Fd fd, UserAddr at, u64 n, i64 offset) {
+    auto file = c.file(fd);
+    if (!file.ok()) return file.error();
+    auto r = transfer_positioned<kWrite>(c, file.value().get(), at, n, offset);
+    if (!r.ok()) c.keep_shared(*file.value(), r.error());
+    return r;
 }
 
 // At an explicit position. EINVAL, ESPIPE: there is no such position.
 template <bool kWrite>
 [[gnu::always_inline]] inline Leaf<size_t> transfer_at(Caller& c, Fd fd, UserAddr at, u64 n, i64 offset) {
     if (offset < 0) return Errno::kInval;
-    auto positioned = [&](File* file) -> Leaf<size_t> {
-        if (file && !(kWrite ? file->writes_at_offset() : file->seekable())) [[unlikely]]
-            return (file->flags() & fs::kOpenPath) ? Errno::kBadF : Errno::kSPipe;
-        return transfer_range<kWrite>(c, file, at, n, u64(offset));
-    };
-    if (!c.files().shared()) [[likely]]
-        return positioned(c.files().peek(fd));
-    auto file = c.file(fd);
-    if (!file.ok()) return file.error();
-    return positioned(file.value().get());
+    if (c.files().shared()) [[unlikely]]
+        return transfer_at_shared<kWrite>(c, fd, at, n, offset);
+    return transfer_positioned<kWrite>(c, c.files().peek(fd), at, n, offset);
 }
 
 // Each element is a call of its own; the first that is short or fails is the last.
@@ -163,14 +173,19 @@ TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, 
     co_return i64(done);
 }
 
+// RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory, RWF_APPEND nothing for reads; RWF_NOWAIT is not
+// supported.
+constexpr u32 kRwfKnown = kRwfHighPriority | kRwfDsync | kRwfSync | kRwfAppend;
+
 template <bool kWrite>
-Leaf<size_t> transfer_vector(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset) {
+Leaf<size_t> transfer_vector_of(Caller& c, File& file, UserAddr vectors, u32 count, u64 offset, u32 flags) {
     auto imported = IoVector::import(c.user(), vectors, count);
     if (!imported.ok()) return c.keep_if_unfinished(file, imported.error());
     IoVector& v = imported.value();
     if (kWrite ? !file.writable() : !file.readable()) return Errno::kBadF;
+    if (v.size() == 0) return 0;  // whatever the flags are
+    if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
     if (file.by_element(kWrite)) {
-        if (v.size() == 0) return 0;
         return c.later(transfer_elements(c, Ref<File>{&file}, std::move(v), offset, kWrite));
     }
     if (v.size() > kLeafIo || (file.flags() & (fs::kOpenTaskOnly | fs::kOpenByElement)))
@@ -181,6 +196,11 @@ Leaf<size_t> transfer_vector(Caller& c, File& file, UserAddr vectors, u32 count,
     const LeafError e = outcome_of<kWrite>(c, file, r.error());
     if (e != Errno::kOk) return e;
     return c.later(transfer(c, Ref<File>{&file}, std::move(v), offset, kWrite));
+}
+template <bool kWrite>
+Leaf<size_t> transfer_vector(Caller& c, const fs::FileTable::Borrowed& file, UserAddr vectors, u32 count, u64 offset,
+                             u32 flags = 0) {
+    return c.keep_if_unfinished(file, transfer_vector_of<kWrite>(c, *file, vectors, count, offset, flags));
 }
 
 }  // namespace
@@ -197,7 +217,8 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
     }
     const Nanoseconds read_deadline = write ? Nanoseconds::never() : file->read_deadline();
     bool interrupted = false;
-    const u64 piece = file->kind() == fs::FileKind::kSignal ? kSignalIo : kLeafIo;
+    const u64 own_piece = file->piece_size(write);
+    const u64 piece = own_piece ? own_piece : file->kind() == fs::FileKind::kSignal ? kSignalIo : kLeafIo;
     for (;;) {
         rt::Waiter room[fs::QueueSet::kUsual];
         fs::QueueSet queues{room, fs::QueueSet::kUsual};
@@ -218,8 +239,9 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             done += n;
             if (n == buffers.size()) co_return i64(done);
             buffers.advance(n);
-            if (n == asked) {
+            if (n == asked || (own_piece && n != 0)) {
                 co_await rt::Yield{};  // a long transfer: lets other threads run
+                if (is_ending(c) || (own_piece && done % kPageSize == 0 && c.interrupted())) co_return i64(done);
                 continue;
             }
             // What comes one by one ends where the buffer must be faulted in, too.
@@ -232,7 +254,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             fs::UserMemory::Fault f = c.user().fault();
             u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (have >= f.size) continue;
-            u64 usable = buffers.spans(c.user(), piece).position_of(f.start) + have;
+            u64 usable = buffers.spans(c.user(), piece).position_of(f.start, f.size) + have;
             usable -= usable % file->copy_granule();
             if (usable == 0) {
                 if (done > 0) co_return i64(done);
@@ -284,12 +306,12 @@ Leaf<size_t> sys_pwrite64(Caller& c, Fd fd, UserIn<std::byte> from, u64 n, i64 o
 Leaf<size_t> sys_readv(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return transfer_vector<false>(c, *file, vectors, count, kAtOffset);
+    return transfer_vector<false>(c, file, vectors, count, kAtOffset);
 }
 Leaf<size_t> sys_writev(Caller& c, Fd fd, UserAddr vectors, u32 count) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return transfer_vector<true>(c, *file, vectors, count, kAtOffset);
+    return transfer_vector<true>(c, file, vectors, count, kAtOffset);
 }
 
 // The upper half of the offset is for 32-bit machines.
@@ -298,19 +320,15 @@ Leaf<size_t> sys_preadv(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offse
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->seekable()) return Errno::kSPipe;
-    return transfer_vector<false>(c, *file, vectors, count, u64(offset));
+    return transfer_vector<false>(c, file, vectors, count, u64(offset));
 }
 Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64) {
     if (offset < 0) return Errno::kInval;
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (!file->writes_at_offset()) return Errno::kSPipe;
-    return transfer_vector<true>(c, *file, vectors, count, u64(offset));
+    return transfer_vector<true>(c, file, vectors, count, u64(offset));
 }
-
-// RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory, RWF_APPEND nothing for reads; RWF_NOWAIT is not
-// supported.
-constexpr u32 kRwfKnown = kRwfHighPriority | kRwfDsync | kRwfSync | kRwfAppend;
 
 // Where pwritev2 writes. -1 is the file's position.
 u64 write_place(i64 offset, u32 flags) {
@@ -318,22 +336,19 @@ u64 write_place(i64 offset, u32 flags) {
     return offset == -1 ? fs::kAtEndMoves : fs::kAtEnd;
 }
 
-Leaf<size_t> sys_preadv2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64 high, u32 flags) {
-    if (offset != -1) {
-        if (offset < 0) return Errno::kInval;
-        if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
-        return sys_preadv(c, fd, vectors, count, offset, high);
-    }
-    if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
-    return sys_readv(c, fd, vectors, count);
+Leaf<size_t> sys_preadv2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32 flags) {
+    if (offset < -1) return Errno::kInval;
+    auto file = c.borrow(fd);
+    if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
+    if (offset != -1 && !file->seekable()) return Errno::kSPipe;
+    return transfer_vector<false>(c, file, vectors, count, u64(offset), flags);
 }
 Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offset, u64, u32 flags) {
     if (offset < -1) return Errno::kInval;
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (offset != -1 && !file->writes_at_offset()) return Errno::kSPipe;
-    if (flags & ~kRwfKnown) return Errno::kOpNotSupp;
-    return transfer_vector<true>(c, *file, vectors, count, write_place(offset, flags));
+    return transfer_vector<true>(c, file, vectors, count, write_place(offset, flags), flags);
 }
 
 Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {

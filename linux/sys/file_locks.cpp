@@ -116,11 +116,9 @@ TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r, bool w
             co_return i64{0};
         }
         if (done.error() != Errno::kAgain || !waits) co_return done.error();
-        fs::FileLock blocker;
-        if (!fs::find_conflict(*file->inode(), r.lock, blocker)) continue;
-        if (fs::would_deadlock(*file->inode(), r.lock)) co_return Errno::kDeadLk;
-        if (blocker.kind == fs::LockKind::kPosix && r.lock.kind == fs::LockKind::kPosix)
-            fs::announce_wait(announced.waiter, r.lock.owner, blocker.owner);
+        const fs::LockWait wait = fs::begin_wait(announced.waiter, *file->inode(), r.lock);
+        if (wait == fs::LockWait::kFree) continue;
+        if (wait == fs::LockWait::kCircle) co_return Errno::kDeadLk;
         if (interrupted != Errno::kOk) co_return interrupted;
         interrupted = (co_await rt::wait_on(changed, seen, "record lock")).error();
     }

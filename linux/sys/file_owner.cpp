@@ -12,7 +12,7 @@ namespace {
 
 using fs::FileOwner;
 
-// What a number of that kind names now: a serial number that no other has had; 0: nothing. A group has none but 1.
+// What a number of that kind names now: a serial number that no other of the kind has had; 0: nothing.
 u64 named(FileOwner::Kind kind, i32 number) {
     switch (kind) {
         case FileOwner::Kind::kThread: {
@@ -26,7 +26,7 @@ u64 named(FileOwner::Kind kind, i32 number) {
         case FileOwner::Kind::kGroup: {
             rt::LockGuard guard{process_tree};
             PidEntry* e = pid_entry(number);
-            return e && !e->members.empty() ? 1 : 0;
+            return e && !e->members.empty() ? e->serial : 0;
         }
         case FileOwner::Kind::kNobody: break;
     }

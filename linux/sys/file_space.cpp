@@ -26,7 +26,6 @@ Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 
     if ((mode & kFallocUnshareRange) && (mode & ~(kFallocUnshareRange | kFallocKeepSize))) return Errno::kInval;
     if (!file->writable()) return Errno::kBadF;
     fs::Inode& inode = *file->inode();
-    if ((mode & ~kFallocKeepSize) && (file->flags() & fs::kOpenAppend)) return Errno::kPerm;
     u32 type = inode.mode() & fs::kTypeMask;
     if (type == fs::kTypeFifo) return Errno::kSPipe;
     if (type == fs::kTypeDirectory) return Errno::kIsDir;
@@ -107,7 +106,7 @@ Task<Result<u64>> seek_patiently(Caller& c, Ref<fs::File> file, i64 offset, u32 
     for (bool more = true; more;) {
         page = whence == kSeekData ? m.next_data(page, more) : m.next_hole(page, more);
         co_await rt::Yield{};
-        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
+        if (is_ending(c)) co_return Errno::kIntr;
     }
     const u64 size = m.size.load(std::memory_order_acquire);
     const bool inside = page < lib::pages_for(size);

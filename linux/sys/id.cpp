@@ -174,6 +174,7 @@ Leaf<i64> sys_getgroups(Caller& c, i32 size, UserAddr to) {
 
 // Enough for a leaf; what is longer is read and sorted in pieces of this many.
 constexpr u32 kLeafGroups = 64;
+constexpr u32 kLookedAt = 8192;
 
 // The element at `at` to its place in a heap whose greatest is the first.
 void sift_down(std::span<u32> heap, size_t at) {
@@ -204,6 +205,10 @@ TaskResult set_many_groups(Caller& c, i32 size, UserAddr from) {
     Ref<fs::GroupList> groups = CO_TRY(fs::GroupList::make(u32(size)));
     std::span<u32> all = groups->all();
     CO_TRY(co_await copy_from_program(c, from, all.data(), all.size_bytes()));
+    for (size_t at = 0; at < all.size(); ++at) {
+        if (all[at] == kNone) co_return Errno::kInval;
+        if (at % kLookedAt == kLookedAt - 1) co_await rt::Yield{};
+    }
     // Heapsort: a heap, then its greatest to the end, and so on. Each step is short.
     for (size_t at = all.size() / 2; at-- > 0;) {
         sift_down(all, at);
@@ -224,6 +229,8 @@ Leaf<i64> sys_setgroups(Caller& c, i32 size, UserAddr from) {
     if (size != 0) {
         groups = TRY(fs::GroupList::make(u32(size)));
         TRY(c.user().read(groups->all().data(), from, groups->all().size_bytes()));
+        for (u32 group : groups->all())
+            if (group == kNone) return Errno::kInval;
         sort_few(groups->all());
     }
     TRY(commit_groups(c, std::move(groups)));

@@ -19,9 +19,6 @@ MemoryLimits limits(Caller& c) {
 
 bool populates(u32 flags) { return (flags & kMapLocked) || (flags & (kMapPopulate | kMapNonBlock)) == kMapPopulate; }
 
-// A fatal signal ends long work whose result no program will see.
-bool is_ending(Caller& c) { return (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) != 0; }
-
 // Reads the pages in as mlock and MAP_POPULATE do. kNoMem: some cannot be allocated.
 Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     const UserAddr end = (at + length).up(kPageSize);
@@ -81,7 +78,7 @@ Leaf<void> sys_mprotect(Caller& c, UserAddr at, u64 length, u32 prot) {
 }
 
 Leaf<UserAddr> sys_mremap(Caller& c, UserAddr old, u64 old_length, u64 new_length, u32 flags, UserAddr to) {
-    const AddressSpace::RemapRequest r{old, old_length, new_length, flags, to};
+    const AddressSpace::RemapRequest r{old, old_length, new_length, flags, to, c.creds().capable(kCapSysRawio)};
     return c.or_later(c.mm().remap(r, limits(c)), [&] { return c.mm().remap_task(r, limits(c)); });
 }
 
@@ -170,6 +167,7 @@ Task<Result<void>> resident_patiently(Caller& c, UserAddr at, u64 pages, UserOut
             co_return r.error().ended();
         }
         co_await rt::Yield{};
+        if (is_ending(c)) co_return Errno::kIntr;
     }
     co_return lib::kOk;
 }

@@ -34,40 +34,29 @@ i64 compare(const void* a, const void* b) {
     return x == y ? 0 : x < y ? 1 : 2;
 }
 
-template <class T>
-Ref<T> shared_of(Thread& t, const Ref<T>& (Thread::*get)() const) {
-    rt::LockGuard guard{t.process().lock};
-    return (t.*get)();
-}
-template <class T>
-i64 compare_shared(Thread& a, Thread& b, const Ref<T>& (Thread::*get)() const) {
-    return compare(shared_of(a, get).get(), shared_of(b, get).get());
-}
 Ref<ActionTable> actions_of(Thread& t) {
     rt::LockGuard guard{t.process().signals.lock};
     return t.process().signals.actions;
 }
 // EBADF: no such file, or the thread has none any more.
-Result<Ref<fs::File>> file_of(Thread& t, u32 fd) {
-    Ref<fs::FileTable> files = shared_of(t, &Thread::files_ref);
-    if (!files) return Errno::kBadF;
-    return files->get(Fd{i32(fd)});
+Result<Ref<fs::File>> file_of(const ProcessView& v, u32 fd) {
+    if (!v.files) return Errno::kBadF;
+    return v.files->get(Fd{i32(fd)});
 }
 
 Leaf<i64> sys_kcmp(Caller& c, i32 pid1, i32 pid2, i32 type, u64 index1, u64 index2) {
     Ref<Thread> a = find_thread(Pid{pid1}), b = find_thread(Pid{pid2});
     if (!a || !b) return Errno::kSrch;
-    if (!may_inspect(&c, a->process(), a.get(), AskedBy::kCall) ||
-        !may_inspect(&c, b->process(), b.get(), AskedBy::kCall))
-        return Errno::kPerm;
+    const ProcessView va = view_of(a->process(), a.get()), vb = view_of(b->process(), b.get());
+    if (!may_inspect(&c, va, AskedBy::kCall) || !may_inspect(&c, vb, AskedBy::kCall)) return Errno::kPerm;
     switch (type) {
         case abi::kKcmpFile: {
-            Ref<fs::File> x = TRY(file_of(*a, u32(index1))), y = TRY(file_of(*b, u32(index2)));
+            Ref<fs::File> x = TRY(file_of(va, u32(index1))), y = TRY(file_of(vb, u32(index2)));
             return compare(x.get(), y.get());
         }
-        case abi::kKcmpVm: return compare_shared(*a, *b, &Thread::mm_ref);
-        case abi::kKcmpFiles: return compare_shared(*a, *b, &Thread::files_ref);
-        case abi::kKcmpFs: return compare_shared(*a, *b, &Thread::fs_context_ref);
+        case abi::kKcmpVm: return compare(va.has_memory ? va.mm.get() : nullptr, vb.has_memory ? vb.mm.get() : nullptr);
+        case abi::kKcmpFiles: return compare(va.files.get(), vb.files.get());
+        case abi::kKcmpFs: return compare(va.context.get(), vb.context.get());
         case abi::kKcmpSighand: return compare(actions_of(*a).get(), actions_of(*b).get());
         case abi::kKcmpIo: return 0;       // there are no I/O contexts
         case abi::kKcmpSysvsem: return 0;  // no System V semaphores: neither has any to undo
@@ -107,7 +96,7 @@ TaskResult move_between(Caller& c, Transfer t) {
     constexpr u64 kNoStack = 0;  // a look must not make a stack grow
     u64 done = 0;
     for (u32 pieces = 1; t.local.size() != 0 && t.remote.size() != 0; ++pieces) {
-        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) break;
+        if (is_ending(c)) break;
         if (t.remote.front().size == 0) {
             t.remote.drop_front();
             continue;
@@ -125,7 +114,7 @@ TaskResult move_between(Caller& c, Transfer t) {
             const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (have >= f.size) continue;
             // What is accessible of our buffer is used.
-            const u64 usable = t.local.spans(c.user(), t.local.size()).position_of(f.start) + have;
+            const u64 usable = t.local.spans(c.user(), t.local.size()).position_of(f.start, f.size) + have;
             if (usable == 0 || usable >= t.local.size()) break;
             t.local.limit(usable);
         } else if (moved.error() != Errno::kFault) {
@@ -146,10 +135,10 @@ Leaf<i64> process_vm(Caller& c, i32 pid, UserAddr local, u64 locals, UserAddr re
     if (theirs.size() == 0) return 0;
     Ref<Thread> t = find_thread(Pid{pid});
     if (!t) return Errno::kSrch;
-    Ref<AddressSpace> there = shared_of(*t, &Thread::mm_ref);
-    if (!there) return Errno::kSrch;
-    if (!may_inspect(&c, t->process(), t.get(), AskedBy::kCall)) return Errno::kPerm;
-    return c.later(move_between(c, Transfer{std::move(there), std::move(ours), std::move(theirs), write}));
+    ProcessView v = view_of(t->process(), t.get());
+    if (!v.has_memory) return Errno::kSrch;
+    if (v.mm.get() != &c.mm() && !may_inspect(&c, v, AskedBy::kCall)) return Errno::kPerm;
+    return c.later(move_between(c, Transfer{std::move(v.mm), std::move(ours), std::move(theirs), write}));
 }
 Leaf<i64> sys_process_vm_readv(Caller& c, i32 pid, UserAddr local, u64 locals, UserAddr remote, u64 remotes,
                                u64 flags) {

@@ -112,6 +112,7 @@ TaskResult read_pieces(Caller& c, Ref<File> file, UserAddr to, u32 size, bool ol
         // The end; or no room for the next name, which a piece in the middle has only not been given.
         if (!full || got == 0 || piece == left) co_return i64(done);
         co_await rt::Yield{};
+        if (c.interrupted()) co_return i64(done);
     }
 }
 
@@ -123,7 +124,7 @@ Leaf<i64> read_records(Caller& c, Fd fd, UserAddr to, u32 size, bool old_format)
     RecordSink sink{c.user(), to, record_room(size), old_format};
     auto read = file->read_directory(sink);
     if (c.user().gave_up(read.error())) return piecewise();
-    if (!read.ok()) return c.keep_if_unfinished(*file, read.error());
+    if (!read.ok()) return c.keep_if_unfinished(file, Leaf<i64>{read.error()});
     return i64(sink.done());
 }
 

@@ -38,7 +38,7 @@ struct Request {
         }
         if (flags & kOpenPath) r.access = 0;
         if (flags & kOpenTruncate) r.access |= kMayWrite;
-        if ((flags & (kOpenCreate | kOpenExclusive)) == (kOpenCreate | kOpenExclusive)) r.flags |= kOpenNoFollow;
+        if ((flags & (kOpenCreate | kOpenExclusive)) == (kOpenCreate | kOpenExclusive)) r.flags |= kOpenOwnName;
         return r;
     }
 };
@@ -102,7 +102,7 @@ restart:
         Place parent = walk.at();
         std::string_view name = walk.last().view();
         bool again = false;
-        auto found = walk.step_last(!(r.flags & kOpenNoFollow), again);
+        auto found = walk.step_last(!(r.flags & (kOpenNoFollow | kOpenOwnName)), again);
         if (!walk.stable()) {
             ++unstable;
             goto restart;
@@ -133,7 +133,8 @@ restart:
 
 Leaf<void> find_existing(const Request& r, PathArgument& a, Resolved& out) {
     Walk walk(a.context);
-    u32 lookup = (r.flags & kOpenNoFollow ? 0 : u32{kFollow}) | (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
+    u32 lookup = (r.flags & (kOpenNoFollow | kOpenOwnName) ? 0 : u32{kFollow}) |
+                 (r.flags & kOpenDirectory ? u32{kDirectory} : 0);
     for (;;) {
         TRY(FS_WALK_STABLE(walk, run(a.text, lookup)));
         if (!(r.flags & kOpenPath)) TRY(may_open(r, walk.at(), *a.context.creds, a.context.caller));
@@ -163,7 +164,7 @@ Leaf<void> resolve(Caller& c, i32 directory, UserString path, const Request& r, 
 // EMFILE comes before everything else. A table no larger than the limit can always take one more.
 bool descriptor_left(Caller& c) {
     u64 limit = descriptor_limit(c);
-    return c.files().capacity() < limit || c.files().open_count() < limit;
+    return c.files().capacity() < limit || c.files().has_free_below(limit);
 }
 
 // More pages than this are not freed at once: truncation then runs as a task, in steps from the end. So it does for a
@@ -266,7 +267,7 @@ TaskResult open_patiently(Caller& c, i32 directory, UserString path, Request r) 
         auto fd = finish(c, r, at.created, file);
         if (fd.error() != kNeedsTask) co_return fd;
         co_await rt::Yield{};  // it has grown again in the meantime, or it is mapped
-        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
+        if (is_ending(c)) co_return Errno::kIntr;
     }
 }
 
@@ -325,7 +326,7 @@ Task<Result<void>> set_length_patiently(Caller& c, Ref<Inode> inode, i64 length)
         if (done.error() != kNeedsTask) co_return done.ended();
         // It has grown again meanwhile, or it is mapped.
         co_await rt::Yield{};
-        if (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) co_return Errno::kIntr;
+        if (is_ending(c)) co_return Errno::kIntr;
     }
 }
 // By name: the file is counted as one that is being written.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Working directory and root of a process, and mounts.
+#include <bit>
+
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/path_calls.hpp"
 
@@ -111,7 +113,7 @@ Leaf<void> sys_mount(Caller& c, UserString source, UserString target, UserString
         where = TRY(t.hold());
     }
     if (!c.creds().capable(kCapSysAdmin)) return Errno::kPerm;
-    if (flags & kMountRemount) return remount(where, kept_flags(flags));
+    if (flags & kMountRemount) return remount(where, kept_flags(flags), (flags & kMountBind) != 0, options);
     if (flags & kMountBind) {
         if (source_name.empty()) return Errno::kInval;
         Target t;
@@ -119,7 +121,10 @@ Leaf<void> sys_mount(Caller& c, UserString source, UserString target, UserString
         return bind_mount(TRY(t.hold()), where, kept_flags(flags));
     }
     // There is one namespace of mounts and no propagation: everything is private already.
-    if (flags & kMountPropagation) return where.dentry == where.mount->root ? Leaf<void>{lib::kOk} : Errno::kInval;
+    if (flags & kMountPropagation) {
+        const u64 kind = flags & ~u64{kMountRecursive | kMountSilent};
+        return where.dentry == where.mount->root && std::has_single_bit(kind) ? Leaf<void>{lib::kOk} : Errno::kInval;
+    }
     if (flags & kMountMove) {
         if (source_name.empty()) return Errno::kInval;
         Target t;

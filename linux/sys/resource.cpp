@@ -347,14 +347,33 @@ Leaf<i64> sys_sched_rr_get_interval(Caller& c, i32 pid, UserOut<abi::Timespec> t
     return 0;
 }
 
-Leaf<i64> sys_sched_setattr(Caller& c, i32 pid, UserAddr at, u32 flags) {
-    if (at.value == 0 || pid < 0 || flags != 0) return Errno::kInval;
+// E2BIG, and the size that is known: a size that is none, or something in fields that are not known.
+Leaf<abi::SchedAttr> read_attributes(Caller& c, UserAddr at) {
+    abi::SchedAttr a{};
     u32 size = 0;
     TRY(c.user().read(&size, at, sizeof size));
     if (size == 0) size = kSchedAttrSize0;
-    if (size < kSchedAttrSize0 || size > kPageSize) return Errno::k2Big;
-    abi::SchedAttr a{};
+    bool known = size >= kSchedAttrSize0 && size <= kPageSize;
+    for (u32 done = sizeof a; known && done < size;) {
+        u8 rest[256];
+        const u32 n = size - done < sizeof rest ? size - done : sizeof rest;
+        TRY(c.user().read(rest, at + done, n));
+        for (u32 i = 0; i < n; ++i) known &= rest[i] == 0;
+        done += n;
+    }
+    if (!known) {
+        const u32 ours = sizeof a;
+        auto told = c.user().write(at, &ours, sizeof ours);
+        return told.error() == kNeedsFault ? told.error() : Errno::k2Big;
+    }
     TRY(c.user().read(&a, at, size < sizeof a ? size : sizeof a));
+    if ((a.flags & kSchedFlagUtilClamp) && size < sizeof a) return Errno::kInval;
+    return a;
+}
+
+Leaf<i64> sys_sched_setattr(Caller& c, i32 pid, UserAddr at, u32 flags) {
+    if (at.value == 0 || pid < 0 || flags != 0) return Errno::kInval;
+    const abi::SchedAttr a = TRY(read_attributes(c, at));
     if (a.policy == kSchedDeadline) return Errno::kInval;
     if (i32(a.policy) < 0 || (a.flags & ~kSchedFlagAll)) return Errno::kInval;
     if (!known(a.policy)) return Errno::kInval;

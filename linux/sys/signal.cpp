@@ -320,23 +320,28 @@ Leaf<i64> sys_tkill(Caller& c, i32 tid, u32 sig) {
     return signal_thread(c, 0, tid, sig, from_caller(c, sig, kSiTkill));
 }
 
-// Codes reserved for the kernel are refused, except to the caller itself.
-Leaf<SignalInfo> info_from_user(Caller& c, UserIn<SignalInfo> from, u32 sig, bool to_self) {
+Leaf<SignalInfo> info_from_user(Caller& c, UserIn<SignalInfo> from, u32 sig) {
     SignalInfo info = TRY(from.get(c.user()));
     info.signo = i32(sig);
-    if ((info.code >= 0 || info.code == kSiTkill) && !to_self) return Errno::kPerm;
     return info;
 }
+// Codes reserved for the kernel are refused, except to the caller itself.
+Result<void> may_say(Caller& c, const SignalInfo& info, i32 to) {
+    if ((info.code >= 0 || info.code == kSiTkill) && to != c.thread().tid.value) return Errno::kPerm;
+    return lib::kOk;
+}
 Leaf<i64> sys_rt_sigqueueinfo(Caller& c, i32 pid, u32 sig, UserIn<SignalInfo> from) {
-    SignalInfo info = TRY(info_from_user(c, from, sig, pid == c.thread().tid.value));
+    SignalInfo info = TRY(info_from_user(c, from, sig));
+    TRY(may_say(c, info, pid));
     Ref<Process> p = pid > 0 ? process_of_number(pid) : Ref<Process>{};
     if (!p) return Errno::kSrch;
     TRY(signal_process(c, *p, sig, info));
     return 0;
 }
 Leaf<i64> sys_rt_tgsigqueueinfo(Caller& c, i32 group, i32 tid, u32 sig, UserIn<SignalInfo> from) {
-    SignalInfo info = TRY(info_from_user(c, from, sig, tid == c.thread().tid.value));
+    SignalInfo info = TRY(info_from_user(c, from, sig));
     if (group <= 0 || tid <= 0) return Errno::kInval;
+    TRY(may_say(c, info, tid));
     return signal_thread(c, group, tid, sig, info);
 }
 

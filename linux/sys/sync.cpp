@@ -133,7 +133,7 @@ Leaf<i64> sys_get_robust_list(Caller& c, i32 pid, UserOut<u64> head, UserOut<u64
     } else {
         Ref<Thread> t = find_thread(Pid{pid});
         if (!t && !find_process(Pid{pid})) return Errno::kSrch;
-        if (t ? !may_inspect(&c, t->process(), t.get(), AskedBy::kCall) : !c.creds().capable(kCapSysPtrace))
+        if (t ? !may_inspect(&c, view_of(t->process(), t.get()), AskedBy::kCall) : !c.creds().capable(kCapSysPtrace))
             return Errno::kPerm;
         at = t ? t->robust_list.value : 0;  // the kernel's init has no thread
     }

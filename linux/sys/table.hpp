@@ -117,6 +117,9 @@ constexpr SyscallRow row(u32 number, const char* name, port::Module module, cons
     return {number, name, &detail::Thunk<Handler>::run, module, test};
 }
 
+// A fatal signal ends long work whose result no program will see.
+inline bool is_ending(Caller& c) { return (c.thread().work.load(std::memory_order_relaxed) & kWorkExit) != 0; }
+
 inline constexpr u32 kSyscallLimit = 512;
 extern const SyscallRow* const syscall_table;  // kSyscallLimit rows, indexed by number; linux/sys/table.cpp
 

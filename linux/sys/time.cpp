@@ -89,18 +89,20 @@ TaskResult sys_clock_getres(Caller& c, i32 id, UserOut<Timespec> to) {
     co_return i64{0};
 }
 
-Result<void> set_realtime(Caller& c, u64 to) {
-    if (!c.creds().capable(kCapSysTime)) return Errno::kPerm;
-    port::Port::set_realtime_offset(Nanoseconds{to - port::Port::now().value});
-    return lib::kOk;
+Result<void> may_set_time(Caller& c) {
+    return c.creds().capable(kCapSysTime) ? Result<void>(lib::kOk) : Result<void>(Errno::kPerm);
 }
+void set_realtime(u64 to) { port::Port::set_realtime_offset(Nanoseconds{to - port::Port::now().value}); }
 
 Leaf<i64> sys_clock_settime(Caller& c, i32 id, UserIn<Timespec> from) {
-    if (is_cpu_clock(id)) return id < 0 && (u32(id) & kCpuClockMask) == kCpuClockFd ? Errno::kInval : Errno::kPerm;
-    if (id != kClockRealtime) return Errno::kInval;
+    const bool by_number = id < 0 && (u32(id) & kCpuClockMask) != kCpuClockFd;
+    if (id != kClockRealtime && !by_number) return Errno::kInval;
     Timespec t = TRY(from.get(c.user()));
+    // CPU time is nobody's to set.
+    if (by_number) return cpu_clock(c, id).ok() ? Errno::kPerm : Errno::kInval;
     if (!is_valid(t) || nanos_of(t.seconds, 0) >= kForever) return Errno::kInval;
-    TRY(set_realtime(c, nanos_of(t.seconds, u64(t.nanoseconds))));
+    TRY(may_set_time(c));
+    set_realtime(nanos_of(t.seconds, u64(t.nanoseconds)));
     return 0;
 }
 
@@ -115,13 +117,13 @@ Leaf<i64> sys_settimeofday(Caller& c, UserIn<Timeval> from, UserIn<abi::Timezone
         t = TRY(from.get(c.user()));
         if (t.microseconds < 0 || t.microseconds >= 1'000'000) return Errno::kInval;
     }
-    if (zone) TRY(zone.get(c.user()));
-    if (from) {
-        if (t.seconds < 0 || nanos_of(t.seconds, 0) >= kForever) return Errno::kInval;
-        TRY(set_realtime(c, nanos_of(t.seconds, u64(t.microseconds) * 1000)));
-    } else if (!c.creds().capable(kCapSysTime)) {
-        return Errno::kPerm;
-    }
+    abi::Timezone west{};
+    if (zone) west = TRY(zone.get(c.user()));
+    if (from && (t.seconds < 0 || nanos_of(t.seconds, 0) >= kForever)) return Errno::kInval;
+    TRY(may_set_time(c));
+    constexpr i32 kMostMinutes = 15 * 60;
+    if (west.minutes_west > kMostMinutes || west.minutes_west < -kMostMinutes) return Errno::kInval;
+    if (from) set_realtime(nanos_of(t.seconds, u64(t.microseconds) * 1000));
     return 0;
 }
 Leaf<i64> sys_time(Caller& c, UserOut<i64> to) {

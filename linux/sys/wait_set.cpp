@@ -47,9 +47,9 @@ Nanoseconds watch(Caller& c, std::span<Polled> files, Nanoseconds now, fs::Queue
     return first;
 }
 
-// The file of the number now; before a wait, and if no other thread could change it, the first one.
+// The file of the number now; before a wait the first one. After it a thread that has changed the number may have ended.
 Ref<fs::File> current(Caller& c, Polled& p, bool waited) {
-    if (!waited || p.fd.value < 0 || !c.files().shared()) return p.file;
+    if (!waited || p.fd.value < 0 || (!c.files().shared() && c.files().peek(p.fd) == p.file.get())) return p.file;
     auto now = open_file(c, p.fd);
     if (now.ok()) return now.take();
     p.ready = fs::kPollNval;

@@ -48,18 +48,42 @@ Result<void> may_signal(Caller& c, Thread& to, u32 sig) {
     return may_signal_as(c, to.process(), *theirs, sig);
 }
 
-bool may_inspect(Caller* c, Process& p, Thread* t, AskedBy by) {
+ProcessView view_of(Process& p, Thread* t) {
+    ProcessView v{.process = &p};
+    rt::LockGuard guard{p.lock};
+    v.creds = t ? t->own_creds() : p.creds;
+    v.program = p.exe;
+    if (t) {
+        v.mm = t->mm_ref();
+        v.files = t->files_ref();
+        v.context = t->fs_context_ref();
+    }
+    v.has_memory = bool(v.mm);
+    for (Thread& other : p.threads) {
+        if (!v.mm) v.mm = other.mm_ref();
+        if (t) {
+            if (v.mm) break;
+            continue;
+        }
+        if (!v.files) v.files = other.files_ref();
+        if (!v.context) v.context = other.fs_context_ref();
+        if (v.mm && v.files && v.context) break;
+    }
+    return v;
+}
+
+bool may_inspect(Caller* c, const ProcessView& of, AskedBy by) {
     if (!c) return false;
-    if (&p == &c->process()) return true;
+    if (of.process == &c->process()) return true;
     const fs::Creds& mine = c->creds();
     if (mine.capable(fs::kCapSysPtrace)) return true;
-    Ref<const fs::Creds> theirs = t ? t->credentials() : p.credentials();
+    const fs::Creds& theirs = *of.creds;
     bool file = by == AskedBy::kFile;
     u32 uid = file ? mine.fsuid : mine.uid, gid = file ? mine.fsgid : mine.gid;
-    if (uid != theirs->uid || uid != theirs->euid || uid != theirs->suid) return false;
-    if (gid != theirs->gid || gid != theirs->egid || gid != theirs->sgid) return false;
-    if (Ref<AddressSpace> mm = p.mm(); mm && !mm->dumpable.load(std::memory_order_relaxed)) return false;
-    return (theirs->cap_permitted & ~(file ? mine.cap_effective : mine.cap_permitted)) == 0;
+    if (uid != theirs.uid || uid != theirs.euid || uid != theirs.suid) return false;
+    if (gid != theirs.gid || gid != theirs.egid || gid != theirs.sgid) return false;
+    if (of.mm && !of.dumpable()) return false;
+    return (theirs.cap_permitted & ~(file ? mine.cap_effective : mine.cap_permitted)) == 0;
 }
 
 void set_comm(Thread& t, std::string_view name) {

@@ -9,11 +9,26 @@ Result<Ref<fs::Creds>> copy_creds(const fs::Creds& from);
 // May the caller signal that process, or one thread of it (kill(2))? EPERM.
 Result<void> may_signal(Caller& c, Process& to, u32 sig);
 Result<void> may_signal(Caller& c, Thread& to, u32 sig);
-// May the caller look into a process: memory, files, directories (ptrace(2), "Ptrace access mode checking")? `t`: the thread
-// whose identity counts; null: the leader's. A null caller may not. The caller's file-system ids count for files
-// (PTRACE_MODE_READ_FSCREDS), its real ids for other calls (PTRACE_MODE_READ_REALCREDS).
+// A process, or one of its threads, as it is at one moment: it may execute another program right after. Who may look at
+// it is decided about what will be looked at.
+struct ProcessView {
+    const Process* process;
+    Ref<const fs::Creds> creds;
+    Ref<AddressSpace> mm;     // the thread's; once that has none, another's of the process; null: none has
+    bool has_memory = false;  // it is the thread's
+    // The thread's, or of a process the first that there is; null: none.
+    Ref<fs::FileTable> files;
+    Ref<FsContext> context;
+    Ref<ProgramFile> program;
+    bool dumpable() const { return mm && mm->dumpable.load(std::memory_order_relaxed); }
+};
+// `t`: the thread whose identity counts; null: the leader's.
+ProcessView view_of(Process& p, Thread* t);
+// May the caller look into a process: memory, files, directories (ptrace(2), "Ptrace access mode checking")? A null caller
+// may not. The caller's file-system ids count for files (PTRACE_MODE_READ_FSCREDS), its real ids for other calls
+// (PTRACE_MODE_READ_REALCREDS).
 enum class AskedBy : u8 { kFile, kCall };
-bool may_inspect(Caller* c, Process& p, Thread* t, AskedBy by = AskedBy::kFile);
+bool may_inspect(Caller* c, const ProcessView& of, AskedBy by = AskedBy::kFile);
 void set_comm(Thread& t, std::string_view name);
 
 }  // namespace linux

@@ -332,15 +332,18 @@ Task<Result<bool>> end_other_threads(Thread& t) {
     }
     // The caller takes the leader's number.
     Ref<Thread> old_leader;
+    Ref<fs::Creds> old_creds;
     {
         rt::LockGuard tree{process_tree};
-        rt::LockGuard guard{p.signals.lock};
+        rt::LockGuard guard{p.lock};
+        rt::LockGuard signals{p.signals.lock};
         p.execing = nullptr;
         if (t.tid != p.pid) {
             PidEntry* e = pid_entry(t.tid.value);
             e->thread = nullptr;
             release_pid_if_unused(*e);
             t.tid = p.pid;
+            old_creds = p.take_identity(t);
             pid_entry(p.pid.value)->thread = &t;
             old_leader = std::exchange(p.leader, Ref<Thread>{&t});
             (void)thread_released(*old_leader);

@@ -117,7 +117,8 @@ Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private) {
         const bool found = t.mm().next_area(at, area) && area.start <= at;
         if (found && !(area.prot & kProtWrite) && !area.file) return Errno::kFault;
     }
-    return FutexKey{&t.mm(), at.value};
+    // Another word than the one of private operations (FUT_OFF_MMSHARED).
+    return FutexKey{&t.mm(), at.value | 1};
 }
 
 u32 futex_wake(const FutexKey& key, u32 limit, u32 bits) {

@@ -17,6 +17,7 @@ namespace {
 
 constexpr u32 kCpuLimit = kItimerKinds;  // RLIMIT_CPU is the fourth
 constexpr u64 kSecond = 1'000'000'000;
+constexpr u64 kLimitTick = 4'000'000;  // between signals of a limit that has long been exceeded
 // From a signal that was taken to the next: otherwise a program whose period is shorter than a signal's delivery would
 // do nothing but handle them.
 constexpr u64 kLeastApart = 100'000;
@@ -129,9 +130,15 @@ ItimerValue IntervalTimers::One::set(ItimerValue to) {
 
 void IntervalTimers::One::fire(u64 now) {
     if (kind == kCpuLimit) {
-        u64 hard = process->rlimits.unguarded()[kRlimCpu].hard;
+        // The limit grows by a second with each signal, as getrlimit(2) shows.
+        RlimitValue& limit = process->rlimits.unguarded()[kRlimCpu];
+        const u64 hard = limit.hard;
+        u64 soft = process->limit(kRlimCpu);
         (void)send_signal(*process, kernel_signal(hard != ~u64{0} && now >= hard * kSecond ? kSigKill : kSigXcpu));
-        due = now + kSecond;
+        if (soft < now / kSecond + 1)
+            (void)__atomic_compare_exchange_n(&limit.soft, &soft, soft + 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+        const u64 next = (soft + 1) * kSecond;
+        due = next > now ? next : now + kLimitTick;
         return;
     }
     // Held before the signal is there to be taken.

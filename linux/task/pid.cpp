@@ -20,6 +20,7 @@ constinit Chunk* chunks[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
 constinit u32 used_in_chunk[kPidMax / kChunkSize] RT_GUARDED_BY(process_tree) = {};
 constinit u64 names_process[kPidMax / 64] RT_GUARDED_BY(process_tree) = {};  // a bit for each number
 constinit i32 last_number RT_GUARDED_BY(process_tree) = 0;
+constinit u64 last_entry RT_GUARDED_BY(process_tree) = 0;
 constinit Process* init = nullptr;  // constant once it is set
 constinit u64 forks RT_GUARDED_BY(process_tree) = 0;
 // Written under process_tree, read by anybody.
@@ -81,6 +82,7 @@ Result<PidEntry*> allocate_pid() {
     auto* e = rt::make<PidEntry>();
     if (!e) return Errno::kNoMem;
     e->number = n;
+    e->serial = ++last_entry;
     slot(n) = e;
     ++used_in_chunk[c];
     last_number = n;

@@ -11,6 +11,7 @@ inline constexpr i32 kFirstPidAgain = 300;  // after the first round
 
 struct PidEntry {
     i32 number = 0;
+    u64 serial = 0;  // from 1: no two entries since boot have the same, as those of one number
     Thread* thread = nullptr;
     Process* process = nullptr;                        // until it was waited for
     lib::List<Process, &Process::group_hook> members;  // of the process group of this number

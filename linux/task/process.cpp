@@ -2,6 +2,7 @@
 // What processes and threads are made of, and what others may look at: see linux/task/process.hpp for the locks.
 #include "linux/task/process.hpp"
 
+#include "fs/walk.hpp"
 #include "linux/task/itimer.hpp"
 #include "linux/task/pid.hpp"
 #include "rt/mem/slab.hpp"
@@ -24,7 +25,13 @@ fs::LookupContext Caller::lookup_context() const {
     return c;
 }
 
-void Caller::keep_file(fs::File& file) { kept_file_ = Ref<fs::File>{&file}; }
+void Caller::keep_table() { kept_table_ = files_; }
+void Caller::forget_table() { kept_table_ = {}; }
+void Caller::keep_shared(fs::File& file, LeafError e) {
+    if (e != kNeedsFault && !kept_file_) return;  // kept: it waits, and runs again
+    kept_file_ = Ref<fs::File>{&file};
+    kept_table_ = files_;
+}
 
 fs::FileTable::Borrowed Caller::borrow_shared(Fd fd) {
     if (!kept_file_) [[likely]]
@@ -34,6 +41,14 @@ fs::FileTable::Borrowed Caller::borrow_shared(Fd fd) {
 }
 
 bool Caller::interrupted() const { return static_cast<const Thread*>(this)->work.load(std::memory_order_relaxed) != 0; }
+
+}  // namespace linux
+
+fs::KeptWalk*& fs::kept_walks_of(const void* caller) {
+    return const_cast<linux::Caller*>(static_cast<const linux::Caller*>(caller))->kept_walks_;
+}
+
+namespace linux {
 
 // ---- FsContext ----
 
@@ -61,6 +76,7 @@ u64 next_serial() { return last_serial.fetch_add(1, std::memory_order_relaxed) +
 Thread::Thread() : serial(next_serial()) {}
 
 Thread::~Thread() {
+    fs::forget_walks(static_cast<Caller*>(this));
     pending.clear();
     if (fs_) fs_->leave();
     if (process_) process_->unref();
@@ -94,13 +110,17 @@ void Thread::set_creds(Ref<fs::Creds> to) {
         creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
     }
     rt::LockGuard guard{process_->lock};
-    if (tid == process_->pid) {
-        old_of_process = std::exchange(process_->creds, to);
-        rt::LockGuard signals{process_->signals.lock};
-        process_->signals.account = process_->creds->user.get();
-    }
     old = std::exchange(creds_, std::move(to));
+    if (tid == process_->pid) {
+        rt::LockGuard signals{process_->signals.lock};
+        old_of_process = process_->take_identity(*this);
+    }
     guard.unlock();
+}
+
+Ref<fs::Creds> Process::take_identity(const Thread& leader) {
+    signals.account = leader.own_creds()->user.get();
+    return std::exchange(creds, leader.own_creds());
 }
 
 Ref<AddressSpace> Thread::exchange_mm(Ref<AddressSpace> to) {

@@ -24,6 +24,11 @@
 #include "port/bind.hpp"
 #include "rt/wait.hpp"
 
+namespace fs {
+struct KeptWalk;
+KeptWalk*& kept_walks_of(const void* caller);
+}  // namespace fs
+
 namespace linux {
 
 class Process;
@@ -100,7 +105,7 @@ public:
         return borrow_shared(fd);
     }
     // Of a handler that has looked `file` up and ends with `e`: keeps the file if it will run again. Only another thread of
-    // the same table can change what a number means.
+    // the same table can change what a number means, and it may have ended by then.
     LeafError keep_if_unfinished(fs::File& file, LeafError e) {
         if (e == kNeedsFault && files_->shared()) keep_file(file);
         return e;
@@ -111,11 +116,27 @@ public:
             (void)keep_if_unfinished(file, result.error());
         return result;
     }
-    void keep_file(fs::File& file);
+    // The same of one that was borrowed.
+    template <class T>
+    Leaf<T> keep_if_unfinished(const fs::FileTable::Borrowed& file, Leaf<T> result) {
+        if (!result.ok() && file.counted()) [[unlikely]]
+            keep_shared(*file, result.error());
+        return result;
+    }
+    void keep_file(fs::File& file) {
+        kept_file_ = Ref<fs::File>{&file};
+        if (files_->shared()) [[unlikely]]
+            keep_table();
+    }
+    // It was looked up in a table that was shared then, and may not be any more.
+    void keep_shared(fs::File& file, LeafError e);
     // The call is over.
     void forget_file() {
-        if (kept_file_) [[unlikely]]
+        if (kept_file_) [[unlikely]] {
             kept_file_ = {};
+            if (kept_table_) [[unlikely]]
+                forget_table();
+        }
     }
     // What a handler that must wait returns: the call goes on as this task, which the thread's coroutine awaits. kNeedsTask;
     // kNoMem: there is no memory for a task, and nothing has been done.
@@ -146,11 +167,16 @@ protected:
     Ref<AddressSpace> mm_;
     Ref<fs::FileTable> files_;
     Ref<FsContext> fs_;
-    Ref<fs::Creds> creds_;     // replaced as a whole by set*id
-    bool counted_ = false;     // among all threads, and those of creds_->user
-    Ref<fs::File> kept_file_;  // of the call in progress
+    Ref<fs::Creds> creds_;                // replaced as a whole by set*id
+    bool counted_ = false;                // among all threads, and those of creds_->user
+    Ref<fs::File> kept_file_;             // of the call in progress
+    fs::KeptWalk* kept_walks_ = nullptr;  // the same (fs/walk.hpp)
+    // With a kept file, if the table was shared: it stays so until the call is over, for calls look for a kept file only
+    // where a table is shared.
+    Ref<fs::FileTable> kept_table_;
 
 private:
+    friend fs::KeptWalk*& fs::kept_walks_of(const void* caller);
     // Apart, so that what only the task needs takes no registers of the handler.
     template <class F>
     [[gnu::noinline, gnu::cold]] LeafError later_by(F& task) {
@@ -166,6 +192,8 @@ private:
             co_return in_register(r.value());
     }
     fs::FileTable::Borrowed borrow_shared(Fd fd);
+    [[gnu::noinline, gnu::cold]] void keep_table();
+    [[gnu::noinline, gnu::cold]] void forget_table();
 };
 
 // Work to do before a thread returns to user mode (Thread::work bits; any CPU may set them, then kick()).
@@ -397,6 +425,9 @@ public:
     Ref<fs::FileTable> files();
     Ref<FsContext> fs_context();
     Ref<const fs::Creds> credentials();
+    // The thread has the process's number, and its identity is the one that others see; the signals lock is held too.
+    // Returns what was, to be dropped where no lock is held.
+    Ref<fs::Creds> take_identity(const Thread& leader) RT_REQUIRES(lock);
     fs::Path executable();                // /proc/PID/exe; empty if there is none
     Usage usage();                        // of all threads, dead and alive
     static char state_letter(Thread& t);  // R S T Z as /proc/PID/stat shows it

@@ -188,6 +188,7 @@ void raise_exception(Thread& t, const port::Trap& trap) {
 
 // A call whose coroutine has no memory, not even after waiting for some.
 void give_up_call(Thread& t) {
+    fs::forget_walks(static_cast<Caller*>(&t));
     t.forget_plans();
     t.forget_file();
     finish_syscall(t, Errno::kNoMem);

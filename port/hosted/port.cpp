@@ -48,7 +48,13 @@ Nanoseconds Port::realtime_offset() {
 }
 void Port::set_realtime_offset(Nanoseconds offset) { clock_offset.store(offset.value, std::memory_order_relaxed); }
 
+namespace {
+// The kernel's generator has one of this rank: a caller that holds a lock which forbids it is found here too.
+constinit rt::SpinLock<rt::Rank::log> generator;
+}  // namespace
+
 void Port::entropy(std::span<std::byte> out) {
+    rt::LockGuard guard{generator};
     if (entropy_state.load(std::memory_order_relaxed) == 0) {
         while (!out.empty()) {
             ssize_t n = getrandom(out.data(), out.size(), 0);

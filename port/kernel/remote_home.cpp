@@ -4,12 +4,20 @@
 #include "core/sched.hpp"
 #include "port/kernel/controller.hpp"
 #include "port/kernel/route.hpp"
+#include "rt/remote/home.hpp"
 
 namespace port {
 
 // The steps of a call of which the trace buffer hears nothing.
 struct HandOver {
-    static constexpr u64 kOver = rt::kCallDone | rt::kCallAsync;
+    // The server wants a part of a copy done here, where the space is loaded.
+    [[gnu::noinline]] static void help(rt::CopyShare& share) {
+        hal::Machine::poll_mailbox();  // no user memory by a translation that was taken away
+        share.help([](std::byte* kernel, UserAddr user, size_t n, bool to_user) {
+            return Space::copy_loaded(kernel, user, n, to_user);
+        });
+    }
+    using CallHome = rt::CallHome<&help>;
 
     // True: the call is done. False: this CPU no longer owns the thread, and another makes it ready later.
     [[gnu::noinline]] static bool call(UserThread& t, rt::Executor& where, u64 wanted) {
@@ -23,40 +31,14 @@ struct HandOver {
     }
     [[gnu::noinline]] static bool finish_call(UserThread& t, rt::Executor& ex, u64 wanted) {
         rt::CallWord& word = t.call_.word;
-        u64 now = word.load(std::memory_order_acquire);
-        // While it is not over, the server is in it.
-        rt::Executor& where = (now & kOver) ? ex : rt::Executor::of(CpuId{route::server_in(now)});
-        if (!(now & kOver) && !leave_at_once(t, ex, now)) now = spin(t.call_, where, ex);
-        if (!(now & kOver)) [[unlikely]]
-            now = word.fetch_or(rt::kCallDetached, std::memory_order_seq_cst);
-        if (now & rt::kCallDone) {
-            if (!(wanted & rt::kCallFault)) t.context.set_syscall_result(t.call_.frame.syscall_result());
-            return true;
-        }
-        leave(t, ex);
-        if (!(now & rt::kCallAsync) && where.user_state.must_be_told()) where.attract(rt::kAttnInbox);
-        return false;
+        const bool done = rt::finish_call(
+            word, ex,
+            [&](u64 now, rt::Executor& where) { return leave_at_once(t, ex, now) ? now : spin(word, where, ex); },
+            [&] { leave(t, ex); });
+        if (done && !(wanted & rt::kCallFault)) t.context.set_syscall_result(t.call_.frame.syscall_result());
+        return done;
     }
 
-    // Looks at the word until the call has ended, or too long. The usual case first, without anything around it.
-    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin_briefly(UserThread::CallLine& call) {
-        u64 v = 0;
-        for (u32 n = 0; n < 256; ++n) {
-            // Acquire: pairs with the server's exchange; the result is seen.
-            v = call.word.load(std::memory_order_acquire);
-            if (v & kOver) break;
-            if (call.share.offered()) [[unlikely]]
-                help(call.share);
-        }
-        return v;
-    }
-    // The server wants a part of a copy done here, where the space is loaded.
-    [[gnu::noinline]] static void help(rt::CopyShare& share) {
-        hal::Machine::poll_mailbox();  // no user memory by a translation that was taken away
-        share.help([](std::byte* kernel, UserAddr user, size_t n, bool to_user) {
-            return Space::copy_loaded(kernel, user, n, to_user);
-        });
-    }
     // Somebody else could use the CPU, and the call takes longer than letting him.
     static bool leave_at_once(const UserThread& t, rt::Executor& ex, u64 word) {
         const rt::Schedulable* first = ex.queue.first(rt::Priority::kUser);
@@ -66,26 +48,9 @@ struct HandOver {
         u32 limit = next->space.get() == t.space.get() ? route::kSwitchNs : route::kSwitchSpaceNs;
         return route::classes[number].service_ns.load(std::memory_order_relaxed) > limit;
     }
-    [[gnu::noinline, gnu::section(".text.farcall_spin")]] static u64 spin(UserThread::CallLine& call,
-                                                                          rt::Executor& where, rt::Executor& ex) {
-        u64 v = 0;
-        bool others = ex.queue.count(rt::Priority::kUser) != 0;
-        u32 limit = others ? route::kSpinWithOthers : route::kSpinAlone;
-        for (u32 n = 0; n < limit; ++n) {
-            v = call.word.load(std::memory_order_acquire);
-            if (v & kOver) return v;
-            if (call.share.offered()) [[unlikely]]
-                help(call.share);
-            if ((n & 63) != 0) continue;
-            if (where.user_state.must_be_told()) {
-                where.attract(rt::kAttnInbox);
-                if (others) return v;
-            }
-            // Somebody may wait for this CPU as this one waits for `where`.
-            if (ex.service.pending()) return v;
-            hal::Machine::poll_mailbox();
-        }
-        return v;
+    static u64 spin(rt::CallWord& word, rt::Executor& where, rt::Executor& ex) {
+        const bool others = ex.queue.count(rt::Priority::kUser) != 0;
+        return CallHome::spin(word, where, ex, others ? route::kSpinWithOthers : route::kSpinAlone, others);
     }
 
     [[gnu::noinline]] static bool claim(UserThread& t, rt::Executor& where, rt::Executor& ex) {
@@ -190,7 +155,7 @@ template <class Trace>
     // All of the line at once: the server is looking at it. Release: pairs with its look.
     t.call_.frame = t.context.frame();
     t.call_.word.store(wanted, std::memory_order_release);
-    if (!(HandOver::spin_briefly(t.call_) & rt::kCallDone)) [[unlikely]]
+    if (!(HandOver::CallHome::spin_briefly(t.call_.word) & rt::kCallDone)) [[unlikely]]
         return finish_or_leave(t);
     t.context.set_syscall_result(t.call_.frame.syscall_result());
     Trace::answered(t);

@@ -3,6 +3,7 @@
 
 #include "port/kernel/controller.hpp"
 #include "port/kernel/route.hpp"
+#include "rt/remote/home.hpp"
 
 namespace port {
 namespace {
@@ -86,10 +87,9 @@ template <class Trace>
     if (outcome != LeafOutcome::kDone) [[unlikely]]
         return in_task(t, word, asked, outcome);
     Trace::served(t);
-    // Acquire and release: the home sees the result, or this sees that the home has left.
-    if (word.exchange(rt::kCallActive | rt::kCallDone, std::memory_order_acq_rel) & rt::kCallDetached) [[unlikely]] {
+    if (rt::call_over(word, rt::kCallDone)) [[unlikely]] {
         if (!(asked & rt::kCallFault)) t.context.set_syscall_result(t.call_.frame.syscall_result());
-        t.make_ready();
+        t.return_to_queue();
     }
 }
 template <class Trace>
@@ -142,11 +142,11 @@ template <class Trace>
 [[gnu::noinline]] void RemoteServe<Trace>::in_task(UserThread& t, rt::CallWord& word, u64 asked, LeafOutcome outcome) {
     rt::Executor& ex = rt::Executor::current();
     t.trapped_ = hal::Machine::now();
-    word.exchange(rt::kCallActive | rt::kCallAsync, std::memory_order_acq_rel);
+    rt::call_over(word, rt::kCallAsync);
     if (outcome == LeafOutcome::kBlocked) return TrapTiers<Trace>::block(t, ex);
     if (outcome == LeafOutcome::kDoneChanged) {
         Trace::ends(t);
-        return t.make_ready();
+        return t.return_to_queue();
     }
     Trace::needs_task(t);
     if (!(asked & rt::kCallFault)) t.trap_ = Trap{.kind = Trap::Kind::kSyscall};

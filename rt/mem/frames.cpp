@@ -72,7 +72,7 @@ Result<void> FrameReserve::prepare(size_t bytes) {
 
 void FrameReserve::drop() {
     if (!block_) return;
-    RT_ASSERT(live_ == 0, "a frame reserve goes while frames live in it");
+    RT_ASSERT(live_ == 0, "a frame reserve is freed while frames live in it");
     deallocate(block_, size_);
     block_ = nullptr;
     size_ = top_ = 0;

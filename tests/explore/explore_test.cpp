@@ -5,122 +5,15 @@
 //
 // FARCALL_SEEDS=N tries N seeds of each scenario; a failure prints its seed, and FARCALL_SEED=S runs that one alone.
 //
-// The objects of a scenario are created anew for each run, and leaked if it fails. The code around user mode is written
-// here in the way of core/ (core/thread.cpp, core/trap.cpp): that part is not the kernel's own code.
-#include <gtest/gtest.h>
-
-#include <cstdlib>
-#include <memory>
-#include <new>
-
-#include "rt/executor.hpp"
+// The objects of a scenario are created anew for each run, and leaked if it fails. Calls through lanes: call_test.cpp;
+// long kernel work: fairness_test.cpp.
+#include "tests/explore/explore.hpp"
 #include "rt/task.hpp"
 #include "rt/teardown.hpp"
-#include "rt/wait.hpp"
 
 namespace {
 
-using hal::Machine;
-using rt::Atomic;
-using rt::Executor;
-using rt::Step;
-
-// A user thread that never makes a system call: only an interrupt returns its CPU to the kernel.
-struct User : rt::Schedulable {
-    User() : Schedulable(&User::run_it, rt::Priority::kUser) {}
-    Atomic<bool> kicked{false};
-    u32 kicks_seen = 0;
-    Executor* home = &Executor::of(CpuId{0});
-    void kick() {
-        kicked.store(true);
-        home->attract(rt::kAttnInbox);
-    }
-    static void run_it(rt::Schedulable& s) {
-        User& u = static_cast<User&>(s);
-        Executor& ex = Executor::current();
-        if (!ex.enter_user_state() || u.kicked.load()) {
-            ex.leave_user_state();
-            return u.back(ex);
-        }
-        Machine::poll_mailbox();
-        do Machine::user();
-        while (!ex.needs_attention() && !u.kicked.load(std::memory_order_relaxed) && !ex.must_serve());
-        ex.leave_user_state();
-        u.back(ex);
-    }
-    void back(Executor& ex) {
-        if (kicked.load()) {
-            kicked.store(false, std::memory_order_relaxed);
-            ++kicks_seen;
-        }
-        ex.enqueue_front(*this);
-    }
-};
-
-// An item that counts how often it ran.
-struct Item : rt::Schedulable {
-    Item() : Schedulable([](rt::Schedulable& s) { ++static_cast<Item&>(s).runs; }) {}
-    u32 runs = 0;
-};
-
-struct World {
-    virtual ~World() = default;
-    virtual void cpu(u32 n) = 0;  // what this CPU does before it runs its executor
-    // Called when all CPUs wait and nothing is under way. Null if the state is correct.
-    virtual const char* check() = 0;
-};
-World* world = nullptr;
-
-void run_cpu() {
-    u32 n = Machine::this_cpu().value;
-    Executor& ex = Executor::start(CpuId{n});
-    world->cpu(n);
-    ex.run_forever();
-}
-
-// Runs one seed. Null, or why it failed.
-const char* explore(u64 seed, u32 cpus, World* (*make)()) {
-    for (Executor& ex : rt::executor_table) new (&ex) Executor;
-    for (auto& row : rt::lanes)
-        for (auto& lane : row)
-            for (auto& slot : lane.slots) slot.store(nullptr);
-    rt::executors_started.store(cpus);
-    rt::epoch_cpu_unsettled = [](CpuId cpu) { return !Machine::flush_settled(cpu); };
-    Machine::before_handler = &rt::epoch_interrupted;
-    Machine::handler = nullptr;
-    Machine::flush = nullptr;
-    Executor::spin_budget = Nanoseconds{2'000};
-    world = make();
-    Machine::Outcome outcome = Machine::explore(seed, cpus, &run_cpu);
-    const char* why = outcome.why ? outcome.why : world->check();
-    if (!why) delete world;  // after a failure, CPUs may still point into it
-    return why;
-}
-
-u64 from_environment(const char* name, u64 usual) {
-    const char* text = std::getenv(name);
-    return text ? std::strtoull(text, nullptr, 0) : usual;
-}
-
-void must_hold(u32 cpus, World* (*make)()) {
-    Machine::mutant = 0;
-    u64 one = from_environment("FARCALL_SEED", 0);
-    u64 first = one != 0 ? one : 1, last = one != 0 ? one : from_environment("FARCALL_SEEDS", 1'500);
-    for (u64 seed = first; seed <= last; ++seed) {
-        const char* why = explore(seed, cpus, make);
-        ASSERT_EQ(why, nullptr) << why << ", FARCALL_SEED=" << seed;
-    }
-}
-// Checks that a scenario fails without the step, for one of 30,000 seeds.
-void must_fail(u32 cpus, World* (*make)(), Step without) {
-    Machine::mutant = u32(without);
-    u64 seed = 1;
-    const char* why = nullptr;
-    while (seed <= 30'000 && !(why = explore(seed, cpus, make))) ++seed;
-    Machine::mutant = 0;
-    EXPECT_NE(why, nullptr) << "no seed fails without the step";
-    if (why) std::printf("    without the step: %s (seed %llu)\n", why, static_cast<unsigned long long>(seed));
-}
+using namespace explore;
 
 // ---- A CPU in kernel mode, in user mode or asleep is reached by a post, a kick, and each bit.
 
@@ -135,7 +28,7 @@ struct Attract : World {
             return;
         }
         target.attract(n == 1 ? rt::kAttnReschedule : rt::kAttnEpoch);
-        if (n == 1) user.kick();
+        if (n == 1) rt::kick(user);
         target.post(item[n - 1]);
         target.attract(rt::kAttnInbox);
     }
@@ -147,9 +40,58 @@ struct Attract : World {
         return nullptr;
     }
 };
-World* attract() { return new Attract; }
+World* attract() {
+    auto* w = new Attract;
+    w->user.calls = Machine::random(4);
+    return w;
+}
 TEST(Explore, ABusyCpuHearsWhatIsPostedAndAskedOfIt) { must_hold(3, attract); }
 TEST(ExploreMutant, NoLookAtTheAttentionBits) { must_fail(3, attract, Step::kAttentionLook); }
+
+// ---- A kick finds its thread where it is: queued behind another, in user mode, in a trap, on its way to another CPU.
+
+struct Kick : World {
+    User first, second;
+    bool moves = false;
+    struct Mover : rt::Schedulable {
+        Mover() : Schedulable(&Mover::run_it) {}
+        static void run_it(rt::Schedulable&) {
+            Kick& w = static_cast<Kick&>(*world);
+            Executor& ex = Executor::current();
+            if (!ex.queue.holds(w.second)) return;
+            ex.queue.remove(w.second);
+            w.second.place.set(Executor::of(CpuId{1}));
+            w.second.make_ready();
+        }
+    } mover;
+    void cpu(u32 n) override {
+        Executor& ex = Executor::current();
+        if (n == 0) {
+            first.calls = second.calls = Machine::random(3);
+            first.slices = 1;
+            if (!moves) ex.enqueue(first);
+            ex.enqueue(second);
+            if (moves) ex.enqueue(mover);  // before them
+        } else if (n == 2) {
+            rt::kick(second);
+        }
+    }
+    const char* check() override {
+        return second.kicked.load() || second.kicks_seen != 1 ? "a kick was lost" : nullptr;
+    }
+};
+World* kick_queued() { return new Kick; }
+World* kick_moving() {
+    auto* w = new Kick;
+    w->moves = true;
+    return w;
+}
+TEST(Explore, AKickReachesAThreadThatWaitsForItsTurn) { must_hold(3, kick_queued); }
+TEST(Explore, AKickReachesAThreadThatMoves) { must_hold(3, kick_moving); }
+TEST(ExploreMutant, NoLookAtTheKickOfAThreadThatWaited) {
+    must_fail(3, kick_queued, Step::kKickLook);
+    must_fail(3, kick_moving, Step::kKickLook);
+}
 
 struct Post : World {
     User user;
@@ -171,53 +113,6 @@ TEST(Explore, APostReachesUserMode) { must_hold(2, post_to_user); }
 TEST(Explore, APostReachesASleeper) { must_hold(2, post_to_sleeper); }
 TEST(ExploreMutant, NoSecondLookAtTheInboxBeforeUserMode) { must_fail(2, post_to_user, Step::kInboxLook); }
 TEST(ExploreMutant, NoSecondLookAtTheInboxBeforeSleep) { must_fail(2, post_to_sleeper, Step::kInboxLook); }
-
-// ---- A call through a lane, from which its home detaches at once.
-
-struct Call : World {
-    User user;
-    alignas(64) rt::CallWord word{0};
-    Item answer;
-    u32 served = 0;
-    bool computes = true;
-    static Call& get() { return static_cast<Call&>(*world); }
-    static void serve(Executor&, rt::CallWord& w) {
-        Call& c = get();
-        ++c.served;
-        if (w.exchange(rt::kCallActive | rt::kCallDone, std::memory_order_acq_rel) & rt::kCallDetached)
-            Executor::of(CpuId{1}).post(c.answer);
-    }
-    void cpu(u32 n) override {
-        Executor& server = Executor::of(CpuId{0});
-        if (n == 0) {
-            server.service.begin();
-            if (computes) server.enqueue(user);
-            return;
-        }
-        Machine::require(rt::lane_claim(rt::lane(CpuId{0}, CpuId{1}), word).ok, "no slot");
-        word.store(rt::call_for(CpuId{0}), std::memory_order_release);
-        u64 now = word.fetch_or(rt::kCallDetached);
-        if (now & rt::kCallDone)
-            Executor::current().enqueue(answer);
-        else if (server.user_state.must_be_told())
-            server.attract(rt::kAttnInbox);
-    }
-    const char* check() override {
-        return served == 1 && answer.runs == 1 ? nullptr : "a call was lost, or executed twice";
-    }
-};
-World* call() {
-    rt::CallService::serve_with<&Call::serve>();
-    return new Call;
-}
-World* call_to_sleeper() {
-    auto* w = static_cast<Call*>(call());
-    w->computes = false;
-    return w;
-}
-TEST(Explore, ACallReachesAServerThatComputes) { must_hold(2, call); }
-TEST(Explore, ACallReachesAServerThatSleeps) { must_hold(2, call_to_sleeper); }
-TEST(ExploreMutant, NoSecondLookAtTheLanesBeforeUserMode) { must_fail(2, call, Step::kLaneLook); }
 
 // ---- A frame that is unmapped, flushed and retired, against a CPU that copies through its translations.
 
@@ -276,17 +171,23 @@ World* unmap() { return new Unmap; }
 TEST(Explore, AFrameIsFreedAfterEveryCpuHasFlushedIt) { must_hold(3, unmap); }
 TEST(ExploreMutant, TheMailboxIsPolledBeforeTheEpochIsRead) { must_fail(3, unmap, Step::kEpochFirst); }
 
-// ---- An object that is unlinked by a plain store and retired, against readers and against an interrupt during sleep.
+// ---- An object that is unlinked by a plain store and retired, against readers, which may retire too, and against an
+// interrupt during sleep.
 
 struct Unlink : World {
-    Frame object;
+    Frame object, spare[3][6];
     Atomic<Frame*> link{&object};
+    u32 length = 6;
     void look() {
         Frame* f = link.load(std::memory_order_acquire);
-        for (u32 i = 0; f && i < 6; ++i) {
+        for (u32 i = 0; f && i < length; ++i) {
             Machine::require(!f->freed, "a freed object was read");
             (void)link.load(std::memory_order_relaxed);
         }
+    }
+    static void give_back(Frame& f) {
+        f.free = [](rt::Retired& r) { static_cast<Frame&>(r).freed = true; };
+        rt::retire(f);
     }
     struct Turn : rt::Schedulable {
         Turn() : Schedulable(&Turn::run_it) {}
@@ -297,31 +198,37 @@ struct Unlink : World {
             Executor& ex = Executor::current();
             if (ex.cpu().value != 0) {
                 w.look();
+                if (w.kind == kReadersRetire) give_back(w.spare[ex.cpu().value][t.left - 1]);
             } else if (t.left == 6) {
-                Machine::interrupt(CpuId{1});
+                if (w.kind == kSleeper) Machine::interrupt(CpuId{1});
                 w.link.store(nullptr, std::memory_order_release);
-                w.object.free = [](rt::Retired& r) { static_cast<Frame&>(r).freed = true; };
-                rt::retire(w.object);
+                give_back(w.object);
             }
             if (--t.left != 0) ex.enqueue(t);
         }
     } turn[3];
-    bool readers = false;
+    enum Kind { kSleeper, kReaders, kReadersRetire } kind;
+    explicit Unlink(Kind k) : length(k == kReadersRetire ? 40 : 6), kind(k) {}
     void cpu(u32 n) override {
         Machine::handler = [] { static_cast<Unlink&>(*world).look(); };
-        if (n == 0 || readers) Executor::current().enqueue(turn[n]);
+        if (n == 0 || kind != kSleeper) Executor::current().enqueue(turn[n]);
     }
     const char* check() override { return nullptr; }  // objects pending on a sleeping CPU are freed later
 };
-World* interrupted_sleep() { return new Unlink; }
-World* readers() {
-    auto* w = new Unlink;
-    w->readers = true;
-    return w;
-}
+World* interrupted_sleep() { return new Unlink(Unlink::kSleeper); }
+World* readers() { return new Unlink(Unlink::kReaders); }
+// A reader that retires lets the epoch advance while the store of the unlinking is still in its CPU's buffer.
+World* readers_that_retire() { return new Unlink(Unlink::kReadersRetire); }
 TEST(Explore, AnInterruptHandlerMayReadWhatIsRetired) { must_hold(2, interrupted_sleep); }
 TEST(ExploreMutant, AHandlerRunsWhileItsCpuCountsAsIdle) { must_fail(2, interrupted_sleep, Step::kHandlerLeavesIdle); }
-TEST(Explore, AReaderKeepsWhatItFound) { must_hold(2, readers); }
+TEST(Explore, AReaderKeepsWhatItFound) {
+    must_hold(2, readers);
+    must_hold(2, readers_that_retire);
+    must_hold(3, readers_that_retire);
+}
+TEST(ExploreMutant, TheEpochIsReadBeforeTheUnlinkingIsVisible) {
+    must_fail(2, readers_that_retire, Step::kUnlinkVisible);
+}
 
 // ---- A job that waits and is woken or interrupted, or whose deadline passes.
 
@@ -382,6 +289,36 @@ struct HandOff : World {
 World* hand_off() { return new HandOff; }
 TEST(Explore, AThreadGoesFromHandToHandOnce) { must_hold(3, hand_off); }
 TEST(ExploreMutant, TheHandIsClosedByALoadAndAStore) { must_fail(3, hand_off, Step::kHandoffExchange); }
+
+// The user thread that a CPU was given goes straight into user mode (core/ipc/switch.cpp), unless something has come.
+struct Given : World {
+    User user;
+    Item item;
+    void cpu(u32 n) override {
+        Executor& to = Executor::of(CpuId{0});
+        if (n == 0) {
+            if (!to.await_handoff()) return;
+            const auto ready = [&] { return !user.kicked.load(std::memory_order_relaxed) && &user.home() == &to; };
+            to.set_running(&user);
+            if (rt::enter_given(to, user, ready)) user.stay(to);
+        } else if (n == 1) {
+            if (!to.handoff.give(user)) to.post(user);
+        } else {
+            rt::kick(user);
+            to.post(item);
+        }
+    }
+    const char* check() override {
+        if (item.runs != 1) return "a posted node did not run once";
+        return user.kicked.load() || user.kicks_seen != 1 ? "a kick was lost" : nullptr;
+    }
+};
+World* given() { return new Given; }
+TEST(Explore, AThreadThatWasGivenHearsWhatComes) { must_hold(3, given); }
+TEST(ExploreMutant, NoLookBeforeAGivenThread) {
+    must_fail(3, given, Step::kAttentionLook);
+    must_fail(3, given, Step::kInboxLook);
+}
 
 struct Share : World {
     rt::CopyShare share;

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "fs/regular.hpp"
+#include "fs/walk.hpp"
 #include "fs_support.hpp"
 #include "hosted_cpus.hpp"
 
@@ -42,6 +43,27 @@ TEST_F(FsTest, ARenameThatIsKeptOutHasDoneNothing) {
     }
     EXPECT_EQ(fs::rename_name(from.value(), to.value(), 0, creds).error(), Errno::kOk);
     EXPECT_TRUE(find("g", 0).ok());
+}
+
+TEST_F(FsTest, AWalkThatEachRenameDisturbsEnds) {
+    ASSERT_EQ(file("f"), Errno::kOk);
+    ASSERT_EQ(dir("d"), Errno::kOk);
+    const std::string names[] = {"f", "g"};
+    const fs::LookupContext lookups = context();
+    const fs::WalkContext where = fs::walk_context(lookups, {});
+    fs::Walk walk{where};
+    u32 tries = 0, renames = 0;
+    // A rename falls into each try, if renames may.
+    auto again = [&] {
+        Leaf<void> walked = walk.run("d", fs::kFollow);
+        if (++tries > 20) return walked;
+        auto from = parent(names[renames % 2]), to = parent(names[(renames + 1) % 2]);
+        renames += fs::rename_name(from.value(), to.value(), 0, creds).ok();
+        return walked;
+    };
+    EXPECT_TRUE(fs::walk_again(walk, again).ok());
+    EXPECT_EQ(tries, fs::kFreeWalks);
+    EXPECT_EQ(renames, fs::kFreeWalks - 1);
 }
 
 TEST_F(FsTest, ResolutionFollowsTheRules) {

@@ -72,8 +72,8 @@ protected:
 
 TEST_F(TtyTest, Discipline) {
     port::streams = {.standard = {&keyboard, &screen, &screen}, .tty = true, .rows = 30, .columns = 90};
-    fs::Tty::hooks.signal_group = [](i32 group, u32 sig) {
-        signals += std::to_string(group) + ":" + std::to_string(sig) + " ";
+    fs::Tty::hooks.signal_foreground = [](fs::Tty& of, u32 sig) {
+        signals += std::to_string(of.foreground.load()) + ":" + std::to_string(sig) + " ";
     };
     auto made = fs::Tty::get();
     ASSERT_TRUE(made.ok());

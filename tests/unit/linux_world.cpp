@@ -6,6 +6,7 @@
 #include <deque>
 #include <mutex>
 
+#include "fs/tty.hpp"
 #include "linux/start.hpp"
 #include "port/api/streams.hpp"
 
@@ -162,6 +163,15 @@ i32 run_at(UserAddr code) {
 }
 
 std::string take_output(u32 descriptor) { return world->standard[descriptor].take(); }
+
+void give_terminal() {
+    static MemoryStream ends[2];
+    port::Stream* const before[2] = {port::streams.standard[0], port::streams.standard[1]};
+    for (u32 i = 0; i < 2; ++i) port::streams.standard[i] = &ends[i];
+    port::streams.tty = true;
+    EXPECT_TRUE(fs::Tty::get().ok());
+    for (u32 i = 0; i < 2; ++i) port::streams.standard[i] = before[i];
+}
 
 Script write_file(User& u, std::string path, std::vector<std::byte> bytes, u32 mode) {
     i64 fd = co_await u.sys(abi::kNrOpen, path, 01101, mode);

@@ -46,6 +46,9 @@ i32 run_at(UserAddr code);
 // What was written to standard output (error) since the last call.
 std::string take_output(u32 descriptor = 1);
 
+// From now on the machine has a terminal, /dev/ttyS0, of streams of its own.
+void give_terminal();
+
 // While it lives, new threads go to all CPUs.
 struct Spread {
     Spread() { port::hosted::set_spread(true); }

@@ -151,13 +151,11 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
     }
     // In the order of Frame.
     static_assert(offsetof(Frame, uc.machine.fpstate) == 232 && offsetof(Frame, uc.mask) == 304);
-    TRY(user.store_words(
-        UserAddr{at}, action.restorer, kSigcontextSs | kStrictRestoreSs | (xsave ? kFpXstate : 0), u64{0},
-        alternate.base,
-        u64{alternate.size == 0 ? kSsDisable : (alternate.flags & kSsAutoDisarm) | (was_on ? kSsOnStack : 0)},
-        alternate.size, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax,
-        r.rcx, r.rsp, r.rip, r.rflags, u64{kUserCs} | u64{kUserSs} << 48, fault_code(t.last_fault),
-        u64{t.last_fault.vector}, old_mask.bits, t.last_fault.address.value, fpu_at));
+    TRY(user.store_words(UserAddr{at}, action.restorer, kSigcontextSs | kStrictRestoreSs | (xsave ? kFpXstate : 0),
+                         u64{0}, alternate.base, u64{alternate.flags}, alternate.size, r.r8, r.r9, r.r10, r.r11, r.r12,
+                         r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.rflags,
+                         u64{kUserCs} | u64{kUserSs} << 48, fault_code(t.last_fault), u64{t.last_fault.vector},
+                         old_mask.bits, t.last_fault.address.value, fpu_at));
     TRY(user.store_words(UserAddr{at + offsetof(Frame, uc.mask)}, old_mask.bits));
     if (info) TRY(user.write(UserAddr{at + offsetof(Frame, info)}, info, sizeof *info));
     t.reset_fpu();  // handlers start with the default control words
@@ -171,7 +169,7 @@ Leaf<void> push_signal_frame(Thread& t, const SignalAction& action, u32 sig, con
     r.rsp = at;
     r.set_flags(r.rflags & ~(hal::kFlagDirection | hal::kFlagResume | hal::kFlagTrap));
     r.forget_syscall();
-    if (entering && (alternate.flags & kSsAutoDisarm)) alternate = {};
+    if (alternate.flags & kSsAutoDisarm) alternate = {};  // by any handler; its frame brings it back
     return lib::kOk;
 }
 
@@ -210,10 +208,11 @@ Leaf<PoppedFrame> pop_signal_frame(Thread& t) {
         return popped;
     // restore_altstack: only what sigaltstack(2) would accept, and not while on it.
     if (!on_stack(t.alternate_stack, UserAddr{r.rsp})) {
-        if (u32(stack.flags) & kSsDisable)
-            t.alternate_stack = {};
-        else if ((u32(stack.flags) & ~(kSsOnStack | kSsAutoDisarm)) == 0 && stack.size >= 2048)
-            t.alternate_stack = {stack.base, stack.size, u32(stack.flags) & kSsAutoDisarm};
+        const u32 mode = u32(stack.flags) & ~kSsAutoDisarm;
+        if (mode == kSsDisable)
+            t.alternate_stack = {0, 0, u32(stack.flags)};
+        else if ((mode & ~kSsOnStack) == 0 && stack.size >= 2048)
+            t.alternate_stack = {stack.base, stack.size, u32(stack.flags)};
     }
     return popped;
 }

@@ -18,7 +18,7 @@ static volatile int* shared_words(void) {
 // The waiters of the tests are known to sleep when they have been counted and then given some time.
 static void await_count(volatile int* counter, int value) {
     while (*counter < value) sched_yield();
-    sleep_ms(60);
+    sleep_ms(200);  // until they sleep, on a busy host too
 }
 
 TEST(simple_results) {
@@ -85,7 +85,7 @@ TEST(wake_counts) {
         }
     await_count(w + 1, 5);
     CALL(futex(w, FUTEX_WAKE, 2, NULL, NULL, 0));
-    sleep_ms(60);
+    sleep_ms(200);  // until they sleep, on a busy host too
     SHOW(w[2]);
     CALL(futex(w, FUTEX_WAKE, INT_MAX, NULL, NULL, 0));
     for (int i = 0; i < 5; i++) reap("waiter", -1);
@@ -101,7 +101,7 @@ TEST(private_words_are_per_process) {
         CALL(futex(word, FUTEX_WAIT, 0, &t, NULL, 0));
         _exit(0);
     }
-    sleep_ms(60);
+    sleep_ms(200);  // until they sleep, on a busy host too
     NEED(futex(word, FUTEX_WAKE, 1, NULL, NULL, 0) == 0);
     reap("waiter", pid);
 }

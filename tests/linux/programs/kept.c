@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -204,4 +205,120 @@ TEST(select_of_a_closed_pipe) {
     finish(thread, "select");
     FACT("its bit is set", FD_ISSET(number, &selected));
     close(keep);
+}
+
+// The thread that has changed the number has ended when the call goes on: no other thread shares the table any more.
+static int change;
+static void* changes_and_ends(void* unused) {
+    (void)unused;
+    sleep_ms(kSettle);
+    if (change == 0)
+        close(one[0]);
+    else
+        NEED(dup2(two[0], one[0]) == one[0]);
+    return NULL;
+}
+static void changer_has_gone(const char* what, long (*call)(void)) {
+    for (change = 0; change < 2; change++) {
+        NEED(pipe(one) == 0 && pipe(two) == 0);
+        int keep = dup(one[0]);
+        NEED(write(two[1], "2", 1) == 1);
+        byte_read = '-';
+        pid_t writer = fork();
+        if (writer == 0) {
+            sleep_ms(4 * kSettle);
+            NEED(write(one[1], "1", 1) == 1);
+            _exit(0);
+        }
+        pthread_t thread;
+        NEED(pthread_create(&thread, NULL, changes_and_ends, NULL) == 0);
+        pthread_detach(thread);
+        errno = 0;
+        long r = call();
+        say_result(what, r, r < 0 ? errno : 0, 1);
+        say("byte %c\n", byte_read);
+        waitpid(writer, NULL, 0);
+        close(keep);
+        close(one[0]);
+        close(one[1]);
+        close(two[0]);
+        close(two[1]);
+    }
+}
+static long read_one(void) { return read(one[0], &byte_read, 1); }
+static long readv_one(void) { return readv(one[0], &(struct iovec){&byte_read, 1}, 1); }
+static struct pollfd waited;
+static long poll_one(void) {
+    waited = (struct pollfd){one[0], POLLIN, 0};
+    long r = poll(&waited, 1, 3000);
+    byte_read = (char)('a' + (waited.revents & POLLIN) + 2 * ((waited.revents & POLLNVAL) != 0));
+    return r;
+}
+TEST(read_when_the_closer_has_gone) { changer_has_gone("read", read_one); }
+TEST(readv_when_the_closer_has_gone) { changer_has_gone("readv", readv_one); }
+TEST(poll_when_the_closer_has_gone) { changer_has_gone("poll", poll_one); }
+
+// Record locks: of two that would wait for each other one is told so, every time.
+static int range(int fd, int command, int type, int at) {
+    struct flock f = {.l_type = (short)type, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+    return fcntl(fd, command, &f);
+}
+static volatile int* turns;
+static void meet(int who, int at, int round) {
+    __atomic_store_n(&turns[at + who], round, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&turns[at + 1 - who], __ATOMIC_SEQ_CST) < round) sched_yield();
+}
+static void nothing(int number) { (void)number; }
+TEST(record_locks_in_a_circle) {
+    enum { kRounds = 1500 };
+    turns = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    NEED(turns != MAP_FAILED && make_file("locks", "..", 0600) == 0);
+    pid_t pid = fork();
+    int who = pid == 0, fd = open("locks", O_RDWR), told = 0, stuck = 0;
+    on_signal(SIGALRM, nothing, 0);
+    for (int round = 1; round <= kRounds; round++) {
+        NEED(range(fd, F_SETLK, F_WRLCK, who) == 0);
+        meet(who, 0, round);
+        alarm(2);
+        int r = range(fd, F_SETLKW, F_WRLCK, 1 - who), error = errno;
+        alarm(0);
+        told += r < 0 && error == EDEADLK;
+        stuck += r < 0 && error == EINTR;
+        range(fd, F_SETLK, F_UNLCK, 0);
+        range(fd, F_SETLK, F_UNLCK, 1);
+        turns[4 + who] = told;
+        meet(who, 2, round);
+        if (stuck) break;
+    }
+    if (pid == 0) _exit(stuck);
+    int status;
+    if (stuck) kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    FACT("one of each two was told", turns[4] + turns[5] == kRounds);
+    FACT("stuck", stuck || status != 0);
+}
+// Who was let in and has not run yet waits for nobody: to wait for it closes no circle.
+TEST(record_lock_of_one_that_was_woken) {
+    enum { kRounds = 500 };
+    turns = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    NEED(turns != MAP_FAILED && make_file("locks", "..", 0600) == 0);
+    pid_t pid = fork();
+    int who = pid == 0, fd = open("locks", O_RDWR), failed = 0;
+    for (int round = 1; round <= kRounds; round++) {
+        NEED(range(fd, F_SETLK, F_WRLCK, who) == 0);
+        meet(who, 0, round);
+        if (who == 0) {
+            failed += range(fd, F_SETLKW, F_WRLCK, 1) < 0;
+        } else {
+            for (volatile int i = 0; i < 3000 * (round % 8); i++);
+            range(fd, F_SETLK, F_UNLCK, 1);
+            failed += range(fd, F_SETLKW, F_WRLCK, 0) < 0;
+        }
+        range(fd, F_SETLK, F_UNLCK, 0);
+        range(fd, F_SETLK, F_UNLCK, 1);
+        meet(who, 2, round);
+    }
+    if (pid == 0) _exit(failed != 0);
+    reap("the other", pid);
+    SHOW(failed);
 }

@@ -252,6 +252,30 @@ TEST(many_orphans) {
     CALL(waitpid(-1, NULL, WNOHANG));
 }
 
+// Few processes whose numbers are far apart: a signal to all looks for those that it may be sent to.
+TEST(signal_to_few_far_apart) {
+    enum { kFar = 40, kApart = 512 };
+    static pid_t pids[kFar];
+    NEED(setresuid(1000, 1000, 1000) == 0);
+    for (int i = 0; i < kFar; i++) {
+        pids[i] = fork();
+        NEED(pids[i] >= 0);
+        if (pids[i] == 0)
+            for (;;) pause();
+        for (int n = 1; n < kApart; n++) {
+            pid_t pid = vfork();
+            if (pid == 0) _exit(0);
+            NEED(pid > 0 && waitpid(pid, NULL, 0) == pid);
+        }
+    }
+    CALL(kill(-1, 0));
+    CALL(kill(-1, SIGUSR1));
+    int killed = 0;
+    for (int status; waitpid(-1, &status, 0) > 0;) killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1;
+    SHOW(killed);
+    CALL(kill(-1, 0));
+}
+
 // Threads that wait for words.
 enum { kThreads = 1500 };
 static int words[2];

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/kcmp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/epoll.h>
@@ -171,6 +172,131 @@ TEST(memory_of_the_same_user) {
         say("%s, here %s\n", got, text);
         end(child);
     }
+}
+
+// A process that was not to be inspected executes another program: what it had is not to be had in between either.
+static unsigned long secret;
+HELPER(ends) { sleep_ms(1); }
+static void execute(const char* helper) {
+    execl("/proc/self/exe", "others", helper, NULL);
+    _exit(1);
+}
+static int reads_secret(pid_t of) {
+    unsigned long got = 0;
+    for (;;) {
+        long n = vm(0, of, &got, sizeof got, &secret, sizeof got);
+        if (n < 0 && errno == ESRCH) return 0;
+        if (n == sizeof got && got >> 16 == 0xdeadbeefcafe) return 1;
+    }
+}
+TEST(memory_of_one_that_executes) {
+    int seen = 0;
+    for (long end = now_ms() + 2500; now_ms() < end && !seen;) {
+        pid_t child = fork();
+        if (child == 0) {
+            secret = 0xdeadbeefcafe0000;
+            be_user(1000);
+            for (volatile int i = 0; i < 20000; i++);
+            execute("ends");
+        }
+        pid_t reader = fork();
+        if (reader == 0) {
+            be_user(1000);
+            _exit(reads_secret(child));
+        }
+        int status;
+        waitpid(child, NULL, 0);
+        NEED(waitpid(reader, &status, 0) == reader);
+        seen = WEXITSTATUS(status);
+    }
+    FACT("seen", seen);
+}
+
+// Its descriptors that are closed on exec, as long as it takes to give its large memory back.
+TEST(descriptors_of_one_that_executes) {
+    enum { kMuch = 48 << 20, kNumber = 50 };
+    NEED(make_file("secret", "text", 0600) == 0);
+    int seen = 0;
+    for (int round = 0; round < 8 && !seen; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            char* p = mmap(NULL, kMuch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            NEED(p != MAP_FAILED);
+            memset(p, 1, kMuch);
+            int fd = open("secret", O_RDONLY | O_CLOEXEC);
+            NEED(dup3(fd, kNumber, O_CLOEXEC) == kNumber);
+            be_user(1000);
+            execute("ends");
+        }
+        pid_t reader = fork();
+        if (reader == 0) {
+            be_user(1000);
+            char path[40], text[40];
+            sprintf(path, "/proc/%d/fd/%d", child, kNumber);
+            int found = 0;
+            for (long end = now_ms() + 3000; !found && now_ms() < end;) {
+                found = readlink(path, text, sizeof text) > 0;
+                if (!found && errno == ENOENT) break;
+            }
+            _exit(found);
+        }
+        int status;
+        NEED(waitpid(reader, &status, 0) == reader);
+        waitpid(child, NULL, 0);
+        seen = WEXITSTATUS(status);
+    }
+    FACT("seen", seen);
+}
+
+// A thread of root's executes a program; the leader, whose number it takes over, was a user's.
+static pthread_barrier_t at_once;
+static void* executes_later(void* unused) {
+    (void)unused;
+    pthread_barrier_wait(&at_once);
+    char* const environment[] = {"WHO=root", NULL};
+    execle("/proc/self/exe", "others", "ends", NULL, environment);
+    _exit(1);
+}
+TEST(environment_of_a_thread_that_executes) {
+    enum { kMuch = 48 << 20 };
+    int seen = 0;
+    for (int round = 0; round < 8 && !seen; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            char* p = mmap(NULL, kMuch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            NEED(p != MAP_FAILED);
+            memset(p, 1, kMuch);
+            pthread_t thread;
+            pthread_barrier_init(&at_once, NULL, 2);
+            NEED(pthread_create(&thread, NULL, executes_later, NULL) == 0);
+            NEED(syscall(SYS_setresgid, 1000, 1000, 1000) == 0 && syscall(SYS_setresuid, 1000, 1000, 1000) == 0);
+            NEED(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0);
+            pthread_barrier_wait(&at_once);
+            for (;;) pause();
+        }
+        pid_t reader = fork();
+        if (reader == 0) {
+            be_user(1000);
+            char path[40], text[4096];
+            sprintf(path, "/proc/%d/environ", child);
+            int found = 0;
+            for (long end = now_ms() + 3000; !found && now_ms() < end;) {
+                int fd = open(path, O_RDONLY);
+                if (fd < 0 && errno == ENOENT) break;
+                ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
+                found = n >= 8 && memcmp(text, "WHO=root", 8) == 0;
+                if (fd >= 0) close(fd);
+                if (kill(child, 0) < 0 && errno == ESRCH) break;
+            }
+            _exit(found);
+        }
+        int status;
+        waitpid(child, NULL, 0);
+        kill(reader, SIGKILL);
+        NEED(waitpid(reader, &status, 0) == reader);
+        seen = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    }
+    FACT("seen", seen);
 }
 
 // ---- Owners of files, hints ----
@@ -419,45 +545,5 @@ TEST(further_files) {
     CHILD("y") {
         execl("/bin/busybox", "grep", "-E",
               "^(HugetlbPages|CoreDumping|Seccomp_filters|Mems_allowed_list):", "/proc/self/status", NULL);
-    }
-}
-
-// The parent of vfork does not hear signals: it is not asleep as others are.
-TEST(vfork_parent_state) {
-    char path[64], text[600];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)getpid());
-    pid_t child = vfork();
-    if (child == 0) {
-        int fd = open(path, O_RDONLY);
-        ssize_t n = read(fd, text, sizeof text - 1);
-        text[n > 0 ? n : 0] = 0;
-        _exit(strrchr(text, ')')[2]);
-    }
-    int status;
-    NEED(waitpid(child, &status, 0) == child);
-    say("%c\n", WEXITSTATUS(status));
-}
-
-TEST(writes_and_ends) {
-    static const char* const files[] = {"self/stat",     "self/status", "self/maps",  "self/cmdline", "self/environ",
-                                        "self/auxv",     "self/limits", "self/statm", "mounts",       "self/mountinfo",
-                                        "self/loginuid", "meminfo",     "version",    "stat",         "cmdline"};
-    for (unsigned i = 0; i < sizeof files / sizeof *files; ++i) {
-        char path[64];
-        snprintf(path, sizeof path, "/proc/%s", files[i]);
-        say("%s\n", files[i]);
-        int fd = open(path, O_RDWR);
-        if (fd < 0) fd = open(path, O_RDONLY);
-        NEED(fd >= 0);
-        if (strcmp(files[i], "self/loginuid")) CALL(write(fd, "x", 1));
-        CALL(lseek(fd, 0, SEEK_END));
-        CALL(lseek(fd, -1, SEEK_END));
-        CALL(lseek(fd, 0, SEEK_DATA));
-        CALL(lseek(fd, 0, SEEK_HOLE));
-        CALL(lseek(fd, 5, SEEK_END));
-        CALL(lseek(fd, 7, SEEK_SET));
-        CALL(lseek(fd, -8, SEEK_CUR));
-        CALL(lseek(fd, 0, 5));
-        close(fd);
     }
 }

@@ -9,7 +9,7 @@
 // TSO is not explored.
 //
 // Interrupts (wake, flush, timer, device) stay pending until the CPU sleeps, is in user mode, or takes them. User mode
-// is user(): the CPU computes until an interrupt comes. Time advances by a step at each point, and to the next deadline
+// is user(). Time advances by a step at each point, and to the next deadline
 // when every CPU waits.
 #pragma once
 #include <atomic>
@@ -145,7 +145,9 @@ struct Machine {
     static u64 request_flush(CpuId cpu);
     static void kick_flush(CpuId cpu);
     static bool flush_settled(CpuId cpu);
-    static void user();                // computes until an interrupt comes, and takes it
+    // User mode: computes until an interrupt comes, and takes it; with `calls`, makes a call if none is pending.
+    enum class Left { kCall, kInterrupt, kTimer };
+    static Left user(bool calls = false);
     static void interrupt(CpuId cpu);  // a device's; its handler runs there
     // Once for all runs. What a device's interrupt calls, and what a flush does.
     static inline void (*before_handler)() = nullptr;
@@ -156,6 +158,8 @@ struct Machine {
     static void require(bool holds, const char* what) {
         if (!holds) panic(what);
     }
+    static u32 random(u32 below);
+    static void pass(Nanoseconds time);  // this CPU computes so long
     static bool left_out(u32 step) { return step == mutant; }
     static inline u32 mutant = 0;
     struct Outcome {
@@ -163,8 +167,10 @@ struct Machine {
         u64 steps;
     };
     // Each CPU calls body(), which may not return. Ends when every CPU waits and nothing is under way.
-    static Outcome explore(u64 seed, u32 cpus, void (*body)());
-    static constexpr u64 kStepLimit = 60'000;
+    // What is random follows from seed().
+    static Outcome explore(u32 cpus, void (*body)());
+    static void seed(u64 seed);
+    static constexpr u64 kStepLimit = 100'000;
 };
 
 static_assert(RuntimeMachine<Machine>);

@@ -39,6 +39,13 @@ struct Machine {
         return a.load(std::memory_order_relaxed) == T{};
     }
     static void poll_mailbox() {}
+    // Before a spinlock is taken (rt/spinlock.hpp): one time in disturb_one_in() the thread sleeps for some 100 us, so that
+    // what another CPU does meanwhile falls between two locks. 0: never.
+    static void before_lock() {
+        if (disturb_one_in_.load(std::memory_order_relaxed) != 0) [[unlikely]]
+            disturb();
+    }
+    static void disturb_one_in(u32 n) { disturb_one_in_.store(n, std::memory_order_relaxed); }
     static void take_interrupts() {}  // threads have none
     [[noreturn]] static void panic(const char* what, std::source_location at = std::source_location::current());
     static void early_print(std::string_view text);
@@ -71,6 +78,8 @@ private:
         return m ? m : map_memory();
     }
     static std::byte* map_memory();
+    static void disturb();
+    static inline constinit std::atomic<u32> disturb_one_in_{0};
     static inline thread_local u32 cpu_ = 0;
     static inline constinit std::atomic<u32> cpu_count_{1};
     static inline constinit std::atomic<std::byte*> memory_{nullptr};

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// The terminal and numbers that come again: a group that has ended is not in the foreground, whoever gets its number.
+#include "abi/linux/fcntl.hpp"
+#include "tests/unit/linux_world.hpp"
+
+namespace {
+
+using namespace linux_test;
+
+constexpr u32 kTiocSctty = 0x540e, kTiocGpgrp = 0x540f, kTiocSpgrp = 0x5410;
+constexpr u32 kReadWrite = 2, kWriteOnly = 1, kNoControl = 0400;
+constexpr i32 kTerminate = 15;
+
+// Of one test.
+std::atomic<i64> group{0};
+std::atomic<bool> owned{false}, ended{false}, leave{false}, victim_ready{false};
+
+Script wait_until(User& u, std::atomic<bool>& that) {
+    while (!that.load()) co_await u.sys(abi::kNrSchedYield);
+    co_return 0;
+}
+
+Script ends(User&) { co_return 0; }
+
+Script in_the_foreground(User& u) {
+    EXPECT_EQ(co_await u.sys(abi::kNrSetpgid, 0, 0), 0);
+    co_await wait_until(u, owned);
+    co_return 0;
+}
+
+Script leads(User& u) {
+    static const UserAddr member = add_code(&in_the_foreground);
+    EXPECT_GT(co_await u.sys(abi::kNrSetsid), 0);
+    const i64 fd = co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kReadWrite | kNoControl, 0);
+    EXPECT_GE(fd, 0);
+    EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocSctty, 0), 0);
+    const i64 child = co_await u.fork_into(member, abi::kNrFork);
+    (void)co_await u.sys(abi::kNrSetpgid, child, child);
+    UserAddr word = u.scratch(8);
+    co_await u.store<i32>(word, i32(child));
+    EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocSpgrp, word), 0);
+    group = child;
+    EXPECT_EQ(co_await wait_for(u, child), exited(0));
+    EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocGpgrp, word), 0);
+    EXPECT_EQ(co_await u.load<i32>(word), i32(child));  // the number is still shown
+    ended = true;
+    co_await wait_until(u, leave);
+    co_return 0;
+}
+
+// The process that gets the number, in a session of its own.
+Script may_be_victim(User& u) {
+    if (co_await u.sys(abi::kNrGetpid) != group.load()) co_return 0;
+    EXPECT_EQ(co_await u.sys(abi::kNrSetsid), group.load());
+    victim_ready = true;
+    for (;;) co_await u.sys(abi::kNrPause);
+}
+
+TEST(LinuxTerminal, ANumberThatComesAgainIsNotInTheForeground) {
+    static const UserAddr short_code = add_code(&ends), leader_code = add_code(&leads),
+                          other_code = add_code(&may_be_victim);
+    cpus();
+    give_terminal();
+    EXPECT_EQ(run([](User& u) -> Script {
+                  // Beyond the first numbers, which do not come again.
+                  for (i64 n = 0; n < 320;) {
+                      n = co_await u.fork_into(short_code, abi::kNrFork);
+                      EXPECT_EQ(co_await u.sys(abi::kNrWait4, n, 0, 0, 0), n);
+                  }
+                  UserAddr pair = u.scratch(8);
+                  EXPECT_EQ(co_await u.sys(abi::kNrPipe2, pair, 0), 0);
+                  const i32 end = co_await u.load<i32>(pair);
+                  const i64 leader = co_await u.fork_into(leader_code, abi::kNrFork);
+                  while (group.load() == 0) co_await u.sys(abi::kNrSchedYield);
+                  EXPECT_EQ(co_await u.sys(abi::kNrFcntl, end, abi::kFcntlSetOwn, -group.load()), 0);
+                  EXPECT_EQ(co_await u.sys(abi::kNrFcntl, end, abi::kFcntlGetOwn, 0), -group.load());
+                  owned = true;
+                  co_await wait_until(u, ended);
+                  for (;;) {
+                      const i64 n = co_await u.fork_into(other_code, abi::kNrFork);
+                      EXPECT_GT(n, 0);
+                      if (n == group.load() || n < 0) break;
+                      EXPECT_EQ(co_await u.sys(abi::kNrWait4, n, 0, 0, 0), n);
+                  }
+                  co_await wait_until(u, victim_ready);
+                  EXPECT_EQ(co_await u.sys(abi::kNrFcntl, end, abi::kFcntlGetOwn, 0), 0);
+                  leave = true;
+                  EXPECT_EQ(co_await wait_for(u, leader), exited(0));
+                  EXPECT_EQ(co_await u.sys(abi::kNrKill, group.load(), kTerminate), 0);
+                  EXPECT_EQ(co_await wait_for(u, group.load()), killed_by(kTerminate));
+                  co_return 0;
+              }),
+              exited(0));
+}
+
+TEST(LinuxTerminal, WhoMayNotReadItDoesNotGetIt) {
+    cpus();
+    give_terminal();
+    static const UserAddr asks = add_code([](User& u) -> Script {
+        EXPECT_GT(co_await u.sys(abi::kNrSetsid), 0);
+        const i64 write = co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kWriteOnly | kNoControl, 0);
+        const i64 both = co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kReadWrite | kNoControl, 0);
+        EXPECT_GE(both, 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrSetuid, 1000), 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, write, kTiocSctty, 0), error(Errno::kPerm));
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, both, kTiocSctty, 0), 0);
+        co_return 0;
+    });
+    EXPECT_EQ(run([](User& u) -> Script {
+                  EXPECT_EQ(co_await wait_for(u, co_await u.fork_into(asks, abi::kNrFork)), exited(0));
+                  co_return 0;
+              }),
+              exited(0));
+}
+
+}  // namespace
