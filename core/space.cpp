@@ -72,11 +72,12 @@ void Space::unload() {
     ending.add(*this);
 }
 
-Result<void> Space::map(std::span<const lib::MapEntry> entries) {
-    rt::LockGuard guard{lock_};
+// How many of the entries were mapped before there was no page for a table.
+template <class Source>
+[[gnu::always_inline]] inline size_t Space::map_with(std::span<const lib::MapEntry> entries, Source& source) {
     for (const lib::MapEntry *e = entries.data(), *end = e + entries.size(); e != end;) {
-        auto slot = table_.slot(e->at, tables_);
-        if (!slot) return Errno::kNoMem;
+        auto slot = table_.slot(e->at, source);
+        if (!slot) return size_t(e - entries.data());
         // Neighbours need no walk.
         do {
             auto entry = hal::Machine::PageTable::Entry::make(e->frame, flags_of(e->prot));
@@ -90,11 +91,33 @@ Result<void> Space::map(std::span<const lib::MapEntry> entries) {
                                       (old.executable() && !entry.executable())))
                     invalidate(e->at, e->at + kPageSize);
             }
-            if (++e == end) return lib::kOk;
+            if (++e == end) return entries.size();
             slot = slot.behind();
         } while (slot && e->at == e[-1].at + kPageSize);
     }
+    return entries.size();
+}
+
+Result<void> Space::map(std::span<const lib::MapEntry> entries) {
+    rt::LockGuard guard{lock_};
+    if (map_with(entries, tables_) != entries.size()) return Errno::kNoMem;
     return lib::kOk;
+}
+
+size_t Space::map_within(std::span<const lib::MapEntry> entries, u64& tables) {
+    struct Limited {
+        Tables& from;
+        u64& left;
+        PhysAddr allocate_table() {
+            if (left == 0) return PhysAddr{0};
+            const PhysAddr page = from.allocate_table();
+            if (page.value != 0) --left;
+            return page;
+        }
+        void free_table(PhysAddr page) { from.free_table(page); }
+    } limited{tables_, tables};
+    rt::LockGuard guard{lock_};
+    return map_with(entries, limited);
 }
 
 void Space::unmap(std::span<const lib::UserRange> ranges) {
@@ -114,6 +137,21 @@ void Space::free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) 
     // (KernelMachine::flush_local). This CPU is in an epoch section until then, and others flush before they are
     // quiescent: the tables are not used again before.
     if (tables() != before) invalidate(range.start, range.start + kPageSize);
+}
+
+void Space::release_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) {
+    if (range.start >= range.end) return;
+    rt::LockGuard guard{lock_};
+    // What the tables of the last level that go cover.
+    u64 from = range.start.down(kTableBytes).value, to = range.end.up(kTableBytes).value;
+    if (from < floor.value) from += kTableBytes;
+    if (to > ceiling.value) to -= kTableBytes;
+    bool any = false;
+    if (from < to) table_.unmap(UserAddr{from}, UserAddr{to}, [&](UserAddr, auto) { any = true; });
+    if (any) invalidate(UserAddr{from}, UserAddr{to});
+    const u64 before = tables();
+    table_.free_empty_tables(range.start, range.end, floor, ceiling, tables_);
+    if (tables() != before) invalidate(range.start, range.start + kPageSize);  // as in free_tables()
 }
 
 void Space::protect(std::span<const lib::UserRange> ranges, lib::Prot prot) {

@@ -419,6 +419,11 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
             auto s = TRY(hold<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
             return stepped(s->protect_some(a[1], a[2], a[3], t.restart_step));
         }
+        case native::kMapFrames: return map_frames(t, a);
+        case native::kChangeFrames: return change_frames(t, a);
+        case native::kFreeTables: return free_tables(t, a);
+        case native::kSpaceStale: return space_stale(t, a[0]);
+        case native::kMemoryExtent: return memory_extent(t, a);
         case native::kSchedConfigure: return sched_configure(t, a);
         case native::kSchedInfo: {
             auto s = TRY(find<Sched>(*t.caps, a[0], native::kTypeSched, native::kReadRight));

@@ -71,4 +71,12 @@ inline Result<i64> stepped(Result<bool> step) {
     return i64{0};
 }
 
+// --- calls_window.cpp
+
+Result<i64> map_frames(NativeThread& t, const u64 (&a)[6]);
+Result<i64> change_frames(NativeThread& t, const u64 (&a)[6]);
+Result<i64> free_tables(NativeThread& t, const u64 (&a)[6]);
+Result<i64> space_stale(NativeThread& t, u64 slot);
+Result<i64> memory_extent(NativeThread& t, const u64 (&a)[6]);
+
 }  // namespace core::calls
