@@ -66,9 +66,8 @@ enum Call : uint64_t {
     kFreeTables = 53,    // space (write), start, end, floor, ceiling: frees page tables over [start, end), where
                          // nothing should be mapped, that cover nothing outside [floor, ceiling)
     kSpaceStale = 54,    // space (any): 1 if some CPU may still use a translation that was taken away
-    kMemoryExtent =
-        55,  // system (read), memory (read), index: physical start of the index-th run of frames that follow
-             // each other; rsi: its bytes
+    kMemoryExtent = 55,  // system (read), memory (read), index: physical start of the index-th run of frames that
+                         // follow each other; rsi: its bytes
 
     // --- Scheduling, interrupts, the system
     kSchedConfigure = 56,  // sched (write), CPU set, highest priority, budget ns, period ns (0, 0: no limit)

@@ -72,43 +72,40 @@ void Space::unload() {
     ending.add(*this);
 }
 
-// How many of the entries were mapped before there was no page for a table.
-template <class Source>
-[[gnu::always_inline]] inline size_t Space::map_with(std::span<const lib::MapEntry> entries, Source& source) {
-    for (const lib::MapEntry *e = entries.data(), *end = e + entries.size(); e != end;) {
-        auto slot = table_.slot(e->at, source);
-        if (!slot) return size_t(e - entries.data());
-        // Neighbours need no walk.
-        do {
-            auto entry = hal::Machine::PageTable::Entry::make(e->frame, flags_of(e->prot));
-            if (!slot.load().mapped()) {
-                slot.store(entry);
-            } else {
-                // More rights to the same frame need no flush: a CPU that still has the old translation faults and
-                // finds them.
-                auto old = slot.exchange(entry);
-                if (old.present() && (old.address() != entry.address() || (old.writable() && !entry.writable()) ||
-                                      (old.executable() && !entry.executable())))
-                    invalidate(e->at, e->at + kPageSize);
-            }
-            if (++e == end) return entries.size();
-            slot = slot.behind();
-        } while (slot && e->at == e[-1].at + kPageSize);
-    }
-    return entries.size();
+// More rights to the same frame need no flush: a CPU that still has the old translation faults and finds them.
+[[gnu::always_inline]] inline void Space::replace(hal::Machine::PageTable::Slot slot,
+                                                  hal::Machine::PageTable::Entry entry, UserAddr at) {
+    auto old = slot.exchange(entry);
+    if (old.present() && (old.address() != entry.address() || (old.writable() && !entry.writable()) ||
+                          (old.executable() && !entry.executable())))
+        invalidate(at, at + kPageSize);
 }
 
 Result<void> Space::map(std::span<const lib::MapEntry> entries) {
     rt::LockGuard guard{lock_};
-    if (map_with(entries, tables_) != entries.size()) return Errno::kNoMem;
+    for (const lib::MapEntry *e = entries.data(), *end = e + entries.size(); e != end;) {
+        auto slot = table_.slot(e->at, tables_);
+        if (!slot) return Errno::kNoMem;
+        // Neighbours need no walk.
+        do {
+            auto entry = hal::Machine::PageTable::Entry::make(e->frame, flags_of(e->prot));
+            if (!slot.load().mapped())
+                slot.store(entry);
+            else
+                replace(slot, entry, e->at);
+            if (++e == end) return lib::kOk;
+            slot = slot.behind();
+        } while (slot && e->at == e[-1].at + kPageSize);
+    }
     return lib::kOk;
 }
 
-size_t Space::map_within(std::span<const lib::MapEntry> entries, u64& tables) {
+size_t Space::map_within(std::span<const PackedEntry> entries, u64& tables) {
+    using Entry = hal::Machine::PageTable::Entry;
     struct Limited {
         Tables& from;
         u64& left;
-        PhysAddr allocate_table() {
+        [[gnu::noinline]] PhysAddr allocate_table() {
             if (left == 0) return PhysAddr{0};
             const PhysAddr page = from.allocate_table();
             if (page.value != 0) --left;
@@ -116,8 +113,31 @@ size_t Space::map_within(std::span<const lib::MapEntry> entries, u64& tables) {
         }
         void free_table(PhysAddr page) { from.free_table(page); }
     } limited{tables_, tables};
+    constexpr u64 kInPage = kPageSize - 1;
+    u64 rights = ~u64{0};
+    Entry with_rights;
     rt::LockGuard guard{lock_};
-    return map_with(entries, limited);
+    for (const PackedEntry *e = entries.data(), *end = e + entries.size(); e != end;) {
+        auto slot = table_.slot(UserAddr{e->at}, limited);
+        if (!slot) return size_t(e - entries.data());
+        do {
+            const u64 word = e->frame_and_rights;
+            if ((word & kInPage) != rights) {
+                rights = word & kInPage;
+                with_rights = Entry::make(PhysAddr{0}, flags_of({.read = (rights & PackedEntry::kRead) != 0,
+                                                                 .write = (rights & PackedEntry::kWrite) != 0,
+                                                                 .exec = (rights & PackedEntry::kExecute) != 0}));
+            }
+            const Entry entry = with_rights.with_address(PhysAddr{word - rights});
+            if (!slot.load().mapped()) [[likely]]
+                slot.store(entry);
+            else
+                replace(slot, entry, UserAddr{e->at});
+            if (++e == end) return entries.size();
+            slot = slot.behind();
+        } while (slot && e->at == e[-1].at + kPageSize);
+    }
+    return entries.size();
 }
 
 void Space::unmap(std::span<const lib::UserRange> ranges) {

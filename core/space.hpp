@@ -19,6 +19,12 @@
 
 namespace core {
 
+// A page to map as two words, for many of them at once: its rights are below the frame's address.
+struct PackedEntry {
+    static constexpr u64 kRead = 8, kWrite = 16, kExecute = 32;
+    u64 at, frame_and_rights;
+};
+
 class Space : public RefCounted<Space> {
 public:
     static Result<Ref<Space>> create();
@@ -27,7 +33,7 @@ public:
     Result<void> map(std::span<const lib::MapEntry> entries) RT_EXCLUDES(lock_);
     // The same with at most `tables` new page tables, which is counted down for each. How many of the entries are
     // mapped: not all, if the next one needs one more, or there is no memory for one.
-    size_t map_within(std::span<const lib::MapEntry> entries, u64& tables) RT_EXCLUDES(lock_);
+    size_t map_within(std::span<const PackedEntry> entries, u64& tables) RT_EXCLUDES(lock_);
     void unmap(std::span<const lib::UserRange> ranges) RT_EXCLUDES(lock_);
     void protect(std::span<const lib::UserRange> ranges, lib::Prot prot) RT_EXCLUDES(lock_);
     // Frees the page tables over `range`, where nothing is mapped, that cover nothing outside [floor, ceiling): floor
@@ -134,6 +140,8 @@ private:
         return hal::Machine::store_user(to, v) ? sizeof v : 0;
     }
     void invalidate(UserAddr from, UserAddr to) RT_REQUIRES(lock_);
+    void replace(hal::Machine::PageTable::Slot slot, hal::Machine::PageTable::Entry entry, UserAddr at)
+        RT_REQUIRES(lock_);
     void note_writer();
     void await_writers() RT_REQUIRES(lock_);
     template <class F>
@@ -145,8 +153,6 @@ private:
         PhysAddr allocate_table();
         void free_table(PhysAddr page);
     };
-    template <class Source>
-    size_t map_with(std::span<const lib::MapEntry> entries, Source& source) RT_REQUIRES(lock_);
 
     rt::SpinLock<rt::Rank::space> lock_;
     hal::Machine::PageTable table_;

@@ -21,40 +21,57 @@ bool pages(u64 start, u64 end) {
 // The result of a call that takes translations away.
 i64 stale_now(SpaceObject& s) { return i64(s.space->stale()); }
 
-}  // namespace
-
-Result<i64> map_frames(NativeThread& t, const u64 (&a)[6]) {
-    auto space = TRY(hold<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
-    auto memory = TRY(find<Memory>(*t.caps, a[1], native::kTypeMemory, 0));
-    const u64 count = a[2], most = memory.cap->rights() & kAccess;
-    REQUIRE(count != 0 && count <= native::kMostFrames, window_count, kInval);
-    native::Utcb* const utcb = t.utcb;
+// One kMapFrames, decoded and checked. Not initialised: most calls have few entries.
+struct Frames {
+    SpaceObject* space;
+    Memory* memory;
+    u64 most;
+    std::span<const PackedEntry> entries() const { return {list, count}; }
+    u64 count;
+    PackedEntry list[native::kMostFrames];
+};
+[[gnu::always_inline]] inline Result<void> decode(NativeThread& t, u64 space, u64 memory, u64 count, Frames& to) {
+    to.space = TRY(find<SpaceObject>(*t.caps, space, native::kTypeSpace, native::kWriteRight)).object;
+    const auto found = TRY(find<Memory>(*t.caps, memory, native::kTypeMemory, 0));
+    to.memory = found.object;
+    to.most = found.cap->rights() & kAccess;
+    REQUIRE(count - 1 < native::kMostFrames, window_count, kInval);
+    to.count = count;
+    const native::Utcb* const utcb = t.utcb;
     REQUIRE(utcb != nullptr, tag_needs_utcb, kInval);
-    // What is wrong with any of them is wrong with all: a bit too many, an address or offset too high.
-    u64 addresses = 0, highest = 0, offsets = 0, last = 0;
-    lib::MapEntry entries[native::kMostFrames];
-    u64 at[native::kMostFrames];
+    // What is wrong with one of them is seen in all of them: a bit too many, an address or offset too high.
+    u64 addresses = 0, words = 0, highest = 0;
+    bool beyond = false;
+    Memory::Block block;
     for (u64 i = 0; i < count; ++i) {
-        const u64 address = word_of(*utcb, 2 * i), word = word_of(*utcb, 2 * i + 1);
-        addresses |= address;
-        offsets |= word;
-        if (address > highest) highest = address;
-        if (word > last) last = word;
-        entries[i].at = UserAddr{address};
-        at[i] = word;
+        const u64 at = word_of(*utcb, 2 * i), word = word_of(*utcb, 2 * i + 1);
+        addresses |= at;
+        words |= word;
+        highest = at > highest ? at : highest;
+        // The rights, in the low bits, are of no consequence: blocks are whole pages.
+        if (word - block.start >= block.bytes) [[unlikely]] {
+            block = to.memory->block_at(word);
+            beyond |= block.bytes == 0;
+        }
+        to.list[i] = {at, word + (block.frame.value - block.start)};
     }
     REQUIRE((addresses & kInPage) == 0, window_aligned, kInval);
     REQUIRE(highest < Machine::user_top().value, window_range, kInval);
-    REQUIRE((offsets & kInPage & ~kAccess) == 0, window_bits, kInval);
-    REQUIRE((last & ~kInPage) < memory->size, window_offset, kInval);
-    REQUIRE((offsets & kAccess & ~most) == 0, window_rights, kPerm);
-    Memory::Frames frames{*memory.object};
-    for (u64 i = 0; i < count; ++i) {
-        entries[i].frame = frames.at(at[i] & ~kInPage);
-        entries[i].prot = prot_of(at[i]);
-    }
-    if (!TRY(space->map_frames(*memory.object, most, {entries, count}, t.restart_step))) return kAgainLater;
-    return stale_now(*space.ref);
+    REQUIRE((words & kInPage & ~kAccess) == 0, window_bits, kInval);
+    REQUIRE(!beyond, window_offset, kInval);
+    REQUIRE((words & kAccess & ~to.most) == 0, window_rights, kPerm);
+    return lib::kOk;
+}
+
+}  // namespace
+
+Result<i64> map_frames(NativeThread& t, const u64 (&a)[6]) {
+    Frames frames;
+    TRY(decode(t, a[0], a[1], a[2], frames));
+    if (t.restart_step > frames.count) t.restart_step = 0;  // the count has changed since the last step
+    if (!TRY(frames.space->map_frames(*frames.memory, frames.most, frames.entries(), t.restart_step)))
+        return kAgainLater;
+    return stale_now(*frames.space);
 }
 
 Result<i64> change_frames(NativeThread& t, const u64 (&a)[6]) {
@@ -98,3 +115,23 @@ Result<i64> memory_extent(NativeThread& t, const u64 (&a)[6]) {
 }
 
 }  // namespace core::calls
+
+// The usual case of the most frequent call, without the way through all of them. What is not done at once is left to
+// that way, errors too: it begins anew.
+[[gnu::noinline]] void core::ipc::fast_map_frames(NativeThread& t) {
+    auto map = [&] {
+        if (t.restart_step != 0) return false;
+        calls::Frames frames;
+        if (!calls::decode(t, t.context.syscall_argument(0), t.context.syscall_argument(1),
+                           t.context.syscall_argument(2), frames)
+                 .ok())
+            return false;
+        u64 done = 0;
+        const auto mapped = frames.space->map_frames(*frames.memory, frames.most, frames.entries(), done);
+        if (!mapped.ok() || !mapped.value()) return false;
+        t.context.set_syscall_result(calls::stale_now(*frames.space));
+        return true;
+    };
+    if (!map() || rt::Executor::current().needs_attention()) return;
+    hal::Machine::resume_syscall(t.context);
+}

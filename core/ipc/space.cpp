@@ -330,14 +330,14 @@ Result<void> Memory::add_extent() {
     }
 }
 
-Result<void> Memory::adopt(PhysAddr start, u64 bytes, Block how) {
+Result<void> Memory::adopt(PhysAddr start, u64 bytes, Adopted how) {
     const u32 order = u32(std::bit_width(bytes >> lib::kPageShift)) - 1;
     RT_ASSERT(start.aligned(kPageSize) && bytes % kPageSize == 0 && bytes != 0 && bytes <= size - allocated_,
               "a block that does not fit the memory");
-    RT_ASSERT(how == Block::kBorrowed || (bytes == kPageSize << order && order <= rt::kMaxOrder),
+    RT_ASSERT(how == Adopted::kBorrowed || (bytes == kPageSize << order && order <= rt::kMaxOrder),
               "not one block of the allocator's");
     TRY(make_room());
-    push_extent(start, bytes, how == Block::kOwned ? order : kNotFreed);
+    push_extent(start, bytes, how == Adopted::kOwned ? order : kNotFreed);
     zeroed_ = allocated_;
     return lib::kOk;
 }
@@ -380,11 +380,10 @@ PhysAddr Memory::frame(u64 offset) const {
     return e.at + (offset - e.offset);
 }
 
-void Memory::Frames::find(u64 offset) {
-    const u32 i = of_.extent_at(offset);
-    start_ = of_.extents_[i].offset;
-    bytes_ = of_.end_of(i) - start_;
-    first_ = of_.extents_[i].at;
+Memory::Block Memory::block_at(u64 offset) const {
+    if (offset >= allocated_) return {};
+    const u32 i = extent_at(offset);
+    return {extents_[i].offset, end_of(i) - extents_[i].offset, extents_[i].at};
 }
 
 bool Memory::run(u64 index, Run& run) const {

@@ -71,7 +71,7 @@ public:
     // As a window of `memory`, which it becomes by this. One step: false means that there is more to do, with the same
     // entries and the same `done` (0 at first), of which so many are mapped. `most`: rights of the capability. An error
     // leaves those mapped. Errors: kExist, kIdRm, kNoMem.
-    Result<bool> map_frames(Memory& memory, u64 most, std::span<const lib::MapEntry> entries, u64& done)
+    Result<bool> map_frames(Memory& memory, u64 most, std::span<const PackedEntry> entries, u64& done)
         RT_EXCLUDES(mapping_lock);
     // Unmaps (rights 0) or protects what is mapped in the ranges. In steps: `done` (0 at first) is the number of ranges
     // that are done, and the address up to which the next one is. Errors: kExist (it has mappings), kPerm.
@@ -84,7 +84,9 @@ private:
     friend class Memory;
     Result<void> become_window(Memory& memory, u64 most) RT_EXCLUDES(mapping_lock);
     Result<bool> not_a_window() RT_EXCLUDES(mapping_lock);
-    Result<bool> map_here(std::span<const lib::MapEntry> entries, u64& done) RT_REQUIRES(window_.lock);
+    Result<bool> map_first(Memory& memory, u64 most, std::span<const PackedEntry> entries, u64& done)
+        RT_EXCLUDES(mapping_lock);
+    Result<bool> map_rest(std::span<const PackedEntry> entries, u64& done) RT_REQUIRES(window_.lock);
     void release_here(lib::UserRange range, UserAddr floor, UserAddr ceiling) RT_REQUIRES(window_.lock);
     // Nothing is mapped any more, and what is, is unmapped, as far as the budget goes. True: all of it is.
     bool empty_window(u32& budget) RT_EXCLUDES(mapping_lock);
@@ -126,25 +128,15 @@ public:
     static constexpr u64 kAllocateStep = 256 << 10;  // 32,768 stores of 8 bytes
     // Before it is used: a block that exists already, with what it holds, behind those that were given before. kOwned:
     // allocated with rt::alloc_frames, and freed with the memory. kBorrowed: it stays whose it is. Error: kNoMem.
-    enum class Block : u8 { kOwned, kBorrowed };
-    Result<void> adopt(PhysAddr start, u64 bytes, Block how) RT_EXCLUDES(mapping_lock);
+    enum class Adopted : u8 { kOwned, kBorrowed };
+    Result<void> adopt(PhysAddr start, u64 bytes, Adopted how) RT_EXCLUDES(mapping_lock);
     PhysAddr frame(u64 offset) const;
-    // The frames of several offsets: the search is spared where they lie in one block.
-    class Frames {
-    public:
-        explicit Frames(const Memory& of) : of_(of) {}
-        PhysAddr at(u64 offset) {
-            if (offset - start_ >= bytes_) [[unlikely]]
-                find(offset);
-            return first_ + (offset - start_);
-        }
-
-    private:
-        void find(u64 offset);
-        const Memory& of_;
-        u64 start_ = 0, bytes_ = 0;
-        PhysAddr first_{};
+    // What lies in one block with it: offsets from `start` on, so many bytes, are at `frame`. Nothing: beyond the end.
+    struct Block {
+        u64 start = 0, bytes = 0;
+        PhysAddr frame{};
     };
+    Block block_at(u64 offset) const;
     // The index-th run of frames that follow each other. False: there are not so many.
     struct Run {
         PhysAddr start;

@@ -18,6 +18,9 @@ constexpr u64 kPagesAStep = 1024, kPagesOfTable = Space::kTableBytes / kPageSize
 // Tables of the last level, with all of their pages, and the budget that each is worth (Object::end).
 constexpr u32 kReleasedAStep = 2, kBudgetOfTable = 64;
 
+static_assert(PackedEntry::kRead == native::kReadRight && PackedEntry::kWrite == native::kWriteRight &&
+              PackedEntry::kExecute == native::kExecuteRight);
+
 }  // namespace
 
 // Its checks come before the first change; another thread's call may have made it a window of the same memory already.
@@ -46,35 +49,46 @@ Result<bool> SpaceObject::not_a_window() {
     return true;
 }
 
-Result<bool> SpaceObject::map_frames(Memory& memory, u64 most, std::span<const lib::MapEntry> entries, u64& done) {
-    for (bool first = true;; first = false) {
-        {
-            rt::LockGuard guard{window_.lock};
-            if (window_.memory == &memory) [[likely]] {
-                if (window_.closed) return Errno::kIdRm;
-                // A page that was mapped with fewer rights to the memory gets no more of them without it.
-                window_.rights &= most;
-                return map_here(entries, done);
-            }
-        }
-        if (!first) return Errno::kIdRm;  // only in a race: the memory or the space has ended
-        TRY(become_window(memory, most));
+// What has its tables is mapped at once. Without a reference: what is a window has not ended.
+Result<bool> SpaceObject::map_frames(Memory& memory, u64 most, std::span<const PackedEntry> entries, u64& done) {
+    rt::LockGuard guard{window_.lock};
+    if (window_.memory != &memory) [[unlikely]] {
+        guard.unlock();
+        return map_first(memory, most, entries, done);
     }
+    if (window_.closed) [[unlikely]]
+        return Errno::kIdRm;
+    // A page that was mapped with fewer rights to the memory gets no more of them without it.
+    window_.rights &= most;
+    u64 no_table = 0;
+    done += space->map_within(entries.subspan(done), no_table);
+    if (done == entries.size()) [[likely]]
+        return true;
+    return map_rest(entries, done);
+}
+
+[[gnu::noinline]] Result<bool> SpaceObject::map_first(Memory& memory, u64 most, std::span<const PackedEntry> entries,
+                                                      u64& done) {
+    const auto held = ObjectRef<SpaceObject>::of_found(this);
+    if (!held) return Errno::kBadF;  // only in a race: it was deleted
+    TRY(become_window(memory, most));
+    rt::LockGuard guard{window_.lock};
+    if (window_.memory != &memory || window_.closed) return Errno::kIdRm;  // only in a race: one of them has ended
+    window_.rights &= most;
+    return map_rest(entries, done);
 }
 
 // Each page table is charged before it is made.
-Result<bool> SpaceObject::map_here(std::span<const lib::MapEntry> entries, u64& done) {
-    if (done > entries.size()) done = entries.size();
-    for (u64 made = 0, charged = 0;; charged = 1) {
-        done += space->map_within(entries.subspan(done), charged);
-        if (done == entries.size()) return true;
-        if (charged != 0) {  // and not used: there is no page
-            if (pool_) pool_->give_back(kPageSize);
-            return Errno::kNoMem;
-        }
-        if (made++ == kTablesAStep) return false;
+[[gnu::noinline]] Result<bool> SpaceObject::map_rest(std::span<const PackedEntry> entries, u64& done) {
+    for (u64 made = 0; made < kTablesAStep; ++made) {
         REQUIRE(!pool_ || pool_->charge(kPageSize), pool_quota, kNoMem);
+        u64 charged = 1;
+        done += space->map_within(entries.subspan(done), charged);
+        if (charged != 0 && pool_) pool_->give_back(kPageSize);
+        if (done == entries.size()) return true;
+        if (charged != 0) return Errno::kNoMem;  // not used: there is no page
     }
+    return false;
 }
 
 Result<bool> SpaceObject::change_frames(std::span<const lib::UserRange> ranges, u64 rights, u64& done) {

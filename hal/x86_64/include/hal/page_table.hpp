@@ -44,6 +44,8 @@ public:
     constexpr Entry with_rights(MapFlags f) const {
         return Entry{(raw_ & ~(kPresent | kWrite | kUser | kNoExec)) | rights(f)};
     }
+    // Of one without an address: the same for this frame.
+    constexpr Entry with_address(PhysAddr pa) const { return Entry{raw_ | pa.value}; }
     constexpr Entry with_software(u8 s) const {
         return Entry{(raw_ & ~kSoftware) | (static_cast<u64>(s) << kSoftwareShift & kSoftware)};
     }
