@@ -211,7 +211,7 @@ KTEST_CPUS(memory_ends_while_it_is_mapped, none) {
         refused_with = 0;
         Helper& h = start(maps_until_refused, 0, {.cpu = cpu});
         KCHECK(until([] { return shared.go.load(); }));
-        for (u64 spin = 0; spin < round * 50; ++spin) yield();
+        for (u64 spin = 0; spin < round * 4; ++spin) yield();
         KDONE(raw_call(kDelete, shared.memory));
         KCHECK(until_done(h) && is_end(refused_with));
         KCHECK(until_stopped(h));
