@@ -63,6 +63,17 @@ enum Call : uint64_t {
     kMap = 48,      // space (write), memory, address, offset, length, rights | type << 8. Replaces nothing: kExist
     kUnmap = 49,    // space (write), address, length
     kProtect = 50,  // space (write), address, length, rights: at most those of the capability when it was mapped
+    // A space as the window of one memory: its frames are mapped one by one, without a record each. The first
+    // kMapFrames makes it that; from then on kMap there is kExist.
+    kMapFrames = 51,  // space (write), memory, count up to kMostFrames: for each, words 2i and 2i + 1 of the caller's
+                      // UTCB: address, offset in the memory | rights. Maps or replaces. 1: as kSpaceStale
+    kChangeFrames = 52,  // space (write), count, rights or 0: words 2i and 2i + 1: start, end. Protects what is mapped
+                         // there; rights 0 unmaps it. 1: as kSpaceStale
+    kFreeTables = 53,    // space (write), start, end, floor, ceiling: frees page tables over [start, end), where
+                         // nothing should be mapped, that cover nothing outside [floor, ceiling)
+    kSpaceStale = 54,    // space (any): 1 if some CPU may still use a translation that was taken away
+    kMemoryExtent = 55,  // system (read), memory (read), index: physical start of the index-th run of frames that
+                         // follow each other; rsi: its bytes
 
     kMapFrames = 51,     // space (write), memory, count: items in the UTCB's words
     kChangeFrames = 52,  // space (write), count, rights or 0: ranges in the UTCB's words
@@ -156,6 +167,9 @@ enum ExceptionReply : uint64_t {
     kStop = 3,        // stops until it is resumed
     kReplyMaps = 4,   // first maps Utcb::map into the thread's space; if this fails, the reply fails without effect
 };
+
+// Items of one kMapFrames or kChangeFrames.
+inline constexpr uint64_t kMostFrames = kMaxWords / 2;
 
 struct MapItem {
     uint64_t memory, address, offset, length, rights;

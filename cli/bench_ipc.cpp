@@ -32,6 +32,9 @@ constexpr Target kTargets[] = {
     {"page_fault", 700, 1250, 1, "page fault to a handler and back"},
     {"page_fault_map", 0, 0, 1, "the same, and the answer maps a page"},
     {"notification_ping_pong", 800, 2060, 1, "two signals, two waits"},
+    {"map_frames_1", 250, 0, 1, "one page mapped into a window"},
+    {"map_frames_60", 2610, 0, 1, "60 neighbouring pages in one call"},
+    {"change_frames_1", 0, 0, 1, "one page of a window unmapped"},
     {"ipc_call_other_cpu", 600, 2838, 2, "another CPU that looks for work"},
     {"ipc_call_other_cpu_asleep", 1400, 2838, 2, "another CPU that sleeps"},
 };

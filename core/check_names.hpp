@@ -16,7 +16,9 @@ namespace core::checks {
     X(thread_cpu) X(resume_inactive) X(bind_free) X(bind_one) X(tag_reserved) X(tag_words) X(tag_caps) \
     X(tag_needs_utcb) X(caps_need_grant) X(cap_to_send) X(timed_needs_utcb) X(reply_owed) X(reply_object_free) \
     X(reply_label) X(reply_map_length) X(map_range) X(map_aligned) X(map_rights) X(map_offset) \
-    X(map_free) X(map_type) X(unmap_range) X(protect_range) X(protect_rights) X(irq_line) X(irq_bound) X(write_size) X(trace_op) X(trace_buffer) \
+    X(map_free) X(map_type) X(map_window) X(window_count) X(window_aligned) X(window_range) X(window_bits) X(window_offset) \
+    X(window_rights) X(window_unmapped) X(window_memory) X(window_ranges) X(window_protect) X(tables_range) X(tables_bounds) X(extent_index) \
+    X(unmap_range) X(protect_range) X(protect_rights) X(irq_line) X(irq_bound) X(write_size) X(trace_op) X(trace_buffer) \
     X(call_number) X(call_flags) X(endpoint_alive) X(nonblocking_send) X(nonblocking_receive) X(identify_exists)
 // clang-format on
 

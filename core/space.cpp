@@ -72,6 +72,15 @@ void Space::unload() {
     ending.add(*this);
 }
 
+// More rights to the same frame need no flush: a CPU that still has the old translation faults and finds them.
+[[gnu::always_inline]] inline void Space::replace(hal::Machine::PageTable::Slot slot,
+                                                  hal::Machine::PageTable::Entry entry, UserAddr at) {
+    auto old = slot.exchange(entry);
+    if (old.present() && (old.address() != entry.address() || (old.writable() && !entry.writable()) ||
+                          (old.executable() && !entry.executable())))
+        invalidate(at, at + kPageSize);
+}
+
 Result<void> Space::map(std::span<const lib::MapEntry> entries) {
     rt::LockGuard guard{lock_};
     for (const lib::MapEntry *e = entries.data(), *end = e + entries.size(); e != end;) {
@@ -80,21 +89,55 @@ Result<void> Space::map(std::span<const lib::MapEntry> entries) {
         // Neighbours need no walk.
         do {
             auto entry = hal::Machine::PageTable::Entry::make(e->frame, flags_of(e->prot));
-            if (!slot.load().mapped()) {
+            if (!slot.load().mapped())
                 slot.store(entry);
-            } else {
-                // More rights to the same frame need no flush: a CPU that still has the old translation faults and
-                // finds them.
-                auto old = slot.exchange(entry);
-                if (old.present() && (old.address() != entry.address() || (old.writable() && !entry.writable()) ||
-                                      (old.executable() && !entry.executable())))
-                    invalidate(e->at, e->at + kPageSize);
-            }
+            else
+                replace(slot, entry, e->at);
             if (++e == end) return lib::kOk;
             slot = slot.behind();
         } while (slot && e->at == e[-1].at + kPageSize);
     }
     return lib::kOk;
+}
+
+size_t Space::map_within(std::span<const PackedEntry> entries, u64& tables) {
+    using Entry = hal::Machine::PageTable::Entry;
+    struct Limited {
+        Tables& from;
+        u64& left;
+        [[gnu::noinline]] PhysAddr allocate_table() {
+            if (left == 0) return PhysAddr{0};
+            const PhysAddr page = from.allocate_table();
+            if (page.value != 0) --left;
+            return page;
+        }
+        void free_table(PhysAddr page) { from.free_table(page); }
+    } limited{tables_, tables};
+    constexpr u64 kInPage = kPageSize - 1;
+    u64 rights = ~u64{0};
+    Entry with_rights;
+    rt::LockGuard guard{lock_};
+    for (const PackedEntry *e = entries.data(), *end = e + entries.size(); e != end;) {
+        auto slot = table_.slot(UserAddr{e->at}, limited);
+        if (!slot) return size_t(e - entries.data());
+        do {
+            const u64 word = e->frame_and_rights;
+            if ((word & kInPage) != rights) {
+                rights = word & kInPage;
+                with_rights = Entry::make(PhysAddr{0}, flags_of({.read = (rights & PackedEntry::kRead) != 0,
+                                                                 .write = (rights & PackedEntry::kWrite) != 0,
+                                                                 .exec = (rights & PackedEntry::kExecute) != 0}));
+            }
+            const Entry entry = with_rights.with_address(PhysAddr{word - rights});
+            if (!slot.load().mapped()) [[likely]]
+                slot.store(entry);
+            else
+                replace(slot, entry, UserAddr{e->at});
+            if (++e == end) return entries.size();
+            slot = slot.behind();
+        } while (slot && e->at == e[-1].at + kPageSize);
+    }
+    return entries.size();
 }
 
 void Space::unmap(std::span<const lib::UserRange> ranges) {
@@ -114,6 +157,21 @@ void Space::free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) 
     // (KernelMachine::flush_local). This CPU is in an epoch section until then, and others flush before they are
     // quiescent: the tables are not used again before.
     if (tables() != before) invalidate(range.start, range.start + kPageSize);
+}
+
+void Space::release_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) {
+    if (range.start >= range.end) return;
+    rt::LockGuard guard{lock_};
+    // What the tables of the last level that go cover.
+    u64 from = range.start.down(kTableBytes).value, to = range.end.up(kTableBytes).value;
+    if (from < floor.value) from += kTableBytes;
+    if (to > ceiling.value) to -= kTableBytes;
+    bool any = false;
+    if (from < to) table_.unmap(UserAddr{from}, UserAddr{to}, [&](UserAddr, auto) { any = true; });
+    if (any) invalidate(UserAddr{from}, UserAddr{to});
+    const u64 before = tables();
+    table_.free_empty_tables(range.start, range.end, floor, ceiling, tables_);
+    if (tables() != before) invalidate(range.start, range.start + kPageSize);  // as in free_tables()
 }
 
 void Space::protect(std::span<const lib::UserRange> ranges, lib::Prot prot) {

@@ -19,24 +19,38 @@
 
 namespace core {
 
+// A page to map as two words, for many of them at once: its rights are below the frame's address.
+struct PackedEntry {
+    static constexpr u64 kRead = 8, kWrite = 16, kExecute = 32;
+    u64 at, frame_and_rights;
+};
+
 class Space : public RefCounted<Space> {
 public:
     static Result<Ref<Space>> create();
     ~Space();
 
     Result<void> map(std::span<const lib::MapEntry> entries) RT_EXCLUDES(lock_);
+    // The same with at most `tables` new page tables, which is counted down for each. How many of the entries are
+    // mapped: not all, if the next one needs one more, or there is no memory for one.
+    size_t map_within(std::span<const PackedEntry> entries, u64& tables) RT_EXCLUDES(lock_);
     void unmap(std::span<const lib::UserRange> ranges) RT_EXCLUDES(lock_);
     void protect(std::span<const lib::UserRange> ranges, lib::Prot prot) RT_EXCLUDES(lock_);
     // Frees the page tables over `range`, where nothing is mapped, that cover nothing outside [floor, ceiling): floor
     // is where what may be mapped below ends, ceiling where what may be mapped above begins. Cannot fail, allocates
     // nothing.
     void free_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) RT_EXCLUDES(lock_);
+    // The same where something may be mapped: what is mapped in a table of the last level that goes is unmapped first,
+    // and a table above that is in use stays.
+    void release_tables(lib::UserRange range, UserAddr floor, UserAddr ceiling) RT_EXCLUDES(lock_);
+    // Where the last page tables of the user half end: `ceiling` if nothing may be mapped above.
+    static constexpr UserAddr tables_end() { return hal::Machine::user_top().up(hal::Machine::PageTable::span(4)); }
     // Where the first `most` tables of the last level that lie over [from, to) end; `to` if there are no more than
     // that. For work on a long range in pieces.
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const { return table_.end_of_tables(from, to, most); }
     // What one table of the last level covers, in bytes.
     static constexpr u64 kTableBytes = hal::Machine::PageTable::span(2);
-    // Page tables that it has, without the root. Exact for the only thread that changes mappings of the space.
+    // Page tables that it has, without the root. Exact for who alone changes mappings of the space.
     u64 tables() const { return tables_.count.load(std::memory_order_relaxed); }
     // Was the page written since this was last asked? Clears the mark.
     bool test_and_clear_dirty(UserAddr page) RT_EXCLUDES(lock_);
@@ -126,6 +140,8 @@ private:
         return hal::Machine::store_user(to, v) ? sizeof v : 0;
     }
     void invalidate(UserAddr from, UserAddr to) RT_REQUIRES(lock_);
+    void replace(hal::Machine::PageTable::Slot slot, hal::Machine::PageTable::Entry entry, UserAddr at)
+        RT_REQUIRES(lock_);
     void note_writer();
     void await_writers() RT_REQUIRES(lock_);
     template <class F>

@@ -31,6 +31,7 @@ enum class Rank : u8 {
     object,          // native objects: one endpoint, notification
     native_thread,   // native objects: requests to one thread
     native_mapping,  // where native memory is mapped
+    native_window,   // the pages of one space that is the window of a memory
     space,           // page tables of one address space
     device,          // one driver's queues
     async_lock,      // the waiters of a sleeping lock (no lock has this rank at present)

@@ -189,6 +189,53 @@ inline Result<void> protect(Slot space, u64 address, u64 length, u64 rights) {
     return do_call(kProtect, space, address, length, rights);
 }
 
+// --- Windows: frames of one memory, mapped one by one into a space that has nothing else (docs/native.md, section 2)
+
+struct Frame {
+    u64 address, offset, rights;  // where, and which page of the memory
+};
+struct Range {
+    u64 start, end;
+};
+// At most kMostFrames, which go through Utcb::words. True: some CPU may still use what was there before (see stale()).
+inline Result<bool> map_frames(Slot space, Slot memory, std::span<const Frame> frames) {
+    u64* word = utcb().words;
+    for (const Frame& f : frames) {
+        *word++ = f.address;
+        *word++ = f.offset | f.rights;
+    }
+    return TRY(make_call(kMapFrames, space, memory, frames.size())) != 0;
+}
+// Unmaps (rights 0) or protects what is mapped in at most kMostFrames ranges. True: as with map_frames().
+inline Result<bool> change_frames(Slot space, std::span<const Range> ranges, u64 rights) {
+    u64* word = utcb().words;
+    for (const Range& r : ranges) {
+        *word++ = r.start;
+        *word++ = r.end;
+    }
+    return TRY(make_call(kChangeFrames, space, ranges.size(), rights)) != 0;
+}
+// The page tables over [start, end), which is unmapped, that cover nothing outside [floor, ceiling).
+inline Result<void> free_tables(Slot space, u64 start, u64 end, u64 floor, u64 ceiling) {
+    return do_call(kFreeTables, space, start, end, floor, ceiling);
+}
+// May some CPU still use a translation that was taken away?
+inline Result<bool> stale(Slot space) { return TRY(make_call(kSpaceStale, space)) != 0; }
+// The index-th run of frames of a memory that follow each other; kInval beyond the last.
+struct Run {
+    u64 start, bytes;  // physical
+};
+inline Result<Run> memory_extent(Slot system, Slot memory, u64 index) {
+    i64 start;
+    u64 bytes = memory;
+    asm volatile("syscall"
+                 : "=a"(start), "+S"(bytes)
+                 : "a"(kMemoryExtent), "D"(system), "d"(index)
+                 : "rcx", "r11", "memory");
+    if (start < 0) return Errno(-start);
+    return Run{u64(start), bytes};
+}
+
 // --- Scheduling and interrupts
 
 // `budget` ns of CPU time in every `period` ns; both 0: no limit.

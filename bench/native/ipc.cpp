@@ -275,6 +275,37 @@ Result<void> other_cpu_asleep() {
     return lib::kOk;
 }
 
+// Pages of a window: each interval maps where nothing is and the page tables are there, and unmaps it again.
+constexpr u64 kWindowAt = 0x40'0000;
+template <unsigned Row>
+Result<void> window(const char* name, u64 frames, bool unmaps) {
+    const Slot space = TRY(make(kTypeSpace, 16)), memory = TRY(make(kTypeMemory, 256 * 4096));
+    for (u64 n = 0; n < kIntervals + 2; ++n) {
+        Frame items[kMostFrames];
+        const auto map_all = [&]() -> Result<void> {
+            for (u64 i = 0; i < kCount; ++i) {
+                for (u64 k = 0; k < frames; ++k)
+                    items[k] = {kWindowAt + (i * frames + k) * 4096, (i + k) * 4096, kReadRight | kWriteRight};
+                (void)TRY(map_frames(space, memory, {items, frames}));
+            }
+            return lib::kOk;
+        };
+        if (!unmaps) FARCALL_MARK_START(Row);
+        TRY(map_all());
+        if (!unmaps) FARCALL_MARK_STOP(Row);
+        if (unmaps) FARCALL_MARK_START(Row);
+        for (u64 i = 0; unmaps && i < kCount; ++i) {
+            const Range one{kWindowAt + i * 4096, kWindowAt + (i + 1) * 4096};
+            (void)TRY(change_frames(space, {&one, 1}, 0));
+        }
+        if (unmaps) FARCALL_MARK_STOP(Row);
+        const Range all{kWindowAt, kWindowAt + kCount * kMostFrames * 4096};
+        (void)TRY(change_frames(space, {&all, 1}, 0));
+    }
+    print("row {} {} {}\n", Row, name, kCount);
+    return lib::kOk;
+}
+
 struct Entry {
     const char* name;
     Result<void> (*run)();
@@ -291,6 +322,9 @@ constexpr Entry kEntries[] = {
     {"page_fault", page_fault_skip},
     {"page_fault_map", page_fault},
     {"notification_ping_pong", notifications},
+    {"map_frames_1", [] { return window<13>("map_frames_1", 1, false); }},
+    {"map_frames_60", [] { return window<14>("map_frames_60", kMostFrames, false); }},
+    {"change_frames_1", [] { return window<15>("change_frames_1", 1, true); }},
     {"ipc_call_other_cpu", other_cpu_polling},
     {"ipc_call_other_cpu_asleep", other_cpu_asleep},
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The native calls other than IPC, and their dispatch from a trap. Each decodes and checks, then commits.
-#include "core/ipc/ipc.hpp"
+#include "core/ipc/calls.hpp"
 #include "core/ipc/make.hpp"
 #include "core/sched.hpp"
 #include "core/system.hpp"
@@ -16,39 +16,7 @@ constinit const System* native_system = nullptr;
 
 namespace {
 
-// The call is to be made again, after what is ready has had its turn.
-constexpr Errno kAgainLater = Errno::kRestartNoIntr;
-
-template <class T>
-struct Typed {
-    T* object;
-    Cap* cap;
-    T* operator->() const { return object; }
-};
-template <class T>
-Result<Typed<T>> find(CapTable& table, u64 slot, native::Type type, u64 rights) {
-    Cap* c = table.find(slot);
-    REQUIRE(c != nullptr, cap_exists, kBadF);
-    REQUIRE(c->object->type == type, cap_type, kInval);
-    REQUIRE((c->rights() & rights) == rights, cap_right, kPerm);
-    return Typed<T>{static_cast<T*>(c->object), c};
-}
-
-// The same with a reference: for what is charged to the object, counts it, or changes it in several steps. Without one
-// an object may be on its way out as soon as another CPU has deleted its last capability.
-template <class T>
-struct Held {
-    ObjectRef<T> ref;
-    Cap* cap;
-    T* operator->() const { return ref.get(); }
-};
-template <class T>
-Result<Held<T>> hold(CapTable& table, u64 slot, native::Type type, u64 rights) {
-    auto found = TRY(find<T>(table, slot, type, rights));
-    auto ref = ObjectRef<T>::of_found(found.object);
-    if (!ref) return Errno::kBadF;  // only in a race: it was deleted
-    return Held<T>{std::move(ref), found.cap};
-}
+using namespace calls;
 
 // The table that a space argument means; 0 is the caller's own.
 Result<CapTable*> table_of(NativeThread& t, u64 space) {
@@ -189,28 +157,6 @@ Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
 
 // --- Threads
 
-Result<Typed<NativeThread>> thread_at(NativeThread& t, u64 slot, u64 rights) {
-    return find<NativeThread>(*t.caps, slot, native::kTypeThread, rights);
-}
-
-// Once per call: when it is made again it only looks whether the answer is there.
-bool asked(NativeThread& t, NativeThread& target, u32 bits) {
-    if (t.restart_step == reinterpret_cast<u64>(&target))
-        return (target.control.load(std::memory_order_acquire) & bits) == 0;
-    if (target.ask(bits)) return true;
-    t.restart_step = reinterpret_cast<u64>(&target);
-    return false;
-}
-
-// kBusy: it runs or waits. Another CPU's claim is over within its call: this one is made again.
-Result<ThreadClaim> claim_inactive(NativeThread& n) {
-    ThreadClaim claim = ThreadClaim::of_inactive(n);
-    if (claim.ok()) return claim;
-    if (n.inactive()) return kAgainLater;
-    REQUIRE(false, thread_not_running, kBusy);
-    return ThreadClaim::of_taken(n);
-}
-
 Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     auto target = TRY(thread_at(t, a[0], native::kWriteRight));
     auto space = TRY(hold<SpaceObject>(*t.caps, a[1], native::kTypeSpace, native::kWriteRight));
@@ -343,12 +289,6 @@ Result<i64> thread_bind(NativeThread& t, u64 slot, u64 notification) {
 
 // --- Memory
 
-// Of a call in steps.
-Result<i64> stepped(Result<bool> step) {
-    if (!TRY(step)) return kAgainLater;
-    return i64{0};
-}
-
 Result<i64> map(NativeThread& t, const u64 (&a)[6]) {
     auto space = TRY(hold<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
     Cap* c = t.caps->find(a[1]);
@@ -479,6 +419,11 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
             auto s = TRY(hold<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
             return stepped(s->protect_some(a[1], a[2], a[3], t.restart_step));
         }
+        case native::kMapFrames: return map_frames(t, a);
+        case native::kChangeFrames: return change_frames(t, a);
+        case native::kFreeTables: return free_tables(t, a);
+        case native::kSpaceStale: return space_stale(t, a[0]);
+        case native::kMemoryExtent: return memory_extent(t, a);
         case native::kSchedConfigure: return sched_configure(t, a);
         case native::kSchedInfo: {
             auto s = TRY(find<Sched>(*t.caps, a[0], native::kTypeSched, native::kReadRight));

@@ -434,10 +434,17 @@ namespace {
     leave(t);
 }
 
+[[noreturn, gnu::noinline]] void other_syscall(NativeThread& t) {
+    if (hal::call_word(t.context) == native::kMapFrames) fast_map_frames(t);
+    slow_syscall(t);
+}
+
 [[noreturn, gnu::noinline]] void general_syscall(NativeThread& t) {
     const u64 word = hal::call_word(t.context);
     if (word == native::kSignal)
         fast_signal(t);
+    else if (word > native::kSignal)
+        other_syscall(t);
     else if (word == native::kReceive)
         wait_path(t);
     else if (!may_be_plain(hal::message_tag(t.context)))

@@ -82,6 +82,7 @@ void give_up(ReplySlot& slot, NativeThread& caller, Errno error);
 void fast_call(NativeThread& t);
 void fast_reply_receive(NativeThread& t);
 void fast_signal(NativeThread& t);
+void fast_map_frames(NativeThread& t);
 void fast_exception(NativeThread& t);
 void fast_fault(NativeThread& t);  // NativeThread::fault
 // The same, leaving records in the trace buffer.

@@ -15,12 +15,6 @@ namespace {
 
 using hal::Machine;
 
-lib::Prot prot_of(u64 rights) {
-    return {.read = (rights & native::kReadRight) != 0,
-            .write = (rights & native::kWriteRight) != 0,
-            .exec = (rights & native::kExecuteRight) != 0};
-}
-
 constexpr u64 kBatch = 32;
 constexpr u64 kRecord = rt::kMemoryTaken<Mapping>;
 
@@ -48,7 +42,8 @@ bool SpaceObject::shrink(Mapping& m, u32& budget, u64& was_end) {
 }
 
 bool SpaceObject::end(u32& budget, Endings& more) {
-    if (!caps::empty(caps, budget, more)) return false;
+    if (!caps::empty(caps, budget, more) || !empty_window(budget)) return false;
+    leave_window();
     for (;;) {
         rt::LockGuard guard{mapping_lock};
         Mapping* m = mappings_.first();
@@ -97,7 +92,7 @@ void SpaceObject::free_tables(u64 start, u64 end) {
     const Mapping* above = mappings_.lower_bound(start);
     const Mapping* below = above ? mappings_.prev(*above) : mappings_.last();
     space->free_tables({UserAddr{start}, UserAddr{end}}, UserAddr{below ? below->end : 0},
-                       above ? UserAddr{above->start} : Machine::user_top());
+                       above ? UserAddr{above->start} : Space::tables_end());
     const u64 now = space->tables() * kPageSize;
     if (pool_) pool_->give_back(tables_charged_ - now);
     tables_charged_ = now;
@@ -148,6 +143,7 @@ Result<bool> SpaceObject::map_some(Memory& memory, u64 address, u64 offset, u64 
         rt::LockGuard guard{mapping_lock};
         if (m) {
             if (memory.dead_ || caps.ended.load(std::memory_order_relaxed)) return Errno::kIdRm;
+            REQUIRE(window_of_ == nullptr, map_window, kExist);
             REQUIRE(first_in(address, address + length) == nullptr, map_free, kExist);
             mappings_.insert(*m);
             memory.mappings_.push_back(*m);
@@ -291,34 +287,59 @@ Result<bool> SpaceObject::protect_some(u64 address, u64 length, u64 rights, u64&
 
 // --- Memory
 
-Result<void> Memory::add_extent() {
-    if (count_ == room_) {
-        u32 room = room_ == 0 ? kFirstRoom : room_ * 2;
-        const u64 charge =
-            rt::memory_taken(room * sizeof(Extent)) - (room_ == 0 ? 0 : rt::memory_taken(room_ * sizeof(Extent)));
-        REQUIRE(!pool_ || pool_->charge(charge), pool_quota, kNoMem);
-        auto* more = static_cast<Extent*>(rt::allocate(room * sizeof(Extent)));
-        if (!more) {
-            if (pool_) pool_->give_back(charge);
-            return Errno::kNoMem;
-        }
-        if (pool_) charge_ += charge;
-        for (u32 i = 0; i < count_; ++i) more[i] = extents_[i];
-        if (extents_) rt::deallocate(extents_, room_ * sizeof(Extent));
-        extents_ = more;
-        room_ = room;
+Result<void> Memory::make_room() {
+    if (count_ < room_) return lib::kOk;
+    u32 room = room_ == 0 ? kFirstRoom : room_ * 2;
+    const u64 charge =
+        rt::memory_taken(room * sizeof(Extent)) - (room_ == 0 ? 0 : rt::memory_taken(room_ * sizeof(Extent)));
+    REQUIRE(!pool_ || pool_->charge(charge), pool_quota, kNoMem);
+    auto* more = static_cast<Extent*>(rt::allocate(room * sizeof(Extent)));
+    if (!more) {
+        if (pool_) pool_->give_back(charge);
+        return Errno::kNoMem;
     }
+    if (pool_) charge_ += charge;
+    for (u32 i = 0; i < count_; ++i) more[i] = extents_[i];
+    if (extents_) rt::deallocate(extents_, room_ * sizeof(Extent));
+    extents_ = more;
+    room_ = room;
+    return lib::kOk;
+}
+
+void Memory::push_extent(PhysAddr at, u64 bytes, u32 order) {
+    u32 run = 0;
+    if (count_ != 0) {
+        const Extent& last = extents_[count_ - 1];
+        run = last.run + u32(last.at + (allocated_ - last.offset) != at);
+    }
+    extents_[count_++] = {allocated_, at, order, run};
+    allocated_ += bytes;
+}
+
+Result<void> Memory::add_extent() {
+    TRY(make_room());
     u32 order = u32(std::bit_width((size - allocated_) >> lib::kPageShift)) - 1;
     if (order > rt::kMaxOrder) order = rt::kMaxOrder;
     for (;; --order) {
         auto block = rt::alloc_frames(order);
         if (block.ok()) {
-            extents_[count_++] = {allocated_, block.value(), order};
-            allocated_ += kPageSize << order;
+            push_extent(block.value(), kPageSize << order, order);
             return lib::kOk;
         }
         if (order == 0) return block.error();
     }
+}
+
+Result<void> Memory::adopt(PhysAddr start, u64 bytes, Adopted how) {
+    const u32 order = u32(std::bit_width(bytes >> lib::kPageShift)) - 1;
+    RT_ASSERT(start.aligned(kPageSize) && bytes % kPageSize == 0 && bytes != 0 && bytes <= size - allocated_,
+              "a block that does not fit the memory");
+    RT_ASSERT(how == Adopted::kBorrowed || (bytes == kPageSize << order && order <= rt::kMaxOrder),
+              "not one block of the allocator's");
+    TRY(make_room());
+    push_extent(start, bytes, how == Adopted::kOwned ? order : kNotFreed);
+    zeroed_ = allocated_;
+    return lib::kOk;
 }
 
 Result<bool> Memory::allocate_some() {
@@ -339,8 +360,10 @@ Result<void> Memory::allocate() {
     return lib::kOk;
 }
 
-PhysAddr Memory::frame(u64 offset) const {
-    if (borrowed_.value != 0) return borrowed_ + offset;
+u32 Memory::extent_at(u64 offset) const {
+    // As if all blocks were of the largest size, which most are.
+    const u64 guess = offset >> (lib::kPageShift + rt::kMaxOrder);
+    if (guess < count_ && extents_[guess].offset <= offset && offset < end_of(u32(guess))) return u32(guess);
     u32 low = 0, high = count_;
     while (high - low > 1) {
         u32 middle = (low + high) / 2;
@@ -349,7 +372,37 @@ PhysAddr Memory::frame(u64 offset) const {
         else
             high = middle;
     }
-    return extents_[low].at + (offset - extents_[low].offset);
+    return low;
+}
+
+PhysAddr Memory::frame(u64 offset) const {
+    const Extent& e = extents_[extent_at(offset)];
+    return e.at + (offset - e.offset);
+}
+
+Memory::Block Memory::block_at(u64 offset) const {
+    if (offset >= allocated_) return {};
+    const u32 i = extent_at(offset);
+    return {extents_[i].offset, end_of(i) - extents_[i].offset, extents_[i].at};
+}
+
+bool Memory::run(u64 index, Run& run) const {
+    if (count_ == 0 || index > extents_[count_ - 1].run) return false;
+    // The first extent of the run, and that of the next one.
+    auto first_of = [&](u64 wanted) {
+        u32 low = 0, high = count_;
+        while (low < high) {
+            const u32 middle = (low + high) / 2;
+            if (extents_[middle].run < wanted)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return low;
+    };
+    const u32 first = first_of(index), next = first_of(index + 1);
+    run = {extents_[first].at, (next < count_ ? extents_[next].offset : allocated_) - extents_[first].offset};
+    return true;
 }
 
 // Out of its space and of both lists, as far as the budget goes; true: it is out, and the caller deletes it.
@@ -365,7 +418,16 @@ bool Memory::end(u32& budget, Endings&) {
         rt::LockGuard guard{mapping_lock};
         dead_ = true;
         Mapping* m = mappings_.front();
-        if (!m) return true;
+        if (!m) {
+            SpaceObject* s = windows_.front();
+            if (!s) return true;
+            // The end of the space would take it out of the list first.
+            const auto window = ObjectRef<SpaceObject>{s};
+            guard.unlock();
+            if (!window->empty_window(budget)) return false;
+            window->leave_window();
+            continue;
+        }
         if (!detach(*m, budget)) return false;
         guard.unlock();
         delete m;
@@ -394,7 +456,8 @@ void Memory::leave_all_but(const SpaceObject& space, u64 address) {
 
 // One epoch after the last reference: no CPU translates to the frames any more.
 Memory::~Memory() {
-    for (u32 i = 0; i < count_; ++i) rt::free_frames(extents_[i].at, extents_[i].order);
+    for (u32 i = 0; i < count_; ++i)
+        if (extents_[i].order != kNotFreed) rt::free_frames(extents_[i].at, extents_[i].order);
     if (extents_) rt::deallocate(extents_, room_ * sizeof(Extent));
 }
 

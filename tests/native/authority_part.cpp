@@ -107,7 +107,7 @@ struct {
 // Calls that need no right: those on the program's own slots, and the statistics of a pool.
 bool needs_no_right(u64 number) {
     return harmless(number) || number == kIdentify || number == kPoolInfo || number == kDelete || number == kRevoke ||
-           number == kMove || number == kCopy;
+           number == kMove || number == kCopy || number == kSpaceStale;
 }
 void sweep_without_rights(u64) {
     for (u64 number = 0; number < 128; ++number) {
@@ -308,6 +308,41 @@ KTEST(a_handler_maps_no_more_than_it_may, map_rights) {
     KCHECK(until_done(h) && until_stopped(client));
     KCHECK(first == -i64(Errno::kPerm) && second == 0);
 }
+KTEST(window_shows_no_more_of_a_memory_than_its_capability, window_rights) {
+    static Slot space, reads;
+    static i64 got[6];
+    static auto reaches = [](u64) {
+        auto one = [](u64 offset, u64 rights) {
+            utcb().words[0] = kAreaStart;
+            utcb().words[1] = offset | rights;
+            return raw_call(kMapFrames, space, reads, 1);
+        };
+        got[0] = one(0, kReadRight | kWriteRight);
+        got[1] = one(0, kExecuteRight);
+        got[2] = one(2 * kPage, kReadRight);
+        got[3] = one(~u64{0} & ~(kPage - 1), kReadRight);
+        got[4] = one(kPage, kReadRight);
+        utcb().words[1] = kAreaStart + kPage;
+        got[5] = raw_call(kChangeFrames, space, 1, kReadRight | kWriteRight);
+    };
+    // Whether the window was made with all rights or with those of the program.
+    for (const bool by_another : {false, true}) {
+        Program p;
+        const Slot m = make(kTypeMemory, 2 * kPage);
+        reads = derive(m, kReadRight);
+        space = make(kTypeSpace, 16);
+        p.has(reads, kReadRight);
+        p.has(space, kWriteRight);
+        utcb().words[0] = kAreaStart + 4 * kPage;
+        utcb().words[1] = kReadRight | kWriteRight;
+        if (by_another) KDONE(raw_call(kMapFrames, space, m, 1));
+        const Options o{.space = p.space};
+        KCHECK(until_done(start(+reaches, 0, o)));
+        for (u64 i : {0, 1, 5}) KCHECK(got[i] == -i64(Errno::kPerm));
+        for (u64 i : {2, 3}) KCHECK(got[i] == -i64(Errno::kInval));
+        KCHECK(got[4] == 0);
+    }
+}
 KTEST(spaces_are_not_changed_without_write, cap_right) {
     Program p;
     const Slot m = make(kTypeMemory, kPage), space = make(kTypeSpace, 16), t = make(kTypeThread);
@@ -316,6 +351,8 @@ KTEST(spaces_are_not_changed_without_write, cap_right) {
     p.has(space, kAllRights & ~kWriteRight);
     p.is_refused({TRY_TO(kMap, kPerm, space, m, kAreaStart, 0, kPage, kReadRight),
                   TRY_TO(kUnmap, kPerm, space, kAreaStart, kPage), TRY_TO(kProtect, kPerm, space, kAreaStart, kPage, 0),
+                  TRY_TO(kMapFrames, kPerm, space, m, 1), TRY_TO(kChangeFrames, kPerm, space, 1, 0),
+                  TRY_TO(kFreeTables, kPerm, space, 0, kPage, 0, kPage),
                   // Its own space is no exception: the program has no capability for it.
                   TRY_TO(kMap, kBadF, kNothing, m, kAreaStart, 0, kPage, kReadRight),
                   TRY_TO(kUnmap, kBadF, kSlotSpace, kAreaStart, kPage),
@@ -517,12 +554,15 @@ KTEST(the_machine_is_not_reached_without_system, cap_right) {
 }
 KTEST(the_machine_tells_nothing_without_read, cap_right) {
     Program p;
-    const Slot writes = derive(kSlotSystem, kWriteRight), e = make(kTypeEndpoint), n = make(kTypeNotification);
+    const Slot writes = derive(kSlotSystem, kWriteRight), m = make(kTypeMemory, kPage), e = make(kTypeEndpoint),
+               n = make(kTypeNotification);
     p.has(writes, kWriteRight);
+    p.has(m, kAllRights);
     p.has(e, kAllRights & ~kReadRight);
     p.has(n, kAllRights & ~kReadRight);
     p.is_refused({TRY_TO(kMemoryInfo, kPerm, writes), TRY_TO(kLockInfo, kPerm, writes), TRY_TO(kLockInfo, kPerm, e),
                   TRY_TO(kLockInfo, kPerm, n), TRY_TO(kMemoryInfo, kBadF, kSlotSystem),
+                  TRY_TO(kMemoryExtent, kPerm, writes, m, 0), TRY_TO(kMemoryExtent, kBadF, kSlotSystem, m, 0),
                   TRY_TO(kLockInfo, kBadF, kSlotSystem)});
 }
 

@@ -149,6 +149,14 @@ MISSING_AND_TYPE(map_memory, kTypeMemory, kTypeMemory, raw_call(kMap, kSlotSpace
 ALL_THREE(unmap, kTypeSpace, kWriteRight, raw_call(kUnmap, s, kAreaStart, kPage))
 ALL_THREE(protect, kTypeSpace, kWriteRight, raw_call(kProtect, s, kAreaStart, kPage, 0))
 
+ALL_THREE(map_frames_space, kTypeSpace, kWriteRight, raw_call(kMapFrames, s, 0, 1))
+MISSING_AND_TYPE(map_frames_memory, kTypeMemory, kTypeMemory, raw_call(kMapFrames, kSlotSpace, s, 0))
+ALL_THREE(change_frames, kTypeSpace, kWriteRight, raw_call(kChangeFrames, s, 0, 0))
+ALL_THREE(free_tables, kTypeSpace, kWriteRight, raw_call(kFreeTables, s, kPage, 0, 0, 0))
+MISSING_AND_TYPE(space_stale, kTypeSpace, kTypeSpace, raw_call(kSpaceStale, s))
+ALL_THREE(memory_extent_system, kTypeSystem, kReadRight, raw_call(kMemoryExtent, s, 0, 0))
+ALL_THREE(memory_extent_memory, kTypeMemory, kReadRight, raw_call(kMemoryExtent, kSlotSystem, s, 9))
+
 // --- Scheduling, interrupts, the system
 namespace {
 // Calls while line 6 (badge 7) is bound.

@@ -66,6 +66,10 @@ constexpr Name kNames[] = {{kCall, "kCall"},
                            {kMap, "kMap"},
                            {kUnmap, "kUnmap"},
                            {kProtect, "kProtect"},
+                           {kMapFrames, "kMapFrames"},
+                           {kChangeFrames, "kChangeFrames"},
+                           {kFreeTables, "kFreeTables"},
+                           {kSpaceStale, "kSpaceStale"},
                            {kSchedConfigure, "kSchedConfigure"},
                            {kIrqBind, "kIrqBind"}};
 // waited: in vain, for a partner that did not come in time or gave up.
@@ -301,6 +305,30 @@ void maps(Driver& d) {
     (void)count(kMap, map(space, live(d, kMemories), at, 0, n, kReadRight | kWriteRight));
     if (d.random.one_in(2)) (void)count(kProtect, protect(space, at, n, kReadRight));
 }
+// A space that is the window of a memory, or becomes one, unless it has mappings: then another takes its place.
+void shows_frames(Driver& d) {
+    const Slot space = live(d, kSpaces), memory = live(d, kMemories);
+    auto nothing = [](const Result<bool>& r) -> Result<void> {
+        if (!r.ok()) return r.error();
+        return lib::kOk;
+    };
+    constexpr u64 kTable = 2 << 20, kTables = 16, kEnd = kMapAt + kTables * kTable;
+    auto place = [&] { return kMapAt + d.random.below(kTables) * (d.random.one_in(2) ? kPageSize : kTable); };
+    Frame frames[8];
+    const u64 n = 1 + d.random.below(8);
+    for (u64 i = 0; i < n; ++i) frames[i] = {place(), d.random.below(4) * kPageSize, kReadRight | kWriteRight};
+    const auto shown = count(kMapFrames, nothing(map_frames(space, memory, {frames, n})));
+    if (!shown.ok() && shown.error() == Errno::kExist) {
+        (void)count(kDelete, remove(space));
+        make_at(d, space);
+        (void)count(kMapFrames, nothing(map_frames(space, memory, {frames, n})));
+    }
+    Range ranges[2] = {{frames[0].address, frames[0].address + kPageSize}, {kMapAt, place()}};
+    if (d.random.one_in(2)) (void)count(kChangeFrames, nothing(change_frames(space, ranges, kReadRight)));
+    (void)count(kSpaceStale, nothing(stale(space)));
+    if (d.random.one_in(2)) (void)count(kChangeFrames, nothing(change_frames(space, ranges, 0)));
+    if (d.random.one_in(2)) (void)count(kFreeTables, free_tables(space, kMapAt, place(), 0, kEnd));
+}
 void chooses_fastpaths(Driver& d) {
     (void)count(kThreadFastpaths, do_call(kThreadFastpaths, live(d, kThreads), d.random.below(16)));
 }
@@ -338,6 +366,7 @@ constexpr Play kPlays[] = {{2, makes},
                            {1, answers_saved},
                            {2, signals},
                            {2, maps},
+                           {2, shows_frames},
                            {1, chooses_fastpaths},
                            {1, configures_sched},
                            {1, binds_lines}};

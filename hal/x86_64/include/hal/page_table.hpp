@@ -45,6 +45,8 @@ public:
     constexpr Entry with_rights(MapFlags f) const {
         return Entry{(raw_ & ~(kPresent | kWrite | kUser | kNoExec)) | rights(f)};
     }
+    // Of one without an address: the same for this frame.
+    constexpr Entry with_address(PhysAddr pa) const { return Entry{raw_ | pa.value}; }
     constexpr Entry with_software(u8 s) const {
         return Entry{(raw_ & ~kSoftware) | (static_cast<u64>(s) << kSoftwareShift & kSoftware)};
     }
@@ -218,6 +220,13 @@ public:
     void free_tables(UserAddr from, UserAddr to, S& source) {
         free_tables(from, to, from, to, source);
     }
+    // The same, but for tables above the last level that are not empty: they stay. Only what the tables of the last
+    // level that are freed cover is unmapped.
+    template <TableSource S>
+    void free_empty_tables(UserAddr from, UserAddr to, UserAddr floor, UserAddr ceiling, S& source) {
+        if (from.value < to.value)
+            free_level<4, true>(entries(root_), from.value, to.value, floor.value, ceiling.value, source);
+    }
     // Where the first `most` tables of the last level that lie over [from, to) end, or as much as is visited at once:
     // `to` if there are no more than that.
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const {
@@ -287,7 +296,8 @@ private:
         }
         return entries(PhysAddr{e & Entry::kAddress});
     }
-    template <unsigned Level, TableSource S>
+    // Looking: a table above the last level may hold others outside [from, to), and then stays.
+    template <unsigned Level, bool kLooking = false, TableSource S>
     static void free_level(u64* table, u64 from, u64 to, u64 floor, u64 ceiling, S& source) {
         constexpr u64 kSpan = span(Level);
         // [from, to) lies in what one table of this level covers.
@@ -298,9 +308,11 @@ private:
             const u64 start = base + i * kSpan;
             PhysAddr child{entry & Entry::kAddress};
             if constexpr (Level > 2)
-                free_level<Level - 1>(entries(child), start > from ? start : from,
-                                      start + kSpan < to ? start + kSpan : to, floor, ceiling, source);
+                free_level<Level - 1, kLooking>(entries(child), start > from ? start : from,
+                                                start + kSpan < to ? start + kSpan : to, floor, ceiling, source);
             if (start >= floor && start + kSpan <= ceiling) {
+                if constexpr (kLooking && Level > 2)
+                    if (find_used(entries(child), 0, 512) < 512) continue;
                 __atomic_store_n(&entry, u64{0}, __ATOMIC_RELEASE);
                 source.free_table(child);
             }
