@@ -52,6 +52,13 @@ enum Call : uint64_t {
     kThreadFastpaths = 39,     // thread, mask of the Fastpaths that it may use. For tests
     kThreadState = 40,         // thread (read): ThreadState
     kYield = 41,               // runs the next ready thread of the caller's priority
+    kThreadHandler = 42,       // thread, endpoint (send) or 0, badge (0: the capability's): another exception endpoint
+    kThreadSpace = 43,         // thread, space (write): another address space, of a thread without a UTCB in one
+    kThreadKick = 44,          // thread: its next way to user mode becomes an exception (kLabelKick)
+    kThreadTimes = 45,         // thread (read): ns of CPU time that were counted to it
+    kThreadGetFpu = 46,        // thread (read), address, size: its FPU state, in the machine's format
+    kThreadSetFpu = 47,        // thread, address, size; size 0: the initial state
+                               // 42, 43, 46, 47: it is inactive or waits for an answer. kBusy otherwise
 
     // --- Memory
     kMap = 48,      // space (write), memory, address, offset, length, rights | type << 8. Replaces nothing: kExist
@@ -71,11 +78,14 @@ enum Call : uint64_t {
     kLockInfo = 69,        // endpoint, notification, sched or system (read): acquisitions of its lock; rsi: those
                            // that waited; rdx: longest wait, cycles. System: of all locks, acquisitions not counted
     kMemoryInfo = 70,      // system (read): bytes of free memory; rsi: bytes in all
+    kAlarm = 71,  // ns since boot or 0 (none), bits: then they are signalled to the caller's bound notification
 };
 // Flags that are added to the number of an IPC call.
 enum : uint64_t {
     kNonBlocking = 1u << 8,  // kAgain instead of a wait. (After sending, kCall still waits for its reply.)
     kTimed = 1u << 9,        // kTimedOut after Utcb::timeout nanoseconds; a call whose reply is late is cancelled
+    kSaveOwed = 1u << 10,    // kReceive, kReplyReceive: first the reply that is owed moves into the Reply of Utcb::save
+    kAnswerSaved = 1u << 11,  // kReplyReceive: the reply goes to the caller saved in the Reply of Utcb::answer
     kCallMask = 0xff,
 };
 
@@ -83,7 +93,7 @@ enum Type : uint64_t {
     kTypeNone = 0,
     kTypePool = 1,    // a: quota in bytes, charged to the pool it is created from
     kTypeSpace = 2,   // a: capability slots, a power of two from 16 to 32,768
-    kTypeThread = 3,  // not running
+    kTypeThread = 3,  // not running. a: 1 if it shall have no UTCB page, else 0
     kTypeEndpoint = 4,
     kTypeReply = 5,
     kTypeNotification = 6,
@@ -128,6 +138,7 @@ enum Label : uint64_t {
     kLabelSyscall,                 // words: number, pc, sp, six arguments
     kLabelPageFault,  // words: address, pc, sp, Access, 1 if a page is mapped there, the machine's error code
     kLabelException,  // words: vector, pc, sp, the machine's error code
+    kLabelKick,       // words: 0, pc, sp
 };
 enum Access : uint64_t { kAccessRead = 0, kAccessWrite = 1, kAccessExecute = 2 };
 
@@ -157,9 +168,10 @@ struct Utcb {
     uint64_t cap_rights[kMaxCaps];  // at most these rights for each; 0: unchanged
     uint64_t receive[kMaxCaps];     // empty slots for received capabilities; 0 ends the list
     MapItem map;
+    uint64_t answer, save;      // slots of Reply objects, for kAnswerSaved and kSaveOwed
     uint64_t words[kMaxWords];  // from word kRegisterWords on
     Registers registers;
-    uint64_t free[512 - 3 * kMaxCaps - 2 - 5 - kMaxWords - 20];  // for the program's use
+    uint64_t free[512 - 3 * kMaxCaps - 2 - 5 - 2 - kMaxWords - 20];  // for the program's use
 };
 
 static_assert(sizeof(Utcb) == 4096);

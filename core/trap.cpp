@@ -44,7 +44,7 @@ namespace core {
                 ex.enqueue_front(t);
             ex.run_forever();
         }
-        sched::start_slice(ex, t.priority);
+        sched::start_any_slice(ex);
     } while (!ex.enter_user_state() || t.kicked.load(std::memory_order_seq_cst));
     hal::Machine::poll_mailbox();
 }

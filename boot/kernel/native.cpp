@@ -239,7 +239,7 @@ Result<void> start_native(std::string_view words, std::span<const std::byte> ima
     constexpr u64 kData = native::kReadRight | native::kWriteRight;
     TRY(space->map(*utcb, native::kFirstUtcb, 0, kPageSize, kData, kData));
     t->place_utcb(claim, native::kFirstUtcb);
-    t->configure(claim, {*space, core::ObjectRef<SpaceObject>{space}, {}, 0, false});
+    t->configure(claim, {core::ObjectRef<SpaceObject>{space}, {}, 0, false});
 
     static_assert(sizeof(native::BootInfo) <= kPageSize);
     info->magic = native::kBootMagic;
