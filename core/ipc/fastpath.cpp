@@ -407,8 +407,9 @@ namespace {
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
     rt::Executor& ex = rt::Executor::current();
     if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]] {
-        if (c->expects != Expects::kMessage) reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
-        return;
+        if (c->expects == Expects::kMessage) return;
+        reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
+        slow_syscall(t);  // the general form has no other test for it
     }
     if (!c->is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
