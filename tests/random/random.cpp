@@ -431,6 +431,8 @@ Result<void> set_up(u64 seed) {
 
 // A suspended thread's system call that nobody has answered would be made again: it gets an error instead.
 void skip_call(const Worker& w) {
+    // Nor shall it tell of a kick for ever: being configured forgets it.
+    (void)configure(w.thread.slot, kSlotSpace, 0, kEndpointAt, kRedirect);
     Registers r;
     if (!get_registers(w.thread.slot, r).ok()) return;
     constexpr u16 kSyscall = 0x050f;  // as it stands in memory
@@ -438,8 +440,6 @@ void skip_call(const Worker& w) {
     r.rip += sizeof kSyscall;
     r.rax = u64(-i64(Errno::kCanceled));
     (void)set_registers(w.thread.slot, r);
-    // Nor shall a kick be told that no thread receives: the thread is configured anew, which forgets it.
-    (void)configure(w.thread.slot, kSlotSpace, 0, kEndpointAt, kRedirect);
 }
 
 // Nothing goes on: whoever waits is told that it is over.
