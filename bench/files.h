@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The tree that task1, task2, task4 and task5 walk: 1,200 files of 10 KiB of words, in one folder of tmpfs.
+// The files that task1, task2, task4 and task5 read: 1,200 files of 10 KiB of words, in one directory of tmpfs.
 #pragma once
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ static inline void fill_words(char* to, size_t size) {
 
 static inline void file_name(char name[8], int number) { snprintf(name, 8, "f%04d", number % 10000); }
 
-// 0, or -1 with a message on standard error.
+// Creates them. Returns 0, or -1 after a message on standard error.
 static inline int make_many_files(void) {
     static char words[kFileSize];
     fill_words(words, sizeof words);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// `ping`: the bare cost of one cache line that goes from CPU 0 to CPU 1 and back: two threads, each pinned on its CPU,
-// take turns in storing to it. Prints "ping NS", the median over kBatches batches of the time of a round trip, or
-// "ping -" when the two CPUs are not there. No system call is made between a batch's two looks at the clock.
+// `ping`: the cost of moving one cache line from CPU 0 to CPU 1 and back: two threads, each pinned to its CPU, store to
+// it alternately. Prints "ping NS", the median over kBatches batches of the time of a round trip, or "ping -" if there
+// are no two CPUs. No system call is made between a batch's two reads of the clock.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -13,7 +13,7 @@
 enum { kBatches = 15, kRounds = 20000 };
 
 static struct {
-    _Atomic unsigned turn;  // even: CPU 0's, odd: CPU 1's
+    _Atomic unsigned turn;  // even: CPU 0 stores next, odd: CPU 1
 } line __attribute__((aligned(128)));
 
 static int pin(int cpu) {
@@ -23,7 +23,7 @@ static int pin(int cpu) {
     return sched_setaffinity(0, sizeof set, &set);
 }
 
-// Release pairs with the other side's acquire; a pause would add QEMU's own cost to the line's.
+// Release pairs with the other side's acquire. A pause instruction would add its own cost under QEMU.
 static _Atomic int missing;
 static void* answer(void* unused) {
     if (pin(1) != 0) {

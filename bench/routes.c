@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MIT
-// The guest's side of `farcall bench task0 ...`: runs works one after the other with bench/time1 and bench/timen, and
-// says how long each took and how many calls other CPUs executed meanwhile. The same binary runs on Farcall over every
-// route and on Linux, as the first process or below one.
+// The guest's side of `farcall bench task0 ...`: runs works one after another with bench/time1 and bench/timen, and
+// prints how long each took and how many calls other CPUs executed during that time. The same binary runs on Farcall
+// over every route and on Linux, as the first process or as a child of it.
 //
 // `routes [--pin] [--ping] [--repeats N] [--percent N] WORK...`
-//   --pin      user code on CPU 0 alone     --ping     bench/ping before and after the works
+//   --pin      user code on CPU 0 only     --ping     bench/ping before and after the works
 //   --percent  of the usual counts
 // Output, one line each:
 //   clock NS                  CLOCK_MONOTONIC when the line was written: first, and again before the last line
 //   ping NS | ping -
 //   run WORK PROCESSES COUNT NS OWN,OWN... MADE COUNTED HOME KNOWN BEYOND
-//     NS is the time, OWN that of each process. MADE, COUNTED and HOME are of everything that ran meanwhile, and exact:
-//     the system calls and page faults for modules as the CPUs count them that trap, those that the modules' CPUs
-//     executed, and those that others executed. KNOWN is what the COUNT repetitions make by the program's own count,
-//     BEYOND how many more than with the base count the modules' CPUs executed. A number that cannot be known is "-".
+//     NS is the time, OWN that of each process. MADE, COUNTED and HOME cover everything that ran during that time, and
+//     are exact: the system calls and page faults for modules, as counted by the CPUs where they trap; those that the
+//     modules' CPUs executed; and those that other CPUs executed. KNOWN is the number of calls of the COUNT repetitions
+//     as counted by the program. BEYOND is how many more calls the modules' CPUs executed than with the base count. An
+//     unknown number is "-".
 //   failed WORK TEXT
 //   done
 //
-// For BEYOND the same work runs with its base count first (0, or one file), which warms it up as well.
+// For BEYOND, the same work first runs with its base count (0, or one file), which also warms it up.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
@@ -28,7 +29,7 @@
 
 #include "bench/files.h"
 
-// Counts are chosen so that a run takes some 100 ms inline under TCG.
+// The counts are chosen so that a run takes some 100 ms inline under TCG.
 struct work {
     const char *name, *kind;
     int processes;
@@ -63,7 +64,7 @@ static void say(const char* line) {
     }
 }
 
-// The CPUs of a place: "1", "2+3", "inline".
+// The CPUs of a place, as a mask: "1", "2+3", "inline".
 static unsigned long cpus_of(const char* place) {
     unsigned long set = 0;
     char* end;
@@ -75,7 +76,8 @@ static unsigned long cpus_of(const char* place) {
     }
 }
 
-// The kernel's own count. A module's line begins "NAME PLACE", a CPU's holds "calls_made N calls_kept N calls_served N".
+// The kernel's own counts. The line of a module begins with "NAME PLACE"; that of a CPU contains "calls_made N
+// calls_kept N calls_served N".
 static struct counters read_counters(void) {
     static char text[8192];
     struct counters result = {0, 0, 0, 0};
@@ -107,7 +109,7 @@ static struct counters read_counters(void) {
     return result;
 }
 
-// Runs the timing tool and reads what it and the programs print. 0, or -1 with `problem` set.
+// Runs the timing tool and parses its output and that of the programs. Returns 0, or -1 with `problem` set.
 static int run_timed(const struct work* work, long count, struct timing* timing) {
     char number[24], processes[8];
     snprintf(number, sizeof number, "%ld", count);
@@ -151,7 +153,7 @@ static int run_timed(const struct work* work, long count, struct timing* timing)
     }
     if (work->processes == 1) timing->own[timing->owns++] = timing->elapsed;
     if (timing->elapsed == 0 || timing->owns != work->processes) {
-        snprintf(problem, sizeof problem, "%s gave no time", words[0]);
+        snprintf(problem, sizeof problem, "%s printed no time", words[0]);
         return -1;
     }
     return 0;
@@ -169,7 +171,7 @@ static void run_work(const struct work* work, long count, int repeats) {
         int at = snprintf(line, sizeof line, "run %s %d %ld %llu %s ", work->name, work->processes, count,
                           timing.elapsed, own);
         size_t left = sizeof line - (size_t)at;
-        // busybox does not say how many calls it makes.
+        // busybox does not print how many calls it makes.
         if (strcmp(work->kind, "task2") != 0) snprintf(known, sizeof known, "%llu", timing.calls);
         const struct counters* during = &timing.during;
         if (during->known) {

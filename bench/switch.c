@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What it costs to let two threads share CPU 0, for the question how long a call must take before its caller had better
-// give up the CPU (docs/benchmarks.md, "Two callers"). Everything runs on CPU 0. Prints "NAME NS" for each:
-//   getpid_one getpid_threads getpid_processes   a getpid of one thread, of two of one process, of two processes
+// The cost of sharing CPU 0 between two threads: it decides how long a call must take before its caller should give up
+// the CPU (docs/benchmarks.md, "Two callers"). Everything runs on CPU 0. Prints "NAME NS" for each:
+//   getpid_one getpid_threads getpid_processes   getpid by one thread, by two of one process, by two processes
 //   yield_one yield_threads yield_processes      sched_yield likewise; with two, each is a switch
-// Two processes have two address spaces: the difference between the last two lines is what a change of space costs, with
-// the translations that are looked up anew behind it.
+// Two processes have two address spaces: the difference between the last two lines is the cost of a change of space,
+// including the TLB misses after it.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>

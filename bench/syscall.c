@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Operations whose kernel instructions `farcall bench syscall` counts, on Farcall and on Linux alike: the counting
-// plugin sees the markers around each interval (tools/count_plugin/marker.h), this program says how many operations it
-// held.
+// The operations whose kernel instructions `farcall bench syscall` counts, on Farcall and on Linux alike: the counting
+// plugin sees the markers around each interval (tools/count_plugin/marker.h), and this program prints how many
+// operations the interval contained.
 //
-// Arguments: names of rows to measure; none: all. Output, one line each: "begin NAME", then "row ID NAME COUNT" or
-// "row ID NAME error ERRNO-NAME". A row is measured kRepeats times; the reader takes the median. After each line the
-// program sleeps, so that carrying its output is not counted in the next interval.
+// Arguments: names of rows to measure; none: all. Output, one line each: "begin NAME", then "row ID NAME COUNT" or "row
+// ID NAME error ERRNO-NAME". A row is measured kRepeats times; the reader takes the median. After each line the program
+// sleeps, so that writing its output is not counted in the next interval.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -40,7 +40,7 @@ static int ping[2] = {-1, -1}, pong[2] = {-1, -1}, local_pipe[2] = {-1, -1}, pai
 static char* shared;       // a page shared with helper processes
 static char* scratch_map;  // 16 private anonymous pages
 
-// Every operation gives 0 or an errno.
+// Every operation returns 0 or an errno.
 #define CALL(expression)                          \
     do {                                          \
         if ((long)(expression) < 0) return errno; \
@@ -214,7 +214,7 @@ static int op_file_fault(void) {
     return 0;
 }
 static int op_mprotect(void) {
-    // The first page of a larger mapping: split off, and joined again.
+    // The first page of a larger mapping: it is split off and merged again.
     char* page = scratch_map;
     *(volatile char*)page = 1;
     CALL(mprotect(page, kPage, PROT_READ));
@@ -303,7 +303,7 @@ static const char* error_name(int error) {
     return number;
 }
 
-// The marker's row is an immediate operand, so every row is an expansion of its own.
+// The marker's row number is an immediate operand, so every row is a macro expansion of its own.
 #define ROW(id, name, count, divisor, op)                                                     \
     do {                                                                                      \
         if (!is_wanted(name)) break;                                                          \
@@ -414,7 +414,7 @@ int main(int argc, char** argv) {
             while (!*(volatile char*)shared) syscall(SYS_sched_yield);
             _exit(0);
         }
-        // Over many, each of ours is answered by one of the other's: two yields, two switches.
+        // On average, each yield of this process is answered by one of the other: two yields, two switches.
         if (pid > 0) ROW(32, "yield_two", 1000, 2, op_yield);
         *(volatile char*)shared = 1;
         if (pid > 0) waitpid(pid, NULL, 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// `time1 PROGRAM ARGS...`: starts one process and waits for it. Prints "elapsed NS", by CLOCK_MONOTONIC from before
-// fork to after wait. Exit status: the program's, 128 + N for signal N, 127 when it could not be started.
+// `time1 PROGRAM ARGS...`: starts one process and waits for it. Prints "elapsed NS", on CLOCK_MONOTONIC from before
+// fork to after wait. Exit status: that of the program, 128 + N for signal N, or 127 if it could not be started.
 #include <stdio.h>
 #include <sys/wait.h>
 #include <time.h>

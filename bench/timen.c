@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// `timen N PROGRAM ARGS...`: N processes of the same program, let go by one barrier. Prints "own NS" for each, in the
-// order in which they end, then "elapsed NS" until the last; all by CLOCK_MONOTONIC from the moment the barrier opens.
-// The processes exist by then and wait in read(2) of one pipe; each starts the program when that pipe ends. Exit
-// status: of the first that failed as time1 gives it, else 0.
+// `timen N PROGRAM ARGS...`: N processes of the same program, released together by a barrier. Prints "own NS" for each,
+// in the order in which they end, then "elapsed NS" until the last one; all on CLOCK_MONOTONIC from the opening of the
+// barrier. By then the processes exist and wait in read(2) on one pipe; each starts the program when that pipe ends.
+// Exit status: that of the first process that failed, as printed by time1, else 0.
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>

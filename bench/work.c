@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
-// What one process of a route benchmark does: `work KIND COUNT`. bench/time1.c and bench/timen.c start it and take the
-// time, so nothing is timed here.
+// One process of a route benchmark: `work KIND COUNT`. bench/time1.c and bench/timen.c start it and measure the time,
+// so nothing is timed here.
 //
 //   task0   COUNT times getpid and getppid
-//   task1   COUNT passes of readdir and stat over the tree of bench/files.h
-//   task2   Debian's `busybox wc` over the first COUNT of its files (this process becomes it)
+//   task1   COUNT passes of readdir and stat over the files of bench/files.h
+//   task2   Debian's `busybox wc` over the first COUNT of these files (this process executes it)
 //   pipe    COUNT times 4 KiB into a pipe and out again
 //   read    COUNT times pread of 4 KiB
-//   long    COUNT times pread of 64 KiB, and as much time spent on what was read
+//   long    COUNT times pread of 64 KiB, and about as much time computing on the data
 //   stat    COUNT times stat of a path of three components
 //   mix     COUNT times some of everything, about half of it user code
 //
-// All but task2 end with "calls N" on standard output: how many system calls and page faults the COUNT repetitions made.
-// What a process costs besides (start, opening of files, that line) is the same for every COUNT.
+// All except task2 end with "calls N" on standard output: the number of system calls and page faults that the COUNT
+// repetitions made. The other costs of a process (start, opening files, that line) are the same for every COUNT.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdint.h>
@@ -44,7 +44,7 @@ static void task0(long count) {
     calls += 2 * (unsigned long)count;
 }
 
-// The entries are read by getdents64(2) itself: opendir and readdir would hide how many calls they make.
+// Reads the entries with getdents64(2) directly, because opendir and readdir would hide the number of calls.
 static void task1_pass(void) {
     static char entries[2048] __attribute__((aligned(8)));
     int seen = 0, folder = open(BENCH_FILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -128,7 +128,7 @@ static void mix(void) {
     char* page = mmap(NULL, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check(page == MAP_FAILED ? -1 : 0, "mmap");
     page[0] = 1;
-    ++calls;  // its page fault
+    ++calls;  // the page fault
     check(munmap(page, kPage), "munmap");
     for (int round = 0; round < kComputeRounds; ++round) {
         unsigned value = sum;
@@ -156,7 +156,7 @@ int main(int argc, char** argv) {
     } else if (strcmp(kind, "read") == 0) {
         for (long i = 0; i < count; ++i) do_read();
     } else if (strcmp(kind, "long") == 0) {
-        // The files of this tree are short: one that is long enough, and nobody else's.
+        // The files of bench/files.h are too short, so this uses a longer file of its own.
         if ((file = memfd_create("long", 0)) < 0 || ftruncate(file, 16 * kPage) != 0) return 1;
         for (int i = 0; i < 16; ++i)
             if (pwrite(file, buffer, kPage, (off_t)i * kPage) != kPage) return 1;
@@ -168,7 +168,7 @@ int main(int argc, char** argv) {
     } else if (strcmp(kind, "mix") == 0) {
         for (long i = 0; i < count; ++i) mix();
     } else {
-        fprintf(stderr, "work: no kind '%s'\n", kind);
+        fprintf(stderr, "work: unknown kind '%s'\n", kind);
         return 2;
     }
     char line[32];

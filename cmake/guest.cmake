@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Programs that run inside the guest, on Farcall and on the oracle: static, musl, one source file each.
-# The C compiler of this world is musl-gcc. A program's first lines may hold its own options:
+# Programs that run inside the guest, on Farcall and on the oracle: static, musl, one source file each. The C compiler
+# of this world is musl-gcc. A program's first lines may hold options of its own:
 #   // farcall-build: -nostdlib -mavx
 set(CMAKE_EXPORT_COMPILE_COMMANDS OFF)
 
@@ -23,7 +23,7 @@ foreach(source IN LISTS PROGRAMS)
   get_filename_component(name ${source} NAME_WE)
   guest_program(${name} ${source} tests)
 endforeach()
-# Support programs of the tool: they go to /.farcall/.
+# Programs that the tool needs inside the guest: they are copied to /.farcall/.
 foreach(name batch_runner oracle_init)
   guest_program(${name} ${CMAKE_SOURCE_DIR}/tests/linux/${name}.c support)
 endforeach()

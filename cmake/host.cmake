@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The host's side: the tool behind ./farcall, the counting plugin, and the unit tests over the hosted port.
-# Worlds: host (everything), asan (unit tests under AddressSanitizer + UBSan), tsan (the tests that cross threads).
+# The host's side: the tool behind ./farcall, the QEMU plugins, and the unit tests over the hosted port. Worlds: host
+# (everything), asan (unit tests under AddressSanitizer + UBSan), tsan (the tests with several threads).
 find_package(Threads REQUIRED)
 
 if(FARCALL_WORLD STREQUAL "host")
@@ -25,10 +25,10 @@ if(FARCALL_WORLD STREQUAL "host")
   target_compile_options(check_layers PRIVATE ${FARCALL_WARNINGS} -O1)
 endif()
 
-# Unit tests, over hal/hosted and port/hosted: unit_tests tests parts alone, and may restart the allocators;
-# linux_unit_tests (tests/unit/linux_*.cpp) has one running system: root file system, first program, scripts.
-# The tsan world builds only the files that have threads: rt_, mem_, hosted_, waist_ and linux_*.cpp.
-# ./farcall installs GoogleTest only for `test`; the tool is built without it too.
+# Unit tests, over hal/hosted and port/hosted. unit_tests tests single parts and may restart the allocators;
+# linux_unit_tests (tests/unit/linux_*.cpp) has one running system: root file system, first program, scripts. The tsan
+# world builds only the files that use threads: rt_, mem_, hosted_, waist_ and linux_*.cpp. ./farcall installs
+# GoogleTest only for `test`; the tool can be built without it.
 find_package(GTest)
 if(NOT GTest_FOUND AND NOT FARCALL_WORLD STREQUAL "host")
   message(FATAL_ERROR "GoogleTest is missing (Debian: libgtest-dev libgmock-dev)")
@@ -50,7 +50,8 @@ if(GTest_FOUND)
   endif()
 
   farcall_sources(RUNTIME_SOURCES lib hal/hosted rt rt/mem rt/remote port/hosted)
-  list(FILTER RUNTIME_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")  # the host's own are used, which sanitizers check
+  # The host's operators are used instead, because sanitizers check those.
+  list(FILTER RUNTIME_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")
   add_library(hosted_runtime STATIC ${RUNTIME_SOURCES})
   target_link_libraries(hosted_runtime PUBLIC hosted_options)
   farcall_precompile(hosted_runtime)
@@ -83,7 +84,7 @@ if(GTest_FOUND)
     farcall_precompile(${NAME})
     target_link_libraries(${NAME} PRIVATE hosted_runtime GTest::gmock GTest::gtest GTest::gtest_main Threads::Threads)
   endfunction()
-  # The runtime once more, over the machine that explores interleavings.
+  # The runtime again, over the machine that explores interleavings.
   if(FARCALL_WORLD STREQUAL "host")
     farcall_sources(EXPLORE_SOURCES lib hal/explore rt rt/mem rt/remote tests/explore)
     list(FILTER EXPLORE_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")

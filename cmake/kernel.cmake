@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel. Two of them:
-#   farcall.elf        the shipped one (release builds)
-#   farcall-test.elf   with tests and hooks for tests (tests/kernel); in debug builds the only one
+# The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel. There are two:
+#   farcall.elf        the shipped kernel (release builds)
+#   farcall-test.elf   with tests and hooks for tests (tests/kernel); the only one in debug builds
 # They share all objects except those of the core, whose checks the test kernel can switch off: the include path selects
 # core/switched_off.hpp.
 farcall_sources(SHARED_SOURCES
@@ -37,11 +37,12 @@ if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   kernel_image(farcall.elf core/include ${SHIPPED_SOURCES})
 endif()
 kernel_image(farcall-test.elf tests/kernel/include ${TEST_SOURCES})
-# A check that is switched off lets a null pointer through: that must fault, not be undefined.
+# A check that is switched off may let a null pointer through: using it must fault, not be undefined behaviour.
 target_compile_options(farcall-test.elf PRIVATE -fno-delete-null-pointer-checks)
 
-# The leaf tier (docs/architecture.md, section 6) is counted in single instructions: in release builds its functions keep
-# no frame pointer. The chain of frames stays intact; a backtrace only omits these functions. Debug builds show them all.
+# The leaf tier (docs/architecture.md, section 6) is counted in single instructions, so in release builds its functions
+# keep no frame pointer. The chain of frames stays intact; a backtrace only omits these functions. Debug builds show
+# them all.
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   farcall_sources(HOT_SOURCES linux/sys linux/mm fs rt/mem core/ipc)
   list(APPEND HOT_SOURCES ${CMAKE_SOURCE_DIR}/core/trap.cpp ${CMAKE_SOURCE_DIR}/port/kernel/user_thread.cpp

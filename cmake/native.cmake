@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-# Programs of the native interface: the first program of a machine without Linux. One source file each, over sysapi/:
-# examples/, tests/native/, bench/native/. A folder's *_part.cpp files belong to every program there.
+# Programs of the native interface: each is the first program of a machine without Linux. One source file each, over
+# sysapi/: examples/, tests/native/, tests/random/, bench/native/. A folder's *_part.cpp files are linked to every
+# program there.
 farcall_sources(NATIVE_RUNTIME lib lib/bare/x86_64 sysapi)
 
-# Arguments after the folder: more options. A benchmark's threads do not use the FPU, so that only the kernel is measured.
+# Arguments after the folder: additional options. The threads of a benchmark do not use the FPU, so that only the kernel
+# is measured.
 function(native_programs FOLDER)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${FOLDER}/*.cpp)
   file(GLOB parts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${FOLDER}/*_part.cpp)

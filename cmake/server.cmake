@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The Linux personality as a user-level server: the same rt/, fs/ and linux/ as in the kernel, over hal/user and port/server.
+# The Linux personality as a user-level server: the rt/, fs/ and linux/ of the kernel, over hal/user and port/server.
 farcall_sources(SERVER_SOURCES
   lib lib/bare/x86_64 hal/user rt rt/mem rt/remote port/server elf fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task servers/linux)
 include(cmake/vdso.cmake)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The shared object that the kernel maps into programs (vdso/), built with the kernel's compiler as user code, and the
-# object file that holds it.
+# The shared object that the kernel maps into programs (vdso/), built as user code with the kernel's compiler, and the
+# object file that contains it.
 set(VDSO_FOLDER ${CMAKE_SOURCE_DIR}/vdso/x86_64)
 set(VDSO_FILE ${CMAKE_BINARY_DIR}/vdso/vdso.so)
 set(VDSO_IMAGE ${VDSO_FOLDER}/image.S)

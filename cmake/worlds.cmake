@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Flags shared by the worlds, and the helper that collects a folder's sources.
+# Flags that the worlds share, and the function that collects a folder's sources.
 set(FARCALL_WORLD_FILE ${FARCALL_WORLD})
 if(FARCALL_WORLD MATCHES "^(asan|tsan)$")
   set(FARCALL_WORLD_FILE host)
@@ -8,7 +8,7 @@ elseif(FARCALL_WORLD STREQUAL "debug")
   set(CMAKE_BUILD_TYPE Debug)
 endif()
 
-# Sources of one folder (not recursive). CONFIGURE_DEPENDS: the next build finds new files.
+# Sources of the given folders (not recursive). CONFIGURE_DEPENDS: the next build finds new files.
 function(farcall_sources OUT)
   set(all)
   foreach(folder IN LISTS ARGN)
@@ -25,13 +25,13 @@ set(FARCALL_BARE_FLAGS
   -fno-unwind-tables -nostdlib -fno-pic -fno-pie -ffunction-sections -fdata-sections -g
   $<$<COMPILE_LANGUAGE:CXX>:-Wno-invalid-offsetof>)
 
-# farcall_precompile(TARGET): reads the standard library's headers once for each target instead of once for each file: a third of
-# the time of a build. Every file still includes what it uses.
+# farcall_precompile(TARGET): parses the standard library's headers once per target instead of once per file, which
+# saves a third of the build time. Every file still includes what it uses.
 function(farcall_precompile TARGET)
   target_precompile_headers(${TARGET} PRIVATE <array> <atomic> <bit> <compare> <concepts> <coroutine> <cstring> <iterator>
     <new> <optional> <source_location> <span> <string_view> <type_traits> <utility>)
-  # Without the time of its making, equal input makes an equal file: a compiler cache can know it.
+  # Without its creation time, equal input produces an equal file, which a compiler cache can find.
   target_compile_options(${TARGET} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:SHELL:-Xclang -fno-pch-timestamp>)
-  # It defines memchr and the like itself, in C's way.
+  # This file defines memchr and other functions itself, with the types of C.
   set_source_files_properties(${CMAKE_SOURCE_DIR}/lib/bare/x86_64/string.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 endfunction()

@@ -132,6 +132,27 @@ void Thread::make_ready(bool front) {
         ex.post(*this);
 }
 
+void Thread::return_to_queue() {
+    rt::Executor& ex = rt::Executor::current();
+    // With one other ready thread it does not matter: that one's slice ends before long.
+    if (&home() == &ex && ex.queue.count(rt::Priority::kUser) < 2) return make_ready();
+    const u64 used = user_time(Machine::now());
+    if (used - turn_from < sched::kSlice.value) {
+        priority = rt::kBackFromWait;
+        run_as_usual_ = std::exchange(run, &Thread::run_back_from_wait);
+    } else {
+        turn_from = used;
+    }
+    make_ready();
+}
+
+void Thread::run_back_from_wait(rt::Schedulable& s) {
+    Thread& t = static_cast<Thread&>(s);
+    t.priority = rt::Priority::kUser;
+    t.run = t.run_as_usual_;
+    t.run(t);
+}
+
 void Thread::run_user(rt::Schedulable& s) { static_cast<Thread&>(s).enter(); }
 
 void Thread::enter(Thread& payer) {

@@ -61,6 +61,11 @@ public:
     // Makes the thread runnable on its home CPU, from any CPU. At the front of the queue: it continues its time slice.
     void make_ready(bool front = false);
     CpuSet affinity{~0u};
+    // User time at which its turn began: what it has used since then it takes from its time slice.
+    u64 turn_from = 0;
+    // Of a thread of priority kUser that has waited, from any CPU: as make_ready(), but it runs before those that wait
+    // for their turn if it has not used its own up.
+    void return_to_queue();
     // The CPU whose lane from this thread's home has the thread's call word (port/kernel), or kNoCpu. Here, because it
     // is over when the thread leaves its CPU. Written by that CPU, and set to kNoCpu by a former home
     // (rt::Claim::lost).
@@ -127,6 +132,8 @@ private:
     std::atomic<u64> user_clock_{0}, system_clock_{0};
     Nanoseconds entered_{};
     static void run_user(rt::Schedulable& s);
+    static void run_back_from_wait(rt::Schedulable& s);
+    RunFn run_as_usual_ = nullptr;  // `run`, while that is run_back_from_wait
     std::atomic<rt::Executor*> home_{nullptr};
 };
 

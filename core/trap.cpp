@@ -36,12 +36,15 @@ namespace core {
         // Calls of other CPUs wait here too: the executor's loop serves them, with no trap of a thread around.
         bool serve = ex.must_serve();
         if (reschedule || ex.queue.has_above(t.priority) || serve) {
-            t.account_user(hal::Machine::now());
+            const Nanoseconds now = hal::Machine::now();
+            t.account_user(now);
             if (serve) ex.keep_out();
-            if (reschedule)
+            if (reschedule) {
+                t.turn_from = t.user_time(now);
                 ex.enqueue(t);
-            else
+            } else {
                 ex.enqueue_front(t);
+            }
             ex.run_forever();
         }
         sched::start_any_slice(ex);

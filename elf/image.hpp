@@ -29,18 +29,19 @@ inline constexpr u16 kTypeExecutable = 2, kTypeShared = 3;
 inline constexpr u32 kLoad = 1, kInterpreter = 3, kGnuStack = 0x6474e551;
 inline constexpr u32 kExecute = 1, kWrite = 2, kRead = 4;  // ProgramHeader::flags
 
-// Checks that this is a program for this machine with a readable table of program headers. kNoExec.
+// Checks that this is a program for `machine` (e_machine) with a valid description of its program headers; kNoExec.
 Result<void> check_header(const Header& h, u16 machine);
 inline u64 table_bytes(const Header& h) { return u64{h.entry_count} * sizeof(ProgramHeader); }
 
-// One loadable segment, rounded to pages. Addresses are the file's own, without the load bias (which is added modulo 2^64).
+// One loadable segment, rounded to pages. Addresses are those in the file, without the load bias (which is added modulo
+// 2^64).
 struct Segment {
     u64 start;        // page of the first byte
     u64 file_end;     // end of the last page that comes from the file; start if there is none
     u64 end;          // end of the last page
     u64 data_end;     // first byte after the file's contents
     u64 zero_end;     // first byte after the zero-filled rest
-    u64 file_offset;  // of `start`
+    u64 file_offset;  // file offset of `start`
     u32 flags;
 };
 // kInval: sizes or offset cannot be mapped at any address below `limit`, or are not congruent modulo the page size.
@@ -49,11 +50,12 @@ Result<Segment> segment(const ProgramHeader& p, u64 limit);
 struct Layout {
     u64 low = ~u64{0}, high = 0;  // pages covered by all segments
     u64 alignment = kPageSize;    // largest valid p_align
-    u64 table_address = 0;        // of the program headers in memory, 0 if no segment holds them
+    u64 table_address = 0;        // address of the program headers in memory; 0 if no segment contains them
+    // startcode, endcode, start_data and end_data of proc(5), and the end of the zero-filled rest (start of the heap).
     u64 code_start = ~u64{0}, code_end = 0, data_start = 0, data_end = 0, zero_end = 0;
     u32 segments = 0;
 };
-// kInval: no segment, or an invalid one.
+// The extent of all loadable segments below `limit`. kInval: there is none, or one is invalid.
 Result<Layout> examine(const Header& h, std::span<const ProgramHeader> table, u64 limit);
 
 }  // namespace elf

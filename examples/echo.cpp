@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A server in its own space, and clients that it distinguishes by the badges of their capabilities. One revocation removes
-// all of a client's capabilities.
+// A server in its own space, and clients that it distinguishes by the badges of their capabilities. One revocation
+// removes all of a client's capabilities.
 //     ./farcall run --native examples/echo
 #include "sysapi/program.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Notifications: bits that accumulate; one bound to a thread, so that one receive waits for messages and signals; a receive
-// with a timeout; a device's interrupt as a notification.
+// Notifications: bits accumulate; a notification bound to a thread lets one receive wait for messages and signals; a
+// receive with a timeout; a device's interrupt as a notification.
 //     ./farcall run --native examples/events
 #include "sysapi/program.hpp"
 
@@ -9,7 +9,7 @@ namespace {
 using namespace native;
 
 constexpr u64 kWorkDone = 1, kTick = 2, kSecond = 1'000'000'000;
-// The machine's interval timer, ISA line 0. It runs as the firmware has set it.
+// The machine's interval timer, ISA line 0, as set up by the firmware.
 constexpr u64 kTimerLine = 0;
 
 struct Worker {
@@ -68,7 +68,7 @@ Result<void> interrupts() {
         Message m;
         TRY(receive(ticks, m, kTimed));
         if (m.badge != kTick) return Errno::kInval;
-        TRY(irq_ack(line));  // until then the line is masked
+        TRY(irq_ack(line));  // the line is masked until then
     }
     print("events: three interrupts of the timer\n");
     return lib::kOk;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// A loader. It starts another program with its own space, pool and CPU budget, and one capability. In the end it takes
-// everything back by one revocation.
+// A loader. It starts another program with its own space, pool and CPU budget, and with one capability. At the end it
+// takes everything back with one revocation.
 //     ./farcall run --native examples/loader
 #include "sysapi/program.hpp"
 
-// The program: it sends 42 to slot 1 of its table, and computes without end. Its code is position-independent.
+// The program: it sends 42 to slot 1 of its table and then spins for ever. Its code is position-independent.
 asm(R"(
     .section .rodata
     .globl guest_begin, guest_end
@@ -50,9 +50,9 @@ Result<void> play() {
     TRY(create(pool, kTypeSched, sched, kDefaultPriority));
     Slot refused = new_slot();
     if (create(pool, kTypeMemory, refused, 1 << 20).error() != Errno::kNoMem) return Errno::kInval;
-    print("loader: the program's pool ends before a megabyte\n");
+    print("loader: the program's pool is smaller than a megabyte\n");
 
-    // Writes its code through a mapping of this space. In the program's space it is executable and not writable.
+    // Writes the code through a mapping in this space. In the program's space it is executable and not writable.
     const u64 window = new_address(kPage), size = u64(guest_end - guest_begin);
     TRY(map(kSlotSpace, code, window, 0, kPage, kReadRight | kWriteRight));
     __builtin_memcpy(reinterpret_cast<void*>(window), guest_begin, size);
@@ -60,7 +60,7 @@ Result<void> play() {
     TRY(map(space, code, kCode, 0, kPage, kReadRight | kExecuteRight));
     TRY(map(space, stack, kStack, 0, kPage, kReadRight | kWriteRight));
 
-    // The only thing that it can do besides computing.
+    // The only capability in the program's table.
     TRY(copy(endpoint, 1, kSendRight, 77, space));
     // A twentieth of a CPU.
     TRY(configure_sched(sched, 1, kDefaultPriority, kBudget, kPeriod));
@@ -75,11 +75,11 @@ Result<void> play() {
     TRY(reply(message(0)));
     const u64 start = now();
     TRY(sleep(kWatched));
-    // The clock is the host's, and the host may stop the guest in the middle of a turn. Half of the time is far above the
+    // The clock is the host's, and the host may stop the guest during a time slice. Half of the time is far above the
     // budget, but below a whole CPU.
     const u64 used = TRY(sched_used(sched)), watched = now() - start;
     if (used == 0 || used > watched / 2) {
-        print("loader: it had {} ns of {}\n", used, watched);
+        print("loader: it used {} ns of {}\n", used, watched);
         return Errno::kInval;
     }
     print("loader: it computes within its budget\n");
@@ -88,10 +88,10 @@ Result<void> play() {
     if (identify(thread).error() != Errno::kBadF || identify(space).error() != Errno::kBadF) return Errno::kInval;
     TRY(remove(pool));
     TRY(remove(endpoint));
-    // Memory is freed one epoch later.
+    // The memory is freed a little later, when no CPU can access it any more.
     for (u64 i = 0; i < 100 && TRY(pool_used(kSlotPool)) > before; ++i) TRY(sleep(kMillisecond));
     if (TRY(pool_used(kSlotPool)) > before) return Errno::kNoMem;
-    print("loader: it is gone, and its memory is back\n");
+    print("loader: it has ended, and its memory is free\n");
     return lib::kOk;
 }
 

@@ -37,10 +37,10 @@ Result<void> play() {
     TRY(receive(endpoint, m));
     for (;;) {
         if (m.label() == kLabelPageFault) {
-            // words: address, pc, sp, access, is a page mapped there, error code
+            // Words: address, pc, sp, access, 1 if a page is mapped there, error code.
             const u64 at = m.words[0] & ~(kPage - 1);
             if (at < kRegion || at >= kRegion + kPages * kPage) {
-                print("pager: nothing is to be mapped at {:x} (a {}): the thread stops\n", m.words[0],
+                print("pager: {:x} is outside the region (a {}): the thread stops\n", m.words[0],
                       m.words[3] == kAccessWrite ? "write" : "read");
                 TRY(reply(message(kStop)));
                 break;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A handler that executes another program's system calls. The program makes Linux calls and does not know the native
-// interface: its thread is redirected, so each of its SYSCALL instructions becomes a message. The call changes only the
+// interface: its thread is redirected, so each of its SYSCALL instructions becomes a message. A call changes only the
 // registers that Linux changes.
 //     ./farcall run --native examples/personality
 #include "sysapi/program.hpp"
@@ -37,16 +37,16 @@ u64 registers_kept() {
 
 // The program.
 void linux_main(u64) {
-    linux_print("a program of Linux: hello\n");
-    if (linux_call(kNrGetpid) == i64(kPid)) linux_print("a program of Linux: getpid works\n");
-    if (registers_kept() == 12) linux_print("a program of Linux: no register is lost\n");
-    if (linux_call(999) == -i64(Errno::kNoSys)) linux_print("a program of Linux: what is not there is ENOSYS\n");
+    linux_print("Linux program: hello\n");
+    if (linux_call(kNrGetpid) == i64(kPid)) linux_print("Linux program: getpid works\n");
+    if (registers_kept() == 12) linux_print("Linux program: no register has changed\n");
+    if (linux_call(999) == -i64(Errno::kNoSys)) linux_print("Linux program: an unknown call is ENOSYS\n");
     (void)linux_call(kNrExit, 7);
 }
 
 // The handler's system call table. Ends the program by setting `status`.
 i64 linux_syscall(const Message& m, Slot thread, u64& status) {
-    // words: number, pc, sp, six arguments
+    // Words: number, pc, sp, six arguments.
     const u64 number = m.words[0], *a = m.words + 3;
     switch (number) {
         case kNrWrite:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Memory shared by two spaces: one writes, the other may only read, and a write of it faults. Numbers pass through a ring
-// without messages.
+// Memory shared by two spaces: one thread writes to it; the other may only read, and its attempt to write faults.
+// Numbers pass through a ring without messages.
 //     ./farcall run --native examples/sharing
 //     ./farcall run --native examples/sharing --cpus 2
 #include <atomic>
@@ -23,7 +23,7 @@ struct Progress {
     std::atomic<u64> read;
 };
 
-// Runs in another space. The ring is read-only there; it reports its progress in a page of its own.
+// Runs in another space, where the ring is read-only. It reports its progress in a page of its own.
 void reader(u64 endpoint) {
     auto& ring = *reinterpret_cast<Ring*>(kReaderView);
     auto& progress = *reinterpret_cast<Progress*>(kReaderView + 4096);
@@ -57,10 +57,10 @@ Result<void> play() {
     Message m;
     TRY(receive(endpoint, m));
     if (m.label() != kSum || m.words[0] != kNumbers * (kNumbers - 1) / 2) return Errno::kInval;
-    print("sharing: {} numbers went over, their sum is {}\n", kNumbers, m.words[0]);
+    print("sharing: {} numbers received, their sum is {}\n", kNumbers, m.words[0]);
     m = message(0);
     TRY(reply_receive(endpoint, m));
-    // words: address, pc, sp, access, is a page mapped there
+    // Words: address, pc, sp, access, 1 if a page is mapped there.
     if (m.label() != kLabelPageFault || m.words[3] != kAccessWrite || m.words[4] != 1) return Errno::kInval;
     print("sharing: the reader may not write at {:x}\n", m.words[0]);
     TRY(reply(message(kStop)));

@@ -87,7 +87,8 @@ public:
     }
     Leaf<size_t> try_write(const UserSpans& from, u64) override {
         char text[256];
-        if (!node_.write) return Errno::kIo;
+        // Linux's files about processes have no write operation; those of the rest of /proc share one that fails.
+        if (!node_.write) return context_.id != 0 ? Errno::kInval : Errno::kIo;
         if (from.size() >= sizeof text) return Errno::kInval;
         TRY(from.copy_in(0, text, from.size()));
         TRY(node_.write({text, size_t(from.size())}, asked_by(context_, from.caller())));
@@ -96,7 +97,10 @@ public:
     Leaf<u64> seek(i64 to, u32 whence) override {
         rt::LockGuard guard{offset_lock};
         if (whence == kSeekCur) to += i64(offset);
-        if (whence > kSeekCur || to < 0) return Errno::kInval;
+        // Linux's plain files about processes have a size of 0 and generic_file_llseek; the others seq_lseek.
+        const bool sized = node_.plain && context_.id != 0;
+        if (sized && (whence == kSeekData || whence == kSeekHole)) return Errno::kNxIo;
+        if ((whence > kSeekCur && !(sized && whence == kSeekEnd)) || to < 0) return Errno::kInval;
         return offset = u64(to);
     }
     bool seekable() const override { return true; }

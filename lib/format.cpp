@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The formatter behind lib/format.hpp: one pass over the format string, pieces passed to a sink.
+// The formatter behind lib/format.hpp: one pass over the format string, which passes each piece to a sink.
 #include "lib/format.hpp"
 
 namespace lib {
@@ -14,7 +14,7 @@ struct Spec {
     char kind = 0;
 };
 
-constexpr u32 kMaxWidth = 4096;  // a wrong format string must not write without end
+constexpr u32 kMaxWidth = 4096;  // bounds the output of a wrong format string
 
 u32 parse_number(std::string_view s, size_t& at) {
     u32 n = 0;

@@ -2,9 +2,10 @@
 // Type-safe text formatting without allocation, for kernel messages and procfs.
 //   format_to(buffer, "pid {} at {:x}, {:>6} KiB\n", pid, address, size)
 // A placeholder is {} or {:[<|>][0][width][.precision][kind]}; {{ and }} are braces. Kinds: d decimal, x X hexadecimal,
-// o octal, c character, s text. Plain {} prints numbers in decimal, addresses and pointers as 0x... hexadecimal, bool
-// as true/false, strong types by their value, enumerations (Errno) as numbers. Precision limits text. Numbers are
-// aligned to the right of their field, text to the left, unless < or > is given. A placeholder without an argument prints {?}.
+// o octal, c character, s text. Plain {} prints numbers in decimal, addresses and pointers in hexadecimal with 0x, bool
+// as true or false, strong types by their value, enumerations (Errno) as numbers. Precision limits text. Numbers are
+// aligned to the right of their field and text to the left, unless < or > is given. A placeholder without an argument
+// prints {?}.
 #pragma once
 #include <concepts>
 #include <cstddef>
@@ -66,12 +67,13 @@ constexpr FormatArg format_arg(const T& v) {
     }
 }
 
-// Receives formatted text piece by piece.
+// Receives the formatted text in pieces.
 struct FormatSink {
     void (*put)(void* context, std::string_view piece);
     void* context;
 };
 void format_args(FormatSink sink, std::string_view fmt, std::span<const FormatArg> args);
+// See format_to().
 size_t format_args_to(std::span<char> out, std::string_view fmt, std::span<const FormatArg> args);
 
 // Writes at most out.size() - 1 characters and a NUL; returns how many were written without the NUL.
@@ -81,8 +83,8 @@ size_t format_to(std::span<char> out, const char* fmt, const A&... args) {
     return format_args_to(out, fmt, std::span<const FormatArg>(list, sizeof...(A)));
 }
 
-// Appends text through a function of the caller (to a page list, a byte vector). The first append that fails sets
-// `failed`, and nothing more is appended: check once, at the end.
+// Appends text through a function of the caller (to a list of pages, to a byte vector). The first append that fails
+// sets `failed`, and nothing more is appended, so one check at the end suffices.
 struct StringBuilder {
     bool (*append)(void* context, std::string_view piece);
     void* context;
@@ -100,7 +102,8 @@ struct StringBuilder {
     }
 };
 
-// Parses decimal text; false if it is empty, contains another character, or does not fit.
+// Parses decimal text. False if it is empty, contains another character, or does not fit in 64 bits; `out` is then
+// unchanged.
 bool parse_u64(std::string_view text, u64& out);
 
 }  // namespace lib

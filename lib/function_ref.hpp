@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A callable that is passed to a function and not kept by it: two words, allocates nothing. What it refers to, a lambda in
-// the caller's expression for example, must live as long as the call.
+// A callable that is passed to a function, which does not keep it. Two words; allocates nothing. The object that it
+// refers to, for example a lambda in the caller's expression, must live as long as the call.
 #pragma once
 #include <type_traits>
 #include <utility>

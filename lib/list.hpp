@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Intrusive doubly linked list. A node is in at most one list per hook; insertion and removal allocate nothing.
-// The list does not lock; its owner documents what guards it.
+// Intrusive doubly linked list. A node is in at most one list per hook; insertion and removal allocate nothing and take
+// constant time. The list has no lock; its owner documents what guards it.
 #pragma once
 #include <cstddef>
 

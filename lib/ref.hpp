@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Intrusive reference counts. Derive from RefCounted<T>; the last Ref deletes the object (T may define
-// `static void last_ref(T*)` to do something else, such as freeing it one epoch later).
+// Intrusive reference counts. Derive from RefCounted<T>; when the last Ref ends, the object is deleted (T may define
+// `static void last_ref(T*)` to do something else, such as freeing it after a grace period).
 #pragma once
 #include <atomic>
 #include <cstddef>
@@ -18,7 +18,8 @@ public:
     RefCounted& operator=(const RefCounted&) = delete;
 
     void ref() const { count_.fetch_add(1, std::memory_order_relaxed); }
-    // Pairs with itself: the holder that deletes sees what every other holder did before its release.
+    // Pairs with itself: the thread that deletes the object sees what all others did before they dropped their
+    // references.
     void unref() const {
         if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
             T* self = const_cast<T*>(static_cast<const T*>(this));
@@ -28,7 +29,7 @@ public:
                 delete self;
         }
     }
-    // Takes a reference unless the count has reached 0 (for lookups in weak tables).
+    // Takes a reference, or returns false if the count has reached 0 (for lookups in tables that hold no reference).
     bool try_ref() const {
         u32 n = count_.load(std::memory_order_relaxed);
         while (n != 0)
@@ -39,7 +40,7 @@ public:
     u32 ref_count() const { return count_.load(std::memory_order_acquire); }
 
 private:
-    mutable std::atomic<u32> count_{1};  // created with one reference: adopt it
+    mutable std::atomic<u32> count_{1};  // created with one reference, for adopt()
 };
 
 template <class T>
@@ -50,6 +51,7 @@ public:
     explicit Ref(T* p) : p_(p) {
         if (p_) p_->ref();
     }
+    // Takes over a reference that the caller holds.
     static Ref adopt(T* p) {
         Ref r;
         r.p_ = p;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Result<T>: a value or an Errno. Small values are returned in two registers. Nothing throws.
-// Leaf<T>: what a function that must not wait yields: a value, an Errno, or that it has not ended (LeafError). A Result becomes
-// a Leaf by itself. A Leaf becomes a Result only by settled(), with the error number that stands for an outcome which is none, or by
-// ended(), where there cannot be one: no such outcome reaches a program, or a caller that cannot handle it, unnoticed.
-//   TRY(expr)     in a plain function: gives the value, or returns the error
-//   CO_TRY(expr)  in a coroutine: gives the value, or co_returns the error
+// Result<T>: a value or an Errno. Small values are returned in two registers. Nothing throws. Leaf<T>: the result of a
+// function that must not wait: a value, an Errno, or the fact that it has not finished (LeafError). A Result converts
+// to a Leaf implicitly. A Leaf becomes a Result only through settled(), which names the Errno for an unfinished call,
+// or through ended(), where the caller knows that the call has finished. So an unfinished call cannot reach a program,
+// or a caller that cannot handle it, unnoticed.
+//   TRY(expr)     in a plain function: yields the value, or returns the error
+//   CO_TRY(expr)  in a coroutine: yields the value, or co_returns the error
 #pragma once
 #include <new>
 #include <type_traits>
@@ -19,19 +20,19 @@ struct Unit {
     friend constexpr bool operator==(Unit, Unit) = default;
 };
 
-// Why a leaf has no value: an Errno, or kNeedsTask or kNeedsFault, for which nothing was changed and the call must run another
-// way.
+// Why a leaf has no value: an Errno, or kNeedsTask or kNeedsFault, which mean that nothing was changed and the call
+// must run in another way.
 class LeafError {
 public:
-    constexpr LeafError(Errno e) : code_(i32(e)) {}  // NOLINT: an error number is a reason
+    constexpr LeafError(Errno e) : code_(i32(e)) {}  // NOLINT: implicit on purpose
     friend constexpr bool operator==(LeafError, LeafError) = default;
-    // It has not ended: kNeedsTask or kNeedsFault.
+    // The call has not finished: kNeedsTask or kNeedsFault.
     constexpr bool needs_more() const { return code_ >= kFirstOutcome; }
-    // The call goes on: it needs more, or a restart kind says how (abi/linux/errno.hpp).
+    // The call will continue: it has not finished, or it is to be restarted (the restart codes of abi/linux/errno.hpp).
     constexpr bool goes_on() const { return code_ >= i32(Errno::kRestartSys); }
-    // The error number; `unfinished` stands for kNeedsTask and kNeedsFault.
+    // The error number; `unfinished` is returned for kNeedsTask and kNeedsFault.
     constexpr Errno settled(Errno unfinished) const { return needs_more() ? unfinished : Errno(code_); }
-    // The error number of one that has ended, as the caller knows. Debug builds stop if it has not.
+    // The error number of a call that has finished, as the caller knows. Debug builds trap if it has not.
     constexpr Errno ended() const {
 #ifdef FARCALL_DEBUG
         if (needs_more()) __builtin_trap();
@@ -46,9 +47,9 @@ private:
     constexpr LeafError(i32 n, int) : code_(kFirstOutcome + n) {}
     i32 code_;
 };
-inline constexpr LeafError kNeedsTask = LeafError::outcome(0);   // must wait: Caller::later() says how
-inline constexpr LeafError kNeedsFault = LeafError::outcome(1);  // user memory is not present: fault the recorded range
-                                                                 // in, then run again
+inline constexpr LeafError kNeedsTask = LeafError::outcome(0);  // it must wait: Caller::later() says how
+// User memory is not present: fault the recorded range in, then run again.
+inline constexpr LeafError kNeedsFault = LeafError::outcome(1);
 
 template <class T, class E>
 class Outcome;
@@ -60,7 +61,7 @@ using Leaf = Outcome<T, LeafError>;
 namespace detail {
 template <class U>
 inline constexpr bool is_error = std::is_same_v<U, Errno> || std::is_same_v<U, LeafError>;
-// Room for a value, of which only the owner knows whether it is there.
+// Room for a value; its owner knows whether there is one.
 template <class T>
 union Slot {
     constexpr Slot() {}
@@ -114,7 +115,7 @@ public:
         }
         return *this;
     }
-    // What has ended is the outcome of a leaf, too.
+    // A finished result is a valid result of a leaf, too.
     template <class F>
         requires(kIsLeaf && std::is_same_v<F, Errno>)
     constexpr Outcome(Outcome<T, F> o) : Outcome(std::move(o), o.error_) {}  // NOLINT
@@ -134,13 +135,13 @@ public:
     constexpr T take() { return std::move(slot_.value); }
     constexpr T& operator*() { return slot_.value; }
     constexpr T* operator->() { return &slot_.value; }
-    // The value is moved out. `unfinished`: the error if it has not ended (LeafError::needs_more).
+    // Moves the value out. `unfinished`: the error if the call has not finished (LeafError::needs_more).
     constexpr Result<T> settled(Errno unfinished)
         requires kIsLeaf
     {
         return Result<T>(std::move(*this), error_.settled(unfinished));
     }
-    // The same of one that has ended, as the caller knows (LeafError::ended).
+    // The same for a call that has finished, as the caller knows (LeafError::ended).
     constexpr Result<T> ended()
         requires kIsLeaf
     {

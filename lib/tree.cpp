@@ -31,7 +31,7 @@ void TreeRoot::replace_child(TreeHook* parent, TreeHook* old_child, TreeHook* ne
     if (new_child) new_child->parent = parent;
 }
 
-// Restores the balance of one node whose subtrees differ by two; returns the subtree's new top.
+// Rotates a node whose subtrees differ in height by two; returns the new top of its subtree.
 TreeHook* TreeRoot::rotate(TreeHook* node) {
     bool left_heavy = height(node->left) > height(node->right);
     TreeHook* child = left_heavy ? node->left : node->right;
@@ -63,7 +63,7 @@ TreeHook* TreeRoot::rotate(TreeHook* node) {
     return top;
 }
 
-// Walks up while heights change. `from` is the lowest node whose subtrees may have changed.
+// Walks up as long as heights change. `from` is the lowest node whose subtrees may have changed.
 void TreeRoot::rebalance(TreeHook* from) {
     for (TreeHook* n = from; n; n = n->parent) {
         u32 l = height(n->left), r = height(n->right);
@@ -89,7 +89,7 @@ void TreeRoot::remove(TreeHook* node) {
     if (node == first) first = next(node);
     TreeHook* start;  // where heights may have changed
     if (node->left && node->right) {
-        // The successor, leftmost of the right subtree, takes the node's place.
+        // The successor, which is leftmost in the right subtree, replaces the node.
         TreeHook* heir = node->right;
         while (heir->left) heir = heir->left;
         if (heir == node->right) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Intrusive balanced tree (AVL, with parent links): ordered by a key that T holds, nothing is allocated.
+// Intrusive balanced tree (AVL, with parent links), ordered by a key that is part of T; allocates nothing.
 //   struct Area { UserAddr start; lib::TreeHook hook; };
 //   lib::Tree<Area, &Area::hook, lib::KeyMember<&Area::start>> areas;
 // KeyOf is a type whose `operator()(const T&)` returns the key; KeyMember makes one from a data member or a member
-// function without arguments. Keys are compared by `<` only. Equal keys are allowed and keep their order of insertion.
-// Every operation is O(log n); first() is O(1) (the earliest timer). A node's key may change while it is in the tree
-// only if the order stays the same. The tree does not lock; its owner documents what guards it.
+// function without arguments. Keys are compared with `<` only. Equal keys are allowed and keep their order of
+// insertion. Every operation is O(log n), except first(), which is O(1) (the earliest timer). The key of a node in the
+// tree may change only if the order stays the same. The tree has no lock; its owner documents what guards it.
 #pragma once
 #include <cstddef>
 
@@ -17,7 +17,7 @@ struct TreeHook {
     TreeHook* parent = nullptr;
     TreeHook* left = nullptr;
     TreeHook* right = nullptr;
-    u32 height = 0;  // of the subtree; 0 means in no tree
+    u32 height = 0;  // of the subtree; 0: the node is in no tree
     bool linked() const { return height != 0; }
 };
 
@@ -31,7 +31,7 @@ struct TreeRoot {
     TreeHook* last() const;
     static TreeHook* next(const TreeHook* node);
     static TreeHook* prev(const TreeHook* node);
-    // Test hook: checks that every height, balance and parent link is correct.
+    // For tests: checks that every height, balance and parent link is correct.
     bool valid() const;
 
 private:
@@ -74,7 +74,7 @@ public:
     }
     void remove(T& t) { tree_.remove(&(t.*Hook)); }
 
-    // The first element whose key is not below k; null if there is none.
+    // The first element whose key is not less than k; null if there is none.
     template <class K>
     T* lower_bound(const K& k) const {
         TreeHook* best = nullptr;
@@ -88,7 +88,7 @@ public:
         }
         return from_or_null(best);
     }
-    // The first element whose key is above k.
+    // The first element whose key is greater than k; null if there is none.
     template <class K>
     T* upper_bound(const K& k) const {
         TreeHook* best = nullptr;
@@ -102,7 +102,8 @@ public:
         }
         return from_or_null(best);
     }
-    // The last element whose key is not above k (the area that starts at or before an address).
+    // The last element whose key is not greater than k (the area that starts at or before an address); null if there is
+    // none.
     template <class K>
     T* floor(const K& k) const {
         TreeHook* best = nullptr;
@@ -116,7 +117,7 @@ public:
         }
         return from_or_null(best);
     }
-    // The first element with exactly this key.
+    // The first element with exactly this key; null if there is none.
     template <class K>
     T* find(const K& k) const {
         T* t = lower_bound(k);

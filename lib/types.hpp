@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Strong types for quantities that must not be confused: addresses, CPU numbers, times.
-// None converts to another. Only meaningful arithmetic is defined; `.value` gives the plain number.
+// No type converts to another. Only meaningful arithmetic is defined; `.value` is the plain number.
 #pragma once
 #include <compare>
 #include <cstddef>
@@ -15,7 +15,7 @@ using u64 = uint64_t;
 using i32 = int32_t;
 using i64 = int64_t;
 
-// A number of its own type, distinguished by Tag.
+// A number whose type is distinguished by Tag.
 template <class Tag, class Rep>
 struct Strong {
     Rep value{};
@@ -25,7 +25,8 @@ struct Strong {
     friend constexpr bool operator==(Strong, Strong) = default;
 };
 
-// An address of one kind. A byte count can be added or subtracted; the difference of two of the same kind is a byte count.
+// An address of one kind. A byte count can be added or subtracted; the difference of two addresses of a kind is a byte
+// count.
 template <class Tag>
 struct Address : Strong<Tag, u64> {
     using Strong<Tag, u64>::Strong;
@@ -47,7 +48,7 @@ using UserAddr = Address<struct UserAddrTag>;  // an address in a program's spac
 
 using CpuId = Strong<struct CpuIdTag, u32>;
 
-// Nanoseconds since boot, or a span of them.
+// Nanoseconds since boot, or a duration.
 struct Nanoseconds : Strong<struct NanosecondsTag, u64> {
     using Strong<NanosecondsTag, u64>::Strong;
     friend constexpr Nanoseconds operator+(Nanoseconds a, Nanoseconds b) { return Nanoseconds{a.value + b.value}; }

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MIT
-// The vocabulary that the core, the ports and the personality share: rights, ranges, page mappings, traps.
+// Types that the core, the ports and the personality share: rights, ranges, page mappings, traps.
 #pragma once
 #include "lib/types.hpp"
 
 namespace lib {
 
-// Rights of a user mapping.
+// Access rights of a user mapping.
 struct Prot {
     bool read = false, write = false, exec = false;
     friend constexpr bool operator==(Prot, Prot) = default;
 };
 
-// Half-open range of user addresses; page-aligned where it denotes pages.
+// Half-open range of user addresses; page-aligned where it stands for pages.
 struct UserRange {
     UserAddr start, end;
     constexpr u64 size() const { return end - start; }
 };
 
-// One page to map. The port does not own the frame: the personality keeps it until one epoch after it was unmapped.
+// One page to map. The port does not own the frame: the personality keeps it until a grace period after the page was
+// unmapped (rt/epoch.hpp).
 struct MapEntry {
     UserAddr at;
     PhysAddr frame;
@@ -26,7 +27,7 @@ struct MapEntry {
 
 enum class Access : u8 { kRead, kWrite, kExec };
 
-// Why a user thread stopped. Machine-independent, except `vector` and `error_code`, which go to the signal frame.
+// Why a user thread stopped. Machine-independent, except `vector` and `error_code`, which go into the signal frame.
 struct Trap {
     enum class Kind : u8 {
         kSyscall,
@@ -39,7 +40,7 @@ struct Trap {
         kStep,        // single step or hardware breakpoint            -> SIGTRAP
         kAlignment,   //                                               -> SIGBUS
         kStack,       // stack segment fault                           -> SIGBUS
-        kKick,        // kick() was called: look for signals
+        kKick,        // kick() was called: check for signals
     };
     Kind kind = Kind::kKick;
     Access access = Access::kRead;

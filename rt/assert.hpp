@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// RT_CHECK stops the machine in every build; RT_ASSERT only in debug builds (FARCALL_DEBUG) and on the host.
+// RT_CHECK panics in every build if the condition does not hold; RT_ASSERT does so only in debug builds (FARCALL_DEBUG)
+// and in hosted builds. `what` is the message of the panic.
 #pragma once
 #include "hal/bind.hpp"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A sleeping lock for coroutines. Waiters are woken in order of arrival; a newcomer may overtake the one just woken.
+// A sleeping lock for coroutines. Waiters are woken in order of arrival, but a thread that arrives later may take the
+// lock before the woken one runs.
 //     auto g = CO_TRY(co_await m.lock());      // or m.try_lock() in a leaf
 #pragma once
 #include "rt/atomic.hpp"
@@ -27,7 +28,8 @@ public:
         AsyncMutex* m_ = nullptr;
     };
 
-    // Not interruptible: what is guarded is held for a bounded time.
+    // Waits until the lock is free. Not interruptible, because each holder keeps the lock for a bounded time only.
+    // kNoMem if there is no memory for the coroutine's frame.
     Task<Result<Guard>> lock() {
         for (;;) {
             u32 seen = queue_.sequence();
@@ -37,6 +39,7 @@ public:
             (void)co_await w;
         }
     }
+    // Never waits. An empty guard if the lock is held.
     Guard try_lock() {
         bool free = false;
         return held_.compare_exchange_strong(free, true, std::memory_order_acquire) ? Guard{this} : Guard{};

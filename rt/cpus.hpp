@@ -5,7 +5,7 @@
 
 namespace rt {
 
-// The highest CPU that has started, plus one. Only grows.
+// The number of the highest CPU that has started, plus one. Never decreases.
 extern Atomic<u32> executors_started;
 inline u32 executor_count() { return executors_started.load(std::memory_order_acquire); }
 

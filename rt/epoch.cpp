@@ -11,12 +11,12 @@ namespace rt {
 namespace {
 
 constinit Atomic<u64> global_epoch{1};
-constexpr u64 kHurryAfter = 128;  // items pending on one CPU before the others are asked to look up
+constexpr u64 kHurryAfter = 128;  // items pending on one CPU before the other CPUs are asked to be quiescent
 
-// Each may be several frames. More than kFewDue are freed by so many in turns.
+// An item may own several page frames. If more than kFewDue items are pending, they are freed kFreedAtOnce at a time.
 constexpr u32 kFewDue = 40, kFreedAtOnce = 20;
 
-// Of what is due and waits for the job. True: there is more. What is freed may retire more.
+// Frees some of the items that wait for the job. Returns true if some are left. Freeing an item may retire others.
 bool free_some(PerCpuEpoch& e) {
     for (u32 n = 0; n < kFreedAtOnce; ++n) {
         Retired* r = e.due;
@@ -28,7 +28,7 @@ bool free_some(PerCpuEpoch& e) {
     return e.due != nullptr;
 }
 
-// What is due, a chain that ends at `end`, is more than may be freed at a stretch.
+// `due` is a chain that ends at `end` and is too long to be freed at once.
 [[gnu::cold, gnu::noinline]] void free_in_turns(PerCpuEpoch& e, Retired* due, Retired** end) {
     if (!due) return;
     *(e.due ? e.due_tail : &e.due) = due;
@@ -38,8 +38,8 @@ bool free_some(PerCpuEpoch& e) {
     Executor::current().enqueue(e.rest);
 }
 
-// Frees the batches of this CPU that are old enough. All of them are taken first: what is freed may retire more, in an epoch
-// whose batch has the place of one of these.
+// Frees the batches of this CPU that are old enough. All of them are detached first, because freeing an item may retire
+// others in an epoch whose batch uses the same slot.
 void reclaim(PerCpuEpoch& e, u64 now) {
     Retired* due = nullptr;
     Retired** end = &due;
@@ -80,14 +80,15 @@ void PerCpuEpoch::free_rest(Schedulable& s) {
 
 void retire(Retired& r) {
     PerCpuEpoch& e = Executor::current().epoch;
-    // A read-modify-write that changes nothing: the caller's unlinking, which may be a plain store, is in memory before the
-    // epoch is read. Else the epoch could advance once in between, and a CPU that was quiescent in the new one could still
-    // find the object.
+    // A read-modify-write that changes nothing: it makes the caller's unlinking, which may be a plain store, visible
+    // before the epoch is read. Otherwise the epoch could advance once in between, and a CPU that was quiescent in the
+    // new epoch could still find the object.
     u64 now = left_out<Step::kUnlinkVisible>() ? global_epoch.load(std::memory_order_seq_cst)
                                                : global_epoch.fetch_add(0, std::memory_order_seq_cst);
     u32 i = now % 3;
-    // A batch of the same slot would be at least three epochs old. A CPU that is not idle lets the epoch advance only once
-    // until it is quiescent, and then frees what is due; one that leaves idle frees it then.
+    // An older batch in the same slot would be at least three epochs old. A CPU that is not idle lets the epoch advance
+    // only once before it is quiescent itself, and then it frees what is due; a CPU that leaves idle frees it at that
+    // time.
     RT_ASSERT(!e.batch[i] || e.batch_epoch[i] == now, "retired on a CPU that counts as idle");
     if (e.batch[i] && e.batch_epoch[i] != now) [[unlikely]]
         reclaim(e, now);
@@ -103,12 +104,13 @@ void retire(Retired& r) {
 
 void quiescent() {
     PerCpuEpoch& e = Executor::current().epoch;
-    // First the epoch, then the mailbox: whoever retired something before this epoch began had asked for its translations to
-    // be flushed before that, so they are gone before this CPU counts as quiescent in it. seq_cst: pairs with retire().
+    // The epoch is read before the mailbox is polled. Each object retired before this epoch began had the flush of its
+    // translations requested earlier still, so the flush is done before this CPU counts as quiescent in the epoch.
+    // seq_cst: pairs with retire().
     if (left_out<Step::kEpochFirst>()) hal::Machine::poll_mailbox();
     u64 now = global_epoch.load(std::memory_order_seq_cst);
     if (!left_out<Step::kEpochFirst>()) hal::Machine::poll_mailbox();
-    // Release: all reads of this item are done before others may free. Pairs with try_advance().
+    // Release: all reads of this item are complete before other CPUs may free. Pairs with try_advance().
     if (e.seen.load(std::memory_order_relaxed) != now) e.seen.store(now, std::memory_order_seq_cst);
     if (e.pending == 0) [[likely]]
         return;
@@ -118,7 +120,7 @@ void quiescent() {
 
 void epoch_free_due() {
     PerCpuEpoch& e = Executor::current().epoch;
-    // Nobody else may be waiting for us: what can be freed now is freed now, so that an idle system holds nothing back.
+    // Usually no other CPU is waiting, so everything can be freed now, and an idle system keeps no memory back.
     for (int i = 0; i < 3 && e.pending != 0; ++i) quiescent();
 }
 void epoch_set_idle() { Executor::current().epoch.seen.store(0, std::memory_order_seq_cst); }
@@ -132,7 +134,7 @@ void epoch_leave_idle() {
     u64 now = global_epoch.load(std::memory_order_seq_cst);
     hal::Machine::poll_mailbox();  // after the load, as in quiescent()
     e.seen.store(now, std::memory_order_seq_cst);
-    // The epoch went on without this CPU.
+    // The epoch may have advanced while this CPU was idle.
     if (e.pending != 0) [[unlikely]]
         reclaim(e, global_epoch.load(std::memory_order_acquire));
 }
@@ -147,7 +149,7 @@ u64 epoch_pending() { return Executor::current().epoch.pending; }
 void epoch_hurry() {
     Executor& me = Executor::current();
     for (u32 i = 0; i < executor_count(); ++i)
-        // One in kernel mode gets no interrupt, but looks before it enters user mode.
+        // A CPU in kernel mode gets no interrupt, but checks its attention bits before it enters user mode.
         if (Executor& ex = Executor::of(CpuId{i}); &ex == &me || ex.user_state.get() != UserState::kSleeping)
             ex.attract(kAttnEpoch);
 }

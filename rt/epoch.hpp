@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Epochs: the one mechanism by which what other CPUs may still be reading is freed.
+// Epoch-based reclamation: the one mechanism that frees objects which other CPUs may still be reading.
 //
-// retire(r) frees r once every CPU has been quiescent twice: between executor items, in idle, or on its way back to user
-// mode when asked. Code that read a pointer without a reference must not keep it across co_await.
+// retire(r) frees r after a grace period: once every CPU has been quiescent twice. A CPU is quiescent between executor
+// items, while it is idle, and, if asked, on its way back to user mode. Code that read a pointer without a reference
+// must not keep it across co_await.
 #pragma once
 
 #include "lib/types.hpp"
@@ -11,19 +12,20 @@
 
 namespace rt {
 
-// Embedded in whatever is retired. `free` runs on the CPU that retired it and may take any lock.
+// Embedded in each object that is retired. `free` runs on the CPU that called retire() and may take any lock.
 struct Retired {
     Retired* next = nullptr;
     void (*free)(Retired&) = nullptr;
 };
 
 struct PerCpuEpoch {
-    Atomic<u64> seen{0};     // 0: idle, not to be waited for
-    Retired* batch[3] = {};  // by epoch modulo 3; this CPU only
+    Atomic<u64> seen{0};     // the last epoch this CPU was quiescent in; 0: idle, not waited for
+    Retired* batch[3] = {};  // retired items by epoch modulo 3; this CPU only
     Retired** tail[3] = {};
     u64 batch_epoch[3] = {};
+    // Items retired and not yet freed.
     u64 pending = 0;
-    // Old enough to be freed, more than may be at a stretch: a job of this CPU frees the rest.
+    // Items that are old enough but too many to be freed at once: a job of this CPU frees them step by step.
     Retired* due = nullptr;
     Retired** due_tail = &due;
     Schedulable rest{&PerCpuEpoch::free_rest};
@@ -31,27 +33,30 @@ struct PerCpuEpoch {
     static void free_rest(Schedulable& s);
 };
 
+// Frees `r` after a grace period. The caller has unlinked it: no new reader can find it. Allocates nothing, does not
+// block. Called on a CPU that is not idle.
 void retire(Retired& r);
-// This CPU holds no pointer into shared structures now. Advances the epoch if it was the last, frees what is due.
+// Declares that this CPU holds no pointer into shared structures and no lock. Advances the epoch if this CPU was the
+// last one, and frees what is due.
 void quiescent();
-// Leaving and entering idle. Between the two this CPU looks at nothing that is retired.
-// epoch_enter_idle: both of the halves that follow it.
+// Entering and leaving idle. Between the two, this CPU reads nothing that may be retired. epoch_enter_idle() is
+// epoch_free_due() followed by epoch_set_idle().
 void epoch_enter_idle();
-void epoch_free_due();  // what can be freed now is freed now
+void epoch_free_due();  // frees what can be freed now
 void epoch_set_idle();
 void epoch_leave_idle();
-// An interrupt handler is about to run: one that ends an idle CPU's sleep may look at what others retire. From then on the
-// CPU is not idle. May free what is due.
+// Called before an interrupt handler runs. A handler that ends an idle CPU's sleep may read objects that other CPUs
+// retire, so from here on the CPU is not idle. May free what is due.
 void epoch_interrupted();
 u64 epoch_pending();  // items retired and not yet freed, this CPU
-// Ask every CPU that is not asleep, this one included, to be quiescent soon (IPIs to those in user mode). Called when much
-// is pending and when memory is short.
+// Asks every CPU that is not asleep, including this one, to be quiescent soon (CPUs in user mode get an IPI). Called
+// when many items are pending and when memory is short.
 void epoch_hurry();
-// The same for all CPUs, those asleep too: they free what is due.
+// The same for all CPUs, including those asleep, which wake up and free what is due.
 void epoch_hurry_all();
-u64 epoch_now();  // the global epoch: what is retired in e is freed from e + 2 on
-// Is there something that this CPU must still do for others before its silence may count (a translation flush)? Set by
-// whoever knows, at boot; asked for idle CPUs only.
+u64 epoch_now();  // the global epoch: an object retired in epoch e is freed in e + 2 or later
+// Does this CPU still have work to do for other CPUs (a translation flush) before it may count as idle? Set once at
+// boot by the layer that knows; asked for idle CPUs only.
 extern bool (*epoch_cpu_unsettled)(CpuId cpu);
 
 }  // namespace rt

@@ -34,8 +34,8 @@ void Executor::post(Schedulable& node) {
 }
 
 void Executor::attract(Attention bit) {
-    // seq_cst: pairs with the last look of enter_user_state() and wait_for_work(). No interrupt is sent for a bit that was set
-    // before: the CPU looks at it before it leaves kernel mode, or has an interrupt under way because of it.
+    // seq_cst: pairs with the last check in enter_user_state() and wait_for_work(). No interrupt is sent if the bit was
+    // already set: the CPU checks it before it leaves kernel mode, or an interrupt for it is under way.
     u32 before = queue.attention.fetch_or(bit, std::memory_order_seq_cst);
     if ((before & bit) == 0 && this != &current() && user_state.get() != UserState::kBusy) hal::Machine::wake(cpu_);
 }
@@ -47,9 +47,9 @@ bool Executor::look_at_turn() { return own_turn_.look(timers_); }
 void Executor::give_way(Schedulable& node) {
     Nanoseconds now = let_interrupts_in();
     const Priority waiting = queue.best_user_level();
-    // Only jobs go behind user threads: whatever else lies on those levels is taken for a thread.
+    // Only jobs are queued behind user threads: anything else on those levels is taken for a thread.
     if (waiting != Priority::kBackground && node.priority < Priority::kHighest && Job::is_one(node)) {
-        // An old beginning is that of other work, which has ended.
+        // An old start time belongs to other work, which has ended.
         if ((now - work_since_).value >= kWorkTurn.value * 8) work_since_ = now;
         if (now - work_since_ >= kWorkTurn) {
             work_since_ = now;
@@ -73,12 +73,12 @@ void Executor::drain_inbox() {
 }
 
 void Executor::keep_out() {
-    // The CPU may go from call to call without an interrupt ever being taken.
+    // The CPU may serve one call after another without ever taking an interrupt.
     if (own_turn_.kept_out() % 16 == 0) let_interrupts_in();
     own_turn_.judge(hal::Machine::now(), times.user());
 }
 
-// Spinning, as look_for_work(): left out of instruction counts.
+// Spins, like look_for_work(); not part of instruction counts.
 [[gnu::noinline, gnu::section(".text.farcall_spin")]] Schedulable* Executor::await_handoff() {
     handoff.open();
     Nanoseconds until = hal::Machine::now() + spin_budget;
@@ -116,11 +116,11 @@ bool Executor::run_one() {
 
 void Executor::wait_for_work() {
     ++idle_entries;
-    // What is freed may make something ready here; so this comes before the last look.
+    // Freeing may make something ready on this CPU, so it comes before the last check.
     epoch_free_due();
     user_state.enter(UserState::kSleeping);
     if (queue.empty() && !inbox_.look() && !needs_attention() && (left_out<Step::kLaneLook>() || !service.pending())) {
-        // Only now: the look at the lanes reads words that others may free.
+        // Only now: checking the lanes reads words that other CPUs may free.
         epoch_set_idle();
         Nanoseconds before = hal::Machine::now();
         times.asleep_since.store(before.value, std::memory_order_relaxed);
@@ -135,10 +135,10 @@ void Executor::wait_for_work() {
     run_due_timers();
 }
 
-// Looks for something to do, some hundred times. In a section of its own, which instruction counts leave out
-// (tools/count_plugin): nothing is here that a CPU would not do over and over while it waits.
+// Looks for work some hundred times. In a section of its own that instruction counts leave out (tools/count_plugin): it
+// contains only what a CPU repeats while it waits.
 [[gnu::noinline, gnu::section(".text.farcall_spin")]] Executor::Found Executor::look_for_work() {
-    // The others have their turn first.
+    // Other callers are checked first; in between, only the likely next word is polled.
     CallWord& likely = service.likely();
     const u64 wanted = lane_wanted(cpu_);
     for (u32 n = 64; n > 0; --n) {
@@ -150,15 +150,16 @@ void Executor::wait_for_work() {
     return {nullptr, false};
 }
 
-// Between two calls nothing shared is held: quiescent often enough for those who wait, seldom enough to cost nothing. Under
-// constant load this is the only place where anything else is seen. True: there is.
+// Between two calls this CPU holds nothing shared. It is quiescent often enough for the CPUs that wait for it, and
+// rarely enough to cost nothing. Under constant load this is the only place where other work is noticed. Returns true
+// if there is any.
 bool Executor::between_rounds(u32 round) {
     quiescent();
     if (round % 8 == 0) let_interrupts_in();
     return !queue.empty() || !inbox_.probably_empty() || needs_attention();
 }
 
-// What a CPU that only looks for work owes the others, and itself.
+// What a CPU that only looks for work must do regularly for other CPUs and for itself.
 bool Executor::look_around() {
     hal::Machine::poll_mailbox();
     let_interrupts_in();
@@ -166,7 +167,8 @@ bool Executor::look_around() {
     return !queue.empty();
 }
 
-// A CPU that serves others' calls and has nothing else to do. False: nothing came for the length of the spin budget.
+// Runs on a CPU that serves calls of other CPUs and has nothing else to do. Returns false if nothing came within the
+// spin budget.
 bool Executor::serve_while_idle() {
     Nanoseconds start = hal::Machine::now(), last = start;
     const u64 served_before = service.served_ns;
@@ -190,8 +192,8 @@ bool Executor::serve_while_idle() {
 }
 
 void Executor::run_forever() {
-    // From here to the next user thread interrupts are off: a chain of kernel work takes them every so often.
-    constexpr u32 kItems = 8;  // of some 10,000 instructions, as long as one may be
+    // Interrupts are off from here to the next user thread: a chain of kernel work takes pending ones at intervals.
+    constexpr u32 kItems = 8;  // items between two such points; an item is up to some 10,000 instructions long
     for (u32 n = 1;; ++n) {
         while (run_one()) {
             if (n++ % kItems == 0) let_interrupts_in();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What other CPUs give a CPU to run: a list that anybody pushes to and the owner takes whole.
+// What other CPUs give a CPU to run: a list that any CPU pushes to and that the owner takes as a whole.
 //
-// Nothing here allocates or blocks. push() and look() are seq_cst: whoever pushes and then reads the owner's state, and the
-// owner who publishes its state and then looks, do not miss each other (rt/executor.hpp).
+// Nothing here allocates or blocks. push() and look() are seq_cst: a CPU that pushes and then reads the owner's state,
+// and an owner that publishes its state and then looks, cannot miss each other (rt/executor.hpp).
 #pragma once
 #include "rt/atomic.hpp"
 #include "rt/schedulable.hpp"
@@ -11,24 +11,24 @@ namespace rt {
 
 class Inbox {
 public:
-    // Any CPU. The node is in no queue and no inbox.
+    // From any CPU. The node is in no queue and in no inbox.
     void push(Schedulable& node) {
         Schedulable* head = newest_.load(std::memory_order_relaxed);
         do {
             node.inbox_next = head;
         } while (!newest_.compare_exchange_weak(head, &node, std::memory_order_seq_cst, std::memory_order_relaxed));
     }
-    // A hint: what is pushed at the same time may be missed.
+    // A hint: a concurrent push may be missed.
     bool probably_empty() const { return newest_.load(std::memory_order_relaxed) == nullptr; }
-    // The last look before sleep or user mode. Not null: there is something.
+    // The last check before sleep or user mode. Not null if the inbox holds a node.
     const Schedulable* look() const {
         return left_out<Step::kInboxLook>() ? nullptr : newest_.load(std::memory_order_seq_cst);
     }
-    // The owner: calls to(node) for each, the oldest first.
+    // By the owner: takes all nodes and calls to(node) for each, the oldest first.
     template <class To>
     void drain(To&& to) {
         if (probably_empty()) return;
-        // Acquire: pairs with the push; what the sender wrote into the node is seen.
+        // Acquire: pairs with the push, so that what the sender wrote into the node is visible.
         Schedulable* newest = newest_.exchange(nullptr, std::memory_order_acquire);
         Schedulable* oldest = nullptr;
         while (newest) {

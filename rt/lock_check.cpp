@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The lock-order checker of debug builds: per CPU a set of held ranks and the lock's address for each.
+// The lock-order checker of debug builds. For each CPU: the set of held ranks, and for each rank the address of the
+// lock.
 #include "rt/lock_check.hpp"
 
 #include "hal/bind.hpp"
@@ -9,7 +10,7 @@
 namespace rt::lock_check {
 namespace {
 
-// A set of ranks: one bit for each.
+// A set of ranks, one bit for each.
 using RankSet = u64;
 static_assert(kRankCount <= 64);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The lock order. A spinlock may be taken only while every spinlock already held on this CPU has a smaller rank.
-// This enum is the document: a new lock gets its place here, with one line that says what it guards.
+// The lock order. A spinlock may be taken only while every spinlock already held on this CPU has a smaller rank. This
+// enum is the reference: a new lock gets its rank here, with one line that says what it guards.
 #pragma once
 #include "lib/types.hpp"
 
@@ -13,30 +13,30 @@ enum class Rank : u8 {
     signal_actions,  // what a process does on signals; shared by CLONE_SIGHAND
     files,           // a table of file descriptors
     fs_context,      // root, working directory, umask
-    namespace_,      // mounts and the tree of names: rename
+    namespace_,      // mounts and the directory tree: rename
     directory,       // the names in one directory
-    dentry,          // one bucket of the name cache
+    dentry,          // one bucket of the dentry cache
     inode,           // attributes and directory contents of one inode
     file,            // one open file: its offset
     address_space,   // the areas of one address space
-    mapping,         // the page cache of one inode: its pages and who maps them
-    anon,            // the anonymous pages of one area
+    mapping,         // the page cache of one inode: its pages and its mappings
+    anon,            // the anonymous pages of one area (no lock has this rank at present)
     file_locks,      // the table of advisory locks
-    fifo,            // which pipe is behind a FIFO's inode
+    fifo,            // which pipe belongs to a FIFO's inode
     pipe,            // one pipe's ring
     futex,           // one bucket of futex waiters
     poll,            // event files
     tty,             // line discipline and its buffers
     capability,      // native objects (core/): derivation tree
     object,          // native objects: one endpoint, notification
-    native_thread,   // native objects: what is asked of one thread
-    native_mapping,  // what native memory is mapped where
+    native_thread,   // native objects: requests to one thread
+    native_mapping,  // where native memory is mapped
     space,           // page tables of one address space
     device,          // one driver's queues
-    async_lock,      // the waiters of a sleeping lock
+    async_lock,      // the waiters of a sleeping lock (no lock has this rank at present)
     wait_queue,      // one wait queue
     timer,           // timers of one CPU
-    reclaim,         // what a module is to free later
+    reclaim,         // the deferred frees of one module
     slab,            // one size class of the slab allocator
     frames,          // the buddy allocator
     log,             // the kernel's message buffer

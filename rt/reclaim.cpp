@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The queues of deferred reclamation and who works on them. See reclaim.hpp.
+// The queues of deferred reclamation and the work on them. See reclaim.hpp.
 #include "rt/reclaim.hpp"
 
 #include <algorithm>
@@ -15,10 +15,10 @@ namespace {
 constinit Atomic<u64> pending{0};
 constinit Atomic<Reclaimer*> all_reclaimers{nullptr};
 
-// A piece that another CPU has in hand is microseconds of work, but a host may hold that CPU up.
+// A piece in progress on another CPU is microseconds of work, but a host may stop that CPU for longer.
 constexpr Nanoseconds kForOthers = lib::milliseconds(50);
 
-// Does a backlog of so many frames do no harm?
+// Is a backlog of this many frames harmless?
 bool bearable(u64 frames) {
     u64 limit = frame_total() / 8;
     return frames <= (limit > 512 ? limit : 512) && !memory_is_low();
@@ -34,7 +34,7 @@ void reclaim_settled(u64 frames) { pending.fetch_sub(frames, std::memory_order_r
 bool Reclaimer::placed() const { return module_ && module_->place.load(std::memory_order_relaxed) != 0; }
 Executor* Reclaimer::place() const { return module_ ? module_->executor_for(this) : nullptr; }
 
-// Once for each reclaimer: reclaim_all() knows it from now on.
+// Called when a reclaimer is first used: from now on reclaim_all() includes it.
 void Reclaimer::enlist() {
     if (enlisted_.exchange(true, std::memory_order_acq_rel)) return;
     next_ = all_reclaimers.load(std::memory_order_relaxed);
@@ -66,8 +66,9 @@ void Reclaimer::free(Reclaimable& r, u64 n) {
     if (idle) schedule(place());
 }
 
-// This CPU has made the reclaimer active: it is in no queue. Beside calls and programs if it has a CPU to serve them, among
-// the kernel's work if it has none: a program that never stops would keep all that is left behind.
+// Called by the CPU that has made the reclaimer active: it is in no queue. If the module has a CPU of its own, the work
+// runs there at background priority; otherwise it is ordinary kernel work, because at background priority a program
+// that never stops would delay it for ever.
 void Reclaimer::schedule(Executor* where) {
     priority = where ? Priority::kBackground : Priority::kKernel;
     (where ? *where : Executor::current()).post(*this);
@@ -80,7 +81,7 @@ Reclaimable* Reclaimer::pop() {
     return r;
 }
 
-// One piece. Others that are ready on this CPU have their turn before the next.
+// Frees one piece. Other ready nodes of this CPU run before the next piece.
 void Reclaimer::work(Schedulable& s) {
     auto& self = static_cast<Reclaimer&>(s);
     Executor* where = self.place();
@@ -93,7 +94,7 @@ void Reclaimer::work(Schedulable& s) {
         self.in_hand_ = r != nullptr;
     }
     if (r) r = r->step(*r, kPiece);
-    // Nothing but pieces may be left to do here, for long.
+    // There may be nothing but pieces to run here for a long time.
     Executor::current().let_interrupts_in();
     bool more;
     {
@@ -106,7 +107,7 @@ void Reclaimer::work(Schedulable& s) {
         }
         more = self.active_ = self.first_ != nullptr;
     }
-    // Without more it may be scheduled anew by another CPU at once: nothing of it is touched.
+    // If nothing is left, another CPU may schedule the reclaimer again at once, so nothing of it is touched here.
     if (more) self.schedule(where);
 }
 
@@ -118,7 +119,7 @@ bool Reclaimer::drain() {
             any = true;
             while (r) r = r->step(*r, kPiece);
         }
-        // One that another CPU has in hand comes back when its piece is done.
+        // An item that another CPU works on comes back when its piece is done.
         if (!in_hand_now()) return any;
         Nanoseconds now = hal::Machine::now();
         if (until == Nanoseconds{}) until = now + kForOthers;
@@ -142,7 +143,7 @@ u64 Reclaimer::drain_some(u64 most) {
             r->next = first_;
             if (!first_) last_ = r;
             first_ = r;
-            idle = !std::exchange(active_, true);  // the work may have found nothing meanwhile
+            idle = !std::exchange(active_, true);  // the work may have found the queue empty in between
         }
         if (idle) schedule(place());
     }
@@ -176,7 +177,8 @@ bool Settling::step() {
     }
     if (left_ == 0) return true;
     constexpr u64 kMost = 384;
-    // Others run meanwhile, so it may be longer than kForOthers: a busy host holds a CPU up for tenths of a second.
+    // Other work runs in between, so this may be longer than kForOthers: a busy host stops a CPU for tenths of a
+    // second.
     constexpr Nanoseconds kPatience = lib::milliseconds(1000);
     u64 rest = kMost;
     bool in_hand = false;
@@ -184,7 +186,7 @@ bool Settling::step() {
         rest = r->drain_some(rest);
         in_hand |= r->in_hand_now();
     }
-    if (rest == kMost) {  // nothing waits but, perhaps, what another CPU has taken: a piece, microseconds
+    if (rest == kMost) {  // nothing waits, except perhaps a piece in progress on another CPU: microseconds
         Nanoseconds now = hal::Machine::now();
         if (in_hand && until_ == Nanoseconds{}) until_ = now + kPatience;
         return !in_hand || now >= until_;
@@ -200,10 +202,10 @@ void push_for_memory() {
 }
 
 Task<void> wait_for_memory() {
-    // The host may keep a CPU from running for tens of milliseconds; what that CPU is to free is no reason to kill anybody.
+    // The host may stop a CPU for tens of milliseconds; what that CPU is about to free is no reason to kill a process.
     Nanoseconds limit = hal::Machine::now() + lib::milliseconds(500);
-    // What is retired now is freed when its CPU is quiescent two epochs later. With backlogs that others fill all the
-    // time, a few epochs must do.
+    // What is retired now is freed when its CPU is quiescent two epochs later. If other CPUs keep filling their
+    // backlogs, a few epochs must suffice.
     u64 wanted = epoch_now() + 3, enough = wanted + 16;
     for (u32 n = 0, rounds = 0; rounds < 3 && hal::Machine::now() < limit; ++n) {
         push_for_memory();

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Deferred reclamation: what nobody can see any more is taken apart later, in pieces, on the CPU of the module it belongs to.
+// Deferred reclamation: objects that no thread can reach any more are freed later, in pieces, on the CPU of their
+// module.
 //
-//   reclaimer.free(node, frames)   takes over an object whose last user has gone; the node lies in the object: no allocation
+//   reclaimer.free(node, frames)   takes over an object without users; the node is part of it: no allocation
 //
-// Before it hands an object over, the caller has made everything happen that another thread could see: mappings gone,
-// translations invalidated, counters of file systems lowered, waiters woken. What is left is frames and slabs.
+// Before it hands an object over, the caller has done everything that another thread could observe: it has removed
+// mappings, invalidated translations, lowered the counters of file systems and woken waiters. Only frames and slab
+// objects are left.
 //
-// Bounded: beyond an eighth of memory in the backlog, or while memory is low, the caller takes the object apart itself; of one
-// that is larger than may be done at a stretch, the beginning.
-// An allocation that has failed is repeated once all that waits has come back (wait_for_memory), and who shows numbers of
-// free memory first has the backlog done (Settling) and counts what the epochs still hold (reclaim_pending).
+// The backlog is bounded: if it exceeds an eighth of memory, or while memory is low, the caller frees the object
+// itself; of an object too large to free at once, it frees the beginning. An allocation that has failed is repeated
+// after everything in the backlogs has been freed (wait_for_memory). Code that reports free memory first has the
+// backlogs freed (Settling) and counts what the epochs still hold (reclaim_pending).
 //
 // Lock: Rank::reclaim guards a reclaimer's queue. Steps run without it.
 #pragma once
@@ -22,44 +24,48 @@ namespace rt {
 
 class Module;
 
-// Embedded in what is taken apart.
+// Embedded in each object that is freed by a reclaimer.
 struct Reclaimable {
     Reclaimable* next = nullptr;
-    // Frees about `most` frames. Yields what there is to go on with (this node or another one), or null: all has gone.
-    // Takes no lock of a rank up to `reclaim`, waits for nothing. Sees to it that reclaim_settled() is told of each frame.
+    // Frees about `most` frames. Returns the node to continue with (this one or another), or null when everything is
+    // freed. Takes no lock of a rank up to `reclaim` and never blocks. It must report each frame through
+    // reclaim_settled().
     Reclaimable* (*step)(Reclaimable&, u64 most) = nullptr;
 };
 
 class Reclaimer : Schedulable {
 public:
     constexpr Reclaimer() : Schedulable(&Reclaimer::work, Priority::kBackground) {}
-    // Whose place decides where the work is done. Before the first use; null: on the CPU that frees.
+    // The module whose place decides where the work is done. Called before the first use; null: the work is done on the
+    // CPU that frees.
     void belong_to(Module* m) { module_ = m; }
-    // Is the work done elsewhere or later? Else an object is worth it only if it is large.
+    // Is the work done on a CPU of the module? If not, only large objects are deferred.
     bool placed() const;
-    // Is an object of so many frames better handed over?
+    // Should an object of this many frames be handed over to the reclaimer?
     bool defers(u64 frames) const {
         if (frames < kWorthIt) [[likely]]
             return false;
         return placed() || (frames > kAtOnce && later.load(std::memory_order_relaxed));
     }
-    // Takes the object over, or takes it apart now. Any locks below Rank::reclaim may be held.
+    // Takes the object over, or frees it now. The caller may hold locks of ranks below Rank::reclaim. Allocates
+    // nothing.
     void free(Reclaimable& r, u64 frames) RT_EXCLUDES(lock_);
-    // Takes apart about so many frames of what waits here; how many are left of them.
+    // Frees up to about `most` frames from the queue; returns how many of `most` are left.
     u64 drain_some(u64 most) RT_EXCLUDES(lock_);
-    // Takes apart all that waits here, now, on this CPU. False: there was nothing.
+    // Frees everything in the queue now, on this CPU. Returns false if there was nothing.
     bool drain() RT_EXCLUDES(lock_);
 
-    // So many were left for later, and so many frames with them; so many were not, for want of room or memory.
+    // Statistics: objects deferred, their frames, and objects not deferred for lack of room in the backlog or of
+    // memory.
     Atomic<u64> items{0}, frames{0}, refused{0};
 
-    static constexpr u64 kWorthIt = 16;  // frames; less than that is cheaper freed than handed over
-    static constexpr u64 kAtOnce = 256;  // frames; with the work on the CPU that frees: no longer at a stretch
-    static constexpr u64 kPiece = 64;    // frames, about 3,000 instructions
-    // May large objects wait on the CPU that frees? Where nobody runs the executors, they would stay.
+    static constexpr u64 kWorthIt = 16;  // in frames; freeing fewer is cheaper than handing them over
+    static constexpr u64 kAtOnce = 256;  // in frames; the most that is freed at once on the CPU that frees
+    static constexpr u64 kPiece = 64;    // in frames; about 3,000 instructions
+    // May large objects be deferred on the CPU that frees? Where no executor runs, they would never be freed.
     static Atomic<bool> later;
 
-    // Unit tests: nobody uses it any more.
+    // Unit tests: removes an unused reclaimer from the list of all.
     void forget();
 
 private:
@@ -76,34 +82,36 @@ private:
     SpinLock<Rank::reclaim> lock_;
     Reclaimable* first_ RT_GUARDED_BY(lock_) = nullptr;
     Reclaimable* last_ RT_GUARDED_BY(lock_) = nullptr;
-    bool active_ RT_GUARDED_BY(lock_) = false;   // the work is queued or runs somewhere
-    bool in_hand_ RT_GUARDED_BY(lock_) = false;  // it has an item that is in no queue
+    bool active_ RT_GUARDED_BY(lock_) = false;   // the work is queued or runs on some CPU
+    bool in_hand_ RT_GUARDED_BY(lock_) = false;  // an item is being freed and is in no queue
     Atomic<bool> enlisted_{false};
-    Reclaimer* next_ = nullptr;  // of all that were ever used
+    Reclaimer* next_ = nullptr;  // list of all reclaimers that were ever used
 };
 
-// Frames that were handed over and are not free yet.
+// The number of frames that were handed over and are not free yet.
 u64 reclaim_pending();
-// So many of them are free now, or turned out to be somebody else's too.
+// This many of them are free now, or turned out to have other users.
 void reclaim_settled(u64 frames);
-// The backlogs of all reclaimers are taken apart now, but for pieces that other CPUs have in hand. False: there was nothing.
+// Frees the backlogs of all reclaimers now, except for pieces in progress on other CPUs. Returns false if there was
+// nothing.
 bool reclaim_all();
-// The same in pieces, of what waits when it begins: frames that others hold too are told from those that come back only
-// when it is their turn. Zeroed memory is one that has not begun.
+// The same in pieces, for the backlog that exists when it begins. Whether a frame of the backlog has other users is
+// known only when its turn comes. An object in zeroed memory has not begun.
 class Settling {
 public:
-    // The next piece, of at most 20,000 instructions. False: call again, behind what else is ready. What another CPU has in
-    // hand is waited for, up to a second.
+    // Frees the next piece, in at most 20,000 instructions. Returns false if there is more: the caller then lets other
+    // work run and calls again. Waits up to a second for pieces in progress on other CPUs.
     bool step();
 
 private:
     u64 begun_ = 0, left_ = 0;  // frames
-    Nanoseconds until_{};       // to wait for another CPU
+    Nanoseconds until_{};       // when to stop waiting for another CPU
 };
-// What waits in backlogs and epochs comes back, as far as other CPUs let it within half a second. Called when an
-// allocation has failed and memory_is_low(). Holds no lock, no reference that keeps frames.
+// Waits until what is in the backlogs and epochs is free, as far as other CPUs allow it within half a second. Called
+// when an allocation has failed and memory_is_low(). The caller holds no lock and no reference that keeps frames
+// allocated.
 Task<void> wait_for_memory();
-// The same without memory for a coroutine: a single push, after which the caller yields.
+// The same without memory for a coroutine: one attempt, after which the caller yields. Does not block.
 void push_for_memory();
 
 }  // namespace rt

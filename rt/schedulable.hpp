@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
-// What a CPU can run, and the levels on which it waits.
+// What a CPU can run, and its priorities.
 #pragma once
 #include "lib/list.hpp"
 #include "lib/types.hpp"
 
 namespace rt {
 
-// Lower numbers first. Between kHighest and kLowest are the levels of user threads; Linux threads have kUser.
+// Lower numbers run first. kHighest to kLowest are the levels of user threads; Linux threads have kUser.
 enum class Priority : u8 { kUrgent, kKernel, kHighest, kUser = 16, kLowest = 30, kBackground };
+// Of a Linux thread that is back from a wait and has not used its time slice up, until it runs (core/thread.hpp).
+inline constexpr Priority kBackFromWait = Priority(u8(Priority::kUser) - 1);
 inline constexpr u32 kPriorities = 32;
 
-// Something a CPU can run: a coroutine (Job), a user thread, a module's request. In at most one queue or inbox at a time.
+// Something a CPU can run: a coroutine (Job), a user thread, a module's request. It is in at most one queue or inbox.
 struct Schedulable {
     using RunFn = void (*)(Schedulable&);
     explicit constexpr Schedulable(RunFn fn, Priority p = Priority::kKernel) : run(fn), priority(p) {}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Spinlocks with a rank, and Guarded<T, Rank>: data that can be reached only through its lock.
-// Interrupts are off in kernel mode, so a lock never has to turn them off. A spinlock is never held across co_await
-// (the coroutine promise asserts it). A spinning CPU polls its mailbox, so that it can never be the one that another
-// CPU's request waits for.
+// Interrupts are off in kernel mode, so a lock never has to disable them. A spinlock is never held across co_await (the
+// coroutine promise asserts it). A spinning CPU polls its mailbox, so that another CPU's request to it never has to
+// wait for the lock.
 #pragma once
 #include <utility>
 
@@ -21,12 +21,14 @@ public:
     SpinLock(const SpinLock&) = delete;
     SpinLock& operator=(const SpinLock&) = delete;
 
+    // Spins until the lock is free. Debug builds panic if the order of ranks is violated.
     void lock() RT_ACQUIRE() {
         if constexpr (kDebug) lock_check::acquire(R, this);
         // Pairs with the release in unlock().
         while (held_.exchange(true, std::memory_order_acquire)) [[unlikely]]
             wait_until_free();
     }
+    // Never spins; false if the lock is held. May be called in any order of ranks.
     bool try_lock() RT_TRY_ACQUIRE(true) {
         if (held_.exchange(true, std::memory_order_acquire)) return false;
         if constexpr (kDebug) lock_check::acquire_unordered(R, this);
@@ -37,7 +39,7 @@ public:
         held_.store(false, std::memory_order_release);
     }
 
-    // For a lock that is held by means that the analysis does not see.
+    // For a lock that is held in a way that the analysis cannot follow.
     void assume_held() const RT_ASSERTS_HELD() {}
 
 private:
@@ -67,7 +69,7 @@ private:
     SpinLock<R>* lock_;
 };
 
-// Two locks of one rank, always taken by address.
+// Two locks of one rank, always taken in the order of their addresses.
 template <Rank R>
 class RT_SCOPED_CAPABILITY LockPair {
 public:
@@ -109,7 +111,7 @@ public:
         T* data_;
     };
     Access lock() { return Access{*this}; }
-    // For the one place that holds the lock by other means (LockPair) or has no rival yet (construction, destruction).
+    // For code that holds the lock in another way (LockPair) or is the only user (construction, destruction).
     T& unguarded() RT_UNCHECKED_LOCKING { return data_; }
     const T& unguarded() const RT_UNCHECKED_LOCKING { return data_; }
 

@@ -3,7 +3,8 @@
 //
 // A job's phase: running -> preparing -> waiting -> fired (posted) -> running
 //                           preparing -> fired: the suspender sees it and does not suspend
-// All transitions out of preparing and waiting are compare-exchanges; whoever moves it to fired decides why the wait ended.
+// All transitions out of preparing and waiting are compare-exchanges; the thread that moves the job to fired decides
+// why the wait ended.
 #include "rt/task.hpp"
 
 #include "rt/mem/slab.hpp"
@@ -38,7 +39,7 @@ bool Job::start(Task<void> root, Executor& where) {
 }
 
 void Job::resume_now(Schedulable& s) {
-    // After resume() the job may be on another CPU, or gone: it is not touched again.
+    // After resume() the job may run on another CPU or be freed: it is not touched again.
     Job& job = static_cast<Job&>(s);
     if (job.on_switch_) job.on_switch_(job, true);
     job.resume_.resume();
@@ -67,7 +68,7 @@ bool Job::fire(Wake why) {
         if ((p & kFired) || (p & (kPreparing | kWaiting)) == 0)
             return false;  // kFired carries the reason in the low bits
         if (why == Wake::kInterrupted && (p & kInterruptible) == 0) return false;
-        // seq_cst: the waiter sees what the waker did before; the waker sees the waiter's frame complete.
+        // seq_cst: the waiter sees what the waker did before, and the waker sees the waiter's complete frame.
     } while (!phase_.compare_exchange_weak(p, kFired + u32(why), std::memory_order_seq_cst));
     if (p & kWaiting) home_->post(*this);
     return true;
@@ -96,7 +97,7 @@ bool Wait::suspend(Job& job, std::coroutine_handle<> h) {
         timer_.job = &job;
         Executor::current().timers().arm(timer_, deadline_);
     }
-    // From this exchange on, the job may be resumed elsewhere: nothing of it is touched after success.
+    // After this exchange succeeds, the job may be resumed on another CPU: nothing of it is touched.
     u32 waiting = (phase & ~u32(Job::kPreparing)) | Job::kWaiting;
     return job.phase_.compare_exchange_strong(phase, waiting, std::memory_order_seq_cst);
 }
@@ -121,7 +122,7 @@ bool Block::begin(Job& job, Schedulable::RunFn over) {
     waiter_.job = &job;
     job.what_ = what_;
     job.run = over;
-    // No preparing phase: whoever fires posts to this very executor, which looks only when the caller is done.
+    // No preparing phase: a waker posts to this executor, which looks at its queue only after the caller returns.
     job.phase_.store(Job::kWaiting | Job::kInterruptible, std::memory_order_seq_cst);
     if (!waiter_.queue->add(waiter_)) [[unlikely]] {
         u32 waiting = Job::kWaiting | Job::kInterruptible;
@@ -138,7 +139,7 @@ bool Block::begin(Job& job, Schedulable::RunFn over) {
 
 Wake Block::end(Job& job) {
     Wake why = Wake(job.phase_.load(std::memory_order_acquire) - Job::kFired);
-    if (why != Wake::kWoken) waiter_.queue->remove(waiter_);  // a waker has taken it out already
+    if (why != Wake::kWoken) waiter_.queue->remove(waiter_);  // a waker has already removed it
     waiter_.queue = nullptr;
     job.run = &Job::resume_now;
     job.what_ = nullptr;
@@ -181,7 +182,7 @@ u32 WaitQueue::wake_slow(u32 limit) {
         Waiter* w = list_.pop_front();
         if (!w) break;
         waiters_.fetch_sub(1, std::memory_order_relaxed);
-        // Under the lock: the waiter cannot leave (remove() takes it) before we are done with its node.
+        // Under the lock: the waiter cannot leave (remove() takes the lock) before its node is no longer used here.
         if (w->job->fire(Wake::kWoken)) ++woken;
     }
     return woken;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Task<T>: a lazy coroutine that is awaited exactly once, and Job: the root activity that a chain of tasks belongs to.
+// Task<T>: a lazy coroutine that is awaited exactly once. Job: the root activity that a chain of tasks belongs to.
 //
-// A Job is what waits, is woken and is cancelled; the tasks below it are its call stack. `Job::trace()` walks that stack:
-// each promise knows which one it awaits, where (function, line), and what a suspended leaf waits for.
+// A Job waits, is woken and is cancelled as a whole; the tasks below it are its call stack. `Job::trace()` walks that
+// stack: each promise knows which task it awaits, where (function, line), and what a suspended leaf waits for.
 //
-// Invariants: no spinlock is held across co_await (asserted here in debug builds); a waiter is posted, never resumed
-// inline; nothing per-CPU is held across co_await, for the job may go on elsewhere.
-// Allocation failure: a Task<Result<T>> whose frame could not be had yields Errno::kNoMem.
+// Invariants: no spinlock is held across co_await (asserted in debug builds); a waiter is posted, never resumed inline;
+// nothing per-CPU is kept across co_await, because the job may continue on another CPU. Allocation failure: a
+// Task<Result<T>> whose frame could not be allocated returns Errno::kNoMem.
 #pragma once
 #include <coroutine>
 #include <optional>
@@ -25,12 +25,12 @@ class Job;
 
 void root_ended(Job& job);
 
-// What every coroutine of this kernel knows about itself.
+// The part of a promise that all coroutines of the kernel share.
 struct PromiseBase {
-    std::coroutine_handle<> continuation;  // who awaits us; null for a root
-    PromiseBase* awaiting = nullptr;       // the task we await, if any
+    std::coroutine_handle<> continuation;  // the awaiting coroutine; null for a root
+    PromiseBase* awaiting = nullptr;       // the task that this one awaits, if any
     Job* job = nullptr;
-    std::source_location where;  // of our last co_await
+    std::source_location where;  // of the last co_await
 
     static void* operator new(size_t n) noexcept { return frame_allocate(n); }
     static void operator delete(void* p, size_t n) noexcept { frame_free(p, n); }
@@ -69,9 +69,9 @@ public:
         }
         std::optional<T> result;
     };
-    Task() = default;  // none: not valid
+    Task() = default;  // empty: not valid
     Task(Task&& o) noexcept : h_(std::exchange(o.h_, nullptr)) {}
-    Task& operator=(Task&& o) noexcept {  // of one that is not being awaited
+    Task& operator=(Task&& o) noexcept {  // of a task that is not being awaited
         std::swap(h_, o.h_);
         return *this;
     }
@@ -145,44 +145,46 @@ private:
 // Why a wait ended.
 enum class Wake : u8 { kWoken, kTimeout, kInterrupted };
 
-// A root activity: one chain of tasks, bound to one executor at a time.
-// Life: constructed -> start() -> ... -> done (the callback `on_done` runs on its executor, last; it may free the job).
+// A root activity: one chain of tasks, bound to one executor at a time. Life: constructed -> start() -> ... -> done.
+// The callback `on_done` runs last, on the job's executor, and may free the job.
 class Job : public Schedulable {
 public:
     using DoneFn = void (*)(Job&);
-    static bool is_one(const Schedulable& s) { return s.run == &Job::resume_now; }  // of what lies in a run queue
+    static bool is_one(const Schedulable& s) { return s.run == &Job::resume_now; }  // for a node of a run queue
     explicit Job(const char* name, DoneFn on_done = nullptr, Priority p = Priority::kKernel)
         : Schedulable(&Job::resume_now, p), name_(name), on_done_(on_done) {}
     ~Job();
     Job(const Job&) = delete;
 
-    // Takes the root task and posts the job to `where`. False (and nothing happens) if the task has no frame.
+    // Takes the root task and posts the job to `where`. Returns false, and does nothing, if the task has no frame. From
+    // any CPU.
     bool start(Task<void> root, Executor& where);
 
     Executor& home() const { return *home_; }
-    // Where the job goes on after its next wake-up. Only while it is running (from within) or not yet started.
+    // Sets where the job continues after its next wake-up. Only from within the running job, or before it is started.
     void set_home(Executor& ex) { home_ = &ex; }
     const char* name() const { return name_; }
-    // For awaitables that hand the CPU on in their own way: where resume() continues.
+    // For awaitables that switch to other work themselves: where resume() continues.
     void suspended_at(std::coroutine_handle<> h) { resume_ = h; }
     void resume() { resume_.resume(); }
 
-    // Cancellation is structured: a request. An interruptible wait ends with Wake::kInterrupted, at once or when reached;
-    // the request stays until clear_interrupt(). From any CPU.
+    // Requests cancellation. An interruptible wait ends with Wake::kInterrupted, at once or when it is reached. The
+    // request stays until clear_interrupt(). From any CPU.
     void interrupt();
     void clear_interrupt() { interrupt_.store(false, std::memory_order_relaxed); }
     bool interrupted() const { return interrupt_.load(std::memory_order_acquire); }
 
-    // The wake-up protocol (used by Wait, below). One wake-up wins.
+    // Part of the wake-up protocol (used by Wait, below): ends the present wait. False if there is none or it has ended
+    // already: only one wake-up succeeds.
     bool fire(Wake why);
 
-    // Calls out(location, what) for each await, outermost first. For dumps: the job should not be running.
+    // Calls out(location) for each await, outermost first. For dumps: the job should not be running.
     template <class Out>
     void trace(Out&& out) const {
         for (const PromiseBase* p = root_; p; p = p->awaiting) out(p->where);
     }
     const char* waiting_for() const { return what_; }
-    // All jobs that have been started, for dumps: call(job) for each, without a lock (the list may be torn).
+    // For dumps: calls call(job) for all jobs that have been started, without a lock, so the list may be inconsistent.
     template <class F>
     static void for_each_unlocked(F&& call) RT_UNCHECKED_LOCKING {
         u32 limit = 100'000;
@@ -191,7 +193,7 @@ public:
             if (--limit == 0) break;
         }
     }
-    // Time accounting: called when the job is about to wait, move or yield (false), and when it goes on after that (true).
+    // For time accounting: called when the job is about to wait, move or yield (false), and when it continues (true).
     using SwitchFn = void (*)(Job&, bool runs);
     void set_on_switch(SwitchFn fn) { on_switch_ = fn; }
     bool is_waiting() const { return (phase_.load(std::memory_order_relaxed) & kWaiting) != 0; }
@@ -202,7 +204,7 @@ private:
     friend struct MoveTo;
     friend struct Yield;
     friend void root_ended(Job& job);
-    // One of kPreparing, kWaiting (either with kInterruptible), or kFired + the Wake that won; 0 while running.
+    // kPreparing or kWaiting (either with kInterruptible), or kFired + the Wake that succeeded; 0 while running.
     enum Phase : u32 { kRunning = 0, kPreparing = 1, kWaiting = 2, kInterruptible = 4, kFired = 8 };
     static void resume_now(Schedulable& s);
 
@@ -222,7 +224,7 @@ private:
     const char* what_ = nullptr;
 };
 
-// co_await MoveTo{executor}: go on over there. Ready at once if already there.
+// co_await MoveTo{executor}: continues on that executor. Does not suspend if the job is there already.
 struct MoveTo {
     Executor& to;
     bool await_ready() const noexcept { return &to == &Executor::current(); }
@@ -232,14 +234,14 @@ struct MoveTo {
         if (job.on_switch_) job.on_switch_(job, false);
         job.resume_ = h;
         job.home_ = &to;
-        to.post(job);  // from here on the job may run: touch nothing of it
+        to.post(job);  // from here on the job may run on another CPU: nothing of it is touched
     }
     void await_resume() noexcept {}
 };
 
-// co_await Yield{}: a point of rest in long work. Interrupts are taken, what is ready runs first, and user threads get
-// their turn too (Executor::give_way). Every loop whose length a program chooses comes here at least every 100,000
-// instructions (docs/testing.md, "Stretches").
+// co_await Yield{}: a preemption point in long work. Interrupts are taken, other ready work runs first, and user
+// threads get their turn too (Executor::give_way). Every loop whose length a program chooses must yield at least every
+// 100,000 instructions (docs/testing.md, "Stretches").
 struct Yield {
     Job* job = nullptr;
     Priority priority = Priority::kKernel;
@@ -274,6 +276,6 @@ struct ThisJob {
 using rt::Task;
 
 namespace rt {
-// Starts a task that nobody waits for. False if there is no memory for it.
+// Starts a task whose end no thread waits for. False if there is no memory for it.
 bool spawn(const char* name, Task<void> root, Executor& where);
 }  // namespace rt

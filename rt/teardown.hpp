@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: MIT
-// The end of an object that consists of many parts, whose last reference has gone where the caller cannot give way: it is taken
-// apart later, a piece a turn. Unlike a Reclaimer's, the pieces may take locks of any rank.
+// Deferred destruction of an object with many parts, whose last reference was dropped in code that cannot yield: it is
+// destroyed later, one piece at a time. Unlike the steps of a Reclaimer, the pieces may take locks of any rank.
 //
 //   Teardown      embedded in the object (56 bytes): each object is queued by itself
-//   TeardownList  for all objects of a kind, which need a pointer each; one after the other is taken apart
+//   TeardownList  for all objects of a type, which need one pointer each; they are destroyed one after the other
 //
 // Invariants of a TeardownList:
-// - `working_` is true from before the list is put in a run queue until it has found nothing left in a turn. So it is in at
-//   most one queue, and one CPU at a time takes objects out.
-// - Only a turn takes objects out, always the first one. So the first stays what it is until it is out, whatever is added
-//   concurrently, and its link is not written.
-// - Nothing stays: who adds an object looks at `working_` afterwards, and a turn that finds nothing clears `working_` and then
-//   looks at the list once more. These four accesses are sequentially consistent: one of the two sees the other.
-// - Objects are taken apart newest first; the one that has been begun is finished before the next.
+// - `working_` is true from before the list is put in a run queue until a turn has found nothing left. So the list is
+//   in at most one queue, and one CPU at a time takes objects out.
+// - Only a turn takes objects out, always the first one. So during take() no object leaves the list and no link
+//   changes, whatever other CPUs add: its compare-exchange cannot mistake one object for another (ABA).
+// - No object is left behind: a thread that adds an object reads `working_` afterwards, and a turn that finds nothing
+//   clears `working_` and then reads the list once more. These four accesses are sequentially consistent, so one side
+//   sees the other.
+// - Objects are destroyed newest first; an object that has been begun is finished before the next.
 #pragma once
 #include "rt/executor.hpp"
 #include "rt/reclaim.hpp"
 
 namespace rt {
 
-// How long a piece may be of which nobody knows beforehand what its parts cost: no new part is begun afterwards. Whoever asks
-// before a part does one at least, however slow the machine is.
+// Limits the length of a piece whose parts have an unknown cost: when over() returns true, no new part is begun. The
+// first call always returns false, so that each piece makes progress on a slow machine too.
 class Stretch {
 public:
     bool over() { return asked_++ != 0 && hal::Machine::now() >= end_; }
@@ -31,15 +32,15 @@ private:
     const Nanoseconds end_ = hal::Machine::now() + kLength;
 };
 
-// Embedded in what is taken apart.
+// Embedded in the object that is destroyed.
 class Teardown : Schedulable {
 public:
-    // Takes some of it apart. False: nothing is left, the object has gone too.
+    // Destroys some of the object. Returns false when nothing is left and the object itself has been freed.
     using Piece = bool (*)(Teardown&);
     constexpr Teardown() : Schedulable(&Teardown::turn) {}
-    // Do jobs run? Else what is long has to be taken apart at once.
+    // Do executors run jobs? If not, long work must be done at once.
     static bool later() { return Reclaimer::later.load(std::memory_order_relaxed); }
-    // Nobody else refers to the object any more. Allocates nothing; any locks may be held.
+    // The object has no other references. Allocates nothing and does not block; any locks may be held.
     void take_apart(Piece piece) {
         piece_ = piece;
         Executor::current().enqueue(*this);
@@ -54,15 +55,15 @@ private:
     Piece piece_ = nullptr;
 };
 
-// `Link` is a pointer in each object that is free from add() on.
+// `Link` is a pointer in each object that is unused from add() on.
 template <class T, T* T::* Link>
 class TeardownList : Schedulable {
 public:
-    // Takes some of the object apart. False: nothing is left, the object has gone too.
+    // Destroys some of the object. Returns false when nothing is left and the object itself has been freed.
     using Piece = bool (*)(T&);
     constexpr explicit TeardownList(Piece piece) : Schedulable(&TeardownList::turn), piece_(piece) {}
     TeardownList(const TeardownList&) = delete;
-    // From any CPU: no thread refers to the object any more. Allocates nothing; any locks may be held.
+    // From any CPU. The object has no references. Allocates nothing and does not block; any locks may be held.
     void add(T& object) {
         T* first = first_.load(std::memory_order_relaxed);
         do {
@@ -96,7 +97,7 @@ private:
     const Piece piece_;
     Atomic<T*> first_{nullptr};
     Atomic<bool> working_{false};
-    T* in_work_ = nullptr;  // the turn's
+    T* in_work_ = nullptr;  // used by turn() only
 };
 
 }  // namespace rt

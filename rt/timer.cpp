@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Timer queues: a tree by deadline, and the CPU's one-shot timer set to the first.
+// Timer queues: a tree ordered by deadline; the CPU's one-shot timer is set to the first.
 #include "rt/timer.hpp"
 
 #include "rt/executor.hpp"
@@ -13,7 +13,7 @@ void TimerQueue::arm(Timer& t, Nanoseconds deadline) {
     t.queue = this;
     t.armed = true;
     tree_.insert(t);
-    // Only the owner may program its timer; another CPU asks the owner to look.
+    // Only the owner may program its timer; another CPU asks the owner to do so.
     if (deadline < hardware_) {
         if (this == &Executor::current().timers()) {
             hardware_ = deadline;

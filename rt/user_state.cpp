@@ -5,7 +5,8 @@ namespace rt {
 
 void OwnTurn::judge(Nanoseconds now, u64 user_ns) {
     if (kept_out_since_ != Nanoseconds{} && now - kept_out_since_ < kKeptOut) return;
-    // An interrupt that follows at once is no progress, whatever the clock says: so it is not the sum that counts.
+    // What counts is the time between two calls of keep_out(): an interrupt that follows at once is no progress,
+    // whatever the clock shows.
     bool starved = kept_out_since_ != Nanoseconds{} && user_ns - user_ns_then_ < times_ * kProgress;
     kept_out_since_ = now;
     times_ = 0;

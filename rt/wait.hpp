@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Wait queues. A condition is checked by plain code; a coroutine that must wait says which queues could make it true.
+// Wait queues. Plain code checks the condition; a coroutine that must wait names the queues whose wake-ups may make it
+// true.
 //
 //     for (;;) {
 //         u32 seen = queue.sequence();              // before the check
 //         if (auto r = try_it(); r != again) co_return r;
 //         if (interrupted != Errno::kOk) co_return interrupted;
-//         interrupted = (co_await wait_on(queue, seen, "pipe: data")).error();  // kRestartSys if the job is interrupted
+//         interrupted = (co_await wait_on(queue, seen, "pipe: data")).error();  // kRestartSys if interrupted
 //     }
 //
-// After an interruption the condition is looked at once more: what has come true at the same time wins.
+// After an interruption the condition is checked once more: if it has come true at the same time, that wins.
 //
-// A wake-up between the check and the suspension changes the sequence and is not lost. Several queues and a deadline may
-// be waited for at once (poll): see class Wait. Wakers allocate nothing and take only the queue's lock.
+// A wake-up between the check and the suspension changes the sequence and is not lost. A job can wait for several
+// queues and a deadline at once (poll): see class Wait. Wakers allocate nothing and take only the queue's lock.
 #pragma once
 
 #include "lib/list.hpp"
@@ -23,13 +24,13 @@ namespace rt {
 
 class WaitQueue;
 
-// One job's place in one queue. Lives in the waiting coroutine's frame (or an array it owns).
+// One job's entry in one queue. Lives in the frame of the waiting coroutine (or in an array that it owns).
 struct Waiter {
     lib::ListHook hook;
     WaitQueue* queue = nullptr;
     u32 seen = 0;
     Job* job = nullptr;
-    u64 key = 0;  // for wake_matching: futex address, poll mask
+    u64 key = 0;  // unused at present
 };
 
 class WaitQueue {
@@ -37,9 +38,11 @@ public:
     constexpr WaitQueue() = default;
     // To be read before the condition is checked. seq_cst: pairs with wake().
     u32 sequence() const { return sequence_.load(std::memory_order_seq_cst); }
+    // True if jobs wait here. A hint: they may be waking up.
     bool has_waiters() const { return waiters_.load(std::memory_order_seq_cst) != 0; }
 
-    // The condition may have changed. Returns how many jobs were woken.
+    // The condition may have changed: wakes jobs in order of arrival. Returns how many were woken. From any CPU; never
+    // blocks.
     u32 wake_all() { return wake(~0u); }
     u32 wake_one() {
         sequence_.fetch_add(1, std::memory_order_seq_cst);
@@ -59,16 +62,16 @@ private:
     friend class Block;
     u32 wake_slow(u32 limit) RT_EXCLUDES(lock_);
     u32 wake_one_slow() RT_EXCLUDES(lock_);
-    bool add(Waiter& w) RT_EXCLUDES(lock_);     // false: the sequence has moved on, do not sleep
-    void remove(Waiter& w) RT_EXCLUDES(lock_);  // if still queued
+    bool add(Waiter& w) RT_EXCLUDES(lock_);     // false: the sequence has changed, do not sleep
+    void remove(Waiter& w) RT_EXCLUDES(lock_);  // if it is still queued
     Atomic<u32> sequence_{0};
     Atomic<u32> waiters_{0};
     SpinLock<Rank::wait_queue> lock_;
     lib::List<Waiter, &Waiter::hook> list_ RT_GUARDED_BY(lock_);
 };
 
-// One suspension of one job. Awaitable; everything is undone when it ends. A wait that is over before it begins is a point of
-// rest like Yield: a loop that waits until something holds does not keep its CPU, however often it is woken for nothing.
+// One suspension of one job. Awaitable; everything is undone when it ends. A wait that ends before it begins yields
+// like Yield: a loop that waits for a condition does not monopolise its CPU, however often it is woken in vain.
 class Wait {
 public:
     explicit Wait(const char* what) : what_(what) {}
@@ -79,6 +82,7 @@ public:
         count_ = count;
         return *this;
     }
+    // An absolute time on the clock of Machine::now().
     Wait& until(Nanoseconds deadline) {
         deadline_ = deadline;
         return *this;
@@ -102,7 +106,7 @@ private:
         static void expired(Timer& t) { static_cast<Deadline&>(t).job->fire(Wake::kTimeout); }
         Job* job = nullptr;
     };
-    // False: it is over already.
+    // False: the wait has already ended.
     bool suspend(Job& job, std::coroutine_handle<> h);
     void give_way(Job& job);
     Wake finish();
@@ -114,13 +118,13 @@ private:
     u32 added_ = 0;
     bool interruptible_ = true;
     bool gave_way_ = false;
-    Priority priority_ = Priority::kKernel;  // the job's, when it gave way
+    Priority priority_ = Priority::kKernel;  // the job's priority when it yielded
     Nanoseconds deadline_ = Nanoseconds::never();
     Deadline timer_;
 };
 
-// A wait without a coroutine: when it is over, the job runs `over` on its executor instead of going on with its coroutine.
-// Lives beside the job. The queue must outlive the wait.
+// A wait without a coroutine: when it ends, the job runs `over` on its executor instead of resuming its coroutine.
+// Stored with the job. The queue must outlive the wait.
 class Block {
 public:
     constexpr Block() = default;
@@ -132,9 +136,10 @@ public:
     }
     bool wanted() const { return waiter_.queue != nullptr; }
     void forget() { waiter_.queue = nullptr; }
-    // On the job's executor, the job not running. False: the queue has moved on, look again; the job is not waiting.
+    // On the job's executor, while the job does not run. False: the queue's sequence has changed, so the condition must
+    // be checked again; the job is not waiting.
     bool begin(Job& job, Schedulable::RunFn over);
-    // First thing in `over`. kWoken or kInterrupted.
+    // Called first in `over`. Returns kWoken or kInterrupted.
     Wake end(Job& job);
 
 private:
@@ -142,7 +147,7 @@ private:
     const char* what_ = nullptr;
 };
 
-// The common case: one queue, interruptible; yields kRestartSys when interrupted.
+// The common case: one queue, interruptible. Returns kRestartSys when interrupted, kTimedOut after the deadline.
 class WaitOn {
 public:
     WaitOn(WaitQueue& q, u32 seen, const char* what, Nanoseconds deadline = Nanoseconds::never()) : wait_(what) {

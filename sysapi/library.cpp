@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Functions that the standard library's headers require of a program.
+// Functions that the standard library's headers need at link time. Each ends the program with status 127.
 #include "sysapi/native.hpp"
 
 namespace {

@@ -10,27 +10,29 @@ namespace native {
 inline Slot next_slot_ = kSlotFree;
 inline Slot new_slot() { return next_slot_++; }
 
+// Prints up to 255 characters; lib/format.hpp describes the format.
 template <class... A>
 void print(const char* format, const A&... args) {
     char line[256];
     write({line, lib::format_to(line, format, args...)});
 }
 
-// Creates an object, charged to the pool of all memory.
+// Creates an object, charged to the first program's pool of all memory.
 inline Result<Slot> make(Type type, u64 argument = 0) {
     Slot s = new_slot();
     TRY(create(kSlotPool, type, s, argument));
     return s;
 }
 
-// Allocates unused addresses of this space. Not thread-safe.
+// Allocates unused addresses of this space, in multiples of 64 KiB. Not thread-safe.
 inline u64 next_address_ = 0x10'0000'0000;
 inline u64 new_address(u64 bytes) {
     u64 at = next_address_;
     next_address_ += (bytes + 0xffff) & ~u64{0xffff};
     return at;
 }
-// New memory, mapped for reading and writing. Stores its slot in `memory`, unless null.
+// New memory, mapped for reading and writing. Its capability is stored in `memory`, unless that is null. Not
+// thread-safe.
 inline Result<std::byte*> map_new(u64 bytes, Slot* memory = nullptr) {
     bytes = (bytes + 4095) & ~u64{4095};
     Slot m = TRY(make(kTypeMemory, bytes));
@@ -57,6 +59,7 @@ struct Thread {
     u64 utcb = 0;
     u64 stack = 0;  // lowest address
 };
+// Bytes.
 inline constexpr u64 kThreadStack = 0x4000;
 
 extern "C" inline void native_thread_body(void (*fn)(u64), u64 argument, Slot self) {
@@ -64,7 +67,7 @@ extern "C" inline void native_thread_body(void (*fn)(u64), u64 argument, Slot se
     for (;;) (void)suspend(self);
 }
 
-// Sets the registers of a thread that does not run, so that it starts with fn(argument) on an empty stack.
+// Sets the registers of a thread that is not running, so that it starts with fn(argument) on an empty stack.
 inline Result<void> begin_with(const Thread& t, void (*fn)(u64), u64 argument) {
     Registers r{};
     r.rip = u64(&native_thread_body);
@@ -77,6 +80,7 @@ inline Result<void> begin_with(const Thread& t, void (*fn)(u64), u64 argument) {
     return set_registers(t.slot, r);
 }
 
+// handler: the exception endpoint, or 0. space: other than this one, it must map this program (make_space).
 struct ThreadOptions {
     u64 priority = kDefaultPriority;
     u64 cpu = 0;

@@ -489,22 +489,22 @@ echo: client 7 says 'a server of another space' and hears 'ecaps rehtona fo revr
 echo: client 7 cannot pass for client 9
 echo: the clients have lost their capabilities" native echo $cpus $fast
         check "native_pager_$how" 0 'pager: 16 faults answered, the sum is 120
-pager: nothing is to be mapped at 3000000000 (a write): the thread stops' native pager $cpus $fast
-        check "native_personality_$how" 0 'a program of Linux: hello
-a program of Linux: getpid works
-a program of Linux: no register is lost
-a program of Linux: what is not there is ENOSYS
+pager: 3000000000 is outside the region (a write): the thread stops' native pager $cpus $fast
+        check "native_personality_$how" 0 'Linux program: hello
+Linux program: getpid works
+Linux program: no register has changed
+Linux program: an unknown call is ENOSYS
 personality: 8 system calls, status 7' native personality $cpus $fast
         check "native_events_$how" 0 'events: signals of 1 and 16 are received as 17
 events: nothing came within 10 ms
 events: one endpoint gave signals 12 and the message 123
 events: three interrupts of the timer' native events $cpus $fast
-        check "native_sharing_$how" 0 'sharing: 1000 numbers went over, their sum is 499500
+        check "native_sharing_$how" 0 'sharing: 1000 numbers received, their sum is 499500
 sharing: the reader may not write at 2000000008' native sharing $cpus $fast
-        check "native_loader_$how" 0 "loader: the program's pool ends before a megabyte
+        check "native_loader_$how" 0 "loader: the program's pool is smaller than a megabyte
 loader: the program with badge 77 says 42
 loader: it computes within its budget
-loader: it is gone, and its memory is back" native loader $cpus $fast
+loader: it has ended, and its memory is free" native loader $cpus $fast
     done
 done
 one_line native_unknown 2 '' run --native examples/nothing

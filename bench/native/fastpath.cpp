@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Fastpaths against slowpaths, in cycles: the experiments of `./farcall bench fastpath` (docs/benchmarks.md). Fast and slow
-// take turns within one guest, block by block, so that what disturbs the host disturbs both. The first word of the command
-// line chooses, the others are key=value:
-//     ratio       each path on its own, and whole round trips; one CPU, one space
-//     load        three I/O-heavy and three CPU-heavy processes a CPU, over a server of another space
+// Fastpaths against slowpaths, in cycles: the experiments of `./farcall bench fastpath` (docs/benchmarks.md). Fast and
+// slow alternate within one guest, block by block, so that disturbances of the host affect both. The first word of the
+// command line selects the experiment, the others are key=value:
+//     ratio       each path alone, and whole round trips; one CPU, one space
+//     load        three I/O-heavy and three CPU-heavy processes per CPU, over a server in another space
 //     contention  1 to 16 threads that call one handler, with random waits in between
 //     pairs       a client and a server on each of two CPUs, together and alone
 // Output: `v NAME BLOCK VALUE`, `error WHAT CODE`, `done`.
@@ -21,7 +21,7 @@ void sleep(u64 ns) {
     (void)receive(never, m, kTimed);
 }
 
-// A number that no program uses: "I am done".
+// kDoneNumber is unused by programs: a thread makes this call to report that it has finished.
 constexpr u64 kGetpid = 39, kRead = 0, kWriteCall = 1, kClockGettime = 228, kDoneNumber = 1'000'000;
 
 // --- ratio
@@ -43,7 +43,7 @@ void waits_for_ever(u64 notification) {
     }
 }
 
-constexpr u64 kParts = 20;  // of a block: the median of them is the block's round trip
+constexpr u64 kParts = 20;  // per block: their median is the block's round trip
 
 template <class F>
 Result<void> compare(const char* what, Slot other, u64 blocks, u64 count, F&& operation) {
@@ -103,7 +103,7 @@ Result<void> ratio() {
 // --- load
 
 struct alignas(128) Process {
-    u64 buffer[4] = {};  // the server's, for read and write
+    u64 buffer[4] = {};  // used by the server, for read and write
 };
 Process processes[2 * 6];
 void work(u64 rounds) {
@@ -127,7 +127,7 @@ void cpu_heavy(u64) {
         (void)raw_call(kGetpid);
     }
 }
-// The stand-in for a server of Linux's calls: a fixed set, and ENOSYS. The badge is the process.
+// Stands in for a server of Linux calls: a fixed set of them, and ENOSYS. The badge identifies the process.
 void stand_in(u64 endpoint) {
     Message m;
     if (!receive(endpoint, m).ok()) return;
@@ -152,7 +152,7 @@ void stand_in(u64 endpoint) {
 
 Result<void> load() {
     const u64 blocks = option("blocks", 3), ms = option("ms", 200), cpus = std::min(native::cpus(), u64{2});
-    constexpr Slot kServerSlots = 20;  // in the server's space: an endpoint for each CPU
+    constexpr Slot kServerSlots = 20;  // in the server's space: one endpoint per CPU
     Slot threads[2 * 7];
     u64 count = 0;
     Slot server = TRY(make_space());
@@ -196,7 +196,7 @@ struct Point {
 } point;
 struct alignas(128) Client {
     Thread thread;
-    u64 count = 0;  // of `took`
+    u64 count = 0;  // number of entries in `took`
     u32* took = nullptr;
 } clients[kMostClients];
 u64 point_start = 0, point_end = 0;
@@ -242,14 +242,15 @@ void answer_point(u64) {
     (void)signal(point.done, 1);
 }
 
-// Again from its beginning, in this space.
+// Restarts the thread from its beginning, in this space.
 Result<void> restart(const Thread& t, void (*fn)(u64), u64 argument, Slot handler, u64 flags) {
     for (u64 s; (s = TRY(state(t.slot))) != kStateInactive;) sleep(100'000);
     TRY(configure(t.slot, kSlotSpace, t.utcb, handler, flags));
     return begin_with(t, fn, argument);
 }
 
-// Cycles of each event's path on its CPU, from entry to end; where a fastpath was left, with what it cost until then.
+// Adds the cycles of each event's path on its CPU, from entry to end. Where a fastpath gave up, the cycles until then
+// are included.
 void add_events(bool replies) {
     u64 lost[2] = {};
     for (u64 i = 0; i < record_count; ++i) {
@@ -268,7 +269,7 @@ void add_events(bool replies) {
 }
 
 Result<void> start_point(const Thread& handler, bool fast) {
-    point.endpoint = TRY(make(kTypeEndpoint));  // with counts of its own
+    point.endpoint = TRY(make(kTypeEndpoint));  // a new one, whose lock statistics start at 0
     TRY(restart(handler, answer_point, 0, 0, 0));
     TRY(allow(handler.slot, fast));
     for (u64 i = 0; i < point.threads; ++i) {
@@ -277,7 +278,7 @@ Result<void> start_point(const Thread& handler, bool fast) {
         TRY(allow(c.thread.slot, fast));
         TRY(resume(c.thread.slot));
     }
-    // All of them wait at the endpoint, or soon will: the handler starts the clock.
+    // All of them wait at the endpoint, or will soon: the handler starts the clock.
     sleep(200'000);
     return lib::kOk;
 }
@@ -287,7 +288,7 @@ Result<void> finish_point(const Thread& handler) {
     return receive(point.done, m);
 }
 
-// Twice: the round trips and the lock as they are without a trace, and the paths with one.
+// Measures twice: the round trips and the lock without tracing, and the paths with tracing.
 Result<void> run_point(const Thread& handler, u64 block, u64 factor, bool fast) {
     const Name prefix = name("contention.{}.{}.{}.{}.{}", cpus(), point.exception ? "exception" : "ipc", point.threads,
                              factor, kModes[fast]);
@@ -328,9 +329,9 @@ Result<void> run_point(const Thread& handler, u64 block, u64 factor, bool fast) 
 
 Result<void> contention() {
     const u64 blocks = option("blocks", 1), events = std::max(option("events", 3000), kMostClients);
-    const u64 seed = option("seed", 0);  // which goes first
+    const u64 seed = option("seed", 0);  // selects which mode runs first
     constexpr u64 kFactors[] = {0, 1, 4, 16, 64}, kThreads[] = {1, 2, 4, 8, 16};
-    // A wait factor of 1: a microsecond.
+    // The unit of the wait factor: one microsecond of work().
     u64 rounds = 1'000'000, before = cycles();
     work(rounds);
     const u64 unit = std::max(rounds * (boot_info().cycle_hz / 1'000'000) / (cycles() - before), u64{1});
@@ -338,7 +339,7 @@ Result<void> contention() {
     point.done = TRY(make(kTypeNotification));
     Thread handler = TRY(make_thread(answer_point, 0, {.priority = kDefaultPriority + 1, .start = false}));
     for (u64 i = 0; i < kMostClients; ++i) {
-        // The first is on the other CPU.
+        // The first client runs on the other CPU.
         clients[i].thread = TRY(make_thread(contend, i, {.cpu = (i + 1) % cpus(), .start = false}));
         clients[i].took = reinterpret_cast<u32*>(TRY(map_new(events * sizeof(u32))));
     }
@@ -368,7 +369,7 @@ struct alignas(128) Pair {
 } pair[2];
 struct alignas(128) {
     u64 trips = 0, together = 0;
-    bool bare = false;  // a loop of user code instead: what the host's two CPUs make of that
+    bool bare = false;  // a loop of user code instead: what the host's two CPUs deliver for that
     Slot done = 0;
 } pairs_run;
 struct alignas(128) {
@@ -401,7 +402,7 @@ void ask_pair(u64 i) {
     }
 }
 
-// As bench/ping.c: one line from CPU to CPU and back.
+// As in bench/ping.c: one cache line travels between two CPUs.
 constexpr u64 kRounds = 20'000;
 void answer_line(u64 go) {
     for (Message m;;) {
@@ -418,7 +419,7 @@ Result<void> tell_line(Slot go, u64 block) {
     TRY(signal(go, 1));
     u64 start = 0;
     for (u64 i = 0; i < kRounds; ++i) {
-        if (i == kRounds / 4) start = cycles();  // the other has come by now
+        if (i == kRounds / 4) start = cycles();  // by now the other CPU takes part
         line.turn.store(2 * i + 1, std::memory_order_release);
         while (line.turn.load(std::memory_order_acquire) != 2 * i + 2) {
         }
@@ -449,7 +450,7 @@ Result<void> pairs() {
         (void)TRY(make_thread(ask_pair, i, {.cpu = i}));
     }
     (void)TRY(make_thread(answer_line, line_go, {.cpu = 1}));
-    for (u64 block = 0; block <= blocks; ++block) {  // the first is to warm up
+    for (u64 block = 0; block <= blocks; ++block) {  // the first block warms up
         pairs_run.trips = block == 0 ? trips / 10 : trips;
         if (block != 0) TRY(tell_line(line_go, block));
         for (bool bare : {false, true}) {
@@ -464,7 +465,7 @@ Result<void> pairs() {
                     end = std::max(end, pair[i].end);
                 }
                 if (block == 0) continue;
-                // Cycles of ten rounds.
+                // Cycles of ten round trips.
                 const char* kind = bare ? "bare" : "pairs";
                 const u64 took = (end - start) * 10 / trips;
                 if (which == 3)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // IPC, counted: each row is an operation between markers of the counting plugin (tools/count_plugin), the median of
-// several intervals. Run by `./farcall bench ipc`, which names the rows behind the program.
+// several intervals. Run by `./farcall bench ipc`, which passes the names of rows as arguments. Output:
 //     begin NAME / row ID NAME COUNT / row ID NAME error CODE
 #include "sysapi/program.hpp"
 #include "tools/count_plugin/marker.h"
@@ -17,7 +17,7 @@ struct Server {
     Slot endpoint = 0;
     Slot space = kSlotSpace;
     u64 words = 0;
-    Slot receive_at = 0;  // of a capability, in the server's space; removed after each message
+    Slot receive_at = 0;  // slot for a capability in the server's space; emptied after each message
     bool wait_for_other_cpu = false;
 } server;
 
@@ -35,7 +35,7 @@ void serve(u64 endpoint) {
     }
 }
 
-// Answers exceptions: system calls get their number back, faults get a page.
+// Handles exceptions: a system call returns its number, a page fault is answered with a page.
 Slot fault_memory = 0;
 void handle(u64 endpoint) {
     Message m;
@@ -43,7 +43,7 @@ void handle(u64 endpoint) {
     for (;;) {
         u64 label = m.label();
         if (label == kLabelPageFault && fault_memory == 0) {
-            m = message(kResumeAt, 0, m.words[1] + 3, m.words[2]);  // behind the instruction, see `skip`
+            m = message(kResumeAt, 0, m.words[1] + 3, m.words[2]);  // after the instruction, see `skip`
         } else if (label == kLabelPageFault) {
             utcb().map = {fault_memory, m.words[0] & ~u64{4095}, 0, 4096, kReadRight | kWriteRight};
             m = message(kReplyMaps);
@@ -108,8 +108,7 @@ Result<void> twenty_words() {
 Result<void> with_cap() {
     (void)TRY(start_server(serve, true));
     server.receive_at = kServerCap;
-    // What the server does with the capability is not the message: the row is the call with it, less one without, in
-    // which the server removes nothing. Both are counted; the tool shows this row as it is, removal included.
+    // The row includes the server's removal of the capability.
     utcb().caps[0] = server.endpoint;
     utcb().cap_rights[0] = kSendRight;
     return count<4>("ipc_call_cap", [] { return call_with(make_tag(1, 0, 1)); });
@@ -123,7 +122,7 @@ Result<void> slow_call() {
     return r;
 }
 
-// A redirected thread that makes system calls without end, until it has made enough; the markers are its own.
+// Makes system calls in a redirected thread, which sets the markers itself.
 void client_calls(u64 rounds) {
     for (u64 i = 0; i < 200; ++i) (void)raw_call(39);
     for (u64 n = 0; n < kIntervals; ++n) {
@@ -143,7 +142,7 @@ void client_calls_slow(u64) {
 }
 
 Slot done_notification = 0;
-// Where a redirected thread says that it has finished: a fault at this address, which its handler passes on.
+// The system call by which a redirected thread reports that it has finished; its handler signals done_notification.
 constexpr u64 kDoneNumber = 1'000'000;
 
 void handle_until_done(u64 endpoint) {
@@ -236,7 +235,7 @@ Result<void> redirected(const char* name, unsigned row, bool slow, void (*serve)
     return lib::kOk;
 }
 
-// Each touch is a fault that the handler answers with a page; then the page is taken away again, outside the interval.
+// Each access is a fault that the handler answers with a page; the pages are unmapped again outside the interval.
 u64 fault_at = 0;
 void toucher(u64 sync) {
     for (u64 n = 0; n < kIntervals + 2; ++n) {
@@ -264,7 +263,7 @@ Result<void> page_fault() {
     return lib::kOk;
 }
 
-// A store of three bytes that the handler steps over: the trip alone.
+// A store of three bytes that the handler skips: the round trip alone.
 void skip(u64 sync) {
     fault_at = 0x10;
     for (u64 n = 0; n < kIntervals + 2; ++n) {
@@ -311,7 +310,7 @@ Result<void> other_cpu_polling() {
     (void)TRY(start_server(serve, true, 1));
     return count<10>("ipc_call_other_cpu", [] { return call_with(make_tag(1, 0)); });
 }
-// The other CPU is asleep whenever the call comes: this one waits for longer than it looks for work.
+// The other CPU sleeps whenever the call arrives: this one waits longer than the other looks for work.
 Result<void> other_cpu_asleep() {
     if (cpus() < 2) return Errno::kNoDev;
     (void)TRY(start_server(serve, true, 1));

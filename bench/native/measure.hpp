@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the timed benchmarks of the native interface share: words of the command line, distributions of cycles, the kernel's
-// trace. One thread uses it. Output: `v NAME BLOCK VALUE`.
+// Shared by the timed benchmarks of the native interface: words of the command line, distributions of cycles, the
+// kernel's trace. Used by one thread. Output: `v NAME BLOCK VALUE`.
 #pragma once
 #include <algorithm>
 
@@ -14,12 +14,14 @@ using abi::trace::Path;
 using abi::trace::Record;
 using abi::trace::Test;
 
+// Cycles of the TSC.
 u64 cycles() {
     u32 low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high)::"memory");
     return u64{high} << 32 | low;
 }
 
+// Word n of the command line, from 0; empty if there is none.
 std::string_view word(u64 n) {
     std::string_view line = boot_info().command_line;
     for (;; --n) {
@@ -29,6 +31,7 @@ std::string_view word(u64 n) {
         line.remove_prefix(space + 1);
     }
 }
+// The value of `key=NUMBER` on the command line, or `otherwise`.
 u64 option(std::string_view key, u64 otherwise) {
     for (u64 n = 2; !word(n).empty(); ++n) {
         std::string_view w = word(n);
@@ -53,11 +56,12 @@ Name name(const char* format, const A&... args) {
 void tell(const Name& what, u64 block, u64 value) { print("v {} {} {}\n", what.text, block, value); }
 
 constexpr const char* kModes[] = {"slow", "fast"};
-// Fast first in even blocks.
+// In even blocks, fast runs first.
 bool is_fast(u64 block, u64 turn) { return (block + turn) % 2 == 0; }
+// Enables or disables all fastpaths of a thread.
 Result<void> allow(Slot thread, bool fast) { return do_call(kThreadFastpaths, thread, fast ? u64{kFastAll} : 0); }
 
-// --- Distributions. One at a time: samples are added, then asked for.
+// --- Distributions. One at a time: samples are added, then evaluated.
 
 constexpr u64 kMostSamples = 1 << 16;
 u32* samples = nullptr;
@@ -71,7 +75,7 @@ u64 quantile(u64 percent) {
     std::sort(samples, samples + sample_count);
     return samples[(sample_count - 1) * percent / 100];
 }
-// Without the highest hundredths: the host's interrupts, which are no part of any path.
+// The mean without the highest hundredths: those contain the host's interrupts, which are not part of any path.
 u64 mean_below(u64 percent) {
     if (sample_count == 0) return 0;
     std::sort(samples, samples + sample_count);
@@ -118,7 +122,7 @@ const PathName* path_name(Path p) {
     return nullptr;
 }
 
-// Count, median and 99th of each path that was taken, as PREFIX.PATH.fast|slow.*, and why fastpaths were left.
+// Prints count, median and 99th percentile of each path taken, as PREFIX.PATH.fast|slow.*, and why fastpaths gave up.
 void tell_paths(const char* prefix, u64 block) {
     for (const PathName& n : kPaths) {
         u64 failed[u64(Test::kCount)] = {};
@@ -142,7 +146,7 @@ void tell_paths(const char* prefix, u64 block) {
     }
 }
 
-// What two looks at the counter cost by themselves: part of each figure.
+// The cycles that two reads of the counter take: part of each figure.
 u64 counter = 0;
 void tell_counter(u64 block) {
     forget();

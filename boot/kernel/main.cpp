@@ -26,17 +26,22 @@ constinit const hal::BootInfo* info = nullptr;
 
 CommandLine command_line() { return CommandLine{info->command_line}; }
 
-// The ports are announced by the host one by one; they come within milliseconds where they exist at all.
+// The host announces the ports one by one: within milliseconds, unless it is busy. A machine that has a console device but
+// no port for its exit status could only stop without telling it, so it waits long.
 Task<void> find_streams() {
+    static constinit bool has_console = false;
     drivers::probe_virtio(info->command_line, [](drivers::VirtioDevice& d) {
         if (d.type() != abi::virtio::kDeviceConsole) return;
-        if (auto r = drivers::start_virtio_console(d); !r.ok()) port::logf("virtio console: error {}", i32(r.error()));
+        if (auto r = drivers::start_virtio_console(d); !r.ok())
+            port::logf("virtio console: error {}", i32(r.error()));
+        else
+            has_console = true;
     });
     constexpr std::string_view kNames[] = {"farcall.stdin", "farcall.stdout", "farcall.stderr", "farcall.control",
                                            "farcall.trace"};
     const int wanted = trace_port::started() ? 5 : 4;
     port::Stream* found[5] = {};
-    Nanoseconds give_up_at = Machine::now() + lib::milliseconds(500);
+    const Nanoseconds give_up_at = Machine::now() + lib::milliseconds(has_console ? 20'000 : 0);
     while (Machine::now() < give_up_at) {
         drivers::poll_virtio_console();
         bool all = true;

@@ -79,7 +79,7 @@ Result<i64> resume(ServerThread& s, u64 handle) {
     if (t == s.served)
         t->go_on();
     else
-        t->make_ready();
+        t->return_to_queue();
     return i64{0};
 }
 

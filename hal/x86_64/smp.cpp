@@ -89,14 +89,14 @@ bool start(Cpu& cpu) {
     for (u32 attempt = 0; attempt < 2; attempt++) {
         send_startup(cpu.apic_id, kTrampoline);
         // The second SIPI is for CPUs that missed the first; a slow host needs more time than hardware.
-        Nanoseconds limit = Machine::now() + lib::milliseconds(attempt == 0 ? 20 : 3'000);
+        Nanoseconds limit = Machine::now() + lib::milliseconds(attempt == 0 ? 20 : 20'000);
         for (u32 spins = 0; stage.load(std::memory_order_acquire) == Stage::kNone;)
             if ((++spins & 255) == 0) {
                 pause();
                 if (Machine::now().value > limit.value) break;
             }
         if (stage.load(std::memory_order_acquire) != Stage::kNone)
-            return answer_until_ready(Machine::now() + lib::milliseconds(5'000));
+            return answer_until_ready(Machine::now() + lib::milliseconds(20'000));
     }
     return false;
 }

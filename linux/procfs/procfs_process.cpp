@@ -146,8 +146,8 @@ Leaf<void> show_process_stat(StringBuilder& out, const ProcContext& c) {
     out.add("{} {} {} 0 0 ", l.code_start.value, l.code_end.value, l.stack_start.value);
     out.add("{} {} {} {} ", signals.pending.bits & mask31, signals.blocked.bits & mask31, signals.ignored.bits & mask31,
             signals.caught.bits & mask31);
-    out.add("{} 0 0 {} {} {} {} 0 0 0 ", permitted && s.state() == 'S' ? 1 : 0, c.sub != 0 ? -1 : p.exit_signal, 0,
-            priority, policy);
+    out.add("{} 0 0 {} {} {} {} 0 0 0 ", permitted && (s.state() == 'S' || s.state() == 'D') ? 1 : 0,
+            c.sub != 0 ? -1 : p.exit_signal, 0, priority, policy);
     out.add("{} {} {} {} {} {} {} ", l.data_start.value, l.data_end.value, l.break_start.value, l.arg_start.value,
             l.arg_end.value, l.env_start.value, l.env_end.value);
     out.add("{}\n", permitted && p.state_seen() == Process::State::kZombie ? p.exit_status : 0);
@@ -159,6 +159,7 @@ const char* state_name(char letter) {
         case 'R': return "R (running)";
         case 'T': return "T (stopped)";
         case 'Z': return "Z (zombie)";
+        case 'D': return "D (disk sleep)";
         default: return "S (sleeping)";
     }
 }

@@ -229,7 +229,8 @@ char Process::state_letter(Thread& t) {
     if (!t.process_hook.linked() && (over || p.live_threads != 0)) return 'Z';
     if (p.signals.stopped) return 'T';
     if (p.live_threads == 0) return 'S';  // the kernel's init; or just between the last thread's end and the process's
-    return t.job().is_waiting() ? 'S' : 'R';
+    if (!t.job().is_waiting()) return 'R';
+    return t.vforking ? 'D' : 'S';  // Linux waits there with TASK_KILLABLE (kernel/fork.c, wait_for_vfork_done)
 }
 
 }  // namespace linux

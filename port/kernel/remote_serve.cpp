@@ -89,7 +89,7 @@ template <class Trace>
     // Acquire and release: the home sees the result, or this sees that the home has left.
     if (word.exchange(rt::kCallActive | rt::kCallDone, std::memory_order_acq_rel) & rt::kCallDetached) [[unlikely]] {
         if (!(asked & rt::kCallFault)) t.context.set_syscall_result(t.call_.frame.syscall_result());
-        t.make_ready();
+        t.return_to_queue();
     }
 }
 template <class Trace>
@@ -146,7 +146,7 @@ template <class Trace>
     if (outcome == LeafOutcome::kBlocked) return TrapTiers<Trace>::block(t, ex);
     if (outcome == LeafOutcome::kDoneChanged) {
         Trace::ends(t);
-        return t.make_ready();
+        return t.return_to_queue();
     }
     Trace::needs_task(t);
     if (!(asked & rt::kCallFault)) t.trap_ = Trap{.kind = Trap::Kind::kSyscall};

@@ -80,7 +80,7 @@ void TrapTiers<Trace>::finish_block(UserThread& t, rt::Executor& ex, LeafOutcome
         t.enter();
         return;
     }
-    t.make_ready();
+    t.return_to_queue();
 }
 
 template <class Trace>

@@ -107,6 +107,11 @@ void UserThread::fork_state_from(UserThread& from) {
     context.fpu_area = area;
     std::memcpy(area, from.context.fpu_area, hal::Machine::fpu_area_size());
     affinity = from.affinity;
+    // They share what is left of the turn: new threads do not keep others from theirs.
+    const u64 used = from.user_time(hal::Machine::now()), left = core::sched::kSlice.value - (used - from.turn_from);
+    const u64 half = left < core::sched::kSlice.value ? left / 2 : 0;
+    from.turn_from = used + half - core::sched::kSlice.value;
+    turn_from = half - core::sched::kSlice.value;
 }
 
 Result<void> UserThread::set_fpu_state(std::span<const std::byte> state) {
@@ -134,7 +139,8 @@ void UserThread::to_user() {
     rt::Executor& ex = rt::Executor::current();
     stop_system_clock(hal::Machine::now());
     // Still in the trap of this thread, without having waited: it continues its time slice.
-    make_ready(ex.running() == this);
+    if (ex.running() == this) return make_ready(true);
+    return_to_queue();
 }
 
 void UserThread::request_yield() {

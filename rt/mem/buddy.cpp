@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The buddy allocator (Knuth, The Art of Computer Programming, vol. 1, 2.5): a free block of order k merges with its
-// buddy, the block whose number differs in bit k only, if that is free and whole.
+// buddy, the block whose number differs only in bit k, if the buddy is free and not split.
 //
-// Layout of the FrameInfos: memory is cut into sections of 128 MiB; a section with RAM gets one array that spans its
-// RAM, rounded to chunks of 4 MiB (the largest block), carved from the end of a range. A chunk that is wholly free RAM
-// has only its first FrameInfo initialised, until it is taken from its list for the first time.
+// Layout of the FrameInfos: memory is divided into sections of 128 MiB. A section with RAM gets one array that spans
+// its RAM, rounded to chunks of 4 MiB (the largest block); the array is taken from the end of a range. In a chunk that
+// is entirely free RAM, only the first FrameInfo is initialised until the chunk is first taken from its list.
 #include "rt/mem/buddy.hpp"
 
 #include <bit>
@@ -37,7 +37,7 @@ void Buddy::add_range(PhysAddr start, u64 bytes, bool used) {
     LockGuard guard(lock_);
     u64 first = (start.value + kPageSize - 1) >> lib::kPageShift;
     u64 last = (start.value + bytes) >> lib::kPageShift;
-    if (used) {  // a frame that is used in part must not be freed as a whole by anybody else
+    if (used) {  // a partly used frame must never be freed as a whole
         first = start.value >> lib::kPageShift;
         last = (start.value + bytes + kPageSize - 1) >> lib::kPageShift;
     }
@@ -62,10 +62,10 @@ void Buddy::build() {
     for (u32 i = 0; i < range_count_; ++i) {
         u64 last = (ranges_[i].end - 1) / kSectionFrames;
         for (u64 s = ranges_[i].start / kSectionFrames; s <= last; ++s)
-            if (!section_frames[s] && !place_infos(s)) return;  // no room even for this: the rest stays unused
+            if (!section_frames[s] && !place_infos(s)) return;  // no room even for the array: the rest stays unused
     }
-    // Used ranges last: they may lie in chunks that are otherwise free, which then count as partly free. Descending,
-    // so that the lowest addresses come to the front of the lists.
+    // Used ranges come first. They may lie in chunks that are otherwise free, which then count as partly free. Ranges
+    // are added in descending order, so that the lowest addresses come to the front of the lists.
     for (u32 i = range_count_; i-- > 0;)
         if (ranges_[i].used) count_total(add_used(ranges_[i].start, ranges_[i].end));
     for (u32 i = range_count_; i-- > 0;)
@@ -76,7 +76,7 @@ void Buddy::build() {
     reserve_.store(keep < 16 ? 16 : keep > 256 ? 256 : keep, std::memory_order_relaxed);
 }
 
-// The array of one section: from the first to the last chunk that any range touches.
+// Allocates the array of one section, which covers the first to the last chunk that any range touches.
 bool Buddy::place_infos(u64 section) {
     u64 from = section * kSectionFrames, to = from + kSectionFrames;
     u64 low = to, high = from;
@@ -89,10 +89,10 @@ bool Buddy::place_infos(u64 section) {
     }
     low &= ~(kChunkFrames - 1);
     high = (high + kChunkFrames - 1) & ~(kChunkFrames - 1);
-    if (low >= high) return true;  // only touched by what was carved away
+    if (low >= high) return true;  // touched only by pages that were carved off
     FrameInfo* array = carve((high - low) * sizeof(FrameInfo));
     if (!array) return false;
-    // Biased by arithmetic on integers: the pointer itself lies outside the array.
+    // Biased by integer arithmetic, because the pointer itself lies outside the array.
     section_frames[section] = reinterpret_cast<FrameInfo*>(reinterpret_cast<u64>(array) - low * sizeof(FrameInfo));
     for (u64 n = low; n < high; n += kChunkFrames) covered_[section] |= 1u << (n % kSectionFrames / kChunkFrames);
     return true;
@@ -116,7 +116,7 @@ FrameInfo* Buddy::carve(u64 bytes) {
     return static_cast<FrameInfo*>(hal::Machine::phys_to_virt(PhysAddr{best->end << lib::kPageShift}));
 }
 
-// Initialises the FrameInfos of the chunk that `frame` is in, if they are not yet.
+// Initialises the FrameInfos of the chunk that contains `frame`, unless that is done.
 void Buddy::make_ready(u64 frame, FrameState state) {
     u64 first = frame & ~(kChunkFrames - 1);
     if (ready(first)) return;
@@ -127,8 +127,8 @@ void Buddy::make_ready(u64 frame, FrameState state) {
                                                    std::memory_order_release);
 }
 
-// Both return how many frames were added. A range added late may lie where its section's array does not reach: such
-// frames stay unused.
+// Both return how many frames were added. A range added late may lie outside its section's array: such frames stay
+// unused.
 u64 Buddy::add_used(u64 start, u64 end) {
     u64 added = 0;
     for (u64 n = start; n < end; ++n) {
@@ -156,7 +156,7 @@ u64 Buddy::add_free(u64 start, u64 end) {
         } else {
             make_ready(chunk, FrameState::kAbsent);
             for (u64 n = from; n < at; ++n) info_of(n)->set_tag(FrameState::kTail, 0);
-            for (u64 n = from; n < at;) {  // the largest aligned blocks
+            for (u64 n = from; n < at;) {  // split into the largest aligned blocks
                 unsigned order = static_cast<unsigned>(std::countr_zero(n));
                 while (order > kMaxOrder || n + (u64{1} << order) > at) --order;
                 merge_and_push(n, order);
@@ -214,7 +214,7 @@ void Buddy::merge_and_push(u64 frame, unsigned order) {
     push(f, order);
 }
 
-// Takes a block of an order from `at_least` up, and splits it down to at most `at_most`.
+// Takes a block of order `at_least` or more, and splits it down to at most `at_most`.
 u64 Buddy::split_off(unsigned at_least, unsigned at_most, unsigned& order) {
     u32 fitting = nonempty_ >> at_least << at_least;
     if (!fitting) return 0;
@@ -256,7 +256,8 @@ u32 Buddy::take_many(u64* out, u32 n, Alloc how) {
         u64 frame = split_off(0, static_cast<unsigned>(std::bit_width(n - got)) - 1, order);
         if (frame == 0) break;
         FrameInfo* f = info_of(frame);
-        for (u64 i = u64{1} << order; i-- > 0;) {  // descending: the stack then yields ascending addresses
+        // Descending, so that popping from the cache yields ascending addresses.
+        for (u64 i = u64{1} << order; i-- > 0;) {
             f[i].set_tag(FrameState::kUsed, 0);
             out[got++] = (frame + i) << lib::kPageShift;
         }

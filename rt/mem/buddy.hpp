@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The buddy lists behind the per-CPU caches of pages.hpp; used by rt/mem only.
+// The buddy lists behind the per-CPU caches of pages.hpp. Used only within rt/mem.
 #pragma once
 #include <atomic>
 
@@ -10,24 +10,27 @@ namespace rt::detail {
 
 class Buddy {
 public:
-    // Records a range; it takes effect with the first allocation. From one CPU, before others run.
+    // Records a range, which takes effect with the first allocation. Called on one CPU, before others run. Ranges
+    // beyond kMaxRanges are ignored.
     void add_range(PhysAddr start, u64 bytes, bool used) RT_EXCLUDES(lock_);
 
-    // One block, or PhysAddr{0}: frame 0 is never given out.
+    // Returns one block of 2^order frames, or PhysAddr{0} if there is none: frame 0 is never allocated.
     PhysAddr take(unsigned order, Alloc how) RT_EXCLUDES(lock_);
+    // Frees a block, with the order that take() got.
     void give(PhysAddr at, unsigned order) RT_EXCLUDES(lock_);
-    // Up to n single frames; returns how many.
+    // Takes up to n single frames and returns how many it took.
     u32 take_many(u64* out, u32 n, Alloc how) RT_EXCLUDES(lock_);
     void give_many(const u64* frames, u32 n) RT_EXCLUDES(lock_);
 
-    // Frames. Relaxed reads: statistics.
+    // Counts in frames. Relaxed reads: statistics.
     u64 total() const { return total_.load(std::memory_order_relaxed); }
     u64 info() const { return info_.load(std::memory_order_relaxed); }
     u64 free() const { return free_.load(std::memory_order_relaxed); }
     u64 reserve() const { return reserve_.load(std::memory_order_relaxed); }
 
-    // Lays out what was added but not laid out yet.
+    // Lays out the ranges that were added but are not laid out yet.
     void settle() RT_EXCLUDES(lock_);
+    // For tests: null if the lists are consistent, otherwise what is wrong.
     const char* check() RT_EXCLUDES(lock_);
     void reset() RT_EXCLUDES(lock_);
 
@@ -61,8 +64,8 @@ private:
     FrameInfo* lists_[kMaxOrder + 1] RT_GUARDED_BY(lock_) = {};
     u32 range_count_ RT_GUARDED_BY(lock_) = 0;
     Range ranges_[kMaxRanges] RT_GUARDED_BY(lock_) = {};
-    u32 covered_[kSections] RT_GUARDED_BY(lock_) = {};  // chunks that the section's array has room for
-    // Written under lock_, read by anybody.
+    u32 covered_[kSections] RT_GUARDED_BY(lock_) = {};  // chunks that the section's array covers
+    // Written under lock_, read without it.
     std::atomic<u64> total_{0}, info_{0}, free_{0}, reserve_{0};
 };
 

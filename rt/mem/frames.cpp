@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Coroutine frames over the slab classes of their own, and the reserve for paths that must not fail.
+// Coroutine frames from their own slab classes, and the reserve for paths that must not fail.
 #include "rt/mem/frames.hpp"
 
 namespace rt {
@@ -12,7 +12,7 @@ void count(std::atomic<u64>& n) { n.store(n.load(std::memory_order_relaxed) + 1,
 
 constexpr size_t rounded(size_t n) { return (n + 15) & ~size_t{15}; }
 
-// Everything but the common case: a fresh batch, a large frame, the reserve.
+// Everything except the common case: a new batch, a large frame, the reserve.
 [[gnu::noinline]] void* allocate_slow(size_t n, bool fail) {
     void* p = nullptr;
     if (fail)
@@ -72,7 +72,7 @@ Result<void> FrameReserve::prepare(size_t bytes) {
 
 void FrameReserve::drop() {
     if (!block_) return;
-    RT_ASSERT(live_ == 0, "a frame reserve goes while frames live in it");
+    RT_ASSERT(live_ == 0, "a frame reserve is freed while frames live in it");
     deallocate(block_, size_);
     block_ = nullptr;
     size_ = top_ = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The bare worlds' global operators: `new (std::nothrow)` and `delete` over rt::allocate. The throwing forms of `new`
-// are left out on purpose: whoever forgets nothrow gets a link error, not a null pointer that nobody looks at. Not part
-// of hosted builds, where the host's operators serve (and the sanitizers watch them).
+// The global operators of the bare-metal worlds: `new (std::nothrow)` and `delete` over rt::allocate. The throwing
+// forms of `new` are missing on purpose, so that a forgotten nothrow is a link error, not an unchecked null pointer.
+// Not part of hosted builds, which use the host's operators (watched by the sanitizers).
 #include <new>
 
 #include "rt/mem/slab.hpp"
@@ -28,7 +28,7 @@ void operator delete[](void* p, size_t n, std::align_val_t align) noexcept {
     rt::deallocate_aligned(p, n, static_cast<size_t>(align));
 }
 
-// Without a size: the page knows.
+// Without a size: the FrameInfo of the page tells it.
 void operator delete(void* p) noexcept {
     if (p) rt::deallocate(p, rt::allocated_size(p));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Per-CPU frame caches over the buddy lists, frames zeroed ahead, statistics, failure injection.
+// Per-CPU frame caches over the buddy lists, pre-zeroed frames, statistics, failure injection.
 #include "rt/mem/pages.hpp"
 
 #include <cstring>
@@ -14,12 +14,12 @@ constinit CpuFrames cpu_frames[lib::kMaxCpus];
 
 namespace {
 
-// Failure injection: fails allocation number `after` from now and the `count - 1` after it. Relaxed: tests only.
+// Failure injection: after `inject_after` allocations, the next `inject_count` fail. Relaxed: tests only.
 constinit std::atomic<bool> inject_armed{false};
 constinit std::atomic<u64> inject_seen{0}, inject_after{0}, inject_count{0}, inject_failed{0};
 
 void set_limits(CpuFrames& c) {
-    // A CPU may hold 1/512 of the memory, so that 16 of them hold 1/32.
+    // A CPU may cache 1/512 of the memory, so that 16 CPUs cache 1/32.
     u64 limit = buddy.total() / 512;
     c.limit = static_cast<u32>(limit < 16 ? 16 : limit > kCacheSize ? kCacheSize : limit);
     c.batch = c.limit / 4;
@@ -60,7 +60,7 @@ void debug_allocated(PhysAddr at) {
     f.set_tag(FrameState::kUsed, 0);
 }
 
-// When an allocation last found nothing; 0: never.
+// The time at which an allocation last found no memory; 0: never.
 constinit std::atomic<u64> ran_out{0};
 
 Errno no_memory() {
@@ -94,7 +94,7 @@ void free_frame_slow(PhysAddr at) {
         set_limits(c);
         return;
     }
-    // The oldest go back, the newest (warm in the host's cache) stay.
+    // The oldest frames go back; the newest, which are in the processor's cache, stay.
     u32 n = load(c.count);
     buddy.give_many(c.frame, c.batch);
     for (u32 i = c.batch; i < n; ++i) c.frame[i - c.batch] = c.frame[i];

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Page frames: a buddy allocator with a cache of single frames per CPU, and one FrameInfo per frame.
 //
-// Invariants: a frame is in exactly one place: a buddy list, one CPU's cache, or its owner's hands. A CPU's cache is
-// touched by that CPU only. The buddy lists are guarded by one lock (Rank::frames), taken once per batch.
-// Out of memory is Errno::kNoMem, never a panic; the last frames are kept for Alloc::kMustNotFail.
+// Invariants: each frame is in exactly one place: a buddy list, one CPU's cache, or in use by its owner. A CPU's cache
+// is used by that CPU only. The buddy lists are guarded by one lock (Rank::frames), taken once per batch. Out of memory
+// is Errno::kNoMem, never a panic; the last frames are kept for Alloc::kMustNotFail.
 //
-// A FrameInfo has no defined content until its 4 MiB chunk is first split or handed out: a large memory costs nothing
-// at boot. Ranges are only recorded by mem_add_range; the first allocation lays out the FrameInfo arrays (buddy.cpp).
+// The content of a FrameInfo is undefined until its 4 MiB chunk is first split or allocated, so a large memory costs no
+// time at boot. mem_add_range only records ranges; the first allocation lays out the FrameInfo arrays (buddy.cpp).
 #pragma once
 #include <atomic>
 #include <cstddef>
@@ -31,16 +31,16 @@ enum class FrameState : u8 {
     kFree,    // head of a free block of `order`
     kUsed,    // head of an allocated block, or in a CPU's cache
     kSlab,    // head of a slab; size_class says which
-    kAbsent,  // not RAM, or never given to the allocator
+    kAbsent,  // not RAM, or never added to the allocator
 };
 
 struct FrameInfo {
     u32 frame_number;
-    // State, order and size class in one word. Relaxed: the owner of a block writes it; a neighbour that looks whether
-    // it could merge does so under the buddy lock and can only mistake one kind of "not free" for another.
+    // State, order and size class in one word. Relaxed: the owner of a block writes it. A neighbour that checks whether
+    // it can merge does so under the buddy lock, and can only mistake one kind of "not free" for another.
     std::atomic<u32> tag;
-    // While the frame is allocated both belong to its owner: a place in a list, and 40 bytes of what it likes (the page
-    // cache's Page). Their content after allocation is undefined.
+    // While the frame is allocated, the owner uses all three: links for a list, and 40 bytes for any data (the page
+    // cache's Page). Their content is undefined after allocation.
     FrameInfo* next;
     FrameInfo* prev;
     alignas(8) std::byte owner[40];
@@ -62,26 +62,28 @@ struct FrameInfo {
         static_assert(sizeof(T) <= sizeof(owner) && alignof(T) <= 8);
         return reinterpret_cast<T*>(owner);
     }
-    // From the owner area back to its frame.
+    // From the owner area to its FrameInfo.
     static FrameInfo& of_owner(void* owner_area) {
         return *reinterpret_cast<FrameInfo*>(static_cast<std::byte*>(owner_area) - offsetof(FrameInfo, owner));
     }
 };
 static_assert(sizeof(FrameInfo) == 64);
 
-// ---- Set-up. Before the first allocation, from one CPU, page-aligned (unaligned ends are cut off). ----
+// ---- Set-up: before the first allocation, on one CPU. Unaligned ends of ranges of RAM are cut off. ----
 
 // RAM that may be allocated.
 void mem_add_range(PhysAddr start, u64 bytes);
-// RAM that holds something (the initial RAM disk) and gets FrameInfos as used order-0 frames. free_frames each later.
+// RAM that is in use (the initial RAM disk). It gets FrameInfos as allocated frames of order 0, each of which can be
+// freed later with free_frames().
 void mem_add_used_range(PhysAddr start, u64 bytes);
 
 // ---- Frames ----
 
-// 2^order frames, aligned to their size.
+// Allocates 2^order frames, aligned to their size; kNoMem. Never blocks. The content is undefined.
 Result<PhysAddr> alloc_frames(unsigned order, Alloc how = Alloc::kNormal);
+// From any CPU, with the order that alloc_frames() got. Never fails.
 void free_frames(PhysAddr at, unsigned order);
-// 2^order single frames that lie one after the other, to be freed one by one.
+// Allocates 2^order adjacent single frames, to be freed one by one; kNoMem.
 Result<PhysAddr> alloc_adjacent(unsigned order);
 
 namespace detail {
@@ -92,7 +94,7 @@ struct alignas(64) CpuFrames {
     // Relaxed: written by the owning CPU only, read by others for statistics.
     std::atomic<u32> count{0};
     std::atomic<u32> zeroed_count{0};
-    u32 limit = 0;  // of `frame`; 0 until the first use
+    u32 limit = 0;  // capacity of `frame`; 0 until the first use
     u32 batch = 0;
     u64 frame[kCacheSize] = {};
     static constexpr u32 kZeroedSize = 64;
@@ -103,7 +105,7 @@ extern CpuFrames cpu_frames[lib::kMaxCpus];
 Result<PhysAddr> alloc_frame_slow(Alloc how);
 void free_frame_slow(PhysAddr at);
 bool inject_failure();
-// Debug builds: poison, and a frame that is freed twice stops the machine.
+// Debug builds: a freed frame is poisoned, and freeing it twice panics.
 void debug_freed(PhysAddr at, unsigned order);
 void debug_allocated(PhysAddr at);
 
@@ -111,7 +113,7 @@ inline CpuFrames& my_frames() { return cpu_frames[hal::Machine::this_cpu().value
 
 }  // namespace detail
 
-// One frame, from this CPU's cache.
+// One frame from this CPU's cache; kNoMem. Never blocks. The content is undefined.
 inline Result<PhysAddr> alloc_frame(Alloc how = Alloc::kNormal) {
     if constexpr (kDebug)
         if (how == Alloc::kNormal && detail::inject_failure()) return Errno::kNoMem;
@@ -132,11 +134,11 @@ inline void free_frame(PhysAddr at) {
     c.frame[n] = at.value;
     c.count.store(n + 1, std::memory_order_relaxed);
 }
-// One frame full of zeros: one that was zeroed in idle time if there is any.
+// One frame full of zeros, pre-zeroed in idle time if one is left; kNoMem.
 Result<PhysAddr> alloc_zeroed_frame(Alloc how = Alloc::kNormal);
-// Called when the CPU has nothing to do. True: it zeroed a frame, and there may be more to do.
+// Called when the CPU has nothing to do. Returns true if it zeroed a frame; there may be more to do.
 bool zero_some_in_idle();
-// Gives this CPU's cached frames back to the buddy lists.
+// Returns this CPU's cached frames to the buddy lists.
 void drain_frame_cache();
 
 // ---- From address to FrameInfo ----
@@ -144,13 +146,13 @@ void drain_frame_cache();
 namespace detail {
 inline constexpr unsigned kSectionShift = 27;  // 128 MiB share one array of FrameInfo
 inline constexpr u64 kSections = kMaxPhysical >> kSectionShift;
-// Biased: section_frames[s] + frame number is the frame's info; null for sections without RAM.
+// Biased: section_frames[s] + frame number is the frame's info. Null for sections without RAM.
 extern FrameInfo* section_frames[kSections];
-// One bit for each 4 MiB chunk whose FrameInfos have been initialised. Set with release, under the buddy lock.
+// One bit for each 4 MiB chunk whose FrameInfos are initialised. Set with release order, under the buddy lock.
 extern std::atomic<u32> section_ready[kSections];
 }  // namespace detail
 
-// Of a frame that is allocated or was added as used.
+// The frame must be allocated or have been added as used.
 inline FrameInfo& frame_info(PhysAddr at) {
     return *(detail::section_frames[at.value >> detail::kSectionShift] + (at.value >> lib::kPageShift));
 }
@@ -170,24 +172,27 @@ struct MemStats {
     u64 frame_free_bytes;  // of which free objects
 };
 MemStats mem_stats();
-// Frames in buddy lists and CPU caches, and whether fewer than an eighth of a percent plus the reserve are left.
+// Free frames in the buddy lists and the CPU caches.
 u64 free_frame_count();
+// Fewer frames than 1/800 of the memory plus the reserve are left in the buddy lists.
 bool memory_is_short();
-// Fewer than a sixteenth, or an allocation has found nothing within the last 100 ms (by the time somebody asks why it failed,
-// another CPU may have given much back): frees are not put off, and who finds none waits for what is on its way back
-// (rt/reclaim.hpp).
+// Fewer frames than 1/16 of the memory plus the reserve are left in the buddy lists, or an allocation has found none
+// within the last 100 ms (by the time the caller asks why it failed, another CPU may have freed many). Then frees are
+// not deferred, and an allocation that finds no memory waits for what is about to be freed (rt/reclaim.hpp).
 bool memory_is_low();
+// Frames of all RAM that was added.
 u64 frame_total();
 
-// Debug and hosted builds: the n-th allocation from now (0: the next) and the `count - 1` after it fail, whatever they
-// allocate (frames, objects, coroutine frames), unless they must not fail. False in other builds: nothing happens.
+// Debug and hosted builds: after n more allocations, the next `count` fail, whatever they allocate (frames, objects,
+// coroutine frames), except those that must not fail. In other builds it returns false and does nothing.
 bool mem_fail_after(u64 n, u64 count = 1);
 void mem_fail_never();
-u64 mem_injected_failures();  // how many have failed by it since the last mem_fail_after
+u64 mem_injected_failures();  // allocations failed by it since the last mem_fail_after()
 
-// Unit tests: forget all ranges and caches. Nobody may hold memory.
+// Unit tests: forgets all ranges and caches. No memory may be in use.
 void mem_reset_for_test();
-// Unit tests: every buddy list is consistent, and no two free buddies are left unmerged. Null or what is wrong.
+// Unit tests: checks that every buddy list is consistent and no two free buddies are unmerged. Returns null, or what is
+// wrong.
 const char* mem_check();
 
 }  // namespace rt

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Freeing a frame that other CPUs may still translate to or walk through: one epoch later (rt/epoch.hpp).
+// Frees a frame to which other CPUs may still translate, or through which they may walk, after a grace period
+// (rt/epoch.hpp).
 #pragma once
 #include "rt/epoch.hpp"
 #include "rt/mem/pages.hpp"
 
 namespace rt {
 
-// The owner area of its FrameInfo is used for the link: nobody may hold data there any more. Never fails.
+// Never fails. The owner area of the frame's FrameInfo holds the link: it may hold no other data any more.
 void retire_frame(PhysAddr at);
 
 }  // namespace rt

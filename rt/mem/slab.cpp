@@ -16,10 +16,10 @@ constinit CpuObjects cpu_objects[lib::kMaxCpus];
 
 namespace {
 
-// In the owner words of a slab's head frame.
+// Lives in the owner area of the FrameInfo of a slab's first page.
 struct Slab {
     FreeObject* free;
-    u32 used;      // objects out of the slab: in use or in a CPU's list
+    u32 used;      // objects taken from the slab: in use or in a CPU's list
     u32 capacity;  // objects it has room for
     bool listed;   // in its class's list of slabs with free objects
 };
@@ -35,14 +35,14 @@ struct alignas(64) ClassSlabs {
 constinit ClassSlabs class_slabs[kClasses];
 constinit std::atomic<u64> large_bytes{0}, large_frame_bytes{0};
 
-// Objects moved between a CPU and the slabs at once: about a page of them.
+// Objects moved between a CPU and the slabs at once: about one page of them.
 constexpr u32 batch_of(u32 c) {
     u32 n = u32(kPageSize) / class_size(c);
     return n < 4 ? 4 : n > 64 ? 64 : n;
 }
 constexpr u32 limit_of(u32 c) { return 2 * batch_of(c); }
 
-// Offset of a size's class, by (size + 15) / 16.
+// The offset of a size's class in CpuObjects::of, by (size + 15) / 16.
 constexpr auto kOffsetOfSize = [] {
     std::array<u16, kLargestGeneral / 16 + 1> table{};
     for (u32 i = 0, c = 0; i < table.size(); ++i) {
@@ -75,7 +75,7 @@ void unlist_slab(ClassSlabs& c, FrameInfo& f) RT_REQUIRES(c.lock) {
 
 constexpr u64 kPoison = 0x5a5a5a5a5a5a5a5a;
 
-// A fresh slab, listed; null if there is no memory.
+// A new slab, already in the class's list; null if there is no memory.
 FrameInfo* new_slab(ClassSlabs& c, u32 size_class) RT_REQUIRES(c.lock) {
     auto pages = alloc_frames(slab_order(size_class));
     if (!pages.ok()) return nullptr;
@@ -111,7 +111,7 @@ void give_to_slab(ClassSlabs& c, u32 size_class, FreeObject* object) RT_REQUIRES
     }
 }
 
-// Moves `n` objects of this CPU's list to their slabs.
+// Returns `n` objects of this CPU's list to their slabs.
 void drain(u32 size_class, u32 n) {
     CpuClass& mine = my_objects().of[size_class];
     ClassSlabs& c = class_slabs[size_class];
@@ -170,7 +170,7 @@ void give_slow(u32 size_class, void* p) {
     mine.count.store(mine.count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
-// A free object is all poison but for its first word, the link.
+// A free object consists of poison except for its first word, the link.
 void debug_give(u32 size_class, void* p) {
     FrameInfo& f = slab_of(p, size_class);
     RT_CHECK(f.state() == FrameState::kSlab && f.size_class() == size_class, "free of an object with a wrong size");
@@ -185,7 +185,8 @@ void debug_take(u32 size_class, void* p) {
     auto* word = static_cast<u64*>(p);
     u32 words = class_size(size_class) / 8;
     for (u32 i = 1; i < words; ++i) RT_CHECK(word[i] == kPoison, "a free object was written to");
-    for (u32 i = 0; i < words; ++i) word[i] = 0xa5a5a5a5a5a5a5a5;  // not poison: freeing it untouched is no double free
+    // Not poison: otherwise freeing an object that was never written would look like a double free.
+    for (u32 i = 0; i < words; ++i) word[i] = 0xa5a5a5a5a5a5a5a5;
 }
 
 void* take_large(size_t n, bool frame) {
@@ -236,7 +237,7 @@ void deallocate(void* p, size_t n) noexcept {
 size_t allocated_size(const void* p) noexcept {
     PhysAddr page = hal::Machine::virt_to_phys(p).down(kPageSize);
     FrameInfo* f = find_frame_info(page);
-    // The second page of a two-page slab: its head is the page before.
+    // The second page of a two-page slab: the slab's head is the page before.
     if (f && f->state() == FrameState::kTail) f = &frame_info(page.down(2 * kPageSize));
     RT_CHECK(f, "free of memory that was never allocated");
     if (f->state() == FrameState::kSlab) return detail::class_size(f->size_class());

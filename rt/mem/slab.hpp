@@ -3,13 +3,13 @@
 //
 //   rt::make<T>(args...)          a T, or nullptr        (delete it, or hold it in Owned<T>)
 //   rt::make_ref<T>(args...)      Result<Ref<T>>: kNoMem (T derives from RefCounted<T>)
-//   rt::allocate / deallocate     raw bytes; the size must be given back. Alignment: the largest power of two that
+//   rt::allocate / deallocate     raw bytes; deallocate gets the same size. Alignment: the largest power of two that
 //                                 divides the size, at least 16, at most a page
 //
-// Invariants: a CPU's lists are touched by that CPU only. A class's slabs are guarded by its lock (Rank::slab), taken
-// once per batch. A slab without used objects goes back to the buddy lists at once. An object may be freed on any CPU.
-// Out of memory is nullptr, never a panic. Debug builds poison free objects, and stop on a double free or a write to
-// a free object.
+// Invariants: a CPU's lists are used by that CPU only. A class's slabs are guarded by its lock (Rank::slab), taken once
+// per batch. A slab without used objects returns to the buddy lists at once. An object may be freed on any CPU. Out of
+// memory is nullptr, never a panic. Debug builds poison free objects, and panic on a double free or a write to a free
+// object.
 #pragma once
 #include <cstddef>
 #include <new>
@@ -23,20 +23,22 @@ namespace rt {
 
 class FrameReserve;
 
+// n bytes, or null if there is no memory. Never blocks. The content is undefined.
 void* allocate(size_t n) noexcept;
 void deallocate(void* p, size_t n) noexcept;  // p is not null
-// For alignments above what the size gives: the size is rounded up. At most 2 KiB; free with deallocate_aligned.
+// For an alignment larger than the size gives: the size is rounded up. The alignment is at most 2 KiB. Free with
+// deallocate_aligned.
 inline void* allocate_aligned(size_t n, size_t align) noexcept { return allocate((n + align - 1) & ~(align - 1)); }
 inline void deallocate_aligned(void* p, size_t n, size_t align) noexcept {
     deallocate(p, (n + align - 1) & ~(align - 1));
 }
-// The size that allocate() reserved for p (slab memory only, not the host's heap).
+// The size that allocate() reserved for p. Only for slab memory, not for the host's heap.
 size_t allocated_size(const void* p) noexcept;
-// Gives this CPU's free objects back to their slabs, and empty slabs to the buddy lists.
+// Returns this CPU's free objects to their slabs, and empty slabs to the buddy lists.
 void drain_object_caches();
 
-// In the bare worlds `new` is rt::allocate (operators.cpp); in a hosted process it is the host's, which sanitizers
-// know.
+// In the bare-metal worlds `new` is rt::allocate (operators.cpp); in a hosted process it is the host's, so that
+// sanitizers see it.
 template <class T, class... A>
 T* make(A&&... args) {
     if constexpr (kDebug)
@@ -52,7 +54,7 @@ Result<Ref<T>> make_ref(A&&... args) {
     return Ref<T>::adopt(p);
 }
 
-// The only owner of an object.
+// Sole owner of an object, which it deletes.
 template <class T>
 class Owned {
 public:
@@ -91,7 +93,7 @@ Result<Owned<T>> make_owned(A&&... args) {
 
 namespace detail {
 
-// General classes, then those of coroutine frames: 64, 128, ... 1024.
+// General classes, followed by those of coroutine frames: 64, 128, ... 1024.
 inline constexpr u32 kGeneralClasses = 14;
 inline constexpr u32 kFrameClasses = 16;
 inline constexpr u32 kClasses = kGeneralClasses + kFrameClasses;
@@ -104,7 +106,7 @@ constexpr u32 class_size(u32 c) {
     return c < kGeneralClasses ? kGeneralSizes[c] : (c - kGeneralClasses + 1) * kFrameStep;
 }
 
-// Small objects fill one page; for the largest, two pages waste less.
+// Small objects use slabs of one page; for the largest ones, two pages waste less.
 constexpr unsigned slab_order(u32 c) { return class_size(c) > 1024 ? 1 : 0; }
 constexpr u32 capacity_of(u32 c) { return static_cast<u32>((kPageSize << slab_order(c)) / class_size(c)); }
 
@@ -120,7 +122,7 @@ struct CpuClass {
 };
 struct alignas(64) CpuObjects {
     CpuClass of[kClasses];
-    // Coroutine frames, on this CPU. Relaxed, as above.
+    // Coroutine frames of this CPU. Relaxed, as above.
     std::atomic<u64> frames_allocated{0};
     std::atomic<u64> frames_freed{0};
     FrameReserve* reserve = nullptr;
@@ -135,7 +137,7 @@ void debug_take(u32 size_class, void* p);
 void* take_large(size_t n, bool frame);
 void give_large(void* p, size_t n, bool frame);
 
-// A class on this CPU, by its offset in CpuObjects::of. The empty asm keeps the compiler from spreading the sum over
+// A class on this CPU, by its offset in CpuObjects::of. The empty asm stops the compiler from repeating the addition in
 // every access.
 [[gnu::always_inline]] inline CpuClass& class_at(CpuObjects& mine, u64 offset) {
     auto* c = reinterpret_cast<CpuClass*>(reinterpret_cast<std::byte*>(mine.of) + offset);
@@ -150,7 +152,7 @@ constexpr u32 class_of_offset(u64 offset) { return static_cast<u32>(offset / siz
     CpuClass& c = class_at(mine, offset);
     FreeObject* p = c.free;
     if (!p) [[unlikely]]
-        return nullptr;  // then: take_slow
+        return nullptr;  // the caller then uses take_slow
     c.free = p->next;
     c.count.store(c.count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
     if constexpr (kDebug) debug_take(class_of_offset(offset), p);
@@ -168,11 +170,11 @@ constexpr u32 class_of_offset(u64 offset) { return static_cast<u32>(offset / siz
     c.count.store(n + 1, std::memory_order_relaxed);
 }
 
-// The slab allocator proper, whatever `allocate` uses in this world.
+// The slab allocator itself, whether or not `allocate` uses it in this world.
 void* slab_allocate(size_t n) noexcept;
 void slab_deallocate(void* p, size_t n) noexcept;
 
-// A machine that lends its own heap (hosted under a sanitizer) gets all objects and coroutine frames.
+// A machine that provides its own heap (hosted under a sanitizer): all objects and coroutine frames come from it.
 template <class M>
 concept LendsHeap = requires(size_t n, void* p) {
     { M::heap_allocate(n) } -> std::same_as<void*>;
@@ -194,7 +196,7 @@ void heap_free(void* p, size_t n) {
 void slab_stats(MemStats& s);  // fills in the slab and frame fields
 void slab_reset_for_test();
 
-// What allocate(n) takes of the machine's memory, in bytes: its share of a slab, or a whole block of frames.
+// The machine's memory that allocate(n) uses, in bytes: a share of a slab, or a whole block of frames.
 constexpr u64 memory_taken(size_t n) {
     if (n > detail::kLargestGeneral) {
         u64 pages = 1;

@@ -32,7 +32,7 @@ void Places::step(u64 elapsed_ns, std::span<const ModuleNow> modules, std::span<
             out[i].batch = next_batch(m.batch, m.batches - before.batches, m.queue_sum - before.queue_sum);
         before.batches = m.batches;
         before.queue_sum = m.queue_sum;
-        // One that is spread over several CPUs loads each alike.
+        // A module that is spread over several CPUs loads each of them equally.
         for (u32 set = m.place; set != 0; set &= set - 1)
             cpu_load_[std::countr_zero(set)] += load_of(i) / u32(std::popcount(m.place));
     }
@@ -41,11 +41,11 @@ void Places::step(u64 elapsed_ns, std::span<const ModuleNow> modules, std::span<
             --one_[i].stay;
             continue;
         }
-        // Inline, or spread: somebody has chosen that by hand.
+        // A module that is inline or spread was placed by hand.
         if (!modules[i].controlled || !std::has_single_bit(modules[i].place)) continue;
         u32 from = u32(std::countr_zero(modules[i].place)), to = better_place(i, from, cpus);
         if (to == from) continue;
-        // The same work takes another share of another CPU.
+        // The same work is a different share of another CPU.
         u64 load = load_of(i), there = load * cpus[from].capacity / cpus[to].capacity;
         cpu_load_[from] -= load;
         cpu_load_[to] += there;
@@ -55,7 +55,7 @@ void Places::step(u64 elapsed_ns, std::span<const ModuleNow> modules, std::span<
     }
 }
 
-// Only among CPUs that serve already: a program's CPU is not taken from it.
+// Only among CPUs that already serve calls: no CPU is taken away from programs.
 u32 Places::better_place(u32 index, u32 from, std::span<const CpuNow> cpus) {
     u64 here = cpu_load_[from], load = load_of(index);
     if (load == 0 || here <= kHigh) return from;

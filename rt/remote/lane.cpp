@@ -12,7 +12,7 @@ Claim lane_claim(Lane& lane, CallWord& word) {
     for (auto& slot : lane.slots) {
         CallWord* held = slot.load(std::memory_order_relaxed);
         if (held == &word) return {.ok = true};
-        // A word that is not pending has been taken by a server, or is in no call: its slot is not needed.
+        // A word that is not pending has been taken by a server or is in no call: its slot can be reused.
         bool unused = !held || !(held->load(std::memory_order_relaxed) & kCallPending);
         if (unused && !free) free = &slot;
         if (!held) break;
@@ -29,8 +29,8 @@ void lane_forget(CallWord& word, u32 servers, u32 homes) {
             if (!(servers >> s & 1) || !(homes >> h & 1)) continue;
             for (auto& slot : lanes[s][h].slots) {
                 CallWord* mine = &word;
-                // Another thread's word takes its place sometimes: then there is nothing to do. Not null, which would
-                // end the search before later slots.
+                // Another thread's word may have replaced it, and then there is nothing to do. The slot is not set to
+                // null, which would end a search before later slots.
                 slot.compare_exchange_strong(mine, &no_call, std::memory_order_seq_cst);
             }
         }

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: MIT
-// Lanes: how a CPU hands a call to another CPU and gets it back with one cache line each way.
+// Lanes: how a CPU hands a call to another CPU and gets it back with one cache-line transfer each way.
 //
 // A call is a word (CallWord) that lives in the cache line of its arguments and result. The CPU that makes calls (the
-// home) writes kCallPending into it; the serving CPU polls the word, executes the call, and writes kCallDone. So that the
-// server knows which words to poll, each pair of CPUs has a lane: a few pointers to words, written by the home only, and
-// rarely: a thread that makes one call after the other keeps its slot. Nothing is allocated, nobody takes a lock.
+// home) writes kCallPending into it; the serving CPU polls the word, executes the call, and writes kCallDone. So that
+// the server knows which words to poll, each pair of CPUs has a lane: a few pointers to words. The home writes them,
+// but rarely: a thread that makes one call after another keeps its slot. Nothing is allocated and no lock is taken.
 //
-// The home spins on the word for a while, then detaches: from then on the server makes the thread ready when it is done.
-// Who of the two ends the call is decided by their read-modify-writes of the word: fetch_or(kCallDetached) of the home,
-// exchange(kCallDone or kCallAsync) of the server. tests/models/lane.pml is the model.
+// The home spins on the word for a while and then detaches: from then on, the server makes the thread ready when the
+// call is done. Their read-modify-writes of the word decide which of the two ends the call: fetch_or(kCallDetached) by
+// the home, exchange(kCallDone or kCallAsync) by the server. tests/models/lane.pml is the model.
 //
-// Sleep and wake: the server publishes that it sleeps (Executor::state) and then looks at the words once more. The home
-// writes the word and looks at the state: repeatedly while it spins, and behind the seq_cst fetch_or when it detaches.
+// Sleep and wake-up: the server publishes that it sleeps (Executor::user_state) and then checks the words once more.
+// The home writes the word and reads the state: repeatedly while it spins, and after the seq_cst fetch_or when it
+// detaches.
 //
-// A word may be polled by servers that got its address before the call ended: its memory is freed one epoch after
-// lane_forget().
+// A server that read a word's address before the call ended may still poll the word: its memory is freed a grace period
+// (rt/epoch.hpp) after lane_forget().
 #pragma once
 
 #include "lib/types.hpp"
@@ -24,17 +25,17 @@ namespace rt {
 
 using CallWord = Atomic<u64>;
 
-// All in the lower half: tests and constants are immediate operands.
+// All in the lower half of the word, so that tests and constants are immediate operands.
 enum CallBits : u64 {
-    kCallModule = 0xff,        // whose call it is: the caller's and the handler's business
-    kCallServer = 0xff00,      // the CPU that is asked: slots of earlier calls may remain in other servers' lanes
-    kCallDetached = 1u << 16,  // the home does not wait: post the thread
+    kCallModule = 0xff,        // which module; defined by the caller and the handler
+    kCallServer = 0xff00,      // the CPU that is to serve it: slots of earlier calls may remain in other servers' lanes
+    kCallDetached = 1u << 16,  // the home does not wait: the server posts the thread
     kCallDone = 1u << 17,
-    kCallAsync = 1u << 18,    // goes on without the home: a coroutine, or blocked
-    kCallSampled = 1u << 19,  // its times are measured
+    kCallAsync = 1u << 18,    // continues without the home: a coroutine, or blocked
+    kCallSampled = 1u << 19,  // its duration is measured
     kCallFault = 1u << 20,    // a page fault, not a system call
     kCallPending = 1u << 21,  // no server has taken it
-    kCallActive = 1u << 22,   // set in all the others, once a call has been made
+    kCallActive = 1u << 22,   // set together with all the others, once a call has been made
 };
 
 inline constexpr u32 kLaneSlots = 4;
@@ -43,34 +44,34 @@ constexpr u64 call_for(CpuId server, u32 module = 0) {
 }
 
 struct alignas(64) Lane {
-    Atomic<CallWord*> slots[kLaneSlots] = {};  // used from the front; written by the home CPU, and by lane_forget
+    Atomic<CallWord*> slots[kLaneSlots] = {};  // filled from the front; written by the home, and by lane_forget()
 };
 extern Lane lanes[lib::kMaxCpus][lib::kMaxCpus];  // [server][home]
 inline Lane& lane(CpuId server, CpuId home) { return lanes[server.value][home.value]; }
 
-// Home: makes sure that `word` is in the lane. False: all slots are taken by calls that are still pending.
+// On the home: makes sure that `word` is in the lane. Not ok if all slots are taken by calls that are still pending.
 struct Claim {
     bool ok = false;
-    // Whose slot it got, or null. That word is in the lane no more: whoever remembers that it is must be told. Valid
-    // until this CPU is quiescent.
+    // The word whose slot was reused, or null. It is no longer in the lane, which any code that assumes so must be
+    // told. Valid until this CPU is quiescent.
     CallWord* lost = nullptr;
 };
 Claim lane_claim(Lane& lane, CallWord& word);
 
-// What a pending word says to its server.
+// The bits that show a word to be pending for a server.
 inline constexpr u64 kLaneMask = kCallPending | kCallServer;
 constexpr u64 lane_wanted(CpuId server) { return kCallPending | u64{server.value} << 8; }
 
-extern CallWord no_call;  // never pending: fills a slot that is not used any more
+extern CallWord no_call;  // never pending: fills a slot that is no longer used
 
-// Server: calls out(word) for each word that is pending for it; out() says whether to go on.
+// On the server: calls out(word) for each word that is pending for it, until out() returns false.
 template <class Out>
 inline void lane_poll(CpuId server, u32 cpus, Out&& out) {
     const u64 wanted = lane_wanted(server);
     for (u32 home = 0; home < cpus; ++home) {
         Lane& l = lanes[server.value][home];
         for (auto& slot : l.slots) {
-            // Acquire: pairs with the claim; the word is initialised.
+            // Acquire: pairs with the release in lane_claim(), so that the word is initialised.
             CallWord* word = slot.load(std::memory_order_acquire);
             if (!word) break;
             // Acquire: pairs with the home's release of the arguments.
@@ -79,12 +80,12 @@ inline void lane_poll(CpuId server, u32 cpus, Out&& out) {
         }
     }
 }
-// The first that is pending behind `place`, which then says where it was: callers that are pending again as soon as they
-// are served leave the others their turn.
+// The first pending word after `place`, which is set to its position. So callers that are pending again as soon as they
+// are served do not starve the others.
 [[gnu::always_inline]] inline CallWord* lane_first(CpuId server, u32 cpus, u32& place) {
     const u64 wanted = lane_wanted(server);
     u32 home = place / kLaneSlots, slot = place % kLaneSlots + 1;
-    // The lane where the last one was is looked at twice: behind that slot now, from the front at the end.
+    // The lane of the last word is visited twice: after its slot first, and from its front at the end.
     for (u32 n = 0; n <= cpus; ++n) {
         Lane& l = lanes[server.value][home];
         for (; slot < kLaneSlots; ++slot) {
@@ -100,11 +101,12 @@ inline void lane_poll(CpuId server, u32 cpus, Out&& out) {
     }
     return nullptr;
 }
-// The word there; one that is never pending if there is none. Valid until this CPU is quiescent.
+// The word at `place`, or one that is never pending. Valid until this CPU is quiescent.
 inline CallWord* lane_at(CpuId server, u32 place) {
     CallWord* word = lanes[server.value][place / kLaneSlots].slots[place % kLaneSlots].load(std::memory_order_acquire);
     return word ? word : &no_call;
 }
+// True if a word is pending for the server. From any CPU; a concurrent call may be missed.
 inline bool lane_pending(CpuId server, u32 cpus) {
     bool found = false;
     lane_poll(server, cpus, [&](CallWord&) {
@@ -114,7 +116,7 @@ inline bool lane_pending(CpuId server, u32 cpus) {
     return found;
 }
 
-// The word goes away: no lane of these homes and servers (bit masks) holds it afterwards. From any CPU.
+// Before a word is freed: removes it from all lanes of these servers and homes (CPU masks). From any CPU.
 void lane_forget(CallWord& word, u32 servers, u32 homes);
 
 }  // namespace rt

@@ -73,13 +73,13 @@ void Shard::run_batch(Schedulable& s) {
         if (!r) break;
         m.serve(*r, shard);
     }
-    // Others that are ready on this CPU have their turn between batches.
+    // Other ready nodes of this CPU run between batches.
     shard.scheduled = shard.queue.size() != 0;
     if (shard.scheduled) return Executor::current().enqueue(shard);
     shard.settle();
 }
 
-// Either the second look sees the policy that another CPU has set, or that CPU sets the flag after this has cleared it.
+// Either the second read sees the policy that another CPU has set, or that CPU sets the flag after it was cleared here.
 void Shard::settle() {
     if (module->orders()) return;
     ordered.store(false, std::memory_order_seq_cst);
@@ -88,7 +88,7 @@ void Shard::settle() {
 
 void Module::set_policy(Policy p) {
     policy.store(p, std::memory_order_seq_cst);
-    // Until each shard has looked at the policy with an empty queue (settle).
+    // The flag stays set until each shard has read the policy while its queue is empty (settle).
     for (Shard& s : shards) s.ordered.store(true, std::memory_order_seq_cst);
 }
 
@@ -101,7 +101,7 @@ void Module::init(std::string_view its_name, void (*its_serve)(Request&, Shard&)
 void Module::move_to(CpuSet cpus) {
     for (u32 i = 0; i < executor_count(); ++i)
         if (cpus.has(CpuId{i})) Executor::of(CpuId{i}).service.begin();
-    // The flags above first: whoever reads the new place may send at once.
+    // The CPUs serve before the place is visible: a CPU that reads the new place may send at once.
     if (place.exchange(cpus.bits, std::memory_order_seq_cst) != cpus.bits)
         migrations.fetch_add(1, std::memory_order_relaxed);
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Modules: a set of calls with a place (one or more CPUs, or inline), a scheduling policy and statistics.
 //
-// Each CPU has a shard of each module: the requests that wait there, touched by that CPU only. A shard is Schedulable: the
-// executor runs it like a thread or a job, and it serves one batch. Other CPUs read its counters, which are relaxed.
-// Where a module is can change at any time: requests that are under way are served where they were sent.
+// Each CPU has a shard of each module: the requests that wait on this CPU, used by that CPU only. A shard is
+// Schedulable: the executor runs it like a thread or a job, and it serves one batch. Other CPUs read its counters,
+// which are relaxed. A module can be moved at any time: requests under way are served where they were sent.
 #pragma once
 #include <span>
 #include <string_view>
@@ -14,14 +14,14 @@
 namespace rt {
 
 enum class Policy : u8 {
-    kFifo,        // in the order of arrival
-    kCohort,      // calls like the last one first: same number and space, then same number
-    kPriority,    // by nice value
-    kController,  // FIFO, batches and place set by measurement (module_control)
+    kFifo,        // in order of arrival
+    kCohort,      // requests similar to the last one first: same number and space, then same number
+    kPriority,    // by nice value, lowest first
+    kController,  // FIFO; batch size and place are set by measurement (module_control)
 };
 std::string_view name_of(Policy p);
 
-// How often times were about 2^(n/2) nanoseconds. Written by one CPU.
+// A histogram of times; bucket n counts those of about 2^(n/2) nanoseconds. Written by one CPU.
 class Histogram {
 public:
     void add(u64 ns) {
@@ -35,7 +35,7 @@ public:
         u32 b = 2 * log + u32((ns >> (log - 1)) & 1);
         return b < kBuckets ? b : kBuckets - 1;
     }
-    // The middle of a bucket.
+    // The middle of a bucket, in nanoseconds.
     static constexpr u64 value(u32 bucket) {
         u64 low = u64{1} << (bucket / 2);
         return (bucket & 1) ? low * 7 / 4 : low * 5 / 4;
@@ -45,10 +45,11 @@ public:
 private:
     Atomic<u32> counts_[kBuckets] = {};
 };
-// Over several histograms: the value that `permille` of the samples do not exceed; 0 if there are none.
+// Over several histograms: the value, in nanoseconds, that `permille` of the samples do not exceed; 0 if there are
+// none.
 u64 percentile(std::span<const Histogram* const> all, u32 permille);
 
-// A waiting call. Embedded in whatever makes calls.
+// A waiting call. Embedded in the object that makes calls.
 struct Request : Schedulable {
     explicit Request(RunFn arrive) : Schedulable(arrive) {}
     u32 call = 0;
@@ -57,7 +58,7 @@ struct Request : Schedulable {
     u32 passed_over = 0;
 };
 
-// Requests in the order of arrival; taken out as a policy says. One CPU.
+// Requests in order of arrival, removed in the order that a policy defines. Used by one CPU.
 class RequestQueue {
 public:
     void push(Request& r) {
@@ -67,9 +68,9 @@ public:
     }
     Request* pop(Policy policy);
     u32 size() const { return size_; }
-    // The first in the queue is not passed over more often.
+    // A request at the front is passed over at most this often.
     static constexpr u32 kPatience = 32;
-    static constexpr u32 kLook = 32;  // how far a policy looks
+    static constexpr u32 kLook = 32;  // how many requests a policy examines
 
 private:
     lib::List<Schedulable, &Schedulable::run_hook> list_;
@@ -85,23 +86,23 @@ struct alignas(64) Shard : Schedulable {
     Module* module = nullptr;
     RequestQueue queue;
     bool scheduled = false;
-    // Requests must be queued: the policy wants to choose, or others are queued already. Written by this CPU, and by
-    // Module::set_policy.
+    // Requests must be queued, because the policy chooses among them or others are queued already. Written by this CPU,
+    // and by Module::set_policy.
     Atomic<bool> ordered{false};
-    // Counters: written here, read anywhere.
+    // Counters: written by this CPU, read by any.
     struct Counter {
         Atomic<u64> value{0};
         void add(u64 n) { value.store(get() + n, std::memory_order_relaxed); }
         void set(u64 n) { value.store(n, std::memory_order_relaxed); }
         u64 get() const { return value.load(std::memory_order_relaxed); }
     };
-    // Calls that were queued, or timed; calls that were served as soon as they were seen (each a batch).
+    // calls: those that were queued or timed. direct: those served as soon as they were seen (each a batch).
     Counter calls, direct, batches, queue_sum, queue_max, busy_ns, hops;
     Histogram wait, service;
 
-    // On this CPU: the request waits for its turn.
+    // On this CPU: queues the request.
     void accept(Request& r);
-    // On this CPU: nothing is queued; sets `ordered` as the policy wants it.
+    // On this CPU, with an empty queue: sets `ordered` as the policy requires.
     void settle();
     static void run_batch(Schedulable& s);
 };
@@ -110,23 +111,25 @@ class Module {
 public:
     std::string_view name;
     void (*serve)(Request&, Shard&) = nullptr;  // executes one call
-    Atomic<u32> place{0};                       // CPUs; none: inline
+    Atomic<u32> place{0};                       // a set of CPUs; empty: inline
     Atomic<Policy> policy{Policy::kFifo};
     Atomic<u32> batch{16};
     Atomic<u64> migrations{0};
     Shard shards[lib::kMaxCpus];
 
+    // From any CPU.
     void set_policy(Policy p);
-    // Does the policy choose among those that wait?
+    // Does the policy choose among waiting requests?
     bool orders() const {
         Policy p = policy.load(std::memory_order_seq_cst);  // see settle()
         return p == Policy::kCohort || p == Policy::kPriority;
     }
+    // Called once, before any request.
     void init(std::string_view its_name, void (*its_serve)(Request&, Shard&));
     Shard& here() { return shards[Executor::current().cpu().value]; }
-    // Every CPU of the set must serve requests (Executor::serve_requests). From any CPU.
+    // Makes each CPU of the set serve calls, then sends new requests there. From any CPU.
     void move_to(CpuSet cpus);
-    // The executor for a key (a space, an inode); null: inline.
+    // The executor for a key (a space, an inode); null: the call is executed inline.
     Executor* executor_for(const void* key) const {
         u32 set = place.load(std::memory_order_relaxed);
         if (set == 0) return nullptr;

@@ -5,10 +5,10 @@
 
 namespace rt {
 namespace {
-void serve_nobody(Executor&, CallWord&) { RT_ASSERT(false, "a word, and nobody to execute it"); }
+void serve_nobody(Executor&, CallWord&) { RT_ASSERT(false, "a pending call without a handler"); }
 }  // namespace
 
-// A CPU that polls and serves nobody finds no word.
+// A CPU that polls but serves no calls never finds a word.
 constinit CallService::How CallService::how_{nullptr, &Executor::serve_words<&serve_nobody>, nullptr};
 
 }  // namespace rt

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A CPU's side of calls that it makes or executes for others: which of its lanes to look at, and the counts.
+// A CPU's part in calls that it makes or executes for other CPUs: which of its lanes to poll, and the counters.
 //
-// Owner: its CPU. Read by others: serves(), looks(), the counters that are atomic.
+// Used by its own CPU. Other CPUs read serves(), looks() and the atomic counters.
 #pragma once
 #include <utility>
 
@@ -18,22 +18,23 @@ class CallService {
 public:
     void start(CpuId cpu) { cpu_ = cpu; }
 
-    // Requests from the lanes of this CPU. From any CPU; for good.
+    // From now on this CPU serves requests from its lanes. From any CPU; never undone.
     void begin() { serves_.store(true, std::memory_order_seq_cst); }
     bool serves() const { return serves_.load(std::memory_order_relaxed); }
     bool pending() const { return serves() && lane_pending(cpu_, executor_count()); }
-    // The first call that is pending, those of other callers than the last before; null: none.
+    // The next pending call, of other callers than the last one first; null if there is none.
     CallWord* first() { return lane_first(cpu_, executor_count(), place_); }
-    // Whoever made the last call probably makes the next.
+    // The word of the last caller, which probably makes the next call too.
     CallWord& likely() const { return *lane_at(cpu_, place_); }
     CpuId cpu() const { return cpu_; }
 
-    // Looking for work: a call needs no interrupt.
+    // This CPU looks for work: a call to it needs no interrupt.
     bool looks() const { return looks_.load(std::memory_order_relaxed); }
     void set_looks(bool on) { looks_.store(on, std::memory_order_relaxed); }
 
-    // Serving: whose home may copy a part (rt/remote/share.hpp), if it is one of `cpus`, those that have the caller's space
-    // loaded: of the call that was found last, which waits at its home. Null: nobody. Valid until this CPU is quiescent.
+    // On the server: the CopyShare of the call that was found last, if its home still waits and is one of `cpus`, the
+    // CPUs that have the caller's space loaded. That home may copy a part (rt/remote/share.hpp). Null otherwise. Valid
+    // until this CPU is quiescent.
     CopyShare* copy_partner(u32 cpus) const {
         if ((cpus >> place_ / kLaneSlots & 1) == 0) return nullptr;
         CallWord& word = likely();
@@ -45,22 +46,23 @@ public:
     void count_taken_back() { copies_taken_back_.store(copies_taken_back() + 1, std::memory_order_relaxed); }
     u64 copies_shared() const { return copies_shared_.load(std::memory_order_relaxed); }
     u64 copies_taken_back() const { return copies_taken_back_.load(std::memory_order_relaxed); }
-    u64 served_ns = 0;  // in calls of other CPUs, about
-    // This CPU's shards of the modules, by the number in a call word (rt/remote/module.hpp).
+    u64 served_ns = 0;  // nanoseconds spent in calls of other CPUs, approximately
+    // This CPU's shards of the modules, indexed by the module number of a call word (rt/remote/module.hpp).
     static constexpr u32 kShards = 8;
     Shard* shards[kShards] = {};
 
-    // Says how the call of a word that is pending in a CPU's lanes is executed, and what such a CPU does when for the length
-    // of the spin budget nothing came. Whoever makes requests, before any CPU finds a word. Returns what held before.
+    // How the pending calls in the lanes are executed; the same for all CPUs.
     struct Served {
-        bool other, any;  // there is something else to do; something was served
+        bool other, any;  // other: there is something else to do; any: something was served
     };
     struct How {
         void (*word)(Executor&, CallWord&);
-        Served (*words)(Executor&);  // serves words as they come
+        Served (*words)(Executor&);  // serves calls as they arrive
+        // Called when nothing has come within the spin budget; may be null.
         void (*rest)(Executor&);
     };
-    static const How& how() { return how_; }  // nobody yet: no `word`
+    static const How& how() { return how_; }  // `word` is null until it is set
+    // Sets it. Called by the layer that makes requests, before any CPU finds a word. Returns the previous setting.
     static How serve_with(const How& to) { return std::exchange(how_, to); }
     template <void (*kServe)(Executor&, CallWord&), void (*kRest)(Executor&) = nullptr>
     static How serve_with();  // rt/executor.hpp
@@ -74,24 +76,24 @@ private:
     Atomic<u64> copies_shared_{0}, copies_taken_back_{0};
 };
 
-// Counts the system calls and faults that threads of this CPU made while a route was set; one in so many has its times
-// taken, the next one after that sooner, by chance, for programs make the same few calls in turn. So a sample stands for
-// kWeight calls. Counted down, for that is one instruction. Written by the owner, read anywhere.
+// Counts the system calls and faults of this CPU's threads while a route is set, and selects about one in kWeight for
+// timing. The distance to the next sample varies by chance, because programs repeat short sequences of calls. A sample
+// stands for kWeight calls. Counts down, which takes one instruction. Written by the owner, read by any CPU.
 class CallSampler {
 public:
     static constexpr u32 kEvery = 64, kSooner = 32, kWeight = kEvery - kSooner / 2;
-    bool count() {  // true: this one is timed
+    bool count() {  // true: this call is timed
         u32 left = in_.load(std::memory_order_relaxed) - 1;
         in_.store(left, std::memory_order_relaxed);
         return left == 0;
     }
-    void next() {  // behind a count() that said true
+    void next() {  // called after count() has returned true
         u32 in = kEvery - u32(hal::Machine::now().value >> 3) % kSooner;
         until_.store(until_.load(std::memory_order_relaxed) + in, std::memory_order_relaxed);
         in_.store(in, std::memory_order_relaxed);
     }
     u64 made() const { return until_.load(std::memory_order_relaxed) - in_.load(std::memory_order_relaxed); }
-    // Those of them that were executed here, because their module is here or nowhere.
+    // Those of them that were executed on this CPU, because their module is inline or placed here.
     u64 kept() const { return kept_.load(std::memory_order_relaxed); }
     void keep() { kept_.store(kept() + 1, std::memory_order_relaxed); }
 

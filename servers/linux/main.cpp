@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The Linux personality as a user-level server: the same linux/ and fs/, bound to port/server.
+// The Linux personality as a user-level server: the linux/ and fs/ of the kernel, bound to port/server.
 #include "fs/cpio.hpp"
 #include "linux/start.hpp"
 #include "port/bind.hpp"
@@ -31,7 +31,7 @@ Task<void> start() {
 
 extern "C" [[noreturn]] void _start() {
     const native::BootInfo& info = sysapi::boot_info();
-    if (info.magic != native::kBootMagic) hal::Machine::panic("this program is started by Farcall's kernel only");
+    if (info.magic != native::kBootMagic) hal::Machine::panic("this program can only be started by Farcall's kernel");
     rt::Executor& ex = rt::Executor::start(CpuId{0});
     for (u64 i = 0; i < info.extents; ++i) rt::mem_add_range(PhysAddr{info.extent[i].start}, info.extent[i].size);
     if (info.initrd.size != 0) rt::mem_add_used_range(PhysAddr{info.initrd.start}, info.initrd.size);

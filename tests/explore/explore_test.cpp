@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The runtime's protocols under the explorer (hal/explore): the executor, jobs, waits, lanes, epochs, the mailbox and the
-// hand-over of threads, as the kernel compiles them, in interleavings that a seed decides. Each scenario must hold for every
-// seed, and must fail for some seed when one step that it depends on is left out (rt::Step).
+// The runtime's protocols under the explorer (hal/explore): the executor, jobs, waits, lanes, epochs, the mailbox and
+// the hand-off of threads, as the kernel compiles them, in interleavings that a seed determines. Each scenario must
+// hold for every seed, and must fail for some seed when one step that it depends on is left out (rt::Step).
 //
-// FARCALL_SEEDS=N tries N seeds of each; a failure prints its seed, and FARCALL_SEED=S runs that one alone.
+// FARCALL_SEEDS=N tries N seeds of each scenario; a failure prints its seed, and FARCALL_SEED=S runs that one alone.
 //
-// A scenario's objects are made anew for each run, and left where they are if it fails. What a user thread does around user
-// mode is written here as core/ does it (core/thread.cpp, core/trap.cpp): that part is not the kernel's own code.
+// The objects of a scenario are created anew for each run, and leaked if it fails. The code around user mode is written
+// here in the way of core/ (core/thread.cpp, core/trap.cpp): that part is not the kernel's own code.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -25,7 +25,7 @@ using rt::Atomic;
 using rt::Executor;
 using rt::Step;
 
-// A user thread that computes for ever: only an interrupt brings its CPU back to the kernel.
+// A user thread that never makes a system call: only an interrupt returns its CPU to the kernel.
 struct User : rt::Schedulable {
     User() : Schedulable(&User::run_it, rt::Priority::kUser) {}
     Atomic<bool> kicked{false};
@@ -65,8 +65,9 @@ struct Item : rt::Schedulable {
 
 struct World {
     virtual ~World() = default;
-    virtual void cpu(u32 n) = 0;      // what this CPU does first; then it runs its executor
-    virtual const char* check() = 0;  // all CPUs wait, nothing is under way. Null: as it should be
+    virtual void cpu(u32 n) = 0;  // what this CPU does before it runs its executor
+    // Called when all CPUs wait and nothing is under way. Null if the state is correct.
+    virtual const char* check() = 0;
 };
 World* world = nullptr;
 
@@ -77,7 +78,7 @@ void run_cpu() {
     ex.run_forever();
 }
 
-// Null, or why it failed.
+// Runs one seed. Null, or why it failed.
 const char* explore(u64 seed, u32 cpus, World* (*make)()) {
     for (Executor& ex : rt::executor_table) new (&ex) Executor;
     for (auto& row : rt::lanes)
@@ -92,7 +93,7 @@ const char* explore(u64 seed, u32 cpus, World* (*make)()) {
     world = make();
     Machine::Outcome outcome = Machine::explore(seed, cpus, &run_cpu);
     const char* why = outcome.why ? outcome.why : world->check();
-    if (!why) delete world;  // else others may still point into it
+    if (!why) delete world;  // after a failure, CPUs may still point into it
     return why;
 }
 
@@ -110,14 +111,14 @@ void must_hold(u32 cpus, World* (*make)()) {
         ASSERT_EQ(why, nullptr) << why << ", FARCALL_SEED=" << seed;
     }
 }
-// Each of 30,000 seeds may be the one.
+// Checks that a scenario fails without the step, for one of 30,000 seeds.
 void must_fail(u32 cpus, World* (*make)(), Step without) {
     Machine::mutant = u32(without);
     u64 seed = 1;
     const char* why = nullptr;
     while (seed <= 30'000 && !(why = explore(seed, cpus, make))) ++seed;
     Machine::mutant = 0;
-    EXPECT_NE(why, nullptr) << "not noticed";
+    EXPECT_NE(why, nullptr) << "no seed fails without the step";
     if (why) std::printf("    without the step: %s (seed %llu)\n", why, static_cast<unsigned long long>(seed));
 }
 
@@ -142,7 +143,7 @@ struct Attract : World {
         for (Item& i : item)
             if (i.runs != 1) return "a posted node did not run once";
         if (user.kicked.load()) return "a kick was lost";
-        if (Executor::of(CpuId{0}).needs_attention()) return "a CPU is deaf: an attention bit is set and it computes";
+        if (Executor::of(CpuId{0}).needs_attention()) return "a CPU in user mode does not notice its attention bit";
         return nullptr;
     }
 };
@@ -171,7 +172,7 @@ TEST(Explore, APostReachesASleeper) { must_hold(2, post_to_sleeper); }
 TEST(ExploreMutant, NoSecondLookAtTheInboxBeforeUserMode) { must_fail(2, post_to_user, Step::kInboxLook); }
 TEST(ExploreMutant, NoSecondLookAtTheInboxBeforeSleep) { must_fail(2, post_to_sleeper, Step::kInboxLook); }
 
-// ---- A call by a lane, which its home leaves at once.
+// ---- A call through a lane, from which its home detaches at once.
 
 struct Call : World {
     User user;
@@ -202,7 +203,7 @@ struct Call : World {
             server.attract(rt::kAttnInbox);
     }
     const char* check() override {
-        return served == 1 && answer.runs == 1 ? nullptr : "a call was lost, or made twice";
+        return served == 1 && answer.runs == 1 ? nullptr : "a call was lost, or executed twice";
     }
 };
 World* call() {
@@ -218,7 +219,7 @@ TEST(Explore, ACallReachesAServerThatComputes) { must_hold(2, call); }
 TEST(Explore, ACallReachesAServerThatSleeps) { must_hold(2, call_to_sleeper); }
 TEST(ExploreMutant, NoSecondLookAtTheLanesBeforeUserMode) { must_fail(2, call, Step::kLaneLook); }
 
-// ---- A frame that is unmapped, flushed and retired, against a CPU that copies by its translations.
+// ---- A frame that is unmapped, flushed and retired, against a CPU that copies through its translations.
 
 struct Frame : rt::Retired {
     bool freed = false;
@@ -226,7 +227,7 @@ struct Frame : rt::Retired {
 struct Unmap : World {
     Frame frame;
     Atomic<Frame*> entry{&frame};
-    Frame* translation[3] = {};  // what each CPU keeps until it flushes
+    Frame* translation[3] = {};  // cached by each CPU until it flushes
     Item more[3];
     struct Copy : rt::Schedulable {
         Copy() : Schedulable(&Copy::run_it) {}
@@ -310,7 +311,7 @@ struct Unlink : World {
         Machine::handler = [] { static_cast<Unlink&>(*world).look(); };
         if (n == 0 || readers) Executor::current().enqueue(turn[n]);
     }
-    const char* check() override { return nullptr; }  // what is pending on a CPU that sleeps is freed later
+    const char* check() override { return nullptr; }  // objects pending on a sleeping CPU are freed later
 };
 World* interrupted_sleep() { return new Unlink; }
 World* readers() {
@@ -322,7 +323,7 @@ TEST(Explore, AnInterruptHandlerMayReadWhatIsRetired) { must_hold(2, interrupted
 TEST(ExploreMutant, AHandlerRunsWhileItsCpuCountsAsIdle) { must_fail(2, interrupted_sleep, Step::kHandlerLeavesIdle); }
 TEST(Explore, AReaderKeepsWhatItFound) { must_hold(2, readers); }
 
-// ---- A job that waits: woken, interrupted, or by its deadline.
+// ---- A job that waits and is woken or interrupted, or whose deadline passes.
 
 struct Waiting : World {
     rt::WaitQueue queue;
@@ -361,7 +362,7 @@ TEST(Explore, AWakeUpAndADeadlineEndAWaitOnce) { must_hold(2, timed); }
 TEST(ExploreMutant, NoSecondLookAtTheSequence) { must_fail(2, woken, Step::kWaitSequence); }
 TEST(ExploreMutant, NoLookForAnInterruptionBehindThePhase) { must_fail(2, interrupted, Step::kWakeUnderPhase); }
 
-// ---- A thread from hand to hand, and a copy that two CPUs share.
+// ---- A thread that is handed off, and a copy that two CPUs share.
 
 struct HandOff : World {
     Item item[2];
@@ -375,7 +376,7 @@ struct HandOff : World {
         }
     }
     const char* check() override {
-        return item[0].runs == 1 && item[1].runs == 1 ? nullptr : "a thread got lost between two CPUs";
+        return item[0].runs == 1 && item[1].runs == 1 ? nullptr : "a thread was lost between two CPUs";
     }
 };
 World* hand_off() { return new HandOff; }
@@ -404,13 +405,13 @@ struct Share : World {
                     });
         }
     }
-    const char* check() override { return copies.load() == 1 ? nullptr : "a part was copied twice, or not"; }
+    const char* check() override { return copies.load() == 1 ? nullptr : "a part was copied twice, or not at all"; }
 };
 World* share() { return new Share; }
 TEST(Explore, APartOfACopyIsMadeOnce) { must_hold(2, share); }
 TEST(ExploreMutant, AnOfferIsTakenBackByALoadAndAStore) { must_fail(2, share, Step::kShareTakeBack); }
 
-// ---- Objects that several CPUs leave to one list.
+// ---- Objects that several CPUs add to one teardown list.
 
 struct Endings : World {
     struct Object {
@@ -421,8 +422,8 @@ struct Endings : World {
     Atomic<u32> inside{0};
     rt::TeardownList<Object, &Object::next> list{[](Object& o) {
         Endings& w = static_cast<Endings&>(*world);
-        Machine::require(w.inside.fetch_add(1) == 0, "two CPUs take apart");
-        Machine::require(o.left != 0, "an object was taken apart twice");
+        Machine::require(w.inside.fetch_add(1) == 0, "two CPUs destroy objects at the same time");
+        Machine::require(o.left != 0, "an object was destroyed twice");
         const bool more = --o.left != 0;
         w.gone += !more;
         w.inside.fetch_sub(1);
@@ -431,7 +432,7 @@ struct Endings : World {
     void cpu(u32 n) override {
         for (u32 i = 0; i < 2; ++i) list.add(object[n * 2 + i]);
     }
-    const char* check() override { return gone == 4 ? nullptr : "an object was not taken apart"; }
+    const char* check() override { return gone == 4 ? nullptr : "an object was not destroyed"; }
 };
 World* endings() { return new Endings; }
 TEST(Explore, WhatEndsIsTakenApartOnceByOneCpuAtATime) { must_hold(2, endings); }

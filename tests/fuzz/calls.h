@@ -174,7 +174,7 @@ static const struct call calls[] = {
     {203, kPlain, "sched_setaffinity", "g 0|1|8|128 d|d|1", "ESRCH EINVAL EFAULT"},
     {204, kPlain, "sched_getaffinity", "g 0|1|8|128 b", "ESRCH EINVAL EFAULT"},
     {213, kPlain, "epoll_create", "0|1|9|-1", "EINVAL EMFILE"},
-    {216, kPlain, "remap_file_pages", "a m 0|0|0|1 0|0|1|5 0|0x10000", "EINVAL"},
+    {216, kPlain, "remap_file_pages", "a|J m 0|0|0|1 0|0|1|5 0|0x10000", "EINVAL"},
     {217, kPlain, "getdents64", "4|20|f b n", "EBADF ENOTDIR EFAULT EINVAL"},
     {218, kPlain, "set_tid_address", "b", ""},
     {219, kPlain, "restart_syscall", "", "EINTR"},

@@ -136,7 +136,7 @@ static int open_kinds(void) {
     open("/dev/zero", O_RDWR);
     open("/proc/self/maps", O_RDONLY);
     open("/tmp/x/b", O_PATH | O_CREAT, 0666);
-    open("/tmp/x/b", O_WRONLY | O_CREAT, 0666);
+    open("/tmp/x/b", O_WRONLY | O_CREAT | O_NONBLOCK, 0666);  // another worker may have put a FIFO there
     open("/tmp/x/d", O_RDONLY | O_DIRECTORY);
     int read_only = open("/etc/passwd", O_RDONLY);
     if (pipe2(ends, O_NONBLOCK) != 0) _exit(9);  // full
@@ -246,17 +246,18 @@ static void round_of_workers(unsigned number) {
                 if (pids[w] == pid) pids[w] = 0, --left;
         for (int w = 0; w < kWorkers; ++w) {
             if (pids[w] <= 0) continue;
-            long stuck = 0;
+            long stuck = 0, idle = now_ms() - since[w][0];  // idle: no thread has begun, or all have ended
             for (int t = 0; t < kThreads; ++t) {
                 struct state* state = &shared->threads[w][t];
                 int tid = state->tid;
                 if (tid <= 0) continue;
+                idle = 0;
                 if (state->progress != seen[w][t]) seen[w][t] = state->progress, since[w][t] = now_ms();
                 long still = now_ms() - since[w][t];
                 if (still > kKickMs) syscall(SYS_tgkill, pids[w], tid, kKick);
                 if (still > stuck) stuck = still;
             }
-            if (stuck > kPatienceMs) {
+            if (stuck > kPatienceMs || idle > 2 * kPatienceMs) {
                 kill(pids[w], SIGKILL);
                 ++killed;
                 for (int t = 0; t < kThreads; ++t) since[w][t] = now_ms();

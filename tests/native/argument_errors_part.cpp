@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Each value that a call must not take: numbers, sizes, addresses, slots, and states that do not allow it.
+// Each argument value that a call must refuse: numbers, sizes, addresses, slots, and states that do not allow it.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -115,7 +115,7 @@ void spin(u64) {
     while (spinning) {
     }
 }
-// Runs, at a priority below the test's, until the test ends.
+// Runs, at a priority below the test's, until `spinning` is cleared.
 Helper& runner() {
     spinning = 0;
     Helper& h = start(spin, 0, {.priority = 1});
@@ -170,7 +170,7 @@ KTEST(configure_odd_utcb, none) {
         KREFUSED(kInval, raw_call(kThreadConfigure, t, kSlotSpace, at));
     KREFUSED(kExist, raw_call(kThreadConfigure, t, kSlotSpace, kFirstUtcb));
 }
-// What it had is still there after the refusal.
+// After a refused call, the old UTCB page is still mapped.
 KTEST(configure_refused_keeps_the_utcb, none) {
     Slot t = make(kTypeThread);
     KDONE(raw_call(kThreadConfigure, t, kSlotSpace, kAreaStart));
@@ -180,7 +180,7 @@ KTEST(configure_refused_keeps_the_utcb, none) {
     KCHECK(page == 77);
     KREFUSED(kExist, raw_call(kThreadConfigure, t, kSlotSpace, kFirstUtcb));
     KCHECK(page == 77);
-    // The same place, and another one.
+    // The same address, and another one.
     KDONE(raw_call(kThreadConfigure, t, kSlotSpace, kAreaStart));
     KCHECK(page == 77);
     KDONE(raw_call(kThreadConfigure, t, kSlotSpace, kAreaStart + kPage));
@@ -386,7 +386,7 @@ KTEST(irq_bound_twice, irq_bound) {
 
 KTEST(write_too_much, write_size) {
     static char text[600];
-    for (char& c : text) c = '\n';  // if it is written after all, the lines of the tests stay whole
+    for (char& c : text) c = '\n';  // in case it is written, the lines of the tests stay whole
     KREFUSED(kInval, raw_call(kWrite, kSlotSystem, u64(text), 513));
     KREFUSED(kInval, raw_call(kWrite, kSlotSystem, u64(text), ~u64{0}));
 }

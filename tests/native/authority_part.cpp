@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Negative authority: programs in a space of their own, with exactly the capabilities that a test gives them, try what
-// these do not allow. Each attempt is refused with the documented error, and nothing is charged, mapped or changed by
-// it.
+// these do not allow. Each attempt is refused with the documented error, and it charges, maps and changes nothing.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -13,7 +12,7 @@ struct Attempt {
     Errno refused_with;
     u64 line;
 };
-// The confined program's attempts, and what they gave; in the program's data, which its space shares.
+// The confined program's attempts and their results, in the program's data, which its space shares.
 struct {
     Attempt attempts[64];
     u64 count;
@@ -28,11 +27,12 @@ void try_all(u64) {
     }
 }
 
-// A confined program: its space has what was given to it, in the slots where this program has it.
+// A confined program: its space contains only the capabilities that has() gives it, in the slots where this program has
+// them.
 struct Program {
     Slot space = other_space();
     void has(Slot s, u64 rights, u64 badge = 0) const { give(space, s, rights, badge); }
-    // Runs the body there; false: it did not come to its end, or something is charged differently afterwards.
+    // Runs the body in that space. False: it did not finish, or some charge is different afterwards.
     bool run(void (*body)(u64), Options o = {}) const {
         o.space = space;
         o.start = false;
@@ -40,7 +40,7 @@ struct Program {
         const Charges before = charges();
         return resume(h.thread).ok() && until_done(h) && charges() == before;
     }
-    // Every attempt is refused with its error.
+    // Checks that every attempt is refused with its error.
     template <u64 kCount>
     void is_refused(const Attempt (&list)[kCount], const Options& o = {}) const {
         static_assert(kCount <= sizeof tried.got / sizeof tried.got[0]);
@@ -56,7 +56,7 @@ struct Program {
 #define TRY_TO(NUMBER, ERROR, ...) \
     Attempt { NUMBER, {__VA_ARGS__}, Errno::ERROR, __LINE__ }
 
-constexpr Slot kNothing = 40;  // where no test puts anything
+constexpr Slot kNothing = 40;  // an empty slot in all tests
 constexpr u64 kWriteOnly = kWriteRight, kReadOnly = kReadRight;
 
 }  // namespace
@@ -66,13 +66,13 @@ constexpr u64 kWriteOnly = kWriteRight, kReadOnly = kReadRight;
 namespace {
 
 struct {
-    u64 wrong;  // a call that was not refused, + 1
+    u64 wrong;  // number of a call that was not refused, + 1
     i64 got;
 } sweep;
 
 bool harmless(u64 number) { return number == kYield || number == kClock || number == kCpuCount; }
 
-// Every number with every argument that might name something, as it stands and with each flag.
+// Every call number with every argument that may name an object, without and with the flag.
 void sweep_with_nothing(u64) {
     for (u64 number = 0; number < 256; ++number) {
         if (harmless(number)) continue;
@@ -104,7 +104,7 @@ struct {
     u64 count;
 } rightless;
 
-// What needs no right: the program's own slots, and how much a pool has given.
+// Calls that need no right: those on the program's own slots, and the statistics of a pool.
 bool needs_no_right(u64 number) {
     return harmless(number) || number == kIdentify || number == kPoolInfo || number == kDelete || number == kRevoke ||
            number == kMove || number == kCopy;
@@ -280,7 +280,7 @@ KTEST(memory_has_no_more_rights_than_its_capability, map_rights) {
          TRY_TO(kMap, kPerm, space, none, kAt, 0, kPage, kR), TRY_TO(kMap, kInval, space, m, kAt, kPage, 2 * kPage, kR),
          TRY_TO(kMap, kInval, space, m, kAt, 0, kPage, kR | 1u << 8),
          TRY_TO(kMap, kBadF, space, kNothing, kAt, 0, kPage, kR)});
-    // The most that the mapping ever has is decided when it is made, also for a program with more.
+    // The maximum rights of a mapping are fixed when it is made, even for a program with more rights.
     KDONE(raw_call(kMap, space, derive(m, kReadRight), kAt, 0, kPage, kR));
     p.is_refused({TRY_TO(kProtect, kPerm, space, kAt, kPage, kR | kW), TRY_TO(kProtect, kPerm, space, kAt, kPage, kX)});
     KREFUSED(kPerm, raw_call(kProtect, space, kAt, kPage, kR | kW));
@@ -316,7 +316,7 @@ KTEST(spaces_are_not_changed_without_write, cap_right) {
     p.has(space, kAllRights & ~kWriteRight);
     p.is_refused({TRY_TO(kMap, kPerm, space, m, kAreaStart, 0, kPage, kReadRight),
                   TRY_TO(kUnmap, kPerm, space, kAreaStart, kPage), TRY_TO(kProtect, kPerm, space, kAreaStart, kPage, 0),
-                  // Its own space is no exception: it has no capability of it.
+                  // Its own space is no exception: the program has no capability for it.
                   TRY_TO(kMap, kBadF, kNothing, m, kAreaStart, 0, kPage, kReadRight),
                   TRY_TO(kUnmap, kBadF, kSlotSpace, kAreaStart, kPage),
                   TRY_TO(kProtect, kBadF, kSlotSpace, kAreaStart, kPage, 0),
@@ -369,12 +369,12 @@ KTEST(answers_are_given_with_the_reply_alone, cap_right) {
     KDONE(code(reply_save(saved)));
     p.has(saved, kReceiveRight);
     p.has(busy, kSendRight);
-    // The thread of the program is owed nothing, and may not answer for others.
+    // The program's thread owes no reply, and may not reply for others.
     p.is_refused({TRY_TO(kReplyTo, kPerm, saved, 0), TRY_TO(kReplySave, kPerm, busy), TRY_TO(kReply, kBadF, 0, 0),
                   TRY_TO(kReplySave, kBadF, saved), TRY_TO(kReplyTo, kBadF, busy, 0),
                   TRY_TO(kReplyTo, kBadF, kNothing, 0), TRY_TO(kReplySave, kBadF, kNothing)});
     KCHECK(answered == 1);
-    // What is saved once is answered once.
+    // A saved reply can be used once.
     KDONE(code(reply_to(saved, message(0))));
     KCHECK(until_done(h) && answered == 0);
     KREFUSED(kBadF, code(reply_to(saved, message(0))));
@@ -453,7 +453,7 @@ KTEST(machine_objects_are_not_made, create_type) {
                   TRY_TO(kCreate, kInval, from, kTypeNone, kNothing, 0),
                   TRY_TO(kCreate, kInval, from, kTypeSystem + 1, kNothing, 0)});
 }
-// Derived capabilities are charged to the pool of the table that they are put into.
+// Derived capabilities are charged to the pool of the table that contains them.
 KTEST(capabilities_are_charged_to_the_tables_pool, pool_quota) {
     static Slot copied, into;
     static i64 last;
@@ -494,7 +494,7 @@ KTEST(a_line_does_not_name_another, irq_line) {
     const Slot all = derive(kSlotIrq, kAllRights), n = make(kTypeNotification);
     p.has(all, kAllRights);
     p.has(n, kAllRights);
-    // Without a badge it is no line; a badge beyond the last is none either.
+    // A capability without a badge names no line, and neither does a badge beyond the last line.
     p.is_refused({TRY_TO(kIrqBind, kInval, all, n, 1), TRY_TO(kIrqAck, kInval, all),
                   TRY_TO(kCopy, kInval, all, kNothing, kAllRights, 25, 0),
                   TRY_TO(kCopy, kInval, all, kNothing, kAllRights, ~u64{0}, 0)});

@@ -10,7 +10,7 @@ using Make = i64 (*)(Slot);
 constexpr Type kTypes[] = {kTypePool,   kTypeSpace,        kTypeThread, kTypeEndpoint, kTypeReply,
                            kTypeMemory, kTypeNotification, kTypeIrq,    kTypeSched,    kTypeSystem};
 
-// Nothing there, never; nothing any more; and no such slot.
+// A slot that was never used, a slot whose capability was deleted, and numbers beyond the table.
 void without_capability(Make call) {
     Slot ended = make(kTypeEndpoint);
     KDONE(raw_call(kDelete, ended));
@@ -23,7 +23,7 @@ void without_capability(Make call) {
 void with_wrong_type(Make call, Type right_one, Type and_this) {
     for (Type t : kTypes) {
         if (t == right_one || t == and_this) continue;
-        // With a badge: what takes it for an interrupt line finds one.
+        // With a badge, so that a call that takes it for an interrupt line finds one.
         Slot object = any_object(t), s = derive(object, kAllRights, 7);
         u64 kind = kind_of(s);
         KREFUSED(kInval, call(s));
@@ -61,7 +61,7 @@ void without_right(Make call, Type type, u64 right) {
 
 namespace ktest {
 
-// --- IPC. Never a wait: what is wrongly let through comes back with kAgain.
+// --- IPC. Never blocks: a call that is wrongly accepted returns kAgain.
 ALL_THREE(call, kTypeEndpoint, kSendRight, raw_call(kCall | kNonBlocking, s))
 ALL_THREE(send, kTypeEndpoint, kSendRight, raw_call(kSend | kNonBlocking, s))
 MISSING_AND_TYPE(receive, kTypeEndpoint, kTypeNotification, raw_call(kReceive | kNonBlocking, s))
@@ -106,7 +106,7 @@ KTEST(identify_of_nothing, identify_exists) {
 ALL_THREE(configure, kTypeThread, kWriteRight, raw_call(kThreadConfigure, s, 0, 0, 0, 0))
 ALL_THREE(set_registers, kTypeThread, kWriteRight, (utcb().registers = {}, raw_call(kThreadSetRegisters, s)))
 ALL_THREE(get_registers, kTypeThread, kReadRight, raw_call(kThreadGetRegisters, s))
-NAMED_THREE(resume, none, kTypeThread, kWriteRight, raw_call(kThreadResume, s))  // what is no thread has no space
+NAMED_THREE(resume, none, kTypeThread, kWriteRight, raw_call(kThreadResume, s))  // other types have no space
 ALL_THREE(suspend, kTypeThread, kWriteRight, raw_call(kThreadSuspend, s))
 ALL_THREE(schedule, kTypeThread, kWriteRight, raw_call(kThreadSchedule, s, kSlotSched, 1, 0))
 ALL_THREE(bind, kTypeThread, kWriteRight, raw_call(kThreadBind, s, 0))
@@ -120,7 +120,7 @@ ALL_THREE(get_fpu, kTypeThread, kReadRight, raw_call(kThreadGetFpu, s, 0, 0))
 ALL_THREE(set_fpu, kTypeThread, kWriteRight, raw_call(kThreadSetFpu, s, 0, 0))
 
 namespace {
-// A thread in addition to the tested argument, deleted again.
+// Calls with a thread in addition to the tested argument, and deletes it again.
 template <class F>
 i64 with_thread(F&& call) {
     Slot t = kLastSlot + 1;
@@ -138,7 +138,7 @@ ALL_THREE(schedule_sched, kTypeSched, kWriteRight,
           with_thread([=](Slot t) { return raw_call(kThreadSchedule, t, s, 0, 0); }))
 
 namespace {
-// 0 means "none" in these two: only other values can be wrong.
+// In these two, 0 means "none": only other values can be wrong.
 i64 configure_handler(Slot s) {
     return with_thread([=](Slot t) { return raw_call(kThreadConfigure, t, kSlotSpace, 0, s, 0); });
 }
@@ -162,7 +162,7 @@ ALL_THREE(protect, kTypeSpace, kWriteRight, raw_call(kProtect, s, kAreaStart, kP
 
 // --- Scheduling, interrupts, the system
 namespace {
-// While line 6 (badge 7) is bound.
+// Calls while line 6 (badge 7) is bound.
 template <class F>
 i64 with_line(F&& call) {
     Slot line = kLastSlot + 1, n = kLastSlot + 2;
@@ -202,7 +202,7 @@ KTEST(irq_bind_notification_without_right, cap_right) {
     KREFUSED(kPerm, raw_call(kIrqBind, line, less, 1));
 }
 
-// --- Each right is enough for what it is for, and for nothing else
+// --- Each right suffices for its purpose, and for nothing else
 
 KTEST(one_right_is_enough, none) {
     Slot e = make(kTypeEndpoint), n = make(kTypeNotification), t = make(kTypeThread), r = make(kTypeReply);

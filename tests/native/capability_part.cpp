@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Capabilities that work: copies, moves, badges, the tree of what was derived from what, and the ends of objects.
+// Capabilities that work: copies, moves, badges, the derivation tree, and the ends of objects.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
 namespace {
 
-// A call's second result.
+// A call with its second result (rsi).
 i64 call_two(u64 number, Slot s, u64& second) {
     i64 result;
     u64 a = s, b = 0;
@@ -43,7 +43,7 @@ KTEST(copy_into_another_space, none) {
     Slot space = make(kTypeSpace, 16), e = make(kTypeEndpoint);
     KDONE(raw_call(kCopy, e, 5, kSendRight, 9, space));
     KREFUSED(kExist, raw_call(kCopy, e, 5, kSendRight, 9, space));
-    // It is still there: not moved back, but revoked from here.
+    // The slot in the other space is in use; revoking the original empties it.
     KDONE(raw_call(kRevoke, e));
     KDONE(raw_call(kCopy, e, 5, kSendRight, 9, space));
 }
@@ -154,7 +154,7 @@ KTEST(delete_a_space_takes_its_capabilities, none) {
     Slot waits = derive(e, kAllRights);
     Helper& h = start(wait_at, waits);
     KCHECK(until_state(h, kStateReceiving));
-    // The space gets the only capability that will be left.
+    // The space gets the only remaining capability.
     KDONE(raw_call(kCopy, n, 6, kAllRights, 0, space));
     KDONE(raw_call(kMove, e, 5, space));
     KDONE(raw_call(kDelete, waits));
@@ -198,7 +198,7 @@ KTEST_CPUS(revoked_endpoint_is_gone_for_senders, cap_exists) {
     Helper& h = start(tell_send, copy, {.cpu = cpu});
     KCHECK(until_state(h, kStateSending));
     KDONE(raw_call(kRevoke, e));
-    // A message that waits already is still delivered: the endpoint lives.
+    // A message that is already queued is still delivered: the endpoint exists.
     Message m;
     KDONE(code(receive_soon(e, m)));
     KCHECK(until_done(h) && told == 0);
@@ -210,7 +210,7 @@ KTEST_CPUS(deleted_server_tells_its_caller, none) {
     Helper& server = start(wait_at, e, {.cpu = cpu});
     KCHECK(until_state(server, kStateReceiving));
     Helper& caller = start(tell_call, e);
-    // The server has taken the call and ended without an answer.
+    // The server has received the call and finished without a reply.
     KCHECK(until_done(server));
     KCHECK(until_state(caller, kStateAwaitingReply));
     KDONE(raw_call(kDelete, server.thread));
@@ -274,12 +274,12 @@ KTEST(deleted_space_stops_its_threads, none) {
     Helper& h = start(wait_at, e, {.space = space});
     KCHECK(until_state(h, kStateReceiving));
     KDONE(raw_call(kDelete, space));
-    // Its thread has no code any more, and no handler: it stops.
+    // Its thread has no code any more and no handler: it stops.
     KDONE(raw_call(kSend | kNonBlocking, e));
     KCHECK(until_stopped(h));
 }
 KTEST(delete_takes_what_is_busy, none) {
-    // An end that is under way on another CPU does not stop one here.
+    // The end of an object while other CPUs use it.
     Slot e = make(kTypeEndpoint);
     for (u64 i = 0; i < 8; ++i) (void)start(tell_receive, e, {.cpu = i & 1 ? far_cpu() : 0});
     sleep(2 * kMillisecond);

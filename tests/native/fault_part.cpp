@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Faults and exceptions as messages: their contents, each answer, and answers that are refused. Also what a program
-// cannot do: reach the kernel, another space, or the machine.
+// Faults and exceptions as messages: their contents, each reply, and replies that are refused. Also what a program
+// cannot do: access the kernel, another space, or the machine.
 #include "tests/native/ktest.hpp"
 
-// Pieces of code that trap. Each begins with rdi = its argument, and ends in ktest_went_on with a result in rax.
+// Pieces of code that trap. Each starts with its argument in rdi, and ends in ktest_went_on with a result in rax.
 #define TRAPS(NAME, CODE)                                                                                             \
     asm(".text\n.globl ktest_" #NAME "\nktest_" #NAME ":\n" CODE "\n.globl ktest_after_" #NAME "\nktest_after_" #NAME \
         ":\n jmp ktest_went_on\n");                                                                                   \
@@ -43,7 +43,7 @@ struct Trapper {
     Helper* helper = nullptr;
     Message m;
 };
-Slot handler_for_new;  // its endpoint, with a badge
+Slot handler_for_new;  // the trapper's endpoint, with a badge
 constexpr u64 kBadge = 0x77;
 
 Trapper trapper(const char* code, u64 argument, u64 cpu = 0, Slot space = kSlotSpace) {
@@ -55,7 +55,7 @@ Trapper trapper(const char* code, u64 argument, u64 cpu = 0, Slot space = kSlotS
     return t;
 }
 bool next(Trapper& t) { return receive_soon(t.endpoint, t.m).ok(); }
-// It went on with this in rax.
+// The code continued after the trap, with this value in rax.
 bool went_on(Trapper& t, u64 result) {
     return next(t) && t.m.label() == kLabelException && t.m.words[0] == 6 && t.m.words[1] >= u64(ktest_went_on) &&
            ktest_result == result;
@@ -78,7 +78,7 @@ void exception(const char* code, u64 vector, u64 pc, u64 cpu) {
 
 }  // namespace
 
-// --- Contents of a fault, and a page as the answer
+// --- Contents of a fault, and a reply that maps a page
 
 KTEST_CPUS(read_fault_is_told_and_mapped, none) {
     Trapper t = trapper(ktest_read, kAreaStart + 0x18, cpu);
@@ -136,13 +136,13 @@ KTEST_CPUS(fault_in_another_space, none) {
     utcb().map = {m, kAreaStart, 0, kPage, kReadRight | kWriteRight};
     KDONE(code(reply(message(kReplyMaps))));
     KCHECK(went_on(t, 23));
-    // There, not here.
+    // The page is mapped in the other space, not in this one.
     KREFUSED(kFault, raw_call(kWrite, kSlotSystem, kAreaStart, 1));
     KDONE(raw_call(kMap, kSlotSpace, m, kAreaStart, 0, kPage, kReadRight));
     KCHECK(*reinterpret_cast<volatile u64*>(kAreaStart) == 23);
 }
 KTEST_CPUS(fault_handled_by_a_server, none) {
-    // As a pager does it: the answers go with the next receive, which the fastpaths look at.
+    // Like a real pager: it replies with its next receive, which the fastpaths handle.
     static Slot memory;
     static std::atomic<u64> faults;
     static auto page = [](u64 endpoint) {
@@ -174,7 +174,7 @@ KTEST_CPUS(exception_divide, none) { exception(ktest_divide, 0, u64(ktest_after_
 KTEST_CPUS(exception_breakpoint, none) { exception(ktest_breakpoint, 3, u64(ktest_after_breakpoint), cpu); }
 KTEST_CPUS(exception_illegal, none) { exception(ktest_illegal, 6, u64(ktest_illegal), cpu); }
 KTEST(exception_odd_address, none) { exception(ktest_odd_address, 13, 0, 0); }
-// A stack fault (12) on the machine, a protection fault (13) on one that is emulated.
+// A stack fault (12) on real hardware, a protection fault (13) under emulation.
 KTEST(exception_odd_stack, none) {
     Trapper t = trapper(ktest_odd_stack, 0);
     KCHECK(next(t) && (is_exception(t.m, 12, 0) || is_exception(t.m, 13, 0)));
@@ -228,7 +228,7 @@ KTEST(cannot_read_cr3, none) { exception(ktest_read_cr3, 13, u64(ktest_read_cr3)
 KTEST(cannot_load_tables, none) { exception(ktest_load_table, 13, u64(ktest_load_table), 0); }
 KTEST(cannot_call_other_gates, none) { exception(ktest_interrupt, 13, u64(ktest_interrupt), 0); }
 KTEST(cannot_raise_its_privileges_by_flags, none) {
-    // IOPL, interrupts off, virtual modes: what set_registers takes of the flags are the arithmetic ones.
+    // IOPL, interrupts off, virtual-8086 mode: set_registers accepts only the arithmetic flags.
     Slot e = make(kTypeEndpoint);
     Helper& h = start_at(u64(ktest_port), 0, {.handler = derive(e, kSendRight, kBadge), .start = false});
     Registers r;
@@ -250,7 +250,7 @@ KTEST(cannot_see_anothers_memory, none) {
     KCHECK(next(t) && is_fault(t.m, kAreaStart, ktest_read, kAccessRead, 0) && secret == 5);
 }
 
-// --- Answers
+// --- Replies
 
 KTEST_CPUS(resume_at_another_place, none) {
     Trapper t = trapper(ktest_illegal, 0, cpu);
@@ -322,7 +322,7 @@ KTEST_CPUS(suspended_in_a_fault_faults_again, none) {
     KCHECK(next(t) && is_exception(t.m, 6, u64(ktest_illegal)));
 }
 
-// --- Answers that are refused: the fault is still owed one
+// --- Replies that are refused: the fault still waits for one
 
 namespace {
 void refuse_answer(Errno error, const Message& answer, const Registers& registers = {}) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Runs the tests one after the other; see ktest.hpp. Words after the program's name:
+// Runs the tests one after another; see ktest.hpp. Words after the program's name:
 //   check=NAME   only the tests that name this check      only=NAME    only this test
-//   after=NAME   only those after this one
+//   after=NAME   only the tests after this one
 #include "tests/native/ktest.hpp"
 
 extern "C" const ktest::Case __start_ktest_cases[], __stop_ktest_cases[];
@@ -31,14 +31,14 @@ void helper_body(Helper* h) {
     h->body(h->argument);
     h->done = true;
     for (;;) {
-        // In another space it may have no such capability: a trap without a handler stops it too.
+        // In another space it may lack this capability: then a trap without a handler stops it.
         if (!suspend(h->thread).ok()) asm volatile("ud2");
     }
 }
 
 u64 used() { return used_of(kSlotPool); }
 
-// Bytes of memory that nothing holds, when each CPU has given back what it kept.
+// Bytes of free memory, after each CPU has returned its caches.
 u64 free_memory() {
     u64 free = 0;
     for (u64 cpu = boot_info().cpus; cpu-- != 0;) {
@@ -47,8 +47,8 @@ u64 free_memory() {
     }
     return free;
 }
-// What charges cannot show: memory that was taken and is not charged any more, or never was. Objects that stay may
-// share their slabs with others after a test than before, a page for each size at most.
+// Tolerance for finding what charges cannot show: memory that is in use but no longer charged, or never was. Objects
+// that remain may share their slabs with others after a test, but not before: at most one page for each size.
 constexpr u64 kSlabNoise = 16 * kPage;
 
 bool prepare() {
@@ -64,7 +64,7 @@ bool clean_up(u64 used_before) {
     Utcb& u = utcb();
     (void)bind(kSlotThread, 0);
     (void)raw_call(kThreadFastpaths, kSlotThread, kFastAll);
-    // What is derived from the pool is everything that the test made; what it copied is deleted one by one.
+    // Everything that the test made is derived from the pool; what it copied is deleted one by one.
     bool ok = revoke(kPoolSlot).ok();
     for (Slot s = kFirstSlot; s < next_slot; ++s) (void)remove(s);
     ok &= remove(kPoolSlot).ok();
@@ -72,8 +72,8 @@ bool clean_up(u64 used_before) {
     (void)schedule(kSlotThread, kSlotSched, kDefaultPriority, 0);
     for (u64 i = 0; i < kMaxCaps; ++i) u.caps[i] = u.cap_rights[i] = u.receive[i] = 0;
     u.timeout = 0;
-    // A request that is under way keeps an object a little longer. What a CPU has to free when it goes to sleep waits
-    // until it is awake again: after a moment each is visited.
+    // A request under way keeps an object alive a little longer, and a CPU that sleeps frees its objects only when it
+    // is awake again: so after a moment, this thread visits each CPU.
     auto clean = [&] { return used() == used_before; };
     if (!until(clean, 2 * kMillisecond)) {
         ok = ok && until([&] {
@@ -115,7 +115,7 @@ bool failed() { return failure.noted; }
 
 Slot pool() { return kPoolSlot; }
 Slot slot() {
-    if (next_slot >= kLastSlot) note_failure("a test has slots enough", __FILE_NAME__, __LINE__);
+    if (next_slot >= kLastSlot) note_failure("the test has no slot left", __FILE_NAME__, __LINE__);
     return next_slot++;
 }
 Slot make(Type type, u64 argument) {
@@ -147,7 +147,7 @@ u64 stack_top(const Helper& h) { return u64(&stacks[&h - helpers][kStack]); }
 
 Helper& start_at(u64 pc, u64 argument, const Options& o) {
     if (next_helper == kHelpers) {
-        note_failure("a test has helpers enough", __FILE_NAME__, __LINE__);
+        note_failure("the test has no helper left", __FILE_NAME__, __LINE__);
         --next_helper;
     }
     unsigned n = next_helper++;
@@ -212,7 +212,7 @@ int native_main() {
     using namespace ktest;
     std::string_view check = word("check="), only = word("only="), after = word("after=");
     if (!create(kSlotPool, kTypeNotification, kSleepSlot).ok()) return 1;
-    // The buffers of traces stay once they are there.
+    // The buffers of traces are allocated once and stay.
     (void)raw_call(kTraceControl, kSlotSystem, kTraceStart);
     (void)raw_call(kTraceControl, kSlotSystem, kTraceStop);
     u64 count = 0, failures = 0;

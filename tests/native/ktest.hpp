@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Tests of the native interface, from outside: a program that makes every call, right and wrong (docs/testing.md).
-// One line each on standard output: `ktest NAME ok`, `ktest NAME FAIL what (file:line)`, then `ktest done N`.
+// Tests of the native interface from outside: a program that makes every call, with valid and invalid arguments
+// (docs/testing.md). It prints `ktest NAME ok` or `ktest NAME FAIL what (file:line)` for each test, and `ktest done N`
+// at the end.
 //
-// A test names the kernel's check (core/check_names.hpp) that it is about, or `none`: with that check switched off it
-// must fail (`./farcall test checks`). It starts from a clean state: its own pool, slots from kFirstSlot on, helper
-// threads 0 to 15. At its end all of it is taken away, the pool of all memory must be back at what it was, and so must
-// the machine's free memory.
+// A test names the kernel's check (core/check_names.hpp) that it tests, or `none`: with that check switched off it must
+// fail (`./farcall test checks`). It starts from a clean state: its own pool, slots from kFirstSlot on, helper threads
+// 0 to 15. At its end all of these are removed. Then the charges of the pool of all memory must be as before, and so
+// must the machine's free memory.
 //
 //     KTEST(identify_says_the_type, identify_exists) {
 //         KCHECK(identify(make(kTypeEndpoint)).value() == ...);
@@ -21,7 +22,7 @@ namespace ktest {
 
 using namespace native;
 using core::checks::Check;
-// Of the calls' own type.
+// Declared here so that they have the type of the calls, not that of an enumerator.
 inline constexpr u64 kNonBlocking = abi::native::kNonBlocking, kTimed = abi::native::kTimed;
 
 struct Case {
@@ -36,18 +37,18 @@ struct Case {
         #NAME, ::core::checks::Check::CHECK, &ktest_##NAME};                                                        \
     static void ktest_##NAME()
 
-// Twice: with its helpers on this CPU, and on the last one (which is the same with one CPU).
+// Two tests: with the helpers on this CPU, and on the last one (the same one on a machine with one CPU).
 #define KTEST_CPUS(NAME, CHECK)                                       \
     static void ktest_##NAME(u64 cpu);                                \
     KTEST(NAME##_here, CHECK) { ktest_##NAME(0); }                    \
     KTEST(NAME##_across, CHECK) { ktest_##NAME(::ktest::far_cpu()); } \
     static void ktest_##NAME(u64 cpu)
 
-// The first failure of a test is the one that is reported. From helper threads too.
+// Reports a failure; only the first one of a test is printed. Also called by helper threads.
 void note_failure(const char* what, const char* file, int line);
 bool failed();
 
-// In a function without a result: the rest of it is left out.
+// For functions that return void: a failure leaves the function.
 #define KCHECK(COND)                                               \
     do {                                                           \
         if (!(COND)) {                                             \
@@ -55,7 +56,7 @@ bool failed();
             return;                                                \
         }                                                          \
     } while (0)
-// The call is refused with this error, and no memory is charged differently afterwards.
+// The call must fail with this error, and leave all charges unchanged.
 #define KREFUSED(ERROR, ...)                                                           \
     do {                                                                               \
         ::ktest::Charges before_ = ::ktest::charges();                                 \
@@ -66,7 +67,7 @@ bool failed();
         }                                                                              \
         KCHECK(before_ == ::ktest::charges());                                         \
     } while (0)
-// The call succeeds.
+// The call must succeed.
 #define KDONE(...)                                                                        \
     do {                                                                                  \
         i64 got_ = i64(__VA_ARGS__);                                                      \
@@ -77,7 +78,7 @@ bool failed();
     } while (0)
 void note_result(const char* what, i64 got, const char* wanted, const char* file, int line);
 
-// 0 where there is nothing.
+// 0 if the slot is empty.
 inline u64 kind_of(Slot s) {
     auto r = identify(s);
     return r.ok() ? r.value() : 0;
@@ -92,20 +93,23 @@ inline u64 state_of(Slot thread) {
 }
 inline i64 code(const Result<void>& r) { return r.ok() ? 0 : -i64(r.error()); }
 
-// --- What a test has
+// --- Resources of a test
 
 inline constexpr Slot kFirstSlot = 64, kLastSlot = 2048, kSpareSlot = kLastSlot + 8;
 inline constexpr u64 kPoolBytes = 4 << 20, kSpaceSlots = 2048;
 Slot pool();
-Slot slot();  // one that is free
-// Of the test's pool; a failure is noted, and is slot 0.
+Slot slot();  // a free slot
+// Creates an object from the test's pool. A failure is reported, and slot 0 returned.
 Slot make(Type type, u64 argument = 0);
-// An object of any type, also of those that are not created.
+// An object of any type, including those that cannot be created.
 Slot any_object(Type type);
+// A copy of a capability in a free slot. A failure is reported, and slot 0 returned.
 Slot derive(Slot from, u64 rights, u64 badge = 0);
 bool empty(Slot s);
+// The last CPU.
 u64 far_cpu();
 
+// Bytes charged to the test's pool, and to the pool of all memory.
 struct Charges {
     u64 mine, all;
     bool operator==(const Charges&) const = default;
@@ -131,19 +135,20 @@ struct Options {
     bool start = true, with_utcb = true;
     Slot sched = kSlotSched;
 };
-// Runs body(argument) on a stack of its own; at its end the thread stops (inactive).
+// Runs body(argument) on a stack of its own; when it returns, the thread stops (inactive).
 Helper& start(void (*body)(u64), u64 argument = 0, const Options& o = {});
-// A thread that begins at `pc`, with rdi = argument; for those that are not C++.
+// A thread that starts at `pc` with rdi = argument, for code that is not C++.
 Helper& start_at(u64 pc, u64 argument, const Options& o = {});
 u64 stack_top(const Helper& h);
 
-// Another space with this program in it; the capability in slot `s` of this table is at the same place there.
+// Another space that maps this program. give() copies the capability in slot `s` of this table to the same slot there.
 Slot other_space(u64 slots = kSpaceSlots);
 void give(Slot space, Slot s, u64 rights = kAllRights, u64 badge = 0);
 
-// --- Waiting. The CPU is free during it, for lower priorities too.
+// --- Waiting. The test's thread sleeps during it, so that threads of lower priority run too.
 
 inline constexpr u64 kMillisecond = 1'000'000, kPatience = 15'000 * kMillisecond;
+// Nanoseconds.
 void sleep(u64 ns);
 template <class F>
 bool until(F&& condition, u64 patience = kPatience) {
@@ -158,10 +163,10 @@ inline bool until_state(const Helper& h, ThreadState wanted) { return until_stat
 inline bool until_done(const Helper& h) {
     return until([&] { return h.done.load(); });
 }
-// The helper is inactive: it has run to its end, or into a trap without a handler.
+// The helper is inactive: it has finished, or run into a trap without a handler.
 inline bool until_stopped(const Helper& h) { return until_state(h, kStateInactive); }
 
-// With a limit, so that what never comes is a failure and no hang.
+// IPC with a timeout, so that a message that never comes is a failure and not a hang.
 inline Result<void> receive_soon(Slot from, Message& m, u64 ns = kPatience) {
     utcb().timeout = ns;
     return receive(from, m, kTimed);
@@ -179,7 +184,7 @@ inline Result<void> reply_receive_soon(Slot endpoint, Message& m, u64 ns = kPati
     return reply_receive(endpoint, m, kTimed);
 }
 
-// --- Memory that tests share with the kernel: addresses of this space that are free, in a test's own stretch.
+// --- Unused addresses of this space, where each test may map memory.
 inline constexpr u64 kAreaStart = 0x20'0000'0000, kAreaEnd = 0x20'4000'0000;
 inline constexpr u64 kPage = 4096;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a confined program can do without the right, or beyond the limit: for each right and each limit a program that
-// has everything but that one tries. And charges of pools compared with the machine's free memory.
+// What a confined program can do without a right, or beyond a limit: for each right and limit, a program that has
+// everything else tries. Also compares charges of pools with the machine's free memory.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -20,7 +20,7 @@ u64 free_now() {
     return r.ok() ? r.value() : 0;
 }
 
-// What a confined thread made, and with what results.
+// What a confined thread made, and the results of its calls.
 struct Confined {
     Slot pool, child, sched, own;
     u64 utcb, stack;
@@ -50,7 +50,7 @@ void reach_for_time(u64) {
     confined.made = true;
 }
 
-// Of priority 3, with 1 % of CPU 0; the test itself is above it.
+// A Sched with priority 3 and 1 % of CPU 0; the test itself runs above it.
 Slot one_percent() {
     Slot s = make(kTypeSched, 3);
     (void)raw_call(kSchedConfigure, s, 1, 3, kMillisecond, 100 * kMillisecond);
@@ -71,8 +71,9 @@ KTEST(new_thread_runs_on_its_makers_budget, none) {
     Slot s = one_percent();
     (void)start(make_a_thread, 0, {.priority = 3, .sched = s});
     KCHECK(until([] { return confined.made.load() && turns[1] != 0; }));
-    // A host that holds a CPU up takes time that looks used. So: in one of many windows the budget is kept; without one
-    // it never is. Both of them together: at most a budget in each period, and those that the interval cuts.
+    // When the host stops a CPU, that time looks used. So the budget must hold in one of several windows; without a
+    // budget it would hold in none. Allowed for both threads together: four budgets for each period, including the two
+    // that the window cuts.
     bool kept = false;
     for (u32 n = 0; n < 20 && !kept; ++n) {
         const u64 before = cpu_time(s), begin = now();
@@ -96,7 +97,7 @@ KTEST(new_thread_has_no_higher_priority_than_its_maker, none) {
     KCHECK(until([] { return confined.made.load(); }));
     KDONE(raw_call(kThreadResume, above.thread));
     sleep(20 * kMillisecond);
-    // The thread of priority 4 keeps both from running.
+    // The thread of priority 4 keeps both of them from running.
     const u64 was = turns[1];
     sleep(20 * kMillisecond);
     KCHECK(turns[1] == was);
@@ -114,7 +115,7 @@ KTEST(budget_cannot_make_or_change_budgets, sched_by_limited) {
 }
 KTEST(sched_gives_no_cpus_that_its_maker_lacks, sched_cpus_held) {
     if (boot_info().cpus < 2) {
-        // Nothing can be lacked: the check is what stands between CPU 0 and none.
+        // There is no CPU that the maker lacks: only a CPU that does not exist can be refused.
         KCHECK(raw_call(kSchedConfigure, make(kTypeSched, 3), 2, 3, 0, 0) == -i64(Errno::kInval));
         return;
     }
@@ -176,7 +177,7 @@ KTEST(split_of_a_mapping_is_charged, none) {
     KDONE(raw_call(kUnmap, space, at, 5 * kPage));
     KCHECK(used_of(pool()) == before);
 }
-// The machine never has less than the pool's figure: 64 objects of each size that is rounded up.
+// Memory is charged in full: what 64 objects of a type take from the machine is not more than their charges.
 KTEST(charges_cover_what_objects_take, none) {
     for (Type t : {kTypeThread, kTypeSpace, kTypeEndpoint, kTypeReply, kTypeNotification, kTypeSched}) {
         const u64 used = used_of(pool()), free = free_now();
@@ -186,7 +187,7 @@ KTEST(charges_cover_what_objects_take, none) {
             KDONE(raw_call(kCreate, pool(), t, s, t == kTypeSpace ? 1024 : 0));
         }
         const u64 charged = used_of(pool()) - used, taken = free - free_now();
-        // A slab that is not full yet may be one page or two ahead of its objects, for each of the sizes that are used.
+        // Partly filled slabs: one or two pages for each size that is used.
         KCHECK(taken <= charged + 12 * kPage);
         for (Slot s : made) KDONE(raw_call(kDelete, s));
     }

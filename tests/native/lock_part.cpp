@@ -46,7 +46,7 @@ KTEST(lock_info_takes_no_flags, call_flags) {
 KTEST(lock_info_of_a_new_object, none) {
     for (Type t : {kTypeEndpoint, kTypeNotification}) {
         Slot s = make(t);
-        // Looking is not counted.
+        // Querying is not counted.
         for (int i = 0; i < 3; ++i) KCHECK(is(s, 0, 0, 0));
     }
 }
@@ -65,10 +65,10 @@ KTEST(lock_info_counts_what_takes_the_lock, none) {
     Slot less = derive(e, kReadRight);
     KREFUSED(kPerm, raw_call(kSend | kNonBlocking, less, make_tag(1, 0)));
     KCHECK(is(e, 2, 0, 0));
-    // By another capability it is the same object.
+    // Another capability names the same object.
     KCHECK(is(derive(n, kReadRight), 7, 0, 0));
 }
-// Two CPUs that signal all the time: no count is lost, and all that had to wait are among those that had the lock.
+// Two CPUs that signal all the time: no acquisition is lost, and contended ones are a part of all.
 KTEST_CPUS(lock_info_counts_on_two_cpus, none) {
     Slot n = make(kTypeNotification);
     auto before = lock_info(kSlotSystem);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a message carries: words in registers and in the page, labels, badges, capabilities. And what it must not be.
+// What a message carries: words in registers and in the UTCB, labels, badges, capabilities. And what is refused.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -7,7 +7,7 @@ namespace {
 
 u64 pattern(u64 i) { return 0x0123'4567'89ab'cdef * (i + 3); }
 
-// The words of a message, in registers and page.
+// The words of a message, in registers and UTCB.
 void fill(Message& m, u64 label, u64 words, u64 caps = 0) {
     m.tag = make_tag(label, words, caps);
     for (u64 i = 0; i < words; ++i) (i < kRegisterWords ? m.words[i] : utcb().words[i - kRegisterWords]) = pattern(i);
@@ -19,7 +19,7 @@ bool filled(const Message& m, u64 label, u64 words) {
     return true;
 }
 
-// Answers each call with what it was sent, and remembers the badge.
+// Replies to each call with the words that it sent, and stores the badge.
 std::atomic<u64> seen_badge, seen_count;
 void echo(u64 e) {
     Message m;
@@ -41,7 +41,7 @@ void lengths(u64 cpu, Slot space) {
         fill(m, n + 7, n);
         KDONE(code(call_soon(e, m)));
         KCHECK(filled(m, n + 7, n));
-        // And without a timeout, which the fastpaths leave alone.
+        // Also without a timeout: the fastpaths do not handle timeouts.
         fill(m, 2, n);
         KDONE(code(call(e, m)));
         KCHECK(filled(m, 2, n));
@@ -104,7 +104,7 @@ KTEST(labels_of_all_bits, none) {
     }
 }
 KTEST(words_behind_the_length_are_nobodys, none) {
-    // The registers after a short answer never hold those of the partner.
+    // The registers after a short reply never hold those of the partner.
     Slot e = make(kTypeEndpoint);
     static auto secret = [](u64 endpoint) {
         Message m;
@@ -131,7 +131,7 @@ namespace {
 void refused_tag(u64 tag) {
     Slot e = make(kTypeEndpoint);
     for (u64 call : {kCall, kSend}) KREFUSED(kInval, raw_call(call | kNonBlocking, e, tag));
-    // In an answer too: it is still owed afterwards.
+    // The same in a reply, which is still owed afterwards.
     static auto ask = [](u64 endpoint) {
         Message m = message(1);
         (void)call(endpoint, m);
@@ -161,7 +161,7 @@ KTEST(tag_with_too_many_capabilities, tag_caps) {
     refused_tag(make_tag(0, 0, 7));
 }
 
-// --- Threads without a page
+// --- Threads without a UTCB
 
 namespace {
 std::atomic<i64> results[8];
@@ -287,7 +287,7 @@ KTEST_CPUS(message_with_a_capability_to_a_space, none) {
 KTEST(message_with_four_capabilities, none) {
     send_caps(0, kMaxCaps, 0, false);
     for (u64 i = 0; i < kMaxCaps; ++i) KCHECK(!empty(take_at + i));
-    // Derived from the sender's: it can take them back.
+    // They are derived from the sender's, which can revoke them.
     KDONE(raw_call(kRevoke, give_away));
     for (u64 i = 0; i < kMaxCaps; ++i) KCHECK(empty(take_at + i));
 }
@@ -354,7 +354,7 @@ KTEST_CPUS(answer_with_a_capability, none) {
     KCHECK(until_done(h));
 }
 KTEST(capability_to_a_full_pool_stays_away, none) {
-    // The receiver's table is charged to a pool that has nothing left.
+    // The receiver's table is charged to a pool that is used up.
     Slot p = make(kTypePool, 128 * kPage), space = slot(), e = make(kTypeEndpoint);
     KDONE(raw_call(kCreate, p, kTypeSpace, space, kSpaceSlots));
     const BootInfo& info = boot_info();
@@ -367,7 +367,7 @@ KTEST(capability_to_a_full_pool_stays_away, none) {
     came = ~u64{0};
     Helper& h = start(take_caps, e, {.space = space});
     KCHECK(until_state(h, kStateReceiving));
-    // Fill it up.
+    // Use up the pool.
     u64 left = 128 * kPage - used_of(p);
     while (left > 64 && raw_call(kCreate, p, kTypePool, slot(), left - 1) != 0) left -= 8;
     while (raw_call(kCreate, p, kTypePool, slot(), 1) == 0) {

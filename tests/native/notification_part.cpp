@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Notifications: bits that merge, which waiter is woken, threads that wait for messages and signals at once, and the
-// race between a signal and a wait. Interrupts ring them.
+// Notifications: bits that accumulate, which waiter is woken, threads that wait for messages and signals at once, and
+// races between a signal and a wait. Also interrupt lines bound to notifications.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -94,7 +94,7 @@ KTEST_CPUS(signal_wakes_the_highest_first, none) {
     KCHECK(until([] { return (first & 0xff) != 0; }) && (first & 0xff) == 9);
 }
 
-// --- Bound: a receive on an endpoint waits for both
+// --- Bound notifications: a receive at an endpoint waits for both
 
 namespace {
 Helper& bound_receiver(Slot e, Slot n, u64 cpu) {
@@ -195,7 +195,7 @@ KTEST_CPUS(deleted_while_bound, none) {
     KCHECK(until_done(h) && got_label == 5);
 }
 
-// --- Races: no bit is lost, none is seen twice
+// --- Races: no bit is lost, and none is received twice
 
 namespace {
 std::atomic<u64> sum;
@@ -209,7 +209,7 @@ void collect(u64 s) {
         sum = sum + bits;
     }
 }
-// Each bit is signalled again only after it has been taken: their number is exact.
+// Each bit is signalled again only after it was received, so their number is exact.
 void signal_race(u64 cpu, bool bound) {
     rounds = 300;
     sum = 0;
@@ -228,7 +228,7 @@ void signal_race(u64 cpu, bool bound) {
 KTEST_CPUS(signals_and_waits_race, none) { signal_race(cpu, false); }
 KTEST_CPUS(signals_and_bound_receives_race, none) { signal_race(cpu, true); }
 KTEST_CPUS(signals_and_timeouts_race, none) {
-    // Waits that end just when the signal comes: it is either taken or still there.
+    // Waits that time out just when the signal comes: it is either received or still pending.
     static std::atomic<u64> taken;
     static std::atomic<bool> stop;
     static auto wait = [](u64 s) {
@@ -249,8 +249,7 @@ KTEST_CPUS(signals_and_timeouts_race, none) {
     KCHECK(until_done(h));
 }
 
-// --- Interrupts. The line of the real-time clock cannot be provoked from user mode; what can be tested are its errors,
-// and a line without a listener.
+// --- Interrupts. User mode cannot trigger these lines; tested are the errors of binding them, and their independence.
 
 KTEST(irq_of_an_ended_notification_is_free_again, none) {
     Slot line = derive(kSlotIrq, kAllRights, 7), n = make(kTypeNotification), m = make(kTypeNotification);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Two CPUs that change one thread, or one debt, at once: one of them does, or one after the other; nothing is dropped twice, and
-// at the end of each test the pool has back what it gave.
+// Two CPUs that change one thread, or one owed reply, at the same time: one of them succeeds, or both do one after the
+// other. No reference is dropped twice, and at the end of each test all charges are returned to the pool.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -10,7 +10,7 @@ Slot target, choices[2], endpoint, saved;
 std::atomic<u64> turns, errors, last_error;
 std::atomic<bool> over;
 
-// Both begin each round together.
+// Both threads begin each round at the same time.
 constexpr u64 kRounds = 300;
 std::atomic<u64> arrived;
 void together(u64 round) {
@@ -72,7 +72,7 @@ void spins(u64) {
     for (;;) asm volatile("pause");
 }
 
-// The two bodies, one here and one on the last CPU.
+// Runs the two bodies, one on this CPU and one on the last.
 bool both(void (*here)(u64), void (*there)(u64)) {
     begin();
     Helper& a = start(here, 0);
@@ -102,7 +102,7 @@ KTEST(two_that_bind_one_thread_leave_it_whole, none) {
     for (Slot& c : choices) c = make(kTypeNotification);
     KCHECK(both(binds, binds));
     KDONE(code(bind(target, 0)));
-    // Nothing of it is left with either.
+    // Neither notification is bound any more.
     for (Slot c : choices) {
         KDONE(code(bind(target, c)));
         KDONE(code(bind(target, 0)));
@@ -197,7 +197,7 @@ void saves(u64) {
 
 }  // namespace
 
-// Saved and lost with the Reply, or not saved and answered; never forgotten.
+// The caller is either saved and ended with the Reply, or not saved and answered; it is never forgotten.
 KTEST(a_caller_is_not_forgotten_in_a_reply_that_ends, none) {
     begin();
     calls_ended = 0;
@@ -220,8 +220,8 @@ KTEST(a_caller_is_not_forgotten_in_a_reply_that_ends, none) {
 
 namespace {
 
-// Revokes the pool that it is made of, with a thread of another CPU in it: the call is not through at once, and its thread
-// is gone.
+// Revokes the pool that it is made from, which also contains a thread of another CPU: the call is not finished in one
+// step, and its own thread ends.
 void ends_itself(u64 sub) {
     for (;;) (void)revoke(sub);
 }

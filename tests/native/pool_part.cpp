@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Pools at their end: each kind of allocation with too little is an error to its caller alone, and leaks nothing.
-// And the trace buffer's calls.
+// Exhausted pools: each kind of allocation without enough quota is an error to its caller alone, and leaks nothing.
+// Also the calls of the trace buffer.
 #include "abi/trace.hpp"
 #include "tests/native/ktest.hpp"
 
@@ -15,7 +15,7 @@ u64 argument_of(Type t) {
         default: return 0;
     }
 }
-// What one takes, by making it.
+// The charge of one object, measured by making it.
 u64 cost_of(Type t) {
     Slot p = make(kTypePool, 1 << 20), s = slot();
     u64 before = used_of(p);
@@ -63,7 +63,7 @@ KTEST(pool_of_all_memory_has_an_end, pool_quota) {
     Slot s = slot();
     KREFUSED(kNoMem, raw_call(kCreate, kSlotPool, kTypePool, s, boot_info().free_bytes));
     KREFUSED(kNoMem, raw_call(kCreate, kSlotPool, kTypeMemory, s, (boot_info().free_bytes + kPage) & ~(kPage - 1)));
-    // The quota lets it through; the frames may not be there. Either way nothing stays.
+    // The quota allows it; the frames may not be there. Either way nothing remains allocated.
     Charges before = charges();
     i64 r = raw_call(kCreate, kSlotPool, kTypeMemory, s, (boot_info().free_bytes / 2) & ~(kPage - 1));
     KCHECK(r == 0 || r == -i64(Errno::kNoMem));
@@ -71,7 +71,7 @@ KTEST(pool_of_all_memory_has_an_end, pool_quota) {
     KCHECK(until([&] { return charges() == before; }));
 }
 KTEST(table_ends_with_a_copy, pool_quota) {
-    // The record of a capability is charged to the pool of the table that it is in.
+    // The record of a capability is charged to the pool of the table that contains it.
     u64 cost = cost_of(kTypeSpace);
     Slot p = make(kTypePool, cost), space = slot(), e = make(kTypeEndpoint);
     KDONE(raw_call(kCreate, p, kTypeSpace, space, 64));
@@ -203,7 +203,7 @@ KTEST_CPUS(trace_tells_what_happened, none) {
     Slot e = make(kTypeEndpoint);
     Helper& h = start(+echo, e, {.cpu = cpu});
     KCHECK(until_state(h, kStateReceiving));
-    // Before it starts: a call that reads leaves a record of itself.
+    // Before tracing starts, because a call that reads leaves a record of itself.
     while (read() > 0) {
     }
     KDONE(raw_call(kTraceControl, kSlotSystem, kTraceStart));
@@ -225,7 +225,7 @@ KTEST_CPUS(trace_tells_what_happened, none) {
     }
     KCHECK(read() == 0);
 }
-// The time a thread waits, without another thread to run, is not part of its call.
+// The time for which a thread waits, with no other thread to run, is not part of its call.
 KTEST(trace_leaves_out_what_is_waited, none) {
     static abi::trace::Record records[64];
     auto read = [] { return raw_call(kTraceControl, kSlotSystem, kTraceRead, u64(records), sizeof records); };
@@ -233,7 +233,7 @@ KTEST(trace_leaves_out_what_is_waited, none) {
     const u64 most = boot_info().cycle_hz / 1000 * (kWait / kMillisecond) / 2;
     Slot n = make(kTypeNotification);
     bool found = false;
-    // Again if the host held the CPU up in the call.
+    // Repeated if the host stopped the CPU during the call.
     for (int i = 0; i < 10 && !found; ++i) {
         while (read() > 0) {
         }

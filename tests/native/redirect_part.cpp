@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Threads of another system, whose system calls go to a handler: what it learns, and that every register is kept, by
-// the fastpath and the slowpath, on this CPU and across. Also FPU state and bases of threads that take turns.
+// Threads of another system, whose system calls go to a handler: the contents of the message, and that every register
+// is preserved, on the fastpath and the slowpath, on this CPU and across CPUs. Also FPU state and segment bases of
+// threads that alternate.
 #include "tests/native/ktest.hpp"
 
 extern "C" {
-// What the thread loads before its system call, and has after it: rax rbx rcx rdx rsi rdi rbp rsp r8 to r15, flags.
+// The registers that the thread loads before its system call, and those after it: rax rbx rcx rdx rsi rdi rbp rsp r8 to
+// r15, flags.
 u64 ktest_before[17], ktest_after[17];
 [[gnu::aligned(16)]] u64 ktest_vectors_before[32], ktest_vectors_after[32];
 u64 ktest_gs[2];
 }
 
-// Makes system calls with known registers, rounds times (rdi), and stores what it has after the last.
+// Makes `rounds` (rdi) system calls with known registers, and stores the registers after the last one.
 asm(R"(
 .text
 .globl ktest_redirected, ktest_redirected_call
@@ -106,14 +108,14 @@ Helper& redirected(const char* code, u64 rounds, Slot e, u64 cpu, u64 priority =
     return start_at(u64(code), rounds,
                     {.priority = priority, .cpu = cpu, .handler = derive(e, kSendRight, kBadge), .flags = kRedirect});
 }
-// The message holds the thread's registers.
+// The message contains the thread's registers.
 bool told(const Message& m) {
     const u64* b = ktest_before;
     return m.badge == kBadge && m.tag == make_tag(kLabelSyscall, kRegisterWords) && m.words[0] == b[0] &&
            m.words[1] == u64(ktest_redirected_call) && m.words[2] == b[7] && m.words[3] == b[5] && m.words[4] == b[4] &&
            m.words[5] == b[3] && m.words[6] == b[10] && m.words[7] == b[8] && m.words[8] == b[9];
 }
-// All but what SYSCALL takes: rcx, r11.
+// All registers are preserved except those that SYSCALL overwrites: rcx, r11.
 bool kept(u64 result) {
     for (u64 i = 1; i < 16; ++i)
         if (i != 2 && i != 11 && ktest_after[i] != ktest_before[i]) return false;
@@ -122,7 +124,7 @@ bool kept(u64 result) {
 }
 
 std::atomic<u64> served, wrong;
-// A server that answers with the next receive: what the fastpaths do.
+// A server that replies with its next receive, as the fastpaths expect.
 void serve(u64 e) {
     Message m;
     for (auto r = receive(e, m); r.ok(); r = reply_receive(e, m)) {
@@ -132,7 +134,7 @@ void serve(u64 e) {
         m = message(kResume, 1000 + served);
     }
 }
-// The same, with the FPU's registers full of its own.
+// The same, with values of its own in all FPU registers.
 void serve_with_vectors(u64 e) {
     Message m;
     for (auto r = receive(e, m); r.ok(); r = reply_receive(e, m)) {
@@ -176,7 +178,7 @@ KTEST_CPUS(redirect_without_its_fastpath, none) {
     Slot e = make(kTypeEndpoint);
     Helper& server = start(serve, e);
     KCHECK(until_state(server, kStateReceiving));
-    KDONE(raw_call(kThreadFastpaths, server.thread, kFastException));  // answers go the long way
+    KDONE(raw_call(kThreadFastpaths, server.thread, kFastException));  // replies take the slowpath
     (void)redirected(ktest_redirected, 50, e, cpu);
     KCHECK(until_done(server));
     KCHECK(served == 50 && wrong == 0 && kept(1050));
@@ -204,7 +206,7 @@ KTEST_CPUS(redirect_shows_all_registers_on_demand, none) {
     KCHECK(r.r8 == b[8] && r.r9 == b[9] && r.r10 == b[10] && r.r12 == b[12] && r.r13 == b[13] && r.r14 == b[14] &&
            r.r15 == b[15]);
     KCHECK(r.rip == u64(ktest_redirected_call) && r.fs_base == h.utcb_at);
-    // And takes all of them back, changed.
+    // The handler can also set all of them.
     r.rax = 7;
     r.rbx = 8;
     r.rcx = 9;
@@ -243,7 +245,7 @@ KTEST_CPUS(redirect_without_a_handler_stops, none) {
     KCHECK(until_stopped(h));
 }
 KTEST_CPUS(redirect_makes_no_native_call, none) {
-    // Its number is the handler's affair, whatever it is here: this one would delete our pool.
+    // The number is interpreted by the handler only: as a native call, it would delete the pool.
     fill();
     ktest_before[0] = kDelete;
     ktest_before[5] = pool();
@@ -280,7 +282,7 @@ KTEST_CPUS(redirect_keeps_vectors, none) {
     Registers r;
     KCHECK(until_state(h, kStateAwaitingReply));  // in its last trap
     KDONE(code(get_registers(h.thread, r)));
-    KCHECK(r.rax == 0x4000);  // the number on the x87 stack was equal, too
+    KCHECK(r.rax == 0x4000);  // the comparison of the value on the x87 stack was "equal"
 }
 KTEST_CPUS(vectors_of_threads_that_take_turns, none) {
     static auto add = [](u64 number) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Who runs: priorities, yields, budgets, time that is given with a call, threads that move between CPUs in any state.
+// Scheduling: priorities, yields, budgets, time that a call donates, threads that move between CPUs in any state.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -60,11 +60,11 @@ KTEST(yield_gives_the_next_its_turn, none) {
     (void)start(note_and_end, 2);
     yield();
     KCHECK(log_count > 0);
-    // A time slice that ends in one of them queues it after the other: both end, in either order.
+    // If a time slice ends in one of them, it is queued after the other: both finish, in either order.
     for (int i = 0; i < 100 && log_count < 2; ++i) yield();
     KCHECK(log_count == 2 && log_entries[0] + log_entries[1] == 3);
 }
-// A call that fills much memory does it in steps, with turns for others between.
+// A call that fills much memory runs in steps, between which other threads run.
 KTEST(large_memory_lets_others_run, none) {
     reset();
     Helper& h = start(
@@ -76,14 +76,14 @@ KTEST(large_memory_lets_others_run, none) {
     KDONE(raw_call(kCreate, kSlotPool, kTypePool, p, 24 << 20));
     u64 before = counters[0];
     KDONE(raw_call(kCreate, p, kTypeMemory, slot(), 16 << 20));
-    KCHECK(counters[0] - before >= 16);  // of 63: a slice that ends in a step takes a turn from the other
+    KCHECK(counters[0] - before >= 16);  // of 63 steps: a time slice that ends in a step costs the other thread a turn
     stop = true;
     KCHECK(until_done(h));
 }
-// The same of large mappings: each step queues the thread after those of its priority.
+// The same for large mappings: each step queues the thread after the others of its priority.
 KTEST(large_mappings_let_others_run, none) {
     reset();
-    constexpr u64 kSize = 32 << 20, kHole = 16 << 20, kTurns = 4;  // of 15 between steps of 2 MiB
+    constexpr u64 kSize = 32 << 20, kHole = 16 << 20, kTurns = 4;  // of 15 turns between steps of 2 MiB
     Slot m = slot();
     KDONE(raw_call(kCreate, kSlotPool, kTypeMemory, m, kSize));
     Helper& h = start(
@@ -105,7 +105,7 @@ KTEST(large_mappings_let_others_run, none) {
     KCHECK(turns(raw_call(kProtect, kSlotSpace, kAreaStart, kSize, kReadRight)) >= kTurns);
     for (u64 i = 0; i < kSize; i += kPage) KCHECK(at(i) == i + 1);
     KREFUSED(kExist, raw_call(kMap, kSlotSpace, m, kAreaStart + kSize - kPage, 0, kPage, kReadRight));
-    // A hole of several steps in the middle, then all of it; what is unmapped already is passed over.
+    // A hole of several steps in the middle, then all of it; pages that are already unmapped are skipped.
     (void)turns(0);
     KCHECK(turns(raw_call(kUnmap, kSlotSpace, kAreaStart + kPage, kHole)) >= kTurns / 2);
     KCHECK(at(0) == 1 && at(kHole + kPage) == kHole + kPage + 1);
@@ -116,7 +116,7 @@ KTEST(large_mappings_let_others_run, none) {
     for (u64 i = 0; i < kSize; i += kHole / 4) KCHECK(gone(i) && gone(i + kPage));
     KDONE(raw_call(kMap, kSlotSpace, m, kAreaStart, 0, kSize, kBoth));
     KCHECK(at(kSize - kPage) == kSize - kPage + 1);
-    // The end of the memory takes it away in steps, too.
+    // The end of the memory object unmaps it in steps, too.
     KDONE(raw_call(kDelete, m));
     for (u64 i = 0; i < kSize; i += kHole / 4) KCHECK(gone(i) && gone(i + kPage));
     stop = true;
@@ -128,7 +128,7 @@ KTEST(memory_begun_and_given_up_is_given_back, none) {
     static Slot made, from;
     made = slot(), from = p;
     Helper& h = start([](u64) { (void)raw_call(kCreate, from, kTypeMemory, made, 16 << 20); }, 0);
-    // It has begun when the pool is charged, and is queued after this thread after its first step.
+    // The call has begun when the pool is charged; after its first step, its thread is queued after this one.
     for (int i = 0; i < 100 && used_of(from) == 0; ++i) yield();
     KCHECK(used_of(from) != 0);
     KDONE(raw_call(kThreadSuspend, h.thread));
@@ -227,7 +227,7 @@ KTEST(own_priority_lowered_lets_others_run, none) {
 // --- Budgets
 
 namespace {
-// Runs for `ns` with a budget; what share of the time it had, in percent.
+// Checks that a thread with a budget of `share` percent of the CPU gets at most that.
 void budget(u64 share, u64 cpu) {
     reset();
     Slot s = make(kTypeSched, 10);
@@ -235,16 +235,16 @@ void budget(u64 share, u64 cpu) {
     KDONE(raw_call(kSchedConfigure, s, u64{1} << cpu, 10, kPeriod * share / 100, kPeriod));
     (void)start(count, 0, {.priority = 5, .cpu = cpu, .sched = s});
     KCHECK(until([] { return counters[0] != 0; }));
-    // A host that holds a CPU up takes time that looks used. So: in one of many windows the budget is kept; without one
-    // it never is.
+    // When the host stops a CPU, that time looks used. So the budget must hold in one of many windows; without a budget
+    // it would hold in none.
     u64 used = 0;
     for (u64 i = 0; i < 40; ++i) {
         u64 start = now(), before = sched_used(s);
         sleep(60 * kMillisecond);
         used = sched_used(s) - before;
         u64 time = now() - start;
-        // Half-way from the share to all of the time: each period's end may come late by as long as the host holds the
-        // CPU up.
+        // The limit is half-way between the share and the whole time: the end of each period may be late by as long as
+        // the host stops the CPU.
         if (used <= time * (share + 100) / 200) {
             stop = true;
             return;

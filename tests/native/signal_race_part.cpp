@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A thread that takes bits that are there, while another CPU has something more urgent for its own.
+// A thread receives pending bits while another CPU makes a more urgent thread of its CPU ready.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Threads that are suspended while a handler has their system call or fault: it happens again when they continue, with
-// the registers that they had.
+// Threads that are suspended while a handler processes their system call or fault: it happens again when they continue,
+// with the same registers.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -8,14 +8,14 @@ namespace {
 
 constexpr u64 kNumber = 1234;
 
-// A store of 77 to the address in rdi.
+// Stores 77 at the address in rdi.
 [[gnu::naked]] void store() {
     asm volatile(
         "mov $77, %eax\n"
         "mov %rax, (%rdi)\n"
         "ud2\n");
 }
-// System call 1234 with 5; what it gives is in rbx when ud2 is reached.
+// System call 1234 with argument 5; its result is in rbx when ud2 is reached.
 [[gnu::naked]] void call_1234() {
     asm volatile(
         "mov $5, %edi\n"
@@ -35,7 +35,7 @@ KTEST_CPUS(suspended_fault_happens_again, none) {
         KCHECK(receive_soon(e, m).ok());
         KCHECK(m.label() == kLabelPageFault && m.words[0] == kAreaStart && m.words[1] == u64(&store) + 5);
         if (again) break;
-        // Received and not answered.
+        // Received but not answered.
         KDONE(code(suspend(h.thread)));
         KDONE(code(resume(h.thread)));
     }
@@ -52,7 +52,7 @@ KTEST_CPUS(suspended_system_call_happens_again, none) {
     Slot e = make(kTypeEndpoint);
     Helper& h = start_at(u64(&call_1234), 0, {.cpu = cpu, .handler = e, .flags = kRedirect});
     Message m;
-    // Not received yet; then received and not answered.
+    // Suspended before it is received, then after it is received but not answered.
     KCHECK(until_state(h, kStateSending));
     KDONE(code(suspend(h.thread)));
     KDONE(code(resume(h.thread)));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Waiting for messages: not at all, for a time, until cancelled; the order of waiters; answers that are owed, saved and
-// dropped.
+// Waiting for messages: not at all, for a limited time, until cancelled; the order of waiters; replies that are owed,
+// saved and dropped.
 #include "tests/native/ktest.hpp"
 
 namespace ktest {
@@ -35,7 +35,7 @@ void echo_forever(u64 e) {
 
 }  // namespace
 
-// --- Not at all
+// --- Without waiting
 
 KTEST(send_without_a_receiver, nonblocking_send) {
     Slot e = make(kTypeEndpoint);
@@ -65,7 +65,7 @@ KTEST_CPUS(nonblocking_finds_who_waits, none) {
     KDONE(code(receive(e, m, kNonBlocking)));
     KCHECK(m.words[0] == 5 && until_done(s));
 }
-// What was sent waits for its answer all the same.
+// A call that was sent waits for its reply nevertheless.
 KTEST_CPUS(nonblocking_call_waits_for_its_answer, none) {
     Slot e = make(kTypeEndpoint);
     static auto late = [](u64 endpoint) {
@@ -83,7 +83,7 @@ KTEST_CPUS(nonblocking_call_waits_for_its_answer, none) {
     KCHECK(m.words[0] == 44);
 }
 
-// --- For a time
+// --- With a timeout
 
 namespace {
 void times_out(u64 call, Slot s) {
@@ -147,7 +147,7 @@ KTEST_CPUS(timeout_of_an_earlier_wait_is_over, none) {
     KCHECK(until_done(h) && told == 0);
 }
 
-// --- Until cancelled: suspended at each point, and gone on with
+// --- Cancelled: suspended at each point, and resumed
 
 namespace {
 void cancelled(void (*body)(u64), Type type, ThreadState waiting, u64 cpu) {
@@ -157,7 +157,7 @@ void cancelled(void (*body)(u64), Type type, ThreadState waiting, u64 cpu) {
     KCHECK(until_state(h, waiting));
     KDONE(raw_call(kThreadSuspend, h.thread));
     KCHECK(state_of(h.thread) == kStateInactive && told == kNotYet);
-    // It is out of the queue.
+    // It is no longer in the queue.
     KREFUSED(kAgain,
              raw_call((type == kTypeEndpoint && waiting == kStateReceiving ? kSend : kReceive) | kNonBlocking, s));
     KDONE(raw_call(kThreadResume, h.thread));
@@ -202,7 +202,7 @@ KTEST_CPUS(suspend_and_resume_many_times, none) {
         KDONE(code(call_soon(e, m)));
         KCHECK(m.words[0] == u64(i));
         KDONE(raw_call(kThreadSuspend, h.thread));
-        // Its receive has failed, and so its loop: from the beginning.
+        // Its receive has failed, which ends its loop: it starts again.
         Registers r;
         KDONE(code(get_registers(h.thread, r)));
         r.rip = u64(&echo_forever);
@@ -213,11 +213,11 @@ KTEST_CPUS(suspend_and_resume_many_times, none) {
     }
 }
 
-// --- Who comes first
+// --- The order of waiters
 
 namespace {
 constexpr u64 kOrdered[] = {5, 9, 2, 9, 12, 2, 5};
-constexpr u64 kExpected[] = {4, 1, 3, 0, 6, 2, 5};  // of those: by priority, then by time
+constexpr u64 kExpected[] = {4, 1, 3, 0, 6, 2, 5};  // indices of kOrdered: by priority, then by time
 std::atomic<u64> order_count;
 std::atomic<u64> order[8];
 struct Waiter {
@@ -287,7 +287,7 @@ KTEST_CPUS(priority_changed_while_waiting, none) {
     KCHECK(m.words[0] == kExpected[0]);
 }
 
-// --- Answers
+// --- Replies
 
 KTEST(answer_without_a_caller, reply_owed) {
     Slot r = make(kTypeReply);
@@ -348,7 +348,7 @@ KTEST(save_into_a_full_one, reply_object_free) {
     (void)start(ask, e);
     KDONE(code(receive_soon(e, m)));
     KREFUSED(kBusy, raw_call(kReplySave, r));
-    // The one is still saved, the other still owed.
+    // One caller is still saved, the other is still owed a reply.
     KDONE(raw_call(kReply, 0, 0));
     KDONE(raw_call(kReplyTo, r, 0));
     KDONE(raw_call(kReplyTo, r, 0) == -i64(Errno::kBadF) ? 0 : -1);
@@ -369,7 +369,7 @@ KTEST_CPUS(many_saved_answers_in_any_order, none) {
         KCHECK(until([] { return told == 0; }) && told_word == i + 50);
     }
 }
-// A message may bring a new caller: the previous one gets no answer any more.
+// A receive at an endpoint gives up the caller that is still owed a reply, even if no message arrives.
 KTEST_CPUS(receive_gives_up_the_caller, none) {
     Slot e = make(kTypeEndpoint);
     told = kNotYet;
@@ -416,7 +416,7 @@ KTEST_CPUS(call_chain_of_three, none) {
     }
 }
 KTEST(call_to_oneself_through_others_queue, none) {
-    // Nobody receives but us: our own call times out, and nothing of it stays.
+    // No other thread receives: the thread's own call times out, and leaves nothing behind.
     Slot e = make(kTypeEndpoint);
     Message m = message(1);
     KCHECK(code(call_soon(e, m, kMillisecond)) == -i64(Errno::kTimedOut));

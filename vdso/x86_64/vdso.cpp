@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The vDSO (vdso(7)): a shared object in every program's address space, with the calls that need no kernel. The data page
-// lies before it (vdso.ld). It asks the kernel for clocks that do not follow from the TSC and the wall clock's offset, and
-// for all clocks if the data page says that the TSC is unusable.
+// The vDSO (vdso(7)): a shared object in every program's address space, with the calls that need no kernel. Its data
+// pages precede it in memory (vdso.ld). It calls the kernel for clocks that cannot be computed from the TSC and the
+// offset of the wall clock, and for all clocks if the data page says that the TSC is unusable.
 //
 // The results agree with those of the system calls: the kernel computes the same from the same data (hal::Machine::now,
-// linux/sys/time.cpp), and sets its own wall clock before it ends the odd sequence here.
+// linux/sys/time.cpp), and sets its own wall clock before it ends the odd sequence number here.
 #include "abi/vdso.hpp"
 
 // The data page; a hidden symbol of vdso.ld.
@@ -56,7 +56,7 @@ struct Now {
 inline bool read_clock(Now& now) {
     const abi::vdso::Clock& c = farcall_vdso_clock;
     for (;;) {
-        // The acquiring loads pair with the releasing stores of port::WallClock::set.
+        // The acquire loads pair with the release stores of port::WallClock::set.
         uint32_t sequence = __atomic_load_n(&c.sequence, __ATOMIC_ACQUIRE);
         if (sequence & 1) {
             asm volatile("pause");
@@ -72,7 +72,7 @@ inline bool read_clock(Now& now) {
     }
 }
 
-// False: the kernel must be asked.
+// Returns false if the kernel must be called.
 inline bool time_of(int clock, uint64_t& ns) {
     constexpr unsigned kOurs = 1u << kRealtime | 1u << kMonotonic | 1u << kMonotonicRaw | 1u << kRealtimeCoarse |
                                1u << kMonotonicCoarse | 1u << kBoottime | 1u << kTai;

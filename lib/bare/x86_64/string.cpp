@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-// The C memory functions that the compiler calls by name, for the worlds without a C library (kernel and server);
-// x86_64. Small sizes: at most a few overlapping loads and stores, no byte loops. Large sizes: `rep movsq` and
-// `rep stosq`, whose iterations move eight bytes each (Intel SDM vol. 1, 7.3.9.3); the tail is one overlapping store,
-// never `rep movsb`, which costs one iteration per byte (emulators count iterations).
-// The empty asm statements keep the compiler from turning a loop into a call of the function it is in.
+// The C memory functions that the compiler calls by name, for the worlds without a C library (kernel, server, native
+// programs); x86_64. Small sizes: at most a few overlapping loads and stores, no byte loops. Large sizes: `rep movsq`
+// and `rep stosq`, whose iterations move eight bytes each (Intel SDM vol. 1, 7.3.9.3); the tail is one overlapping
+// store, never `rep movsb`, which takes one iteration per byte (emulators count iterations). The empty asm statements
+// stop the compiler from turning a loop into a call of the function that contains it.
 #include <cstddef>
 #include <cstdint>
 
 namespace {
 
-// Unaligned accesses that alias anything.
+// Accesses that may be unaligned and may alias any type.
 template <class Word>
 struct [[gnu::packed, gnu::may_alias]] Unaligned {
     Word value;
@@ -23,7 +23,7 @@ inline void store(void* p, Word w) {
     static_cast<Unaligned<Word>*>(p)->value = w;
 }
 
-// Copies of 0..32 bytes: every load comes before every store, so the areas may overlap.
+// Copies of 0 to 32 bytes: every load precedes every store, so the areas may overlap.
 inline void copy_small(unsigned char* d, const unsigned char* s, size_t n) {
     if (n >= 16) {
         uint64_t a = load<uint64_t>(s), b = load<uint64_t>(s + 8);
@@ -49,7 +49,7 @@ inline void copy_small(unsigned char* d, const unsigned char* s, size_t n) {
     }
 }
 
-// Eight bytes at a time, upwards; correct if d < s or the areas do not overlap.
+// Eight bytes at a time, in ascending order; correct if d < s or the areas do not overlap.
 inline void copy_words_up(void* d, const void* s, size_t words) {
     asm volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(words) : : "memory");
 }
@@ -88,12 +88,12 @@ extern "C" {
         store(d + n - 8, tail);
         return to;
     }
-    // d overlaps the end of s: copy downwards, the head last.
+    // d overlaps the end of s: copies in descending order, the head last.
     uint64_t head = load<uint64_t>(s);
     size_t at = n;
     for (; at >= 8; at -= 8) {
         store(d + at - 8, load<uint64_t>(s + at - 8));
-        asm volatile("" : : : "memory");  // keeps the loop a loop
+        asm volatile("" : : : "memory");  // prevents a call of memmove
     }
     store(d, head);
     return to;
@@ -146,7 +146,8 @@ extern "C" {
 
 [[gnu::used]] size_t strlen(const char* s) {
     const char* p = s;
-    // Single bytes up to alignment, then words: an aligned word never crosses into a page that is not mapped.
+    // Single bytes up to alignment, then words: an aligned word never reaches into the next page, which may be
+    // unmapped.
     for (; reinterpret_cast<uintptr_t>(p) & 7; ++p)
         if (!*p) return static_cast<size_t>(p - s);
     for (;; p += 8) {

@@ -2,6 +2,8 @@
 // Time: clocks, sleeping, timers as descriptors, limits of their arguments.
 #include "check.h"
 
+#include <sched.h>
+
 #include <poll.h>
 #include <sys/timerfd.h>
 #include <sys/times.h>
@@ -250,4 +252,40 @@ TEST(setting_the_clock) {
     CALL(syscall(SYS_clock_settime, CLOCK_REALTIME, &now));
     NEED(gettimeofday(&day, NULL) == 0);
     CALL(syscall(SYS_settimeofday, &day, NULL));
+}
+
+// The CPU time of the children so far, ms.
+static long time_of(const pid_t* children, int count) {
+    long sum = 0;
+    for (int i = 0; i < count; ++i) {
+        clockid_t clock;
+        struct timespec t;
+        NEED(clock_getcpuclockid(children[i], &clock) == 0 && clock_gettime(clock, &t) == 0);
+        sum += t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    }
+    return sum;
+}
+
+// Twenty programs compute on the CPU of one that sleeps and wakes up: it does not wait for a turn of each of them. Counted in
+// their time, which a busy host stretches as it does the sleeper's.
+TEST(sleeper_beside_computing) {
+    enum { kMany = 20, kSleeps = 20 };
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    NEED(sched_setaffinity(0, sizeof one, &one) == 0);
+    pid_t computing[kMany];
+    for (int i = 0; i < kMany; ++i)
+        if ((computing[i] = fork()) == 0)
+            for (;;) {
+            }
+    long used = -time_of(computing, kMany);
+    for (int i = 0; i < kSleeps; ++i) usleep(1000);
+    used += time_of(computing, kMany);
+    for (int i = 0; i < kMany; ++i) {
+        kill(computing[i], SIGKILL);
+        NEED(waitpid(computing[i], NULL, 0) == computing[i]);
+    }
+    // A turn is 4 ms: with one of each for each sleep they would have 1600.
+    FACT("they had less than half of their turns", used < kSleeps * kMany * 4 / 2);
 }

@@ -421,3 +421,43 @@ TEST(further_files) {
               "^(HugetlbPages|CoreDumping|Seccomp_filters|Mems_allowed_list):", "/proc/self/status", NULL);
     }
 }
+
+// The parent of vfork does not hear signals: it is not asleep as others are.
+TEST(vfork_parent_state) {
+    char path[64], text[600];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)getpid());
+    pid_t child = vfork();
+    if (child == 0) {
+        int fd = open(path, O_RDONLY);
+        ssize_t n = read(fd, text, sizeof text - 1);
+        text[n > 0 ? n : 0] = 0;
+        _exit(strrchr(text, ')')[2]);
+    }
+    int status;
+    NEED(waitpid(child, &status, 0) == child);
+    say("%c\n", WEXITSTATUS(status));
+}
+
+TEST(writes_and_ends) {
+    static const char* const files[] = {"self/stat",     "self/status", "self/maps",  "self/cmdline", "self/environ",
+                                        "self/auxv",     "self/limits", "self/statm", "mounts",       "self/mountinfo",
+                                        "self/loginuid", "meminfo",     "version",    "stat",         "cmdline"};
+    for (unsigned i = 0; i < sizeof files / sizeof *files; ++i) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%s", files[i]);
+        say("%s\n", files[i]);
+        int fd = open(path, O_RDWR);
+        if (fd < 0) fd = open(path, O_RDONLY);
+        NEED(fd >= 0);
+        if (strcmp(files[i], "self/loginuid")) CALL(write(fd, "x", 1));
+        CALL(lseek(fd, 0, SEEK_END));
+        CALL(lseek(fd, -1, SEEK_END));
+        CALL(lseek(fd, 0, SEEK_DATA));
+        CALL(lseek(fd, 0, SEEK_HOLE));
+        CALL(lseek(fd, 5, SEEK_END));
+        CALL(lseek(fd, 7, SEEK_SET));
+        CALL(lseek(fd, -8, SEEK_CUR));
+        CALL(lseek(fd, 0, 5));
+        close(fd);
+    }
+}
