@@ -52,12 +52,13 @@ enum Call : uint64_t {
     kThreadFastpaths = 39,     // thread, mask of the Fastpaths that it may use. For tests
     kThreadState = 40,         // thread (read): ThreadState
     kYield = 41,               // runs the next ready thread of the caller's priority
-    kThreadHandler = 42,       // thread, endpoint (send) or 0, badge
-    kThreadSpace = 43,         // thread, space (write)
-    kThreadKick = 44,          // thread
-    kThreadTimes = 45,         // thread (read): ns of CPU time
-    kThreadGetFpu = 46,        // thread (read), address, size
+    kThreadHandler = 42,       // thread, endpoint (send) or 0, badge (0: the capability's): another exception endpoint
+    kThreadSpace = 43,         // thread, space (write): another address space, of a thread without a UTCB in one
+    kThreadKick = 44,          // thread: its next way to user mode becomes an exception (kLabelKick)
+    kThreadTimes = 45,         // thread (read): ns of CPU time that were counted to it
+    kThreadGetFpu = 46,        // thread (read), address, size: its FPU state, in the machine's format
     kThreadSetFpu = 47,        // thread, address, size; size 0: the initial state
+                               // 42, 43, 46, 47: it is inactive or waits for an answer. kBusy otherwise
 
     // --- Memory
     kMap = 48,      // space (write), memory, address, offset, length, rights | type << 8. Replaces nothing: kExist
@@ -75,11 +76,6 @@ enum Call : uint64_t {
     kMemoryExtent = 55,  // system (read), memory (read), index: physical start of the index-th run of frames that
                          // follow each other; rsi: its bytes
 
-    kMapFrames = 51,     // space (write), memory, count: items in the UTCB's words
-    kChangeFrames = 52,  // space (write), count, rights or 0: ranges in the UTCB's words
-    kFreeTables = 53,    // space (write), start, end, floor, ceiling
-    kSpaceStale = 54,    // space
-    kMemoryExtent = 55,  // system (read), memory (read), index
 
     // --- Scheduling, interrupts, the system
     kSchedConfigure = 56,  // sched (write), CPU set, highest priority, budget ns, period ns (0, 0: no limit)
@@ -94,15 +90,15 @@ enum Call : uint64_t {
     kLockInfo = 69,        // endpoint, notification, sched or system (read): acquisitions of its lock; rsi: those
                            // that waited; rdx: longest wait, cycles. System: of all locks, acquisitions not counted
     kMemoryInfo = 70,      // system (read): bytes of free memory; rsi: bytes in all
-    kAlarm = 71,           // deadline in ns since boot, or 0; bits
-    kConsole = 72,         // system, ConsoleOp, a, b, c
+    kAlarm = 71,  // ns since boot or 0 (none), bits: then they are signalled to the caller's bound notification
+    kConsole = 72,  // system, ConsoleOp, a, b, c
 };
 // Flags that are added to the number of an IPC call.
 enum : uint64_t {
     kNonBlocking = 1u << 8,  // kAgain instead of a wait. (After sending, kCall still waits for its reply.)
     kTimed = 1u << 9,        // kTimedOut after Utcb::timeout nanoseconds; a call whose reply is late is cancelled
-    kSaveOwed = 1u << 10,
-    kAnswerSaved = 1u << 11,
+    kSaveOwed = 1u << 10,    // kReceive, kReplyReceive: first the reply that is owed moves into the Reply of Utcb::save
+    kAnswerSaved = 1u << 11,  // kReplyReceive: the reply goes to the caller saved in the Reply of Utcb::answer
     kCallMask = 0xff,
 };
 
@@ -110,7 +106,7 @@ enum Type : uint64_t {
     kTypeNone = 0,
     kTypePool = 1,    // a: quota in bytes, charged to the pool it is created from
     kTypeSpace = 2,   // a: capability slots, a power of two from 16 to 32,768
-    kTypeThread = 3,  // not running
+    kTypeThread = 3,  // not running. a: 1 if it shall have no UTCB page, else 0
     kTypeEndpoint = 4,
     kTypeReply = 5,
     kTypeNotification = 6,
@@ -188,7 +184,7 @@ struct Utcb {
     uint64_t cap_rights[kMaxCaps];  // at most these rights for each; 0: unchanged
     uint64_t receive[kMaxCaps];     // empty slots for received capabilities; 0 ends the list
     MapItem map;
-    uint64_t answer, save;
+    uint64_t answer, save;      // slots of Reply objects, for kAnswerSaved and kSaveOwed
     uint64_t words[kMaxWords];  // from word kRegisterWords on
     Registers registers;
     uint64_t free[512 - 3 * kMaxCaps - 2 - 5 - 2 - kMaxWords - 20];  // for the program's use
@@ -209,7 +205,6 @@ enum ThreadState : uint64_t {
     kStateWaiting = 5,  // for a notification
     kStateEnded = 6,
 };
-inline constexpr uint64_t kMaxFrames = kMaxWords / 2;  // items of kMapFrames, ranges of kChangeFrames
 inline constexpr uint64_t kHighestPriority = 28, kDefaultPriority = 14;
 
 // --- Tracing

@@ -12,7 +12,7 @@ namespace core::checks {
     X(cap_exists) X(cap_type) X(cap_right) X(slot_in_range) X(slot_empty) X(slot_not_null) X(copy_no_more_rights) \
     X(copy_keeps_badge) X(revoke_reaches_all) X(pool_quota) X(pool_size) X(create_type) X(space_slots) \
     X(memory_size) X(memory_aligned) X(sched_priority) X(sched_cpus) X(sched_budget) X(sched_by_limited) X(sched_cpus_held) X(thread_not_running) \
-    X(thread_flags) X(thread_has_space) X(thread_fastpaths) X(thread_pc) X(thread_tls) X(thread_priority) \
+    X(thread_flags) X(thread_argument) X(thread_has_utcb) X(thread_without_utcb) X(handler_keeps_badge) X(fpu_size) X(alarm_bits) X(alarm_bound) X(saved_needs_utcb) X(thread_has_space) X(thread_fastpaths) X(thread_pc) X(thread_tls) X(thread_priority) \
     X(thread_cpu) X(resume_inactive) X(bind_free) X(bind_one) X(tag_reserved) X(tag_words) X(tag_caps) \
     X(tag_needs_utcb) X(caps_need_grant) X(cap_to_send) X(timed_needs_utcb) X(reply_owed) X(reply_object_free) \
     X(reply_label) X(reply_map_length) X(map_range) X(map_aligned) X(map_rights) X(map_offset) \

@@ -42,6 +42,12 @@ void start_slice(rt::Executor& ex, rt::Priority level) {
     if (!mine.slice.armed && ex.queue.count(level) != 0) ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
 }
 
+void start_any_slice(rt::Executor& ex) {
+    PerCpu& mine = per_cpu[ex.cpu().value];
+    if (!mine.slice.armed && ex.queue.best_user_level() != rt::Priority::kBackground)
+        ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
+}
+
 void end_turn_at(rt::Executor& ex, Nanoseconds when) {
     Slice& slice = per_cpu[ex.cpu().value].slice;
     if (slice.armed && slice.deadline.value <= when.value) return;

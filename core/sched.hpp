@@ -20,6 +20,9 @@ rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred);
 
 // Before user mode is entered: arms the slice if a thread of its priority waits.
 void start_slice(rt::Executor& ex, rt::Priority level = rt::Priority::kUser);
+// The same if a user thread of any priority waits: a native thread may work for another of a lower priority, whose turn it
+// is, and to which a fastpath returns.
+void start_any_slice(rt::Executor& ex);
 // The running thread's turn ends then at the latest.
 void end_turn_at(rt::Executor& ex, Nanoseconds when);
 // The slice is over (kAttnReschedule was seen): offers surplus threads to idle CPUs.

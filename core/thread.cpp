@@ -118,7 +118,7 @@ void Thread::leave_cpu() {
 
 void Thread::kick() { rt::kick(*this); }
 
-void Thread::start_slice(rt::Executor& ex) { sched::start_slice(ex, priority); }
+void Thread::start_slice(rt::Executor& ex) { sched::start_any_slice(ex); }
 
 void Thread::make_ready(bool front) {
     rt::Executor& ex = home();

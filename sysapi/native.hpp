@@ -130,6 +130,22 @@ inline Utcb& utcb() {
     return *reinterpret_cast<Utcb*>(at);
 }
 
+// --- Saved callers, which a Reply object holds
+
+// receive(), but first the reply that is owed moves into the Reply `into`.
+inline Result<void> save_receive(Slot into, Slot from, Message& m, u64 flags = 0) {
+    utcb().save = into;
+    m.tag = 0;
+    return as_result(exchange(u64{kReceive} | kSaveOwed | flags, from, m));
+}
+// Replies with m to the caller that is saved in `answer`, then waits for the next message. `into` not 0: before that the
+// reply that is owed moves there.
+inline Result<void> answer_receive(Slot answer, Slot endpoint, Message& m, Slot into = 0, u64 flags = 0) {
+    utcb().answer = answer;
+    utcb().save = into;
+    return as_result(exchange(u64{kReplyReceive} | kAnswerSaved | (into ? u64{kSaveOwed} : 0) | flags, endpoint, m));
+}
+
 // --- Capabilities
 
 // Creates an object in an empty slot, charged to the pool. `argument`: see abi::native::Type.
@@ -176,6 +192,18 @@ inline Result<void> bind(Slot thread, Slot notification) { return do_call(kThrea
 // A value of ThreadState.
 inline Result<u64> state(Slot thread) { return make_call(kThreadState, thread); }
 inline void yield() { (void)raw_call(kYield); }
+// Another exception endpoint, 0: none. `badge` 0: that of the capability.
+inline Result<void> set_handler(Slot thread, Slot endpoint, u64 badge = 0) {
+    return do_call(kThreadHandler, thread, endpoint, badge);
+}
+inline Result<void> set_space(Slot thread, Slot space) { return do_call(kThreadSpace, thread, space); }
+inline Result<void> kick(Slot thread) { return do_call(kThreadKick, thread); }
+inline Result<u64> thread_time(Slot thread) { return make_call(kThreadTimes, thread); }  // ns
+// The machine's format; its size is that of the machine's area. Size 0 sets the initial state.
+inline Result<void> get_fpu(Slot thread, void* to, u64 size) { return do_call(kThreadGetFpu, thread, u64(to), size); }
+inline Result<void> set_fpu(Slot thread, const void* from, u64 size) {
+    return do_call(kThreadSetFpu, thread, u64(from), size);
+}
 
 // --- Memory
 
@@ -254,6 +282,9 @@ inline Result<void> irq_ack(Slot irq) { return do_call(kIrqAck, irq); }
 
 inline const BootInfo& boot_info() { return *reinterpret_cast<const BootInfo*>(kBootInfoPage); }
 inline u64 now() { return u64(raw_call(kClock)); }  // ns since boot
+// At `deadline` (ns since boot; 0: never) `bits` are signalled to the notification that is bound to this thread. One for
+// each thread: it replaces the one before.
+inline Result<void> alarm(u64 deadline, u64 bits) { return do_call(kAlarm, deadline, bits); }
 inline u64 cpus() { return u64(raw_call(kCpuCount)); }
 // Statistics of the lock of an endpoint, notification or sched. For the system capability: of all locks, with `taken`
 // 0.

@@ -22,7 +22,7 @@ struct Server {
 } server;
 
 // The server's slots in its own space.
-constexpr Slot kServerEndpoint = 20, kServerCap = 21;
+constexpr Slot kServerEndpoint = 20, kServerCap = 21, kServerReply = 22, kServerThread = 23;
 
 void serve(u64 endpoint) {
     Message m;
@@ -158,6 +158,46 @@ void handle_until_done(u64 endpoint) {
         if (!reply_receive(endpoint, m).ok()) return;
     }
 }
+// Saves each caller, and answers it from there.
+void save_until_done(u64 endpoint) {
+    Message m;
+    if (!receive(endpoint, m).ok()) return;
+    for (;;) {
+        const bool done = m.label() == kLabelSyscall && m.words[0] == kDoneNumber;
+        if (done) (void)signal(done_notification, 1);
+        if (!reply_save(kServerReply).ok()) return;
+        m = done ? message(kStop) : message(kResume, m.words[0]);
+        if (!answer_receive(kServerReply, endpoint, m).ok()) return;
+    }
+}
+// Answers with all registers, which it has in its page.
+void set_registers_until_done(u64 endpoint) {
+    Message m;
+    if (!receive(endpoint, m).ok() || !get_registers(kServerThread, utcb().registers).ok()) return;
+    for (;;) {
+        const bool done = m.label() == kLabelSyscall && m.words[0] == kDoneNumber;
+        if (done) (void)signal(done_notification, 1);
+        utcb().registers.rip = m.words[1];
+        utcb().registers.rsp = m.words[2];
+        m = message(done ? kStop : kResumeWith);
+        if (!reply_receive(endpoint, m).ok()) return;
+    }
+}
+// Nothing is kept in registers over a call: an answer may set all of them to what they were at the first one.
+template <unsigned Row>
+void client_calls_of(u64) {
+    static volatile u64 i, n;
+    auto call = [] {
+        (void)raw_call(39);
+        asm volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
+    };
+    for (i = 0; i < 200; i = i + 1) call();
+    for (n = 0; n < kIntervals; n = n + 1) {
+        FARCALL_MARK_START(Row);
+        for (i = 0; i < kCount; i = i + 1) call();
+        FARCALL_MARK_STOP(Row);
+    }
+}
 template <void (*Body)(u64)>
 void and_done(u64 argument) {
     Body(argument);
@@ -165,12 +205,24 @@ void and_done(u64 argument) {
 }
 
 template <void (*Body)(u64)>
-Result<void> redirected(const char* name, unsigned row, bool slow) {
-    Thread h = TRY(start_server(handle_until_done, true));
+Result<void> redirected(const char* name, unsigned row, bool slow, void (*serve)(u64) = handle_until_done,
+                        bool bound = false) {
+    Thread h = TRY(start_server(serve, true));
     done_notification = kServerCap;
     Slot done = TRY(make(kTypeNotification));
     TRY(copy(done, kServerCap, kSendRight, 0, server.space));
     Thread client = TRY(make_thread(and_done<Body>, 0, {.start = false}));
+    Slot reply_object = TRY(make(kTypeReply));
+    TRY(copy(reply_object, kServerReply, kAllRights, 0, server.space));
+    TRY(copy(client.slot, kServerThread, kReadRight, 0, server.space));
+    if (bound) {
+        // It may have begun to wait.
+        Slot n = TRY(make(kTypeNotification));
+        TRY(suspend(h.slot));
+        TRY(bind(h.slot, n));
+        TRY(begin_with(h, serve, kServerEndpoint));
+        TRY(resume(h.slot));
+    }
     TRY(configure(client.slot, kSlotSpace, client.utcb, server.endpoint, kRedirect));
     if (slow) {
         TRY(do_call(kThreadFastpaths, h.slot, 0));
@@ -319,6 +371,12 @@ constexpr Entry kEntries[] = {
     {"ipc_call_slow", slow_call},
     {"exception", [] { return redirected<client_calls>("exception", 6, false); }},
     {"exception_slow", [] { return redirected<client_calls_slow>("exception_slow", 7, true); }},
+    {"exception_bound",
+     [] { return redirected<client_calls_of<13>>("exception_bound", 13, false, handle_until_done, true); }},
+    {"exception_saved",
+     [] { return redirected<client_calls_of<14>>("exception_saved", 14, false, save_until_done, true); }},
+    {"exception_registers",
+     [] { return redirected<client_calls_of<15>>("exception_registers", 15, false, set_registers_until_done, true); }},
     {"page_fault", page_fault_skip},
     {"page_fault_map", page_fault},
     {"notification_ping_pong", notifications},

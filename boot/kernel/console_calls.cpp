@@ -5,6 +5,7 @@
 #include "boot/kernel/give_up.hpp"
 #include "core/ipc/ipc.hpp"
 #include "port/bind.hpp"
+#include "rt/mem/slab.hpp"
 #include "rt/wait.hpp"
 
 namespace boot {
@@ -51,13 +52,13 @@ struct Listener {
     core::ObjectRef<Notification> to;
     u64 bits = 0;
 };
-constinit Listener listener;
+constinit Listener* listener = nullptr;
 constinit rt::WaitQueue window_changed;
 
 Task<void> watch(rt::WaitQueue& queue, const char* what) {
     for (;;) {
         const u32 seen = queue.sequence();
-        core::ipc::notify(*listener.to, listener.bits);
+        core::ipc::notify(*listener->to, listener->bits);
         (void)co_await rt::wait_on(queue, seen, what);
     }
 }
@@ -67,10 +68,11 @@ Result<i64> bind(NativeThread& t, u64 slot, u64 bits) {
     if (!c) return Errno::kBadF;
     if (c->object->type != native::kTypeNotification) return Errno::kInval;
     if (!(c->rights() & native::kSendRight)) return Errno::kPerm;
-    if (listener.to) return Errno::kBusy;
-    listener.to = core::ObjectRef<Notification>::of_found(static_cast<Notification*>(c->object));
-    if (!listener.to) return Errno::kBadF;
-    listener.bits = bits;
+    if (listener) return Errno::kBusy;
+    auto to = core::ObjectRef<Notification>::of_found(static_cast<Notification*>(c->object));
+    if (!to) return Errno::kBadF;
+    listener = rt::make<Listener>(std::move(to), bits);
+    if (!listener) return Errno::kNoMem;
     for (u32 n = 0; n < 3; ++n)
         if (port::Stream* s = stream_of(n))
             if (!rt::spawn("server stream", watch(s->changed, "a stream for the server"), rt::Executor::current()))

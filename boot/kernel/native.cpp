@@ -27,6 +27,7 @@ using core::Object;
 using core::SpaceObject;
 using hal::Machine;
 
+constexpr i32 kServerDied = 71;  // status of the machine
 constexpr u16 kMachineX86 = 62;  // EM_X86_64; the one machine this build is for
 
 // --- Interrupt lines: an ISA or GSI line rings a notification. Level-triggered ones stay masked until acknowledged.
@@ -157,7 +158,6 @@ Result<Memory*> make_memory(u64 bytes) {
 std::byte* bytes_of(Memory& m, u64 offset) { return static_cast<std::byte*>(Machine::phys_to_virt(m.frame(offset))); }
 
 constexpr u64 kKernelShare = 16;  // of the free memory, this part is the kernel's for what a server makes of its pool
-constexpr i32 kServerDied = 71;   // status of the machine
 
 constexpr u64 kAll = native::kReadRight | native::kWriteRight | native::kExecuteRight;
 
@@ -229,13 +229,13 @@ void describe_machine(native::BootInfo& info) {
 Result<Memory*> give_memory(SpaceObject& space, const hal::BootInfo& boot, u64 bytes, native::BootInfo& info) {
     constexpr unsigned kLeastOrder = 6;  // 256 KiB: less would be too many pieces
     const PhysAddr archive = boot.initrd.start.down(kPageSize), archive_end = boot.initrd.end.up(kPageSize);
+    // Linked through their first bytes: how much there is decides the size of the object.
     struct Block {
-        PhysAddr at;
-        unsigned order;
+        Block* next;
+        u64 size;
     };
-    // Taken first: how much there is decides the size of the object.
+    Block *first = nullptr, **last = &first;
     u64 taken = 0;
-    Memory* m = TRY(make<Memory>(0));
     for (unsigned order = rt::kMaxOrder; order >= kLeastOrder && taken < bytes;) {
         const u64 size = kPageSize << order;
         auto block = bytes - taken >= size ? rt::alloc_frames(order) : Result<PhysAddr>{Errno::kNoMem};
@@ -243,13 +243,21 @@ Result<Memory*> give_memory(SpaceObject& space, const hal::BootInfo& boot, u64 b
             --order;
             continue;
         }
-        TRY(m->adopt(block.value(), size));
+        auto* b = new (Machine::phys_to_virt(block.value())) Block{nullptr, size};
+        *last = b;
+        last = &b->next;
         taken += size;
+    }
+    Memory* m = TRY(make<Memory>(taken + (archive_end - archive)));
+    for (Block* b = first; b;) {
+        Block* next = b->next;
+        TRY(m->adopt(Machine::virt_to_phys(b), b->size, Memory::Block::kOwned));
+        b = next;
     }
     info.archive_offset = taken + (boot.initrd.start - archive);
     info.archive_size = boot.initrd.size();
-    TRY(m->adopt(archive, archive_end - archive));
-    info.memory_bytes = taken + (archive_end - archive);
+    TRY(m->adopt(archive, archive_end - archive, Memory::Block::kBorrowed));
+    info.memory_bytes = m->size;
     TRY(space.map(*m, native::kServerMemory, 0, info.memory_bytes, native::kReadRight | native::kWriteRight, kAll));
     return m;
 }
@@ -298,7 +306,7 @@ Result<void> start_native(const FirstProgram& given) {
     constexpr u64 kData = native::kReadRight | native::kWriteRight;
     TRY(space->map(*utcb, native::kFirstUtcb, 0, kPageSize, kData, kData));
     t->place_utcb(claim, native::kFirstUtcb);
-    t->configure(claim, {*space, core::ObjectRef<SpaceObject>{space}, {}, 0, false});
+    t->configure(claim, {core::ObjectRef<SpaceObject>{space}, {}, 0, false});
 
     static_assert(sizeof(native::BootInfo) <= kPageSize);
     info->magic = native::kBootMagic;

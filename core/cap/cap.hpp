@@ -19,7 +19,8 @@ struct Cap {
     u64 badge = 0;
     u32 kind = 0;  // type | rights << 8: one comparison tests both; 0: nothing
     // For the fastpaths: what it is good for, one bit each.
-    static constexpr u8 kCallable = 1, kReceivable = 2, kSignallable = 4, kWaitable = 8;
+    static constexpr u8 kCallable = 1, kReceivable = 2, kSignallable = 4, kWaitable = 8, kAnswerable = 16,
+                        kSavable = 32;
     u8 good_for = 0;
     u32 slot RT_GUARDED_BY(caps::lock) = 0;
     CapTable* table RT_GUARDED_BY(caps::lock) = nullptr;
@@ -35,8 +36,12 @@ struct Cap {
         // As the bits of kSendRight and kReceiveRight lie.
         static_assert(native::kSendRight == kCallable && native::kReceiveRight == kReceivable);
         static_assert(kSignallable == kCallable << 2 && kWaitable == kReceivable << 2);
+        static_assert(kAnswerable == kCallable << 4 && kSavable == kReceivable << 4);
         const u8 both = u8(rights & (native::kSendRight | native::kReceiveRight));
-        good_for = type == native::kTypeEndpoint ? both : type == native::kTypeNotification ? u8(both << 2) : u8(0);
+        good_for = type == native::kTypeEndpoint       ? both
+                   : type == native::kTypeNotification ? u8(both << 2)
+                   : type == native::kTypeReply        ? u8(both << 4)
+                                                       : u8(0);
     }
     static constexpr u32 make_kind(native::Type type, u64 rights) { return u32(type) | u32(rights) << 8; }
 };

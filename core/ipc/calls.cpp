@@ -93,12 +93,15 @@ Result<i64> create(NativeThread& t, const u64 (&a)[6]) {
                                   rt::memory_taken(CapTable::bytes_for(u32(arg))),
                               [&] { return make_space(*pool.ref, arg); }));
             break;
-        case native::kTypeThread:
+        case native::kTypeThread: {
+            REQUIRE(arg <= 1, thread_argument, kInval);
+            const bool with_utcb = arg == 0;
             TRY(create_object(t, pool, slot,
-                              rt::kMemoryTaken<NativeThread> + rt::kMemoryTaken<Memory> + kPageSize +
-                                  Memory::kFirstExtents + rt::memory_taken(Machine::fpu_area_size()),
-                              [&] { return make_thread(t); }));
+                              rt::kMemoryTaken<NativeThread> + rt::memory_taken(Machine::fpu_area_size()) +
+                                  (with_utcb ? rt::kMemoryTaken<Memory> + kPageSize + Memory::kFirstExtents : 0),
+                              [&] { return make_thread(t, with_utcb); }));
             break;
+        }
         case native::kTypeEndpoint:
             TRY(create_object(t, pool, slot, rt::kMemoryTaken<Endpoint>, [&] { return plain<Endpoint>(); }));
             break;
@@ -161,7 +164,7 @@ Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     auto target = TRY(thread_at(t, a[0], native::kWriteRight));
     auto space = TRY(hold<SpaceObject>(*t.caps, a[1], native::kTypeSpace, native::kWriteRight));
     REQUIRE((a[4] & ~u64{native::kRedirect}) == 0, thread_flags, kInval);
-    NativeThread::Configuration to{*space.ref, {}, {}, 0, (a[4] & native::kRedirect) != 0};
+    NativeThread::Configuration to{{}, {}, 0, (a[4] & native::kRedirect) != 0};
     if (a[3] != 0) {
         auto e = TRY(hold<Endpoint>(*t.caps, a[3], native::kTypeEndpoint, native::kSendRight));
         to.handler = std::move(e.ref);
@@ -170,16 +173,17 @@ Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     NativeThread& n = *target.object;
     const ThreadClaim claim = TRY(claim_inactive(n));
     if (a[2] != 0) {
+        REQUIRE(n.utcb_memory, thread_has_utcb, kInval);
         // It stays where it was until it is at its new place.
-        if (!n.utcb_memory->mapped_at(to.space, a[2])) {
+        if (!n.utcb_memory->mapped_at(*space.ref, a[2])) {
             TRY(space->map(*n.utcb_memory, a[2], 0, kPageSize, native::kReadRight | native::kWriteRight,
                            native::kReadRight | native::kWriteRight));
-            n.utcb_memory->leave_all_but(to.space, a[2]);
+            n.utcb_memory->leave_all_but(*space.ref, a[2]);
         }
         n.place_utcb(claim, a[2]);
         n.set_bases(claim, hal::bases_at(UserAddr{a[2]}));
     }
-    to.space_ref = std::move(space.ref);
+    to.space = std::move(space.ref);
     n.configure(claim, std::move(to));
     return i64{0};
 }
@@ -229,6 +233,19 @@ Result<i64> thread_suspend(NativeThread& t, u64 slot) {
     return i64{0};
 }
 
+}  // namespace
+
+[[noreturn]] void calls::requeue(NativeThread& t, u32 request) {
+    rt::Executor& ex = rt::Executor::current();
+    ex.leave_user_state();
+    t.account_user(Machine::now());
+    ex.enqueue_front(t);
+    (void)t.ask(request);
+    ex.run_forever();
+}
+
+namespace {
+
 Result<i64> thread_schedule(NativeThread& t, const u64 (&a)[6]) {
     auto target = TRY(thread_at(t, a[0], native::kWriteRight));
     auto sched = TRY(hold<Sched>(*t.caps, a[1], native::kTypeSched, native::kWriteRight));
@@ -242,12 +259,7 @@ Result<i64> thread_schedule(NativeThread& t, const u64 (&a)[6]) {
     if (&n == &t) {
         // As if another had asked: it goes through the queue.
         t.context.set_syscall_result(0);
-        rt::Executor& ex = rt::Executor::current();
-        ex.leave_user_state();
-        t.account_user(Machine::now());
-        ex.enqueue_front(t);
-        (void)t.ask(NativeThread::kControlMove);
-        ex.run_forever();
+        requeue(t, NativeThread::kControlMove);
     }
     if (!asked(t, n, NativeThread::kControlMove)) return kAgainLater;
     return i64{0};
@@ -400,6 +412,13 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kThreadSchedule: return thread_schedule(t, a);
         case native::kThreadBind: return thread_bind(t, a[0], a[1]);
         case native::kThreadFastpaths: return thread_fastpaths(t, a);
+        case native::kThreadHandler:
+        case native::kThreadSpace:
+        case native::kThreadKick:
+        case native::kThreadTimes:
+        case native::kThreadGetFpu:
+        case native::kThreadSetFpu:
+        case native::kAlarm: return thread_call(t, number, a);
         case native::kThreadState: return i64(TRY(thread_at(t, a[0], native::kReadRight))->visible_state());
         case native::kYield: {
             rt::Executor& ex = rt::Executor::current();
@@ -487,19 +506,32 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
     }
 }
 
-[[gnu::noinline]] void trace_and_dispatch(NativeThread& t, u64 word) {
-    if (word == native::kCall) {
-        if (t.fastpaths & native::kFastCall) ipc::fast_call_traced(t);
-    } else if (word == native::kReplyReceive) {
-        if (t.fastpaths & native::kFastReply) ipc::fast_reply_receive_traced(t);
-    } else if (word == native::kSignal) {
-        if (t.fastpaths & native::kFastNotify) ipc::fast_signal_traced(t);
+// As which path a call counts: what answers, or waits at an endpoint, is a reply.
+trace::Path slow_path_of(NativeThread& t, u64 word) {
+    switch (word & native::kCallMask) {
+        case native::kCall: return trace::Path::kSlowCall;
+        case native::kReplyReceive: return trace::Path::kSlowReply;
+        case native::kSignal: return trace::Path::kSlowSignal;
+        case native::kReceive: {
+            Cap* c = t.caps->find(hal::call_capability(t.context));
+            return c && c->object->type == native::kTypeEndpoint ? trace::Path::kSlowReply : trace::Path::kSlowOther;
+        }
+        default: return trace::Path::kSlowOther;
     }
-    trace::begin_slow(word == native::kCall           ? trace::Path::kSlowCall
-                      : word == native::kReplyReceive ? trace::Path::kSlowReply
-                      : word == native::kSignal       ? trace::Path::kSlowSignal
-                                                      : trace::Path::kSlowOther,
-                      t.number, word);
+}
+
+[[gnu::noinline]] void trace_and_dispatch(NativeThread& t, u64 word) {
+    const u8 fast = t.fastpaths.load(std::memory_order_relaxed);
+    if (word == native::kCall) {
+        if (fast & native::kFastCall) ipc::fast_call_traced(t);
+    } else if (word == native::kReplyReceive) {
+        if (fast & native::kFastReply) ipc::fast_reply_receive_traced(t);
+    } else if (word == native::kSignal) {
+        if (fast & native::kFastNotify) ipc::fast_signal_traced(t);
+    } else if (ipc::may_receive_fast(word) && (fast & native::kFastReply)) {
+        ipc::fast_receive_traced(t);
+    }
+    trace::begin_slow(slow_path_of(t, word), t.number, word);
     ipc::slow_syscall(t);
 }
 
@@ -510,18 +542,20 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
     const bool is_ipc = (word & native::kCallMask) <= native::kSignal;
     auto r = is_ipc ? dispatch_ipc(t, word) : dispatch(t, word);
     rt::Executor& ex = rt::Executor::current();
-    if (!is_ipc) {
-        if (!r.ok() && r.error() == kAgainLater) make_again(t);
-        t.restart_step = 0;
+    if (r.ok()) {
+        t.context.set_syscall_result(r.value());
+    } else {
+        if (r.error() == kAgainLater) make_again(t);
+        t.context.set_syscall_result(-i64(r.error()));
     }
-    t.context.set_syscall_result(r.ok() ? r.value() : -i64(r.error()));
+    if (!is_ipc) t.restart_step = 0;
     if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::end_slow_now(trace::Reason::kDone, t.context.syscall_result());
     if (t.state.load(std::memory_order_relaxed) != native::kStateReady || ex.queue.has_above(t.priority)) [[unlikely]]
         leave_slow(t);
     // Whom the call made ready has a turn within a slice.
-    if (ex.queue.count(t.priority) != 0) [[unlikely]]
-        sched::start_slice(ex, t.priority);
+    if (ex.queue.best_user_level() != rt::Priority::kBackground) [[unlikely]]
+        sched::start_any_slice(ex);
     leave_trap_changed(t);
 }
 
@@ -532,9 +566,12 @@ void native_syscall(Thread& th) {
     NativeThread& t = static_cast<NativeThread&>(th);
     const u64 word = hal::call_word(t.context);
     if (trace::on.load(std::memory_order_relaxed)) return traced_syscall(t);
-    if (word == native::kCall && (t.fastpaths & native::kFastCall)) ipc::fast_call(t);
-    if (word == native::kReplyReceive && (t.fastpaths & native::kFastReply)) ipc::fast_reply_receive(t);
-    if (word == native::kSignal && (t.fastpaths & native::kFastNotify)) ipc::fast_signal(t);
+    if (const u8 fast = t.fastpaths.load(std::memory_order_relaxed); fast != 0) {
+        if (word == native::kCall && (fast & native::kFastCall)) ipc::fast_call(t);
+        if (word == native::kReplyReceive && (fast & native::kFastReply)) ipc::fast_reply_receive(t);
+        if (word == native::kSignal && (fast & native::kFastNotify)) ipc::fast_signal(t);
+        if (ipc::may_receive_fast(word) && (fast & native::kFastReply)) ipc::fast_receive(t);
+    }
     ipc::slow_syscall(t);
 }
 

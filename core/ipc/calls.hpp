@@ -71,6 +71,14 @@ inline Result<i64> stepped(Result<bool> step) {
     return i64{0};
 }
 
+// --- calls_thread.cpp
+
+// kThreadHandler to kThreadSetFpu, and kAlarm. `a`: the arguments.
+Result<i64> thread_call(NativeThread& t, u64 number, const u64 (&a)[6]);
+// A request of the calling thread to itself (NativeThread::Control), as if another thread had made it: it goes through
+// the queue. The result of its call is set.
+[[noreturn]] void requeue(NativeThread& t, u32 request);
+
 // --- calls_window.cpp
 
 Result<i64> map_frames(NativeThread& t, const u64 (&a)[6]);
@@ -80,3 +88,7 @@ Result<i64> space_stale(NativeThread& t, u64 slot);
 Result<i64> memory_extent(NativeThread& t, const u64 (&a)[6]);
 
 }  // namespace core::calls
+
+namespace core {
+using calls::kAgainLater;
+}  // namespace core

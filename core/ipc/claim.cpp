@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What changes only under a ThreadClaim (claim.hpp): how a native thread is configured, and claims themselves.
+// What changes only under a ThreadClaim (claim.hpp): how a native thread is configured, claims themselves, and what is
+// done to a thread that stands still.
 #include "core/ipc/claim.hpp"
 
-#include "core/ipc/thread.hpp"
+#include "core/ipc/calls.hpp"
 
 namespace core {
 
@@ -15,19 +16,29 @@ void NativeThread::place_utcb(const ThreadClaim& claim, u64 address) {
 }
 
 void NativeThread::configure(const ThreadClaim& claim, Configuration to) {
-    space = to.space.space;
-    CapTable& table = to.space.caps;
-    caps.set(claim, &table);
-    cap_limit.set(claim, table.limit());
-    cap_slots.set(claim, table.slots());
-    space_object.set(claim, std::move(to.space_ref));
-    handler.set(claim, std::move(to.handler));
-    handler_badge.set(claim, to.handler_badge);
+    set_space(claim, std::move(to.space));
+    set_handler(claim, std::move(to.handler), to.handler_badge);
     redirect.set(claim, to.redirect);
     abi = to.redirect ? &kRedirectAbi : &kNativeAbi;
     slow_switch_reasons =
         to.redirect ? u8(slow_switch_reasons | kSlowTrapped) : u8(slow_switch_reasons & ~kSlowTrapped);
+    // A kick was for what it was before.
+    renew.fetch_and(u8(~kRenewKick), std::memory_order_relaxed);
     renew.fetch_or(kRenewEntry, std::memory_order_release);
+}
+
+void NativeThread::set_handler(const ThreadClaim& claim, ObjectRef<Endpoint> to, u64 badge) {
+    handler.set(claim, std::move(to));
+    handler_badge.set(claim, badge);
+}
+
+void NativeThread::set_space(const ThreadClaim& claim, ObjectRef<SpaceObject> to) {
+    space = to->space;
+    CapTable& table = to->caps;
+    caps.set(claim, &table);
+    cap_limit.set(claim, table.limit());
+    cap_slots.set(claim, table.slots());
+    space_object.set(claim, std::move(to));
 }
 
 void NativeThread::set_registers(const ThreadClaim& claim, const native::Registers& r) {
@@ -77,6 +88,61 @@ void ThreadClaim::start() {
     NativeThread& t = *thread_;
     release_ = false;
     t.wake();  // at home it looks for requests before it runs
+}
+
+// --- A thread that stands still
+
+void NativeThread::give_back(ReplySlot& slot) {
+    const bool was_kicked = (renew.load(std::memory_order_seq_cst) & kRenewKick) != 0;
+    owed.store(was_kicked ? ReplySlot::kicked(&slot) : &slot, std::memory_order_seq_cst);
+    // Its end has found the caller in our hands. Pairs with Reply::end().
+    if (slot.caller.load(std::memory_order_seq_cst) == ReplySlot::closed()) ipc::give_up(slot, *this, Errno::kIdRm);
+}
+
+// This is the target, and its home. An answer that another CPU gives at the same time is given again (kAgainLater).
+Result<i64> NativeThread::do_here(Work& work) {
+    if (state.load(std::memory_order_acquire) == native::kStateAwaitingReply) {
+        ReplySlot* const slot = ReplySlot::unmarked(owed.load(std::memory_order_acquire));
+        if (!slot || !take_from(*slot)) return kAgainLater;
+        const Result<i64> r = work.run(*this, ThreadClaim::of_taken(*this), work);
+        give_back(*slot);
+        return r;
+    }
+    const ThreadClaim claim = ThreadClaim::of_inactive(*this);
+    if (!claim.ok()) {
+        if (inactive()) return kAgainLater;
+        REQUIRE(false, thread_not_running, kBusy);
+        return work.run(*this, ThreadClaim::of_taken(*this), work);
+    }
+    return work.run(*this, claim, work);
+}
+
+Result<i64> NativeThread::do_at_home_of(NativeThread& target, Work work) {
+    Errand& e = errand_;
+    // This call's, or that of one before, which was not waited for.
+    if (e.posted.load(std::memory_order_acquire)) return kAgainLater;
+    if (restart_step == reinterpret_cast<u64>(&e)) return e.result;
+    if (target.is_at_home(rt::Executor::current())) return target.do_here(work);
+    e.target = ObjectRef<NativeThread>::of_found(&target);
+    if (!e.target) return Errno::kBadF;  // only in a race: it was deleted
+    e.work = std::move(work);
+    restart_step = reinterpret_cast<u64>(&e);
+    if (take(e) == Taken::kNow) target.home().post(e);
+    return kAgainLater;
+}
+
+void NativeThread::run_errand(rt::Schedulable& s) {
+    Errand& e = static_cast<Errand&>(static_cast<Job&>(s));
+    NativeThread& target = *e.target;
+    const bool here = target.is_at_home(rt::Executor::current());
+    Result<i64> r = here ? target.do_here(e.work) : Result<i64>{kAgainLater};
+    if (!r.ok() && r.error() == kAgainLater) return target.home().post(e);
+    e.result = r;
+    e.work = {};
+    e.target = {};
+    NativeThread& caller = e.owner;
+    e.posted.store(false);  // pairs with do_at_home_of() and without_jobs()
+    caller.unref();
 }
 
 }  // namespace core

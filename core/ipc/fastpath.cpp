@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The fastpaths: a call, an answer with the next receive, a system call sent to its handler, a signal. Each does what
-// slowpath.cpp would do, for the common case, and returns with nothing changed as soon as a test fails.
+// slowpath.cpp would do, for the common case, and returns with nothing changed as soon as a test fails. (Answers to saved
+// callers, answers with registers, and a receive alone: fastpath_saved.cpp.)
 //
 // The order of tests: those that cost least and fail most often first, none that another implies. All but the last need
 // no lock; what they read may change until the lock of the one object is held, and is then checked again (Test::kRace).
@@ -48,11 +49,13 @@ template <class Trace, Expects kKind, bool kSlowSwitch>
     Machine::resume_message(r.context, h.badge, h.tag);
 }
 
-// One of the two uses the FPU, or the receiver has a timeout.
+// One of the two uses the FPU, or the receiver has a timeout or a bound notification.
 template <class Trace, Expects kKind>
 [[gnu::noinline]] void to_odd_receiver(Send s, NativeThread& r, Header h, Trace note) {
-    if (r.timed()) return note.failed(Test::kSpecial);
-    finish_send<Trace, kKind, true>(rt::Executor::current(), s, r, h, note);
+    if (r.takes_slowpath()) return note.failed(Test::kSpecial);
+    rt::Executor& ex = rt::Executor::current();
+    if (switch_quickly(s.from, r)) return finish_send<Trace, kKind, false>(ex, s, r, h, note);
+    finish_send<Trace, kKind, true>(ex, s, r, h, note);
 }
 
 // Nobody waits for the message: its sender waits.
@@ -96,14 +99,6 @@ template <class Trace, Expects kKind>
     if ((slow_switch_reasons | r->slow_switch_reasons) != 0) [[unlikely]]
         return to_odd_receiver<Trace, kKind>(s, *r, h, note);
     finish_send<Trace, kKind, false>(ex, s, *r, h, note);
-}
-
-// What the call names; something that allows nothing if there is none. In an epoch section, as any trap.
-[[gnu::always_inline]] inline const Cap& capability(NativeThread& t) {
-    u64 slot = hal::call_capability(t.context);
-    if (slot >= t.cap_limit) [[unlikely]]
-        slot = 0;
-    return *t.cap_slots[slot].load(std::memory_order_acquire);
 }
 
 template <class Trace>
@@ -176,15 +171,18 @@ template <class Trace>
     const u64 to = c.number;
     c.wake();
     note.done(t.number, to);
-    if (ex.queue.count(t.priority) != 0) sched::start_slice(ex, t.priority);
+    sched::start_any_slice(ex);
     if (ex.needs_attention()) [[unlikely]]
         leave_trap_changed(t);
     Machine::resume_message(t.context, badge, got);
 }
 
-template <class Trace>
+// kBound: t has a bound notification.
+template <class Trace, bool kBound = false>
 [[gnu::noinline]] void reply_to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
     rt::Executor& there = c.home();
+    Notification* const n = kBound ? t.bound.get() : nullptr;
+    if (kBound && !Machine::is_zero(n->bits)) return note.failed(Test::kSpecial);
     e.lock.lock();
     // The caller may be cancelled by its own CPU: the exchange decides.
     ReplySlot* expected = &t.reply;
@@ -202,15 +200,19 @@ template <class Trace>
     const u64 to = c.number;
     if (!there.handoff.give(c)) there.post(c);
     note.done(t.number, to);
+    if (kBound && signals_came(*n)) [[unlikely]]
+        take_signals(t, *n, nullptr);
     wait_for_other_cpu(t);
 }
 
-template <class Trace, bool kSlowSwitch, bool kTrap>
+template <class Trace, bool kSlowSwitch, bool kTrap, bool kBound = false>
 [[gnu::always_inline]] inline void finish_reply(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& c,
                                                 u64 tag, const Trace& note) {
     if (ex.queue.pressing() & c.gives_way_to) return note.failed(Test::kPriority);
     // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
     if (!Machine::equals(c.owed, &t.reply)) return note.failed(Test::kRace);
+    Notification* const n = kBound ? t.bound.get() : nullptr;
+    if (kBound && !Machine::is_zero(n->bits)) return note.failed(Test::kSpecial);
     e.lock.lock();
     if (!may_wait_at(e)) [[unlikely]]
         return answer_and_take<Trace>(t, e, c, tag, note);
@@ -224,6 +226,10 @@ template <class Trace, bool kSlowSwitch, bool kTrap>
         wait_at(e, t);
         e.lock.unlock();
         note.done(t.number, c.number);
+        if (kBound && signals_came(*n)) [[unlikely]] {
+            hal::set_message(c.context, 0, tag);
+            take_signals(t, *n, &c);
+        }
         switch_state<kSlowSwitch>(ex, t, c);
         Machine::resume_message(c.context, 0, tag);
     }
@@ -232,15 +238,30 @@ template <class Trace, bool kSlowSwitch, bool kTrap>
     wait_at(e, t);
     e.lock.unlock();
     note.done(t.number, c.number);
+    if (kBound && signals_came(*n)) [[unlikely]]
+        take_signals(t, *n, &c);
     switch_state<kSlowSwitch>(ex, t, c);
     if (plain) [[likely]]
         Machine::resume_syscall(c.context);
     Machine::enter_user(c.context);
 }
 
+// Of a server with a bound notification.
+template <class Trace, bool kTrap>
+[[gnu::noinline]] void reply_bound(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
+    rt::Executor& ex = rt::Executor::current();
+    if (!c.is_at_home(ex)) [[unlikely]]
+        return reply_to_other_cpu<Trace, true>(t, e, c, tag, note);
+    if (switch_quickly(t, c)) [[likely]]
+        finish_reply<Trace, false, kTrap, true>(ex, t, e, c, tag, note);
+    else
+        finish_reply<Trace, true, kTrap, true>(ex, t, e, c, tag, note);
+}
+
 template <class Trace>
 [[gnu::noinline]] void reply_odd(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
-    if ((t.slow_switch_reasons & NativeThread::kSlowBound) || c.timed()) return note.failed(Test::kSpecial);
+    if (c.takes_slowpath()) return note.failed(Test::kSpecial);
+    if (t.slow_switch_reasons & NativeThread::kSlowBound) return reply_bound<Trace, false>(t, e, c, tag, note);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) return reply_to_other_cpu<Trace>(t, e, c, tag, note);
     finish_reply<Trace, true, false>(ex, t, e, c, tag, note);
@@ -249,14 +270,16 @@ template <class Trace>
 // The caller waits for the answer to a trap of its.
 template <class Trace>
 [[gnu::noinline]] void reply_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
-    if (native::tag_label(tag) != native::kResume &&
-        (native::tag_label(tag) != native::kResumeAt || hal::message_word(t.context, 1) >= Machine::user_top().value))
-        return note.failed(Test::kSpecial);
-    if ((t.slow_switch_reasons & NativeThread::kSlowBound) || c.timed()) return note.failed(Test::kSpecial);
+    if (!is_plain_resume(t, tag)) {
+        if (native::tag_label(tag) != native::kResumeWith) return note.failed(Test::kSpecial);
+        return reply_with_registers<Trace>(t, e, c, tag, note);
+    }
+    if (c.takes_slowpath()) return note.failed(Test::kSpecial);
+    if (t.slow_switch_reasons & NativeThread::kSlowBound) return reply_bound<Trace, true>(t, e, c, tag, note);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<Trace>(t, e, c, tag, note);
-    if (((t.slow_switch_reasons | c.slow_switch_reasons) & u8(~NativeThread::kSlowTrapped)) == 0) [[likely]]
+    if (switch_quickly(t, c)) [[likely]]
         finish_reply<Trace, false, true>(ex, t, e, c, tag, note);
     else
         finish_reply<Trace, true, true>(ex, t, e, c, tag, note);
@@ -293,7 +316,7 @@ template <class Trace>
     if (bits == 0) bits = cap.badge;
     n.lock.lock();
     NativeThread* w = n.first();
-    if (n.bound.load(std::memory_order_relaxed) || (w && (w->timed() || &w->home() != &ex))) [[unlikely]] {
+    if (n.bound.load(std::memory_order_relaxed) || (w && (w->takes_slowpath() || &w->home() != &ex))) [[unlikely]] {
         n.lock.unlock();
         return note.failed(w ? Test::kOtherCpu : Test::kSpecial);
     }
@@ -322,7 +345,7 @@ template <class Trace>
     }
     hal::set_message(w->context, bits, tag);
     ex.enqueue(*w);
-    if (w->priority == t.priority) sched::start_slice(ex, t.priority);  // it has a turn within a slice
+    sched::start_slice(ex, w->priority);  // it has a turn within a slice
     Machine::resume_syscall(t.context);
 }
 
@@ -384,8 +407,9 @@ namespace {
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
     rt::Executor& ex = rt::Executor::current();
     if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]] {
-        if (c->expects != Expects::kMessage) reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
-        return;
+        if (c->expects == Expects::kMessage) return;
+        reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
+        slow_syscall(t);  // the general form has no other test for it
     }
     if (!c->is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
@@ -409,7 +433,7 @@ namespace {
 // A wait for a notification: takes what is there, or queues.
 [[gnu::always_inline]] inline void wait_path(NativeThread& t) {
     const Cap& cap = capability(t);
-    if (!(cap.good_for & Cap::kWaitable)) return;
+    if (!(cap.good_for & Cap::kWaitable)) return fast_receive(t);
     Notification& n = static_cast<Notification&>(*cap.object);
     if (!n.lock.try_lock()) return;
     if (n.dead || n.bound.load(std::memory_order_relaxed)) {
@@ -453,6 +477,8 @@ namespace {
         fast_call(t);
     else if (word == native::kReplyReceive)
         fast_reply_receive(t);
+    else if (word >= native::kSaveOwed)
+        fast_receive(t);
     slow_syscall(t);
 }
 

@@ -38,6 +38,11 @@ constexpr bool may_be_plain(u64 tag) { return plain_words(tag) <= native::kMaxWo
         std::memcpy(to.utcb->words, from.utcb->words, (words - native::kRegisterWords) * sizeof(u64));
 }
 
+// Registers alone are to be switched.
+[[gnu::always_inline]] inline bool switch_quickly(const NativeThread& a, const NativeThread& b) {
+    return ((a.slow_switch_reasons | b.slow_switch_reasons) & u8(~NativeThread::kQuickSwitch)) == 0;
+}
+
 // This CPU has `to` for `from`: everything but the registers of the context.
 template <bool kSlowSwitch>
 [[gnu::always_inline]] inline void switch_state(rt::Executor& ex, NativeThread& from, NativeThread& to) {
@@ -74,11 +79,12 @@ template <bool kSlowSwitch>
     if (f.kind == lib::Trap::Kind::kPageFault)
         hal::set_words(to, f.address.value, c.pc().value, c.sp().value, u64(f.access), f.present, f.error_code);
     else
-        hal::set_words(to, f.vector, c.pc().value, c.sp().value, f.error_code, 0, 0);
+        hal::set_words(to, f.vector, c.pc().value, c.sp().value, f.error_code, 0, 0);  // a kick: vector 0
 }
 
 [[gnu::always_inline]] inline u64 fault_tag(const NativeThread& t) {
     return t.fault.kind == lib::Trap::Kind::kPageFault ? native::make_tag(native::kLabelPageFault, 6)
+           : t.fault.kind == lib::Trap::Kind::kKick    ? native::make_tag(native::kLabelKick, 3)
                                                        : native::make_tag(native::kLabelException, 4);
 }
 
@@ -116,10 +122,18 @@ template <bool kOtherCpu>
     if (!c.redirect) c.slow_switch_reasons &= u8(~NativeThread::kSlowTrapped);
     if (c.expects == Expects::kSyscall) c.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
     if (native::tag_label(tag) == native::kResumeAt) [[unlikely]] {
+        c.restart_step = 0;  // a call that it was in the middle of is not continued
         c.context.forget_syscall();
         c.context.set_pc(UserAddr{hal::message_word(t.context, 1)});
         c.context.set_sp(UserAddr{hal::message_word(t.context, 2)});
     }
+}
+
+// Whether such an answer to a trap can be given by a fastpath; kResumeWith: fastpath_saved.cpp.
+[[gnu::always_inline]] inline bool is_plain_resume(const NativeThread& t, u64 tag) {
+    const u64 label = native::tag_label(tag);
+    return label == native::kResume ||
+           (label == native::kResumeAt && hal::message_word(t.context, 1) < Machine::user_top().value);
 }
 
 // The answer of t, in its registers, into those of c.
@@ -137,5 +151,30 @@ template <bool kOtherCpu>
     t.state.store(native::kStateReceiving, std::memory_order_release);  // pairs with claim()
     e.add_receiver(t);
 }
+
+// What a slot names; something that allows nothing if there is none. In an epoch section, as any trap.
+[[gnu::always_inline]] inline const Cap& capability_at(NativeThread& t, u64 slot) {
+    if (slot >= t.cap_limit) [[unlikely]]
+        slot = 0;
+    return *t.cap_slots[slot].load(std::memory_order_acquire);
+}
+[[gnu::always_inline]] inline const Cap& capability(NativeThread& t) {
+    return capability_at(t, hal::call_capability(t.context));
+}
+
+// After t, which has a bound notification, was queued at an endpoint: signals that came before a signaller could see it
+// there. seq_cst: pairs with notify(). (An exchange that changes nothing: a load could overtake the queueing.)
+[[gnu::always_inline]] inline bool signals_came(Notification& n) {
+    return n.bits.fetch_or(0, std::memory_order_seq_cst) != 0;
+}
+// They came: t takes them and continues, unless another CPU has taken it from the queue; then this returns. `answered`, if
+// not null, is ready and in no queue, with its answer in its registers.
+void take_signals(NativeThread& t, Notification& n, NativeThread* answered);
+
+// The answers that need more than fastpath.cpp has (fastpath_saved.cpp): kResumeWith. c waits for the answer to a trap.
+template <class Trace>
+void reply_with_registers(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note);
+extern template void reply_with_registers(NativeThread&, Endpoint&, NativeThread&, u64, NoTrace);
+extern template void reply_with_registers(NativeThread&, Endpoint&, NativeThread&, u64, BufferTrace);
 
 }  // namespace core::ipc::fast

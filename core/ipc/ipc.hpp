@@ -57,6 +57,10 @@ Result<i64> signal(NativeThread& t);
 // A trap of t that its handler shall have; without a handler the thread stops. Does not return.
 [[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, NativeThread::Expects expects);
 
+// A kick of t, which this CPU has, ready and in no queue, outside any trap: its handler shall have it, and t waits for the
+// answer. False: there is no handler that it can be sent to.
+bool raise_kick(NativeThread& t);
+
 // Bits for a notification, from anywhere in the kernel.
 void notify(Notification& n, u64 bits) RT_EXCLUDES(n.lock);
 
@@ -75,19 +79,32 @@ void abandon(ReplySlot& slot, Errno error);
 // The same for a caller that was found there, unless it is in other hands.
 void give_up(ReplySlot& slot, NativeThread& caller, Errno error);
 
+// The caller that t owes an answer moves into `into`. kBusy, kBadF: nothing has changed.
+Result<void> save_owed(NativeThread& t, ReplySlot& into);
+
 // Any native call, without fastpaths.
 [[noreturn]] void slow_syscall(NativeThread& t);
+
+// The calls that fast_receive() is for: a receive, and whatever answers or saves by a Reply object.
+constexpr bool may_receive_fast(u64 word) {
+    constexpr u64 kBoth = native::kSaveOwed | native::kAnswerSaved;
+    const u64 flags = word & ~u64{native::kCallMask};
+    return (word == (native::kReplyReceive | flags) && flags != 0 && (flags & ~kBoth) == 0) ||
+           (word == (native::kReceive | flags) && (flags & ~u64{native::kSaveOwed}) == 0);
+}
 
 // The fastpaths return, with nothing changed, where they cannot continue.
 void fast_call(NativeThread& t);
 void fast_reply_receive(NativeThread& t);
 void fast_signal(NativeThread& t);
 void fast_map_frames(NativeThread& t);
+void fast_receive(NativeThread& t);  // may_receive_fast()
 void fast_exception(NativeThread& t);
 void fast_fault(NativeThread& t);  // NativeThread::fault
 // The same, leaving records in the trace buffer.
 void fast_call_traced(NativeThread& t);
 void fast_reply_receive_traced(NativeThread& t);
+void fast_receive_traced(NativeThread& t);
 void fast_exception_traced(NativeThread& t);
 void fast_fault_traced(NativeThread& t);
 void fast_signal_traced(NativeThread& t);

@@ -24,15 +24,18 @@ Result<Object*> make_space(Pool& pool, u64 slots) {
     return static_cast<Object*>(s);
 }
 
-Result<Object*> make_thread(NativeThread& maker) {
+Result<Object*> make_thread(NativeThread& maker, bool with_utcb) {
     auto* t = rt::make<NativeThread>();
     if (!t) return Errno::kNoMem;
     t->inherit(maker);
-    auto* utcb = rt::make<Memory>(kPageSize);
-    bool ok = utcb && utcb->allocate().ok() && t->allocate_fpu().ok();
-    if (utcb) {
-        t->utcb_memory.set(ThreadClaim::of_taken(*t), ObjectRef<Memory>{utcb});
-        utcb->unref();
+    bool ok = t->allocate_fpu().ok();
+    if (with_utcb) {
+        auto* utcb = rt::make<Memory>(kPageSize);
+        ok = ok && utcb && utcb->allocate().ok();
+        if (utcb) {
+            t->utcb_memory.set(ThreadClaim::of_taken(*t), ObjectRef<Memory>{utcb});
+            utcb->unref();
+        }
     }
     if (!ok) {
         t->unref();

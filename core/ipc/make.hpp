@@ -10,7 +10,8 @@ namespace core {
 CpuSet cpus_of(NativeThread& t);
 Result<Object*> make_space(Pool& pool, u64 slots);
 // It begins with what its maker has: on the same CPU, of the same Sched, at the same priority or the highest of the Sched.
-Result<Object*> make_thread(NativeThread& maker);
+// `with_utcb`: it has a UTCB page, which kThreadConfigure maps.
+Result<Object*> make_thread(NativeThread& maker, bool with_utcb);
 // With the CPUs of its maker's, and no budget.
 Result<Object*> make_sched(NativeThread& maker, u64 highest);
 

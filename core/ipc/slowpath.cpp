@@ -4,7 +4,7 @@
 //
 // Order in each call: decode and check; find the partner under the endpoint's lock, or queue; from there on nothing
 // fails.
-#include "core/ipc/ipc.hpp"
+#include "core/ipc/calls.hpp"
 #include "core/system.hpp"
 
 #include <cstring>
@@ -64,6 +64,9 @@ void transfer_trap(NativeThread& from, NativeThread& to, Expects kind, u64 badge
     if (f.kind == lib::Trap::Kind::kPageFault) {
         hal::set_words(to.context, f.address.value, c.pc().value, c.sp().value, u64(f.access), f.present, f.error_code);
         hal::set_message(to.context, badge, native::make_tag(native::kLabelPageFault, 6));
+    } else if (f.kind == lib::Trap::Kind::kKick) {
+        hal::set_words(to.context, 0, c.pc().value, c.sp().value, 0, 0, 0);
+        hal::set_message(to.context, badge, native::make_tag(native::kLabelKick, 3));
     } else {
         hal::set_words(to.context, f.vector, c.pc().value, c.sp().value, f.error_code, 0, 0);
         hal::set_message(to.context, badge, native::make_tag(native::kLabelException, 4));
@@ -104,9 +107,10 @@ Result<void> check_caps(NativeThread& t, u64 tag, bool may_grant) {
     for (u64 i = 0; i < n; ++i) REQUIRE(t.caps->find(t.utcb->caps[i]) != nullptr, cap_to_send, kBadF);
     return lib::kOk;
 }
-Result<void> check_flags(NativeThread& t, u64 flags) {
-    REQUIRE((flags & ~(native::kCallMask | native::kNonBlocking | native::kTimed)) == 0, call_flags, kInval);
+Result<void> check_flags(NativeThread& t, u64 flags, u64 saves = 0) {
+    REQUIRE((flags & ~(native::kCallMask | native::kNonBlocking | native::kTimed | saves)) == 0, call_flags, kInval);
     if (flags & native::kTimed) REQUIRE(t.utcb != nullptr, timed_needs_utcb, kInval);
+    if (flags & saves) REQUIRE(t.utcb != nullptr, saved_needs_utcb, kInval);
     return lib::kOk;
 }
 
@@ -143,21 +147,20 @@ NativeThread* take_first(Waitable& at) RT_REQUIRES(at.lock) {
 }  // namespace
 
 bool withdraw(NativeThread& caller) {
-    ReplySlot* slot = caller.owed.load(std::memory_order_acquire);
-    if (!slot || !caller.owed.compare_exchange_strong(slot, nullptr, std::memory_order_acq_rel)) return false;
+    ReplySlot* const slot = ReplySlot::unmarked(caller.owed.load(std::memory_order_acquire));
+    if (!slot || !caller.take_from(*slot)) return false;
     slot->clear(caller);
     return true;
 }
 
 void give_up(ReplySlot& slot, NativeThread& caller, Errno error) {
-    ReplySlot* expected = &slot;
-    if (!caller.owed.compare_exchange_strong(expected, nullptr, std::memory_order_seq_cst)) return;
+    if (!caller.take_from(slot)) return;
     slot.clear(caller);
     caller.drop_timeout();
     const Expects kind = caller.expects;
     if (kind != Expects::kMessage) {
         // Its handler is gone: no thread can decide how it continues. If it is resumed, the trap happens again.
-        if (kind == Expects::kSyscall) caller.context.restart_syscall();
+        caller.trap_again(kind);
         caller.state.store(native::kStateInactive, std::memory_order_release);
         return;
     }
@@ -169,20 +172,6 @@ void abandon(ReplySlot& slot, Errno error) {
 }
 
 namespace {
-
-// True: this CPU owns the caller, which was found in `slot`. The slot keeps it until it is cleared or the caller is
-// returned.
-bool take_caller(ReplySlot& slot, NativeThread& caller) {
-    ReplySlot* expected = &slot;
-    return caller.owed.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
-}
-
-// Undoes take_caller(): the caller is owed its answer as before.
-void give_back(ReplySlot& slot, NativeThread& caller) {
-    caller.owed.store(&slot, std::memory_order_seq_cst);
-    // Its end has found the caller in our hands. Pairs with Reply::end().
-    if (slot.caller.load(std::memory_order_seq_cst) == ReplySlot::closed()) give_up(slot, caller, Errno::kIdRm);
-}
 
 // What an answer to an exception must be. The caller is still owed it.
 Result<void> check_exception_reply(NativeThread& t, u64 tag, native::Registers& r) {
@@ -228,6 +217,7 @@ bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
         if (caller.expects == Expects::kSyscall)
             caller.context.set_syscall_result(i64(hal::message_word(t.context, 0)));
         if (how == native::kResumeAt) {
+            caller.restart_step = 0;  // a call that it was in the middle of is not continued
             caller.context.forget_syscall();
             caller.context.set_pc(UserAddr{hal::message_word(t.context, 1)});
             caller.context.set_sp(UserAddr{hal::message_word(t.context, 2)});
@@ -237,8 +227,10 @@ bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
 }
 
 // The answer half of reply, reply_receive and reply_to, for the caller that was found in `slot`: the same if it is to
-// be woken. kSrch: it has given up in the meantime.
-Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* found, u64 tag) {
+// be woken. `into`: first the caller that t owes an answer moves there. kSrch: it has given up in the meantime; kAgainLater:
+// another CPU has it, for a moment or for ever.
+Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* found, u64 tag,
+                               ReplySlot* into = nullptr) {
     REQUIRE(found != nullptr, reply_owed, kBadF);
     NativeThread& caller = *found;
     TRY(check_tag(t, tag));
@@ -247,13 +239,17 @@ Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* f
     native::Registers registers;  // filled by the check, for kResumeWith
     bool checked = caller.expects != Expects::kMessage;
     if (checked) TRY(check_exception_reply(t, tag, registers));
-    if (!take_caller(slot, caller)) return Errno::kSrch;
+    if (!caller.take_from(slot)) return slot.found() == found ? kAgainLater : Errno::kSrch;
     // This CPU owns the caller; every error from here on returns it.
-    if (caller.expects != Expects::kMessage) {
-        Result<void> r = checked ? Result<void>{lib::kOk} : check_exception_reply(t, tag, registers);
-        if (r.ok() && (native::tag_label(tag) & native::kReplyMaps)) r = map_for(t, caller);
+    if (caller.expects != Expects::kMessage || into) {
+        Result<void> r = lib::kOk;
+        if (caller.expects != Expects::kMessage) {
+            if (!checked) r = check_exception_reply(t, tag, registers);
+            if (r.ok() && (native::tag_label(tag) & native::kReplyMaps)) r = map_for(t, caller);
+        }
+        if (r.ok() && into) r = save_owed(t, *into);
         if (!r.ok()) {
-            give_back(slot, caller);
+            caller.give_back(slot);
             return r.error();
         }
     }
@@ -404,17 +400,63 @@ Result<i64> send(NativeThread& t, u64 flags) {
     return send_to({t, *e.object}, {e.cap->badge, tag}, flags, {.is_call = false});
 }
 
+namespace {
+
+// The Reply object of kSaveOwed, into which the caller that t owes an answer can move.
+Result<Reply*> find_room(NativeThread& t) {
+    // Once: other threads can write to the page.
+    const u64 slot = std::atomic_ref{t.utcb->save}.load(std::memory_order_relaxed);
+    auto into = TRY(find<Reply>(t, slot, native::kTypeReply, native::kReceiveRight));
+    REQUIRE(t.reply.found() != nullptr, reply_owed, kBadF);
+    if (into.object->slot.caller.load(std::memory_order_relaxed) != nullptr) REQUIRE(false, reply_object_free, kBusy);
+    return into.object;
+}
+
+// kReplyReceive with kSaveOwed, kAnswerSaved or both.
+[[gnu::noinline]] Result<i64> reply_receive_saved(NativeThread& t, u64 flags) {
+    TRY(check_flags(t, flags, native::kSaveOwed | native::kAnswerSaved));
+    auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kReceiveRight));
+    const u64 tag = hal::message_tag(t.context);
+    Reply* into = flags & native::kSaveOwed ? TRY(find_room(t)) : nullptr;
+    ReplySlot* from = into ? nullptr : &t.reply;  // whose caller is answered
+    if (flags & native::kAnswerSaved) {
+        const u64 slot = std::atomic_ref{t.utcb->answer}.load(std::memory_order_relaxed);
+        auto saved = TRY(find<Reply>(t, slot, native::kTypeReply, native::kSendRight));
+        from = &saved.object->slot;
+        // What is saved and then answered is answered.
+        if (saved.object == into) {
+            into = nullptr;
+            from = &t.reply;
+        }
+    }
+    if (!from) {
+        TRY(save_owed(t, into->slot));
+        return receive_from(t, *e.object, flags, nullptr);
+    }
+    auto r = do_reply(t, *from, from->found(), tag, into ? &into->slot : nullptr);
+    if (!r.ok() && r.error() != Errno::kSrch) return r.error();
+    // It has given up just now: no error. What is owed is saved all the same.
+    if (!r.ok() && into) TRY(save_owed(t, into->slot));
+    NativeThread* answered = r.ok() ? r.value() : nullptr;
+    return receive_from(t, *e.object, flags, answered);
+}
+
+}  // namespace
+
 Result<i64> receive(NativeThread& t, u64 flags) {
-    TRY(check_flags(t, flags));
+    TRY(check_flags(t, flags, native::kSaveOwed));
     Cap* c = t.caps->find(hal::call_capability(t.context));
     REQUIRE(c != nullptr, cap_exists, kBadF);
     REQUIRE(c->object->type == native::kTypeEndpoint || c->object->type == native::kTypeNotification, cap_type, kInval);
     REQUIRE((c->rights() & native::kReceiveRight) != 0, cap_right, kPerm);
+    if (flags & native::kSaveOwed) TRY(save_owed(t, TRY(find_room(t))->slot));
     if (c->object->type == native::kTypeNotification) return wait_for(t, static_cast<Notification&>(*c->object), flags);
     return receive_from(t, static_cast<Endpoint&>(*c->object), flags, nullptr);
 }
 
 Result<i64> reply_receive(NativeThread& t, u64 flags) {
+    if (flags & (native::kSaveOwed | native::kAnswerSaved)) [[unlikely]]
+        return reply_receive_saved(t, flags);
     TRY(check_flags(t, flags));
     auto e = TRY(find<Endpoint>(t, hal::call_capability(t.context), native::kTypeEndpoint, native::kReceiveRight));
     // A caller that has gone in the meantime gets no answer; an invalid answer is reported, and nothing is received.
@@ -441,7 +483,11 @@ Result<i64> reply_to(NativeThread& t) {
 
 Result<i64> reply_save(NativeThread& t) {
     auto r = TRY(find<Reply>(t, hal::call_capability(t.context), native::kTypeReply, native::kReceiveRight));
-    ReplySlot& slot = r.object->slot;
+    TRY(save_owed(t, r.object->slot));
+    return i64{0};
+}
+
+Result<void> save_owed(NativeThread& t, ReplySlot& slot) {
     NativeThread* caller = t.reply.found();
     REQUIRE(caller != nullptr, reply_owed, kBadF);
     NativeThread* before = nullptr;
@@ -450,16 +496,20 @@ Result<i64> reply_save(NativeThread& t) {
         if (before == ReplySlot::closed()) return Errno::kBadF;  // only in a race: it was deleted
         REQUIRE(false, reply_object_free, kBusy);
     }
-    ReplySlot* expected = &t.reply;
-    const bool moved = caller->owed.compare_exchange_strong(expected, &slot, std::memory_order_seq_cst);
-    t.reply.clear(*caller);
+    ReplySlot* link = &t.reply;
+    bool moved = caller->owed.compare_exchange_strong(link, &slot, std::memory_order_seq_cst);
+    if (!moved && link == ReplySlot::kicked(&t.reply))
+        moved = caller->owed.compare_exchange_strong(link, ReplySlot::kicked(&slot), std::memory_order_seq_cst);
     if (!moved) {
         slot.clear(*caller);
+        // Its home has it, for a moment or for ever.
+        if (t.reply.found() == caller) return kAgainLater;
         return Errno::kBadF;
     }
+    t.reply.clear(*caller);
     // Its end has found a caller that was not linked yet. Pairs with Reply::end().
     if (slot.caller.load(std::memory_order_seq_cst) == ReplySlot::closed()) give_up(slot, *caller, Errno::kIdRm);
-    return i64{0};
+    return lib::kOk;
 }
 
 [[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, Expects expects) {
@@ -473,6 +523,35 @@ Result<i64> reply_save(NativeThread& t) {
     if (native_system->thread_failed) native_system->thread_failed(t, trap);
     t.state.store(native::kStateInactive, std::memory_order_release);
     leave(t);
+}
+
+bool raise_kick(NativeThread& t) {
+    Endpoint* e = t.handler.get();
+    if (!e) return false;
+    if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
+        trace::begin_slow(trace::Path::kSlowException, t.number, abi::trace::kKick);
+    t.fault = lib::Trap{.kind = lib::Trap::Kind::kKick};
+    NativeThread* receiver;
+    {
+        ObjectGuard guard{e->lock};
+        if (e->dead) {
+            trace::end_slow(trace::Reason::kDone);
+            return false;
+        }
+        t.slow_switch_reasons |= NativeThread::kSlowTrapped;
+        receiver = e->receiver.load(std::memory_order_relaxed) ? take_first(*e) : nullptr;
+        if (!receiver) {
+            t.badge = t.handler_badge;
+            t.queued_as = Expects::kFault;
+            t.queued_call = true;
+            queue(*e, t, native::kStateSending);
+            return true;
+        }
+    }
+    deliver(t, *receiver, {t.handler_badge, 0}, Expects::kFault);
+    owe(*receiver, t, Expects::kFault);
+    receiver->wake(true);
+    return true;
 }
 
 // --- Notifications

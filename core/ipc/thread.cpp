@@ -92,7 +92,8 @@ NativeThread::~NativeThread() {
     RT_ASSERT(owed.load(std::memory_order_relaxed) == nullptr, "a thread is freed that is owed an answer");
     RT_ASSERT(reply.found() == nullptr, "a thread is freed that owes an answer");
     RT_ASSERT(!timeout_.armed && !parked_, "a thread is freed that waits for its timer");
-    RT_ASSERT(!control_job_.posted.load() && !timeout_job_.posted.load(),
+    RT_ASSERT(!control_job_.posted.load() && !timeout_job_.posted.load() && !errand_.posted.load() && !alarm_.armed &&
+                  !alarm_job_.posted.load(),
               "a thread is freed while a job of it is under way");
     RT_ASSERT(endings.objects.empty(), "a thread is freed that has objects to end");
 }
@@ -126,6 +127,40 @@ void NativeThread::renew_here(u8 what) {
     if (what & kRenewEntry) choose_entry();
 }
 
+// At home, ready and in no queue. True: it waits for its handler now. Without one that it can tell there is no effect.
+bool NativeThread::raise_kick() {
+    slow_switch_reasons &= u8(~kSlowKicked);
+    return ipc::raise_kick(*this);
+}
+
+// Makes sure that a ready thread looks at `renew` before it enters user mode; where it is entered otherwise than through
+// run_native(), there is a look too, or one at what is marked here. False: it is in other hands for a moment.
+bool NativeThread::kick_here() {
+    if ((renew.load(std::memory_order_seq_cst) & kRenewKick) == 0) return true;  // it has looked
+    switch (state.load(std::memory_order_acquire)) {
+        case native::kStateReady: return true;  // this CPU has left user mode for the request
+        case native::kStateSending:
+        case native::kStateReceiving:
+        case native::kStateWaiting:
+            return in_queue([&](Waitable&) {
+                slow_switch_reasons |= kSlowKicked;
+                return true;
+            });
+        case native::kStateAwaitingReply: {
+            ReplySlot* link = owed.load(std::memory_order_acquire);
+            if (!link) return false;
+            return ReplySlot::is_kicked(link) ||
+                   owed.compare_exchange_strong(link, ReplySlot::kicked(link), std::memory_order_seq_cst);
+        }
+        default: return true;
+    }
+}
+
+void NativeThread::trap_again(Expects kind) {
+    if (kind == Expects::kSyscall) context.restart_syscall();
+    if (kind == Expects::kFault && fault.kind == lib::Trap::Kind::kKick) note_kick();
+}
+
 NativeThread& NativeThread::payer() {
     NativeThread* payer = this;
     for (u32 depth = 0; depth < 16; ++depth) {
@@ -153,93 +188,33 @@ void NativeThread::run_native(rt::Schedulable& s) {
         if (t.control_here()) t.publish_end();
         return;
     }
-    if (t.renew.load(std::memory_order_relaxed) != 0) [[unlikely]]
-        t.renew_here(t.renew.exchange(0, std::memory_order_acq_rel));
+    bool kicked = false;
+    if (t.renew.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+        const u8 what = t.renew.exchange(0, std::memory_order_acq_rel);
+        t.renew_here(what);
+        kicked = (what & kRenewKick) != 0;
+    }
     NativeThread& payer = t.payer();
     if (Sched* sched = payer.sched.get(); sched && sched->limited()) {
         Nanoseconds now = Machine::now(), again;
         u64 left = sched->left(now, again);
         if (left == 0) {
+            // Its handler would run on its budget.
+            if (kicked) t.note_kick();
             t.parked_ = true;  // the timer brings it back
             ex.timers().arm(t.timeout_, again);
             return;
         }
         sched::end_turn_at(ex, now + Nanoseconds{left});
     }
+    if (kicked && t.raise_kick()) [[unlikely]]
+        return;
     trace::enter(t.number);
+    sched::start_any_slice(ex);
     t.enter(payer);
 }
 
-// --- Timeouts
-
-void NativeThread::arm_timeout() {
-    slow_switch_reasons |= kSlowTimed;
-    // Once: other threads can write to the page.
-    const u64 wanted = std::atomic_ref{utcb->timeout}.load(std::memory_order_relaxed);
-    home().timers().arm(timeout_, Machine::now() + Nanoseconds{wanted < (u64{1} << 62) ? wanted : u64{1} << 62});
-}
-
-void NativeThread::drop_timeout() {
-    if (!timed()) return;
-    slow_switch_reasons &= u8(~kSlowTimed);
-    rt::cancel_timer(timeout_);
-}
-
-void NativeThread::timed_out(rt::Timer& timer) {
-    NativeThread& t = static_cast<Timeout&>(timer).owner;
-    if (t.take(t.timeout_job_) == Taken::kNow) rt::Executor::current().enqueue(t.timeout_job_);
-}
-
-void NativeThread::run_timeout(rt::Schedulable& s) {
-    Job& job = static_cast<Job&>(s);
-    NativeThread& t = job.owner;
-    if (&t.home() != &rt::Executor::current()) {
-        t.home().post(job);
-        return;
-    }
-    job.posted.store(false);
-    t.time_out();
-    // Its end may have waited for this job.
-    bool ended = (t.control.load(std::memory_order_acquire) & kControlEnd) != 0 && t.control_here();
-    t.unref();
-    if (ended) t.publish_end();
-}
-
-void NativeThread::time_out() {
-    NativeThread& t = *this;
-    // Of an earlier wait? Then it does not concern this one.
-    if (t.timeout_.armed) return;
-    if (t.parked_) {
-        t.parked_ = false;
-        rt::Executor::current().enqueue(t);
-        return;
-    }
-    if (!t.timed()) return;
-    if (!t.cancel()) {
-        // In the hands of another CPU: it is being woken, which ends the timeout, or received, and then it still has
-        // one. tests/models/ipc.pml, MUTANT=9.
-        if (t.take(t.timeout_job_) == Taken::kNow) rt::Executor::current().enqueue(t.timeout_job_);
-        return;
-    }
-    t.slow_switch_reasons &= u8(~kSlowTimed);
-    t.wake_with(Errno::kTimedOut);
-}
-
 // --- Control
-
-template <class F>
-bool NativeThread::in_queue(F&& then) {
-    for (;;) {
-        // If it does not wait, the object in waits_at may have been freed. While it waits, the object lives, and for
-        // this epoch section.
-        if (!waits()) return false;
-        Waitable* at = waits_at.load(std::memory_order_acquire);
-        ObjectGuard guard{at->lock};
-        if (waits_at.load(std::memory_order_relaxed) != at) continue;
-        // Whoever takes it out of the queue leaves waits_at as it is; the state tells.
-        return waits() && then(*at);
-    }
-}
 
 bool NativeThread::claim(u32 only) {
     return in_queue([&](Waitable& at) {
@@ -292,6 +267,8 @@ void NativeThread::publish_end() {
 // No job of it is under way on this CPU or to it.
 bool NativeThread::without_jobs() {
     if (control_job_.posted.load()) return false;  // it ends the thread when it runs
+    // Soon over, wherever they are: the request to end is made again until then.
+    if (errand_.posted.load() || alarm_job_.posted.load()) return false;
     if (!timeout_job_.posted.load()) return true;
     // On its way here, or with a CPU that was its home: it looks for the request.
     if (!rt::Executor::current().queue.holds(timeout_job_)) return false;
@@ -328,6 +305,9 @@ void NativeThread::settle() {
     sched.set(ThreadClaim::of_taken(*this), std::move(with));
     set_priority(level);
     if (to == home().cpu()) return;
+    // A path that goes to this thread may have looked at slow_switch_reasons before the thread had this home.
+    if (renew.load(std::memory_order_relaxed) & kRenewKick)
+        control.fetch_or(kControlKick | kControlKick << kAgainShift, std::memory_order_relaxed);
     leave_cpu();
     affinity = CpuSet{1u << to.value};
     set_home(rt::Executor::of(to));
@@ -389,8 +369,8 @@ bool NativeThread::save_here() {
             copy();
             // Who takes it from its slot writes to it afterwards, and it cannot wait again without this CPU: if it
             // still waits nothing was written. (An exchange that changes nothing: a load could overtake the copying.)
-            ReplySlot* slot = owed.load(std::memory_order_acquire);
-            if (!slot || !owed.compare_exchange_strong(slot, slot, std::memory_order_seq_cst)) return false;
+            ReplySlot* link = owed.load(std::memory_order_acquire);
+            if (!link || !owed.compare_exchange_strong(link, link, std::memory_order_seq_cst)) return false;
             break;
         }
         default: {
@@ -450,7 +430,7 @@ NativeThread::Stopped NativeThread::stop_here(bool mine) {
             if (!cancel()) return Stopped::kNo;
             // A trap that was not answered happens again: its registers stay what they were.
             if (kind == Expects::kMessage) context.set_syscall_result(-i64(Errno::kCanceled));
-            if (kind == Expects::kSyscall) context.restart_syscall();
+            trap_again(kind);
         }
     }
     drop_timeout();
@@ -462,6 +442,7 @@ NativeThread::Stopped NativeThread::stop_here(bool mine) {
 
 // Takes apart what only its home can. True: it has ended, publish_end().
 bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
+    rt::cancel_timer(alarm_);
     if (!without_jobs()) {
         claim.release_at_home();  // the job comes here
         return false;
@@ -514,6 +495,7 @@ bool NativeThread::control_here(Thread* in_call_of) {
         done |= kControlEntry;
     }
     if ((asked & kControlSave) && save_here()) done |= kControlSave;
+    if ((asked & kControlKick) && kick_here()) done |= kControlKick;
     if (asked & (kControlStop | kControlEnd)) {
         const bool mine = ex.running() == static_cast<Schedulable*>(this) && !run_hook.linked();
         switch (stop_here(mine)) {
@@ -540,13 +522,15 @@ bool NativeThread::control_here(Thread* in_call_of) {
     if (queued) settle();
     if ((asked & kControlMove) && (queued || move_here())) done |= kControlMove;
     // Release: a CPU that finds its request done sees the effects.
-    u32 now = control.load(std::memory_order_relaxed), again;
+    u32 now = control.load(std::memory_order_relaxed), again, left;
     do {
         again = now >> kAgainShift & done;
-    } while (
-        !control.compare_exchange_weak(now, (now & ~(done | done << kAgainShift)) | again, std::memory_order_acq_rel));
-    // The end of a claim repeats the request.
-    if (again != 0 || ((asked & ~done) != 0 && state.load(std::memory_order_acquire) != kStateClaimed)) ask_again();
+        left = (now & ~(done | done << kAgainShift)) | again;
+    } while (!control.compare_exchange_weak(now, left, std::memory_order_acq_rel));
+    // The end of a claim repeats the request. A kick that moved with the thread is for its new home.
+    if (again != 0 || (left & ~asked & kControlKick) != 0 ||
+        ((asked & ~done) != 0 && state.load(std::memory_order_acquire) != kStateClaimed))
+        ask_again();
     if (queued) make_ready();
     return false;
 }

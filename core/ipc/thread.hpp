@@ -33,9 +33,14 @@ public:
     ReplySlot reply;  // the caller it owes an answer
     std::atomic<ReplySlot*> owed{nullptr};
     // In Thread::slow_switch_reasons: it has a timeout; its receives wait for a notification too; the machine cannot
-    // switch TLS bases with single instructions; it may wait for the answer to a trap.
-    static constexpr u8 kSlowTimed = 2, kSlowBound = 4, kSlowBases = 8, kSlowTrapped = 16;
+    // switch TLS bases with single instructions; it may wait for the answer to a trap; it was kicked while it waited in a
+    // queue.
+    static constexpr u8 kSlowTimed = 2, kSlowBound = 4, kSlowBases = 8, kSlowTrapped = 16, kSlowKicked = 32;
     bool timed() const { return (slow_switch_reasons & kSlowTimed) != 0; }
+    // No CPU goes from another thread to this one directly.
+    bool takes_slowpath() const { return (slow_switch_reasons & (kSlowTimed | kSlowKicked)) != 0; }
+    // With nothing but these in both threads, registers alone are switched.
+    static constexpr u8 kQuickSwitch = kSlowBound | kSlowTrapped;
     // Whatever is pressing (Executor::pressing) keeps a CPU from switching to this thread: levels above its own,
     // attention.
     u64 gives_way_to = 0;
@@ -106,8 +111,15 @@ public:
     void inherit(const NativeThread& maker);
 
     // Requests of others, carried out at home. A bit is cleared when its request is done.
-    enum Control : u32 { kControlStop = 1, kControlMove = 2, kControlSave = 4, kControlEnd = 8, kControlEntry = 16 };
-    static constexpr u32 kControlAll = 31, kAgainShift = 8;  // above: requested again while it is carried out
+    enum Control : u32 {
+        kControlStop = 1,
+        kControlMove = 2,
+        kControlSave = 4,
+        kControlEnd = 8,
+        kControlEntry = 16,
+        kControlKick = 32,
+    };
+    static constexpr u32 kControlAll = 63, kAgainShift = 8;  // above: requested again while it is carried out
     std::atomic<u32> control{0};
     // For kControlMove: all three together, from one call.
     void want(ObjectRef<Sched> with, u8 priority, CpuId cpu);
@@ -115,6 +127,8 @@ public:
     bool saved_registers(native::Registers& out);
     // For kControlEntry: `fastpaths` has changed. Which entry its calls take, by its kind and its fastpaths.
     void choose_entry();
+    // For kControlKick: its next way to user mode is an exception. Noted first, from any CPU, and kept until then.
+    void note_kick() { renew.fetch_or(kRenewKick, std::memory_order_seq_cst); }
     // Asks; only in a thread's call. True: done (this CPU is its home, or nothing was to be done). False: look at
     // `control` later.
     bool ask(u32 bits);
@@ -127,14 +141,44 @@ public:
 
     // What it is configured with.
     struct Configuration {
-        SpaceObject& space;
-        ObjectRef<SpaceObject> space_ref;
+        ObjectRef<SpaceObject> space;
         ObjectRef<Endpoint> handler;
         u64 handler_badge = 0;
         bool redirect = false;
     };
     void configure(const ThreadClaim& claim, Configuration to);
     void place_utcb(const ThreadClaim& claim, u64 address);  // where its memory is mapped already
+    void set_handler(const ThreadClaim& claim, ObjectRef<Endpoint> to, u64 badge);
+    void set_space(const ThreadClaim& claim, ObjectRef<SpaceObject> to);
+
+    // What a call does to a thread that stands still (it is inactive, or waits for an answer), at that thread's home,
+    // where no other CPU has any of it.
+    struct Work {
+        Result<i64> (*run)(NativeThread& target, const ThreadClaim& claim, Work& work) = nullptr;
+        ObjectRef<Endpoint> endpoint{};
+        ObjectRef<SpaceObject> object{};
+        Ref<Space> space{};  // the caller's, for `address`
+        u64 address = 0, size = 0;
+    };
+    // Part of a call of this thread, which is made again until it is done. kBusy: `target` runs, or waits for something
+    // else.
+    Result<i64> do_at_home_of(NativeThread& target, Work work);
+    // Takes the caller that `slot` has out of the hands of all others: true if this CPU owns it now. give_back() undoes
+    // it.
+    bool take_from(ReplySlot& slot) {
+        ReplySlot* link = &slot;
+        if (owed.compare_exchange_strong(link, nullptr, std::memory_order_acq_rel)) return true;
+        // Marked by a kick; nothing marks it again.
+        return link == ReplySlot::kicked(&slot) &&
+               owed.compare_exchange_strong(link, nullptr, std::memory_order_acq_rel);
+    }
+    void give_back(ReplySlot& slot);
+
+    // At `deadline` (0: never) `bits` are signalled to the bound notification. Called in a call of its own.
+    void set_alarm(u64 deadline, u64 bits);
+
+    // A trap that no handler answered happens again when the thread continues. Called by its owner.
+    void trap_again(Expects kind);
 
     // Its wait is over: it continues at home with the result in its registers. The caller owns the end of the wait.
     void wake(bool front = false);
@@ -153,16 +197,21 @@ public:
     bool cancel();
     // The bases take effect when it runs next.
     void set_bases(const ThreadClaim& claim, hal::ThreadBases to);
+    // At home, where another thread runs: they are what the next switch to it loads.
+    void bases_now() {
+        renew.fetch_and(u8(~kRenewBases), std::memory_order_relaxed);
+        hal::set_bases(context, new_bases);
+    }
     void set_registers(const ThreadClaim& claim, const native::Registers& r);
     void arm_timeout();
     void drop_timeout();
 
-    // What its home has to do before it runs next: load `new_bases`; choose its entry.
-    static constexpr u8 kRenewBases = 1, kRenewEntry = 2;
+    // What its home has to do before it runs next: load `new_bases`; choose its entry; tell its handler of a kick.
+    static constexpr u8 kRenewBases = 1, kRenewEntry = 2, kRenewKick = 4;
     std::atomic<u8> renew{0};
     Owned<hal::ThreadBases> new_bases;
     // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that
-    // it has asked; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
+    // it has asked; its errand; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
     u64 restart_step = 0;
     Endings endings;                   // of what it deletes or revokes
     ObjectRef<Memory> restart_memory;  // that it makes, not yet all of it
@@ -194,6 +243,8 @@ private:
     Stopped stop_here(bool mine);
     bool end_here(ThreadClaim claim, bool mine, Thread* in_call_of);
     void renew_here(u8 what);
+    bool raise_kick();
+    bool kick_here();
     void ask_again();
     struct Job;
     // Whose it is to queue the job: the caller's (kNow; from now on the job keeps the thread, until it has run), or of
@@ -211,11 +262,43 @@ private:
     Job timeout_job_{&NativeThread::run_timeout, *this};
     static void run_timeout(rt::Schedulable& s);
     void time_out();
+    Result<i64> do_here(Work& work);
+    // do_at_home_of() on its way to another CPU. `posted`: the rest is that CPU's.
+    struct Errand : Job {
+        using Job::Job;
+        ObjectRef<NativeThread> target;
+        Work work;
+        Result<i64> result = i64{0};
+    } errand_{&NativeThread::run_errand, *this};
+    static void run_errand(rt::Schedulable& s);
+    struct Alarm : rt::Timer {
+        explicit Alarm(NativeThread& t) : Timer(&NativeThread::alarm_rings), owner(t) {}
+        NativeThread& owner;
+        u64 bits = 0;              // while it is armed
+        std::atomic<u64> rung{0};  // bits that are still to be signalled
+    } alarm_{*this};
+    Job alarm_job_{&NativeThread::run_alarm, *this};
+    static void alarm_rings(rt::Timer& t);
+    static void run_alarm(rt::Schedulable& s);
     struct Timeout : rt::Timer {
         explicit Timeout(NativeThread& t) : Timer(&NativeThread::timed_out), owner(t) {}
         NativeThread& owner;
     } timeout_{*this};
 };
+
+template <class F>
+bool NativeThread::in_queue(F&& then) {
+    for (;;) {
+        // If it does not wait, the object in waits_at may have been freed. While it waits, the object lives, and for
+        // this epoch section.
+        if (!waits()) return false;
+        Waitable* at = waits_at.load(std::memory_order_acquire);
+        ObjectGuard guard{at->lock};
+        if (waits_at.load(std::memory_order_relaxed) != at) continue;
+        // Whoever takes it out of the queue leaves waits_at as it is; the state tells.
+        return waits() && then(*at);
+    }
+}
 
 extern const Abi kNativeAbi, kRedirectAbi;
 

@@ -59,7 +59,7 @@ bool end_waits(Waitable& at, u32& budget) {
             t->state.store(native::kStateReady, std::memory_order_relaxed);
         }
         t->drop_timeout();
-        if (trapped && t->queued_as == NativeThread::Expects::kSyscall) t->context.restart_syscall();
+        if (trapped) t->trap_again(t->queued_as);
         if (trapped)
             t->state.store(native::kStateInactive, std::memory_order_release);
         else

@@ -85,6 +85,14 @@ struct ReplySlot {
         NativeThread* c = caller.load(std::memory_order_acquire);
         return c == closed() ? nullptr : c;
     }
+    // In NativeThread::owed, the link to a slot from a caller that was kicked: set by the caller's home. No fastpath takes
+    // it, so that the caller looks why before it enters user mode.
+    static ReplySlot* kicked(ReplySlot* s) { return reinterpret_cast<ReplySlot*>(reinterpret_cast<u64>(s) | kKicked); }
+    static ReplySlot* unmarked(ReplySlot* s) {
+        return reinterpret_cast<ReplySlot*>(reinterpret_cast<u64>(s) & ~kKicked);
+    }
+    static bool is_kicked(const ReplySlot* s) { return (reinterpret_cast<u64>(s) & kKicked) != 0; }
+    static constexpr u64 kKicked = 1;
     // Called by the owner of the caller.
     void clear(NativeThread& of) {
         NativeThread* expected = &of;

@@ -12,7 +12,7 @@ void set_personality(const Personality<UserThread>& p) { personality = p; }
 
 namespace {
 
-ServerCpu cpus[lib::kMaxCpus];
+constinit ServerCpu cpus[lib::kMaxCpus];
 
 // How long work of the server keeps clients waiting that are ready to run, and how long their turn is then.
 constexpr Nanoseconds kTurn = rt::Executor::kWorkTurn;
@@ -36,15 +36,14 @@ Result<void> ServerCpu::start(CpuId cpu, native::Slot thread) {
 
 void ServerCpu::answer_soon(UserThread& t) {
     t.next_answer_ = nullptr;
-    *last_answer_ = &t;
-    last_answer_ = &t.next_answer_;
+    (first_answer_ ? last_answer_->next_answer_ : first_answer_) = &t;
+    last_answer_ = &t;
 }
 
 UserThread* ServerCpu::pop_answer() {
     UserThread* t = first_answer_;
     if (!t) return nullptr;
     first_answer_ = t->next_answer_;
-    if (!first_answer_) last_answer_ = &first_answer_;
     return t;
 }
 
@@ -146,8 +145,10 @@ bool ServerCpu::exchange(UserThread* answered, native::Message& m) {
         native::utcb().save = owed_->reply_;
         owed_ = nullptr;
     }
-    if (native::exchange(number, endpoint_, m) != Errno::kOk) [[unlikely]]
+    if (const Errno e = native::exchange(number, endpoint_, m); e != Errno::kOk) [[unlikely]] {
+        logf("receive {:x}: error {}", number, i32(e));
         hal::Machine::panic("a receive of the server failed");
+    }
     return true;
 }
 

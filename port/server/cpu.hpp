@@ -9,6 +9,7 @@ namespace port {
 
 class ServerCpu {
 public:
+    constexpr ServerCpu() = default;
     static ServerCpu& current() { return of(hal::Machine::this_cpu()); }
     static ServerCpu& of(CpuId cpu);
 
@@ -43,7 +44,7 @@ public:
 private:
     // A turn of the clients beside work of the server that goes on: in the run queue as a user thread would be.
     struct Turn : rt::Schedulable {
-        Turn() : Schedulable(&Turn::run_now, rt::Priority::kUser) {}
+        constexpr Turn() : Schedulable(&Turn::run_now, rt::Priority::kUser) {}
         static void run_now(rt::Schedulable& s);
     };
     bool exchange(UserThread* answered, native::Message& m);
@@ -62,7 +63,7 @@ private:
     CpuId cpu_{};
     native::Slot thread_ = 0, endpoint_ = 0, notification_ = 0;
     UserThread* owed_ = nullptr;  // whose trap was received last, and neither answered nor saved
-    UserThread *first_answer_ = nullptr, **last_answer_ = &first_answer_;
+    UserThread *first_answer_ = nullptr, *last_answer_ = nullptr;
     std::atomic<u32> clients_{0};
     Nanoseconds alarm_ = Nanoseconds::never();
     Turn turn_;

@@ -12,7 +12,7 @@ namespace {
 
 using hal::Machine;
 
-constexpr size_t kItems = native::kMaxFrames;
+constexpr size_t kItems = native::kMostFrames;
 constexpr u64 kClientSlots = 16;  // of its capability table, which stays empty: as few as there can be
 
 hal::MapFlags flags_of(Prot p) {

@@ -21,16 +21,21 @@ UserThread::UserThread() : job_(*this) {
     });
 }
 
-UserThread::~UserThread() {
-    if (thread_ != 0) {
-        ServerCpu::current().forget(*this);
-        (void)native::remove(reply_);
-        (void)native::remove(thread_);
-        free_slot(reply_);
-        free_slot(thread_);
-        space_->threads_.fetch_sub(1, std::memory_order_relaxed);
-    }
-    if (fpu_) rt::deallocate(fpu_, native::boot_info().fpu_size);
+UserThread::~UserThread() { release(); }
+
+// It will not run again, though it may be known to others for long: what the kernel has for it goes.
+void UserThread::release() {
+    if (thread_ == 0) return;
+    ServerCpu::current().forget(*this);
+    times(hal::Machine::now());  // the last figure stays
+    (void)native::remove(reply_);
+    (void)native::remove(thread_);
+    free_slot(reply_);
+    free_slot(thread_);
+    thread_ = reply_ = 0;
+    space_->threads_.fetch_sub(1, std::memory_order_relaxed);
+    space_ = {};
+    if (fpu_) rt::deallocate(std::exchange(fpu_, nullptr), native::boot_info().fpu_size);
 }
 
 Result<void> UserThread::init(Ref<Space> in) {
@@ -172,6 +177,7 @@ void UserThread::stop_clock(Nanoseconds now) {
 // The kernel counts what the server does for it, until it has to wait, as the thread's own time.
 UserThread::Times UserThread::times(Nanoseconds) const {
     const u64 system = system_ns_.load(std::memory_order_relaxed);
+    if (thread_ == 0) return {user_ns_.load(std::memory_order_relaxed), system};
     auto all = native::make_call(native::kThreadTimes, thread_);
     u64 user = user_ns_.load(std::memory_order_relaxed);
     if (all.ok() && all.value() > system && all.value() - system > user) {
@@ -183,7 +189,10 @@ UserThread::Times UserThread::times(Nanoseconds) const {
 
 // --- The tiers
 
-void UserThread::job_done(rt::Job& job) { personality.ended(owner_of(job)); }
+void UserThread::job_done(rt::Job& job) {
+    owner_of(job).release();
+    personality.ended(owner_of(job));
+}
 
 // Its coroutine has come to co_await user().
 void UserThread::to_user() {

@@ -41,6 +41,9 @@
  * MUTANT=20: a slowpath ends the receiver's timeout after it has let it go.
  * MUTANT=21: a timeout's job does not look whether the timer is armed again, for a later wait.
  * MUTANT=22: the answer's fastpath waits at an endpoint that has ended.
+ * MUTANT=23: the answer's fastpath of a bound server does not look for signals after it has queued.
+ * MUTANT=24: that look is a plain load.
+ * MUTANT=25: signals that came are taken though another CPU has taken the server from the queue.
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -216,6 +219,41 @@ inline take_bits() {
     d_step { drain(); bits = memory[BITS]; memory[BITS] = 0 }
 }
 
+/* signals_came, take_signals; r, if not 0, is ready, and continues at once if the server waits. */
+inline look_for_signals(r) {
+    if
+    :: bound ->
+#if MUTANT == 23
+        bits = 0;
+#elif MUTANT == 24
+        bits = LOAD(BITS);
+#else
+        d_step { drain(); bits = memory[BITS] } /* fetch_or(0) */
+#endif
+        if
+        :: bits != 0 ->
+            claim_server();
+#if MUTANT == 25
+            ok = 1;
+#endif
+            if
+            :: ok ->
+                take_bits();
+                d_step { seen = seen | bits; bits = 0; got = 0; got_call = 0 }
+                if
+                :: r != 0 -> make_ready(r)
+                :: else
+                fi;
+                goto server
+            :: else
+            fi;
+            bits = 0
+        :: else
+        fi
+    :: else
+    fi
+}
+
 #define ALL_SEEN (signals == SIGNALS && !signalling && memory[BITS] == 0 && seen == (1 << SIGNALS) - 1)
 #define FINISHED                                                                                         \
     (asked[1] == CALLS(1) && asked[2] == CALLS(2) && !calling[1] && !calling[2] && !want && !armed &&    \
@@ -371,11 +409,11 @@ server: /* in user mode, with a message from `got`, or with none */
     if
     :: deaf && got == 2 && got_call == 1 -> goto save
     :: true -> goto slow_reply
-    :: !bound -> skip
+    :: true -> skip
     fi;
     c = LOAD(CALLER);
     if
-    :: c == 0 -> goto slow_reply
+    :: c == 0 || (bound && LOAD(BITS) != 0) -> goto slow_reply
     :: else
     fi;
     lock();
@@ -397,6 +435,7 @@ server: /* in user mode, with a message from `got`, or with none */
         queue_server();
         unlock();
         assert(!ready[c] && !inbox[c]);
+        look_for_signals(c);
         t = c;
         goto client
     :: else ->
@@ -419,6 +458,7 @@ server: /* in user mode, with a message from `got`, or with none */
         queue_server();
         unlock();
         make_ready(c);
+        look_for_signals(0);
         goto next
     fi;
 

@@ -373,14 +373,17 @@ KTEST(threads_are_not_ruled_without_write, cap_right) {
     p.is_refused({TRY_TO(kThreadConfigure, kPerm, t, p.space, 0, 0, 0), TRY_TO(kThreadSetRegisters, kPerm, t),
                   TRY_TO(kThreadResume, kPerm, t), TRY_TO(kThreadSuspend, kPerm, t),
                   TRY_TO(kThreadSchedule, kPerm, t, kSlotSched, 1, 0), TRY_TO(kThreadBind, kPerm, t, n),
-                  TRY_TO(kThreadFastpaths, kPerm, t, 0)});
+                  TRY_TO(kThreadFastpaths, kPerm, t, 0), TRY_TO(kThreadHandler, kPerm, t, 0, 0),
+                  TRY_TO(kThreadSpace, kPerm, t, p.space), TRY_TO(kThreadKick, kPerm, t),
+                  TRY_TO(kThreadSetFpu, kPerm, t, 0, 0)});
     KCHECK(state_of(t) == kStateInactive);
 }
 KTEST(threads_are_not_read_without_read, cap_right) {
     Program p;
     const Slot t = make(kTypeThread);
     p.has(t, kAllRights & ~kReadRight);
-    p.is_refused({TRY_TO(kThreadGetRegisters, kPerm, t), TRY_TO(kThreadState, kPerm, t)});
+    p.is_refused({TRY_TO(kThreadGetRegisters, kPerm, t), TRY_TO(kThreadState, kPerm, t), TRY_TO(kThreadTimes, kPerm, t),
+                  TRY_TO(kThreadGetFpu, kPerm, t, 0, 0)});
 }
 
 // --- Replies

@@ -112,6 +112,12 @@ ALL_THREE(schedule, kTypeThread, kWriteRight, raw_call(kThreadSchedule, s, kSlot
 ALL_THREE(bind, kTypeThread, kWriteRight, raw_call(kThreadBind, s, 0))
 ALL_THREE(fastpaths, kTypeThread, kWriteRight, raw_call(kThreadFastpaths, s, 0))
 ALL_THREE(thread_state, kTypeThread, kReadRight, raw_call(kThreadState, s))
+ALL_THREE(thread_handler, kTypeThread, kWriteRight, raw_call(kThreadHandler, s, 0, 0))
+ALL_THREE(thread_space, kTypeThread, kWriteRight, raw_call(kThreadSpace, s, kSlotSpace))
+ALL_THREE(kick, kTypeThread, kWriteRight, raw_call(kThreadKick, s))
+ALL_THREE(thread_times, kTypeThread, kReadRight, raw_call(kThreadTimes, s))
+ALL_THREE(get_fpu, kTypeThread, kReadRight, raw_call(kThreadGetFpu, s, 0, 0))
+ALL_THREE(set_fpu, kTypeThread, kWriteRight, raw_call(kThreadSetFpu, s, 0, 0))
 
 namespace {
 // Calls with a thread in addition to the tested argument, and deletes it again.
@@ -136,11 +142,16 @@ namespace {
 i64 configure_handler(Slot s) {
     return with_thread([=](Slot t) { return raw_call(kThreadConfigure, t, kSlotSpace, 0, s, 0); });
 }
+i64 handler_endpoint(Slot s) {
+    return with_thread([=](Slot t) { return raw_call(kThreadHandler, t, s, 0); });
+}
 i64 bind_notification(Slot s) {
     return with_thread([=](Slot t) { return raw_call(kThreadBind, t, s); });
 }
 }  // namespace
 ALL_THREE(configure_handler, kTypeEndpoint, kSendRight, configure_handler(s))
+ALL_THREE(handler_endpoint, kTypeEndpoint, kSendRight, handler_endpoint(s))
+ALL_THREE(space_of_thread, kTypeSpace, kWriteRight, with_thread([=](Slot t) { return raw_call(kThreadSpace, t, s); }))
 ALL_THREE(bind_notification, kTypeNotification, kReceiveRight, bind_notification(s))
 
 // --- Memory

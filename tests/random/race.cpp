@@ -28,6 +28,13 @@ constexpr u64 kVictimUtcb = 0x20'0000'0000, kMapAt = 0x30'0000'0000, kOwnMaps = 
 constexpr u64 kArena = 8 << 20, kPageSize = 4096, kMachineSlack = 16 * kPageSize;
 constexpr u64 kMostPriority = 12;  // of victims; drivers are above them
 
+// Of an FPU state (CPUID leaf 0xd).
+u64 fpu_size() {
+    u32 a = 0xd, b, c = 0, d;
+    asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    return b == 0 ? 512 : (b + 63) & ~u64{63};
+}
+
 struct Driver {
     Thread thread;
     u64 number;
@@ -63,6 +70,13 @@ constexpr Name kNames[] = {{kCall, "kCall"},
                            {kThreadSchedule, "kThreadSchedule"},
                            {kThreadBind, "kThreadBind"},
                            {kThreadFastpaths, "kThreadFastpaths"},
+                           {kThreadHandler, "kThreadHandler"},
+                           {kThreadSpace, "kThreadSpace"},
+                           {kThreadKick, "kThreadKick"},
+                           {kThreadTimes, "kThreadTimes"},
+                           {kThreadGetFpu, "kThreadGetFpu"},
+                           {kThreadSetFpu, "kThreadSetFpu"},
+                           {kAlarm, "kAlarm"},
                            {kMap, "kMap"},
                            {kUnmap, "kUnmap"},
                            {kProtect, "kProtect"},
@@ -75,7 +89,7 @@ constexpr Name kNames[] = {{kCall, "kCall"},
 // waited: in vain, for a partner that did not come in time or gave up.
 struct Count {
     std::atomic<u64> done, waited, refused;
-} counts[64];
+} counts[128];
 
 Result<void> count(u64 call, Result<void> r) {
     Count& c = counts[call];
@@ -286,6 +300,10 @@ void serves(Driver& d) {
         how = flags(d, false);
         if (d.random.one_in(4))
             r = count(kReceive, receive(at, m, how));
+        else if (owes && d.random.one_in(4))
+            r = count(kReceive, save_receive(live(d, kReplies), at, m, how));
+        else if (d.random.one_in(4))
+            r = count(kReplyReceive, answer_receive(live(d, kReplies), at, m, owes ? live(d, kReplies) : 0, how));
         else
             r = count(kReplyReceive, reply_receive(at, m, how));
     }
@@ -295,6 +313,26 @@ void answers_saved(Driver& d) {
     const Message m = random_message(d, d.random.below(4));
     (void)count(kReplyTo, reply_to(live(d, kReplies), m));
 }
+void kicks(Driver& d) {
+    for (u64 n = 1 + d.random.below(3); n != 0; --n) (void)count(kThreadKick, kick(live(d, kThreads)));
+}
+alignas(64) std::byte fpu_areas[kMaxDrivers][16384];
+void changes(Driver& d) {
+    // One that waits for an answer, or is inactive, if no other CPU changes that.
+    Slot s = live(d, kThreads);
+    const auto now = state(s);
+    if (now.ok() && now.value() != kStateAwaitingReply && d.random.one_in(2)) s = idle(d);
+    std::byte* area = fpu_areas[d.number];
+    switch (d.random.below(5)) {
+        case 0: return (void)count(kThreadHandler, set_handler(s, d.random.one_in(4) ? 0 : live(d, kEndpoints)));
+        case 1:
+            return (void)count(kThreadSpace, set_space(s, d.random.one_in(2) ? live(d, kSpaces) : Slot{kSlotSpace}));
+        case 2: return (void)count(kThreadGetFpu, get_fpu(s, area, fpu_size()));
+        case 3: return (void)count(kThreadSetFpu, set_fpu(s, area, d.random.one_in(2) ? 0 : fpu_size()));
+        default: return (void)count(kThreadTimes, do_call(kThreadTimes, s));
+    }
+}
+void rings(Driver& d) { (void)count(kAlarm, alarm(d.random.one_in(4) ? 0 : now() + d.random.below(3'000'000), 1)); }
 void signals(Driver& d) { (void)count(kSignal, signal(live(d, kNotifications), d.random.next())); }
 void maps(Driver& d) {
     const Slot space = d.random.one_in(3) ? live(d, kSpaces) : Slot{kSlotSpace};
@@ -365,6 +403,9 @@ constexpr Play kPlays[] = {{2, makes},
                            {5, serves},
                            {1, answers_saved},
                            {2, signals},
+                           {2, kicks},
+                           {2, changes},
+                           {1, rings},
                            {2, maps},
                            {2, shows_frames},
                            {1, chooses_fastpaths},
@@ -387,6 +428,7 @@ void drive(u64 number) {
     }
     d.what.store(100);
     // What it holds of the seed's objects: its bound notification, and what it owes.
+    (void)alarm(0, 0);
     (void)bind(d.thread.slot, 0);
     Message m;
     (void)receive(kPrivateAt, m, kNonBlocking);

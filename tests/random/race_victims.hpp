@@ -37,7 +37,7 @@ constexpr VictimCall on(u64 number, Group to, Group second, u16 third_bits = 0) 
 constexpr u16 kOneWay = 0x8000;  // in a tag: nobody waits for an answer
 
 extern "C" {
-extern const VictimCall race_victim_calls[32] = {ipc(kCall, kEndpoints),
+extern const VictimCall race_victim_calls[64] = {ipc(kCall, kEndpoints),
                                                  ipc(with(kCall, kTimed), kEndpoints),
                                                  ipc(with(kCall, kTimed), kEndpoints),
                                                  ipc(kReplyReceive, kEndpoints),
@@ -68,7 +68,39 @@ extern const VictimCall race_victim_calls[32] = {ipc(kCall, kEndpoints),
                                                  on(kThreadGetRegisters, kThreads),
                                                  on(kThreadSchedule, kThreads, kScheds, 7),
                                                  {kThreadFastpaths, kThreads.at, kThreads.size - 1, 0, 15, 0},
-                                                 {kThreadConfigure, kThreads.at, kThreads.size - 1, kSlotSpace, 0, 0}};
+                                                 {kThreadConfigure, kThreads.at, kThreads.size - 1, kSlotSpace, 0, 0},
+                                                 ipc(kCall, kEndpoints),
+                                                 ipc(kCall, kEndpoints),
+                                                 ipc(with(kCall, kTimed), kEndpoints),
+                                                 ipc(kReplyReceive, kEndpoints),
+                                                 ipc(kReplyReceive, kEndpoints),
+                                                 ipc(with(kReplyReceive, kTimed), kEndpoints),
+                                                 ipc(with(kReplyReceive, kAnswerSaved), kEndpoints),
+                                                 ipc(with(kReplyReceive, kAnswerSaved), kEndpoints),
+                                                 ipc(with(kReplyReceive, kAnswerSaved | kSaveOwed), kEndpoints),
+                                                 ipc(with(kReplyReceive, kAnswerSaved | kSaveOwed), kEndpoints),
+                                                 ipc(with(kReplyReceive, kAnswerSaved | kTimed), kEndpoints),
+                                                 ipc(with(kReceive, kSaveOwed), kEndpoints),
+                                                 ipc(with(kReceive, kSaveOwed), kEndpoints),
+                                                 ipc(with(kReceive, kSaveOwed | kTimed), kEndpoints),
+                                                 ipc(kReceive, kEndpoints),
+                                                 ipc(with(kReceive, kTimed), kNotifications),
+                                                 ipc(kReply, kAny),
+                                                 ipc(kReplyTo, kReplies),
+                                                 ipc(kReplySave, kReplies),
+                                                 ipc(kSignal, kNotifications),
+                                                 ipc(kSignal, kNotifications),
+                                                 on(kThreadKick, kThreads),
+                                                 on(kThreadKick, kThreads),
+                                                 on(kThreadKick, kThreads),
+                                                 on(kThreadHandler, kThreads, kEndpoints),
+                                                 on(kThreadHandler, kThreads),
+                                                 on(kThreadSpace, kThreads, kSpaces),
+                                                 on(kThreadTimes, kThreads),
+                                                 on(kThreadSetFpu, kThreads),
+                                                 on(kThreadResume, kThreads),
+                                                 on(kYield, kAny),
+                                                 {kAlarm, 1, 0, 1, 0, 0}};
 u64 race_last_cpu;
 void race_victim();  // rbp: a seed
 void race_server();  // rbp: a slot of an endpoint, for ever
@@ -88,7 +120,7 @@ race_victim:
     xor %rax, %rbp
     mov %rbp, %rcx
     shr $40, %rcx
-    and $31, %ecx
+    and $63, %ecx
     shl $4, %ecx
     lea race_victim_calls(%rip), %rax
     add %rax, %rcx

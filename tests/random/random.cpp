@@ -22,7 +22,7 @@ using seeded::Random;
 constexpr u64 kThreads = 6, kRedirected = kThreads - 1, kEndpoints = 3, kNotifications = 2, kSteps = 40;
 constexpr u64 kMessages = 512;       // that a thread can send
 constexpr u64 kTimeout = 1'000'000;  // ns
-constexpr u64 kLastCall = 1'000'000, kSecret = 0x5eed'0000'0000;
+constexpr u64 kLastCall = 1'000'000, kKicked = kLastCall + 1, kSecret = 0x5eed'0000'0000;
 
 // Slots of a seed.
 constexpr Slot kEndpointAt = 100, kNotificationAt = 110, kOwnAt = 200, kOwnSlots = 16;
@@ -101,6 +101,11 @@ void received(Worker& w, const Message& m) {
         if (m.words[0] != kLastCall && m.words[0] != m.words[3] + 7) fail("a system call's registers");
         return;
     }
+    if (m.label() == kLabelKick) {
+        w.owes_trap = true;
+        w.owes = kKicked;
+        return;
+    }
     Sent* s = sent_of(m.words[0]);
     if (!s) return fail("a message that nobody sent");
     if (s->received.fetch_add(1) != 0) fail("a message that came twice");
@@ -115,7 +120,7 @@ void received(Worker& w, const Message& m) {
 }
 
 Message answer_to(u64 owed, bool trap) {
-    if (trap) return owed == kLastCall ? message(kStop) : message(kResume, owed * 3);
+    if (trap) return owed == kLastCall ? message(kStop) : message(kResume, owed * 3);  // of a kick: no result
     if (Sent* s = sent_of(owed)) s->answered.fetch_add(1);
     return message(0, owed ^ kSecret);
 }
@@ -173,6 +178,24 @@ void make_a_send(Worker& w, Slot endpoint) {
     if (!r.ok() && r.error() == Errno::kAgain && s.received.load() != 0) fail("a message that failed and arrived");
 }
 
+// Instead of an answer: what is owed is saved, or another is answered, or both, with the receive.
+Result<void> receive_with_saved(Worker& w, Slot endpoint, Message& m) {
+    const u64 n = w.random.below(2), other = n ^ 1, owed = std::exchange(w.owes, 0), trap = w.owes_trap;
+    const bool answers = w.saved[other] != 0, saves = w.random.one_in(2) || !answers;
+    if (answers) m = answer_to(std::exchange(w.saved[other], 0), w.saved_trap[other] != 0);
+    const u64 how = flags(w, true);
+    const Slot into = saves ? own(w, kReplyAt + n) : 0;
+    auto r = answers ? answer_receive(own(w, kReplyAt + other), endpoint, m, into, how)
+                     : save_receive(into, endpoint, m, how);
+    back_from_call(w);
+    // What has changed nothing says so; other errors are of the receive.
+    if (saves && (r.ok() || (r.error() != Errno::kBusy && r.error() != Errno::kBadF))) {
+        w.saved[n] = owed;
+        w.saved_trap[n] = trap;
+    }
+    return r;
+}
+
 void serve(Worker& w, Slot endpoint) {
     Message m;
     utcb().receive[0] = own(w, kReceiveAt);
@@ -189,6 +212,10 @@ void serve(Worker& w, Slot endpoint) {
         if (w.owes == 0) {
             r = receive(endpoint, m, flags(w, true));
             back_from_call(w);
+            continue;
+        }
+        if (w.random.one_in(4)) {
+            r = receive_with_saved(w, endpoint, m);
             continue;
         }
         u64 owed = std::exchange(w.owes, 0);
@@ -227,7 +254,7 @@ void answer_saved(Worker& w) {
 
 void with_another_thread(Worker& w) {
     Worker& other = workers[w.random.below(kThreads)];
-    u64 how = w.random.below(3), cpu = w.random.below(cpus());
+    u64 how = w.random.below(5), cpu = w.random.below(cpus());
     const bool end = w.random.one_in(12);
     if (&other == &w) return;
     Result<void> r = lib::kOk;
@@ -245,6 +272,11 @@ void with_another_thread(Worker& w) {
         if (r.ok()) r = resume(other.thread.slot);
     } else if (how == 1) {
         r = schedule(other.thread.slot, kSlotSched, 2 + other.number + 8 * w.random.below(3), cpu);
+    } else if (how == 2) {
+        r = kick(other.thread.slot);
+    } else if (how == 3) {
+        if (other.number != kRedirected) return;
+        r = set_handler(other.thread.slot, kEndpointAt + w.random.below(kEndpoints), 1 + w.random.below(9));
     } else {
         auto s = state(other.thread.slot);
         if (one_cpu) log(w, 16, s.ok() ? s.value() : 999);
@@ -399,6 +431,8 @@ Result<void> set_up(u64 seed) {
 
 // A suspended thread's system call that nobody has answered would be made again: it gets an error instead.
 void skip_call(const Worker& w) {
+    // Nor shall it tell of a kick for ever: being configured forgets it.
+    (void)configure(w.thread.slot, kSlotSpace, 0, kEndpointAt, kRedirect);
     Registers r;
     if (!get_registers(w.thread.slot, r).ok()) return;
     constexpr u16 kSyscall = 0x050f;  // as it stands in memory

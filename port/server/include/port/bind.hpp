@@ -132,6 +132,7 @@ private:
     };
     static UserThread& owner_of(rt::Job& job) { return static_cast<OwnJob&>(job).owner; }
     static void job_done(rt::Job& job);
+    void release();
     static void woken(rt::Schedulable& s);
     void to_user();
     void fetch_registers();
