@@ -251,12 +251,12 @@ Result<Memory*> give_memory(SpaceObject& space, const hal::BootInfo& boot, u64 b
     Memory* m = TRY(make<Memory>(taken + (archive_end - archive)));
     for (Block* b = first; b;) {
         Block* next = b->next;
-        TRY(m->adopt(Machine::virt_to_phys(b), b->size, Memory::Block::kOwned));
+        TRY(m->adopt(Machine::virt_to_phys(b), b->size, Memory::Adopted::kOwned));
         b = next;
     }
     info.archive_offset = taken + (boot.initrd.start - archive);
     info.archive_size = boot.initrd.size();
-    TRY(m->adopt(archive, archive_end - archive, Memory::Block::kBorrowed));
+    TRY(m->adopt(archive, archive_end - archive, Memory::Adopted::kBorrowed));
     info.memory_bytes = m->size;
     TRY(space.map(*m, native::kServerMemory, 0, info.memory_bytes, native::kReadRight | native::kWriteRight, kAll));
     return m;
