@@ -44,11 +44,15 @@ Tally test_guest(const BatchOptions& options, const std::string& label, const st
     for (const Case& item : cases) {
         if (!recordings.count(item.area)) recordings[item.area] = load_recording(item.area);
     }
+    Clock::time_point last = Clock::now();
     run_cases(cases, target, [&](const Case& item, const CaseResult& result) {
         std::string why;
         bool same = same_as_recorded(item, result, recordings[item.area], why);
+        const double seconds = seconds_since(last);
+        last = Clock::now();
         tally.check(same, "[" + label + "] " + item.full_name(), why);
-        if (options.verbose && same) std::printf("ok   [%s] %s\n", label.c_str(), item.full_name().c_str());
+        if (options.verbose && same)
+            std::printf("ok   [%s] %-48s %6.2f s\n", label.c_str(), item.full_name().c_str(), seconds);
         return true;
     });
     return tally;

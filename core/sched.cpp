@@ -39,7 +39,7 @@ rt::Executor& choose_home(CpuSet affinity, rt::Executor& preferred) {
 
 void start_slice(rt::Executor& ex, rt::Priority level) {
     PerCpu& mine = per_cpu[ex.cpu().value];
-    if (!mine.slice.armed && ex.queue.count(level) != 0) ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
+    if (!mine.slice.armed && ex.queue.has(level)) ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
 }
 
 void start_any_slice(rt::Executor& ex) {

@@ -132,12 +132,12 @@ void Thread::return_to_queue() {
     rt::Executor& ex = rt::Executor::current();
     // With one other ready thread it does not matter: that one's slice ends before long.
     if (&home() == &ex && ex.queue.count(rt::Priority::kUser) < 2) return make_ready();
-    const u64 used = user_time(Machine::now());
-    if (used - turn_from < sched::kSlice.value) {
+    const u64 so_far = used(Machine::now());
+    if (so_far - turn_from < sched::kSlice.value) {
         priority = rt::kBackFromWait;
         run_as_usual_ = std::exchange(run, &Thread::run_back_from_wait);
     } else {
-        turn_from = used;
+        turn_from = so_far;
     }
     make_ready();
 }

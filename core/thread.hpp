@@ -54,7 +54,7 @@ public:
     void handle_kick() { abi->kicked(*this); }
     void start_slice(rt::Executor& ex);
     bool gives_turn(rt::Executor& ex, bool slice_over);
-    void turn_ended(Nanoseconds now) { turn_from = user_time(now); }
+    void turn_ended(Nanoseconds now) { turn_from = used(now); }
 
     rt::Executor& home() const { return home_.get(); }
     rt::Executor& home_seen_now() const { return home_.seen_now(); }
@@ -63,8 +63,10 @@ public:
     // Makes the thread runnable on its home CPU, from any CPU. At the front of the queue: it continues its time slice.
     void make_ready(bool front = false);
     CpuSet affinity{~0u};
-    // User time at which its turn began: what it has used since then it takes from its time slice.
+    // What it had used when its turn began: what it uses from there on it takes from its time slice.
     u64 turn_from = 0;
+    // Ends its turn: a value of turn_from from which any use is more than a slice.
+    static constexpr u64 kTurnOver = u64{1} << 63;
     // Of a thread of priority kUser that has waited, from any CPU: as make_ready(), but it runs before those that wait
     // for their turn if it has not used its own up.
     void return_to_queue();
@@ -101,6 +103,7 @@ public:
         return (v & kRuns) ? now.value - (v & ~kRuns) : v;
     }
     u64 system_time() const { return system_clock_.load(std::memory_order_relaxed); }
+    u64 used(Nanoseconds now) const { return user_time(now) + system_time(); }
     void add_system(Nanoseconds t) {
         system_clock_.store(system_clock_.load(std::memory_order_relaxed) + t.value, std::memory_order_relaxed);
     }

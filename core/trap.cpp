@@ -12,7 +12,7 @@ namespace core {
 // Here, where it is used: the end of a turn is counted by the instruction.
 inline bool Thread::gives_turn(rt::Executor& ex, bool slice_over) {
     if (ex.queue.count(rt::Priority::kUser) != 0) sched::balance(ex);
-    return ex.queue.count(priority) != 0 || (slice_over && abi->turn_over && abi->turn_over(*this));
+    return ex.queue.has(priority) || (slice_over && abi->turn_over && abi->turn_over(*this));
 }
 
 [[gnu::noinline]] void leave_trap_slow(Thread& t) {

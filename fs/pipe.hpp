@@ -104,8 +104,8 @@ private:
     u32 slot_count_ RT_GUARDED_BY(lock_) = kPipeSlots;
     Counter readers_, writers_;
     u32 files_ RT_GUARDED_BY(fifo_lock) = 0;  // of a FIFO
-    // All ends are closed: what is left in the ring is dropped, and a ring of another size with it. (The pipe's inode lives an epoch longer, and another
-    // end may come by way of /proc/PID/fd: it finds the pipe empty, as in Linux.)
+    // All ends are closed: what is left in the ring is dropped, and a ring of another size with it. (The pipe's inode
+    // lives an epoch longer, and another end may come by way of /proc/PID/fd: it finds the pipe empty, as in Linux.)
     void empty_ring();
     static rt::Reclaimable* reclaim_step(rt::Reclaimable& r, u64 most);
     // A large ring whose frames are reclaimed later; until then the pipe has its first one, and is referenced.

@@ -19,10 +19,13 @@ void print(const char* fmt, const A&... args) {
 
 void print_cpu(CpuId cpu) {
     rt::Executor& ex = rt::Executor::of(cpu);
-    const char* states[] = {"kernel", "user", "idle"};
-    print("cpu {}: {}, ready {}+{}+{}, epoch pending {}\n", cpu.value, states[u32(ex.user_state.get()) % 3],
-          ex.queue.count(rt::Priority::kUrgent), ex.queue.count(rt::Priority::kKernel),
-          ex.queue.count(rt::Priority::kUser), ex.epoch.pending);
+    const char* states[] = {"kernel", "user", "user, its own turn", "asleep"};
+    print("cpu {}: {}, attention {:x}, epoch pending {}, ready", cpu.value, states[u32(ex.user_state.get()) % 4],
+          ex.queue.attention.load(std::memory_order_relaxed), ex.epoch.pending);
+    for (u32 level = 0; level < rt::kPriorities; ++level)
+        if (ex.queue.count(rt::Priority(level)) != 0)
+            print(" {}x{}", level, ex.queue.count(rt::Priority(level)));  // priority, how many
+    print("{}\n", ex.queue.empty() ? " none" : "");
 }
 
 void print_job(const rt::Job& job) {

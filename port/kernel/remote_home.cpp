@@ -41,7 +41,8 @@ struct HandOver {
 
     // Somebody else could use the CPU, and the call takes longer than letting him.
     static bool leave_at_once(const UserThread& t, rt::Executor& ex, u64 word) {
-        const rt::Schedulable* first = ex.queue.first(rt::Priority::kUser);
+        const rt::Schedulable* first = ex.queue.first(rt::kBackFromWait);
+        if (!first) first = ex.queue.first(rt::Priority::kUser);
         const auto* next = !first || rt::Job::is_one(*first) ? nullptr : static_cast<const core::Thread*>(first);
         u64 number = t.context.syscall_number();
         if (!next || (word & rt::kCallFault) || number >= route::kClasses) return false;
@@ -49,7 +50,7 @@ struct HandOver {
         return route::classes[number].service_ns.load(std::memory_order_relaxed) > limit;
     }
     static u64 spin(rt::CallWord& word, rt::Executor& where, rt::Executor& ex) {
-        const bool others = ex.queue.count(rt::Priority::kUser) != 0;
+        const bool others = ex.queue.has(rt::Priority::kUser);
         return CallHome::spin(word, where, ex, others ? route::kSpinWithOthers : route::kSpinAlone, others);
     }
 

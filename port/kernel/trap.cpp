@@ -62,7 +62,7 @@ void TrapTiers<Trace>::woken(rt::Schedulable& s) {
     t.trapped_ = hal::Machine::now();
     Trace::runs_again(t);
     // Where the thread is about to run, its space is wanted anyway, and copies are cheaper in it.
-    if (&t.home() == &ex && ex.queue.count(rt::Priority::kUser) == 0) t.space->load();
+    if (&t.home() == &ex && !ex.queue.has(rt::Priority::kUser)) t.space->load();
     LeafOutcome outcome = personality.again(t, why);
     if (outcome == LeafOutcome::kBlocked) return block(t, ex);
     finish_block(t, ex, outcome);

@@ -108,7 +108,7 @@ void UserThread::fork_state_from(UserThread& from) {
     std::memcpy(area, from.context.fpu_area, hal::Machine::fpu_area_size());
     affinity = from.affinity;
     // They share what is left of the turn: new threads do not keep others from theirs.
-    const u64 used = from.user_time(hal::Machine::now()), left = core::sched::kSlice.value - (used - from.turn_from);
+    const u64 used = from.used(hal::Machine::now()), left = core::sched::kSlice.value - (used - from.turn_from);
     const u64 half = left < core::sched::kSlice.value ? left / 2 : 0;
     from.turn_from = used + half - core::sched::kSlice.value;
     turn_from = half - core::sched::kSlice.value;
@@ -144,7 +144,8 @@ void UserThread::to_user() {
 }
 
 void UserThread::request_yield() {
-    if (home().queue.count(rt::Priority::kUser) != 0) home().attract(rt::kAttnReschedule);
+    turn_from = kTurnOver;  // also where it is not running: its home has left the call
+    if (home().queue.has(rt::Priority::kUser)) home().attract(rt::kAttnReschedule);
 }
 
 void UserThread::set_affinity(CpuSet cpus) {

@@ -93,33 +93,51 @@ Task<bool> within_seconds(u32 seconds, auto done) {
     co_return true;
 }
 
+// The threads of `load`, each of which counts for ever in a word of its own.
+struct CountingThreads {
+    PhysAddr code{}, data{};
+
+    // Not ready yet; at home on `ex` alone.
+    Result<void> start(Executor& ex) {
+        auto space = TRY(core::Space::create());
+        code = TRY(alloc_zeroed_frame()), data = TRY(alloc_zeroed_frame());
+        std::memcpy(Machine::phys_to_virt(code), kCountForEver, sizeof kCountForEver);
+        lib::MapEntry entries[] = {{UserAddr{kCode}, code, {.read = true, .exec = true}},
+                                   {UserAddr{kData}, data, {.read = true, .write = true}}};
+        TRY(space->map(entries));
+        for (u32 i = 0; i < 2; ++i) {
+            Counting& t = load->threads[i];
+            TRY(t.allocate_fpu());
+            t.abi = &counting_abi;
+            t.space = space;
+            t.affinity = CpuSet{1u << ex.cpu().value};
+            t.set_home(ex);
+            t.context.set_pc(UserAddr{kCode});
+            t.context.rdi = kData + i * 8;
+        }
+        return lib::kOk;
+    }
+    u64 count(u32 i) const {
+        return __atomic_load_n(static_cast<u64*>(Machine::phys_to_virt(data)) + i, __ATOMIC_RELAXED);
+    }
+    void free() {
+        free_frame(code);
+        free_frame(data);
+    }
+};
+
 KTEST(calls_without_end_leave_user_threads_jobs_and_timers_their_turn) {
     Owned<Load> owned{make<Load>()};
     KCHECK(owned);
     load = owned.get();
     Executor& server = Executor::of(CpuId{executor_count() - 1});
     load->server = &server;
-    auto space = CO_TRY(core::Space::create());
-    PhysAddr code = CO_TRY(alloc_zeroed_frame()), data = CO_TRY(alloc_zeroed_frame());
-    std::memcpy(Machine::phys_to_virt(code), kCountForEver, sizeof kCountForEver);
-    lib::MapEntry entries[] = {{UserAddr{kCode}, code, {.read = true, .exec = true}},
-                               {UserAddr{kData}, data, {.read = true, .write = true}}};
-    CO_TRY(space->map(entries));
-    auto* counts = static_cast<u64*>(Machine::phys_to_virt(data));
-    auto count = [&](u32 i) { return __atomic_load_n(&counts[i], __ATOMIC_RELAXED); };
+    CountingThreads counting;
+    CO_TRY(counting.start(server));
+    auto count = [&](u32 i) { return counting.count(i); };
 
     const CallService::How usual = CallService::serve_with<&serve_again>();
     server.service.begin();
-    for (u32 i = 0; i < 2; ++i) {
-        Counting& t = load->threads[i];
-        CO_TRY(t.allocate_fpu());
-        t.abi = &counting_abi;
-        t.space = space;
-        t.affinity = CpuSet{1u << server.cpu().value};
-        t.set_home(server);
-        t.context.set_pc(UserAddr{kCode});
-        t.context.rdi = kData + i * 8;
-    }
     KCHECK(lane_claim(lane(server.cpu(), CpuId{0}), load->word).ok);
     load->word.store(call_for(server.cpu()), std::memory_order_release);
     bool others = &server != &Executor::current();
@@ -149,10 +167,41 @@ KTEST(calls_without_end_leave_user_threads_jobs_and_timers_their_turn) {
     KCHECK(co_await within_seconds(10, [&] { return load->ended.load() == ended; }));
     CallService::serve_with(usual);
     bool trapped = load->threads[0].trapped.load() || load->threads[1].trapped.load();
-    free_frame(code);
-    free_frame(data);
+    counting.free();
     KCHECK(all);
     KCHECK(!trapped);
+    co_return lib::kOk;
+}
+
+// The CPU of the threads is in the kernel while another CPU makes both ready.
+constinit std::atomic<bool> hold{false}, held{false};
+Task<void> hold_cpu() {
+    held.store(true);
+    while (hold.load()) Machine::poll_mailbox();
+    load->ended.fetch_add(1);
+    co_return;
+}
+
+KTEST(threads_that_come_back_together_share_their_cpu) {
+    Executor& home = Executor::of(CpuId{executor_count() - 1});
+    if (&home == &Executor::current()) co_return lib::kOk;  // nobody to look on without taking the CPU from them
+    Owned<Load> owned{make<Load>()};
+    KCHECK(owned);
+    load = owned.get();
+    CountingThreads counting;
+    CO_TRY(counting.start(home));
+    hold.store(true), held.store(false);
+    KCHECK(spawn("hold", hold_cpu(), home));
+    KCHECK(co_await within_seconds(10, [] { return held.load(); }));
+    for (Counting& t : load->threads) t.return_to_queue();
+    hold.store(false);
+    bool both = co_await within_seconds(10, [&] { return counting.count(0) > 50'000 && counting.count(1) > 50'000; });
+    for (Counting& t : load->threads) t.kick();
+    KCHECK(co_await within_seconds(10, [] { return load->threads[0].over.load() && load->threads[1].over.load(); }));
+    KCHECK(spawn("unload", unload_here(), home));
+    KCHECK(co_await within_seconds(10, [] { return load->ended.load() == 2; }));
+    counting.free();
+    KCHECK(both);
     co_return lib::kOk;
 }
 

@@ -351,9 +351,10 @@ TEST_F(TableTest, AWaitKeepsTheFilesOfSetsInSets) {
     EXPECT_EQ(found, 0u);
     EXPECT_EQ(queues.count(), 3u);
     EXPECT_EQ(file->ref_count(), 2u);
-    EXPECT_EQ(inner->ref_count(), 2u);
+    EXPECT_EQ(inner->ref_count(), 3u) << "itself, and as the set that the file was found in";
     EXPECT_TRUE(look.forget());
     EXPECT_EQ(file->ref_count(), 1u);
+    EXPECT_EQ(inner->ref_count(), 1u);
 }
 
 }  // namespace

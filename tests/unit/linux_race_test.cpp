@@ -73,13 +73,13 @@ constexpr u64 kTakeTerminal = 0x540e, kGroupOfTerminal = 0x540f, kGiveTerminalUp
 constexpr u32 kRounds = 60;
 Meeting meeting;
 std::atomic<u32> lost{0};
-i64 terminal = -1;
+std::atomic<i64> terminal{-1};
 
 Script open_terminal(User& u) {
     EXPECT_GT(co_await u.sys(abi::kNrSetsid), 1);
     EXPECT_EQ(co_await set_handler(u, 1, 1), 0);  // SIGHUP is ignored
     terminal = co_await u.sys(abi::kNrOpen, "/dev/console", 2);
-    EXPECT_GE(terminal, 0);
+    EXPECT_GE(terminal.load(), 0);
     co_return 0;
 }
 UserAddr code_that(Script (*script)(User&)) { return add_code(script); }
@@ -92,7 +92,7 @@ Script also_gives_up(User& u) {
     co_await stay_on(u, 1);
     for (u32 round = 0; round < kRounds; ++round) {
         co_await meet(u, meeting);
-        co_await u.sys(abi::kNrIoctl, terminal, kGiveTerminalUp);
+        co_await u.sys(abi::kNrIoctl, terminal.load(), kGiveTerminalUp);
         co_await meet(u, meeting);
         co_await meet(u, meeting);
     }
@@ -107,9 +107,9 @@ Script first_leader(User& u) {
     EXPECT_GT(co_await start_thread(u, second), 1);
     co_await stay_on(u, 0);
     for (u32 round = 0; round < kRounds; ++round) {
-        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, terminal, kTakeTerminal, 1), 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, terminal.load(), kTakeTerminal, 1), 0);
         co_await meet(u, meeting);
-        co_await u.sys(abi::kNrIoctl, terminal, kGiveTerminalUp);
+        co_await u.sys(abi::kNrIoctl, terminal.load(), kGiveTerminalUp);
         co_await meet(u, meeting);
         co_await meet(u, meeting);
     }
@@ -124,13 +124,13 @@ Script second_leader(User& u) {
     const i64 mine = co_await u.sys(abi::kNrGetpid);
     for (u32 round = 0; round < kRounds; ++round) {
         co_await meet(u, meeting);
-        while (co_await u.sys(abi::kNrIoctl, terminal, kTakeTerminal, 0) != 0) {
+        while (co_await u.sys(abi::kNrIoctl, terminal.load(), kTakeTerminal, 0) != 0) {
         }
         co_await meet(u, meeting);
-        if (co_await u.sys(abi::kNrIoctl, terminal, kGroupOfTerminal, group) != 0 ||
+        if (co_await u.sys(abi::kNrIoctl, terminal.load(), kGroupOfTerminal, group) != 0 ||
             co_await u.load<i32>(group) != mine)
             lost.fetch_add(1);
-        co_await u.sys(abi::kNrIoctl, terminal, kGiveTerminalUp);
+        co_await u.sys(abi::kNrIoctl, terminal.load(), kGiveTerminalUp);
         co_await meet(u, meeting);
     }
     co_return 0;

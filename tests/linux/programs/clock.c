@@ -251,3 +251,25 @@ TEST(setting_the_clock) {
     NEED(gettimeofday(&day, NULL) == 0);
     CALL(syscall(SYS_settimeofday, &day, NULL));
 }
+
+// Two that wake up at the same time, each of which then waits for the other without a call: both get the CPU.
+TEST(woken_together) {
+    enum { kRounds = 60 };
+    volatile int* rounds = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    NEED(rounds != MAP_FAILED);
+    struct timespec start;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    pid_t pid = fork();
+    const int who = pid == 0;
+    for (int round = 1; round <= kRounds; round++) {
+        struct timespec then = start;
+        then.tv_nsec += 20000000L * round;
+        then.tv_sec += then.tv_nsec / 1000000000, then.tv_nsec %= 1000000000;
+        NEED(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &then, NULL) == 0);
+        rounds[who] = round;
+        while (rounds[1 - who] < round) {
+        }
+    }
+    if (pid == 0) _exit(0);
+    reap("the other", pid);
+}
