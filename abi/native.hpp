@@ -91,7 +91,7 @@ enum Call : uint64_t {
                            // that waited; rdx: longest wait, cycles. System: of all locks, acquisitions not counted
     kMemoryInfo = 70,      // system (read): bytes of free memory; rsi: bytes in all
     kAlarm = 71,  // ns since boot or 0 (none), bits: then they are signalled to the caller's bound notification
-    kConsole = 72,  // system, ConsoleOp, a, b, c
+    kConsole = 72,         // system (write), ConsoleOp, its arguments
 };
 // Flags that are added to the number of an IPC call.
 enum : uint64_t {

@@ -404,4 +404,38 @@ KTEST(trace_odd_buffer, trace_buffer) {
     KREFUSED(kInval, raw_call(kTraceControl, kSlotSystem, kTraceRead, u64(buffer), 1));
 }
 
+KTEST(console_unknown_operation, none) {
+    for (u64 op : {u64{9}, u64{64}, ~u64{0}}) KREFUSED(kInval, raw_call(kConsole, kSlotSystem, op));
+}
+KTEST(console_unknown_stream, none) {
+    static char text[8];
+    for (u64 stream : {u64{3}, ~u64{0}}) {
+        KREFUSED(kInval, raw_call(kConsole, kSlotSystem, kConsoleRead, stream, u64(text), sizeof text));
+        KREFUSED(kInval, raw_call(kConsole, kSlotSystem, kConsoleWrite, stream, u64(text), 0));
+    }
+}
+KTEST(console_bytes_of_nowhere, none) {
+    for (u64 at : {kAreaStart, u64{0}, u64{0xffff'8000'0000'0000}, ~u64{0}}) {
+        KREFUSED(kFault, raw_call(kConsole, kSlotSystem, kEntropy, at, 16));
+        KREFUSED(kFault, raw_call(kConsole, kSlotSystem, kConsoleLog, at, 16));
+    }
+    KREFUSED(kFault, raw_call(kConsole, kSlotSystem, kEntropy, u64(&ktest_spinner), 16));
+}
+KTEST(console_gives_random_bytes, none) {
+    static unsigned char a[64], b[64];
+    KCHECK(raw_call(kConsole, kSlotSystem, kEntropy, u64(a), sizeof a) == sizeof a);
+    KCHECK(raw_call(kConsole, kSlotSystem, kEntropy, u64(b), sizeof b) == sizeof b);
+    KCHECK(std::memcmp(a, b, sizeof a) != 0);
+    static unsigned char large[8192];
+    KCHECK(raw_call(kConsole, kSlotSystem, kEntropy, u64(large), sizeof large) == 4096);
+}
+KTEST(console_tells_one_notification, none) {
+    const Slot n = make(kTypeNotification);
+    KREFUSED(kBadF, raw_call(kConsole, kSlotSystem, kConsoleBind, 999, 1));
+    KREFUSED(kInval, raw_call(kConsole, kSlotSystem, kConsoleBind, kSlotPool, 1));
+    KREFUSED(kPerm, raw_call(kConsole, kSlotSystem, kConsoleBind, derive(n, kReceiveRight), 1));
+    KDONE(raw_call(kConsole, kSlotSystem, kConsoleBind, n, 1));
+    KREFUSED(kBusy, raw_call(kConsole, kSlotSystem, kConsoleBind, n, 1));
+}
+
 }  // namespace ktest

@@ -193,6 +193,7 @@ KTEST(irq_ack_without_right, cap_right) {
     KREFUSED(kPerm, with_line([=] { return raw_call(kIrqAck, line); }));
 }
 ALL_THREE(write, kTypeSystem, kWriteRight, raw_call(kWrite, s, u64("x"), 0))
+ALL_THREE(console, kTypeSystem, kWriteRight, raw_call(kConsole, s, kConsoleSize))
 ALL_THREE(shut_down, kTypeSystem, kWriteRight, raw_call(kShutDown, s, 3))
 ALL_THREE(trace_control, kTypeSystem, kWriteRight, raw_call(kTraceControl, s, kTraceStop))
 
