@@ -263,7 +263,7 @@ enum ConsoleOp : uint64_t {
     kConsoleWrite = 1,  // stream, address, size: bytes taken
     kConsoleEnded = 2,  // stream: 1 at the end of the input
     kConsoleSize = 3,   // rows << 16 | columns of the terminal
-    kConsoleBind = 4,   // notification (send), bits: signalled when a stream or the size has changed
+    kConsoleBind = 4,   // notification (send) or 0, bits: signalled when a stream or the size has changed
     kConsoleLog = 5,    // address, size: a line of the kernel's log
     kEntropy = 6,       // address, size: random bytes
     kReport = 7,        // wait status: the program has ended, and so will the machine

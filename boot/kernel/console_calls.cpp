@@ -47,42 +47,72 @@ Result<i64> bytes_out(NativeThread& t, u64 to, u64 size, F&& give) {
     return i64(done);
 }
 
-// Whom changes of the streams are told to. Once: it is not asked again.
+// Whom changes of the streams are told to. The jobs that tell are made once, and stay.
 struct Listener {
-    core::ObjectRef<Notification> to;
-    u64 bits = 0;
+    rt::SpinLock<rt::Rank::device> lock;
+    Notification* to RT_GUARDED_BY(lock) = nullptr;  // with a reference
+    u64 bits RT_GUARDED_BY(lock) = 0;
+    bool watched RT_GUARDED_BY(lock) = false;
 };
-constinit Listener* listener = nullptr;
+constinit Listener listener;
 constinit rt::WaitQueue window_changed;
+
+void tell() {
+    core::ObjectRef<Notification> to;
+    u64 bits;
+    {
+        rt::LockGuard guard{listener.lock};
+        to = core::ObjectRef<Notification>{listener.to};
+        bits = listener.bits;
+    }
+    if (to) core::ipc::notify(*to, bits);
+}
 
 Task<void> watch(rt::WaitQueue& queue, const char* what) {
     for (;;) {
         const u32 seen = queue.sequence();
-        core::ipc::notify(*listener->to, listener->bits);
+        tell();
         (void)co_await rt::wait_on(queue, seen, what);
     }
 }
 
-Result<i64> bind(NativeThread& t, u64 slot, u64 bits) {
-    core::Cap* c = t.caps->find(slot);
-    if (!c) return Errno::kBadF;
-    if (c->object->type != native::kTypeNotification) return Errno::kInval;
-    if (!(c->rights() & native::kSendRight)) return Errno::kPerm;
-    if (listener) return Errno::kBusy;
-    auto to = core::ObjectRef<Notification>::of_found(static_cast<Notification*>(c->object));
-    if (!to) return Errno::kBadF;
-    listener = rt::make<Listener>(std::move(to), bits);
-    if (!listener) return Errno::kNoMem;
+Result<void> watch_all() {
     for (u32 n = 0; n < 3; ++n)
         if (port::Stream* s = stream_of(n))
             if (!rt::spawn("server stream", watch(s->changed, "a stream for the server"), rt::Executor::current()))
                 return Errno::kNoMem;
-    if (port::streams.tty) {
-        port::streams.window_changed = &window_changed;
-        if (!rt::spawn("server window", watch(window_changed, "the terminal's size for the server"),
-                       rt::Executor::current()))
-            return Errno::kNoMem;
+    if (!port::streams.tty) return lib::kOk;
+    port::streams.window_changed = &window_changed;
+    if (!rt::spawn("server window", watch(window_changed, "the terminal's size for the server"),
+                   rt::Executor::current()))
+        return Errno::kNoMem;
+    return lib::kOk;
+}
+
+// Slot 0: nobody any more.
+Result<i64> bind(NativeThread& t, u64 slot, u64 bits) {
+    core::ObjectRef<Notification> to;
+    if (slot != 0) {
+        core::Cap* c = t.caps->find(slot);
+        if (!c) return Errno::kBadF;
+        if (c->object->type != native::kTypeNotification) return Errno::kInval;
+        if (!(c->rights() & native::kSendRight)) return Errno::kPerm;
+        to = core::ObjectRef<Notification>::of_found(static_cast<Notification*>(c->object));
+        if (!to) return Errno::kBadF;
     }
+    bool first = false;
+    {
+        rt::LockGuard guard{listener.lock};
+        if (to && listener.to) return Errno::kBusy;
+        // Whom it had goes with `to`, outside the lock.
+        Notification* const before = std::exchange(listener.to, to.take());
+        to = core::ObjectRef<Notification>::of_counted(before);
+        listener.bits = bits;
+        first = listener.to && !std::exchange(listener.watched, true);
+    }
+    // A part of them after a failure: the others' changes are told to nobody.
+    if (first) TRY(watch_all());
+    tell();
     return i64{0};
 }
 

@@ -137,6 +137,12 @@ public:
         if (p && p->try_ref()) r.p_ = p;
         return r;
     }
+    // Takes a reference over, from take().
+    static ObjectRef of_counted(T* p) {
+        ObjectRef r;
+        r.p_ = p;
+        return r;
+    }
     T* get() const { return p_; }
     T* operator->() const { return p_; }
     T& operator*() const { return *p_; }

@@ -53,6 +53,7 @@ Result<i64> thread_kick(NativeThread& t, u64 slot) {
 
 Result<i64> thread_times(NativeThread& t, u64 slot) {
     auto target = TRY(thread_at(t, slot, native::kReadRight));
+    target->time_is_asked.store(1, std::memory_order_relaxed);
     // A clock that runs counts from the moment at which it would have been 0. It is read before the time is, so that the
     // difference is never negative, but for what the clocks of two CPUs differ by.
     const i64 counted = i64(target->user_time(Nanoseconds{0}));

@@ -2,6 +2,7 @@
 // The native calls on windows (window.cpp), and what a memory consists of. Their items are in the caller's UTCB, which
 // its threads can write to at any time: each word is read once, all of them are checked, and then the copies are used.
 #include "core/ipc/calls.hpp"
+#include "core/trap.hpp"
 
 namespace core::calls {
 namespace {
@@ -132,6 +133,8 @@ Result<i64> memory_extent(NativeThread& t, const u64 (&a)[6]) {
         t.context.set_syscall_result(calls::stale_now(*frames.space));
         return true;
     };
-    if (!map() || rt::Executor::current().needs_attention()) return;
+    if (!map()) return;
+    if (rt::Executor::current().needs_attention()) [[unlikely]]
+        leave_trap_changed(t);  // the call is done: its result is where its number was
     hal::Machine::resume_syscall(t.context);
 }

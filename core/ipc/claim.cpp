@@ -20,6 +20,7 @@ void NativeThread::configure(const ThreadClaim& claim, Configuration to) {
     set_handler(claim, std::move(to.handler), to.handler_badge);
     redirect.set(claim, to.redirect);
     abi = to.redirect ? &kRedirectAbi : &kNativeAbi;
+    if (to.redirect) time_is_asked.store(1, std::memory_order_relaxed);
     slow_switch_reasons =
         to.redirect ? u8(slow_switch_reasons | kSlowTrapped) : u8(slow_switch_reasons & ~kSlowTrapped);
     // A kick was for what it was before.

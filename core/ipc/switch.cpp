@@ -40,9 +40,11 @@ bool may_switch_to(rt::Executor& ex, NativeThread& to) {
             if (next.control.load(std::memory_order_relaxed) == 0 && next.renew.load(std::memory_order_relaxed) == 0 &&
                 !payer.has_budget() && !next.kicked.load(std::memory_order_relaxed)) {
                 ex.queue.remove(next);
-                // The clock counts for a scheduling object: whose thread it is on does not matter.
+                // The clock counts for a scheduling object: whose thread it is on matters only where it is asked.
                 auto& time_payer = static_cast<NativeThread&>(*state_of(ex).time_payer);
-                if (payer.sched.get() != time_payer.sched.get()) {
+                if (payer.sched.get() != time_payer.sched.get() ||
+                    (payer.time_is_asked.load(std::memory_order_relaxed) |
+                     time_payer.time_is_asked.load(std::memory_order_relaxed))) {
                     Nanoseconds now = Machine::now();
                     t.account_user(now);
                     Thread::start_clock(ex, payer, now);

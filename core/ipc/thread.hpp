@@ -209,6 +209,9 @@ public:
     // What its home has to do before it runs next: load `new_bases`; choose its entry; tell its handler of a kick.
     static constexpr u8 kRenewBases = 1, kRenewEntry = 2, kRenewKick = 4;
     std::atomic<u8> renew{0};
+    // Somebody wants to know its time (kThreadTimes), or will: its clock is stopped and started at each switch. Else the
+    // clock of another thread with the same scheduling object may count it.
+    std::atomic<u8> time_is_asked{0};
     Owned<hal::ThreadBases> new_bases;
     // Of the call it makes, which is made again until it is through. How far it has come: 0 at first; the thread that
     // it has asked; its errand; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.

@@ -56,6 +56,29 @@ KTEST_CPUS(frames_are_replaced, none) {
     KDONE(map_now(w.space, w.memory, {{kAt, 3 * kPage, kR}, {kAt, 4 * kPage, kR}}));
     KCHECK(p.finds(kAt, 1004));
 }
+// The short way of the call is over, and then something else comes first: another CPU wakes a thread up here.
+KTEST(frames_are_mapped_while_others_are_woken_here, none) {
+    static std::atomic<u64> over, woken;
+    static auto wait = [](u64 n) {
+        for (Message m; receive(n, m).ok(); woken = woken + 1) {
+        }
+    };
+    static auto signal_for_ever = [](u64 n) {
+        while (over == 0) (void)signal(n, 1);
+    };
+    over = woken = 0;
+    Windowed w(8);
+    const Slot n = make(kTypeNotification);
+    Helper& waiter = start(+wait, n, {.priority = kDefaultPriority + 2});
+    KCHECK(until_state(waiter, kStateWaiting));
+    Helper& other = start(+signal_for_ever, n, {.priority = 3, .cpu = far_cpu()});
+    for (u64 i = 0; i < 20'000 || (far_cpu() != 0 && woken < 100); ++i) {
+        const i64 r = map_now(w.space, w.memory, {{kAt, (i % 8) * kPage, kR}});
+        KCHECK(r == 0 || r == 1);
+    }
+    over = 1;
+    KCHECK(until_stopped(other));
+}
 KTEST_CPUS(frames_are_protected_and_unmapped, none) {
     Windowed w(8);
     Probe p(w.space, cpu);
