@@ -226,6 +226,16 @@ bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
     return true;
 }
 
+// What an answer to an exception needs besides, and `into`. This CPU owns the caller.
+[[gnu::noinline]] Result<void> prepare_answer(NativeThread& t, NativeThread& caller, u64 tag,
+                                              native::Registers* to_check, ReplySlot* into) {
+    if (caller.expects != Expects::kMessage) {
+        if (to_check) TRY(check_exception_reply(t, tag, *to_check));
+        if (native::tag_label(tag) & native::kReplyMaps) TRY(map_for(t, caller));
+    }
+    return into ? save_owed(t, *into) : lib::kOk;
+}
+
 // The answer half of reply, reply_receive and reply_to, for the caller that was found in `slot`: the same if it is to
 // be woken. `into`: first the caller that t owes an answer moves there. kSrch: it has given up in the meantime; kAgainLater:
 // another CPU has it, for a moment or for ever.
@@ -241,14 +251,9 @@ Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* f
     if (checked) TRY(check_exception_reply(t, tag, registers));
     if (!caller.take_from(slot)) return slot.found() == found ? kAgainLater : Errno::kSrch;
     // This CPU owns the caller; every error from here on returns it.
-    if (caller.expects != Expects::kMessage || into) {
-        Result<void> r = lib::kOk;
-        if (caller.expects != Expects::kMessage) {
-            if (!checked) r = check_exception_reply(t, tag, registers);
-            if (r.ok() && (native::tag_label(tag) & native::kReplyMaps)) r = map_for(t, caller);
-        }
-        if (r.ok() && into) r = save_owed(t, *into);
-        if (!r.ok()) {
+    const bool more = caller.expects != Expects::kMessage && (!checked || (native::tag_label(tag) & native::kReplyMaps));
+    if (more || into) [[unlikely]] {
+        if (auto r = prepare_answer(t, caller, tag, checked ? nullptr : &registers, into); !r.ok()) {
             caller.give_back(slot);
             return r.error();
         }
