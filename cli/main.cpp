@@ -42,7 +42,8 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
                "more CPUs than the host has)")
             ->check(CLI::Range(0, 999'999));
         app.add_option("--fastpath", options.fastpath,
-                       "which IPC fastpaths native programs may use: none, exception, ipc, notify or all (default)");
+                       "which IPC fastpaths the Linux server and native programs may use: none, exception, ipc, notify "
+                       "or all (default)");
         app.add_option("--native", options.native,
                        "run a native program instead of a Linux program: a name such as examples/pingpong, or a file; "
                        "its arguments follow --");

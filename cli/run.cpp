@@ -45,8 +45,9 @@ MachineSpec farcall_machine(const RunOptions& options) {
         if (std::find(kFastpaths.begin(), kFastpaths.end(), options.fastpath) == kFastpaths.end()) {
             fail("--fastpath is one of none, exception, ipc, notify, all");
         }
-        if (options.native.empty() && options.fastpath != "none")
-            fail("--fastpath " + options.fastpath + ": only programs of the native interface have fastpaths so far");
+        if (options.native.empty() && options.route != "server" && options.fastpath != "none")
+            fail("--fastpath " + options.fastpath +
+                 ": only --route server and programs of the native interface use IPC");
     }
     if (!options.stats.empty() && options.stats != "table" && options.stats != "json")
         fail("--stats takes table or json, not '" + options.stats + "'");

@@ -100,6 +100,7 @@ public:
     UserThread(const UserThread&) = delete;
 
     Registers& regs() { return context_; }
+    Registers& call_regs() { return context_; }
     rt::Job& job() { return job_; }
 
     Result<void> init(Ref<Space> in);
