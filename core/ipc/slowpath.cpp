@@ -588,7 +588,9 @@ void notify(Notification& n, u64 bits) {
         bound->wake();
     } else {
         // Our bits were taken with another signal's by a receive that has ended since, or are not for it: it waits
-        // again.
+        // again. What came before the wait in its call is done: the answer is given, the caller saved.
+        constexpr u64 kBefore = native::kCallMask | native::kSaveOwed | native::kAnswerSaved;
+        hal::set_call_word(bound->context, (hal::call_word(bound->context) & ~kBefore) | native::kReceive);
         bound->context.restart_syscall();
         bound->wake();
     }

@@ -79,6 +79,7 @@ template <class C>
 concept MessageRegisters =
     requires(C& c, C& other, const C& k, u64 v, abi::native::Registers& r, const abi::native::Registers& given) {
         { call_word(k) } -> std::same_as<u64>;
+        { set_call_word(c, v) } -> std::same_as<void>;
         { call_capability(k) } -> std::same_as<u64>;
         { message_tag(k) } -> std::same_as<u64>;
         { message_word(k, v) } -> std::same_as<u64>;  // the first three

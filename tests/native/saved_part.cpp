@@ -194,6 +194,25 @@ KTEST_CPUS(bound_server_misses_no_signal, none) {
 
 // --- Errors
 
+// One of two signallers finds the server waiting when the other's receive has taken the bits of both: it waits again, and
+// what its call did before the wait is not done twice.
+KTEST(signals_meet_on_the_way_to_a_call_that_saves, none) {
+    static auto signal_for_ever = [](u64 n) {
+        while (!stop_now) {
+            (void)signal(n, 1);
+            for (volatile u64 i = 0; i < 200; i = i + 1) {
+            }
+        }
+    };
+    Play p(serve_saving, true, 0);
+    for (u64 i = 0; i < 3; ++i) (void)start(call_for_ever, p.e);
+    if (far_cpu() == 0) return;
+    (void)start(+signal_for_ever, p.n, {.cpu = 1});
+    (void)start(+signal_for_ever, p.n, {.cpu = far_cpu()});
+    KCHECK(until([&] { return done_calls >= 20'000 && signals_seen > 1000; }));
+    stop_now = 1;
+    KCHECK(bad_calls == 0);
+}
 KTEST(save_flag_with_nothing_owed, reply_owed) {
     Slot e = make(kTypeEndpoint);
     utcb().save = make(kTypeReply);

@@ -7,6 +7,7 @@
 namespace hal {
 
 inline u64 call_word(const UserContext& c) { return c.rax; }
+inline void set_call_word(UserContext& c, u64 word) { c.rax = word; }
 inline u64 call_capability(const UserContext& c) { return c.rdi; }
 inline u64 message_tag(const UserContext& c) { return c.rsi; }
 inline void set_message(UserContext& c, u64 badge, u64 tag) {
