@@ -107,47 +107,6 @@ TEST(looks_at_large_empty_ranges) {
     CALL(mincore(own + (199ul << 12), 8192, there));
 }
 
-// ---- Calls that wait behind long names ----
-
-static char long_name[PATH_MAX];
-static int* waiting;
-static void* open_and_wait(void* unused) {
-    (void)unused;
-    __atomic_fetch_add(waiting, 1, __ATOMIC_SEQ_CST);
-    return (void*)(intptr_t)open(long_name, O_RDONLY);
-}
-static long looks_cost(void) {
-    struct stat st;
-    long before = cpu_ms();
-    for (int i = 0; i < 20000; i++) NEED(stat("other", &st) == 0);
-    return cpu_ms() - before;
-}
-TEST(waiting_behind_long_names) {
-    enum { kThreads = 500 };
-    waiting = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    NEED(mkfifo("fifo", 0600) == 0 && make_file("other", "", 0600) == 0);
-    for (int i = 0; i < 1800; i++) memcpy(long_name + 2 * i, "./", 2);
-    memcpy(long_name + 3600, "fifo", 5);
-    long before = looks_cost();
-    pid_t child = fork();
-    if (child == 0) {
-        pthread_attr_t small;
-        pthread_attr_init(&small);
-        pthread_attr_setstacksize(&small, 16384);
-        for (int i = 0; i < kThreads; i++) {
-            pthread_t thread;
-            NEED(pthread_create(&thread, &small, open_and_wait, NULL) == 0);
-        }
-        pause();
-    }
-    while (__atomic_load_n(waiting, __ATOMIC_SEQ_CST) < kThreads) sleep_ms(10);
-    sleep_ms(500);
-    long during = looks_cost();
-    FACT("others' names cost what they did", during <= 2 * before + 50);
-    kill(child, SIGKILL);
-    reap("child", child);
-}
-
 // ---- One file in many sets ----
 
 static void* wait_for_one(void* set) {
