@@ -147,7 +147,7 @@ void stop_using(Process& p) {
         program = std::move(p.exe);
     }
     program = {};
-    if (p.session_seen() == p.pid) hang_up_session(p);
+    if (p.session_seen() == p.pid) hang_up_session(p, LeaderDoes::kEnds);
 }
 
 }  // namespace
