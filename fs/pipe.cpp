@@ -2,7 +2,8 @@
 // Pipes: data. Opening and closing ends is in fs/pipe_open.cpp.
 //
 // A read or write first copies everything it will take, and only then moves head, tail and lengths: a copy that stops
-// at a page that is not there has changed nothing, and is run again as a whole.
+// at a page that is not there has changed nothing (but that a read has dropped slots without data), and is run again as a
+// whole.
 #include "fs/pipe.hpp"
 
 #include <bit>
@@ -96,12 +97,19 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
             return kNeedsTask;
         }
     }
+    // Slots without data have gone for good, and a writer may wait for one.
+    const auto stopped = [&](LeafError e) RT_UNCHECKED_LOCKING {
+        const bool room = was_full && head - tail < slot_count_;
+        guard.unlock();
+        if (room) writable.wake_all();
+        return e;
+    };
     Slot& first = slot(tail);
     if (first.length > to.size() || head - tail == 1 || first.packet) [[likely]] {
         // All from one slot.
         done = first.length < to.size() ? first.length : to.size();
         if (auto copied = to.copy_out(0, first.bytes() + first.offset, done); !copied.ok()) [[unlikely]]
-            return copied.error();
+            return stopped(copied.error());
     } else {
         for (u32 n = tail; n != head && done < to.size(); ++n) {
             Slot& s = slot(n);
@@ -109,7 +117,7 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
             size_t part = s.length < to.size() - done ? s.length : to.size() - done;
             if (auto copied = to.copy_out(done, s.bytes() + s.offset, part); !copied.ok()) [[unlikely]] {
                 if (copied.error() == kNeedsFault) expect_rest(to, done, n);
-                return copied.error();
+                return stopped(copied.error());
             }
             done += part;
         }
@@ -171,7 +179,7 @@ void Pipe::write_failed(size_t size, bool packet) {
 void Pipe::expect_rest(const UserSpans& to, size_t done, u32 n) {
     u64 more = 0;
     for (u32 m = n; m != head_ && done + more < to.size() && !slot(m).packet; ++m) more += slot(m).length;
-    to.expect(done, more < to.size() - done ? more : to.size() - done);
+    to.expect(done + more);
 }
 
 Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
@@ -220,7 +228,7 @@ Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
     }
     if (trouble != Errno::kOk && (trouble.needs_more() || done == 0 || whole)) [[unlikely]] {
         while (end != head) give_page(slot(--end).frame);
-        if (trouble == kNeedsFault) from.expect(done, total - done);
+        if (trouble == kNeedsFault) from.expect(total);
         return trouble;
     }
     // From here on nothing fails. (Memory may have run out after some pages: a short count.)
