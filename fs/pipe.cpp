@@ -87,29 +87,21 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
     bool was_full = head - tail >= slot_count_;
     size_t done = 0;
     if (slot(tail).length == 0) [[unlikely]] {
+        // A writer may wait for what has gone, whatever becomes of this read.
         const bool packet = drop_empty();
-        tail = tail_;
-        if (packet || head == tail) {
-            const bool ended = packet || writers_ == 0;
-            guard.unlock();
-            if (was_full) writable.wake_all();
-            if (ended) return size_t{0};
-            return kNeedsTask;
-        }
-    }
-    // Slots without data have gone for good, and a writer may wait for one.
-    const auto stopped = [&](LeafError e) RT_UNCHECKED_LOCKING {
-        const bool room = was_full && head - tail < slot_count_;
+        const bool empty = head == tail_, ended = packet || writers_ == 0;
         guard.unlock();
-        if (room) writable.wake_all();
-        return e;
-    };
+        if (was_full) writable.wake_all();
+        if (!packet && !empty) return read(to);
+        if (ended) return size_t{0};
+        return kNeedsTask;
+    }
     Slot& first = slot(tail);
     if (first.length > to.size() || head - tail == 1 || first.packet) [[likely]] {
         // All from one slot.
         done = first.length < to.size() ? first.length : to.size();
         if (auto copied = to.copy_out(0, first.bytes() + first.offset, done); !copied.ok()) [[unlikely]]
-            return stopped(copied.error());
+            return copied.error();
     } else {
         for (u32 n = tail; n != head && done < to.size(); ++n) {
             Slot& s = slot(n);
@@ -117,7 +109,7 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
             size_t part = s.length < to.size() - done ? s.length : to.size() - done;
             if (auto copied = to.copy_out(done, s.bytes() + s.offset, part); !copied.ok()) [[unlikely]] {
                 if (copied.error() == kNeedsFault) expect_rest(to, done, n);
-                return stopped(copied.error());
+                return copied.error();
             }
             done += part;
         }
