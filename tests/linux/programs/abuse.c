@@ -364,7 +364,7 @@ TEST(signals_end_ragged_reads) {
         char* to = map(kSize + 4096) + offsets[i];
         if (i == 3)
             for (int page = 0; page < 7; page++) to[page << 12] = 1;
-        struct itimerval timer = {{0, 0}, {0, 20000}};
+        struct itimerval timer = {{0, 20000}, {0, 20000}};
         NEED(setitimer(ITIMER_REAL, &timer, NULL) == 0);
         ssize_t n = read(fd, to, kSize);
         say("%d: %s\n", offsets[i], n == kSize ? "all" : n > 0 && n % 4096 == 0 ? "some pages" : "other");
