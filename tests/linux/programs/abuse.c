@@ -125,7 +125,7 @@ TEST(file_in_many_sets) {
         NEED((last = epoll_create1(0)) >= 0);
         NEED(epoll_ctl(last, EPOLL_CTL_ADD, pipe_ends[1], &readable) == 0);
     }
-    // A waiter holds the file, and lets go of it when its last descriptor is closed.
+    // A waiter looks at the file, which ends with its last descriptor all the same.
     pthread_t waiter;
     NEED(pthread_create(&waiter, NULL, wait_for_one, &last) == 0);
     sleep_ms(50);
