@@ -88,7 +88,7 @@ private:
             const size_t n = memory.size() - done < sizeof chunk ? memory.size() - done : sizeof chunk;
             auto moved = move(done, std::span{chunk, n});
             if (!moved.ok()) {
-                if (moved.error() == kNeedsFault) memory.expect(done, memory.size() - done);
+                if (moved.error() == kNeedsFault) memory.expect(memory.size());
                 if (done == 0 || whole) return moved.error();
                 break;
             }

@@ -79,8 +79,6 @@ u32 FileTable::end_of_open() const {
 void FileTable::release(File* f) {
     if (file_extras_exist() && !(f->flags() & kOpenPath)) [[unlikely]]
         release_posix_locks(*f, this);
-    if (f->watched()) [[unlikely]]
-        return epoll_closing(*f);
     f->unref();
 }
 

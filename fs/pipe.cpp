@@ -2,7 +2,8 @@
 // Pipes: data. Opening and closing ends is in fs/pipe_open.cpp.
 //
 // A read or write first copies everything it will take, and only then moves head, tail and lengths: a copy that stops
-// at a page that is not there has changed nothing, and is run again as a whole.
+// at a page that is not there has changed nothing (but that a read has dropped slots without data), and is run again as a
+// whole.
 #include "fs/pipe.hpp"
 
 #include <bit>
@@ -86,15 +87,14 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
     bool was_full = head - tail >= slot_count_;
     size_t done = 0;
     if (slot(tail).length == 0) [[unlikely]] {
+        // A writer may wait for what has gone, whatever becomes of this read.
         const bool packet = drop_empty();
-        tail = tail_;
-        if (packet || head == tail) {
-            const bool ended = packet || writers_ == 0;
-            guard.unlock();
-            if (was_full) writable.wake_all();
-            if (ended) return size_t{0};
-            return kNeedsTask;
-        }
+        const bool empty = head == tail_, ended = packet || writers_ == 0;
+        guard.unlock();
+        if (was_full) writable.wake_all();
+        if (!packet && !empty) return read(to);
+        if (ended) return size_t{0};
+        return kNeedsTask;
     }
     Slot& first = slot(tail);
     if (first.length > to.size() || head - tail == 1 || first.packet) [[likely]] {
@@ -171,7 +171,7 @@ void Pipe::write_failed(size_t size, bool packet) {
 void Pipe::expect_rest(const UserSpans& to, size_t done, u32 n) {
     u64 more = 0;
     for (u32 m = n; m != head_ && done + more < to.size() && !slot(m).packet; ++m) more += slot(m).length;
-    to.expect(done, more < to.size() - done ? more : to.size() - done);
+    to.expect(done + more);
 }
 
 Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
@@ -220,7 +220,7 @@ Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
     }
     if (trouble != Errno::kOk && (trouble.needs_more() || done == 0 || whole)) [[unlikely]] {
         while (end != head) give_page(slot(--end).frame);
-        if (trouble == kNeedsFault) from.expect(done, total - done);
+        if (trouble == kNeedsFault) from.expect(total);
         return trouble;
     }
     // From here on nothing fails. (Memory may have run out after some pages: a short count.)

@@ -121,7 +121,7 @@ Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {
         u64 part = smaller((run.pages ? run.pages : 1) * kPageSize - in_page, n - done);
         auto copied = run.pages ? to.copy_out(done, run.bytes + in_page, part) : to.zero(done, part);
         if (!copied.ok()) [[unlikely]] {
-            if (copied.error() == kNeedsFault) to.expect(done, n - done);
+            if (copied.error() == kNeedsFault) to.expect(n);
             return copied.error();
         }
         done += part;
@@ -176,7 +176,7 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
         }
         if (!result.ok()) [[unlikely]] {
             if (result.error() == kNeedsFault || result.error() == Errno::kFault) {
-                if (result.error() == kNeedsFault) from.expect(done, n - done);
+                if (result.error() == kNeedsFault) from.expect(n);
                 if (at + part > old_size) scrub(*mapping_, start > old_size ? start : old_size, at + part);
                 return result.error();
             }

@@ -114,8 +114,8 @@ TaskResult move_between(Caller& c, Transfer t) {
             const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (have >= f.size) continue;
             // What is accessible of our buffer is used.
-            const u64 usable = t.local.spans(c.user(), t.local.size()).position_of(f.start, f.size) + have;
-            if (usable == 0 || usable >= t.local.size()) break;
+            const u64 usable = t.local.spans(c.user(), t.local.size()).accessible(f, have);
+            if (usable == 0) break;
             t.local.limit(usable);
         } else if (moved.error() != Errno::kFault) {
             co_return done != 0 ? Leaf<i64>(i64(done)) : Leaf<i64>(moved.error());
