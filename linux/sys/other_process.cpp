@@ -47,7 +47,8 @@ Result<Ref<fs::File>> file_of(const ProcessView& v, u32 fd) {
 Leaf<i64> sys_kcmp(Caller& c, i32 pid1, i32 pid2, i32 type, u64 index1, u64 index2) {
     Ref<Thread> a = find_thread(Pid{pid1}), b = find_thread(Pid{pid2});
     if (!a || !b) return Errno::kSrch;
-    const ProcessView va = view_of(a->process(), a.get()), vb = view_of(b->process(), b.get());
+    const ProcessView va = view_of(a->process(), a.get(), ViewOf::kDescriptors),
+                      vb = view_of(b->process(), b.get(), ViewOf::kDescriptors);
     if (!may_inspect(&c, va, AskedBy::kCall) || !may_inspect(&c, vb, AskedBy::kCall)) return Errno::kPerm;
     switch (type) {
         case abi::kKcmpFile: {
