@@ -46,6 +46,7 @@ struct MountTable {
             m->parent_.store(Ref<Mount>{where->mount}.release(), std::memory_order_relaxed);
             m->mount_point_.store(Ref<Dentry>{where->dentry}.release(), std::memory_order_relaxed);
         }
+        m->closed_.store(m->read_only() ? Mount::kReadOnly : 0, std::memory_order_relaxed);
         std::atomic<Mount*>* link = &mounts;
         while (Mount* at = link->load(std::memory_order_relaxed)) link = &at->next_;
         link->store(m.release(), std::memory_order_release);
@@ -209,10 +210,11 @@ bool Mount::begin_writing_slowly() {
     for (;;) {
         writers_.fetch_sub(1, std::memory_order_release);
         // The remount does not wait for anything that this CPU may hold.
-        while (held_.load(std::memory_order_acquire)) hal::Machine::poll_mailbox();
-        if (read_only()) return false;
+        u32 closed;
+        while ((closed = closed_.load(std::memory_order_acquire)) & kHeld) hal::Machine::poll_mailbox();
+        if (closed & kReadOnly) return false;
         writers_.fetch_add(1, std::memory_order_seq_cst);
-        if (!read_only() && !held_.load(std::memory_order_seq_cst)) return true;
+        if (closed_.load(std::memory_order_seq_cst) == 0) return true;
     }
 }
 
@@ -236,7 +238,10 @@ private:
             if (m->super == mount_.super) f(*m);
     }
     void set(bool held) RT_REQUIRES(namespace_lock) {
-        for_each([held](Mount& m) { m.held_.store(held, std::memory_order_seq_cst); });
+        for_each([held](Mount& m) {
+            m.closed_.store((held ? Mount::kHeld : 0) | (m.read_only() ? Mount::kReadOnly : 0),
+                            std::memory_order_seq_cst);
+        });
     }
     Mount& mount_;
     bool all_;

@@ -56,7 +56,7 @@ public:
     [[nodiscard]] bool begin_writing() {
         // The count first, then the look; remount() does it the other way round. seq_cst: one of the two sees the other.
         writers_.fetch_add(1, std::memory_order_seq_cst);
-        if (!read_only() && !held_.load(std::memory_order_seq_cst)) [[likely]]
+        if (closed_.load(std::memory_order_seq_cst) == 0) [[likely]]
             return true;
         return begin_writing_slowly();
     }
@@ -64,14 +64,16 @@ public:
 
 private:
     friend class WritersHeld;
-    bool begin_writing_slowly();
+    [[gnu::cold, gnu::noinline]] bool begin_writing_slowly();
     friend struct MountTable;
     std::atomic<Mount*> parent_{nullptr};        // holds a reference
     std::atomic<Dentry*> mount_point_{nullptr};  // holds a reference
     std::atomic<Mount*> next_{nullptr};
     std::atomic<bool> detached_{false};
     std::atomic<u32> writers_{0};
-    std::atomic<bool> held_{false};  // a remount looks at `writers_`; changes under namespace_lock
+    // Why nobody may begin to write; changes under namespace_lock.
+    enum Closed : u32 { kReadOnly = 1, kHeld = 2 };  // as read_only() says; a remount looks at `writers_`
+    std::atomic<u32> closed_{0};
     // Of one that was unmounted just now (MountTable::Detached).
     Mount* next_detached_ = nullptr;
     Ref<Mount> left_parent_;
