@@ -87,14 +87,16 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
     bool was_full = head - tail >= slot_count_;
     size_t done = 0;
     if (slot(tail).length == 0) [[unlikely]] {
-        // A writer may wait for what has gone, whatever becomes of this read.
         const bool packet = drop_empty();
-        const bool empty = head == tail_, ended = packet || writers_ == 0;
-        guard.unlock();
+        tail = tail_;
+        // At once: a writer may wait for what has gone, and the copy below may stop.
         if (was_full) writable.wake_all();
-        if (!packet && !empty) return read(to);
-        if (ended) return size_t{0};
-        return kNeedsTask;
+        was_full = false;
+        if (packet) return size_t{0};
+        if (head == tail) {
+            if (writers_ == 0) return size_t{0};
+            return kNeedsTask;
+        }
     }
     Slot& first = slot(tail);
     if (first.length > to.size() || head - tail == 1 || first.packet) [[likely]] {
