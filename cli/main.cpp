@@ -67,7 +67,7 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
 
 void add_batch_options(CLI::App& app, BatchOptions& options) {
     app.add_option("--case", options.cases, "only the cases of this name")->allow_extra_args(false);
-    app.add_flag("-v,--verbose", options.verbose, "one line for every case, with its seconds");
+    app.add_flag("-v,--verbose", options.verbose, "one line for every case");
 }
 
 int dispatch(int argc, char** argv) {

@@ -88,7 +88,7 @@ private:
             const size_t n = memory.size() - done < sizeof chunk ? memory.size() - done : sizeof chunk;
             auto moved = move(done, std::span{chunk, n});
             if (!moved.ok()) {
-                if (moved.error() == kNeedsFault) memory.expect(done, memory.size() - done);
+                if (moved.error() == kNeedsFault) memory.expect(memory.size());
                 if (done == 0 || whole) return moved.error();
                 break;
             }
@@ -126,8 +126,9 @@ Result<Ref<File>> open_as(OpenContext& how) {
     return make_file<T>(how.path, how.flags & ~kOpenOnce);
 }
 
+template <OpenAs kAs>
 Result<Ref<File>> open_console(OpenContext& how) {
-    if (port::streams.tty) return open_terminal(how.path, how.flags & ~kOpenOnce);
+    if (port::streams.tty) return open_terminal(how.path, how.flags & ~kOpenOnce, kAs);
     return Errno::kNxIo;
 }
 
@@ -145,11 +146,15 @@ struct Device {
 };
 
 constexpr Device kDevices[] = {
-    {kDeviceNull, "null", 0666, &open_as<NullFile>},         {kDeviceZero, "zero", 0666, &open_as<ZeroFile>},
-    {kDeviceFull, "full", 0666, &open_as<FullFile>},         {kDeviceRandom, "random", 0666, &open_as<RandomFile>},
-    {kDeviceUrandom, "urandom", 0666, &open_as<RandomFile>}, {kDeviceKmsg, "kmsg", 0644, &open_as<KernelLogFile>},
-    {kDeviceSerial0, "ttyS0", 0660, &open_console},          {kDeviceTty, "tty", 0666, &open_controlling},
-    {kDeviceConsole, "console", 0600, &open_console},
+    {kDeviceNull, "null", 0666, &open_as<NullFile>},
+    {kDeviceZero, "zero", 0666, &open_as<ZeroFile>},
+    {kDeviceFull, "full", 0666, &open_as<FullFile>},
+    {kDeviceRandom, "random", 0666, &open_as<RandomFile>},
+    {kDeviceUrandom, "urandom", 0666, &open_as<RandomFile>},
+    {kDeviceKmsg, "kmsg", 0644, &open_as<KernelLogFile>},
+    {kDeviceSerial0, "ttyS0", 0660, &open_console<OpenAs::kTerminal>},
+    {kDeviceTty, "tty", 0666, &open_controlling},
+    {kDeviceConsole, "console", 0600, &open_console<OpenAs::kConsole>},
 };
 
 struct DeviceLink {

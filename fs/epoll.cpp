@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "fs/epoll_look.hpp"
+#include "fs/file_locks.hpp"
 #include "lib/format.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
@@ -99,6 +100,7 @@ void EpollFile::pay_back() {
 void epoll_end(File* f) {
     if (f->kind() == FileKind::kEpoll) static_cast<EpollFile*>(f)->pay_back();
     f->hang_up();
+    if (file_extras_exist()) release_file_locks(*f);
     while (EpollFile::drop_some(*f)) {
         if (!rt::Teardown::later()) continue;
         epoll_lock.lock();
@@ -109,10 +111,23 @@ void epoll_end(File* f) {
         return late->end.take_apart([](rt::Teardown& end) {
             auto* self = reinterpret_cast<LateEnd*>(&end);
             if (EpollFile::drop_some(*self->file)) return true;
-            delete self->file;
+            EpollFile::delete_unless_held(self->file);
             delete new (self) EpollItem;
             return false;
         });
+    }
+    EpollFile::delete_unless_held(f);
+}
+
+// Waiters may be in its queues: the last of them to leave deletes it. A new one cannot come.
+void EpollFile::delete_unless_held(File* f) {
+    {
+        rt::LockGuard guard{epoll_lock};
+        for (EpollHold* hold = f->holds; hold; hold = hold->next) {
+            hold->ended = true;
+            static_cast<EpollFile&>(*hold->waited_on).changed_.wake_all();
+        }
+        if (f->holds) return;
     }
     delete f;
 }
@@ -138,18 +153,6 @@ void EpollFile::take_out(EpollItem& item) {
 void EpollFile::drop(EpollItem& item) {
     take_out(item);
     delete &item;
-}
-
-void epoll_closing(File& file) {
-    bool last;
-    {
-        rt::LockGuard guard{epoll_lock};
-        // The file lasts as long as it is held: a holder leaves the list first. The reference goes before they check again.
-        EpollHold* hold = file.holds;
-        last = file.drop_ref();
-        for (; hold; hold = hold->next) static_cast<EpollFile&>(*hold->set).changed_.wake_all();
-    }
-    if (last) File::last_ref(&file);
 }
 
 EpollItem* EpollFile::find(i32 fd, const File& file) {
@@ -305,7 +308,7 @@ bool EpollFile::next_view(u64& cursor, u64 end, View& out, EpollLook* look) {
     // A file whose last reference has gone is waiting for this lock, to leave the set.
     if (!i->file->try_ref()) return true;
     out = {i->key, i->data, i->seen, i->events, i->fresh, Ref<File>::adopt(i->file)};
-    if (look) look->note_hold(*this, *i->file);
+    if (look) look->note_hold(*i->file);
     return true;
 }
 

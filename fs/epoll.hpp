@@ -27,15 +27,18 @@ struct EpollItem {
     u64 counted RT_GUARDED_BY(epoll_lock) = 0;
 };
 
-// A reference of a waiter on a set to a file in it, in the file's list: the close of a descriptor of the file wakes those
-// that hold it, however many sets it is in.
+// A look of a waiter at a file whose queues it is in, in the file's list. It is no reference: the file ends without it
+// (epoll_end), but its memory, with the queues, stays until the last one has left.
 struct EpollHold {
     EpollHold* next RT_GUARDED_BY(epoll_lock) = nullptr;
     EpollHold** link RT_GUARDED_BY(epoll_lock) = nullptr;  // what points to this one
-    Ref<File> set;                                         // the one that it was found in
-    void take_out() RT_REQUIRES(epoll_lock) {
+    bool ended RT_GUARDED_BY(epoll_lock) = false;          // the file has; whoever leaves as the last deletes it
+    Ref<File> waited_on;                                   // the set that the waiter waits on; null: not in a list
+    // True: the caller deletes the file.
+    [[nodiscard]] bool take_out(const File& file) RT_REQUIRES(epoll_lock) {
         if (next) next->link = link;
         *link = next;
+        return ended && !file.holds;  // one that has not ended may be gone by now
     }
 };
 
@@ -108,7 +111,6 @@ public:
 private:
     void pay_back() RT_EXCLUDES(epoll_lock);
     friend void epoll_end(File*);
-    friend void epoll_closing(File&);
     friend class EpollLook;
     // What a leaf looks at: items of a set without sets in it; items of another, and of each set in it.
     static constexpr u32 kFewItems = 256, kFewInside = 16;
@@ -134,6 +136,7 @@ private:
     void drop(EpollItem& item) RT_REQUIRES(epoll_lock);
     static EpollItem* take_first(File& f) RT_REQUIRES(epoll_lock);
     static bool drop_some(File& f) RT_EXCLUDES(epoll_lock);
+    static void delete_unless_held(File* f) RT_EXCLUDES(epoll_lock);
 
     lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_ RT_GUARDED_BY(epoll_lock);
     static std::atomic<u32> slow_ends_;           // sets for which ends_slowly()
@@ -151,10 +154,8 @@ private:
 // What changes with each event of a file that is no set: an edge is a change of it.
 u64 edge_state(File& file);
 
-// The last reference of a set, or of a file that is in sets, has gone: leaves all of them, and deletes it.
+// The last reference of a set, or of a file that is in sets or looked at by waiters on sets, has gone: hangs up, leaves
+// all sets, wakes the waiters, and deletes it.
 void epoll_end(File* file);
-// Gives up the reference of a descriptor of it that was closed: the waiters on a set with it drop those that they hold,
-// and check again.
-void epoll_closing(File& file);
 
 }  // namespace fs

@@ -9,23 +9,27 @@ namespace fs {
 bool EpollLook::forget() {
     if (nodes_.empty()) return true;
     Node* gone[kPiece];
+    File* ended[kPiece];
     u32 count = 0;
     {
         rt::LockGuard guard{epoll_lock};
         for (; count < kPiece && !nodes_.empty(); ++count) {
             Node* node = gone[count] = nodes_.first();
             nodes_.remove(*node);
-            if (node->hold.set) node->hold.take_out();
+            ended[count] = node->hold.waited_on && node->hold.take_out(*node->file) ? node->file : nullptr;
         }
     }
-    for (u32 n = 0; n < count; ++n) delete gone[n];  // which may end files
+    for (u32 n = 0; n < count; ++n) {
+        delete ended[n];
+        delete gone[n];  // which may end a file
+    }
     return nodes_.empty();
 }
 
-void EpollLook::note_hold(EpollFile& set, File& file) {
+void EpollLook::note_hold(File& file) {
     if (nodes_.find(reinterpret_cast<u64>(&file))) return;
     EpollHold& hold = spare_->hold;
-    hold.set = Ref<File>{&set};
+    hold.waited_on = Ref<File>{frames_[0].set};
     hold.next = file.holds;
     if (hold.next) hold.next->link = &hold.next;
     hold.link = &file.holds;
@@ -33,13 +37,14 @@ void EpollLook::note_hold(EpollFile& set, File& file) {
 }
 
 // Null: no memory.
-EpollLook::Node* EpollLook::node_of(const Ref<File>& file) {
+EpollLook::Node* EpollLook::node_of(const Ref<File>& file) RT_UNCHECKED_LOCKING {
     const u64 key = reinterpret_cast<u64>(file.get());
     if (Node* known = nodes_.find(key)) return known;
     Node* fresh = spare_ ? spare_.release() : rt::make<Node>();
     if (!fresh) return nullptr;
     fresh->key = key;
-    fresh->file = file;
+    fresh->file = file.get();
+    if (!fresh->hold.waited_on) fresh->kept = file;
     nodes_.insert(*fresh);
     return fresh;
 }
@@ -145,6 +150,7 @@ EpollLook::Step EpollLook::poll(EpollFile& set, u32& mask) {
     if (depth_ == 0) {
         Node* node = node_of(Ref<File>{&set});
         if (!node) return Step::kNoMem;
+        if (!node->kept) node->kept = Ref<File>{&set};
         watch(*node, kPollIn);
         mask = node->mask;
         if (node->known != Node::Known::kNothing) return Step::kDone;

@@ -19,8 +19,8 @@ public:
         }
     }
 
-    // A new check, after forget(). `watch` takes the queues whose changes may change the outcome, and their files are
-    // kept until forget(); null: none. `now`: see wake_time().
+    // A new check, after forget(). `watch` takes the queues whose changes may change the outcome, and they last until
+    // forget(), if their files end or not; null: none. `now`: see wake_time().
     void start(QueueSet* watch, Nanoseconds now) {
         watch_ = watch;
         now_ = now;
@@ -47,8 +47,9 @@ private:
     struct Node {
         lib::TreeHook hook;
         u64 key = 0;  // its address
-        Ref<File> file;
-        EpollHold hold;      // without a set: not in the file's list
+        File* file = nullptr;
+        EpollHold hold;      // in the file's list if its queues are watched for a set with it
+        Ref<File> kept;      // else, or if it is the set that is waited on, a reference
         bool timed = false;  // its wake_time() counts
         u32 watched = 0;     // kPollIn: its queues are in the set; kPollOut: also those for writing
         enum class Known : u8 { kNothing, kMask, kSum } known = Known::kNothing;  // the rest is for sets
@@ -65,8 +66,8 @@ private:
         u64 sum;
     };
     Node* node_of(const Ref<File>& file);
-    // `set` has just given the look a reference to a file; there is a spare node.
-    void note_hold(EpollFile& set, File& file) RT_REQUIRES(epoll_lock);
+    // A set has just given the look a reference to a file; there is a spare node.
+    void note_hold(File& file) RT_REQUIRES(epoll_lock);
     void watch(Node& node, u32 events);
     void enter(EpollFile& set, Node* node, bool sums);
     void leave();

@@ -23,24 +23,30 @@ void File::last_ref(File* f) {
     delete f;
 }
 
-void UserSpans::expect(u64 at, u64 n) const {
+// The place is known from the copy: an address may lie in several spans, and a chunk may end in a span after the one where
+// it began.
+u64 UserSpans::position_of(const UserMemory::Fault& f) const {
+    if (is_plain()) return f.start.value - at_.value < total_ ? f.start - at_ : UserMemory::kNowhere;
+    return f.position < total_ ? f.position : UserMemory::kNowhere;
+}
+
+void UserSpans::expect(u64 end) const {
     if (!memory_) return;
-    if (!spans_) return memory_->widen_fault(n < total_ - at ? n : total_ - at);
-    for (u32 i = 0; i < count(); ++i) {
-        if (at < spans_[i].size) return memory_->widen_fault(n < spans_[i].size - at ? n : spans_[i].size - at);
-        at -= spans_[i].size;
+    const u64 at = position_of(memory_->fault());
+    if (end > total_) end = total_;
+    if (at >= end) return;
+    if (!spans_) return memory_->widen_fault(end - at);
+    u64 before = 0;
+    for (u32 i = 0; i < count(); before += spans_[i++].size) {
+        if (at - before >= spans_[i].size) continue;
+        const u64 span_end = before + spans_[i].size;
+        return memory_->widen_fault((end < span_end ? end : span_end) - at);
     }
 }
 
-u64 UserSpans::position_of(UserAddr a, u64 n) const {
-    if (!memory_ || !spans_) return a.value - at_.value <= total_ ? a - at_ : ~u64{0};
-    u64 before = 0;
-    for (u32 i = 0; i < count(); ++i) {
-        const u64 at = a.value - spans_[i].at.value;
-        if (at < spans_[i].size && n <= spans_[i].size - at) return before + (a - spans_[i].at);
-        before += spans_[i].size;
-    }
-    return ~u64{0};
+u64 UserSpans::accessible(const UserMemory::Fault& f, u64 have) const {
+    const u64 at = position_of(f);
+    return at < total_ && have < total_ - at ? at + have : 0;
 }
 
 }  // namespace fs

@@ -180,8 +180,8 @@ public:
 
     struct EpollItem* watchers RT_GUARDED_BY(epoll_lock) = nullptr;  // epoll sets it is in
     struct EpollHold* holds RT_GUARDED_BY(epoll_lock) = nullptr;     // of waiters on sets (epoll.hpp)
-    // A look without the lock: is there anything that the lock is to be taken for?
-    bool watched() const RT_UNCHECKED_LOCKING { return watchers != nullptr; }
+    // After the last reference, without the lock: is there anything that the lock is to be taken for?
+    bool watched() const RT_UNCHECKED_LOCKING { return watchers != nullptr || holds != nullptr; }
 
     rt::SpinLock<rt::Rank::file> offset_lock;
     u64 offset RT_GUARDED_BY(offset_lock) = 0;

@@ -52,13 +52,14 @@ struct Group {
 struct Bucket {
     lib::List<Group, &Group::hook> groups;
     lib::List<Group, &Group::owner_hook> of_owners;
-    lib::List<LockWaiter, &LockWaiter::hook> waiters;  // by owner
-    u32 writes = 0;                                    // locks for writing in `groups`, pending ones too
+    u32 writes = 0;  // locks for writing in `groups`, pending ones too
 };
 struct Table {
     static constexpr u32 kBuckets = 256;
     rt::SpinLock<rt::Rank::file_locks> lock;
     Bucket buckets[kBuckets] RT_GUARDED_BY(lock);
+    // Those that wait for a POSIX lock. Of one owner the latest is last.
+    lib::Tree<LockWaiter, &LockWaiter::hook, lib::KeyMember<&LockWaiter::owner>> waiters RT_GUARDED_BY(lock);
 
     static u32 hash(const void* a, const void* b) {
         const u64 h = (reinterpret_cast<u64>(a) + reinterpret_cast<u64>(b) * 31) * detail::kHashFactor;
@@ -66,7 +67,6 @@ struct Table {
     }
     Bucket& of(const Inode& inode) RT_REQUIRES(lock) { return buckets[hash(&inode, nullptr)]; }
     Bucket& of(const Inode& inode, const void* owner) RT_REQUIRES(lock) { return buckets[hash(&inode, owner)]; }
-    Bucket& of_owner(const void* owner) RT_REQUIRES(lock) { return buckets[hash(nullptr, owner)]; }
 };
 static_assert(Table::kBuckets == 256);
 constinit Table table;
@@ -341,14 +341,18 @@ Leaf<void> clear_lock(Inode& inode, const FileLock& range) {
 // ---- Circles of waiters ----
 
 namespace {
-// Whom an owner waits for now. Who was woken and has not looked again yet waits for nobody.
-const void* blocker_of(const void* owner) RT_REQUIRES(table.lock) {
-    const void* blocker = nullptr;
-    FileLock found;
-    for (LockWaiter& w : table.of_owner(owner).waiters)
-        if (w.wanted.owner == owner && conflict(*w.inode, w.wanted, &found) && found.kind == LockKind::kPosix)
-            blocker = found.owner;
-    return blocker;
+bool is_blocked(const LockWaiter& w) RT_REQUIRES(table.lock) {
+    Group* g = group_of(*w.inode, LockKind::kPosix, w.blocker);
+    return g && first_in_the_way(*g, w.wanted);
+}
+// Whom an owner waits for now: its latest waiter that still waits. Who was woken and has not looked again yet waits for
+// nobody; it is not looked at twice, and of `most` at most.
+const void* blocker_of(const void* owner, u32& most) RT_REQUIRES(table.lock) {
+    for (LockWaiter* w; most != 0 && (w = table.waiters.floor(owner)) && w->owner == owner; --most) {
+        if (is_blocked(*w)) return w->blocker;
+        table.waiters.remove(*w);
+    }
+    return nullptr;
 }
 }  // namespace
 
@@ -358,19 +362,24 @@ LockWait begin_wait(LockWaiter& w, Inode& inode, const FileLock& want) {
     if (!conflict(inode, want, &found)) return LockWait::kFree;
     if (want.kind != LockKind::kPosix) return LockWait::kWaits;
     const void* at = found.kind == LockKind::kPosix ? found.owner : nullptr;
+    u32 most = kFew;
     for (u32 steps = 0; at && steps < 10; ++steps) {  // as many as Linux looks at (fs/locks.c, MAX_DEADLK_ITERATIONS)
         if (at == want.owner) return LockWait::kCircle;
-        at = blocker_of(at);
+        at = blocker_of(at, most);
     }
+    if (most == 0) return LockWait::kMore;
+    if (w.hook.linked()) table.waiters.remove(w);
     w.inode = &inode;
     w.wanted = want;
-    if (!w.hook.linked()) table.of_owner(want.owner).waiters.push_back(w);
+    w.owner = want.owner;
+    w.blocker = found.owner;
+    if (found.kind == LockKind::kPosix) table.waiters.insert(w);
     return LockWait::kWaits;
 }
 
 void end_wait(LockWaiter& w) {
     rt::LockGuard guard{table.lock};
-    if (w.hook.linked()) w.hook.unlink();
+    if (w.hook.linked()) table.waiters.remove(w);
 }
 
 // ---- The end of owners ----

@@ -4,6 +4,7 @@
 // All are kept in one table; lock: Rank::file_locks. Waiters watch file_locks_changed() of their file.
 #pragma once
 #include "fs/file.hpp"
+#include "lib/tree.hpp"
 
 namespace fs {
 
@@ -47,9 +48,11 @@ Leaf<void> set_lock(Inode& inode, const FileLock& want, LongLock* in_pieces = nu
 Leaf<void> clear_lock(Inode& inode, const FileLock& range);
 // A POSIX waiter, from begin_wait to end_wait; the inode is kept by its owner.
 struct LockWaiter {
-    lib::ListHook hook;
+    lib::TreeHook hook;
     Inode* inode = nullptr;
     FileLock wanted;
+    const void* owner = nullptr;    // wanted.owner
+    const void* blocker = nullptr;  // the owner whose lock was in the way when it last looked
 };
 // Looks whether `want` must wait, and whether that would close a circle of POSIX waiters; if it does not, others find the
 // waiter from then on. One step: of two that would wait for each other, the second one sees the first.
@@ -57,6 +60,7 @@ enum class LockWait : u8 {
     kFree,    // nothing is in the way now
     kCircle,  // it must not wait
     kWaits,
+    kMore,  // many waiters were just woken: not known yet, give way and look again
 };
 LockWait begin_wait(LockWaiter& w, Inode& inode, const FileLock& want);
 void end_wait(LockWaiter& w);

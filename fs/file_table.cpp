@@ -79,8 +79,6 @@ u32 FileTable::end_of_open() const {
 void FileTable::release(File* f) {
     if (file_extras_exist() && !(f->flags() & kOpenPath)) [[unlikely]]
         release_posix_locks(*f, this);
-    if (f->watched()) [[unlikely]]
-        return epoll_closing(*f);
     f->unref();
 }
 
@@ -111,17 +109,43 @@ bool FileTable::ends_in_pieces() const RT_UNCHECKED_LOCKING {
 
 // Of several threads that end at the same time each may have seen that it is not the last.
 bool FileTable::empty_some() {
-    if (ref_count() != 1 || !ends_in_pieces()) return false;
+    if (shared() || !ends_in_pieces()) return false;
     return close_some(closed_, kMaxDescriptors);
 }
 
+// No thread finds the table any more, but some may have found it before.
+void FileTable::end_use() {
+    if (ref_count() != 1) [[unlikely]]
+        return empty_under_others();
+    unref();
+}
+
+// Whoever looks at it keeps no descriptor open.
+void FileTable::empty_under_others() {
+    if (capacity() <= kFirst || !rt::Teardown::later()) {
+        while (close_some(closed_, kMaxDescriptors)) {
+        }
+        return unref();
+    }
+    end_.take_apart([](rt::Teardown& end) {
+        FileTable& table = ending(end);
+        if (table.close_some(table.closed_, kMaxDescriptors)) return true;
+        table.unref();
+        return false;
+    });
+}
+
+FileTable& FileTable::ending(rt::Teardown& end) {
+    return *reinterpret_cast<FileTable*>(reinterpret_cast<std::byte*>(&end) - offsetof(FileTable, end_));
+}
+
 void FileTable::last_ref(FileTable* t) {
-    // A short one is emptied by the thread that ends; others' last looks at it (procfs) are seldom the last.
+    // A short one is emptied by the thread that ends.
     if (t->capacity() <= kFirst || !rt::Teardown::later()) return delete t;
     t->end_.take_apart([](rt::Teardown& end) {
-        auto* table = reinterpret_cast<FileTable*>(reinterpret_cast<std::byte*>(&end) - offsetof(FileTable, end_));
-        if (table->close_some(table->closed_, kMaxDescriptors)) return true;
-        delete table;
+        FileTable& table = ending(end);
+        if (table.close_some(table.closed_, kMaxDescriptors)) return true;
+        delete &table;
         return false;
     });
 }

@@ -3,6 +3,8 @@
 // Lock: Rank::files guards all changes. A thread that has the table to itself reads it without the lock: get() from one
 // thread is on the hot path of every read and write.
 #pragma once
+#include <utility>
+
 #include "fs/file.hpp"
 #include "rt/teardown.hpp"
 
@@ -12,10 +14,38 @@ using Fd = lib::Strong<struct FdTag, i32>;
 
 class FileTable : public RefCounted<FileTable> {
 public:
+    // The descriptors of a table belong to its users: threads, and calls in progress that keep a table shared. Only they
+    // decide whether it is shared, and the last one closes all of it. Others, who look at it (procfs), have plain
+    // references, which keep the memory and nothing else. The users together hold one reference.
+    class Use {
+    public:
+        constexpr Use() = default;
+        // Of a table that was just created: its first user.
+        explicit Use(Ref<FileTable> created) : table_(created.release()) {}
+        Use(const Use& o) : table_(o.table_) {
+            if (table_) table_->users_.fetch_add(1, std::memory_order_relaxed);
+        }
+        Use(Use&& o) noexcept : table_(std::exchange(o.table_, nullptr)) {}
+        Use& operator=(Use o) noexcept {
+            std::swap(table_, o.table_);
+            return *this;
+        }
+        ~Use() {
+            if (table_) table_->leave();
+        }
+        FileTable* get() const { return table_; }
+        FileTable* operator->() const { return table_; }
+        FileTable& operator*() const { return *table_; }
+        explicit operator bool() const { return table_ != nullptr; }
+        Ref<FileTable> ref() const { return Ref<FileTable>{table_}; }
+
+    private:
+        FileTable* table_ = nullptr;
+    };
     static Result<Ref<FileTable>> create();
     ~FileTable();  // closes everything
-    // Before a thread releases a table that may be long: closes some descriptors if no other thread uses it. True:
-    // there are more, give way and call it again.
+    // Before a user releases a table that may be long: closes some descriptors if it is the only one. True: there are
+    // more, give way and call it again.
     bool empty_some();
     // Who has not called that: the rest of a long one is closed by a job.
     static void last_ref(FileTable* t);
@@ -46,9 +76,9 @@ public:
             return borrow_shared(fd);
         return {peek(fd), false};
     }
-    // Could another thread close a file under the caller? Only a holder can raise the count from 1, and the caller is
-    // the one; others (procfs) look under the lock.
-    bool shared() const { return ref_count() != 1; }
+    // Could another thread close a file under the caller? Only a user can raise the count from 1, and the caller is the
+    // one; others (procfs) look under the lock.
+    bool shared() const { return users_.load(std::memory_order_acquire) != 1; }
     // While it is not shared: the file, or null.
     File* peek(Fd fd) const RT_UNCHECKED_LOCKING {
         u32 n = u32(fd.value);
@@ -154,7 +184,15 @@ private:
     void put(u32 n, File* f, bool close_on_exec) RT_REQUIRES(lock_);
     File* take(u32 n) RT_REQUIRES(lock_);
     void release(File* f) RT_EXCLUDES(lock_);
+    // One user less.
+    void leave() {
+        if (users_.fetch_sub(1, std::memory_order_acq_rel) == 1) end_use();
+    }
+    void end_use();
+    [[gnu::cold]] void empty_under_others();
+    static FileTable& ending(rt::Teardown& end);
 
+    std::atomic<u32> users_{1};
     rt::SpinLock<rt::Rank::files> lock_;
     u32 flat_ RT_GUARDED_BY(lock_) = kFirst;  // descriptors in the block
     u32 capacity_ RT_GUARDED_BY(lock_) =

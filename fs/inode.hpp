@@ -197,10 +197,12 @@ inline u32 without_set_id(const Attributes& a, const Creds& c) {
 class SuperBlock : public RefCounted<SuperBlock> {
 public:
     virtual ~SuperBlock();
-    u64 device = 0;         // st_dev
-    u64 magic = 0;          // statfs f_type
-    const char* type = "";  // as /proc/mounts shows it
-    bool read_only = false;
+    u64 device = 0;                      // st_dev
+    u64 magic = 0;                       // statfs f_type
+    const char* type = "";               // as /proc/mounts shows it
+    std::atomic<bool> read_only{false};  // all its mounts are; changes under namespace_lock
+    // Inodes that have lost their last name and are still in use: freeing them will change the file system.
+    std::atomic<u64> nameless{0};
     bool names_pinned = false;  // its dentries are its directories: what is not cached does not exist
     // Made by the first mount, kept until the last has gone.
     Dentry* root_dentry RT_GUARDED_BY(namespace_lock) = nullptr;
@@ -213,6 +215,8 @@ public:
     struct Statfs {
         u64 blocks = 0, free = 0, available = 0, files = 0, free_files = 0;
         u32 block_size = 4096, name_max = 255;
+        // Blocks, of a file system without a limit too, whose other numbers are 0.
+        u64 used = 0, room = 0;
     };
     virtual Statfs statfs() { return {}; }
     virtual size_t show_options(std::span<char> out) { return 0; }  // for /proc/mounts: ",size=1024k"

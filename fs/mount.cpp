@@ -46,6 +46,7 @@ struct MountTable {
             m->parent_.store(Ref<Mount>{where->mount}.release(), std::memory_order_relaxed);
             m->mount_point_.store(Ref<Dentry>{where->dentry}.release(), std::memory_order_relaxed);
         }
+        m->closed_.store(m->read_only() ? Mount::kReadOnly : 0, std::memory_order_relaxed);
         std::atomic<Mount*>* link = &mounts;
         while (Mount* at = link->load(std::memory_order_relaxed)) link = &at->next_;
         link->store(m.release(), std::memory_order_release);
@@ -180,6 +181,7 @@ Result<void> mount_flags_at(const Path& where, Ref<SuperBlock> super, Ref<Inode>
     TRY(MountTable::give_root(*m, std::move(root)));
     copy_source(m->source, source);
     m->flags.store(flags, std::memory_order_relaxed);
+    if (m->super->mounts == 1) m->super->read_only.store((flags & kMountReadOnly) != 0, std::memory_order_relaxed);
     MountTable::attach(m, &where);
     return lib::kOk;
 }
@@ -204,17 +206,63 @@ Result<void> bind_mount(const Path& source, const Path& where, u32 flags) {
     return lib::kOk;
 }
 
+bool Mount::begin_writing_slowly() {
+    for (;;) {
+        writers_.fetch_sub(1, std::memory_order_release);
+        // The remount does not wait for anything that this CPU may hold.
+        u32 closed;
+        while ((closed = closed_.load(std::memory_order_acquire)) & kHeld) hal::Machine::poll_mailbox();
+        if (closed & kReadOnly) return false;
+        writers_.fetch_add(1, std::memory_order_seq_cst);
+        if (closed_.load(std::memory_order_seq_cst) == 0) return true;
+    }
+}
+
+// Nobody begins to write through a mount, or all of its file system, while it is decided whether it becomes read-only.
+class WritersHeld {
+public:
+    WritersHeld(Mount& m, bool all) RT_REQUIRES(namespace_lock) : mount_(m), all_(all) { set(true); }
+    WritersHeld(const WritersHeld&) = delete;
+    ~WritersHeld() RT_REQUIRES(namespace_lock) { set(false); }
+    bool any() const RT_REQUIRES(namespace_lock) {
+        bool found = all_ && mount_.super->nameless.load(std::memory_order_relaxed) != 0;
+        for_each([&](Mount& m) { found |= m.writers_.load(std::memory_order_seq_cst) != 0; });
+        return found;
+    }
+
+private:
+    template <class F>
+    void for_each(F&& f) const RT_REQUIRES(namespace_lock) {
+        if (!all_) return f(mount_);
+        for (Mount* m = first_mount(); m; m = m->next())
+            if (m->super == mount_.super) f(*m);
+    }
+    void set(bool held) RT_REQUIRES(namespace_lock) {
+        for_each([held](Mount& m) {
+            m.closed_.store((held ? Mount::kHeld : 0) | (m.read_only() ? Mount::kReadOnly : 0),
+                            std::memory_order_seq_cst);
+        });
+    }
+    Mount& mount_;
+    bool all_;
+};
+
 Result<void> remount(const Path& where, u32 flags, bool bind, std::string_view options) {
     Mount& m = *where.mount;
     rt::LockGuard g(namespace_lock);
     if (where.dentry != m.root || !m.attached()) return Errno::kInval;
-    if ((flags & kMountReadOnly) && !m.read_only()) {
-        for (Mount* o = first_mount(); o; o = o->next())
-            if ((o == &m || (!bind && o->super == m.super)) && o->writers.load(std::memory_order_relaxed) != 0)
-                return Errno::kBusy;
+    const bool read_only = (flags & kMountReadOnly) != 0;
+    std::atomic<bool>& all_read_only = m.super->read_only;
+    {
+        WritersHeld held(m, !bind);
+        if (read_only && !(bind ? m.read_only() : all_read_only.load(std::memory_order_relaxed)) && held.any())
+            return Errno::kBusy;
+        if (!bind) {
+            TRY(m.super->reconfigure(options));
+            all_read_only.store(read_only, std::memory_order_relaxed);
+        }
+        m.flags.store(flags, std::memory_order_relaxed);
     }
-    if (!bind) TRY(m.super->reconfigure(options));
-    m.flags.store(flags, std::memory_order_relaxed);
     return lib::kOk;
 }
 

@@ -37,7 +37,6 @@ public:
     Ref<SuperBlock> super;
     Ref<Dentry> root;
     std::atomic<u32> flags{kMountRelAtime};  // MS_*, mount(2)
-    std::atomic<u32> writers{0};             // regular files open for writing through it
     char source[64] = {};
     u64 id = 0;
 
@@ -47,14 +46,34 @@ public:
     // In the tree of names: not internal, not unmounted. Changes under namespace_lock.
     bool attached() const { return !internal() && !detached_.load(std::memory_order_relaxed); }
     bool internal() const { return super->internal_mount == this; }
-    bool read_only() const { return (flags.load(std::memory_order_relaxed) & kMountReadOnly) || super->read_only; }
+    bool read_only() const {
+        return (flags.load(std::memory_order_relaxed) & kMountReadOnly) ||
+               super->read_only.load(std::memory_order_relaxed);
+    }
+    // A file open for writing, or a change of names or attributes, from begin_writing() to end_writing(): a remount cannot
+    // make the mount read-only in between. False: it is read-only. Waits, spinning, for a remount that another CPU is
+    // deciding on; no lock that ranks before namespace_lock needs to be free for that.
+    [[nodiscard]] bool begin_writing() {
+        // The count first, then the look; remount() does it the other way round. seq_cst: one of the two sees the other.
+        writers_.fetch_add(1, std::memory_order_seq_cst);
+        if (closed_.load(std::memory_order_seq_cst) == 0) [[likely]]
+            return true;
+        return begin_writing_slowly();
+    }
+    void end_writing() { writers_.fetch_sub(1, std::memory_order_release); }
 
 private:
+    friend class WritersHeld;
+    [[gnu::cold, gnu::noinline]] bool begin_writing_slowly();
     friend struct MountTable;
     std::atomic<Mount*> parent_{nullptr};        // holds a reference
     std::atomic<Dentry*> mount_point_{nullptr};  // holds a reference
     std::atomic<Mount*> next_{nullptr};
     std::atomic<bool> detached_{false};
+    std::atomic<u32> writers_{0};
+    // Why nobody may begin to write; changes under namespace_lock.
+    enum Closed : u32 { kReadOnly = 1, kHeld = 2 };  // as read_only() says; a remount looks at `writers_`
+    std::atomic<u32> closed_{0};
     // Of one that was unmounted just now (MountTable::Detached).
     Mount* next_detached_ = nullptr;
     Ref<Mount> left_parent_;
@@ -63,6 +82,20 @@ private:
     Dentry *dropped_ = nullptr, *dropped_at_ = nullptr;
     rt::Teardown end_;
     rt::Retired retired_;
+};
+
+// begin_writing() and end_writing() of one operation.
+class MountWrite {
+public:
+    explicit MountWrite(Mount& m) : mount_(m.begin_writing() ? &m : nullptr) {}
+    MountWrite(const MountWrite&) = delete;
+    ~MountWrite() {
+        if (mount_) mount_->end_writing();
+    }
+    explicit operator bool() const { return mount_ != nullptr; }  // false: it is read-only
+
+private:
+    Mount* mount_;
 };
 
 // What is mounted at this very place, or null. No lock, no reference.

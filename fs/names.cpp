@@ -50,8 +50,6 @@ Leaf<void> may_remove(Dentry& dir, Dentry& victim, bool directory, const Creds& 
 
 Dentry& dentry_of(const ParentLookup& p) { return *p.parent.dentry; }
 
-bool read_only(const Path& p) { return p.mount->read_only(); }
-
 // A lock of a third directory while two are held. Who holds it holds nothing else: all others are kept out by
 // namespace_lock.
 struct ThirdLock {
@@ -88,7 +86,8 @@ Leaf<Path> make_node(const ParentLookup& at, u32 mode, u64 device, std::string_v
     DirGuard g(dir.names_lock);
     if (find_name(&dir, name)) return Errno::kExist;
     if (at.trailing_slash && (mode & kTypeMask) != kTypeDirectory) return Errno::kNoEnt;
-    if (read_only(at.parent)) return Errno::kRoFs;
+    MountWrite write{*at.parent.mount};
+    if (!write) return Errno::kRoFs;
     TRY(may_create(dir, c));
     Dentry* d = Dentry::allocate(name);
     if (!d) return Errno::kNoMem;
@@ -113,7 +112,8 @@ Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c)
     DirGuard g(dir.names_lock);
     if (find_name(&dir, name)) return Errno::kExist;
     if (at.trailing_slash) return Errno::kNoEnt;
-    if (read_only(at.parent)) return Errno::kRoFs;
+    MountWrite write{*at.parent.mount};
+    if (!write) return Errno::kRoFs;
     if (at.parent.mount != target.mount) return Errno::kXDev;
     const Attributes& a = inode.peek_attributes();
     // proc(5) fs.protected_hardlinks: only the owner, or a caller that may read and write the regular file.
@@ -144,7 +144,8 @@ namespace {
 
 Leaf<void> remove_file(const ParentLookup& at, const Creds& c) {
     if (at.last_is_dots) return Errno::kIsDir;
-    if (read_only(at.parent)) return Errno::kRoFs;
+    MountWrite write{*at.parent.mount};
+    if (!write) return Errno::kRoFs;
     Dentry& dir = dentry_of(at);
     Ref<Dentry> gone;
     const NameKey name = make_key(at.last);
@@ -162,7 +163,8 @@ Leaf<void> remove_file(const ParentLookup& at, const Creds& c) {
 
 Leaf<void> remove_directory(const ParentLookup& at, const Creds& c) {
     if (at.last_is_dots) return at.last == "." ? Errno::kInval : at.last == ".." ? Errno::kNotEmpty : Errno::kBusy;
-    if (read_only(at.parent)) return Errno::kRoFs;
+    MountWrite write{*at.parent.mount};
+    if (!write) return Errno::kRoFs;
     Dentry& dir = dentry_of(at);
     Ref<Dentry> gone;
     const NameKey name = make_key(at.last);
@@ -199,7 +201,8 @@ Leaf<void> rename_name(const ParentLookup& from, const ParentLookup& to, u32 fla
     if (from.parent.mount != to.parent.mount) return Errno::kXDev;
     if (from.last_is_dots) return Errno::kBusy;
     if (to.last_is_dots) return flags & kRenameNoReplace ? Errno::kExist : Errno::kBusy;
-    if (read_only(from.parent)) return Errno::kRoFs;
+    MountWrite write{*from.parent.mount};
+    if (!write) return Errno::kRoFs;
     Dentry &old_dir = dentry_of(from), &new_dir = dentry_of(to);
     NameKey old_name = make_key(from.last), new_name = make_key(to.last);
     Ref<Dentry> gone, left_parent, left_parent2, made;

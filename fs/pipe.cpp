@@ -2,7 +2,8 @@
 // Pipes: data. Opening and closing ends is in fs/pipe_open.cpp.
 //
 // A read or write first copies everything it will take, and only then moves head, tail and lengths: a copy that stops
-// at a page that is not there has changed nothing, and is run again as a whole.
+// at a page that is not there has changed nothing (but that a read has dropped slots without data), and is run again as a
+// whole.
 #include "fs/pipe.hpp"
 
 #include <bit>
@@ -88,11 +89,12 @@ Leaf<size_t> Pipe::read(const UserSpans& to) {
     if (slot(tail).length == 0) [[unlikely]] {
         const bool packet = drop_empty();
         tail = tail_;
-        if (packet || head == tail) {
-            const bool ended = packet || writers_ == 0;
-            guard.unlock();
-            if (was_full) writable.wake_all();
-            if (ended) return size_t{0};
+        // At once: a writer may wait for what has gone, and the copy below may stop.
+        if (was_full) writable.wake_all();
+        was_full = false;
+        if (packet) return size_t{0};
+        if (head == tail) {
+            if (writers_ == 0) return size_t{0};
             return kNeedsTask;
         }
     }
@@ -171,7 +173,7 @@ void Pipe::write_failed(size_t size, bool packet) {
 void Pipe::expect_rest(const UserSpans& to, size_t done, u32 n) {
     u64 more = 0;
     for (u32 m = n; m != head_ && done + more < to.size() && !slot(m).packet; ++m) more += slot(m).length;
-    to.expect(done, more < to.size() - done ? more : to.size() - done);
+    to.expect(done + more);
 }
 
 Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
@@ -220,7 +222,7 @@ Leaf<size_t> Pipe::write(const UserSpans& from, bool whole, bool packet) {
     }
     if (trouble != Errno::kOk && (trouble.needs_more() || done == 0 || whole)) [[unlikely]] {
         while (end != head) give_page(slot(--end).frame);
-        if (trouble == kNeedsFault) from.expect(done, total - done);
+        if (trouble == kNeedsFault) from.expect(total);
         return trouble;
     }
     // From here on nothing fails. (Memory may have run out after some pages: a short count.)

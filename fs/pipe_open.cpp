@@ -104,11 +104,13 @@ PipeFile::~PipeFile() {
 
 void PipeFile::hang_up() {
     hung_up_ = true;
+    if (fifo_) {
+        // Before the end goes: a pipe that can be found has an end, and so an account that it is charged to. Data that was
+        // not read is dropped with the last end.
+        rt::LockGuard guard{fifo_lock};
+        if (--pipe_->files_ == 0) inode()->fifo = nullptr;
+    }
     pipe_->remove_end(readable(), writable());
-    if (!fifo_) return;
-    rt::LockGuard guard{fifo_lock};
-    // Data that was not read is dropped with the last end.
-    if (--pipe_->files_ == 0) inode()->fifo = nullptr;
 }
 
 Result<PipeEnds> make_pipe(u32 flags, const Creds& owner) {

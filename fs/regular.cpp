@@ -73,12 +73,15 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
             Mount& mount = *how.path.mount;  // stays as long as the file
             if (writes) {
                 if (!inode.start_writing()) return Errno::kTxtBsy;
-                mount.writers.fetch_add(1, std::memory_order_relaxed);
+                if (!mount.begin_writing()) [[unlikely]] {
+                    inode.stop_writing();
+                    return Errno::kRoFs;
+                }
             }
             auto* f = rt::make<RegularFile>(how, inode, *inode.mapping());  // takes how.path
             if (!f) {
                 if (writes) {
-                    mount.writers.fetch_sub(1, std::memory_order_relaxed);
+                    mount.end_writing();
                     inode.stop_writing();
                 }
                 return Errno::kNoMem;
@@ -102,7 +105,7 @@ RegularFile::RegularFile(OpenContext& how, Inode& inode, Mapping& mapping)
 RegularFile::~RegularFile() {
     if (!counts_as_writer(flags())) return;
     inode()->stop_writing();
-    mount().writers.fetch_sub(1, std::memory_order_relaxed);
+    mount().end_writing();
 }
 
 Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {
@@ -121,7 +124,7 @@ Leaf<size_t> RegularFile::copy_to_user(const UserSpans& to, u64 at) {
         u64 part = smaller((run.pages ? run.pages : 1) * kPageSize - in_page, n - done);
         auto copied = run.pages ? to.copy_out(done, run.bytes + in_page, part) : to.zero(done, part);
         if (!copied.ok()) [[unlikely]] {
-            if (copied.error() == kNeedsFault) to.expect(done, n - done);
+            if (copied.error() == kNeedsFault) to.expect(n);
             return copied.error();
         }
         done += part;
@@ -176,7 +179,7 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
         }
         if (!result.ok()) [[unlikely]] {
             if (result.error() == kNeedsFault || result.error() == Errno::kFault) {
-                if (result.error() == kNeedsFault) from.expect(done, n - done);
+                if (result.error() == kNeedsFault) from.expect(n);
                 if (at + part > old_size) scrub(*mapping_, start > old_size ? start : old_size, at + part);
                 return result.error();
             }

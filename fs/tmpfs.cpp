@@ -17,6 +17,7 @@ constexpr u64 kShortLink = 128;  // longer links occupy a page there
 
 class TmpfsSuper final : public SuperBlock {
 public:
+    static constexpr u64 kUnlimited = ~u64{0};
     std::atomic<u64> max_pages{0}, max_inodes{0};
     u32 root_mode = 0;
     std::atomic<u64> used_pages{0}, used_inodes{0};
@@ -31,18 +32,19 @@ public:
     }
     Statfs statfs() override {
         u64 pages = used_pages.load(std::memory_order_relaxed), inodes = used_inodes.load(std::memory_order_relaxed);
-        const u64 most = max_pages.load(std::memory_order_relaxed), files = max_inodes.load(std::memory_order_relaxed);
+        const u64 most = shown(max_pages), files = shown(max_inodes);
         u64 left = most > pages ? most - pages : 0;
         return {.blocks = most,
                 .free = left,
                 .available = left,
                 .files = files,
-                .free_files = files > inodes ? files - inodes : 0};
+                .free_files = files > inodes ? files - inodes : 0,
+                .used = pages,
+                .room = pages_left()};
     }
     size_t show_options(std::span<char> out) override {
         size_t n =
-            lib::format_to(out, ",size={}k,nr_inodes={}", max_pages.load(std::memory_order_relaxed) * kPageSize / 1024,
-                           max_inodes.load(std::memory_order_relaxed));
+            lib::format_to(out, ",size={}k,nr_inodes={}", shown(max_pages) * (kPageSize / 1024), shown(max_inodes));
         if (root_mode != 01777) n += lib::format_to(out.subspan(n), ",mode={:o}", root_mode);
         return n;
     }
@@ -50,12 +52,29 @@ public:
     Result<void> reconfigure(std::string_view options) override {
         TmpfsOptions o;
         TRY(o.parse(options));
-        const u64 pages = lib::pages_for(o.max_bytes);
-        if (pages != 0 && used_pages.load(std::memory_order_relaxed) > pages) return Errno::kInval;
-        if (o.max_inodes != 0 && used_inodes.load(std::memory_order_relaxed) > o.max_inodes) return Errno::kInval;
-        if (pages != 0) max_pages.store(pages, std::memory_order_relaxed);
-        if (o.max_inodes != 0) max_inodes.store(o.max_inodes, std::memory_order_relaxed);
+        if (!may_limit(o.max_pages, max_pages, used_pages) || !may_limit(o.max_inodes, max_inodes, used_inodes))
+            return Errno::kInval;
+        if (o.max_pages) limit(max_pages, *o.max_pages);
+        if (o.max_inodes) limit(max_inodes, *o.max_inodes);
         return lib::kOk;
+    }
+    static void limit(std::atomic<u64>& most, u64 to) {
+        most.store(to == 0 ? kUnlimited : to == kUnlimited ? to - 1 : to, std::memory_order_relaxed);
+    }
+    u64 pages_left() const {
+        const u64 most = max_pages.load(std::memory_order_relaxed), used = used_pages.load(std::memory_order_relaxed);
+        return most > used ? most - used : 0;
+    }
+
+private:
+    static u64 shown(const std::atomic<u64>& most) {
+        const u64 n = most.load(std::memory_order_relaxed);
+        return n == kUnlimited ? 0 : n;
+    }
+    // What has no limit gets none later.
+    static bool may_limit(std::optional<u64> to, const std::atomic<u64>& most, const std::atomic<u64>& used) {
+        return !to || *to == 0 ||
+               (most.load(std::memory_order_relaxed) != kUnlimited && used.load(std::memory_order_relaxed) <= *to);
     }
 };
 
@@ -118,6 +137,8 @@ private:
     // Of a file: each name but the first counts as an inode (tmpfs(5): what a name costs is memory, too). kNoSpc.
     static Result<void> add_name(TmpfsInode& i, Timestamp now);
     static void drop_name(TmpfsInode& i, Timestamp now);
+    // It has just lost its last name.
+    void become_nameless() { super->nameless.fetch_add(1, std::memory_order_relaxed); }
 
     TmpfsMapping* mapping_ = nullptr;  // holds a reference until evict()
     char* link_text_ = nullptr;
@@ -179,6 +200,7 @@ void TmpfsInode::evict() {
     // readers: the mapping's memory outlives the last reference by an epoch, as ours does.
     if (mapping_) mapping_->unref();
     tmpfs().used_inodes.fetch_sub(1, std::memory_order_relaxed);
+    if (attributes_.unguarded().links == 0) tmpfs().nameless.fetch_sub(1, std::memory_order_relaxed);
     if (link_text_ && link_length_ + 1 > kShortLink) tmpfs().used_pages.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -230,6 +252,7 @@ void TmpfsInode::count_names(int names, int directories, Timestamp now) {
 void TmpfsInode::change_links(Inode& i, int by, Timestamp now) {
     auto a = i.lock_attributes();
     a->links += u32(by);
+    if (by != 0 && a->links == 0) static_cast<TmpfsInode&>(i).become_nameless();
     a->changed = now;
     i.note_changed();
 }
@@ -238,7 +261,7 @@ Result<void> TmpfsInode::add_name(TmpfsInode& i, Timestamp now) {
     TmpfsSuper& s = i.tmpfs();
     auto a = i.lock_attributes();
     if (a->links != 0 && !TmpfsSuper::take(s.used_inodes, 1, s.max_inodes)) return Errno::kNoSpc;
-    ++a->links;
+    if (a->links++ == 0) s.nameless.fetch_sub(1, std::memory_order_relaxed);
     a->changed = now;
     i.note_changed();
     return lib::kOk;
@@ -246,7 +269,10 @@ Result<void> TmpfsInode::add_name(TmpfsInode& i, Timestamp now) {
 
 void TmpfsInode::drop_name(TmpfsInode& i, Timestamp now) {
     auto a = i.lock_attributes();
-    if (--a->links != 0) i.tmpfs().used_inodes.fetch_sub(1, std::memory_order_relaxed);
+    if (--a->links != 0)
+        i.tmpfs().used_inodes.fetch_sub(1, std::memory_order_relaxed);
+    else
+        i.become_nameless();
     a->changed = now;
     i.note_changed();
 }
@@ -278,6 +304,7 @@ Leaf<Ref<Inode>> TmpfsInode::create(std::string_view, u32 mode, u64 device, std:
 Leaf<Ref<Inode>> TmpfsInode::create_unnamed(u32 mode, const Creds& c) {
     Ref<Inode> made = TRY(make_child(mode, 0, {}, c));
     made->lock_attributes()->links = 0;
+    static_cast<TmpfsInode&>(*made).become_nameless();
     return made;
 }
 
@@ -351,8 +378,8 @@ Leaf<void> TmpfsInode::allocate_range(u32 mode, u64 offset, u64 length) {
         }
     } else {
         u64 last = lib::pages_for(end);
-        auto space = tmpfs().statfs();
-        if (last - offset / kPageSize > space.free + mapping_->page_count()) return Errno::kNoSpc;
+        const u64 wanted = last - offset / kPageSize, there = mapping_->page_count();
+        if (wanted > there && wanted - there > tmpfs().pages_left()) return Errno::kNoSpc;
         for (u64 i = offset / kPageSize; i < last; ++i) {
             if (mapping_->peek(i)) continue;
             Ref<Page> room = TRY(Page::allocate_zeroed());
@@ -378,6 +405,9 @@ bool parse_size(std::string_view text, u64 whole, u64& out) {
             case 'k': shift = 10; break;
             case 'm': shift = 20; break;
             case 'g': shift = 30; break;
+            case 't': shift = 40; break;
+            case 'p': shift = 50; break;
+            case 'e': shift = 60; break;
             case '%' | 0x20: percent = true; break;
             default: return lib::parse_u64(text, out);
         }
@@ -412,11 +442,11 @@ Result<void> TmpfsOptions::parse(std::string_view text) {
         u64 n = 0;
         bool good = true;
         if (key == "size")
-            good = parse_size(value, memory, max_bytes);
+            good = parse_size(value, memory, n) && (max_pages = lib::pages_for(n), true);
         else if (key == "nr_blocks")
-            good = parse_size(value, 0, n) && (max_bytes = n * kPageSize, true);
+            good = parse_size(value, 0, n) && (max_pages = n, true);
         else if (key == "nr_inodes")
-            good = parse_size(value, 0, max_inodes);
+            good = parse_size(value, 0, n) && (max_inodes = n, true);
         else if (key == "mode")
             good = parse_octal(value, root_mode);
         else if (key == "uid")
@@ -437,8 +467,8 @@ Result<NewFileSystem> make_tmpfs(const TmpfsOptions& o) {
     s->magic = kMagicTmpfs;
     s->type = o.type;
     s->names_pinned = true;
-    s->max_pages.store(o.max_bytes ? lib::pages_for(o.max_bytes) : memory / kPageSize / 2, std::memory_order_relaxed);
-    s->max_inodes.store(o.max_inodes ? o.max_inodes : memory / kPageSize / 2, std::memory_order_relaxed);
+    TmpfsSuper::limit(s->max_pages, o.max_pages.value_or(memory / kPageSize / 2));
+    TmpfsSuper::limit(s->max_inodes, o.max_inodes.value_or(memory / kPageSize / 2));
     s->root_mode = o.root_mode;
     Ref<Inode> root = TRY(TmpfsInode::make(*s, kTypeDirectory | o.root_mode, o.uid, o.gid, 0, {}));
     return NewFileSystem{std::move(s), std::move(root)};
@@ -447,7 +477,7 @@ Result<NewFileSystem> make_tmpfs(const TmpfsOptions& o) {
 Leaf<Ref<Inode>> make_unnamed_file(u32 mode, const Creds& c) {
     TmpfsInode* home = unnamed_home.load(std::memory_order_acquire);
     if (!home) [[unlikely]] {
-        NewFileSystem fresh = TRY(make_tmpfs({.max_bytes = kMaxFileSize, .max_inodes = ~u64{0} >> 1}));
+        NewFileSystem fresh = TRY(make_tmpfs({.max_pages = 0, .max_inodes = 0}));
         Ref<Mount> mount = TRY(mount_internally(*fresh.super, fresh.root));
         if (unnamed_home.compare_exchange_strong(home, static_cast<TmpfsInode*>(fresh.root.get()),
                                                  std::memory_order_acq_rel)) {

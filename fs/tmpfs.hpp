@@ -4,14 +4,16 @@
 // Directory contents are the pinned dentries; an inode holds what its type needs: a Mapping, a link's text, or nothing.
 // Limits: pages and inodes of the instance; beyond them ENOSPC.
 #pragma once
+#include <optional>
+
 #include "fs/path.hpp"
 
 namespace fs {
 
 struct TmpfsOptions {
-    const char* type = "tmpfs";  // as /proc/mounts shows it
-    u64 max_bytes = 0;           // 0: half of memory
-    u64 max_inodes = 0;          // 0: one per two pages of memory
+    const char* type = "tmpfs";     // as /proc/mounts shows it
+    std::optional<u64> max_pages;   // 0: no limit; none: half of memory
+    std::optional<u64> max_inodes;  // 0: no limit; none: one per two pages of memory
     u32 root_mode = 01777;
     u32 uid = 0, gid = 0;
     // "size=64m,mode=755,...": mount(8). kInval: an unknown option or a bad value.

@@ -84,7 +84,9 @@ private:
     std::byte out_buffer_[2 * 1024];
 };
 
-// The terminal as an open file; `path` is the device node's, or empty.
-Result<Ref<File>> open_terminal(Path path, u32 flags);
+// The terminal as an open file; `path` is the device node's, or empty. As the console it is not hung up, whoever uses it
+// (Linux: redirected_tty_write).
+enum class OpenAs : bool { kTerminal, kConsole };
+Result<Ref<File>> open_terminal(Path path, u32 flags, OpenAs as = OpenAs::kTerminal);
 
 }  // namespace fs

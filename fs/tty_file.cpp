@@ -11,10 +11,12 @@ namespace {
 
 class TtyFile final : public File {
 public:
-    TtyFile(Tty* tty, Path path, u32 flags) : File(std::move(path), flags | kOpenTaskOnly), tty_(tty) {
+    TtyFile(Tty* tty, Path path, u32 flags, OpenAs as)
+        : File(std::move(path), flags | kOpenTaskOnly), tty_(tty), as_(as) {
         kind_ = FileKind::kTerminal;
     }
-    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags) : File(std::move(nameless), flags | kOpenTaskOnly), tty_(tty) {
+    TtyFile(Tty* tty, Ref<Inode> nameless, u32 flags, OpenAs as)
+        : File(std::move(nameless), flags | kOpenTaskOnly), tty_(tty), as_(as) {
         kind_ = FileKind::kTerminal;
     }
     Leaf<size_t> try_read(const UserSpans& to, u64) override {
@@ -47,8 +49,9 @@ public:
     std::string_view label(std::span<char> buffer) override { return "/dev/ttyS0"; }
 
 private:
-    bool hung_up() const { return tty_->hang_ups() != hang_ups_; }
+    bool hung_up() const { return as_ == OpenAs::kTerminal && tty_->hang_ups() != hang_ups_; }
     Tty* tty_;
+    const OpenAs as_;
     const u32 hang_ups_ = tty_->hang_ups();  // of the terminal when this was opened
 };
 
@@ -63,13 +66,13 @@ public:
 
 }  // namespace
 
-Result<Ref<File>> open_terminal(Path path, u32 flags) {
+Result<Ref<File>> open_terminal(Path path, u32 flags, OpenAs as) {
     Tty* tty = TRY(Tty::get());
-    if (path) return make_file<TtyFile>(tty, std::move(path), flags);
+    if (path) return make_file<TtyFile>(tty, std::move(path), flags, as);
     Ref<TtyInode> inode = TRY(rt::make_ref<TtyInode>());
     inode->super = TRY(anonymous_super());
     inode->set_up_terminal();
-    return make_file<TtyFile>(tty, Ref<Inode>{std::move(inode)}, flags);
+    return make_file<TtyFile>(tty, Ref<Inode>{std::move(inode)}, flags, as);
 }
 
 }  // namespace fs

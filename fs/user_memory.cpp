@@ -7,6 +7,7 @@ namespace fs {
 // Calls piece(done, address, length) for each part of [at, at + n) that lies in one span.
 template <class Piece>
 Leaf<void> UserSpans::each_piece(u64 at, size_t n, Piece&& piece) const {
+    const u64 start = at;
     size_t done = 0;
     for (u32 i = 0; i < count() && done < n; ++i) {
         const UserSpan& s = spans_[i];
@@ -15,7 +16,10 @@ Leaf<void> UserSpans::each_piece(u64 at, size_t n, Piece&& piece) const {
             continue;
         }
         size_t part = n - done < s.size - at ? n - done : s.size - at;
-        TRY(piece(done, s.at + at, part));
+        if (auto copied = piece(done, s.at + at, part); !copied.ok()) [[unlikely]] {
+            if (copied.error() == kNeedsFault) memory_->place_fault(start + done);
+            return copied;
+        }
         done += part;
         at = 0;
     }

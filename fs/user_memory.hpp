@@ -19,11 +19,13 @@ class UserMemory {
 public:
     explicit UserMemory(port::Space* space, const void* caller = nullptr) : space_(space), caller_(caller) {}
 
+    static constexpr u64 kNowhere = ~u64{0};
     // What the last kNeedsFault was about.
     struct Fault {
         UserAddr start{};
         u64 size = 0;
         bool write = false;
+        u64 position = kNowhere;  // in the pieces that were being copied; kNowhere: it was no copy of pieces
     };
     const Fault& fault() const { return fault_; }
 
@@ -96,13 +98,15 @@ public:
         return note(a, 4, true);
     }
     // fault() cannot be provided as a whole. The second time in a call everything is given up, so that the call ends.
-    void give_up_fault() { lost_ = lost_.size == 0 ? fault_ : Fault{UserAddr{0}, ~u64{0}, true}; }
+    void give_up_fault() { lost_ = lost_.size == 0 ? fault_ : Fault{UserAddr{0}, ~u64{0}, true, kNowhere}; }
     void hope_again() { lost_.size = 0; }
     // Is the error of a copy that of a range that was given up? Its beginning may be there: what gives short counts
     // looks.
     bool gave_up(LeafError e) const { return e == Errno::kFault && lost_.size != 0; }
     // A longer range than the one that was met: what will be needed next, too.
     void widen_fault(u64 size) { fault_.size = size > fault_.size ? size : fault_.size; }
+    // It lies so far into the pieces that are being copied.
+    void place_fault(u64 position) { fault_.position = position; }
     static bool inside(UserAddr a, u64 n) { return a.value < kUserEnd && n <= kUserEnd - a.value; }
     port::Space* space() const { return space_; }
     void set_space(port::Space* s) { space_ = s; }
@@ -110,7 +114,7 @@ public:
 
 private:
     LeafError note(UserAddr a, u64 n, bool write) {
-        fault_ = {a, n, write};
+        fault_ = {a, n, write, kNowhere};
         const bool lost = a.value - lost_.start.value < lost_.size || lost_.start.value - a.value < n;
         return lost && lost_.size != 0 ? Errno::kFault : kNeedsFault;
     }
@@ -187,15 +191,18 @@ public:
     // A first word, as UserMemory's.
     [[gnu::always_inline]] bool store_now(u64 word) const { return is_plain() && memory_->store_now(at_, word); }
     [[gnu::always_inline]] bool load_now(u64& word) const { return is_plain() && memory_->load_now(at_, word); }
-    // After a copy at `at` yielded kNeedsFault: `n` bytes from there will be needed; have them all faulted in at once.
-    void expect(u64 at, u64 n) const;
-    // The position within the whole of the first range like this one that lies in it (and ~0 if none does).
-    u64 position_of(UserAddr a, u64 n) const;
+    // After a copy yielded kNeedsFault: all up to position `end` of the whole will be needed. What of it lies in the same
+    // span as the fault is faulted in at once.
+    void expect(u64 end) const;
+    // How much of the whole is accessible before what is missing, if only `have` bytes of this fault, the last one of a
+    // copy of it, are. 0 also if the fault does not lie in it. Less than size().
+    u64 accessible(const UserMemory::Fault& f, u64 have) const;
 
 private:
     bool is_plain() const { return memory_ && !spans_; }
     u32 count() const { return u32(at_.value); }
     std::byte* kernel() const { return memory_ ? nullptr : reinterpret_cast<std::byte*>(at_.value); }
+    u64 position_of(const UserMemory::Fault& f) const;  // kNowhere: not in it
     template <class Piece>
     Leaf<void> each_piece(u64 at, size_t n, Piece&& piece) const;
     Leaf<void> copy_out_pieces(u64 at, const void* from, size_t n) const;

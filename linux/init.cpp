@@ -194,7 +194,7 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
     TRY(thread->init(Ref<port::Space>(&mm->space())));
     thread->set_process(first);
     thread->started = first->started;
-    TRY(thread->begin_first(std::move(mm), std::move(files), std::move(context), creds));
+    TRY(thread->begin_first(std::move(mm), fs::FileTable::Use{std::move(files)}, std::move(context), creds));
     set_comm(*thread, "init");
     auto main = first_main(*thread, std::move(image), path_list);
     if (!main.valid()) return Errno::kNoMem;

@@ -65,16 +65,21 @@ void detach(fs::Tty& tty) RT_REQUIRES(process_tree) {
 }
 }  // namespace
 
-void hang_up_session(Process& leader) {
+void hang_up_session(Process& leader, LeaderDoes what) {
     if (!is_leader(leader)) return;
-    rt::LockGuard guard{process_tree};
-    const Terminal* terminal = terminal_of(leader);
-    if (!terminal) return;
-    PidEntry* group = foreground_of(*terminal);
-    detach(*terminal->tty);
-    if (!group) return;
-    signal_members(*group, kSigHup);
-    signal_members(*group, kSigCont);
+    fs::Tty* tty;
+    {
+        rt::LockGuard guard{process_tree};
+        const Terminal* terminal = terminal_of(leader);
+        if (!terminal) return;
+        tty = terminal->tty;
+        PidEntry* group = foreground_of(*terminal);
+        detach(*tty);
+        if (group) signal_members(*group, kSigHup);
+        if (group && what == LeaderDoes::kGivesUp) signal_members(*group, kSigCont);
+    }
+    // Who still has it open shall not read what its next user types.
+    if (what == LeaderDoes::kEnds) tty->hang_up();
 }
 
 void hang_up_terminal(fs::Tty& tty) {
@@ -132,7 +137,8 @@ Leaf<i64> terminal_ioctl(Caller& c, const fs::File& file, fs::Tty& tty, u32 requ
             if (!ours) return Errno::kNoTty;
             i32 group;
             TRY(c.user().read(&group, at, sizeof group));
-            TRY(check_terminal_access(c, tty, TerminalAccess::kChange));
+            if (auto r = check_terminal_access(c, tty, TerminalAccess::kChange); !r.ok())
+                return r.error() == Errno::kIo ? Errno::kNoTty : r.error();  // of an orphaned group
             rt::LockGuard guard{process_tree};
             Terminal* terminal = terminal_of(p);
             if (!terminal || terminal->tty != &tty) return Errno::kNoTty;
@@ -166,7 +172,7 @@ Leaf<i64> terminal_ioctl(Caller& c, const fs::File& file, fs::Tty& tty, u32 requ
         case fs::kTiocNotty: {
             if (!ours) return Errno::kNoTty;
             if (is_leader(p)) {
-                hang_up_session(p);
+                hang_up_session(p, LeaderDoes::kGivesUp);
             } else {
                 rt::LockGuard guard{process_tree};
                 lose_terminal(p);

@@ -22,8 +22,10 @@ Terminal* terminal_of(const Process& p) RT_REQUIRES(process_tree);
 
 // Gives the first process, a session leader, the machine's terminal if it has one.
 void attach_first_terminal(Process& leader);
-// A session leader is ending: SIGHUP and SIGCONT to the foreground group, and the session loses its terminal.
-void hang_up_session(Process& leader);
+// A session leader gives its terminal up (TIOCNOTTY) or ends: the session loses it, the foreground group gets SIGHUP, and
+// SIGCONT in the first case; in the second the terminal is hung up too (Linux: disassociate_ctty).
+enum class LeaderDoes : bool { kGivesUp, kEnds };
+void hang_up_session(Process& leader, LeaderDoes what);
 // vhangup(2): the session loses the terminal, its leader gets SIGHUP and SIGCONT, and open files of the terminal end.
 void hang_up_terminal(fs::Tty& tty);
 // setsid(2): the process has no terminal any more.

@@ -134,7 +134,7 @@ private:
 // then a table of actions is kept for the case that one is needed; descriptors are copied as they are at the end.
 struct OwnTables {
     Ref<ActionTable> actions;
-    Ref<fs::FileTable> files;
+    fs::FileTable::Use files;
 
     // kNoMem: nothing has been done.
     Result<void> begin(Process& p) {
@@ -149,9 +149,10 @@ struct OwnTables {
     // The caller is alone. kNoMem: what it shares, it still shares.
     Task<Result<void>> finish(Thread& t) {
         if (t.process().signals.actions->ref_count() == 1) actions = {};
-        if (t.files_ref()->ref_count() > 1) {
-            files = CO_TRY(t.files().clone());
-            if (!files) files = CO_TRY(co_await t.files().clone_long());
+        if (t.files().shared()) {
+            Ref<fs::FileTable> copy = CO_TRY(t.files().clone());
+            if (!copy) copy = CO_TRY(co_await t.files().clone_long());
+            files = fs::FileTable::Use{std::move(copy)};
         }
         co_return lib::kOk;
     }

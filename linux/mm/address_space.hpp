@@ -92,8 +92,9 @@ public:
     Task<Result<UserAddr>> remap_task(RemapRequest r, MemoryLimits l);
     Task<Result<void>> advise_task(UserAddr at, u64 length, i32 advice);
     Task<Result<UserAddr>> set_break_task(UserAddr to, MemoryLimits l);
-    // mincore: one byte a page, 1 if it is resident. kNoMem: something is not mapped.
-    Leaf<void> resident(UserAddr at, u64 length, std::span<u8> out);
+    // mincore: one byte a page, 1 if it is resident, or of a file that `asker` neither owns nor may write. kNoMem:
+    // something is not mapped.
+    Leaf<void> resident(UserAddr at, u64 length, std::span<u8> out, const fs::Creds& asker);
     // msync(2) of [at, end): `at` moves on; `hole`: one has been met. kNoMem, kBusy; kNeedsTask: there is more to do.
     Leaf<void> sync(UserAddr& at, UserAddr end, u32 flags, bool& hole);
     // mlock and munlock: marks and accounts (pages never leave memory). kNoMem: over the limit, or not mapped.

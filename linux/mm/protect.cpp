@@ -182,7 +182,15 @@ Leaf<void> AddressSpace::change_advice(UserAddr at, u64 length, i32 advice, User
     return lib::kOk;
 }
 
-Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
+// Which pages of a file are in memory tells what others do with it (Linux: can_do_mincore).
+static bool may_see_resident(const Area& a, const fs::Creds& asker) {
+    if (!a.file) return true;
+    fs::Inode& inode = *a.file->inode();
+    return asker.fsuid == inode.peek_attributes().uid || asker.capable(fs::kCapFowner) ||
+           fs::check_access(inode, fs::kMayWrite, asker).ok();
+}
+
+Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out, const fs::Creds& asker) {
     rt::LockGuard guard(lock_);
     State& s = state();
     std::memset(out.data(), 0, length >> lib::kPageShift);
@@ -193,7 +201,11 @@ Leaf<void> AddressSpace::resident(UserAddr at, u64 length, std::span<u8> out) {
         if (!a) return Errno::kNoMem;
         const UserAddr to = a->end < end ? a->end : end;
         const u64 from = at.value >> lib::kPageShift, until = to.value >> lib::kPageShift;
-        if (a->special()) std::memset(&out[from - first], 1, until - from);
+        if (a->special() || !may_see_resident(*a, asker)) {
+            std::memset(&out[from - first], 1, until - from);
+            at = to;
+            continue;
+        }
         if (!a->shared()) {
             s.anon.for_each_noted(from, until, [&](const AnonMap::Chunk& c, u64 mask) {
                 for (; mask; mask &= mask - 1) out[c.first_page() + u64(std::countr_zero(mask)) - first] = 1;

@@ -22,9 +22,9 @@ namespace {
 // Blanks and backslashes (getmntent(3)).
 constexpr std::string_view kMountSpecial = " \t\n\\";
 
-void add_flags(StringBuilder& out, const fs::Mount& m) {
+void add_flags(StringBuilder& out, const fs::Mount& m, bool read_only) {
     u32 flags = m.flags.load(std::memory_order_relaxed);
-    out.put(m.read_only() ? "ro" : "rw");
+    out.put(read_only ? "ro" : "rw");
     if (flags & fs::kMountNoSuid) out.put(",nosuid");
     if (flags & fs::kMountNoDev) out.put(",nodev");
     if (flags & fs::kMountNoExec) out.put(",noexec");
@@ -81,7 +81,7 @@ Leaf<void> show_mounts(StringBuilder& out, const ProcContext& c, u64& position) 
         out.put(" ");
         add_escaped(out, where, kMountSpecial);
         out.add(" {} ", m.super->type);
-        add_flags(out, m);
+        add_flags(out, m, m.read_only());
         char options[128];
         out.put({options, m.super->show_options(options)});
         out.put(" 0 0\n");
@@ -95,11 +95,11 @@ Leaf<void> show_mount_info(StringBuilder& out, const ProcContext& c, u64& positi
                 abi::dev_minor(device));
         add_escaped(out, where, kMountSpecial);
         out.put(" ");
-        add_flags(out, m);
+        add_flags(out, m, (m.flags.load(std::memory_order_relaxed) & fs::kMountReadOnly) != 0);
         out.add(" - {} ", m.super->type);
         add_escaped(out, m.source[0] ? std::string_view{m.source} : std::string_view{"none"}, kMountSpecial);
         char options[128];
-        out.add(" {}", m.super->read_only ? "ro" : "rw");
+        out.add(" {}", m.super->read_only.load(std::memory_order_relaxed) ? "ro" : "rw");
         out.put({options, m.super->show_options(options)});
         out.put("\n");
     });

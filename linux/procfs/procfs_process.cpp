@@ -35,7 +35,9 @@ struct Subject {
     Ref<const fs::Creds> credentials(const ProcContext& c) {
         return c.sub != 0 && thread ? thread->credentials() : process->credentials();
     }
-    ProcessView view(const ProcContext& c) { return view_of(*process, c.sub != 0 ? thread.get() : nullptr); }
+    ProcessView view(const ProcContext& c, ViewOf what = ViewOf::kMemory) {
+        return view_of(*process, c.sub != 0 ? thread.get() : nullptr, what);
+    }
     char state() const { return thread ? Process::state_letter(*thread) : 'S'; }
     // Null: it has ended, or has none.
     Ref<AddressSpace> mm() const { return state() == 'Z' ? Ref<AddressSpace>{} : process->mm(); }
@@ -94,10 +96,10 @@ bool is_own(const ProcContext& c) {
     return p && c.caller && &proc_caller(c.caller)->process() == p.get();
 }
 // What the caller may look at. EACCES: may_inspect().
-Result<ProcessView> followed(const ProcContext& c) {
+Result<ProcessView> followed(const ProcContext& c, ViewOf what = ViewOf::kMemory) {
     auto s = Subject::find(c);
     if (!s.ok()) return Errno::kAcces;
-    ProcessView v = s.value().view(c);
+    ProcessView v = s.value().view(c, what);
     if (!may_inspect(proc_caller(c.caller), v)) return Errno::kAcces;
     return v;
 }
@@ -337,12 +339,12 @@ Leaf<std::string_view> text_of(const fs::Path& p, std::span<char> buffer, const 
 Leaf<fs::Path> target_exe(const ProcContext& c) {
     const ProcessView v = TRY(followed(c));
     Subject s = TRY(Subject::find(c));
-    if (!v.program || !v.program->path || s.state() == 'Z') return Errno::kNoEnt;
+    if (!v.mm || !v.program || !v.program->path || s.state() == 'Z') return Errno::kNoEnt;
     return fs::Path{v.program->path};
 }
 template <auto Member>
 Leaf<fs::Path> target_of_context(const ProcContext& c) {
-    const ProcessView v = TRY(followed(c));
+    const ProcessView v = TRY(followed(c, ViewOf::kDescriptors));
     if (!v.context) return Errno::kNoEnt;
     auto state = v.context->state.lock();
     return fs::Path{(*state).*Member};

@@ -25,7 +25,7 @@ u64 cached_bytes() {
         if (again) continue;
         if (count < 16) seen[count++] = m->super.get();
         auto s = m->super->statfs();
-        sum += (s.blocks - s.free) * s.block_size;
+        sum += s.used * s.block_size;
     }
     return sum;
 }

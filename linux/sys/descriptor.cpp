@@ -24,9 +24,9 @@ bool close_some(Caller& c, u32& first, u32 last, u32 flags) {
 }
 
 TaskResult close_range_long(Caller& c, u32 first, u32 last, u32 flags) {
-    if ((flags & kCloseRangeUnshare) && c.files().ref_count() > 1) {
+    if ((flags & kCloseRangeUnshare) && c.files().shared()) {
         Ref<fs::FileTable> own = CO_TRY(co_await c.files().clone_long());
-        Ref<fs::FileTable> old = c.thread().exchange_files(std::move(own));
+        fs::FileTable::Use old = c.thread().exchange_files(fs::FileTable::Use{std::move(own)});
         while (old->empty_some()) co_await rt::Yield{};
     }
     while (close_some(c, first, last, flags)) co_await rt::Yield{};
@@ -38,10 +38,10 @@ TaskResult close_range_long(Caller& c, u32 first, u32 last, u32 flags) {
 Leaf<void> sys_close_range(Caller& c, u32 first, u32 last, u32 flags) {
     if ((flags & ~(kCloseRangeUnshare | kCloseRangeCloexec)) || first > last) return Errno::kInval;
     if (c.files().is_long()) return c.later(close_range_long(c, first, last, flags));
-    if ((flags & kCloseRangeUnshare) && c.files().ref_count() > 1) {
+    if ((flags & kCloseRangeUnshare) && c.files().shared()) {
         Ref<fs::FileTable> own = TRY(c.files().clone());
         if (!own) return c.later(close_range_long(c, first, last, flags));
-        Ref<fs::FileTable> old = c.thread().exchange_files(std::move(own));
+        fs::FileTable::Use old = c.thread().exchange_files(fs::FileTable::Use{std::move(own)});
     }
     // Another thread may have made it long meanwhile.
     if (close_some(c, first, last, flags)) return c.later(close_range_long(c, first, last, flags));

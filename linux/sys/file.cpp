@@ -231,7 +231,9 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             }
         }
         Nanoseconds now = port::Port::now();
-        UserSpans spans = buffers.spans(c.user(), piece);
+        // After a short piece the next one ends where its neighbours do: signals are looked for at the ends of pages.
+        const u64 most = own_piece ? own_piece - done % own_piece : piece;
+        UserSpans spans = buffers.spans(c.user(), most);
         u64 at = fs::offset_after(offset, done);
         auto r = write ? file->write_for(&c, spans, at) : file->read_for(&c, spans, at);
         if (r.ok()) {
@@ -253,8 +255,13 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         if (e == kNeedsFault) {
             fs::UserMemory::Fault f = c.user().fault();
             u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
-            if (have >= f.size) continue;
-            u64 usable = buffers.spans(c.user(), piece).position_of(f.start, f.size) + have;
+            if (have >= f.size) {
+                // Another thread may take it away again each time.
+                co_await rt::Yield{};
+                if (is_ending(c)) co_return i64(done);
+                continue;
+            }
+            u64 usable = buffers.spans(c.user(), most).accessible(f, have);
             usable -= usable % file->copy_granule();
             if (usable == 0) {
                 if (done > 0) co_return i64(done);

@@ -119,6 +119,10 @@ TaskResult wait_for_lock(Caller& c, Fd fd, Ref<fs::File> file, Request r, bool w
         const fs::LockWait wait = fs::begin_wait(announced.waiter, *file->inode(), r.lock);
         if (wait == fs::LockWait::kFree) continue;
         if (wait == fs::LockWait::kCircle) co_return Errno::kDeadLk;
+        if (wait == fs::LockWait::kMore) {
+            co_await rt::Yield{};
+            continue;
+        }
         if (interrupted != Errno::kOk) co_return interrupted;
         interrupted = (co_await rt::wait_on(changed, seen, "record lock")).error();
     }

@@ -49,6 +49,8 @@ Leaf<void> drop_set_id(Caller& c, fs::Inode& inode) {
     return inode.set_attributes(change);
 }
 
+u64 saturating_sum(u64 a, u64 b) { return a + b < a ? ~u64{0} : a + b; }
+
 // The end of the piece of [at, end) that is done at once.
 u64 fallocate_piece(fs::Mapping& m, u32 mode, u64 at, u64 end) {
     if (!(mode & kFallocPunchHole)) return end - at > kMadeAtOnce ? at - at % kPageSize + kMadeAtOnce : end;
@@ -60,8 +62,8 @@ Task<Leaf<void>> fallocate_patiently(Caller& c, Ref<fs::File> file, u32 mode, u6
     fs::Inode& inode = *file->inode();
     if (mode & ~(kFallocKeepSize | kFallocPunchHole)) co_return Errno::kOpNotSupp;
     // What can never fit is refused before anything is allocated. The size changes with the last piece.
-    if (!(mode & kFallocPunchHole) &&
-        lib::pages_for(end) - at / kPageSize > inode.super->statfs().free + inode.mapping()->page_count())
+    if (!(mode & kFallocPunchHole) && lib::pages_for(end) - at / kPageSize >
+                                          saturating_sum(inode.super->statfs().room, inode.mapping()->page_count()))
         co_return Errno::kNoSpc;
     LeafError error = Errno::kOk;
     while (at < end) {

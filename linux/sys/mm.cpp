@@ -147,7 +147,7 @@ Leaf<void> resident_piece(Caller& c, UserAddr at, u64 pages, UserOut<u8> to) {
     u8 bytes[kResidentAtOnce];
     for (u64 done = 0; done < pages;) {
         u64 n = pages - done < kResidentAtOnce ? pages - done : kResidentAtOnce;
-        TRY(c.mm().resident(at + done * kPageSize, n * kPageSize, {bytes, n}));
+        TRY(c.mm().resident(at + done * kPageSize, n * kPageSize, {bytes, n}, c.creds()));
         TRY(c.user().write(to.at + done, bytes, n));
         done += n;
     }

@@ -47,7 +47,8 @@ Result<Ref<fs::File>> file_of(const ProcessView& v, u32 fd) {
 Leaf<i64> sys_kcmp(Caller& c, i32 pid1, i32 pid2, i32 type, u64 index1, u64 index2) {
     Ref<Thread> a = find_thread(Pid{pid1}), b = find_thread(Pid{pid2});
     if (!a || !b) return Errno::kSrch;
-    const ProcessView va = view_of(a->process(), a.get()), vb = view_of(b->process(), b.get());
+    const ProcessView va = view_of(a->process(), a.get(), ViewOf::kDescriptors),
+                      vb = view_of(b->process(), b.get(), ViewOf::kDescriptors);
     if (!may_inspect(&c, va, AskedBy::kCall) || !may_inspect(&c, vb, AskedBy::kCall)) return Errno::kPerm;
     switch (type) {
         case abi::kKcmpFile: {
@@ -114,8 +115,8 @@ TaskResult move_between(Caller& c, Transfer t) {
             const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
             if (have >= f.size) continue;
             // What is accessible of our buffer is used.
-            const u64 usable = t.local.spans(c.user(), t.local.size()).position_of(f.start, f.size) + have;
-            if (usable == 0 || usable >= t.local.size()) break;
+            const u64 usable = t.local.spans(c.user(), t.local.size()).accessible(f, have);
+            if (usable == 0) break;
             t.local.limit(usable);
         } else if (moved.error() != Errno::kFault) {
             co_return done != 0 ? Leaf<i64>(i64(done)) : Leaf<i64>(moved.error());

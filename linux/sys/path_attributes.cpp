@@ -10,8 +10,9 @@ using fs::kFollow;
 
 using Rule = fs::AttributeChange::Rule;
 
-Leaf<void> change_mode(Caller& c, fs::Inode& inode, bool read_only, u32 mode) {
-    if (read_only) return Errno::kRoFs;
+Leaf<void> change_mode(Caller& c, fs::Inode& inode, fs::Mount& mount, u32 mode) {
+    fs::MountWrite write{mount};
+    if (!write) return Errno::kRoFs;
     fs::AttributeChange change;
     change.mode = true;
     change.to.mode = mode & kModeMask;
@@ -20,8 +21,9 @@ Leaf<void> change_mode(Caller& c, fs::Inode& inode, bool read_only, u32 mode) {
     return inode.set_attributes(change);
 }
 
-Leaf<void> change_owner(Caller& c, fs::Inode& inode, bool read_only, u32 uid, u32 gid) {
-    if (read_only) return Errno::kRoFs;
+Leaf<void> change_owner(Caller& c, fs::Inode& inode, fs::Mount& mount, u32 uid, u32 gid) {
+    fs::MountWrite write{mount};
+    if (!write) return Errno::kRoFs;
     fs::AttributeChange change;
     change.uid = uid != ~u32{0};
     change.gid = gid != ~u32{0};
@@ -36,7 +38,7 @@ Leaf<void> change_owner_at(Caller& c, i32 directory, UserString path, u32 uid, u
     if (flags & ~(kAtSymlinkNoFollow | kAtEmptyPath)) return Errno::kInval;
     Target t;
     TRY(t.find(c, directory, path, flags & kAtSymlinkNoFollow ? 0 : u32{kFollow}, (flags & kAtEmptyPath) != 0));
-    return change_owner(c, t.inode(), t.read_only(), uid, gid);
+    return change_owner(c, t.inode(), t.mount(), uid, gid);
 }
 
 // utimensat(2). No `times`: both are now.
@@ -52,9 +54,10 @@ struct Times {
     bool now() const { return !given || (accessed.nanoseconds == kTimeNow && modified.nanoseconds == kTimeNow); }
 };
 
-Leaf<void> change_times(Caller& c, fs::Inode& inode, bool read_only, const Times& t) {
+Leaf<void> change_times(Caller& c, fs::Inode& inode, fs::Mount& mount, const Times& t) {
     if (t.given && (!Times::valid(t.accessed) || !Times::valid(t.modified))) return Errno::kInval;
-    if (read_only) return Errno::kRoFs;
+    fs::MountWrite write{mount};
+    if (!write) return Errno::kRoFs;
     const fs::Creds& who = c.creds();
     fs::AttributeChange change;
     if (t.now()) {
@@ -82,12 +85,12 @@ Leaf<void> change_times_at(Caller& c, i32 directory, UserString path, const Time
         if (flags) return Errno::kInval;
         auto file = c.files().borrow(Fd{directory});
         if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-        return change_times(c, *file->inode(), file->mount().read_only(), times);
+        return change_times(c, *file->inode(), file->mount(), times);
     }
     if (flags & ~(kAtSymlinkNoFollow | kAtEmptyPath)) return Errno::kInval;
     Target t;
     TRY(t.find(c, directory, path, flags & kAtSymlinkNoFollow ? 0 : u32{kFollow}, (flags & kAtEmptyPath) != 0));
-    return change_times(c, t.inode(), t.read_only(), times);
+    return change_times(c, t.inode(), t.mount(), times);
 }
 
 // utimes(2): microseconds.
@@ -109,13 +112,13 @@ Leaf<Times> read_timevals(Caller& c, UserAddr at) {
 Leaf<void> sys_fchmodat(Caller& c, i32 directory, UserString path, u32 mode) {
     Target t;
     TRY(t.find(c, directory, path, kFollow));
-    return change_mode(c, t.inode(), t.read_only(), mode);
+    return change_mode(c, t.inode(), t.mount(), mode);
 }
 Leaf<void> sys_chmod(Caller& c, UserString path, u32 mode) { return sys_fchmodat(c, kAtCwd, path, mode); }
 Leaf<void> sys_fchmod(Caller& c, Fd fd, u32 mode) {
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return change_mode(c, *file->inode(), file->mount().read_only(), mode);
+    return change_mode(c, *file->inode(), file->mount(), mode);
 }
 
 Leaf<void> sys_fchownat(Caller& c, i32 directory, UserString path, u32 uid, u32 gid, u32 flags) {
@@ -130,7 +133,7 @@ Leaf<void> sys_lchown(Caller& c, UserString path, u32 uid, u32 gid) {
 Leaf<void> sys_fchown(Caller& c, Fd fd, u32 uid, u32 gid) {
     auto file = c.files().borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return change_owner(c, *file->inode(), file->mount().read_only(), uid, gid);
+    return change_owner(c, *file->inode(), file->mount(), uid, gid);
 }
 
 Leaf<void> sys_utimensat(Caller& c, i32 directory, UserString path, UserAddr times, u32 flags) {

@@ -71,7 +71,8 @@ Leaf<void> make_tmpfile(const Request& r, PathArgument& a, Resolved& out) {
     const Creds& c = *a.context.creds;
     Path dir;
     if (!walk.at().hold(dir)) return Errno::kNoEnt;
-    if (dir.mount->read_only()) return Errno::kRoFs;
+    MountWrite write{*dir.mount};
+    if (!write) return Errno::kRoFs;
     TRY(check_access(*dir.inode(), kMayWrite | kMayExec, c));
     Ref<Inode> inode = TRY(dir.inode()->create_unnamed(kTypeRegular | (r.mode & ~a.umask), c));
     char name[24] = "#";

@@ -48,24 +48,26 @@ Result<void> may_signal(Caller& c, Thread& to, u32 sig) {
     return may_signal_as(c, to.process(), *theirs, sig);
 }
 
-ProcessView view_of(Process& p, Thread* t) {
+ProcessView view_of(Process& p, Thread* t, ViewOf what) {
     ProcessView v{.process = &p};
     rt::LockGuard guard{p.lock};
     v.creds = t ? t->own_creds() : p.creds;
     v.program = p.exe;
     if (t) {
         v.mm = t->mm_ref();
-        v.files = t->files_ref();
-        v.context = t->fs_context_ref();
+        if (what == ViewOf::kDescriptors) {
+            v.files = t->files_use().ref();
+            v.context = t->fs_context_ref();
+        }
     }
     v.has_memory = bool(v.mm);
     for (Thread& other : p.threads) {
         if (!v.mm) v.mm = other.mm_ref();
-        if (t) {
+        if (t || what == ViewOf::kMemory) {
             if (v.mm) break;
             continue;
         }
-        if (!v.files) v.files = other.files_ref();
+        if (!v.files) v.files = other.files_use().ref();
         if (!v.context) v.context = other.fs_context_ref();
         if (v.mm && v.files && v.context) break;
     }

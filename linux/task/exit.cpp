@@ -147,7 +147,7 @@ void stop_using(Process& p) {
         program = std::move(p.exe);
     }
     program = {};
-    if (p.session_seen() == p.pid) hang_up_session(p);
+    if (p.session_seen() == p.pid) hang_up_session(p, LeaderDoes::kEnds);
 }
 
 }  // namespace
@@ -194,6 +194,11 @@ void begin_thread_exit(Thread& t, i32 wait_status) {
     t.work.fetch_or(kWorkExit, std::memory_order_relaxed);
 }
 
+void leave_files(Thread& t) {
+    fs::FileTable::Use files = t.exchange_files({});
+    Ref<FsContext> context = t.exchange_fs_context({});
+}
+
 Ref<AddressSpace> leave_address_space(Thread& t) {
     Process& p = t.process();
     bool last;
@@ -214,14 +219,9 @@ bool exit_thread(Thread& t) {
     Process& p = t.process();
     leave_signals(t);
     release_vfork_parent(t);
+    if (t.files_use()) leave_files(t);
     if (t.mm_ref()) {
         Ref<AddressSpace> mm = leave_address_space(t);
-    }
-    {
-        Ref<fs::FileTable> files = t.exchange_files({});
-    }
-    {
-        Ref<FsContext> context = t.exchange_fs_context({});
     }
     bool last, report;
     {

@@ -156,10 +156,13 @@ TaskResult do_clone(Caller& caller, CloneRequest r) {
 
     Ref<AddressSpace> mm = t.mm_ref();
     if (!(r.flags & kCloneVm)) mm = CO_TRY(co_await mm->fork());
-    Ref<fs::FileTable> files = t.files_ref();
-    if (!(r.flags & kCloneFiles)) {
-        files = CO_TRY(files->clone());
-        if (!files) files = CO_TRY(co_await t.files().clone_long());
+    fs::FileTable::Use files;
+    if (r.flags & kCloneFiles) {
+        files = t.files_use();
+    } else {
+        Ref<fs::FileTable> copy = CO_TRY(t.files().clone());
+        if (!copy) copy = CO_TRY(co_await t.files().clone_long());
+        files = fs::FileTable::Use{std::move(copy)};
     }
     Ref<FsContext> context = t.fs_context_ref();
     if (!(r.flags & kCloneFs)) context = CO_TRY(copy_fs_context(*context));

@@ -23,6 +23,10 @@ constexpr u64 kLimitTick = 4'000'000;  // between signals of a limit that has lo
 constexpr u64 kLeastApart = 100'000;
 constexpr u64 kFinestLook = 1'000'000;  // between two checks of CPU time
 
+// A limit of CPU time in nanoseconds; kNever: none, or one that is not reached in 500 years.
+constexpr u64 kNever = ~u64{0};
+u64 limit_time(u64 seconds) { return seconds > kNever / kSecond ? kNever : seconds * kSecond; }
+
 u64 cpu_time(Process& p, u32 kind) {
     CpuTimes t = p.usage().times;
     return kind == kItimerVirtual ? t.user : t.user + t.system;
@@ -56,6 +60,7 @@ struct IntervalTimers {
             rt::Executor::current().timers().arm(*this, port::Port::now() + Nanoseconds{wait});
         }
         void fire(u64 now) RT_REQUIRES(process->lock);
+        void enforce_limit(u64 now) RT_REQUIRES(process->lock);
         void next_period(u64 now) RT_REQUIRES(process->lock) {
             due += interval;
             if (due <= now) due += (now - due) / interval * interval + interval;
@@ -128,19 +133,24 @@ ItimerValue IntervalTimers::One::set(ItimerValue to) {
     return old;
 }
 
-void IntervalTimers::One::fire(u64 now) {
-    if (kind == kCpuLimit) {
-        // The limit grows by a second with each signal, as getrlimit(2) shows.
-        RlimitValue& limit = process->rlimits.unguarded()[kRlimCpu];
-        const u64 hard = limit.hard;
-        u64 soft = process->limit(kRlimCpu);
-        (void)send_signal(*process, kernel_signal(hard != ~u64{0} && now >= hard * kSecond ? kSigKill : kSigXcpu));
-        if (soft < now / kSecond + 1)
-            (void)__atomic_compare_exchange_n(&limit.soft, &soft, soft + 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-        const u64 next = (soft + 1) * kSecond;
-        due = next > now ? next : now + kLimitTick;
+// The limit as it is now: it may have been changed since the timer was set.
+void IntervalTimers::One::enforce_limit(u64 now) {
+    RlimitValue& limit = process->rlimits.unguarded()[kRlimCpu];
+    const u64 hard = limit_time(__atomic_load_n(&limit.hard, __ATOMIC_RELAXED));
+    u64 soft = process->limit(kRlimCpu);
+    if (limit_time(soft) > now) {
+        due = limit_time(soft) == kNever ? 0 : limit_time(soft);
         return;
     }
+    (void)send_signal(*process, kernel_signal(now >= hard ? kSigKill : kSigXcpu));
+    // The limit grows by a second with each signal, as getrlimit(2) shows.
+    (void)__atomic_compare_exchange_n(&limit.soft, &soft, soft + 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    const u64 next = limit_time(soft + 1);
+    due = next > now ? next : now + kLimitTick;
+}
+
+void IntervalTimers::One::fire(u64 now) {
+    if (kind == kCpuLimit) return enforce_limit(now);
     // Held before the signal is there to be taken.
     if (kind == kItimerReal && interval != 0) stage.store(Stage::kHeld, std::memory_order_release);
     (void)send_signal(*process, kernel_signal(kSignalOf[kind]));
@@ -220,9 +230,8 @@ Result<void> watch_cpu_limit(Process& p) {
     u64 limit = p.limit(kRlimCpu);
     if (limit == ~u64{0} && !timers_if_any(p)) return lib::kOk;
     IntervalTimers* t = TRY(timers_of(p));
-    u64 used = cpu_time(p, kItimerProf);
-    u64 at = limit > ~u64{0} / kSecond ? 0 : limit * kSecond;
-    t->one[kCpuLimit].set({0, limit == ~u64{0} ? 0 : at > used ? at - used : 1});
+    const u64 used = cpu_time(p, kItimerProf), at = limit_time(limit);
+    t->one[kCpuLimit].set({0, at == kNever ? 0 : at > used ? at - used : 1});
     return lib::kOk;
 }
 

@@ -84,7 +84,7 @@ Thread::~Thread() {
 
 void Thread::set_process(Ref<Process> p) { process_ = p.release(); }
 
-Result<void> Thread::begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context,
+Result<void> Thread::begin_first(Ref<AddressSpace> mm, fs::FileTable::Use files, Ref<FsContext> context,
                                  Ref<fs::Creds> creds) {
     TRY(context->join());
     user_.set_space(&mm->space());
@@ -132,7 +132,7 @@ Ref<AddressSpace> Thread::exchange_mm(Ref<AddressSpace> to) {
     return std::exchange(mm_, std::move(to));
 }
 
-Ref<fs::FileTable> Thread::exchange_files(Ref<fs::FileTable> to) {
+fs::FileTable::Use Thread::exchange_files(fs::FileTable::Use to) {
     rt::LockGuard guard{process_->lock};
     return std::exchange(files_, std::move(to));
 }
@@ -200,7 +200,7 @@ Ref<AddressSpace> Process::mm() {
     return first_of(*this, [](Thread& t) { return Ref<AddressSpace>(t.mm_ref()); });
 }
 Ref<fs::FileTable> Process::files() {
-    return first_of(*this, [](Thread& t) { return Ref<fs::FileTable>(t.files_ref()); });
+    return first_of(*this, [](Thread& t) { return t.files_use().ref(); });
 }
 Ref<FsContext> Process::fs_context() {
     return first_of(*this, [](Thread& t) { return Ref<FsContext>(t.fs_context_ref()); });

@@ -165,7 +165,7 @@ protected:
     Process* process_ = nullptr;  // referenced by the thread
     fs::UserMemory user_;
     Ref<AddressSpace> mm_;
-    Ref<fs::FileTable> files_;
+    fs::FileTable::Use files_;
     Ref<FsContext> fs_;
     Ref<fs::Creds> creds_;                // replaced as a whole by set*id
     bool counted_ = false;                // among all threads, and those of creds_->user
@@ -173,7 +173,7 @@ protected:
     fs::KeptWalk* kept_walks_ = nullptr;  // the same (fs/walk.hpp)
     // With a kept file, if the table was shared: it stays so until the call is over, for calls look for a kept file only
     // where a table is shared.
-    Ref<fs::FileTable> kept_table_;
+    fs::FileTable::Use kept_table_;
 
 private:
     friend fs::KeptWalk*& fs::kept_walks_of(const void* caller);
@@ -309,17 +309,17 @@ public:
     Ref<const fs::Creds> credentials();  // by another thread
     // execve and exit. Returns the old one, to be dropped where no lock is held.
     Ref<AddressSpace> exchange_mm(Ref<AddressSpace> to);
-    Ref<fs::FileTable> exchange_files(Ref<fs::FileTable> to);
+    fs::FileTable::Use exchange_files(fs::FileTable::Use to);
     Ref<FsContext> exchange_fs_context(Ref<FsContext> to);
     const Ref<AddressSpace>& mm_ref() const { return mm_; }
-    const Ref<fs::FileTable>& files_ref() const { return files_; }
+    const fs::FileTable::Use& files_use() const { return files_; }
     const Ref<FsContext>& fs_context_ref() const { return fs_; }
     const Ref<fs::Creds>& own_creds() const { return creds_; }
     void set_process(Ref<Process> p);
     // What a new thread gets from its creator. EAGAIN: FsContext::join.
-    Result<void> begin_first(Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context,
+    Result<void> begin_first(Ref<AddressSpace> mm, fs::FileTable::Use files, Ref<FsContext> context,
                              Ref<fs::Creds> creds);
-    Result<void> inherit(const Thread& from, Ref<AddressSpace> mm, Ref<fs::FileTable> files, Ref<FsContext> context) {
+    Result<void> inherit(const Thread& from, Ref<AddressSpace> mm, fs::FileTable::Use files, Ref<FsContext> context) {
         return begin_first(std::move(mm), std::move(files), std::move(context), from.creds_);
     }
 

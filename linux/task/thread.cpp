@@ -209,11 +209,12 @@ Task<void> thread_main(Thread& t) {
                 case SignalOutcome::kExit: {
                     LEAVE_USER_MEMORY(t);
                     co_await t.at_home();
+                    while (t.files_use() && t.files().empty_some()) co_await rt::Yield{};
                     if (t.mm_ref() && t.mm().many_areas()) {
+                        leave_files(t);
                         Ref<AddressSpace> mm = leave_address_space(t);
                         while (mm->empty_some()) co_await rt::Yield{};
                     }
-                    while (t.files_ref() && t.files().empty_some()) co_await rt::Yield{};
                     if (!exit_thread(t)) co_return;
                     for (u64 look = 0; exit_process(t, look);) co_await rt::Yield{};
                     co_return;

@@ -21,8 +21,10 @@ Task<Result<void>> put_u32(Thread& t, UserAddr at, u32 value);
 // Gives back all that the thread has. Cannot fail, does not wait. True: it was the last of its process, whose end is
 // left: exit_process().
 bool exit_thread(Thread& t);
-// Takes the thread's memory from it, before exit_thread() or as a part of it: from then on no lookup finds it through
-// the thread.
+// Takes descriptors and directories from the thread, before exit_thread() or as a part of it. The memory goes after them:
+// while there is something to look at, its owner may have forbidden that (may_inspect).
+void leave_files(Thread& t);
+// Takes the thread's memory from it, the same way: from then on no lookup finds it through the thread.
 Ref<AddressSpace> leave_address_space(Thread& t);
 // The user-memory part of the end and of execve: robust futexes, clear_child_tid. A piece at a time: called until it is
 // done.

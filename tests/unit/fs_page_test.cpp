@@ -208,7 +208,7 @@ TEST_F(FsTest, AppendFindsTheEndAndOffsetsMove) {
 
 TEST_F(FsTest, WritesEndAtTheLimits) {
     drop_root();
-    make_root({.max_bytes = 8 * kPageSize});
+    make_root({.max_pages = 8});
     ASSERT_EQ(file("f"), Errno::kOk);
     Ref<fs::File> f = open("f").take();
     std::vector<u8> data(20 * kPageSize, 1);

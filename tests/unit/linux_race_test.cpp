@@ -242,6 +242,151 @@ TEST_P(LinuxRace, AProgramSharesItsSignalActionsWithNobody) {
     EXPECT_EQ(not_alone.load(), 0u);
 }
 
+// ---- A mount becomes read-only while a file on it is opened for writing: never both.
+
+std::atomic<i64> opened_as{0};
+constexpr u32 kFileRounds = 60, kReadOnlyRemount = 33, kRemount = 32, kDetach = 2;
+Script opens_for_writing(User& u) {
+    u.scratch(kOthersScratch);
+    co_await stay_on(u, 1);
+    for (u32 round = 0; round < kFileRounds; ++round) {
+        co_await meet(u, meeting);
+        const i64 fd = co_await u.sys(abi::kNrOpen, "/tmp/mounted/file", 2, 0);
+        opened_as = fd;
+        co_await meet(u, meeting);
+        if (fd >= 0) co_await u.sys(abi::kNrClose, fd);
+        co_await meet(u, meeting);
+    }
+    co_await u.sys(abi::kNrExit, 0);
+    co_return 0;
+}
+
+TEST_P(LinuxRace, AMountIsReadOnlyOrWrittenTo) {
+    static const UserAddr other = code_that(opens_for_writing);
+    meeting.of(2);
+    EXPECT_EQ(run([](User& u) -> Script {
+                  EXPECT_EQ(co_await u.sys(abi::kNrMkdir, "/tmp/mounted", 0700), 0);
+                  EXPECT_EQ(co_await u.sys(abi::kNrMount, "none", "/tmp/mounted", "tmpfs", 0, 0), 0);
+                  EXPECT_EQ(co_await write_file(u, "/tmp/mounted/file", {std::byte{0}}), 0);
+                  EXPECT_GT(co_await start_thread(u, other), 1);
+                  co_await stay_on(u, 2);
+                  for (u32 round = 0; round < kFileRounds; ++round) {
+                      co_await meet(u, meeting);
+                      const i64 r = co_await u.sys(abi::kNrMount, 0, "/tmp/mounted", 0, kReadOnlyRemount, 0);
+                      co_await meet(u, meeting);
+                      EXPECT_TRUE(r == 0 || r == error(Errno::kBusy)) << r;
+                      EXPECT_TRUE(opened_as >= 0 || opened_as == error(Errno::kRoFs)) << opened_as;
+                      EXPECT_FALSE(r == 0 && opened_as >= 0);
+                      co_await meet(u, meeting);
+                      EXPECT_EQ(co_await u.sys(abi::kNrMount, 0, "/tmp/mounted", 0, kRemount, 0), 0);
+                  }
+                  EXPECT_EQ(co_await u.sys(abi::kNrUmount2, "/tmp/mounted", kDetach), 0);
+                  EXPECT_EQ(co_await u.sys(abi::kNrRmdir, "/tmp/mounted"), 0);
+                  co_return 0;
+              }),
+              exited(0));
+}
+
+// ---- A waiter looks at a file that is taken out of its set and closed: the file ends at once.
+
+constexpr u32 kTakeOut = 2, kAdd = 1, kPollInput = 1, kNonBlocking = 04000;
+std::atomic<i64> set_fd{-1}, wake_fd{-1};
+Script waits_on_the_set(User& u) {
+    u.scratch(kOthersScratch);
+    co_await stay_on(u, 1);
+    UserAddr event = u.scratch(16);
+    for (u32 round = 0; round < kFileRounds; ++round) {
+        co_await meet(u, meeting);
+        EXPECT_EQ(co_await u.sys(abi::kNrEpollWait, set_fd.load(), event, 1, 60'000), 1);
+        EXPECT_EQ(co_await u.sys(abi::kNrRead, wake_fd.load(), event, 8), 8);
+        co_await meet(u, meeting);
+    }
+    co_await u.sys(abi::kNrExit, 0);
+    co_return 0;
+}
+
+TEST_P(LinuxRace, FilesOfASetEndBesideItsWaiters) {
+    static const UserAddr other = code_that(waits_on_the_set);
+    meeting.of(2);
+    EXPECT_EQ(run([](User& u) -> Script {
+                  set_fd = co_await u.sys(abi::kNrEpollCreate1, 0);
+                  UserAddr pair = u.scratch(8), event = u.scratch(16), byte = u.scratch(8);
+                  co_await u.store<u32>(event, kPollInput);
+                  wake_fd = co_await u.sys(abi::kNrEventfd2, 0, 0);
+                  EXPECT_EQ(co_await u.sys(abi::kNrEpollCtl, set_fd.load(), kAdd, wake_fd.load(), event), 0);
+                  EXPECT_GT(co_await start_thread(u, other), 1);
+                  co_await stay_on(u, 2);
+                  for (u32 round = 0; round < kFileRounds; ++round) {
+                      EXPECT_EQ(co_await u.sys(abi::kNrPipe2, pair, kNonBlocking), 0);
+                      const i64 from = co_await u.load<i32>(pair), to = co_await u.load<i32>(pair + 4);
+                      EXPECT_EQ(co_await u.sys(abi::kNrEpollCtl, set_fd.load(), kAdd, to, event), 0);
+                      co_await meet(u, meeting);
+                      if (round % 2 == 0)
+                          EXPECT_EQ(co_await u.sys(abi::kNrEpollCtl, set_fd.load(), kTakeOut, to, 0), 0);
+                      EXPECT_EQ(co_await u.sys(abi::kNrClose, to), 0);
+                      // A look under way has a reference for a moment.
+                      i64 got;
+                      u32 tries = 0;
+                      do got = co_await u.sys(abi::kNrRead, from, byte, 1);
+                      while (got == error(Errno::kAgain) && ++tries < 20'000);
+                      EXPECT_EQ(got, 0);
+                      co_await u.store<u64>(byte, 1);
+                      EXPECT_EQ(co_await u.sys(abi::kNrWrite, wake_fd.load(), byte, 8), 8);
+                      co_await meet(u, meeting);
+                      EXPECT_EQ(co_await u.sys(abi::kNrClose, from), 0);
+                  }
+                  co_return 0;
+              }),
+              exited(0));
+}
+
+// ---- A look in /proc at a process that ends keeps none of its descriptors open.
+
+std::atomic<i64> looked_at{0};
+std::atomic<bool> no_more_looks{false};
+Script looks_in_proc(User& u) {
+    u.scratch(kOthersScratch);
+    co_await stay_on(u, 1);
+    UserAddr text = u.scratch(64);
+    while (!no_more_looks) {
+        const std::string name = "/tmp/proc/" + std::to_string(looked_at.load()) + "/fd/0";
+        co_await u.sys(abi::kNrReadlink, name, text, 64);
+    }
+    co_await u.sys(abi::kNrExit, 0);
+    co_return 0;
+}
+Script ends_with_a_pipe(User& u) {
+    co_await stay_on(u, 2);
+    co_return 0;
+}
+
+TEST_P(LinuxRace, DescriptorsOfAProcessGoWithIt) {
+    static const UserAddr looker = code_that(looks_in_proc), child = code_that(ends_with_a_pipe);
+    no_more_looks = false;
+    EXPECT_EQ(run([](User& u) -> Script {
+                  EXPECT_EQ(co_await u.sys(abi::kNrMkdir, "/tmp/proc", 0700), 0);
+                  EXPECT_EQ(co_await u.sys(abi::kNrMount, "none", "/tmp/proc", "proc", 0, 0), 0);
+                  EXPECT_GT(co_await start_thread(u, looker), 1);
+                  co_await stay_on(u, 0);
+                  UserAddr pair = u.scratch(8), byte = u.scratch(8);
+                  for (u32 round = 0; round < 4 * kFileRounds; ++round) {
+                      EXPECT_EQ(co_await u.sys(abi::kNrPipe2, pair, kNonBlocking), 0);
+                      const i64 from = co_await u.load<i32>(pair), to = co_await u.load<i32>(pair + 4);
+                      const i64 pid = co_await u.fork_into(child, abi::kNrFork);
+                      looked_at = pid;
+                      EXPECT_EQ(co_await u.sys(abi::kNrClose, to), 0);
+                      EXPECT_EQ(co_await wait_for(u, pid), exited(0));
+                      EXPECT_EQ(co_await u.sys(abi::kNrRead, from, byte, 1), 0);
+                      EXPECT_EQ(co_await u.sys(abi::kNrClose, from), 0);
+                  }
+                  no_more_looks = true;
+                  EXPECT_EQ(co_await u.sys(abi::kNrUmount2, "/tmp/proc", kDetach), 0);
+                  EXPECT_EQ(co_await u.sys(abi::kNrRmdir, "/tmp/proc"), 0);
+                  co_return 0;
+              }),
+              exited(0));
+}
+
 // ---- The first comparison of all makes the order of objects, from random bytes.
 
 TEST_P(LinuxRace, ObjectsAreCompared) {

@@ -8,7 +8,7 @@ namespace {
 using namespace linux_test;
 
 constexpr u32 kTiocSctty = 0x540e, kTiocGpgrp = 0x540f, kTiocSpgrp = 0x5410;
-constexpr u32 kReadWrite = 2, kWriteOnly = 1, kNoControl = 0400;
+constexpr u32 kReadWrite = 2, kWriteOnly = 1, kNoControl = 0400, kNonBlocking = 04000;
 constexpr i32 kTerminate = 15;
 
 // Of one test.
@@ -108,6 +108,46 @@ TEST(LinuxTerminal, WhoMayNotReadItDoesNotGetIt) {
     });
     EXPECT_EQ(run([](User& u) -> Script {
                   EXPECT_EQ(co_await wait_for(u, co_await u.fork_into(asks, abi::kNrFork)), exited(0));
+                  co_return 0;
+              }),
+              exited(0));
+}
+
+// After the leader has ended nobody reads what the next user types, but through the console.
+std::atomic<i64> left_fd{-1}, console_fd{-1};
+Script stays(User& u) {
+    co_await wait_until(u, ended);
+    UserAddr bytes = u.scratch(8);
+    EXPECT_EQ(co_await u.sys(abi::kNrRead, left_fd.load(), bytes, 1), 0);
+    EXPECT_EQ(co_await u.sys(abi::kNrWrite, left_fd.load(), bytes, 1), error(Errno::kIo));
+    EXPECT_EQ(co_await u.sys(abi::kNrWrite, console_fd.load(), bytes, 1), 1);
+    const i64 again = co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kReadWrite | kNoControl, 0);
+    EXPECT_GE(again, 0);
+    EXPECT_EQ(co_await u.sys(abi::kNrWrite, again, bytes, 1), 1);
+    leave = true;
+    co_return 0;
+}
+Script leads_and_leaves(User& u) {
+    static const UserAddr rest = add_code(&stays);
+    EXPECT_GT(co_await u.sys(abi::kNrSetsid), 0);
+    left_fd = co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kReadWrite | kNoControl | kNonBlocking, 0);
+    console_fd = co_await u.sys(abi::kNrOpen, "/dev/console", kReadWrite | kNoControl, 0);
+    EXPECT_EQ(co_await u.sys(abi::kNrIoctl, left_fd.load(), kTiocSctty, 0), 0);
+    const i64 child = co_await u.fork_into(rest, abi::kNrFork);
+    EXPECT_EQ(co_await u.sys(abi::kNrSetpgid, child, child), 0);  // not in the foreground: it gets no SIGHUP
+    co_return 0;
+}
+
+TEST(LinuxTerminal, TheEndOfItsLeaderHangsItUp) {
+    static const UserAddr leader_code = add_code(&leads_and_leaves);
+    cpus();
+    give_terminal();
+    ended = leave = false;
+    EXPECT_EQ(run([](User& u) -> Script {
+                  const i64 leader = co_await u.fork_into(leader_code, abi::kNrFork);
+                  EXPECT_EQ(co_await wait_for(u, leader), exited(0));
+                  ended = true;
+                  co_await wait_until(u, leave);
                   co_return 0;
               }),
               exited(0));

@@ -144,6 +144,12 @@ TEST(RtReclaim, BeyondTheBoundTheCallerDoesItItself) {
     EXPECT_EQ(Object::freed.load(), 10'002u);
 }
 
+std::atomic<bool> passed{false};
+Task<void> pass() {
+    passed = true;
+    co_return;
+}
+
 TEST(RtReclaim, AModuleThatMovesTakesItsBacklogWithIt) {
     Cpus cpus(2);
     Mine m(1);
@@ -153,6 +159,10 @@ TEST(RtReclaim, AModuleThatMovesTakesItsBacklogWithIt) {
     m.module.move_to(CpuSet{2});
     ASSERT_TRUE(cpus.run_until([] { return Object::freed.load() == 1; }));
     EXPECT_EQ(Object::cpus.exchange(0), 2u);
+    // The worker there has ended its turn, too.
+    passed = false;
+    ASSERT_TRUE(rt::spawn("after the worker", pass(), Executor::of(CpuId{1})));
+    ASSERT_TRUE(cpus.run_until([] { return passed.load(); }));
     // Inline: where it is, it is finished.
     m.module.move_to(CpuSet{1});
     m.give(20 * Reclaimer::kPiece);

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <elf.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -107,47 +108,6 @@ TEST(looks_at_large_empty_ranges) {
     CALL(mincore(own + (199ul << 12), 8192, there));
 }
 
-// ---- Calls that wait behind long names ----
-
-static char long_name[PATH_MAX];
-static int* waiting;
-static void* open_and_wait(void* unused) {
-    (void)unused;
-    __atomic_fetch_add(waiting, 1, __ATOMIC_SEQ_CST);
-    return (void*)(intptr_t)open(long_name, O_RDONLY);
-}
-static long looks_cost(void) {
-    struct stat st;
-    long before = cpu_ms();
-    for (int i = 0; i < 20000; i++) NEED(stat("other", &st) == 0);
-    return cpu_ms() - before;
-}
-TEST(waiting_behind_long_names) {
-    enum { kThreads = 500 };
-    waiting = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    NEED(mkfifo("fifo", 0600) == 0 && make_file("other", "", 0600) == 0);
-    for (int i = 0; i < 1800; i++) memcpy(long_name + 2 * i, "./", 2);
-    memcpy(long_name + 3600, "fifo", 5);
-    long before = looks_cost();
-    pid_t child = fork();
-    if (child == 0) {
-        pthread_attr_t small;
-        pthread_attr_init(&small);
-        pthread_attr_setstacksize(&small, 16384);
-        for (int i = 0; i < kThreads; i++) {
-            pthread_t thread;
-            NEED(pthread_create(&thread, &small, open_and_wait, NULL) == 0);
-        }
-        pause();
-    }
-    while (__atomic_load_n(waiting, __ATOMIC_SEQ_CST) < kThreads) sleep_ms(10);
-    sleep_ms(500);
-    long during = looks_cost();
-    FACT("others' names cost what they did", during <= 2 * before + 50);
-    kill(child, SIGKILL);
-    reap("child", child);
-}
-
 // ---- One file in many sets ----
 
 static void* wait_for_one(void* set) {
@@ -165,7 +125,7 @@ TEST(file_in_many_sets) {
         NEED((last = epoll_create1(0)) >= 0);
         NEED(epoll_ctl(last, EPOLL_CTL_ADD, pipe_ends[1], &readable) == 0);
     }
-    // A waiter holds the file, and lets go of it when its last descriptor is closed.
+    // A waiter looks at the file, which ends with its last descriptor all the same.
     pthread_t waiter;
     NEED(pthread_create(&waiter, NULL, wait_for_one, &last) == 0);
     sleep_ms(50);
@@ -324,4 +284,303 @@ TEST(programs_at_low_addresses) {
     run_as("root, low", "low", 0);
     run_as("user, low", "low", 1);
     run_as("user, lowest", "lowest", 1);
+}
+
+// ---- Buffers of which the last part is missing ----
+
+static int write_page(int fd, const char* page) { return write(fd, page, 4096) == 4096; }
+static const char* transfer_name;
+static int transfer_file;
+static void transfers(char* good, struct iovec* v, int count, int writes) {
+    memset(good, 'x', 8192);
+    static char page[4096];
+    if (writes && !strcmp(transfer_name, "pipe")) NEED(write_page(transfer_file, page));
+    errno = 0;
+    ssize_t n = writes ? writev(transfer_file, v, count) : readv(transfer_file, v, count);
+    say("%s %s: %d %s\n", writes ? "writev" : "readv", transfer_name, (int)n, n < 0 ? errno_name(errno) : "");
+}
+// A chunk of the copy covers several elements, and stops in the last.
+static void transfer_parts(int write) {
+    char *good = map(1 << 20), *bad = good + (64 << 10);
+    NEED(munmap(bad, 4096) == 0);
+    transfers(good, (struct iovec[]){{good, 3}, {good + 4096, 3000}, {bad, 1}}, 3, write);
+    transfers(good, (struct iovec[]){{good + 300000, 3}, {good + 400000, 3000}, {bad, 1}}, 3, write);
+    transfers(good, (struct iovec[]){{good, 100}, {bad, 100}, {good + 4096, 100}}, 3, write);
+    transfers(good, (struct iovec[]){{good, 1}, {good + 200000, 5000}, {bad - 16, 20}, {good, 9000}}, 4, write);
+    transfers(good, (struct iovec[]){{bad - 1, 1}, {bad, 1}, {bad + 4096, 1}}, 3, write);
+    transfers(good, (struct iovec[]){{good, 10}, {good, 10}, {bad, 10}, {bad, 10}}, 4, write);
+}
+static void transfer_all(const char* name, const char* path) {
+    CHILD(name) {
+        transfer_name = name;
+        if (path) {
+            transfer_file = open(path, O_RDWR | O_CREAT, 0600);
+            NEED(transfer_file >= 0);
+            transfer_parts(1);
+            CALL(lseek(transfer_file, 0, SEEK_CUR));
+            CALL(lseek(transfer_file, 10, SEEK_SET));
+            transfer_parts(0);
+            _exit(0);
+        }
+        int ends[2];
+        NEED(pipe(ends) == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0);
+        transfer_file = ends[1];
+        transfer_parts(1);
+        transfer_file = ends[0];
+        char page[4096];
+        int pages = 0;
+        while (read(ends[0], page, sizeof page) > 0) pages++;
+        SHOW(pages);
+        for (int i = 0; i < 9; i++) NEED(write_page(ends[1], page));
+        transfer_parts(0);
+    }
+}
+TEST(vectors_that_end_badly) {
+    chmod(".", 0777);
+    become_user();
+    transfer_all("random", "/dev/urandom");
+    transfer_all("zero", "/dev/zero");
+    transfer_all("null", "/dev/null");
+    transfer_all("file", "written");
+    transfer_all("pipe", NULL);
+    CHILD("own memory") {
+        char *good = map(1 << 20), *bad = good + (64 << 10), *from = good + 500000;
+        NEED(munmap(bad, 4096) == 0);
+        struct iovec to[] = {{good, 3}, {good + 4096, 3000}, {bad, 1}}, all = {from, 4000};
+        CALL(process_vm_readv(getpid(), to, 3, &all, 1, 0));
+        memset(from, 1, 4000);
+        CALL(process_vm_readv(getpid(), to, 3, &all, 1, 0));
+        CALL(process_vm_writev(getpid(), to, 3, &all, 1, 0));
+    }
+}
+
+// The same of one buffer that is not there yet, so that a piece of it comes short.
+TEST(signals_end_ragged_reads) {
+    enum { kSize = 32 << 20 };
+    int fd = open("/dev/urandom", O_RDONLY);
+    on_signal(SIGALRM, nothing, SA_RESTART);
+    for (int i = 0; i < 4; i++) {
+        static const int offsets[] = {0, 768, 100, 300};
+        char* to = map(kSize + 4096) + offsets[i];
+        if (i == 3)
+            for (int page = 0; page < 7; page++) to[page << 12] = 1;
+        struct itimerval timer = {{0, 20000}, {0, 20000}};
+        NEED(setitimer(ITIMER_REAL, &timer, NULL) == 0);
+        ssize_t n = read(fd, to, kSize);
+        say("%d: %s\n", offsets[i], n == kSize ? "all" : n > 0 && n % 4096 == 0 ? "some pages" : "other");
+        munmap(to - offsets[i], kSize + 4096);
+    }
+}
+
+// ---- What a read that fails leaves behind ----
+
+static void* writes_one_page(void* end) {
+    static char page[4096];
+    return (void*)(intptr_t)write(*(int*)end, page, sizeof page);
+}
+TEST(readers_without_memory_wake_writers) {
+    int ends[2];
+    char bytes[4096];
+    NEED(pipe(ends) == 0);
+    CALL(write(ends[1], (void*)8, 100));  // takes up a page
+    NEED(fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0);
+    int full = 0;
+    while (write(ends[1], bytes, sizeof bytes) > 0) full++;
+    SHOW(full);
+    NEED(fcntl(ends[1], F_SETFL, 0) == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0);
+    pthread_t writer;
+    NEED(pthread_create(&writer, NULL, writes_one_page, &ends[1]) == 0);
+    sleep_ms(100);
+    char* fresh = map(1 << 20);
+    int pages = 0;
+    while (pages < full && read(ends[0], fresh + 8192 * pages, 4096) > 0) pages++;
+    SHOW(pages);
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 5;
+    void* written = NULL;
+    FACT("goes on", pthread_timedjoin_np(writer, &written, &end) == 0);
+    SHOW((intptr_t)written);
+}
+
+// ---- Waiters on sets keep no file open ----
+
+static void* waits_long(void* set) {
+    struct epoll_event got;
+    epoll_wait(*(int*)set, &got, 1, 15000);
+    return NULL;
+}
+static void* polls_long(void* set) {
+    struct pollfd p = {*(int*)set, POLLIN, 0};
+    poll(&p, 1, 15000);
+    return NULL;
+}
+static void* reads_a_byte(void* fd) {
+    char byte;
+    CALL(read(*(int*)fd, &byte, 1));
+    return NULL;
+}
+static int set_with(int fd, unsigned events) {
+    int set = epoll_create1(0);
+    struct epoll_event event = {.events = events};
+    NEED(set >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) == 0);
+    return set;
+}
+static void start(void* (*what)(void*), int* argument) {
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, what, argument) == 0);
+    sleep_ms(100);
+}
+static void show_end(int fd, short events) {
+    struct pollfd p = {fd, events, 0};
+    int n = poll(&p, 1, 1000);
+    say("poll %d, %#x\n", n, n > 0 ? (unsigned)p.revents : 0);
+}
+TEST(taken_out_and_closed) {
+    for (int polls = 0; polls < 2; polls++) {
+        int ends[2], set;
+        NEED(pipe(ends) == 0);
+        set = set_with(ends[1], 0);
+        start(polls ? polls_long : waits_long, &set);
+        start(polls ? polls_long : waits_long, &set);
+        OKAY(epoll_ctl(set, EPOLL_CTL_DEL, ends[1], NULL));
+        OKAY(close(ends[1]));
+        show_end(ends[0], POLLIN);
+    }
+    _exit(0);
+}
+TEST(closed_while_it_is_read) {
+    int ends[2], set;
+    NEED(pipe(ends) == 0);
+    signal(SIGPIPE, SIG_IGN);
+    on_signal(SIGUSR1, nothing, 0);
+    set = set_with(ends[0], 0);
+    pthread_t reader;
+    NEED(pthread_create(&reader, NULL, reads_a_byte, &ends[0]) == 0);
+    sleep_ms(100);
+    start(waits_long, &set);
+    OKAY(close(ends[0]));
+    sleep_ms(100);
+    pthread_kill(reader, SIGUSR1);
+    pthread_join(reader, NULL);
+    show_end(ends[1], 0);
+    CALL(write(ends[1], "x", 1));
+    _exit(0);
+}
+TEST(closed_in_sets_of_sets) {
+    int ends[2], inner, outer;
+    NEED(pipe(ends) == 0);
+    inner = set_with(ends[1], 0);
+    outer = set_with(inner, EPOLLIN);
+    start(waits_long, &outer);
+    start(polls_long, &outer);
+    start(waits_long, &inner);
+    struct epoll_event event = {.events = EPOLLET};
+    OKAY(epoll_ctl(outer, EPOLL_CTL_ADD, ends[1], &event));
+    OKAY(epoll_ctl(inner, EPOLL_CTL_DEL, ends[1], NULL));
+    sleep_ms(20);
+    OKAY(close(inner));
+    OKAY(epoll_ctl(outer, EPOLL_CTL_DEL, ends[1], NULL));
+    OKAY(close(ends[1]));
+    show_end(ends[0], POLLIN);
+    // One more time, with what those waiters hold.
+    NEED(pipe(ends) == 0);
+    OKAY(epoll_ctl(outer, EPOLL_CTL_ADD, ends[1], &event));
+    sleep_ms(20);
+    OKAY(close(ends[1]));
+    show_end(ends[0], POLLIN);
+    _exit(0);
+}
+// Files end in a set on one CPU while others look at it and change it.
+static volatile int hurry_set, hurry_over;
+static void* hurries(void* unused) {
+    (void)unused;
+    while (!hurry_over) {
+        struct epoll_event got;
+        struct pollfd p = {hurry_set, POLLIN, 0};
+        epoll_wait(hurry_set, &got, 1, 1);
+        poll(&p, 1, 1);
+    }
+    return NULL;
+}
+TEST(ends_in_sets_that_are_looked_at) {
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+    pthread_t threads[3];
+    hurry_set = epoll_create1(0);
+    for (int i = 0; i < 3; i++) NEED(pthread_create(&threads[i], NULL, hurries, NULL) == 0);
+    int late = 0;
+    long until = now_ms() + 1500;
+    for (int round = 0; now_ms() < until; round++) {
+        int ends[2], inner = epoll_create1(0);
+        NEED(pipe(ends) == 0 && inner >= 0);
+        NEED(epoll_ctl(inner, EPOLL_CTL_ADD, ends[1], &event) == 0);
+        NEED(epoll_ctl(hurry_set, EPOLL_CTL_ADD, inner, &event) == 0);
+        NEED(epoll_ctl(hurry_set, EPOLL_CTL_ADD, ends[1], &event) == 0);
+        if (round % 3 == 0) sleep_ms(1);
+        if (round % 2 == 0) NEED(epoll_ctl(hurry_set, EPOLL_CTL_DEL, ends[1], NULL) == 0);
+        NEED(close(round & 4 ? inner : ends[1]) == 0);
+        NEED(close(round & 4 ? ends[1] : inner) == 0);
+        struct pollfd p = {ends[0], POLLIN, 0};
+        late += poll(&p, 1, 2000) != 1 || p.revents != POLLHUP;
+        NEED(close(ends[0]) == 0);
+    }
+    hurry_over = 1;
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    SHOW(late);
+}
+
+// ---- FIFOs that are opened while they end ----
+
+static volatile int fifo_round, fifo_opened, fifo_end, fifo_stop;
+static void* opens_again(void* unused) {
+    (void)unused;
+    unsigned seed = 1;
+    for (int i = 1; !fifo_stop; i++) {
+        while (fifo_round != i)
+            if (fifo_stop) return NULL;
+        for (volatile int wait = rand_r(&seed) % 400; wait > 0; wait--) {
+        }
+        fifo_end = open("fifo", O_RDWR | O_NONBLOCK);
+        __sync_synchronize();
+        fifo_opened = i;
+    }
+    return NULL;
+}
+static int set_limit(const char* value) {
+    int fd = open("/proc/sys/fs/pipe-user-pages-soft", O_WRONLY);
+    int bad = fd < 0 || write(fd, value, strlen(value)) < 0;
+    close(fd);
+    return !bad;
+}
+// A FIFO that its last end left behind as large as it was must be charged to its user.
+TEST(fifos_opened_while_they_end) {
+    NEED(mkfifo("fifo", 0666) == 0 && chmod("fifo", 0666) == 0 && set_limit("300"));
+    CHILD("user") {
+        become_user();
+        pthread_t other;
+        NEED(pthread_create(&other, NULL, opens_again, NULL) == 0);
+        int uncharged = 0;
+        unsigned seed = 7;
+        long until = now_ms() + 2500;
+        for (int i = 1; now_ms() < until; i++) {
+            int end = open("fifo", O_RDWR | O_NONBLOCK), probe[2];
+            NEED(end >= 0 && fcntl(end, F_SETPIPE_SZ, 1 << 20) > 0);
+            fifo_round = i;
+            for (volatile int wait = rand_r(&seed) % 400; wait > 0; wait--) {
+            }
+            close(end);
+            while (fifo_opened != i) {
+            }
+            if (fcntl(fifo_end, F_GETPIPE_SZ) == 1 << 20) {
+                NEED(pipe(probe) == 0);
+                uncharged += fcntl(probe[0], F_SETPIPE_SZ, 64 << 12) > 0;
+                close(probe[0]);
+                close(probe[1]);
+            }
+            close(fifo_end);
+        }
+        fifo_stop = 1;
+        SHOW(uncharged);
+    }
+    NEED(set_limit("16384"));
 }

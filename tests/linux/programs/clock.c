@@ -176,6 +176,27 @@ TEST(cpu_time_limit) {
     }
 }
 
+static volatile int limit_signals;
+static void note_limit(int number) {
+    (void)number;
+    limit_signals = limit_signals + 1;
+}
+// In nanoseconds the limit is more than a number holds.
+TEST(cpu_time_limits_of_centuries) {
+    on_signal(SIGXCPU, note_limit, 0);
+    static const rlim_t limits[] = {18446744072, 18446744074, 20000000000, RLIM_INFINITY - 1};
+    for (int i = 0; i < 4; i++) {
+        struct rlimit limit = {limits[i], limits[i]};
+        CHILD("limited") {
+            NEED(setrlimit(RLIMIT_CPU, &limit) == 0);
+            for (volatile int n = 0; n < 30000000; n++);
+            NEED(getrlimit(RLIMIT_CPU, &limit) == 0);
+            SHOW(limit_signals);
+            FACT("the same", limit.rlim_cur == limits[i]);
+        }
+    }
+}
+
 TEST(timer_descriptor) {
     int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     OKAY(fd);

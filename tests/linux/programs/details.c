@@ -5,8 +5,10 @@
 #include <dirent.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 
@@ -105,6 +107,173 @@ TEST(remounts) {
     CALL(mount(NULL, "a", NULL, MS_PRIVATE | MS_REC, NULL));
     CALL(mount(NULL, "a", NULL, MS_PRIVATE | MS_RDONLY, NULL));
     CALL(umount("a"));
+}
+
+// Only root can be as quick: a file is opened for writing, or made, at the moment of the remount.
+static volatile int round_begun, round_done, opened, made;
+static void* opens(void* argument) {
+    (void)argument;
+    for (int round = 1;; round++) {
+        while (round_begun != round) sched_yield();
+        for (volatile int n = rand() % 300; n > 0; n--);
+        opened = open("a/file", O_RDWR);
+        made = mkdir("a/made", 0700);
+        __atomic_store_n(&round_done, round, __ATOMIC_SEQ_CST);
+    }
+    return NULL;
+}
+TEST(remounts_and_opens) {
+    enum { kRounds = 2000 };
+    NEED(mkdir("a", 0700) == 0 && mount("t", "a", "tmpfs", 0, NULL) == 0 && make_file("a/file", "", 0600) == 0);
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, opens, NULL) == 0);
+    int both = 0, made_later = 0;
+    for (int round = 1; round <= kRounds; round++) {
+        __atomic_store_n(&round_begun, round, __ATOMIC_SEQ_CST);
+        for (volatile int n = rand() % 300; n > 0; n--);
+        int flags = MS_REMOUNT | MS_RDONLY | (round % 2 ? MS_BIND : 0);
+        int changed = mount(NULL, "a", NULL, (unsigned long)flags, NULL) == 0;
+        struct stat s;
+        int there = changed && stat("a/made", &s) == 0;
+        while (__atomic_load_n(&round_done, __ATOMIC_SEQ_CST) != round) sched_yield();
+        both += changed && opened >= 0;
+        made_later += changed && !there && made == 0;
+        if (opened >= 0) close(opened);
+        NEED(mount(NULL, "a", NULL, (unsigned long)(MS_REMOUNT | (round % 2 ? MS_BIND : 0)), NULL) == 0);
+        if (made == 0) NEED(rmdir("a/made") == 0);
+    }
+    SHOW(both);
+    SHOW(made_later);
+    umount2("a", MNT_DETACH);
+    _exit(0);
+}
+
+static int shown_as(const char* place) {
+    struct statvfs s;
+    NEED(statvfs(place, &s) == 0);
+    return (s.f_flag & ST_RDONLY) != 0;
+}
+// Without MS_BIND a remount changes the file system, whatever its mounts are.
+TEST(remounts_of_file_systems) {
+    NEED(mkdir("a", 0700) == 0 && mkdir("b", 0700) == 0 && mount("t", "a", "tmpfs", 0, NULL) == 0);
+    NEED(mount("a", "b", NULL, MS_BIND, NULL) == 0);
+    CALL(mount(NULL, "a", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+    CALL(mkdir("b/x", 0700));
+    CALL(mkdir("a/x", 0700));
+    SHOW(shown_as("a"));
+    SHOW(shown_as("b"));
+    CALL(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND, NULL));
+    CALL(mkdir("b/x", 0700));
+    CALL(mount(NULL, "b", NULL, MS_REMOUNT, NULL));
+    CALL(mkdir("b/x", 0700));
+    CALL(mkdir("a/y", 0700));
+    SHOW(shown_as("a"));
+    SHOW(shown_as("b"));
+    CALL(mount(NULL, "a", NULL, MS_REMOUNT | MS_BIND, NULL));
+    CALL(mkdir("a/y", 0700));
+    CALL(mount(NULL, "a", NULL, MS_REMOUNT | MS_RDONLY, "wrong=1"));
+    CALL(mkdir("b/z", 0700));
+    CALL(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
+    int fd = open("a/file", O_RDWR | O_CREAT, 0600);
+    CALL(mount(NULL, "b", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+    close(fd);
+    CALL(mount(NULL, "b", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+    CALL(open("a/file", O_RDWR));
+    CALL(umount("b"));
+    CALL(mount(NULL, "a", NULL, MS_REMOUNT, NULL));
+    CALL(open("a/file", O_RDWR));
+    umount2("a", MNT_DETACH);
+    NEED(mount("t", "a", "tmpfs", MS_RDONLY, NULL) == 0 && mount("a", "b", NULL, MS_BIND, NULL) == 0);
+    CALL(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND, NULL));
+    CALL(mkdir("b/x", 0700));
+    CALL(mount(NULL, "b", NULL, MS_REMOUNT, NULL));
+    CALL(mkdir("b/x", 0700));
+    CALL(mkdir("a/y", 0700));
+    CALL(umount("b"));
+    CALL(umount("a"));
+}
+
+#define READ_ONLY                                                   \
+    do {                                                            \
+        CALL(mount(NULL, "a", NULL, MS_REMOUNT | MS_RDONLY, NULL)); \
+        NEED(mount(NULL, "a", NULL, MS_REMOUNT, NULL) == 0);        \
+    } while (0)
+// What is still open will be freed by a write to the file system.
+TEST(remounts_and_files_without_names) {
+    NEED(mkdir("a", 0700) == 0 && mount("t", "a", "tmpfs", 0, NULL) == 0);
+    int fd = open("a/file", O_RDONLY | O_CREAT, 0600);
+    NEED(unlink("a/file") == 0);
+    READ_ONLY;
+    CALL(mount(NULL, "a", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
+    NEED(mount(NULL, "a", NULL, MS_REMOUNT, NULL) == 0);
+    close(fd);
+    READ_ONLY;
+    NEED(mkdir("a/dir", 0700) == 0);
+    fd = open("a/dir", O_RDONLY);
+    NEED(rmdir("a/dir") == 0);
+    READ_ONLY;
+    close(fd);
+    READ_ONLY;
+    fd = open("a", O_TMPFILE | O_RDWR, 0600);
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int read_only = open(link, O_RDONLY);
+    close(fd);
+    READ_ONLY;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", read_only);
+    NEED(linkat(AT_FDCWD, link, AT_FDCWD, "a/named", AT_SYMLINK_FOLLOW) == 0);
+    READ_ONLY;
+    NEED(unlink("a/named") == 0);
+    READ_ONLY;
+    close(read_only);
+    NEED(make_file("a/from", "", 0600) == 0 && make_file("a/to", "", 0600) == 0);
+    fd = open("a/to", O_RDONLY);
+    NEED(rename("a/from", "a/to") == 0);
+    READ_ONLY;
+    close(fd);
+    READ_ONLY;
+    CALL(umount("a"));
+}
+
+// Sizes beyond what a number holds: of one that becomes 0 there is no limit.
+static void show_size(void) {
+    read_all("/proc/mounts");
+    char* line = strstr(text, "/a tmpfs ");
+    NEED(line && (line = strstr(line, ",size=")));
+    line[1 + strcspn(line + 1, ",")] = 0;
+    struct statvfs s;
+    NEED(statvfs("a", &s) == 0);
+    say("%s, %lu blocks\n", line + 1, (unsigned long)s.f_blocks);
+}
+TEST(sizes_of_file_systems) {
+    static const char* const sizes[] = {"size=18446744073709551615",
+                                        "size=18446744073709547521",
+                                        "size=18446744073709547520",
+                                        "size=9223372036854775807",
+                                        "size=0",
+                                        "size=2t",
+                                        "size=16383p",
+                                        "size=16e",
+                                        "nr_blocks=9223372036854775807",
+                                        "nr_inodes=18446744073709551615",
+                                        "nr_inodes=0"};
+    NEED(mkdir("a", 0700) == 0);
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        NEED(mount("t", "a", "tmpfs", 0, "size=64k,nr_inodes=20") == 0);
+        say("%s: %s\n", sizes[i], mount(NULL, "a", NULL, MS_REMOUNT, sizes[i]) == 0 ? "ok" : errno_name(errno));
+        show_size();
+        CALL(make_file("a/file", "x", 0600));
+        CALL(mount(NULL, "a", NULL, MS_REMOUNT, "size=64k"));
+        CALL(mount(NULL, "a", NULL, MS_REMOUNT, "nr_inodes=20"));
+        NEED(umount("a") == 0);
+        say("new: %s\n", mount("t", "a", "tmpfs", 0, sizes[i]) == 0 ? "ok" : errno_name(errno));
+        if (sizes[i][0] == 's') show_size();
+        int fd = open("a/file", O_RDWR | O_CREAT, 0600);
+        CALL(write(fd, "x", 1));
+        CALL(posix_fallocate(fd, 0, 8192));
+        close(fd);
+        CALL(umount("a"));
+    }
 }
 
 // ---- Times ----

@@ -322,3 +322,43 @@ TEST(record_lock_of_one_that_was_woken) {
     reap("the other", pid);
     SHOW(failed);
 }
+
+// Many threads of one owner wait for a file that many lock: whether another owner may wait for them is soon known.
+static int crowded[2];
+static void* waits_for_one(void* argument) {
+    (void)argument;
+    range(crowded[0], F_SETLKW, F_WRLCK, 0);
+    return NULL;
+}
+TEST(record_locks_of_a_crowd) {
+    enum { kThreads = 1000, kOwners = 3500, kRounds = 1000 };
+    struct rlimit limit = {kOwners + 100, kOwners + 100};
+    int owners[kOwners], ready[2], go[2];
+    char c;
+    NEED(setrlimit(RLIMIT_NOFILE, &limit) == 0 && pipe(ready) == 0 && pipe(go) == 0);
+    NEED(make_file("one", "..", 0600) == 0 && make_file("two", "..", 0600) == 0);
+    crowded[0] = open("one", O_RDWR), crowded[1] = open("two", O_RDWR);
+    for (int i = 0; i < kOwners; i++) {
+        owners[i] = open("one", O_RDWR);
+        NEED(range(owners[i], F_OFD_SETLK, F_RDLCK, 100) == 0);
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        NEED(range(crowded[0], F_SETLK, F_WRLCK, 0) == 0 && write(ready[1], "x", 1) == 1 && read(go[0], &c, 1) == 1);
+        int circles = 0;
+        for (int round = 0; round < kRounds; round++)
+            circles += range(crowded[1], F_SETLKW, F_WRLCK, 0) < 0 && errno == EDEADLK;
+        FACT("each time a circle", circles == kRounds);
+        _exit(0);
+    }
+    NEED(read(ready[0], &c, 1) == 1 && range(crowded[1], F_SETLK, F_WRLCK, 0) == 0);
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    NEED(pthread_attr_setstacksize(&small, 32768) == 0);
+    pthread_t threads[kThreads];
+    for (int i = 0; i < kThreads; i++) NEED(pthread_create(&threads[i], &small, waits_for_one, NULL) == 0);
+    sleep_ms(kSettle);
+    NEED(write(go[1], "x", 1) == 1);
+    reap("the other", pid);
+    for (int i = 0; i < kThreads; i++) pthread_join(threads[i], NULL);
+}

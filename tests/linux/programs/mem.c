@@ -345,6 +345,39 @@ TEST(in_core) {
     CALL(mincore(p, (size_t)-1, vector));
 }
 
+// Which pages of a file are in memory only its owner is told, and who may write it.
+static void show_in_core(const char* who, uid_t user, const char* path, int flags) {
+    int fd = open(path, flags);
+    NEED(fd >= 0);
+    CHILD(who) {
+        NEED(setgid(user) == 0 && setuid(user) == 0);
+        char* p = mmap(NULL, 4 * kPage, PROT_READ, MAP_SHARED, fd, 0);
+        char* own = mmap(NULL, 4 * kPage, RW, MAP_PRIVATE, fd, 0);
+        NEED(p != MAP_FAILED && own != MAP_FAILED);
+        own[0] = 1;
+        unsigned char shared[4], private[4];
+        NEED(mincore(p, 4 * kPage, shared) == 0 && mincore(own, 4 * kPage, private) == 0);
+        for (int i = 0; i < 4; i++) say("%d%d ", shared[i] & 1, private[i] & 1);
+    }
+    close(fd);
+}
+TEST(in_core_of_others_files) {
+    int fd = open("file", O_RDWR | O_CREAT, 0600);
+    NEED(ftruncate(fd, 4 * kPage) == 0 && pwrite(fd, "x", 1, kPage) == 1);
+    show_in_core("root", 0, "file", O_RDONLY);
+    NEED(fchmod(fd, 0644) == 0);
+    show_in_core("a reader", 1000, "file", O_RDONLY);
+    show_in_core("a reader with a descriptor for writing", 1000, "file", O_RDWR);
+    NEED(fchmod(fd, 0646) == 0);
+    show_in_core("one who may write", 1000, "file", O_RDONLY);
+    NEED(fchmod(fd, 0444) == 0 && fchown(fd, 1000, 1000) == 0);
+    show_in_core("the owner", 1000, "file", O_RDONLY);
+    NEED(fchown(fd, 1001, 1000) == 0 && fchmod(fd, 0464) == 0);
+    show_in_core("the group", 1000, "file", O_RDONLY);
+    NEED(fchown(fd, 1001, 1001) == 0);
+    show_in_core("another", 1000, "file", O_RDONLY);
+}
+
 TEST(locking) {
     char* p = area(4);
     CALL(mlock(p, 2 * kPage));
