@@ -467,9 +467,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
             TRY(system_right(t, a[0]));
             return native_system->trace(t, a[1], a[2], a[3]);
         }
-        case native::kConsole:
-            TRY(system_right(t, a[0]));
-            return native_system->console(t, a[1], a[2], a[3], a[4]);
+        case native::kConsole: TRY(system_right(t, a[0])); return native_system->console(t, a[1], a[2], a[3], a[4]);
         case native::kLockInfo: return lock_info(t, a[0]);
         case native::kMemoryInfo: {
             TRY(find<Object>(*t.caps, a[0], native::kTypeSystem, native::kReadRight));

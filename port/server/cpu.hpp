@@ -33,7 +33,7 @@ public:
 
     // Machine::wait_for_event: the executor has nothing to do.
     void wait();
-    // Machine::take_interrupts: long work gives way to clients.
+    // What taking interrupts is to a kernel: long work gives way to clients.
     void pause();
 
     // Bits of the notification.

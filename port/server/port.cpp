@@ -16,8 +16,8 @@ namespace {
 using hal::Machine;
 
 constexpr u64 kPriority = native::kHighestPriority;
-constexpr unsigned kStackOrder = 6;                     // 256 KiB
-constexpr u64 kOtherUtcbs = 0x3ffe'0000'0000;           // of CPU n, n pages on
+constexpr unsigned kStackOrder = 6;            // 256 KiB
+constexpr u64 kOtherUtcbs = 0x3ffe'0000'0000;  // of CPU n, n pages on
 constexpr u32 kFirstSlot = native::kSlotFree;
 
 u64 console(u64 op, u64 a = 0, u64 b = 0, u64 c = 0) {
