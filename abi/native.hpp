@@ -119,7 +119,7 @@ enum Type : uint64_t {
 enum Right : uint64_t {
     kSendRight = 1,
     kReceiveRight = 2,
-    kGrantRight = 4,  // endpoint: capabilities may go with a message
+    kGrantRight = 4,  // endpoint: capabilities may go with a message; system: traces and the console
     kReadRight = 8,
     kWriteRight = 16,
     kExecuteRight = 32,
