@@ -75,7 +75,8 @@ MachineSpec oracle_machine(const RunOptions& options);
 // What the oracle needs in its root: our first process and the modules it loads.
 void add_oracle_files(CpioWriter& extra);
 // The route needs its user-level server in the root.
-void add_server(CpioWriter& extra, const std::string& route);
+// The Linux server into the root, if the route needs it; the one with hooks for tests, or the shipped one.
+void add_server(CpioWriter& extra, const std::string& route, bool for_tests = false);
 
 // A machine without Linux: the root holds options.native alone.
 void add_native_program(MachineSpec& spec, const RunOptions& options, const TempDir& scratch);
