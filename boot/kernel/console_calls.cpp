@@ -142,12 +142,7 @@ Result<i64> console_call(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b
                 port::Port::entropy(to);
                 return to.size();
             });
-        case native::kReport:
-            // A native program has no programs of its own, though it may say so.
-            programs::ended(badge == programs::badge_of(programs::Kind::kLinuxServer) ? programs::Kind::kLinuxServer
-                                                                                      : programs::Kind::kNative,
-                            i32(a));
-            return i64{0};
+        case native::kReport: programs::ended(programs::kind_of(badge), i32(a)); return i64{0};
         case native::kCannotStart: give_up("the Linux server", Errno(i32(a)));
         default: return Errno::kInval;
     }

@@ -327,15 +327,18 @@ Result<void> start_native(const FirstProgram& given) {
         u64 slot;
         Object* object;
         u64 rights = native::kAllRights, badge = 0;
-    } const first[] = {{native::kSlotSpace, space},
-                       {native::kSlotThread, static_cast<Object*>(t)},
-                       {native::kSlotPool, pool},
-                       {native::kSlotSched, sched},
-                       {native::kSlotIrq, all ? TRY(make<Object>(native::kTypeIrq)) : nullptr},
-                       {native::kSlotSystem, TRY(make<Object>(native::kTypeSystem)),
-                        all ? native::kAllRights : native::kWriteRight, programs::badge_of(kind)},
-                       {native::kSlotImage, program},
-                       {native::kSlotMemory, own}};
+    } const first[] = {
+        {native::kSlotSpace, space},
+        {native::kSlotThread, static_cast<Object*>(t)},
+        {native::kSlotPool, pool},
+        {native::kSlotSched, sched},
+        {native::kSlotIrq, all ? TRY(make<Object>(native::kTypeIrq)) : nullptr},
+        {native::kSlotSystem, TRY(make<Object>(native::kTypeSystem)), all ? native::kAllRights : native::kWriteRight,
+         serves         ? programs::kServerBadge
+         : given.beside ? programs::kBesideBadge
+                        : 0},
+        {native::kSlotImage, program},
+        {native::kSlotMemory, own}};
     for (auto& f : first)
         if (f.object) TRY(core::caps::insert_first(space->caps, f.slot, *f.object, f.rights, nullptr, f.badge));
     programs::add(kind, *space, *t);
