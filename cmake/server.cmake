@@ -10,5 +10,5 @@ target_include_directories(linux-server PRIVATE ${CMAKE_SOURCE_DIR}
 target_compile_options(linux-server PRIVATE ${FARCALL_BARE_FLAGS} ${FARCALL_WARNINGS} -O2 -mno-red-zone -mno-sse -mno-mmx
   -mno-avx -fno-omit-frame-pointer)
 target_link_options(linux-server PRIVATE -nostdlib -static -no-pie -fuse-ld=lld -Wl,--gc-sections -Wl,-z,max-page-size=4096
-  -Wl,-z,separate-loadable-segments -Wl,--image-base=0x400000 -Wl,--build-id=none)
+  -Wl,-z,separate-loadable-segments -Wl,--image-base=0x60000000 -Wl,--build-id=none)
 farcall_precompile(linux-server)
