@@ -76,7 +76,6 @@ enum Call : uint64_t {
     kMemoryExtent = 55,  // system (read), memory (read), index: physical start of the index-th run of frames that
                          // follow each other; rsi: its bytes
 
-
     // --- Scheduling, interrupts, the system
     kSchedConfigure = 56,  // sched (write), CPU set, highest priority, budget ns, period ns (0, 0: no limit)
     kSchedInfo = 57,       // sched (read): ns of CPU time used; rsi: CPU set
@@ -90,8 +89,8 @@ enum Call : uint64_t {
     kLockInfo = 69,        // endpoint, notification, sched or system (read): acquisitions of its lock; rsi: those
                            // that waited; rdx: longest wait, cycles. System: of all locks, acquisitions not counted
     kMemoryInfo = 70,      // system (read): bytes of free memory; rsi: bytes in all
-    kAlarm = 71,  // ns since boot or 0 (none), bits: then they are signalled to the caller's bound notification
-    kConsole = 72,         // system (write), ConsoleOp, its arguments
+    kAlarm = 71,    // ns since boot or 0 (none), bits: then they are signalled to the caller's bound notification
+    kConsole = 72,  // system (write), ConsoleOp, its arguments
 };
 // Flags that are added to the number of an IPC call.
 enum : uint64_t {
@@ -120,7 +119,7 @@ enum Type : uint64_t {
 enum Right : uint64_t {
     kSendRight = 1,
     kReceiveRight = 2,
-    kGrantRight = 4,  // endpoint: capabilities may go with a message
+    kGrantRight = 4,  // endpoint: capabilities may go with a message; system: traces and the console
     kReadRight = 8,
     kWriteRight = 16,
     kExecuteRight = 32,
@@ -225,9 +224,9 @@ enum FirstSlot : uint64_t {
     kSlotSched = 4,  // all CPUs, highest priority
     kSlotIrq = 5,
     kSlotSystem = 6,
-    kSlotImage = 7,  // memory: the loaded program, see BootInfo::segment
+    kSlotImage = 7,   // memory: the loaded program, see BootInfo::segment
     kSlotMemory = 8,  // of a server: memory, see BootInfo::memory_bytes
-    kSlotFree = 16,  // the first free slot
+    kSlotFree = 16,   // the first free slot
     kFirstSlots = 4096,
     kServerSlots = 32768,  // of a server for another system
 };

@@ -46,7 +46,8 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
                        "or all (default)");
         app.add_option("--native", options.native,
                        "run a native program instead of a Linux program: a name such as examples/pingpong, or a file; "
-                       "its arguments follow --");
+                       "its arguments follow --. With --route server it runs beside the Linux program, and its "
+                       "arguments stand in the same word: --native 'examples/ticker 10 100'");
         app.add_flag(
             "--stats{table}", options.stats,
             "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; the "

@@ -189,15 +189,41 @@ int report(const Outcome& outcome, const MachineSpec& spec, const std::string& p
     return outcome.status();
 }
 
+// What the server's last thread printed on the serial line, or what the kernel did if it could not.
+void report_death_of_server(const Outcome& outcome, const MachineSpec& spec) {
+    constexpr std::string_view kStart = "=== the Linux server died ===", kEnd = "=== end of the server ===";
+    std::fputs("farcall: the Linux server died\n", stderr);
+    if (spec.verbose) return;  // shown already
+    size_t from = outcome.serial.find(kStart);
+    if (from == outcome.serial.npos) from = outcome.serial.find("farcall: a thread of the Linux server stops");
+    if (from == outcome.serial.npos) return;
+    // A line before it says why, if the server ended itself.
+    size_t line = outcome.serial.rfind('\n', from);
+    const size_t why = outcome.serial.rfind("server failure: ", from);
+    if (why != outcome.serial.npos) line = outcome.serial.rfind('\n', why);
+    line = line == outcome.serial.npos ? 0 : line + 1;
+    std::string dump = outcome.serial.substr(line, outcome.serial.find(kEnd, from) - line);
+    for (size_t at; (at = dump.find("farcall: ")) != dump.npos;) dump.erase(at, 9);
+    std::fputs(symbolize(dump, build_dir() / "server" / "linux-server", Symbols::kServer).c_str(), stderr);
+}
+
+// Into the machine's root; `words`: its command line.
+void add_native_program(MachineSpec& spec, CpioWriter& files, const std::string& name, const std::string& words) {
+    files.file(".farcall/native", read_file(native_program(name)), 0755);
+    spec.append += " native -- " + words;
+}
 // A machine without Linux: the root holds the program alone.
-void add_native_program(MachineSpec& spec, const RunOptions& options, const TempDir& scratch) {
+void native_alone(MachineSpec& spec, const RunOptions& options, const TempDir& scratch) {
     CpioWriter files;
-    files.file(".farcall/native", read_file(native_program(options.native)), 0755);
+    std::string words = options.native;
+    for (const std::string& word : options.program) words += " " + word;
+    add_native_program(spec, files, options.native, words);
     spec.initrd = scratch.path() / "native.cpio";
     write_file(spec.initrd, files.finish());
-    spec.append += " native";
-    spec.append += " -- " + options.native;
-    for (const std::string& word : options.program) spec.append += " " + word;
+}
+// Beside the Linux server: the words of PROGRAM are Linux's, those of the native program stand in --native.
+void native_beside(MachineSpec& spec, CpioWriter& files, const std::string& native) {
+    add_native_program(spec, files, native.substr(0, native.find(' ')), native);
 }
 
 // The file of --trace. Opened before anything else, so that an error is not found only at the end of a long run.
@@ -266,7 +292,7 @@ int trace_command(const std::string& file, size_t calls) {
 MachineSpec native_machine(const RunOptions& options, const TempDir& scratch) {
     MachineSpec spec = farcall_machine(options);
     spec.append += " stdin=null";
-    add_native_program(spec, options, scratch);
+    native_alone(spec, options, scratch);
     return spec;
 }
 
@@ -274,12 +300,15 @@ int run_command(const RunOptions& options) {
     if (options.debug) use_debug_kernel();
     MachineSpec spec = farcall_machine(options);
     TempDir scratch;
-    if (!options.native.empty()) {
+    const bool beside = !options.native.empty() && options.route == "server";
+    if (beside && options.program.empty()) fail("--native with --route server: PROGRAM is missing");
+    if (!options.native.empty() && !beside) {
         if (!options.root.empty()) fail("--native: there is no root file system");
-        if (options.route != "inline") fail("--native: there are no routes without Linux");
+        if (options.route != "inline")
+            fail("--native runs without Linux, or beside the Linux server with --route server");
         Streams streams = user_streams();
         spec.append += streams.input < 0 ? " stdin=null" : " stdin=port";
-        add_native_program(spec, options, scratch);
+        native_alone(spec, options, scratch);
         TraceFile trace(options);
         trace.collect(streams);
         Session session(spec, streams);
@@ -298,6 +327,7 @@ int run_command(const RunOptions& options) {
     std::vector<std::string> argv = options.program;
     provide_program(root, extra, argv);
     add_server(extra, options.route);
+    if (beside) native_beside(spec, extra, options.native);
     extra.file(".farcall/init", start_file(argv, default_environment(streams.terminal)), 0600);
     spec.initrd = compose_initrd(root, extra.finish(), scratch);
     check_memory(spec, options.memory);
@@ -306,15 +336,16 @@ int run_command(const RunOptions& options) {
     trace.collect(streams);
     // Shown after everything that the program wrote.
     std::string stats;
-    if (!options.stats.empty()) {
-        streams.on_control = [&stats](std::string_view line) {
-            if (line.starts_with("stats ")) stats = line.substr(6);
-        };
-        count_longest_stretch(spec, scratch.path() / "stretch");
-    }
+    bool server_died = false;
+    streams.on_control = [&](std::string_view line) {
+        if (line.starts_with("stats ")) stats = line.substr(6);
+        if (line == "server-died") server_died = true;
+    };
+    if (!options.stats.empty()) count_longest_stretch(spec, scratch.path() / "stretch");
     Session session(spec, streams);
     session.set_timeout(options.timeout);
     Outcome outcome = session.run();
+    if (server_died) report_death_of_server(outcome, spec);
     if (!options.stats.empty()) add_longest_stretch(stats, longest_stretch(scratch.path() / "stretch"));
     if (options.stats == "json")
         std::fprintf(stderr, "%s\n", stats.c_str());

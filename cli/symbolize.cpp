@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Kernel addresses (0xffffffff8....) in a log are given to llvm-symbolizer at once; its answer is put after the
+// Addresses in a log (the kernel's are 0xffffffff8....) are given to llvm-symbolizer at once; its answer is put after the
 // line's text.
 #include "cli/symbolize.hpp"
 
@@ -10,8 +10,9 @@
 
 namespace cli {
 
-std::string symbolize(const std::string& log, const fs::path& kernel) {
-    static const std::regex pattern("0x(ffffffff[89a-f][0-9a-f]{7})");
+std::string symbolize(const std::string& log, const fs::path& image, Symbols of) {
+    const std::regex pattern(of == Symbols::kKernel ? "0x(ffffffff[89a-f][0-9a-f]{7})"
+                                                    : "#[0-9]+ 0x([0-9a-f]{1,16})\\b");
     std::vector<std::string> addresses;
     std::map<std::string, std::string> names;
     std::string text;
@@ -37,10 +38,10 @@ std::string symbolize(const std::string& log, const fs::path& kernel) {
         }
     }
     auto tool = find_program("llvm-symbolizer-19");
-    if (addresses.empty() || !tool || !fs::exists(kernel)) return text;
+    if (addresses.empty() || !tool || !fs::exists(image)) return text;
     if (addresses.size() > 2000) addresses.resize(2000);
 
-    std::string command = *tool + " --obj='" + kernel.string() + "' --pretty-print --demangle --relativenames";
+    std::string command = *tool + " --obj='" + image.string() + "' --pretty-print --demangle --relativenames";
     for (const std::string& address : addresses) command += " " + address;
     std::istringstream answer(shell_output(command + " 2>/dev/null"));
     size_t index = 0;

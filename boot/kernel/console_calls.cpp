@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "boot/kernel/console_calls.hpp"
 
-#include "boot/kernel/control.hpp"
 #include "boot/kernel/give_up.hpp"
+#include "boot/kernel/programs.hpp"
 #include "core/ipc/ipc.hpp"
 #include "port/bind.hpp"
 #include "rt/mem/slab.hpp"
@@ -118,7 +118,7 @@ Result<i64> bind(NativeThread& t, u64 slot, u64 bits) {
 
 }  // namespace
 
-Result<i64> console_call(NativeThread& t, u64 operation, u64 a, u64 b, u64 c) {
+Result<i64> console_call(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b, u64 c) {
     switch (operation) {
         case native::kConsoleRead:
             if (!stream_of(a)) return Errno::kInval;
@@ -139,7 +139,12 @@ Result<i64> console_call(NativeThread& t, u64 operation, u64 a, u64 b, u64 c) {
                 port::Port::entropy(to);
                 return to.size();
             });
-        case native::kReport: control::report_exit(i32(a)); return i64{0};
+        case native::kReport:
+            // A native program has no programs of its own, though it may say so.
+            programs::ended(badge == programs::badge_of(programs::Kind::kLinuxServer) ? programs::Kind::kLinuxServer
+                                                                                      : programs::Kind::kNative,
+                            i32(a));
+            return i64{0};
         case native::kCannotStart: give_up("the Linux server", Errno(i32(a)));
         default: return Errno::kInval;
     }

@@ -6,7 +6,8 @@
 namespace boot {
 
 // kInval: no such operation or stream; kFault: the caller's memory. Moves at most kConsoleBytes in one call.
-Result<i64> console_call(core::NativeThread& t, u64 operation, u64 a, u64 b, u64 c);
+// `badge`: of the caller's system capability.
+Result<i64> console_call(core::NativeThread& t, u64 badge, u64 operation, u64 a, u64 b, u64 c);
 inline constexpr u64 kConsoleBytes = 4096;
 
 }  // namespace boot

@@ -61,6 +61,27 @@ Task<void> find_streams() {
     if (port::streams.control) control::start(*port::streams.control);
 }
 
+// A program of the native interface, which gets the words after `--`, the Linux server, or both.
+void start_native_programs(std::span<const std::byte> cpio, bool server) {
+    const bool beside = command_line().has("native");
+    if (auto r = choose_fastpaths(command_line().value("fastpath")); !r.ok()) give_up("bad fastpath=", r.error());
+    if (beside) {
+        std::string_view words = info->command_line;
+        const size_t dashes = words.find(" -- ");
+        words = dashes == words.npos ? std::string_view{} : words.substr(dashes + 4);
+        auto image = fs::find_in_cpio(cpio, ".farcall/native");
+        if (!image.ok()) give_up("no /.farcall/native in the root", image.error());
+        hooks::before_native(command_line());
+        if (auto r = start_native({std::as_bytes(std::span{image.value()}), words, nullptr, server}); !r.ok())
+            give_up("the native program", r.error());
+    }
+    if (!server) return;
+    auto image = fs::find_in_cpio(cpio, ".farcall/linux-server");
+    if (!image.ok()) give_up("no /.farcall/linux-server in the root", image.error());
+    if (auto r = start_native({std::as_bytes(std::span{image.value()}), info->command_line, info, beside}); !r.ok())
+        give_up("the Linux server", r.error());
+}
+
 Task<void> boot_main() {
     hooks::check_words(command_line());
     if (command_line().has("spin")) {
@@ -86,25 +107,8 @@ Task<void> boot_main() {
     if (cpio.empty()) give_up("no root file system (-initrd)", Errno::kNoEnt);
     control::send("ready");
     if (command_line().value("stats") == "1") control::want_stats();
-    if (command_line().has("native")) {
-        // A program of the native interface instead of Linux's: it gets the words after `--`.
-        std::string_view words = info->command_line;
-        size_t dashes = words.find(" -- ");
-        words = dashes == words.npos ? std::string_view{} : words.substr(dashes + 4);
-        auto image = fs::find_in_cpio(cpio, ".farcall/native");
-        if (!image.ok()) give_up("no /.farcall/native in the root", image.error());
-        if (auto r = choose_fastpaths(command_line().value("fastpath")); !r.ok()) give_up("bad fastpath=", r.error());
-        hooks::before_native(command_line());
-        if (auto r = start_native({std::as_bytes(std::span{image.value()}), words}); !r.ok())
-            give_up("the native program", r.error());
-        co_return;
-    }
-    if (server) {
-        auto image = fs::find_in_cpio(cpio, ".farcall/linux-server");
-        if (!image.ok()) give_up("no /.farcall/linux-server in the root", image.error());
-        if (auto r = choose_fastpaths(command_line().value("fastpath")); !r.ok()) give_up("bad fastpath=", r.error());
-        if (auto r = start_native({std::as_bytes(std::span{image.value()}), info->command_line, info}); !r.ok())
-            give_up("the Linux server", r.error());
+    if (command_line().has("native") || server) {
+        start_native_programs(cpio, server);
         co_return;
     }
     linux::set_command_line(info->command_line);

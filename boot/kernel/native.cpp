@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The first native program: its space, its thread, all memory as one pool, every CPU, and the capability to end the
-// machine.
+// The first native programs, one or two: a space, a thread, memory, every CPU, and a system capability each.
 #include "boot/kernel/native.hpp"
 
 #include <cstring>
 
-#include "abi/linux/wait.hpp"
 #include "boot/kernel/console_calls.hpp"
-#include "boot/kernel/control.hpp"
+#include "boot/kernel/programs.hpp"
 #include "boot/kernel/trace_port.hpp"
 #include "core/ipc/ipc.hpp"
 #include "core/sched.hpp"
@@ -27,7 +25,6 @@ using core::Object;
 using core::SpaceObject;
 using hal::Machine;
 
-constexpr i32 kServerDied = 71;  // status of the machine
 constexpr u16 kMachineX86 = 62;  // EM_X86_64; the one machine this build is for
 
 // --- Interrupt lines: an ISA or GSI line rings a notification. Level-triggered ones stay masked until acknowledged.
@@ -117,27 +114,19 @@ Result<i64> trace(NativeThread& t, u64 operation, u64 address, u64 size) {
     }
 }
 
-// Who could only be told by a handler that it does not have. A server's clients wait for ever then: the machine ends.
-constinit bool serves = false;
-void thread_failed(NativeThread& t, const lib::Trap& trap) {
-    port::logf("a thread of the first program stops: trap {} at {:x}, address {:x}", u32(trap.kind),
-               t.context.pc().value, trap.address.value);
-    if (serves) control::report_exit(abi::exit_status_of(kServerDied));
-}
-
 constinit const core::System kSystem{
     .write =
         [](std::span<const std::byte> bytes) {
             port::Stream* out = port::streams.standard[1];
             return out ? out->try_write(bytes) : bytes.size();
         },
-    .shut_down = [](i32 status) { control::report_exit(abi::exit_status_of(status)); },
+    .shut_down = &programs::shut_down,
     .irq_line_exists = [](u64 line) { return line < kLines; },
     .irq_bind = &irq_bind,
     .irq_ack = &irq_ack,
     .trace = &trace,
     .console = &console_call,
-    .thread_failed = &thread_failed,
+    .thread_failed = &programs::thread_failed,
 };
 
 // --- Building the first space
@@ -157,7 +146,8 @@ Result<Memory*> make_memory(u64 bytes) {
 
 std::byte* bytes_of(Memory& m, u64 offset) { return static_cast<std::byte*>(Machine::phys_to_virt(m.frame(offset))); }
 
-constexpr u64 kKernelShare = 16;  // of the free memory, this part is the kernel's for what a server makes of its pool
+constexpr u64 kShare =
+    16;  // of the free memory, this part is what a server, or a program beside it, makes its objects of
 
 constexpr u64 kAll = native::kReadRight | native::kWriteRight | native::kExecuteRight;
 
@@ -282,13 +272,15 @@ Result<void> choose_fastpaths(std::string_view word) {
 
 Result<void> start_native(const FirstProgram& given) {
     core::native_system = &kSystem;
-    serves = given.serves != nullptr;
-    lines = static_cast<Line*>(rt::allocate(sizeof(Line) * kLines));
-    if (!lines) return Errno::kNoMem;
-    for (u32 i = 0; i < kLines; ++i) new (&lines[i]) Line{};
-
+    const bool serves = given.serves != nullptr;
+    if (!lines) {
+        auto* all = static_cast<Line*>(rt::allocate(sizeof(Line) * kLines));
+        if (!all) return Errno::kNoMem;
+        for (u32 i = 0; i < kLines; ++i) new (&all[i]) Line{};
+        lines = all;
+    }
     const u64 free = rt::mem_stats().free_bytes;
-    auto* pool = TRY(make<core::Pool>(serves ? free / kKernelShare : free / 8 * 7));
+    auto* pool = TRY(make<core::Pool>(serves || given.beside ? free / kShare : free / 8 * 7));
     auto* space = TRY(make<SpaceObject>());
     space->space = TRY(core::Space::create());
     TRY(space->caps.allocate(serves ? native::kServerSlots : native::kFirstSlots, *pool));
@@ -320,26 +312,33 @@ Result<void> start_native(const FirstProgram& given) {
     std::memcpy(info->command_line, given.words.data(), length);
     describe_machine(*info);
     Memory* own = nullptr;
-    if (serves) own = TRY(give_memory(*space, *given.serves, free - free / kKernelShare, *info));
+    if (serves) own = TRY(give_memory(*space, *given.serves, free - free / kShare * (given.beside ? 2 : 1), *info));
     TRY(space->map(*page, native::kBootInfoPage, 0, kPageSize, native::kReadRight, native::kReadRight));
 
-    auto* sched = TRY(make<core::Sched>(native::kHighestPriority));
+    // The highest is the server's: nobody else comes between what it does with its locks held.
+    auto* sched = TRY(make<core::Sched>(native::kHighestPriority - (given.beside && !serves)));
     sched->cpus.store(core::sched::user_cpus().bits);
     t->sched.set(claim, core::ObjectRef<core::Sched>{sched});
 
+    // Beside the server: no interrupt lines, no console, no traces.
+    const bool all = serves || !given.beside;
+    const auto kind = serves ? programs::Kind::kLinuxServer : programs::Kind::kNative;
     struct {
         u64 slot;
         Object* object;
+        u64 rights = native::kAllRights, badge = 0;
     } const first[] = {{native::kSlotSpace, space},
                        {native::kSlotThread, static_cast<Object*>(t)},
                        {native::kSlotPool, pool},
                        {native::kSlotSched, sched},
-                       {native::kSlotIrq, TRY(make<Object>(native::kTypeIrq))},
-                       {native::kSlotSystem, TRY(make<Object>(native::kTypeSystem))},
+                       {native::kSlotIrq, all ? TRY(make<Object>(native::kTypeIrq)) : nullptr},
+                       {native::kSlotSystem, TRY(make<Object>(native::kTypeSystem)),
+                        all ? native::kAllRights : native::kWriteRight, programs::badge_of(kind)},
                        {native::kSlotImage, program},
                        {native::kSlotMemory, own}};
     for (auto& f : first)
-        if (f.object) TRY(core::caps::insert_first(space->caps, f.slot, *f.object, native::kAllRights, nullptr));
+        if (f.object) TRY(core::caps::insert_first(space->caps, f.slot, *f.object, f.rights, nullptr, f.badge));
+    programs::add(kind, *space, *t);
 
     t->context.reset();
     t->context.set_pc(entry);

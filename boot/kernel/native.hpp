@@ -14,6 +14,7 @@ struct FirstProgram {
     std::string_view words;            // the command line it gets
     // It serves programs of another system: it gets nearly all memory as one object, and the root archive in it.
     const hal::BootInfo* serves = nullptr;
+    bool beside = false;  // another program runs too: each gets a part of the memory, and one that serves the most
 };
 // Errors: what is wrong with the image, or kNoMem.
 Result<void> start_native(const FirstProgram& program);

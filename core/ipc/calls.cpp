@@ -354,8 +354,8 @@ Result<i64> lock_info(NativeThread& t, u64 slot) {
     return i64(s.taken);
 }
 
-Result<Typed<Object>> system_right(NativeThread& t, u64 slot) {
-    return find<Object>(*t.caps, slot, native::kTypeSystem, native::kWriteRight);
+Result<Typed<Object>> system_right(NativeThread& t, u64 slot, u64 right = native::kWriteRight) {
+    return find<Object>(*t.caps, slot, native::kTypeSystem, right);
 }
 
 Result<i64> write(NativeThread& t, const u64 (&a)[6]) {
@@ -459,17 +459,17 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kClock: return i64(Machine::now().value);
         case native::kWrite: return write(t, a);
         case native::kShutDown:
-            TRY(system_right(t, a[0]));
-            native_system->shut_down(i32(a[1]));
+            native_system->shut_down(TRY(system_right(t, a[0])).cap->badge, i32(a[1]));
             t.state.store(native::kStateInactive, std::memory_order_release);
             ipc::leave(t);
         case native::kTraceControl: {
-            TRY(system_right(t, a[0]));
+            TRY(system_right(t, a[0], native::kGrantRight));
             return native_system->trace(t, a[1], a[2], a[3]);
         }
-        case native::kConsole:
-            TRY(system_right(t, a[0]));
-            return native_system->console(t, a[1], a[2], a[3], a[4]);
+        case native::kConsole: {
+            auto system = TRY(system_right(t, a[0], native::kGrantRight));
+            return native_system->console(t, system.cap->badge, a[1], a[2], a[3], a[4]);
+        }
         case native::kLockInfo: return lock_info(t, a[0]);
         case native::kMemoryInfo: {
             TRY(find<Object>(*t.caps, a[0], native::kTypeSystem, native::kReadRight));

@@ -5,6 +5,7 @@
 // Order in each call: decode and check; find the partner under the endpoint's lock, or queue; from there on nothing
 // fails.
 #include "core/ipc/calls.hpp"
+#include "core/ipc/slow_parts.hpp"
 #include "core/system.hpp"
 
 #include <cstring>
@@ -135,15 +136,6 @@ void queue(Waitable& at, NativeThread& t, u32 state) RT_REQUIRES(at.lock) {
     at.insert(t);
 }
 
-// Takes the first of those that wait.
-NativeThread* take_first(Waitable& at) RT_REQUIRES(at.lock) {
-    NativeThread* t = at.first();
-    if (!t) return nullptr;
-    at.take_out(*t);
-    t->state.store(native::kStateReady, std::memory_order_relaxed);  // not in a queue; ours
-    return t;
-}
-
 }  // namespace
 
 bool withdraw(NativeThread& caller) {
@@ -251,7 +243,8 @@ Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* f
     if (checked) TRY(check_exception_reply(t, tag, registers));
     if (!caller.take_from(slot)) return slot.found() == found ? kAgainLater : Errno::kSrch;
     // This CPU owns the caller; every error from here on returns it.
-    const bool more = caller.expects != Expects::kMessage && (!checked || (native::tag_label(tag) & native::kReplyMaps));
+    const bool more =
+        caller.expects != Expects::kMessage && (!checked || (native::tag_label(tag) & native::kReplyMaps));
     if (more || into) [[unlikely]] {
         if (auto r = prepare_answer(t, caller, tag, checked ? nullptr : &registers, into); !r.ok()) {
             caller.give_back(slot);
@@ -266,10 +259,6 @@ Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* f
 u64 take_bound_bits(NativeThread& t) {
     Notification* n = t.bound.get();
     return n ? n->bits.exchange(0, std::memory_order_seq_cst) : 0;
-}
-
-void deliver_bits(NativeThread& t, u64 bits) {
-    hal::set_message(t.context, bits, native::make_tag(native::kLabelSignal, 0));
 }
 
 // A sender that was queued, and that this CPU owns now, has been received by t.
@@ -557,50 +546,6 @@ bool raise_kick(NativeThread& t) {
     owe(*receiver, t, Expects::kFault);
     receiver->wake(true);
     return true;
-}
-
-// --- Notifications
-
-void notify(Notification& n, u64 bits) {
-    NativeThread* waiter;
-    {
-        ObjectGuard guard{n.lock};
-        waiter = take_first(n);
-        // seq_cst: pairs with receive_from(), which queues first and looks at the bits then.
-        u64 all = n.bits.fetch_or(bits, std::memory_order_seq_cst) | bits;
-        if (waiter) {
-            n.bits.store(0, std::memory_order_relaxed);
-            bits = all;
-        }
-    }
-    if (waiter) {
-        waiter->drop_timeout();
-        deliver_bits(*waiter, bits);
-        waiter->wake();
-        return;
-    }
-    NativeThread* bound = n.bound.load(std::memory_order_seq_cst);
-    if (!bound || !bound->claim(native::kStateReceiving)) return;
-    bound->drop_timeout();
-    // Ours; it may have been bound to another notification since.
-    if (u64 now = bound->bound.get() == &n ? n.bits.exchange(0, std::memory_order_seq_cst) : 0) {
-        deliver_bits(*bound, now);
-        bound->wake();
-    } else {
-        // Our bits were taken with another signal's by a receive that has ended since, or are not for it: it waits
-        // again. What came before the wait in its call is done: the answer is given, the caller saved.
-        constexpr u64 kBefore = native::kCallMask | native::kSaveOwed | native::kAnswerSaved;
-        hal::set_call_word(bound->context, (hal::call_word(bound->context) & ~kBefore) | native::kReceive);
-        bound->context.restart_syscall();
-        bound->wake();
-    }
-}
-
-Result<i64> signal(NativeThread& t) {
-    auto n = TRY(find<Notification>(t, hal::call_capability(t.context), native::kTypeNotification, native::kSendRight));
-    u64 bits = hal::message_tag(t.context);
-    notify(*n.object, bits != 0 ? bits : n.cap->badge);
-    return i64{0};
 }
 
 }  // namespace ipc

@@ -15,9 +15,9 @@ void Machine::early_print(std::string_view text) {
 
 void Machine::panic(const char* what, std::source_location where) {
     char line[256];
-    early_print({line, lib::format_to({line, sizeof line}, "server panic: {} in {} ({}:{})", what,
+    early_print({line, lib::format_to({line, sizeof line}, "server failure: {} in {} ({}:{})", what,
                                       where.function_name(), where.file_name(), where.line())});
-    // Its handler, the kernel, learns of it.
+    // The watcher learns of it, or before there is one, the kernel.
     __builtin_trap();
 }
 

@@ -193,9 +193,8 @@ void ServerCpu::take(const native::Message& m) {
             return t.take_trap(trap);
         }
         case native::kLabelException: {
-            return t.take_trap({.kind = hal::kind_of_vector(m.words[0]),
-                                .vector = u32(m.words[0]),
-                                .error_code = m.words[3]});
+            return t.take_trap(
+                {.kind = hal::kind_of_vector(m.words[0]), .vector = u32(m.words[0]), .error_code = m.words[3]});
         }
         default: return t.take_trap(Trap{});  // kLabelKick
     }

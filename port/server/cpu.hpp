@@ -17,6 +17,7 @@ public:
     Result<void> start(CpuId cpu, native::Slot thread);
 
     CpuId cpu() const { return cpu_; }
+    native::Slot thread() const { return thread_; }
     native::Slot endpoint() const { return endpoint_; }
     native::Slot notification() const { return notification_; }
 
@@ -33,7 +34,7 @@ public:
 
     // Machine::wait_for_event: the executor has nothing to do.
     void wait();
-    // Machine::take_interrupts: long work gives way to clients.
+    // What taking interrupts is to a kernel: long work gives way to clients.
     void pause();
 
     // Bits of the notification.
@@ -72,6 +73,14 @@ private:
 // Allocates and frees slots of the server's capability table.
 native::Slot new_slot();  // 0: the table is full
 void free_slot(native::Slot slot);
+
+// UTCBs of the server's other threads: of CPU n, n pages on.
+inline constexpr u64 kOtherUtcbs = 0x3ffe'0000'0000;
+
+// On CPU 0's thread: the thread that hears of exceptions of the server's own (watcher.cpp). Its handler is set for the caller;
+// watch() does so for the threads of other CPUs, which must not run yet.
+Result<void> start_watcher();
+Result<void> watch(native::Slot thread, CpuId cpu);
 
 extern Personality<UserThread> personality;
 

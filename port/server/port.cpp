@@ -16,8 +16,7 @@ namespace {
 using hal::Machine;
 
 constexpr u64 kPriority = native::kHighestPriority;
-constexpr unsigned kStackOrder = 6;                     // 256 KiB
-constexpr u64 kOtherUtcbs = 0x3ffe'0000'0000;           // of CPU n, n pages on
+constexpr unsigned kStackOrder = 6;  // 256 KiB
 constexpr u32 kFirstSlot = native::kSlotFree;
 
 u64 console(u64 op, u64 a = 0, u64 b = 0, u64 c = 0) {
@@ -88,6 +87,7 @@ Result<void> start_cpu(CpuId cpu) {
     r.fs_base = utcb;
     r.rflags = 0x202;
     TRY(native::set_registers(thread, r));
+    TRY(watch(thread, cpu));
     TRY(ServerCpu::of(cpu).start(cpu, thread));
     TRY(native::schedule(thread, native::kSlotSched, kPriority, cpu.value));
     return native::resume(thread);
@@ -105,6 +105,7 @@ void serve(Task<void> start) {
     if (!native::schedule(native::kSlotThread, native::kSlotSched, kPriority, 0).ok() ||
         !ServerCpu::of(CpuId{0}).start(CpuId{0}, native::kSlotThread).ok())
         Machine::panic("no memory for the server's first CPU");
+    if (!start_watcher().ok()) Machine::panic("no memory for the server's watcher");
     for (u32 cpu = 1; cpu < info.cpus; ++cpu)
         if (auto r = start_cpu(CpuId{cpu}); !r.ok()) Machine::panic("no memory for a CPU of the server");
     // Others count executors.

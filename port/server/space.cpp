@@ -34,9 +34,7 @@ struct CopySection {
     Copying& mine = copying[Machine::this_cpu().value];
     // seq_cst: before the table is read. Pairs with await_writers().
     CopySection() { mine.number.store(mine.number.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst); }
-    ~CopySection() {
-        mine.number.store(mine.number.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-    }
+    ~CopySection() { mine.number.store(mine.number.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
 };
 
 }  // namespace
@@ -131,8 +129,8 @@ void Space::await_writers() {
 
 bool Space::stale() const {
     for (u32 cpus = awaited_.load(std::memory_order_acquire), cpu = 0; cpus >> cpu; ++cpu)
-        if (((cpus >> cpu) & 1) && copying[cpu].number.load(std::memory_order_acquire) ==
-                                       awaited_copy_[cpu].load(std::memory_order_relaxed))
+        if (((cpus >> cpu) & 1) &&
+            copying[cpu].number.load(std::memory_order_acquire) == awaited_copy_[cpu].load(std::memory_order_relaxed))
             return true;
     if (!may_be_stale_.load(std::memory_order_relaxed)) return false;
     // Cleared first: what becomes stale meanwhile sets it again.

@@ -193,9 +193,9 @@ KTEST(irq_ack_without_right, cap_right) {
     KREFUSED(kPerm, with_line([=] { return raw_call(kIrqAck, line); }));
 }
 ALL_THREE(write, kTypeSystem, kWriteRight, raw_call(kWrite, s, u64("x"), 0))
-ALL_THREE(console, kTypeSystem, kWriteRight, raw_call(kConsole, s, kConsoleSize))
+ALL_THREE(console, kTypeSystem, kGrantRight, raw_call(kConsole, s, kConsoleSize))
 ALL_THREE(shut_down, kTypeSystem, kWriteRight, raw_call(kShutDown, s, 3))
-ALL_THREE(trace_control, kTypeSystem, kWriteRight, raw_call(kTraceControl, s, kTraceStop))
+ALL_THREE(trace_control, kTypeSystem, kGrantRight, raw_call(kTraceControl, s, kTraceStop))
 
 KTEST(irq_bind_notification_without_capability, cap_exists) {
     without_capability([](Slot s) {

@@ -26,7 +26,9 @@ struct UserTimeScale {
 
 // Page tables that no MMU walks.
 struct PoolTables {
-    static void* map(PhysAddr table) { return reinterpret_cast<void*>(abi::native::kServerMemory - kMemoryStart + table.value); }
+    static void* map(PhysAddr table) {
+        return reinterpret_cast<void*>(abi::native::kServerMemory - kMemoryStart + table.value);
+    }
     static void fill_root(PhysAddr) {}
 };
 

@@ -157,10 +157,10 @@ private:
     Ref<Space> space_;
     CpuSet affinity_{~0u};
     rt::Block block_;
-    Nanoseconds working_since_{};        // the server works for it
-    std::atomic<u64> system_ns_{0};      // so far
+    Nanoseconds working_since_{};          // the server works for it
+    std::atomic<u64> system_ns_{0};        // so far
     mutable std::atomic<u64> user_ns_{0};  // the last figure that was told
-    std::byte* fpu_ = nullptr;           // made when it is first asked for
+    std::byte* fpu_ = nullptr;             // made when it is first asked for
     OwnJob job_;
 };
 

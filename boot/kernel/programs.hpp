@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+// The first programs of the native interface that a machine has: the Linux server, a native program, or both. One that has
+// ended, or has died, is taken away with all that it made, while the other goes on; the machine ends with the last.
+#pragma once
+#include "core/ipc/thread.hpp"
+
+namespace boot::programs {
+
+enum class Kind : u8 { kNative, kLinuxServer };
+inline constexpr u32 kKinds = 2;
+
+// Of the program's system capability.
+constexpr u64 badge_of(Kind kind) { return u64(kind) + 1; }
+
+// Before its first thread runs. The slots below `slots` of its table are what it was given.
+void add(Kind kind, core::SpaceObject& space, core::NativeThread& first);
+
+// It ends with this wait(2) status; only the first of its ends counts. Of the Linux server: its first program has ended.
+// From any CPU, also in a trap of one of its threads. The status of the machine is that of the Linux server, or if that is 0
+// or there is none, of the native program.
+void ended(Kind kind, i32 wait_status);
+// kShutDown: for the Linux server that is a death.
+void shut_down(u64 badge, i32 status);
+// A thread without a handler has stopped at a trap. Fatal for the program if it is a server or if this is its first thread.
+void thread_failed(core::NativeThread& t, const lib::Trap& trap);
+
+}  // namespace boot::programs
