@@ -265,7 +265,7 @@ enum ConsoleOp : uint64_t {
     kConsoleBind = 4,   // notification (send) or 0, bits: signalled when a stream or the size has changed
     kConsoleLog = 5,    // address, size: a line of the kernel's log
     kEntropy = 6,       // address, size: random bytes
-    kReport = 7,        // wait status: the program has ended, and so will the machine
+    kReport = 7,        // wait status, error: the program has ended, or (error not 0) could not begin
     kCannotStart = 8,   // error: the server could not begin
 };
 

@@ -54,8 +54,11 @@ MachineSpec farcall_machine(const RunOptions& options) {
     if (options.trace.empty() && options.trace_records != 0) fail("--trace-records: there is no --trace");
     MachineSpec spec;
     const bool debug = debug_kernel || options.debug;
-    spec.kernel = build_dir() / (debug ? "debug" : "kernel") /
-                  (debug || options.test_kernel ? "farcall-test.elf" : "farcall.elf");
+    // With Linux as a server, the kernel has none; the test kernel has it, unused.
+    const char* image = debug || options.test_kernel ? "farcall-test.elf"
+                        : options.route == "server"  ? "farcall-core.elf"
+                                                     : "farcall.elf";
+    spec.kernel = build_dir() / (debug ? "debug" : "kernel") / image;
     spec.cpus = options.cpus;
     spec.memory = parse_size(options.memory);
     spec.machine = options.machine;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "boot/kernel/console_calls.hpp"
 
+#include "boot/kernel/control.hpp"
 #include "boot/kernel/give_up.hpp"
 #include "boot/kernel/programs.hpp"
 #include "core/ipc/ipc.hpp"
@@ -141,9 +142,12 @@ Result<i64> console_call(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b
             });
         case native::kReport:
             // A native program has no programs of its own, though it may say so.
-            programs::ended(badge == programs::badge_of(programs::Kind::kLinuxServer) ? programs::Kind::kLinuxServer
-                                                                                      : programs::Kind::kNative,
-                            i32(a));
+            if (badge != programs::badge_of(programs::Kind::kLinuxServer)) {
+                programs::ended(programs::Kind::kNative, i32(a));
+                return i64{0};
+            }
+            control::not_started(Errno(i32(b)));
+            programs::ended(programs::Kind::kLinuxServer, i32(a));
             return i64{0};
         case native::kCannotStart: give_up("the Linux server", Errno(i32(a)));
         default: return Errno::kInval;
