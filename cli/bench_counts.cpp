@@ -37,8 +37,8 @@ fs::path bench_program(const std::string& name) {
 
 // ",server_begin=0x...,server_end=0x..." for the counting plugin.
 std::string server_arguments() {
-    auto layout = elf_layout(read_file(server_program()));
-    if (!layout) fail(server_program().string() + " is damaged");
+    auto layout = elf_layout(read_file(server_image()));
+    if (!layout) fail(server_image().string() + " is damaged");
     char text[96];
     std::snprintf(text, sizeof text, ",server_begin=0x%llx,server_end=0x%llx",
                   static_cast<unsigned long long>(layout->start), static_cast<unsigned long long>(layout->end));
@@ -248,7 +248,7 @@ int profile_syscall_row(const BenchOptions& options) {
     }
     for (bool server : {false, true}) {
         if (addresses[server].empty()) continue;
-        std::vector<SourcePlace> places = places_of(addresses[server], server ? server_program() : spec.kernel);
+        std::vector<SourcePlace> places = places_of(addresses[server], server ? server_image() : spec.kernel);
         std::map<std::string, double> functions, lines;
         for (size_t i = 0; i < places.size(); ++i) {
             functions[places[i].function] += shares[server][i];

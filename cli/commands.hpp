@@ -75,9 +75,10 @@ MachineSpec farcall_machine(const RunOptions& options);
 MachineSpec oracle_machine(const RunOptions& options);
 // What the oracle needs in its root: our first process and the modules it loads.
 void add_oracle_files(CpioWriter& extra);
-// The user-level server, as built; its loaded part goes into the root of the route that needs it.
-fs::path server_program();
-void add_server(CpioWriter& extra, const std::string& route);
+// The user-level server, as built; the one with hooks for tests, or the shipped one.
+fs::path server_image(bool for_tests = false);
+// What is loaded of it into the root, if the route needs it.
+void add_server(CpioWriter& extra, const std::string& route, bool for_tests = false);
 
 // A machine without Linux: the root holds options.native alone.
 void add_native_program(MachineSpec& spec, const RunOptions& options, const TempDir& scratch);

@@ -95,14 +95,14 @@ fs::path native_program(const std::string& name) {
     fail("--native " + name + ": no such program");
 }
 
-fs::path server_program() {
-    fs::path server = build_dir() / "server" / "linux-server";
+fs::path server_image(bool for_tests) {
+    fs::path server = build_dir() / "server" / (for_tests ? "linux-server-test" : "linux-server");
     if (!fs::exists(server)) fail("--route server: the server " + server.string() + " has not been built");
     return server;
 }
 
-void add_server(CpioWriter& extra, const std::string& route) {
-    if (route == "server") extra.file(".farcall/linux-server", loaded_part(read_file(server_program())), 0755);
+void add_server(CpioWriter& extra, const std::string& route, bool for_tests) {
+    if (route == "server") extra.file(".farcall/linux-server", loaded_part(read_file(server_image(for_tests))), 0755);
 }
 
 // What the kernel's image takes, from its start at the bottom of memory.
@@ -193,7 +193,7 @@ int report(const Outcome& outcome, const MachineSpec& spec, const std::string& p
 }
 
 // What the server's last thread printed on the serial line, or what the kernel did if it could not.
-void report_death_of_server(const Outcome& outcome, const MachineSpec& spec) {
+void report_death_of_server(const Outcome& outcome, const MachineSpec& spec, const fs::path& server) {
     constexpr std::string_view kStart = "=== the Linux server died ===", kEnd = "=== end of the server ===";
     std::fputs("farcall: the Linux server died\n", stderr);
     if (spec.verbose) return;  // shown already
@@ -207,7 +207,7 @@ void report_death_of_server(const Outcome& outcome, const MachineSpec& spec) {
     line = line == outcome.serial.npos ? 0 : line + 1;
     std::string dump = outcome.serial.substr(line, outcome.serial.find(kEnd, from) - line);
     for (size_t at; (at = dump.find("farcall: ")) != dump.npos;) dump.erase(at, 9);
-    std::fputs(symbolize(dump, build_dir() / "server" / "linux-server", Symbols::kServer).c_str(), stderr);
+    std::fputs(symbolize(dump, server, Symbols::kServer).c_str(), stderr);
 }
 
 // Into the machine's root; `words`: its command line.
@@ -329,7 +329,7 @@ int run_command(const RunOptions& options) {
     extra.assume(root.names);
     std::vector<std::string> argv = options.program;
     provide_program(root, extra, argv);
-    add_server(extra, options.route);
+    add_server(extra, options.route, options.test_kernel);
     if (beside) native_beside(spec, extra, options.native);
     extra.file(".farcall/init", start_file(argv, default_environment(streams.terminal)), 0600);
     spec.initrd = compose_initrd(root, extra.finish(), scratch);
@@ -348,7 +348,7 @@ int run_command(const RunOptions& options) {
     Session session(spec, streams);
     session.set_timeout(options.timeout);
     Outcome outcome = session.run();
-    if (server_died) report_death_of_server(outcome, spec);
+    if (server_died) report_death_of_server(outcome, spec, server_image(options.test_kernel));
     if (!options.stats.empty()) add_longest_stretch(stats, longest_stretch(scratch.path() / "stretch"));
     if (options.stats == "json")
         std::fprintf(stderr, "%s\n", stats.c_str());

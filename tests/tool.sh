@@ -177,6 +177,28 @@ planted() {
         grep -c 'wait_for_ever() (.*tests/kernel/hooks.cpp:[0-9]*)'
 }
 check timeout_shows_a_lost_wake_up 0 1 planted
+
+# The Linux server dies at several steps of a call: the status is 71, a backtrace names the step, and a native program beside
+# it comes to its own end.
+death() {
+    "$farcall" run --timeout $limit --cpus 2 --route server --test-kernel --append "plant=server-$1" \
+        --native 'examples/ticker 3 50' -- "$build/guest/tests/server_death" "$1" >"$work/death" 2>&1
+    died=$?
+    grep -c '^ticker: 3 of 3$' "$work/death"
+    grep -c 'not reached' "$work/death"
+    grep -q "$2" "$work/death" && echo named
+    return $died
+}
+dies() { check "server_death_$1" 71 "1
+0
+named" death "$1" "$2"; }
+dies leaf 'planted_syscall(port::UserThread&) at .*hooks.cpp'
+dies lock 'crash_with_lock() at .*hooks.cpp'
+dies fault 'planted_fault(port::UserThread&, lib::Trap const&) at .*hooks.cpp'
+dies panic 'server failure: planted in'
+dies task 'awaits in Task<void> .*planted_inner()'
+dies exit 'farcall: the Linux server died'
+dies twice 'a thread of the Linux server stops: trap 1'
 skeleton=${FARCALL_BUILD:-$(dirname "$farcall")/build}/guest/tests/skeleton
 # Parent and child write at the same time: the lines are compared in sorted order.
 walk() {

@@ -55,10 +55,10 @@ struct Listener {
     u64 bits RT_GUARDED_BY(lock) = 0;
     bool watched RT_GUARDED_BY(lock) = false;
 };
-constinit Listener listener;
+constinit Listener listener, dump_listener;
 constinit rt::WaitQueue window_changed;
 
-void tell() {
+void tell(Listener& listener) {
     core::ObjectRef<Notification> to;
     u64 bits;
     {
@@ -72,7 +72,7 @@ void tell() {
 Task<void> watch(rt::WaitQueue& queue, const char* what) {
     for (;;) {
         const u32 seen = queue.sequence();
-        tell();
+        tell(listener);
         (void)co_await rt::wait_on(queue, seen, what);
     }
 }
@@ -91,7 +91,7 @@ Result<void> watch_all() {
 }
 
 // Slot 0: nobody any more.
-Result<i64> bind(NativeThread& t, u64 slot, u64 bits) {
+Result<i64> bind(Listener& listener, NativeThread& t, u64 slot, u64 bits) {
     core::ObjectRef<Notification> to;
     if (slot != 0) {
         core::Cap* c = t.caps->find(slot);
@@ -109,15 +109,17 @@ Result<i64> bind(NativeThread& t, u64 slot, u64 bits) {
         Notification* const before = std::exchange(listener.to, to.take());
         to = core::ObjectRef<Notification>::of_counted(before);
         listener.bits = bits;
-        first = listener.to && !std::exchange(listener.watched, true);
+        first = listener.to && &listener != &dump_listener && !std::exchange(listener.watched, true);
     }
     // A part of them after a failure: the others' changes are told to nobody.
     if (first) TRY(watch_all());
-    tell();
+    if (&listener != &dump_listener) tell(listener);
     return i64{0};
 }
 
 }  // namespace
+
+void ask_server_for_dump() { tell(dump_listener); }
 
 Result<i64> console_call(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b, u64 c) {
     switch (operation) {
@@ -129,7 +131,8 @@ Result<i64> console_call(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b
             return bytes_in(t, b, c, [&](std::span<const std::byte> from) { return stream_of(a)->try_write(from); });
         case native::kConsoleEnded: return i64{stream_of(a) == nullptr || stream_of(a)->at_end()};
         case native::kConsoleSize: return i64(u32(port::streams.rows) << 16 | port::streams.columns);
-        case native::kConsoleBind: return bind(t, a, b);
+        case native::kConsoleBind: return bind(listener, t, a, b);
+        case native::kConsoleDumps: return bind(dump_listener, t, a, b);
         case native::kConsoleLog:
             return bytes_in(t, a, b < 512 ? b : 512, [](std::span<std::byte> bytes) {
                 port::log({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
@@ -141,13 +144,8 @@ Result<i64> console_call(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b
                 return to.size();
             });
         case native::kReport:
-            // A native program has no programs of its own, though it may say so.
-            if (badge != programs::badge_of(programs::Kind::kLinuxServer)) {
-                programs::ended(programs::Kind::kNative, i32(a));
-                return i64{0};
-            }
-            control::not_started(Errno(i32(b)));
-            programs::ended(programs::Kind::kLinuxServer, i32(a));
+            if (programs::kind_of(badge) == programs::Kind::kLinuxServer) control::not_started(Errno(i32(b)));
+            programs::ended(programs::kind_of(badge), i32(a));
             return i64{0};
         case native::kCannotStart: give_up("the Linux server", Errno(i32(a)));
         default: return Errno::kInval;

@@ -9,5 +9,7 @@ namespace boot {
 // `badge`: of the caller's system capability.
 Result<i64> console_call(core::NativeThread& t, u64 badge, u64 operation, u64 a, u64 b, u64 c);
 inline constexpr u64 kConsoleBytes = 4096;
+// Signals whoever has bound kConsoleDumps.
+void ask_server_for_dump();
 
 }  // namespace boot

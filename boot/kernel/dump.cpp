@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "boot/kernel/dump.hpp"
 
+#include "boot/kernel/console_calls.hpp"
 #include "boot/kernel/trace_port.hpp"
 #include "port/bind.hpp"
 #include "rt/dump.hpp"
@@ -43,6 +44,7 @@ void dump_everything() {
     Machine::request_dump();
     print_jobs_on_request();
     Machine::early_print("=== end of dump ===\n");
+    ask_server_for_dump();
 }
 
 }  // namespace boot

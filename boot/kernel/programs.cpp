@@ -26,6 +26,7 @@ struct Program {
 };
 struct Programs {
     Program of[kKinds];
+    bool with_server = false;
 };
 constinit rt::Guarded<Programs, rt::Rank::device> programs;
 
@@ -76,6 +77,7 @@ bool note_end(Kind kind, i32 wait_status, core::ObjectRef<core::SpaceObject>& sp
 
 void add(Kind kind, core::SpaceObject& space, core::NativeThread& first) {
     auto all = programs.lock();
+    all->with_server |= kind == Kind::kLinuxServer;
     all->of[u32(kind)] = {core::ObjectRef<core::SpaceObject>{&space}.take(), &first, 0};
 }
 
@@ -88,9 +90,13 @@ void ended(Kind kind, i32 wait_status) {
         control::report_exit(wait_status);  // no memory to go on with
 }
 
+Kind kind_of(u64 badge) {
+    const bool server = badge == kServerBadge && programs.lock()->with_server;
+    return server ? Kind::kLinuxServer : Kind::kNative;
+}
+
 void shut_down(u64 badge, i32 status) {
-    if (badge == badge_of(Kind::kNative)) return ended(Kind::kNative, abi::exit_status_of(status));
-    if (badge != badge_of(Kind::kLinuxServer)) return;
+    if (kind_of(badge) == Kind::kNative) return ended(Kind::kNative, abi::exit_status_of(status));
     control::send("server-died");
     ended(Kind::kLinuxServer, abi::exit_status_of(kServerDied));
 }
@@ -111,7 +117,7 @@ void thread_failed(core::NativeThread& t, const lib::Trap& trap) {
                kind == Kind::kLinuxServer ? "the Linux server" : "a native program", u32(trap.kind),
                t.context.pc().value, trap.address.value);
     if (!fatal) return;
-    if (kind == Kind::kLinuxServer) return shut_down(badge_of(kind), kServerDied);
+    if (kind == Kind::kLinuxServer) return shut_down(kServerBadge, kServerDied);
     ended(kind, abi::kSigSegv);
 }
 

@@ -9,8 +9,9 @@ namespace boot::programs {
 enum class Kind : u8 { kNative, kLinuxServer };
 inline constexpr u32 kKinds = 2;
 
-// Of the program's system capability.
-constexpr u64 badge_of(Kind kind) { return u64(kind) + 1; }
+// Of the system capabilities, which say whose they are. A native program alone may badge its own.
+inline constexpr u64 kServerBadge = 1, kBesideBadge = 2;
+Kind kind_of(u64 badge);
 
 // Before its first thread runs. The slots below `slots` of its table are what it was given.
 void add(Kind kind, core::SpaceObject& space, core::NativeThread& first);

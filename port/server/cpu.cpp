@@ -237,7 +237,7 @@ void ServerCpu::wait() {
         ex.leave_user_state();
         if (!came) return;
         take(m);
-    } while (ex.queue.empty());
+    } while (ex.queue.empty() && (clients() != 0 || first_answer_));
 }
 
 void ServerCpu::pause() {

@@ -17,7 +17,7 @@ constexpr u64 kUtcb = kOtherUtcbs + u64{lib::kMaxCpus} * kPageSize;  // behind t
 constexpr u64 kFirstStack = native::kStackTop - native::kStackSize;  // of CPU 0's thread
 constexpr u32 kMostFrames = 48;
 
-constinit native::Slot endpoint = 0;
+constinit native::Slot endpoint = 0, notification = 0;  // the second is signalled when the host asks for a dump
 constinit std::atomic<bool> watches{false};
 
 // Text comes in pieces, the log takes lines.
@@ -61,6 +61,11 @@ void print_backtrace(const native::Registers& r) {
     }
 }
 
+void print_state() {
+    for (u32 n = 0; n < rt::executor_count(); ++n) rt::dump::print_cpu(CpuId{n}, &put);
+    rt::dump::print_jobs(&put);
+}
+
 [[noreturn]] void tell(const native::Message& m) {
     const u32 cpu = u32(m.badge - 1);
     for (u32 other = 0; other < Machine::cpu_count(); ++other)
@@ -72,8 +77,7 @@ void print_backtrace(const native::Registers& r) {
         print("cpu {}: exception {}\n", cpu, m.words[0]);
     native::Registers r{};
     if (native::get_registers(ServerCpu::of(CpuId{cpu}).thread(), r).ok()) print_backtrace(r);
-    for (u32 n = 0; n < rt::executor_count(); ++n) rt::dump::print_cpu(CpuId{n}, &put);
-    rt::dump::print_jobs(&put);
+    print_state();
     put("=== end of the server ===\n");
     native::shut_down(1);
 }
@@ -85,10 +89,15 @@ extern "C" [[noreturn]] void farcall_server_watcher() {
         !native::resume(native::kSlotThread).ok())
         native::shut_down(1);
     watches.store(true);
+    // Without it a timeout does not show the server.
+    (void)native::do_call(native::kConsole, native::kSlotSystem, native::kConsoleDumps, notification, 1);
     native::Message m;
-    while (!native::receive(endpoint, m).ok()) {
+    for (;;) {
+        if (!native::receive(endpoint, m).ok()) continue;
+        if (m.label() != native::kLabelSignal) tell(m);
+        put("=== the Linux server ===\n");
+        print_state();
     }
-    tell(m);
 }
 
 }  // namespace
@@ -97,9 +106,11 @@ Result<void> watch(native::Slot thread, CpuId cpu) { return native::set_handler(
 
 Result<void> start_watcher() {
     endpoint = new_slot();
+    notification = new_slot();
     const native::Slot thread = new_slot();
-    if (endpoint == 0 || thread == 0) return Errno::kNoMem;
+    if (endpoint == 0 || notification == 0 || thread == 0) return Errno::kNoMem;
     TRY(native::create(native::kSlotPool, native::kTypeEndpoint, endpoint));
+    TRY(native::create(native::kSlotPool, native::kTypeNotification, notification));
     TRY(native::create(native::kSlotPool, native::kTypeThread, thread));
     TRY(native::configure(thread, native::kSlotSpace, kUtcb));
     const PhysAddr stack = TRY(rt::alloc_frames(kStackOrder));
@@ -109,6 +120,7 @@ Result<void> start_watcher() {
     r.fs_base = kUtcb;
     r.rflags = 0x202;
     TRY(native::set_registers(thread, r));
+    TRY(native::bind(thread, notification));
     TRY(native::schedule(thread, native::kSlotSched, native::kHighestPriority, 0));
     TRY(native::resume(thread));
     while (!watches.load()) native::yield();

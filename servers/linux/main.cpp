@@ -6,6 +6,7 @@
 #include "port/bind.hpp"
 #include "port/server/cpu.hpp"
 #include "rt/mem/pages.hpp"
+#include "servers/linux/hooks.hpp"
 
 namespace {
 
@@ -49,5 +50,6 @@ extern "C" [[noreturn]] void _start() {
     port::Port::set_realtime_offset(Nanoseconds{info.realtime_offset});
     linux::set_command_line({info.command_line, __builtin_strlen(info.command_line)});
     linux::register_personality();
+    servers::hooks::before_linux({info.command_line, __builtin_strlen(info.command_line)});
     port::serve(start());
 }

@@ -408,7 +408,7 @@ KTEST(trace_odd_buffer, trace_buffer) {
 }
 
 KTEST(console_unknown_operation, none) {
-    for (u64 op : {u64{9}, u64{64}, ~u64{0}}) KREFUSED(kInval, raw_call(kConsole, kSlotSystem, op));
+    for (u64 op : {u64{10}, u64{64}, ~u64{0}}) KREFUSED(kInval, raw_call(kConsole, kSlotSystem, op));
 }
 KTEST(console_unknown_stream, none) {
     static char text[8];
@@ -435,13 +435,15 @@ KTEST(console_gives_random_bytes, none) {
 }
 KTEST(console_tells_one_notification, none) {
     const Slot n = make(kTypeNotification), deaf = derive(n, kReceiveRight);
-    KREFUSED(kBadF, raw_call(kConsole, kSlotSystem, kConsoleBind, 999, 1));
-    KREFUSED(kInval, raw_call(kConsole, kSlotSystem, kConsoleBind, kSlotPool, 1));
-    KREFUSED(kPerm, raw_call(kConsole, kSlotSystem, kConsoleBind, deaf, 1));
-    KDONE(raw_call(kConsole, kSlotSystem, kConsoleBind, n, 1));
-    KREFUSED(kBusy, raw_call(kConsole, kSlotSystem, kConsoleBind, n, 1));
-    KDONE(raw_call(kConsole, kSlotSystem, kConsoleBind, 0, 0));
-    KDONE(raw_call(kConsole, kSlotSystem, kConsoleBind, 0, 0));
+    for (u64 op : {kConsoleBind, kConsoleDumps}) {
+        KREFUSED(kBadF, raw_call(kConsole, kSlotSystem, op, 999, 1));
+        KREFUSED(kInval, raw_call(kConsole, kSlotSystem, op, kSlotPool, 1));
+        KREFUSED(kPerm, raw_call(kConsole, kSlotSystem, op, deaf, 1));
+        KDONE(raw_call(kConsole, kSlotSystem, op, n, 1));
+        KREFUSED(kBusy, raw_call(kConsole, kSlotSystem, op, n, 1));
+        KDONE(raw_call(kConsole, kSlotSystem, op, 0, 0));
+        KDONE(raw_call(kConsole, kSlotSystem, op, 0, 0));
+    }
 }
 
 }  // namespace ktest
