@@ -12,6 +12,7 @@ namespace cli {
 struct BenchGuest {
     MachineSpec spec;
     bool on_linux = false;
+    std::string route = "inline";
     std::vector<std::string> programs, argv;
     double timeout = 240;
     std::string plugin;  // arguments of the counting plugin; empty: without it
@@ -21,7 +22,15 @@ Outcome run_bench_guest(BenchGuest guest, Streams streams);
 // `farcall bench task0 ...`: times of the works over the routes (bench_routes.cpp).
 int bench_routes_command(const BenchOptions& options);
 
+// `farcall bench syscall --route server`: kernel and server apart, and over inline (bench_server.cpp).
+int bench_server_command(const BenchOptions& options);
+// Rows of `bench syscall` that --row wants; those that the plugin counts.
+bool wanted_row(const BenchOptions& options, const std::string& name);
+std::vector<std::string> counted_row_names(const BenchOptions& options);
+
 int bench_ipc_command(const BenchOptions& options);
+// One row of it with one CPU, in kernel instructions.
+std::optional<double> measure_ipc_row(const BenchOptions& options, const std::string& name);
 // `farcall bench fastpath`: fastpaths against slowpaths in cycles (bench_fastpath.cpp).
 int bench_fastpath_command(const BenchOptions& options);
 

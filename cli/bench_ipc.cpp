@@ -132,6 +132,14 @@ void show_profile(const Run& run, const std::string& name, const fs::path& kerne
 
 }  // namespace
 
+std::optional<double> measure_ipc_row(const BenchOptions& options, const std::string& name) {
+    BenchOptions plain = options;
+    plain.profile.clear();
+    Run run = count(plain, {name}, 1);
+    auto row = run.rows.find(name);
+    return row == run.rows.end() ? std::nullopt : std::optional(row->second);
+}
+
 int bench_ipc_command(const BenchOptions& options) {
     if (!options.profile.empty()) {
         const auto* target = std::find_if(std::begin(kTargets), std::end(kTargets),

@@ -39,6 +39,7 @@ Boot run_boot(const BenchOptions& options, const Setting& setting, const std::ve
     run.route = setting.route.empty() ? "inline" : setting.route;
     BenchGuest guest;
     guest.on_linux = setting.route.empty();
+    guest.route = run.route;
     guest.programs = {"routes", "work", "time1", "timen", "ping"};
     guest.spec = guest.on_linux ? oracle_machine(run) : farcall_machine(run);
     guest.argv = {"/bench/routes"};
@@ -267,14 +268,15 @@ Table goals_of(const std::vector<Figure>& figures) {
                          "notes"},
                 .lines = {}};
     for (const Figure& f : figures) {
-        if (!f.goal) continue;
+        if (!f.goal && !f.at_least) continue;
         const char* format = format_of(f);
         const bool some = f.spread.count > 0;
         table.lines.push_back(
             {f.name, number(f.value, format),
              some ? number(f.spread.q1, format) + ".." + number(f.spread.q3, format) : std::string("-"),
              some ? number(f.spread.mad, format) : "-", std::to_string(f.spread.count), std::to_string(f.left_out),
-             number(f.ping, "%.0f"), number(f.goal), number(f.rival), f.status(), notes_of(f)});
+             number(f.ping, "%.0f"), (f.at_least && f.goal ? ">= " : "") + number(f.goal), number(f.rival), f.status(),
+             notes_of(f)});
     }
     return table;
 }

@@ -25,12 +25,14 @@ Spread spread_of(const std::vector<double>& values);        // all 0 when there 
 
 // One column of the table: a kernel with a route and a number of CPUs.
 struct Setting {
-    std::string name;   // inline1, inline2, remote, adaptive, adaptive2, linux, or a placement by itself
+    std::string
+        name;  // inline1, inline2, remote, adaptive, adaptive2, server1, server2, linux, or a placement by itself
     std::string route;  // of `run --route`; empty: Linux
     int cpus = 1;
     bool pin = false;  // user code on CPU 0 alone
     bool remote() const { return !route.empty() && route != "inline"; }
     bool adaptive() const { return route == "adaptive"; }
+    bool server() const { return route == "server"; }
     bool operator==(const Setting&) const = default;
 };
 
@@ -88,12 +90,14 @@ struct Figure {
     std::optional<double> ping;  // median over the rounds used; of a ratio the slower of the two
     size_t left_out = 0;         // rounds without use: slow line around a guest, lost guest, wrong clock
     bool valid = true;
+    bool at_least = false;           // the goal is the least value, not the highest
     std::string calls;               // remote routes: were they the module's? verified, unverified, wrong
     std::vector<std::string> notes;  // why not valid, or remarks
     std::string status() const;      // met, missed, not valid, unverified, or empty without a goal
 };
 
-// Median times ("task0_remote", ms) and ratios ("task0_remote_over_inline") of everything that was measured.
+// Median times ("task0_remote", ms) and ratios ("task0_remote_over_inline") of everything that was measured; with task0 and
+// task3 also the calls per second of two clients on two CPUs over those of one on one CPU ("two_clients_server").
 std::vector<Figure> figures_of(const std::vector<Round>& rounds, const std::vector<Setting>& settings,
                                const std::vector<std::string>& works);
 

@@ -58,6 +58,7 @@ struct BenchOptions {
     std::string plot;     // fastpath: a directory for figures
     std::string cpu = "qemu64";
     std::vector<std::string> rows;
+    std::string route = "inline";  // syscall: or server
     std::vector<std::string> routes = {"inline", "remote"};
     bool on_linux = false;
     bool verbose = false;
@@ -74,8 +75,9 @@ MachineSpec farcall_machine(const RunOptions& options);
 MachineSpec oracle_machine(const RunOptions& options);
 // What the oracle needs in its root: our first process and the modules it loads.
 void add_oracle_files(CpioWriter& extra);
-// The route needs its user-level server in the root.
-// The Linux server into the root, if the route needs it; the one with hooks for tests, or the shipped one.
+// The user-level server, as built; the one with hooks for tests, or the shipped one.
+fs::path server_image(bool for_tests = false);
+// What is loaded of it into the root, if the route needs it.
 void add_server(CpioWriter& extra, const std::string& route, bool for_tests = false);
 
 // A machine without Linux: the root holds options.native alone.

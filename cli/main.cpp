@@ -135,11 +135,19 @@ int dispatch(int argc, char** argv) {
     bench->add_option(
         "names", bench_options.names,
         "syscall (the default), ipc, fastpath, or any of task0 to task5, mix, pipe, read, stat, pipe_two, read_two, "
-        "stat_two, calls (those six), remote_call_added, routes (all of these)");
+        "stat_two, calls (those six), two_clients (task0 and task3: calls of two clients on two CPUs over one on one "
+        "CPU), "
+        "remote_call_added, routes (all of these)");
     bench
-        ->add_option("--routes", bench_options.routes, "inline, remote, adaptive, or a placement such as fs:1+*:inline")
+        ->add_option("--routes", bench_options.routes,
+                     "times: inline, remote, adaptive, server, or a placement such as fs:1+*:inline")
         ->delimiter(',')
         ->allow_extra_args(false)
+        ->capture_default_str();
+    bench
+        ->add_option("--route", bench_options.route,
+                     "syscall: inline, or server: instructions of kernel and server, and how many times those of "
+                     "inline")
         ->capture_default_str();
     bench->add_option("--json", bench_options.json, "write the rows to this file");
     bench->add_option("--markdown", bench_options.markdown, "write the results as a Markdown table to this file");
@@ -217,9 +225,9 @@ int dispatch(int argc, char** argv) {
     if (test_kind == "fuzz" && test->count("--route") == 0) test_options.routes = {"inline", "remote", "server"};
     if (test->count("--seed") != 0) test_options.check_seed = test_options.seed;
     if (test->parsed()) return test_command(test_kind.empty() ? "usual" : test_kind, test_options);
-    // IPC is measured with the instructions for TLS bases, which qemu64 lacks.
+    // What uses IPC is measured with the instructions for TLS bases, which qemu64 lacks.
     const bool native = bench_options.names == std::vector<std::string>{"ipc"} ||
-                        bench_options.names == std::vector<std::string>{"fastpath"};
+                        bench_options.names == std::vector<std::string>{"fastpath"} || bench_options.route == "server";
     if (bench->count("--cpu") == 0 && native) bench_options.cpu = "max";
     if (bench->parsed()) {
         std::string what = "measuring";

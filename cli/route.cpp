@@ -54,6 +54,9 @@ void check_route(const std::string& route, int cpus) {
         if (std::find(kModules.begin(), kModules.end(), module) == kModules.end())
             fail(what + ": there is no module '" + module + "' (task, mm, fs, net, sync, time, *)");
         if (place == "inline") continue;
+        if (place == "server")
+            fail(what +
+                 ": a task's state lives in one placement, so the server executes all calls (--route server) or none");
         for (const std::string& cpu : split(place, '+')) {
             if (!digits(cpu)) fail(what + ": '" + place + "' is not a place (inline, CPU, or CPU+CPU...)");
             check_cpu(cpu, cpus, what);

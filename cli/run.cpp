@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // `farcall run`: one program as the first process of a guest, with the tool's own streams.
-#include <elf.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -14,6 +13,7 @@
 #include <cstring>
 
 #include "cli/commands.hpp"
+#include "cli/elf_layout.hpp"
 #include "cli/host_program.hpp"
 #include "cli/route.hpp"
 #include "cli/stats.hpp"
@@ -54,8 +54,11 @@ MachineSpec farcall_machine(const RunOptions& options) {
     if (options.trace.empty() && options.trace_records != 0) fail("--trace-records: there is no --trace");
     MachineSpec spec;
     const bool debug = debug_kernel || options.debug;
-    spec.kernel = build_dir() / (debug ? "debug" : "kernel") /
-                  (debug || options.test_kernel ? "farcall-test.elf" : "farcall.elf");
+    // With Linux as a server, the kernel has none; the test kernel has it, unused.
+    const char* image = debug || options.test_kernel ? "farcall-test.elf"
+                        : options.route == "server"  ? "farcall-core.elf"
+                                                     : "farcall.elf";
+    spec.kernel = build_dir() / (debug ? "debug" : "kernel") / image;
     spec.cpus = options.cpus;
     spec.memory = parse_size(options.memory);
     spec.machine = options.machine;
@@ -93,31 +96,19 @@ fs::path native_program(const std::string& name) {
 }
 
 fs::path server_image(bool for_tests) {
-    return build_dir() / "server" / (for_tests ? "linux-server-test" : "linux-server");
+    fs::path server = build_dir() / "server" / (for_tests ? "linux-server-test" : "linux-server");
+    if (!fs::exists(server)) fail("--route server: the server " + server.string() + " has not been built");
+    return server;
 }
 
 void add_server(CpioWriter& extra, const std::string& route, bool for_tests) {
-    if (route != "server") return;
-    fs::path server = server_image(for_tests);
-    if (!fs::exists(server)) fail("--route server: the server " + server.string() + " has not been built");
-    extra.file(".farcall/linux-server", read_file(server), 0755);
+    if (route == "server") extra.file(".farcall/linux-server", loaded_part(read_file(server_image(for_tests))), 0755);
 }
 
-// What the kernel's image takes, from its start at the bottom of memory: the end of its last segment (gABI 5).
+// What the kernel's image takes, from its start at the bottom of memory.
 uint64_t image_end(const fs::path& kernel) {
-    std::string file = read_file(kernel);
-    Elf64_Ehdr header{};
-    if (file.size() < sizeof header) return 0;
-    std::memcpy(&header, file.data(), sizeof header);
-    uint64_t end = 0;
-    for (size_t i = 0; i < header.e_phnum; ++i) {
-        Elf64_Phdr segment;
-        size_t at = header.e_phoff + i * sizeof segment;
-        if (at > file.size() || file.size() - at < sizeof segment) break;
-        std::memcpy(&segment, file.data() + at, sizeof segment);
-        if (segment.p_type == PT_LOAD) end = std::max<uint64_t>(end, segment.p_paddr + segment.p_memsz);
-    }
-    return end;
+    auto layout = elf_layout(read_file(kernel));
+    return layout ? layout->physical_end : 0;
 }
 
 // What a machine needs for image and archive, and to start a first program.

@@ -203,7 +203,7 @@ Tally test_style() {
         tally.check(tidy.output.empty(), "style/tidy", "\n" + tidy.output);
     }
     CommandResult shell = run_shell(cd +
-                                    "for f in farcall scripts/* .ci/run tests/tool.sh; do [ -f \"$f\" ] && { sh -n "
+                                    "for f in farcall scripts/* .ci/run tests/tool.sh tests/tool/*.sh; do [ -f \"$f\" ] && { sh -n "
                                     "\"$f\" || echo \"$f\"; }; done; true");
     tally.check(shell.output.empty(), "style/shell", shell.output);
     CommandResult calls = run_shell(cd + "scripts/native_calls check");

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
-# The kernel image: hal/x86_64, the runtime, the core, the Linux personality over port/kernel. There are two:
+# The kernel images: hal/x86_64, the runtime, the core, and the Linux personality over port/kernel or without it.
 #   farcall.elf        the shipped kernel (release builds)
-#   farcall-test.elf   with tests and hooks for tests (tests/kernel); the only one in debug builds
+#   farcall-core.elf   the same without Linux, which a user-level server then is (release builds)
+#   farcall-test.elf   with Linux, tests and hooks for tests (tests/kernel); the only one in debug builds
 # They share all objects except those of the core, whose checks the test kernel can switch off: the include path selects
 # core/switched_off.hpp.
-farcall_sources(SHARED_SOURCES
-  lib lib/bare/x86_64 hal/x86_64 rt rt/mem rt/remote port/kernel elf drivers fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task)
+farcall_sources(BASE_SOURCES lib lib/bare/x86_64 hal/x86_64 rt rt/mem rt/remote port/kernel elf drivers)
+list(APPEND BASE_SOURCES ${CMAKE_SOURCE_DIR}/fs/cpio_find.cpp)
+farcall_sources(LINUX_SOURCES
+  fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task boot/with_linux)
+list(REMOVE_ITEM LINUX_SOURCES ${CMAKE_SOURCE_DIR}/fs/cpio_find.cpp)
+farcall_sources(WITHOUT_LINUX_SOURCES boot/without_linux)
 farcall_sources(CHECKED_SOURCES core core/cap core/ipc boot/kernel)
 farcall_sources(SHIPPED_SOURCES boot/shipped)
 farcall_sources(TEST_SOURCES tests/kernel)
@@ -20,23 +25,30 @@ if(CMAKE_BUILD_TYPE STREQUAL "Debug")
   target_compile_definitions(kernel_options INTERFACE FARCALL_DEBUG=1)
 endif()
 
-add_library(kernel_shared OBJECT ${SHARED_SOURCES} ${VDSO_IMAGE})
-target_link_libraries(kernel_shared PRIVATE kernel_options)
-farcall_precompile(kernel_shared)
+function(kernel_objects NAME)
+  add_library(${NAME} OBJECT ${ARGN})
+  target_link_libraries(${NAME} PRIVATE kernel_options)
+  farcall_precompile(${NAME})
+endfunction()
+kernel_objects(kernel_base ${BASE_SOURCES})
+kernel_objects(kernel_linux ${LINUX_SOURCES} ${VDSO_IMAGE})
 
-function(kernel_image NAME BINDING)
-  add_executable(${NAME} ${CHECKED_SOURCES} ${ARGN})
-  target_include_directories(${NAME} PRIVATE ${CMAKE_SOURCE_DIR}/${BINDING})
-  target_link_libraries(${NAME} PRIVATE kernel_options kernel_shared)
+function(kernel_image NAME OBJECTS)
+  add_executable(${NAME} ${ARGN})
+  target_link_libraries(${NAME} PRIVATE kernel_options kernel_base ${OBJECTS})
   farcall_precompile(${NAME})
   target_link_options(${NAME} PRIVATE -nostdlib -static -no-pie -fuse-ld=lld
     -Wl,-T,${CMAKE_SOURCE_DIR}/hal/x86_64/kernel.ld -Wl,--gc-sections -Wl,-z,max-page-size=4096 -Wl,--build-id=none)
-  set_target_properties(${NAME} PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/hal/x86_64/kernel.ld)
+  set_target_properties(${NAME} PROPERTIES LINKER_LANGUAGE CXX LINK_DEPENDS ${CMAKE_SOURCE_DIR}/hal/x86_64/kernel.ld)
 endfunction()
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
-  kernel_image(farcall.elf core/include ${SHIPPED_SOURCES})
+  kernel_objects(kernel_shipped ${CHECKED_SOURCES} ${SHIPPED_SOURCES})
+  target_include_directories(kernel_shipped PRIVATE ${CMAKE_SOURCE_DIR}/core/include)
+  kernel_image(farcall.elf kernel_linux $<TARGET_OBJECTS:kernel_shipped>)
+  kernel_image(farcall-core.elf "" $<TARGET_OBJECTS:kernel_shipped> ${WITHOUT_LINUX_SOURCES})
 endif()
-kernel_image(farcall-test.elf tests/kernel/include ${TEST_SOURCES})
+kernel_image(farcall-test.elf kernel_linux ${CHECKED_SOURCES} ${TEST_SOURCES})
+target_include_directories(farcall-test.elf PRIVATE ${CMAKE_SOURCE_DIR}/tests/kernel/include)
 # A check that is switched off may let a null pointer through: using it must fault, not be undefined behaviour.
 target_compile_options(farcall-test.elf PRIVATE -fno-delete-null-pointer-checks)
 

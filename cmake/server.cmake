@@ -12,8 +12,9 @@ target_include_directories(server_options INTERFACE ${CMAKE_SOURCE_DIR}
   ${CMAKE_SOURCE_DIR}/hal/user/include ${CMAKE_SOURCE_DIR}/port/server/include ${CMAKE_SOURCE_DIR}/linux/arch/x86_64/include)
 target_compile_options(server_options INTERFACE ${FARCALL_BARE_FLAGS} ${FARCALL_WARNINGS} -O2 -mno-red-zone -mno-sse -mno-mmx
   -mno-avx -fno-omit-frame-pointer)
+# An address of its own: no program of its clients has code there, so addresses tell whose it is (tools/count_plugin).
 target_link_options(server_options INTERFACE -nostdlib -static -no-pie -fuse-ld=lld -Wl,--gc-sections -Wl,-z,max-page-size=4096
-  -Wl,-z,separate-loadable-segments -Wl,--image-base=0x400000 -Wl,--build-id=none)
+  -Wl,-z,separate-loadable-segments -Wl,--image-base=0x60000000 -Wl,--build-id=none)
 
 add_library(server_shared OBJECT ${SERVER_SOURCES} ${VDSO_IMAGE})
 target_link_libraries(server_shared PRIVATE server_options)

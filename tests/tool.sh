@@ -36,6 +36,15 @@ pace=${FARCALL_PACE:-1}
 limit=$((60 * pace))
 run() { "$farcall" run --timeout $limit "$@"; }
 
+# Parts in files of their own; `tests/tool.sh PART...` runs only these.
+part() { . "$(dirname "$farcall")/tests/tool/$1.sh"; }
+if [ $# != 0 ]; then
+    for name in "$@"; do part "$name"; done
+    echo 'tool done'
+    exit
+fi
+part bench
+
 check true 0 '' run -- busybox true
 check false 1 '' run -- busybox false
 check status_byte 255 '' run -- sh -c 'exit 255'
@@ -244,9 +253,17 @@ spins() {
         -- "$build/guest/bench/count_check" >/dev/null || return
     awk '$1 == "count" { print ($4 > 0 && $5 == 0 && $6 > 1000) ? "apart" : $0 }' "$work/counts"
 }
+# And all user code as the server's: nothing is left to programs, and no call is theirs.
+served() {
+    run --qemu-arg=-plugin \
+        --qemu-arg="$build/host/count_plugin.so,out=$work/counts,server_begin=0,server_end=0x7fffffffffffffff" \
+        -- "$build/guest/bench/syscall" boot >/dev/null || return
+    awk '$1 == "note" && $2 == 1 { print ($4 == 0 && $5 > 1000 && $7 > 10 && $8 == 0) ? "apart" : $0 }' "$work/counts"
+}
 if [ -x "$build/guest/bench/count_check" ]; then
     check count_is_exact 0 agree counted
     check spin_counted_apart 0 apart spins
+    check server_counted_apart 0 apart served
 fi
 
 # Where calls are executed: words that are refused before a guest starts, and by the kernel when the tool does not look.
@@ -254,6 +271,8 @@ one_line route_needs_two_for_adaptive 2 '' run --route adaptive -- busybox true
 for route in fs fs: fs:0+ fs:+0 fs:2 fs:0+2 fs:9999999 fs:-1 fs:x file:1 fs:0,,mm:1 fs:0, ,; do
     one_line "bad_route_$route" 2 '' run --cpus 2 --route "$route" -- busybox true
 done
+one_line route_server_is_of_all_modules 2 '' run --cpus 2 --route fs:server -- busybox true
+check says_what_is_placed_once 0 1 grep -c "one placement.*--route server" "$work/err"
 for capacity in 1 1: 1:0 1:0.0 1:1.5 1:2 1:x 1:.5 1:0.1234 1:1.0 2:0.5 x:1 1:-1 1:1,1:1 0:1,; do
     one_line "bad_capacity_$capacity" 2 '' run --cpus 2 --capacity "$capacity" -- busybox true
 done
@@ -442,53 +461,6 @@ check stats_of_many_cpus 0 16 stats_many
 stats_status() { run --stats -- sh -c 'exit 9' 2>"$work/stats"; }
 check stats_status 9 '' stats_status
 
-# Benchmarks over routes: what is refused before a guest starts, and that a short run gives every row.
-bench() { "$farcall" bench "$@"; }
-one_line bench_unknown 2 '' bench task6
-one_line bench_unknown_among 2 '' bench task0 tusk1
-one_line bench_syscall_alone 2 '' bench task0 syscall
-one_line bench_bad_route 2 '' bench task0 --routes inline,sideways
-one_line bench_bad_placement 2 '' bench task0 --routes inline,fs:7+*:inline
-one_line bench_no_runs 2 '' bench task0 --runs 0
-one_line bench_row_is_of_syscall 2 '' bench task0 --row getpid
-short_bench() {
-    bench task1 task3 stat --routes inline,remote --runs 1 --percent 1 --json "$work/bench.json" --markdown "$work/bench.md" >"$work/table" || return
-    grep -o '"name": "task3_[a-z0-9_]*"' "$work/bench.json" | sort
-    grep -c '^| task1 | remote |' "$work/bench.md"
-    grep -c '^stat ' "$work/table"
-}
-check bench_rows 0 '"name": "task3_inline1"
-"name": "task3_inline2"
-"name": "task3_inline2_over_inline"
-"name": "task3_remote"
-"name": "task3_remote_over_inline"
-"name": "task3_remote_over_inline2"
-1
-3' short_bench
-# Fastpaths against slowpaths: every figure and every point of the grid is there; how fast is not asked.
-one_line bench_fastpath_bad_row 2 '' bench fastpath --row sideways
-one_line bench_plot_is_of_fastpath 2 '' bench ipc --plot "$work"
-short_fastpath() {
-    bench fastpath --runs 1 --percent 1 --json "$work/fastpath.json" --markdown "$work/fastpath.md" >"$work/table" || return
-    grep -o '"name": "[a-z0-9_]*"' "$work/fastpath.json" | cut -d '"' -f 4 | tr '\n' ' '
-    grep -c '"value": [0-9]' "$work/fastpath.json"
-    for mode in fast slow; do grep -c "\"contention.[12].[a-z]*.[0-9]*.[0-9]*.$mode.round\"" "$work/fastpath.json"; done
-    grep -c '^| 16, 64 |' "$work/fastpath.md"
-    grep -c '^contention_.*_[12] ' "$work/table"
-}
-check bench_fastpath_rows 0 'exception_round exception_paths ipc_round ipc_paths signal_round signal_paths load_1_share load_1_paths load_2_share load_2_paths contention_exception_1 contention_ipc_1 contention_exception_2 contention_ipc_2 pairs pairs_bare 16
-100
-100
-4
-4' short_fastpath
-time_one() { run -- "$build/guest/bench/time1" sh -c 'exit 3' >"$work/time1"; status=$?; cut -d ' ' -f 1 "$work/time1"; return $status; }
-check time1 3 elapsed time_one
-time_many() { run --cpus 2 -- "$build/guest/bench/timen" 3 sh -c 'exit 4' >"$work/timen"; status=$?; cut -d ' ' -f 1 "$work/timen"; return $status; }
-check timen 4 'own
-own
-own
-elapsed' time_many
-check timen_not_found 127 '*' run -- "$build/guest/bench/timen" 2 /no/such/program
 # What the dead have left behind is there when it is wanted: nobody is killed, no fork fails.
 for route in inline remote mm:0,fs:1; do
     for test in most_memory most_memory_twice most_memory_at_once; do

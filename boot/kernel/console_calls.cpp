@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "boot/kernel/console_calls.hpp"
 
+#include "boot/kernel/control.hpp"
 #include "boot/kernel/give_up.hpp"
 #include "boot/kernel/programs.hpp"
 #include "core/ipc/ipc.hpp"
@@ -142,7 +143,10 @@ Result<i64> console_call(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b
                 port::Port::entropy(to);
                 return to.size();
             });
-        case native::kReport: programs::ended(programs::kind_of(badge), i32(a)); return i64{0};
+        case native::kReport:
+            if (programs::kind_of(badge) == programs::Kind::kLinuxServer) control::not_started(Errno(i32(b)));
+            programs::ended(programs::kind_of(badge), i32(a));
+            return i64{0};
         case native::kCannotStart: give_up("the Linux server", Errno(i32(a)));
         default: return Errno::kInval;
     }

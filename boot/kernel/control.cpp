@@ -5,8 +5,8 @@
 
 #include "abi/linux/wait.hpp"
 #include "boot/kernel/dump.hpp"
+#include "boot/kernel/give_up.hpp"
 #include "boot/kernel/trace_port.hpp"
-#include "linux/task/process.hpp"
 #include "port/kernel/route.hpp"
 #include "rt/mem/frames.hpp"
 #include "rt/mem/pages.hpp"
@@ -26,6 +26,7 @@ constinit rt::WaitQueue queued;
 constinit port::Stream* control_port = nullptr;
 
 constinit bool stats_wanted = false;
+constinit std::atomic<Errno> start_error{Errno::kOk};
 
 // Collects a line. Of 16 CPUs the counters are some 3 KiB, too much for the kernel's stack; sent once, at the end.
 struct Line {
@@ -166,7 +167,8 @@ void report_now(i32 status) {
     for (int i = 1; i <= 2; ++i)
         if (port::streams.standard[i])
             send({line, lib::format_to(line, "{}-bytes {}", names[i], port::streams.standard[i]->bytes_written())});
-    const Errno failed = linux::first_program_error();
+    const Errno failed = start_error.load(std::memory_order_relaxed);
+    if (failed == Errno::kNoMem) give_up("the first program", failed);
     if (failed == Errno::kNoEnt || failed == Errno::kNotDir)
         send("error notfound");
     else if (failed != Errno::kOk)
@@ -181,6 +183,8 @@ void report_now(i32 status) {
 }
 
 }  // namespace
+
+void not_started(Errno why) { start_error.store(why, std::memory_order_relaxed); }
 
 void report_exit(i32 status) {
     if (!trace_port::send_all(&report_now, status)) report_now(status);

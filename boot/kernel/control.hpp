@@ -17,5 +17,7 @@ void want_stats();
 // The program has ended with this wait(2) status: the trace, if one was asked for; byte counts of its output, then exit or
 // signal.
 void report_exit(i32 wait_status);
+// Before that: Linux's first program could not even begin (kOk: it did). Then this is said instead of its status.
+void not_started(Errno why);
 
 }  // namespace boot::control

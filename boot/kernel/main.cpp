@@ -7,13 +7,10 @@
 #include "boot/kernel/give_up.hpp"
 #include "boot/kernel/hooks.hpp"
 #include "boot/kernel/native.hpp"
+#include "boot/kernel/personality.hpp"
 #include "boot/kernel/trace_port.hpp"
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
-#include "linux/procfs/procfs.hpp"
-#include "linux/start.hpp"
-#include "port/kernel/controller.hpp"
-#include "port/kernel/route.hpp"
 #include "rt/mem/pages.hpp"
 
 namespace boot {
@@ -93,13 +90,9 @@ Task<void> boot_main() {
     if (command_line().has("trace"))
         if (auto r = trace_port::start(command_line().value("trace")); !r.ok())
             give_up(r.error() == Errno::kNoMem ? "trace=" : "bad trace=", r.error());
-    std::string_view route = command_line().value("route");
-    bool server = route == "server";
-    if (!server)
-        if (auto r = port::route::set_capacities(command_line().value("capacity")); !r.ok())
-            give_up("bad capacity=", r.error());
-    if (!server)
-        if (auto r = port::route::configure(route); !r.ok()) give_up("bad route=", r.error());
+    const bool server = command_line().value("route") == "server";
+    const bool native = server || command_line().has("native");
+    if (!native) personality::configure(command_line());
     co_await hooks::before_streams(command_line());
     co_await find_streams();
     std::span<const std::byte> cpio{static_cast<const std::byte*>(Machine::phys_to_virt(info->initrd.start)),
@@ -107,15 +100,10 @@ Task<void> boot_main() {
     if (cpio.empty()) give_up("no root file system (-initrd)", Errno::kNoEnt);
     control::send("ready");
     if (command_line().value("stats") == "1") control::want_stats();
-    if (command_line().has("native") || server) {
+    if (native)
         start_native_programs(cpio, server);
-        co_return;
-    }
-    linux::set_command_line(info->command_line);
-    co_await hooks::before_linux(command_line());
-    if (auto r = linux::start_from_archive(cpio, info->initrd.start, &control::report_exit); !r.ok())
-        give_up("the first program", r.error());
-    hooks::after_linux(command_line());
+    else
+        co_await personality::start(*info, cpio);
 }
 
 }  // namespace
@@ -139,7 +127,7 @@ extern "C" [[noreturn]] void kernel_main(const hal::BootInfo& boot_info) {
         if ((++spins & 255) == 0) Machine::relax();
         Machine::poll_mailbox();
     }
-    linux::register_personality();
+    boot::personality::add();
     if (!rt::spawn("boot", boot::boot_main(), ex)) boot::give_up("no memory", Errno::kNoMem);
     ex.run_forever();
 }

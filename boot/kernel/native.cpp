@@ -146,8 +146,13 @@ Result<Memory*> make_memory(u64 bytes) {
 
 std::byte* bytes_of(Memory& m, u64 offset) { return static_cast<std::byte*>(Machine::phys_to_virt(m.frame(offset))); }
 
-constexpr u64 kShare =
-    16;  // of the free memory, this part is what a server, or a program beside it, makes its objects of
+// What a server makes its objects of: a part of the free memory, and what it needs at least, also for each CPU. A program
+// beside it has a part too.
+constexpr u64 kShare = 16, kLeastShare = u64{1} << 20, kShareOfCpu = u64{64} << 10;
+// For the kernel itself, while the machine runs; and the least memory of its own with which a server can start.
+constexpr u64 kKernelLeast = u64{256} << 10, kServerLeast = 0;
+
+u64 share_of_server(u64 free) { return free / kShare + kLeastShare + rt::executor_count() * kShareOfCpu; }
 
 constexpr u64 kAll = native::kReadRight | native::kWriteRight | native::kExecuteRight;
 
@@ -280,7 +285,7 @@ Result<void> start_native(const FirstProgram& given) {
         lines = all;
     }
     const u64 free = rt::mem_stats().free_bytes;
-    auto* pool = TRY(make<core::Pool>(serves || given.beside ? free / kShare : free / 8 * 7));
+    auto* pool = TRY(make<core::Pool>(serves ? share_of_server(free) : given.beside ? free / kShare : free / 8 * 7));
     auto* space = TRY(make<SpaceObject>());
     space->space = TRY(core::Space::create());
     TRY(space->caps.allocate(serves ? native::kServerSlots : native::kFirstSlots, *pool));
@@ -312,7 +317,12 @@ Result<void> start_native(const FirstProgram& given) {
     std::memcpy(info->command_line, given.words.data(), length);
     describe_machine(*info);
     Memory* own = nullptr;
-    if (serves) own = TRY(give_memory(*space, *given.serves, free - free / kShare * (given.beside ? 2 : 1), *info));
+    if (serves) {
+        const u64 kept = share_of_server(free) + kKernelLeast + (given.beside ? free / kShare : 0);
+        const u64 left = rt::mem_stats().free_bytes;  // the program and its table are there now
+        if (left < kept + kServerLeast) return Errno::kNoMem;
+        own = TRY(give_memory(*space, *given.serves, left - kept, *info));
+    }
     TRY(space->map(*page, native::kBootInfoPage, 0, kPageSize, native::kReadRight, native::kReadRight));
 
     // The highest is the server's: nobody else comes between what it does with its locks held.

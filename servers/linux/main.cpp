@@ -2,6 +2,7 @@
 // The Linux personality as a user-level server: the same linux/ and fs/, bound to port/server.
 #include "linux/procfs/procfs.hpp"
 #include "linux/start.hpp"
+#include "linux/task/process.hpp"
 #include "port/bind.hpp"
 #include "port/server/cpu.hpp"
 #include "rt/mem/pages.hpp"
@@ -9,12 +10,14 @@
 
 namespace {
 
-u64 console(u64 op, u64 a) {
-    auto r = native::make_call(native::kConsole, native::kSlotSystem, op, a);
+u64 console(u64 op, u64 a, u64 b = 0) {
+    auto r = native::make_call(native::kConsole, native::kSlotSystem, op, a, b);
     return r.ok() ? r.value() : 0;
 }
 
-void report(i32 wait_status) { console(native::kReport, u64(u32(wait_status))); }
+void report(i32 wait_status) {
+    console(native::kReport, u64(u32(wait_status)), u64(i32(linux::first_program_error())));
+}
 
 [[noreturn]] void cannot_start(Errno why) {
     console(native::kCannotStart, u64(i32(why)));

@@ -33,6 +33,7 @@ TEST(BenchStats, SpreadOfOddEvenAndSingleSamples) {
 TEST(BenchStats, NamesStandForWorksOnceAndInOrder) {
     EXPECT_THAT(works_of({"task3", "task0", "task3"}), ElementsAre("task0", "task3"));
     EXPECT_THAT(works_of({"calls", "stat"}), ElementsAre("pipe", "read", "stat", "pipe_two", "read_two", "stat_two"));
+    EXPECT_THAT(works_of({"two_clients"}), ElementsAre("task0", "task3"));
     EXPECT_EQ(works_of({"routes"}).size(), 15u);
     EXPECT_TRUE(works_of({}).empty());
     for (const char* bad : {"task6", "", "TASK0", "syscall"}) EXPECT_THROW(works_of({bad}), Failure) << bad;
@@ -49,6 +50,14 @@ TEST(BenchStats, RoutesBecomeSettings) {
     EXPECT_EQ(settings[3].name, "linux");
     EXPECT_FALSE(settings[3].remote());
     EXPECT_EQ(settings_of({"fs:1+*:inline"}, false)[0].route, "fs:1,*:inline");
+    auto server = settings_of({"server"}, false);
+    ASSERT_EQ(server.size(), 2u);
+    EXPECT_EQ(server[0].name, "server1");
+    EXPECT_EQ(server[0].cpus, 1);
+    EXPECT_EQ(server[1].name, "server2");
+    EXPECT_EQ(server[1].cpus, 2);
+    EXPECT_TRUE(server[1].server());
+    EXPECT_FALSE(server[1].pin);
     EXPECT_THROW(settings_of({"sideways"}, false), Failure);
     EXPECT_THROW(settings_of({""}, false), Failure);
     EXPECT_THROW(settings_of({}, false), Failure);
@@ -250,6 +259,31 @@ TEST(BenchStats, ASectionOfTheResultsIsReplacedAndTheOthersStay) {
     EXPECT_EQ(text, "# Results\n\n## System calls\n\nb\n\n## Routes\n\nr\n");
     EXPECT_EQ(with_section(text, "# Results", "Routes", "s\n"),
               "# Results\n\n## System calls\n\nb\n\n## Routes\n\ns\n");
+}
+
+TEST(BenchStats, TwoClientsAreComparedByTheirRates) {
+    std::vector<Round> rounds(kSamplesWanted);
+    for (Round& round : rounds) {
+        round.runs["server1"]["task0"] = run_of(1e6);
+        WorkRun two = run_of(1.25e6);
+        two.work = "task3";
+        two.processes = 2;
+        round.runs["server2"]["task3"] = two;
+        round.pings["server1"] = round.pings["server2"] = 90;
+    }
+    auto find = [&](const std::vector<std::string>& works) -> std::optional<Figure> {
+        for (const Figure& figure : figures_of(rounds, settings_of({"server"}, false), works))
+            if (figure.name == "two_clients_server") return figure;
+        return std::nullopt;
+    };
+    auto figure = find({"task0", "task3"});
+    ASSERT_TRUE(figure.has_value());
+    EXPECT_DOUBLE_EQ(*figure->value, 1.6);  // twice the calls in 1.25 times the time
+    EXPECT_EQ(figure->status(), "missed");
+    figure->value = 1.8;
+    EXPECT_EQ(figure->status(), "met");
+    EXPECT_FALSE(find({"task0"}).has_value());
+    EXPECT_FALSE(find({"task3"}).has_value());
 }
 
 }  // namespace
