@@ -193,6 +193,7 @@ static_assert(sizeof(Utcb) == 4096);
 
 enum ThreadFlag : uint64_t {
     kRedirect = 1,  // its system calls go to the exception endpoint (an unmodified program of another system)
+    kNoFpu = 2,     // it uses no FPU: while it serves a trap, the program's FPU state may stay in the registers
 };
 enum Fastpath : uint64_t { kFastException = 1, kFastCall = 2, kFastReply = 4, kFastNotify = 8, kFastAll = 15 };
 enum ThreadState : uint64_t {

@@ -166,12 +166,11 @@ void Space::release_tables(lib::UserRange range, UserAddr floor, UserAddr ceilin
     u64 from = range.start.down(kTableBytes).value, to = range.end.up(kTableBytes).value;
     if (from < floor.value) from += kTableBytes;
     if (to > ceiling.value) to -= kTableBytes;
-    bool any = false;
-    if (from < to) table_.unmap(UserAddr{from}, UserAddr{to}, [&](UserAddr, auto) { any = true; });
-    if (any) invalidate(UserAddr{from}, UserAddr{to});
     const u64 before = tables();
     table_.free_empty_tables(range.start, range.end, floor, ceiling, tables_);
-    if (tables() != before) invalidate(range.start, range.start + kPageSize);  // as in free_tables()
+    // Their pages go with them, without a look at each.
+    if (tables() != before)
+        invalidate(from < to ? UserAddr{from} : range.start, from < to ? UserAddr{to} : range.start + kPageSize);
 }
 
 void Space::protect(std::span<const lib::UserRange> ranges, lib::Prot prot) {

@@ -70,9 +70,15 @@ void Thread::save_state() {
     }
 }
 
+bool Thread::finds_fpu() const {
+    const Live& l = mine();
+    return l.fpu == this && !l.barred;
+}
+
 void Thread::make_live() {
     rt::Executor& ex = rt::Executor::current();
     if (state_of(ex).fpu_owner == this) return;
+    slow_switch_reasons &= u8(~kSlowOpenFpu);
     Live& l = mine();
     if (Thread* before = give_up(l); before != this) {
         if (before) {

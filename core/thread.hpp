@@ -80,7 +80,8 @@ public:
     // barred until it first uses it; from then on its state is switched as every thread's.
     // What keeps others from going to this thread by registers alone, in one load: that it uses the FPU; the rest is
     // for those above.
-    static constexpr u8 kSlowFpu = 1;
+    // kSlowOpenFpu: it does not use the FPU, whose registers it was entered with as they were (native::kNoFpu).
+    static constexpr u8 kSlowFpu = 1, kSlowOpenFpu = 64;
     u8 slow_switch_reasons = kSlowFpu;
     bool lazy_fpu() const { return (slow_switch_reasons & kSlowFpu) == 0; }
     void fpu_barred();  // it used it
@@ -91,6 +92,8 @@ public:
     void save_state();     // the area and the TLS bases in `context` are current afterwards
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
     void make_live();      // this CPU, which has its space, holds its state
+    // Its FPU state is in this CPU's registers, and they are not barred: the TLS bases are all that is missing.
+    bool finds_fpu() const;
     // Its state is in this CPU's registers, ready for use.
     bool holds_fpu() const { return !lazy_fpu() && state_of(rt::Executor::current()).fpu_owner == this; }
     void leave_cpu();  // saves the state; called before the thread gets another home

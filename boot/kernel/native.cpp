@@ -303,7 +303,7 @@ Result<void> start_native(const FirstProgram& given) {
     constexpr u64 kData = native::kReadRight | native::kWriteRight;
     TRY(space->map(*utcb, native::kFirstUtcb, 0, kPageSize, kData, kData));
     t->place_utcb(claim, native::kFirstUtcb);
-    t->configure(claim, {core::ObjectRef<SpaceObject>{space}, {}, 0, false});
+    t->configure(claim, {core::ObjectRef<SpaceObject>{space}, {}, 0, false, serves});
 
     static_assert(sizeof(native::BootInfo) <= kPageSize);
     info->magic = native::kBootMagic;

@@ -163,8 +163,8 @@ Result<i64> take_away(NativeThread& t, u64 slot, bool revoke) {
 Result<i64> thread_configure(NativeThread& t, const u64 (&a)[6]) {
     auto target = TRY(thread_at(t, a[0], native::kWriteRight));
     auto space = TRY(hold<SpaceObject>(*t.caps, a[1], native::kTypeSpace, native::kWriteRight));
-    REQUIRE((a[4] & ~u64{native::kRedirect}) == 0, thread_flags, kInval);
-    NativeThread::Configuration to{{}, {}, 0, (a[4] & native::kRedirect) != 0};
+    REQUIRE((a[4] & ~u64{native::kRedirect | native::kNoFpu}) == 0, thread_flags, kInval);
+    NativeThread::Configuration to{{}, {}, 0, (a[4] & native::kRedirect) != 0, (a[4] & native::kNoFpu) != 0};
     if (a[3] != 0) {
         auto e = TRY(hold<Endpoint>(*t.caps, a[3], native::kTypeEndpoint, native::kSendRight));
         to.handler = std::move(e.ref);

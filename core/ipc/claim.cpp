@@ -19,6 +19,7 @@ void NativeThread::configure(const ThreadClaim& claim, Configuration to) {
     set_space(claim, std::move(to.space));
     set_handler(claim, std::move(to.handler), to.handler_badge);
     redirect.set(claim, to.redirect);
+    no_fpu.set(claim, to.no_fpu);
     abi = to.redirect ? &kRedirectAbi : &kNativeAbi;
     if (to.redirect) time_is_asked.store(1, std::memory_order_relaxed);
     slow_switch_reasons =

@@ -35,7 +35,7 @@ template <class Trace, Expects kKind>
     wait_for_other_cpu(s.from);
 }
 
-template <class Trace, Expects kKind, bool kSlowSwitch>
+template <class Trace, Expects kKind, Switch kHow>
 [[gnu::always_inline]] inline void finish_send(rt::Executor& ex, const Send& s, NativeThread& r, const Header& h,
                                                const Trace& note) {
     if (!take_receiver<false>(s.to, r)) return note.failed(Test::kRace);
@@ -43,7 +43,7 @@ template <class Trace, Expects kKind, bool kSlowSwitch>
     owe(r, s.from, kKind);
     // With what the message costs, as a slowpath's record; its place is below.
     note.done_with(s.from.number, r.number, [&] { carry<kKind>(s.from, r, h.tag); });
-    switch_state<kSlowSwitch>(ex, s.from, r);
+    switch_state<kHow>(ex, s.from, r);
     if constexpr (kKind == Expects::kMessage) resume_with(s.from, r, h);
     carry<kKind>(s.from, r, h.tag);
     Machine::resume_message(r.context, h.badge, h.tag);
@@ -54,8 +54,10 @@ template <class Trace, Expects kKind>
 [[gnu::noinline]] void to_odd_receiver(Send s, NativeThread& r, Header h, Trace note) {
     if (r.takes_slowpath()) return note.failed(Test::kSpecial);
     rt::Executor& ex = rt::Executor::current();
-    if (switch_quickly(s.from, r)) return finish_send<Trace, kKind, false>(ex, s, r, h, note);
-    finish_send<Trace, kKind, true>(ex, s, r, h, note);
+    if (switch_quickly(s.from, r)) return finish_send<Trace, kKind, Switch::kQuick>(ex, s, r, h, note);
+    if constexpr (kKind != Expects::kMessage)
+        if (leaves_fpu(s.from, r)) return finish_send<Trace, kKind, Switch::kLeaveFpu>(ex, s, r, h, note);
+    finish_send<Trace, kKind, Switch::kFull>(ex, s, r, h, note);
 }
 
 // Nobody waits for the message: its sender waits.
@@ -98,7 +100,7 @@ template <class Trace, Expects kKind>
                                        : u8(s.from.slow_switch_reasons & ~NativeThread::kSlowTrapped);
     if ((slow_switch_reasons | r->slow_switch_reasons) != 0) [[unlikely]]
         return to_odd_receiver<Trace, kKind>(s, *r, h, note);
-    finish_send<Trace, kKind, false>(ex, s, *r, h, note);
+    finish_send<Trace, kKind, Switch::kQuick>(ex, s, *r, h, note);
 }
 
 template <class Trace>
@@ -205,7 +207,7 @@ template <class Trace, bool kBound = false>
     wait_for_other_cpu(t);
 }
 
-template <class Trace, bool kSlowSwitch, bool kTrap, bool kBound = false>
+template <class Trace, Switch kHow, bool kTrap, bool kBound = false>
 [[gnu::always_inline]] inline void finish_reply(rt::Executor& ex, NativeThread& t, Endpoint& e, NativeThread& c,
                                                 u64 tag, const Trace& note) {
     if (ex.queue.pressing() & c.gives_way_to) return note.failed(Test::kPriority);
@@ -230,7 +232,7 @@ template <class Trace, bool kSlowSwitch, bool kTrap, bool kBound = false>
             hal::set_message(c.context, 0, tag);
             take_signals(t, *n, &c);
         }
-        switch_state<kSlowSwitch>(ex, t, c);
+        switch_state<kHow>(ex, t, c);
         Machine::resume_message(c.context, 0, tag);
     }
     const bool plain = c.expects == Expects::kSyscall && native::tag_label(tag) == native::kResume;
@@ -240,7 +242,7 @@ template <class Trace, bool kSlowSwitch, bool kTrap, bool kBound = false>
     note.done(t.number, c.number);
     if (kBound && signals_came(*n)) [[unlikely]]
         take_signals(t, *n, &c);
-    switch_state<kSlowSwitch>(ex, t, c);
+    switch_state<kHow>(ex, t, c);
     if (plain) [[likely]]
         Machine::resume_syscall(c.context);
     Machine::enter_user(c.context);
@@ -253,9 +255,11 @@ template <class Trace, bool kTrap>
     if (!c.is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<Trace, true>(t, e, c, tag, note);
     if (switch_quickly(t, c)) [[likely]]
-        finish_reply<Trace, false, kTrap, true>(ex, t, e, c, tag, note);
+        finish_reply<Trace, Switch::kQuick, kTrap, true>(ex, t, e, c, tag, note);
+    else if (finds_fpu(t, c))
+        finish_reply<Trace, Switch::kFindFpu, kTrap, true>(ex, t, e, c, tag, note);
     else
-        finish_reply<Trace, true, kTrap, true>(ex, t, e, c, tag, note);
+        finish_reply<Trace, Switch::kFull, kTrap, true>(ex, t, e, c, tag, note);
 }
 
 template <class Trace>
@@ -264,7 +268,7 @@ template <class Trace>
     if (t.slow_switch_reasons & NativeThread::kSlowBound) return reply_bound<Trace, false>(t, e, c, tag, note);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) return reply_to_other_cpu<Trace>(t, e, c, tag, note);
-    finish_reply<Trace, true, false>(ex, t, e, c, tag, note);
+    finish_reply<Trace, Switch::kFull, false>(ex, t, e, c, tag, note);
 }
 
 // The caller waits for the answer to a trap of its.
@@ -280,9 +284,11 @@ template <class Trace>
     if (!c.is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<Trace>(t, e, c, tag, note);
     if (switch_quickly(t, c)) [[likely]]
-        finish_reply<Trace, false, true>(ex, t, e, c, tag, note);
+        finish_reply<Trace, Switch::kQuick, true>(ex, t, e, c, tag, note);
+    else if (finds_fpu(t, c))
+        finish_reply<Trace, Switch::kFindFpu, true>(ex, t, e, c, tag, note);
     else
-        finish_reply<Trace, true, true>(ex, t, e, c, tag, note);
+        finish_reply<Trace, Switch::kFull, true>(ex, t, e, c, tag, note);
 }
 
 template <class Trace>
@@ -301,7 +307,7 @@ template <class Trace>
         return reply_odd<Trace>(t, e, *c, tag, note);
     if (!c->is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<Trace>(t, e, *c, tag, note);
-    finish_reply<Trace, false, false>(ex, t, e, *c, tag, note);
+    finish_reply<Trace, Switch::kQuick, false>(ex, t, e, *c, tag, note);
 }
 
 template <class Trace>
@@ -338,9 +344,9 @@ template <class Trace>
     if (w->priority < t.priority) {
         ex.enqueue_front(t);
         if (t.slow_switch_reasons | w->slow_switch_reasons)
-            switch_state<true>(ex, t, *w);
+            switch_state<Switch::kFull>(ex, t, *w);
         else
-            switch_state<false>(ex, t, *w);
+            switch_state<Switch::kQuick>(ex, t, *w);
         Machine::resume_message(w->context, bits, tag);
     }
     hal::set_message(w->context, bits, tag);
@@ -393,7 +399,7 @@ namespace {
     r->state.store(native::kStateReady, std::memory_order_relaxed);
     e.lock.unlock();
     owe(*r, t, Expects::kMessage);
-    switch_state<false>(ex, t, *r);
+    switch_state<Switch::kQuick>(ex, t, *r);
     resume_with(t, *r, {cap.badge, tag});
 }
 
@@ -426,7 +432,7 @@ namespace {
     if (const u64 words = tag & kFewWords; words != 0) hal::copy_words(t.context, c->context, words);
     wait_at(e, t);
     e.lock.unlock();
-    switch_state<false>(ex, t, *c);
+    switch_state<Switch::kQuick>(ex, t, *c);
     Machine::resume_message(c->context, 0, tag);
 }
 

@@ -43,15 +43,35 @@ constexpr bool may_be_plain(u64 tag) { return plain_words(tag) <= native::kMaxWo
     return ((a.slow_switch_reasons | b.slow_switch_reasons) & u8(~NativeThread::kQuickSwitch)) == 0;
 }
 
+// What a switch has to do beside that.
+enum class Switch : u8 {
+    kQuick,
+    kFull,
+    kLeaveFpu,  // from a program that uses the FPU to a server that does not (kNoFpu): its state stays where it is
+    kFindFpu,   // back, and it is still there
+};
+[[gnu::always_inline]] inline bool leaves_fpu(const NativeThread& program, const NativeThread& server) {
+    constexpr u8 kQuick = NativeThread::kQuickSwitch;
+    return server.no_fpu && (server.slow_switch_reasons & u8(~kQuick)) == 0 &&
+           (program.slow_switch_reasons & u8(~kQuick)) == NativeThread::kSlowFpu;
+}
+[[gnu::always_inline]] inline bool finds_fpu(const NativeThread& server, const NativeThread& program) {
+    constexpr u8 kQuick = NativeThread::kQuickSwitch;
+    return (server.slow_switch_reasons & u8(~kQuick)) == NativeThread::kSlowOpenFpu &&
+           (program.slow_switch_reasons & u8(~kQuick)) == NativeThread::kSlowFpu && program.finds_fpu();
+}
+
 // This CPU has `to` for `from`: everything but the registers of the context.
-template <bool kSlowSwitch>
+template <Switch kHow>
 [[gnu::always_inline]] inline void switch_state(rt::Executor& ex, NativeThread& from, NativeThread& to) {
     if (Space* space = to.space.get(); from.space.get() != space) space->load_from(ex, *from.space);
-    if constexpr (kSlowSwitch) {
+    if constexpr (kHow == Switch::kFull) {
         to.make_live();
     } else {
         Machine::switch_thread_state(from.context, to.context);
         state_of(ex).fpu_owner = &to;
+        if constexpr (kHow == Switch::kLeaveFpu) to.slow_switch_reasons |= NativeThread::kSlowOpenFpu;
+        if constexpr (kHow == Switch::kFindFpu) from.slow_switch_reasons &= u8(~NativeThread::kSlowOpenFpu);
     }
     ex.set_running(&to);
 }

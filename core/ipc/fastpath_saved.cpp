@@ -106,9 +106,11 @@ template <class Trace>
     if (!c) leave(t);
     if (!here) wait_for_other_cpu(t);
     if (switch_quickly(t, *c)) [[likely]]
-        switch_state<false>(ex, t, *c);
+        switch_state<Switch::kQuick>(ex, t, *c);
+    else if (finds_fpu(t, *c))
+        switch_state<Switch::kFindFpu>(ex, t, *c);
     else
-        switch_state<true>(ex, t, *c);
+        switch_state<Switch::kFull>(ex, t, *c);
     if (a.expects == Expects::kMessage) Machine::resume_message(c->context, 0, a.tag);
     if (a.expects == Expects::kSyscall && native::tag_label(a.tag) == native::kResume)
         Machine::resume_syscall(c->context);

@@ -68,7 +68,7 @@ public:
     [[gnu::always_inline]] void go_live(rt::Executor& ex) {
         Thread* before = state_of(ex).fpu_owner;
         if (before == this) return;
-        constexpr u8 kSlow = kSlowFpu | kSlowBases;
+        constexpr u8 kSlow = kSlowFpu | kSlowBases | kSlowOpenFpu;
         if (!before || ((before->slow_switch_reasons | slow_switch_reasons) & kSlow)) return make_live();
         hal::Machine::switch_thread_state(before->context, context);
         state_of(ex).fpu_owner = this;
@@ -96,6 +96,7 @@ public:
     OwnedRef<Endpoint> handler;
     Owned<u64> handler_badge;
     Owned<bool> redirect;
+    Owned<bool> no_fpu;  // native::kNoFpu
     OwnedRef<Notification> bound;
     OwnedRef<Sched> sched;  // changed at home only
     u8 priority_number = native::kDefaultPriority;
@@ -144,7 +145,7 @@ public:
         ObjectRef<SpaceObject> space;
         ObjectRef<Endpoint> handler;
         u64 handler_badge = 0;
-        bool redirect = false;
+        bool redirect = false, no_fpu = false;
     };
     void configure(const ThreadClaim& claim, Configuration to);
     void place_utcb(const ThreadClaim& claim, u64 address);  // where its memory is mapped already

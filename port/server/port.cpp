@@ -79,7 +79,7 @@ Result<void> start_cpu(CpuId cpu) {
     const u64 utcb = kOtherUtcbs + u64{cpu.value} * kPageSize;
     const PhysAddr stack = TRY(rt::alloc_frames(kStackOrder));
     TRY(native::create(native::kSlotPool, native::kTypeThread, thread));
-    TRY(native::configure(thread, native::kSlotSpace, utcb));
+    TRY(native::configure(thread, native::kSlotSpace, utcb, 0, native::kNoFpu));
     native::Registers r{};
     r.rip = u64(&farcall_server_cpu);
     r.rsp = u64(Machine::phys_to_virt(stack)) + (kPageSize << kStackOrder) - 8;  // as after a call

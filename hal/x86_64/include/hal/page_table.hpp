@@ -170,7 +170,7 @@ public:
                 table = entries(PhysAddr{e & Entry::kAddress});
             }
             if (level > 1) {
-                va = after_hole(table, va, to.value, level);
+                va = (va | (span(level) - 1)) + 1;
                 continue;
             }
             for (unsigned i = index(va, 1); i < 512 && va < to.value; i++, va += kPageSize)
@@ -242,7 +242,8 @@ public:
                 table = entries(PhysAddr{e & Entry::kAddress});
             }
             if (level == 1 && most-- == 0) return UserAddr{va};
-            va = level == 1 ? (va | (span(2) - 1)) + 1 : after_hole(table, va, to.value, level);
+            va = (va | (span(level == 1 ? 2 : level) - 1)) + 1;
+            if (level != 1 && va < to.value) va = after_hole(table, va, to.value, level);
         }
         return to;
     }
@@ -276,15 +277,14 @@ private:
         asm volatile("repe scasq" : "+D"(at), "+c"(left), "=@ccne"(found) : "a"(0ul) : "memory");
         return found ? static_cast<unsigned>(at - table) - 1 : end;
     }
-    // va's entry in a table of this level is unused: where the next used one begins, or what lies behind the table, or beyond
-    // `to`.
-    static u64 after_hole(const u64* table, u64 va, u64 to, unsigned level) {
-        const u64 next = (va | (span(level) - 1)) + 1;
-        const unsigned i = index(va, level) + 1;
-        if (next >= to || i == 512) return next;
+    // The entry before va's in a table of this level is unused: where the next used one begins, or what lies behind the
+    // table, or beyond `to`, which va is not.
+    [[gnu::noinline]] static u64 after_hole(const u64* table, u64 va, u64 to, unsigned level) {
+        const unsigned i = index(va, level);
+        if (i == 0) return va;
         const u64 behind = (va | (span(level + 1) - 1)) + 1;
         const unsigned end = to < behind ? index(to - 1, level) + 1 : 512;
-        return next + (find_used(table, i, end) - i) * span(level);
+        return va + (find_used(table, i, end) - i) * span(level);
     }
     u64* leaf_table(u64 va) const {
         u64* table = entries(root_);
