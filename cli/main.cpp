@@ -90,7 +90,7 @@ int dispatch(int argc, char** argv) {
     RunOptions run_options, oracle_options;
     BatchOptions test_options, record_options;
     BenchOptions bench_options;
-    std::string test_kind, trace_file;
+    std::string test_kind, trace_file, size_json;
     size_t trace_calls = 20;
 
     CLI::App* run = app.add_subcommand(
@@ -179,6 +179,10 @@ int dispatch(int argc, char** argv) {
         ->check(CLI::Range(1, 100'000))
         ->capture_default_str();
 
+    CLI::App* size = app.add_subcommand(
+        "size", "Bytes of code and data that run privileged, with Linux in the kernel and with Linux as a server");
+    size->add_option("--json", size_json, "write the rows to this file");
+
     CLI::App* oracle = app.add_subcommand(
         "oracle",
         "Run a program on Debian's Linux 6.1: oracle [OPTIONS] -- PROGRAM [ARGS...] | oracle record [AREA...]");
@@ -236,6 +240,7 @@ int dispatch(int argc, char** argv) {
         return bench_command(bench_options);
     }
     if (trace->parsed()) return trace_command(trace_file, trace_calls);
+    if (size->parsed()) return size_command(size_json);
     return kStatusUsage;
 }
 

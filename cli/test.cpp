@@ -202,9 +202,10 @@ Tally test_style() {
             quoted(database) + " 2>/dev/null | grep -E '(warning|error):' | sort -u");
         tally.check(tidy.output.empty(), "style/tidy", "\n" + tidy.output);
     }
-    CommandResult shell = run_shell(cd +
-                                    "for f in farcall scripts/* .ci/run tests/tool.sh tests/tool/*.sh; do [ -f \"$f\" ] && { sh -n "
-                                    "\"$f\" || echo \"$f\"; }; done; true");
+    CommandResult shell =
+        run_shell(cd +
+                  "for f in farcall scripts/* .ci/run tests/tool.sh tests/tool/*.sh; do [ -f \"$f\" ] && { sh -n "
+                  "\"$f\" || echo \"$f\"; }; done; true");
     tally.check(shell.output.empty(), "style/shell", shell.output);
     CommandResult calls = run_shell(cd + "scripts/native_calls check");
     tally.check(calls.status == 0, "style/native_calls", "\n" + calls.output);
