@@ -98,17 +98,19 @@ int dispatch(int argc, char** argv) {
     add_run_options(*run, run_options, true);
 
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
-    test->add_option(
-            "kind", test_kind,
-            "style, unit, tool, figures, ktest, random, checks, guest, stretch, fuzz, mutants or debug (with the "
-            "debug kernel); "
-            "all: everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the "
-            "other routes "
-            "run with 2 CPUs)")
+    test->add_option("kind", test_kind,
+                     "style, unit, tool, figures, ktest, random, checks, guest, stretch, fuzz, mutants, ltp (a build "
+                     "of the Linux "
+                     "Test Project, over inline and server; not in all) or debug (with the debug kernel); "
+                     "all: everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the "
+                     "other routes "
+                     "run with 2 CPUs)")
         ->check(CLI::IsMember({"style", "unit", "tool", "figures", "ktest", "random", "checks", "guest", "stretch",
-                               "fuzz", "mutants", "debug", "all"}));
-    test->add_option("areas", test_options.areas,
-                     "guest, stretch: only these areas; mutants: only these calls; checks: how many, or which");
+                               "fuzz", "mutants", "ltp", "debug", "all"}));
+    test->add_option(
+        "areas", test_options.areas,
+        "guest, stretch: only these areas; mutants: only these calls; checks: how many, or which; ltp: the directory "
+        "that LTP was installed into");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
         ->check(CLI::Range(1, 16))
         ->delimiter(',')
@@ -227,6 +229,11 @@ int dispatch(int argc, char** argv) {
     if (!program.empty()) fail("only run and oracle take a program");
     if (test_options.moving && test->count("--route") == 0) test_options.routes = {"remote"};
     if (test_kind == "fuzz" && test->count("--route") == 0) test_options.routes = {"inline", "remote", "server"};
+    if (test_kind == "ltp") {
+        // One column for each fastpath setting of the server, and one for the kernel.
+        if (test->count("--route") == 0) test_options.routes = {"inline", "server"};
+        if (test->count("--cpus") == 0) test_options.cpus = {2};
+    }
     if (test->count("--seed") != 0) test_options.check_seed = test_options.seed;
     if (test->parsed()) return test_command(test_kind.empty() ? "usual" : test_kind, test_options);
     // What uses IPC is measured with the instructions for TLS bases, which qemu64 lacks.

@@ -386,6 +386,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     const bool usual = kind == "usual", all = usual || kind == "all";
     if (options.debug || kind == "debug") use_debug_kernel();
     start_pace();
+    if (kind == "ltp") return test_ltp(options);
     Tally total;
     int at_once = static_cast<int>(std::clamp(::sysconf(_SC_NPROCESSORS_ONLN), 1L, 2L));
     std::vector<Part> parts;

@@ -47,6 +47,7 @@ fi
 part memory
 part size
 part bench
+part ltp
 
 check true 0 '' run -- busybox true
 check false 1 '' run -- busybox false
