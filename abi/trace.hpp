@@ -26,14 +26,13 @@ enum class Path : uint8_t {
     kTask,       // a stretch of the thread's coroutine: until it waits, moves to another CPU, or is done
     kSent,       // another CPU executes the call: on the caller's CPU, until the result or the switch away
     kService,    // the same, on the module's CPU
-    kToServer,   // route=server: from the trap until the call is with the server
-    kServer,     // the same: the server handles it
+    kServer,     // route=server: what the server does for a call. Made by the host tool, of exceptions and replies
     kCount
 };
 inline constexpr const char* kPathNames[] = {
     "fast call",   "fast reply", "fast exception", "fast signal", "slow call", "slow reply", "slow exception",
     "slow signal", "slow other", "switch",         "interrupt",   "leaf",      "leaf again", "fault",
-    "task",        "sent",       "service",        "to server",   "server"};
+    "task",        "sent",       "service",        "server"};
 static_assert(sizeof kPathNames / sizeof kPathNames[0] == unsigned(Path::kCount));
 
 // Why a fastpath was left for the slowpath; kNone: it was not.
@@ -79,11 +78,11 @@ struct Record {
     Test test;
     uint8_t cpu;
     Reason reason;
-    // Native: numbers of threads; partner: the thread that gets or gives the CPU. Linux: gettid(2), or the server's handle
-    // (kToServer, kServer); partner: the other CPU (kSent, kService), or the cycles of the call so far without waits
-    // (kLeafAgain, kTask).
+    // Native: numbers of threads; partner: the thread that gets or gives the CPU. Linux: gettid(2); partner: the other CPU
+    // (kSent, kService), or the cycles of the call so far without waits (kLeafAgain, kTask).
     uint32_t thread, partner;
-    // The number of the call, the length of the queue, the error: see detail(). kFault: the address. kInterrupt: the vector.
+    // The number of the call (of exceptions: of the program's, or what the exception was), the length of the queue, the
+    // error: see detail(). kFault: the address. kInterrupt: the vector.
     uint64_t detail;
 };
 static_assert(sizeof(Record) == 32);

@@ -17,7 +17,8 @@ namespace cli {
 namespace {
 
 constexpr double kShare = 0.02, kAllowance = 3;
-constexpr int kTries = 3;  // the least of so many counts is compared
+// The least of so many counts is compared. With two CPUs a busy host decides now and then whether a CPU sleeps.
+constexpr int kTries = 3, kTriesOfTwo = 10;
 
 using Figures = std::map<std::string, double>;
 
@@ -51,12 +52,13 @@ std::set<std::string> above_limit(const Figures& baseline, const Figures& now) {
 }
 
 // `owed`: rows that may exceed their limit up to a count of their own (bench/baseline.json says why).
-void compare(Tally& tally, const std::string& name, const Figures& baseline, const nlohmann::json& owed) {
+void compare(Tally& tally, const std::string& name, const Figures& baseline, const nlohmann::json& owed,
+             int most_tries) {
     Figures least;
     std::set<std::string> wanted;
     for (const auto& [row, value] : baseline) wanted.insert(row);
     std::string output;
-    for (int tries = 0; tries < kTries && !wanted.empty(); ++tries) {
+    for (int tries = 0; tries < most_tries && !wanted.empty(); ++tries) {
         for (const auto& [row, value] : count_figures(name, wanted, output)) {
             auto [known, added] = least.try_emplace(row, value);
             if (!added) known->second = std::min(known->second, value);
@@ -89,10 +91,10 @@ Tally test_figures(bool two_cpus) {
         return tally;
     }
     for (const auto& [name, rows] : json.at("benchmarks").items())
-        compare(tally, name, rows.get<Figures>(), json.at("owed"));
+        compare(tally, name, rows.get<Figures>(), json.at("owed"), kTries);
     if (two_cpus)
         for (const auto& [name, rows] : json.at("two_cpus").items())
-            compare(tally, name, rows.get<Figures>(), json.at("owed"));
+            compare(tally, name, rows.get<Figures>(), json.at("owed"), kTriesOfTwo);
     return tally;
 }
 

@@ -63,7 +63,10 @@ std::vector<Buffer> buffers(std::string_view bytes, uint64_t& cycle_hz) {
     return all;
 }
 
-bool is_linux(Path p) { return p >= Path::kLeaf; }
+bool is_exception(Path p) { return p == Path::kFastException || p == Path::kSlowException; }
+bool is_reply(Path p) { return p == Path::kFastReply || p == Path::kSlowReply; }
+// Its detail is a call of a program.
+bool is_linux(Path p) { return p >= Path::kLeaf || is_exception(p); }
 const char* path_name(Path p) { return kPathNames[static_cast<size_t>(p)]; }
 
 // kMap and the like, by the description that the manual's table is made from (abi/native_calls.txt).
@@ -89,6 +92,7 @@ std::string name_of(const Record& r) {
         return text;
     }
     uint16_t number = number_in(r.detail);
+    if (is_exception(r.path) && number == kNoCall) return path_name(r.path);
     if (is_linux(r.path)) {
         if (number == kPageFault) return "page fault";
         if (number == kException) return "exception";
@@ -141,10 +145,9 @@ struct TimeScale {
 
 // Changes of a queue's length, as a curve.
 void write_counter(Writer& out, const Record& r, const TimeScale& clock, std::map<std::string, uint16_t>& last) {
-    const char* what = r.path == Path::kSwitch     ? "ready threads, CPU"
-                       : r.path == Path::kService  ? "queued calls, CPU"
-                       : r.path == Path::kToServer ? "threads that wait for the server, CPU"
-                                                   : nullptr;
+    const char* what = r.path == Path::kSwitch    ? "ready threads, CPU"
+                       : r.path == Path::kService ? "queued calls, CPU"
+                                                  : nullptr;
     if (!what) return;
     std::string name = std::string(what) + " " + std::to_string(r.cpu);
     uint16_t length = queue_in(r.detail);
@@ -167,7 +170,7 @@ void write_record(Writer& out, const Record& r, const TimeScale& clock) {
     out.add("\"thread\":%u", r.thread);
     if (r.path == Path::kLeafAgain || r.path == Path::kTask)
         out.add(",\"call_cycles\":%u", r.partner);
-    else if (r.path == Path::kSent || r.path == Path::kService || r.path == Path::kServer)
+    else if (r.path == Path::kSent || r.path == Path::kService)
         out.add(",\"partner_cpu\":%u", r.partner);
     else
         out.add(",\"partner\":%u", r.partner);
@@ -175,11 +178,68 @@ void write_record(Writer& out, const Record& r, const TimeScale& clock) {
     if (r.path == Path::kFault) {
         if (number_in(r.detail) == kPageFault) out.add(",\"address\":\"0x%" PRIx64 "\"", address_in(r.detail));
     } else if (r.path != Path::kInterrupt) {
-        if (r.path == Path::kSwitch || r.path == Path::kService || r.path == Path::kToServer)
-            out.add(",\"queue\":%u", queue_in(r.detail));
+        if (r.path == Path::kSwitch || r.path == Path::kService) out.add(",\"queue\":%u", queue_in(r.detail));
         if (r.reason == Reason::kError) out.add(",\"error\":%u", error_in(r.detail));
     }
     out.put("}}");
+}
+
+// What a server does between an exception and the answer, or until it waits for something else: of each exception that is
+// answered one stretch of path kServer ends with kDone. With the work of a server's own coroutines in between, which leave no
+// record, a call that waits has its last part without length.
+class Services {
+public:
+    // In order of time, of all CPUs. Adds to `out`.
+    void take(const Record& r, std::vector<Record>& out) {
+        const uint64_t end = r.start + r.cycles;
+        if (is_exception(r.path) && r.reason != Reason::kSlowpath) {
+            asked_[r.thread] = number_in(r.detail);
+            if (r.partner != 0) serves_[r.partner] = {r.thread, end};
+        } else if (is_reply(r.path) && r.reason != Reason::kSlowpath) {
+            const auto now = serves_.find(r.thread);
+            if (now != serves_.end()) {
+                const Served served = now->second;
+                serves_.erase(now);
+                const bool done = served.client == r.partner;
+                add(out, r, served.client, served.since, done);
+                if (done) asked_.erase(served.client);
+            }
+            // It had waited: its answer comes with another's service, or after work of the server's own.
+            if (asked_.count(r.partner) != 0) {
+                add(out, r, r.partner, r.start, true);
+                asked_.erase(r.partner);
+            }
+        }
+    }
+
+private:
+    struct Served {
+        uint32_t client;
+        uint64_t since;
+    };
+    void add(std::vector<Record>& out, const Record& reply, uint32_t client, uint64_t since, bool done) {
+        const auto call = asked_.find(client);
+        out.push_back({.start = since,
+                       .cycles = uint32_t(reply.start > since ? reply.start - since : 0),
+                       .path = Path::kServer,
+                       .test = Test::kNone,
+                       .cpu = reply.cpu,
+                       .reason = done ? Reason::kDone : Reason::kWaits,
+                       .thread = client,
+                       .partner = reply.thread,
+                       .detail = call == asked_.end() ? kNoCall : call->second});
+    }
+    std::map<uint32_t, uint16_t> asked_;  // of each client that waits for an answer, what for
+    std::map<uint32_t, Served> serves_;   // by server thread
+};
+
+void add_services(std::vector<Buffer>& all) {
+    std::vector<Record> whole, made;
+    for (const Buffer& b : all) whole.insert(whole.end(), b.records.begin(), b.records.end());
+    std::sort(whole.begin(), whole.end(), [](const Record& x, const Record& y) { return x.start < y.start; });
+    Services services;
+    for (const Record& r : whole) services.take(r, made);
+    for (const Record& r : made) all[r.cpu].records.push_back(r);
 }
 
 }  // namespace
@@ -190,6 +250,7 @@ TraceCounts write_trace_json(std::string_view bytes, const TraceInfo& info,
     std::vector<Buffer> all = buffers(bytes, cycle_hz);
     TimeScale clock{~uint64_t{0}, static_cast<double>(cycle_hz) / 1e6};
     TraceCounts counts;
+    add_services(all);
     for (Buffer& b : all) {
         // In the order of their start; of two that start together the longer one encloses the other.
         std::sort(b.records.begin(), b.records.end(), [](const Record& x, const Record& y) {

@@ -121,12 +121,12 @@ void last_records(CpuId cpu, u32 count, void (*show)(const Record&)) {
     }
 }
 
-void fast_done(Path path, u64 thread, u64 partner, u64 start) {
-    add_stretch(path, Reason::kDone, Test::kNone, thread, partner, abi::trace::kNoCall, start);
+void fast_done(Path path, u64 thread, u64 partner, u64 detail, u64 start) {
+    add_stretch(path, Reason::kDone, Test::kNone, thread, partner, detail, start);
     mine().entered = partner;  // it has the CPU; of another CPU, the next one is another in any case
 }
-void fast_failed(Path path, Test test, u64 start) {
-    add_stretch(path, Reason::kSlowpath, test, 0, 0, abi::trace::kNoCall, start);
+void fast_failed(Path path, Test test, u64 detail, u64 start) {
+    add_stretch(path, Reason::kSlowpath, test, 0, 0, detail, start);
 }
 
 void begin_slow(Path path, u64 thread, u64 detail) {
@@ -138,18 +138,24 @@ void begin_slow(Path path, u64 thread, u64 detail) {
     ring.start = hal::Machine::cycles();
 }
 
-void end_slow_now(Reason reason, i64 result) {
+namespace {
+
+void end_slow_for(Reason reason, i64 result, u64 partner) {
     Ring& ring = mine();
     if (!ring.open || ring.size == 0) return;
     ring.open = false;
     u64 error = reason == Reason::kDone && result < 0 && result >= -4095 ? u64(-result) : 0;
-    add_stretch(ring.path, error != 0 ? Reason::kError : reason, Test::kNone, ring.thread, 0,
+    add_stretch(ring.path, error != 0 ? Reason::kError : reason, Test::kNone, ring.thread, partner,
                 abi::trace::detail(ring.detail, 0, error), ring.start);
 }
 
+}  // namespace
+
+void end_slow_now(Reason reason, i64 result) { end_slow_for(reason, result, 0); }
+
 void enter_now(const u64& thread) {
     Ring& ring = mine();
-    end_slow_now(Reason::kSwitched);
+    end_slow_for(Reason::kSwitched, 0, thread);
     if (ring.size == 0 || ring.entered == thread) return;
     rt::Executor& ex = rt::Executor::current();
     u64 ready = 0;

@@ -9,6 +9,7 @@
 #include "abi/trace.hpp"
 #include "lib/result.hpp"
 #include "lib/types.hpp"
+#include "lib/user.hpp"
 
 namespace core::trace {
 
@@ -38,8 +39,15 @@ void last_records(CpuId cpu, u32 count, void (*show)(const Record&));
 void add(const Record& record);
 
 // A fastpath that went through, or gave up at `test`.
-void fast_done(Path path, u64 thread, u64 partner, u64 start);
-void fast_failed(Path path, Test test, u64 start);
+void fast_done(Path path, u64 thread, u64 partner, u64 detail, u64 start);
+void fast_failed(Path path, Test test, u64 detail, u64 start);
+// The detail of a program's call, as far as it can be told from the others.
+inline u64 call_of(u64 number) { return number < abi::trace::kKick ? number : u64{abi::trace::kNoCall}; }
+inline u64 call_of(const lib::Trap& trap) {
+    return trap.kind == lib::Trap::Kind::kPageFault ? abi::trace::kPageFault
+           : trap.kind == lib::Trap::Kind::kKick    ? abi::trace::kKick
+                                                    : abi::trace::kException;
+}
 // A slowpath begins on this CPU; it ends where its caller continues, or another thread is entered, or the CPU has
 // nothing to do: what comes after that is waiting.
 void begin_slow(Path path, u64 thread, u64 detail);

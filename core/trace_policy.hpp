@@ -9,7 +9,7 @@
 namespace core::trace {
 
 struct NoTrace {
-    explicit NoTrace(Path) {}
+    explicit NoTrace(Path, u64 = 0) {}
     // It gave up at `test`; the slowpath follows.
     void failed(Test) const {}
     // It went through, from thread to thread (their numbers; 0: none).
@@ -21,9 +21,10 @@ struct NoTrace {
 
 class BufferTrace {
 public:
-    explicit BufferTrace(Path path) : path_(path) {}
-    void failed(Test test) const { fast_failed(path_, test, start_); }
-    void done(u64 from, u64 to) const { fast_done(path_, from, to, start_); }
+    // `what`: of an exception, what for.
+    explicit BufferTrace(Path path, u64 what = abi::trace::kNoCall) : path_(path), what_(u16(what)) {}
+    void failed(Test test) const { fast_failed(path_, test, what_, start_); }
+    void done(u64 from, u64 to) const { fast_done(path_, from, to, what_, start_); }
     template <class Carry>
     void done_with(u64 from, u64 to, Carry&& carry) const {
         carry();
@@ -32,6 +33,7 @@ public:
 
 private:
     Path path_;
+    u16 what_;
     u64 start_ = hal::Machine::cycles();
 };
 

@@ -113,7 +113,7 @@ template <class Trace>
 
 template <class Trace>
 [[gnu::always_inline]] inline void exception_path(NativeThread& t) {
-    const Trace note{Path::kFastException};
+    const Trace note{Path::kFastException, trace::call_of(t.context.syscall_number())};
     Endpoint* e = t.handler.get();
     if (!e) return note.failed(Test::kCapability);
     to_receiver<Trace, Expects::kSyscall>(
@@ -122,7 +122,7 @@ template <class Trace>
 
 template <class Trace>
 [[gnu::always_inline]] inline void fault_path(NativeThread& t) {
-    const Trace note{Path::kFastException};
+    const Trace note{Path::kFastException, trace::call_of(t.fault)};
     Endpoint* e = t.handler.get();
     if (!e) return note.failed(Test::kCapability);
     const u64 tag = fault_tag(t);

@@ -21,7 +21,7 @@ void native_trap(Thread& th, const lib::Trap& trap) {
     const bool fast = (t.fastpaths & native::kFastException) != 0;
     if (trace::on.load(std::memory_order_relaxed)) [[unlikely]] {
         if (fast) ipc::fast_fault_traced(t);
-        trace::begin_slow(trace::Path::kSlowException, t.number, 1);
+        trace::begin_slow(trace::Path::kSlowException, t.number, trace::call_of(trap));
     } else if (fast) {
         ipc::fast_fault(t);
     }
@@ -65,7 +65,7 @@ void redirected_syscall(Thread& th) {
     const bool fast = (t.fastpaths & native::kFastException) != 0;
     if (trace::on.load(std::memory_order_relaxed)) [[unlikely]] {
         if (fast) ipc::fast_exception_traced(t);
-        trace::begin_slow(trace::Path::kSlowException, t.number, 0);
+        trace::begin_slow(trace::Path::kSlowException, t.number, trace::call_of(t.context.syscall_number()));
     } else if (fast) {
         ipc::fast_exception(t);
     }

@@ -24,8 +24,9 @@ service
 task' traced_kills remote sent service task
 check trace_server 0 '30 30
 no record was lost
-to server
-server' traced_kills server 'to server' server
+fast exception
+fast reply
+server' traced_kills server 'fast exception' 'fast reply' server
 check trace_mixed 0 '30 30
 no record was lost
 leaf
@@ -63,12 +64,12 @@ traced_echo() {
     grep -o '^kCreate (16) *[0-9]*' "$tables" | sed 's/  */ /g'
 }
 check trace_native_fast 0 'fast call 5 done: 3, slowpath: 2
-fast reply 3 done: 3
+fast reply 4 done: 4
 slow call 2 error: 2
 fast call 3 2 capability: 2
 kCreate (16) 4' traced_echo all
 check trace_native_slow 0 'slow call 5 switched: 3, error: 2
-slow reply 3 switched: 3
+slow reply 4 switched: 4
 kCreate (16) 4' traced_echo none
 # A program that waits: its last records are in the dump, and the file is not left behind.
 traced_dump() {

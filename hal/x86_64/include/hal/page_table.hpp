@@ -170,7 +170,7 @@ public:
                 table = entries(PhysAddr{e & Entry::kAddress});
             }
             if (level > 1) {
-                va = (va | (span(level) - 1)) + 1;
+                va = after_hole(table, va, to.value, level);
                 continue;
             }
             for (unsigned i = index(va, 1); i < 512 && va < to.value; i++, va += kPageSize)
@@ -230,18 +230,19 @@ public:
     // Where the first `most` tables of the last level that lie over [from, to) end, or as much as is visited at once:
     // `to` if there are no more than that.
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const {
-        constexpr u32 kLooks = 512;  // some 120 instructions each, with what the caller then does there
+        constexpr u32 kLooks = 64;  // some 700 instructions each, with what the caller then does there
         u32 looks = 0;
         for (u64 va = from.value; va < to.value;) {
             if (looks++ == kLooks) return UserAddr{va};
             unsigned level = 4;
-            for (const u64* table = entries(root_); level > 1; level--) {
+            const u64* table = entries(root_);
+            for (; level > 1; level--) {
                 u64 e = __atomic_load_n(&table[index(va, level)], __ATOMIC_ACQUIRE);
                 if (!(e & Entry::kPresent)) break;
                 table = entries(PhysAddr{e & Entry::kAddress});
             }
             if (level == 1 && most-- == 0) return UserAddr{va};
-            va = (va | (span(level == 1 ? 2 : level) - 1)) + 1;
+            va = level == 1 ? (va | (span(2) - 1)) + 1 : after_hole(table, va, to.value, level);
         }
         return to;
     }
@@ -274,6 +275,16 @@ private:
         bool found;
         asm volatile("repe scasq" : "+D"(at), "+c"(left), "=@ccne"(found) : "a"(0ul) : "memory");
         return found ? static_cast<unsigned>(at - table) - 1 : end;
+    }
+    // va's entry in a table of this level is unused: where the next used one begins, or what lies behind the table, or beyond
+    // `to`.
+    static u64 after_hole(const u64* table, u64 va, u64 to, unsigned level) {
+        const u64 next = (va | (span(level) - 1)) + 1;
+        const unsigned i = index(va, level) + 1;
+        if (next >= to || i == 512) return next;
+        const u64 behind = (va | (span(level + 1) - 1)) + 1;
+        const unsigned end = to < behind ? index(to - 1, level) + 1 : 512;
+        return next + (find_used(table, i, end) - i) * span(level);
     }
     u64* leaf_table(u64 va) const {
         u64* table = entries(root_);
