@@ -172,7 +172,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
     while (next < cases.size()) {
         MachineSpec spec = target.machine();
         TempDir scratch;
-        RootImage root = open_root("", scratch);
+        RootImage root = open_root(target.root, scratch);
         CpioWriter extra;
         extra.assume(root.names);
         target.prepare(extra);

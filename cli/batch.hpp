@@ -32,7 +32,8 @@ std::vector<Case> load_cases(const BatchOptions& options);
 struct BatchTarget {
     std::function<MachineSpec()> machine;
     std::function<void(CpioWriter&)> prepare;
-    double slowness = 1;  // how many times longer than usual the guest may take
+    std::string root = {};  // as of `run --root`
+    double slowness = 1;    // how many times longer than usual the guest may take
 };
 // False: enough is known, stop.
 using CaseSink = std::function<bool(const Case&, const CaseResult&)>;

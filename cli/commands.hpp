@@ -92,6 +92,8 @@ int report(const Outcome& outcome, const MachineSpec& spec, const std::string& p
 
 int run_command(const RunOptions& options);
 int trace_command(const std::string& file, size_t calls);
+// Bytes that run privileged, for each placement; also as JSON if a file is named.
+int size_command(const std::string& json_file);
 int oracle_command(const RunOptions& options);
 int oracle_record_command(const BatchOptions& options);
 int oracle_fetch_command();

@@ -90,7 +90,7 @@ int dispatch(int argc, char** argv) {
     RunOptions run_options, oracle_options;
     BatchOptions test_options, record_options;
     BenchOptions bench_options;
-    std::string test_kind, trace_file;
+    std::string test_kind, trace_file, size_json;
     size_t trace_calls = 20;
 
     CLI::App* run = app.add_subcommand(
@@ -98,17 +98,19 @@ int dispatch(int argc, char** argv) {
     add_run_options(*run, run_options, true);
 
     CLI::App* test = app.add_subcommand("test", "Run the tests; the last line is `N passed, N failed`");
-    test->add_option(
-            "kind", test_kind,
-            "style, unit, tool, figures, ktest, random, checks, guest, stretch, fuzz, mutants or debug (with the "
-            "debug kernel); "
-            "all: everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the "
-            "other routes "
-            "run with 2 CPUs)")
+    test->add_option("kind", test_kind,
+                     "style, unit, tool, figures, ktest, random, checks, guest, stretch, fuzz, mutants, ltp (a build "
+                     "of the Linux "
+                     "Test Project, over inline and server; not in all) or debug (with the debug kernel); "
+                     "all: everything, on all routes with 1, 2 and 4 CPUs, and with modules that move (by default the "
+                     "other routes "
+                     "run with 2 CPUs)")
         ->check(CLI::IsMember({"style", "unit", "tool", "figures", "ktest", "random", "checks", "guest", "stretch",
-                               "fuzz", "mutants", "debug", "all"}));
-    test->add_option("areas", test_options.areas,
-                     "guest, stretch: only these areas; mutants: only these calls; checks: how many, or which");
+                               "fuzz", "mutants", "ltp", "debug", "all"}));
+    test->add_option(
+        "areas", test_options.areas,
+        "guest, stretch: only these areas; mutants: only these calls; checks: how many, or which; ltp: the directory "
+        "that LTP was installed into");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
         ->check(CLI::Range(1, 16))
         ->delimiter(',')
@@ -179,6 +181,10 @@ int dispatch(int argc, char** argv) {
         ->check(CLI::Range(1, 100'000))
         ->capture_default_str();
 
+    CLI::App* size = app.add_subcommand(
+        "size", "Bytes of code and data that run privileged, with Linux in the kernel and with Linux as a server");
+    size->add_option("--json", size_json, "write the rows to this file");
+
     CLI::App* oracle = app.add_subcommand(
         "oracle",
         "Run a program on Debian's Linux 6.1: oracle [OPTIONS] -- PROGRAM [ARGS...] | oracle record [AREA...]");
@@ -223,6 +229,11 @@ int dispatch(int argc, char** argv) {
     if (!program.empty()) fail("only run and oracle take a program");
     if (test_options.moving && test->count("--route") == 0) test_options.routes = {"remote"};
     if (test_kind == "fuzz" && test->count("--route") == 0) test_options.routes = {"inline", "remote", "server"};
+    if (test_kind == "ltp") {
+        // One column for each fastpath setting of the server, and one for the kernel.
+        if (test->count("--route") == 0) test_options.routes = {"inline", "server"};
+        if (test->count("--cpus") == 0) test_options.cpus = {2};
+    }
     if (test->count("--seed") != 0) test_options.check_seed = test_options.seed;
     if (test->parsed()) return test_command(test_kind.empty() ? "usual" : test_kind, test_options);
     // What uses IPC is measured with the instructions for TLS bases, which qemu64 lacks.
@@ -236,6 +247,7 @@ int dispatch(int argc, char** argv) {
         return bench_command(bench_options);
     }
     if (trace->parsed()) return trace_command(trace_file, trace_calls);
+    if (size->parsed()) return size_command(size_json);
     return kStatusUsage;
 }
 

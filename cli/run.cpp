@@ -111,15 +111,21 @@ uint64_t image_end(const fs::path& kernel) {
     return layout ? layout->physical_end : 0;
 }
 
-// What a machine needs for image and archive, and to start a first program.
-uint64_t least_memory(const MachineSpec& spec) {
-    // Measured: a root of busybox alone starts with 2.1 MiB above image and archive, on the server route with 25 MiB;
-    // below the first of these the loader puts the archive over the kernel.
-    constexpr uint64_t kBesides = 1792 << 10, kServer = uint64_t{28} << 20, kTraceRecord = 32;
+// Image and archive.
+uint64_t loaded_bytes(const MachineSpec& spec) {
     std::error_code error;
-    uint64_t least = image_end(spec.kernel) + fs::file_size(spec.initrd, error) + kBesides;
-    if (error) return 0;
-    if (spec.append.find("route=server") != std::string::npos) least += kServer;
+    const uint64_t archive = fs::file_size(spec.initrd, error);
+    return image_end(spec.kernel) + (error ? 0 : archive);
+}
+
+// What a machine needs for them, and to start a first program. Measured: a root of busybox alone starts with 2.5 MiB above
+// image and archive, on the server route with 7.5 MiB and 0.4 MiB for each CPU.
+uint64_t least_memory(const MachineSpec& spec) {
+    constexpr uint64_t kMib = 1 << 20, kBesides = kMib * 5 / 2, kServer = 5 * kMib, kServerCpu = kMib * 7 / 16;
+    constexpr uint64_t kTraceRecord = 32;
+    uint64_t least = loaded_bytes(spec) + kBesides;
+    if (spec.append.find("route=server") != std::string::npos)
+        least += kServer + static_cast<uint64_t>(spec.cpus) * kServerCpu;
     if (size_t at = spec.append.find("trace="); at != std::string::npos) {
         // Each CPU's ring, rounded up to a power of two; and what the ring's blocks leave unused.
         uint64_t records = std::strtoull(spec.append.c_str() + at + 6, nullptr, 10);
@@ -133,12 +139,11 @@ std::string size_to_try(const MachineSpec& spec) {
     return "try --memory " + std::to_string((least_memory(spec) + kMib - 1) / kMib) + "M";
 }
 
-// Refuses what cannot work: with so little memory the loader puts the root archive over the kernel, which then cannot
-// report it. Between this and what a program needs, the kernel reports that memory is too small.
+// Refuses what cannot work: with less the loader puts the root archive over the kernel, which then cannot report it. Between
+// this and what a program needs, the kernel reports that memory is too small.
 void check_memory(const MachineSpec& spec, const std::string& asked) {
-    MachineSpec plain = spec;
-    plain.append.clear();
-    if (spec.memory >= least_memory(plain)) return;
+    constexpr uint64_t kLoader = 1792 << 10;
+    if (spec.memory >= loaded_bytes(spec) + kLoader) return;
     fail("--memory " + asked + " is too little for the kernel and the root; " + size_to_try(spec));
 }
 

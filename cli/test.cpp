@@ -202,9 +202,10 @@ Tally test_style() {
             quoted(database) + " 2>/dev/null | grep -E '(warning|error):' | sort -u");
         tally.check(tidy.output.empty(), "style/tidy", "\n" + tidy.output);
     }
-    CommandResult shell = run_shell(cd +
-                                    "for f in farcall scripts/* .ci/run tests/tool.sh tests/tool/*.sh; do [ -f \"$f\" ] && { sh -n "
-                                    "\"$f\" || echo \"$f\"; }; done; true");
+    CommandResult shell =
+        run_shell(cd +
+                  "for f in farcall scripts/* .ci/run tests/tool.sh tests/tool/*.sh; do [ -f \"$f\" ] && { sh -n "
+                  "\"$f\" || echo \"$f\"; }; done; true");
     tally.check(shell.output.empty(), "style/shell", shell.output);
     CommandResult calls = run_shell(cd + "scripts/native_calls check");
     tally.check(calls.status == 0, "style/native_calls", "\n" + calls.output);
@@ -385,6 +386,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     const bool usual = kind == "usual", all = usual || kind == "all";
     if (options.debug || kind == "debug") use_debug_kernel();
     start_pace();
+    if (kind == "ltp") return test_ltp(options);
     Tally total;
     int at_once = static_cast<int>(std::clamp(::sysconf(_SC_NPROCESSORS_ONLN), 1L, 2L));
     std::vector<Part> parts;

@@ -59,6 +59,9 @@ Tally test_guest(const BatchOptions& options, const std::string& label, const st
 // reference host.
 Tally test_fuzz(const std::string& route, int cpus, uint64_t seed, uint64_t calls);
 Tally test_fuzz_rows();
+// `farcall test ltp DIR`: which tests of a build of LTP pass, compared between routes; one test for each of its tests, with
+// the tool's exit status.
+int test_ltp(const BatchOptions& options);
 // The names of the calls in the kernel's table, as the test kernel reports them.
 std::vector<std::string> implemented_calls();
 // The same cases on one CPU, for stretches with interrupts off (cli/stretch.hpp).

@@ -25,9 +25,10 @@ check() {
         echo "tool $name ok"
     fi
 }
-# The same, and standard error must be exactly one line.
+# The same, and standard error must be exactly one line, which is kept in $work/said.
 one_line() {
     check "$@"
+    cp "$work/err" "$work/said"
     lines=$(wc -l <"$work/err")
     [ "$lines" = 1 ] && echo "tool $1.one_line ok" || echo "tool $1.one_line FAIL $lines lines on standard error"
 }
@@ -43,7 +44,10 @@ if [ $# != 0 ]; then
     echo 'tool done'
     exit
 fi
+part memory
+part size
 part bench
+part ltp
 
 check true 0 '' run -- busybox true
 check false 1 '' run -- busybox false
@@ -58,21 +62,7 @@ one_line not_executable 126 '' run -- /etc/passwd
 one_line bad_option 2 '' "$farcall" run --no-such-option -- busybox true
 one_line bad_cpus 2 '' run --cpus 99 -- busybox true
 one_line bad_memory 2 '' run --memory lots -- busybox true
-# Refused by the tool; by the kernel, where the loader has put the RAM disk over its image; and a processor without long mode.
-one_line too_little_memory 2 '' run --memory 4M -- busybox true
-one_line too_little_memory_for_kernel 2 '' run --qemu-arg=-m --qemu-arg=4M -- busybox true
-check little_memory_is_enough 0 '' run --memory 8M -- busybox true
-one_line too_little_memory_for_the_server 2 '' run --memory 32M --route server -- busybox true
-# Each says how much is needed, and that is enough.
-enough() {
-    shift 2
-    suggested=$("$farcall" run --memory "$@" -- busybox true 2>&1 | grep -o 'try --memory [0-9]*M' | cut -d ' ' -f 3)
-    shift
-    run --memory "$suggested" "$@" -- busybox echo "ran"
-}
-check memory_named 0 ran enough - - 4M
-check memory_named_for_the_server 0 ran enough - - 32M --route server
-check memory_named_for_a_trace 0 ran enough - - 32M --trace "$work/trace.json" --trace-records 1000000
+# A processor without long mode.
 one_line processor_too_old 2 '' run --cpu qemu32 -- busybox true
 one_line bad_route 2 '' run --route sideways -- busybox true
 one_line remote_needs_two 2 '' run --route remote -- busybox true
@@ -114,7 +104,7 @@ check host_program_copied 0 "script $work/script x" run -- "$work/script" x
 # Help needs no build, and is what the tool says.
 check help_is_current 0 '' "$(dirname "$farcall")/scripts/help" check
 unbuilt() { FARCALL_NO_BUILD= FARCALL_BUILD="$work/none" PATH=/usr/bin:/bin "$farcall" "$@"; }
-for words in '' run test bench trace oracle 'oracle record' 'run --cpus 2'; do
+for words in '' run test bench trace size oracle 'oracle record' 'run --cpus 2'; do
     # shellcheck disable=SC2086
     help() { unbuilt $words --help >"$work/help" && [ -s "$work/help" ] && [ ! -e "$work/none" ]; }
     check "help_without_a_build_$(printf %s "${words:-alone}" | tr ' ' _)" 0 '' help
@@ -137,9 +127,9 @@ chmod 755 "$work/env-script" "$work/nested" "$work/no-interpreter" "$work/no-tar
 check host_env_script 0 'env script bash x' run -- "$work/env-script" x
 check host_script_of_a_script 0 "script $work/script $work/nested" run -- "$work/nested" x
 one_line host_script_lacks_interpreter 127 '' run -- "$work/no-interpreter"
-check says_the_interpreter 1 '' grep -qv "no-interpreter: its interpreter $work/nothing is neither" "$work/err"
+check says_the_interpreter 0 1 grep -c "no-interpreter: its interpreter $work/nothing is neither" "$work/said"
 one_line host_script_lacks_target 127 '' run -- "$work/no-target"
-check says_the_target 1 '' grep -qv 'no-such-program, which runs it, is not found' "$work/err"
+check says_the_target 0 1 grep -c 'no-such-program, which runs it, is not found' "$work/said"
 # -v names a call that is missing, once for each program that makes it.
 missing_calls() {
     run -v -- perl -e 'for (1..3) { syscall(250); } if (fork) { wait } else { open(F, ">", "/proc/self/comm"); print F "other"; close F; syscall(250) for 1..3 }' 2>&1 |
@@ -159,7 +149,7 @@ if printf 'int two(void) { return 2; }\n' | gcc -shared -fPIC -Wl,-soname,libtwo
     check host_libraries_relative 41 '' in_folder
     rm "$work/elf/lib/libtwo.so"
     one_line host_lacks_library 127 '' run -- "$work/elf/program"
-    check says_the_library 1 '' grep -qv 'the shared library libtwo.so, which libone.so needs, is not found' "$work/err"
+    check says_the_library 0 1 grep -c 'the shared library libtwo.so, which libone.so needs, is not found' "$work/said"
 fi
 cp /bin/busybox "$work/root/bin/lacking" && printf '#!/bin/none\n' >"$work/root/bin/lacking"
 one_line root_script_lacks_interpreter 127 '' run --root "$work/root" -- /bin/lacking
@@ -272,7 +262,7 @@ for route in fs fs: fs:0+ fs:+0 fs:2 fs:0+2 fs:9999999 fs:-1 fs:x file:1 fs:0,,m
     one_line "bad_route_$route" 2 '' run --cpus 2 --route "$route" -- busybox true
 done
 one_line route_server_is_of_all_modules 2 '' run --cpus 2 --route fs:server -- busybox true
-check says_what_is_placed_once 0 1 grep -c "one placement.*--route server" "$work/err"
+check says_what_is_placed_once 0 1 grep -c "one placement.*--route server" "$work/said"
 for capacity in 1 1: 1:0 1:0.0 1:1.5 1:2 1:x 1:.5 1:0.1234 1:1.0 2:0.5 x:1 1:-1 1:1,1:1 0:1,; do
     one_line "bad_capacity_$capacity" 2 '' run --cpus 2 --capacity "$capacity" -- busybox true
 done
@@ -505,116 +495,5 @@ one_line native_unknown 2 '' run --native examples/nothing
 one_line native_has_no_root 2 '' run --native examples/echo --root "$work"
 one_line native_has_no_routes 2 '' run --native examples/echo --route remote --cpus 2
 one_line native_bad_fastpath 2 '' run --native examples/echo --fastpath sideways
-# Traces. A call is counted once, wherever it was executed; which path it took there depends on the route.
-trace=$work/trace.json tables=$work/tables
-traced() { run --trace "$trace" "$@" && "$farcall" trace "$trace" --calls 1000 >"$tables"; }
-count_of() { awk -v name="$1" '$1 == name { print $3, $NF; found = 1; exit } END { if (!found) print "none" }' "$tables"; }
-has_path() { grep -q "^$1  *[1-9]" "$tables" && echo "$1" || echo "no $1"; }
-kills='for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 $$; kill -0 $$; kill -0 $$; done'
-traced_kills() {
-    traced --cpus 2 --route "$1" -- sh -c "$kills" || return
-    count_of kill
-    grep -o 'no record was lost' "$tables"
-    shift
-    for path; do has_path "$path"; done
-}
-check trace_inline 0 '30 30
-no record was lost
-leaf
-fault
-task' traced_kills inline leaf fault task
-check trace_remote 0 '30 30
-no record was lost
-sent
-service
-task' traced_kills remote sent service task
-check trace_server 0 '30 30
-no record was lost
-fast exception
-fast reply
-server' traced_kills server 'fast exception' 'fast reply' server
-check trace_mixed 0 '30 30
-no record was lost
-leaf
-service' traced_kills 'fs:1,*:inline' leaf service
-# An error is told by its number; a wait ends a stretch, and the call is counted at its end.
-traced_waits() {
-    traced --cpus 2 --route "$1" -- sh -c 'sleep 0.2; kill -0 9999 2>/dev/null; (sleep 0.2; echo x) | cat' || return
-    grep -o '^kill (62) .*' "$tables" | sed 's/  .*  / /'
-    grep -o 'waits: [1-9]' "$tables" | sed 's/[0-9]//' | head -n 1
-    awk '$1 == "exit_group" { print $3, $NF }' "$tables"
-}
-for route in inline remote; do
-    check "trace_waits_$route" 0 'x
-kill (62) error 3: 1
-waits: 
-5 5' traced_waits $route
-done
-# The ring keeps the last records.
-traced_full() {
-    run --trace "$trace" --trace-records 100 -- sh -c "$kills; exit 3"
-    full=$?
-    "$farcall" trace "$trace" >"$tables"
-    count_of exit_group
-    awk '/records lost/ { print $1, "of", ($0 ~ /CPU 0: [1-9]/ ? "more" : "few") }' "$tables"
-    return $full
-}
-check trace_full 3 '1 1
-127 of more' traced_full
-check trace_full_is_said 0 1 sh -c "'$farcall' run --trace '$trace' --trace-records 16 -- busybox true 2>&1 | grep -c 'lacks its oldest records'"
-# Programs of the native interface: three calls to a server, two of an object that cannot be called.
-traced_echo() {
-    traced --native examples/echo --fastpath "$1" >/dev/null || return
-    sed -n '/^fast call .*capability/ { s/  */ /g; p; }
-        /^\(fast\|slow\) \(call\|reply\) .*:/ { s/^\([a-z]* [a-z]*\) *\([0-9]*\).*  /\1 \2 /; /capability/!p; }' "$tables"
-    grep -o '^kCreate (16) *[0-9]*' "$tables" | sed 's/  */ /g'
-}
-check trace_native_fast 0 'fast call 5 done: 3, slowpath: 2
-fast reply 4 done: 4
-slow call 2 error: 2
-fast call 3 2 capability: 2
-kCreate (16) 4' traced_echo all
-check trace_native_slow 0 'slow call 5 switched: 3, error: 2
-slow reply 4 switched: 4
-kCreate (16) 4' traced_echo none
-# A program that waits: its last records are in the dump, and the file is not left behind.
-traced_dump() {
-    rm -f "$trace"
-    "$farcall" run --timeout $((6 * pace)) --trace "$trace" -- busybox sleep 100 2>"$work/dump"
-    grep -c '^[0-9]*: leaf 230 of 2, .*needs task' "$work/dump"
-    grep -c 'farcall: no trace: ' "$work/dump"
-    [ -e "$trace" ] && echo left behind
-}
-check trace_in_a_dump 1 '1
-1' traced_dump
-# Without the port nothing is sent; where nobody takes the records, the exit status comes all the same.
-check trace_without_port 0 ran run --append trace=64 -- busybox echo ran
-mkfifo "$work/port.in" "$work/port.out"
-nobody_reads() {
-    sleep $((30 * pace)) <"$work/port.out" &
-    reader=$!
-    run --append trace=16384 --qemu-arg=-chardev --qemu-arg="pipe,id=trace,path=$work/port" \
-        --qemu-arg=-device --qemu-arg=virtserialport,chardev=trace,nr=5,name=farcall.trace \
-        -- sh -c 'seq 1 3000 | while read n; do :; done; exit 7'
-    nobody=$?
-    kill $reader
-    return $nobody
-}
-check trace_nobody_reads 7 '' nobody_reads
-one_line trace_unwritable 2 '' run --trace "$work/none/trace.json" -- busybox echo ran
-one_line trace_into_a_directory 2 '' run --trace "$work" -- busybox echo ran
-one_line trace_records_alone 2 '' run --trace-records 100 -- busybox true
-for n in 0 -1 x 4194305; do one_line "trace_bad_records_$n" 2 '' run --trace "$trace" "--trace-records=$n" -- busybox true; done
-one_line trace_bad_for_kernel 2 '' run --append trace=x -- busybox true
-one_line trace_too_little_memory 2 '' run --memory 32M --trace "$trace" --trace-records 4194304 -- busybox true
-one_line trace_no_file 2 '' "$farcall" trace "$work/none"
-one_line trace_of_nothing 2 '' "$farcall" trace /dev/null
-one_line trace_of_a_directory 2 '' "$farcall" trace "$work"
-one_line trace_of_a_program 2 '' "$farcall" trace /bin/busybox
-echo '{"traceEvents":[{"ph":"X"}]}' >"$work/other.json"
-one_line trace_of_another 2 '' "$farcall" trace "$work/other.json"
-run --trace "$trace" -- busybox true
-head -c 3000 "$trace" >"$work/cut.json"
-one_line trace_cut_off 2 '' "$farcall" trace "$work/cut.json"
-one_line trace_missing_file 2 '' "$farcall" trace
+part trace
 echo 'tool done'

@@ -149,8 +149,9 @@ std::byte* bytes_of(Memory& m, u64 offset) { return static_cast<std::byte*>(Mach
 // What a server makes its objects of: a part of the free memory, and what it needs at least, also for each CPU. A program
 // beside it has a part too.
 constexpr u64 kShare = 16, kLeastShare = u64{1} << 20, kShareOfCpu = u64{64} << 10;
-// For the kernel itself, while the machine runs; and the least memory of its own with which a server can start.
-constexpr u64 kKernelLeast = u64{256} << 10, kServerLeast = 0;
+constexpr u64 kKernelLeast = u64{256} << 10;  // for the kernel itself, while the machine runs
+// With less memory of its own a server cannot even say that it is too little.
+constexpr u64 kServerLeast = u64{2560} << 10, kServerLeastOfCpu = u64{192} << 10;
 
 u64 share_of_server(u64 free) { return free / kShare + kLeastShare + rt::executor_count() * kShareOfCpu; }
 
@@ -320,7 +321,7 @@ Result<void> start_native(const FirstProgram& given) {
     if (serves) {
         const u64 kept = share_of_server(free) + kKernelLeast + (given.beside ? free / kShare : 0);
         const u64 left = rt::mem_stats().free_bytes;  // the program and its table are there now
-        if (left < kept + kServerLeast) return Errno::kNoMem;
+        if (left < kept + kServerLeast + rt::executor_count() * kServerLeastOfCpu) return Errno::kNoMem;
         own = TRY(give_memory(*space, *given.serves, left - kept, *info));
     }
     TRY(space->map(*page, native::kBootInfoPage, 0, kPageSize, native::kReadRight, native::kReadRight));
