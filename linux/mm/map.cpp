@@ -231,6 +231,7 @@ Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, St
         s.remove_range(new_end, old_end, dead);
         return s.break_end = to;
     }
+    if (s.area_count > kMaxAreas) return now;
     Area* above = s.find_at_or_above(old_end);
     if (above && new_end + kPageSize > State::guarded_start(*above)) return now;
     u64 pages = (new_end - old_end) >> lib::kPageShift;

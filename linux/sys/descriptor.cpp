@@ -249,7 +249,7 @@ TaskResult change_terminal(Caller& c, Ref<File> file, u32 request, u64 argument)
         if (r.ok()) co_return i64(r.value());
         if (r.error() == kNeedsFault) {
             auto f = c.user().fault();
-            if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
+            if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits()) < f.size)
                 co_return Errno::kFault;
             continue;
         }

@@ -12,7 +12,7 @@ constexpr u64 kResidentInLeaf = 4096;  // pages of mincore a leaf looks at
 MemoryLimits limits(Caller& c) {
     const Process& p = c.process();
     return {.address = p.limit(kRlimAs),
-            .data = p.limit(kRlimData),
+            .data = p.data_limit(),
             .stack = p.limit(kRlimStack),
             .locked = c.creds().capable(kCapIpcLock) ? ~u64{0} : p.limit(kRlimMemlock)};
 }
@@ -24,7 +24,7 @@ Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     const UserAddr end = (at + length).up(kPageSize);
     for (UserAddr from = at.down(kPageSize); from < end && !is_ending(c); from += kPopulatedAtOnce) {
         u64 piece = end - from < kPopulatedAtOnce ? end - from : kPopulatedAtOnce;
-        auto wait = c.mm().populate(from, piece, c.process().limit(kRlimStack));
+        auto wait = c.mm().populate(from, piece, c.process().stack_limits());
         if (!wait.valid() || co_await wait < piece) co_return Errno::kNoMem;
         co_await rt::Yield{};
     }
@@ -89,7 +89,7 @@ Task<Result<void>> advise_patiently(Caller& c, UserAddr at, u64 length, i32 advi
     for (u64 done = 0; done < bytes;) {
         if (is_ending(c)) co_return Errno::kIntr;
         const u64 piece = bytes - done < kPopulatedAtOnce ? bytes - done : kPopulatedAtOnce;
-        auto wait = c.mm().fault_in(at + done, piece, advice == kMadvPopulateWrite, c.process().limit(kRlimStack));
+        auto wait = c.mm().fault_in(at + done, piece, advice == kMadvPopulateWrite, c.process().stack_limits());
         if (co_await wait < piece) co_return c.interrupted() ? Errno::kIntr : Errno::kFault;
         done += piece;
         co_await rt::Yield{};
@@ -132,7 +132,9 @@ Task<Result<void>> sys_remap_file_pages(Caller& c, UserAddr at, u64 length, u32 
 }
 
 Leaf<UserAddr> sys_brk(Caller& c, UserAddr to) {
-    return c.or_later(c.mm().set_break(to, limits(c)), [&] { return c.mm().set_break_task(to, limits(c)); });
+    MemoryLimits l = limits(c);
+    l.data = c.process().limit(kRlimData);
+    return c.or_later(c.mm().set_break(to, l), [&] { return c.mm().set_break_task(to, l); });
 }
 
 // Checks of mincore; the number of pages.
@@ -161,7 +163,7 @@ Task<Result<void>> resident_patiently(Caller& c, UserAddr at, u64 pages, UserOut
             done += n;
         } else if (r.error() == kNeedsFault) {
             auto f = c.user().fault();
-            auto wait = c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            auto wait = c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
             if (co_await wait < f.size) co_return Errno::kFault;
         } else {
             co_return r.error().ended();

@@ -94,7 +94,7 @@ Leaf<u64> move_piece(Caller& c, Transfer& t) {
 
 TaskResult move_between(Caller& c, Transfer t) {
     constexpr u32 kPiecesAtOnce = 8;
-    constexpr u64 kNoStack = 0;  // a look must not make a stack grow
+    constexpr const RlimitValue* kNoStack = nullptr;  // a look must not make a stack grow
     u64 done = 0;
     for (u32 pieces = 1; t.local.size() != 0 && t.remote.size() != 0; ++pieces) {
         if (is_ending(c)) break;
@@ -112,7 +112,7 @@ TaskResult move_between(Caller& c, Transfer t) {
         }
         if (moved.error() == kNeedsFault) {
             const fs::UserMemory::Fault f = c.user().fault();
-            const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
             if (have >= f.size) continue;
             // What is accessible of our buffer is used.
             const u64 usable = t.local.spans(c.user(), t.local.size()).accessible(f, have);

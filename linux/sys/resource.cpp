@@ -37,7 +37,7 @@ Result<void> set_limit(Caller& c, Process& p, u32 which, const abi::Rlimit64& to
         auto limits = p.rlimits.lock();
         RlimitValue& l = (*limits)[which];
         if (to.hard > l.hard && !c.creds().capable(fs::kCapSysResource)) return Errno::kPerm;
-        l.hard = to.hard;
+        __atomic_store_n(&l.hard, to.hard, __ATOMIC_RELAXED);
         __atomic_store_n(&l.soft, to.soft, __ATOMIC_RELAXED);
     }
     if (which == kRlimCpu) return watch_cpu_limit(p);
