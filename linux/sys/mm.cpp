@@ -31,7 +31,7 @@ Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     co_return lib::kOk;
 }
 
-Result<void> make_request(AddressSpace::MapRequest& r, Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd,
+Result<void> make_request(AddressSpace::MapRequest& r, Caller& c, UserAddr at, u64 length, u32 prot, u64 flags, Fd fd,
                           u64 offset) {
     if (offset % kPageSize) return Errno::kInval;
     if (!(flags & kMapAnonymous)) {
@@ -39,13 +39,15 @@ Result<void> make_request(AddressSpace::MapRequest& r, Caller& c, UserAddr at, u
         if (r.file->flags() & fs::kOpenPath) return Errno::kBadF;
         if (flags & kMapHugeTlb) return Errno::kInval;
         r.offset = offset;
+        // Unknown flags are ignored but with this type: one that is refused stands for those that `r` has no room for.
+        if ((flags & kMapType) == kMapSharedValidate && flags >> 32) flags |= kMapSync;
     } else if (flags & kMapHugeTlb) {
         return Errno::kNoMem;  // no huge pages are reserved
     }
     r.hint = at;
     r.length = length;
     r.prot = prot;
-    r.flags = flags;
+    r.flags = u32(flags);
     r.may_map_low = c.creds().capable(kCapSysRawio);
     return lib::kOk;
 }
@@ -57,10 +59,10 @@ Task<Result<UserAddr>> map_patiently(Caller& c, AddressSpace::MapRequest r) {
     if (accessible && (now || c.mm().locks_future())) (void)co_await populate(c, got, length);
     co_return got;
 }
-Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd, u64 offset) {
+Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u64 flags, Fd fd, u64 offset) {
     AddressSpace::MapRequest request;
     TRY(make_request(request, c, at, length, prot, flags, fd, offset));
-    if (!populates(flags) && !c.mm().locks_future()) [[likely]] {
+    if (!populates(u32(flags)) && !c.mm().locks_future()) [[likely]] {
         auto got = c.mm().map(request, limits(c));
         if (got.error() != kNeedsTask) [[likely]]
             return got;

@@ -2,7 +2,11 @@
 // Answers at the edges of calls: limits of memory, flags that few programs use.
 #include "check.h"
 
+#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/uio.h>
 
 static void limit(int which, rlim_t soft, rlim_t hard) { NEED(setrlimit(which, &(struct rlimit){soft, hard}) == 0); }
 
@@ -116,4 +120,148 @@ TEST(number_of_areas) {
         FACT("the break moves", move_break());
     }
     _exit(0);
+}
+
+// ---- Flags and numbers that few programs use ----
+
+TEST(validated_flags_of_mmap) {
+    int fd = open("file", O_RDWR | O_CREAT, 0600);
+    NEED(ftruncate(fd, 4096) == 0);
+    const unsigned long shared = MAP_SHARED_VALIDATE;
+    for (int bit = 4; bit < 40; bit++) {
+        const unsigned long flags = shared | 1ul << bit;
+        if (flags & (MAP_FIXED | MAP_ANONYMOUS | MAP_HUGETLB)) continue;
+        long at = syscall(SYS_mmap, 0, 4096, PROT_READ, flags, fd, 0);
+        say("bit %d: %s\n", bit, at == -1 ? errno_name(errno) : "ok");
+        at = syscall(SYS_mmap, 0, 4096, PROT_READ, (long)(int)flags, fd, 0);
+        say("bit %d of an int: %s\n", bit, at == -1 ? errno_name(errno) : "ok");
+    }
+}
+
+TEST(sets_and_random_numbers) {
+    struct epoll_event event = {.events = EPOLLIN};
+    int set = epoll_create1(0), random = open("/dev/random", O_RDONLY), urandom = open("/dev/urandom", O_RDONLY);
+    CALL(epoll_ctl(set, EPOLL_CTL_ADD, urandom, &event));
+    CALL(epoll_ctl(set, EPOLL_CTL_ADD, random, &event));
+    CALL(epoll_wait(set, &event, 1, 0));
+    struct pollfd p[] = {{.fd = random, .events = 0xffff}, {.fd = urandom, .events = 0xffff}};
+    CALL(poll(p, 2, 0));
+    say("%x %x\n", p[0].revents, p[1].revents);
+}
+
+TEST(pipes_of_notifications) {
+    int ends[2] = {-1, -1};
+    CALL(pipe2(ends, O_EXCL));
+    CALL(pipe2(ends, O_EXCL | O_CLOEXEC | O_NONBLOCK));
+    CALL(pipe2(ends, O_EXCL | O_TRUNC));
+    CALL(pipe2(NULL, O_EXCL));
+    CALL(dup(0));
+}
+
+static void clamps(const char* what, unsigned flags, unsigned min, unsigned max, unsigned size) {
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+        uint32_t min, max;
+    } a = {.size = size, .flags = flags, .min = min, .max = max};
+    long r = syscall(SYS_sched_setattr, 0, &a, 0);
+    say("%s: %s", what, r == 0 ? "ok" : errno_name(errno));
+    NEED(syscall(SYS_sched_getattr, 0, &a, 56, 0) == 0);
+    say(", flags %ld, %u to %u\n", (long)a.flags, a.min, a.max);
+}
+TEST(clamps_of_utilisation) {
+    clamps("none", 0, 0, 0, 56);
+    clamps("least", 0x20, 100, 0, 56);
+    clamps("most", 0x40, 0, 200, 56);
+    clamps("both", 0x60, 100, 900, 56);
+    clamps("crossed", 0x60, 300, 200, 56);
+    clamps("least above most", 0x20, 950, 0, 56);
+    clamps("most below least", 0x40, 0, 50, 56);
+    clamps("too large", 0x40, 0, 1025, 56);
+    clamps("least too large", 0x20, 1025, 0, 56);
+    clamps("reset", 0x60, ~0u, ~0u, 56);
+    clamps("small", 0x60, 1, 2, 48);
+    clamps("both again", 0x60, 100, 900, 56);
+    clamps("untouched", 0, 0, 0, 56);
+    clamps("keep all", 0x18, 0, 0, 56);
+    CHILD("child") { clamps("inherited", 0, 0, 0, 56); }
+    clamps("reset on fork", 0x61, 100, 900, 56);
+    CHILD("child") { clamps("not inherited", 0, 0, 0, 56); }
+    NEED(setresuid(1000, 1000, 1000) == 0);
+    clamps("a user", 0x60, 1, 2, 56);
+    CHILD("another") { clamps("a user, up", 0x60, 500, 1024, 56); }
+}
+
+static void set_attributes(const char* what, uint64_t flags, uint32_t policy, int nice, uint32_t priority) {
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t more[3];
+    } a = {.size = 48, .policy = policy, .flags = flags, .nice = nice, .priority = priority};
+    long r = syscall(SYS_sched_setattr, 0, &a, 0);
+    say("%s: %s", what, r == 0 ? "ok" : errno_name(errno));
+    NEED(syscall(SYS_sched_getattr, 0, &a, 48, 0) == 0);
+    say(", policy %u flags %ld nice %d priority %u\n", a.policy, (long)a.flags, a.nice, a.priority);
+}
+TEST(attributes_kept) {
+    set_attributes("batch", 0, 3, 5, 0);
+    set_attributes("policy kept", 8, 0, 7, 0);
+    set_attributes("policy kept, wrong one", 8, 77, 8, 0);
+    set_attributes("policy kept, negative one", 8, 1u << 31, 8, 0);
+    set_attributes("parameters kept", 0x10, 0, 9, 0);
+    set_attributes("all kept", 0x18, 1, 9, 7);
+    set_attributes("priority of a policy without", 0x10, 0, 9, 3);
+    set_attributes("another policy, parameters kept", 0x10, 2, 0, 3);
+    set_attributes("policy kept", 8, 0, 0, 4);
+    set_attributes("parameters kept", 0x10, 1, 0, 50);
+    set_attributes("all kept", 0x18, 0, 11, 0);
+    set_attributes("parameters of another kind kept", 0x10, 0, 11, 0);
+    set_attributes("reset on fork", 1, 0, 12, 0);
+    set_attributes("all kept", 0x18, 0, 11, 0);
+    set_attributes("parameters kept", 0x10, 0, 11, 0);
+}
+
+TEST(tracers_allowed) {
+    CALL(prctl(0x59616d61, 0));
+    CALL(prctl(0x59616d61, 1));
+    CALL(prctl(0x59616d61, -1));
+    CALL(prctl(0x59616d61, 4194303));
+    CALL(prctl(0x59616d61, getpid(), 1, 2, 3));
+    CALL(prctl(0x59616d61, 0x1ffffffffL));
+    CALL(prctl(0x59616d61, 0x100000001L));
+    // A process that is no ancestor.
+    int p[2], q[2];
+    NEED(pipe(p) == 0 && pipe(q) == 0);
+    static volatile long word = 7;
+    NEED(setresuid(1000, 1000, 1000) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
+    pid_t other = fork();
+    if (other == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        char c;
+        if (read(p[0], &c, 1) == 1) NEED(prctl(0x59616d61, -1) == 0);
+        NEED(write(q[1], "x", 1) == 1);
+        pause();
+    }
+    long to = 0;
+    struct iovec here = {&to, sizeof to}, there = {(void*)&word, sizeof word};
+    CALL(process_vm_readv(other, &here, 1, &there, 1, 0));
+    CHILD("sibling") { CALL(process_vm_readv(other, &here, 1, &there, 1, 0)); }
+    CHILD("of its parent") { CALL(process_vm_readv(getppid(), &here, 1, &there, 1, 0)); }
+    char c;
+    NEED(write(p[1], "x", 1) == 1 && read(q[0], &c, 1) == 1);
+    CHILD("sibling that may") { CALL(process_vm_readv(other, &here, 1, &there, 1, 0)); }
+    kill(other, SIGKILL);
+}
+
+TEST(resolution_of_clocks) {
+    for (int id = -16; id < 8; id++) {
+        struct timespec t = {-1, -1};
+        long r = syscall(SYS_clock_getres, id, &t);
+        say("%d: %s %ld %ld\n", id, r == 0 ? "ok" : errno_name(errno), (long)t.tv_sec, t.tv_nsec);
+    }
 }
