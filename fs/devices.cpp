@@ -137,14 +137,14 @@ Result<Ref<File>> open_as(OpenContext& how) {
 
 template <OpenAs kAs>
 Result<Ref<File>> open_console(OpenContext& how) {
-    if (port::streams.tty) return open_terminal(how.path, how.flags & ~kOpenOnce, kAs);
+    if (port::streams.tty) return open_terminal(how, kAs);
     return Errno::kNxIo;
 }
 
 // /dev/tty: whatever terminal controls the caller.
 Result<Ref<File>> open_controlling(OpenContext& how) {
     if (!how.terminal) return Errno::kNxIo;
-    return open_terminal(how.path, how.flags & ~kOpenOnce);
+    return open_terminal(how);
 }
 
 struct Device {

@@ -50,7 +50,7 @@ struct RlimitValue {
 struct MemoryLimits {
     u64 address = ~u64{0};  // RLIMIT_AS
     u64 data = ~u64{0};     // RLIMIT_DATA
-    u64 stack = ~u64{0};    // RLIMIT_STACK
+    u64 stack = ~u64{0};    // RLIMIT_STACK; for execve only
     u64 locked = ~u64{0};   // RLIMIT_MEMLOCK; unlimited with CAP_IPC_LOCK
 };
 

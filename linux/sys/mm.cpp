@@ -13,7 +13,6 @@ MemoryLimits limits(Caller& c) {
     const Process& p = c.process();
     return {.address = p.limit(kRlimAs),
             .data = p.data_limit(),
-            .stack = p.limit(kRlimStack),
             .locked = c.creds().capable(kCapIpcLock) ? ~u64{0} : p.limit(kRlimMemlock)};
 }
 

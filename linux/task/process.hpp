@@ -417,7 +417,9 @@ public:
     // may_expand_vm).
     u64 data_limit() const {
         const u64 soft = limit(kRlimData);
-        return soft != 0 ? soft : __atomic_load_n(&rlimits.unguarded()[kRlimData].hard, __ATOMIC_RELAXED);
+        if (soft != 0) [[likely]]
+            return soft;
+        return __atomic_load_n(&rlimits.unguarded()[kRlimData].hard, __ATOMIC_RELAXED);
     }
     Nanoseconds started{};
 
