@@ -147,7 +147,7 @@ void select_threads(Selection& s, Process& p, const u32* user = nullptr) {
     }
 }
 
-// With more processes than this, those of a group or user are visited in pieces.
+// More processes than this are visited in pieces: all of them, also for a large group.
 constexpr u32 kFewProcesses = 64;
 
 Task<Result<void>> select_long(Selection& s) {
@@ -174,7 +174,9 @@ Task<Result<void>> select_long(Selection& s) {
 
 Leaf<void> select(Selection& s) {
     Caller& c = s.c;
-    if ((s.which == kPriorityGroup || s.which == kPriorityUser) && process_count() > kFewProcesses) return kNeedsTask;
+    const i32 group = s.who ? i32(s.who) : c.process().group_seen().value;
+    if (s.which == kPriorityUser && process_count() > kFewProcesses) return kNeedsTask;
+    if (s.which == kPriorityGroup && has_more_members(group, kFewProcesses)) return kNeedsTask;
     switch (s.which) {
         case kPriorityProcess: {  // one thread
             if (s.who == 0) {
@@ -192,7 +194,6 @@ Leaf<void> select(Selection& s) {
             return lib::kOk;
         }
         case kPriorityGroup: {
-            i32 group = s.who ? i32(s.who) : c.process().group_seen().value;
             rt::LockGuard guard{process_tree};
             PidEntry* e = pid_entry(group);
             if (e)
