@@ -262,19 +262,29 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
 FaultKind AddressSpace::resolve(UserAddr at, Access access, const RlimitValue* limits, bool settled, FaultWait* wait) {
     if (at.value >= fs::kUserEnd) return FaultKind::kSegvMapError;
     UserAddr page_at = at.down(kPageSize);
-    rt::LockGuard guard(lock_);
-    Area* a = state_->find(at);
-    if (!a) [[unlikely]] {
-        // Areas grow when no other thread changes or copies them.
-        if (!state_->changing() || (wait && wait->alone)) a = grow_stack(page_at, limits);
-        if (!a) return not_allowed(at, FaultKind::kSegvMapError, wait);
+    fs::File* written;
+    {
+        rt::LockGuard guard(lock_);
+        Area* a = state_->find(at);
+        if (!a) [[unlikely]] {
+            // Areas grow when no other thread changes or copies them.
+            if (!state_->changing() || (wait && wait->alone)) a = grow_stack(page_at, limits);
+            if (!a) return not_allowed(at, FaultKind::kSegvMapError, wait);
+        }
+        if (!a->allows(access)) [[unlikely]]
+            return not_allowed(at, FaultKind::kSegvAccess, wait);
+        // Written under the lock only.
+        minor_faults.store(minor_faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        if (!a->shared()) return resolve_private(*a, page_at, access == Access::kWrite, settled, wait);
+        const FaultKind k = resolve_shared(*a, page_at, access == Access::kWrite, wait);
+        if (k != FaultKind::kResolved || access != Access::kWrite || !a->file) return k;
+        written = a->file.get();
+        written->ref();
     }
-    if (!a->allows(access)) [[unlikely]]
-        return not_allowed(at, FaultKind::kSegvAccess, wait);
-    // Written under the lock only.
-    minor_faults.store(minor_faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    if (a->shared()) return resolve_shared(*a, page_at, access == Access::kWrite, wait);
-    return resolve_private(*a, page_at, access == Access::kWrite, settled, wait);
+    // Linux: fault_dirty_shared_page. The attributes' lock comes before the address space's.
+    const auto file = Ref<fs::File>::adopt(written);
+    file->inode()->touch_modified();
+    return FaultKind::kResolved;
 }
 
 FaultKind AddressSpace::fault(UserAddr at, Access access, const RlimitValue* limits) {

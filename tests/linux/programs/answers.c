@@ -4,8 +4,10 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/statfs.h>
 #include <sys/uio.h>
 
 static void limit(int which, rlim_t soft, rlim_t hard) { NEED(setrlimit(which, &(struct rlimit){soft, hard}) == 0); }
@@ -264,4 +266,161 @@ TEST(resolution_of_clocks) {
         long r = syscall(SYS_clock_getres, id, &t);
         say("%d: %s %ld %ld\n", id, r == 0 ? "ok" : errno_name(errno), (long)t.tv_sec, t.tv_nsec);
     }
+}
+
+// ---- Files ----
+
+static void show_map(const char* what, int fd) {
+    say("%s:", what);
+    for (off_t at = 0, next; (next = lseek(fd, at, SEEK_DATA)) >= 0; at = next) {
+        say(" data %ld", (long)next);
+        next = lseek(fd, next, SEEK_HOLE);
+        say(" to %ld", (long)next);
+    }
+    struct stat s;
+    fstat(fd, &s);
+    say(", %ld blocks\n", (long)s.st_blocks);
+}
+// A page that is punched in part is made if it is not there, or stays room (shmem_get_folio).
+TEST(pages_punched_in_part) {
+    const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    int fd = open("file", O_RDWR | O_CREAT, 0600);
+    NEED(ftruncate(fd, 40960) == 0);
+    CALL(fallocate(fd, punch, 100, 200));
+    show_map("inside a hole", fd);
+    CALL(fallocate(fd, punch, 5000, 10000));
+    show_map("over holes", fd);
+    CALL(fallocate(fd, punch, 20480, 8192));
+    show_map("whole pages", fd);
+    NEED(pwrite(fd, "x", 1, 24576) == 1);
+    CALL(fallocate(fd, punch, 24000, 2000));
+    show_map("up to data", fd);
+    CALL(fallocate(fd, punch, 40000, 100000));
+    show_map("beyond the end", fd);
+    CALL(fallocate(fd, punch, 100000, 100));
+    show_map("far beyond the end", fd);
+    CALL(fallocate(fd, 0, 32768, 8192));
+    show_map("room", fd);
+    CALL(fallocate(fd, punch, 33000, 4096));
+    show_map("in room", fd);
+}
+
+TEST(facts_about_file_systems) {
+    struct statfs s;
+    NEED(fstatfs((int)syscall(SYS_memfd_create, "x", 0), &s) == 0);
+    say("memfd: type %lx block %ld blocks %ld %ld %ld files %ld %ld name %ld flags %lx\n", (long)s.f_type,
+        (long)s.f_bsize, (long)s.f_blocks, (long)s.f_bfree, (long)s.f_bavail, (long)s.f_files, (long)s.f_ffree,
+        (long)s.f_namelen, (long)s.f_flags);
+}
+
+TEST(umount_of_the_top) {
+    NEED(mkdir("m", 0700) == 0 && mount("t", "m", "tmpfs", 0, NULL) == 0 && mkdir("m/d", 0700) == 0);
+    CHILD("below the top") {
+        NEED(chroot("m/d") == 0 && chdir("/") == 0);
+        CALL(umount("/"));
+        CALL(umount2("/", MNT_DETACH));
+    }
+    CHILD("a user") {
+        NEED(chroot("m") == 0 && chdir("/") == 0 && setresuid(1000, 1000, 1000) == 0);
+        CALL(umount("/"));
+    }
+    CHILD("the top") {
+        NEED(chroot("m") == 0 && chdir("/") == 0);
+        CALL(umount2("/", MNT_EXPIRE));
+        CALL(umount2("/", MNT_FORCE));
+        CALL(mkdir("/e", 0700));
+        CALL(mkdir("/f", 0700));
+        int fd = open("/file", O_RDWR | O_CREAT, 0600);
+        CALL(umount("/"));
+        close(fd);
+        CALL(umount("/"));
+        CALL(umount("/"));
+        CALL(mkdir("/g", 0700));
+    }
+    CALL(mkdir("m/h", 0700));
+    CALL(mount(NULL, "m", NULL, MS_REMOUNT, NULL));
+    CALL(mkdir("m/h", 0700));
+    CHILD("the top, detached") {
+        NEED(chroot("m") == 0 && chdir("/") == 0);
+        CALL(umount2("/", MNT_DETACH));
+        CALL(umount("/"));
+    }
+    CALL(umount("m"));
+}
+
+TEST(links_into_removed_directories) {
+    NEED(mkdir("d", 0700) == 0 && make_file("file", "", 0600) == 0 && mkdir("other", 0700) == 0);
+    int fd = open("d", O_RDONLY | O_DIRECTORY);
+    NEED(mount("t", "other", "tmpfs", 0, NULL) == 0 && make_file("other/file", "", 0600) == 0 && rmdir("d") == 0);
+    CALL(linkat(AT_FDCWD, "file", fd, "name", 0));
+    CALL(linkat(AT_FDCWD, "other", fd, "name", 0));
+    CALL(linkat(AT_FDCWD, "other/file", fd, "name", 0));
+    CALL(linkat(AT_FDCWD, "missing", fd, "name", 0));
+    CALL(symlinkat("x", fd, "name"));
+    CALL(renameat(AT_FDCWD, "file", fd, "name"));
+    CALL(mkdirat(fd, "name", 0700));
+    CALL(openat(fd, "name", O_CREAT | O_RDWR, 0600));
+    CALL(mknodat(fd, "name", S_IFIFO | 0600, 0));
+    NEED(setresuid(1000, 1000, 1000) == 0);
+    CALL(linkat(AT_FDCWD, "file", fd, "name", 0));
+    CALL(mkdirat(fd, "name", 0700));
+    NEED(seteuid(1000) == 0);
+}
+
+// Which of access, modification and change went on since then.
+static struct stat before;
+static void changed(const char* what, int fd) {
+    struct stat s;
+    NEED(fstat(fd, &s) == 0);
+#define AFTER(x) (s.x.tv_sec != before.x.tv_sec || s.x.tv_nsec != before.x.tv_nsec)
+    say("%s:%s%s%s\n", what, AFTER(st_atim) ? " accessed" : "", AFTER(st_mtim) ? " modified" : "",
+        AFTER(st_ctim) ? " changed" : "");
+    sleep_ms(20);
+    NEED(futimens(fd, (struct timespec[]){{1000, 0}, {1000, 0}}) == 0 && fstat(fd, &before) == 0);
+    sleep_ms(20);
+}
+TEST(times_of_pipes) {
+    char c[8];
+    NEED(mkfifo("fifo", 0600) == 0);
+    int fd = open("fifo", O_RDWR | O_NONBLOCK);
+    changed("start", fd);
+    CALL(read(fd, c, 1));
+    changed("nothing to read", fd);
+    CALL(write(fd, "abcd", 4));
+    changed("write", fd);
+    CALL(write(fd, "", 0));
+    changed("empty write", fd);
+    CALL(read(fd, c, 0));
+    changed("empty read", fd);
+    CALL(read(fd, c, 2));
+    changed("read", fd);
+    CALL(read(fd, c, 8));
+    changed("the rest", fd);
+    CALL(read(fd, c, 8));
+    changed("no more", fd);
+    NEED(write(fd, "abcd", 4) == 4);
+    changed("write", fd);
+    CALL(read(fd, NULL, 4));
+    changed("read to a bad place", fd);
+    CALL(write(fd, NULL, 4));
+    changed("write from a bad place", fd);
+}
+
+TEST(times_of_mapped_files) {
+    int fd = open("file", O_RDWR | O_CREAT, 0600);
+    NEED(ftruncate(fd, 16384) == 0);
+    volatile char* p = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    volatile char* q = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    changed("start", fd);
+    q[0] = 1;
+    changed("private write", fd);
+    p[4096] = 1;
+    changed("write", fd);
+    p[4097] = 1;
+    changed("the same page again", fd);
+    CALL(read(open("/proc/self/comm", O_RDONLY), (void*)(p + 8192), 1));
+    changed("by the kernel", fd);
+    CALL(madvise((void*)(p + 4096), 4096, MADV_DONTNEED));
+    p[4096] = 2;
+    changed("after MADV_DONTNEED", fd);
 }
