@@ -52,8 +52,9 @@ public:
     Leaf<size_t> try_write(const UserSpans& from, u64) override { return Errno::kNoSpc; }
 };
 
-// random and urandom are the same once the generator is seeded, which it is from the start.
-class RandomFile final : public MemoryDevice {
+// random and urandom are the same once the generator is seeded, which it is from the start; but urandom cannot be waited
+// for.
+class RandomFile : public MemoryDevice {
 public:
     using MemoryDevice::MemoryDevice;
     u64 piece_size(bool) const override { return kRandomAtOnce; }
@@ -63,6 +64,7 @@ public:
     }
     Leaf<size_t> read_for(void*, const UserSpans& to, u64) override { return generate(to, false); }
     bool pollable() const override { return true; }
+    u32 poll() override { return kPollIn | kPollRdNorm; }
     // What programs mix in is not credited, and the pool is the machine's: it is read, as for an unprivileged writer.
     Leaf<size_t> try_write(const UserSpans& from, u64) override { return take(from, true); }
     Leaf<size_t> write_for(void*, const UserSpans& from, u64) override { return take(from, false); }
@@ -98,6 +100,13 @@ private:
     }
 };
 
+class UrandomFile final : public RandomFile {
+public:
+    using RandomFile::RandomFile;
+    bool pollable() const override { return false; }
+    u32 poll() override { return File::poll(); }
+};
+
 // Messages go to the kernel's log. There is no record buffer to read back.
 class KernelLogFile final : public File {
 public:
@@ -128,14 +137,14 @@ Result<Ref<File>> open_as(OpenContext& how) {
 
 template <OpenAs kAs>
 Result<Ref<File>> open_console(OpenContext& how) {
-    if (port::streams.tty) return open_terminal(how.path, how.flags & ~kOpenOnce, kAs);
+    if (port::streams.tty) return open_terminal(how, kAs);
     return Errno::kNxIo;
 }
 
 // /dev/tty: whatever terminal controls the caller.
 Result<Ref<File>> open_controlling(OpenContext& how) {
     if (!how.terminal) return Errno::kNxIo;
-    return open_terminal(how.path, how.flags & ~kOpenOnce);
+    return open_terminal(how);
 }
 
 struct Device {
@@ -150,7 +159,7 @@ constexpr Device kDevices[] = {
     {kDeviceZero, "zero", 0666, &open_as<ZeroFile>},
     {kDeviceFull, "full", 0666, &open_as<FullFile>},
     {kDeviceRandom, "random", 0666, &open_as<RandomFile>},
-    {kDeviceUrandom, "urandom", 0666, &open_as<RandomFile>},
+    {kDeviceUrandom, "urandom", 0666, &open_as<UrandomFile>},
     {kDeviceKmsg, "kmsg", 0644, &open_as<KernelLogFile>},
     {kDeviceSerial0, "ttyS0", 0660, &open_console<OpenAs::kTerminal>},
     {kDeviceTty, "tty", 0666, &open_controlling},

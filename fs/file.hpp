@@ -41,6 +41,8 @@ struct OpenContext {
     const Creds* creds = nullptr;
     class Tty* terminal = nullptr;  // the caller's controlling terminal: /dev/tty
     const void* caller = nullptr;   // the opener, as LookupContext::caller; null: the kernel
+    // Called for a terminal that was opened for reading: it may become the caller's. Null: it does not (O_NOCTTY).
+    void (*terminal_opened)(class Tty& tty, const void* caller) = nullptr;
 };
 
 // Where a call reads or writes: at the shared offset, or at an explicit one (pread).

@@ -266,6 +266,17 @@ Result<void> remount(const Path& where, u32 flags, bool bind, std::string_view o
     return lib::kOk;
 }
 
+Result<void> make_read_only(const Path& where) {
+    Mount& m = *where.mount;
+    rt::LockGuard g(namespace_lock);
+    if (where.dentry != m.root || !m.attached()) return Errno::kInval;
+    WritersHeld held(m, true);
+    if (m.super->read_only.load(std::memory_order_relaxed)) return lib::kOk;
+    if (held.any()) return Errno::kBusy;
+    m.super->read_only.store(true, std::memory_order_relaxed);
+    return lib::kOk;
+}
+
 Result<void> unmount(const Path& where, bool detach) {
     MountTable::Detached out;
     Ref<Mount> m;

@@ -124,5 +124,8 @@ Result<Ref<Mount>> mount_internally(SuperBlock& super, Ref<Inode> root);
 Result<void> bind_mount(const Path& source, const Path& where, u32 flags);
 // `bind`: the mount alone; otherwise also the file system's options. EINVAL; EBUSY: files are open for writing.
 Result<void> remount(const Path& where, u32 flags, bool bind, std::string_view options);
+// The whole file system becomes read-only, the mount stays: what umount(2) does to a process's root. EBUSY: it is being
+// written to. EINVAL: as unmount().
+Result<void> make_read_only(const Path& where);
 
 }  // namespace fs

@@ -110,6 +110,7 @@ Leaf<void> make_link(const ParentLookup& at, const Path& target, const Creds& c)
     Ref<Dentry> made;
     if (auto r = ask_generated(dir, name); !r.ok()) return r.error() == Errno::kPerm ? Errno::kExist : r.error();
     DirGuard g(dir.names_lock);
+    if (dir.unlinked()) return Errno::kNoEnt;
     if (find_name(&dir, name)) return Errno::kExist;
     if (at.trailing_slash) return Errno::kNoEnt;
     MountWrite write{*at.parent.mount};

@@ -359,6 +359,22 @@ Leaf<size_t> PipeFile::try_write_some(const UserSpans& from, u64) {
     return pipe_->write(from, false, (flags() & kOpenDirect) != 0);
 }
 
+Leaf<size_t> FifoFile::try_read(const UserSpans& to, u64 offset) {
+    auto n = PipeFile::try_read(to, offset);
+    if (n.ok() && n.value() != 0 && !(flags() & kOpenNoAtime)) inode()->touch_accessed();
+    return n;
+}
+Leaf<size_t> FifoFile::try_write(const UserSpans& from, u64 offset) {
+    return written(PipeFile::try_write(from, offset));
+}
+Leaf<size_t> FifoFile::try_write_some(const UserSpans& from, u64 offset) {
+    return written(PipeFile::try_write_some(from, offset));
+}
+Leaf<size_t> FifoFile::written(Leaf<size_t> n) {
+    if (n.ok() && n.value() != 0) inode()->touch_modified();
+    return n;
+}
+
 u32 PipeFile::poll() {
     u32 f = flags();
     if (f & kOpenPath) [[unlikely]]

@@ -121,7 +121,7 @@ private:
     Slot first_slots_[kPipeSlots];
 };
 
-class PipeFile final : public File {
+class PipeFile : public File {
 public:
     PipeFile(Ref<Pipe> pipe, Ref<Inode> nameless, u32 flags);  // pipe(2)
     // Of a pipe (not a FIFO) by way of /proc/PID/fd: reopen() has counted the end.
@@ -147,6 +147,18 @@ private:
     Ref<Pipe> pipe_;
     bool fifo_ = false, hung_up_ = false;
     u64 writers_seen_ = ~u64{0};  // a FIFO's reader: no hang-up before a writer has come
+};
+
+// With a name: reading and writing change its times.
+class FifoFile final : public PipeFile {
+public:
+    FifoFile(Ref<Pipe> pipe, Path path, u32 flags) : PipeFile(std::move(pipe), std::move(path), flags, true) {}
+    Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
+    Leaf<size_t> try_write(const UserSpans& from, u64 offset) override;
+    Leaf<size_t> try_write_some(const UserSpans& from, u64 offset) override;
+
+private:
+    Leaf<size_t> written(Leaf<size_t> n);
 };
 
 // pipe2(2): the two ends. kOpenNonblock and kOpenDirect of `flags` count.

@@ -163,7 +163,7 @@ struct FifoOpen {
                     result.partner_seen = result.partner_ever->load(std::memory_order_relaxed);
                 }
             }
-            result.file = TRY(rt::make_ref<PipeFile>(result.pipe, how.path, how.flags & ~kOpenOnce, true));
+            result.file = TRY(rt::make_ref<FifoFile>(result.pipe, how.path, how.flags & ~kOpenOnce));
             if (alone && nonblock) result.file->writers_seen_ = result.partner_seen;
             ++pipe.files_;
             inode.fifo = &pipe;

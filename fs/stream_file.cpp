@@ -135,7 +135,10 @@ Leaf<Ref<File>> StreamInode::open(OpenContext& how) {
 
 Result<Ref<File>> open_standard_stream(int n) {
     if (n < 0 || n > 2 || !port::streams.standard[n]) return Errno::kNxIo;
-    if (port::streams.tty) return open_terminal({}, kOpenReadWrite, OpenAs::kConsole);
+    if (port::streams.tty) {
+        OpenContext how{.path = {}, .flags = kOpenReadWrite};
+        return open_terminal(how, OpenAs::kConsole);
+    }
     StreamEnd* end = rt::make<StreamEnd>();
     if (!end) return Errno::kNoMem;
     end->stream = port::streams.standard[n];

@@ -377,6 +377,28 @@ Leaf<void> Tty::set_termios(const Termios& to, bool drain, bool flush) {
     return lib::kOk;
 }
 
+bool Tty::add_file(bool privileged) {
+    rt::LockGuard guard{lock_};
+    if (exclusive_ && !privileged) return false;
+    ++files_;
+    return true;
+}
+void Tty::remove_file() {
+    rt::LockGuard guard{lock_};
+    if (--files_ == 0) exclusive_ = false;
+}
+
+void Tty::simulate_input(u8 c) {
+    u32 sig;
+    {
+        rt::LockGuard guard{lock_};
+        sig = receive(c);
+        (void)flush_output();
+    }
+    input.wake_all();
+    if (sig != 0 && hooks.signal_foreground) hooks.signal_foreground(*this, sig);
+}
+
 Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
     UserAddr at{argument};
     switch (request) {
@@ -445,6 +467,39 @@ Leaf<u64> Tty::ioctl(UserMemory& user, u32 request, u64 argument) {
             if (argument == kFlowOutputOn) stopped_ = false;
             (void)flush_output();
             return u64{0};
+        }
+        case kTiocExcl:
+        case kTiocNxcl: {
+            rt::LockGuard guard{lock_};
+            exclusive_ = request == kTiocExcl;
+            return u64{0};
+        }
+        case kTiocGexcl: {
+            i32 on;
+            {
+                rt::LockGuard guard{lock_};
+                on = exclusive_;
+            }
+            TRY(user.write(at, &on, sizeof on));
+            return u64{0};
+        }
+        case kTiocSti: {
+            u8 c;
+            TRY(user.read(&c, at, sizeof c));
+            simulate_input(c);
+            return u64{0};
+        }
+        case kTiocGetd: {
+            const i32 line = kLineDisciplineTty;
+            TRY(user.write(at, &line, sizeof line));
+            return u64{0};
+        }
+        case kTiocSetd: {
+            i32 line;
+            TRY(user.read(&line, at, sizeof line));
+            rt::LockGuard guard{lock_};
+            if (!flush_output()) return kNeedsTask;
+            return line == kLineDisciplineTty ? Leaf<u64>(u64{0}) : Leaf<u64>(Errno::kInval);
         }
         case kTcSbrk:  // a break needs a line to break; with an argument it waits for output (tcdrain)
         case kTcSbrkp: {

@@ -32,6 +32,10 @@ public:
     u32 poll();
     // vhangup(2): what waits to be read is dropped, and files that were opened before reach the terminal no more.
     void hang_up();
+    // Files count; the last one to close ends what TIOCEXCL began. False: it is another's alone, and the opener has no
+    // CAP_SYS_ADMIN.
+    bool add_file(bool privileged);
+    void remove_file();
     u32 hang_ups() const { return hang_ups_.load(std::memory_order_relaxed); }
     Nanoseconds read_timeout();  // VTIME in force for a read that starts now
 
@@ -46,6 +50,7 @@ public:
 private:
     Task<void> pump();
     u32 receive(u8 c) RT_REQUIRES(lock_);  // returns a signal to send, or 0
+    void simulate_input(u8 c);             // TIOCSTI
     void echo(u8 c) RT_REQUIRES(lock_);
     void erase(bool word, bool line) RT_REQUIRES(lock_);
     void put(u8 c) RT_REQUIRES(lock_);  // one output byte after OPOST, dropped if there is no room
@@ -70,6 +75,8 @@ private:
     bool stopped_ RT_GUARDED_BY(lock_) = false;       // ^S
     bool literal_next_ RT_GUARDED_BY(lock_) = false;  // ^V
     bool hung_up_ RT_GUARDED_BY(lock_) = false;
+    bool exclusive_ RT_GUARDED_BY(lock_) = false;  // TIOCEXCL
+    u32 files_ RT_GUARDED_BY(lock_) = 0;
     u32 column_ RT_GUARDED_BY(lock_) = 0;
     u32 canon_column_ RT_GUARDED_BY(lock_) = 0;
     // [read, canon_end) are complete lines, [canon_end, write) is being edited.
@@ -87,6 +94,7 @@ private:
 // The terminal as an open file; `path` is the device node's, or empty. As the console it is not hung up, whoever uses it
 // (Linux: redirected_tty_write).
 enum class OpenAs : bool { kTerminal, kConsole };
-Result<Ref<File>> open_terminal(Path path, u32 flags, OpenAs as = OpenAs::kTerminal);
+// EBUSY: see Tty::add_file().
+Result<Ref<File>> open_terminal(OpenContext& how, OpenAs as = OpenAs::kTerminal);
 
 }  // namespace fs

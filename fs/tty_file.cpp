@@ -19,6 +19,7 @@ public:
         : File(std::move(nameless), flags | kOpenTaskOnly), tty_(tty), as_(as) {
         kind_ = FileKind::kTerminal;
     }
+    ~TtyFile() override { tty_->remove_file(); }
     Leaf<size_t> try_read(const UserSpans& to, u64) override {
         return hung_up() ? Leaf<size_t>(size_t{0}) : tty_->read(to);
     }
@@ -61,18 +62,30 @@ public:
         set_up(kTypeChar | 0620);
         attributes_.unguarded().device = Tty::kDevice;
     }
-    Leaf<Ref<File>> open(OpenContext& how) override { return open_terminal(how.path, how.flags & ~kOpenOnce); }
+    Leaf<Ref<File>> open(OpenContext& how) override { return open_terminal(how); }
 };
 
 }  // namespace
 
-Result<Ref<File>> open_terminal(Path path, u32 flags, OpenAs as) {
+Result<Ref<File>> open_terminal(OpenContext& how, OpenAs as) {
     Tty* tty = TRY(Tty::get());
-    if (path) return make_file<TtyFile>(tty, std::move(path), flags, as);
-    Ref<TtyInode> inode = TRY(rt::make_ref<TtyInode>());
-    inode->super = TRY(anonymous_super());
-    inode->set_up_terminal();
-    return make_file<TtyFile>(tty, Ref<Inode>{std::move(inode)}, flags, as);
+    Ref<TtyInode> inode;
+    if (!how.path) {
+        inode = TRY(rt::make_ref<TtyInode>());
+        inode->super = TRY(anonymous_super());
+        inode->set_up_terminal();
+    }
+    if (!tty->add_file(!how.creds || how.creds->capable(kCapSysAdmin))) return Errno::kBusy;
+    const u32 flags = how.flags & ~kOpenOnce;
+    auto file = inode ? make_file<TtyFile>(tty, Ref<Inode>{std::move(inode)}, flags, as)
+                      : make_file<TtyFile>(tty, how.path, flags, as);
+    if (!file.ok()) {
+        tty->remove_file();
+        return file;
+    }
+    if (how.terminal_opened && as == OpenAs::kTerminal && file.value()->readable())
+        how.terminal_opened(*tty, how.caller);
+    return file;
 }
 
 }  // namespace fs

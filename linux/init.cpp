@@ -164,7 +164,7 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
     Ref<Process> first = TRY(new_process(creds));
 
     auto image = TRY(rt::make_owned<ExecImage>());
-    TRY(image->set_limits(8u << 20, program.arguments.size() + program.environment.size()));
+    TRY(image->set_limits(8u << 20, ~u64{0}, program.arguments.size() + program.environment.size()));
     if (program.arguments.empty() || program.arguments[0].size() >= sizeof image->path) return Errno::kInval;
     std::memcpy(image->path, program.arguments[0].data(), program.arguments[0].size());
     image->path_length = u32(program.arguments[0].size());

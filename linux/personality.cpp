@@ -124,7 +124,7 @@ LeafOutcome again(port::UserThread& thread, rt::Wake why) {
 LeafOutcome fault(port::UserThread& thread, const port::Trap& trap) {
     Thread& t = static_cast<Thread&>(thread);
     ++t.usage.minor_faults;
-    t.leaf_fault = t.mm().fault(trap.address, trap.access, t.process().limit(kRlimStack));
+    t.leaf_fault = t.mm().fault(trap.address, trap.access, t.process().stack_limits());
     return t.leaf_fault == FaultKind::kResolved ? LeafOutcome::kDone : LeafOutcome::kNeedsTask;
 }
 

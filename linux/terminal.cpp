@@ -102,6 +102,13 @@ fs::Tty* controlling_terminal(Process& p) {
     return terminal ? terminal->tty : nullptr;
 }
 
+void take_opened_terminal(fs::Tty& tty, const void* caller) {
+    Process& p = static_cast<Caller*>(const_cast<void*>(caller))->process();
+    rt::LockGuard guard{process_tree};
+    if (!is_leader(p) || terminal_of(p) || tty.session.load(std::memory_order_relaxed) != 0) return;
+    attach(tty, p);
+}
+
 Result<void> check_terminal_access(Caller& c, fs::Tty& tty, TerminalAccess how) {
     Process& p = c.process();
     rt::LockGuard guard{process_tree};
@@ -185,8 +192,13 @@ Leaf<i64> terminal_ioctl(Caller& c, const fs::File& file, fs::Tty& tty, u32 requ
         case fs::kTcSetsF:
         case fs::kTcFlsh:
         case fs::kTcXonc:
+        case fs::kTiocSetd:
         case fs::kTcSbrk:
         case fs::kTcSbrkp: TRY(check_terminal_access(c, tty, TerminalAccess::kChange)); break;
+        // Input as if it were typed.
+        case fs::kTiocSti:
+            if (!ours && !c.creds().capable(fs::kCapSysAdmin)) return Errno::kPerm;
+            break;
         default: break;
     }
     handled = false;

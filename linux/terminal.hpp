@@ -33,6 +33,10 @@ inline void lose_terminal(Process& p) RT_REQUIRES(process_tree) { p.terminal = 0
 // For open(2) of /dev/tty.
 fs::Tty* controlling_terminal(Process& p);
 
+// A terminal was opened, by `caller` (OpenContext): a session leader without one gets it, if it is no session's
+// (Linux: tty_open_proc_set_tty).
+void take_opened_terminal(fs::Tty& tty, const void* caller);
+
 // The ioctls of job control; kNoTty if `request` is none of them (then it is the file's).
 Leaf<i64> terminal_ioctl(Caller& c, const fs::File& file, fs::Tty& tty, u32 request, u64 argument, bool& handled);
 // May the caller read, write or change its terminal now? Otherwise its group was signalled: kRestartSys, or EIO for a read

@@ -51,6 +51,7 @@ enum class Errno : int32_t {
     kIdRm = 43,
     kNoData = 61,
     kTime = 62,
+    kNoPkg = 65,
     kProto = 71,
     kBadMsg = 74,
     kOverflow = 75,

@@ -16,7 +16,9 @@ inline constexpr uint32_t kMapShared = 1, kMapPrivate = 2, kMapSharedValidate = 
                           kMapExecutable = 0x1000, kMapLocked = 0x2000, kMapNoReserve = 0x4000, kMapPopulate = 0x8000,
                           kMapNonBlock = 0x10000, kMapStack = 0x20000, kMapHugeTlb = 0x40000,
                           kMapFixedNoReplace = 0x100000;
-inline constexpr uint32_t kMapHugeMask = 63u << 26;  // the size of a huge page, MAP_HUGE_MASK << MAP_HUGE_SHIFT
+inline constexpr uint32_t kMapSync = 0x80000;
+// Sizes of huge pages, MAP_HUGE_2MB | MAP_HUGE_1GB.
+inline constexpr uint32_t kMapHugeSizes = 31u << 26;
 
 // msync(2): MS_ASYNC, MS_INVALIDATE, MS_SYNC.
 inline constexpr uint32_t kSyncAsync = 1, kSyncInvalidate = 2, kSyncNow = 4;

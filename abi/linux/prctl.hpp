@@ -43,7 +43,8 @@ enum Prctl : uint32_t {
     kPrSetSpeculation = 53,
     kPrSetIoFlusher = 57,
     kPrGetIoFlusher = 58,
-    kPrSetSyscallUserDispatch = 59
+    kPrSetSyscallUserDispatch = 59,
+    kPrSetPtracer = 0x59616d61  // of Yama
 };
 inline constexpr uint64_t kPrMceClear = 0, kPrMceSet = 1, kPrMceDefault = 2;  // PR_MCE_KILL_CLEAR, _SET, _DEFAULT
 inline constexpr uint64_t kPrTscEnable = 1;

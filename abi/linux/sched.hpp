@@ -30,8 +30,9 @@ enum SchedPolicy : uint32_t {
 inline constexpr uint32_t kSchedResetOnFork = 0x40000000;
 inline constexpr int32_t kSchedMinPriority = 1, kSchedMaxPriority = 99;  // of the real-time policies
 
-// sched_setattr(2): SCHED_FLAG_RESET_ON_FORK, SCHED_FLAG_ALL, SCHED_ATTR_SIZE_VER0.
-inline constexpr uint64_t kSchedFlagResetOnFork = 1, kSchedFlagUtilClamp = 0x60, kSchedFlagAll = 0x7f;
+// sched_setattr(2): SCHED_FLAG_*, SCHED_ATTR_SIZE_VER0.
+inline constexpr uint64_t kSchedFlagResetOnFork = 1, kSchedFlagKeepPolicy = 8, kSchedFlagKeepParams = 0x10,
+                          kSchedFlagUtilClamp = 0x60, kSchedFlagAll = 0x7f;
 inline constexpr uint32_t kSchedAttrSize0 = 48;
 
 inline constexpr uint32_t kCommLength = 16;  // TASK_COMM_LEN, with the NUL (prctl(2), PR_SET_NAME)

@@ -21,8 +21,10 @@ inline constexpr uint32_t kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403,
                           kTcXonc = 0x540a, kTcFlsh = 0x540b, kTiocExcl = 0x540c, kTiocNxcl = 0x540d,
                           kTiocSctty = 0x540e, kTiocGpgrp = 0x540f, kTiocSpgrp = 0x5410, kTiocOutq = 0x5411,
                           kTiocSti = 0x5412, kTiocGwinsz = 0x5413, kTiocSwinsz = 0x5414, kFionRead = 0x541b,
-                          kFionBio = 0x5421, kTiocNotty = 0x5422, kTcSbrkp = 0x5425, kTiocGsid = 0x5429,
-                          kFioNclex = 0x5450, kFioClex = 0x5451, kFioAsync = 0x5452, kFioQsize = 0x5460;
+                          kFionBio = 0x5421, kTiocNotty = 0x5422, kTiocSetd = 0x5423, kTiocGetd = 0x5424,
+                          kTcSbrkp = 0x5425, kTiocGsid = 0x5429, kFioNclex = 0x5450, kFioClex = 0x5451,
+                          kFioAsync = 0x5452, kFioQsize = 0x5460, kTiocGexcl = 0x80045440;
+inline constexpr int32_t kLineDisciplineTty = 0;  // N_TTY
 
 // TCXONC: TCOOFF, TCOON, TCIOFF, TCION.
 enum FlowControl : uint64_t { kFlowOutputOff, kFlowOutputOn, kFlowInputOff, kFlowInputOn };

@@ -15,8 +15,9 @@ public:
     ExecImage(const ExecImage&) = delete;
     ~ExecImage();
 
-    // As bprm_stack_limits of Linux: a quarter of the stack's limit, at most 6 MiB, at least 128 KiB. E2BIG.
-    Result<void> set_limits(u64 stack_limit, u64 pointers);
+    // As bprm_stack_limits of Linux: a quarter of the stack's limit, at most 6 MiB, at least 128 KiB; `space_limit`:
+    // RLIMIT_AS. E2BIG.
+    Result<void> set_limits(u64 stack_limit, u64 space_limit, u64 pointers);
     // argv first, then envp. kNoMem, k2Big. Only as the first string.
     Result<void> append(std::string_view s);
     // The same from the program. kNeedsFault: call again after the page is there. kNeedsTask: a piece of the string was

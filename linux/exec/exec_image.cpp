@@ -10,15 +10,15 @@ ExecImage::~ExecImage() {
     for (u32 i = 0; i < chunk_count_; ++i) rt::deallocate(chunks_[i], kChunk);
 }
 
-Result<void> ExecImage::set_limits(u64 stack_limit, u64 pointers) {
+Result<void> ExecImage::set_limits(u64 stack_limit, u64 space_limit, u64 pointers) {
     u64 limit = kMostText;
     if (stack_limit / 4 < limit) limit = stack_limit / 4;
     if (limit < 131072) limit = 131072;
     if (limit <= pointers * 8) return Errno::k2Big;
     room_ = limit - pointers * 8;
-    // The strings must be within the limit of the stack too, by pages; they lie below a word of zero (Linux:
-    // bprm_mm_init, acct_stack_growth).
-    u64 stack = stack_limit & ~(kPageSize - 1);
+    // The strings must be within the limits of the stack and of all memory too, by pages; they lie below a word of zero
+    // (Linux: bprm_mm_init, acct_stack_growth).
+    u64 stack = (stack_limit < space_limit ? stack_limit : space_limit) & ~(kPageSize - 1);
     if (stack < kPageSize) stack = kPageSize;
     if (room_ > stack - sizeof(u64)) room_ = stack - sizeof(u64);
     return lib::kOk;

@@ -58,11 +58,12 @@ Task<Leaf<void>> read_headers(Caller& c, ProgramLoader& loader, Ref<fs::File> fi
 }
 
 // What Linux does after it: except for lack of memory, an error ends the program.
-Task<Leaf<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& a, u64 stack_limit) {
+Task<Leaf<void>> build(Caller& c, ProgramLoader& loader, const ExecArguments& a) {
     CO_TRY(loader.examine(loader.program));
     if (loader.interpreter.mapping) CO_TRY(loader.examine(loader.interpreter));
+    CO_TRY(loader.lay_out_stack(a));
     CO_TRY(loader.map_object(loader.program, false));
-    CO_TRY(loader.place_stack(c, a, stack_limit));
+    CO_TRY(loader.place_stack());
     if (loader.interpreter.mapping) CO_TRY(loader.map_object(loader.interpreter, true));
     CO_TRY(loader.place_vdso());
     LOADER_STEP(loader.finish_tails(loader.program));
@@ -84,9 +85,11 @@ Task<Leaf<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const
 
     loader->mm = CO_TRY(AddressSpace::create());
     loader->may_map_low = creds.capable(kCapSysRawio);
-    u64 stack_limit = caller.process().limit(kRlimStack);
-    if (arguments.secure && stack_limit > kSecureStack) stack_limit = kSecureStack;
-    if (auto r = co_await build(caller, *loader, arguments, stack_limit); !r.ok()) {
+    const Process& p = caller.process();
+    MemoryLimits& limits = loader->limits;
+    limits = {.address = p.limit(kRlimAs), .data = p.data_limit(), .stack = p.limit(kRlimStack)};
+    if (arguments.secure && limits.stack > kSecureStack) limits.stack = kSecureStack;
+    if (auto r = co_await build(caller, *loader, arguments); !r.ok()) {
         if (r.error() == Errno::kNoMem) co_return Errno::kNoMem;
         out.dead = true;
         co_return std::move(out);
@@ -96,7 +99,7 @@ Task<Leaf<LoadedProgram>> load_program(Caller& caller, Ref<fs::File> file, const
     out.stack = loader->stack_pointer();
     out.mm = std::move(loader->mm);
     // The first instruction would fault at once: its page and the adjacent ones that are in the cache.
-    (void)out.mm->fault(out.entry, port::Access::kExec, 0);
+    (void)out.mm->fault(out.entry, port::Access::kExec, nullptr);
     co_return std::move(out);
 }
 

@@ -98,7 +98,16 @@ Result<void> ProgramLoader::put(AreaSpec&& spec) {
         TRY(s.split_at(spec.end));
         s.remove_range(spec.start, spec.end, dead);
     }
+    const bool data = (spec.prot & kProtWrite) != 0;
+    TRY(check_limits((spec.end - spec.start) >> lib::kPageShift, data));
     return s.place(std::move(spec), dead);
+}
+
+// Linux: may_expand_vm.
+Result<void> ProgramLoader::check_limits(u64 pages, bool data) {
+    const AddressSpace::State& s = state();
+    if (over_limits(s.total_pages + stack_to_come_, s.data_pages, pages, data, limits)) return Errno::kFault;
+    return lib::kOk;
 }
 
 Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
@@ -111,6 +120,15 @@ Result<void> ProgramLoader::map_object(ElfObject& o, bool is_interpreter) {
         }
         if (base > fs::kUserEnd - size) return Errno::kInval;
         o.bias = base - o.layout.low;
+        // Linux maps its whole range first, with the rights of its first segment (elf_map).
+        bool data = false;
+        for (const elf::ProgramHeader& p : o.table) {
+            if (p.type != elf::kLoad) continue;
+            data = (p.flags & elf::kWrite) != 0;
+            break;
+        }
+        rt::LockGuard guard(lock());
+        TRY(check_limits(lib::pages_for(size), data));
     }
     for (const elf::ProgramHeader& p : o.table) {
         if (p.type != elf::kLoad) continue;

@@ -38,6 +38,7 @@ public:
     char interpreter_path[fs::kPathMax > 256 ? 256 : fs::kPathMax];
     Ref<AddressSpace> mm;
     bool may_map_low = false;  // as in AddressSpace::MapRequest
+    MemoryLimits limits;       // what is mapped counts; kFault: too much (beyond Linux's point of no return)
 
     // Header and program headers of a file. kNoExec: not a program of this machine; `short_header` if it is shorter
     // than a header.
@@ -50,10 +51,11 @@ public:
     // Zero-fills what follows the file's contents in the last page of each segment.
     Leaf<void> finish_tails(ElfObject& o);
 
-    // The stack. place_stack decides the positions, grow_stack makes pages from the top down (false: all are there),
+    // The stack. lay_out_stack decides the positions, place_stack maps it, grow_stack makes pages from the top down (false: all are there),
     // copy_text copies the strings in pieces (false: all done), write_pointers the two arrays in pieces (the same),
     // write_vectors the rest.
-    Result<void> place_stack(Caller& c, const ExecArguments& a, u64 stack_limit);
+    Result<void> lay_out_stack(const ExecArguments& a);
+    Result<void> place_stack();
     Result<bool> grow_stack();
     // Beside the stack, if there is one.
     Result<void> place_vdso();
@@ -70,12 +72,15 @@ private:
     Leaf<fs::Page*> page_of(fs::Mapping& m, u64 index);
     Leaf<void> read(fs::Mapping& m, u64 offset, void* to, u64 n);
     Result<void> put(AreaSpec&& spec);
+    Result<void> check_limits(u64 pages, bool data) RT_REQUIRES(mm->lock_);
     Leaf<void> finish_tail(ElfObject& o, const elf::ProgramHeader& p);
     // Into pages that grow_stack() made: the tree of pages may be changed elsewhere meanwhile.
     void write(UserAddr at, const void* from, u64 n) RT_REQUIRES(mm->lock_);
     void write_word(UserAddr& at, u64 value) RT_REQUIRES(mm->lock_);
 
     UserAddr sp_{}, path_at_{}, text_at_{}, platform_at_{}, random_at_{}, next_page_{}, vdso_at_{};
+    UserAddr stack_low_{}, stack_top_{};
+    u64 stack_to_come_ = 0;  // pages that count already
     u64 text_done_ = 0;
     UserAddr pointer_at_{};          // where the next pointer goes; zero: not begun
     u64 pointed_ = 0, scanned_ = 0;  // of the text: up to the string whose pointer comes next; how far that was read

@@ -19,7 +19,7 @@ constexpr u64 kTextAtOnce = 64 << 10;
 
 }  // namespace
 
-Result<void> ProgramLoader::place_stack(Caller& c, const ExecArguments& a, u64 stack_limit) {
+Result<void> ProgramLoader::lay_out_stack(const ExecArguments& a) {
     // The vDSO lies above, as on Linux: there the page tables are the stack's, and nothing is in the way of anything.
     const UserAddr top{fs::kUserEnd - (vdso ? kVdsoRoom * kPageSize : 0)};
     port::Port::entropy(std::as_writable_bytes(std::span{&random_, 1}));
@@ -31,23 +31,36 @@ Result<void> ProgramLoader::place_stack(Caller& c, const ExecArguments& a, u64 s
     sp_ = (random_at_.down(8) - kAuxEntries * 2 * sizeof(u64) - words * sizeof(u64)).down(16);
     next_page_ = top;
 
+    // Linux: setup_arg_pages, and then create_elf_tables may need more. What the strings need was within the limits.
+    const UserAddr strings = text_at_.down(kPageSize);
+    u64 size = (top - strings) + kStackExpand;
+    if (u64 limit = limits.stack & ~(kPageSize - 1); size > limit) size = limit;
+    UserAddr low = top - size;
+    if (low > strings) low = strings;
+    if (low > sp_.down(kPageSize)) low = sp_.down(kPageSize);
+    stack_low_ = low;
+    stack_top_ = top;
+    stack_to_come_ = (top - low) >> lib::kPageShift;
+    if (low < strings && (top - low > limits.stack || stack_to_come_ > limits.address >> lib::kPageShift))
+        return Errno::kFault;
+    return lib::kOk;
+}
+
+Result<void> ProgramLoader::place_stack() {
     bool executable = false;
     for (const elf::ProgramHeader& p : program.table)
         if (p.type == elf::kGnuStack) executable = (p.flags & elf::kExecute) != 0;
-    u64 size = (top - text_at_.down(kPageSize)) + kStackExpand;
-    if (u64 limit = stack_limit & ~(kPageSize - 1); size > limit) size = limit;
-    UserAddr low = top - size;
-    if (low > sp_.down(kPageSize)) low = sp_.down(kPageSize);
     AreaSpec spec;
-    spec.start = low;
-    spec.end = top;
+    spec.start = stack_low_;
+    spec.end = stack_top_;
     spec.prot = kProtRead | kProtWrite | (executable ? kProtExec : 0);
     spec.flags = kAreaMayAll | kAreaGrowsDown;
     DeadAreas dead;
     rt::LockGuard guard(lock());
     AddressSpace::State& s = state();
-    if (s.overlaps(low, top)) return Errno::kInval;
+    if (s.overlaps(stack_low_, stack_top_)) return Errno::kInval;
     TRY(s.place(std::move(spec), dead));
+    stack_to_come_ = 0;
     mm->layout.stack_start = sp_;
     return lib::kOk;
 }

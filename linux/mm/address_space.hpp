@@ -41,11 +41,16 @@ struct Accessible {
     constexpr operator u64() const { return bytes; }  // NOLINT
 };
 
+// A limit of getrlimit(2). `soft` is read without a lock.
+struct RlimitValue {
+    u64 soft = ~u64{0}, hard = ~u64{0};
+};
+
 // Soft limits that the calls below keep (getrlimit(2)), in bytes.
 struct MemoryLimits {
     u64 address = ~u64{0};  // RLIMIT_AS
     u64 data = ~u64{0};     // RLIMIT_DATA
-    u64 stack = ~u64{0};    // RLIMIT_STACK
+    u64 stack = ~u64{0};    // RLIMIT_STACK; for execve only
     u64 locked = ~u64{0};   // RLIMIT_MEMLOCK; unlimited with CAP_IPC_LOCK
 };
 
@@ -109,19 +114,20 @@ public:
     bool locks_future() const
         RT_UNCHECKED_LOCKING;  // mlockall(MCL_FUTURE) is in force: new areas are populated at once
 
-    // One page fault, without waiting (kMustWait: use fault_task). `stack_limit`: RLIMIT_STACK for growth.
-    FaultKind fault(UserAddr at, port::Access access, u64 stack_limit);
-    Task<FaultKind> fault_task(UserAddr at, port::Access access, u64 stack_limit);
+    // One page fault, without waiting (kMustWait: use fault_task). `limits`: the process's, for a
+    // stack that grows; null: none does.
+    FaultKind fault(UserAddr at, port::Access access, const RlimitValue* limits);
+    Task<FaultKind> fault_task(UserAddr at, port::Access access, const RlimitValue* limits);
     // Makes a range accessible for a copy by the kernel. Returns how many bytes from `at` are (all, or up to the first
     // page that cannot be): 0 means EFAULT. fault_in_now: as far as can be done without waiting; *must_wait says that
     // it stopped for that.
-    Accessible fault_in_now(UserAddr at, u64 length, bool write, u64 stack_limit, bool* must_wait);
-    Task<Accessible> fault_in(UserAddr at, u64 length, bool write, u64 stack_limit);
+    Accessible fault_in_now(UserAddr at, u64 length, bool write, const RlimitValue* limits, bool* must_wait);
+    Task<Accessible> fault_in(UserAddr at, u64 length, bool write, const RlimitValue* limits);
 
     // Brings a range in as mlock and MAP_POPULATE do: private memory that may be written as if it were. Errors are not
     // the caller's business. Yields how many bytes from `at`, which begins a page, are there: less than all at the
     // first error.
-    Task<Accessible> populate(UserAddr at, u64 length, u64 stack_limit);
+    Task<Accessible> populate(UserAddr at, u64 length, const RlimitValue* limits);
 
     // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task. Changes of areas wait until
     // it is done.
@@ -218,7 +224,7 @@ private:
     bool count_locked(UserAddr& from, UserAddr end, u64& pages);
     Leaf<void> change_all_locked(bool current, bool future, const MemoryLimits& l, UserAddr* cursor);
     // `wait` (null in the leaf) gets what kMustWait is about.
-    FaultKind resolve(UserAddr at, port::Access access, u64 stack_limit, bool settled, FaultWait* wait);
+    FaultKind resolve(UserAddr at, port::Access access, const RlimitValue* limits, bool settled, FaultWait* wait);
     // Takes out a piece of a long range from `cursor` on, whose ends are borders. False: what is left is short.
     bool remove_some(UserAddr& cursor, UserAddr end);
     // Pieces of a long move: pages to their new place; their translations there. False: all is done.
@@ -244,7 +250,7 @@ private:
     static FaultKind must_settle(FaultWait* wait);
     FaultKind not_allowed(UserAddr at, FaultKind kind, FaultWait* wait) RT_REQUIRES(lock_);
     FaultKind map_around(struct Area& a, UserAddr page_at, fs::Page& page) RT_REQUIRES(lock_);
-    struct Area* grow_stack(UserAddr page_at, u64 stack_limit) RT_REQUIRES(lock_);
+    struct Area* grow_stack(UserAddr page_at, const RlimitValue* limits) RT_REQUIRES(lock_);
     Result<bool> fork_areas(AddressSpace& child, UserAddr& from);
     Result<u64> fork_some(AddressSpace& child, u64 from_page);
 

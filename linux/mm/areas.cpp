@@ -208,7 +208,7 @@ Result<void> AddressSpace::State::place(AreaSpec&& spec, DeadAreas& dead, rt::Ow
     }
     Area* a = spare ? spare->release() : nullptr;
     if (!a) {
-        if (area_count >= kMaxAreas) return Errno::kNoMem;
+        if (area_count > kMaxAreas) return Errno::kNoMem;  // a new one may be one too many (do_mmap)
         a = rt::make<Area>();
         if (!a) return Errno::kNoMem;
     }

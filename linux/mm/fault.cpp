@@ -8,6 +8,7 @@
 // write.
 #include <cstring>
 
+#include "abi/linux/resource.hpp"
 #include "linux/mm/state.hpp"
 #include "rt/wait.hpp"
 
@@ -68,15 +69,19 @@ FaultKind map_one(port::Space& space, UserAddr at, fs::Page& page, port::Prot ri
 }  // namespace
 
 // Linux: acct_stack_growth, expand_downwards.
-[[gnu::cold, gnu::noinline]] Area* AddressSpace::grow_stack(UserAddr page_at, u64 stack_limit) {
+[[gnu::cold, gnu::noinline]] Area* AddressSpace::grow_stack(UserAddr page_at, const RlimitValue* limits) {
     State& s = state();
     Area* a = s.areas.upper_bound(page_at);
     if (!a || !(a->flags & kAreaGrowsDown) || page_at.value < kMinAddress) return nullptr;
-    if (a->end - page_at > stack_limit) return nullptr;
+    if (!limits) return nullptr;
+    auto limit = [&](abi::Rlimit which) { return __atomic_load_n(&limits[which].soft, __ATOMIC_RELAXED); };
+    const u64 grow = (a->start - page_at) >> lib::kPageShift;
+    if (s.total_pages + grow > limit(abi::kRlimAs) >> lib::kPageShift) return nullptr;
+    if (a->end - page_at > limit(abi::kRlimStack)) return nullptr;
     if (Area* below = s.prev(*a))
         if (!(below->flags & kAreaGrowsDown) && below->rights(false).read && page_at - below->end < kStackGuard)
             return nullptr;
-    s.account(*a, (a->start - page_at) >> lib::kPageShift, true);
+    s.account(*a, grow, true);
     a->start = page_at;  // the order in the tree stays
     return a;
 }
@@ -254,40 +259,50 @@ FaultKind AddressSpace::map_around(Area& a, UserAddr page_at, fs::Page& page) {
     return k;
 }
 
-FaultKind AddressSpace::resolve(UserAddr at, Access access, u64 stack_limit, bool settled, FaultWait* wait) {
+FaultKind AddressSpace::resolve(UserAddr at, Access access, const RlimitValue* limits, bool settled, FaultWait* wait) {
     if (at.value >= fs::kUserEnd) return FaultKind::kSegvMapError;
     UserAddr page_at = at.down(kPageSize);
-    rt::LockGuard guard(lock_);
-    Area* a = state_->find(at);
-    if (!a) [[unlikely]] {
-        // Areas grow when no other thread changes or copies them.
-        if (!state_->changing() || (wait && wait->alone)) a = grow_stack(page_at, stack_limit);
-        if (!a) return not_allowed(at, FaultKind::kSegvMapError, wait);
+    fs::File* written;
+    {
+        rt::LockGuard guard(lock_);
+        Area* a = state_->find(at);
+        if (!a) [[unlikely]] {
+            // Areas grow when no other thread changes or copies them.
+            if (!state_->changing() || (wait && wait->alone)) a = grow_stack(page_at, limits);
+            if (!a) return not_allowed(at, FaultKind::kSegvMapError, wait);
+        }
+        if (!a->allows(access)) [[unlikely]]
+            return not_allowed(at, FaultKind::kSegvAccess, wait);
+        // Written under the lock only.
+        minor_faults.store(minor_faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        if (!a->shared()) return resolve_private(*a, page_at, access == Access::kWrite, settled, wait);
+        const FaultKind k = resolve_shared(*a, page_at, access == Access::kWrite, wait);
+        if (k != FaultKind::kResolved || access != Access::kWrite || !a->file) return k;
+        written = a->file.get();
+        written->ref();
     }
-    if (!a->allows(access)) [[unlikely]]
-        return not_allowed(at, FaultKind::kSegvAccess, wait);
-    // Written under the lock only.
-    minor_faults.store(minor_faults.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    if (a->shared()) return resolve_shared(*a, page_at, access == Access::kWrite, wait);
-    return resolve_private(*a, page_at, access == Access::kWrite, settled, wait);
+    // Linux: fault_dirty_shared_page. The attributes' lock comes before the address space's.
+    const auto file = Ref<fs::File>::adopt(written);
+    file->inode()->touch_modified();
+    return FaultKind::kResolved;
 }
 
-FaultKind AddressSpace::fault(UserAddr at, Access access, u64 stack_limit) {
-    return resolve(at, access, stack_limit, false, nullptr);
+FaultKind AddressSpace::fault(UserAddr at, Access access, const RlimitValue* limits) {
+    return resolve(at, access, limits, false, nullptr);
 }
 
-Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_limit) {
+Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, const RlimitValue* limits) {
     bool settled = false;
     for (;;) {
         FaultWait wait;
-        FaultKind k = resolve(at, access, stack_limit, settled, &wait);
+        FaultKind k = resolve(at, access, limits, settled, &wait);
         if (wait.change) {
             // It checks again while it holds the right to change areas. Threads that released it first would wait for
             // each other for ever.
             MM_CHANGE(*this);
             wait.change = false;
             wait.alone = true;
-            k = resolve(at, access, stack_limit, settled, &wait);
+            k = resolve(at, access, limits, settled, &wait);
         }
         if (k != FaultKind::kMustWait) co_return k;
         if (wait.settle) {
@@ -305,13 +320,13 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, u64 stack_l
 // Pages that are faulted in at once: some 900 instructions each, most of them to clear it.
 constexpr u32 kFaultsAtOnce = 80;
 
-Accessible AddressSpace::fault_in_now(UserAddr at, u64 length, bool write, u64 stack_limit, bool* must_wait) {
+Accessible AddressSpace::fault_in_now(UserAddr at, u64 length, bool write, const RlimitValue* limits, bool* must_wait) {
     *must_wait = false;
     Access access = write ? Access::kWrite : Access::kRead;
     u64 done = 0;
     for (u32 pages = 0; done < length; ++pages) {
         FaultKind k = FaultKind::kMustWait;
-        if (pages < kFaultsAtOnce) k = fault(at + done, access, stack_limit);
+        if (pages < kFaultsAtOnce) k = fault(at + done, access, limits);
         if (k == FaultKind::kMustWait) *must_wait = true;
         if (k != FaultKind::kResolved) break;
         done += kPageSize - ((at.value + done) & (kPageSize - 1));
@@ -319,20 +334,20 @@ Accessible AddressSpace::fault_in_now(UserAddr at, u64 length, bool write, u64 s
     return done < length ? done : length;
 }
 
-Task<Accessible> AddressSpace::fault_in(UserAddr at, u64 length, bool write, u64 stack_limit) {
+Task<Accessible> AddressSpace::fault_in(UserAddr at, u64 length, bool write, const RlimitValue* limits) {
     u64 done = 0;
     for (u32 pages = 0; done < length; ++pages) {
         if (pages % kFaultsAtOnce == kFaultsAtOnce - 1) co_await rt::Yield{};
         Access access = write ? Access::kWrite : Access::kRead;
-        FaultKind k = fault(at + done, access, stack_limit);
-        if (k == FaultKind::kMustWait) k = co_await fault_task(at + done, access, stack_limit);
+        FaultKind k = fault(at + done, access, limits);
+        if (k == FaultKind::kMustWait) k = co_await fault_task(at + done, access, limits);
         if (k != FaultKind::kResolved) break;
         done += kPageSize - ((at.value + done) & (kPageSize - 1));
     }
     co_return done < length ? done : length;
 }
 
-Task<Accessible> AddressSpace::populate(UserAddr at, u64 length, u64 stack_limit) {
+Task<Accessible> AddressSpace::populate(UserAddr at, u64 length, const RlimitValue* limits) {
     const UserAddr start = at.down(kPageSize), end = (at + length).up(kPageSize);
     u32 pages = 0;
     UserAddr page = start;
@@ -345,9 +360,9 @@ Task<Accessible> AddressSpace::populate(UserAddr at, u64 length, u64 stack_limit
             if (!a) break;
             if (a->writable() && !a->shared()) access = Access::kWrite;
         }
-        FaultKind k = fault(page, access, stack_limit);
+        FaultKind k = fault(page, access, limits);
         if (k == FaultKind::kMustWait) {
-            auto wait = fault_task(page, access, stack_limit);
+            auto wait = fault_task(page, access, limits);
             k = FaultKind::kNoMemory;
             if (wait.valid()) k = co_await wait;
         }

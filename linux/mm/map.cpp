@@ -9,7 +9,7 @@ namespace {
 
 constexpr u32 kLegacyFlags = kMapShared | kMapPrivate | kMapFixed | kMapAnonymous | kMap32Bit | kMapGrowsDown |
                              kMapDenyWrite | kMapExecutable | kMapLocked | kMapNoReserve | kMapPopulate | kMapNonBlock |
-                             kMapStack | kMapHugeTlb | kMapHugeMask;
+                             kMapStack | kMapHugeTlb | kMapHugeSizes;
 
 // The object of a mapping, looked up before the lock is taken.
 struct Backing {
@@ -27,7 +27,7 @@ Backing file_backing(const AddressSpace::MapRequest& r) {
         b.error = Errno::kOverflow;  // offsets are signed (file_mmap_ok)
         return b;
     }
-    if (type == kMapSharedValidate && (r.flags & ~(kLegacyFlags | kMapSharedValidate | kMapFixedNoReplace))) {
+    if (type == kMapSharedValidate && (r.flags & ~(kLegacyFlags | kMapSharedValidate))) {
         b.error = Errno::kOpNotSupp;
     } else if (type == kMapShared || type == kMapSharedValidate) {
         if ((r.prot & kProtWrite) && !f.writable()) {
@@ -231,6 +231,7 @@ Leaf<UserAddr> AddressSpace::change_break(UserAddr to, const MemoryLimits& l, St
         s.remove_range(new_end, old_end, dead);
         return s.break_end = to;
     }
+    if (s.area_count > kMaxAreas) return now;
     Area* above = s.find_at_or_above(old_end);
     if (above && new_end + kPageSize > State::guarded_start(*above)) return now;
     u64 pages = (new_end - old_end) >> lib::kPageShift;

@@ -70,7 +70,7 @@ Leaf<UserAddr> AddressSpace::change_remap(const RemapRequest& r, const MemoryLim
         if (!to.aligned(kPageSize)) return Errno::kInval;
         if (new_length > fs::kUserEnd || to.value > fs::kUserEnd - new_length) return Errno::kInval;
         if (old + old_length > to && to + new_length > old) return Errno::kInval;
-        if (s.area_count + 2 >= kMaxAreas) return Errno::kNoMem;
+        if (s.area_count + 5 >= kMaxAreas) return Errno::kNoMem;
     }
     // From here on something is unmapped or moved, unless it only grows in place.
     bool grows_only = !fixed && !keep && old_length < new_length;

@@ -31,7 +31,6 @@ Result<Ref<AddressSpace>> opened_memory(const ProcContext& c) {
 
 // Copies what the program has at [from, to), as far as it is there: a piece of it, from `position` on.
 Leaf<void> add_memory(StringBuilder& out, AddressSpace& mm, UserAddr from, UserAddr to, u64& position) {
-    constexpr u64 kStackLimit = 0;  // a look must not make a stack grow
     constexpr u64 kPiece = 64 << 10;
     char chunk[512];
     const UserAddr start = from;
@@ -46,7 +45,8 @@ Leaf<void> add_memory(StringBuilder& out, AddressSpace& mm, UserAddr from, UserA
         out.put({chunk, got});
         from += got;
         if (got == want) continue;
-        if (mm.fault(from, port::Access::kRead, kStackLimit) == FaultKind::kResolved) continue;
+        // Without limits: a look must not make a stack grow.
+        if (mm.fault(from, port::Access::kRead, nullptr) == FaultKind::kResolved) continue;
         position = ~u64{0};
         break;
     }

@@ -249,7 +249,7 @@ TaskResult change_terminal(Caller& c, Ref<File> file, u32 request, u64 argument)
         if (r.ok()) co_return i64(r.value());
         if (r.error() == kNeedsFault) {
             auto f = c.user().fault();
-            if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
+            if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits()) < f.size)
                 co_return Errno::kFault;
             continue;
         }
@@ -270,7 +270,8 @@ Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
 }
 
 Leaf<void> sys_pipe2(Caller& c, UserOut<i32> to, u32 flags) {
-    if (flags & ~(fs::kOpenCloexec | fs::kOpenNonblock | fs::kOpenDirect)) return Errno::kInval;
+    if (flags & ~(fs::kOpenCloexec | fs::kOpenNonblock | fs::kOpenDirect | fs::kOpenExclusive)) return Errno::kInval;
+    if (flags & fs::kOpenExclusive) return Errno::kNoPkg;  // O_NOTIFICATION_PIPE: no watch queues
     fs::PipeEnds ends = TRY(fs::make_pipe(flags, c.creds()));
     bool cloexec = (flags & fs::kOpenCloexec) != 0;
     u64 limit = descriptor_limit(c);

@@ -54,7 +54,7 @@ Leaf<void> gather(Gather& g, Caller& c) {
     if (g.counted == 1) {
         TRY(count_strings(user, g.envp, g.envc));
         u64 pointers = u64{g.argc ? g.argc : 1} + g.envc;
-        TRY(g.image.set_limits(c.process().limit(kRlimStack), pointers));
+        TRY(g.image.set_limits(c.process().limit(kRlimStack), c.process().limit(kRlimAs), pointers));
         g.counted = 2;
         if (g.argc == 0) {
             // A program always has argv[0] (Linux since 5.18).

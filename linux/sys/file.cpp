@@ -254,7 +254,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         const LeafError e = r.error();
         if (e == kNeedsFault) {
             fs::UserMemory::Fault f = c.user().fault();
-            u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
             if (have >= f.size) {
                 // Another thread may take it away again each time.
                 co_await rt::Yield{};

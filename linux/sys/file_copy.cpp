@@ -82,7 +82,7 @@ Task<Result<void>> user_copy(Caller& c, UserAddr at, void* bytes, size_t n) {
         auto r = kWrite ? c.user().write(at, bytes, n) : c.user().read(bytes, at, n);
         if (r.error() != kNeedsFault) co_return r.ended();
         auto f = c.user().fault();
-        if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
+        if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits()) < f.size)
             co_return Errno::kFault;
     }
 }

@@ -181,6 +181,10 @@ Leaf<i64> kept_setting(Caller& c, u32 option, u64 a2, u64 a3, u64 a4, u64 a5) {
             return i64{t.io_flusher};
         case kPrSetSyscallUserDispatch:  // off; there is no other state
             return a2 || a3 || a4 || a5 ? Leaf<i64>(Errno::kInval) : Leaf<i64>(i64{0});
+        // Any process of the user may inspect this one anyway (kernel.yama.ptrace_scope is 0).
+        case kPrSetPtracer:
+            if (i32(a2) == 0 || i32(a2) == -1 || find_thread(Pid{i32(a2)})) return 0;
+            return Errno::kInval;
         default: return Errno::kInval;
     }
 }

@@ -12,8 +12,7 @@ constexpr u64 kResidentInLeaf = 4096;  // pages of mincore a leaf looks at
 MemoryLimits limits(Caller& c) {
     const Process& p = c.process();
     return {.address = p.limit(kRlimAs),
-            .data = p.limit(kRlimData),
-            .stack = p.limit(kRlimStack),
+            .data = p.data_limit(),
             .locked = c.creds().capable(kCapIpcLock) ? ~u64{0} : p.limit(kRlimMemlock)};
 }
 
@@ -24,14 +23,14 @@ Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     const UserAddr end = (at + length).up(kPageSize);
     for (UserAddr from = at.down(kPageSize); from < end && !is_ending(c); from += kPopulatedAtOnce) {
         u64 piece = end - from < kPopulatedAtOnce ? end - from : kPopulatedAtOnce;
-        auto wait = c.mm().populate(from, piece, c.process().limit(kRlimStack));
+        auto wait = c.mm().populate(from, piece, c.process().stack_limits());
         if (!wait.valid() || co_await wait < piece) co_return Errno::kNoMem;
         co_await rt::Yield{};
     }
     co_return lib::kOk;
 }
 
-Result<void> make_request(AddressSpace::MapRequest& r, Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd,
+Result<void> make_request(AddressSpace::MapRequest& r, Caller& c, UserAddr at, u64 length, u32 prot, u64 flags, Fd fd,
                           u64 offset) {
     if (offset % kPageSize) return Errno::kInval;
     if (!(flags & kMapAnonymous)) {
@@ -39,13 +38,15 @@ Result<void> make_request(AddressSpace::MapRequest& r, Caller& c, UserAddr at, u
         if (r.file->flags() & fs::kOpenPath) return Errno::kBadF;
         if (flags & kMapHugeTlb) return Errno::kInval;
         r.offset = offset;
+        // Unknown flags are ignored but with this type: one that is refused stands for those that `r` has no room for.
+        if ((flags & kMapType) == kMapSharedValidate && flags >> 32) flags |= kMapSync;
     } else if (flags & kMapHugeTlb) {
         return Errno::kNoMem;  // no huge pages are reserved
     }
     r.hint = at;
     r.length = length;
     r.prot = prot;
-    r.flags = flags;
+    r.flags = u32(flags);
     r.may_map_low = c.creds().capable(kCapSysRawio);
     return lib::kOk;
 }
@@ -57,10 +58,10 @@ Task<Result<UserAddr>> map_patiently(Caller& c, AddressSpace::MapRequest r) {
     if (accessible && (now || c.mm().locks_future())) (void)co_await populate(c, got, length);
     co_return got;
 }
-Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u32 flags, Fd fd, u64 offset) {
+Leaf<UserAddr> sys_mmap(Caller& c, UserAddr at, u64 length, u32 prot, u64 flags, Fd fd, u64 offset) {
     AddressSpace::MapRequest request;
     TRY(make_request(request, c, at, length, prot, flags, fd, offset));
-    if (!populates(flags) && !c.mm().locks_future()) [[likely]] {
+    if (!populates(u32(flags)) && !c.mm().locks_future()) [[likely]] {
         auto got = c.mm().map(request, limits(c));
         if (got.error() != kNeedsTask) [[likely]]
             return got;
@@ -89,7 +90,7 @@ Task<Result<void>> advise_patiently(Caller& c, UserAddr at, u64 length, i32 advi
     for (u64 done = 0; done < bytes;) {
         if (is_ending(c)) co_return Errno::kIntr;
         const u64 piece = bytes - done < kPopulatedAtOnce ? bytes - done : kPopulatedAtOnce;
-        auto wait = c.mm().fault_in(at + done, piece, advice == kMadvPopulateWrite, c.process().limit(kRlimStack));
+        auto wait = c.mm().fault_in(at + done, piece, advice == kMadvPopulateWrite, c.process().stack_limits());
         if (co_await wait < piece) co_return c.interrupted() ? Errno::kIntr : Errno::kFault;
         done += piece;
         co_await rt::Yield{};
@@ -132,7 +133,9 @@ Task<Result<void>> sys_remap_file_pages(Caller& c, UserAddr at, u64 length, u32 
 }
 
 Leaf<UserAddr> sys_brk(Caller& c, UserAddr to) {
-    return c.or_later(c.mm().set_break(to, limits(c)), [&] { return c.mm().set_break_task(to, limits(c)); });
+    MemoryLimits l = limits(c);
+    l.data = c.process().limit(kRlimData);
+    return c.or_later(c.mm().set_break(to, l), [&] { return c.mm().set_break_task(to, l); });
 }
 
 // Checks of mincore; the number of pages.
@@ -161,7 +164,7 @@ Task<Result<void>> resident_patiently(Caller& c, UserAddr at, u64 pages, UserOut
             done += n;
         } else if (r.error() == kNeedsFault) {
             auto f = c.user().fault();
-            auto wait = c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            auto wait = c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
             if (co_await wait < f.size) co_return Errno::kFault;
         } else {
             co_return r.error().ended();

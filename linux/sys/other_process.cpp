@@ -47,14 +47,20 @@ Result<Ref<fs::File>> file_of(const ProcessView& v, u32 fd) {
 Leaf<i64> sys_kcmp(Caller& c, i32 pid1, i32 pid2, i32 type, u64 index1, u64 index2) {
     Ref<Thread> a = find_thread(Pid{pid1}), b = find_thread(Pid{pid2});
     if (!a || !b) return Errno::kSrch;
-    const ProcessView va = view_of(a->process(), a.get(), ViewOf::kDescriptors),
-                      vb = view_of(b->process(), b.get(), ViewOf::kDescriptors);
-    if (!may_inspect(&c, va, AskedBy::kCall) || !may_inspect(&c, vb, AskedBy::kCall)) return Errno::kPerm;
+    ProcessView va, vb;
+    for (;;) {
+        va = view_of(a->process(), a.get(), ViewOf::kDescriptors);
+        vb = view_of(b->process(), b.get(), ViewOf::kDescriptors);
+        if (!may_inspect(&c, va, AskedBy::kCall) || !may_inspect(&c, vb, AskedBy::kCall)) return Errno::kPerm;
+        if (type != abi::kKcmpFile) break;
+        auto x = file_of(va, u32(index1)), y = file_of(vb, u32(index2));
+        // An execve keeps the table: what was read of it must be the files of the program that was decided about.
+        if (view_of(a->process(), a.get()).mm != va.mm || view_of(b->process(), b.get()).mm != vb.mm) continue;
+        if (!x.ok()) return x.error();
+        if (!y.ok()) return y.error();
+        return compare(x.value().get(), y.value().get());
+    }
     switch (type) {
-        case abi::kKcmpFile: {
-            Ref<fs::File> x = TRY(file_of(va, u32(index1))), y = TRY(file_of(vb, u32(index2)));
-            return compare(x.get(), y.get());
-        }
         case abi::kKcmpVm: return compare(va.has_memory ? va.mm.get() : nullptr, vb.has_memory ? vb.mm.get() : nullptr);
         case abi::kKcmpFiles: return compare(va.files.get(), vb.files.get());
         case abi::kKcmpFs: return compare(va.context.get(), vb.context.get());
@@ -94,7 +100,7 @@ Leaf<u64> move_piece(Caller& c, Transfer& t) {
 
 TaskResult move_between(Caller& c, Transfer t) {
     constexpr u32 kPiecesAtOnce = 8;
-    constexpr u64 kNoStack = 0;  // a look must not make a stack grow
+    constexpr const RlimitValue* kNoStack = nullptr;  // a look must not make a stack grow
     u64 done = 0;
     for (u32 pieces = 1; t.local.size() != 0 && t.remote.size() != 0; ++pieces) {
         if (is_ending(c)) break;
@@ -112,7 +118,7 @@ TaskResult move_between(Caller& c, Transfer t) {
         }
         if (moved.error() == kNeedsFault) {
             const fs::UserMemory::Fault f = c.user().fault();
-            const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
             if (have >= f.size) continue;
             // What is accessible of our buffer is used.
             const u64 usable = t.local.spans(c.user(), t.local.size()).accessible(f, have);

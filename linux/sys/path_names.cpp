@@ -98,7 +98,7 @@ TaskResult read_pieces(Caller& c, Ref<File> file, UserAddr to, u32 size, bool ol
         }
         if (error == kNeedsFault) {
             UserMemory::Fault f = c.user().fault();
-            u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack));
+            u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
             if (have < f.size) accessible = (f.start + have) - to;
             if (accessible <= done) co_return done != 0 ? Result<i64>{i64(done)} : Result<i64>{Errno::kFault};
             continue;

@@ -157,8 +157,10 @@ Leaf<void> resolve(Caller& c, i32 directory, UserString path, const Request& r, 
     out.how.flags = r.flags & ~kOpenOnce;
     out.how.creds = &c.creds();
     out.how.caller = &c;
-    if (!out.created && (out.how.path.inode()->mode() & kTypeMask) == kTypeChar)
+    if (!out.created && (out.how.path.inode()->mode() & kTypeMask) == kTypeChar) {
         out.how.terminal = controlling_terminal(c.process());
+        if (!(r.flags & kOpenNoCtty)) out.how.terminal_opened = &take_opened_terminal;
+    }
     return lib::kOk;
 }
 

@@ -146,7 +146,9 @@ Leaf<void> sys_umount2(Caller& c, UserString target, u32 flags) {
     }
     if (!c.creds().capable(kCapSysAdmin)) return Errno::kPerm;
     if (flags & kUmountExpire) return Errno::kInval;  // expiry marks are not kept
-    return unmount(where, (flags & kUmountDetach) != 0);
+    if (flags & kUmountDetach) return unmount(where, true);
+    const bool is_root = c.fs_context().state.lock()->root.mount == where.mount;
+    return is_root ? make_read_only(where) : unmount(where, false);
 }
 
 // The page cache has no backing storage: there is nothing to write back.

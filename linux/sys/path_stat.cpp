@@ -55,7 +55,7 @@ Leaf<void> put_statfs(Caller& c, fs::Inode& inode, fs::Mount& mount, UserAddr ou
     f.flags |= m & (fs::kMountReadOnly | fs::kMountNoSuid | fs::kMountNoDev | fs::kMountNoExec | fs::kMountNoAtime |
                     fs::kMountNoDirAtime);
     if (mount.read_only()) f.flags |= kStatfsReadOnly;
-    if (m & fs::kMountRelAtime) f.flags |= kStatfsRelAtime;
+    if ((m & fs::kMountRelAtime) && &mount != super.internal_mount) f.flags |= kStatfsRelAtime;
     return c.user().write(out, &f, sizeof f);
 }
 

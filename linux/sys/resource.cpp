@@ -37,7 +37,7 @@ Result<void> set_limit(Caller& c, Process& p, u32 which, const abi::Rlimit64& to
         auto limits = p.rlimits.lock();
         RlimitValue& l = (*limits)[which];
         if (to.hard > l.hard && !c.creds().capable(fs::kCapSysResource)) return Errno::kPerm;
-        l.hard = to.hard;
+        __atomic_store_n(&l.hard, to.hard, __ATOMIC_RELAXED);
         __atomic_store_n(&l.soft, to.soft, __ATOMIC_RELAXED);
     }
     if (which == kRlimCpu) return watch_cpu_limit(p);
@@ -147,7 +147,7 @@ void select_threads(Selection& s, Process& p, const u32* user = nullptr) {
     }
 }
 
-// With more processes than this, those of a group or user are visited in pieces.
+// More processes than this are visited in pieces: all of them, also for a large group.
 constexpr u32 kFewProcesses = 64;
 
 Task<Result<void>> select_long(Selection& s) {
@@ -174,7 +174,9 @@ Task<Result<void>> select_long(Selection& s) {
 
 Leaf<void> select(Selection& s) {
     Caller& c = s.c;
-    if ((s.which == kPriorityGroup || s.which == kPriorityUser) && process_count() > kFewProcesses) return kNeedsTask;
+    const i32 group = s.who ? i32(s.who) : c.process().group_seen().value;
+    if (s.which == kPriorityUser && process_count() > kFewProcesses) return kNeedsTask;
+    if (s.which == kPriorityGroup && has_more_members(group, kFewProcesses)) return kNeedsTask;
     switch (s.which) {
         case kPriorityProcess: {  // one thread
             if (s.who == 0) {
@@ -192,7 +194,6 @@ Leaf<void> select(Selection& s) {
             return lib::kOk;
         }
         case kPriorityGroup: {
-            i32 group = s.who ? i32(s.who) : c.process().group_seen().value;
             rt::LockGuard guard{process_tree};
             PidEntry* e = pid_entry(group);
             if (e)
@@ -279,10 +280,11 @@ Result<Ref<Thread>> thread_of(Caller& c, i32 pid) {
     return t;
 }
 
-Result<void> set_policy(Caller& c, i32 pid, u32 policy, i32 priority, bool keep_policy) {
+// `flags`: of sched_setattr(2). EOPNOTSUPP: there are no clamps of utilisation.
+Result<void> set_policy(Caller& c, i32 pid, u32 policy, i32 priority, u64 flags) {
     Ref<Thread> t = TRY(thread_of(c, pid));
     bool reset = false;
-    if (keep_policy) {
+    if (flags & kSchedFlagKeepPolicy) {
         policy = t->sched_policy;
         reset = t->reset_on_fork;
     } else {
@@ -303,22 +305,24 @@ Result<void> set_policy(Caller& c, i32 pid, u32 policy, i32 priority, bool keep_
         if (!same_user(c, *t)) return Errno::kPerm;
         if (t->reset_on_fork && !reset) return Errno::kPerm;
     }
+    if (flags & kSchedFlagUtilClamp) return Errno::kOpNotSupp;
+    t->reset_on_fork = reset;
+    if (flags & kSchedFlagKeepParams) return lib::kOk;  // and the policy too (Linux: __sched_setscheduler)
     t->sched_policy = policy;
     t->sched_priority = u32(priority);
-    t->reset_on_fork = reset;
     return lib::kOk;
 }
 
 Leaf<i64> sys_sched_setscheduler(Caller& c, i32 pid, i32 policy, UserIn<i32> parameter) {
     if (policy < 0 || !parameter || pid < 0) return Errno::kInval;
     i32 priority = TRY(parameter.get(c.user()));
-    TRY(set_policy(c, pid, u32(policy), priority, false));
+    TRY(set_policy(c, pid, u32(policy), priority, 0));
     return 0;
 }
 Leaf<i64> sys_sched_setparam(Caller& c, i32 pid, UserIn<i32> parameter) {
     if (!parameter || pid < 0) return Errno::kInval;
     i32 priority = TRY(parameter.get(c.user()));
-    TRY(set_policy(c, pid, 0, priority, true));
+    TRY(set_policy(c, pid, 0, priority, kSchedFlagKeepPolicy));
     return 0;
 }
 Leaf<i64> sys_sched_getscheduler(Caller& c, i32 pid) {
@@ -373,18 +377,24 @@ Leaf<abi::SchedAttr> read_attributes(Caller& c, UserAddr at) {
 
 Leaf<i64> sys_sched_setattr(Caller& c, i32 pid, UserAddr at, u32 flags) {
     if (at.value == 0 || pid < 0 || flags != 0) return Errno::kInval;
-    const abi::SchedAttr a = TRY(read_attributes(c, at));
-    if (a.policy == kSchedDeadline) return Errno::kInval;
+    abi::SchedAttr a = TRY(read_attributes(c, at));
     if (i32(a.policy) < 0 || (a.flags & ~kSchedFlagAll)) return Errno::kInval;
-    if (!known(a.policy)) return Errno::kInval;
     Ref<Thread> t = TRY(thread_of(c, pid));
+    if (a.flags & kSchedFlagKeepPolicy) a.policy = t->sched_policy;
+    if (!known(a.policy)) return Errno::kInval;
+    if (a.flags & kSchedFlagKeepParams) {
+        if (realtime(t->sched_policy))
+            a.priority = t->sched_priority;
+        else
+            a.nice = t->nice;
+    }
     i32 nice = a.nice < -20 ? -20 : a.nice > 19 ? 19 : a.nice;
     if (!realtime(a.policy) && nice < t->nice && !c.creds().capable(fs::kCapSysNice) &&
         u64(i64{20 - nice}) > t->process().limit(kRlimNice))
         return Errno::kPerm;
     TRY(set_policy(c, pid, a.policy | ((a.flags & kSchedFlagResetOnFork) ? kSchedResetOnFork : 0), i32(a.priority),
-                   false));
-    if (!realtime(a.policy)) t->nice = nice;
+                   a.flags));
+    if (!realtime(a.policy) && !(a.flags & kSchedFlagKeepParams)) t->nice = nice;
     return 0;
 }
 Leaf<i64> sys_sched_getattr(Caller& c, i32 pid, UserAddr to, u32 size, u32 flags) {
@@ -398,7 +408,6 @@ Leaf<i64> sys_sched_getattr(Caller& c, i32 pid, UserAddr to, u32 size, u32 flags
         a.priority = t->sched_priority;
     else
         a.nice = t->nice;
-    a.util_max = size >= sizeof a ? 1024 : 0;
     TRY(c.user().write(to, &a, a.size));
     return 0;
 }

@@ -217,16 +217,36 @@ struct ToMany {
 // With more processes than this a signal to many is sent in pieces.
 constexpr u32 kFewProcesses = 64;
 
-// In the order of numbers. Signal 0 reaches nobody: no fork has to take note of it.
-TaskResult kill_long(Caller& c, i32 pid, u32 sig) {
+// One step of a signal to many; false: there is no other.
+bool kill_next_member() {
+    rt::LockGuard guard{process_tree};
+    Process* p = signal_walk.next_member();
+    if (p) signal_walk.reach(*p);
+    return p != nullptr;
+}
+bool kill_next(Caller& c, i32& from, u32 sig, SignalWalk::Send send) {
+    Ref<Process> p = next_process(from);
+    if (!p) return false;
+    from = p->pid.value + 1;
+    rt::LockGuard guard{process_tree};
+    if (sig != 0) {
+        if (signal_walk.has(*p)) signal_walk.reach(*p);
+    } else if (p.get() != &init_process() && p.get() != &c.process()) {
+        send(*p);
+    }
+    return true;
+}
+
+// To all (`group` 0) in the order of numbers. Signal 0 to all reaches nobody: no fork has to take note of it.
+TaskResult kill_long(Caller& c, i32 group, u32 sig) {
     static constinit rt::AsyncMutex one_at_a_time;
-    const i32 group = pid == -1 ? 0 : pid == 0 ? c.process().group_seen().value : -pid;
     const SignalInfo info = from_caller(c, sig, kSiUser);
     ToMany many{.all = group == 0};
     auto send = [&](Process& p) { many.one(c, p, sig, info); };
     const SignalWalk::Send sender{send};
     rt::AsyncMutex::Guard turn;
-    if (sig != 0) {
+    const bool walks = group != 0 || sig != 0;
+    if (walks) {
         turn = CO_TRY(co_await one_at_a_time.lock());
         rt::LockGuard guard{process_tree};
         signal_walk.begin(group, c.process(), sender);
@@ -234,23 +254,12 @@ TaskResult kill_long(Caller& c, i32 pid, u32 sig) {
     i32 from = 1;
     for (bool more = true; more;) {
         rt::Stretch stretch;
-        while (Ref<Process> p = next_process(from)) {
-            from = p->pid.value + 1;
-            {
-                rt::LockGuard guard{process_tree};
-                if (sig != 0) {
-                    if (signal_walk.has(*p)) signal_walk.reach(*p);
-                } else if (group == 0 ? p.get() != &init_process() && p.get() != &c.process()
-                                      : p->group.value == group) {
-                    send(*p);
-                }
-            }
-            if (stretch.over()) break;
-        }
-        more = stretch.over();
+        do {
+            more = group != 0 ? kill_next_member() : kill_next(c, from, sig, send);
+        } while (more && !stretch.over());
         if (more) co_await rt::Yield{};
     }
-    if (sig != 0) {
+    if (walks) {
         rt::LockGuard guard{process_tree};
         signal_walk.end();
     }
@@ -289,9 +298,10 @@ Leaf<i64> kill_all_few(Caller& c, u32 sig) {
         return 0;
     }
     if (pid == INT32_MIN) return Errno::kSrch;
-    if (process_count() > kFewProcesses) return c.later(kill_long(c, pid, sig));
-    if (pid == -1) return kill_all_few(c, sig);
-    return kill_few(c, pid == 0 ? c.process().group_seen().value : -pid, sig);
+    const i32 group = pid == -1 ? 0 : pid == 0 ? c.process().group_seen().value : -pid;
+    if (process_count() > kFewProcesses && (group == 0 || has_more_members(group, kFewProcesses)))
+        return c.later(kill_long(c, group, sig));
+    return group == 0 ? kill_all_few(c, sig) : kill_few(c, group, sig);
 }
 
 Leaf<i64> sys_kill(Caller& c, i32 pid, u32 sig) {

@@ -84,8 +84,10 @@ Leaf<i64> sys_clock_gettime(Caller& c, i32 id, UserOut<Timespec> to) {
 
 TaskResult sys_clock_getres(Caller& c, i32 id, UserOut<Timespec> to) {
     CO_TRY(is_cpu_clock(id) ? cpu_clock(c, id) : wall_clock(id));
-    if (to)
-        CO_TRY(to.put(c.user(), to_timespec(id == kClockRealtimeCoarse || id == kClockMonotonicCoarse ? kTick : 1)));
+    // Of the CPU clocks by number those that are not the scheduler's too (Linux: posix_cpu_clock_getres).
+    const bool ticks = id < 0 ? (u32(id) & kCpuClockMask) != kCpuClockSched
+                              : id == kClockRealtimeCoarse || id == kClockMonotonicCoarse;
+    if (to) CO_TRY(to.put(c.user(), to_timespec(ticks ? kTick : 1)));
     co_return i64{0};
 }
 

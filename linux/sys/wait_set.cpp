@@ -143,7 +143,7 @@ Task<Result<void>> copy_faulting(Caller& c, Copy copy) {
         auto r = copy();
         if (r.error() != kNeedsFault) co_return r.ended();
         auto f = c.user().fault();
-        if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().limit(kRlimStack)) < f.size)
+        if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits()) < f.size)
             co_return Errno::kFault;
     }
 }

@@ -132,6 +132,20 @@ void SignalWalk::begin(i32 group, Process& sender, const Send& send) {
     if (group == 0) sender.reached = number_;
 }
 
+void SignalWalk::reach(Process& p) {
+    p.reached = number_;
+    if (group_ != 0) {
+        p.group_hook.unlink();
+        pid_entry(group_)->members.push_back(p);
+    }
+    (*send_)(p);
+}
+Process* SignalWalk::next_member() const {
+    PidEntry* e = pid_entry(group_);
+    if (!e || e->members.empty() || e->members.front()->reached == number_) return nullptr;
+    return e->members.front();
+}
+
 Process& init_process() { return *init; }
 void set_init_process(Process& p) { init = &p; }
 
@@ -226,6 +240,16 @@ bool has_stopped_member(i32 group) {
         rt::LockGuard guard{p.signals.lock};
         if (p.signals.stopped) return true;
     }
+    return false;
+}
+
+bool has_more_members(i32 group, u32 than) {
+    rt::LockGuard guard{process_tree};
+    PidEntry* e = pid_entry(group);
+    if (!e) return false;
+    u32 n = 0;
+    for (auto it = e->members.begin(); it != e->members.end(); ++it)
+        if (++n > than) return true;
     return false;
 }
 

@@ -42,10 +42,10 @@ public:
     bool has(const Process& p) const RT_REQUIRES(process_tree) {
         return group_ >= 0 && p.reached != number_ && in_scope(p);
     }
-    void reach(Process& p) RT_REQUIRES(process_tree) {
-        p.reached = number_;
-        (*send_)(p);
-    }
+    // Of a group: those that were reached are at the end of its list, so that the walk costs its members alone.
+    void reach(Process& p) RT_REQUIRES(process_tree);
+    // The next one of the group; null: all were reached.
+    Process* next_member() const RT_REQUIRES(process_tree);
     using Send = lib::FunctionRef<void(Process&)>;
     // `group` 0: all but pid 1. `sender` counts as reached then. `send` is called under process_tree, by any CPU, until end().
     void begin(i32 group, Process& sender, const Send& send) RT_REQUIRES(process_tree);
@@ -75,5 +75,7 @@ void unlink_process(Process& p) RT_REQUIRES(process_tree);  // reaped: the numbe
 // Orphaned process groups (POSIX.1-2017, 3.264). `ignored` counts as gone.
 bool orphaned_without(i32 group, Process* ignored) RT_REQUIRES(process_tree);
 bool has_stopped_member(i32 group) RT_REQUIRES(process_tree);
+// Has the group more members than that? Looks at so many.
+bool has_more_members(i32 group, u32 than) RT_EXCLUDES(process_tree);
 
 }  // namespace linux

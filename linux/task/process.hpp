@@ -37,10 +37,6 @@ class Thread;
 using Pid = lib::Strong<struct PidTag, i32>;
 using fs::Fd;
 
-struct RlimitValue {
-    u64 soft = ~u64{0}, hard = ~u64{0};
-};
-
 // Root, working directory, umask: shared by CLONE_FS.
 struct FsContext : RefCounted<FsContext> {
     struct State {
@@ -416,6 +412,15 @@ public:
     rt::Guarded<RlimitValue[kRlimCount], rt::Rank::process> rlimits;
     // One soft limit, without the lock: limits are single words.
     u64 limit(Rlimit which) const { return __atomic_load_n(&rlimits.unguarded()[which].soft, __ATOMIC_RELAXED); }
+    const RlimitValue* stack_limits() const { return rlimits.unguarded(); }  // for page faults
+    // RLIMIT_DATA as mappings are held against it. 0 means brk(2) alone: others get what the hard limit allows (Linux:
+    // may_expand_vm).
+    u64 data_limit() const {
+        const u64 soft = limit(kRlimData);
+        if (soft != 0) [[likely]]
+            return soft;
+        return __atomic_load_n(&rlimits.unguarded()[kRlimData].hard, __ATOMIC_RELAXED);
+    }
     Nanoseconds started{};
 
     // The threads' shared objects, as another process may look at them; null once the process has none.

@@ -49,7 +49,7 @@ Task<FaultKind> patient_fault(Thread& t, port::Trap trap) {
     for (u32 n = 0; kind == FaultKind::kNoMemory && n < kMemoryTries; ++n) {
         auto memory = rt::wait_for_memory();
         if (memory.valid()) co_await memory;
-        auto wait = t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
+        auto wait = t.mm().fault_task(trap.address, trap.access, t.process().stack_limits());
         if (wait.valid()) kind = co_await wait;
     }
     co_return kind;
@@ -59,13 +59,13 @@ Task<FaultKind> patient_fault(Thread& t, port::Trap trap) {
 
 FaultIn fault_in_now(Thread& t, const fs::UserMemory::Fault& range) {
     bool must_wait = false;
-    u64 n = t.mm().fault_in_now(range.start, range.size, range.write, t.process().limit(kRlimStack), &must_wait);
+    u64 n = t.mm().fault_in_now(range.start, range.size, range.write, t.process().stack_limits(), &must_wait);
     if (n >= range.size) return FaultIn::kReady;
     return must_wait ? FaultIn::kMustWait : FaultIn::kBad;
 }
 
 Task<Result<void>> fault_in_range(Thread& t, fs::UserMemory::Fault range) {
-    auto wait = t.mm().fault_in(range.start, range.size, range.write, t.process().limit(kRlimStack));
+    auto wait = t.mm().fault_in(range.start, range.size, range.write, t.process().stack_limits());
     if (!wait.valid()) co_return Errno::kNoMem;
     u64 n = co_await wait;
     if (n < range.size) co_return Errno::kFault;
@@ -172,7 +172,7 @@ Task<void> resolve_fault(Thread& t, port::Trap trap, FaultKind kind) {
          kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && rt::memory_is_low());) {
         patient = kind == FaultKind::kNoMemory;
         auto wait = patient ? patient_fault(t, trap)
-                            : t.mm().fault_task(trap.address, trap.access, t.process().limit(kRlimStack));
+                            : t.mm().fault_task(trap.address, trap.access, t.process().stack_limits());
         kind = FaultKind::kNoMemory;
         if (wait.valid()) kind = co_await wait;
     }

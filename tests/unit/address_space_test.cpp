@@ -9,6 +9,7 @@
 #include <optional>
 #include <random>
 
+#include "abi/linux/resource.hpp"
 #include "linux/mm/state.hpp"
 #include "mem_support.hpp"
 #include "rt/executor.hpp"
@@ -19,6 +20,8 @@ using linux::AddressSpace;
 using linux::FaultKind;
 using linux::MemoryLimits;
 using port::Access;
+
+constexpr linux::RlimitValue kNoLimits[abi::kRlimCount];
 
 // Without the lock: a test has one thread.
 AddressSpace::State& inside(AddressSpace& mm) RT_UNCHECKED_LOCKING { return mm.state(); }
@@ -81,8 +84,8 @@ protected:
     }
     static UserAddr at(u64 page) { return UserAddr{page << 12}; }
     static FaultKind touch(AddressSpace& mm, u64 page, Access a) {
-        FaultKind k = mm.fault(at(page), a, ~u64{0});
-        if (k == FaultKind::kMustWait) k = run(mm.fault_task(at(page), a, ~u64{0}));
+        FaultKind k = mm.fault(at(page), a, kNoLimits);
+        if (k == FaultKind::kMustWait) k = run(mm.fault_task(at(page), a, kNoLimits));
         return k;
     }
     static FaultKind expected(const Model& m, u64 page, bool write) {
@@ -331,7 +334,7 @@ TEST_F(AddressSpaceTest, a_long_unmap_runs_as_a_task_and_frees_everything) {
     r.flags = linux::kMapPrivate | linux::kMapAnonymous;
     r.length = 2000 * kPageSize;
     UserAddr start = mm_->map(r, {}).value();
-    ASSERT_EQ(u64(run(mm_->fault_in(start, r.length, true, 0))), r.length);
+    ASSERT_EQ(u64(run(mm_->fault_in(start, r.length, true, nullptr))), r.length);
     EXPECT_EQ(inside(*mm_).anon.size(), 2000u);
     EXPECT_EQ(mm_->unmap(start, r.length).error(), kNeedsTask);
     EXPECT_EQ(inside(*mm_).anon.size(), 2000u);

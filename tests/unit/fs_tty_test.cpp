@@ -174,10 +174,11 @@ TEST_F(TtyTest, Discipline) {
 
     // vhangup(2): what was open then is at its end, and what waited to be read has gone.
     ASSERT_EQ(set(cooked), Errno::kOk);
-    Ref<fs::File> before = fs::open_terminal({}, fs::kOpenReadWrite).take();
+    fs::OpenContext how{.path = {}, .flags = fs::kOpenReadWrite};
+    Ref<fs::File> before = fs::open_terminal(how).take();
     type("lost\n");
     tty->hang_up();
-    Ref<fs::File> after = fs::open_terminal({}, fs::kOpenReadWrite).take();
+    Ref<fs::File> after = fs::open_terminal(how).take();
     char c = 0;
     EXPECT_EQ(before->try_read(kernel_spans(&c, 1), 0).value(), 0u);
     EXPECT_EQ(before->try_write_some(kernel_spans(&c, 1), 0).error(), Errno::kIo);

@@ -8,6 +8,8 @@ namespace {
 using namespace linux_test;
 
 constexpr u32 kTiocSctty = 0x540e, kTiocGpgrp = 0x540f, kTiocSpgrp = 0x5410;
+constexpr u32 kTiocExcl = 0x540c, kTiocNxcl = 0x540d, kTiocGexcl = 0x80045440, kTiocSti = 0x5412, kTiocSetd = 0x5423,
+              kTiocGetd = 0x5424;
 constexpr u32 kReadWrite = 2, kWriteOnly = 1, kNoControl = 0400, kNonBlocking = 04000;
 constexpr i32 kTerminate = 15;
 
@@ -148,6 +150,75 @@ TEST(LinuxTerminal, TheEndOfItsLeaderHangsItUp) {
                   EXPECT_EQ(co_await wait_for(u, leader), exited(0));
                   ended = true;
                   co_await wait_until(u, leave);
+                  co_return 0;
+              }),
+              exited(0));
+}
+
+// As Linux: not by opening it for writing alone, not with O_NOCTTY, not the console, not who leads no session.
+TEST(LinuxTerminal, ALeaderWithoutOneGetsTheOneThatItOpens) {
+    cpus();
+    give_terminal();
+    static const UserAddr follows = add_code([](User& u) -> Script {
+        EXPECT_GE(co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kReadWrite, 0), 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrOpen, "/dev/tty", kReadWrite, 0), error(Errno::kNxIo));
+        co_return 0;
+    });
+    static const UserAddr opens = add_code([](User& u) -> Script {
+        EXPECT_GT(co_await u.sys(abi::kNrSetsid), 0);
+        EXPECT_GE(co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kWriteOnly, 0), 0);
+        EXPECT_GE(co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kReadWrite | kNoControl, 0), 0);
+        EXPECT_GE(co_await u.sys(abi::kNrOpen, "/dev/console", kReadWrite, 0), 0);
+        EXPECT_EQ(co_await wait_for(u, co_await u.fork_into(follows, abi::kNrFork)), exited(0));
+        EXPECT_EQ(co_await u.sys(abi::kNrOpen, "/dev/tty", kReadWrite, 0), error(Errno::kNxIo));
+        EXPECT_GE(co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kReadWrite, 0), 0);
+        EXPECT_GE(co_await u.sys(abi::kNrOpen, "/dev/tty", kReadWrite, 0), 0);
+        co_return 0;
+    });
+    EXPECT_EQ(run([](User& u) -> Script {
+                  EXPECT_EQ(co_await wait_for(u, co_await u.fork_into(opens, abi::kNrFork)), exited(0));
+                  co_return 0;
+              }),
+              exited(0));
+}
+
+TEST(LinuxTerminal, ExclusiveUseLineDisciplineAndSimulatedInput) {
+    cpus();
+    give_terminal();
+    static const UserAddr user = add_code([](User& u) -> Script {
+        EXPECT_EQ(co_await u.sys(abi::kNrSetuid, 1000), 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrOpen, "/dev/tty", kReadWrite, 0), error(Errno::kBusy));
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, left_fd.load(), kTiocNxcl, 0), 0);
+        EXPECT_GE(co_await u.sys(abi::kNrOpen, "/dev/tty", kReadWrite, 0), 0);
+        EXPECT_GT(co_await u.sys(abi::kNrSetsid), 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, left_fd.load(), kTiocSti, u.scratch(8)), error(Errno::kPerm));
+        co_return 0;
+    });
+    static const UserAddr owner = add_code([](User& u) -> Script {
+        EXPECT_GT(co_await u.sys(abi::kNrSetsid), 0);
+        const i64 fd = co_await u.sys(abi::kNrOpen, "/dev/ttyS0", kReadWrite | kNonBlocking, 0);
+        left_fd = fd;
+        UserAddr word = u.scratch(8);
+        co_await u.store<i32>(word, 7);
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocSetd, word), error(Errno::kInval));
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocGetd, word), 0);
+        EXPECT_EQ(co_await u.load<i32>(word), 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocSetd, word), 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocExcl, 0), 0);
+        EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocGexcl, word), 0);
+        EXPECT_EQ(co_await u.load<i32>(word), 1);
+        EXPECT_GE(co_await u.sys(abi::kNrOpen, "/dev/tty", kReadWrite, 0), 0);
+        EXPECT_EQ(co_await wait_for(u, co_await u.fork_into(user, abi::kNrFork)), exited(0));
+        for (const char c : {'a', '\n'}) {
+            EXPECT_EQ(co_await u.sys(abi::kNrRead, fd, word, 8), error(Errno::kAgain));
+            co_await u.store<i32>(word, c);
+            EXPECT_EQ(co_await u.sys(abi::kNrIoctl, fd, kTiocSti, word), 0);
+        }
+        EXPECT_EQ(co_await u.sys(abi::kNrRead, fd, word, 8), 2);
+        co_return 0;
+    });
+    EXPECT_EQ(run([](User& u) -> Script {
+                  EXPECT_EQ(co_await wait_for(u, co_await u.fork_into(owner, abi::kNrFork)), exited(0));
                   co_return 0;
               }),
               exited(0));

@@ -294,3 +294,51 @@ TEST(thousands_of_threads_are_told) {
         syscall(SYS_exit_group, 3);
     }
 }
+
+// The shortest of many calls, in nanoseconds.
+static long shortest_kill(pid_t group, int which) {
+    long best = LONG_MAX;
+    for (int i = 0; i < 200; i++) {
+        struct timespec a, b;
+        clock_gettime(CLOCK_MONOTONIC, &a);
+        if (which == 0)
+            NEED(kill(-group, 0) == 0);
+        else
+            NEED(setpriority(PRIO_PGRP, (id_t)group, 5) == 0);
+        clock_gettime(CLOCK_MONOTONIC, &b);
+        const long n = (b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec;
+        if (n < best) best = n;
+    }
+    return best;
+}
+TEST(a_group_costs_its_members) {
+    enum { kOthers = 1000 };
+    pid_t member = fork();
+    if (member == 0) {
+        setpgid(0, 0);
+        for (;;) pause();
+    }
+    setpgid(member, member);
+    const long alone[] = {shortest_kill(member, 0), shortest_kill(member, 1)};
+    pid_t others = 0;
+    for (int i = 0; i < kOthers; i++) {
+        pid_t pid = fork();
+        NEED(pid >= 0);
+        if (pid == 0) {
+            setpgid(0, others);
+            for (;;) pause();
+        }
+        if (i == 0) others = pid;
+        setpgid(pid, others);
+    }
+    FACT("kill costs as much among thousands", shortest_kill(member, 0) < 8 * alone[0]);
+    FACT("setpriority costs as much among thousands", shortest_kill(member, 1) < 8 * alone[1]);
+    CALL(kill(-others, 0));
+    NEED(kill(-others, SIGKILL) == 0);
+    int killed = 0, status;
+    for (int i = 0; i < kOthers; i++) killed += waitpid(-1, &status, 0) > 0 && WTERMSIG(status) == SIGKILL;
+    SHOW(killed == kOthers);
+    CALL(kill(-others, SIGKILL));
+    kill(member, SIGKILL);
+    reap_all();
+}
