@@ -75,12 +75,11 @@ profile_of_both() { server_profile | awk 'NR == 1 { print } NR == 2 { print ($1 
 check bench_server_profile 0 '2
 named' profile_of_both
 two_clients() {
-    bench two_clients --routes inline,server --runs 1 --percent 1 --json "$work/two.json" >"$work/table" || return
+    bench two_clients --routes server --runs 1 --percent 1 --json "$work/two.json" >"$work/table" || return
     grep -o '"name": "[a-z0-9_]*"' "$work/two.json" | grep -c 'server[12]"'
     grep -o '"name": "two_clients_[a-z]*"' "$work/two.json"
     grep -c '^two_clients_server .*>= 1.80' "$work/table"
 }
 check bench_two_clients 0 '4
-"name": "two_clients_inline"
 "name": "two_clients_server"
 1' two_clients
