@@ -58,6 +58,7 @@ class RandomFile : public MemoryDevice {
 public:
     using MemoryDevice::MemoryDevice;
     u64 piece_size(bool) const override { return kRandomAtOnce; }
+    bool splices() const override { return true; }
     Leaf<size_t> try_read(const UserSpans& to, u64) override {
         if (to.size() > kRandomAtOnce) return kNeedsTask;
         return generate(to, true);

@@ -9,12 +9,12 @@
 #include "lib/format.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
-#include "rt/teardown.hpp"
 
 namespace fs {
 
 constinit rt::SpinLock<rt::Rank::poll> epoll_lock;
 constinit std::atomic<u32> EpollFile::slow_ends_{0};
+constinit rt::TeardownList<File, &File::next_ended> EpollFile::ends_of_many{&EpollFile::end_holds};
 
 namespace {
 
@@ -28,6 +28,16 @@ constexpr u64 kItemCost = sizeof(EpollItem) + sizeof(rt::Waiter);
 
 constexpr u64 kUnset = ~u64{0};
 constinit std::atomic<u64> watch_limit{kUnset};
+
+u64 usual_watch_limit() { return rt::frame_total() * kPageSize / 25 / kItemCost; }
+constexpr u64 kMostItems = ~u64{0} / kItemCost / 16;  // no sum overflows
+
+// Of the file in work, the holds before this one have ended. While it is in the list none of them is the last to leave.
+constinit union Mark {
+    EpollHold hold{};
+    constexpr Mark() {}
+    ~Mark() {}
+} ended_up_to;
 
 constinit u64 walk RT_GUARDED_BY(epoll_lock) = 0;  // number of the last walk
 
@@ -50,11 +60,17 @@ u64 epoll_watch_limit() {
     u64 limit = watch_limit.load(std::memory_order_relaxed);
     if (limit != kUnset) [[likely]]
         return limit;
-    u64 usual = rt::frame_total() * kPageSize / 25 / kItemCost;
+    u64 usual = usual_watch_limit();
     watch_limit.compare_exchange_strong(limit, usual, std::memory_order_relaxed);
     return usual;
 }
 void set_epoll_watch_limit(u64 files) { watch_limit.store(files, std::memory_order_relaxed); }
+u64 epoll_wait_limit() {
+    constexpr u64 kWaitsPerItem = 3;
+    const u64 limit = epoll_watch_limit(), usual = usual_watch_limit();
+    // What is there already may be waited on, however low the limit is now.
+    return (limit < usual ? usual : limit < kMostItems ? limit : kMostItems) * kWaitsPerItem * kItemCost;
+}
 
 // Takes the first item out of a set, or the first one of a file that is in sets. Null: there is none.
 EpollItem* EpollFile::take_first(File& f) {
@@ -119,17 +135,43 @@ void epoll_end(File* f) {
     EpollFile::delete_unless_held(f);
 }
 
-// Waiters may be in its queues: the last of them to leave deletes it. A new one cannot come.
+// Waiters may be in its queues: the last of them to leave deletes it. A new one cannot come. Many are woken later.
 void EpollFile::delete_unless_held(File* f) {
     {
         rt::LockGuard guard{epoll_lock};
-        for (EpollHold* hold = f->holds; hold; hold = hold->next) {
-            hold->ended = true;
-            static_cast<EpollFile&>(*hold->waited_on).changed_.wake_all();
+        u32 count = 0;
+        for (EpollHold* hold = f->holds; hold && count <= kDropsPerLock; hold = hold->next) ++count;
+        if (count > kDropsPerLock && rt::Teardown::later()) {
+            guard.unlock();
+            return ends_of_many.add(*f);
         }
+        for (EpollHold* hold = f->holds; hold; hold = hold->next) hold->end();
         if (f->holds) return;
     }
     delete f;
+}
+
+// Some of them. True: there are more. One file at a time is in work.
+bool EpollFile::end_holds(File& f) {
+    EpollHold& mark = ended_up_to.hold;
+    for (rt::Stretch stretch; !stretch.over();) {
+        rt::LockGuard guard{epoll_lock};
+        if (!mark.link) mark.put_at(&f.holds);
+        for (u32 n = 0; n < kDropsPerLock; ++n) {
+            EpollHold* hold = mark.next;
+            mark.remove();
+            if (!hold) {
+                mark.link = nullptr;
+                if (f.holds) return false;
+                guard.unlock();
+                delete &f;
+                return false;
+            }
+            hold->end();
+            mark.put_at(&hold->next);
+        }
+    }
+    return true;
 }
 
 bool EpollFile::charge() {

@@ -8,6 +8,7 @@
 #pragma once
 #include "fs/file.hpp"
 #include "lib/tree.hpp"
+#include "rt/teardown.hpp"
 
 namespace fs {
 
@@ -34,10 +35,20 @@ struct EpollHold {
     EpollHold** link RT_GUARDED_BY(epoll_lock) = nullptr;  // what points to this one
     bool ended RT_GUARDED_BY(epoll_lock) = false;          // the file has; whoever leaves as the last deletes it
     Ref<File> waited_on;                                   // the set that the waiter waits on; null: not in a list
-    // True: the caller deletes the file.
-    [[nodiscard]] bool take_out(const File& file) RT_REQUIRES(epoll_lock) {
+    void put_at(EpollHold** place) RT_REQUIRES(epoll_lock) {
+        link = place;
+        next = *place;
+        if (next) next->link = &next;
+        *place = this;
+    }
+    void remove() RT_REQUIRES(epoll_lock) {
         if (next) next->link = link;
         *link = next;
+    }
+    void end() RT_REQUIRES(epoll_lock);  // the file has ended: the waiter is to look again
+    // True: the caller deletes the file.
+    [[nodiscard]] bool take_out(const File& file) RT_REQUIRES(epoll_lock) {
+        remove();
         return ended && !file.holds;  // one that has not ended may be gone by now
     }
 };
@@ -46,6 +57,9 @@ struct EpollHold {
 // % of memory.
 u64 epoll_watch_limit();
 void set_epoll_watch_limit(u64 files);
+// How many bytes a user's threads may hold together to wait on sets: enough that some threads wait on as many files at
+// a time as they may watch.
+u64 epoll_wait_limit();
 
 // Linux's bounds on sets in sets (fs/eventpoll.c): a walk goes down at most so far.
 inline constexpr u32 kMaxNests = 4;
@@ -136,7 +150,10 @@ private:
     void drop(EpollItem& item) RT_REQUIRES(epoll_lock);
     static EpollItem* take_first(File& f) RT_REQUIRES(epoll_lock);
     static bool drop_some(File& f) RT_EXCLUDES(epoll_lock);
+    friend struct EpollHold;
     static void delete_unless_held(File* f) RT_EXCLUDES(epoll_lock);
+    static bool end_holds(File& f) RT_EXCLUDES(epoll_lock);
+    static rt::TeardownList<File, &File::next_ended> ends_of_many;  // files that many waiters hold
 
     lib::Tree<EpollItem, &EpollItem::hook, lib::KeyMember<&EpollItem::key>> items_ RT_GUARDED_BY(epoll_lock);
     static std::atomic<u32> slow_ends_;           // sets for which ends_slowly()
@@ -150,6 +167,11 @@ private:
     std::atomic<u64> start_after_{0};  // where the last check stopped, so that every file is reported in time
     rt::WaitQueue changed_;
 };
+
+inline void EpollHold::end() {
+    ended = true;
+    static_cast<EpollFile&>(*waited_on).changed_.wake_all();
+}
 
 // What changes with each event of a file that is no set: an edge is a change of it.
 u64 edge_state(File& file);

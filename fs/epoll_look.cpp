@@ -3,44 +3,98 @@
 #include "fs/epoll_look.hpp"
 
 #include "rt/mem/slab.hpp"
+#include "rt/teardown.hpp"
 
 namespace fs {
 
-bool EpollLook::forget() {
-    if (nodes_.empty()) return true;
+bool WaitMemory::charge() {
+    const u64 more = (used_ - kFree - charged_ + kStep - 1) / kStep * kStep;
+    if (payer_ && payer_->epoll_waits.fetch_add(more, std::memory_order_relaxed) + more > epoll_wait_limit()) {
+        payer_->epoll_waits.fetch_sub(more, std::memory_order_relaxed);
+        return false;
+    }
+    charged_ += more;
+    return true;
+}
+
+// A file that ends with it, or null.
+File* EpollLook::take_out(Nodes& nodes, Node& node) {
+    nodes.remove(node);
+    return node.hold.waited_on && node.hold.take_out(*node.file) ? node.file : nullptr;
+}
+
+bool EpollLook::forget_some(Nodes& nodes, WaitMemory& memory) {
     Node* gone[kPiece];
     File* ended[kPiece];
     u32 count = 0;
     {
         rt::LockGuard guard{epoll_lock};
-        for (; count < kPiece && !nodes_.empty(); ++count) {
-            Node* node = gone[count] = nodes_.first();
-            nodes_.remove(*node);
-            ended[count] = node->hold.waited_on && node->hold.take_out(*node->file) ? node->file : nullptr;
+        for (; count < kPiece && !nodes.empty(); ++count) {
+            Node* node = gone[count] = nodes.first();
+            ended[count] = take_out(nodes, *node);
         }
     }
     for (u32 n = 0; n < count; ++n) {
         delete ended[n];
         delete gone[n];  // which may end a file
     }
-    return nodes_.empty();
+    memory.give(count * sizeof(Node));
+    return nodes.empty();
+}
+
+// A thread that ends does not go through what it has noted. It replaces a node.
+struct EpollLook::LateForget {
+    rt::Teardown end;
+    Nodes nodes;
+    WaitMemory memory;
+};
+
+EpollLook::~EpollLook() {
+    static_assert(sizeof(LateForget) <= sizeof(Node) && offsetof(LateForget, end) == 0);
+    while (!forget()) {
+        if (!rt::Teardown::later()) continue;
+        Node* place = spare_.release();
+        if (!place) {
+            place = nodes_.first();
+            epoll_lock.lock();
+            File* ended = take_out(nodes_, *place);
+            epoll_lock.unlock();
+            delete ended;
+        }
+        place->~Node();
+        auto* late = new (place) LateForget{.memory = std::move(memory_)};
+        late->nodes.swap(nodes_);
+        late->end.take_apart([](rt::Teardown& end) {
+            auto* self = reinterpret_cast<LateForget*>(&end);
+            if (!forget_some(self->nodes, self->memory)) return true;
+            self->~LateForget();
+            delete new (self) Node;
+            return false;
+        });
+        return;
+    }
 }
 
 void EpollLook::note_hold(File& file) {
     if (nodes_.find(reinterpret_cast<u64>(&file))) return;
     EpollHold& hold = spare_->hold;
     hold.waited_on = Ref<File>{frames_[0].set};
-    hold.next = file.holds;
-    if (hold.next) hold.next->link = &hold.next;
-    hold.link = &file.holds;
-    file.holds = &hold;
+    hold.put_at(&file.holds);
 }
 
-// Null: no memory.
+// Null: no memory, or none for this user.
+EpollLook::Node* EpollLook::make_node() {
+    if (!memory_.take(sizeof(Node))) return nullptr;
+    Node* node = rt::make<Node>();
+    if (!node) memory_.give(sizeof(Node));
+    return node;
+}
+
+// Null: as make_node(); never with a spare node.
 EpollLook::Node* EpollLook::node_of(const Ref<File>& file) RT_UNCHECKED_LOCKING {
     const u64 key = reinterpret_cast<u64>(file.get());
     if (Node* known = nodes_.find(key)) return known;
-    Node* fresh = spare_ ? spare_.release() : rt::make<Node>();
+    Node* fresh = spare_ ? spare_.release() : make_node();
     if (!fresh) return nullptr;
     fresh->key = key;
     fresh->file = file.get();
@@ -102,7 +156,7 @@ EpollLook::Step EpollLook::go_on() {
         const u64 before = f.cursor;
         EpollFile::View v;
         if (watch_ && !spare_) {
-            spare_ = rt::Owned<Node>{rt::make<Node>()};
+            spare_ = rt::Owned<Node>{make_node()};
             if (!spare_) return Step::kNoMem;
         }
         if (!f.set->next_view(f.cursor, f.end, v, watch_ ? this : nullptr)) {

@@ -9,15 +9,42 @@
 
 namespace fs {
 
+// The memory that one call holds to wait on sets, charged to a user: it grows with the sets, and each thread has its own.
+class WaitMemory {
+public:
+    // `payer`: null: none.
+    explicit WaitMemory(Ref<UserAccount> payer) : payer_(std::move(payer)) {}
+    WaitMemory(WaitMemory&&) = default;
+    ~WaitMemory() {
+        if (payer_ && charged_ != 0) payer_->epoll_waits.fetch_sub(charged_, std::memory_order_relaxed);
+    }
+    // False: the user has as much as he may (epoll_wait_limit()).
+    [[nodiscard]] bool take(u64 bytes) {
+        used_ += bytes;
+        if (used_ <= kFree + charged_ || charge()) [[likely]]
+            return true;
+        used_ -= bytes;
+        return false;
+    }
+    // For the same call to take again: it is the user's when the call ends.
+    void give(u64 bytes) { used_ -= bytes; }
+
+private:
+    // What a short wait has counts as a part of its thread; more is charged some at a time.
+    static constexpr u64 kFree = 4096, kStep = 16384;
+    bool charge();
+    Ref<UserAccount> payer_;
+    u64 used_ = 0, charged_ = 0;
+};
+
 class EpollLook {
 public:
     enum class Step : u8 { kDone, kMore, kNoMem };
-    EpollLook() = default;
+    // `payer`: to whom the memory of the look is charged; null: none.
+    explicit EpollLook(Ref<UserAccount> payer = {}) : memory_(std::move(payer)) {}
     EpollLook(const EpollLook&) = delete;
-    ~EpollLook() {
-        while (!forget()) {
-        }
-    }
+    // What is not forgotten yet goes later, if it is much. No waiter is in a queue.
+    ~EpollLook();
 
     // A new check, after forget(). `watch` takes the queues whose changes may change the outcome, and they last until
     // forget(), if their files end or not; null: none. `now`: see wake_time().
@@ -35,7 +62,9 @@ public:
     // The first time after `now` at which time alone changes what is watched.
     Nanoseconds wake_time() const { return wake_; }
     // Gives up what the look holds, a piece at a time: false: call again.
-    bool forget();
+    bool forget() { return nodes_.empty() || forget_some(nodes_, memory_); }
+    // What else the call takes for its wait.
+    WaitMemory& memory() { return memory_; }
 
 private:
     friend class EpollFile;
@@ -65,6 +94,12 @@ private:
         u32 mask;
         u64 sum;
     };
+    using Nodes = lib::Tree<Node, &Node::hook, lib::KeyMember<&Node::key>>;
+    struct LateForget;
+    // True: none is left.
+    static bool forget_some(Nodes& nodes, WaitMemory& memory) RT_EXCLUDES(epoll_lock);
+    static File* take_out(Nodes& nodes, Node& node) RT_REQUIRES(epoll_lock);
+    Node* make_node();
     Node* node_of(const Ref<File>& file);
     // A set has just given the look a reference to a file; there is a spare node.
     void note_hold(File& file) RT_REQUIRES(epoll_lock);
@@ -77,7 +112,8 @@ private:
     QueueSet* watch_ = nullptr;
     rt::Owned<Node> spare_;  // while files are watched: the next one's
     Nanoseconds now_{}, wake_{};
-    lib::Tree<Node, &Node::hook, lib::KeyMember<&Node::key>> nodes_;
+    WaitMemory memory_;
+    Nodes nodes_;
     u32 depth_ = 0;
     EpollFile::Ready* out_ = nullptr;
     u32 max_ = 0, found_ = 0;

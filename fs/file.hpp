@@ -149,8 +149,8 @@ public:
     virtual Leaf<void> sync() { return Errno::kInval; }
     virtual bool seekable() const { return false; }
     virtual bool writes_at_offset() const { return seekable(); }  // pwrite(2); else ESPIPE
-    // May sendfile(2) read it? Of those with an inode of a regular file, not the files of /proc (Linux since 5.10).
-    virtual bool splices() const { return true; }
+    // May sendfile(2) read it? (Linux: splice_read.)
+    virtual bool splices() const { return inode_->is_regular(); }
 
     // What poll(2) would report now, and which queues change it.
     virtual u32 poll() { return kPollIn | kPollOut | kPollRdNorm | kPollWrNorm; }
@@ -180,8 +180,11 @@ public:
     // Called when a descriptor for this file is closed (flock, POSIX locks).
     virtual void on_close(const void* owner) {}
 
-    struct EpollItem* watchers RT_GUARDED_BY(epoll_lock) = nullptr;  // epoll sets it is in
-    struct EpollHold* holds RT_GUARDED_BY(epoll_lock) = nullptr;     // of waiters on sets (epoll.hpp)
+    union {
+        struct EpollItem* watchers RT_GUARDED_BY(epoll_lock) = nullptr;  // epoll sets it is in
+        File* next_ended;  // after its end, when it has left them (EpollFile::delete_unless_held())
+    };
+    struct EpollHold* holds RT_GUARDED_BY(epoll_lock) = nullptr;  // of waiters on sets (epoll.hpp)
     // After the last reference, without the lock: is there anything that the lock is to be taken for?
     bool watched() const RT_UNCHECKED_LOCKING { return watchers != nullptr || holds != nullptr; }
 

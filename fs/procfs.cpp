@@ -65,7 +65,8 @@ public:
         return kPollIn | kPollRdNorm | changed;
     }
     bool by_element(bool) const override { return true; }
-    bool splices() const override { return false; }
+    // Of the files about processes only the lists of mounts.
+    bool splices() const override { return context_.id == 0 || node_.changes; }
 
     Leaf<size_t> try_read(const UserSpans& to, u64 at) override {
         bool shared = at == kAtOffset;

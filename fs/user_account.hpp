@@ -23,6 +23,7 @@ struct UserAccount : RefCounted<UserAccount> {
     std::atomic<u64> threads{0};      // RLIMIT_NPROC
     std::atomic<u64> signals{0};      // that are queued: RLIMIT_SIGPENDING
     std::atomic<u64> epoll_items{0};  // files in all sets that the user made
+    std::atomic<u64> epoll_waits{0};  // memory of his threads' waits on sets, in bytes
     lib::TreeHook hook;
 };
 

@@ -73,6 +73,11 @@ public:
         tree_.insert_at(&(t.*Hook), parent, link);
     }
     void remove(T& t) { tree_.remove(&(t.*Hook)); }
+    void swap(Tree& other) {
+        const TreeRoot mine = tree_;
+        tree_ = other.tree_;
+        other.tree_ = mine;
+    }
 
     // The first element whose key is not less than k; null if there is none.
     template <class K>

@@ -124,6 +124,10 @@ public:
     Accessible fault_in_now(UserAddr at, u64 length, bool write, const RlimitValue* limits, bool* must_wait);
     Task<Accessible> fault_in(UserAddr at, u64 length, bool write, const RlimitValue* limits);
 
+    // How many bytes from `at` another process may read (write) by the right itself: one to execute or to write lets pages
+    // be read by the processor alone. None of a page of the kernel's.
+    u64 open_to_others(UserAddr at, u64 length, bool write) RT_EXCLUDES(lock_);
+
     // Brings a range in as mlock and MAP_POPULATE do: private memory that may be written as if it were. Errors are not
     // the caller's business. Yields how many bytes from `at`, which begins a page, are there: less than all at the
     // first error.

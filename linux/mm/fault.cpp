@@ -317,6 +317,13 @@ Task<FaultKind> AddressSpace::fault_task(UserAddr at, Access access, const Rlimi
     }
 }
 
+u64 AddressSpace::open_to_others(UserAddr at, u64 length, bool write) {
+    rt::LockGuard guard(lock_);
+    const Area* a = state_->find(at);
+    if (!a || a->device() || !(a->prot & (write ? kProtWrite : kProtRead))) return 0;
+    return length < a->end - at ? length : a->end - at;
+}
+
 // Pages that are faulted in at once: some 900 instructions each, most of them to clear it.
 constexpr u32 kFaultsAtOnce = 80;
 

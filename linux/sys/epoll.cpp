@@ -43,7 +43,8 @@ struct ReadyArray {
         if (ready) rt::deallocate(ready, size * sizeof(EpollFile::Ready));
         if (events) rt::deallocate(events, size * sizeof(EpollEvent));
     }
-    Result<void> make(u32 n) {
+    Result<void> make(u32 n, fs::WaitMemory& memory) {
+        if (!memory.take(n * (sizeof(EpollFile::Ready) + sizeof(EpollEvent)))) return Errno::kNoMem;
         size = n;
         ready = static_cast<EpollFile::Ready*>(rt::allocate(n * sizeof(EpollFile::Ready)));
         events = static_cast<EpollEvent*>(rt::allocate(n * sizeof(EpollEvent)));
@@ -55,7 +56,10 @@ struct ReadyArray {
 TaskResult report(Caller& c, EpollFile& epoll, ReadyArray& found, u32 n, UserAddr events) {
     constexpr u32 kPiece = 512;
     for (u32 i = 0; i < n; ++i) {
-        if (i % kPiece == kPiece - 1) co_await rt::Yield{};
+        if (i % kPiece == kPiece - 1) {
+            co_await rt::Yield{};
+            if (is_ending(c)) co_return Errno::kIntr;
+        }
         found.events[i] = {found.ready[i].events, found.ready[i].data};
     }
     CO_TRY(co_await copy_to_program(c, events, found.events, n * sizeof(EpollEvent)));
@@ -72,32 +76,33 @@ TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 ma
     auto* epoll = static_cast<EpollFile*>(set.get());
     ReadyArray found;
     u32 most = epoll->size() + 16 < u32(max) ? epoll->size() + 16 : u32(max);
-    CO_TRY(found.make(most));
     WaitRoom room;
-    fs::EpollLook look;
+    fs::EpollLook look{c.creds().user};
+    CO_TRY(found.make(most, look.memory()));
     bool interrupted = false;
     bool watches = !epoll->is_long();  // otherwise no check was made so far
     Result<i64> result = i64{0};
     for (;;) {
-        while (!look.forget()) co_await rt::Yield{};
+        while (!look.forget() && !is_ending(c)) co_await rt::Yield{};
         fs::QueueSet queues = room.start();
         const Nanoseconds now = port::Port::now();
         look.start(watches ? &queues : nullptr, now);
         Step step;
         u32 n = 0;
-        while ((step = look.collect(*epoll, found.ready, most, n)) == Step::kMore) co_await rt::Yield{};
-        if (step == Step::kNoMem) {
-            result = Errno::kNoMem;
+        while ((step = look.collect(*epoll, found.ready, most, n)) == Step::kMore && !is_ending(c))
+            co_await rt::Yield{};
+        if (step == Step::kNoMem || is_ending(c)) {
+            result = step == Step::kNoMem ? Errno::kNoMem : Errno::kIntr;
             break;
         }
         if (n != 0) {
-            while (!look.forget()) co_await rt::Yield{};
+            while (!look.forget() && !is_ending(c)) co_await rt::Yield{};
             co_return co_await report(c, *epoll, found, n, events);
         }
         // With no time left nothing interrupts: what a temporary mask let in is still pending afterwards.
         if (interrupted || (deadline > now && c.interrupted())) result = Errno::kIntr;
         if (!result.ok() || deadline <= now) break;
-        if (!queues.complete() && !room.grow(queues.count()).ok()) {
+        if (!queues.complete() && !room.grow(queues.count(), look.memory()).ok()) {
             result = Errno::kNoMem;
             break;
         }
@@ -109,7 +114,7 @@ TaskResult wait_for_events(Caller& c, Ref<fs::File> set, UserAddr events, i32 ma
         rt::Wait wait{"epoll"};
         interrupted = co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted;
     }
-    while (!look.forget()) co_await rt::Yield{};
+    while (!look.forget() && !is_ending(c)) co_await rt::Yield{};
     co_return result;
 }
 

@@ -28,9 +28,16 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
     Buffer buffer;
     if (!buffer.bytes) co_return Errno::kNoMem;
     u64 done = 0;
+    const u64 piece = in.piece_size(false) != 0 && in.piece_size(false) < kChunk ? in.piece_size(false) : kChunk;
+    const u32 pieces_per_turn = piece == kChunk ? kChunksPerTurn : 1;
     for (u32 turn = 0; done < count; ++turn) {
-        size_t want = count - done < kChunk ? size_t(count - done) : kChunk;
+        size_t want = count - done < piece ? size_t(count - done) : piece;
         auto got = in.try_read(fs::UserSpans{std::span{buffer.bytes, want}, &c}, *from);
+        if (got.error() == kNeedsTask) {  // a file of /proc that skips what lies before
+            co_await rt::Yield{};
+            if (!c.interrupted()) continue;
+            got = Errno::kIntr;
+        }
         if (!got.ok() || got.value() == 0) {
             if (!got.ok() && done == 0) co_return got.error();
             break;
@@ -67,7 +74,7 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
             if (done > 0) co_return i64(done);
             co_return e == kNeedsTask ? Errno::kAgain : e;
         }
-        if (turn % kChunksPerTurn == kChunksPerTurn - 1) {
+        if (turn % pieces_per_turn == pieces_per_turn - 1) {
             co_await rt::Yield{};
             if (c.interrupted() && done > 0) break;
         }
@@ -109,10 +116,11 @@ TaskResult sys_sendfile(Caller& c, Fd out_fd, Fd in_fd, UserAddr offset, u64 cou
     if (count > kMaxIo) count = kMaxIo;
     Ref<File> out = CO_TRY(c.files().get(out_fd));
     if (!out->writable()) co_return Errno::kBadF;
-    if (!in->inode()->is_regular() || !in->splices()) co_return Errno::kInval;
+    if (!in->splices()) co_return Errno::kInval;
     if (out->flags() & fs::kOpenAppend) co_return Errno::kInval;
     u64 to = fs::kAtOffset;
     i64 done = CO_TRY(co_await copy(c, *in, &from, *out, &to, count));
+    if (!in->inode()->is_regular()) co_return done;  // a device without a position
     if (offset.value != 0) {
         explicit_offset = i64(from);
         CO_TRY(co_await user_copy<true>(c, offset, &explicit_offset, sizeof explicit_offset));

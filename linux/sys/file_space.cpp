@@ -94,10 +94,12 @@ Leaf<void> sys_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 length) {
     Ref<fs::File> file = TRY(check_fallocate(c, fd, mode, offset, length));
     fs::Inode& inode = *file->inode();
     const u64 at = u64(offset), end = at + u64(length);
-    if (inode.mapping() && fallocate_piece(*inode.mapping(), mode, at, end) < end)
+    // By a task also what may have to go on after the cut: a leaf might find no memory for it then.
+    if (fs::Mapping* m = inode.mapping();
+        m && (fallocate_piece(*m, mode, at, end) < end || ((mode & kFallocPunchHole) && m->has_users())))
         return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
     TRY(inode.allocate_range(mode, at, u64(length)));
-    if (inode.mapping() && inode.mapping()->has_dropped())  // again, because there are many users
+    if (inode.mapping() && inode.mapping()->has_dropped())  // again: users have come meanwhile
         return c.later(fallocate_patiently(c, std::move(file), mode, at, end));
     return drop_set_id(c, inode);
 }

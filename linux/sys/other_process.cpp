@@ -81,11 +81,13 @@ struct Transfer {
     bool write;
 };
 
-// A piece by way of the kernel. kFault: not a byte of the other memory can be had as it is. kNeedsFault: ours.
-Leaf<u64> move_piece(Caller& c, Transfer& t) {
-    std::byte bytes[1024];
+constexpr u64 kPiece = 1024;
+
+// A piece of up to `n` bytes by way of the kernel. kFault: not a byte of the other memory can be had as it is.
+// kNeedsFault: ours.
+Leaf<u64> move_piece(Caller& c, Transfer& t, u64 n) {
+    std::byte bytes[kPiece];
     const fs::UserSpan at = t.remote.front();
-    u64 n = sizeof bytes < at.size ? sizeof bytes : at.size;
     if (n > t.local.size()) n = t.local.size();
     const fs::UserSpans ours = t.local.spans(c.user(), n);
     if (t.write) {
@@ -108,7 +110,10 @@ TaskResult move_between(Caller& c, Transfer t) {
             t.remote.drop_front();
             continue;
         }
-        auto moved = move_piece(c, t);
+        const fs::UserSpan front = t.remote.front();
+        const u64 open = t.there->open_to_others(front.at, front.size < kPiece ? front.size : kPiece, t.write);
+        if (open == 0) break;
+        auto moved = move_piece(c, t, open);
         if (moved.ok()) {
             done += moved.value();
             t.local.advance(moved.value());

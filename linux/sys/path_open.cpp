@@ -191,6 +191,8 @@ AttributeChange length_change(Caller& c, u64 length) {
     return change;
 }
 
+// Cuts a file that is longer. Where it is mapped more is to be done afterwards: private copies beyond the end, pages that
+// many have mapped. There is no memory that this might lack then.
 Task<Result<void>> shrink(Caller& c, Ref<Inode> inode, u64 length) {
     while (is_long_truncation(*inode, length)) {
         Mapping* m = inode->mapping();
@@ -201,14 +203,16 @@ Task<Result<void>> shrink(Caller& c, Ref<Inode> inode, u64 length) {
             m->truncate_pages(keep);  // beyond the end of the file: fallocate(2)
         co_await rt::Yield{};
     }
+    if (length < inode->peek_attributes().size) CO_TRY(inode->set_attributes(length_change(c, length)).ended());
     if (Mapping* m = inode->mapping(); m && (m->has_users() || m->has_dropped()))
         for (const u64 cut = m->begin_cut(); m->drop_some_copies(cut);) co_await rt::Yield{};
     co_return lib::kOk;
 }
 
-// A change of the size that leaves private copies beyond the end: shrink() must drop them.
+// kNeedsTask: shrink() is to be called, then this again.
 Leaf<void> change_size(Inode& inode, const AttributeChange& change) {
     const bool shorter = change.to.size < inode.peek_attributes().size;
+    if (shorter && inode.mapping() && inode.mapping()->has_users()) return kNeedsTask;
     TRY(inode.set_attributes(change));
     if (shorter && inode.mapping() && inode.mapping()->has_users()) return kNeedsTask;
     return lib::kOk;

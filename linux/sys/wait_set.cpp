@@ -2,8 +2,6 @@
 // Waiting for any of several files. See wait_set.hpp.
 #include "linux/sys/wait_set.hpp"
 
-#include "fs/epoll_look.hpp"
-
 namespace linux {
 
 void WaitRoom::release() {
@@ -14,11 +12,17 @@ void WaitRoom::release() {
     capacity_ = kFew;
 }
 
-Result<void> WaitRoom::grow(u32 to) {
+Result<void> WaitRoom::grow(u32 to, fs::WaitMemory& memory, u64 free) {
     to += to / 4;
+    const u64 charge = to > free ? (to - free) * sizeof(rt::Waiter) : 0;
+    if (!memory.take(charge)) return Errno::kNoMem;
     void* waiters = rt::allocate(to * sizeof(rt::Waiter));
-    if (!waiters) return Errno::kNoMem;
+    if (!waiters) {
+        memory.give(charge);
+        return Errno::kNoMem;
+    }
     release();
+    memory.give(std::exchange(charged_, charge));
     waiters_ = static_cast<rt::Waiter*>(waiters);
     capacity_ = to;
     for (u32 i = 0; i < to; ++i) new (&waiters_[i]) rt::Waiter;
@@ -62,12 +66,15 @@ Task<Result<u32>> look_at(Caller& c, std::span<Polled> files, bool waited, fs::E
     for (size_t i = 0; i < files.size(); ++i) {
         Polled& p = files[i];
         if (i % kPiece == kPiece - 1) co_await rt::Yield{};
+        if (is_ending(c)) co_return Errno::kIntr;
         if (Ref<fs::File> file = current(c, p, waited)) {
             u32 mask;
             if (file->kind() == fs::FileKind::kEpoll) {
                 fs::EpollLook::Step step;
-                while ((step = sets.poll(static_cast<fs::EpollFile&>(*file), mask)) == fs::EpollLook::Step::kMore)
+                while ((step = sets.poll(static_cast<fs::EpollFile&>(*file), mask)) == fs::EpollLook::Step::kMore) {
                     co_await rt::Yield{};
+                    if (is_ending(c)) co_return Errno::kIntr;
+                }
                 if (step == fs::EpollLook::Step::kNoMem) co_return Errno::kNoMem;
             } else {
                 mask = file->poll_for(&c);
@@ -83,11 +90,12 @@ Task<Result<u32>> look_at(Caller& c, std::span<Polled> files, bool waited, fs::E
 
 TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline) {
     WaitRoom room;
-    fs::EpollLook sets;
+    fs::EpollLook sets{c.creds().user};
     bool waited = false, interrupted = false;
-    Result<i64> result = Errno::kNoMem;
+    Result<i64> result = Errno::kIntr;
     for (;;) {
-        while (!sets.forget()) co_await rt::Yield{};
+        while (!sets.forget() && !is_ending(c)) co_await rt::Yield{};
+        if (is_ending(c)) break;
         fs::QueueSet queues = room.start();
         const Nanoseconds now = port::Port::now();
         Nanoseconds until = deadline;
@@ -99,14 +107,17 @@ TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline
         if (queues.complete()) {
             sets.start(&queues, now);
             auto ready = co_await look_at(c, files, waited, sets);
-            if (!ready.ok()) break;
+            if (!ready.ok()) {
+                result = ready.error();
+                break;
+            }
             result = i64{ready.value()};
             if (ready.value() != 0) break;
             if (interrupted || c.interrupted()) result = Errno::kIntr;
             if (!result.ok() || deadline <= now) break;
         }
         if (!queues.complete()) {
-            if (!room.grow(queues.count()).ok()) {
+            if (!room.grow(queues.count(), sets.memory(), files.size() * fs::QueueSet::kUsual).ok()) {
                 result = Errno::kNoMem;
                 break;
             }
@@ -118,7 +129,7 @@ TaskResult wait_for_any(Caller& c, std::span<Polled> files, Nanoseconds deadline
         interrupted = co_await wait.on(room.waiters(), queues.count()).until(until) == rt::Wake::kInterrupted;
         waited = true;
     }
-    while (!sets.forget()) co_await rt::Yield{};
+    while (!sets.forget() && !is_ending(c)) co_await rt::Yield{};
     co_return result;
 }
 

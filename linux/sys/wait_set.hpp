@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Waiting for any of several files: what poll(2), select(2) and epoll_wait(2) share.
 #pragma once
+#include "fs/epoll_look.hpp"
 #include "linux/sys/file_calls.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -14,12 +15,14 @@ public:
     ~WaitRoom() { release(); }
     fs::QueueSet start() { return {waiters_, capacity_}; }
     rt::Waiter* waiters() { return waiters_; }
-    Result<void> grow(u32 to);
+    // What it takes beyond `free` waiters is charged. ENOMEM.
+    Result<void> grow(u32 to, fs::WaitMemory& memory, u64 free = 0);
 
 private:
     static constexpr u32 kFew = 4;
     void release();
     u32 capacity_ = kFew;
+    u64 charged_ = 0;
     rt::Waiter* waiters_ = few_;
     rt::Waiter few_[kFew];
 };

@@ -164,7 +164,7 @@ KTEST(resume_without_a_space, thread_has_space) {
 }
 KTEST(configure_unknown_flags, thread_flags) {
     Slot t = make(kTypeThread);
-    for (u64 flags : {u64{2}, u64{4}, u64{1} << 63, ~u64{0}})
+    for (u64 flags : {u64{4}, u64{8}, u64{1} << 63, ~u64{0}})
         KREFUSED(kInval, raw_call(kThreadConfigure, t, kSlotSpace, 0, 0, flags));
 }
 KTEST(configure_odd_utcb, none) {

@@ -363,4 +363,57 @@ TEST_F(TableTest, AWaitKeepsTheQueuesOfFilesInSetsInSets) {
     EXPECT_FALSE(outer->watched());
 }
 
+// The memory of a wait is its user's, from the first piece on and to the last.
+TEST_F(TableTest, TheMemoryOfWaitsOnSetsIsCharged) {
+    constexpr u32 kFiles = 500;
+    Ref<fs::UserAccount> user = fs::UserAccount::of(4711).take();
+    Ref<fs::File> set = fs::make_file<fs::EpollFile>(fs::anonymous_inode().take(), fs::kOpenReadWrite, user).take();
+    auto& epoll = static_cast<fs::EpollFile&>(*set);
+    std::vector<Ref<fs::File>> files;
+    for (u32 i = 0; i < kFiles; ++i) {
+        files.push_back(any_file());
+        ASSERT_TRUE(epoll.add(i32(i), *files.back(), fs::kPollIn, i).ok());
+    }
+    std::vector<rt::Waiter> room(kFiles * 4);
+    using Step = fs::EpollLook::Step;
+    auto look_at_all = [&](fs::EpollLook& look) {
+        fs::QueueSet queues{room.data(), u32(room.size())};
+        look.start(&queues, Nanoseconds{0});
+        fs::EpollFile::Ready ready;
+        u32 found;
+        Step step;
+        do step = look.collect(epoll, &ready, 1, found);
+        while (step == Step::kMore);
+        return step;
+    };
+    EXPECT_EQ(user->epoll_waits.load(), 0u);
+    {
+        fs::EpollLook look{user}, other{user};
+        EXPECT_EQ(look_at_all(look), Step::kDone);
+        const u64 one = user->epoll_waits.load();
+        EXPECT_GT(one, kFiles * 64u);
+        EXPECT_EQ(look_at_all(other), Step::kDone);
+        EXPECT_EQ(user->epoll_waits.load(), 2 * one);
+        while (!look.forget()) {
+        }
+        EXPECT_EQ(look_at_all(look), Step::kDone) << "a second look takes the place of the first";
+        EXPECT_EQ(user->epoll_waits.load(), 2 * one);
+        EXPECT_FALSE(other.memory().take(fs::epoll_wait_limit()));
+        EXPECT_EQ(user->epoll_waits.load(), 2 * one);
+    }
+    EXPECT_EQ(user->epoll_waits.load(), 0u);
+    // As little as is left: no memory, and nothing is lost.
+    const u64 others = fs::epoll_wait_limit() - 20000;
+    user->epoll_waits.fetch_add(others);
+    {
+        fs::EpollLook look{user};
+        EXPECT_EQ(look_at_all(look), Step::kNoMem);
+        EXPECT_LE(user->epoll_waits.load(), fs::epoll_wait_limit());
+    }
+    EXPECT_EQ(user->epoll_waits.fetch_sub(others), others);
+    files.clear();
+    EXPECT_EQ(epoll.size(), 0u);
+    EXPECT_FALSE(set->watched());
+}
+
 }  // namespace

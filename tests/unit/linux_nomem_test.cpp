@@ -140,4 +140,35 @@ TEST(LinuxNoMemory, ThreadsAndEvents) {
     each_allocation({"memfd_create", on_path(abi::kNrMemfdCreate), close_it, "name"});
 }
 
+// A file that is mapped is cut by a task. Without memory for one nothing has happened: no page is gone from the file that
+// is mapped still.
+TEST(LinuxNoMemory, ACutOfAMappedFileIsWholeOrNotBegun) {
+    constexpr i64 kSize = 0x10000;
+    static u32 failed;
+    failed = 0;
+    const i32 status = run([](User& u) -> Script {
+        co_await u.store_bytes(kPath, "/tmp/nomem-cut", 15);
+        const i64 fd = co_await u.sys(abi::kNrOpen, kPath, 0102, 0644);
+        EXPECT_EQ(co_await u.sys(abi::kNrFtruncate, fd, kSize), 0);
+        const i64 at = co_await u.sys(abi::kNrMmap, 0, kSize, 3, 1, fd, 0);
+        EXPECT_GT(at, 0);
+        for (u64 n = 0; n < 400; ++n) {
+            co_await u.store<u64>(UserAddr{u64(at)}, 7);
+            if (!rt::mem_fail_after(n)) co_return 2;
+            const i64 r = co_await u.sys(abi::kNrFtruncate, fd, 0);
+            const u64 injected = rt::mem_injected_failures();
+            rt::mem_fail_never();
+            EXPECT_TRUE(r == 0 || r == error(Errno::kNoMem)) << r;
+            EXPECT_EQ(co_await u.sys(abi::kNrLseek, fd, 0, 2), r == 0 ? 0 : kSize) << "allocation " << n;
+            failed += r != 0;
+            EXPECT_EQ(co_await u.sys(abi::kNrFtruncate, fd, kSize), 0);
+            if (injected == 0) break;
+        }
+        EXPECT_EQ(co_await u.sys(abi::kNrUnlink, kPath), 0);
+        co_return 0;
+    });
+    EXPECT_EQ(status, exited(0));
+    EXPECT_GT(failed, 0u);
+}
+
 }  // namespace

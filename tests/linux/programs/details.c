@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/statvfs.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -480,4 +481,49 @@ TEST(signals_of_a_thread) {
     pthread_t thread;
     NEED(pthread_create(&thread, NULL, blocks_and_shows, NULL) == 0);
     pthread_join(thread, NULL);
+}
+
+// sendfile(2) of what is no regular file of a disk.
+TEST(sendfile_of_other_files) {
+    static const char* const names[] = {"/dev/urandom",    "/dev/random",     "/dev/zero",        "/dev/null",
+                                        "/dev/full",       "/proc/uptime",    "/proc/stat",       "/proc/version",
+                                        "/proc/self/maps", "/proc/self/stat", "/proc/self/mounts"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int in = open(names[i], O_RDONLY), out = open("o", O_RDWR | O_CREAT | O_TRUNC, 0600);
+        NEED(in >= 0 && out >= 0);
+        say("%s\n", names[i]);
+        off_t at = 1;
+        CALL(sendfile(out, in, &at, 3));
+        SHOW(at);
+        CALL(sendfile(out, in, NULL, 5));
+        CALL(lseek(in, 0, SEEK_CUR));
+        if (i < 5) CALL(sendfile(out, in, NULL, 300000));
+        close(in);
+        close(out);
+    }
+    int ends[2], in = open("/dev/urandom", O_RDONLY);
+    NEED(pipe2(ends, O_NONBLOCK) == 0);
+    CALL(sendfile(ends[1], in, NULL, 300000));
+}
+
+// The check of the mount comes before those of the attribute.
+TEST(attributes_on_a_read_only_mount) {
+    NEED(mkdir("m", 0755) == 0);
+    NEED(mount("none", "m", "tmpfs", 0, NULL) == 0);
+    NEED(make_file("m/f", "x", 0600) == 0);
+    NEED(mount("none", "m", NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);
+    int fd = open("m/f", O_RDONLY);
+    CALL(syscall(SYS_setxattr, "m/f", "user.a", "v", 1, 0));
+    CALL(syscall(SYS_setxattr, "m/f", "", "v", 1, 99));
+    CALL(syscall(SYS_lsetxattr, "m/f", "user.a", "v", 1, 0));
+    CALL(syscall(SYS_fsetxattr, fd, "user.a", "v", 1, 0));
+    CALL(syscall(SYS_removexattr, "m/f", "user.a"));
+    CALL(syscall(SYS_lremovexattr, "m/f", "user.a"));
+    CALL(syscall(SYS_fremovexattr, fd, "user.a"));
+    CALL(syscall(SYS_getxattr, "m/f", "user.a", NULL, 0));
+    CALL(syscall(SYS_fgetxattr, fd, "user.a", NULL, 0));
+    CALL(syscall(SYS_setxattr, "m/none", "user.a", "v", 1, 0));
+    CALL(syscall(SYS_fsetxattr, 99, "user.a", "v", 1, 0));
+    close(fd);
+    NEED(umount("m") == 0);
 }

@@ -155,6 +155,30 @@ TEST(memory) {
     CALL(vm(0, child, small, 3, m, 3));
     end(child);
 }
+
+// What may only be executed or written is not read, and the kernel's own pages are nobody's.
+TEST(memory_without_the_right) {
+    char small[16] = "here";
+    char* m = mmap(NULL, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    NEED(m != MAP_FAILED);
+    memset(m, 'm', 4 * kPage);
+    NEED(mprotect(m + kPage, kPage, PROT_EXEC) == 0 && mprotect(m + 2 * kPage, kPage, PROT_WRITE) == 0);
+    CALL(vm(0, getpid(), small, 4, m + kPage, 4));
+    CALL(vm(1, getpid(), small, 4, m + kPage, 4));
+    CALL(vm(0, getpid(), small, 4, m + 2 * kPage, 4));
+    CALL(vm(1, getpid(), small, 4, m + 2 * kPage, 4));
+    CALL(vm(0, getpid(), small, 8, m + kPage - 4, 8));
+    CALL(vm(0, getpid(), small, 4, m + 3 * kPage, 4));
+    unsigned long from, to;
+    char line[200], name[64];
+    FILE* maps = fopen("/proc/self/maps", "r");
+    NEED(maps);
+    while (fgets(line, sizeof line, maps))
+        if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %63s", &from, &to, name) == 3 && name[0] == '[' && name[1] == 'v') {
+            say("%s\n", name);
+            CALL(vm(0, getpid(), small, 4, (void*)from, 4));
+        }
+}
 TEST(memory_of_the_same_user) {
     static char text[4] = "abc", got[4];
     CHILD("user") {
