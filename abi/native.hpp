@@ -266,8 +266,8 @@ enum ConsoleOp : uint64_t {
     kConsoleBind = 4,   // notification (send) or 0, bits: signalled when a stream or the size has changed
     kConsoleLog = 5,    // address, size: a line of the kernel's log
     kEntropy = 6,       // address, size: random bytes
-    kReport = 7,        // wait status, error: the first of its programs has ended, and with it the server; an error other
-                        // than 0: it could not begin
+    kReport = 7,  // wait status, error: the first of its programs has ended, and with it the server; an error other
+                  // than 0: it could not begin
     kCannotStart = 8,   // error: the server could not begin
     kConsoleDumps = 9,  // notification (send) or 0, bits: signalled when the host asks what everybody does
 };

@@ -30,9 +30,9 @@ enum class Path : uint8_t {
     kCount
 };
 inline constexpr const char* kPathNames[] = {
-    "fast call",   "fast reply", "fast exception", "fast signal", "slow call", "slow reply", "slow exception",
-    "slow signal", "slow other", "switch",         "interrupt",   "leaf",      "leaf again", "fault",
-    "task",        "sent",       "service",        "server"};
+    "fast call",      "fast reply",  "fast exception", "fast signal", "slow call", "slow reply",
+    "slow exception", "slow signal", "slow other",     "switch",      "interrupt", "leaf",
+    "leaf again",     "fault",       "task",           "sent",        "service",   "server"};
 static_assert(sizeof kPathNames / sizeof kPathNames[0] == unsigned(Path::kCount));
 
 // Why a fastpath was left for the slowpath; kNone: it was not.

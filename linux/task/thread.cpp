@@ -171,8 +171,8 @@ Task<void> resolve_fault(Thread& t, port::Trap trap, FaultKind kind) {
     for (bool patient = false;
          kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && rt::memory_is_low());) {
         patient = kind == FaultKind::kNoMemory;
-        auto wait = patient ? patient_fault(t, trap)
-                            : t.mm().fault_task(trap.address, trap.access, t.process().stack_limits());
+        auto wait =
+            patient ? patient_fault(t, trap) : t.mm().fault_task(trap.address, trap.access, t.process().stack_limits());
         kind = FaultKind::kNoMemory;
         if (wait.valid()) kind = co_await wait;
     }

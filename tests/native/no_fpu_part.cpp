@@ -65,8 +65,7 @@ KTEST_CPUS(no_fpu_server_keeps_its_clients_apart, none) {
         (void)suspend(h.thread);
         KCHECK(s[0] == 0);
     }
-    for (u64 n = 1; n <= 3; ++n)
-        KCHECK(until([&] { return std::atomic_ref{ktest_no_fpu_good[n]}.load() > kCalls; }));
+    for (u64 n = 1; n <= 3; ++n) KCHECK(until([&] { return std::atomic_ref{ktest_no_fpu_good[n]}.load() > kCalls; }));
     KCHECK(ktest_no_fpu_bad == 0);
 }
 KTEST(no_fpu_is_a_flag, thread_flags) {
