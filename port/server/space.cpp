@@ -24,6 +24,8 @@ u64 rights_of(Prot p) {
            (p.exec ? native::kExecuteRight : 0);
 }
 
+Prot prot_of(hal::Entry e) { return {.read = e.present(), .write = e.writable(), .exec = e.executable()}; }
+
 // A copy that a CPU makes now: odd while it lasts. protect() waits for those that found a page writable before.
 struct alignas(64) Copying {
     std::atomic<u64> number{0};
@@ -66,24 +68,53 @@ Space::~Space() {
     table_.destroy(tables_);
 }
 
+// The kernel may have no room for a page table, and the caller then frees the frames: until the kernel has mapped them, no copy
+// may find them in the table here. Nor may one find what they replace, which programs do not see any more: it waits for the
+// lock that the caller has, as for a page that is not there.
 Result<void> Space::map(std::span<const MapEntry> entries) {
     rt::LockGuard guard{lock_};
+    hal::EntrySlot slots[kItems];
+    hal::Entry before[kItems];
     while (!entries.empty()) {
         const size_t n = entries.size() < kItems ? entries.size() : kItems;
+        for (size_t i = 0; i < n; ++i) {
+            const UserAddr at = entries[i].at;
+            slots[i] = i != 0 && at == entries[i - 1].at + kPageSize ? slots[i - 1].behind() : hal::EntrySlot{};
+            if (!slots[i]) slots[i] = table_.slot(at, tables_);
+            if (!slots[i]) return Errno::kNoMem;
+        }
         u64* words = native::utcb().words;
         for (size_t i = 0; i < n; ++i) {
             const MapEntry& e = entries[i];
-            auto slot = table_.slot(e.at, tables_);
-            if (!slot) return Errno::kNoMem;
-            slot.exchange(Machine::PageTable::Entry::make(e.frame, flags_of(e.prot)));
+            before[i] = slots[i].load();
+            if (before[i].mapped()) before[i] = slots[i].exchange(hal::Entry{});
             *words++ = e.at.value;
             *words++ = (e.frame.value - hal::kMemoryStart) | rights_of(e.prot);
         }
-        const u64 answer = TRY(native::make_call(native::kMapFrames, slot_, native::kSlotMemory, n));
+        const auto answer = native::make_call(native::kMapFrames, slot_, native::kSlotMemory, n);
+        if (!answer.ok()) [[unlikely]] {
+            for (size_t i = 0; i < n; ++i) take_back(entries[i].at, slots[i], before[i]);
+            return answer.error();
+        }
+        for (size_t i = 0; i < n; ++i) slots[i].store(hal::Entry::make(entries[i].frame, flags_of(entries[i].prot)));
         note(answer);
         entries = entries.subspan(n);
     }
     return lib::kOk;
+}
+
+// The kernel may have mapped something else there, or not have come so far.
+void Space::take_back(UserAddr at, hal::EntrySlot slot, hal::Entry before) {
+    u64* words = native::utcb().words;
+    words[0] = at.value;
+    words[1] = at.value + kPageSize;
+    note(native::make_call(native::kChangeFrames, slot_, 1, 0));
+    if (!before.mapped()) return;
+    words[0] = at.value;
+    words[1] = (before.address().value - hal::kMemoryStart) | rights_of(prot_of(before));
+    // Where it had been mapped before, there is the table still.
+    note(native::make_call(native::kMapFrames, slot_, native::kSlotMemory, 1));
+    slot.store(before);
 }
 
 void Space::unmap(std::span<const UserRange> ranges) {

@@ -311,3 +311,43 @@ TEST(removed_from_many_maps) {
     CALL(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPages * 4096));
     SHOW(bytes_left(maps, kMaps));
 }
+
+// A page for each page table: where tables have a limit of their own (a server's pool), a call that finds no room for one
+// fails, and its page is nobody's then. Neither reads nor writes may still find it, though it belongs to another by now.
+TEST(tables_run_out) {
+    enum { kTables = 6000, kBeyond = 8, kVictims = 256 };
+    const size_t span = 2 << 20;
+    char* base = mmap(NULL, kTables * span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int file = open("/proc/self/exe", O_RDONLY), go[2], bytes[2], status = -1;
+    NEED(base != MAP_FAILED && file >= 0 && pipe(go) == 0 && pipe(bytes) == 0);
+    pid_t victim = fork();
+    if (victim == 0) {
+        // One table for all of its pages, which it has before the other takes them all.
+        char* mine = mmap(NULL, 2 * span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mine = (char*)(((size_t)mine + span - 1) & ~(span - 1));
+        mine[511 * 4096] = 1;
+        char byte;
+        if (read(go[0], &byte, 1) != 1) _exit(2);
+        for (int i = 0; i < kVictims; i++) sprintf(mine + i * 4096, "its own %d", i);
+        if (write(bytes[1], "r", 1) != 1) _exit(2);
+        if (read(go[0], &byte, 1) != 1) _exit(2);
+        for (int i = 0; i < kVictims; i++)
+            if (memcmp(mine + i * 4096, "its own", 7) != 0) _exit(1);
+        _exit(0);
+    }
+    char* at = base;
+    while (at < base + (kTables - kBeyond) * span && pread(file, at, 1, 0) == 1) at += span;
+    for (int i = 0; i < kBeyond; i++) (void)!pread(file, at + i * span, 1, 0);
+    char byte, seen[7];
+    NEED(write(go[1], "x", 1) == 1 && read(bytes[0], &byte, 1) == 1);
+    int foreign = 0;
+    for (int i = 0; i < kBeyond; i++) {
+        if (write(bytes[1], at + i * span, sizeof seen) != sizeof seen) continue;
+        NEED(read(bytes[0], seen, sizeof seen) == sizeof seen);
+        foreign += memcmp(seen, "its own", sizeof seen) == 0;
+        NEED(write(bytes[1], "changed", sizeof seen) == sizeof seen);
+        (void)!read(bytes[0], at + i * span, sizeof seen);
+    }
+    NEED(write(go[1], "y", 1) == 1 && waitpid(victim, &status, 0) == victim);
+    say("bytes of another: %d, it: %d\n", foreign, status);
+}

@@ -47,6 +47,7 @@ private:
     template <class F>
     size_t walk(UserAddr at, size_t n, bool write, F&& piece);
     void await_writers();
+    void take_back(UserAddr at, hal::EntrySlot slot, hal::Entry before);
     void note(Result<u64> answer) {
         if (answer.ok() && answer.value() != 0) may_be_stale_.store(true, std::memory_order_relaxed);
     }
