@@ -350,9 +350,13 @@ Result<void> start_native(const FirstProgram& given) {
                         : 0},
         {native::kSlotImage, program},
         {native::kSlotMemory, own}};
-    for (auto& f : first)
-        if (f.object) TRY(core::caps::insert_first(space->caps, f.slot, *f.object, f.rights, nullptr, f.badge));
-    programs::add(kind, *space, *t);
+    core::CapTable* const originals = TRY(programs::make_given());
+    for (auto& f : first) {
+        if (!f.object) continue;
+        TRY(core::caps::insert_first(*originals, f.slot, *f.object, native::kAllRights, nullptr, f.badge));
+        TRY(core::caps::copy(*originals, f.slot, space->caps, f.slot, f.rights, 0));
+    }
+    programs::add(kind, *originals, *space, *t);
 
     t->context.reset();
     t->context.set_pc(entry);

@@ -22,6 +22,7 @@ constexpr i32 kServerDied = 71;  // status of the machine
 struct Program {
     core::SpaceObject* space = nullptr;   // with a reference; null: there is none, or it has ended
     core::NativeThread* first = nullptr;  // only compared
+    core::CapTable* given = nullptr;
     i32 status = 0;
 };
 struct Programs {
@@ -30,24 +31,25 @@ struct Programs {
 };
 constinit rt::Guarded<Programs, rt::Rank::device> programs;
 
-// What a program made of its pool goes first: its other threads, those of its clients, their spaces. Then its own space: with
-// its last capability it ends, and so does what is in its table.
-Task<void> take_away(core::ObjectRef<core::SpaceObject> space) {
-    struct {
-        Result<bool> (*remove)(core::CapTable&, u64, core::Endings&);
-        u64 slot;
-    } constexpr kSteps[] = {
-        {&caps::revoke, native::kSlotPool}, {&caps::revoke, native::kSlotSpace}, {&caps::remove, native::kSlotSpace}};
+// What a program made of its pool goes first: its other threads, those of its clients, their spaces. Then the rest that it was
+// given, whoever has it by now: its space ends, and so does what is in its table.
+Task<void> take_away(core::CapTable& given) {
+    static_assert(native::kSlotPool < kGivenSlots && native::kSlotMemory < kGivenSlots);
     constexpr u32 kBudget = 128;
     core::Endings endings;
-    for (const auto& step : kSteps) {
-        for (bool removed = false;;) {
-            if (!removed) {
-                auto r = step.remove(space->caps, step.slot, endings);
-                removed = !r.ok() || r.value();  // an error: the program has removed it already
+    for (u64 n = 0; n < kGivenSlots; ++n) {
+        const u64 slot = n == 0 ? u64{native::kSlotPool} : n;
+        bool revoked = false, removed = n == 0;
+        for (;;) {
+            if (!revoked) {
+                const auto r = caps::revoke(given, slot, endings);
+                revoked = !r.ok() || r.value();  // an error: it was given nothing there
+            } else if (!removed) {
+                const auto r = caps::remove(given, slot, endings);
+                removed = !r.ok() || r.value();
             }
             const bool all_ended = !endings.any_of_mine() || caps::end_objects(endings, kBudget);
-            if (removed && all_ended) break;
+            if (revoked && removed && all_ended) break;
             rt::Wait wait{"other CPUs to let go of a program that has ended"};
             wait.until(Machine::now() + Nanoseconds{20'000}).uninterruptible();
             (void)co_await wait;
@@ -61,11 +63,13 @@ i32 machine_status(const Programs& all) {
 }
 
 // Its end, once. True: it is the last.
-bool note_end(Kind kind, i32 wait_status, core::ObjectRef<core::SpaceObject>& space, i32& of_machine) {
+bool note_end(Kind kind, i32 wait_status, core::ObjectRef<core::SpaceObject>& space, core::CapTable*& given,
+              i32& of_machine) {
     auto all = programs.lock();
     Program& p = all->of[u32(kind)];
     if (!p.space) return false;
     p.status = wait_status;
+    given = p.given;
     space = core::ObjectRef<core::SpaceObject>::of_counted(std::exchange(p.space, nullptr));
     for (Program& other : all->of)
         if (other.space) return false;
@@ -75,18 +79,28 @@ bool note_end(Kind kind, i32 wait_status, core::ObjectRef<core::SpaceObject>& sp
 
 }  // namespace
 
-void add(Kind kind, core::SpaceObject& space, core::NativeThread& first) {
+Result<core::CapTable*> make_given() {
+    // The records are few, and nothing of the program's pays for them.
+    auto* pool = rt::make<core::Pool>(u64{kGivenSlots} * kPageSize);
+    auto* table = rt::make<core::CapTable>();
+    if (!pool || !table) return Errno::kNoMem;
+    TRY(table->allocate(kGivenSlots, *pool));
+    return table;
+}
+
+void add(Kind kind, core::CapTable& given, core::SpaceObject& space, core::NativeThread& first) {
     auto all = programs.lock();
     all->with_server |= kind == Kind::kLinuxServer;
-    all->of[u32(kind)] = {core::ObjectRef<core::SpaceObject>{&space}.take(), &first, 0};
+    all->of[u32(kind)] = {core::ObjectRef<core::SpaceObject>{&space}.take(), &first, &given, 0};
 }
 
 void ended(Kind kind, i32 wait_status) {
     core::ObjectRef<core::SpaceObject> space;  // dropped without the lock
+    core::CapTable* given = nullptr;
     i32 of_machine = 0;
-    if (note_end(kind, wait_status, space, of_machine)) return control::report_exit(of_machine);
+    if (note_end(kind, wait_status, space, given, of_machine)) return control::report_exit(of_machine);
     if (!space) return;  // it had ended before
-    if (!rt::spawn("end of a program", take_away(std::move(space)), rt::Executor::current()))
+    if (!rt::spawn("end of a program", take_away(*given), rt::Executor::current()))
         control::report_exit(wait_status);  // no memory to go on with
 }
 

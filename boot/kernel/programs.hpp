@@ -2,6 +2,7 @@
 // The first programs of the native interface that a machine has: the Linux server, a native program, or both. One that has
 // ended, or has died, is taken away with all that it made, while the other goes on; the machine ends with the last.
 #pragma once
+#include "core/cap/cap.hpp"
 #include "core/ipc/thread.hpp"
 
 namespace boot::programs {
@@ -13,8 +14,12 @@ inline constexpr u32 kKinds = 2;
 inline constexpr u64 kServerBadge = 1, kBesideBadge = 2;
 Kind kind_of(u64 badge);
 
-// Before its first thread runs. The slots below `slots` of its table are what it was given.
-void add(Kind kind, core::SpaceObject& space, core::NativeThread& first);
+// The kernel's own capabilities for what a program is given: whatever that does with its copies, all that was derived from
+// these can be found. Once for each program.
+inline constexpr u32 kGivenSlots = 16;
+Result<core::CapTable*> make_given();
+// Before its first thread runs. `given`: at the slots at which the program has its copies.
+void add(Kind kind, core::CapTable& given, core::SpaceObject& space, core::NativeThread& first);
 
 // It ends with this wait(2) status; only the first of its ends counts. Of the Linux server: its first program has ended.
 // From any CPU, also in a trap of one of its threads. The status of the machine is that of the Linux server, or if that is 0

@@ -440,6 +440,17 @@ NativeThread::Stopped NativeThread::stop_here(bool mine) {
     return Stopped::kOurs;
 }
 
+// Another thread of this CPU, the caller that ends or moves it perhaps, may run on its clock. Outside a call no clock runs.
+void NativeThread::stop_paying(Thread* in_call_of) {
+    rt::Executor& ex = rt::Executor::current();
+    if (state_of(ex).time_payer != this) return;
+    account_user(Machine::now());
+    if (in_call_of)
+        start_clock(ex, *in_call_of, Machine::now());
+    else
+        state_of(ex).time_payer = nullptr;
+}
+
 // Takes apart what only its home can. True: it has ended, publish_end().
 bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
     rt::cancel_timer(alarm_);
@@ -447,15 +458,7 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
         claim.release_at_home();  // the job comes here
         return false;
     }
-    rt::Executor& ex = rt::Executor::current();
-    if (state_of(ex).time_payer == this && !mine) {
-        // The caller that ends it may run on its clock. Outside a call no clock runs.
-        account_user(Machine::now());
-        if (in_call_of)
-            start_clock(ex, *in_call_of, Machine::now());
-        else
-            state_of(ex).time_payer = nullptr;
-    }
+    if (!mine) stop_paying(in_call_of);
     state_changed();  // it will not run again: this CPU must not save its state into what will be freed
     ipc::abandon(reply, Errno::kIdRm);
     if (Notification* n = bound.get()) {
@@ -520,6 +523,9 @@ bool NativeThread::control_here(Thread* in_call_of) {
     const bool queued = (asked & kControlMove) && ex.queue.holds(*this);
     if (queued) ex.queue.remove(*this);
     if (queued) settle();
+    // Elsewhere it cannot see who still runs on its clock here.
+    if ((asked & kControlMove) && state.load(std::memory_order_acquire) == native::kStateAwaitingReply)
+        stop_paying(in_call_of);
     if ((asked & kControlMove) && (queued || move_here())) done |= kControlMove;
     // Release: a CPU that finds its request done sees the effects.
     u32 now = control.load(std::memory_order_relaxed), again, left;

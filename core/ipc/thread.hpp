@@ -241,6 +241,7 @@ private:
     rt::Guarded<Saved, rt::Rank::native_thread> saved_;
 
     void settle();
+    void stop_paying(Thread* in_call_of);
     bool move_here();
     bool save_here();
     enum class Stopped : u8 { kNo, kWasInactive, kOurs };

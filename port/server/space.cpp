@@ -74,7 +74,7 @@ Space::~Space() {
 Result<void> Space::map(std::span<const MapEntry> entries) {
     rt::LockGuard guard{lock_};
     hal::EntrySlot slots[kItems];
-    hal::Entry before[kItems];
+    u64 before[kItems];
     while (!entries.empty()) {
         const size_t n = entries.size() < kItems ? entries.size() : kItems;
         for (size_t i = 0; i < n; ++i) {
@@ -86,14 +86,14 @@ Result<void> Space::map(std::span<const MapEntry> entries) {
         u64* words = native::utcb().words;
         for (size_t i = 0; i < n; ++i) {
             const MapEntry& e = entries[i];
-            before[i] = slots[i].load();
-            if (before[i].mapped()) before[i] = slots[i].exchange(hal::Entry{});
+            before[i] = slots[i].load().raw();
+            if (before[i] != 0) before[i] = slots[i].exchange(hal::Entry{}).raw();
             *words++ = e.at.value;
             *words++ = (e.frame.value - hal::kMemoryStart) | rights_of(e.prot);
         }
         const auto answer = native::make_call(native::kMapFrames, slot_, native::kSlotMemory, n);
         if (!answer.ok()) [[unlikely]] {
-            for (size_t i = 0; i < n; ++i) take_back(entries[i].at, slots[i], before[i]);
+            for (size_t i = 0; i < n; ++i) take_back(entries[i].at, slots[i], hal::Entry{before[i]});
             return answer.error();
         }
         for (size_t i = 0; i < n; ++i) slots[i].store(hal::Entry::make(entries[i].frame, flags_of(entries[i].prot)));

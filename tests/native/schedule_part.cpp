@@ -456,4 +456,50 @@ KTEST_CPUS(clock_goes_on_everywhere, none) {
 }
 KTEST(cpu_count_is_right, none) { KCHECK(cpus() == boot_info().cpus && cpus() != 0); }
 
+// A caller pays for its server's time, as long as both are on one CPU. Whoever is moved meanwhile does not pay there any more,
+// and may be deleted there.
+KTEST(moved_caller_pays_no_more, none) {
+    if (far_cpu() == 0) return;
+    static Slot e, caller;
+    static u64 before, after, mine_before, mine_after;
+    static std::atomic<u64> served;
+    e = make(kTypeEndpoint);
+    served = 0;
+    auto work = [](u64 ns) {
+        for (const u64 end = now() + ns; now() < end;) asm volatile("pause");
+    };
+    static auto busy = work;
+    Helper& server = start(
+        [](u64) {
+            Message m;
+            if (!receive(e, m).ok()) return;
+            busy(5 * kMillisecond);
+            (void)schedule(caller, kSlotSched, 5, far_cpu());
+            while (thread_time(caller).value() == 0) {
+            }
+            before = thread_time(caller).value();
+            mine_before = thread_time(kSlotThread).ok() ? thread_time(utcb().free[0]).value() : 0;
+            busy(20 * kMillisecond);
+            after = thread_time(caller).value();
+            mine_after = thread_time(utcb().free[0]).value();
+            served = 1;
+            (void)receive(e, m);
+        },
+        0, {.priority = 20, .start = false});
+    server.page().free[0] = server.thread;
+    KDONE(code(resume(server.thread)));
+    KCHECK(until_state(server, kStateReceiving));
+    Helper& c = start(
+        [](u64) {
+            Message m = message(1);
+            (void)call(e, m);
+        },
+        0, {.priority = 10, .start = false});
+    caller = c.thread;
+    KDONE(code(resume(c.thread)));
+    KCHECK(until([] { return served.load() != 0; }));
+    KCHECK(after == before && mine_after - mine_before >= 10 * kMillisecond);
+    KDONE(code(remove(c.thread)));
+}
+
 }  // namespace ktest

@@ -72,7 +72,7 @@ private:
 // One leaf entry in place.
 class EntrySlot {
 public:
-    constexpr EntrySlot() = default;
+    EntrySlot() = default;  // of no value, unless it is written as EntrySlot{}
     explicit EntrySlot(u64* p) : p_(p) {}
     explicit operator bool() const { return p_ != nullptr; }
     Entry load() const { return Entry{__atomic_load_n(p_, __ATOMIC_ACQUIRE)}; }
@@ -99,7 +99,7 @@ public:
     }
 
 private:
-    u64* p_ = nullptr;
+    u64* p_;
 };
 
 // Direct: how tables are reached, and what a new root has in the kernel's half.
