@@ -326,8 +326,9 @@ Result<void> start_native(const FirstProgram& given) {
     }
     TRY(space->map(*page, native::kBootInfoPage, 0, kPageSize, native::kReadRight, native::kReadRight));
 
-    // The highest is the server's: nobody else comes between what it does with its locks held.
-    auto* sched = TRY(make<core::Sched>(native::kHighestPriority - (given.beside && !serves)));
+    // The highest is the server's: nobody else comes between what it does with its locks held. A program beside it shares the
+    // CPUs with the server's programs, and cannot starve them.
+    auto* sched = TRY(make<core::Sched>(given.beside && !serves ? native::kDefaultPriority : native::kHighestPriority));
     sched->cpus.store(core::sched::user_cpus().bits);
     t->sched.set(claim, core::ObjectRef<core::Sched>{sched});
 

@@ -237,7 +237,9 @@ bool NativeThread::ask(u32 bits) {
     while (!control.compare_exchange_weak(now, now | bits | (now & bits) << kAgainShift, std::memory_order_seq_cst)) {
     }
     if (&home() == &rt::Executor::current()) {
-        if (control_here(static_cast<Thread*>(rt::Executor::current().running()))) publish_end();
+        // What runs here may be a job of the kernel's that ends objects, and no call.
+        rt::Schedulable* const runs = rt::Executor::current().running();
+        if (control_here(runs && is_one(*runs) ? static_cast<Thread*>(runs) : nullptr)) publish_end();
         return (control.load(std::memory_order_relaxed) & bits) == 0;
     }
     const Taken taken = take(control_job_);

@@ -50,8 +50,9 @@ void Space::Tables::free_table(PhysAddr page) { rt::retire_frame(page); }
 Result<Ref<Space>> Space::create() {
     Ref<Space> s = TRY(rt::make_ref<Space>());
     s->table_ = Machine::PageTable::create(s->tables_);
+    if (!s->table_.valid()) return Errno::kNoMem;
     const native::Slot slot = new_slot();
-    if (!s->table_.valid() || slot == 0) return Errno::kNoMem;
+    if (slot == 0) return Errno::kNoMem;
     if (auto r = native::create(native::kSlotPool, native::kTypeSpace, slot, kClientSlots); !r.ok()) {
         free_slot(slot);
         return r.error();
@@ -163,13 +164,15 @@ bool Space::stale() const {
         if (((cpus >> cpu) & 1) &&
             copying[cpu].number.load(std::memory_order_acquire) == awaited_copy_[cpu].load(std::memory_order_relaxed))
             return true;
-    if (!may_be_stale_.load(std::memory_order_relaxed)) return false;
-    // Cleared first: what becomes stale meanwhile sets it again.
-    may_be_stale_.store(false, std::memory_order_seq_cst);
+    // What is noted while the kernel is asked, here or on another CPU, is not part of its answer.
+    const u64 noted = noted_.load(std::memory_order_acquire);
+    u64 fresh = fresh_.load(std::memory_order_acquire);
+    if (noted == fresh) return false;
     auto r = native::make_call(native::kSpaceStale, slot_);
-    if (!r.ok() || r.value() == 0) return false;
-    may_be_stale_.store(true, std::memory_order_relaxed);
-    return true;
+    if (r.ok() && r.value() != 0) return true;
+    while (fresh < noted && !fresh_.compare_exchange_weak(fresh, noted, std::memory_order_acq_rel)) {
+    }
+    return false;
 }
 
 Task<void> Space::settle() {

@@ -49,7 +49,7 @@ private:
     void await_writers();
     void take_back(UserAddr at, hal::EntrySlot slot, hal::Entry before);
     void note(Result<u64> answer) {
-        if (answer.ok() && answer.value() != 0) may_be_stale_.store(true, std::memory_order_relaxed);
+        if (answer.ok() && answer.value() != 0) noted_.fetch_add(1, std::memory_order_acq_rel);
     }
 
     struct Tables {
@@ -61,7 +61,9 @@ private:
     Tables tables_;
     native::Slot slot_ = 0;
     std::atomic<u32> threads_{0};
-    mutable std::atomic<bool> may_be_stale_{false};  // in the kernel
+    // How often the kernel said that some CPU may still use what was taken away; how many of these no CPU uses any more.
+    std::atomic<u64> noted_{0};
+    mutable std::atomic<u64> fresh_{0};
     // Copies that were under way when rights were taken away: of these CPUs, with these numbers (Copying).
     std::atomic<u32> awaited_{0};
     std::atomic<u64> awaited_copy_[lib::kMaxCpus]{};
