@@ -283,7 +283,7 @@ FaultKind AddressSpace::resolve(UserAddr at, Access access, const RlimitValue* l
     }
     // Linux: fault_dirty_shared_page. The attributes' lock comes before the address space's.
     const auto file = Ref<fs::File>::adopt(written);
-    file->inode()->touch_modified();
+    if (fs::Inode* inode = file->inode()) inode->touch_modified();
     return FaultKind::kResolved;
 }
 
