@@ -446,6 +446,8 @@ stats_json() { run --stats=json --cpus 2 --route remote -- busybox true 2>"$work
 check stats_json 0 '1
 "name": "fs", "place": "1", "policy": "fifo"
 "longest_stretch": {"instructions": N' stats_json
+stats_server() { run --stats=json --cpus 2 --route server -- busybox true 2>"$work/stats"; grep -c '^{"nanoseconds": [1-9]' "$work/stats"; }
+check stats_server 0 1 stats_server
 stats_many() { run --stats --cpus 16 -- busybox true 2>"$work/stats"; awk '$1 == "cpu" { cpus = 1 } cpus && NF == 8 && $1 == n { n++ } END { print n }' "$work/stats"; }
 check stats_of_many_cpus 0 16 stats_many
 stats_status() { run --stats -- sh -c 'exit 9' 2>"$work/stats"; }
