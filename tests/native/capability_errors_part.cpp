@@ -116,7 +116,8 @@ ALL_THREE(thread_handler, kTypeThread, kWriteRight, raw_call(kThreadHandler, s, 
 ALL_THREE(thread_space, kTypeThread, kWriteRight, raw_call(kThreadSpace, s, kSlotSpace))
 ALL_THREE(kick, kTypeThread, kWriteRight, raw_call(kThreadKick, s))
 ALL_THREE(thread_times, kTypeThread, kReadRight, raw_call(kThreadTimes, s))
-ALL_THREE(get_fpu, kTypeThread, kReadRight, raw_call(kThreadGetFpu, s, 0, 0))
+// none: without the type's check, sizes and counts of 0 are refused all the same.
+NAMED_THREE(get_fpu, none, kTypeThread, kReadRight, raw_call(kThreadGetFpu, s, 0, 0))
 ALL_THREE(set_fpu, kTypeThread, kWriteRight, raw_call(kThreadSetFpu, s, 0, 0))
 
 namespace {
@@ -161,9 +162,9 @@ ALL_THREE(unmap, kTypeSpace, kWriteRight, raw_call(kUnmap, s, kAreaStart, kPage)
 ALL_THREE(protect, kTypeSpace, kWriteRight, raw_call(kProtect, s, kAreaStart, kPage, 0))
 
 ALL_THREE(map_frames_space, kTypeSpace, kWriteRight, raw_call(kMapFrames, s, 0, 1))
-MISSING_AND_TYPE(map_frames_memory, kTypeMemory, kTypeMemory, raw_call(kMapFrames, kSlotSpace, s, 0))
-ALL_THREE(change_frames, kTypeSpace, kWriteRight, raw_call(kChangeFrames, s, 0, 0))
-ALL_THREE(free_tables, kTypeSpace, kWriteRight, raw_call(kFreeTables, s, kPage, 0, 0, 0))
+MISSING_AND_TYPE_NAMED(map_frames_memory, none, kTypeMemory, kTypeMemory, raw_call(kMapFrames, kSlotSpace, s, 0))
+NAMED_THREE(change_frames, none, kTypeSpace, kWriteRight, raw_call(kChangeFrames, s, 0, 0))
+NAMED_THREE(free_tables, none, kTypeSpace, kWriteRight, raw_call(kFreeTables, s, kPage, 0, 0, 0))
 MISSING_AND_TYPE(space_stale, kTypeSpace, kTypeSpace, raw_call(kSpaceStale, s))
 ALL_THREE(memory_extent_system, kTypeSystem, kReadRight, raw_call(kMemoryExtent, s, 0, 0))
 ALL_THREE(memory_extent_memory, kTypeMemory, kReadRight, raw_call(kMemoryExtent, kSlotSystem, s, 9))
