@@ -166,9 +166,15 @@ TEST(stopped_process_handles_later) {
     NEED(pipe(p) == 0);
     pid_t pid = fork();
     if (pid == 0) {
+        // Blocked but in its wait: a handler that ran right before pause() would be waited for forever.
+        sigset_t set, none;
+        sigemptyset(&none);
+        sigemptyset(&set);
+        sigaddset(&set, SIGUSR1);
+        sigprocmask(SIG_BLOCK, &set, NULL);
         on_signal(SIGUSR1, counting, 0);
         NEED(write(p[1], "r", 1) == 1);
-        while (!count) pause();
+        while (!count) sigsuspend(&none);
         _exit(42);
     }
     char c;
