@@ -69,7 +69,12 @@ Nanoseconds Executor::let_interrupts_in() {
 }
 
 void Executor::drain_inbox() {
-    inbox_.drain([this](Schedulable& node) { queue.push_back(node); });
+    inbox_.drain([this](Schedulable& node) {
+        if (node.may_wait_on(cpu_)) [[likely]]
+            queue.push_back(node);
+        else
+            node.run(node);
+    });
 }
 
 void Executor::keep_out() {

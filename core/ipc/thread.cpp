@@ -83,8 +83,7 @@ NativeThread::NativeThread() : Object(native::kTypeThread) {
     choose_entry();
     number = numbers.fetch_add(1, std::memory_order_relaxed) + 1;
     set_priority(native::kDefaultPriority);
-    affinity = CpuSet{1};
-    set_home(rt::Executor::of(CpuId{0}));
+    live_on(CpuId{0});
 }
 
 NativeThread::~NativeThread() {
@@ -103,8 +102,13 @@ void NativeThread::inherit(const NativeThread& maker) {
     sched.set(ThreadClaim::of_taken(*this), ObjectRef<Sched>{maker.sched.get()});
     u64 most = sched ? sched->highest_priority.load(std::memory_order_relaxed) : 0;
     set_priority(maker.priority_number < most ? maker.priority_number : most);
-    const CpuId cpu = maker.home().cpu();
+    live_on(maker.home().cpu());
+}
+
+// The home last: whoever posts it there has seen it, and that CPU reads the rest.
+void NativeThread::live_on(CpuId cpu) {
     affinity = CpuSet{1u << cpu.value};
+    only_on = u8(cpu.value);
     set_home(rt::Executor::of(cpu));
 }
 
@@ -311,8 +315,7 @@ void NativeThread::settle() {
     if (renew.load(std::memory_order_relaxed) & kRenewKick)
         control.fetch_or(kControlKick | kControlKick << kAgainShift, std::memory_order_relaxed);
     leave_cpu();
-    affinity = CpuSet{1u << to.value};
-    set_home(rt::Executor::of(to));
+    live_on(to);
 }
 
 // False: it is on its way home from another CPU, which may hold it in a queue of its own for a moment; run_native()

@@ -240,6 +240,7 @@ private:
     };
     rt::Guarded<Saved, rt::Rank::native_thread> saved_;
 
+    void live_on(CpuId cpu);
     void settle();
     void stop_paying(Thread* in_call_of);
     bool move_here();

@@ -502,4 +502,63 @@ KTEST(moved_caller_pays_no_more, none) {
     KDONE(code(remove(c.thread)));
 }
 
+// A thread that was answered while it moved is in the queue of the CPU that it left, behind what runs there: requests of
+// others do not wait for that.
+KTEST(moved_caller_can_be_stopped, none) {
+    if (far_cpu() == 0) return;
+    static Slot e, go;
+    static std::atomic<bool> stopped, enough;
+    static std::atomic<u64> stuck;
+    e = make(kTypeEndpoint);
+    go = make(kTypeNotification);
+    enough = false;
+    stuck = 0;
+    auto serve = [](u64) {
+        Message m;
+        for (auto r = receive(e, m); r.ok();) {
+            for (u64 n = m.words[0] % 64; n != 0; --n) asm volatile("pause");
+            r = reply_receive(e, m);
+        }
+    };
+    Helper& server = start(serve, 0, {.priority = 20});
+    // Keeps the caller's first CPU busy until the caller has stopped.
+    Helper& above = start(
+        [](u64) {
+            Message m;
+            while (receive(go, m).ok() && !enough) {
+                for (const u64 end = now() + kPatience; !stopped;)
+                    if (now() > end) {
+                        stuck = 1;
+                        return;
+                    }
+            }
+        },
+        0, {.priority = 10, .cpu = far_cpu()});
+    Helper& caller = start(
+        [](u64) {
+            for (u64 n = 0;; n += 7) {
+                Message m = message(1);
+                m.words[0] = n;
+                (void)call(e, m);
+            }
+        },
+        0, {.priority = 5, .cpu = far_cpu()});
+    KCHECK(until_state(server, kStateReceiving));
+    u64 moved = 0;
+    for (const u64 end = now() + 100 * kMillisecond; now() < end && stuck == 0; ++moved) {
+        stopped = false;
+        for (u64 n = moved % 512; n != 0; --n) asm volatile("pause");
+        KDONE(code(schedule(caller.thread, kSlotSched, 5, 0)));
+        KDONE(raw_call(kSignal, go, 1));
+        KDONE(code(suspend(caller.thread)));
+        stopped = true;
+        KDONE(code(schedule(caller.thread, kSlotSched, 5, far_cpu())));
+        KDONE(code(resume(caller.thread)));
+    }
+    stopped = enough = true;
+    (void)raw_call(kSignal, go, 1);
+    KCHECK(until_done(above) && stuck == 0);
+    KDONE(code(remove(caller.thread)));
+}
+
 }  // namespace ktest

@@ -481,6 +481,8 @@ const char* wait_for_drivers() {
             for (u64 i = 0; i < cpus(); ++i)
                 print("driver {}: step {} play {} state {}\n", i, drivers[i].step.load(), drivers[i].what.load(),
                       state(drivers[i].thread.slot).take());
+            for (u64 n = 0; n < kThreads.size; ++n)
+                if (const auto has = state(kThreads.at + n); has.ok()) print("thread {}: state {}\n", n, has.value());
             return "a call that does not end";
         }
     }
@@ -513,7 +515,7 @@ const char* run(u64 seed) {
     if (!until([&] { return pool_used(kSlotPool).take() == before; }))
         return "memory of the first pool that does not come back";
     if (!until([&] { return free_memory() + kMachineSlack >= free; })) {
-        print("{} bytes are free, {} were before\n", free_memory(), free);
+        print("seed {} FAIL {} bytes are free, {} were before\n", seed, free_memory(), free);
         return "memory of the machine that does not come back";
     }
     return nullptr;

@@ -54,6 +54,34 @@ TEST(RtExecutor, EnqueueFrontOvertakesAndStealTakesTheLast) {
     EXPECT_FALSE(cpus[0].run_one());
 }
 
+// Of a native thread whose home has changed since it was posted: run() sends it home, before anything else runs here.
+TEST(RtExecutor, WhatMayNotWaitHereIsSentOnAtOnce) {
+    Cpus cpus(2);
+    u32 order = 0;
+    Node moved, stays;
+    struct Poster : rt::Schedulable {
+        Poster() : Schedulable(&Poster::go) {}
+        static void go(rt::Schedulable& s) {
+            for (Node* n : static_cast<Poster&>(s).nodes) Executor::of(CpuId{0}).post(*n);
+            static_cast<Poster&>(s).done.store(true);
+        }
+        Node* nodes[2];
+        std::atomic<bool> done{false};
+    } poster;
+    moved.only_on = 1;
+    moved.priority = rt::Priority::kBackground;
+    stays.only_on = 0;
+    for (Node* n : {&moved, &stays}) n->order = &order;
+    poster.nodes[0] = &stays;
+    poster.nodes[1] = &moved;
+    cpus[1].post(poster);
+    while (!poster.done.load()) std::this_thread::yield();
+    cpus[0].run_until_idle();
+    EXPECT_EQ(moved.place, 0u);
+    EXPECT_EQ(stays.place, 1u);
+    EXPECT_EQ(moved.on.load(), 0u);
+}
+
 TEST(RtExecutor, ManySendersLoseNothingAndKeepTheirOrder) {
     constexpr u32 kEach = 400;
     for (u64 seed = 0; seed < 40; ++seed) {
