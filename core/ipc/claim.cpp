@@ -97,8 +97,9 @@ void ThreadClaim::start() {
 void NativeThread::give_back(ReplySlot& slot) {
     const bool was_kicked = (renew.load(std::memory_order_seq_cst) & kRenewKick) != 0;
     owed.store(was_kicked ? ReplySlot::kicked(&slot) : &slot, std::memory_order_seq_cst);
-    // Its end has found the caller in our hands. Pairs with Reply::end().
-    if (slot.caller.load(std::memory_order_seq_cst) == ReplySlot::closed()) ipc::give_up(slot, *this, Errno::kIdRm);
+    // The slot's owner has ended, or has received again, while the caller was in our hands. Pairs with Reply::end() and
+    // abandon().
+    if (slot.caller.load(std::memory_order_seq_cst) != this) ipc::give_up(slot, *this, Errno::kIdRm);
 }
 
 // This is the target, and its home. An answer that another CPU gives at the same time is given again (kAgainLater).

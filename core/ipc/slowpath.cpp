@@ -159,8 +159,10 @@ void give_up(ReplySlot& slot, NativeThread& caller, Errno error) {
     caller.wake_with(error);
 }
 
+// seq_cst: pairs with give_back(), which links the caller to the slot and then looks whether it is still there.
 void abandon(ReplySlot& slot, Errno error) {
-    if (NativeThread* caller = slot.found()) give_up(slot, *caller, error);
+    if (slot.found() == nullptr) return;
+    if (NativeThread* caller = slot.caller.exchange(nullptr, std::memory_order_seq_cst)) give_up(slot, *caller, error);
 }
 
 namespace {

@@ -74,7 +74,8 @@ public:
 // Where a caller waits for its answer: in the thread that received the call, or saved in a Reply object.
 // NativeThread::owed is the other end of the link, and its compare-exchange from this slot to null decides who owns the
 // caller: the one that answers, cancels, moves or ends it. Only the winner clears `caller`, with a compare-exchange,
-// and before it lets the caller go; a loser does not touch it. So a caller that is found here belongs to this wait
+// and before it lets the caller go; a loser does not touch it, but for the slot's own thread or object, which drops what
+// it holds when it receives again or ends (abandon(), Reply::end()). So a caller that is found here belongs to this wait
 // unless `owed` differs.
 struct ReplySlot {
     std::atomic<NativeThread*> caller{nullptr};
