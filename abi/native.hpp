@@ -253,6 +253,16 @@ struct BootInfo {
     // at an offset in it.
     uint64_t memory_bytes, archive_offset, archive_size;
     uint64_t streams, tty;  // bit n: there is a stream n; they are one terminal
+    uint64_t counts;        // 1: the host wants to know what the server counts (kServerCounts)
+};
+
+// What a server has counted on one of its CPUs: messages by kind, answers, and its time.
+struct ServerCounts {
+    uint64_t calls, page_faults, other_traps;  // of clients, received
+    uint64_t signals;                          // receives that ended with bits of a notification
+    uint64_t replies;                          // answers to clients
+    uint64_t receives;                         // receives that answered no client
+    uint64_t busy_ns;                          // between the end of a receive and the next
 };
 inline constexpr uint64_t kServerMemory = 0x4000'0000'0000;
 
@@ -270,6 +280,7 @@ enum ConsoleOp : uint64_t {
                   // than 0: it could not begin
     kCannotStart = 8,   // error: the server could not begin
     kConsoleDumps = 9,  // notification (send) or 0, bits: signalled when the host asks what everybody does
+    kServerCounts = 10,  // address, size: a ServerCounts for each CPU, for the host, as of now; before kReport
 };
 
 }  // namespace abi::native

@@ -47,10 +47,14 @@ enum class Test : uint8_t {
     kAttention,    // other work is pending on this CPU
     kSendersWait,  // the next message is already queued
     kRace,         // another CPU was first
+    // Not by a test: no fastpath was tried.
+    kOff,         // the thread may not use it
+    kNoFastpath,  // there is none for this call, or this exception
     kCount
 };
 inline constexpr const char* kTestNames[] = {"",          "capability", "long",      "no partner",   "priority",
-                                             "other CPU", "special",    "attention", "senders wait", "race"};
+                                             "other CPU", "special",    "attention", "senders wait", "race",
+                                             "off",       "no fastpath"};
 static_assert(sizeof kTestNames / sizeof kTestNames[0] == unsigned(Test::kCount));
 
 // How the stretch of time ended.

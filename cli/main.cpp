@@ -50,7 +50,9 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
                        "arguments stand in the same word: --native 'examples/ticker 10 100'");
         app.add_flag(
             "--stats{table}", options.stats,
-            "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; the "
+            "counters on standard error at the end: per module calls, queue, times; per CPU user, kernel, idle; with "
+            "--route "
+            "server per server thread calls, share on the fastpaths, why the others were not, time; the "
             "longest stretch of kernel instructions with interrupts off, and the call that was entered last before "
             "(QEMU "
             "counts them, which makes the run slower); --stats=json: all of them as JSON");

@@ -2,6 +2,7 @@
 // Counters as tables: see stats.hpp.
 #include "cli/stats.hpp"
 #include "cli/stretch.hpp"
+#include "cli/util.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -26,6 +27,56 @@ std::string micro(uint64_t ns) { return scaled(ns, 1e3, 1); }
 std::string milli(uint64_t ns) { return scaled(ns, 1e6, 1); }
 std::string number(const Json& json) { return std::to_string(json.get<uint64_t>()); }
 
+// By kind of IPC and reason: how often a slowpath was taken.
+using Reasons = std::map<std::string, uint64_t>;
+
+Reasons reasons_of(const Json& slow, std::initializer_list<const char*> kinds) {
+    Reasons all;
+    for (const char* kind : kinds)
+        for (const auto& [why, count] : slow.at(kind).items()) all[why] += count.get<uint64_t>();
+    return all;
+}
+
+uint64_t sum(const Reasons& reasons) {
+    uint64_t all = 0;
+    for (const auto& [why, count] : reasons) all += count;
+    return all;
+}
+
+// A thread of the server: how much IPC of each kind, the share of it on fastpaths, and why the rest was not.
+std::string server_table(const Json& servers, uint64_t ns) {
+    std::vector<Row> rows{{"server", "calls", "page faults", "others", "% fast", "replies", "% fast", "receives",
+                           "% fast", "busy ms", "%"}};
+    std::vector<std::string> why{"not on the fastpath because of"};
+    for (const Json& n : servers) {
+        const Json& slow = n.at("slow");
+        Row row{std::to_string(rows.size() - 1)};
+        std::string text;
+        auto share = [&](uint64_t all, const char* what, std::initializer_list<const char*> kinds) {
+            const Reasons reasons = reasons_of(slow, kinds);
+            row.push_back(all == 0 ? "-"
+                                   : scaled(100 * (all - std::min(all, sum(reasons))), static_cast<double>(all), 1));
+            if (!reasons.empty()) text += (text.empty() ? "" : "; ") + std::string(what) + " " + ranked(reasons);
+        };
+        uint64_t exceptions = 0;
+        for (const char* kind : {"calls", "page_faults", "other_traps"}) {
+            row.push_back(number(n.at(kind)));
+            exceptions += n.at(kind).get<uint64_t>();
+        }
+        share(exceptions, "exceptions:", {"call", "page_fault", "other_trap"});
+        row.push_back(number(n.at("replies")));
+        share(n.at("replies"), "replies:", {"reply"});
+        row.push_back(number(n.at("receives")));
+        share(n.at("receives"), "receives:", {"receive"});
+        const uint64_t busy = n.at("busy_ns");
+        row.push_back(milli(busy));
+        row.push_back(scaled(100 * busy, static_cast<double>(std::max<uint64_t>(ns, 1)), 1));
+        rows.push_back(std::move(row));
+        why.push_back(text);
+    }
+    return with_last(rows, why);
+}
+
 std::string tables(const Json& stats) {
     std::string text;
     std::vector<Row> rows{{"module", "place", "policy", "calls", "batches", "longest queue", "wait us, median", "99 %",
@@ -49,6 +100,8 @@ std::string tables(const Json& stats) {
         rows.push_back(std::move(row));
     }
     text += aligned(rows, 1);
+    if (auto servers = stats.find("server"); servers != stats.end())
+        text += server_table(*servers, stats.at("nanoseconds"));
     text += milli(stats.at("nanoseconds")) + " ms since boot, " + number(stats.at("remote_calls")) + " remote calls, " +
             number(stats.at("sleeps")) + " sleeps, " + number(stats.at("coroutine_frames")) +
             " coroutine frames; memory " + std::to_string(stats.at("memory_bytes").get<uint64_t>() >> 10) +
@@ -77,6 +130,30 @@ std::string aligned(const std::vector<TextRow>& rows, size_t left) {
         line.resize(line.find_last_not_of(' ') + 1);
         text += line + "\n";
     }
+    return text;
+}
+
+std::string with_last(const std::vector<TextRow>& rows, const std::vector<std::string>& last) {
+    // The others are aligned as if each row ended with a word.
+    std::vector<TextRow> padded = rows;
+    for (TextRow& row : padded) row.push_back("|");
+    std::string text;
+    size_t i = 0;
+    for (std::string line : split_lines(aligned(padded, 1))) {
+        line = line.substr(0, line.rfind('|')) + last.at(i++);
+        line.resize(line.find_last_not_of(' ') + 1);
+        text += line + "\n";
+    }
+    return text;
+}
+
+std::string ranked(const std::map<std::string, uint64_t>& counts) {
+    std::vector<std::pair<std::string, uint64_t>> all(counts.begin(), counts.end());
+    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+        return a.second != b.second ? a.second > b.second : a.first < b.first;
+    });
+    std::string text;
+    for (const auto& [what, count] : all) text += (text.empty() ? "" : ", ") + what + " " + std::to_string(count);
     return text;
 }
 

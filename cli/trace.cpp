@@ -24,11 +24,6 @@ using namespace abi::trace;
 constexpr uint32_t kMostCpus = 64;
 constexpr size_t kPiece = 1 << 16;
 
-struct Buffer {
-    std::vector<Record> records;
-    uint64_t lost = 0;
-};
-
 [[noreturn]] void damaged(const char* what) { fail(std::string("the kernel's trace cannot be read: ") + what); }
 
 template <class T>
@@ -40,12 +35,14 @@ T next(std::string_view& bytes) {
     return value;
 }
 
-std::vector<Buffer> buffers(std::string_view bytes, uint64_t& cycle_hz) {
+}  // namespace
+
+std::vector<TraceBuffer> read_trace(std::string_view bytes, uint64_t& cycle_hz) {
     auto header = next<Header>(bytes);
     if (header.magic != kMagic || header.version != kVersion) damaged("its header is of another version");
     if (header.cpus == 0 || header.cpus > kMostCpus || header.cycle_hz == 0) damaged("its header is wrong");
     cycle_hz = header.cycle_hz;
-    std::vector<Buffer> all(header.cpus);
+    std::vector<TraceBuffer> all(header.cpus);
     for (uint32_t cpu = 0; cpu < header.cpus; ++cpu) {
         auto one = next<CpuHeader>(bytes);
         if (one.cpu != cpu) damaged("its CPUs are out of order");
@@ -62,6 +59,8 @@ std::vector<Buffer> buffers(std::string_view bytes, uint64_t& cycle_hz) {
     if (!bytes.empty()) damaged("there is more than it says");
     return all;
 }
+
+namespace {
 
 bool is_exception(Path p) { return p == Path::kFastException || p == Path::kSlowException; }
 bool is_reply(Path p) { return p == Path::kFastReply || p == Path::kSlowReply; }
@@ -233,9 +232,9 @@ private:
     std::map<uint32_t, Served> serves_;   // by server thread
 };
 
-void add_services(std::vector<Buffer>& all) {
+void add_services(std::vector<TraceBuffer>& all) {
     std::vector<Record> whole, made;
-    for (const Buffer& b : all) whole.insert(whole.end(), b.records.begin(), b.records.end());
+    for (const TraceBuffer& b : all) whole.insert(whole.end(), b.records.begin(), b.records.end());
     std::sort(whole.begin(), whole.end(), [](const Record& x, const Record& y) { return x.start < y.start; });
     Services services;
     for (const Record& r : whole) services.take(r, made);
@@ -247,11 +246,11 @@ void add_services(std::vector<Buffer>& all) {
 TraceCounts write_trace_json(std::string_view bytes, const TraceInfo& info,
                              const std::function<void(std::string_view)>& sink) {
     uint64_t cycle_hz = 0;
-    std::vector<Buffer> all = buffers(bytes, cycle_hz);
+    std::vector<TraceBuffer> all = read_trace(bytes, cycle_hz);
     TimeScale clock{~uint64_t{0}, static_cast<double>(cycle_hz) / 1e6};
     TraceCounts counts;
     add_services(all);
-    for (Buffer& b : all) {
+    for (TraceBuffer& b : all) {
         // In the order of their start; of two that start together the longer one encloses the other.
         std::sort(b.records.begin(), b.records.end(), [](const Record& x, const Record& y) {
             return x.start != y.start ? x.start < y.start : x.cycles > y.cycles;
@@ -270,7 +269,7 @@ TraceCounts write_trace_json(std::string_view bytes, const TraceInfo& info,
                 cpu, cpu);
     }
     std::map<std::string, uint16_t> lengths;
-    for (const Buffer& b : all) {
+    for (const TraceBuffer& b : all) {
         for (const Record& r : b.records) {
             write_record(out, r, clock);
             write_counter(out, r, clock, lengths);

@@ -7,12 +7,22 @@
 #include <string_view>
 #include <vector>
 
+#include "abi/trace.hpp"
+
 namespace cli {
 
 struct TraceInfo {
     std::string command;  // what was run
     std::string route;    // "native" for programs of the native interface
 };
+
+// What one CPU's ring held.
+struct TraceBuffer {
+    std::vector<abi::trace::Record> records;  // oldest first
+    uint64_t lost = 0;                        // older ones
+};
+// Of each CPU. Throws Failure if `bytes` are no whole trace.
+std::vector<TraceBuffer> read_trace(std::string_view bytes, uint64_t& cycle_hz);
 
 struct TraceCounts {
     size_t records = 0;

@@ -10,8 +10,8 @@ namespace core::trace {
 
 struct NoTrace {
     explicit NoTrace(Path, u64 = 0) {}
-    // It gave up at `test`; the slowpath follows.
-    void failed(Test) const {}
+    // It gave up at `test`; the slowpath follows, and counts it (ipc/counts.hpp).
+    [[gnu::always_inline]] void failed(Test test) const { hal::Machine::leave_note(u8(test)); }
     // It went through, from thread to thread (their numbers; 0: none).
     void done(u64, u64) const {}
     // The same, with what `carry` costs.
@@ -23,7 +23,10 @@ class BufferTrace {
 public:
     // `what`: of an exception, what for.
     explicit BufferTrace(Path path, u64 what = abi::trace::kNoCall) : path_(path), what_(u16(what)) {}
-    void failed(Test test) const { fast_failed(path_, test, what_, start_); }
+    void failed(Test test) const {
+        hal::Machine::leave_note(u8(test));
+        fast_failed(path_, test, what_, start_);
+    }
     void done(u64 from, u64 to) const { fast_done(path_, from, to, what_, start_); }
     template <class Carry>
     void done_with(u64 from, u64 to, Carry&& carry) const {

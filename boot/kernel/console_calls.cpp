@@ -4,6 +4,7 @@
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/give_up.hpp"
 #include "boot/kernel/programs.hpp"
+#include "boot/kernel/server_counts.hpp"
 #include "core/ipc/ipc.hpp"
 #include "port/bind.hpp"
 #include "rt/mem/slab.hpp"
@@ -143,6 +144,7 @@ Result<i64> console_call(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b
                 port::Port::entropy(to);
                 return to.size();
             });
+        case native::kServerCounts: return server_counts::take(t, a, b);
         case native::kReport:
             if (programs::kind_of(badge) == programs::Kind::kLinuxServer) control::not_started(Errno(i32(b)));
             programs::ended(programs::kind_of(badge), i32(a));

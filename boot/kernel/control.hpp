@@ -10,10 +10,11 @@ namespace boot::control {
 
 // Starts the job that obeys the host's lines (stdin-eof, winsize, tty, dump).
 bool start(port::Stream& port);
-// Queues one line (without its end). Safe from any job. False: the buffer (4 KiB) is full, the line is lost.
+// Queues one line (without its end). Safe from any job. False: the buffer (16 KiB) is full, the line is lost.
 bool send(std::string_view line);
 // Send counters before the exit status (`stats=1`).
 void want_stats();
+bool wants_stats();
 // The program has ended with this wait(2) status: the trace, if one was asked for; byte counts of its output, then exit or
 // signal.
 void report_exit(i32 wait_status);

@@ -5,9 +5,10 @@
 #include <cstring>
 
 #include "boot/kernel/console_calls.hpp"
+#include "boot/kernel/control.hpp"
 #include "boot/kernel/programs.hpp"
 #include "boot/kernel/trace_port.hpp"
-#include "core/ipc/ipc.hpp"
+#include "core/ipc/counts.hpp"
 #include "core/sched.hpp"
 #include "core/system.hpp"
 #include "core/trace.hpp"
@@ -331,6 +332,8 @@ Result<void> start_native(const FirstProgram& given) {
     auto* sched = TRY(make<core::Sched>(given.beside && !serves ? native::kDefaultPriority : native::kHighestPriority));
     sched->cpus.store(core::sched::user_cpus().bits);
     t->sched.set(claim, core::ObjectRef<core::Sched>{sched});
+    if (serves) core::ipc::counted = sched;
+    info->counts = serves && control::wants_stats();
 
     // Beside the server: no interrupt lines, no console, no traces.
     const bool all = serves || !given.beside;

@@ -5,6 +5,7 @@
 // Order in each call: decode and check; find the partner under the endpoint's lock, or queue; from there on nothing
 // fails.
 #include "core/ipc/calls.hpp"
+#include "core/ipc/counts.hpp"
 #include "core/ipc/slow_parts.hpp"
 #include "core/system.hpp"
 
@@ -242,7 +243,11 @@ Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* f
     // The caller may be cancelled or answered by another CPU at any moment, and even wait here anew.
     native::Registers registers;  // filled by the check, for kResumeWith
     bool checked = caller.expects != Expects::kMessage;
-    if (checked) TRY(check_exception_reply(t, tag, registers));
+    if (checked) {
+        if (counted) [[unlikely]]
+            count_call(t, Slow::kReply);
+        TRY(check_exception_reply(t, tag, registers));
+    }
     if (!caller.take_from(slot)) return slot.found() == found ? kAgainLater : Errno::kSrch;
     // This CPU owns the caller; every error from here on returns it.
     const bool more =
@@ -440,6 +445,8 @@ Result<Reply*> find_room(NativeThread& t) {
 }  // namespace
 
 Result<i64> receive(NativeThread& t, u64 flags) {
+    if (counted) [[unlikely]]
+        count_call(t, Slow::kReceive);
     TRY(check_flags(t, flags, native::kSaveOwed));
     Cap* c = t.caps->find(hal::call_capability(t.context));
     REQUIRE(c != nullptr, cap_exists, kBadF);
@@ -524,6 +531,8 @@ Result<void> save_owed(NativeThread& t, ReplySlot& slot) {
 bool raise_kick(NativeThread& t) {
     Endpoint* e = t.handler.get();
     if (!e) return false;
+    if (counted) [[unlikely]]
+        count_not_tried(t, Slow::kOtherTrap, trace::Test::kNoFastpath);
     if (trace::on.load(std::memory_order_relaxed)) [[unlikely]]
         trace::begin_slow(trace::Path::kSlowException, t.number, abi::trace::kKick);
     t.fault = lib::Trap{.kind = lib::Trap::Kind::kKick};

@@ -2,6 +2,7 @@
 // The life of a native thread apart from its messages: running, stopping, moving, timeouts, its end.
 #include "core/ipc/thread.hpp"
 
+#include "core/ipc/counts.hpp"
 #include "core/ipc/ipc.hpp"
 #include "core/sched.hpp"
 #include "core/trace.hpp"
@@ -25,6 +26,8 @@ void native_trap(Thread& th, const lib::Trap& trap) {
     } else if (fast) {
         ipc::fast_fault(t);
     }
+    if (ipc::counted) [[unlikely]]
+        ipc::count_tried(t, trap.kind == lib::Trap::Kind::kPageFault ? ipc::Slow::kPageFault : ipc::Slow::kOtherTrap);
     ipc::raise(t, trap, NativeThread::Expects::kFault);
 }
 
@@ -69,6 +72,8 @@ void redirected_syscall(Thread& th) {
     } else if (fast) {
         ipc::fast_exception(t);
     }
+    if (ipc::counted) [[unlikely]]
+        ipc::count_tried(t, ipc::Slow::kCall);
     ipc::raise(t, lib::Trap{.kind = lib::Trap::Kind::kSyscall}, NativeThread::Expects::kSyscall);
 }
 

@@ -140,6 +140,9 @@ concept KernelMachine =
         { M::resume_message(ctx, u64{}, u64{}) };
         { M::resume_message_words(ctx, u64{}, u64{}, ctx) };
         { M::cycles() } -> std::same_as<u64>;
+        // A byte of the CPU's, left without a register; and the byte, once
+        { M::leave_note(u8{}) } -> std::same_as<void>;
+        { M::take_note() } -> std::same_as<u8>;
         { M::take_interrupts() } -> std::same_as<void>;
         // Memory
         { M::phys_to_virt(pa) } -> std::same_as<void*>;

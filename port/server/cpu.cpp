@@ -14,6 +14,9 @@ namespace {
 
 constinit ServerCpu cpus[lib::kMaxCpus];
 
+// A counter of this CPU's, which others may read.
+void add(u64& counter, u64 n = 1) { std::atomic_ref{counter}.store(counter + n, std::memory_order_relaxed); }
+
 // How long work of the server keeps clients waiting that are ready to run, and how long their turn is then.
 constexpr Nanoseconds kTurn = rt::Executor::kWorkTurn;
 
@@ -24,6 +27,7 @@ ServerCpu& ServerCpu::of(CpuId cpu) { return cpus[cpu.value]; }
 Result<void> ServerCpu::start(CpuId cpu, native::Slot thread) {
     cpu_ = cpu;
     thread_ = thread;
+    busy_since_ = hal::Machine::now();
     endpoint_ = new_slot();
     notification_ = new_slot();
     if (endpoint_ == 0 || notification_ == 0) return Errno::kNoMem;
@@ -87,6 +91,7 @@ bool ServerCpu::begin_answer(UserThread& t, native::Message& m) {
 void ServerCpu::send_answer(UserThread& t, const native::Message& m) {
     const bool owed = owed_ == &t;
     if (owed) owed_ = nullptr;
+    add(counts_.replies);
     if (auto r = owed ? native::reply(m) : native::reply_to(t.reply_, m); !r.ok())
         hal::Machine::panic("an answer of the server failed");
 }
@@ -122,8 +127,35 @@ void ServerCpu::set_alarm(Nanoseconds at) {
     (void)native::do_call(native::kAlarm, at == Nanoseconds::never() ? 0 : at.value, kAlarm);
 }
 
+void ServerCpu::count_sent(bool answers) {
+    add(answers ? counts_.replies : counts_.receives);
+    add(counts_.busy_ns, (hal::Machine::now() - busy_since_).value);
+}
+
+void ServerCpu::count_received(u64 label) {
+    busy_since_ = hal::Machine::now();
+    add(label == native::kLabelSyscall     ? counts_.calls
+        : label == native::kLabelPageFault ? counts_.page_faults
+        : label == native::kLabelSignal    ? counts_.signals
+                                           : counts_.other_traps);
+}
+
+native::ServerCounts ServerCpu::counts() const {
+    native::ServerCounts n;
+    auto read = [](const u64& from) { return std::atomic_ref{const_cast<u64&>(from)}.load(std::memory_order_relaxed); };
+    n.calls = read(counts_.calls);
+    n.page_faults = read(counts_.page_faults);
+    n.other_traps = read(counts_.other_traps);
+    n.signals = read(counts_.signals);
+    n.replies = read(counts_.replies);
+    n.receives = read(counts_.receives);
+    n.busy_ns = read(counts_.busy_ns);
+    return n;
+}
+
 // One call: `answered` continues, whoever is owed an answer is kept, and the next message is received into m. False: there
 // is something to do first.
+template <bool kCounting>
 bool ServerCpu::exchange(UserThread* answered, native::Message& m) {
     u64 number = native::kReceive;
     if (answered && !begin_answer(*answered, m)) {
@@ -145,10 +177,12 @@ bool ServerCpu::exchange(UserThread* answered, native::Message& m) {
         native::utcb().save = owed_->reply_;
         owed_ = nullptr;
     }
+    if constexpr (kCounting) count_sent(answered != nullptr);
     if (const Errno e = native::exchange(number, endpoint_, m); e != Errno::kOk) [[unlikely]] {
         logf("receive {:x}: error {}", number, i32(e));
         hal::Machine::panic("a receive of the server failed");
     }
+    if constexpr (kCounting) count_received(m.label());
     return true;
 }
 
@@ -214,12 +248,13 @@ UserThread* ServerCpu::answer_all_but_one() {
 
 // The executor has nothing to do, and counts as asleep. With clients here that is not so: then waiting for one of them is to
 // the server what user mode is to a kernel.
+template <bool kCounting>
 void ServerCpu::wait() {
     rt::Executor& ex = rt::Executor::current();
     native::Message m;
     if (clients() == 0 && !first_answer_) {
         set_alarm(hal::Machine::deadline());
-        (void)exchange(nullptr, m);
+        (void)exchange<kCounting>(nullptr, m);
         ex.user_state.leave();
         rt::epoch_leave_idle();
         return take(m);
@@ -233,27 +268,34 @@ void ServerCpu::wait() {
             if (last) answer_now(*last);
             return;
         }
-        const bool came = exchange(last, m);
+        const bool came = exchange<kCounting>(last, m);
         ex.leave_user_state();
         if (!came) return;
         take(m);
     } while (ex.queue.empty() && (clients() != 0 || first_answer_));
 }
 
+template void ServerCpu::wait<false>();
+template void ServerCpu::wait<true>();
+
 void ServerCpu::pause() {
     if (clients() != 0 && !turn_.run_hook.linked()) rt::Executor::current().enqueue(turn_);
 }
 
-void ServerCpu::Turn::run_now(rt::Schedulable&) { current().run_clients(hal::Machine::now() + kTurn); }
+void ServerCpu::Turn::run_now(rt::Schedulable&) {
+    const Nanoseconds until = hal::Machine::now() + kTurn;
+    native::boot_info().counts ? current().run_clients<true>(until) : current().run_clients<false>(until);
+}
 
 // Clients have the CPU until then, or until they have nothing to do.
+template <bool kCounting>
 void ServerCpu::run_clients(Nanoseconds until) {
     rt::Executor& ex = rt::Executor::current();
     native::Message m;
     while (clients() != 0 || first_answer_) {
         UserThread* last = answer_all_but_one();
         set_alarm(until < hal::Machine::deadline() ? until : hal::Machine::deadline());
-        if (!exchange(last, m)) break;
+        if (!exchange<kCounting>(last, m)) break;
         take(m);
         if (hal::Machine::now() >= until || ex.queue.has_above(rt::Priority::kUser)) break;
     }

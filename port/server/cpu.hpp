@@ -32,10 +32,13 @@ public:
         if (owed_ == &t) owed_ = nullptr;
     }
 
-    // Machine::wait_for_event: the executor has nothing to do.
+    // Machine::wait_for_event: the executor has nothing to do. Counting: for --stats.
+    template <bool kCounting>
     void wait();
     // What taking interrupts is to a kernel: long work gives way to clients.
     void pause();
+    // From any CPU.
+    native::ServerCounts counts() const;
 
     // Bits of the notification.
     static constexpr u64 kWake = 1, kAlarm = 2, kDevice = 4;
@@ -48,7 +51,10 @@ private:
         constexpr Turn() : Schedulable(&Turn::run_now, rt::Priority::kUser) {}
         static void run_now(rt::Schedulable& s);
     };
+    template <bool kCounting>
     bool exchange(UserThread* answered, native::Message& m);
+    void count_sent(bool answers);
+    void count_received(u64 label);
     void take(const native::Message& m);
     void take_bits(u64 bits);
     // t is about to continue, with m as its answer. False: it has been answered in another way, or its coroutine has run
@@ -59,6 +65,7 @@ private:
     UserThread* pop_answer();
     UserThread* answer_all_but_one();
     void set_alarm(Nanoseconds at);
+    template <bool kCounting>
     void run_clients(Nanoseconds until);
 
     CpuId cpu_{};
@@ -68,6 +75,9 @@ private:
     std::atomic<u32> clients_{0};
     Nanoseconds alarm_ = Nanoseconds::never();
     Turn turn_;
+    // Only this CPU changes them.
+    native::ServerCounts counts_{};
+    Nanoseconds busy_since_{};
 };
 
 // Allocates and frees slots of the server's capability table.
@@ -89,5 +99,8 @@ extern Personality<UserThread> personality;
 
 // Fills port::streams from the boot page.
 void connect_streams();
+
+// Gives the kernel what all CPUs have counted, if the host wants to know.
+void report_counts();
 
 }  // namespace port

@@ -95,9 +95,20 @@ Result<void> start_cpu(CpuId cpu) {
 
 }  // namespace
 
+void report_counts() {
+    if (!native::boot_info().counts) return;
+    static constinit native::ServerCounts all[lib::kMaxCpus] = {};
+    const u32 cpus = Machine::cpu_count();
+    for (u32 cpu = 0; cpu < cpus; ++cpu) all[cpu] = ServerCpu::of(CpuId{cpu}).counts();
+    console(native::kServerCounts, u64(all), cpus * sizeof all[0]);
+}
+
 void serve(Task<void> start) {
     const native::BootInfo& info = native::boot_info();
-    Machine::on_event = [] { ServerCpu::current().wait(); };
+    if (info.counts)
+        Machine::on_event = [] { ServerCpu::current().wait<true>(); };
+    else
+        Machine::on_event = [] { ServerCpu::current().wait<false>(); };
     Machine::on_pause = [] { ServerCpu::current().pause(); };
     Machine::on_wake = [](CpuId cpu) { (void)native::signal(ServerCpu::of(cpu).notification(), ServerCpu::kWake); };
     Machine::set_cpu_count(u32(info.cpus));

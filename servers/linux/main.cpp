@@ -16,6 +16,7 @@ u64 console(u64 op, u64 a, u64 b = 0) {
 }
 
 void report(i32 wait_status) {
+    port::report_counts();
     console(native::kReport, u64(u32(wait_status)), u64(i32(linux::first_program_error())));
 }
 

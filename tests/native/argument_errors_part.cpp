@@ -408,7 +408,7 @@ KTEST(trace_odd_buffer, trace_buffer) {
 }
 
 KTEST(console_unknown_operation, none) {
-    for (u64 op : {u64{10}, u64{64}, ~u64{0}}) KREFUSED(kInval, raw_call(kConsole, kSlotSystem, op));
+    for (u64 op : {u64{11}, u64{64}, ~u64{0}}) KREFUSED(kInval, raw_call(kConsole, kSlotSystem, op));
 }
 KTEST(console_unknown_stream, none) {
     static char text[8];
@@ -424,6 +424,14 @@ KTEST(console_bytes_of_nowhere, none) {
     }
     static const char read_only[16] = "";
     KREFUSED(kFault, raw_call(kConsole, kSlotSystem, kEntropy, u64(read_only), 16));
+}
+KTEST(console_counts_of_a_server, none) {
+    static ServerCounts counts[17];
+    const u64 size = cpus() * sizeof(ServerCounts);
+    for (u64 other : {u64{0}, size - 1, size + 1, sizeof counts, ~u64{0}})
+        KREFUSED(kInval, raw_call(kConsole, kSlotSystem, kServerCounts, u64(counts), other));
+    for (u64 at : {kAreaStart, u64{0}, u64{0xffff'8000'0000'0000}, ~u64{0}})
+        KREFUSED(kFault, raw_call(kConsole, kSlotSystem, kServerCounts, at, size));
 }
 KTEST(console_gives_random_bytes, none) {
     static unsigned char a[64], b[64];

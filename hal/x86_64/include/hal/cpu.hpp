@@ -31,6 +31,7 @@ struct alignas(4096) Cpu {
     u32 apic_id;
     u64 root;            // what CR3 holds
     u64 loaded_gs_base;  // the user's GS base as last written
+    u8 note;             // leave_note()
 
     // Mailbox: others add to flush_wanted, this CPU publishes flush_done. Pairs: request_flush / serve_mailbox.
     alignas(64) std::atomic<u64> flush_wanted;
@@ -52,6 +53,7 @@ struct alignas(4096) Cpu {
 static_assert(offsetof(Cpu, self) == CPU_SELF && offsetof(Cpu, local) == CPU_LOCAL);
 static_assert(offsetof(Cpu, stack_top) == CPU_STACK_TOP && offsetof(Cpu, scratch) == CPU_SCRATCH);
 static_assert(offsetof(Cpu, id) == CPU_ID && offsetof(Cpu, root) == CPU_ROOT);
+static_assert(offsetof(Cpu, note) == CPU_NOTE);
 static_assert(offsetof(Cpu, flush_wanted) == CPU_FLUSH_WANTED && offsetof(Cpu, flush_done) == CPU_FLUSH_DONE);
 static_assert(offsetof(Cpu, tss) + offsetof(TaskState, rsp0) == CPU_RSP0);
 

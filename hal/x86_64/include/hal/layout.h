@@ -60,6 +60,7 @@
 #define CPU_SCRATCH 24
 #define CPU_ID 32
 #define CPU_ROOT 40
+#define CPU_NOTE 56
 #define CPU_FLUSH_WANTED 64
 #define CPU_FLUSH_DONE 72
 #define CPU_RSP0 192
