@@ -465,7 +465,16 @@ namespace {
 }
 
 [[noreturn, gnu::noinline]] void other_syscall(NativeThread& t) {
-    if (hal::call_word(t.context) == native::kMapFrames) fast_map_frames(t);
+    const u64 word = hal::call_word(t.context);
+    if (word == native::kMapFrames)
+        fast_map_frames(t);
+    else if (word >= native::kSaveOwed)
+        fast_receive(t);
+    slow_syscall(t);
+}
+
+[[noreturn, gnu::noinline]] void too_long(NativeThread& t) {
+    Machine::leave_note(u8(Test::kLong));
     slow_syscall(t);
 }
 
@@ -478,13 +487,11 @@ namespace {
     else if (word == native::kReceive)
         wait_path(t);
     else if (!may_be_plain(hal::message_tag(t.context)))
-        slow_syscall(t);
+        too_long(t);
     else if (word == native::kCall)
         fast_call(t);
     else if (word == native::kReplyReceive)
         fast_reply_receive(t);
-    else if (word >= native::kSaveOwed)
-        fast_receive(t);
     slow_syscall(t);
 }
 
