@@ -380,9 +380,9 @@ constexpr Entry kEntries[] = {
     {"page_fault", page_fault_skip},
     {"page_fault_map", page_fault},
     {"notification_ping_pong", notifications},
-    {"map_frames_1", [] { return window<13>("map_frames_1", 1, false); }},
-    {"map_frames_60", [] { return window<14>("map_frames_60", kMostFrames, false); }},
-    {"change_frames_1", [] { return window<15>("change_frames_1", 1, true); }},
+    {"map_frames_1", [] { return window<16>("map_frames_1", 1, false); }},
+    {"map_frames_60", [] { return window<17>("map_frames_60", kMostFrames, false); }},
+    {"change_frames_1", [] { return window<18>("change_frames_1", 1, true); }},
     {"ipc_call_other_cpu", other_cpu_polling},
     {"ipc_call_other_cpu_asleep", other_cpu_asleep},
 };
