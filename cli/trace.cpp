@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "abi/linux/syscall_names_x86_64.hpp"
+#include "abi/native.hpp"
 #include "abi/trace.hpp"
 #include "cli/util.hpp"
 
@@ -196,7 +197,10 @@ public:
             if (r.partner != 0) serves_[r.partner] = {r.thread, end};
         } else if (is_reply(r.path) && r.reason != Reason::kSlowpath) {
             const auto now = serves_.find(r.thread);
-            if (now != serves_.end()) {
+            // An answer alone, to another client: the server goes on with this one's call.
+            const uint16_t call = number_in(r.detail);
+            const bool goes_on = call == abi::native::kReply || call == abi::native::kReplyTo;
+            if (now != serves_.end() && (!goes_on || now->second.client == r.partner)) {
                 const Served served = now->second;
                 serves_.erase(now);
                 const bool done = served.client == r.partner;

@@ -530,6 +530,8 @@ trace::Path slow_path_of(NativeThread& t, u64 word) {
         if (fast & native::kFastNotify) ipc::fast_signal_traced(t);
     } else if (ipc::may_receive_fast(word) && (fast & native::kFastReply)) {
         ipc::fast_receive_traced(t);
+    } else if (ipc::answers_alone(word) && (fast & native::kFastReply)) {
+        ipc::fast_answer_traced(t);
     }
     trace::begin_slow(slow_path_of(t, word), t.number, word);
     ipc::slow_syscall(t);
@@ -571,6 +573,7 @@ void native_syscall(Thread& th) {
         if (word == native::kReplyReceive && (fast & native::kFastReply)) ipc::fast_reply_receive(t);
         if (word == native::kSignal && (fast & native::kFastNotify)) ipc::fast_signal(t);
         if (ipc::may_receive_fast(word) && (fast & native::kFastReply)) ipc::fast_receive(t);
+        if (ipc::answers_alone(word) && (fast & native::kFastReply)) ipc::fast_answer(t);
     }
     ipc::slow_syscall(t);
 }

@@ -46,7 +46,8 @@ void count(const NativeThread& t, Slow kind, native::Fastpath with) {
 [[gnu::cold, gnu::noinline]] void count_call(const NativeThread& t, Slow kind) {
     if (!t.no_fpu) return;  // of the server's threads those that serve clients
     const u64 word = hal::call_word(t.context);
-    if (word != native::kReplyReceive && !may_receive_fast(word)) return count_not_tried(t, kind, Test::kNoFastpath);
+    if (word != native::kReplyReceive && !may_receive_fast(word) && !answers_alone(word))
+        return count_not_tried(t, kind, Test::kNoFastpath);
     count(t, kind, native::kFastReply);
 }
 

@@ -492,6 +492,8 @@ namespace {
         fast_call(t);
     else if (word == native::kReplyReceive)
         fast_reply_receive(t);
+    else if (answers_alone(word))
+        fast_answer(t);
     slow_syscall(t);
 }
 

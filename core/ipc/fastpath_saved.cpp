@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Fastpaths of a server whose answers are not those of fastpath.cpp: to a caller that a Reply object holds (kAnswerSaved),
 // with all registers (kResumeWith), or none at all, with the owed caller saved (kSaveOwed) or without one. With the next
-// receive, for a server with and without a bound notification. Rules: fastpath.cpp.
+// receive, for a server with and without a bound notification. And an answer without a receive (kReply, kReplyTo), of a server
+// that has more than one to give. Rules: fastpath.cpp.
 //
 // A saved caller can be answered by any thread of any CPU, so it is taken by an exchange (NativeThread::owed), and looked at
 // once more: it may be another call of the same thread, saved in the same place.
@@ -167,6 +168,43 @@ template <class Trace>
     answer_and_wait<Trace>(t, e, a, into, note);
 }
 
+// An answer alone: t goes on, and the caller is ready.
+template <class Trace>
+[[gnu::always_inline]] inline void answer_path(NativeThread& t) {
+    const u64 word = hal::call_word(t.context);
+    const Trace note{Path::kFastReply, word};
+    ReplySlot* slot = &t.reply;
+    if (word == native::kReplyTo) {
+        const Cap& cap = capability(t);
+        if (!(cap.good_for & Cap::kAnswerable)) return note.failed(Test::kCapability);
+        slot = &static_cast<Reply*>(cap.object)->slot;
+    }
+    NativeThread* c = slot->found();
+    if (!c) return note.failed(Test::kNoPartner);
+    Answer a{c, slot, hal::message_tag(t.context), c->expects};
+    if (!is_plain(t, *c, a.tag)) return note.failed(Test::kLong);
+    native::Registers r;
+    if (a.expects != Expects::kMessage && !is_plain_resume(t, a.tag)) {
+        if (!check_registers(t, a.tag, r)) return note.failed(Test::kSpecial);
+        a.with = &r;
+    }
+    if (c->takes_slowpath()) return note.failed(Test::kSpecial);
+    rt::Executor& ex = rt::Executor::current();
+    const bool here = c->is_at_home(ex);
+    if (here && c->priority < t.priority) return note.failed(Test::kPriority);  // it has the CPU at once
+    if (!take_both(t, a, nullptr)) return note.failed(Test::kRace);
+    // ---- Point of no return ----
+    give(t, a, false);  // it is entered by its executor
+    t.context.set_syscall_result(0);
+    note.done(t.number, c->number);
+    const rt::Priority level = c->priority;
+    c->wake();  // c may not be accessed after this
+    if (here) sched::start_slice(ex, level);
+    if (ex.needs_attention()) [[unlikely]]
+        leave_trap_changed(t);
+    Machine::resume_syscall(t.context);
+}
+
 }  // namespace
 
 namespace fast {
@@ -181,6 +219,8 @@ template void reply_with_registers(NativeThread&, Endpoint&, NativeThread&, u64,
 }  // namespace fast
 
 void fast_receive(NativeThread& t) { receive_path<NoTrace>(t); }
+void fast_answer(NativeThread& t) { answer_path<NoTrace>(t); }
+[[gnu::noinline]] void fast_answer_traced(NativeThread& t) { answer_path<BufferTrace>(t); }
 [[gnu::noinline]] void fast_receive_traced(NativeThread& t) { receive_path<BufferTrace>(t); }
 
 }  // namespace core::ipc

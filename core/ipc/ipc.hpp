@@ -93,18 +93,23 @@ constexpr bool may_receive_fast(u64 word) {
            (word == (native::kReceive | flags) && (flags & ~u64{native::kSaveOwed}) == 0);
 }
 
+// An answer without a receive.
+constexpr bool answers_alone(u64 word) { return word == native::kReply || word == native::kReplyTo; }
+
 // The fastpaths return, with nothing changed, where they cannot continue.
 void fast_call(NativeThread& t);
 void fast_reply_receive(NativeThread& t);
 void fast_signal(NativeThread& t);
 void fast_map_frames(NativeThread& t);
 void fast_receive(NativeThread& t);  // may_receive_fast()
+void fast_answer(NativeThread& t);   // answers_alone()
 void fast_exception(NativeThread& t);
 void fast_fault(NativeThread& t);  // NativeThread::fault
 // The same, leaving records in the trace buffer.
 void fast_call_traced(NativeThread& t);
 void fast_reply_receive_traced(NativeThread& t);
 void fast_receive_traced(NativeThread& t);
+void fast_answer_traced(NativeThread& t);
 void fast_exception_traced(NativeThread& t);
 void fast_fault_traced(NativeThread& t);
 void fast_signal_traced(NativeThread& t);
