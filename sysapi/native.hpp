@@ -84,6 +84,26 @@ inline Errno exchange(u64 number, Slot slot, Message& m) {
     m = {di, si, {dx, r10, r8, r9, bx, r12, r13, r14, r15}};
     return Errno::kOk;
 }
+// A server's answer to a trap (kResume) with the result of a call, and its next receive, stored in m. As kReplyReceive
+// without flags; without a word of m that is not needed.
+inline Errno answer_trap(Slot endpoint, u64 result, Message& m) {
+    u64 number = kReplyReceive, di = endpoint, si = make_tag(kResume, 1), dx = result, bx;
+    register u64 r10 asm("r10");
+    register u64 r8 asm("r8");
+    register u64 r9 asm("r9");
+    register u64 r12 asm("r12");
+    register u64 r13 asm("r13");
+    register u64 r14 asm("r14");
+    register u64 r15 asm("r15");
+    asm volatile("syscall"
+                 : "+a"(number), "+D"(di), "+S"(si), "+d"(dx), "=b"(bx), "=r"(r10), "=r"(r8), "=r"(r9), "=r"(r12),
+                   "=r"(r13), "=r"(r14), "=r"(r15)
+                 :
+                 : "rcx", "r11", "memory");
+    if (i64(number) < 0) return Errno(-i64(number));
+    m = {di, si, {dx, r10, r8, r9, bx, r12, r13, r14, r15}};
+    return Errno::kOk;
+}
 inline Result<void> as_result(Errno e) {
     if (e != Errno::kOk) return e;
     return lib::kOk;

@@ -153,6 +153,11 @@ native::ServerCounts ServerCpu::counts() const {
     return n;
 }
 
+[[gnu::cold, gnu::noinline]] void ServerCpu::receive_failed(u64 number, Errno e) {
+    logf("receive {:x}: error {}", number, i32(e));
+    hal::Machine::panic("a receive of the server failed");
+}
+
 // One call: `answered` continues, whoever is owed an answer is kept, and the next message is received into m. False: there
 // is something to do first.
 template <bool kCounting>
@@ -179,8 +184,7 @@ bool ServerCpu::exchange(UserThread* answered, native::Message& m) {
     }
     if constexpr (kCounting) count_sent(answered != nullptr);
     if (const Errno e = native::exchange(number, endpoint_, m); e != Errno::kOk) [[unlikely]] {
-        logf("receive {:x}: error {}", number, i32(e));
-        hal::Machine::panic("a receive of the server failed");
+        receive_failed(number, e);
     }
     if constexpr (kCounting) count_received(m.label());
     return true;
@@ -195,6 +199,30 @@ void ServerCpu::take_bits(u64 bits) {
     if ((bits & kDevice) && on_device) on_device();
 }
 
+// Of a trap that is no call.
+[[gnu::always_inline]] inline void ServerCpu::where_trapped(UserThread& t, const native::Message& m) {
+    t.whole_ = false;
+    t.context_.set_pc(UserAddr{m.words[1]});
+    t.context_.set_sp(UserAddr{m.words[2]});
+    t.context_.forget_syscall();
+}
+[[gnu::always_inline]] inline LeafOutcome ServerCpu::serve_call(UserThread& t, const native::Message& m) {
+    t.whole_ = false;
+    hal::set_call(t.context_, m.words);
+    return personality.syscall(t);
+}
+// What the program's registers are: a fault that is resolved changes none.
+[[gnu::always_inline]] inline LeafOutcome ServerCpu::serve_fault(UserThread& t, const native::Message& m) {
+    where_trapped(t, m);
+    t.trap_ = {.kind = Trap::Kind::kPageFault,
+               .access = Access(m.words[3]),
+               .present = m.words[4] != 0,
+               .address = UserAddr{m.words[0]},
+               .vector = hal::kPageFaultVector,
+               .error_code = m.words[5]};
+    return personality.fault(t, t.trap_);
+}
+
 // The trap of a client, or bits of the notification.
 void ServerCpu::take(const native::Message& m) {
     if (m.label() == native::kLabelSignal) return take_bits(m.badge);
@@ -202,39 +230,66 @@ void ServerCpu::take(const native::Message& m) {
     clients_.fetch_sub(1, std::memory_order_relaxed);
     owed_ = &t;
     t.in_user_.store(false, std::memory_order_relaxed);
-    hal::UserContext& c = t.context_;
-    t.whole_ = false;
-    if (m.label() != native::kLabelSyscall) {
-        c.set_pc(UserAddr{m.words[1]});
-        c.set_sp(UserAddr{m.words[2]});
-        c.forget_syscall();
-    }
     switch (m.label()) {
-        case native::kLabelSyscall: {
-            hal::set_call(c, m.words);
-            return t.finish(personality.syscall(t));
-        }
+        case native::kLabelSyscall: return t.finish(serve_call(t, m));
         case native::kLabelPageFault: {
-            const Trap trap{.kind = Trap::Kind::kPageFault,
-                            .access = Access(m.words[3]),
-                            .present = m.words[4] != 0,
-                            .address = UserAddr{m.words[0]},
-                            .vector = hal::kPageFaultVector,
-                            .error_code = m.words[5]};
-            t.trap_ = trap;
-            // What the program's registers are: a fault that is resolved changes none.
-            if (personality.fault(t, trap) == LeafOutcome::kDone) return answer_soon(t);
-            return t.take_trap(trap);
+            if (serve_fault(t, m) == LeafOutcome::kDone) return answer_soon(t);
+            return t.take_trap(t.trap_);
         }
-        case native::kLabelException: {
-            return t.take_trap(
-                {.kind = hal::kind_of_vector(m.words[0]), .vector = u32(m.words[0]), .error_code = m.words[3]});
-        }
-        default: return t.take_trap(Trap{});  // kLabelKick
+        default: break;
     }
+    where_trapped(t, m);
+    if (m.label() != native::kLabelException) return t.take_trap(Trap{});  // kLabelKick
+    t.take_trap({.kind = hal::kind_of_vector(m.words[0]), .vector = u32(m.words[0]), .error_code = m.words[3]});
 }
 
 // --- The loop
+
+// Calls and page faults that are over at once, one after the other: the shortest way from a client's trap to the next, with
+// nothing to do in between. True: the last message has been taken, too.
+template <bool kCounting>
+bool ServerCpu::serve_leaves(rt::Executor& ex, native::Message& last) {
+    native::Message m = last;
+    for (;;) {
+        const bool call = m.label() == native::kLabelSyscall;
+        if (!call && m.label() != native::kLabelPageFault) break;
+        UserThread& t = *reinterpret_cast<UserThread*>(m.badge);
+        t.in_user_.store(false, std::memory_order_relaxed);
+        const LeafOutcome outcome = call ? serve_call(t, m) : serve_fault(t, m);
+        if (outcome != LeafOutcome::kDone || !answer_at_once(ex, t)) [[unlikely]] {
+            clients_.fetch_sub(1, std::memory_order_relaxed);
+            owed_ = &t;
+            if (call || outcome == LeafOutcome::kDone)
+                t.finish(outcome);
+            else
+                t.take_trap(t.trap_);
+            return true;
+        }
+        if constexpr (kCounting) count_sent(true);
+        if (const Errno e = native::answer_trap(endpoint_, u64(t.context_.syscall_result()), m); e != Errno::kOk)
+            [[unlikely]]
+            receive_failed(native::kReplyReceive, e);
+        ex.leave_user_state();
+        if constexpr (kCounting) count_received(m.label());
+    }
+    last = m;
+    return false;
+}
+
+// Nothing but t's answer is to be done here: then this CPU waits for clients from here on, and a kick of t goes to the
+// kernel, as in begin_answer().
+[[gnu::always_inline]] inline bool ServerCpu::answer_at_once(rt::Executor& ex, UserThread& t) {
+    // t is one of the clients still. With two others it may find another CPU (next_cpu()).
+    if (first_answer_ || !ex.queue.empty() || clients() > 2 || t.yields_ || hal::Machine::deadline() != alarm_)
+        return false;
+    if (!ex.enter_user_state_again()) return false;
+    t.in_user_.store(true, std::memory_order_seq_cst);
+    if (!t.kicked_.load(std::memory_order_seq_cst)) [[likely]]
+        return true;
+    t.in_user_.store(false, std::memory_order_relaxed);
+    ex.leave_user_state();
+    return false;
+}
 
 // All that continue but the last, which continues with the next receive.
 UserThread* ServerCpu::answer_all_but_one() {
@@ -271,7 +326,7 @@ void ServerCpu::wait() {
         const bool came = exchange<kCounting>(last, m);
         ex.leave_user_state();
         if (!came) return;
-        take(m);
+        if (!serve_leaves<kCounting>(ex, m)) take(m);
     } while (ex.queue.empty() && (clients() != 0 || first_answer_));
 }
 

@@ -55,6 +55,13 @@ private:
     bool exchange(UserThread* answered, native::Message& m);
     void count_sent(bool answers);
     void count_received(u64 label);
+    static void where_trapped(UserThread& t, const native::Message& m);
+    static LeafOutcome serve_call(UserThread& t, const native::Message& m);
+    static LeafOutcome serve_fault(UserThread& t, const native::Message& m);
+    template <bool kCounting>
+    bool serve_leaves(rt::Executor& ex, native::Message& last);
+    bool answer_at_once(rt::Executor& ex, UserThread& t);
+    [[noreturn]] static void receive_failed(u64 number, Errno e);
     void take(const native::Message& m);
     void take_bits(u64 bits);
     // t is about to continue, with m as its answer. False: it has been answered in another way, or its coroutine has run
