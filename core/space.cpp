@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "lib/copy_string.hpp"
 #include "rt/executor.hpp"
 #include "rt/mem/retire.hpp"
 #include "rt/mem/slab.hpp"
@@ -343,15 +344,7 @@ size_t Space::copy_in_string(char* to, UserAddr from, size_t max, bool* ended) {
     *ended = false;
     size_t length = 0;
     walk(from, max, false, [&](std::byte* p, size_t part, size_t done) {
-        char* const out = to + done;
-        size_t n = 0;
-        for (u64 word; part - n >= sizeof word; n += sizeof word) {  // while there is no zero byte in the word
-            std::memcpy(&word, p + n, sizeof word);
-            constexpr u64 kLow = ~u64{0} / 0xff, kHigh = kLow << 7;
-            if ((word - kLow) & ~word & kHigh) break;
-            std::memcpy(out + n, &word, sizeof word);
-        }
-        while (n < part && (out[n] = char(p[n])) != 0) ++n;
+        const size_t n = lib::copy_string(to + done, p, part);
         length = done + n;
         *ended = n < part;
         return n == part;

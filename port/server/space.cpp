@@ -2,6 +2,7 @@
 // Address spaces: each change is made in the server's own table and, in the same critical section, in the kernel's.
 #include <cstring>
 
+#include "lib/copy_string.hpp"
 #include "port/server/cpu.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/mem/retire.hpp"
@@ -230,16 +231,10 @@ size_t Space::copy_in_string(char* to, UserAddr from, size_t max, bool* ended) {
     *ended = false;
     size_t length = 0;
     walk(from, max, false, [&](std::byte* p, size_t part, size_t) {
-        for (size_t i = 0; i < part; ++i) {
-            const char c = char(p[i]);
-            to[length] = c;
-            if (c == 0) {
-                *ended = true;
-                return false;
-            }
-            ++length;
-        }
-        return true;
+        const size_t n = lib::copy_string(to + length, p, part);
+        length += n;
+        *ended = n < part;
+        return n == part;
     });
     return length;
 }

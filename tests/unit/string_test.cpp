@@ -3,9 +3,12 @@
 // of their cases, every alignment, both directions of overlap, and nothing written outside.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
+
+#include "lib/copy_string.hpp"
 
 #define memcpy bare_memcpy
 #define memmove bare_memmove
@@ -92,6 +95,23 @@ TEST(BareString, StrlenStrcmpAndMemchrFindTheEnd) {
     EXPECT_EQ(bare_strcmp("abc", "abc"), 0);
     EXPECT_LT(bare_strcmp("ab", "abc"), 0);
     EXPECT_GT(bare_strcmp("b", "abc"), 0);
+}
+
+// Every length and place of the end; what comes after the end is not taken for it.
+TEST(CopyString, EndsWhereTheZeroByteIs) {
+    for (size_t n = 0; n <= 40; ++n)
+        for (size_t at = 0; at < 8; ++at) {
+            std::vector<std::byte> from(at + n + 24, std::byte{0x80});
+            for (size_t i = 0; i < n; ++i) from[at + i] = std::byte(1 + i % 255);
+            from[at + n] = std::byte{0};
+            std::vector<char> to(from.size(), 'x');
+            EXPECT_EQ(lib::copy_string(to.data(), from.data() + at, n + 16), n);
+            EXPECT_EQ(memcmp(to.data(), from.data() + at, n + 1), 0);
+            // Without it: all of them, and nothing beyond.
+            std::fill(to.begin(), to.end(), 'x');
+            EXPECT_EQ(lib::copy_string(to.data(), from.data() + at, n), n);
+            EXPECT_EQ(to[n], 'x');
+        }
 }
 
 }  // namespace

@@ -52,6 +52,11 @@ public:
     }
     constexpr Entry write_protected() const { return Entry{raw_ & ~kWrite}; }
     constexpr Entry clean() const { return Entry{raw_ & ~kDirty}; }
+    // A user access of this kind needs no look at the rest of it, and sets no bit.
+    constexpr bool ready_for(bool write, bool exec) const {
+        const u64 needed = kPresent | kUser | kAccessed | (write ? kWrite | kDirty : 0);
+        return (raw_ & (needed | (exec ? kNoExec : 0))) == needed;
+    }
     constexpr Entry touched(bool dirty) const { return Entry{raw_ | kAccessed | (dirty ? kDirty : 0)}; }
     friend constexpr bool operator==(Entry, Entry) = default;
 
@@ -204,6 +209,8 @@ public:
         Slot s = find(va);
         if (!s) return PhysAddr{0};
         Entry e = s.load();
+        if (e.ready_for(write, exec)) [[likely]]
+            return e.address() + (va.value & (kPageSize - 1));
         for (;;) {
             if (!e.present() || !e.user() || (write && !e.writable()) || (exec && !e.executable())) return PhysAddr{0};
             Entry want = e.touched(write);
