@@ -47,6 +47,7 @@ fi
 part memory
 part size
 part bench
+part server_stats
 part ltp
 
 check true 0 '' run -- busybox true
