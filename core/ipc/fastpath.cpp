@@ -138,6 +138,10 @@ template <class Trace>
 [[gnu::noinline]] void answer_and_take(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note)
     RT_RELEASE(e.lock) {
     rt::Executor& ex = rt::Executor::current();
+    if (Notification* n = t.bound.get(); n && !Machine::is_zero(n->bits)) [[unlikely]] {
+        e.lock.unlock();
+        return note.failed(Test::kSpecial);  // signals are first
+    }
     NativeThread* s = e.first();
     const bool message = s && s->queued_as == Expects::kMessage;
     if (e.dead || !s || !s->queued_call || (message && plain_words(s->tag) > native::kRegisterWords) ||
@@ -184,7 +188,6 @@ template <class Trace, bool kBound = false>
 [[gnu::noinline]] void reply_to_other_cpu(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
     rt::Executor& there = c.home();
     Notification* const n = kBound ? t.bound.get() : nullptr;
-    if (kBound && !Machine::is_zero(n->bits)) return note.failed(Test::kSpecial);
     e.lock.lock();
     // The caller may be cancelled by its own CPU: the exchange decides.
     ReplySlot* expected = &t.reply;
@@ -214,7 +217,6 @@ template <class Trace, Switch kHow, bool kTrap, bool kBound = false>
     // Now that it is known to be this CPU's: it may have been cancelled, and moved here, since it was found.
     if (!Machine::equals(c.owed, &t.reply)) return note.failed(Test::kRace);
     Notification* const n = kBound ? t.bound.get() : nullptr;
-    if (kBound && !Machine::is_zero(n->bits)) return note.failed(Test::kSpecial);
     e.lock.lock();
     if (!may_wait_at(e)) [[unlikely]]
         return answer_and_take<Trace>(t, e, c, tag, note);

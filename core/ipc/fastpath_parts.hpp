@@ -183,7 +183,8 @@ template <bool kOtherCpu>
 }
 
 // After t, which has a bound notification, was queued at an endpoint: signals that came before a signaller could see it
-// there. seq_cst: pairs with notify(). (An exchange that changes nothing: a load could overtake the queueing.)
+// there, also those that were there before. (One look for both: an earlier one would be one more page that every answer
+// touches.) seq_cst: pairs with notify(). (An exchange that changes nothing: a load could overtake the queueing.)
 [[gnu::always_inline]] inline bool signals_came(Notification& n) {
     return n.bits.fetch_or(0, std::memory_order_seq_cst) != 0;
 }

@@ -77,7 +77,6 @@ template <class Trace>
     rt::Executor& ex = rt::Executor::current();
     NativeThread* const c = a.to;
     Notification* const n = t.bound.get();
-    if (n && !Machine::is_zero(n->bits)) return note.failed(Test::kSpecial);
     if (c && c->takes_slowpath()) return note.failed(Test::kSpecial);
     const bool here = c && c->is_at_home(ex);
     rt::Executor& there = c ? c->home() : ex;
