@@ -161,6 +161,7 @@ int bench_command(const BenchOptions& options) {
     if (options.route != "inline" && !options.names.empty() && options.names != std::vector<std::string>{"syscall"})
         fail("bench: --route belongs to `bench syscall`; works take --routes");
     if (options.names == std::vector<std::string>{"fastpath"}) return bench_fastpath_command(options);
+    if (options.linux_load) fail("bench: --linux-load belongs to `bench fastpath`");
     if (!options.plot.empty()) fail("bench: --plot belongs to `bench fastpath`");
     if (options.names == std::vector<std::string>{"ipc"}) return bench_ipc_command(options);
     const bool syscall = std::find(options.names.begin(), options.names.end(), "syscall") != options.names.end();

@@ -33,6 +33,8 @@ int bench_ipc_command(const BenchOptions& options);
 std::optional<double> measure_ipc_row(const BenchOptions& options, const std::string& name);
 // `farcall bench fastpath`: fastpaths against slowpaths in cycles (bench_fastpath.cpp).
 int bench_fastpath_command(const BenchOptions& options);
+// The same with --linux-load: Linux programs on the server route (bench_linux_load.cpp).
+int bench_linux_load_command(const BenchOptions& options);
 
 // ",spin_begin=0x...,spin_end=0x..." for the counting plugin when the kernel has the symbols.
 std::string spin_arguments(const fs::path& kernel);

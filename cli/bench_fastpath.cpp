@@ -8,61 +8,21 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
-#include <nlohmann/json.hpp>
 
+#include "abi/trace.hpp"
 #include "cli/bench.hpp"
-#include "cli/bench_stats.hpp"
+#include "cli/bench_figures.hpp"
+#include "cli/stats.hpp"
 
 namespace cli {
 
 namespace {
 
+using namespace figures;
+
 constexpr int kRuns = 5;
 constexpr double kGuestTimeout = 300;
 constexpr int kThreads[] = {1, 2, 4, 8, 16}, kFactors[] = {0, 1, 4, 16, 64};
-// abi::trace::Test
-constexpr const char* kTests[] = {"",          "capability", "long",      "no partner",   "priority",
-                                  "other CPU", "special",    "attention", "senders wait", "race"};
-
-// By name, then by run and block: what two names have at the same place was measured one after the other.
-using Values = std::map<std::pair<int, int>, double>;
-using Data = std::map<std::string, Values>;
-
-std::string number(double value) {
-    char text[32];
-    std::snprintf(text, sizeof text, value >= 100 ? "%.0f" : value >= 10 ? "%.1f" : "%.2f", value);
-    return text;
-}
-
-Spread spread(const Values& values) {
-    std::vector<double> list;
-    for (const auto& [place, value] : values) list.push_back(value);
-    return spread_of(list);
-}
-const Values& at(const Data& data, const std::string& name) {
-    static const Values none;
-    auto found = data.find(name);
-    return found == data.end() ? none : found->second;
-}
-double median(const Data& data, const std::string& name) { return spread(at(data, name)).median; }
-
-// What `combine` makes of the values that the names have at the same place.
-template <class F>
-Values together(const Data& data, const std::vector<std::string>& names, F&& combine) {
-    Values result;
-    for (const auto& [place, first] : at(data, names[0])) {
-        std::vector<double> values{first};
-        for (size_t i = 1; i < names.size(); ++i) {
-            auto found = at(data, names[i]).find(place);
-            if (found != at(data, names[i]).end()) values.push_back(found->second);
-        }
-        if (values.size() == names.size()) result[place] = combine(values);
-    }
-    return result;
-}
-Values ratio(const Data& data, const std::string& over, const std::string& under) {
-    return together(data, {over, under}, [](const auto& v) { return v[1] > 0 ? v[0] / v[1] : 0; });
-}
 
 void run_guest(const BenchOptions& options, Data& data, int run_number, int cpus,
                const std::vector<std::string>& words) {
@@ -93,57 +53,6 @@ void run_guest(const BenchOptions& options, Data& data, int run_number, int cpus
             done |= line.starts_with("done");
     }
     if (!done || outcome.kind != Outcome::Kind::Exit || outcome.value != 0) report(outcome, spec, run.native);
-}
-
-struct Row {
-    std::string name, unit, what, note;
-    Spread spread;
-    double goal = 0;      // at least; 0: none
-    size_t left_out = 0;  // blocks
-    bool quiet = true;    // the host was, for enough of them
-    bool valid() const { return spread.count > 0; }
-    std::string status() const {
-        return !quiet ? "not valid" : goal == 0 ? "" : valid() && spread.median >= goal ? "met" : "missed";
-    }
-};
-
-struct Table {
-    std::string title;
-    std::vector<std::string> head;
-    std::vector<std::vector<std::string>> lines;
-};
-
-std::string markdown(const Table& table) {
-    auto row = [](const std::vector<std::string>& cells) {
-        std::string text = "|";
-        for (const std::string& cell : cells) text += " " + cell + " |";
-        return text + "\n";
-    };
-    std::string text = (table.title.empty() ? "" : table.title + "\n\n") + row(table.head) + "|";
-    for (size_t i = 0; i < table.head.size(); ++i) text += i == 0 ? "---|" : "--:|";
-    text += "\n";
-    for (const auto& line : table.lines) text += row(line);
-    return text;
-}
-void print(const Table& table) {
-    if (table.lines.empty()) return;
-    std::vector<size_t> width;
-    for (size_t i = 0; i < table.head.size(); ++i) {
-        width.push_back(table.head[i].size());
-        for (const auto& line : table.lines) width[i] = std::max(width[i], line[i].size());
-    }
-    auto show = [&](const std::vector<std::string>& line) {
-        std::string text;
-        for (size_t i = 0; i < line.size(); ++i) {
-            std::string pad(width[i] - line[i].size(), ' ');
-            text += (i ? "  " : "") + (i == 0 ? line[i] + pad : pad + line[i]);
-        }
-        std::printf("%s\n", text.c_str());
-    };
-    if (!table.title.empty()) std::printf("%s\n", table.title.c_str());
-    show(table.head);
-    for (const auto& line : table.lines) show(line);
-    std::printf("\n");
 }
 
 class Report {
@@ -216,18 +125,18 @@ public:
             auto found = others.find(place);
             share[place] = through / (through + (found == others.end() ? 0 : found->second));
         }
-        std::map<std::string, double> reasons;
-        for (const auto& [name, values] : data_) {
-            const std::string start = fast + "exception.fast.failed.", other = fast + "reply.fast.failed.";
-            for (const std::string& s : {start, other}) {
-                if (!name.starts_with(s)) continue;
-                for (const auto& [place, value] : values)
-                    reasons[(s == start ? "exception: " : "reply: ") + test_name(name.substr(s.size()))] += value;
-            }
-        }
         std::string note;
-        for (const auto& [reason, count] : reasons)
-            note += (note.empty() ? "left at " : ", ") + reason + " " + number(count);
+        for (const char* path : {"exception", "reply"}) {
+            std::map<std::string, uint64_t> reasons;
+            const std::string start = fast + path + ".fast.failed.";
+            for (const auto& [name, values] : data_) {
+                if (!name.starts_with(start)) continue;
+                for (const auto& [place, value] : values)
+                    reasons[test_name(name.substr(start.size()))] += static_cast<uint64_t>(value);
+            }
+            if (!reasons.empty())
+                note += (note.empty() ? "left at: " : "; ") + std::string(path) + " " + ranked(reasons);
+        }
         const std::string which = "load_" + std::to_string(cpus);
         add(which + "_share", "exceptions on the fastpath", share, 0.95, note, "share");
         Values paths = together(data_,
@@ -342,7 +251,7 @@ private:
     static std::string percent(double share) { return number(share * 100) + " %"; }
     static std::string test_name(const std::string& n) {
         size_t i = static_cast<size_t>(std::atoi(n.c_str()));
-        return i < std::size(kTests) && *kTests[i] ? kTests[i] : "test " + n;
+        return i < std::size(abi::trace::kTestNames) && i != 0 ? abi::trace::kTestNames[i] : "test " + n;
     }
     std::vector<std::string> path_line(const std::string& label, const std::string& fast, const std::string& slow) {
         return {label,
@@ -357,8 +266,6 @@ private:
 
 // The paper's Figures 1 and 2: contention and duration over the number of threads, a curve for each wait factor.
 void plot(const Data& data, const fs::path& directory) {
-    fs::create_directories(directory);
-    TempDir scratch;
     for (int cpus : {1, 2}) {
         for (const std::string kind : {"exception", "ipc"}) {
             for (const std::string figure : {"contention", "duration"}) {
@@ -387,19 +294,13 @@ void plot(const Data& data, const fs::path& directory) {
                 }
                 if (curves.empty()) continue;
                 const std::string name = figure + "-" + kind + "-" + std::to_string(cpus) + ".svg";
-                write_file(scratch.path() / "points", points);
-                write_file(scratch.path() / "script",
-                           "set terminal svg size 800,500 background '#ffffff'\nset output '" + name +
-                               "'\nset title '" + kind + ", " + std::to_string(cpus) + (cpus == 1 ? " CPU" : " CPUs") +
-                               "'\nset logscale x 2\nset xlabel 'threads per handler'\nset ylabel '" +
-                               (figure == "duration" ? "cycles of an event in the kernel"
-                                                     : "contended acquisitions of the lock, %") +
-                               "'\nset yrange [0:]\nset key outside right\nplot " + curves + "\n");
-                std::string said = shell_output(
-                    "cd '" + scratch.path().string() +
-                    "' && { command -v gnuplot >/dev/null || echo 'gnuplot is missing'; gnuplot script 2>&1; }");
-                if (!fs::exists(scratch.path() / name)) fail("bench fastpath --plot: " + said);
-                write_file(directory / name, read_file(scratch.path() / name));
+                draw(directory, name, points,
+                     "set terminal svg size 800,500 background '#ffffff'\nset output '" + name + "'\nset title '" +
+                         kind + ", " + std::to_string(cpus) + (cpus == 1 ? " CPU" : " CPUs") +
+                         "'\nset logscale x 2\nset xlabel 'threads per handler'\nset ylabel '" +
+                         (figure == "duration" ? "cycles of an event in the kernel"
+                                               : "contended acquisitions of the lock, %") +
+                         "'\nset yrange [0:]\nset key outside right\nplot " + curves + "\n");
             }
         }
     }
@@ -408,6 +309,7 @@ void plot(const Data& data, const fs::path& directory) {
 }  // namespace
 
 int bench_fastpath_command(const BenchOptions& options) {
+    if (options.linux_load) return bench_linux_load_command(options);
     constexpr const char* kExperiments[] = {"ratio", "load", "contention", "pairs"};
     auto wanted = [&](const std::string& name) {
         return options.rows.empty() ||
@@ -455,64 +357,14 @@ int bench_fastpath_command(const BenchOptions& options) {
         if (wanted("contention")) report.contention_rows(cpus);
     if (wanted("pairs")) report.pairs_rows();
 
-    Table figures{.title = "",
-                  .head = {"figure", "what", "value", "quartiles", "blocks", "left out", "goal", "", "note"},
-                  .lines = {}};
-    nlohmann::ordered_json json_rows = nlohmann::ordered_json::array();
-    int missed = 0;
-    for (const Row& row : report.rows) {
-        figures.lines.push_back(
-            {row.name, row.what + ", " + row.unit, row.valid() ? number(row.spread.median) : "not run",
-             row.valid() ? number(row.spread.q1) + ".." + number(row.spread.q3) : "-", std::to_string(row.spread.count),
-             std::to_string(row.left_out), row.goal > 0 ? number(row.goal) : "-", row.status(), row.note});
-        nlohmann::ordered_json item{{"name", row.name}, {"unit", row.unit}};
-        item["value"] = row.valid() ? nlohmann::ordered_json(row.spread.median) : nlohmann::ordered_json(nullptr);
-        item["goal"] = row.goal > 0 ? nlohmann::ordered_json(row.goal) : nlohmann::ordered_json(nullptr);
-        item["spread"] = {{"samples", row.spread.count},
-                          {"q1", row.spread.q1},
-                          {"q3", row.spread.q3},
-                          {"min", row.spread.min},
-                          {"max", row.spread.max}};
-        item["left_out"] = row.left_out;
-        if (!row.status().empty()) item["status"] = row.status();
-        if (!row.note.empty()) item["note"] = row.note;
-        json_rows.push_back(item);
-        missed += row.status() == "missed";
-    }
-    for (const Table& table : report.tables) print(table);
-    // Notes are too long for a terminal's table.
-    Table shown = figures;
-    for (auto& line : shown.lines) line.pop_back();
-    shown.head.pop_back();
-    print(shown);
-    for (const Row& row : report.rows)
-        if (!row.note.empty()) std::printf("%s: %s\n", row.name.c_str(), row.note.c_str());
-    std::printf("%d of the figures shown miss their goal\n", missed);
     if (host_cpus < 2) std::printf("the host has one CPU: figures of two say nothing\n");
-
-    const std::string machine = bench_machine("1 and 2 CPUs", options.cpu, "Farcall");
-    if (!options.json.empty()) {
-        nlohmann::ordered_json all;
-        for (const auto& [name, values] : data) {
-            Spread s = spread(values);
-            all[name] = {{"median", s.median}, {"q1", s.q1}, {"q3", s.q3}, {"samples", s.count}};
-        }
-        nlohmann::ordered_json json{{"rows", json_rows}, {"machine", machine},         {"commit", bench_commit()},
-                                    {"runs", runs},      {"percent", options.percent}, {"host_load", load},
-                                    {"measured", all}};
-        write_file(options.json, json.dump(1) + "\n");
-    }
-    if (!options.markdown.empty()) {
-        std::string text =
-            "Fastpaths against slowpaths, in cycles, by `./farcall bench fastpath`; docs/benchmarks.md says what is "
-            "measured.\n\n- " +
-            machine + ", commit " + bench_commit() + "\n- " + std::to_string(runs) + " runs, " +
-            std::to_string(options.percent) +
-            " % of the default counts; load of the host at the start: " + number(load) + "\n\n" + markdown(figures);
-        for (const Table& table : report.tables) text += "\n" + markdown(table);
-        std::string before = fs::exists(options.markdown) ? read_file(options.markdown) : "";
-        write_file(options.markdown, with_section(before, "# Results", "Fastpaths", text));
-    }
+    show(options, report.rows, report.tables, data,
+         {.section = "Fastpaths",
+          .text =
+              "Fastpaths against slowpaths, in cycles, by `./farcall bench fastpath`; docs/benchmarks.md says what is "
+              "measured.",
+          .runs = runs,
+          .load = load});
     if (!options.plot.empty()) plot(data, options.plot);
     return 0;
 }

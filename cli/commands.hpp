@@ -61,6 +61,7 @@ struct BenchOptions {
     std::string route = "inline";  // syscall: or server
     std::vector<std::string> routes = {"inline", "remote"};
     bool on_linux = false;
+    bool linux_load = false;  // fastpath: Linux programs on the server route
     bool verbose = false;
     int runs = 0;  // 0: what the benchmark wants, 1 for counts and 20 for times
     int repeats = 1;

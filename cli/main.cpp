@@ -157,6 +157,9 @@ int dispatch(int argc, char** argv) {
     bench->add_option("--markdown", bench_options.markdown, "write the results as a Markdown table to this file");
     bench->add_option("--profile", bench_options.profile,
                       "syscall, ipc: where one row's instructions go, by function and source line");
+    bench->add_flag(
+        "--linux-load", bench_options.linux_load,
+        "fastpath: with three I/O-heavy and three CPU-heavy Linux programs on each CPU of the server route");
     bench->add_option("--plot", bench_options.plot, "fastpath: write figures (SVG) into this directory");
     bench
         ->add_option("--row", bench_options.rows,

@@ -41,6 +41,20 @@ check bench_fastpath_rows 0 'exception_round exception_paths ipc_round ipc_paths
 100
 4
 4' short_fastpath
+# The same under Linux programs: each kind has a share, and cycles of both paths.
+one_line bench_linux_load_has_no_rows 2 '' bench fastpath --linux-load --row load
+one_line bench_linux_load_is_of_fastpath 2 '' bench ipc --linux-load
+linux_load() {
+    bench fastpath --linux-load --runs 1 --percent 20 --json "$work/load.json" --markdown "$work/load.md" >"$work/table" || return
+    grep -o '"name": "[a-z0-9_]*"' "$work/load.json" | cut -d '"' -f 4 | tr '\n' ' '
+    # Shares on fastpaths are over 0.9, ratios over 1.
+    grep '"value":' "$work/load.json" | awk -F '[:,]' '$2 > 0.9 { n++ } END { print n }'
+    grep -c '"linux_load.[12].[a-z_]*.\(fast\|slow\).median"' "$work/load.json"
+    grep -c '^| replies | [0-9]' "$work/load.md"
+}
+check bench_linux_load 0 'linux_load_1_calls linux_load_1_page_faults linux_load_1_replies linux_load_1_paths linux_load_2_calls linux_load_2_page_faults linux_load_2_replies linux_load_2_paths 8
+16
+4' linux_load
 time_one() { run -- "$build/guest/bench/time1" sh -c 'exit 3' >"$work/time1"; status=$?; cut -d ' ' -f 1 "$work/time1"; return $status; }
 check time1 3 elapsed time_one
 time_many() { run --cpus 2 -- "$build/guest/bench/timen" 3 sh -c 'exit 4' >"$work/timen"; status=$?; cut -d ' ' -f 1 "$work/timen"; return $status; }
