@@ -278,8 +278,8 @@ enum ConsoleOp : uint64_t {
     kEntropy = 6,       // address, size: random bytes
     kReport = 7,  // wait status, error: the first of its programs has ended, and with it the server; an error other
                   // than 0: it could not begin
-    kCannotStart = 8,   // error: the server could not begin
-    kConsoleDumps = 9,  // notification (send) or 0, bits: signalled when the host asks what everybody does
+    kCannotStart = 8,    // error: the server could not begin
+    kConsoleDumps = 9,   // notification (send) or 0, bits: signalled when the host asks what everybody does
     kServerCounts = 10,  // address, size: a ServerCounts for each CPU, for the host, as of now; before kReport
 };
 
