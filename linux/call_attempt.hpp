@@ -2,10 +2,11 @@
 // A system call that the leaf tier could not finish, and how it is tried again until it has a result.
 //
 // The thread's coroutine does what next() returns and reports the outcome; no decision is made elsewhere.
-// Limits: memory is waited for kMemoryTries times; twice a range that cannot be provided is given up, and the call
-// fails there.
+// Limits: memory is waited for kMemoryTries times, then a process is ended for it, some times; twice a range that cannot be
+// provided is given up, and the call fails there.
 #pragma once
 #include "linux/sys/table.hpp"
+#include "linux/task/out_of_memory.hpp"
 #include "linux/task/thread.hpp"
 #include "rt/reclaim.hpp"
 
@@ -20,6 +21,7 @@ public:
     enum class Step {
         kDone,     // result()
         kMemory,   // wait for memory: memory_came()
+        kEndOne,   // FIND_MEMORY: memory_came() if it is worth another try, else nobody_ended()
         kFaultIn,  // make t.user().fault() present: faulted_in()
         kWait,     // t.blocked_leaf says for what: came_back()
         kTask,     // await t.unfinished: came_back()
@@ -33,7 +35,14 @@ public:
     Step next() {
         const LeafError e = result_.error();
         if (e == kNeedsFault) return Step::kFaultIn;
-        if (e == Errno::kNoMem && memory_tries_++ != kMemoryTries && rt::memory_is_low()) return Step::kMemory;
+        if (e == Errno::kNoMem && may_wait_for_memory()) {
+            ++memory_tries_;
+            return Step::kMemory;
+        }
+        if (e == Errno::kNoMem && may_end_one()) {
+            ++ends_;
+            return Step::kEndOne;
+        }
         if (e != kNeedsTask) return Step::kDone;
         // The port does not block handlers, or this one was run from here.
         if (thread_.blocked_leaf.again) return Step::kWait;
@@ -46,26 +55,27 @@ public:
         thread_.user().hope_again();
         run();
     }
+    void nobody_ended() { ends_ = kMostEnds; }
     // kFault: some of it is no memory of the program's. kNoMem.
     void faulted_in(Result<void> got) {
-        const bool more_tries = memory_tries_ < kMemoryTries && rt::memory_is_low();
         if (got.ok()) return run();
-        // Perhaps for lack of memory, which another try distinguishes from other failures.
-        if (got.error() == Errno::kNoMem || more_tries) return came_back(Errno::kNoMem);
+        if (got.error() == Errno::kNoMem) return came_back(Errno::kNoMem);
         if (given_up_++ == kRangesGivenUp) return came_back(Errno::kFault);
         thread_.user().give_up_fault();
         run();
     }
     void came_back(Leaf<i64> r) {
         result_ = std::move(r);
-        const bool ends = (thread_.work.load(std::memory_order_relaxed) & kWorkExit) != 0;
-        if (ends && result_.error() == kNeedsFault) result_ = Errno::kFault;
+        if (is_killed() && result_.error() == kNeedsFault) result_ = Errno::kFault;
     }
     // Of a call that is done.
     Result<i64> result() { return result_.settled(Errno::kNoSys); }
 
 private:
     static constexpr u32 kRangesGivenUp = 2;
+    bool is_killed() const { return (thread_.work.load(std::memory_order_relaxed) & kWorkExit) != 0; }
+    bool may_wait_for_memory() const { return memory_tries_ < kMemoryTries && rt::memory_is_low(); }
+    bool may_end_one() const { return ends_ < kMostEnds && !is_killed() && rt::memory_is_short(); }
     void run() {
         thread_.forget_plans();
         came_back(row_.run(thread_, thread_.call_regs().frame()));
@@ -74,7 +84,7 @@ private:
     Thread& thread_;
     const SyscallRow& row_;
     Leaf<i64> result_;
-    u32 memory_tries_ = 0;
+    u32 memory_tries_ = 0, ends_ = 0;
     u32 given_up_ = 0;
 };
 

@@ -100,6 +100,11 @@ AddressSpace::Totals AddressSpace::totals() {
             .peak_resident = peak > resident ? peak : resident};
 }
 
+u64 AddressSpace::own_pages() {
+    rt::LockGuard guard(lock_);
+    return state().own_pages();
+}
+
 bool AddressSpace::shared_object(UserAddr at, u64& object, u64& offset) {
     rt::LockGuard guard(lock_);
     const Area* a = state_->find(at);

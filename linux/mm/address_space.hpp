@@ -33,11 +33,13 @@ private:
     Value value_ = kResolved;
 };
 
-// How many bytes a copy by the kernel may touch. Made from an error it is none.
+// How many bytes a copy by the kernel may touch, and whether the next one lacks nothing but memory. Made from an error (no
+// memory for a coroutine) it is none.
 struct Accessible {
     u64 bytes = 0;
-    constexpr Accessible(u64 n) : bytes(n) {}  // NOLINT
-    constexpr explicit Accessible(Errno) {}
+    bool no_memory = false;
+    constexpr Accessible(u64 n, bool memory_is_all = false) : bytes(n), no_memory(memory_is_all) {}  // NOLINT
+    constexpr explicit Accessible(Errno) : no_memory(true) {}
     constexpr operator u64() const { return bytes; }  // NOLINT
 };
 
@@ -128,10 +130,9 @@ public:
     // be read by the processor alone. None of a page of the kernel's.
     u64 open_to_others(UserAddr at, u64 length, bool write) RT_EXCLUDES(lock_);
 
-    // Brings a range in as mlock and MAP_POPULATE do: private memory that may be written as if it were. Errors are not
-    // the caller's business. Yields how many bytes from `at`, which begins a page, are there: less than all at the
-    // first error.
-    Task<Accessible> populate(UserAddr at, u64 length, const RlimitValue* limits);
+    // Brings a range in as mlock and MAP_POPULATE do: private memory that may be written as if it were. `at` begins a page.
+    // kResolved, or what the first page met that is not there.
+    Task<FaultKind> populate(UserAddr at, u64 length, const RlimitValue* limits);
 
     // fork: the areas, copy-on-write. kNeedsTask never; long spaces yield inside the task. Changes of areas wait until
     // it is done.
@@ -161,6 +162,9 @@ public:
         u64 peak_resident;
     };
     Totals totals();
+    // Pages that come back when it ends: private ones, and of shared memory without a name. An estimate where it has
+    // thousands of areas.
+    u64 own_pages();
     // For /proc/PID/maps: the first area ending above `from`; false if none.
     struct AreaView {
         UserAddr start, end;

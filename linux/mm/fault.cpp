@@ -335,10 +335,10 @@ Accessible AddressSpace::fault_in_now(UserAddr at, u64 length, bool write, const
         FaultKind k = FaultKind::kMustWait;
         if (pages < kFaultsAtOnce) k = fault(at + done, access, limits);
         if (k == FaultKind::kMustWait) *must_wait = true;
-        if (k != FaultKind::kResolved) break;
+        if (k != FaultKind::kResolved) return {done, k == FaultKind::kNoMemory};
         done += kPageSize - ((at.value + done) & (kPageSize - 1));
     }
-    return done < length ? done : length;
+    return length;
 }
 
 Task<Accessible> AddressSpace::fault_in(UserAddr at, u64 length, bool write, const RlimitValue* limits) {
@@ -348,23 +348,22 @@ Task<Accessible> AddressSpace::fault_in(UserAddr at, u64 length, bool write, con
         Access access = write ? Access::kWrite : Access::kRead;
         FaultKind k = fault(at + done, access, limits);
         if (k == FaultKind::kMustWait) k = co_await fault_task(at + done, access, limits);
-        if (k != FaultKind::kResolved) break;
+        if (k != FaultKind::kResolved) co_return Accessible{done, k == FaultKind::kNoMemory};
         done += kPageSize - ((at.value + done) & (kPageSize - 1));
     }
-    co_return done < length ? done : length;
+    co_return length;
 }
 
-Task<Accessible> AddressSpace::populate(UserAddr at, u64 length, const RlimitValue* limits) {
-    const UserAddr start = at.down(kPageSize), end = (at + length).up(kPageSize);
+Task<FaultKind> AddressSpace::populate(UserAddr at, u64 length, const RlimitValue* limits) {
+    const UserAddr end = (at + length).up(kPageSize);
     u32 pages = 0;
-    UserAddr page = start;
-    for (; page < end; page += kPageSize) {
+    for (UserAddr page = at.down(kPageSize); page < end; page += kPageSize) {
         if (++pages % kFaultsAtOnce == 0) co_await rt::Yield{};
         Access access = Access::kRead;
         {
             rt::LockGuard guard(lock_);
             const Area* a = state_->find(page);
-            if (!a) break;
+            if (!a) co_return FaultKind::kSegvMapError;
             if (a->writable() && !a->shared()) access = Access::kWrite;
         }
         FaultKind k = fault(page, access, limits);
@@ -373,9 +372,9 @@ Task<Accessible> AddressSpace::populate(UserAddr at, u64 length, const RlimitVal
             k = FaultKind::kNoMemory;
             if (wait.valid()) k = co_await wait;
         }
-        if (k != FaultKind::kResolved) break;
+        if (k != FaultKind::kResolved) co_return k;
     }
-    co_return page - start;
+    co_return FaultKind::kResolved;
 }
 
 }  // namespace linux

@@ -5,6 +5,7 @@
 #include "fs/pipe.hpp"
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/file_owner.hpp"
+#include "linux/task/thread.hpp"
 #include "linux/terminal.hpp"
 
 namespace linux {
@@ -248,9 +249,7 @@ TaskResult change_terminal(Caller& c, Ref<File> file, u32 request, u64 argument)
         auto r = file->ioctl(c.user(), request, argument);
         if (r.ok()) co_return i64(r.value());
         if (r.error() == kNeedsFault) {
-            auto f = c.user().fault();
-            if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits()) < f.size)
-                co_return Errno::kFault;
+            CO_TRY(co_await fault_in_range(c.thread(), c.user().fault()));
             continue;
         }
         if (r.error() != kNeedsTask) co_return r.error();

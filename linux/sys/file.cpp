@@ -9,6 +9,8 @@
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/io_vector.hpp"
 #include "linux/sys/signalfd.hpp"
+#include "linux/task/out_of_memory.hpp"
+#include "linux/task/thread.hpp"
 #include "linux/terminal.hpp"
 
 namespace linux {
@@ -217,6 +219,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
     }
     const Nanoseconds read_deadline = write ? Nanoseconds::never() : file->read_deadline();
     bool interrupted = false;
+    u32 in_vain = 0;
     const u64 own_piece = file->piece_size(write);
     const u64 piece = own_piece ? own_piece : file->kind() == fs::FileKind::kSignal ? kSignalIo : kLeafIo;
     for (;;) {
@@ -248,13 +251,16 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             }
             // What comes one by one ends where the buffer must be faulted in, too.
             if (file->kind() == fs::FileKind::kSignal) continue;
+            // A file in memory takes all, or the next piece finds out why not: for want of memory, mostly.
+            const fs::Inode* inode = write ? file->inode() : nullptr;
+            if (inode && n != 0 && inode->is_regular()) continue;
             if (!write || n == 0 || !file->writes_all() || file->nonblocking()) co_return i64(done);
             continue;
         }
         const LeafError e = r.error();
         if (e == kNeedsFault) {
             fs::UserMemory::Fault f = c.user().fault();
-            u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
+            const Accessible have = co_await fault_in_patiently(c.thread(), f);
             if (have >= f.size) {
                 // Another thread may take it away again each time.
                 co_await rt::Yield{};
@@ -265,11 +271,17 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             usable -= usable % file->copy_granule();
             if (usable == 0) {
                 if (done > 0) co_return i64(done);
+                if (have.no_memory) co_return Errno::kNoMem;
                 file->buffer_failed(&c, write, buffers.size());
                 co_return Errno::kFault;
             }
             buffers.limit(usable);
             continue;
+        }
+        if (e == Errno::kNoMem && done > 0 && in_vain++ < kMostEnds) {
+            ForMemory outcome;
+            FIND_MEMORY(c.thread(), outcome);
+            if (outcome == ForMemory::kTryAgain) continue;
         }
         if (e == Errno::kPipe) broken_pipe(c);
         if (e != kNeedsTask || (done > 0 && !write) || file->nonblocking()) {

@@ -2,6 +2,7 @@
 // sendfile(2) and copy_file_range(2): from file to file through a page of the kernel's.
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/io_vector.hpp"
+#include "linux/task/thread.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {
@@ -88,9 +89,7 @@ Task<Result<void>> user_copy(Caller& c, UserAddr at, void* bytes, size_t n) {
     for (;;) {
         auto r = kWrite ? c.user().write(at, bytes, n) : c.user().read(bytes, at, n);
         if (r.error() != kNeedsFault) co_return r.ended();
-        auto f = c.user().fault();
-        if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits()) < f.size)
-            co_return Errno::kFault;
+        CO_TRY(co_await fault_in_range(c.thread(), c.user().fault()));
     }
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // System calls on the address space: mmap(2) and related calls, brk(2), mlock(2), mincore(2), msync(2).
 #include "linux/sys/table.hpp"
+#include "linux/task/out_of_memory.hpp"
+#include "linux/task/thread.hpp"
+#include "rt/reclaim.hpp"
 
 namespace linux {
 namespace {
@@ -18,14 +21,27 @@ MemoryLimits limits(Caller& c) {
 
 bool populates(u32 flags) { return (flags & kMapLocked) || (flags & (kMapPopulate | kMapNonBlock)) == kMapPopulate; }
 
-// Reads the pages in as mlock and MAP_POPULATE do. kNoMem: some cannot be allocated.
+// Reads the pages in as mlock and MAP_POPULATE do. kNoMem: some are not there.
 Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
     const UserAddr end = (at + length).up(kPageSize);
-    for (UserAddr from = at.down(kPageSize); from < end && !is_ending(c); from += kPopulatedAtOnce) {
-        u64 piece = end - from < kPopulatedAtOnce ? end - from : kPopulatedAtOnce;
+    u32 in_vain = 0;
+    for (UserAddr from = at.down(kPageSize); from < end && !is_ending(c);) {
+        const u64 piece = end - from < kPopulatedAtOnce ? end - from : kPopulatedAtOnce;
         auto wait = c.mm().populate(from, piece, c.process().stack_limits());
-        if (!wait.valid() || co_await wait < piece) co_return Errno::kNoMem;
-        co_await rt::Yield{};
+        FaultKind got = FaultKind::kNoMemory;
+        if (wait.valid()) got = co_await wait;
+        if (got == FaultKind::kResolved) {
+            from += piece;
+            in_vain = 0;
+            co_await rt::Yield{};
+            continue;
+        }
+        if (got != FaultKind::kNoMemory || in_vain++ == kMostEnds || !rt::memory_is_low()) co_return Errno::kNoMem;
+        // As if the program had touched it: some process ends for it, this one if no other has much.
+        ForMemory outcome;
+        FIND_MEMORY(c.thread(), outcome);
+        if (outcome == ForMemory::kNobody) begin_group_exit(c.process(), kSigKill);
+        if (outcome != ForMemory::kTryAgain) co_return Errno::kNoMem;
     }
     co_return lib::kOk;
 }
@@ -90,8 +106,9 @@ Task<Result<void>> advise_patiently(Caller& c, UserAddr at, u64 length, i32 advi
     for (u64 done = 0; done < bytes;) {
         if (is_ending(c)) co_return Errno::kIntr;
         const u64 piece = bytes - done < kPopulatedAtOnce ? bytes - done : kPopulatedAtOnce;
-        auto wait = c.mm().fault_in(at + done, piece, advice == kMadvPopulateWrite, c.process().stack_limits());
-        if (co_await wait < piece) co_return c.interrupted() ? Errno::kIntr : Errno::kFault;
+        auto wait = fault_in_patiently(c.thread(), {at + done, piece, advice == kMadvPopulateWrite});
+        const Accessible got = co_await wait;
+        if (got < piece) co_return c.interrupted() ? Errno::kIntr : got.no_memory ? Errno::kNoMem : Errno::kFault;
         done += piece;
         co_await rt::Yield{};
     }
@@ -163,9 +180,7 @@ Task<Result<void>> resident_patiently(Caller& c, UserAddr at, u64 pages, UserOut
         if (r.ok()) {
             done += n;
         } else if (r.error() == kNeedsFault) {
-            auto f = c.user().fault();
-            auto wait = c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
-            if (co_await wait < f.size) co_return Errno::kFault;
+            CO_TRY(co_await fault_in_range(c.thread(), c.user().fault()));
         } else {
             co_return r.error().ended();
         }

@@ -123,7 +123,7 @@ TaskResult move_between(Caller& c, Transfer t) {
         }
         if (moved.error() == kNeedsFault) {
             const fs::UserMemory::Fault f = c.user().fault();
-            const u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
+            const u64 have = co_await fault_in_patiently(c.thread(), f);
             if (have >= f.size) continue;
             // What is accessible of our buffer is used.
             const u64 usable = t.local.spans(c.user(), t.local.size()).accessible(f, have);

@@ -3,6 +3,7 @@
 #include "fs/regular.hpp"
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/path_calls.hpp"
+#include "linux/task/thread.hpp"
 
 namespace linux {
 
@@ -98,10 +99,11 @@ TaskResult read_pieces(Caller& c, Ref<File> file, UserAddr to, u32 size, bool ol
         }
         if (error == kNeedsFault) {
             UserMemory::Fault f = c.user().fault();
-            u64 have = co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
+            const Accessible have = co_await fault_in_patiently(c.thread(), f);
             if (have < f.size) accessible = (f.start + have) - to;
-            if (accessible <= done) co_return done != 0 ? Result<i64>{i64(done)} : Result<i64>{Errno::kFault};
-            continue;
+            if (accessible > done) continue;
+            if (done != 0) co_return i64(done);
+            co_return have.no_memory ? Errno::kNoMem : Errno::kFault;
         }
         if (error == Errno::kInval && full && done == 0 && accessible < room) error = Errno::kFault;
         if (error != Errno::kOk) {

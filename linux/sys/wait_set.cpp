@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Waiting for any of several files. See wait_set.hpp.
 #include "linux/sys/wait_set.hpp"
+#include "linux/task/thread.hpp"
 
 namespace linux {
 
@@ -153,9 +154,7 @@ Task<Result<void>> copy_faulting(Caller& c, Copy copy) {
     for (;;) {
         auto r = copy();
         if (r.error() != kNeedsFault) co_return r.ended();
-        auto f = c.user().fault();
-        if (co_await c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits()) < f.size)
-            co_return Errno::kFault;
+        CO_TRY(co_await fault_in_range(c.thread(), c.user().fault()));
     }
 }
 

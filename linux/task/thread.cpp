@@ -59,16 +59,28 @@ Task<FaultKind> patient_fault(Thread& t, port::Trap trap) {
 
 FaultIn fault_in_now(Thread& t, const fs::UserMemory::Fault& range) {
     bool must_wait = false;
-    u64 n = t.mm().fault_in_now(range.start, range.size, range.write, t.process().stack_limits(), &must_wait);
-    if (n >= range.size) return FaultIn::kReady;
-    return must_wait ? FaultIn::kMustWait : FaultIn::kBad;
+    auto got = t.mm().fault_in_now(range.start, range.size, range.write, t.process().stack_limits(), &must_wait);
+    if (got >= range.size) return FaultIn::kReady;
+    return must_wait || got.no_memory ? FaultIn::kMustWait : FaultIn::kBad;
+}
+
+Task<Accessible> fault_in_patiently(Thread& t, fs::UserMemory::Fault range) {
+    for (u32 in_vain = 0;; ++in_vain) {
+        auto wait = t.mm().fault_in(range.start, range.size, range.write, t.process().stack_limits());
+        Accessible got{Errno::kNoMem};
+        if (wait.valid()) got = co_await wait;
+        if (!got.no_memory || in_vain == kMostEnds) co_return got;
+        ForMemory outcome;
+        FIND_MEMORY(t, outcome);
+        if (outcome != ForMemory::kTryAgain) co_return got;
+    }
 }
 
 Task<Result<void>> fault_in_range(Thread& t, fs::UserMemory::Fault range) {
-    auto wait = t.mm().fault_in(range.start, range.size, range.write, t.process().stack_limits());
+    auto wait = fault_in_patiently(t, range);
     if (!wait.valid()) co_return Errno::kNoMem;
-    u64 n = co_await wait;
-    if (n < range.size) co_return Errno::kFault;
+    const Accessible got = co_await wait;
+    if (got < range.size) co_return got.no_memory ? Errno::kNoMem : Errno::kFault;
     co_return lib::kOk;
 }
 
@@ -130,6 +142,12 @@ Task<void> run_call(Thread& t, const SyscallRow& row, LeafError outcome) {
                 call.memory_came();
                 break;
             }
+            case Step::kEndOne: {
+                ForMemory outcome;
+                FIND_MEMORY(t, outcome);
+                outcome == ForMemory::kTryAgain ? call.memory_came() : call.nobody_ended();
+                break;
+            }
             case Step::kFaultIn: {
                 if (fs::walk_was_paused(static_cast<Caller*>(&t))) {
                     co_await rt::Yield{};
@@ -175,6 +193,14 @@ Task<void> resolve_fault(Thread& t, port::Trap trap, FaultKind kind) {
             patient ? patient_fault(t, trap) : t.mm().fault_task(trap.address, trap.access, t.process().stack_limits());
         kind = FaultKind::kNoMemory;
         if (wait.valid()) kind = co_await wait;
+    }
+    for (u32 ends = 0; kind == FaultKind::kNoMemory && ends < kMostEnds && rt::memory_is_low(); ++ends) {
+        ForMemory outcome;
+        FIND_MEMORY(t, outcome);
+        if (outcome == ForMemory::kEnding) co_return;
+        if (outcome == ForMemory::kNobody) break;
+        auto again = patient_fault(t, trap);
+        if (again.valid()) kind = co_await again;
     }
     if (kind == FaultKind::kResolved) co_return;
     t.last_fault = trap;
@@ -249,15 +275,14 @@ Task<void> thread_main(Thread& t) {
                 if (!row) break;
                 for (u32 n = 0;; ++n) {
                     auto run = run_call(t, *row, outcome);
-                    if (!run.valid() && n < kMemoryTries) {
-                        auto memory = rt::wait_for_memory();
-                        if (memory.valid()) co_await memory;
-                        continue;
-                    }
-                    if (run.valid())
+                    if (run.valid()) {
                         co_await run;
-                    else
-                        give_up_call(t);
+                        break;
+                    }
+                    ForMemory found = ForMemory::kNobody;
+                    if (n < kMostEnds) FIND_MEMORY(t, found);
+                    if (found == ForMemory::kTryAgain) continue;
+                    give_up_call(t);
                     break;
                 }
                 break;
@@ -265,15 +290,14 @@ Task<void> thread_main(Thread& t) {
             case port::Trap::Kind::kPageFault: {
                 for (u32 n = 0;; ++n) {
                     auto resolve = resolve_fault(t, trap, t.leaf_fault);
-                    if (!resolve.valid() && n < kMemoryTries) {
-                        auto memory = rt::wait_for_memory();
-                        if (memory.valid()) co_await memory;
-                        continue;
-                    }
-                    if (resolve.valid())
+                    if (resolve.valid()) {
                         co_await resolve;
-                    else
-                        fail_fault(t, trap, FaultKind::kNoMemory);
+                        break;
+                    }
+                    ForMemory found = ForMemory::kNobody;
+                    if (n < kMostEnds) FIND_MEMORY(t, found);
+                    if (found == ForMemory::kTryAgain) continue;
+                    if (found == ForMemory::kNobody) fail_fault(t, trap, FaultKind::kNoMemory);
                     break;
                 }
                 break;

@@ -12,7 +12,9 @@ Task<void> thread_main(Thread& t);
 // Makes a range accessible without waiting, page by page.
 enum class FaultIn : u8 { kReady, kMustWait, kBad };
 FaultIn fault_in_now(Thread& t, const fs::UserMemory::Fault& range);
-// The same, waiting if need be. kFault: it cannot be; kNoMem: no memory for the wait.
+// The same, as far as it can be, waiting if need be: for memory, too (FIND_MEMORY).
+Task<Accessible> fault_in_patiently(Thread& t, fs::UserMemory::Fault range);
+// All of it. kFault: it cannot be; kNoMem: there is no memory.
 Task<Result<void>> fault_in_range(Thread& t, fs::UserMemory::Fault range);
 
 // A copy to or from the program that may wait; errors are left to the caller (kFault).
