@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -75,7 +76,53 @@ static void sleep_ms(long ms) {
     nanosleep(&wait, NULL);
 }
 
-// Kills all processes but this one and the first, and reaps them, for at most two seconds.
+// The second word of a line of /proc/self/mounts, in place: \040 and the like are what getmntent(3) says.
+static char* mount_point(char* line) {
+    char* from = strchr(line, ' ');
+    if (!from) return NULL;
+    char *path = ++from, *to = from;
+    for (; *from && *from != ' '; ++to) {
+        if (from[0] == '\\' && strspn(from + 1, "01234567") >= 3) {
+            *to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
+            from += 4;
+        } else {
+            *to = *from++;
+        }
+    }
+    *to = 0;
+    return path;
+}
+
+// How many mounts there are; with `unmount` the last one is taken away then. -1: that failed, or there is no /proc.
+static int count_mounts(int unmount) {
+    size_t length;
+    char* text = read_whole("/proc/self/mounts", kOutputLimit, &length);
+    int count = 0, gone = 1;
+    char* last = NULL;
+    for (char *line = text, *end; line && (end = strchr(line, '\n')); line = end + 1, ++count) {
+        *end = 0;
+        last = line;
+    }
+    if (unmount) {
+        char* path = last ? mount_point(last) : NULL;
+        gone = path && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0;
+    }
+    free(text);
+    return gone && count > 0 ? count : -1;
+}
+
+static int own_mounts;  // there before the first case; the list is in the order in which they were made
+static void unmount_others(void) {
+    for (int now = count_mounts(0); now > own_mounts && own_mounts > 0;) {
+        if (count_mounts(1) < 0) return;
+        const int then = count_mounts(0);
+        if (then >= now) return;
+        now = then;
+    }
+}
+
+// Kills all processes but this one and the first, and reaps them, for at most two seconds; what they have mounted and left
+// is unmounted.
 static void clean_up(void) {
     for (int round = 0; round < 2000; ++round) {
         if (kill(-1, SIGKILL) != 0 && errno == ESRCH) {
@@ -89,6 +136,7 @@ static void clean_up(void) {
         if (pid < 0 && errno == ECHILD) break;
         if (!got) sleep_ms(1);
     }
+    unmount_others();
     nftw(kDirectory, remove_one, 200, FTW_DEPTH | FTW_PHYS);  // musl goes no deeper than it may open directories
 }
 
@@ -189,6 +237,7 @@ int main(void) {
     }
     size_t seed_length;
     if (access(kMoving, R_OK) == 0) seed = read_whole(kMoving, 32, &seed_length);
+    own_mounts = count_mounts(0);
     int count = 0;
     for (char* at = cases; at < cases + length; ++count) {
         const char* name = at;
