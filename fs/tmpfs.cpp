@@ -214,7 +214,7 @@ void TmpfsInode::resize(Attributes& a, u64 size) {
     u64 old = a.size;
     a.size = size;
     mapping_->size.store(size, std::memory_order_release);
-    if (size >= old) return;
+    if (size > old) return;  // the same size: what was made beyond it goes (fallocate)
     u64 in_page = size % kPageSize;
     if (in_page)
         if (Page* p = mapping_->peek(size / kPageSize)) std::memset(p->bytes() + in_page, 0, kPageSize - in_page);

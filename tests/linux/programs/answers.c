@@ -305,6 +305,30 @@ TEST(pages_punched_in_part) {
     show_map("in room", fd);
 }
 
+static void show_blocks(int fd) {
+    struct stat st;
+    NEED(fstat(fd, &st) == 0);
+    say("size %ld blocks %ld\n", (long)st.st_size, (long)st.st_blocks);
+}
+
+TEST(cut_to_the_same_size) {
+    int fd = open("file", O_RDWR | O_CREAT, 0600);
+    NEED(ftruncate(fd, 10000) == 0);
+    char* p = mmap(NULL, 12288, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    p[9999] = p[10000] = 'x';
+    CALL(fallocate(fd, FALLOC_FL_KEEP_SIZE, 40960, 8192));
+    show_blocks(fd);
+    CALL(ftruncate(fd, 10000));
+    show_blocks(fd);
+    SHOW(p[9999]);
+    SHOW(p[10000]);
+    CALL(fallocate(fd, FALLOC_FL_KEEP_SIZE, 40960, 8192));
+    CALL(ftruncate(fd, 20000));
+    show_blocks(fd);
+    CALL(ftruncate(fd, 10000));
+    show_blocks(fd);
+}
+
 TEST(facts_about_file_systems) {
     struct statfs s;
     NEED(fstatfs((int)syscall(SYS_memfd_create, "x", 0), &s) == 0);
