@@ -17,6 +17,8 @@ constinit Atomic<Reclaimer*> all_reclaimers{nullptr};
 
 // A piece in progress on another CPU is microseconds of work, but a host may stop that CPU for longer.
 constexpr Nanoseconds kForOthers = lib::milliseconds(50);
+// Frames that push_for_memory() frees.
+constexpr u64 kPushed = 4 * Reclaimer::kPiece;
 
 // Is a backlog of this many frames harmless?
 bool bearable(u64 frames) {
@@ -196,9 +198,11 @@ bool Settling::step() {
     return left_ == 0;
 }
 
-void push_for_memory() {
-    reclaim_all();
+bool push_for_memory() {
+    u64 rest = kPushed;
+    for (Reclaimer* r = all_reclaimers.load(std::memory_order_acquire); r; r = r->next_) rest = r->drain_some(rest);
     epoch_hurry_all();
+    return rest >= Reclaimer::kPiece;
 }
 
 Task<void> wait_for_memory() {
@@ -207,9 +211,12 @@ Task<void> wait_for_memory() {
     // What is retired now is freed when its CPU is quiescent two epochs later. If other CPUs keep filling their
     // backlogs, a few epochs must suffice.
     u64 wanted = epoch_now() + 3, enough = wanted + 16;
-    for (u32 n = 0, rounds = 0; rounds < 3 && hal::Machine::now() < limit; ++n) {
-        push_for_memory();
-        if (n < 8) {
+    for (u32 n = 0, rounds = 0; rounds < 3 && hal::Machine::now() < limit;) {
+        if (!push_for_memory()) {
+            co_await Yield{};
+            continue;
+        }
+        if (n++ < 8) {
             co_await Yield{};
         } else {
             Wait wait{"memory to come back"};

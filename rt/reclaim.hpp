@@ -77,6 +77,7 @@ private:
     void schedule(Executor* where);
 
     friend bool reclaim_all();
+    friend bool push_for_memory();
     friend class Settling;
     Module* module_ = nullptr;
     SpinLock<Rank::reclaim> lock_;
@@ -85,7 +86,7 @@ private:
     bool active_ RT_GUARDED_BY(lock_) = false;   // the work is queued or runs on some CPU
     bool in_hand_ RT_GUARDED_BY(lock_) = false;  // an item is being freed and is in no queue
     Atomic<bool> enlisted_{false};
-    Reclaimer* next_ = nullptr;  // list of all reclaimers that were ever used
+    Reclaimer* next_ = nullptr;                  // list of all reclaimers that were ever used
 };
 
 // The number of frames that were handed over and are not free yet.
@@ -111,7 +112,8 @@ private:
 // when an allocation has failed and memory_is_low(). The caller holds no lock and no reference that keeps frames
 // allocated.
 Task<void> wait_for_memory();
-// The same without memory for a coroutine: one attempt, after which the caller yields. Does not block.
-void push_for_memory();
+// The same without memory for a coroutine: some pieces, after which the caller yields. Does not block. False: there is more
+// in the backlogs.
+bool push_for_memory();
 
 }  // namespace rt

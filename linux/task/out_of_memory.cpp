@@ -54,7 +54,7 @@ ForMemory EndForMemory::next(Thread& t) {
             ended_at.store(0, std::memory_order_relaxed);
             return ForMemory::kTryAgain;
         }
-        rt::push_for_memory();
+        if (!rt::push_for_memory()) return ForMemory::kYield;
         if (pauses_++ < kPauses) return ForMemory::kPause;
         if (until_.value == 0) until_ = now + kUntilItIsGone;
         one_is_ending_ = false;

@@ -53,7 +53,7 @@ static void populates(void) {
 }
 static void populates_at_once(void) { area(8ul << 30, ANON | MAP_POPULATE); }
 static void shares(void) {
-    for (;;) memset(area(kPiece, MAP_SHARED | MAP_ANONYMOUS), 1, kPiece);
+    for (char* p = area(8ul << 30, MAP_SHARED | MAP_ANONYMOUS);; p += kPage) *p = 1;
 }
 static void locks(void) {
     char* p = area(8ul << 30, ANON);
