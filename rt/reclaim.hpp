@@ -86,7 +86,7 @@ private:
     bool active_ RT_GUARDED_BY(lock_) = false;   // the work is queued or runs on some CPU
     bool in_hand_ RT_GUARDED_BY(lock_) = false;  // an item is being freed and is in no queue
     Atomic<bool> enlisted_{false};
-    Reclaimer* next_ = nullptr;                  // list of all reclaimers that were ever used
+    Reclaimer* next_ = nullptr;  // list of all reclaimers that were ever used
 };
 
 // The number of frames that were handed over and are not free yet.
