@@ -63,7 +63,7 @@ ForMemory EndForMemory::next(Thread& t) {
     if (!search()) return ForMemory::kYield;
     Ref<Process> largest = std::move(largest_);
     u64 other = ended_at.load(std::memory_order_relaxed);
-    if (other != 0 && now < Nanoseconds{other} + kUntilItIsGone) one_is_ending_ = true;
+    if (other != 0 && now < Nanoseconds{other} + kUntilItIsGone) return ForMemory::kPause;
     if (one_is_ending_ && now < until_) return ForMemory::kPause;
     if (!largest) return ForMemory::kNobody;
     if (!ended_at.compare_exchange_strong(other, now.value, std::memory_order_relaxed)) return ForMemory::kPause;

@@ -193,6 +193,7 @@ u64 free_frame_count() {
     return n;
 }
 
+Nanoseconds memory_ran_out() { return Nanoseconds{detail::ran_out.load(std::memory_order_relaxed)}; }
 bool memory_is_short() { return buddy.free() < buddy.reserve() + buddy.total() / 800; }
 
 bool memory_is_low() {

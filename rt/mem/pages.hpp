@@ -174,6 +174,8 @@ struct MemStats {
 MemStats mem_stats();
 // Free frames in the buddy lists and the CPU caches.
 u64 free_frame_count();
+// When an allocation last found no memory, of any thread; 0: never.
+Nanoseconds memory_ran_out();
 // Fewer frames than 1/800 of the memory plus the reserve are left in the buddy lists.
 bool memory_is_short();
 // Fewer frames than 1/16 of the memory plus the reserve are left in the buddy lists, or an allocation has found none

@@ -36,7 +36,7 @@ static void goes_on(long before) {
     }
     unlink("file");
     long lost = LONG_MAX;
-    for (int i = 0; i < 100 && lost > 4096; i++) {
+    for (int i = 0; i < 2000 && lost > 4096; i++) {
         sleep_ms(10);
         lost = before - free_kib();
     }
