@@ -18,7 +18,7 @@ namespace {
 
 constexpr double kShare = 0.02, kAllowance = 3;
 // The least of so many counts is compared. With two CPUs a busy host decides now and then whether a CPU sleeps.
-constexpr int kTries = 3, kTriesOfTwo = 10;
+constexpr int kTries = 3, kTriesOfTwo = 30;
 
 using Figures = std::map<std::string, double>;
 
