@@ -50,6 +50,12 @@ struct CpuTimes {
     }
 };
 
+// What this CPU has freed at once lately, see Reclaimer.
+struct FreedAtOnce {
+    Nanoseconds since{};
+    u64 frames = 0;
+};
+
 class alignas(64) Executor {
 public:
     static Executor& current() { return *static_cast<Executor*>(hal::Machine::local()); }
@@ -162,6 +168,7 @@ public:
     u64 idle_entries = 0;
 
     CpuTimes times;
+    FreedAtOnce freed_at_once;
     CallSampler sampler;
     CallService service;
     PerCpuEpoch epoch;

@@ -36,6 +36,17 @@ void reclaim_settled(u64 frames) { pending.fetch_sub(frames, std::memory_order_r
 bool Reclaimer::placed() const { return module_ && module_->place.load(std::memory_order_relaxed) != 0; }
 Executor* Reclaimer::place() const { return module_ ? module_->executor_for(this) : nullptr; }
 
+// A program's end may leave hundreds of objects that are not large.
+bool Reclaimer::too_many(u64 n) {
+    if (n > kAtOnce) return true;
+    FreedAtOnce& f = Executor::current().freed_at_once;
+    const Nanoseconds now = hal::Machine::now();
+    if (now - f.since >= kTogether) f = {now, 0};
+    if (f.frames + n > kAtOnce) return true;
+    f.frames += n;
+    return false;
+}
+
 // Called when a reclaimer is first used: from now on reclaim_all() includes it.
 void Reclaimer::enlist() {
     if (enlisted_.exchange(true, std::memory_order_acq_rel)) return;
@@ -50,7 +61,8 @@ void Reclaimer::free(Reclaimable& r, u64 n) {
     Reclaimable* rest = &r;
     if (!bearable(all)) [[unlikely]] {
         refused.fetch_add(1, std::memory_order_relaxed);
-        for (u64 done = 0; rest && done < kAtOnce; done += kPiece) rest = rest->step(*rest, kPiece);
+        for (u64 done = 0; rest && done < kAtOnce && !too_many(kPiece); done += kPiece)
+            rest = rest->step(*rest, kPiece);
         if (!rest) return;
     }
     enlist();

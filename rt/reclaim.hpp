@@ -9,7 +9,7 @@
 // objects are left.
 //
 // The backlog is bounded: if it exceeds an eighth of memory, or while memory is low, the caller frees the object
-// itself; of an object too large to free at once, it frees the beginning. An allocation that has failed is repeated
+// itself; of an object too large to free at once, or of many that are freed together, it frees the beginning. An allocation that has failed is repeated
 // after everything in the backlogs has been freed (wait_for_memory). Code that reports free memory first has the
 // backlogs freed (Settling) and counts what the epochs still hold (reclaim_pending).
 //
@@ -45,7 +45,7 @@ public:
     bool defers(u64 frames) const {
         if (frames < kWorthIt) [[likely]]
             return false;
-        return placed() || (frames > kAtOnce && later.load(std::memory_order_relaxed));
+        return placed() || (later.load(std::memory_order_relaxed) && too_many(frames));
     }
     // Takes the object over, or frees it now. The caller may hold locks of ranks below Rank::reclaim. Allocates
     // nothing.
@@ -59,9 +59,10 @@ public:
     // memory.
     Atomic<u64> items{0}, frames{0}, refused{0};
 
-    static constexpr u64 kWorthIt = 16;  // in frames; freeing fewer is cheaper than handing them over
-    static constexpr u64 kAtOnce = 256;  // in frames; the most that is freed at once on the CPU that frees
-    static constexpr u64 kPiece = 64;    // in frames; about 3,000 instructions
+    static constexpr u64 kWorthIt = 16;              // in frames; freeing fewer is cheaper than handing them over
+    static constexpr u64 kAtOnce = 256;              // in frames; the most that is freed at once on the CPU that frees
+    static constexpr Nanoseconds kTogether{20'000};  // objects that are freed within this time count as one
+    static constexpr u64 kPiece = 64;                // in frames; about 3,000 instructions
     // May large objects be deferred on the CPU that frees? Where no executor runs, they would never be freed.
     static Atomic<bool> later;
 
@@ -70,6 +71,7 @@ public:
 
 private:
     static void work(Schedulable& s);
+    static bool too_many(u64 frames);
     void enlist();
     Reclaimable* pop() RT_EXCLUDES(lock_);
     bool in_hand_now() RT_EXCLUDES(lock_);

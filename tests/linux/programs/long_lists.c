@@ -460,3 +460,31 @@ TEST(copies_of_a_large_mapping_end) {
     TOUCH_READ(p + size / 2);
     SHOW(p[0]);
 }
+
+// Pieces of memory that are not large, each freed at once, end together.
+enum { kPieces = 96 };
+static const size_t kPiece = 1 << 20;
+static void touch_all(char* p) {
+    for (size_t at = 0; at < kPiece; at += kPage) p[at] = 1;
+}
+TEST(pieces_of_shared_memory_end) {
+    CHILD("areas") {
+        for (int i = 0; i < kPieces; i++) {
+            char* p = mmap(NULL, kPiece, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+            NEED(p != MAP_FAILED);
+            touch_all(p);
+        }
+        _exit(0);
+    }
+    CHILD("files") {
+        for (int i = 0; i < kPieces; i++) {
+            int fd = memfd_create("piece", 0);
+            NEED(fd >= 0 && ftruncate(fd, (off_t)kPiece) == 0);
+            char* p = mmap(NULL, kPiece, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+            NEED(p != MAP_FAILED);
+            touch_all(p);
+            munmap(p, kPiece);
+        }
+        CALL(syscall(SYS_close_range, 3, ~0u, 0));
+    }
+}
