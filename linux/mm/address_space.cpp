@@ -108,7 +108,9 @@ u64 AddressSpace::own_pages() {
 bool AddressSpace::shared_object(UserAddr at, u64& object, u64& offset) {
     rt::LockGuard guard(lock_);
     const Area* a = state_->find(at);
-    if (!a || !a->shared()) return false;
+    if (!a || !a->mapping) return false;
+    // What a private mapping has not changed, and may not change, is the file's (get_futex_key in kernel/futex/core.c).
+    if (!a->shared() && (a->writable() || state_->anon.find(at.value >> lib::kPageShift))) return false;
     object = a->mapping->serial();
     offset = at.value - a->base;
     return true;

@@ -115,7 +115,7 @@ Leaf<FutexKey> futex_key(Thread& t, UserAddr at, bool is_private) {
     if (!t.user().compare_exchange_u32(at, word, word).ok()) {
         AddressSpace::AreaView area;
         const bool found = t.mm().next_area(at, area) && area.start <= at;
-        if (found && !(area.prot & kProtWrite) && !area.file) return Errno::kFault;
+        if (found && !(area.prot & kProtWrite)) return Errno::kFault;
     }
     // Another word than the one of private operations (FUT_OFF_MMSHARED).
     return FutexKey{&t.mm(), at.value | 1};

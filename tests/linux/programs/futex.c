@@ -254,3 +254,26 @@ TEST(waiters_outlive_their_memory) {
     NEED(kill(other, SIGKILL) == 0);
     reap("other", other);
 }
+
+// A private mapping that may not be written has the file's own words, until it has a copy.
+TEST(private_view_of_a_file) {
+    int fd = memfd_create("words", 0);
+    NEED(ftruncate(fd, 4096) == 0);
+    int* shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int* view = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+    int* copy = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    NEED(shared != MAP_FAILED && view != MAP_FAILED && copy != MAP_FAILED);
+    copy[1] = 1;
+    NEED(mprotect(copy, 4096, PROT_READ) == 0);
+    pid_t child = fork();
+    if (child == 0) _exit(futex(shared, FUTEX_WAIT, 0, NULL, NULL, 0) != 0);
+    CALL(futex(copy, FUTEX_WAKE, 1, NULL, NULL, 0));
+    long woken = 0;
+    for (int i = 0; i < 1000 && woken == 0; i++) {
+        woken = futex(view, FUTEX_WAKE, 1, NULL, NULL, 0);
+        if (woken == 0) sleep_ms(10);
+    }
+    SHOW(woken);
+    if (woken == 0) kill(child, SIGKILL);
+    reap("child", child);
+}
