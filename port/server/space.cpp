@@ -27,10 +27,25 @@ u64 rights_of(Prot p) {
 
 Prot prot_of(hal::Entry e) { return {.read = e.present(), .write = e.writable(), .exec = e.executable()}; }
 
-// A copy that a CPU makes now: odd while it lasts. protect() waits for those that found a page writable before.
-struct alignas(64) Copying {
-    std::atomic<u64> number{0};
+}  // namespace
+
+// A table of the last level that a CPU has used lately, so that the next copy there need not walk. It is good as long as its
+// space has the number that it had before the walk: a table is unlinked, then the number changes, and the table is freed when
+// every CPU has been quiescent after that.
+struct TableFound {
+    u64 number = 0;  // Space::tables_number_
+    u64 region = 0;
+    hal::EntrySlot slot{nullptr};
 };
+
+struct alignas(64) Copying {
+    // A copy that the CPU makes now: odd while it lasts. protect() waits for those that found a page writable before.
+    std::atomic<u64> number{0};
+    TableFound found[4];  // of the CPU alone; by the lowest bits of the region
+};
+
+namespace {
+
 constinit Copying copying[lib::kMaxCpus];
 
 struct CopySection {
@@ -143,9 +158,16 @@ void Space::protect(std::span<const UserRange> ranges, Prot prot) {
     if (less) await_writers();
 }
 
+u64 Space::next_number() {
+    static constinit std::atomic<u64> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 void Space::free_tables(UserRange range, UserAddr floor, UserAddr ceiling) {
     rt::LockGuard guard{lock_};
     table_.free_tables(range.start, range.end, floor, ceiling, tables_);
+    // Release: pairs with reach(), which finds no unlinked table under this number.
+    tables_number_.store(next_number(), std::memory_order_release);
     note(native::make_call(native::kFreeTables, slot_, range.start.value, range.end.value, floor.value, ceiling.value));
 }
 
@@ -191,46 +213,85 @@ Task<void> Space::settle() {
 
 // --- Copies
 
-// Calls piece(pointer, bytes, done so far) for each page's part, with the rights checked as the MMU would.
+namespace {
+constexpr u64 in_page(UserAddr at) { return at.value & (kPageSize - 1); }
+}  // namespace
+
+// The page in a table that was found before, if an access needs no look at the rest of its entry; else null.
+[[gnu::always_inline]] inline std::byte* Space::known_page(const Copying& mine, UserAddr at, bool write) const {
+    const u64 region = at.value / kTableBytes;
+    const TableFound& f = mine.found[region % std::size(mine.found)];
+    if (f.number != tables_number_.load(std::memory_order_acquire) || f.region != region) return nullptr;
+    const hal::Entry e = f.slot.beside(at).load();
+    return e.ready_for(write, false) ? static_cast<std::byte*>(Machine::phys_to_virt(e.address())) : nullptr;
+}
+// Where the bytes are, if they lie in one such page; else null.
+[[gnu::always_inline]] inline std::byte* Space::known_bytes(const Copying& mine, UserAddr at, size_t n,
+                                                            bool write) const {
+    if (n > kPageSize - in_page(at)) return nullptr;
+    std::byte* page = known_page(mine, at, write);
+    return page ? page + in_page(at) : nullptr;
+}
+// Where the byte is, with the rights checked as the MMU would; null if it would fault.
+std::byte* Space::reach(Copying& mine, UserAddr at, bool write) {
+    if (std::byte* page = known_page(mine, at, write)) return page + in_page(at);
+    if (at.value >= Machine::user_top().value) return nullptr;
+    const u64 region = at.value / kTableBytes, number = tables_number_.load(std::memory_order_acquire);
+    const hal::EntrySlot slot = table_.find(at);
+    if (slot) mine.found[region % std::size(mine.found)] = {number, region, slot};
+    const PhysAddr there = table_.access(slot, at, write);
+    return there.value != 0 ? static_cast<std::byte*>(Machine::phys_to_virt(there)) : nullptr;
+}
+
+// Calls piece(pointer, bytes, done so far) for each page's part.
 template <class F>
-size_t Space::walk(UserAddr at, size_t n, bool write, F&& piece) {
-    CopySection section;
+size_t Space::walk(Copying& mine, UserAddr at, size_t n, bool write, F&& piece) {
     size_t done = 0;
     while (done < n) {
-        const UserAddr here = at + done;
-        if (here.value >= Machine::user_top().value) break;
-        const PhysAddr frame = table_.access(here, write);
-        if (frame.value == 0) break;
-        size_t part = kPageSize - (here.value & (kPageSize - 1));
+        std::byte* p = reach(mine, at + done, write);
+        if (!p) break;
+        size_t part = kPageSize - in_page(at + done);
         if (part > n - done) part = n - done;
-        if (!piece(static_cast<std::byte*>(Machine::phys_to_virt(frame)), part, done)) return done;
+        if (!piece(p, part, done)) return done;
         done += part;
     }
     return done;
 }
 
 size_t Space::copy_in(void* to, UserAddr from, size_t n) {
-    return walk(from, n, false, [&](std::byte* p, size_t part, size_t done) {
+    CopySection section;
+    if (const std::byte* p = known_bytes(section.mine, from, n, false)) [[likely]] {
+        std::memcpy(to, p, n);
+        return n;
+    }
+    return walk(section.mine, from, n, false, [&](std::byte* p, size_t part, size_t done) {
         std::memcpy(static_cast<std::byte*>(to) + done, p, part);
         return true;
     });
 }
 size_t Space::copy_out(UserAddr to, const void* from, size_t n) {
-    return walk(to, n, true, [&](std::byte* p, size_t part, size_t done) {
+    CopySection section;
+    if (std::byte* p = known_bytes(section.mine, to, n, true)) [[likely]] {
+        std::memcpy(p, from, n);
+        return n;
+    }
+    return walk(section.mine, to, n, true, [&](std::byte* p, size_t part, size_t done) {
         std::memcpy(p, static_cast<const std::byte*>(from) + done, part);
         return true;
     });
 }
 size_t Space::zero_out(UserAddr to, size_t n) {
-    return walk(to, n, true, [&](std::byte* p, size_t part, size_t) {
+    CopySection section;
+    return walk(section.mine, to, n, true, [&](std::byte* p, size_t part, size_t) {
         std::memset(p, 0, part);
         return true;
     });
 }
 size_t Space::copy_in_string(char* to, UserAddr from, size_t max, bool* ended) {
+    CopySection section;
     *ended = false;
     size_t length = 0;
-    walk(from, max, false, [&](std::byte* p, size_t part, size_t) {
+    walk(section.mine, from, max, false, [&](std::byte* p, size_t part, size_t) {
         const size_t n = lib::copy_string(to + length, p, part);
         length += n;
         *ended = n < part;
@@ -240,16 +301,16 @@ size_t Space::copy_in_string(char* to, UserAddr from, size_t max, bool* ended) {
 }
 Result<u32> Space::load_u32(UserAddr a) {
     CopySection section;
-    const PhysAddr at = a.value < Machine::user_top().value ? table_.access(a, false) : PhysAddr{0};
-    if (at.value == 0) return Errno::kFault;
-    return __atomic_load_n(static_cast<u32*>(Machine::phys_to_virt(at)), __ATOMIC_SEQ_CST);
+    const std::byte* p = reach(section.mine, a, false);
+    if (!p) return Errno::kFault;
+    return __atomic_load_n(reinterpret_cast<const u32*>(p), __ATOMIC_SEQ_CST);
 }
 Result<u32> Space::compare_exchange_u32(UserAddr a, u32 expected, u32 desired) {
     CopySection section;
-    const PhysAddr at = a.value < Machine::user_top().value ? table_.access(a, true) : PhysAddr{0};
-    if (at.value == 0) return Errno::kFault;
-    __atomic_compare_exchange_n(static_cast<u32*>(Machine::phys_to_virt(at)), &expected, desired, false,
-                                __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    std::byte* p = reach(section.mine, a, true);
+    if (!p) return Errno::kFault;
+    __atomic_compare_exchange_n(reinterpret_cast<u32*>(p), &expected, desired, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_SEQ_CST);
     return expected;
 }
 

@@ -66,6 +66,40 @@ TEST(page_tables_of_a_large_range) {
     FACT("page tables are freed", lost <= 2048);
 }
 
+// A range whose page table was freed, and may be another range's now, is used again by calls that copy there.
+TEST(page_tables_are_made_anew) {
+    enum { kOthers = 24 };
+    char* const base = (char*)0x200000000000;
+    int fd = memfd_create("pattern", 0);
+    NEED(ftruncate(fd, kPage) == 0);
+    long wrong = 0;
+    for (int round = 1; round < 200; round++) {
+        char pattern[64], *others[kOthers];
+        memset(pattern, round, sizeof pattern);
+        NEED(pwrite(fd, pattern, sizeof pattern, 0) == sizeof pattern);
+        char* p = mmap(base, kPage, RW, ANON | MAP_FIXED, -1, 0);
+        NEED(p == base && pread(fd, p, sizeof pattern, 0) == sizeof pattern);
+        wrong += memcmp(p, pattern, sizeof pattern) != 0;
+        NEED(munmap(p, kPage) == 0);
+        touch_far(100);  // a few tables without areas are kept
+        for (int i = 0; i < kOthers; i++) {
+            char* want = base + (i * 4l + 1) * 0x200000;
+            others[i] = mmap(want, kPage, RW, ANON | MAP_FIXED, -1, 0);
+            NEED(others[i] == want);
+            memset(want, 200 + i, sizeof pattern);
+        }
+        p = mmap(base, kPage, RW, ANON | MAP_FIXED, -1, 0);
+        NEED(p == base && pread(fd, p, sizeof pattern, 0) == sizeof pattern);
+        wrong += memcmp(p, pattern, sizeof pattern) != 0;
+        NEED(munmap(p, kPage) == 0);
+        for (int i = 0; i < kOthers; i++) {
+            for (size_t at = 0; at < sizeof pattern; at++) wrong += (unsigned char)others[i][at] != 200 + i;
+            NEED(munmap(others[i], kPage) == 0);
+        }
+    }
+    SHOW(wrong);
+}
+
 TEST(reads_take_no_memory) {
     enum { kPages = 60000 };  // 234 MiB
     char* p = mmap(NULL, kPages * (size_t)kPage, RW, ANON | MAP_NORESERVE, -1, 0);

@@ -78,7 +78,7 @@ private:
 class EntrySlot {
 public:
     EntrySlot() = default;  // of no value, unless it is written as EntrySlot{}
-    explicit EntrySlot(u64* p) : p_(p) {}
+    constexpr explicit EntrySlot(u64* p) : p_(p) {}
     explicit operator bool() const { return p_ != nullptr; }
     Entry load() const { return Entry{__atomic_load_n(p_, __ATOMIC_ACQUIRE)}; }
     void store(Entry e) { __atomic_store_n(p_, e.raw(), __ATOMIC_RELEASE); }
@@ -93,6 +93,10 @@ public:
     EntrySlot behind() const {
         u64* next = p_ + 1;
         return EntrySlot{(reinterpret_cast<u64>(next) & 4095) == 0 ? nullptr : next};
+    }
+    // The entry of another page in the same table of the last level.
+    EntrySlot beside(UserAddr va) const {
+        return EntrySlot{reinterpret_cast<u64*>(reinterpret_cast<u64>(p_) & ~u64{4095}) + ((va.value >> 12) & 511)};
     }
     // Applies change(old) without losing what the MMU sets concurrently; returns the replaced value.
     template <class F>
@@ -205,8 +209,9 @@ public:
     }
     // The frame address of a byte, with the rights checked and accessed/dirty set as the MMU would for a user access
     // (SDM 4.6, 4.8); 0 if the MMU would fault. Safe on any CPU inside an epoch.
-    PhysAddr access(UserAddr va, bool write, bool exec = false) const {
-        Slot s = find(va);
+    PhysAddr access(UserAddr va, bool write, bool exec = false) const { return access(find(va), va, write, exec); }
+    // The same with the byte's entry; an empty one: not there.
+    static PhysAddr access(Slot s, UserAddr va, bool write, bool exec = false) {
         if (!s) return PhysAddr{0};
         Entry e = s.load();
         if (e.ready_for(write, exec)) [[likely]]

@@ -45,7 +45,11 @@ public:
 private:
     friend class UserThread;
     template <class F>
-    size_t walk(UserAddr at, size_t n, bool write, F&& piece);
+    size_t walk(struct Copying& mine, UserAddr at, size_t n, bool write, F&& piece);
+    std::byte* known_page(const Copying& mine, UserAddr at, bool write) const;
+    std::byte* known_bytes(const Copying& mine, UserAddr at, size_t n, bool write) const;
+    std::byte* reach(Copying& mine, UserAddr at, bool write);
+    static u64 next_number();
     void await_writers();
     void take_back(UserAddr at, hal::EntrySlot slot, hal::Entry before);
     void note(Result<u64> answer) {
@@ -59,6 +63,9 @@ private:
     rt::SpinLock<rt::Rank::space> lock_;
     hal::Machine::PageTable table_;
     Tables tables_;
+    // That no other space has or had; another one after tables were freed. A CPU that has found a table under this number may
+    // use it (TableFound).
+    std::atomic<u64> tables_number_{next_number()};
     native::Slot slot_ = 0;
     std::atomic<u32> threads_{0};
     // How often the kernel said that some CPU may still use what was taken away; how many of these no CPU uses any more.
