@@ -242,10 +242,12 @@ BatchTarget linux_target(int cpus) {
     return {.machine = [options] { return oracle_machine(options); }, .prepare = add_oracle_files, .slowness = 1};
 }
 
-BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving, bool test_kernel) {
+BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving, bool test_kernel,
+                           const std::string& fastpath) {
     RunOptions options;
     options.cpus = cpus;
     options.route = route;
+    options.fastpath = fastpath;
     options.test_kernel = test_kernel;
     return {.machine = [options] { return farcall_machine(options); },
             .prepare =

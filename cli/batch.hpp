@@ -40,9 +40,10 @@ using CaseSink = std::function<bool(const Case&, const CaseResult&)>;
 void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const CaseSink& sink);
 
 BatchTarget linux_target(int cpus);
-// With a seed, programs/mover.c moves modules while each case runs. The test kernel is the one with mutants.
+// With a seed, programs/mover.c moves modules while each case runs. The test kernel is the one with mutants. `fastpath`: as of
+// `run --fastpath`; empty: all.
 BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uint64_t> moving = {},
-                           bool test_kernel = false);
+                           bool test_kernel = false, const std::string& fastpath = {});
 
 struct Recording {
     std::string kernel;

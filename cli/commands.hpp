@@ -40,6 +40,7 @@ struct BatchOptions {
     std::vector<std::string> cases;  // only these names
     std::vector<int> cpus = {1, 2, 4};
     std::vector<std::string> routes = {"inline", "remote", "adaptive", "server"};
+    std::string fastpath;  // guest over the server: as of `run --fastpath`
     bool on_linux = false;
     bool debug = false;  // the kernel with assertions and lock-order checks
     bool verbose = false;

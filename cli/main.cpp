@@ -118,6 +118,10 @@ int dispatch(int argc, char** argv) {
         ->delimiter(',')
         ->allow_extra_args(false);
     test->add_option("--route", test_options.routes, "routes to test with")->allow_extra_args(false);
+    test->add_option("--fastpath", test_options.fastpath,
+                     "guest: which IPC fastpaths the Linux server may use: none, exception, ipc, notify or all (the "
+                     "default)")
+        ->check(CLI::IsMember({"none", "exception", "ipc", "notify", "all"}));
     test->add_flag("--debug", test_options.debug, "with the kernel that has assertions and lock-order checks");
     test->add_flag("--on-linux", test_options.on_linux, "guest: compare the oracle with its own recording");
     test->add_flag("--moving", test_options.moving,

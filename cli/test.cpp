@@ -449,10 +449,26 @@ int test_command(const std::string& kind, const BatchOptions& options) {
                     if ((route == "remote" || route == "adaptive") && cpus < 2) continue;
                     if (usual && route != "inline" && cpus != 2) continue;
                     std::string label = "guest cpus=" + std::to_string(cpus) + " " + route;
-                    parts.push_back(
-                        {label, [=] { return test_guest(options, label, cases, farcall_target(cpus, route)); }});
+                    const std::string fastpath = route == "server" ? options.fastpath : "";
+                    if (!fastpath.empty()) label += " fastpath=" + fastpath;
+                    parts.push_back({label, [=] {
+                                         return test_guest(options, label, cases,
+                                                           farcall_target(cpus, route, {}, false, fastpath));
+                                     }});
                 }
             }
+        }
+    }
+    if (all) {
+        // The same over the server without fastpaths; some areas in the default run.
+        BatchOptions some = options;
+        if (usual) some.areas = {"skeleton", "faults", "futex", "regs", "pipe"};
+        auto cases = load_cases(some);
+        for (int cpus : usual ? std::vector<int>{2} : options.cpus) {
+            const std::string label = "guest cpus=" + std::to_string(cpus) + " server fastpath=none";
+            parts.push_back(
+                {label,
+                 [=] { return test_guest(some, label, cases, farcall_target(cpus, "server", {}, false, "none")); }});
         }
     }
     if ((all && !usual) || (kind == "guest" && options.moving && !options.on_linux)) {
