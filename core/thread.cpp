@@ -22,10 +22,10 @@ constinit Live live[lib::kMaxCpus];
 
 Live& mine() { return live[Machine::this_cpu().value]; }
 
-void unbar(Live& l) {
-    if (!l.barred) return;
-    Machine::fpu_bar(false);
-    l.barred = false;
+void set_barred(Live& l, bool barred) {
+    if (l.barred != barred) Machine::fpu_bar(barred);
+    l.barred = barred;
+    state_of(rt::Executor::current()).open_fpu = barred ? nullptr : l.fpu;
 }
 
 // The owner of the TLS bases in the registers; from here on `fpu_owner` is not valid.
@@ -49,7 +49,9 @@ void Thread::release_machine() {
         if (l.tls == this) l.tls = nullptr;
     }
     for (u32 i = 0; i < rt::executor_count(); ++i)
-        if (CpuState& cpu = state_of(rt::Executor::of(CpuId{i})); cpu.fpu_owner == this) cpu.fpu_owner = nullptr;
+        for (Thread** of :
+             {&state_of(rt::Executor::of(CpuId{i})).fpu_owner, &state_of(rt::Executor::of(CpuId{i})).open_fpu})
+            if (*of == this) *of = nullptr;
     rt::deallocate(std::exchange(context.fpu_area, nullptr), Machine::fpu_area_size());
     space = {};
 }
@@ -65,14 +67,9 @@ void Thread::save_state() {
     Live& l = mine();
     if (give_up(l) == this) Machine::save_thread_state(context);  // the next entry decides anew what is to be loaded
     if (l.fpu == this) {
-        unbar(l);
+        set_barred(l, false);
         Machine::fpu_save(context.fpu_area);
     }
-}
-
-bool Thread::finds_fpu() const {
-    const Live& l = mine();
-    return l.fpu == this && !l.barred;
 }
 
 void Thread::make_live() {
@@ -89,16 +86,13 @@ void Thread::make_live() {
         l.tls = this;
     }
     if (lazy_fpu()) {
-        if (!l.barred) {
-            Machine::fpu_bar(true);
-            l.barred = true;
-        }
+        set_barred(l, true);
     } else {
-        unbar(l);
+        set_barred(l, false);
         if (l.fpu != this) {
             if (l.fpu) Machine::fpu_save(l.fpu->context.fpu_area);
             Machine::fpu_restore(context.fpu_area);
-            l.fpu = this;
+            l.fpu = state_of(ex).open_fpu = this;
         }
     }
     state_of(ex).fpu_owner = this;

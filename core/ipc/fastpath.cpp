@@ -52,11 +52,11 @@ template <class Trace, Expects kKind, Switch kHow>
 // One of the two uses the FPU, or the receiver has a timeout or a bound notification.
 template <class Trace, Expects kKind>
 [[gnu::noinline]] void to_odd_receiver(Send s, NativeThread& r, Header h, Trace note) {
-    if (r.takes_slowpath()) return note.failed(Test::kSpecial);
     rt::Executor& ex = rt::Executor::current();
-    if (switch_quickly(s.from, r)) return finish_send<Trace, kKind, Switch::kQuick>(ex, s, r, h, note);
     if constexpr (kKind != Expects::kMessage)
         if (leaves_fpu(s.from, r)) return finish_send<Trace, kKind, Switch::kLeaveFpu>(ex, s, r, h, note);
+    if (r.takes_slowpath()) return note.failed(Test::kSpecial);
+    if (switch_quickly(s.from, r)) return finish_send<Trace, kKind, Switch::kQuick>(ex, s, r, h, note);
     finish_send<Trace, kKind, Switch::kFull>(ex, s, r, h, note);
 }
 
@@ -95,10 +95,9 @@ template <class Trace, Expects kKind>
     if (!r->is_at_home(ex)) [[unlikely]]
         return to_other_cpu<Trace, kKind>(s, *r, h, note);
     if (ex.queue.pressing() & r->gives_way_to) return note.failed(Test::kPriority);
-    const u8 slow_switch_reasons = kKind == Expects::kMessage
-                                       ? s.from.slow_switch_reasons
-                                       : u8(s.from.slow_switch_reasons & ~NativeThread::kSlowTrapped);
-    if ((slow_switch_reasons | r->slow_switch_reasons) != 0) [[unlikely]]
+    // A handler of traps has a bound notification most often; the shortest path of messages does not look for one.
+    constexpr u8 kHarmless = kKind == Expects::kMessage ? 0 : NativeThread::kQuickSwitch;
+    if (((s.from.slow_switch_reasons | r->slow_switch_reasons) & u8(~kHarmless)) != 0) [[unlikely]]
         return to_odd_receiver<Trace, kKind>(s, *r, h, note);
     finish_send<Trace, kKind, Switch::kQuick>(ex, s, *r, h, note);
 }
@@ -416,6 +415,9 @@ namespace {
     rt::Executor& ex = rt::Executor::current();
     if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]] {
         if (c->expects == Expects::kMessage) return;
+        if ((t.slow_switch_reasons & NativeThread::kSlowBound) && native::tag_label(tag) == native::kResume &&
+            !c->takes_slowpath()) [[likely]]
+            reply_bound<NoTrace, true>(t, e, *c, tag, NoTrace{Path::kFastReply});
         reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
         slow_syscall(t);  // the general form has no other test for it
     }
