@@ -158,6 +158,13 @@ void epoch_hurry_all() {
     for (u32 i = 0; i < executor_count(); ++i) Executor::of(CpuId{i}).attract(kAttnEpoch);
 }
 
+void epoch_push() {
+    static constinit std::atomic<bool> under_way{false};
+    static constinit Retired item{.free = [](Retired&) { under_way.store(false, std::memory_order_release); }};
+    // Acquire: pairs with the release above, after which the item is not used any more.
+    if (!under_way.exchange(true, std::memory_order_acquire)) retire(item);
+}
+
 u64 epoch_now() { return global_epoch.load(std::memory_order_seq_cst); }
 
 }  // namespace rt

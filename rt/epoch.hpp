@@ -54,6 +54,9 @@ u64 epoch_pending();  // items retired and not yet freed, this CPU
 void epoch_hurry();
 // The same for all CPUs, including those asleep, which wake up and free what is due.
 void epoch_hurry_all();
+// Where nothing is retired the epoch stands still, and who waits for one would wait in vain: retires an item of its own, if
+// that of an earlier call is free. In a task, as retire().
+void epoch_push();
 u64 epoch_now();  // the global epoch: an object retired in epoch e is freed in e + 2 or later
 // Does this CPU still have work to do for other CPUs (a translation flush) before it may count as idle? Set once at
 // boot by the layer that knows; asked for idle CPUs only.

@@ -17,8 +17,6 @@ constinit Atomic<Reclaimer*> all_reclaimers{nullptr};
 
 // A piece in progress on another CPU is microseconds of work, but a host may stop that CPU for longer.
 constexpr Nanoseconds kForOthers = lib::milliseconds(50);
-// Frames that push_for_memory() frees.
-constexpr u64 kPushed = 4 * Reclaimer::kPiece;
 
 // Is a backlog of this many frames harmless?
 bool bearable(u64 frames) {
@@ -211,8 +209,9 @@ bool Settling::step() {
 }
 
 bool push_for_memory() {
-    u64 rest = kPushed;
+    u64 rest = kPushedForMemory;
     for (Reclaimer* r = all_reclaimers.load(std::memory_order_acquire); r; r = r->next_) rest = r->drain_some(rest);
+    epoch_push();
     epoch_hurry_all();
     return rest >= Reclaimer::kPiece;
 }

@@ -115,7 +115,8 @@ private:
 // allocated.
 Task<void> wait_for_memory();
 // The same without memory for a coroutine: some pieces, after which the caller yields. Does not block. False: there is more
-// in the backlogs.
+// in the backlogs: it has freed some kPushedForMemory frames.
+inline constexpr u64 kPushedForMemory = 4 * Reclaimer::kPiece;
 bool push_for_memory();
 
 }  // namespace rt
