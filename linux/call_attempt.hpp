@@ -74,21 +74,20 @@ public:
 private:
     static constexpr u32 kRangesGivenUp = 2;
     bool is_killed() const { return (thread_.work.load(std::memory_order_relaxed) & kWorkExit) != 0; }
-    bool may_wait_for_memory() const { return memory_tries_ < kMemoryTries && rt::memory_is_low(); }
-    // Only where an allocation has failed since it was tried: ENOMEM says other things, too.
-    bool may_end_one() const {
-        return ends_ < kMostEnds && !is_killed() && rt::memory_is_short() && rt::memory_ran_out() != ran_out_;
+    bool may_wait_for_memory() const {
+        return memory_tries_ < kMemoryTries && (memory_tries_ == 0 ? RanOut::lately() : ran_out_.since());
     }
+    bool may_end_one() const { return ends_ < kMostEnds && !is_killed() && ran_out_.since(); }
     void run() {
         thread_.forget_plans();
-        ran_out_ = rt::memory_ran_out();
+        ran_out_ = {};
         came_back(row_.run(thread_, thread_.call_regs().frame()));
     }
 
     Thread& thread_;
     const SyscallRow& row_;
     Leaf<i64> result_;
-    Nanoseconds ran_out_ = rt::memory_ran_out();  // before the last try
+    RanOut ran_out_;  // before the last try
     u32 memory_tries_ = 0, ends_ = 0;
     u32 given_up_ = 0;
 };

@@ -4,8 +4,8 @@
 // it came.
 #include "fs/walk.hpp"
 #include "linux/sys/table.hpp"
+#include "linux/task/out_of_memory.hpp"
 #include "linux/task/thread.hpp"
-#include "rt/mem/pages.hpp"
 
 namespace linux {
 
@@ -67,7 +67,7 @@ LeafOutcome block(Thread& t) {
         return leave_to_task(t, e);
     }
     // Memory that others have freed may not be available yet: the coroutine waits for it.
-    if (e == Errno::kNoMem && rt::memory_is_low()) return leave_to_task(t, e);
+    if (e == Errno::kNoMem && RanOut::lately()) return leave_to_task(t, e);
     t.forget_file();
     return done(t, frame, -i64(e.ended()));
 }

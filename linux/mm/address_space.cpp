@@ -30,7 +30,12 @@ Result<Ref<AddressSpace>> AddressSpace::create() {
     return ref;
 }
 
-AddressSpace::~AddressSpace() { delete state_; }
+AddressSpace::~AddressSpace() {
+    delete state_;
+    // Release: pairs with EndForMemory::next().
+    if (u64 mine = serial; awaited_end.load(std::memory_order_relaxed) == mine) [[unlikely]]
+        awaited_end.compare_exchange_strong(mine, 0, std::memory_order_release, std::memory_order_relaxed);
+}
 
 // Removes the space from mappings and files; the totals are not used any more. Page tables are freed with the space: no
 // thread of it enters user mode again. True: there are more areas.
@@ -100,9 +105,9 @@ AddressSpace::Totals AddressSpace::totals() {
             .peak_resident = peak > resident ? peak : resident};
 }
 
-u64 AddressSpace::own_pages() {
+u64 AddressSpace::pages_in_use() {
     rt::LockGuard guard(lock_);
-    return state().own_pages();
+    return state().resident_pages() + space_->tables();
 }
 
 bool AddressSpace::shared_object(UserAddr at, u64& object, u64& offset) {

@@ -162,9 +162,13 @@ public:
         u64 peak_resident;
     };
     Totals totals();
-    // Pages that come back when it ends: private ones, and of shared memory without a name. An estimate where it has
-    // thousands of areas.
-    u64 own_pages();
+    // What it counts for when memory has run out (oom_badness of Linux): resident pages, shared ones included, and page
+    // tables. An estimate where it has thousands of areas.
+    u64 pages_in_use();
+    // The serial number of the space that ends because memory has run out, set by who chose it; 0 once it has gone. What it
+    // held may still wait for an epoch or in a reclaimer then.
+    static inline std::atomic<u64> awaited_end{0};
+    std::atomic<bool> chosen_to_end{false};  // it is, or was waited for in vain
     // For /proc/PID/maps: the first area ending above `from`; false if none.
     struct AreaView {
         UserAddr start, end;

@@ -340,15 +340,4 @@ u64 AddressSpace::State::resident_pages() {
     return n;
 }
 
-u64 AddressSpace::State::own_pages() {
-    u64 n = anon.size();
-    u32 left = kCountedAreas;
-    for (Area* a = areas.first(); a && left > 0; --left, a = areas.next(*a)) {
-        if (!a->mapping || a->file || !a->shared()) continue;
-        u64 cached = a->mapping->page_count(), own = a->size() >> lib::kPageShift;
-        n += cached < own ? cached : own;
-    }
-    return n;
-}
-
 }  // namespace linux

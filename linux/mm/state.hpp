@@ -142,7 +142,6 @@ struct AddressSpace::State {
     }
     u64 resident_pages();
     u64 resident_pages_of_some();
-    u64 own_pages();
 
     // `like`: what it is a part or a copy of. `into`: what it has become a part of.
     void insert(Area& a, Area* like = nullptr) {

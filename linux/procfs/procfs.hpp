@@ -34,6 +34,9 @@ Leaf<void> show_statm(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_command_line(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 // The vector of auxiliary values that the program was given (getauxval(3)), up to its end.
 Leaf<void> show_auxiliary(lib::StringBuilder& out, const fs::ProcContext& c);
+Leaf<void> show_oom_score(lib::StringBuilder& out, const fs::ProcContext& c);
+Leaf<void> show_oom_adjustment(lib::StringBuilder& out, const fs::ProcContext& c);
+Leaf<void> set_oom_adjustment(std::string_view text, const fs::ProcContext& c);  // EINVAL, ERANGE, ESRCH, EACCES
 Leaf<void> show_environment(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 
 // procfs_mounts.cpp

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Files of /proc/PID that look into its address space: maps, statm, cmdline, environ.
+// Files of /proc/PID that look into its address space: maps, statm, cmdline, environ; what it counts for when memory runs out.
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "linux/procfs/procfs.hpp"
 #include "linux/task/creds.hpp"
+#include "linux/task/out_of_memory.hpp"
+#include "rt/mem/pages.hpp"
 #include "rt/mem/slab.hpp"
 
 namespace linux {
@@ -103,6 +105,69 @@ Leaf<void> show_statm(StringBuilder& out, const ProcContext& c) {
                    : 0;
     out.add("{} {} {} {} 0 {} 0\n", t.virtual_pages, t.resident_pages, t.shared_pages, text,
             t.data_pages + t.stack_pages);
+    return lib::kOk;
+}
+
+// ---- oom_score, oom_score_adj (fs/proc/base.c) ----
+
+Leaf<void> show_oom_score(StringBuilder& out, const ProcContext& c) {
+    Ref<Process> p = proc_process(c);
+    if (!p) return Errno::kSrch;
+    const std::optional<i64> pages = oom_badness(*p);
+    const i64 points = pages ? (1000 + *pages * 1000 / i64(rt::frame_total())) * 2 / 3 : 0;
+    out.add("{}\n", points > 0 ? points : 0);
+    return lib::kOk;
+}
+
+Leaf<void> show_oom_adjustment(StringBuilder& out, const ProcContext& c) {
+    Ref<Process> p = proc_process(c);
+    if (!p) return Errno::kSrch;
+    out.add("{}\n", p->oom_adjustment.load(std::memory_order_relaxed));
+    return lib::kOk;
+}
+
+namespace {
+
+constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+// kstrtoint with base 0, of text without the spaces around it: EINVAL, ERANGE.
+Result<i64> parse_int(std::string_view text) {
+    while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+    while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+    const bool negative = text.starts_with('-');
+    if (negative || text.starts_with('+')) text.remove_prefix(1);
+    u32 base = 10;
+    if (text.starts_with('0')) {
+        const bool hex = text.size() > 2 && (text[1] | 0x20) == 'x';
+        base = hex ? 16 : 8;
+        text.remove_prefix(hex ? 2 : 0);
+    }
+    if (text.empty()) return Errno::kInval;
+    u64 value = 0;
+    for (const char c : text) {
+        const u32 lower = u8(c) | 0x20;
+        const u32 digit = c >= '0' && c <= '9' ? u32(c - '0') : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : base;
+        if (digit >= base) return Errno::kInval;
+        value = value * base + digit;  // of 12 characters at most
+    }
+    const i64 number = negative ? -i64(value) : i64(value);
+    if (number != i32(number)) return Errno::kRange;
+    return number;
+}
+
+}  // namespace
+
+// Linux also sets it for all that share the process's memory, other than by vfork(2).
+Leaf<void> set_oom_adjustment(std::string_view text, const ProcContext& c) {
+    constexpr size_t kMostText = 12;  // PROC_NUMBUF - 1
+    const i64 to = TRY(parse_int(text.substr(0, kMostText)));
+    if (to < kLeastOomAdjustment || to > kMostOomAdjustment) return Errno::kInval;
+    Ref<Process> p = proc_process(c);
+    if (!p) return Errno::kSrch;
+    const bool may_lower = proc_caller(c.caller)->creds().capable(fs::kCapSysResource);
+    if (to < p->least_oom_adjustment.load(std::memory_order_relaxed) && !may_lower) return Errno::kAcces;
+    p->oom_adjustment.store(i32(to), std::memory_order_relaxed);
+    if (may_lower) p->least_oom_adjustment.store(i32(to), std::memory_order_relaxed);
     return lib::kOk;
 }
 

@@ -478,6 +478,13 @@ constexpr ProcNode kAuxiliary{
 constexpr ProcNode kMaps{
     .name = "maps", .mode = kFile, .show_some = &show_maps, .open = &open_memory, .owner = &owner_of};
 
+constexpr ProcNode kOomAdjustment{.name = "oom_score_adj",
+                                  .mode = fs::kTypeRegular | 0644,
+                                  .show = &show_oom_adjustment,
+                                  .write = &set_oom_adjustment,
+                                  .plain = true,
+                                  .owner = &owner_of};
+
 constexpr ProcNode kThreadFiles[] = {
     {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .plain = true, .owner = &owner_of},
     kComm,
@@ -487,6 +494,8 @@ constexpr ProcNode kThreadFiles[] = {
     file("limits", &show_limits),
     kAuxiliary,
     kMaps,
+    file("oom_score", &show_oom_score),
+    kOomAdjustment,
     {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
     file("stat", &show_process_stat),
     file("statm", &show_statm),
@@ -519,6 +528,8 @@ constexpr ProcNode kProcessFiles[] = {
      .owner = &owner_of},
     {.name = "mounts", .mode = kFile, .show_some = &show_mounts, .changes = &fs::mount_changes, .owner = &owner_of},
     {.name = "net", .mode = kDirectory, .owner = &owner_of},
+    file("oom_score", &show_oom_score),
+    kOomAdjustment,
     {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
     file("stat", &show_process_stat),
     file("statm", &show_statm),

@@ -29,6 +29,7 @@ Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
         const u64 piece = end - from < kPopulatedAtOnce ? end - from : kPopulatedAtOnce;
         auto wait = c.mm().populate(from, piece, c.process().stack_limits());
         FaultKind got = FaultKind::kNoMemory;
+        const RanOut ran_out;
         if (wait.valid()) got = co_await wait;
         if (got == FaultKind::kResolved) {
             from += piece;
@@ -36,7 +37,8 @@ Task<Result<void>> populate(Caller& c, UserAddr at, u64 length) {
             co_await rt::Yield{};
             continue;
         }
-        if (got != FaultKind::kNoMemory || in_vain++ == kMostEnds || !rt::memory_is_low()) co_return Errno::kNoMem;
+        if (got != FaultKind::kNoMemory || in_vain++ == kMostEnds || (wait.valid() && !ran_out.since()))
+            co_return Errno::kNoMem;
         // As if the program had touched it: some process ends for it, this one if no other has much.
         ForMemory outcome;
         FIND_MEMORY(c.thread(), outcome);

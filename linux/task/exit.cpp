@@ -309,6 +309,8 @@ void set_first_program(Process& p, void (*on_exit)(i32 wait_status)) {
     first_program_ended = on_exit;
 }
 
+bool is_first_program(const Process& p) { return &p == first_program; }
+
 Task<Result<bool>> end_other_threads(Thread& t) {
     Process& p = t.process();
     {

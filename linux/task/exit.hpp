@@ -14,6 +14,8 @@ void let_go_of(Process& reaped);
 // When this one ends, everything ends: the others are killed and `on_exit` is called.
 void set_first_program(Process& p, void (*on_exit)(i32 wait_status));
 
+bool is_first_program(const Process& p);
+
 // Kills every process and calls on_exit: the first program has ended, or reboot(2).
 void end_machine(i32 wait_status);
 

@@ -83,6 +83,9 @@ Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     std::memcpy(p->exe_path, parent.exe_path, sizeof p->exe_path);
     p->personality = parent.personality;
     p->no_huge_pages = parent.no_huge_pages;
+    p->oom_adjustment.store(parent.oom_adjustment.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    p->least_oom_adjustment.store(parent.least_oom_adjustment.load(std::memory_order_relaxed),
+                                  std::memory_order_relaxed);
     p->creds = t.own_creds();
     p->signals.account = p->creds->user.get();
     {

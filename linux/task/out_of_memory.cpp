@@ -2,36 +2,66 @@
 #include "linux/task/out_of_memory.hpp"
 
 #include "linux/mm/address_space.hpp"
+#include "linux/task/exit.hpp"
 #include "linux/task/pid.hpp"
+#include "rt/epoch.hpp"
 #include "rt/mem/pages.hpp"
 #include "rt/teardown.hpp"
 
 namespace linux {
 namespace {
 
-// A process is worth ending for this part of memory.
-constexpr u64 kWorthIt = 16;
-constexpr Nanoseconds kUntilItIsGone = lib::milliseconds(2000);
-// When a process was ended whose memory has not come back yet; 0: there is none. No other is ended for the same want.
-constinit rt::Atomic<u64> ended_at{0};
+// Memory that has not gone by then is kept by something that may not end: another process is chosen. A busy host stops CPUs
+// for seconds.
+constexpr Nanoseconds kUntilItIsGone = lib::milliseconds(10'000);
+// Frames are free two epochs after they were dropped, if no CPU is stopped.
+constexpr Nanoseconds kUntilItIsFree = lib::milliseconds(500);
+constexpr u32 kPausesMore = 2;
+
+// When the last one was chosen, and how many were. One at a time: AddressSpace::awaited_end.
+constinit rt::Atomic<u64> chosen_at{0}, chosen{0};
+
+bool is_waited_for(u64 memory, Nanoseconds now) {
+    return memory != 0 && now < Nanoseconds{chosen_at.load(std::memory_order_relaxed)} + kUntilItIsGone;
+}
+
+bool is_ending(Process& p) {
+    rt::LockGuard guard{p.signals.lock};
+    return p.group_exiting;
+}
+
+std::optional<i64> badness_of(Process& p, AddressSpace& mm) {
+    const i64 adjustment = p.oom_adjustment.load(std::memory_order_relaxed);
+    if (adjustment == kLeastOomAdjustment) return {};
+    return i64(mm.pages_in_use()) + adjustment * i64(rt::frame_total() / 1000);
+}
 
 }  // namespace
 
+bool RanOut::lately() {
+    const Nanoseconds last = rt::memory_ran_out();
+    return rt::memory_is_low() || (last.value != 0 && hal::Machine::now() < last + kUntilItIsGone);
+}
+
+std::optional<i64> oom_badness(Process& p) {
+    Ref<AddressSpace> mm = p.mm();
+    return mm ? badness_of(p, *mm) : std::nullopt;
+}
+
 void EndForMemory::look_at(Process& p) {
     Ref<AddressSpace> mm = p.mm();
-    const u64 pages = mm ? mm->own_pages() : 0;
-    if (pages < rt::frame_total() / kWorthIt) return;
-    bool ending;
-    {
-        rt::LockGuard guard{p.signals.lock};
-        ending = p.group_exiting;
+    if (!mm) return;
+    if (is_first_program(p)) {
+        spared_ = mm->serial;  // it has the least number
+        return;
     }
-    if (ending) {
-        one_is_ending_ = true;
-    } else if (pages >= pages_) {  // of equal ones the youngest
-        largest_ = Ref<Process>(&p);
-        pages_ = pages;
-    }
+    if (mm->serial == spared_) return;
+    // It was waited for in vain.
+    if (mm->chosen_to_end.load(std::memory_order_relaxed) && is_ending(p)) return;
+    const std::optional<i64> points = badness_of(p, *mm);
+    if (!points || (largest_ && *points < points_)) return;  // of equal ones the youngest
+    largest_ = Ref<Process>(&p);
+    points_ = *points;
 }
 
 // Some processes more. False: there are others.
@@ -46,31 +76,75 @@ bool EndForMemory::search() {
     return true;
 }
 
+// kNobody: no memory is coming back.
+ForMemory EndForMemory::wait_for_memory(Nanoseconds now) {
+    if (!rt::memory_is_short()) return ForMemory::kTryAgain;
+    // Others may fill the backlogs all the time: no more than all the memory there is.
+    const bool all_pushed = rt::push_for_memory();
+    if (!all_pushed && pushed_++ < rt::frame_total() / rt::kPushedForMemory) return ForMemory::kYield;
+    pushed_ = 0;
+    // Acquire: pairs with the end of an AddressSpace, which has dropped its frames.
+    if (is_waited_for(AddressSpace::awaited_end.load(std::memory_order_acquire), now)) {
+        epoch_ = 0;
+        return ForMemory::kPause;
+    }
+    const u64 others = chosen.load(std::memory_order_relaxed);
+    if (epoch_ == 0 || chosen_ != others) {
+        chosen_ = others;
+        epoch_ = rt::epoch_now() + 3;
+        until_ = now + kUntilItIsFree;
+        pauses_ = 0;
+    }
+    if (rt::epoch_now() < epoch_ && now < until_) return ForMemory::kPause;
+    // Where there is much, it is freed in turns from then on.
+    return pauses_++ < kPausesMore ? ForMemory::kPause : ForMemory::kNobody;
+}
+
+ForMemory EndForMemory::choose(Thread& t, Nanoseconds now) {
+    Ref<Process> largest = std::move(largest_);
+    if (!largest) return ForMemory::kNobody;
+    u64 other = AddressSpace::awaited_end.load(std::memory_order_relaxed);
+    if (is_waited_for(other, now) || chosen_ != chosen.load(std::memory_order_relaxed)) return ForMemory::kPause;
+    Ref<AddressSpace> mm = largest->mm();
+    if (!mm) {
+        epoch_ = 0;
+        return ForMemory::kPause;
+    }
+    chosen_at.store(now.value, std::memory_order_relaxed);
+    // `mm` is kept until then: its end comes after.
+    if (!AddressSpace::awaited_end.compare_exchange_strong(other, mm->serial, std::memory_order_relaxed))
+        return ForMemory::kPause;
+    mm->chosen_to_end.store(true, std::memory_order_relaxed);
+    chosen.fetch_add(1, std::memory_order_relaxed);
+    port::logf("out of memory: killed process {}, which had {} pages", largest->pid, mm->pages_in_use());
+    begin_group_exit(*largest, kSigKill);
+    ending_ = mm->serial;
+    return end_sharers(t);
+}
+
+// Some of those whose memory it is. No lock is held from one to the next: what a process makes meanwhile that is to share its
+// memory is either seen here or not made, unless its number is below; then it is chosen once more.
+ForMemory EndForMemory::end_sharers(Thread& t) {
+    rt::Stretch stretch;
+    while (Ref<Process> p = next_process(from_)) {
+        from_ = p->pid.value + 1;
+        if (Ref<AddressSpace> mm = p->mm(); mm && mm->serial == ending_) begin_group_exit(*p, kSigKill);
+        if (stretch.over()) return ForMemory::kYield;
+    }
+    from_ = 1;
+    ending_ = 0;
+    return (t.work.load(std::memory_order_relaxed) & kWorkExit) != 0 ? ForMemory::kEnding : ForMemory::kPause;
+}
+
 ForMemory EndForMemory::next(Thread& t) {
+    if (ending_ != 0) return end_sharers(t);
     if ((t.work.load(std::memory_order_relaxed) & kWorkExit) != 0) return ForMemory::kEnding;
     const Nanoseconds now = hal::Machine::now();
     if (from_ == 1) {
-        if (!rt::memory_is_short()) {
-            ended_at.store(0, std::memory_order_relaxed);
-            return ForMemory::kTryAgain;
-        }
-        if (!rt::push_for_memory()) return ForMemory::kYield;
-        if (pauses_++ < kPauses) return ForMemory::kPause;
-        if (until_.value == 0) until_ = now + kUntilItIsGone;
-        one_is_ending_ = false;
-        pages_ = 0;
+        if (const ForMemory coming = wait_for_memory(now); coming != ForMemory::kNobody) return coming;
+        largest_ = {};
     }
-    if (!search()) return ForMemory::kYield;
-    Ref<Process> largest = std::move(largest_);
-    u64 other = ended_at.load(std::memory_order_relaxed);
-    if (other != 0 && now < Nanoseconds{other} + kUntilItIsGone) return ForMemory::kPause;
-    if (one_is_ending_ && now < until_) return ForMemory::kPause;
-    if (!largest) return ForMemory::kNobody;
-    if (!ended_at.compare_exchange_strong(other, now.value, std::memory_order_relaxed)) return ForMemory::kPause;
-    port::logf("out of memory: killed process {}, which had {} pages", largest->pid, pages_);
-    begin_group_exit(*largest, kSigKill);
-    until_ = now + kUntilItIsGone;
-    return largest.get() == &t.process() ? ForMemory::kEnding : ForMemory::kPause;
+    return search() ? choose(t, now) : ForMemory::kYield;
 }
 
 }  // namespace linux

@@ -406,6 +406,9 @@ public:
     u32 personality = 0;
     // Prctl(PR_SET_THP_DISABLE): kept and reported; there are no huge pages.
     bool no_huge_pages = false;
+    // /proc/PID/oom_score_adj, in thousandths of all memory, and the least that it may be set to without CAP_SYS_RESOURCE.
+    // Inherited by fork, kept by execve.
+    std::atomic<i32> oom_adjustment{0}, least_oom_adjustment{0};
     const u64 serial;                              // no two processes since boot have the same
     std::atomic<IntervalTimers*> timers{nullptr};  // linux/task/itimer.cpp; made on first use, then kept
 

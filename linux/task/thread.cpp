@@ -186,19 +186,21 @@ Task<void> run_call(Thread& t, const SyscallRow& row, LeafError outcome) {
 
 // A page fault that the leaf tier could not resolve, for `kind`.
 Task<void> resolve_fault(Thread& t, port::Trap trap, FaultKind kind) {
+    RanOut ran_out;
     for (bool patient = false;
-         kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && rt::memory_is_low());) {
+         kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && RanOut::lately());) {
         patient = kind == FaultKind::kNoMemory;
         auto wait =
             patient ? patient_fault(t, trap) : t.mm().fault_task(trap.address, trap.access, t.process().stack_limits());
         kind = FaultKind::kNoMemory;
         if (wait.valid()) kind = co_await wait;
     }
-    for (u32 ends = 0; kind == FaultKind::kNoMemory && ends < kMostEnds && rt::memory_is_low(); ++ends) {
+    for (u32 ends = 0; kind == FaultKind::kNoMemory && ends < kMostEnds && ran_out.since(); ++ends) {
         ForMemory outcome;
         FIND_MEMORY(t, outcome);
         if (outcome == ForMemory::kEnding) co_return;
         if (outcome == ForMemory::kNobody) break;
+        ran_out = {};
         auto again = patient_fault(t, trap);
         if (again.valid()) kind = co_await again;
     }

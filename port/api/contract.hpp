@@ -42,6 +42,7 @@ concept SpaceMappings = requires(S s, const S cs, std::span<const MapEntry> entr
     { S::kTableBytes } -> std::convertible_to<u64>;  // what one table of the last level covers
     // Where the first tables of the last level, so many, that lie over [a, a) end; the end of the range if fewer do.
     { cs.end_of_tables(a, a, u32{}) } -> std::same_as<UserAddr>;
+    { cs.tables() } -> std::same_as<u64>;  // how many page tables it has
     // May another CPU use translations of this space now? False: what is unmapped need not be waited for.
     { cs.shared_now() } -> std::same_as<bool>;
     // After unmap/protect/replace: may some CPU still use the old translations? False: no.

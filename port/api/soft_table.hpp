@@ -2,6 +2,7 @@
 // A page table in software, for ports that cannot read the machine's: page -> frame and rights. Used by the ports for
 // copies to and from user memory. The caller serialises. Tables are frames of rt/mem.
 #pragma once
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -64,7 +65,9 @@ public:
     void clear() {
         if (root_.value != 0) destroy(root_, 3);
         root_ = PhysAddr{0};
+        tables_.store(0, std::memory_order_relaxed);
     }
+    u64 tables() const { return tables_.load(std::memory_order_relaxed); }  // with the root; read without the lock
 
 private:
     static u64* table(PhysAddr p) { return static_cast<u64*>(hal::Machine::phys_to_virt(p)); }
@@ -77,6 +80,7 @@ private:
             if (link->value == 0) {
                 if (!make) return static_cast<u64*>(nullptr);
                 *link = TRY(rt::alloc_zeroed_frame());
+                tables_.fetch_add(1, std::memory_order_relaxed);
             }
             u64* slot = &table(*link)[index(page.value, level)];
             if (level == 0) return slot;
@@ -107,7 +111,9 @@ private:
             if (slot == 0) continue;
             const u64 start = base + i * step;
             if (level > 1) free_below(PhysAddr{slot}, level - 1, start, r, floor, ceiling);
-            if (start >= floor.value && start + step <= ceiling.value) rt::free_frame(PhysAddr{std::exchange(slot, 0)});
+            if (start < floor.value || start + step > ceiling.value) continue;
+            rt::free_frame(PhysAddr{std::exchange(slot, 0)});
+            tables_.fetch_sub(1, std::memory_order_relaxed);
         }
     }
     void destroy(PhysAddr at, u32 level) {
@@ -117,6 +123,7 @@ private:
         rt::free_frame(at);
     }
     PhysAddr root_{};
+    std::atomic<u64> tables_{0};
 };
 
 }  // namespace port

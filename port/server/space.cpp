@@ -59,9 +59,14 @@ struct CopySection {
 
 PhysAddr Space::Tables::allocate_table() {
     auto page = rt::alloc_zeroed_frame();
-    return page.ok() ? page.value() : PhysAddr{0};
+    if (!page.ok()) return PhysAddr{0};
+    count.fetch_add(1, std::memory_order_relaxed);
+    return page.value();
 }
-void Space::Tables::free_table(PhysAddr page) { rt::retire_frame(page); }
+void Space::Tables::free_table(PhysAddr page) {
+    count.fetch_sub(1, std::memory_order_relaxed);
+    rt::retire_frame(page);
+}
 
 Result<Ref<Space>> Space::create() {
     Ref<Space> s = TRY(rt::make_ref<Space>());

@@ -28,6 +28,7 @@ public:
     void free_tables(UserRange range, UserAddr floor, UserAddr ceiling);
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const;
     static constexpr u64 kTableBytes = SoftTable::kTableBytes;
+    u64 tables() const RT_UNCHECKED_LOCKING { return table_.tables(); }
     bool test_and_clear_dirty(UserAddr page);
     // May another CPU use translations of this space? Here: does more than one thread belong to it.
     bool shared_now() const { return users_.load(std::memory_order_relaxed) > 1; }

@@ -29,6 +29,7 @@ public:
     void free_tables(UserRange range, UserAddr floor, UserAddr ceiling) RT_EXCLUDES(lock_);
     UserAddr end_of_tables(UserAddr from, UserAddr to, u32 most) const { return table_.end_of_tables(from, to, most); }
     static constexpr u64 kTableBytes = hal::Machine::PageTable::span(2);
+    u64 tables() const { return tables_.count.load(std::memory_order_relaxed); }
     // Of one thread, whose trap is being served, no CPU uses the translations.
     bool shared_now() const { return threads_.load(std::memory_order_relaxed) > 1; }
     bool stale() const;
@@ -59,6 +60,7 @@ private:
     struct Tables {
         PhysAddr allocate_table();
         void free_table(PhysAddr page);
+        std::atomic<u64> count{0};
     };
     rt::SpinLock<rt::Rank::space> lock_;
     hal::Machine::PageTable table_;
