@@ -3,6 +3,7 @@
 #include "abi/linux/kcmp.hpp"
 #include "linux/sys/io_vector.hpp"
 #include "linux/task/creds.hpp"
+#include "linux/task/out_of_memory.hpp"
 #include "linux/task/thread.hpp"
 
 namespace linux {
@@ -76,9 +77,19 @@ Leaf<i64> sys_kcmp(Caller& c, i32 pid1, i32 pid2, i32 type, u64 index1, u64 inde
 
 // Both sides of what is left.
 struct Transfer {
-    Ref<AddressSpace> there;
+    Ref<AddressSpace> there;  // null while memory is waited for: the other process may be the one that ends for it
     IoVector local, remote;
     bool write;
+    Ref<Thread> other;
+    u64 serial = there->serial;  // it is to be the same memory afterwards
+
+    // False: the thread has it no longer.
+    bool return_there() {
+        Ref<AddressSpace> now = view_of(other->process(), other.get()).mm;
+        if (!now || now->serial != serial) return false;
+        there = std::move(now);
+        return true;
+    }
 };
 
 constexpr u64 kPiece = 1024;
@@ -104,6 +115,7 @@ TaskResult move_between(Caller& c, Transfer t) {
     constexpr u32 kPiecesAtOnce = 8;
     constexpr const RlimitValue* kNoStack = nullptr;  // a look must not make a stack grow
     u64 done = 0;
+    u32 in_vain = 0;
     for (u32 pieces = 1; t.local.size() != 0 && t.remote.size() != 0; ++pieces) {
         if (is_ending(c)) break;
         if (t.remote.front().size == 0) {
@@ -116,6 +128,7 @@ TaskResult move_between(Caller& c, Transfer t) {
         auto moved = move_piece(c, t, open);
         if (moved.ok()) {
             done += moved.value();
+            in_vain = 0;
             t.local.advance(moved.value());
             t.remote.advance(moved.value());
             if (pieces % kPiecesAtOnce == 0) co_await rt::Yield{};
@@ -123,7 +136,9 @@ TaskResult move_between(Caller& c, Transfer t) {
         }
         if (moved.error() == kNeedsFault) {
             const fs::UserMemory::Fault f = c.user().fault();
+            t.there = {};
             const u64 have = co_await fault_in_patiently(c.thread(), f);
+            if (!t.return_there()) break;
             if (have >= f.size) continue;
             // What is accessible of our buffer is used.
             const u64 usable = t.local.spans(c.user(), t.local.size()).accessible(f, have);
@@ -131,8 +146,16 @@ TaskResult move_between(Caller& c, Transfer t) {
             t.local.limit(usable);
         } else if (moved.error() != Errno::kFault) {
             co_return done != 0 ? Leaf<i64>(i64(done)) : Leaf<i64>(moved.error());
-        } else if (const u64 have = co_await t.there->fault_in(t.remote.front().at, 1, t.write, kNoStack); have == 0) {
-            break;
+        } else {
+            auto wait = t.there->fault_in(t.remote.front().at, 1, t.write, kNoStack);
+            Accessible have{Errno::kNoMem};
+            if (wait.valid()) have = co_await wait;
+            if (have != 0) continue;
+            if (!have.no_memory || in_vain++ == kMostEnds) break;
+            t.there = {};
+            ForMemory outcome;
+            FIND_MEMORY(c.thread(), outcome);
+            if (outcome != ForMemory::kTryAgain || !t.return_there()) break;
         }
     }
     co_return done != 0 ? Result<i64>(i64(done)) : Result<i64>(Errno::kFault);
@@ -150,7 +173,7 @@ Leaf<i64> process_vm(Caller& c, i32 pid, UserAddr local, u64 locals, UserAddr re
     ProcessView v = view_of(t->process(), t.get());
     if (!v.has_memory) return Errno::kSrch;
     if (v.mm.get() != &c.mm() && !may_inspect(&c, v, AskedBy::kCall)) return Errno::kPerm;
-    return c.later(move_between(c, Transfer{std::move(v.mm), std::move(ours), std::move(theirs), write}));
+    return c.later(move_between(c, Transfer{std::move(v.mm), std::move(ours), std::move(theirs), write, std::move(t)}));
 }
 Leaf<i64> sys_process_vm_readv(Caller& c, i32 pid, UserAddr local, u64 locals, UserAddr remote, u64 remotes,
                                u64 flags) {
