@@ -150,8 +150,9 @@ Leaf<size_t> RegularFile::try_read(const UserSpans& to, u64 at) {
     return n;
 }
 
-// Copies into the pages, made where missing. A fault leaves the file as it was; no space or memory gives a short count.
-Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 old_size) {
+// Copies into the pages, made where missing. A fault leaves the file as it was; no space gives a short count, as does no
+// memory where some of it will do.
+Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 old_size, bool some) {
     u64 n = from.size();
     PageStock stock;
     for (u64 done = 0; done < n;) {
@@ -178,7 +179,8 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
             }
         }
         if (!result.ok()) [[unlikely]] {
-            if (result.error() == kNeedsFault || result.error() == Errno::kFault) {
+            if (result.error() == kNeedsFault || result.error() == Errno::kFault ||
+                (result.error() == Errno::kNoMem && !some)) {
                 if (result.error() == kNeedsFault) from.expect(n);
                 if (at + part > old_size) scrub(*mapping_, start > old_size ? start : old_size, at + part);
                 return result.error();
@@ -202,7 +204,7 @@ Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 o
     return a.mode & ~(kSetUid | ((a.mode & kGroupExec) || !in_group_ ? kSetGid : 0));
 }
 
-Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
+Leaf<size_t> RegularFile::write(const UserSpans& from, u64 at, bool some) {
     if (from.size() == 0) return size_t{0};
     bool moves = at == kAtOffset, appends = (flags() & kOpenAppend) != 0;
     if (!moves && at >= kAtEndMoves) [[unlikely]] {
@@ -221,7 +223,7 @@ Leaf<size_t> RegularFile::try_write(const UserSpans& from, u64 at) {
     Errno refused = Errno::kOk;
     if (beyond_offsets(at, part.size())) [[unlikely]]
         refused = cut_at_end(part, at, appends);
-    Leaf<size_t> n = refused == Errno::kOk ? copy_from_user(part, at, old_size) : refused;
+    Leaf<size_t> n = refused == Errno::kOk ? copy_from_user(part, at, old_size, some) : refused;
     if (n.ok()) {
         if (at + n.value() > old_size) {
             a->size = at + n.value();

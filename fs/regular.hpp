@@ -23,8 +23,10 @@ public:
     RegularFile(OpenContext& how, Inode& inode, Mapping& mapping);
     ~RegularFile() override;
     Leaf<size_t> try_read(const UserSpans& to, u64 offset) override;
-    // The offset is locked only if it moves: the analysis cannot follow that.
-    Leaf<size_t> try_write(const UserSpans& from, u64 offset) override RT_UNCHECKED_LOCKING;
+    // kNoMem: part of it may have been written, which is not seen beyond the end of the file. A task goes on with
+    // try_write_some().
+    Leaf<size_t> try_write(const UserSpans& from, u64 offset) override { return write(from, offset, false); }
+    Leaf<size_t> try_write_some(const UserSpans& from, u64 offset) override { return write(from, offset, true); }
     Leaf<u64> seek(i64 offset, u32 whence) override;
     Leaf<void> sync() override { return lib::kOk; }
     bool seekable() const override { return true; }
@@ -33,7 +35,9 @@ public:
 private:
     Leaf<size_t> copy_to_user(const UserSpans& to, u64 at);
     u32 mode_after_write(const Attributes& a, const void* caller) const;
-    Leaf<size_t> copy_from_user(const UserSpans& from, u64 at, u64 old_size);
+    // The offset is locked only if it moves: the analysis cannot follow that.
+    Leaf<size_t> write(const UserSpans& from, u64 offset, bool some) RT_UNCHECKED_LOCKING;
+    Leaf<size_t> copy_from_user(const UserSpans& from, u64 at, u64 old_size, bool some);
     Mapping* mapping_;
     // Of the opener, for writes by the kernel itself: has CAP_FSETID, is in the file's group.
     bool keeps_set_id_;

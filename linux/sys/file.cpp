@@ -53,6 +53,8 @@ template <bool kWrite>
     // The end of the buffer cannot be accessed: perhaps a short count.
     if (c.user().gave_up(e)) return Errno::kOk;
     if (e == Errno::kPipe) broken_pipe(c);
+    // As far as memory reaches, and on when there is more.
+    if (kWrite && e == Errno::kNoMem && file.inode() && file.inode()->is_regular()) return Errno::kOk;
     return c.keep_if_unfinished(file, e);
 }
 
@@ -238,6 +240,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         const u64 most = own_piece ? own_piece - done % own_piece : piece;
         UserSpans spans = buffers.spans(c.user(), most);
         u64 at = fs::offset_after(offset, done);
+        const RanOut ran_out;
         auto r = write ? file->write_for(&c, spans, at) : file->read_for(&c, spans, at);
         if (r.ok()) {
             u64 n = r.value(), asked = spans.size();
@@ -278,7 +281,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             buffers.limit(usable);
             continue;
         }
-        if (e == Errno::kNoMem && done > 0 && in_vain++ < kMostEnds) {
+        if (e == Errno::kNoMem && done > 0 && ran_out.since() && in_vain++ < kMostEnds) {
             ForMemory outcome;
             FIND_MEMORY(c.thread(), outcome);
             if (outcome == ForMemory::kTryAgain) continue;
