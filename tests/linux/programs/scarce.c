@@ -1,47 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Programs that use up all memory, and what others notice of it.
-#include "check.h"
-
-enum { kPage = 4096, kPiece = 1 << 20, kLeft = 24 << 10 /* KiB */, kSome = 64 << 20 };
-#define RW (PROT_READ | PROT_WRITE)
-#define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
-
-static long free_kib(void) {
-    char text[4096];
-    int fd = open("/proc/meminfo", O_RDONLY);
-    NEED(fd >= 0);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    NEED(n > 0);
-    close(fd);
-    text[n] = 0;
-    const char* at = strstr(text, "MemFree:");
-    NEED(at);
-    return atol(at + strlen("MemFree:"));
-}
-
-static char* area(size_t size, int flags) {
-    char* p = mmap(NULL, size, RW, flags | MAP_NORESERVE, -1, 0);
-    NEED(p != MAP_FAILED);
-    return p;
-}
-
-// What is left must be enough for a program, a file and a process; all that was taken has come back.
-static void goes_on(long before) {
-    CHILD("another") {
-        char* p = area(kPiece, ANON);
-        memset(p, 1, kPiece);
-        int fd = open("file", O_RDWR | O_CREAT | O_TRUNC, 0600);
-        CALL(write(fd, p, kPiece));
-        execl("/bin/busybox", "true", NULL);
-    }
-    unlink("file");
-    long lost = LONG_MAX;
-    for (int i = 0; i < 2000 && lost > 4096; i++) {
-        sleep_ms(10);
-        lost = before - free_kib();
-    }
-    FACT("memory is back", lost <= 4096);
-}
+#include "scarce.h"
 
 // ---- Ways to use it up ----
 
