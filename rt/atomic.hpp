@@ -28,6 +28,16 @@ enum class Step : u32 {
     kWaitSequence,       // WaitQueue::add(): the sequence is compared once more under the lock
     kKickLook,           // enter_user(): the flag of the thread
     kTeardownLook,       // TeardownList::ends(): the list is read after the store of `working_`
+    kAboveLook,          // gives_way(): the queue is looked at after others were made ready
+    kForgetSlot,         // lane_forget(): the slot that has the word
+    kForgetOwn,          // lane_forget(): only if it still has it
+    kForgetFiller,       // lane_forget(): it is not left empty
+    // core/ipc/reply_slot.hpp
+    kLinkVisible,    // give_back(): the link is visible before the slot is read
+    kSlotLook,       // give_back(): the slot is read after the link is set
+    kSlotLookAgain,  // give_back(): the slot is read once more by the caller's owner
+    kTakenLook,      // take_if(): what the caller is now
+    kSavedLook,      // save_in(): the slot is read after the link is set
 };
 
 // False at compile time except in the explorer: no kernel contains any of it.

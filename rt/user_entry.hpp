@@ -78,6 +78,19 @@ template <EntersUser T, class Ready>
     return false;
 }
 
+// t, in a trap of its own, has made other threads ready, in user state. True: one of them is more urgent, and t waits at the
+// front of its queue; the CPU is the executor's. Looked at behind that, not decided before: where a thread is ready, its home
+// says, which may have changed until then.
+template <EntersUser T>
+[[gnu::always_inline]] inline bool gives_way(Executor& ex, T& t) {
+    if (left_out<Step::kAboveLook>() || !ex.queue.has_above(t.priority)) [[likely]]
+        return false;
+    ex.leave_user_state();
+    t.account_user(hal::Machine::now());
+    ex.enqueue_front(t);
+    return true;
+}
+
 // At the end of a trap, in user state: is there anything to be seen to first? Relaxed: what comes later sends an
 // interrupt.
 template <EntersUser T>

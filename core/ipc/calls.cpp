@@ -498,12 +498,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
 [[gnu::noinline]] void leave_slow(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
     if (t.state.load(std::memory_order_relaxed) != native::kStateReady) ipc::leave(t);
-    if (ex.queue.has_above(t.priority)) {
-        ex.leave_user_state();
-        t.account_user(Machine::now());
-        ex.enqueue_front(t);
-        ex.run_forever();
-    }
+    if (rt::gives_way(ex, t)) ex.run_forever();
 }
 
 // As which path a call counts: what answers, or waits at an endpoint, is a reply.

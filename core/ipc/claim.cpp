@@ -94,21 +94,13 @@ void ThreadClaim::start() {
 
 // --- A thread that stands still
 
-void NativeThread::give_back(ReplySlot& slot) {
-    const bool was_kicked = (renew.load(std::memory_order_seq_cst) & kRenewKick) != 0;
-    owed.store(was_kicked ? ReplySlot::kicked(&slot) : &slot, std::memory_order_seq_cst);
-    // The slot's owner has ended, or has received again, while the caller was in our hands. Pairs with Reply::end() and
-    // abandon().
-    if (slot.caller.load(std::memory_order_seq_cst) != this) ipc::give_up(slot, *this, Errno::kIdRm);
-}
-
 // This is the target, and its home. An answer that another CPU gives at the same time is given again (kAgainLater).
 Result<i64> NativeThread::do_here(Work& work) {
     if (state.load(std::memory_order_acquire) == native::kStateAwaitingReply) {
         ReplySlot* const slot = ReplySlot::unmarked(owed.load(std::memory_order_acquire));
-        if (!slot || !take_from(*slot)) return kAgainLater;
+        if (!slot || !take_from(*this, *slot)) return kAgainLater;
         const Result<i64> r = work.run(*this, ThreadClaim::of_taken(*this), work);
-        give_back(*slot);
+        give_back(*this, *slot);
         return r;
     }
     const ThreadClaim claim = ThreadClaim::of_inactive(*this);

@@ -144,7 +144,7 @@ template <class Trace>
     NativeThread* s = e.first();
     const bool message = s && s->queued_as == Expects::kMessage;
     if (e.dead || !s || !s->queued_call || (message && plain_words(s->tag) > native::kRegisterWords) ||
-        (ex.queue.pressing() & t.gives_way_to) || (c.is_at_home(ex) && c.priority < t.priority)) {
+        (ex.queue.pressing() & t.gives_way_to)) {
         e.lock.unlock();
         return note.failed(Test::kSendersWait);
     }
@@ -176,6 +176,8 @@ template <class Trace>
     const u64 to = c.number;
     c.wake();
     note.done(t.number, to);
+    if (rt::gives_way(ex, t)) [[unlikely]]  // c is more urgent, and of this CPU, perhaps only now
+        ex.run_forever();
     sched::start_any_slice(ex);
     if (ex.needs_attention()) [[unlikely]]
         leave_trap_changed(t);

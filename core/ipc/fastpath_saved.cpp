@@ -23,12 +23,7 @@ namespace fast {
     hal::set_message(t.context, bits, native::make_tag(native::kLabelSignal, 0));
     if (answered) answered->wake();
     rt::Executor& ex = rt::Executor::current();
-    if (ex.queue.has_above(t.priority)) {
-        ex.leave_user_state();
-        t.account_user(Machine::now());
-        ex.enqueue_front(t);
-        ex.run_forever();
-    }
+    if (rt::gives_way(ex, t)) ex.run_forever();
     sched::start_any_slice(ex);
     leave_trap_changed(t);
 }
@@ -47,17 +42,10 @@ struct Answer {
 
 // The caller that is answered, and room for the owed one, or neither: then nothing has changed.
 [[gnu::always_inline]] inline bool take_both(NativeThread& t, const Answer& a, Reply* into) {
-    if (a.to) {
-        ReplySlot* link = a.slot;
-        if (!a.to->owed.compare_exchange_strong(link, nullptr, std::memory_order_acq_rel)) return false;
-    }
-    const bool same = !a.to || (a.to->expects == a.expects && !a.to->takes_slowpath());
-    if (same && (!into || save_owed(t, into->slot).ok())) {
-        if (a.to) a.slot->clear(*a.to);
-        return true;
-    }
-    if (a.to) a.to->give_back(*a.slot);
-    return false;
+    if (!a.to) return !into || save_owed(t, into->slot).ok();
+    return take_if(*a.to, *a.slot, [&] [[gnu::always_inline]] {
+        return a.to->expects == a.expects && !a.to->takes_slowpath() && (!into || save_owed(t, into->slot).ok());
+    });
 }
 
 [[gnu::always_inline]] inline void give(NativeThread& t, const Answer& a, bool here) {
@@ -189,18 +177,20 @@ template <class Trace>
     }
     if (c->takes_slowpath()) return note.failed(Test::kSpecial);
     rt::Executor& ex = rt::Executor::current();
-    const bool here = c->is_at_home(ex);
-    if (here && c->priority < t.priority) return note.failed(Test::kPriority);  // it has the CPU at once
     if (!take_both(t, a, nullptr)) return note.failed(Test::kRace);
     // ---- Point of no return ----
     give(t, a, false);  // it is entered by its executor
     t.context.set_syscall_result(0);
     note.done(t.number, c->number);
-    const rt::Priority level = c->priority;
-    c->wake();  // c may not be accessed after this
-    if (here) sched::start_slice(ex, level);
-    if (ex.needs_attention()) [[unlikely]]
-        leave_trap_changed(t);
+    c->wake();  // c may not be accessed after this; it may have come to this CPU since it was found
+    if (const u64 pressing = ex.queue.pressing()) {
+        if (pressing & t.gives_way_to) [[unlikely]] {
+            if (rt::gives_way(ex, t)) ex.run_forever();
+            sched::start_any_slice(ex);
+            leave_trap_changed(t);
+        }
+        sched::start_any_slice(ex);
+    }
     Machine::resume_syscall(t.context);
 }
 

@@ -74,11 +74,6 @@ void notify(Notification& n, u64 bits) RT_EXCLUDES(n.lock);
 
 // Undoes a caller's wait for its answer: true if the answer will not come any more.
 bool withdraw(NativeThread& caller);
-// The answers will never come: the thread that waits at `slot` gets `error`.
-void abandon(ReplySlot& slot, Errno error);
-// The same for a caller that was found there, unless it is in other hands.
-void give_up(ReplySlot& slot, NativeThread& caller, Errno error);
-
 // The caller that t owes an answer moves into `into`. kBusy, kBadF: nothing has changed.
 Result<void> save_owed(NativeThread& t, ReplySlot& into);
 

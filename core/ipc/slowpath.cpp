@@ -141,29 +141,9 @@ void queue(Waitable& at, NativeThread& t, u32 state) RT_REQUIRES(at.lock) {
 
 bool withdraw(NativeThread& caller) {
     ReplySlot* const slot = ReplySlot::unmarked(caller.owed.load(std::memory_order_acquire));
-    if (!slot || !caller.take_from(*slot)) return false;
+    if (!slot || !take_from(caller, *slot)) return false;
     slot->clear(caller);
     return true;
-}
-
-void give_up(ReplySlot& slot, NativeThread& caller, Errno error) {
-    if (!caller.take_from(slot)) return;
-    slot.clear(caller);
-    caller.drop_timeout();
-    const Expects kind = caller.expects;
-    if (kind != Expects::kMessage) {
-        // Its handler is gone: no thread can decide how it continues. If it is resumed, the trap happens again.
-        caller.trap_again(kind);
-        caller.state.store(native::kStateInactive, std::memory_order_release);
-        return;
-    }
-    caller.wake_with(error);
-}
-
-// seq_cst: pairs with give_back(), which links the caller to the slot and then looks whether it is still there.
-void abandon(ReplySlot& slot, Errno error) {
-    if (slot.found() == nullptr) return;
-    if (NativeThread* caller = slot.caller.exchange(nullptr, std::memory_order_seq_cst)) give_up(slot, *caller, error);
 }
 
 namespace {
@@ -248,13 +228,13 @@ Result<NativeThread*> do_reply(NativeThread& t, ReplySlot& slot, NativeThread* f
             count_call(t, Slow::kReply);
         TRY(check_exception_reply(t, tag, registers));
     }
-    if (!caller.take_from(slot)) return slot.found() == found ? kAgainLater : Errno::kSrch;
+    if (!take_from(caller, slot)) return slot.found() == found ? kAgainLater : Errno::kSrch;
     // This CPU owns the caller; every error from here on returns it.
     const bool more =
         caller.expects != Expects::kMessage && (!checked || (native::tag_label(tag) & native::kReplyMaps));
     if (more || into) [[unlikely]] {
         if (auto r = prepare_answer(t, caller, tag, checked ? nullptr : &registers, into); !r.ok()) {
-            caller.give_back(slot);
+            give_back(caller, slot);
             return r.error();
         }
     }
@@ -493,26 +473,14 @@ Result<i64> reply_save(NativeThread& t) {
 Result<void> save_owed(NativeThread& t, ReplySlot& slot) {
     NativeThread* caller = t.reply.found();
     REQUIRE(caller != nullptr, reply_owed, kBadF);
-    NativeThread* before = nullptr;
-    // If the object was empty, this CPU owns it from here on; the link decides whether the caller is still there.
-    if (!slot.caller.compare_exchange_strong(before, caller, std::memory_order_acq_rel)) {
-        if (before == ReplySlot::closed()) return Errno::kBadF;  // only in a race: it was deleted
-        REQUIRE(false, reply_object_free, kBusy);
+    switch (save_in(*caller, t.reply, slot)) {
+        case Saved::kDone: return lib::kOk;
+        case Saved::kElsewhere: return kAgainLater;
+        case Saved::kTaken: REQUIRE(false, reply_object_free, kBusy);
+        case Saved::kClosed:  // only in a race: it was deleted
+        case Saved::kGone: break;
     }
-    ReplySlot* link = &t.reply;
-    bool moved = caller->owed.compare_exchange_strong(link, &slot, std::memory_order_seq_cst);
-    if (!moved && link == ReplySlot::kicked(&t.reply))
-        moved = caller->owed.compare_exchange_strong(link, ReplySlot::kicked(&slot), std::memory_order_seq_cst);
-    if (!moved) {
-        slot.clear(*caller);
-        // Its home has it, for a moment or for ever.
-        if (t.reply.found() == caller) return kAgainLater;
-        return Errno::kBadF;
-    }
-    t.reply.clear(*caller);
-    // Its end has found a caller that was not linked yet. Pairs with Reply::end().
-    if (slot.caller.load(std::memory_order_seq_cst) == ReplySlot::closed()) give_up(slot, *caller, Errno::kIdRm);
-    return lib::kOk;
+    return Errno::kBadF;
 }
 
 [[noreturn]] void raise(NativeThread& t, const lib::Trap& trap, Expects expects) {

@@ -170,6 +170,15 @@ void NativeThread::trap_again(Expects kind) {
     if (kind == Expects::kFault && fault.kind == lib::Trap::Kind::kKick) note_kick();
 }
 
+// Nobody will answer it.
+void NativeThread::give_up(Errno error) {
+    drop_timeout();
+    if (expects == Expects::kMessage) return wake_with(error);
+    // Its handler is gone: no thread can decide how it continues. If it is resumed, the trap happens again.
+    trap_again(expects);
+    state.store(native::kStateInactive, std::memory_order_release);
+}
+
 NativeThread& NativeThread::payer() {
     NativeThread* payer = this;
     for (u32 depth = 0; depth < 16; ++depth) {
@@ -470,7 +479,7 @@ bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
     }
     if (!mine) stop_paying(in_call_of);
     state_changed();  // it will not run again: this CPU must not save its state into what will be freed
-    ipc::abandon(reply, Errno::kIdRm);
+    abandon(reply, Errno::kIdRm);
     if (Notification* n = bound.get()) {
         ObjectGuard guard{n->lock};
         n->bound.store(nullptr, std::memory_order_relaxed);

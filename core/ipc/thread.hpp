@@ -164,16 +164,9 @@ public:
     // Part of a call of this thread, which is made again until it is done. kBusy: `target` runs, or waits for something
     // else.
     Result<i64> do_at_home_of(NativeThread& target, Work work);
-    // Takes the caller that `slot` has out of the hands of all others: true if this CPU owns it now. give_back() undoes
-    // it.
-    bool take_from(ReplySlot& slot) {
-        ReplySlot* link = &slot;
-        if (owed.compare_exchange_strong(link, nullptr, std::memory_order_acq_rel)) return true;
-        // Marked by a kick; nothing marks it again.
-        return link == ReplySlot::kicked(&slot) &&
-               owed.compare_exchange_strong(link, nullptr, std::memory_order_acq_rel);
-    }
-    void give_back(ReplySlot& slot);
+    // What reply_slot.hpp asks of a caller.
+    bool kick_noted() const { return (renew.load(std::memory_order_seq_cst) & kRenewKick) != 0; }
+    void give_up(Errno error);
 
     // At `deadline` (0: never) `bits` are signalled to the bound notification. Called in a call of its own.
     void set_alarm(u64 deadline, u64 bits);

@@ -73,10 +73,8 @@ bool Endpoint::end(u32& budget, Endings&) { return end_waits(*this, budget); }
 
 bool Notification::end(u32& budget, Endings&) { return end_waits(*this, budget); }
 
-// seq_cst: pairs with reply_save() and give_back(), which link the caller to the slot and then look whether it is closed.
 bool Reply::end(u32&, Endings&) {
-    NativeThread* caller = slot.caller.exchange(ReplySlot::closed(), std::memory_order_seq_cst);
-    if (caller && caller != ReplySlot::closed()) ipc::give_up(slot, *caller, Errno::kIdRm);
+    close(slot);
     return true;
 }
 

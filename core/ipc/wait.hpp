@@ -6,6 +6,7 @@
 #pragma once
 #include "core/cap/object.hpp"
 #include "core/ipc/lock.hpp"
+#include "core/ipc/reply_slot.hpp"
 
 namespace core {
 
@@ -71,35 +72,7 @@ public:
     std::atomic<NativeThread*> bound{nullptr};
 };
 
-// Where a caller waits for its answer: in the thread that received the call, or saved in a Reply object.
-// NativeThread::owed is the other end of the link, and its compare-exchange from this slot to null decides who owns the
-// caller: the one that answers, cancels, moves or ends it. Only the winner clears `caller`, with a compare-exchange,
-// and before it lets the caller go; a loser does not touch it, but for the slot's own thread or object, which drops what
-// it holds when it receives again or ends (abandon(), Reply::end()). So a caller that is found here belongs to this wait
-// unless `owed` differs.
-struct ReplySlot {
-    std::atomic<NativeThread*> caller{nullptr};
-    // Of a Reply object that has ended: nothing is saved into it any more.
-    static NativeThread* closed() { return reinterpret_cast<NativeThread*>(u64{1}); }
-    // The caller, null if there is none.
-    NativeThread* found() const {
-        NativeThread* c = caller.load(std::memory_order_acquire);
-        return c == closed() ? nullptr : c;
-    }
-    // In NativeThread::owed, the link to a slot from a caller that was kicked: set by the caller's home. No fastpath takes
-    // it, so that the caller looks why before it enters user mode.
-    static ReplySlot* kicked(ReplySlot* s) { return reinterpret_cast<ReplySlot*>(reinterpret_cast<u64>(s) | kKicked); }
-    static ReplySlot* unmarked(ReplySlot* s) {
-        return reinterpret_cast<ReplySlot*>(reinterpret_cast<u64>(s) & ~kKicked);
-    }
-    static bool is_kicked(const ReplySlot* s) { return (reinterpret_cast<u64>(s) & kKicked) != 0; }
-    static constexpr u64 kKicked = 1;
-    // Called by the owner of the caller.
-    void clear(NativeThread& of) {
-        NativeThread* expected = &of;
-        (void)caller.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
-    }
-};
+using ReplySlot = ReplySlotOf<NativeThread>;
 
 class Reply final : public Object {
 public:

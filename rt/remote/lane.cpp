@@ -23,16 +23,28 @@ Claim lane_claim(Lane& lane, CallWord& word) {
     return {.ok = true, .lost = lost == &no_call ? nullptr : lost};
 }
 
+namespace {
+
+// Another thread's word may have replaced it, and then there is nothing to do. The slot is not set to null, which would end a
+// search before later slots.
+void forget_in(Atomic<CallWord*>& slot, CallWord& word) {
+    CallWord* const filler = left_out<Step::kForgetFiller>() ? nullptr : &no_call;
+    CallWord* mine = &word;
+    if (left_out<Step::kForgetSlot>()) return;
+    if (left_out<Step::kForgetOwn>()) {
+        if (slot.load(std::memory_order_relaxed) == mine) slot.store(filler, std::memory_order_seq_cst);
+        return;
+    }
+    slot.compare_exchange_strong(mine, filler, std::memory_order_seq_cst);
+}
+
+}  // namespace
+
 void lane_forget(CallWord& word, u32 servers, u32 homes) {
     for (u32 s = 0; servers >> s; ++s)
         for (u32 h = 0; homes >> h; ++h) {
             if (!(servers >> s & 1) || !(homes >> h & 1)) continue;
-            for (auto& slot : lanes[s][h].slots) {
-                CallWord* mine = &word;
-                // Another thread's word may have replaced it, and then there is nothing to do. The slot is not set to
-                // null, which would end a search before later slots.
-                slot.compare_exchange_strong(mine, &no_call, std::memory_order_seq_cst);
-            }
+            for (auto& slot : lanes[s][h].slots) forget_in(slot, word);
         }
 }
 
