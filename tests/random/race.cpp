@@ -10,8 +10,7 @@
 // another CPU does in between is the race. One in kWild takes what it finds.
 //
 //     seed N ok / seed N FAIL what / call NAME done N waited N refused N / race done
-#include <atomic>
-
+#include "tests/random/race_counts.hpp"
 #include "tests/random/race_victims.hpp"
 
 namespace {
@@ -21,7 +20,9 @@ using namespace race;
 using seeded::Random;
 
 constexpr u64 kMaxDrivers = 8, kSteps = 200, kWild = 12;
-constexpr u64 kLeft = 20'000'000'000;  // ns without a step of any driver: they hang
+// Without a step of any driver, or without what must come, for so many ns and so many looks: it hangs. (A host that stops the
+// machine for a while lets time pass, and nothing else.)
+constexpr u64 kLeft = 20'000'000'000, kLooks = 400;
 constexpr Slot kArenaAt = 900, kDoneAt = 901, kPrivateAt = 902, kLineAt = 904, kLines = 4;
 constexpr u64 kFirstLine = 18;
 constexpr u64 kVictimUtcb = 0x20'0000'0000, kMapAt = 0x30'0000'0000, kOwnMaps = 64;
@@ -42,62 +43,6 @@ struct Driver {
     std::atomic<u64> step, what;
     std::atomic<bool> done;
 } drivers[kMaxDrivers];
-
-// --- How calls ended
-
-struct Name {
-    u64 number;
-    const char* name;
-};
-constexpr Name kNames[] = {{kCall, "kCall"},
-                           {kReplyReceive, "kReplyReceive"},
-                           {kSend, "kSend"},
-                           {kReceive, "kReceive"},
-                           {kReply, "kReply"},
-                           {kReplyTo, "kReplyTo"},
-                           {kReplySave, "kReplySave"},
-                           {kSignal, "kSignal"},
-                           {kCreate, "kCreate"},
-                           {kCopy, "kCopy"},
-                           {kMove, "kMove"},
-                           {kDelete, "kDelete"},
-                           {kRevoke, "kRevoke"},
-                           {kThreadConfigure, "kThreadConfigure"},
-                           {kThreadSetRegisters, "kThreadSetRegisters"},
-                           {kThreadGetRegisters, "kThreadGetRegisters"},
-                           {kThreadResume, "kThreadResume"},
-                           {kThreadSuspend, "kThreadSuspend"},
-                           {kThreadSchedule, "kThreadSchedule"},
-                           {kThreadBind, "kThreadBind"},
-                           {kThreadFastpaths, "kThreadFastpaths"},
-                           {kThreadHandler, "kThreadHandler"},
-                           {kThreadSpace, "kThreadSpace"},
-                           {kThreadKick, "kThreadKick"},
-                           {kThreadTimes, "kThreadTimes"},
-                           {kThreadGetFpu, "kThreadGetFpu"},
-                           {kThreadSetFpu, "kThreadSetFpu"},
-                           {kAlarm, "kAlarm"},
-                           {kMap, "kMap"},
-                           {kUnmap, "kUnmap"},
-                           {kProtect, "kProtect"},
-                           {kMapFrames, "kMapFrames"},
-                           {kChangeFrames, "kChangeFrames"},
-                           {kFreeTables, "kFreeTables"},
-                           {kSpaceStale, "kSpaceStale"},
-                           {kSchedConfigure, "kSchedConfigure"},
-                           {kIrqBind, "kIrqBind"}};
-// waited: in vain, for a partner that did not come in time or gave up.
-struct Count {
-    std::atomic<u64> done, waited, refused;
-} counts[128];
-
-Result<void> count(u64 call, Result<void> r) {
-    Count& c = counts[call];
-    const bool waited = !r.ok() && (r.error() == Errno::kAgain || r.error() == Errno::kTimedOut ||
-                                    r.error() == Errno::kCanceled || r.error() == Errno::kIdRm);
-    (r.ok() ? c.done : waited ? c.waited : c.refused).fetch_add(1, std::memory_order_relaxed);
-    return r;
-}
 
 // --- Slots
 
@@ -140,9 +85,15 @@ Slot room(Driver& d, Group g) {
     if (!empty(s)) (void)count(kDelete, remove(s));
     return s;
 }
+bool awaits(Slot thread) {
+    const auto now = state(thread);
+    return now.ok() && now.value() == kStateAwaitingReply;
+}
 // A thread that is inactive, if no other CPU resumes it: some calls want one.
 Slot idle(Driver& d) {
-    const Slot s = live(d, kThreads);
+    Slot s = live(d, kThreads);
+    // Mostly those that wait for an answer are spared, so that one can come.
+    for (u64 left = 4; left != 0 && awaits(s) && !d.random.one_in(8); --left) s = live(d, kThreads);
     const auto now = state(s);
     if (now.ok() && now.value() != kStateInactive && !d.random.one_in(kWild)) (void)count(kThreadSuspend, suspend(s));
     return s;
@@ -207,11 +158,11 @@ void start_one(Driver& d) {
     place_thread(d, thread);
     (void)count(kThreadResume, resume(thread));
 }
-// One that answers at the endpoint, in this space.
-void start_server(Driver& d, Slot endpoint) {
+// One that answers at the endpoint, or calls there, in this space.
+void start_partner(Driver& d, Slot endpoint, void (*code)()) {
     const Slot thread = idle(d);
     Registers r{};
-    r.rip = u64(&race_server);
+    r.rip = u64(code);
     r.rbp = endpoint;
     r.rflags = 0x202;
     r.fs_base = kVictimUtcb;
@@ -264,7 +215,7 @@ void moves(Driver& d) {
 }
 void calls(Driver& d) {
     const Slot to = live(d, kEndpoints);
-    if (!d.random.one_in(4)) start_server(d, to);
+    if (!d.random.one_in(4)) start_partner(d, to, race_server);
     for (u64 left = 1 + d.random.below(5); left != 0; --left) {
         Message m = random_message(d, d.random.below(8));
         const u64 how = flags(d, true);
@@ -273,45 +224,88 @@ void calls(Driver& d) {
 }
 void sends(Driver& d) {
     const Slot to = live(d, kEndpoints);
-    if (d.random.one_in(2)) start_server(d, to);
+    if (d.random.one_in(2)) start_partner(d, to, race_server);
     const Message m = random_message(d, 8);
     const u64 how = flags(d, false);
     (void)count(kSend, send(to, m, how));
+}
+// Reply objects into which a caller was saved, by whichever driver, and that nobody has answered yet, as far as known: bit n
+// is object n.
+std::atomic<u64> saved{0};
+u64 bit_of(Slot reply) { return holds(kReplies, reply) ? u64{1} << (reply - kReplies.at) : 0; }
+// One of those, or one of the others.
+Slot reply_object(Driver& d, bool with_caller) {
+    const u64 now = saved.load(std::memory_order_relaxed);
+    const Slot first = in(d, kReplies);
+    for (u64 n = 0; n < kReplies.size; ++n)
+        if (const Slot s = kReplies.at + (first + n) % kReplies.size; ((now & bit_of(s)) != 0) == with_caller) return s;
+    return first;
+}
+// Most are the right ones; others are refused.
+Slot full(Driver& d) { return d.random.one_in(kWild) ? live(d, kReplies) : reply_object(d, true); }
+Slot room_for_caller(Driver& d) {
+    if (d.random.one_in(kWild)) return live(d, kReplies);
+    const Slot s = reply_object(d, false);
+    if (empty(s)) make_at(d, s);
+    return s;
+}
+bool now_saved(Slot reply, Result<void> r) {
+    if (r.ok()) saved.fetch_or(bit_of(reply), std::memory_order_relaxed);
+    return r.ok();
+}
+// What a receive saves is saved although nothing came.
+Result<void> also_saved(Slot reply, Result<void> r) {
+    if (r.ok() || r.error() == Errno::kAgain || r.error() == Errno::kTimedOut) (void)now_saved(reply, lib::kOk);
+    return r;
+}
+void answer_saved(Driver& d, Slot reply, const Message& m) {
+    (void)count(kReplyTo, reply_to(reply, m));
+    saved.fetch_and(~bit_of(reply), std::memory_order_relaxed);
+}
+Message random_answer(Driver& d) {
+    const Message m = random_message(d, d.random.one_in(8) ? u64{kReplyMaps} : d.random.below(4));
+    utcb().map = {live(d, kMemories), kMapAt + d.random.below(8) * kPageSize, 0, kPageSize, kReadRight};
+    utcb().registers = random_registers(d);
+    return m;
+}
+Result<void> serve_next(Driver& d, Slot at, Message& m, bool owes) {
+    const u64 how = flags(d, false);
+    if (owes && d.random.one_in(3)) {
+        const Slot into = room_for_caller(d);
+        return also_saved(into, count(kSaveReceive, save_receive(into, at, m, how)));
+    }
+    if (saved.load(std::memory_order_relaxed) != 0 && d.random.one_in(2)) {
+        const Slot from = full(d), into = owes ? room_for_caller(d) : 0;
+        const auto r = count(kReplySaved, answer_receive(from, at, m, into, how));
+        saved.fetch_and(~bit_of(from), std::memory_order_relaxed);
+        return into == 0 ? r : also_saved(into, r);
+    }
+    return d.random.one_in(4) ? count(kReceive, receive(at, m, how)) : count(kReplyReceive, reply_receive(at, m, how));
 }
 bool waits_for_answer(const Message& m) { return m.label() < 8 || m.label() > kLabelSignal; }
 void serves(Driver& d) {
     Message m{};
     Slot at = live(d, d.random.one_in(4) ? kNotifications : kEndpoints);
-    u64 how = flags(d, false);
-    Result<void> r = count(kReceive, receive(at, m, how));
+    if (d.random.one_in(2) && holds(kEndpoints, at)) start_partner(d, at, race_caller);
+    Result<void> r = count(kReceive, receive(at, m, flags(d, false)));
     for (u64 left = 1 + d.random.below(4); r.ok() && left != 0; --left) {
         const bool owes = waits_for_answer(m);
-        const u64 label = d.random.one_in(8) ? kReplyMaps : d.random.below(4);
-        m = random_message(d, label);
-        utcb().map = {live(d, kMemories), kMapAt + d.random.below(8) * kPageSize, 0, kPageSize, kReadRight};
-        utcb().registers = random_registers(d);
+        m = random_answer(d);
         if (owes && d.random.one_in(4)) return (void)count(kReply, reply(m));
         if (owes && d.random.one_in(3)) {
-            const Slot saved = live(d, kReplies);
-            if (!count(kReplySave, reply_save(saved)).ok()) continue;
-            if (!d.random.one_in(3)) return (void)count(kReplyTo, reply_to(saved, m));
+            // Answered by whoever comes to it, or at once.
+            const Slot into = room_for_caller(d);
+            if (!now_saved(into, count(kReplySave, reply_save(into)))) continue;
+            if (d.random.one_in(3)) return answer_saved(d, into, m);
         }
-        at = live(d, kEndpoints);
-        how = flags(d, false);
-        if (d.random.one_in(4))
-            r = count(kReceive, receive(at, m, how));
-        else if (owes && d.random.one_in(4))
-            r = count(kReceive, save_receive(live(d, kReplies), at, m, how));
-        else if (d.random.one_in(4))
-            r = count(kReplyReceive, answer_receive(live(d, kReplies), at, m, owes ? live(d, kReplies) : 0, how));
-        else
-            r = count(kReplyReceive, reply_receive(at, m, how));
+        if (!holds(kEndpoints, at) || d.random.one_in(4)) at = live(d, kEndpoints);
+        r = serve_next(d, at, m, owes);
     }
 }
 void answers_saved(Driver& d) {
-    if (!d.random.one_in(3)) return serves(d);
-    const Message m = random_message(d, d.random.below(4));
-    (void)count(kReplyTo, reply_to(live(d, kReplies), m));
+    if (saved.load(std::memory_order_relaxed) == 0 && !d.random.one_in(kWild)) return serves(d);
+    const Message m = random_answer(d);
+    answer_saved(d, full(d), m);
 }
 void kicks(Driver& d) {
     for (u64 n = 1 + d.random.below(3); n != 0; --n) (void)count(kThreadKick, kick(live(d, kThreads)));
@@ -401,7 +395,7 @@ constexpr Play kPlays[] = {{2, makes},
                            {3, calls},
                            {2, sends},
                            {5, serves},
-                           {1, answers_saved},
+                           {3, answers_saved},
                            {2, signals},
                            {2, kicks},
                            {2, changes},
@@ -456,8 +450,9 @@ void pause(u64 ns) {
 // False: it did not become so in time.
 template <class F>
 bool until(F&& condition) {
-    for (const u64 since = now(); !condition(); pause(1'000'000))
-        if (now() - since > kLeft) return false;
+    const u64 since = now();
+    for (u64 looks = 1; !condition(); ++looks, pause(1'000'000))
+        if (looks > kLooks && now() - since > kLeft) return false;
     return true;
 }
 // Of the machine, when each CPU has given back what it kept.
@@ -471,13 +466,14 @@ u64 free_memory() {
 }
 
 const char* wait_for_drivers() {
-    u64 seen = 0, since = now();
+    u64 seen = 0, since = now(), looks = 0;
     while (!all_done()) {
         pause(50'000'000);
         if (const u64 n = steps(); n != seen) {
             seen = n;
             since = now();
-        } else if (now() - since > kLeft) {
+            looks = 0;
+        } else if (++looks > kLooks && now() - since > kLeft) {
             for (u64 i = 0; i < cpus(); ++i)
                 print("driver {}: step {} play {} state {}\n", i, drivers[i].step.load(), drivers[i].what.load(),
                       state(drivers[i].thread.slot).take());
@@ -492,6 +488,7 @@ const char* wait_for_drivers() {
 const char* run(u64 seed) {
     const u64 before = pool_used(kSlotPool).take(), free = free_memory();
     if (!create(kSlotPool, kTypePool, kArenaAt, kArena).ok()) return "no pool";
+    saved.store(0);
     for (u64 i = 0; i < cpus(); ++i) {
         Driver& d = drivers[i];
         d.random.start(seed, i);
@@ -519,19 +516,6 @@ const char* run(u64 seed) {
         return "memory of the machine that does not come back";
     }
     return nullptr;
-}
-
-void print_counts() {
-    u64 done = 0, waited = 0, refused = 0;
-    for (const Name& n : kNames) {
-        const Count& c = counts[n.number];
-        print("call {} done {} waited {} refused {}\n", std::string_view(n.name), c.done.load(), c.waited.load(),
-              c.refused.load());
-        done += c.done.load();
-        waited += c.waited.load();
-        refused += c.refused.load();
-    }
-    print("calls: {} done, {} waited in vain, {} refused\n", done, waited, refused);
 }
 
 }  // namespace

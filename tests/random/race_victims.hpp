@@ -104,6 +104,7 @@ extern const VictimCall race_victim_calls[64] = {ipc(kCall, kEndpoints),
 u64 race_last_cpu;
 void race_victim();  // rbp: a seed
 void race_server();  // rbp: a slot of an endpoint, for ever
+void race_caller();  // the same; calls
 }
 asm(R"(
     .text
@@ -167,6 +168,14 @@ race_server:
     and $7, %esi
     syscall
     jmp 3b
+
+    .globl race_caller
+race_caller:
+    xor %eax, %eax
+    mov %rbp, %rdi
+    mov $2, %esi
+    syscall
+    jmp race_caller
 )");
 
 }  // namespace race
