@@ -304,6 +304,12 @@ MachineSpec native_machine(const RunOptions& options, const TempDir& scratch) {
     return spec;
 }
 
+// A line of the guest about a native program.
+void say_of_native(std::string_view line) {
+    if (line == "native-stuck")
+        std::fputs("farcall: the native program has ended: no thread of it is left that can run\n", stderr);
+}
+
 int run_command(const RunOptions& options) {
     if (options.debug) use_debug_kernel();
     MachineSpec spec = farcall_machine(options);
@@ -317,6 +323,7 @@ int run_command(const RunOptions& options) {
         Streams streams = user_streams();
         spec.append += streams.input < 0 ? " stdin=null" : " stdin=port";
         native_alone(spec, options, scratch);
+        streams.on_control = say_of_native;
         TraceFile trace(options);
         trace.collect(streams);
         Session session(spec, streams);
@@ -348,6 +355,7 @@ int run_command(const RunOptions& options) {
     streams.on_control = [&](std::string_view line) {
         if (line.starts_with("stats ")) stats = line.substr(6);
         if (line == "server-died") server_died = true;
+        say_of_native(line);
     };
     // Stretches are attributed to the calls of Linux in the kernel, which on the server route are not there.
     const bool stretches = !options.stats.empty() && options.route != "server";

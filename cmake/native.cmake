@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Programs of the native interface: each is the first program of a machine without Linux. One source file each, over
-# sysapi/: examples/, tests/native/, tests/random/, bench/native/. A folder's *_part.cpp files are linked to every
+# sysapi/: examples/, tests/native/, tests/native_end/, tests/random/, bench/native/. A folder's *_part.cpp files are linked to every
 # program there.
 farcall_sources(NATIVE_RUNTIME lib lib/bare/x86_64 sysapi)
 
@@ -28,5 +28,6 @@ endfunction()
 
 native_programs(examples)
 native_programs(tests/native)
+native_programs(tests/native_end)
 native_programs(tests/random)
 native_programs(bench/native -mno-sse -mno-mmx -mno-avx)

@@ -19,6 +19,8 @@ struct System {
     Result<i64> (*console)(NativeThread& t, u64 badge, u64 operation, u64 a, u64 b, u64 c);
     // A trap of a thread that has no handler: it has stopped.
     void (*thread_failed)(NativeThread& t, const lib::Trap& trap);
+    // The first program (NativeThread::program) has no thread left that can go on. From any CPU, with no lock held.
+    void (*nobody_left)(u8 program);
 };
 extern const System* native_system;  // set before the first native thread runs
 

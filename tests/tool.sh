@@ -494,6 +494,14 @@ loader: it computes within its budget
 loader: it has ended, and its memory is free" native loader $cpus $fast
     done
 done
+# A program without a thread that can go on ends, also beside Linux; with one it does not.
+for how in alone suspend delete stop; do
+    for cpus in 1 2; do one_line "native_stands_still_${how}_$cpus" 72 '' run --native tests/native_end/stops --cpus $cpus -- $how; done
+    one_line "native_stands_still_${how}_beside" 72 '' run --route server --native "tests/native_end/stops $how" --cpus 1 -- true
+done
+for cpus in 1 2; do
+    check native_goes_on_$cpus 6 'stops: another thread has ended the program' run --native tests/native_end/stops --cpus $cpus -- other
+done
 one_line native_unknown 2 '' run --native examples/nothing
 one_line native_has_no_root 2 '' run --native examples/echo --root "$work"
 one_line native_has_no_routes 2 '' run --native examples/echo --route remote --cpus 2

@@ -128,6 +128,7 @@ constinit const core::System kSystem{
     .trace = &trace,
     .console = &console_call,
     .thread_failed = &programs::thread_failed,
+    .nobody_left = &programs::nobody_left,
 };
 
 // --- Building the first space
@@ -362,6 +363,8 @@ Result<void> start_native(const FirstProgram& given) {
     }
     programs::add(kind, *originals, *space, *t);
 
+    t->program = u8(kind);
+    t->comes_alive();
     t->context.reset();
     t->context.set_pc(entry);
     t->context.set_sp(UserAddr{native::kStackTop - 8});  // as after a call: 16-byte aligned, less 8

@@ -135,4 +135,13 @@ void thread_failed(core::NativeThread& t, const lib::Trap& trap) {
     ended(kind, abi::kSigSegv);
 }
 
+void nobody_left(u8 kind) {
+    if (!programs.lock()->of[kind].space) return;  // it has ended
+    const bool server = Kind(kind) == Kind::kLinuxServer;
+    port::logf("no thread of {} is left that can run", server ? "the Linux server" : "the native program");
+    if (server) return shut_down(kServerBadge, kServerDied);
+    control::send("native-stuck");
+    ended(Kind::kNative, abi::exit_status_of(kNobodyLeft));
+}
+
 }  // namespace boot::programs

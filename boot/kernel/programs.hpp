@@ -29,5 +29,8 @@ void ended(Kind kind, i32 wait_status);
 void shut_down(u64 badge, i32 status);
 // A thread without a handler has stopped at a trap. Fatal for the program if it is a server or if this is its first thread.
 void thread_failed(core::NativeThread& t, const lib::Trap& trap);
+// All threads of the program (a Kind) stand still, for ever: it ends, the native one with status kNobodyLeft.
+inline constexpr i32 kNobodyLeft = 72;
+void nobody_left(u8 kind);
 
 }  // namespace boot::programs

@@ -225,7 +225,7 @@ Result<i64> thread_suspend(NativeThread& t, u64 slot) {
     auto target = TRY(thread_at(t, slot, native::kWriteRight));
     if (target.object == &t) {
         t.context.set_syscall_result(0);
-        t.state.store(native::kStateInactive, std::memory_order_release);
+        t.stop();
         ipc::leave(t);
     }
     if (target->inactive()) return i64{0};
@@ -460,7 +460,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
         case native::kWrite: return write(t, a);
         case native::kShutDown:
             native_system->shut_down(TRY(system_right(t, a[0])).cap->badge, i32(a[1]));
-            t.state.store(native::kStateInactive, std::memory_order_release);
+            t.stop();
             ipc::leave(t);
         case native::kTraceControl: {
             TRY(system_right(t, a[0], native::kGrantRight));

@@ -4,6 +4,7 @@
 #include "core/ipc/claim.hpp"
 
 #include "core/ipc/calls.hpp"
+#include "core/system.hpp"
 
 namespace core {
 
@@ -89,10 +90,40 @@ void ThreadClaim::release_at_home() {
 void ThreadClaim::start() {
     NativeThread& t = *thread_;
     release_ = false;
+    t.comes_alive();
     t.wake();  // at home it looks for requests before it runs
 }
 
 // --- A thread that stands still
+
+namespace {
+
+// For each first program: its threads that can go on.
+constinit std::atomic<u32> alive[NativeThread::kPrograms] = {};
+
+}  // namespace
+
+// A program whose threads all stand still stays so: only another thread of it could change that, one that runs. (A redirected
+// thread makes no native calls.)
+void NativeThread::comes_alive() {
+    if (alive_ || redirect || program == kNoProgram) return;
+    alive_ = true;
+    alive[program].fetch_add(1, std::memory_order_relaxed);
+}
+
+void NativeThread::stands_still() {
+    if (!std::exchange(alive_, false)) return;
+    if (alive[program].fetch_sub(1, std::memory_order_acq_rel) == 1) native_system->nobody_left(program);
+}
+
+// Nobody will answer it.
+void NativeThread::give_up(Errno error) {
+    drop_timeout();
+    if (expects == Expects::kMessage) return wake_with(error);
+    // Its handler is gone: no thread can decide how it continues. If it is resumed, the trap happens again.
+    trap_again(expects);
+    stop();
+}
 
 // This is the target, and its home. An answer that another CPU gives at the same time is given again (kAgainLater).
 Result<i64> NativeThread::do_here(Work& work) {

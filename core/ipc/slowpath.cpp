@@ -183,7 +183,7 @@ bool answer(NativeThread& t, NativeThread& caller, u64 tag, const native::Regist
     }
     u64 how = native::tag_label(tag) & 3;
     if (how == native::kStop) {
-        caller.state.store(native::kStateInactive, std::memory_order_release);
+        caller.stop();
         return false;
     }
     if (how == native::kResumeWith) {
@@ -492,7 +492,7 @@ Result<void> save_owed(NativeThread& t, ReplySlot& slot) {
     }
     // Nobody to tell: it stops where it is.
     if (native_system->thread_failed) native_system->thread_failed(t, trap);
-    t.state.store(native::kStateInactive, std::memory_order_release);
+    t.stop();
     leave(t);
 }
 

@@ -103,6 +103,7 @@ NativeThread::~NativeThread() {
 }
 
 void NativeThread::inherit(const NativeThread& maker) {
+    program = maker.program;
     // Nothing names it yet. The maker runs here, at its home, where alone its Sched changes.
     sched.set(ThreadClaim::of_taken(*this), ObjectRef<Sched>{maker.sched.get()});
     u64 most = sched ? sched->highest_priority.load(std::memory_order_relaxed) : 0;
@@ -168,15 +169,6 @@ bool NativeThread::kick_here() {
 void NativeThread::trap_again(Expects kind) {
     if (kind == Expects::kSyscall) context.restart_syscall();
     if (kind == Expects::kFault && fault.kind == lib::Trap::Kind::kKick) note_kick();
-}
-
-// Nobody will answer it.
-void NativeThread::give_up(Errno error) {
-    drop_timeout();
-    if (expects == Expects::kMessage) return wake_with(error);
-    // Its handler is gone: no thread can decide how it continues. If it is resumed, the trap happens again.
-    trap_again(expects);
-    state.store(native::kStateInactive, std::memory_order_release);
 }
 
 NativeThread& NativeThread::payer() {
@@ -524,6 +516,7 @@ bool NativeThread::control_here(Thread* in_call_of) {
             case Stopped::kNo: break;
             case Stopped::kOurs:
                 done |= kControlStop;
+                stands_still();
                 // From here on as if it had been claimed; the release makes it inactive.
                 state.store(kStateClaimed, std::memory_order_relaxed);
                 if (asked & kControlEnd)

@@ -58,6 +58,15 @@ public:
         return now == kStateClaimed ? u32(native::kStateInactive) : now;
     }
     bool inactive() const { return visible_state() == native::kStateInactive; }
+    // Called by its owner. From now on it is ready, or waits: one of the threads that its program goes on with, if it can
+    // make native calls. stands_still(): no more; the last of a program tells native_system. Again without effect.
+    void comes_alive();
+    void stands_still();
+    // The same, and it is inactive: anybody may claim it.
+    void stop() {
+        stands_still();
+        state.store(native::kStateInactive, std::memory_order_release);
+    }
 
     static bool is_one(const rt::Schedulable& s) { return s.run == &NativeThread::run_native; }
     // On whose clock it runs: the thread at the bottom of the chain of calls that it works for, as far as it is on this
@@ -100,6 +109,9 @@ public:
     OwnedRef<Notification> bound;
     OwnedRef<Sched> sched;  // changed at home only
     u8 priority_number = native::kDefaultPriority;
+    // The first program that it is a thread of, as its maker; kNoProgram: of none that ends by itself.
+    static constexpr u8 kPrograms = 2, kNoProgram = 0xff;
+    u8 program = kNoProgram;
     u64 number = 0;  // for traces and dumps
 
     void set_priority(u64 n) {
@@ -216,6 +228,7 @@ public:
 private:
     static void run_native(rt::Schedulable& s);
     static void timed_out(rt::Timer& t);
+    bool alive_ = false;   // counted among those that can go on
     bool parked_ = false;  // ready, in no queue: its budget is used up, and its timer brings it back. Home only
 
     // Where it shall run next, and on whose budget.

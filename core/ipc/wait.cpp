@@ -61,7 +61,7 @@ bool end_waits(Waitable& at, u32& budget) {
         t->drop_timeout();
         if (trapped) t->trap_again(t->queued_as);
         if (trapped)
-            t->state.store(native::kStateInactive, std::memory_order_release);
+            t->stop();
         else
             t->wake_with(Errno::kIdRm);
     }
