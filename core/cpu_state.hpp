@@ -12,7 +12,7 @@ struct CpuState {
     Thread* fpu_owner;   // whose FPU state and TLS bases are in the CPU
     Space* space;        // the address space that is loaded
     Thread* time_payer;  // the thread whose clock counts this CPU's user time
-    Thread* open_fpu;    // whose FPU state is in the registers, if they are not barred
+    Thread* fpu;         // whose FPU state is in the registers, which may be barred
 };
 
 inline CpuState& state_of(rt::Executor& ex) { return ex.above<CpuState>(); }

@@ -11,10 +11,9 @@ namespace {
 
 using hal::Machine;
 
-// The owner of the FPU state in a CPU's registers, and of the TLS bases there when CpuState::fpu_owner was cleared.
-// While that is set it is the thread for whom both are right. Touched by that CPU only.
+// The owner of the TLS bases in a CPU's registers when CpuState::fpu_owner was cleared. While that is set it is the thread
+// for whom these and the FPU state are right. Touched by that CPU only.
 struct alignas(64) Live {
-    Thread* fpu = nullptr;
     Thread* tls = nullptr;
     bool barred = false;
 };
@@ -22,10 +21,10 @@ constinit Live live[lib::kMaxCpus];
 
 Live& mine() { return live[Machine::this_cpu().value]; }
 
-void set_barred(Live& l, bool barred) {
-    if (l.barred != barred) Machine::fpu_bar(barred);
-    l.barred = barred;
-    state_of(rt::Executor::current()).open_fpu = barred ? nullptr : l.fpu;
+void unbar(Live& l) {
+    if (!l.barred) return;
+    Machine::fpu_bar(false);
+    l.barred = false;
 }
 
 // The owner of the TLS bases in the registers; from here on `fpu_owner` is not valid.
@@ -44,14 +43,13 @@ Thread::~Thread() { release_machine(); }
 void Thread::release_machine() {
     if (!context.fpu_area) return;  // it is over, or never ran
     // Its home CPU does it (the last thing its job does), so no other CPU has its state live.
-    for (Live& l : live) {
-        if (l.fpu == this) l.fpu = nullptr;
+    for (Live& l : live)
         if (l.tls == this) l.tls = nullptr;
+    for (u32 i = 0; i < rt::executor_count(); ++i) {
+        CpuState& cpu = state_of(rt::Executor::of(CpuId{i}));
+        if (cpu.fpu_owner == this) cpu.fpu_owner = nullptr;
+        if (cpu.fpu == this) cpu.fpu = nullptr;
     }
-    for (u32 i = 0; i < rt::executor_count(); ++i)
-        for (Thread** of :
-             {&state_of(rt::Executor::of(CpuId{i})).fpu_owner, &state_of(rt::Executor::of(CpuId{i})).open_fpu})
-            if (*of == this) *of = nullptr;
     rt::deallocate(std::exchange(context.fpu_area, nullptr), Machine::fpu_area_size());
     space = {};
 }
@@ -66,8 +64,8 @@ Result<void> Thread::allocate_fpu() {
 void Thread::save_state() {
     Live& l = mine();
     if (give_up(l) == this) Machine::save_thread_state(context);  // the next entry decides anew what is to be loaded
-    if (l.fpu == this) {
-        set_barred(l, false);
+    if (finds_fpu()) {
+        unbar(l);
         Machine::fpu_save(context.fpu_area);
     }
 }
@@ -86,13 +84,16 @@ void Thread::make_live() {
         l.tls = this;
     }
     if (lazy_fpu()) {
-        set_barred(l, true);
+        if (!l.barred) {
+            Machine::fpu_bar(true);
+            l.barred = true;
+        }
     } else {
-        set_barred(l, false);
-        if (l.fpu != this) {
-            if (l.fpu) Machine::fpu_save(l.fpu->context.fpu_area);
+        unbar(l);
+        if (Thread*& in = state_of(ex).fpu; in != this) {
+            if (in) Machine::fpu_save(in->context.fpu_area);
             Machine::fpu_restore(context.fpu_area);
-            l.fpu = state_of(ex).open_fpu = this;
+            in = this;
         }
     }
     state_of(ex).fpu_owner = this;
@@ -107,7 +108,7 @@ void Thread::fpu_barred() {
 void Thread::state_changed() {
     Live& l = mine();
     if (give_up(l) == this) l.tls = nullptr;
-    if (l.fpu == this) l.fpu = nullptr;
+    if (Thread*& in = state_of(rt::Executor::current()).fpu; in == this) in = nullptr;
 }
 
 void Thread::leave_cpu() {

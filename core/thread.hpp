@@ -92,8 +92,8 @@ public:
     void save_state();     // the area and the TLS bases in `context` are current afterwards
     void state_changed();  // the area or the TLS bases in `context` were changed: load them before the next entry
     void make_live();      // this CPU, which has its space, holds its state
-    // Its FPU state is in this CPU's registers, and they are not barred: the TLS bases are all that is missing.
-    bool finds_fpu() const { return state_of(rt::Executor::current()).open_fpu == this; }
+    // Its FPU state is in this CPU's registers.
+    bool finds_fpu() const { return state_of(rt::Executor::current()).fpu == this; }
     // Its state is in this CPU's registers, ready for use.
     bool holds_fpu() const { return !lazy_fpu() && state_of(rt::Executor::current()).fpu_owner == this; }
     void leave_cpu();  // saves the state; called before the thread gets another home

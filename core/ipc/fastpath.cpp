@@ -96,7 +96,9 @@ template <class Trace, Expects kKind>
         return to_other_cpu<Trace, kKind>(s, *r, h, note);
     if (ex.queue.pressing() & r->gives_way_to) return note.failed(Test::kPriority);
     // A handler of traps has a bound notification most often; the shortest path of messages does not look for one.
-    constexpr u8 kHarmless = kKind == Expects::kMessage ? 0 : NativeThread::kQuickSwitch;
+    constexpr u8 kHarmless = kKind == Expects::kSyscall ? NativeThread::kQuickSwitch
+                             : kKind == Expects::kFault ? NativeThread::kSlowTrapped
+                                                        : 0;
     if (((s.from.slow_switch_reasons | r->slow_switch_reasons) & u8(~kHarmless)) != 0) [[unlikely]]
         return to_odd_receiver<Trace, kKind>(s, *r, h, note);
     finish_send<Trace, kKind, Switch::kQuick>(ex, s, *r, h, note);
@@ -253,7 +255,7 @@ template <class Trace, Switch kHow, bool kTrap, bool kBound = false>
 
 // Of a server with a bound notification.
 template <class Trace, bool kTrap>
-[[gnu::noinline]] void reply_bound(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
+[[gnu::always_inline]] inline void reply_bound(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<Trace, true>(t, e, c, tag, note);
@@ -276,13 +278,21 @@ template <class Trace>
 
 // The caller waits for the answer to a trap of its.
 template <class Trace>
+[[gnu::noinline]] void reply_bound_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
+    if (!is_plain_resume(t, tag)) {
+        if (native::tag_label(tag) != native::kResumeWith) return note.failed(Test::kSpecial);
+        return reply_with_registers<Trace>(t, e, c, tag, note);
+    }
+    if (c.takes_slowpath()) return note.failed(Test::kSpecial);
+    reply_bound<Trace, true>(t, e, c, tag, note);
+}
+template <class Trace>
 [[gnu::noinline]] void reply_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
     if (!is_plain_resume(t, tag)) {
         if (native::tag_label(tag) != native::kResumeWith) return note.failed(Test::kSpecial);
         return reply_with_registers<Trace>(t, e, c, tag, note);
     }
     if (c.takes_slowpath()) return note.failed(Test::kSpecial);
-    if (t.slow_switch_reasons & NativeThread::kSlowBound) return reply_bound<Trace, true>(t, e, c, tag, note);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) [[unlikely]]
         return reply_to_other_cpu<Trace>(t, e, c, tag, note);
@@ -304,7 +314,9 @@ template <class Trace>
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kReceivable)) return note.failed(Test::kCapability);
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
-    if (c->expects != Expects::kMessage) return reply_to_trap<Trace>(t, e, *c, tag, note);
+    if (c->expects != Expects::kMessage)
+        return t.slow_switch_reasons & NativeThread::kSlowBound ? reply_bound_to_trap<Trace>(t, e, *c, tag, note)
+                                                                : reply_to_trap<Trace>(t, e, *c, tag, note);
     rt::Executor& ex = rt::Executor::current();
     if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]]
         return reply_odd<Trace>(t, e, *c, tag, note);
@@ -417,10 +429,10 @@ namespace {
     rt::Executor& ex = rt::Executor::current();
     if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]] {
         if (c->expects == Expects::kMessage) return;
-        if ((t.slow_switch_reasons & NativeThread::kSlowBound) && native::tag_label(tag) == native::kResume &&
-            !c->takes_slowpath()) [[likely]]
-            reply_bound<NoTrace, true>(t, e, *c, tag, NoTrace{Path::kFastReply});
-        reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
+        if (t.slow_switch_reasons & NativeThread::kSlowBound)
+            reply_bound_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
+        else
+            reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
         slow_syscall(t);  // the general form has no other test for it
     }
     if (!c->is_at_home(ex)) [[unlikely]]

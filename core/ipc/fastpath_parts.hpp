@@ -55,6 +55,7 @@ enum class Switch : u8 {
     return server.no_fpu && (server.slow_switch_reasons & u8(~kQuick)) == 0 &&
            (program.slow_switch_reasons & u8(~kQuick)) == NativeThread::kSlowFpu;
 }
+// kSlowOpenFpu: the registers are not barred, but may have got another state since.
 [[gnu::always_inline]] inline bool finds_fpu(const NativeThread& server, const NativeThread& program) {
     constexpr u8 kQuick = NativeThread::kQuickSwitch;
     return (server.slow_switch_reasons & u8(~kQuick)) == NativeThread::kSlowOpenFpu &&
