@@ -13,8 +13,8 @@ if(FARCALL_WORLD STREQUAL "host")
   farcall_precompile(farcall-tool)
   target_compile_definitions(farcall-tool PRIVATE FARCALL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 
-  foreach(PLUGIN count_plugin stretch_plugin)
-    file(GLOB PLUGIN_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/${PLUGIN}/*.c)
+  foreach(PLUGIN count_plugin stretch_plugin miss_plugin)
+    file(GLOB PLUGIN_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/${PLUGIN}/*.c ${CMAKE_SOURCE_DIR}/tools/${PLUGIN}/*.cpp)
     add_library(${PLUGIN} MODULE ${PLUGIN_SOURCES})
     target_include_directories(${PLUGIN} PRIVATE ${CMAKE_SOURCE_DIR})
     target_compile_options(${PLUGIN} PRIVATE -O2 -Wall -Wextra -Werror)
@@ -27,7 +27,7 @@ endif()
 
 # Unit tests, over hal/hosted and port/hosted. unit_tests tests single parts and may restart the allocators;
 # linux_unit_tests (tests/unit/linux_*.cpp) has one running system: root file system, first program, scripts. The tsan
-# world builds only the files that use threads: rt_, mem_, hosted_, waist_ and linux_*.cpp. ./farcall installs
+# world builds only the files that use threads: rt_, mem_, hosted_, waist_, cache_ and linux_*.cpp. ./farcall installs
 # GoogleTest only for `test`; the tool can be built without it.
 find_package(GTest)
 if(NOT GTest_FOUND AND NOT FARCALL_WORLD STREQUAL "host")
@@ -62,7 +62,7 @@ if(GTest_FOUND)
 
   if(FARCALL_WORLD STREQUAL "tsan")
     file(GLOB UNIT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*.cpp)
-    list(FILTER UNIT_SOURCES INCLUDE REGEX "/tests/unit/(rt|mem|hosted|waist)_")
+    list(FILTER UNIT_SOURCES INCLUDE REGEX "/tests/unit/(rt|mem|hosted|waist|cache)_")
     file(GLOB PERSONALITY_TESTS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/linux_*.cpp)
   else()
     file(GLOB UNIT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*.cpp)

@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 typedef uint64_t qemu_plugin_id_t;
 typedef struct {
     const char* target_name;
@@ -22,9 +25,10 @@ typedef struct {
 } qemu_info_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
+struct qemu_plugin_hwaddr;
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
-enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_R = 1 };
+enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_R = 1, QEMU_PLUGIN_MEM_W = 2, QEMU_PLUGIN_MEM_RW = 3 };
 typedef uint32_t qemu_plugin_meminfo_t;
 typedef void (*vcpu_tb_trans_cb)(qemu_plugin_id_t, struct qemu_plugin_tb*);
 typedef void (*vcpu_udata_cb)(unsigned vcpu, void* data);
@@ -43,5 +47,15 @@ struct qemu_plugin_insn* qemu_plugin_tb_get_insn(const struct qemu_plugin_tb*, s
 const void* qemu_plugin_insn_data(const struct qemu_plugin_insn*);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn*);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn*);
+void* qemu_plugin_insn_haddr(const struct qemu_plugin_insn*);  // in the host's memory; null if it is not RAM
+bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t);
+unsigned qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t);
+// Of an access, in its callback; null if the emulator no longer has the translation.
+struct qemu_plugin_hwaddr* qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t, uint64_t address);
+bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr*);
+uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr*);
+#ifdef __cplusplus
+}
+#endif
 
 #define EXPORT __attribute__((visibility("default")))
