@@ -3,9 +3,9 @@
 // prints how long each took and how many calls other CPUs executed during that time. The same binary runs on Farcall
 // over every route and on Linux, as the first process or as a child of it.
 //
-// `routes [--pin] [--ping] [--repeats N] [--percent N] WORK...`
+// `routes [--pin] [--ping] [--thesis] [--repeats N] [--percent N] WORK...`
 //   --pin      user code on CPU 0 only     --ping     bench/ping before and after the works
-//   --percent  of the usual counts
+//   --percent  of the usual counts         --thesis   the thesis's counts and files instead of the usual ones
 // Output, one line each:
 //   clock NS                  CLOCK_MONOTONIC when the line was written: first, and again before the last line
 //   ping NS | ping -
@@ -18,6 +18,9 @@
 //   failed WORK TEXT
 //   done
 //
+// Markers for the plugins (tools/count_plugin/marker.h) are set around each measured run (row 2) and around the last run with
+// the base count before them (row 1).
+//
 // For BEYOND, the same work first runs with its base count (0, or one file), which also warms it up.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,6 +31,7 @@
 #include <time.h>
 
 #include "bench/files.h"
+#include "tools/count_plugin/marker.h"
 
 // The counts are chosen so that a run takes some 100 ms inline under TCG.
 struct work {
@@ -43,6 +47,16 @@ static const struct work works[] = {
     {"stat_two", "stat", 2, 150000, 0}, {"long", "long", 1, 10000, 0},     {"long_two", "long", 2, 10000, 0},
 };
 enum { kMostProcesses = 2 };
+// The thesis's: twice 10,000,000 calls; 100 passes; files that make 44,000 reads of 1 KiB (11 each, the last gives the end).
+enum { kThesisCalls = 10000000, kThesisPasses = 100, kThesisFiles = 4000 };
+enum { kBaseRow = 1, kRunRow = 2 };
+
+static long count_of(const struct work* work, int thesis) {
+    if (!thesis) return work->count;
+    if (strcmp(work->kind, "task0") == 0) return kThesisCalls;
+    if (strcmp(work->kind, "task1") == 0) return kThesisPasses;
+    return strcmp(work->kind, "task2") == 0 ? kThesisFiles : work->count;
+}
 
 struct counters {
     int known;
@@ -161,10 +175,15 @@ static int run_timed(const struct work* work, long count, struct timing* timing)
 
 static void run_work(const struct work* work, long count, int repeats) {
     struct timing warm, base, timing;
-    int ok = run_timed(work, work->base, &warm) == 0 && run_timed(work, work->base, &base) == 0;
+    int ok = run_timed(work, work->base, &warm) == 0;
+    FARCALL_MARK_START(kBaseRow);
+    ok = ok && run_timed(work, work->base, &base) == 0;
+    FARCALL_MARK_STOP(kBaseRow);
     for (int i = 0; ok && i < repeats; ++i) {
+        FARCALL_MARK_START(kRunRow);
         ok = run_timed(work, count, &timing) == 0;
         if (!ok) break;
+        FARCALL_MARK_STOP(kRunRow);
         char line[400], own[64] = "", known[24] = "-", beyond[24] = "-";
         for (int k = 0; k < timing.owns; ++k)
             snprintf(own + strlen(own), sizeof own - strlen(own), "%s%llu", k ? "," : "", timing.own[k]);
@@ -208,11 +227,13 @@ static void say_clock(void) {
 }
 
 int main(int argc, char** argv) {
-    int ping = 0, repeats = 1, at = 1;
+    int ping = 0, thesis = 0, repeats = 1, at = 1;
     long percent = 100;
     for (; at < argc && strncmp(argv[at], "--", 2) == 0; ++at) {
         if (strcmp(argv[at], "--ping") == 0) {
             ping = 1;
+        } else if (strcmp(argv[at], "--thesis") == 0) {
+            thesis = 1;
         } else if (strcmp(argv[at], "--pin") == 0) {
             cpu_set_t set;
             CPU_ZERO(&set);
@@ -230,6 +251,11 @@ int main(int argc, char** argv) {
             return 2;
         }
     }
+    if (thesis) {
+        char files[16];
+        snprintf(files, sizeof files, "%d", kThesisFiles);
+        setenv("BENCH_FILES", files, 1);
+    }
     if (at < argc && make_many_files() != 0) return 1;
     say_clock();
     if (ping) run_ping();
@@ -242,7 +268,7 @@ int main(int argc, char** argv) {
             fprintf(stderr, "routes: unknown work %s\n", argv[at]);
             return 2;
         }
-        long count = found->count * percent / 100;
+        long count = count_of(found, thesis) * percent / 100;
         if (count <= found->base) count = found->base + 1;
         run_work(found, count, repeats);
     }

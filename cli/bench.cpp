@@ -160,6 +160,17 @@ std::vector<std::string> counted_row_names(const BenchOptions& options) {
 int bench_command(const BenchOptions& options) {
     if (options.route != "inline" && !options.names.empty() && options.names != std::vector<std::string>{"syscall"})
         fail("bench: --route belongs to `bench syscall`; works take --routes");
+    if (options.quick) return bench_quick_command(options);
+    const bool works =
+        !options.names.empty() && std::all_of(options.names.begin(), options.names.end(),
+                                              [](const std::string& name) { return is_work_name(name); });
+    for (const std::string& mode : options.modes) {
+        if (mode == "disk") fail("bench: --mode disk: there is no disk yet, only ramfs");
+        if (mode != "ramfs") fail("bench: --mode is ramfs or disk, not '" + mode + "'");
+    }
+    if (!works && options.misses) fail("bench: --misses belongs to works, such as task0");
+    if (!works && options.thesis) fail("bench: --thesis belongs to works, such as task0");
+    if (options.misses) return bench_misses_command(options);
     if (options.names == std::vector<std::string>{"fastpath"}) return bench_fastpath_command(options);
     if (options.linux_load) fail("bench: --linux-load belongs to `bench fastpath`");
     if (!options.plot.empty()) fail("bench: --plot belongs to `bench fastpath`");
@@ -215,6 +226,7 @@ int bench_command(const BenchOptions& options) {
     }
     if (!options.json.empty() || !options.markdown.empty()) {
         nlohmann::ordered_json json{
+            {"kind", options.on_linux ? "linux" : "syscall"},
             {"rows", json_rows},
             {"machine", bench_machine("1 CPU", options.cpu, options.on_linux ? oracle_version() : "Farcall")},
             {"commit", bench_commit()}};

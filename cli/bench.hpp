@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What the benchmarks of the tool share: starting a guest with the benchmark programs in its root.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "cli/bench_stats.hpp"
 #include "cli/commands.hpp"
 
 namespace cli {
@@ -15,12 +17,26 @@ struct BenchGuest {
     std::string route = "inline";
     std::vector<std::string> programs, argv;
     double timeout = 240;
-    std::string plugin;  // arguments of the counting plugin; empty: without it
+    std::string plugin;                              // arguments of the counting plugin; empty: without it
+    std::function<void(MachineSpec&)> prepare = {};  // the last word on the machine
 };
 Outcome run_bench_guest(BenchGuest guest, Streams streams);
 
 // `farcall bench task0 ...`: times of the works over the routes (bench_routes.cpp).
 int bench_routes_command(const BenchOptions& options);
+// One guest that runs bench/routes with these words. `prepare`: as in BenchGuest.
+struct RoutesBoot {
+    GuestRecord record;
+    std::string problem;  // empty: everything may be used
+};
+RoutesBoot run_routes_guest(const BenchOptions& options, const Setting& setting, const std::vector<std::string>& words,
+                            const std::function<void(MachineSpec&)>& prepare = {});
+// The words that options give to bench/routes, without the names of works.
+std::vector<std::string> routes_words(const BenchOptions& options, const Setting& setting);
+// The same works with --misses: modelled misses of caches and TLBs (bench_misses.cpp).
+int bench_misses_command(const BenchOptions& options);
+// --quick: a little of every benchmark into one file (bench_quick.cpp).
+int bench_quick_command(const BenchOptions& options);
 
 // `farcall bench syscall --route server`: kernel and server apart, and over inline (bench_server.cpp).
 int bench_server_command(const BenchOptions& options);
@@ -36,6 +52,8 @@ int bench_fastpath_command(const BenchOptions& options);
 // The same with --linux-load: Linux programs on the server route (bench_linux_load.cpp).
 int bench_linux_load_command(const BenchOptions& options);
 
+// ",server_begin=0x...,server_end=0x..." for the counting plugin: where the user-level server is linked.
+std::string server_arguments();
 // ",spin_begin=0x...,spin_end=0x..." for the counting plugin when the kernel has the symbols.
 std::string spin_arguments(const fs::path& kernel);
 

@@ -35,16 +35,6 @@ fs::path bench_program(const std::string& name) {
     return path;
 }
 
-// ",server_begin=0x...,server_end=0x..." for the counting plugin.
-std::string server_arguments() {
-    auto layout = elf_layout(read_file(server_image()));
-    if (!layout) fail(server_image().string() + " is damaged");
-    char text[96];
-    std::snprintf(text, sizeof text, ",server_begin=0x%llx,server_end=0x%llx",
-                  static_cast<unsigned long long>(layout->start), static_cast<unsigned long long>(layout->end));
-    return text;
-}
-
 Outcome run_guest(const BenchOptions& options, MachineSpec spec, const std::vector<std::string>& argv, double timeout,
                   Streams streams, const fs::path& plugin_out) {
     BenchGuest guest{.spec = std::move(spec),
@@ -53,7 +43,8 @@ Outcome run_guest(const BenchOptions& options, MachineSpec spec, const std::vect
                      .programs = {"syscall", "tiny"},
                      .argv = argv,
                      .timeout = timeout,
-                     .plugin = {}};
+                     .plugin = {},
+                     .prepare = {}};
     if (!plugin_out.empty()) {
         guest.plugin = "out=" + plugin_out.string();
         if (options.route == "server") guest.plugin += server_arguments();
@@ -191,6 +182,15 @@ void print_shares(const std::map<std::string, double>& table, double total, cons
 
 }  // namespace
 
+std::string server_arguments() {
+    auto layout = elf_layout(read_file(server_image()));
+    if (!layout) fail(server_image().string() + " is damaged");
+    char text[96];
+    std::snprintf(text, sizeof text, ",server_begin=0x%llx,server_end=0x%llx",
+                  static_cast<unsigned long long>(layout->start), static_cast<unsigned long long>(layout->end));
+    return text;
+}
+
 CountedRows count_syscall_rows(const BenchOptions& options, const std::vector<std::string>& names) {
     std::map<std::string, std::vector<RowCount>> counts;
     CountedRows rows;
@@ -273,6 +273,7 @@ Outcome run_bench_guest(BenchGuest guest, Streams streams) {
     extra.file(".farcall/init", start_file(guest.argv, default_environment(false)), 0600);
     guest.spec.initrd = compose_initrd(root, extra.finish(), scratch);
     guest.spec.append += " tty=0 stdin=null";
+    if (guest.prepare) guest.prepare(guest.spec);
     if (!guest.plugin.empty()) {
         guest.spec.plugin = (build_dir() / "host" / "count_plugin.so").string() + "," + guest.plugin;
         guest.spec.quit_gently = true;

@@ -101,7 +101,8 @@ void write_json(const BenchOptions& options, const std::vector<Row>& rows, const
         Spread s = spread(values);
         all[name] = {{"median", s.median}, {"q1", s.q1}, {"q3", s.q3}, {"samples", s.count}};
     }
-    Json json{{"rows", json_rows},
+    Json json{{"kind", options.linux_load ? "linux_load" : "fastpath"},
+              {"rows", json_rows},
               {"machine", bench_machine("1 and 2 CPUs", options.cpu, "Farcall")},
               {"commit", bench_commit()},
               {"runs", about.runs},

@@ -193,7 +193,8 @@ int bench_ipc_command(const BenchOptions& options) {
         rows.push_back(item);
     }
     if (!options.json.empty()) {
-        nlohmann::ordered_json json{{"rows", rows},
+        nlohmann::ordered_json json{{"kind", "ipc"},
+                                    {"rows", rows},
                                     {"machine", bench_machine("1 and 2 CPUs", options.cpu, "Farcall")},
                                     {"commit", bench_commit()}};
         write_file(options.json, json.dump(1) + "\n");

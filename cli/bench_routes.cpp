@@ -22,16 +22,15 @@ namespace cli {
 namespace {
 
 constexpr double kGuestTimeout = 300;
-constexpr double kClockTolerance = 0.02;  // of the host's seconds, and besides
-constexpr double kClockJitter = 0.05;     // s, for the transfer of a line to the host
-constexpr int kGiveUp = 2;                // guests in a row that were lost
+constexpr double kClockTolerance = 0.02;                 // of the host's seconds, and besides
+constexpr double kClockJitter = 0.05;                    // s, for the transfer of a line to the host
+constexpr double kThesisLonger = 10, kModelLonger = 15;  // factors of kGuestTimeout
+constexpr int kGiveUp = 2;                               // guests in a row that were lost
 
-struct Boot {
-    GuestRecord record;
-    std::string problem;  // empty: everything may be used
-};
+}  // namespace
 
-Boot run_boot(const BenchOptions& options, const Setting& setting, const std::vector<std::string>& words) {
+RoutesBoot run_routes_guest(const BenchOptions& options, const Setting& setting, const std::vector<std::string>& words,
+                            const std::function<void(MachineSpec&)>& prepare) {
     RunOptions run;
     run.cpu = options.cpu;
     run.verbose = options.verbose;
@@ -44,9 +43,10 @@ Boot run_boot(const BenchOptions& options, const Setting& setting, const std::ve
     guest.spec = guest.on_linux ? oracle_machine(run) : farcall_machine(run);
     guest.argv = {"/bench/routes"};
     guest.argv.insert(guest.argv.end(), words.begin(), words.end());
-    guest.timeout = kGuestTimeout;
+    guest.timeout = kGuestTimeout * (options.thesis ? kThesisLonger : 1) * (prepare ? kModelLonger : 1);
+    guest.prepare = prepare;
 
-    Boot boot;
+    RoutesBoot boot;
     std::vector<Clock::time_point> seen;
     std::string buffer;
     Streams streams;
@@ -69,7 +69,7 @@ Boot run_boot(const BenchOptions& options, const Setting& setting, const std::ve
     if (outcome.kind != Outcome::Kind::Exit || outcome.value != 0 || !boot.record.done) {
         report(outcome, spec, "/bench/routes");
         boot.problem = "the guest did not come to its end";
-    } else if (seen.size() == 2 && boot.record.clocks.size() == 2) {
+    } else if (!prepare && seen.size() == 2 && boot.record.clocks.size() == 2) {
         double host = std::chrono::duration<double>(seen[1] - seen[0]).count();
         double inside = (boot.record.clocks[1] - boot.record.clocks[0]) / 1e9;
         if (std::abs(inside - host) > kClockTolerance * host + kClockJitter) {
@@ -80,6 +80,16 @@ Boot run_boot(const BenchOptions& options, const Setting& setting, const std::ve
     }
     return boot;
 }
+
+std::vector<std::string> routes_words(const BenchOptions& options, const Setting& setting) {
+    std::vector<std::string> words = {"--percent", std::to_string(options.percent), "--repeats",
+                                      std::to_string(options.repeats)};
+    if (options.thesis) words.push_back("--thesis");
+    if (setting.pin) words.push_back("--pin");
+    return words;
+}
+
+namespace {
 
 // The runs of one guest, one for each work: that with the median time.
 std::map<std::string, WorkRun> by_work(const GuestRecord& record) {
@@ -113,7 +123,7 @@ std::vector<Round> run_rounds(const BenchOptions& options, const std::vector<Set
     const Setting line{.name = "line", .route = "inline", .cpus = 2};
     auto ping = [&] {
         std::optional<double> slowest;
-        for (double ping : run_boot(options, line, {"--ping"}).record.pings)
+        for (double ping : run_routes_guest(options, line, {"--ping"}).record.pings)
             slowest = std::max(slowest.value_or(0), ping);
         return slowest;
     };
@@ -128,12 +138,10 @@ std::vector<Round> run_rounds(const BenchOptions& options, const std::vector<Set
                 continue;
             }
             progress.say("run " + std::to_string(number) + " of " + std::to_string(options.runs) + ": " + setting.name);
-            std::vector<std::string> words = {"--percent", std::to_string(options.percent), "--repeats",
-                                              std::to_string(options.repeats)};
-            if (setting.pin) words.push_back("--pin");
+            std::vector<std::string> words = routes_words(options, setting);
             if (setting.name == "inline2") words.push_back("--ping");
             words.insert(words.end(), works.begin(), works.end());
-            Boot boot = run_boot(options, setting, words);
+            RoutesBoot boot = run_routes_guest(options, setting, words);
             lost[setting.name] = boot.record.done ? 0 : lost[setting.name] + 1;
             for (const auto& [work, text] : boot.record.failed)
                 progress.lasting(setting.name + ": " + work + " failed: " + text);
@@ -358,6 +366,7 @@ int bench_routes_command(const BenchOptions& given) {
     std::string names;
     for (const std::string& name : options.names) names += (names.empty() ? "" : " ") + name;
     nlohmann::ordered_json json{
+        {"kind", "routes"},
         {"rows", rows},
         {"machine", bench_machine("1 and 2 CPUs", options.cpu,
                                   options.on_linux ? "Farcall and " + oracle_version() : std::string("Farcall"))},
@@ -365,6 +374,7 @@ int bench_routes_command(const BenchOptions& given) {
         {"names", names},
         {"runs", options.runs},
         {"percent", options.percent},
+        {"sizes", options.thesis ? "thesis" : "usual"},
         {"host_load", load}};
     if (!options.json.empty()) write_file(options.json, json.dump(1) + "\n");
     if (!options.markdown.empty()) {

@@ -192,7 +192,8 @@ int bench_server_command(const BenchOptions& options) {
                              number(bases.inline_getpid) + " kernel instructions";
     std::printf("%s\n%d of the rows shown miss their goal or did not run\n", text.c_str(), missed);
     if (!options.json.empty()) {
-        nlohmann::ordered_json json{{"rows", json_rows},
+        nlohmann::ordered_json json{{"kind", "server"},
+                                    {"rows", json_rows},
                                     {"machine", bench_machine("1 CPU", options.cpu, "Farcall")},
                                     {"commit", bench_commit()}};
         if (bases.exception) json["exception"] = *bases.exception;

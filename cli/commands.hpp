@@ -18,11 +18,13 @@ struct RunOptions {
     std::string fastpath;
     std::string native;  // a program of the native interface, the first and only one of the machine
     double timeout = 0;
-    std::string stats;           // empty: none; table; json
-    std::string capacity;        // CPU:FRACTION,...
-    std::optional<int> spin;     // microseconds; none: the kernel's, or 0 with more CPUs than the host has
-    std::string trace;           // a file
-    uint64_t trace_records = 0;  // of each CPU; 0: the usual number
+    std::string stats;                // empty: none; table; json
+    std::string capacity;             // CPU:FRACTION,...
+    std::optional<int> spin;          // microseconds; none: the kernel's, or 0 with more CPUs than the host has
+    std::string trace;                // a file
+    uint64_t trace_records = 0;       // of each CPU; 0: the usual number
+    std::string misses;               // empty: not counted; table; json
+    std::string caches = "i5-8279u";  // the model of --misses
     bool gdb = false;
     bool debug = false;        // the kernel with assertions and lock-order checks
     bool test_kernel = false;  // the kernel with tests and hooks for tests (as the debug kernel is)
@@ -66,7 +68,12 @@ struct BenchOptions {
     bool verbose = false;
     int runs = 0;  // 0: what the benchmark wants, 1 for counts and 20 for times
     int repeats = 1;
-    int percent = 100;  // of each work's usual count
+    int percent = 100;                // of each work's usual count
+    bool misses = false;              // works: modelled misses of caches and TLBs in place of times
+    std::string caches = "i5-8279u";  // the model
+    bool thesis = false;              // works: the thesis's sizes
+    bool quick = false;               // a little of every benchmark
+    std::vector<std::string> modes = {"ramfs"};
 };
 
 // All machines of this process get the debug kernel.
@@ -101,5 +108,7 @@ int oracle_record_command(const BatchOptions& options);
 int oracle_fetch_command();
 int test_command(const std::string& kind, const BatchOptions& options);
 int bench_command(const BenchOptions& options);
+// One page from results of `bench --json`.
+int report_command(const std::vector<std::string>& files, const std::string& out);
 
 }  // namespace cli

@@ -14,6 +14,10 @@ namespace {
 
 using namespace cli;
 
+constexpr const char* kCachesHelp =
+    "with --misses: the model, i5-8279u, cortex-a9 or server, and changes to it, such as "
+    "server,l1d=32K/8,l2=none,dtlb=64/4,line=64 (also l1i, llc, itlb, stlb, itlb2m, dtlb2m)";
+
 void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
     app.add_option("--cpus", options.cpus, "virtual CPUs, 1 to 16")->check(CLI::Range(1, 16))->capture_default_str();
     app.add_option("--memory", options.memory, "memory, say 256M or 2G")->capture_default_str();
@@ -56,6 +60,11 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
             "longest stretch of kernel instructions with interrupts off, and the call that was entered last before "
             "(QEMU "
             "counts them, which makes the run slower); --stats=json: all of them as JSON");
+        app.add_flag("--misses{table}", options.misses,
+                     "misses per 1,000 instructions of modelled caches and TLBs on standard error at the end: per CPU, "
+                     "of programs, kernel, spinning and user-level server (QEMU counts them, up to 15 times slower); "
+                     "--misses=json: the counts as JSON");
+        app.add_option("--caches", options.caches, kCachesHelp)->capture_default_str();
         app.add_option("--trace", options.trace,
                        "write what the kernel did to this file, as JSON for ui.perfetto.dev or chrome://tracing; "
                        "farcall trace FILE shows it in tables");
@@ -178,6 +187,19 @@ int dispatch(int argc, char** argv) {
     bench->add_option("--percent", bench_options.percent, "fastpath, times: size of each work, relative to the default")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
+    bench->add_flag("--misses", bench_options.misses,
+                    "task0 and the like: misses of modelled caches and TLBs per 1,000 instructions and per call or "
+                    "file, in place of times (3 runs)");
+    bench->add_option("--caches", bench_options.caches, kCachesHelp)->capture_default_str();
+    bench->add_option("--mode", bench_options.modes, "task0 and the like: where the files are: ramfs (disk: not yet)")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->capture_default_str();
+    bench->add_flag("--thesis", bench_options.thesis,
+                    "task0 and the like: the thesis's sizes: 10,000,000 times two calls, 100 passes, files that make "
+                    "44,000 reads of 1 KiB");
+    bench->add_flag("--quick", bench_options.quick,
+                    "a little of every benchmark, in less than 5 minutes: with --json enough for a report");
     bench->add_option("--cpu", bench_options.cpu, "QEMU's CPU model")->capture_default_str();
     bench->add_flag("--linux", bench_options.on_linux,
                     "syscall: measure the oracle's kernel instead; times: measure it as well");
@@ -193,6 +215,15 @@ int dispatch(int argc, char** argv) {
     CLI::App* size = app.add_subcommand(
         "size", "Bytes of code and data that run privileged, with Linux in the kernel and with Linux as a server");
     size->add_option("--json", size_json, "write the rows to this file");
+
+    CLI::App* report = app.add_subcommand("report",
+                                          "One page of tables and plots, which needs no network, from results of bench "
+                                          "--json: report R.json ... -o PAGE.html");
+    std::vector<std::string> report_files;
+    std::string report_out = "report.html";
+    report->add_option("files", report_files, "results, the oldest first where the same benchmark is in several")
+        ->required();
+    report->add_option("-o,--output", report_out, "the page")->capture_default_str();
 
     CLI::App* oracle = app.add_subcommand(
         "oracle",
@@ -257,6 +288,7 @@ int dispatch(int argc, char** argv) {
     }
     if (trace->parsed()) return trace_command(trace_file, trace_calls);
     if (size->parsed()) return size_command(size_json);
+    if (report->parsed()) return report_command(report_files, report_out);
     return kStatusUsage;
 }
 

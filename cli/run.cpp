@@ -15,6 +15,7 @@
 #include "cli/commands.hpp"
 #include "cli/elf_layout.hpp"
 #include "cli/host_program.hpp"
+#include "cli/misses.hpp"
 #include "cli/route.hpp"
 #include "cli/stats.hpp"
 #include "cli/stretch.hpp"
@@ -51,6 +52,12 @@ MachineSpec farcall_machine(const RunOptions& options) {
     }
     if (!options.stats.empty() && options.stats != "table" && options.stats != "json")
         fail("--stats takes table or json, not '" + options.stats + "'");
+    if (!options.misses.empty()) {
+        if (options.misses != "table" && options.misses != "json")
+            fail("--misses takes table or json, not '" + options.misses + "'");
+        if (!options.stats.empty()) fail("--misses and --stats count in runs of their own");
+        check_model(options.caches);
+    }
     if (options.trace.empty() && options.trace_records != 0) fail("--trace-records: there is no --trace");
     MachineSpec spec;
     const bool debug = debug_kernel || options.debug;
@@ -310,10 +317,18 @@ void say_of_native(std::string_view line) {
         std::fputs("farcall: the native program has ended: no thread of it is left that can run\n", stderr);
 }
 
+// --misses: after everything that the program wrote.
+void show_misses(const RunOptions& options, const fs::path& counted) {
+    if (options.misses.empty()) return;
+    std::fputs(misses_report(counted, options.caches, options.misses == "json").c_str(), stderr);
+}
+
 int run_command(const RunOptions& options) {
     if (options.debug) use_debug_kernel();
     MachineSpec spec = farcall_machine(options);
     TempDir scratch;
+    const fs::path counted = scratch.path() / "misses";
+    if (!options.misses.empty()) count_misses(spec, counted, options.caches, false, options.route == "server");
     const bool beside = !options.native.empty() && options.route == "server";
     if (beside && options.program.empty()) fail("--native with --route server: PROGRAM is missing");
     if (!options.native.empty() && !beside) {
@@ -329,6 +344,7 @@ int run_command(const RunOptions& options) {
         Session session(spec, streams);
         session.set_timeout(options.timeout);
         Outcome outcome = session.run();
+        show_misses(options, counted);
         trace.finish(outcome);
         return report(outcome, spec, options.native);
     }
@@ -369,6 +385,7 @@ int run_command(const RunOptions& options) {
         std::fprintf(stderr, "%s\n", stats.c_str());
     else if (!options.stats.empty())
         std::fputs(stats_table(stats).c_str(), stderr);
+    show_misses(options, counted);
     trace.finish(outcome);
     return report(outcome, spec, argv[0]);
 }

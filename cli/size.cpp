@@ -51,7 +51,7 @@ int size_command(const std::string& json_file) {
     }
     std::printf("privileged with a server over without: %.2f\n", privileged[1] / privileged[0]);
     if (!json_file.empty()) {
-        nlohmann::ordered_json json{{"rows", rows}, {"unit", "bytes"}, {"commit", bench_commit()}};
+        nlohmann::ordered_json json{{"kind", "size"}, {"rows", rows}, {"unit", "bytes"}, {"commit", bench_commit()}};
         write_file(json_file, json.dump(1) + "\n");
     }
     return 0;
