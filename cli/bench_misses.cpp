@@ -28,7 +28,8 @@ constexpr long kFiles = 1200, kThesisFiles = 4000;
 struct Cell {
     std::string work, setting;
     std::vector<CpuMisses> runs, beyond;
-    double units = 0;  // beyond the base
+    double units = 0;             // beyond the base
+    std::vector<double> seconds;  // of each run, under the model
 };
 
 struct Unit {
@@ -59,6 +60,7 @@ bool add_runs(std::map<std::string, Cell>& cells, const Setting& setting, const 
         cell.work = did.work;
         cell.setting = setting.name;
         cell.units = static_cast<double>(did.count - unit.base) * unit.each * did.processes;
+        cell.seconds.push_back(did.ns / 1e9);
         cell.runs.push_back(misses);
         cell.beyond.push_back(misses - base);
     }
