@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT
-// `farcall report`: reading results, and the HTML around what report_sections.cpp puts on the page.
+// Reading results, and the HTML around what report_sections.cpp puts on the page: see report.hpp.
 #include "cli/report.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
-
-#include "cli/announce.hpp"
-#include "cli/commands.hpp"
 
 namespace cli {
 
@@ -88,12 +85,12 @@ std::string escaped(std::string_view text) {
 std::string shown(double value) {
     char text[48];
     const double size = std::abs(value);
-    const char* format = size == 0      ? "%.0f"
-                         : size >= 1000 ? "%.0f"
-                         : size >= 100  ? "%.1f"
-                         : size >= 10   ? "%.2f"
-                         : size >= 1    ? "%.3f"
-                                        : "%.4f";
+    const char* format = size == std::floor(size) && size < 1e15 ? "%.0f"
+                         : size >= 1000                          ? "%.0f"
+                         : size >= 100                           ? "%.1f"
+                         : size >= 10                            ? "%.2f"
+                         : size >= 1                             ? "%.3f"
+                                                                 : "%.4f";
     std::snprintf(text, sizeof text, format, value);
     return text;
 }
@@ -133,8 +130,9 @@ void Page::plot(Plot plot) {
     const size_t bars = plot.labels.size() * plot.series.size();
     const std::string height =
         plot.type == "sideways" ? " style=\"height:" + std::to_string(6 + bars * 5 / 4) + "rem\"" : "";
-    body_ += "<figure><div class=\"plot\"" + height + "><canvas id=\"" + id + "\" role=\"img\" aria-label=\"" +
-             escaped(plot.title) + "\"></canvas></div><figcaption>" + escaped(plot.title) + "</figcaption></figure>\n";
+    body_ += "<figure><figcaption>" + escaped(plot.title) + "</figcaption><div class=\"plot\"" + height +
+             "><canvas id=\"" + id + "\" role=\"img\" aria-label=\"" + escaped(plot.title) +
+             "\"></canvas></div></figure>\n";
     plots_.push_back(std::move(plot));
 }
 
@@ -166,23 +164,6 @@ std::string Page::html(const std::string& css, const std::string& library, const
            css + "</style></head>\n<body><h1>Farcall: results</h1>\n<nav>" + navigation_ + "</nav>\n" + body_ +
            "<script id=\"plots\" type=\"application/json\">" + data + "</script>\n<script>" + drawing +
            "</script>\n<script>" + script + "</script>\n</body></html>\n";
-}
-
-int report_command(const std::vector<std::string>& files, const std::string& out) {
-    std::vector<Result> results;
-    for (const std::string& file : files) {
-        if (!fs::is_regular_file(file)) fail(file + ": there is no such file");
-        for (Result& result : read_results(file, read_file(file))) results.push_back(std::move(result));
-    }
-    Page page = page_of(results);
-    Announcement announcement("making " + out);
-    const std::string library = shell_output("'" + (source_dir() / "scripts" / "report_library").string() + "' '" +
-                                             (build_dir() / "report").string() + "'");
-    if (library.empty() || !fs::exists(library)) fail("report: the plotting library is missing");
-    const fs::path parts = source_dir() / "tools" / "report";
-    write_file(out, page.html(read_file(parts / "page.css"), read_file(library), read_file(parts / "page.js")));
-    std::printf("%s\n", out.c_str());
-    return 0;
 }
 
 }  // namespace cli

@@ -2,6 +2,7 @@
 // The page of `farcall report`: results of `bench --json` as tables and plots, in one HTML file that needs no network.
 #pragma once
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -273,6 +273,7 @@ Tally test_tool() {
         char name[128], word[16];
         if (line.ends_with('\n')) line.pop_back();
         if (line == "tool done") done = true;
+        if (line.starts_with("skipped ")) note("farcall: tool: " + line);
         if (std::sscanf(line.c_str(), "tool %127s %15s", name, word) != 2) continue;
         bool ok = std::string(word) == "ok";
         tally.check(ok, std::string("tool/") + name, ok ? "" : line);

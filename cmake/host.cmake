@@ -69,7 +69,8 @@ if(GTest_FOUND)
     list(FILTER UNIT_SOURCES EXCLUDE REGEX "/tests/unit/linux_")
     file(GLOB PERSONALITY_TESTS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/linux_*.cpp)
     list(APPEND UNIT_SOURCES ${CMAKE_SOURCE_DIR}/cli/bench_stats.cpp ${CMAKE_SOURCE_DIR}/cli/cpio.cpp
-      ${CMAKE_SOURCE_DIR}/cli/diff.cpp ${CMAKE_SOURCE_DIR}/cli/elf_file.cpp ${CMAKE_SOURCE_DIR}/cli/elf_layout.cpp ${CMAKE_SOURCE_DIR}/cli/stats.cpp ${CMAKE_SOURCE_DIR}/cli/trace.cpp
+      ${CMAKE_SOURCE_DIR}/cli/diff.cpp ${CMAKE_SOURCE_DIR}/cli/elf_file.cpp ${CMAKE_SOURCE_DIR}/cli/elf_layout.cpp ${CMAKE_SOURCE_DIR}/cli/misses.cpp
+      ${CMAKE_SOURCE_DIR}/cli/report.cpp ${CMAKE_SOURCE_DIR}/cli/report_sections.cpp ${CMAKE_SOURCE_DIR}/cli/stats.cpp ${CMAKE_SOURCE_DIR}/cli/trace.cpp
       ${CMAKE_SOURCE_DIR}/cli/trace_summary.cpp ${CMAKE_SOURCE_DIR}/cli/util.cpp
       ${CMAKE_SOURCE_DIR}/drivers/virtio.cpp ${CMAKE_SOURCE_DIR}/drivers/virtio_pci.cpp)
     set_source_files_properties(${CMAKE_SOURCE_DIR}/cli/util.cpp PROPERTIES COMPILE_DEFINITIONS FARCALL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")

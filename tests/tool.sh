@@ -37,6 +37,17 @@ pace=${FARCALL_PACE:-1}
 limit=$((60 * pace))
 run() { "$farcall" run --timeout $limit "$@"; }
 
+# A program of a Debian package that only a test needs: there, or installed now where CI or root may. What else follows the
+# check says `skipped NAME: WHY`.
+have_package() { # PROGRAM PACKAGE
+    command -v "$1" >/dev/null 2>&1 && return
+    [ "$(id -u)" = 0 ] && [ -z "${FARCALL_NO_INSTALL:-}" ] || return
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y --no-install-recommends "$2" >"$work/apt" 2>&1 </dev/null ||
+        { apt-get update >"$work/apt" 2>&1 </dev/null && apt-get install -y --no-install-recommends "$2" >"$work/apt" 2>&1 </dev/null; }
+    command -v "$1" >/dev/null 2>&1
+}
+
 # Parts in files of their own; `tests/tool.sh PART...` runs only these.
 part() { . "$(dirname "$farcall")/tests/tool/$1.sh"; }
 if [ $# != 0 ]; then
@@ -47,6 +58,8 @@ fi
 part memory
 part size
 part bench
+part misses
+part report
 part server_stats
 part ltp
 
@@ -105,7 +118,7 @@ check host_program_copied 0 "script $work/script x" run -- "$work/script" x
 # Help needs no build, and is what the tool says.
 check help_is_current 0 '' "$(dirname "$farcall")/scripts/help" check
 unbuilt() { FARCALL_NO_BUILD= FARCALL_BUILD="$work/none" PATH=/usr/bin:/bin "$farcall" "$@"; }
-for words in '' run test bench trace size oracle 'oracle record' 'run --cpus 2'; do
+for words in '' run test bench trace size report oracle 'oracle record' 'run --cpus 2'; do
     # shellcheck disable=SC2086
     help() { unbuilt $words --help >"$work/help" && [ -s "$work/help" ] && [ ! -e "$work/none" ]; }
     check "help_without_a_build_$(printf %s "${words:-alone}" | tr ' ' _)" 0 '' help
