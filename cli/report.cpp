@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "cli/util.hpp"
+
 namespace cli {
 
 namespace {

@@ -17,7 +17,7 @@ if(FARCALL_WORLD STREQUAL "host")
     file(GLOB PLUGIN_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/${PLUGIN}/*.c ${CMAKE_SOURCE_DIR}/tools/${PLUGIN}/*.cpp)
     add_library(${PLUGIN} MODULE ${PLUGIN_SOURCES})
     target_include_directories(${PLUGIN} PRIVATE ${CMAKE_SOURCE_DIR})
-    target_compile_options(${PLUGIN} PRIVATE -O2 -Wall -Wextra -Werror)
+    target_compile_options(${PLUGIN} PRIVATE -O2 -Wall -Wextra -Werror -ftls-model=initial-exec)
     set_target_properties(${PLUGIN} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   endforeach()
 

@@ -164,21 +164,26 @@ private:
         return last_.touch(number) ? kLast : kMemory;
     }
 
-    unsigned code_level(uint64_t line) {
+    [[gnu::noinline]] unsigned code_level(uint64_t line) {
         line |= kCodeLine;
         if (find(l1i_, line)) return kFirst;
         insert(l1i_, line, 0);
         return in_second(line) ? kSecond : from_last(line, 0);
     }
 
+    // Most accesses find the most recent line of its set: these paths are inlined, the others are calls.
     unsigned line_level(uint64_t number, bool store, Code kind) {
-        Line* line = l1d_.set(number);
-        if (line->number != number) [[unlikely]]
-            line = find(l1d_, number);
+        const Line* line = l1d_.set(number);
+        if (line->number == number &&
+            (alone_ || (store ? states_.owns(number, number_, line->version) : !stale(*line)))) [[likely]]
+            return kFirst;
+        return other_line_level(number, store, kind);
+    }
+    [[gnu::noinline]] unsigned other_line_level(uint64_t number, bool store, Code kind) {
+        Line* line = find(l1d_, number);
         if (line && alone_) return kFirst;
         if (line && !stale(*line)) {
-            if (store && !states_.owns(number, number_, line->version)) [[unlikely]]
-                upgrade(*line);
+            if (store && !states_.owns(number, number_, line->version)) upgrade(*line);
             return kFirst;
         }
         if (line) counters_[kind][kInvalidated].add(1);
@@ -235,7 +240,8 @@ private:
     }
     // The page's entry in the first level, which had to be looked up, and then in the second. `now()` gives the frame.
     template <typename Now>
-    Translation* look_up(Tlb& tlb, const Page& page, Code kind, Field miss, uint64_t Translation::* frame, Now now) {
+    [[gnu::noinline]] Translation* look_up(Tlb& tlb, const Page& page, Code kind, Field miss,
+                                           uint64_t Translation::* frame, Now now) {
         auto same = [&](const Translation& entry) { return entry.key == page.key; };
         Pages& first = tlb.of(page);
         Translation* entry = first.find(page.number, same);
@@ -261,7 +267,7 @@ private:
         return insert(first, page, found);
     }
 
-    void translate_code(uint64_t address, uint64_t host, Code kind) {
+    [[gnu::noinline]] void translate_code(uint64_t address, uint64_t host, Code kind) {
         code_page_ = address >> 12;
         const Page page = page_of(address);
         const uint64_t frame = host - (address & ((uint64_t{1} << page.shift) - 1));
@@ -279,7 +285,8 @@ private:
         Translation* entry = dtlb_.of(page).set(page.number);
         if (entry->key != page.key || entry->epoch != epoch_) [[unlikely]]
             entry = look_up(dtlb_, page, kind, kDtlb, &Translation::frame, now);
-        if (entry->frame == kNoFrame) entry->frame = now();  // an entry that only code has used
+        if (entry->frame == kNoFrame) [[unlikely]]
+            entry->frame = now();  // an entry that only code has used
         if (entry->frame == kDevice) return kFirst;
         return line_level((entry->frame + offset) >> line_bits_, store, kind);
     }

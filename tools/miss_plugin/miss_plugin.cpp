@@ -102,13 +102,26 @@ void on_segment(unsigned vcpu, void* data) {
     plugin->cpus[vcpu]->code(s->address, s->host, s->instructions, s->next_too, s->kind);
 }
 
+// What an access is, by QEMU's word for it: there are few of them, and asking QEMU takes longer than the rest of a hit.
+struct Access {
+    qemu_plugin_meminfo_t info = ~0u;
+    uint32_t size = 0;
+    bool store = false;
+};
+constexpr unsigned kAccesses = 64;
+thread_local Access accesses[kAccesses];
+
+const Access& access_of(qemu_plugin_meminfo_t info) {
+    Access& known = accesses[(info ^ info >> 4 ^ info >> 16) % kAccesses];
+    if (known.info != info) [[unlikely]]
+        known = {info, 1u << qemu_plugin_mem_size_shift(info), qemu_plugin_mem_is_store(info)};
+    return known;
+}
+
 void on_memory(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* data) {
-    constexpr uint64_t kLongest = 64;
-    const uint64_t line = plugin->shape.line;
-    // The size matters only near the end of a line.
-    const uint32_t size = (address & (line - 1)) + kLongest > line ? 1u << qemu_plugin_mem_size_shift(info) : 1;
-    plugin->cpus[vcpu]->data(address, size, qemu_plugin_mem_is_store(info),
-                             static_cast<Code>(reinterpret_cast<uintptr_t>(data)), [info](uint64_t at) {
+    const Access& access = access_of(info);
+    plugin->cpus[vcpu]->data(address, access.size, access.store, static_cast<Code>(reinterpret_cast<uintptr_t>(data)),
+                             [info](uint64_t at) {
                                  const qemu_plugin_hwaddr* where = qemu_plugin_get_hwaddr(info, at);
                                  if (!where) return kNoFrame;
                                  return qemu_plugin_hwaddr_is_io(where) ? kDevice : qemu_plugin_hwaddr_phys_addr(where);
