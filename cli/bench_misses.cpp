@@ -148,6 +148,30 @@ Json ratio_rows(const std::map<std::string, Cell>& cells) {
     return rows;
 }
 
+void write_markdown(const BenchOptions& options, const std::vector<TextRow>& table) {
+    std::string names;
+    for (const std::string& name : options.names) names += " " + name;
+    std::string text =
+        "Misses of modelled caches and TLBs per 1,000 instructions of all CPUs, spinning left out; by `./farcall "
+        "bench" +
+        names + " --misses`.\ndocs/benchmarks.md says what the columns mean and what the model leaves out.\n\n- " +
+        bench_machine("1 and 2 CPUs", options.cpu, options.on_linux ? "Farcall and " + oracle_version() : "Farcall") +
+        ", commit " + bench_commit() + "\n- caches of " + options.caches + "; medians of " +
+        std::to_string(options.runs) + " runs, " + std::to_string(options.percent) + " % of the " +
+        (options.thesis ? "thesis's" : "default") + " counts\n\n";
+    for (size_t i = 0; i < table.size(); ++i) {
+        text += "|";
+        for (const std::string& cell : table[i]) text += " " + cell + " |";
+        text += "\n";
+        if (i > 0) continue;
+        text += "|";
+        for (size_t column = 0; column < table[i].size(); ++column) text += column < 3 ? "---|" : "--:|";
+        text += "\n";
+    }
+    const std::string before = fs::exists(options.markdown) ? read_file(options.markdown) : "";
+    write_file(options.markdown, with_section(before, "# Results", "Misses of caches and TLBs", text));
+}
+
 }  // namespace
 
 int bench_misses_command(const BenchOptions& given) {
@@ -157,7 +181,6 @@ int bench_misses_command(const BenchOptions& given) {
     const std::vector<std::string> works = works_of(options.names);
     const std::vector<Setting> settings = settings_of(options.routes, options.on_linux);
     if (!options.profile.empty() || !options.rows.empty()) fail("bench: --profile and --row belong to `bench syscall`");
-    if (!options.markdown.empty()) fail("bench: --misses has no --markdown: `farcall report` makes a page of the JSON");
     for (const Setting& setting : settings) check_route(setting.route.empty() ? "inline" : setting.route, setting.cpus);
 
     std::map<std::string, Cell> cells;
@@ -195,6 +218,7 @@ int bench_misses_command(const BenchOptions& given) {
     }
     std::printf("misses per 1,000 instructions of all CPUs, spinning left out; caches of %s\n%s",
                 options.caches.c_str(), aligned(table, 3).c_str());
+    if (!options.markdown.empty()) write_markdown(options, table);
     if (!options.json.empty()) {
         Json json{{"kind", "misses"},
                   {"rows", ratio_rows(cells)},
