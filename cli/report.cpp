@@ -111,6 +111,9 @@ void Page::section(const std::string& title) {
 void Page::heading(const std::string& title) { body_ += "<h3>" + escaped(title) + "</h3>\n"; }
 void Page::text(const std::string& text) { body_ += "<p>" + escaped(text) + "</p>\n"; }
 
+void Page::fold(const std::string& title) { body_ += "<details><summary>" + escaped(title) + "</summary>\n"; }
+void Page::end_fold() { body_ += "</details>\n"; }
+
 void Page::table(const std::vector<Row>& rows) {
     if (rows.size() < 2) return;
     body_ += "<div class=\"wide\"><table>\n";

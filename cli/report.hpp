@@ -47,6 +47,9 @@ public:
     // The first row is the head.
     void table(const std::vector<Row>& rows);
     void plot(Plot plot);
+    // What comes until the end is shown only when the reader opens it.
+    void fold(const std::string& title);
+    void end_fold();
     // All of it, with the style, the library and the script inside.
     std::string html(const std::string& css, const std::string& library, const std::string& script) const;
 

@@ -66,11 +66,12 @@ void origin(Page& page, const Result& result) {
     page.text(text);
 }
 
-// All rows, as they are.
-void rows_table(Page& page, const Json& result) {
+bool any_row(const Json&) { return true; }
+// Rows as they are: all, or those that are wanted.
+void rows_table(Page& page, const Json& result, bool (*wanted)(const Json&) = any_row) {
     std::vector<Row> table{{{"figure"}, {"value"}, {"unit"}, {"goal"}, {"rival"}, {"q1"}, {"q3"}, {"status"}}};
     for (const Json& row : result.at("rows")) {
-        if (!row.contains("name")) continue;
+        if (!row.contains("name") || !wanted(row)) continue;
         const Json spread = row.value("spread", Json::object());
         auto value = number_at(row, "value"), goal = number_at(row, "goal");
         const std::string error = text_at(row, "error");
@@ -203,8 +204,11 @@ void misses_section(Page& page, const Json& result) {
     if (!ratios.series.empty()) page.plot(std::move(ratios));
     page.heading("Misses per 1,000 instructions of each CPU and kind of code");
     misses_by_cpu(page, items);
-    page.heading("Ratios to inline");
-    rows_table(page, result);
+    page.heading("Ratios to inline that have a goal");
+    rows_table(page, result, [](const Json& row) { return number_at(row, "goal").has_value(); });
+    page.fold("All ratios to inline");
+    rows_table(page, result, [](const Json& row) { return number_at(row, "value").has_value(); });
+    page.end_fold();
 }
 
 // --- Times over routes
@@ -237,8 +241,9 @@ void routes_section(Page& page, const Json& result) {
     }
     page.table(table);
     if (!plot.labels.empty()) page.plot(std::move(plot));
-    page.heading("All figures");
+    page.fold("All figures");
     rows_table(page, result);
+    page.end_fold();
 }
 
 // --- System calls: beside Linux's
