@@ -41,6 +41,7 @@ bool is_result(const Json& json) {
         for (const char* number : {"value", "goal", "rival"})
             if (row.contains(number) && !row[number].is_number() && !row[number].is_null()) return false;
     }
+    if (json.contains("measured") && !json["measured"].is_object()) return false;
     if (!json.contains("misses")) return true;
     if (!json["misses"].is_array()) return false;
     for (const Json& item : json["misses"]) {

@@ -14,7 +14,14 @@ int report_command(const std::vector<std::string>& files, const std::string& out
         if (!fs::is_regular_file(file)) fail(file + ": there is no such file");
         for (Result& result : read_results(file, read_file(file))) results.push_back(std::move(result));
     }
-    Page page = page_of(results);
+    Page page;
+    try {
+        page = page_of(results);
+    } catch (const nlohmann::json::exception&) {
+        // A member that read_results does not look at.
+        fail(files.size() == 1 ? files[0] + ": this is no result of farcall bench --json"
+                               : "one of the files is no result of farcall bench --json");
+    }
     Announcement announcement("making " + out);
     const std::string library = shell_output("'" + (source_dir() / "scripts" / "report_library").string() + "' '" +
                                              (build_dir() / "report").string() + "'");

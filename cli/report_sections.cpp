@@ -62,7 +62,8 @@ void origin(Page& page, const Result& result) {
     if (auto commit = text_at(result.json, "commit"); !commit.empty()) text += ", commit " + commit.substr(0, 12);
     if (auto runs = number_at(result.json, "runs")) text += ", " + shown(*runs) + " runs";
     if (auto percent = number_at(result.json, "percent"))
-        text += ", " + shown(*percent) + " % of the " + result.json.value("sizes", "usual") + " counts";
+        text += ", " + shown(*percent) + " % of the " +
+                (text_at(result.json, "sizes") == "thesis" ? "thesis's" : "usual") + " counts";
     page.text(text);
 }
 

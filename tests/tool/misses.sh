@@ -65,9 +65,9 @@ against_cachegrind() {
     loads=$(count_of_misses run 0 user loads) stores=$(count_of_misses run 0 user stores)
     compare() { awk -v what="$1" -v a="$2" -v b="$3" -v within="$4" 'BEGIN {
         d = b > 0 ? (a - b) / b : 1; if (d < 0) d = -d; print what, (d <= within) ? "agrees" : a " and " b }'; }
-    compare instructions "$(count_of_misses run 0 user instructions)" "$(known 'I *refs')" 0.01
-    compare accesses $((loads + stores)) "$(known 'D *refs')" 0.01
-    compare l1d "$(count_of_misses run 0 user l1d)" "$(known 'D1 *misses')" 0.02
+    compare instructions "$(count_of_misses run 0 user instructions)" "$(known 'I *refs')" 0.002
+    compare accesses $((loads + stores)) "$(known 'D *refs')" 0.002
+    compare l1d "$(count_of_misses run 0 user l1d)" "$(known 'D1 *misses')" 0.01
 }
 if have_package valgrind valgrind; then
     check misses_cachegrind 0 'instructions agrees

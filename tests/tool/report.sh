@@ -13,6 +13,7 @@ refused no_results '{"results": []}'
 refused no_unit '{"rows": [{"name": "getpid", "value": 1}]}'
 refused word_for_number '{"rows": [{"name": "getpid", "unit": "s", "value": "fast"}]}'
 refused bad_misses '{"rows": [], "misses": [{"work": "task0"}]}'
+refused bad_member '{"kind": "fastpath", "rows": [], "measured": 7}'
 refused second_bad '{"results": [{"rows": []}, 7]}'
 refused trace '{"traceEvents": [{"ph": "X"}]}'
 check report_writes_nothing_then 1 '' test -e "$work/page.html"
