@@ -72,7 +72,10 @@ struct PerUnit {
     std::array<double, kFields> all, but_spin;
 };
 PerUnit per_unit(const Cell& cell) {
-    const CpuMisses beyond = median_of(cell.beyond);
+    CpuMisses beyond = median_of(cell.beyond);
+    // The base may have spun for longer than the run.
+    for (Misses& cpu : beyond)
+        for (double& value : cpu[kSpin]) value = std::max(value, 0.0);
     PerUnit result{sum_of(beyond, true), sum_of(beyond, false)};
     for (auto* sums : {&result.all, &result.but_spin})
         for (double& value : *sums) value = std::max(value, 0.0) / cell.units;
