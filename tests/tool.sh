@@ -43,8 +43,8 @@ have_package() { # PROGRAM PACKAGE
     command -v "$1" >/dev/null 2>&1 && return
     [ "$(id -u)" = 0 ] && [ -z "${FARCALL_NO_INSTALL:-}" ] || return
     export DEBIAN_FRONTEND=noninteractive
-    apt-get install -y --no-install-recommends "$2" >"$work/apt" 2>&1 </dev/null ||
-        { apt-get update >"$work/apt" 2>&1 </dev/null && apt-get install -y --no-install-recommends "$2" >"$work/apt" 2>&1 </dev/null; }
+    timeout 600 apt-get install -y --no-install-recommends "$2" >"$work/apt" 2>&1 </dev/null ||
+        { timeout 300 apt-get update >"$work/apt" 2>&1 </dev/null && timeout 600 apt-get install -y --no-install-recommends "$2" >"$work/apt" 2>&1 </dev/null; }
     command -v "$1" >/dev/null 2>&1
 }
 

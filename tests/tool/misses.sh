@@ -76,9 +76,3 @@ l1d agrees' against_cachegrind
 else
     echo 'skipped misses_cachegrind: valgrind is not there, and apt-get does not install it'
 fi
-# And the page that `farcall report` makes of it has its numbers.
-page_of_misses() {
-    "$farcall" report "$work/misses.json" -o "$work/misses.html" >/dev/null || return
-    grep -c '<td class="text">task1</td><td class="text">remote</td>' "$work/misses.html" | awk '{ print ($1 >= 2) ? "rows" : $1 }'
-}
-check misses_report 0 rows page_of_misses

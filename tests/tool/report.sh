@@ -18,6 +18,8 @@ refused second_bad '{"results": [{"rows": []}, 7]}'
 refused trace '{"traceEvents": [{"ph": "X"}]}'
 check report_writes_nothing_then 1 '' test -e "$work/page.html"
 one_line report_missing 2 '' report
+have_library() { "$(dirname "$farcall")/scripts/report_library" "$build/report" >/dev/null 2>"$work/library"; }
+if have_library; then
 one_line report_unwritable 2 '' report "$(dirname "$farcall")/bench/linux-6.1.json" -o "$work/none/page.html"
 
 cat >"$work/syscall.json" <<'END'
@@ -66,4 +68,13 @@ if have_package chromium chromium; then
     check report_errors_would_be_seen 0 1 broken
 else
     echo 'skipped report_in_a_browser: chromium is not there, and apt-get does not install it'
+fi
+# And of what misses.sh has measured.
+page_of_misses() {
+    "$farcall" report "$work/misses.json" -o "$work/misses.html" >/dev/null || return
+    grep -c '<td class="text">task1</td><td class="text">remote</td>' "$work/misses.html" | awk '{ print ($1 >= 2) ? "rows" : $1 }'
+}
+check misses_report 0 rows page_of_misses
+else
+    echo "skipped report: $(tail -n 1 "$work/library")"
 fi
