@@ -46,7 +46,7 @@ MachineSpec oracle_machine(const RunOptions& options) {
     spec.gdb = options.gdb;
     spec.verbose = options.verbose;
     // Four levels of page tables, as Farcall has: the border of the user half shows in results.
-    spec.append = "console=ttyS0 panic=-1 no5lvl rdinit=/.farcall/oracle_init " +
+    spec.append = "console=ttyS0 panic=-1 no5lvl no_timer_check rdinit=/.farcall/oracle_init " +
                   std::string(options.verbose ? "loglevel=7" : "quiet loglevel=2");
     if (!options.append.empty()) spec.append += " " + options.append;
     return spec;

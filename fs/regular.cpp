@@ -150,7 +150,7 @@ Leaf<size_t> RegularFile::try_read(const UserSpans& to, u64 at) {
     return n;
 }
 
-// Copies into the pages, made where missing. A fault leaves the file as it was; no space gives a short count, as does no
+// Copies into the pages, made where missing. After a fault what lay below the end may have changed in part; no space gives a short count, as does no
 // memory where some of it will do.
 Leaf<size_t> RegularFile::copy_from_user(const UserSpans& from, u64 start, u64 old_size, bool some) {
     u64 n = from.size();
@@ -223,16 +223,19 @@ Leaf<size_t> RegularFile::write(const UserSpans& from, u64 at, bool some) {
     Errno refused = Errno::kOk;
     if (beyond_offsets(at, part.size())) [[unlikely]]
         refused = cut_at_end(part, at, appends);
+    // Before the first byte: the copy may end half-way, and the call with it (file_remove_privs and file_update_time of Linux).
+    if (refused == Errno::kOk) {
+        a->modified = a->changed = now;
+        if (a->mode & (kSetUid | kSetGid)) [[unlikely]]
+            a->mode = mode_after_write(*a, from.caller());
+    }
     Leaf<size_t> n = refused == Errno::kOk ? copy_from_user(part, at, old_size, some) : refused;
     if (n.ok()) {
         if (at + n.value() > old_size) {
             a->size = at + n.value();
             mapping_->size.store(a->size, std::memory_order_release);
         }
-        a->modified = a->changed = now;
         inode()->note_changed();
-        if (a->mode & (kSetUid | kSetGid)) [[unlikely]]
-            a->mode = mode_after_write(*a, from.caller());
         if (moves) offset = at + n.value();
     }
     if (moves) offset_lock.unlock();

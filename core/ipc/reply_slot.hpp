@@ -54,10 +54,11 @@ concept WaitsInSlot = requires(C& c, Errno e) {
 template <WaitsInSlot C>
 inline bool take_from(C& c, ReplySlotOf<C>& slot) {
     ReplySlotOf<C>* link = &slot;
-    if (c.owed.compare_exchange_strong(link, nullptr, std::memory_order_acq_rel)) return true;
+    // seq_cst, also if it fails: the second look of close() and abandon().
+    if (c.owed.compare_exchange_strong(link, nullptr, std::memory_order_seq_cst)) return true;
     // Marked by a kick; nothing marks it again.
     return link == ReplySlotOf<C>::kicked(&slot) &&
-           c.owed.compare_exchange_strong(link, nullptr, std::memory_order_acq_rel);
+           c.owed.compare_exchange_strong(link, nullptr, std::memory_order_seq_cst);
 }
 
 // Undoes take_from(), whose caller the slot still names, or named until it was closed or dropped in the meantime: then the

@@ -107,7 +107,8 @@ AddressSpace::Totals AddressSpace::totals() {
 
 u64 AddressSpace::pages_in_use() {
     rt::LockGuard guard(lock_);
-    return state().resident_pages() + space_->tables();
+    const u64 tables = space_->tables();
+    return rt::tables_are_short() ? tables : state().resident_pages() + tables;
 }
 
 bool AddressSpace::shared_object(UserAddr at, u64& object, u64& offset) {

@@ -160,7 +160,8 @@ Result<i64> parse_int(std::string_view text) {
 // Linux also sets it for all that share the process's memory, other than by vfork(2).
 Leaf<void> set_oom_adjustment(std::string_view text, const ProcContext& c) {
     constexpr size_t kMostText = 12;  // PROC_NUMBUF - 1
-    const i64 to = TRY(parse_int(text.substr(0, kMostText)));
+    text = text.substr(0, kMostText);
+    const i64 to = TRY(parse_int(text.substr(0, text.find('\0'))));
     if (to < kLeastOomAdjustment || to > kMostOomAdjustment) return Errno::kInval;
     Ref<Process> p = proc_process(c);
     if (!p) return Errno::kSrch;

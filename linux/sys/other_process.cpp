@@ -122,6 +122,7 @@ TaskResult move_between(Caller& c, Transfer t) {
             t.remote.drop_front();
             continue;
         }
+        if (t.there->chosen_to_end.load(std::memory_order_relaxed)) break;  // its memory is waited for
         const fs::UserSpan front = t.remote.front();
         const u64 open = t.there->open_to_others(front.at, front.size < kPiece ? front.size : kPiece, t.write);
         if (open == 0) break;
@@ -136,10 +137,17 @@ TaskResult move_between(Caller& c, Transfer t) {
         }
         if (moved.error() == kNeedsFault) {
             const fs::UserMemory::Fault f = c.user().fault();
-            t.there = {};
-            const u64 have = co_await fault_in_patiently(c.thread(), f);
-            if (!t.return_there()) break;
+            auto wait = c.mm().fault_in(f.start, f.size, f.write, c.process().stack_limits());
+            Accessible have{Errno::kNoMem};
+            if (wait.valid()) have = co_await wait;
             if (have >= f.size) continue;
+            if (have.no_memory && in_vain++ < kMostEnds) {
+                t.there = {};
+                ForMemory outcome;
+                FIND_MEMORY(c.thread(), outcome);
+                if (!t.return_there()) break;
+                if (outcome == ForMemory::kTryAgain) continue;
+            }
             // What is accessible of our buffer is used.
             const u64 usable = t.local.spans(c.user(), t.local.size()).accessible(f, have);
             if (usable == 0) break;

@@ -185,6 +185,7 @@ void let_go_of(Process& reaped) RT_UNCHECKED_LOCKING {
 void release_vfork_parent(Thread& t) {
     Ref<VforkDone> done = std::move(t.vfork_done);
     if (!done) return;
+    t.process().in_vfork.store(false, std::memory_order_relaxed);
     done->done.store(true, std::memory_order_release);
     done->queue.wake_all();
 }

@@ -198,6 +198,7 @@ TaskResult do_clone(Caller& caller, CloneRequest r) {
     if (r.flags & kCloneChildSetTid) child->set_child_tid = r.child_tid;
     if (r.flags & kCloneChildClearTid) child->clear_child_tid = r.child_tid;
     child->vfork_done = vfork;
+    if (vfork && (r.flags & kCloneVm) && !(r.flags & kCloneThread)) p->in_vfork.store(true, std::memory_order_relaxed);
     child->started = port::Port::now();
     if (!(r.flags & kCloneThread)) p->started = child->started;
     auto main = thread_main(*child);

@@ -30,10 +30,10 @@ bool is_ending(Process& p) {
     return p.group_exiting;
 }
 
-std::optional<i64> badness_of(Process& p, AddressSpace& mm) {
+std::optional<i64> badness_of(Process& p, u64 pages) {
     const i64 adjustment = p.oom_adjustment.load(std::memory_order_relaxed);
     if (adjustment == kLeastOomAdjustment) return {};
-    return i64(mm.pages_in_use()) + adjustment * i64(rt::frame_total() / 1000);
+    return i64(pages) + adjustment * i64(rt::frame_total() / 1000);
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ bool RanOut::lately() {
 
 std::optional<i64> oom_badness(Process& p) {
     Ref<AddressSpace> mm = p.mm();
-    return mm ? badness_of(p, *mm) : std::nullopt;
+    return mm ? badness_of(p, mm->pages_in_use()) : std::nullopt;
 }
 
 void EndForMemory::look_at(Process& p) {
@@ -58,15 +58,19 @@ void EndForMemory::look_at(Process& p) {
     if (mm->serial == spared_) return;
     // It was waited for in vain.
     if (mm->chosen_to_end.load(std::memory_order_relaxed) && is_ending(p)) return;
-    const std::optional<i64> points = badness_of(p, *mm);
+    if (p.in_vfork.load(std::memory_order_relaxed)) return;  // the memory is its parent's
+    const u64 pages = mm->pages_in_use();
+    const std::optional<i64> points = badness_of(p, pages);
     if (!points || (largest_ && *points < points_)) return;  // of equal ones the youngest
     largest_ = Ref<Process>(&p);
     points_ = *points;
+    pages_ = pages;
 }
 
 // Some processes more. False: there are others.
 bool EndForMemory::search() {
     rt::Stretch stretch;
+    (void)stretch.over();  // one look may be as long
     while (Ref<Process> p = next_process(from_)) {
         from_ = p->pid.value + 1;
         look_at(*p);
@@ -116,7 +120,7 @@ ForMemory EndForMemory::choose(Thread& t, Nanoseconds now) {
         return ForMemory::kPause;
     mm->chosen_to_end.store(true, std::memory_order_relaxed);
     chosen.fetch_add(1, std::memory_order_relaxed);
-    port::logf("out of memory: killed process {}, which had {} pages", largest->pid, mm->pages_in_use());
+    port::logf("out of memory: killed process {}, which had {} pages", largest->pid, pages_);
     begin_group_exit(*largest, kSigKill);
     ending_ = mm->serial;
     return end_sharers(t);
@@ -140,11 +144,13 @@ ForMemory EndForMemory::next(Thread& t) {
     if (ending_ != 0) return end_sharers(t);
     if ((t.work.load(std::memory_order_relaxed) & kWorkExit) != 0) return ForMemory::kEnding;
     const Nanoseconds now = hal::Machine::now();
+    if (std::exchange(searched_, false)) return choose(t, now);
     if (from_ == 1) {
         if (const ForMemory coming = wait_for_memory(now); coming != ForMemory::kNobody) return coming;
         largest_ = {};
     }
-    return search() ? choose(t, now) : ForMemory::kYield;
+    searched_ = search();
+    return ForMemory::kYield;
 }
 
 }  // namespace linux

@@ -58,14 +58,16 @@ private:
 
     Ref<Process> largest_;
     i64 points_ = 0;
-    i32 from_ = 1;         // the number to search on from
-    u64 spared_ = 0;       // the serial number of the first program's memory
-    u64 ending_ = 0;       // that of the memory whose processes it ends; 0: it searches
-    u64 pushed_ = 0;       // pieces since the last pause
-    u64 epoch_ = 0;        // when what had gone is free; 0: not asked yet
-    Nanoseconds until_{};  // the same, if a CPU is stopped
-    u32 pauses_ = 0;       // since then
-    u64 chosen_ = 0;       // how many had been chosen when `epoch_` was set
+    u64 pages_ = 0;          // of the largest
+    bool searched_ = false;  // all were looked at, and it is to be chosen
+    i32 from_ = 1;           // the number to search on from
+    u64 spared_ = 0;         // the serial number of the first program's memory
+    u64 ending_ = 0;         // that of the memory whose processes it ends; 0: it searches
+    u64 pushed_ = 0;         // pieces since the last pause
+    u64 epoch_ = 0;          // when what had gone is free; 0: not asked yet
+    Nanoseconds until_{};    // the same, if a CPU is stopped
+    u32 pauses_ = 0;         // since then
+    u64 chosen_ = 0;         // how many had been chosen when `epoch_` was set
 };
 
 // In a coroutine of thread `t`, after an allocation has failed: waits for memory that is coming back, and if there is none,

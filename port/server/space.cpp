@@ -86,6 +86,7 @@ Space::~Space() {
     if (slot_ != 0) {
         (void)native::remove(slot_);
         free_slot(slot_);
+        rt::tables_came_back();
     }
     table_.destroy(tables_);
 }
@@ -115,6 +116,7 @@ Result<void> Space::map(std::span<const MapEntry> entries) {
         }
         const auto answer = native::make_call(native::kMapFrames, slot_, native::kSlotMemory, n);
         if (!answer.ok()) [[unlikely]] {
+            if (answer.error() == Errno::kNoMem) rt::tables_ran_out();
             for (size_t i = 0; i < n; ++i) take_back(entries[i].at, slots[i], hal::Entry{before[i]});
             return answer.error();
         }
@@ -174,6 +176,7 @@ void Space::free_tables(UserRange range, UserAddr floor, UserAddr ceiling) {
     // Release: pairs with reach(), which finds no unlinked table under this number.
     tables_number_.store(next_number(), std::memory_order_release);
     note(native::make_call(native::kFreeTables, slot_, range.start.value, range.end.value, floor.value, ceiling.value));
+    rt::tables_came_back();
 }
 
 void Space::await_writers() {

@@ -194,7 +194,19 @@ u64 free_frame_count() {
 }
 
 Nanoseconds memory_ran_out() { return Nanoseconds{detail::ran_out.load(std::memory_order_relaxed)}; }
-bool memory_is_short() { return buddy.free() < buddy.reserve() + buddy.total() / 800; }
+bool memory_is_short() { return tables_are_short() || buddy.free() < buddy.reserve() + buddy.total() / 800; }
+
+namespace {
+constinit std::atomic<bool> no_tables{false};
+}
+void tables_ran_out() {
+    no_tables.store(true, std::memory_order_relaxed);
+    (void)detail::no_memory();
+}
+void tables_came_back() {
+    if (tables_are_short()) no_tables.store(false, std::memory_order_relaxed);
+}
+bool tables_are_short() { return no_tables.load(std::memory_order_relaxed); }
 
 bool memory_is_low() {
     if (buddy.free() < buddy.reserve() + buddy.total() / 16) return true;

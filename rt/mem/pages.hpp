@@ -176,8 +176,13 @@ MemStats mem_stats();
 u64 free_frame_count();
 // When an allocation last found no memory, of any thread; 0: never.
 Nanoseconds memory_ran_out();
-// Fewer frames than 1/800 of the memory plus the reserve are left in the buddy lists.
+// Fewer frames than 1/800 of the memory plus the reserve are left in the buddy lists, or page tables are short.
 bool memory_is_short();
+// Where page tables come from elsewhere (the pool of a user-level server): there was none for one that was needed, which counts
+// as an allocation that found no memory. It is a shortage until some have come back; whoever then finds none says so again.
+void tables_ran_out();
+void tables_came_back();
+bool tables_are_short();
 // Fewer frames than 1/16 of the memory plus the reserve are left in the buddy lists, or an allocation has found none
 // within the last 100 ms (by the time the caller asks why it failed, another CPU may have freed many). Then frees are
 // not deferred, and an allocation that finds no memory waits for what is about to be freed (rt/reclaim.hpp).

@@ -174,20 +174,24 @@ TEST(one_is_enough) {
     enum { kNeedy = 6, kNeeded = 8 << 20 };
     const long before = free_kib();
     pid_t hog = start(has_private, part_of(before, 70)), other = start(has_private, part_of(before, 30));
-    int go[2], status, well = 0;
+    int go[2], have[2], stop[2], status, well = 0;
     char byte;
-    NEED(pipe(go) == 0);
+    NEED(pipe(go) == 0 && pipe(have) == 0 && pipe(stop) == 0);
     pid_t needy[kNeedy];
     for (int i = 0; i < kNeedy; i++) {
         NEED((needy[i] = fork()) >= 0);
         if (needy[i] == 0) {
-            close(go[1]);
+            close(go[1]), close(stop[1]);
             NEED(read(go[0], &byte, 1) == 0);
             takes(kNeeded);
+            close(have[1]);
+            NEED(read(stop[0], &byte, 1) == 0);  // until all have theirs
             _exit(0);
         }
     }
-    close(go[1]);
+    close(go[1]), close(have[1]);
+    NEED(read(have[0], &byte, 1) == 0);
+    close(stop[1]);
     for (int i = 0; i < kNeedy; i++) well += waitpid(needy[i], &status, 0) == needy[i] && status == 0;
     SHOW(well);
     end_sleeper("has more", hog);

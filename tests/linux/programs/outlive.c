@@ -313,41 +313,96 @@ TEST(removed_from_many_maps) {
 }
 
 // A page for each page table: where tables have a limit of their own (a server's pool), a call that finds no room for one
-// fails, and its page is nobody's then. Neither reads nor writes may still find it, though it belongs to another by now.
-TEST(tables_run_out) {
-    enum { kTables = 6000, kBeyond = 8, kVictims = 256 };
-    const size_t span = 2 << 20;
-    char* base = mmap(NULL, kTables * span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    int file = open("/proc/self/exe", O_RDONLY), go[2], bytes[2], status = -1;
-    NEED(base != MAP_FAILED && file >= 0 && pipe(go) == 0 && pipe(bytes) == 0);
-    pid_t victim = fork();
-    if (victim == 0) {
-        // One table for all of its pages, which it has before the other takes them all.
-        char* mine = mmap(NULL, 2 * span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        mine = (char*)(((size_t)mine + span - 1) & ~(span - 1));
-        mine[511 * 4096] = 1;
-        char byte;
-        if (read(go[0], &byte, 1) != 1) _exit(2);
-        for (int i = 0; i < kVictims; i++) sprintf(mine + i * 4096, "its own %d", i);
-        if (write(bytes[1], "r", 1) != 1) _exit(2);
-        if (read(go[0], &byte, 1) != 1) _exit(2);
-        for (int i = 0; i < kVictims; i++)
-            if (memcmp(mine + i * 4096, "its own", 7) != 0) _exit(1);
-        _exit(0);
-    }
+// fails, or the process ends, and its page is nobody's then. Neither reads nor writes may still find it, though it belongs to
+// another by now.
+enum { kTables = 6000, kBeyond = 8, kVictims = 256 };
+static const size_t kTableSpan = 2 << 20;
+static void victim_of_tables(int go, int bytes) {
+    signal(SIGPIPE, SIG_IGN);
+    // One table for all of its pages, which it has before the other takes them all.
+    char* mine = mmap(NULL, 2 * kTableSpan, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mine = (char*)(((size_t)mine + kTableSpan - 1) & ~(kTableSpan - 1));
+    mine[511 * 4096] = 1;
+    char byte;
+    (void)!read(go, &byte, 1);  // at its end: the other has ended
+    for (int i = 0; i < kVictims; i++) sprintf(mine + i * 4096, "its own %d", i);
+    (void)!write(bytes, "r", 1);
+    (void)!read(go, &byte, 1);
+    for (int i = 0; i < kVictims; i++)
+        if (memcmp(mine + i * 4096, "its own", 7) != 0) _exit(1);
+    _exit(0);
+}
+static void take_all_tables(int file, int go, int* bytes) {
+    const size_t size = kTables * kTableSpan;
+    char* base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    NEED(base != MAP_FAILED);
     char* at = base;
-    while (at < base + (kTables - kBeyond) * span && pread(file, at, 1, 0) == 1) at += span;
-    for (int i = 0; i < kBeyond; i++) (void)!pread(file, at + i * span, 1, 0);
+    while (at < base + (kTables - kBeyond) * kTableSpan && pread(file, at, 1, 0) == 1) at += kTableSpan;
+    for (int i = 0; i < kBeyond; i++) (void)!pread(file, at + i * kTableSpan, 1, 0);
     char byte, seen[7];
-    NEED(write(go[1], "x", 1) == 1 && read(bytes[0], &byte, 1) == 1);
+    NEED(write(go, "x", 1) == 1 && read(bytes[0], &byte, 1) == 1);
     int foreign = 0;
     for (int i = 0; i < kBeyond; i++) {
-        if (write(bytes[1], at + i * span, sizeof seen) != sizeof seen) continue;
+        if (write(bytes[1], at + i * kTableSpan, sizeof seen) != sizeof seen) continue;
         NEED(read(bytes[0], seen, sizeof seen) == sizeof seen);
         foreign += memcmp(seen, "its own", sizeof seen) == 0;
         NEED(write(bytes[1], "changed", sizeof seen) == sizeof seen);
-        (void)!read(bytes[0], at + i * span, sizeof seen);
+        (void)!read(bytes[0], at + i * kTableSpan, sizeof seen);
     }
-    NEED(write(go[1], "y", 1) == 1 && waitpid(victim, &status, 0) == victim);
-    say("bytes of another: %d, it: %d\n", foreign, status);
+    NEED(write(go, "y", 1) == 1);
+    _exit(foreign == 0 ? 0 : 77);
+}
+TEST(tables_run_out) {
+    int file = open("/proc/self/exe", O_RDONLY), go[2], bytes[2], status = -1, greedy_status = -1;
+    NEED(file >= 0 && pipe(go) == 0 && pipe(bytes) == 0);
+    pid_t victim = fork();
+    if (victim == 0) {
+        close(go[1]);
+        victim_of_tables(go[0], bytes[1]);
+    }
+    pid_t greedy = fork();
+    if (greedy == 0) {
+        close(go[0]);
+        take_all_tables(file, go[1], bytes);
+    }
+    close(go[0]), close(go[1]), close(bytes[0]), close(bytes[1]);
+    NEED(waitpid(greedy, &greedy_status, 0) == greedy && waitpid(victim, &status, 0) == victim);
+    say("bytes of another: %d, it: %d\n", WIFEXITED(greedy_status) && WEXITSTATUS(greedy_status) == 77, status);
+}
+
+// It is the one that took the tables that ends for them, and the others go on.
+TEST(who_takes_all_tables_ends) {
+    int ready[2];
+    NEED(pipe(ready) == 0);
+    pid_t greedy = fork();
+    if (greedy == 0) {
+        // Far apart: there is no room for so many tables anywhere.
+        const size_t apart = 1ul << 21;
+        char* base =
+            mmap(NULL, apart << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        NEED(base != MAP_FAILED);
+        for (size_t i = 0; i < 1ul << 20; i++) {
+            base[i * apart] = 1;
+            if (i == 2000) NEED(write(ready[1], "x", 1) == 1);
+        }
+        _exit(0);
+    }
+    char byte;
+    NEED(read(ready[0], &byte, 1) == 1);
+    // Meanwhile others begin, touch what they have not, and end.
+    int failed = 0, status = 0;
+    while (waitpid(greedy, &status, WNOHANG) == 0) {
+        pid_t other = fork();
+        if (other == 0) {
+            char* p = mmap(NULL, 4 << 21, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (p == MAP_FAILED) _exit(1);
+            for (int i = 0; i < 4; i++) p[(size_t)i << 21] = 1;
+            _exit(0);
+        }
+        int how = -1;
+        // A fork that finds no table fails, and is no process that ends.
+        if (other > 0) failed += waitpid(other, &how, 0) != other || (WIFSIGNALED(how));
+    }
+    SHOW(failed);
+    say("greedy: %s\n", WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? "killed" : "not killed");
 }

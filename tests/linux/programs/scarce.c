@@ -93,15 +93,21 @@ static void writes_some(void) {
     unlink("file");
 }
 static void makes_processes(void) {
-    int made = 0;
+    int made = 0, touched[2], count = 0;
     pid_t pid[200];
+    NEED(pipe(touched) == 0);
     for (; made < 200 && (pid[made] = fork()) >= 0; made++) {
         if (pid[made] == 0) {
             memset(area(kSome / 200, ANON), 1, kSome / 200);
+            NEED(write(touched[1], "x", 1) == 1 && close(touched[1]) == 0);
             for (;;) pause();
         }
     }
     SHOW(made);
+    close(touched[1]);
+    // All of them have it at once, or one has ended for it.
+    for (char byte; read(touched[0], &byte, 1) == 1;) count++;
+    SHOW(count);
     for (int i = 0; i < made; i++) kill(pid[i], SIGTERM);
     for (int i = 0; i < made; i++) NEED(waitpid(pid[i], NULL, 0) == pid[i]);
 }
