@@ -25,8 +25,10 @@ std::string kind_of(const Json& json) {
         json["machine"].get<std::string>().find("linux-image") != std::string::npos)
         return "linux";
     for (const Json& row : json["rows"]) {
-        if (row["name"] == "getpid") return "syscall";
-        if (row["name"] == "ipc_call") return "ipc";
+        if (row.contains("placement")) return "size";
+        const std::string name = row.value("name", "");
+        if (name == "getpid") return "syscall";
+        if (name == "ipc_call") return "ipc";
     }
     return "other";
 }
@@ -59,7 +61,15 @@ bool is_result(const Json& json) {
 
 std::vector<Result> read_results(const std::string& file, std::string_view text) {
     const std::string wrong = file + ": this is no result of farcall bench --json";
-    Json json = Json::parse(text, nullptr, false);
+    // What is copied and freed level by level must not be as deep as somebody likes.
+    constexpr int kMostLevels = 64;
+    int deepest = 0;
+    const auto note_depth = [&](int depth, Json::parse_event_t, Json&) {
+        deepest = std::max(deepest, depth);
+        return depth <= kMostLevels;
+    };
+    Json json = Json::parse(text, note_depth, false);
+    if (deepest > kMostLevels) fail(file + ": more than 64 levels: this is no result of farcall bench --json");
     if (json.is_discarded() || !json.is_object()) fail(wrong);
     const Json list = json.contains("results") ? json["results"] : Json::array({json});
     if (!list.is_array() || list.empty()) fail(wrong);
@@ -88,12 +98,13 @@ std::string escaped(std::string_view text) {
 std::string shown(double value) {
     char text[48];
     const double size = std::abs(value);
-    const char* format = size == std::floor(size) && size < 1e15 ? "%.0f"
-                         : size >= 1000                          ? "%.0f"
-                         : size >= 100                           ? "%.1f"
-                         : size >= 10                            ? "%.2f"
-                         : size >= 1                             ? "%.3f"
-                                                                 : "%.4f";
+    const char* format = size >= 1e15               ? "%g"
+                         : size == std::floor(size) ? "%.0f"
+                         : size >= 1000             ? "%.0f"
+                         : size >= 100              ? "%.1f"
+                         : size >= 10               ? "%.2f"
+                         : size >= 1                ? "%.3f"
+                                                    : "%.4f";
     std::snprintf(text, sizeof text, format, value);
     return text;
 }
@@ -121,7 +132,7 @@ void Page::table(const std::vector<Row>& rows) {
     for (size_t i = 0; i < rows.size(); ++i) {
         body_ += i == 0 ? "<thead><tr>" : "<tr>";
         for (const Cell& cell : rows[i]) {
-            const std::string style = cell.style.empty() || i == 0 ? "" : " class=\"" + cell.style + "\"";
+            const std::string style = cell.style.empty() || i == 0 ? "" : " class=\"" + escaped(cell.style) + "\"";
             body_ +=
                 i == 0 ? "<th>" + escaped(cell.text) + "</th>" : "<td" + style + ">" + escaped(cell.text) + "</td>";
         }

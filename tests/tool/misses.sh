@@ -4,6 +4,7 @@
 bench() { "$farcall" bench "$@"; }
 one_line misses_bad_model 2 '' run --misses --caches i7 -- busybox true
 one_line misses_bad_size 2 '' run --misses --caches server,l1d=32K/7 -- busybox true
+one_line misses_too_large 2 '' run --misses --caches server,itlb=1024M/1 -- busybox true
 one_line misses_bad_form 2 '' run --misses=xml -- busybox true
 one_line misses_and_stats 2 '' run --misses --stats -- busybox true
 one_line misses_without_tcg 2 '' run --misses --accel kvm -- busybox true

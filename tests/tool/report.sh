@@ -15,6 +15,7 @@ refused word_for_number '{"rows": [{"name": "getpid", "unit": "s", "value": "fas
 refused bad_misses '{"rows": [], "misses": [{"work": "task0"}]}'
 refused bad_member '{"kind": "fastpath", "rows": [], "measured": 7}'
 refused second_bad '{"results": [{"rows": []}, 7]}'
+refused deep "{\"rows\": [], \"x\": $(printf '%0200d' 0 | tr 0 '[')$(printf '%0200d' 0 | tr 0 ']')}"
 refused trace '{"traceEvents": [{"ph": "X"}]}'
 check report_writes_nothing_then 1 '' test -e "$work/page.html"
 one_line report_missing 2 '' report
@@ -37,6 +38,10 @@ cat >"$work/more.json" <<'END'
    "per_unit_with_spin": {"instructions": 229}}]}]}
 END
 check report_of_several 0 "$work/page.html" report "$work/syscall.json" "$work/later.json" "$work/more.json" -o "$work/page.html"
+# A status is a class of a cell, and no more; a size has no name.
+sed 's/"status": "met"/"status": "x\\"><script>"/; s/{"kind": "fastpath", "rows": \[\]/{"rows": [{"placement": "inline"}]/' "$work/more.json" >"$work/odd.json"
+odd() { report "$work/odd.json" -o "$work/odd.html" >/dev/null && grep -c 'x"><script>' "$work/odd.html"; }
+check report_odd_rows 1 0 odd
 check report_needs_no_network 1 '' grep -o 'src="[^"]*"\|href="http[^"]*"\|@import\|sourceMappingURL' "$work/page.html"
 # Numbers of each kind, those of the last result in the table of calls and both in the history; a thing that looks like HTML
 # is shown as text.

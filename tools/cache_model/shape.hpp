@@ -129,6 +129,7 @@ inline std::string check_shape(const MachineShape& shape) {
                 {"dtlb2m", shape.dtlb2m, false}};
     for (const auto& tlb : tlbs) {
         if (tlb.shape.entries == 0 && !tlb.needed) continue;
+        if (tlb.shape.entries > 65'536) return std::string(tlb.name) + ": more than 64K entries";
         if (tlb.shape.entries == 0 || !sets(tlb.shape.entries, tlb.shape.ways))
             return std::string(tlb.name) + ": ENTRIES / WAYS must be a power of two, with 1 to 64 ways";
     }
