@@ -199,11 +199,16 @@ int bench_misses_command(const BenchOptions& given) {
                 count_misses(spec, out, options.caches, setting.route.empty(), setting.server());
             });
             const MissFile file = read_misses(fs::exists(out) ? read_file(out) : "");
-            if (boot.problem.empty() && !add_runs(cells, setting, boot.record, file, options.thesis))
-                boot.problem = "the plugin counted fewer runs than the guest made";
-            if (boot.problem.empty() && boot.record.failed.empty()) continue;
-            ++lost;
             for (const auto& [work, text] : boot.record.failed) boot.problem += " " + work + " failed: " + text;
+            // Into a copy: a run that turns out to be bad leaves nothing.
+            std::map<std::string, Cell> with = cells;
+            if (boot.problem.empty() && !add_runs(with, setting, boot.record, file, options.thesis))
+                boot.problem = "the plugin counted fewer runs than the guest made";
+            if (boot.problem.empty()) {
+                cells = std::move(with);
+                continue;
+            }
+            ++lost;
             std::fprintf(stderr, "farcall: %s left out: %s\n", setting.name.c_str(), boot.problem.c_str());
         }
     }
@@ -236,7 +241,7 @@ int bench_misses_command(const BenchOptions& given) {
                   {"left_out", lost}};
         write_file(options.json, json.dump(1) + "\n");
     }
-    return cells.empty() ? 1 : 0;
+    return cells.empty() || lost != 0 ? 1 : 0;
 }
 
 }  // namespace cli

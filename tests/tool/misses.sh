@@ -4,6 +4,7 @@
 bench() { "$farcall" bench "$@"; }
 one_line misses_bad_model 2 '' run --misses --caches i7 -- busybox true
 one_line misses_bad_size 2 '' run --misses --caches server,l1d=32K/7 -- busybox true
+one_line misses_large_cache 2 '' run --misses --caches server,llc=512M/16 -- busybox true
 one_line misses_too_large 2 '' run --misses --caches server,itlb=1024M/1 -- busybox true
 one_line misses_bad_form 2 '' run --misses=xml -- busybox true
 one_line misses_and_stats 2 '' run --misses --stats -- busybox true
@@ -15,6 +16,7 @@ one_line mode_disk 2 '' bench task1 --mode disk --misses
 one_line mode_both 2 '' bench task1 --mode ramfs,disk
 one_line mode_unknown 2 '' bench task1 --mode tape
 one_line quick_chooses 2 '' bench task0 --quick
+one_line quick_alone 2 '' bench --quick --runs 3
 
 # A field of the JSON: of the phase, CPU and kind of code.
 count_of_misses() { jq_like "$1" "$2" "$3" "$4" <"$work/misses"; }
@@ -34,6 +36,13 @@ run_misses() { # WORDS...: of run; prints whether each kind of code is there
 }
 check misses_inline 0 'user kernel ' run_misses -- busybox wc -c /etc/passwd
 check misses_server 0 'user kernel server ' run_misses --route server -- busybox true
+# Each call to the server changes the address space twice, without a tag: what a plugin that never flushes would not see.
+flushes() {
+    run --misses=json $1 -- busybox true 2>"$work/misses" >/dev/null || return
+    echo $(($(count_of_misses run 0 kernel space_flushes) > $2))
+}
+check misses_flushes_inline 0 0 flushes '--route inline' 100
+check misses_flushes_server 0 1 flushes '--route server' 100
 spun() {
     run --misses=json --cpus 2 --route remote -- busybox true 2>"$work/misses" || return
     [ "$(count_of_misses run 1 spin instructions)" -gt 1000 ] && echo spins

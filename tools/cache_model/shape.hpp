@@ -114,6 +114,7 @@ inline std::string check_shape(const MachineShape& shape) {
         {"l1i", shape.l1i, true}, {"l1d", shape.l1d, true}, {"l2", shape.l2, false}, {"llc", shape.llc, true}};
     for (const auto& cache : caches) {
         if (cache.shape.bytes == 0 && !cache.needed) continue;
+        if (cache.shape.bytes > 256u << 20) return std::string(cache.name) + ": more than 256 MiB";
         if (cache.shape.bytes == 0 || cache.shape.bytes % shape.line != 0 ||
             !sets(cache.shape.bytes / shape.line, cache.shape.ways))
             return std::string(cache.name) + ": SIZE / line / WAYS must be a power of two, with 1 to 64 ways";

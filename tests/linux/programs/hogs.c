@@ -6,26 +6,14 @@
 
 #include "scarce.h"
 
-// Says that it has what it wants, and sleeps.
-static void is_ready(int ready) {
-    NEED(write(ready, "x", 1) == 1);
-    for (;;) pause();
-}
 // A child that runs `how`, up to is_ready().
 static pid_t start(void (*how)(int ready, size_t size), size_t size) {
-    int ready[2];
-    char byte;
-    NEED(pipe(ready) == 0);
-    pid_t pid = fork();
-    NEED(pid >= 0);
+    int ready;
+    pid_t pid = fork_until_ready(&ready);
     if (pid == 0) {
-        close(ready[0]);
-        how(ready[1], size);
+        how(ready, size);
         _exit(0);
     }
-    close(ready[1]);
-    NEED(read(ready[0], &byte, 1) == 1);
-    close(ready[0]);
     return pid;
 }
 static void has_private(int ready, size_t size) {

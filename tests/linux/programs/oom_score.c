@@ -116,20 +116,13 @@ TEST(score) {
 // ---- Who ends ----
 
 static pid_t start(size_t size, const char* adjustment) {
-    int ready[2];
-    char byte;
-    NEED(pipe(ready) == 0);
-    pid_t pid = fork();
-    NEED(pid >= 0);
+    int ready;
+    pid_t pid = fork_until_ready(&ready);
     if (pid == 0) {
         NEED(write_to(kOwn, adjustment)[0] == 'o');
         memset(area(size, ANON), 1, size);
-        NEED(write(ready[1], "x", 1) == 1);
-        for (;;) pause();
+        is_ready(ready);
     }
-    close(ready[1]);
-    NEED(read(ready[0], &byte, 1) == 1);
-    close(ready[0]);
     return pid;
 }
 static void chosen(const char* larger, const char* smaller) {

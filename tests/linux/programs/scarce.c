@@ -56,20 +56,12 @@ TEST(ended_where_it_reads) {
 
 // Takes all but some, says so, and sleeps.
 static pid_t start_sleeper(void) {
-    int ready[2];
-    char byte;
-    NEED(pipe(ready) == 0);
-    pid_t pid = fork();
-    NEED(pid >= 0);
+    int ready;
+    pid_t pid = fork_until_ready(&ready);
     if (pid == 0) {
-        close(ready[0]);
         while (free_kib() > kLeft) memset(area(kPiece, ANON), 1, kPiece);
-        NEED(write(ready[1], "x", 1) == 1);
-        for (;;) pause();
+        is_ready(ready);
     }
-    close(ready[1]);
-    NEED(read(ready[0], &byte, 1) == 1);
-    close(ready[0]);
     return pid;
 }
 static void touches_some(void) {

@@ -29,6 +29,25 @@ UNUSED static char* area(size_t size, int flags) {
     return p;
 }
 
+// As fork(), but in the parent it returns when the child has what it wants: it calls is_ready() with `*ready`, and sleeps.
+UNUSED static pid_t fork_until_ready(int* ready) {
+    int both[2];
+    char byte;
+    NEED(pipe(both) == 0);
+    pid_t pid = fork();
+    NEED(pid >= 0);
+    *ready = both[1];
+    close(both[pid == 0 ? 0 : 1]);
+    if (pid == 0) return 0;
+    NEED(read(both[0], &byte, 1) == 1);
+    close(both[0]);
+    return pid;
+}
+UNUSED static void is_ready(int ready) {
+    NEED(write(ready, "x", 1) == 1);
+    for (;;) pause();
+}
+
 // What is left must be enough for a program, a file and a process; all that was taken has come back.
 UNUSED static void goes_on(long before) {
     CHILD("another") {
