@@ -253,55 +253,46 @@ template <class Trace, Switch kHow, bool kTrap, bool kBound = false>
     Machine::enter_user(c.context);
 }
 
-// Of a server with a bound notification.
-template <class Trace, bool kTrap>
-[[gnu::always_inline]] inline void reply_bound(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
+// kTrap: the caller waits for the answer to a trap of its. kBound: t has a bound notification.
+template <class Trace, bool kTrap, bool kBound>
+[[gnu::always_inline]] inline void reply_any(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag,
+                                             const Trace& note) {
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) [[unlikely]]
-        return reply_to_other_cpu<Trace, true>(t, e, c, tag, note);
+        return reply_to_other_cpu<Trace, kBound>(t, e, c, tag, note);
     if (switch_quickly(t, c)) [[likely]]
-        finish_reply<Trace, Switch::kQuick, kTrap, true>(ex, t, e, c, tag, note);
+        finish_reply<Trace, Switch::kQuick, kTrap, kBound>(ex, t, e, c, tag, note);
     else if (finds_fpu(t, c))
-        finish_reply<Trace, Switch::kFindFpu, kTrap, true>(ex, t, e, c, tag, note);
+        finish_reply<Trace, Switch::kFindFpu, kTrap, kBound>(ex, t, e, c, tag, note);
     else
-        finish_reply<Trace, Switch::kFull, kTrap, true>(ex, t, e, c, tag, note);
+        finish_reply<Trace, Switch::kFull, kTrap, kBound>(ex, t, e, c, tag, note);
 }
 
 template <class Trace>
 [[gnu::noinline]] void reply_odd(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
     if (c.takes_slowpath()) return note.failed(Test::kSpecial);
-    if (t.slow_switch_reasons & NativeThread::kSlowBound) return reply_bound<Trace, false>(t, e, c, tag, note);
+    if (t.slow_switch_reasons & NativeThread::kSlowBound) return reply_any<Trace, false, true>(t, e, c, tag, note);
     rt::Executor& ex = rt::Executor::current();
     if (!c.is_at_home(ex)) return reply_to_other_cpu<Trace>(t, e, c, tag, note);
     finish_reply<Trace, Switch::kFull, false>(ex, t, e, c, tag, note);
 }
 
-// The caller waits for the answer to a trap of its.
-template <class Trace>
-[[gnu::noinline]] void reply_bound_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
+template <class Trace, bool kBound>
+[[gnu::noinline]] void answer_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
     if (!is_plain_resume(t, tag)) {
         if (native::tag_label(tag) != native::kResumeWith) return note.failed(Test::kSpecial);
         return reply_with_registers<Trace>(t, e, c, tag, note);
     }
     if (c.takes_slowpath()) return note.failed(Test::kSpecial);
-    reply_bound<Trace, true>(t, e, c, tag, note);
+    reply_any<Trace, true, kBound>(t, e, c, tag, note);
 }
 template <class Trace>
-[[gnu::noinline]] void reply_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag, Trace note) {
-    if (!is_plain_resume(t, tag)) {
-        if (native::tag_label(tag) != native::kResumeWith) return note.failed(Test::kSpecial);
-        return reply_with_registers<Trace>(t, e, c, tag, note);
-    }
-    if (c.takes_slowpath()) return note.failed(Test::kSpecial);
-    rt::Executor& ex = rt::Executor::current();
-    if (!c.is_at_home(ex)) [[unlikely]]
-        return reply_to_other_cpu<Trace>(t, e, c, tag, note);
-    if (switch_quickly(t, c)) [[likely]]
-        finish_reply<Trace, Switch::kQuick, true>(ex, t, e, c, tag, note);
-    else if (finds_fpu(t, c))
-        finish_reply<Trace, Switch::kFindFpu, true>(ex, t, e, c, tag, note);
+[[gnu::always_inline]] inline void reply_to_trap(NativeThread& t, Endpoint& e, NativeThread& c, u64 tag,
+                                                 const Trace& note) {
+    if (t.slow_switch_reasons & NativeThread::kSlowBound)
+        answer_to_trap<Trace, true>(t, e, c, tag, note);
     else
-        finish_reply<Trace, Switch::kFull, true>(ex, t, e, c, tag, note);
+        answer_to_trap<Trace, false>(t, e, c, tag, note);
 }
 
 template <class Trace>
@@ -314,9 +305,7 @@ template <class Trace>
     const Cap& cap = capability(t);
     if (!(cap.good_for & Cap::kReceivable)) return note.failed(Test::kCapability);
     Endpoint& e = static_cast<Endpoint&>(*cap.object);
-    if (c->expects != Expects::kMessage)
-        return t.slow_switch_reasons & NativeThread::kSlowBound ? reply_bound_to_trap<Trace>(t, e, *c, tag, note)
-                                                                : reply_to_trap<Trace>(t, e, *c, tag, note);
+    if (c->expects != Expects::kMessage) return reply_to_trap<Trace>(t, e, *c, tag, note);
     rt::Executor& ex = rt::Executor::current();
     if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]]
         return reply_odd<Trace>(t, e, *c, tag, note);
@@ -429,10 +418,7 @@ namespace {
     rt::Executor& ex = rt::Executor::current();
     if (t.slow_switch_reasons | c->slow_switch_reasons) [[unlikely]] {
         if (c->expects == Expects::kMessage) return;
-        if (t.slow_switch_reasons & NativeThread::kSlowBound)
-            reply_bound_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
-        else
-            reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
+        reply_to_trap<NoTrace>(t, e, *c, tag, NoTrace{Path::kFastReply});
         slow_syscall(t);  // the general form has no other test for it
     }
     if (!c->is_at_home(ex)) [[unlikely]]
