@@ -122,7 +122,7 @@ Tally test_mutants(size_t sample, const std::vector<std::string>& calls) {
         });
     }
     if (sample && sample < mutants.size()) {
-        std::shuffle(mutants.begin(), mutants.end(), std::mt19937(std::random_device{}()));
+        std::shuffle(mutants.begin(), mutants.end(), std::mt19937(1));
         mutants.resize(sample);
     }
     for (const Mutant& mutant : mutants) {

@@ -543,6 +543,7 @@ TEST(extended_attributes) {
     CALL(syscall(SYS_getxattr, "none", "user.a", bytes, sizeof bytes));
     CALL(syscall(SYS_listxattr, "none", bytes, sizeof bytes));
     CALL(syscall(SYS_fgetxattr, 99, "user.a", bytes, sizeof bytes));
+    CALL(syscall(SYS_llistxattr, "none", bytes, sizeof bytes));
     CALL(syscall(SYS_flistxattr, 99, bytes, sizeof bytes));
     CALL(syscall(SYS_getxattr, "f", "", bytes, sizeof bytes));
     CALL(syscall(SYS_getxattr, "f", longest, bytes, sizeof bytes));
