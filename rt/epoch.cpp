@@ -78,6 +78,22 @@ void PerCpuEpoch::free_rest(Schedulable& s) {
     if (e.rest_queued) Executor::current().give_way(s);
 }
 
+void PerCpuEpoch::look_later(Timer&) {
+    Executor& ex = Executor::current();
+    if (!ex.epoch.look.run_hook.linked()) ex.enqueue(ex.epoch.look);
+}
+
+void PerCpuEpoch::look_again(Schedulable&) {
+    PerCpuEpoch& e = Executor::current().epoch;
+    if (e.pending == 0) return;
+    const u64 now = global_epoch.load(std::memory_order_relaxed);
+    if (now < e.looked_at + 2) epoch_hurry();
+    e.looked_at = now;
+    if (!e.overdue.armed) e.look_soon();
+}
+
+void PerCpuEpoch::look_soon() { Executor::current().timers().arm(overdue, hal::Machine::now() + kLook); }
+
 void retire(Retired& r) {
     PerCpuEpoch& e = Executor::current().epoch;
     // A read-modify-write that changes nothing: it makes the caller's unlinking, which may be a plain store, visible
@@ -96,6 +112,8 @@ void retire(Retired& r) {
     if (!e.batch[i]) {
         e.batch_epoch[i] = now;
         e.tail[i] = &e.batch[i];
+        if (!e.overdue.armed) [[unlikely]]
+            e.look_soon();
     }
     *e.tail[i] = &r;
     e.tail[i] = &r.next;

@@ -9,6 +9,7 @@
 #include "lib/types.hpp"
 #include "rt/atomic.hpp"
 #include "rt/schedulable.hpp"
+#include "rt/timer.hpp"
 
 namespace rt {
 
@@ -31,10 +32,18 @@ struct PerCpuEpoch {
     Schedulable rest{&PerCpuEpoch::free_rest};
     bool rest_queued = false;
     static void free_rest(Schedulable& s);
+    // Armed while items are pending: with nothing more to retire, a CPU that sleeps or stays in user mode would keep them.
+    Timer overdue{&PerCpuEpoch::look_later};
+    Schedulable look{&PerCpuEpoch::look_again};
+    u64 looked_at = 0;  // the global epoch at the last look
+    void look_soon();
+    static void look_later(Timer& t);
+    static void look_again(Schedulable& s);
+    static constexpr Nanoseconds kLook{50'000'000};  // a compromise: three looks free an item, 20 a second cost nothing
 };
 
-// Frees `r` after a grace period. The caller has unlinked it: no new reader can find it. Allocates nothing, does not
-// block. Called on a CPU that is not idle.
+// Frees `r` after a grace period, 3 * PerCpuEpoch::kLook later at most if no CPU stays in the kernel. The caller has
+// unlinked it: no new reader can find it. Allocates nothing, does not block. Called on a CPU that is not idle.
 void retire(Retired& r);
 // Declares that this CPU holds no pointer into shared structures and no lock. Advances the epoch if this CPU was the
 // last one, and frees what is due.

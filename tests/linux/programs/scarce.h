@@ -4,8 +4,6 @@
 #define FARCALL_TESTS_LINUX_SCARCE_H
 #include "check.h"
 
-#include <sched.h>
-
 enum { kPage = 4096, kPiece = 1 << 20, kLeft = 24 << 10 /* KiB */, kSome = 64 << 20 };
 #define RW (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
@@ -59,17 +57,10 @@ UNUSED static void goes_on(long before) {
     }
     unlink("file");
     long lost = LONG_MAX;
-    // A CPU that is idle has what it dropped last until it is woken: each of them is.
-    cpu_set_t all, one;
-    NEED(sched_getaffinity(0, sizeof all, &all) == 0);
     for (int i = 0; i < 2000 && lost > 4096; i++) {
-        CPU_ZERO(&one);
-        CPU_SET(i % 16, &one);
-        (void)!sched_setaffinity(0, sizeof one, &one);  // there may not be so many
         sleep_ms(10);
         lost = before - free_kib();
     }
-    NEED(sched_setaffinity(0, sizeof all, &all) == 0);
     FACT("memory is back", lost <= 4096);
     if (lost > 4096) say("%ld KiB are not\n", lost);
 }
