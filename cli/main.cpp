@@ -120,8 +120,8 @@ int dispatch(int argc, char** argv) {
                                "fuzz", "mutants", "ltp", "debug", "all"}));
     test->add_option(
         "areas", test_options.areas,
-        "guest, stretch: only these areas; mutants: only these calls; checks: how many, or which; ltp: the directory "
-        "that LTP was installed into");
+        "guest, stretch: only these areas; random: random or race; mutants: only these calls; checks: how many, or "
+        "which; ltp: the directory that LTP was installed into");
     test->add_option("--cpus", test_options.cpus, "numbers of CPUs to test with")
         ->check(CLI::Range(1, 16))
         ->delimiter(',')

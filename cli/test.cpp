@@ -366,17 +366,22 @@ std::vector<Part> debug_parts(const BatchOptions& options) {
     return parts;
 }
 
-// `test random`: as many programs as are asked for, from a seed on. On one CPU with all fastpaths and with none; races
-// with the debug kernel.
+// `test random [random] [race]`: as many programs as are asked for, from a seed on. On one CPU with all fastpaths and with
+// none; races with the debug kernel.
 void random_parts(std::vector<Part>& parts, const BatchOptions& options) {
     const int programs = options.programs;
+    const auto wanted = [&](const char* what) {
+        return options.areas.empty() || std::ranges::find(options.areas, what) != options.areas.end();
+    };
     for (int cpus : options.cpus) {
         const std::string of = " cpus=" + std::to_string(cpus);
         const std::vector<std::string> fastpaths =
             programs == 0 ? kEachFastpath : std::vector<std::string>{"all", "none"};
         const int seeds = programs == 0 ? 20 : programs;
-        parts.push_back({"random" + of, [=] { return test_native_random(cpus, options.seed, seeds, fastpaths); }});
-        parts.push_back({"race" + of, [=] { return test_native_race(cpus, true, options.seed, seeds); }});
+        if (wanted("random"))
+            parts.push_back({"random" + of, [=] { return test_native_random(cpus, options.seed, seeds, fastpaths); }});
+        if (wanted("race"))
+            parts.push_back({"race" + of, [=] { return test_native_race(cpus, true, options.seed, seeds); }});
     }
 }
 
