@@ -222,6 +222,57 @@ void give_up_call(Thread& t) {
     finish_syscall(t, Errno::kNoMem);
 }
 
+// What a thread has at its end goes a piece at a time. Takes no memory and cannot fail; after LEAVE_USER_MEMORY, at home.
+class Departure {
+public:
+    explicit Departure(Thread& t) : thread_(t) {}
+    // True: give way, then call it again. False: all has gone.
+    bool more() {
+        if (!thread_gone_) {
+            if (thread_.files_use() && thread_.files().empty_some()) return true;
+            if (thread_.mm_ref() && thread_.mm().many_areas()) {
+                leave_files(thread_);
+                memory_ = leave_address_space(thread_);
+            }
+            if (memory_ && memory_->empty_some()) return true;
+            memory_ = {};
+            if (!exit_thread(thread_)) return false;
+            thread_gone_ = true;
+        }
+        return exit_process(thread_, look_);
+    }
+
+private:
+    Thread& thread_;
+    Ref<AddressSpace> memory_;
+    bool thread_gone_ = false;
+    u64 look_ = 0;
+};
+
+// In a coroutine of `t`, which is stopped: until it is no more.
+#define AWAIT_RESUMED(t)                                                                    \
+    for (u32 seen_; seen_ = (t).process().signals.resumed.sequence(), is_stopped(t);) {     \
+        auto wait_ = rt::wait_on((t).process().signals.resumed, seen_, "stopped: SIGCONT"); \
+        wait_.uninterruptible();                                                            \
+        (void)co_await wait_;                                                               \
+    }
+
+// In a coroutine of `t`: makes a coroutine with `make` and awaits it; if there is no memory for its frame, finds some and
+// tries again. `found` is kTryAgain if it ran. A macro, because it must not need memory for a coroutine of its own.
+#define AWAIT_WITH_MEMORY(t, found, make)                               \
+    do {                                                                \
+        found = ForMemory::kTryAgain;                                   \
+        for (u32 tries_ = 0; found == ForMemory::kTryAgain; ++tries_) { \
+            auto made_ = make;                                          \
+            if (made_.valid()) {                                        \
+                co_await made_;                                         \
+                break;                                                  \
+            }                                                           \
+            found = ForMemory::kNobody;                                 \
+            if (tries_ < kMostEnds) FIND_MEMORY(t, found);              \
+        }                                                               \
+    } while (false)
+
 }  // namespace
 
 Task<void> thread_main(Thread& t) {
@@ -234,31 +285,16 @@ Task<void> thread_main(Thread& t) {
         while (t.work.load(std::memory_order_relaxed) != 0) {
             co_await t.at_home();
             switch (deliver_signals(t)) {
-                case SignalOutcome::kExit: {
+                case SignalOutcome::kExit:
                     LEAVE_USER_MEMORY(t);
                     co_await t.at_home();
-                    while (t.files_use() && t.files().empty_some()) co_await rt::Yield{};
-                    if (t.mm_ref() && t.mm().many_areas()) {
-                        leave_files(t);
-                        Ref<AddressSpace> mm = leave_address_space(t);
-                        while (mm->empty_some()) co_await rt::Yield{};
-                    }
-                    if (!exit_thread(t)) co_return;
-                    for (u64 look = 0; exit_process(t, look);) co_await rt::Yield{};
+                    for (Departure departure{t}; departure.more();) co_await rt::Yield{};
                     co_return;
-                }
                 case SignalOutcome::kMore: co_await rt::Yield{}; break;
-                case SignalOutcome::kStopped: {
-                    for (;;) {
-                        u32 seen = t.process().signals.resumed.sequence();
-                        if (!is_stopped(t)) break;
-                        auto wait = rt::wait_on(t.process().signals.resumed, seen, "stopped: SIGCONT");
-                        wait.uninterruptible();
-                        (void)co_await wait;
-                    }
+                case SignalOutcome::kStopped:
+                    AWAIT_RESUMED(t);
                     t.work.fetch_or(kWorkSignal, std::memory_order_relaxed);
                     break;
-                }
                 case SignalOutcome::kFault: {
                     auto wait = fault_in_range(t, t.user().fault());
                     if (!wait.valid() || !(co_await wait).ok()) signal_frame_failed(t);
@@ -270,40 +306,20 @@ Task<void> thread_main(Thread& t) {
         }
 
         port::Trap trap = co_await t.port::UserThread::user();
+        ForMemory found;
         switch (trap.kind) {
             case port::Trap::Kind::kSyscall: {
                 LeafError outcome = Errno::kOk;
                 const SyscallRow* row = unfinished_call(t, outcome);
                 if (!row) break;
-                for (u32 n = 0;; ++n) {
-                    auto run = run_call(t, *row, outcome);
-                    if (run.valid()) {
-                        co_await run;
-                        break;
-                    }
-                    ForMemory found = ForMemory::kNobody;
-                    if (n < kMostEnds) FIND_MEMORY(t, found);
-                    if (found == ForMemory::kTryAgain) continue;
-                    give_up_call(t);
-                    break;
-                }
+                AWAIT_WITH_MEMORY(t, found, run_call(t, *row, outcome));
+                if (found != ForMemory::kTryAgain) give_up_call(t);
                 break;
             }
-            case port::Trap::Kind::kPageFault: {
-                for (u32 n = 0;; ++n) {
-                    auto resolve = resolve_fault(t, trap, t.leaf_fault);
-                    if (resolve.valid()) {
-                        co_await resolve;
-                        break;
-                    }
-                    ForMemory found = ForMemory::kNobody;
-                    if (n < kMostEnds) FIND_MEMORY(t, found);
-                    if (found == ForMemory::kTryAgain) continue;
-                    if (found == ForMemory::kNobody) fail_fault(t, trap, FaultKind::kNoMemory);
-                    break;
-                }
+            case port::Trap::Kind::kPageFault:
+                AWAIT_WITH_MEMORY(t, found, resolve_fault(t, trap, t.leaf_fault));
+                if (found == ForMemory::kNobody) fail_fault(t, trap, FaultKind::kNoMemory);
                 break;
-            }
             case port::Trap::Kind::kKick: break;
             default: raise_exception(t, trap); break;
         }
