@@ -373,8 +373,7 @@ int run_command(const RunOptions& options) {
         if (line == "server-died") server_died = true;
         say_of_native(line);
     };
-    // Stretches are attributed to the calls of Linux in the kernel, which on the server route are not there.
-    const bool stretches = !options.stats.empty() && options.route != "server";
+    const bool stretches = !options.stats.empty();
     if (stretches) count_longest_stretch(spec, scratch.path() / "stretch");
     Session session(spec, streams);
     session.set_timeout(options.timeout);

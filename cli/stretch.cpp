@@ -18,33 +18,53 @@ constexpr const char* kTrap = "farcall_trap";
 // Of the machine that was started last: the call of each line of the list that the plugin got.
 std::vector<std::string> call_names;
 
-// Where the functions of the table of calls begin (linux/sys/table.hpp, Thunk), with the names of their calls; and the one
-// that gets traps.
+// "read" of `linux::detail::Thunk<&linux::sys_read(...)>::run(...)`, the table of Linux's calls (linux/sys/table.hpp); of a
+// task form, sys_read_wait, too. Empty: another function.
+std::string linux_call(std::string_view name) {
+    static constexpr std::string_view kThunk = "linux::detail::Thunk<&linux::", kHidden = "(anonymous namespace)::",
+                                      kCall = "sys_", kWaits = "_wait";
+    if (!name.starts_with(kThunk)) return {};
+    name.remove_prefix(kThunk.size());
+    if (name.starts_with(kHidden)) name.remove_prefix(kHidden.size());
+    if (!name.starts_with(kCall)) return {};
+    name = name.substr(kCall.size(), name.find('(') - kCall.size());
+    if (name.ends_with(kWaits) && name != "epoll_wait") name.remove_suffix(kWaits.size());
+    return std::string(name);
+}
+
+// "map_frames" of `core::calls::map_frames(core::NativeThread&, ...)`, and of messages "native call" and "redirected call": a
+// kernel without Linux has these.
+std::string native_call(std::string_view name) {
+    static constexpr std::string_view kCalls = "core::calls::", kThread = "(core::NativeThread&";
+    if (name == "farcall_native_syscall") return "native call";
+    if (name == "farcall_redirected_syscall") return "redirected call";
+    if (!name.starts_with(kCalls)) return {};
+    name.remove_prefix(kCalls.size());
+    const size_t end = name.find(kThread);
+    if (end == name.npos || name.find(':') < end) return {};
+    return std::string(name.substr(0, end));
+}
+
+// Where the functions begin that a kernel calls for the calls of programs, with the names of these; and the one that gets
+// traps.
 std::map<uint64_t, std::string> entries_of(const fs::path& kernel, uint64_t& trap) {
-    std::map<uint64_t, std::string> entries;
+    std::map<uint64_t, std::string> of_linux, native;
     auto tool = find_program("llvm-nm-19");
     if (!tool) fail("llvm-nm-19 is not installed (Debian package llvm-19)");
-    static const std::string kThunk = "linux::detail::Thunk<&linux::", kHidden = "(anonymous namespace)::",
-                             kCall = "sys_";
     for (const std::string& line : split_lines(shell_output(*tool + " -C '" + kernel.string() + "' 2>/dev/null"))) {
         unsigned long long address;
         char kind;
         int used = 0;
         if (std::sscanf(line.c_str(), "%llx %c %n", &address, &kind, &used) < 2 || used == 0) continue;
         std::string_view name = std::string_view(line).substr(static_cast<size_t>(used));
-        if (name.starts_with(kTrap) && name.size() <= std::string_view(kTrap).size() + 1) trap = address;
-        if (!name.starts_with(kThunk)) continue;
-        name.remove_prefix(kThunk.size());
-        if (name.starts_with(kHidden)) name.remove_prefix(kHidden.size());
-        if (!name.starts_with(kCall)) continue;
-        name = name.substr(kCall.size(), name.find('(') - kCall.size());
-        // A task form is the same call: sys_read_wait.
-        std::string call(name);
-        if (call.ends_with("_wait") && call != "epoll_wait") call.resize(call.size() - 5);
-        entries[address] = call;
+        while (name.ends_with('\n')) name.remove_suffix(1);
+        if (name == kTrap) trap = address;
+        if (std::string call = linux_call(name); !call.empty()) of_linux[address] = call;
+        if (std::string call = native_call(name); !call.empty()) native[address] = call;
     }
-    if (entries.empty() || trap == 0) fail("the kernel has no symbols by which stretches are attributed");
-    return entries;
+    if ((of_linux.empty() && native.empty()) || trap == 0)
+        fail("the kernel has no symbols by which stretches are attributed");
+    return of_linux.empty() ? native : of_linux;
 }
 
 std::string call_name(long line) {

@@ -38,8 +38,9 @@ static struct cpu {
     long call, call_of_stretch, call_of_longest;
     uint64_t samples[kSamples];
     unsigned sample_count;
+    bool kernel_seen;
 } cpus[kCpus];
-static bool kernel_seen, booted;
+static bool booted;
 static unsigned marks;
 
 struct block {
@@ -49,7 +50,7 @@ struct block {
 static void on_kernel_block(unsigned vcpu, void* data) {
     struct cpu* cpu = &cpus[vcpu];
     const struct block* block = data;
-    kernel_seen = true;
+    cpu->kernel_seen = true;
     cpu->stretch += block->size;
     if (cpu->stretch < cpu->next_sample) return;
     cpu->next_sample += every;
@@ -76,9 +77,8 @@ static void on_interrupts(unsigned vcpu, void* data) {
 }
 
 static void on_program(unsigned vcpu, void* data) {
-    (void)vcpu;
     (void)data;
-    booted |= kernel_seen;  // the boot begins at low addresses, too, but does not come back to them
+    booted |= cpus[vcpu].kernel_seen;  // each CPU's boot begins at low addresses, too, but does not come back to them
 }
 
 static void on_mark(unsigned vcpu, void* data) {
