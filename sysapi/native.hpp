@@ -128,14 +128,14 @@ inline Result<void> reply_receive(Slot endpoint, Message& m, u64 flags = 0) {
     return as_result(exchange(kReplyReceive | flags, endpoint, m));
 }
 // Replies to the caller of the last call that this thread received. Never blocks; kBadF if no reply is owed.
-inline Result<void> reply(const Message& m) {
+inline Result<void> reply(const Message& m, u64 flags = 0) {
     Message copy = m;
-    return as_result(exchange(kReply, 0, copy));
+    return as_result(exchange(kReply | flags, 0, copy));
 }
 // Replies to the caller saved in a Reply object. Never blocks.
-inline Result<void> reply_to(Slot saved, const Message& m) {
+inline Result<void> reply_to(Slot saved, const Message& m, u64 flags = 0) {
     Message copy = m;
-    return as_result(exchange(kReplyTo, saved, copy));
+    return as_result(exchange(kReplyTo | flags, saved, copy));
 }
 // Moves the reply that this thread owes into a Reply object. Never blocks; kBusy if it holds one.
 inline Result<void> reply_save(Slot into) { return do_call(kReplySave, into); }

@@ -368,16 +368,16 @@ Result<i64> write(NativeThread& t, const u64 (&a)[6]) {
 }
 
 Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
-    // The last four never wait: there is nothing that a flag could say.
-    if ((word & native::kCallMask) >= native::kReply)
+    // The last four never wait: an answer may have one flag, the others none.
+    if ((word & native::kCallMask) >= native::kReply && !ipc::answers_alone(word))
         REQUIRE((word & ~u64{native::kCallMask}) == 0, call_flags, kInval);
     switch (word & native::kCallMask) {
         case native::kCall: return ipc::call(t, word);
         case native::kReplyReceive: return ipc::reply_receive(t, word);
         case native::kSend: return ipc::send(t, word);
         case native::kReceive: return ipc::receive(t, word);
-        case native::kReply: return ipc::reply(t);
-        case native::kReplyTo: return ipc::reply_to(t);
+        case native::kReply: return ipc::reply(t, word);
+        case native::kReplyTo: return ipc::reply_to(t, word);
         case native::kReplySave: return ipc::reply_save(t);
         default: return ipc::signal(t);
     }

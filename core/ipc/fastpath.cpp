@@ -176,7 +176,7 @@ template <class Trace>
     // In its registers, because other threads may run first.
     hal::set_message(t.context, badge, got);
     const u64 to = c.number;
-    c.wake();
+    c.wake(true);
     note.done(t.number, to);
     if (rt::gives_way(ex, t)) [[unlikely]]  // c is more urgent, and of this CPU, perhaps only now
         ex.run_forever();
@@ -486,7 +486,7 @@ namespace {
     const u64 word = hal::call_word(t.context);
     if (word == native::kSignal)
         fast_signal(t);
-    else if (word > native::kSignal)
+    else if (word > native::kSignal && !answers_alone(word))
         other_syscall(t);
     else if (word == native::kReceive)
         wait_path(t);

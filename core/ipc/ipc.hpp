@@ -49,8 +49,8 @@ Result<i64> call(NativeThread& t, u64 flags);
 Result<i64> send(NativeThread& t, u64 flags);
 Result<i64> receive(NativeThread& t, u64 flags);
 Result<i64> reply_receive(NativeThread& t, u64 flags);
-Result<i64> reply(NativeThread& t);
-Result<i64> reply_to(NativeThread& t);
+Result<i64> reply(NativeThread& t, u64 flags);
+Result<i64> reply_to(NativeThread& t, u64 flags);
 Result<i64> reply_save(NativeThread& t);
 Result<i64> signal(NativeThread& t);
 
@@ -89,7 +89,10 @@ constexpr bool may_receive_fast(u64 word) {
 }
 
 // An answer without a receive.
-constexpr bool answers_alone(u64 word) { return word == native::kReply || word == native::kReplyTo; }
+constexpr bool answers_alone(u64 word) {
+    word &= ~u64{native::kBehind};
+    return word == native::kReply || word == native::kReplyTo;
+}
 
 // The fastpaths return, with nothing changed, where they cannot continue.
 void fast_call(NativeThread& t);

@@ -266,7 +266,7 @@ Result<i64> receive_from(NativeThread& t, Endpoint& e, u64 flags, NativeThread* 
     struct Wake {
         NativeThread* who;
         ~Wake() {
-            if (who) who->wake();
+            if (who) who->wake(true);
         }
     } wake{answered};
     // A message may hold a caller: the caller owed before is dropped.
@@ -452,16 +452,17 @@ Result<i64> reply_receive(NativeThread& t, u64 flags) {
     return receive_from(t, *e.object, flags, answered);
 }
 
-Result<i64> reply(NativeThread& t) {
-    if (NativeThread* caller = TRY(do_reply(t, t.reply, t.reply.found(), hal::message_tag(t.context)))) caller->wake();
+static Result<i64> reply_in(NativeThread& t, ReplySlot& slot, u64 flags) {
+    if (NativeThread* caller = TRY(do_reply(t, slot, slot.found(), hal::message_tag(t.context))))
+        caller->wake((flags & native::kBehind) == 0);
     return i64{0};
 }
 
-Result<i64> reply_to(NativeThread& t) {
+Result<i64> reply(NativeThread& t, u64 flags) { return reply_in(t, t.reply, flags); }
+
+Result<i64> reply_to(NativeThread& t, u64 flags) {
     auto r = TRY(find<Reply>(t, hal::call_capability(t.context), native::kTypeReply, native::kSendRight));
-    ReplySlot& slot = r.object->slot;
-    if (NativeThread* caller = TRY(do_reply(t, slot, slot.found(), hal::message_tag(t.context)))) caller->wake();
-    return i64{0};
+    return reply_in(t, r.object->slot, flags);
 }
 
 Result<i64> reply_save(NativeThread& t) {

@@ -81,18 +81,18 @@ bool ServerCpu::begin_answer(UserThread& t, native::Message& m) {
         hal::get_registers(t.context_, native::utcb().registers);
         m = native::message(native::kResumeWith);
     }
-    // To the back of the queue of its CPU, not straight to it: it asked for that, or that is another CPU's queue.
-    if (there == this && !std::exchange(t.yields_, false)) [[likely]]
+    const bool yields = std::exchange(t.yields_, false);
+    if (there == this && !yields) [[likely]]
         return true;
-    send_answer(t, m);
+    send_answer(t, m, yields ? native::kBehind : 0);
     return false;
 }
 
-void ServerCpu::send_answer(UserThread& t, const native::Message& m) {
+void ServerCpu::send_answer(UserThread& t, const native::Message& m, u64 flags) {
     const bool owed = owed_ == &t;
     if (owed) owed_ = nullptr;
     add(counts_.replies);
-    if (auto r = owed ? native::reply(m) : native::reply_to(t.reply_, m); !r.ok())
+    if (auto r = owed ? native::reply(m, flags) : native::reply_to(t.reply_, m, flags); !r.ok())
         hal::Machine::panic("an answer of the server failed");
 }
 

@@ -67,7 +67,7 @@ private:
     // t is about to continue, with m as its answer. False: it has been answered in another way, or its coroutine has run
     // instead.
     bool begin_answer(UserThread& t, native::Message& m);
-    void send_answer(UserThread& t, const native::Message& m);
+    void send_answer(UserThread& t, const native::Message& m, u64 flags = 0);  // kBehind
     void answer_now(UserThread& t);
     UserThread* pop_answer();
     UserThread* answer_all_but_one();

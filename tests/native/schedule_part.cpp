@@ -64,6 +64,31 @@ KTEST(yield_gives_the_next_its_turn, none) {
     for (int i = 0; i < 100 && log_count < 2; ++i) yield();
     KCHECK(log_count == 2 && log_entries[0] + log_entries[1] == 3);
 }
+// Whoever is answered goes before the threads of its priority that are ready, or behind them, saved or not.
+KTEST(answered_callers_go_before_or_behind_others, none) {
+    static Slot e;
+    e = make(kTypeEndpoint);
+    const Slot saved = make(kTypeReply);
+    constexpr u64 kBelow = kDefaultPriority - 1;
+    for (u64 save : {0, 1}) {
+        for (u64 flags : {u64{0}, u64{abi::native::kBehind}}) {
+            reset();
+            Helper& caller = start(
+                [](u64) {
+                    Message m = message(0);
+                    if (call(e, m).ok()) note(1);
+                },
+                0, {.priority = kBelow});
+            Message m;
+            KDONE(code(receive(e, m)));
+            Helper& other = start(note_and_end, 2, {.priority = kBelow});
+            if (save) KDONE(code(reply_save(saved)));
+            KDONE(code(save ? reply_to(saved, message(0), flags) : reply(message(0), flags)));
+            KCHECK(until_done(caller) && until_done(other));
+            KCHECK(log_entries[0] == (flags ? 2 : 1) && log_entries[1] == (flags ? 1 : 2));
+        }
+    }
+}
 // A call that fills much memory runs in steps, between which other threads run.
 KTEST(large_memory_lets_others_run, none) {
     reset();
