@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "core/sched.hpp"
 
+#include <algorithm>
+
 #include "rt/task.hpp"
 #include "rt/timer.hpp"
 
@@ -14,10 +16,25 @@ struct Slice : rt::Timer {
 
 struct alignas(64) PerCpu {
     Slice slice;
+    u32 in_order = 0;  // so many slices are to end before a thread may go first
+    Nanoseconds last_end{};
 };
 constinit PerCpu per_cpu[lib::kMaxCpus];
 
-void Slice::over(rt::Timer&) { rt::Executor::current().attract(rt::kAttnReschedule); }
+constexpr u32 kMostInOrder = 16;
+
+void Slice::over(rt::Timer&) {
+    rt::Executor& ex = rt::Executor::current();
+    PerCpu& mine = per_cpu[ex.cpu().value];
+    rt::Priority waiting = ex.queue.best_user_level();
+    if (waiting == rt::kBackFromWait) waiting = rt::Priority::kUser;  // for them they wait
+    mine.last_end = hal::Machine::now();
+    if (mine.in_order != 0)
+        --mine.in_order;
+    else if (waiting != rt::Priority::kBackground)
+        mine.in_order = std::min(ex.queue.count(waiting), kMostInOrder);
+    ex.attract(rt::kAttnReschedule);
+}
 
 }  // namespace
 
@@ -46,6 +63,13 @@ void start_any_slice(rt::Executor& ex) {
     PerCpu& mine = per_cpu[ex.cpu().value];
     if (!mine.slice.armed && ex.queue.best_user_level() != rt::Priority::kBackground)
         ex.timers().arm(mine.slice, hal::Machine::now() + kSlice);
+}
+
+bool may_go_first(const rt::Executor& ex) {
+    PerCpu& mine = per_cpu[ex.cpu().value];
+    // No slice has ended for a while: nobody waits any more.
+    if (mine.in_order != 0 && hal::Machine::now() - mine.last_end > Nanoseconds{2 * kSlice.value}) mine.in_order = 0;
+    return mine.in_order == 0;
 }
 
 void end_turn_at(rt::Executor& ex, Nanoseconds when) {

@@ -23,6 +23,9 @@ void start_slice(rt::Executor& ex, rt::Priority level = rt::Priority::kUser);
 // The same if a user thread of any priority waits: a native thread may work for another of a lower priority, whose turn it
 // is, and to which a fastpath returns.
 void start_any_slice(rt::Executor& ex);
+// May a thread that becomes ready on this CPU go before those that wait for their turn? Not as long as these would wait
+// for ever: when such threads have had the CPU for a slice, each that waits then has a slice.
+bool may_go_first(const rt::Executor& ex);
 // The running thread's turn ends then at the latest.
 void end_turn_at(rt::Executor& ex, Nanoseconds when);
 // The slice is over (kAttnReschedule was seen): offers surplus threads to idle CPUs.

@@ -176,7 +176,7 @@ template <class Trace>
     // In its registers, because other threads may run first.
     hal::set_message(t.context, badge, got);
     const u64 to = c.number;
-    c.wake(true);
+    c.wake_answered();
     note.done(t.number, to);
     if (rt::gives_way(ex, t)) [[unlikely]]  // c is more urgent, and of this CPU, perhaps only now
         ex.run_forever();

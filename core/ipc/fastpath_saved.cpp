@@ -21,7 +21,7 @@ namespace fast {
     // Ours again. Only t takes bits; in its registers, because other threads may run first.
     const u64 bits = n.bits.exchange(0, std::memory_order_seq_cst);
     hal::set_message(t.context, bits, native::make_tag(native::kLabelSignal, 0));
-    if (answered) answered->wake(true);
+    if (answered) answered->wake_answered();
     rt::Executor& ex = rt::Executor::current();
     if (rt::gives_way(ex, t)) ex.run_forever();
     sched::start_any_slice(ex);
@@ -182,7 +182,7 @@ template <class Trace>
     give(t, a, false);  // it is entered by its executor
     t.context.set_syscall_result(0);
     note.done(t.number, c->number);
-    c->wake((word & native::kBehind) == 0);  // c may not be accessed after this; it may have come to this CPU since it was found
+    c->wake_answered(word);  // c may not be accessed after this; it may have come to this CPU since it was found
     if (const u64 pressing = ex.queue.pressing()) {
         if (pressing & t.gives_way_to) [[unlikely]] {
             if (rt::gives_way(ex, t)) ex.run_forever();

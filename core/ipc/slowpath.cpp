@@ -266,7 +266,7 @@ Result<i64> receive_from(NativeThread& t, Endpoint& e, u64 flags, NativeThread* 
     struct Wake {
         NativeThread* who;
         ~Wake() {
-            if (who) who->wake(true);
+            if (who) who->wake_answered();
         }
     } wake{answered};
     // A message may hold a caller: the caller owed before is dropped.
@@ -454,7 +454,7 @@ Result<i64> reply_receive(NativeThread& t, u64 flags) {
 
 static Result<i64> reply_in(NativeThread& t, ReplySlot& slot, u64 flags) {
     if (NativeThread* caller = TRY(do_reply(t, slot, slot.found(), hal::message_tag(t.context))))
-        caller->wake((flags & native::kBehind) == 0);
+        caller->wake_answered(flags);
     return i64{0};
 }
 

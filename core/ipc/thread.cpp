@@ -129,6 +129,10 @@ void NativeThread::wake(bool front) {
     make_ready(front);
 }
 
+void NativeThread::wake_answered(u64 word) {
+    wake((word & native::kBehind) == 0 && sched::may_go_first(rt::Executor::current()));
+}
+
 void NativeThread::renew_here(u8 what) {
     if (what & kRenewBases) {
         leave_cpu();

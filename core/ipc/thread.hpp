@@ -188,6 +188,8 @@ public:
 
     // Its wait is over: it continues at home with the result in its registers. The caller owns the end of the wait.
     void wake(bool front = false);
+    // With its answer: before those of its priority that wait for their turn, or behind them (kBehind in `word`).
+    void wake_answered(u64 word = 0);
     void wake_with(Errno error) {
         context.set_syscall_result(-i64(error));
         wake();
