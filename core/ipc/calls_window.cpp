@@ -64,6 +64,29 @@ struct Frames {
     return lib::kOk;
 }
 
+// One kChangeFrames. Not initialised, either.
+struct Ranges {
+    SpaceObject* space;
+    u64 count;
+    alignas(lib::UserRange) std::byte room[native::kMostFrames * sizeof(lib::UserRange)];
+    lib::UserRange* at(u64 i) { return reinterpret_cast<lib::UserRange*>(room) + i; }
+    std::span<const lib::UserRange> list() { return {at(0), count}; }
+};
+[[gnu::always_inline]] inline Result<void> decode(NativeThread& t, u64 space, u64 count, u64 rights, Ranges& to) {
+    to.space = TRY(find<SpaceObject>(*t.caps, space, native::kTypeSpace, native::kWriteRight)).object;
+    REQUIRE(count - 1 < native::kMostFrames, window_count, kInval);
+    to.count = count;
+    const native::Utcb* const utcb = t.utcb;
+    REQUIRE(utcb != nullptr, tag_needs_utcb, kInval);
+    REQUIRE((rights & ~kAccess) == 0, window_bits, kInval);
+    for (u64 i = 0; i < count; ++i) {
+        const auto* range =
+            std::construct_at(to.at(i), UserAddr{word_of(*utcb, 2 * i)}, UserAddr{word_of(*utcb, 2 * i + 1)});
+        REQUIRE(pages(range->start.value, range->end.value), window_ranges, kInval);
+    }
+    return lib::kOk;
+}
+
 }  // namespace
 
 Result<i64> map_frames(NativeThread& t, const u64 (&a)[6]) {
@@ -76,19 +99,10 @@ Result<i64> map_frames(NativeThread& t, const u64 (&a)[6]) {
 }
 
 Result<i64> change_frames(NativeThread& t, const u64 (&a)[6]) {
-    auto space = TRY(hold<SpaceObject>(*t.caps, a[0], native::kTypeSpace, native::kWriteRight));
-    const u64 count = a[1], rights = a[2];
-    REQUIRE(count != 0 && count <= native::kMostFrames, window_count, kInval);
-    native::Utcb* const utcb = t.utcb;
-    REQUIRE(utcb != nullptr, tag_needs_utcb, kInval);
-    REQUIRE((rights & ~kAccess) == 0, window_bits, kInval);
-    lib::UserRange ranges[native::kMostFrames];
-    for (u64 i = 0; i < count; ++i) {
-        ranges[i] = {UserAddr{word_of(*utcb, 2 * i)}, UserAddr{word_of(*utcb, 2 * i + 1)}};
-        REQUIRE(pages(ranges[i].start.value, ranges[i].end.value), window_ranges, kInval);
-    }
-    if (!TRY(space->change_frames({ranges, count}, rights, t.restart_step))) return kAgainLater;
-    return stale_now(*space.ref);
+    Ranges ranges;
+    TRY(decode(t, a[0], a[1], a[2], ranges));
+    if (!TRY(ranges.space->change_frames(ranges.list(), a[2], t.restart_step))) return kAgainLater;
+    return stale_now(*ranges.space);
 }
 
 Result<i64> free_tables(NativeThread& t, const u64 (&a)[6]) {
@@ -117,24 +131,36 @@ Result<i64> memory_extent(NativeThread& t, const u64 (&a)[6]) {
 
 }  // namespace core::calls
 
-// The usual case of the most frequent call, without the way through all of them. What is not done at once is left to
-// that way, errors too: it begins anew.
-[[gnu::noinline]] void core::ipc::fast_map_frames(NativeThread& t) {
-    auto map = [&] {
-        if (t.restart_step != 0) return false;
-        calls::Frames frames;
-        if (!calls::decode(t, t.context.syscall_argument(0), t.context.syscall_argument(1),
-                           t.context.syscall_argument(2), frames)
-                 .ok())
-            return false;
-        u64 done = 0;
-        const auto mapped = frames.space->map_frames(*frames.memory, frames.most, frames.entries(), done);
-        if (!mapped.ok() || !mapped.value()) return false;
-        t.context.set_syscall_result(calls::stale_now(*frames.space));
-        return true;
-    };
-    if (!map()) return;
+// The usual cases of the most frequent calls, without the way through all of them. What is not done at once is left to
+// that way, errors too.
+namespace {
+[[gnu::always_inline]] inline void done_at_once(core::NativeThread& t, core::SpaceObject& space) {
+    t.context.set_syscall_result(core::calls::stale_now(space));
+    // The call is done: its result is where its number was.
     if (rt::Executor::current().needs_attention()) [[unlikely]]
-        leave_trap_changed(t);  // the call is done: its result is where its number was
+        core::leave_trap_changed(t);
     hal::Machine::resume_syscall(t.context);
+}
+}  // namespace
+
+[[gnu::noinline]] void core::ipc::fast_map_frames(NativeThread& t) {
+    if (t.restart_step != 0) return;
+    calls::Frames frames;
+    if (!calls::decode(t, t.context.syscall_argument(0), t.context.syscall_argument(1), t.context.syscall_argument(2),
+                       frames)
+             .ok())
+        return;
+    u64 done = 0;  // it begins anew
+    const auto mapped = frames.space->map_frames(*frames.memory, frames.most, frames.entries(), done);
+    if (mapped.ok() && mapped.value()) done_at_once(t, *frames.space);
+}
+
+[[gnu::noinline]] void core::ipc::fast_change_frames(NativeThread& t) {
+    const u64 rights = t.context.syscall_argument(2);
+    calls::Ranges ranges;
+    if (!calls::decode(t, t.context.syscall_argument(0), t.context.syscall_argument(1), rights, ranges).ok()) return;
+    const auto changed = ranges.space->change_frames(ranges.list(), rights, t.restart_step);
+    if (!changed.ok() || !changed.value()) return;  // it goes on from there
+    t.restart_step = 0;
+    done_at_once(t, *ranges.space);
 }

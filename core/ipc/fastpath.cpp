@@ -472,6 +472,8 @@ namespace {
     const u64 word = hal::call_word(t.context);
     if (word == native::kMapFrames)
         fast_map_frames(t);
+    else if (word == native::kChangeFrames)
+        fast_change_frames(t);
     else if (word >= native::kSaveOwed)
         fast_receive(t);
     slow_syscall(t);

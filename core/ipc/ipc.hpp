@@ -99,6 +99,7 @@ void fast_call(NativeThread& t);
 void fast_reply_receive(NativeThread& t);
 void fast_signal(NativeThread& t);
 void fast_map_frames(NativeThread& t);
+void fast_change_frames(NativeThread& t);
 void fast_receive(NativeThread& t);  // may_receive_fast()
 void fast_answer(NativeThread& t);   // answers_alone()
 void fast_exception(NativeThread& t);
