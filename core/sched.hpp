@@ -8,8 +8,6 @@
 
 namespace core::sched {
 
-inline constexpr Nanoseconds kSlice{4'000'000};  // as Debian's CONFIG_HZ=250 tick
-
 // The CPUs that run user threads; a CPU that a module owns is not among them. Set before the first thread starts.
 void set_user_cpus(CpuSet cpus);
 extern CpuSet user_set;
@@ -23,9 +21,6 @@ void start_slice(rt::Executor& ex, rt::Priority level = rt::Priority::kUser);
 // The same if a user thread of any priority waits: a native thread may work for another of a lower priority, whose turn it
 // is, and to which a fastpath returns.
 void start_any_slice(rt::Executor& ex);
-// May a thread that becomes ready on this CPU go before those that wait for their turn? Not as long as these would wait
-// for ever: when such threads have had the CPU for a slice, each that waits then has a slice.
-bool may_go_first(const rt::Executor& ex);
 // The running thread's turn ends then at the latest.
 void end_turn_at(rt::Executor& ex, Nanoseconds when);
 // The slice is over (kAttnReschedule was seen): offers surplus threads to idle CPUs.

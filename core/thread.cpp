@@ -134,7 +134,7 @@ void Thread::return_to_queue() {
     // With one other ready thread it does not matter: that one's slice ends before long.
     if (&home() == &ex && ex.queue.count(rt::Priority::kUser) < 2) return make_ready();
     const u64 so_far = used(Machine::now());
-    if (so_far - turn_from < sched::kSlice.value && sched::may_go_first(ex)) {
+    if (so_far - turn_from < rt::Slice::kLength.value && ex.slice.may_go_first()) {
         priority = rt::kBackFromWait;
         run_as_usual_ = std::exchange(run, &Thread::run_back_from_wait);
     } else {

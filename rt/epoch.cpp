@@ -35,7 +35,7 @@ bool free_some(PerCpuEpoch& e) {
     e.due_tail = end;
     if (e.rest_queued || !free_some(e)) return;
     e.rest_queued = true;
-    Executor::current().enqueue(e.rest);
+    Executor::current().post(e.rest);
 }
 
 // Frees the batches of this CPU that are old enough. All of them are detached first, because freeing an item may retire

@@ -27,6 +27,8 @@ Executor& Executor::start(CpuId cpu) {
 void Executor::post(Schedulable& node) {
     if (this == &current()) {
         enqueue(node);
+        if (user_state.get() != UserState::kBusy && !slice.armed) [[unlikely]]
+            start_slice();
         return;
     }
     inbox_.push(node);
@@ -42,6 +44,7 @@ void Executor::attract(Attention bit) {
 
 void Executor::enqueue(Schedulable& node) { queue.push_back(node); }
 void Executor::enqueue_front(Schedulable& node) { queue.push_front(node); }
+void Executor::start_slice() { timers_.arm(slice, hal::Machine::now() + Slice::kLength); }
 bool Executor::look_at_turn() { return own_turn_.look(timers_); }
 
 void Executor::give_way(Schedulable& node) {

@@ -23,6 +23,7 @@
 #include "rt/inbox.hpp"
 #include "rt/remote/service.hpp"
 #include "rt/run_queue.hpp"
+#include "rt/slice.hpp"
 #include "rt/timer.hpp"
 #include "rt/user_state.hpp"
 
@@ -73,7 +74,8 @@ public:
         return *std::launder(reinterpret_cast<T*>(above_));
     }
 
-    // From any CPU: makes `node` run on this executor. Never blocks, never allocates.
+    // From any CPU: makes `node` run on this executor. Never blocks, never allocates. A user thread of this CPU that posts in a
+    // trap of its own goes on until it waits, or for a slice.
     void post(Schedulable& node);
     // On this CPU: adds the node at the end (or the front) of its priority's queue.
     void enqueue(Schedulable& node);
@@ -139,6 +141,9 @@ public:
     void attract(Attention bit);
 
     TimerQueue& timers() { return timers_; }
+    // On this CPU: what is ready here has the CPU in a slice's time at the latest. The slice must not be armed.
+    void start_slice();
+    Slice slice;
     void run_due_timers();
     // On this CPU, during long work: takes pending interrupts and runs due timers; returns the current time. This is
     // the only way to take interrupts in the kernel: the timer interrupt only says that a timer may be due, and taking

@@ -43,7 +43,7 @@ public:
     // The object has no other references. Allocates nothing and does not block; any locks may be held.
     void take_apart(Piece piece) {
         piece_ = piece;
-        Executor::current().enqueue(*this);
+        Executor::current().post(*this);
     }
 
 private:
@@ -69,7 +69,7 @@ public:
         do {
             object.*Link = first;
         } while (!first_.compare_exchange_weak(first, &object, std::memory_order_seq_cst));
-        if (!working_.exchange(true, std::memory_order_seq_cst)) Executor::current().enqueue(*this);
+        if (!working_.exchange(true, std::memory_order_seq_cst)) Executor::current().post(*this);
     }
 
 private:

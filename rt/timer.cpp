@@ -52,6 +52,11 @@ Nanoseconds TimerQueue::next_deadline() {
     return t ? t->deadline : Nanoseconds::never();
 }
 
+TimerQueue::Peek TimerQueue::peek() {
+    Timer* t = tree_.first();
+    return {t ? t->deadline : Nanoseconds::never(), hardware_};
+}
+
 bool cancel_timer(Timer& t) {
     TimerQueue* q = t.queue;
     if (!q) return false;

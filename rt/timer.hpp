@@ -28,6 +28,11 @@ public:
     // By the owner: fires all due timers; returns the next deadline, or Nanoseconds::never().
     Nanoseconds run_due(Nanoseconds now) RT_EXCLUDES(lock_);
     Nanoseconds next_deadline() RT_EXCLUDES(lock_);
+    // For a dump of a machine that may be stuck: the next deadline, and that which the CPU's timer is set to.
+    struct Peek {
+        Nanoseconds next, set;
+    };
+    Peek peek() RT_UNCHECKED_LOCKING;
 
 private:
     friend bool cancel_timer(Timer& t);

@@ -389,6 +389,10 @@ idle() {
 }
 check idle_while_a_module_cpu_sleeps 0 '4 the time since boot' idle remote
 check idle_in_one_long_sleep 0 '4 the time since boot' idle net:1
+# Alone on its CPU with what it wakes, a program that never waits: no timer of others is there to help.
+never_waits() { run --cpus 1 -- "$build/guest/tests/clock" beside_one_that_never_waits; }
+[ -x "$build/guest/tests/clock" ] && check never_waits 0 'read(both[0], &byte, 1) -> 1
+who never waits: killed by SIGKILL' never_waits
 # A thread on the CPU that executes all the others' calls, and adaptive, which may send anybody's calls anywhere.
 starve() { run --cpus "$1" --route "$2" -- "$build/guest/tests/starve" 1 "$1"; }
 if [ -x "$build/guest/tests/starve" ]; then

@@ -45,7 +45,7 @@ constinit rt::Timer reaper_pause{[](rt::Timer&) { rt::Executor::current().enqueu
 constexpr Nanoseconds kReaperPause{200'000};
 
 void wake_reaper() {
-    if (!reaper_posted.exchange(true, std::memory_order_acq_rel)) rt::Executor::current().enqueue(reaper);
+    if (!reaper_posted.exchange(true, std::memory_order_acq_rel)) rt::Executor::current().post(reaper);
 }
 
 void end_orphans(rt::Schedulable&) {

@@ -130,7 +130,7 @@ void NativeThread::wake(bool front) {
 }
 
 void NativeThread::wake_answered(u64 word) {
-    wake((word & native::kBehind) == 0 && sched::may_go_first(rt::Executor::current()));
+    wake((word & native::kBehind) == 0 && rt::Executor::current().slice.may_go_first());
 }
 
 void NativeThread::renew_here(u8 what) {

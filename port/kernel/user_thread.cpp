@@ -108,10 +108,10 @@ void UserThread::fork_state_from(UserThread& from) {
     std::memcpy(area, from.context.fpu_area, hal::Machine::fpu_area_size());
     affinity = from.affinity;
     // They share what is left of the turn: new threads do not keep others from theirs.
-    const u64 used = from.used(hal::Machine::now()), left = core::sched::kSlice.value - (used - from.turn_from);
-    const u64 half = left < core::sched::kSlice.value ? left / 2 : 0;
-    from.turn_from = used + half - core::sched::kSlice.value;
-    turn_from = half - core::sched::kSlice.value;
+    const u64 used = from.used(hal::Machine::now()), left = rt::Slice::kLength.value - (used - from.turn_from);
+    const u64 half = left < rt::Slice::kLength.value ? left / 2 : 0;
+    from.turn_from = used + half - rt::Slice::kLength.value;
+    turn_from = half - rt::Slice::kLength.value;
 }
 
 Result<void> UserThread::set_fpu_state(std::span<const std::byte> state) {

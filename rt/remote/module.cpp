@@ -59,7 +59,7 @@ void Shard::accept(Request& r) {
     if (scheduled) return;
     scheduled = true;
     ordered.store(true, std::memory_order_relaxed);
-    Executor::current().enqueue(*this);
+    Executor::current().post(*this);
 }
 
 void Shard::run_batch(Schedulable& s) {
@@ -75,7 +75,7 @@ void Shard::run_batch(Schedulable& s) {
     }
     // Other ready nodes of this CPU run between batches.
     shard.scheduled = shard.queue.size() != 0;
-    if (shard.scheduled) return Executor::current().enqueue(shard);
+    if (shard.scheduled) return Executor::current().post(shard);
     shard.settle();
 }
 

@@ -41,6 +41,22 @@ TEST(RtExecutor, WhatIsPostedHereRunsInOrderAndByPriority) {
     EXPECT_FALSE(cpus[0].queue.has(rt::Priority::kBackground));
 }
 
+// Who posts in a trap of a user thread, which goes on, does not have the CPU for ever.
+TEST(RtExecutor, WhatAUserThreadMakesReadyRunsInASliceAtTheLatest) {
+    Cpus cpus(1);
+    Node node;
+    cpus[0].post(node);
+    EXPECT_FALSE(cpus[0].slice.armed);
+    cpus[0].run_until_idle();
+    Node other;
+    cpus[0].user_state.enter(rt::UserState::kUser);
+    cpus[0].post(other);
+    EXPECT_TRUE(cpus[0].slice.armed);
+    cpus[0].user_state.leave();
+    rt::cancel_timer(cpus[0].slice);
+    cpus[0].run_until_idle();
+}
+
 TEST(RtExecutor, EnqueueFrontOvertakesAndStealTakesTheLast) {
     Cpus cpus(1);
     Node a, b, c;

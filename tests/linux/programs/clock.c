@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/timerfd.h>
 #include <sys/times.h>
 #include <sys/timex.h>
@@ -293,4 +294,32 @@ TEST(woken_together) {
     }
     if (pid == 0) _exit(0);
     reap("the other", pid);
+}
+
+// On one CPU with a program that makes calls and never waits, others get their turns: who waits for its byte, and processes that
+// come and go.
+TEST(beside_one_that_never_waits) {
+    cpu_set_t first, all;
+    NEED(sched_getaffinity(0, sizeof all, &all) == 0);
+    CPU_ZERO(&first);
+    CPU_SET(0, &first);
+    NEED(sched_setaffinity(0, sizeof first, &first) == 0);
+    int both[2];
+    char byte;
+    NEED(pipe(both) == 0);
+    pid_t goes_on = fork();
+    if (goes_on == 0) {
+        usleep(50000);  // the other waits by then
+        NEED(write(both[1], "x", 1) == 1);
+        for (;;) syscall(SYS_getppid);
+    }
+    CALL(read(both[0], &byte, 1));
+    for (int i = 0; i < 60; i++) {
+        pid_t pid = fork();
+        NEED(pid >= 0);
+        if (pid == 0) _exit(0);
+        NEED(waitpid(pid, NULL, 0) == pid);
+    }
+    kill(goes_on, SIGKILL);
+    reap("who never waits", goes_on);
 }
