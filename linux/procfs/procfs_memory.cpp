@@ -128,7 +128,8 @@ Leaf<void> show_oom_adjustment(StringBuilder& out, const ProcContext& c) {
 
 namespace {
 
-constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+// Linux's text is Latin-1: 0xa0 is a space, too (lib/ctype.c).
+constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r') || u8(c) == 0xa0; }
 
 // kstrtoint with base 0, of text without the spaces around it: EINVAL, ERANGE.
 Result<i64> parse_int(std::string_view text) {

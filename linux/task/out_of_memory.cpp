@@ -21,6 +21,9 @@ constexpr u32 kPausesMore = 2;
 // When the last one was chosen, and how many were. One at a time: AddressSpace::awaited_end.
 constinit rt::Atomic<u64> chosen_at{0}, chosen{0};
 
+// Who looks at all processes. One at a time: where many lack memory, nothing else would run.
+constinit rt::Atomic<EndForMemory*> searcher{nullptr};
+
 bool is_waited_for(u64 memory, Nanoseconds now) {
     return memory != 0 && now < Nanoseconds{chosen_at.load(std::memory_order_relaxed)} + kUntilItIsGone;
 }
@@ -30,7 +33,17 @@ bool is_ending(Process& p) {
     return p.group_exiting;
 }
 
-std::optional<i64> badness_of(Process& p, u64 pages) {
+// Its memory is that of its parent, which waits for it (in_vfork in linux/sched/mm.h). A parent that is killed, or executes
+// another program in another thread, leaves the memory to it.
+bool has_its_parents_memory(Process& p, const AddressSpace& mm) {
+    if (!p.in_vfork.load(std::memory_order_relaxed)) return false;
+    Ref<Process> parent = find_process(Pid{p.parent_pid.load(std::memory_order_relaxed)});
+    Ref<AddressSpace> theirs = parent ? parent->mm() : Ref<AddressSpace>{};
+    return theirs && theirs->serial == mm.serial;
+}
+
+std::optional<i64> badness_of(Process& p, const AddressSpace& mm, u64 pages) {
+    if (has_its_parents_memory(p, mm)) return {};
     const i64 adjustment = p.oom_adjustment.load(std::memory_order_relaxed);
     if (adjustment == kLeastOomAdjustment) return {};
     return i64(pages) + adjustment * i64(rt::frame_total() / 1000);
@@ -45,7 +58,7 @@ bool RanOut::lately() {
 
 std::optional<i64> oom_badness(Process& p) {
     Ref<AddressSpace> mm = p.mm();
-    return mm ? badness_of(p, mm->pages_in_use()) : std::nullopt;
+    return mm ? badness_of(p, *mm, mm->pages_in_use()) : std::nullopt;
 }
 
 void EndForMemory::look_at(Process& p) {
@@ -58,13 +71,21 @@ void EndForMemory::look_at(Process& p) {
     if (mm->serial == spared_) return;
     // It was waited for in vain.
     if (mm->chosen_to_end.load(std::memory_order_relaxed) && is_ending(p)) return;
-    if (p.in_vfork.load(std::memory_order_relaxed)) return;  // the memory is its parent's
     const u64 pages = mm->pages_in_use();
-    const std::optional<i64> points = badness_of(p, pages);
+    const std::optional<i64> points = badness_of(p, *mm, pages);
     if (!points || (largest_ && *points < points_)) return;  // of equal ones the youngest
     largest_ = Ref<Process>(&p);
     points_ = *points;
     pages_ = pages;
+}
+
+bool EndForMemory::may_search() {
+    EndForMemory* none = nullptr;
+    return searcher.compare_exchange_strong(none, this, std::memory_order_relaxed) || none == this;
+}
+void EndForMemory::stop_searching() {
+    EndForMemory* self = this;
+    searcher.compare_exchange_strong(self, nullptr, std::memory_order_relaxed);
 }
 
 // Some processes more. False: there are others.
@@ -144,9 +165,14 @@ ForMemory EndForMemory::next(Thread& t) {
     if (ending_ != 0) return end_sharers(t);
     if ((t.work.load(std::memory_order_relaxed) & kWorkExit) != 0) return ForMemory::kEnding;
     const Nanoseconds now = hal::Machine::now();
-    if (std::exchange(searched_, false)) return choose(t, now);
+    if (std::exchange(searched_, false)) {
+        const ForMemory chosen_now = choose(t, now);
+        stop_searching();
+        return chosen_now;
+    }
     if (from_ == 1) {
         if (const ForMemory coming = wait_for_memory(now); coming != ForMemory::kNobody) return coming;
+        if (!may_search()) return ForMemory::kPause;
         largest_ = {};
     }
     searched_ = search();

@@ -45,12 +45,17 @@ std::optional<i64> oom_badness(Process& p);
 // It takes no memory, not even for a coroutine: use FIND_MEMORY.
 class EndForMemory {
 public:
+    EndForMemory() = default;
+    EndForMemory(const EndForMemory&) = delete;
+    ~EndForMemory() { stop_searching(); }
     // For a thread that lacks memory; it holds no lock, and no reference to another process's memory, which could not come
     // back then. Does not block.
     ForMemory next(Thread& t);
 
 private:
     ForMemory wait_for_memory(Nanoseconds now);
+    bool may_search();
+    void stop_searching();
     bool search();
     void look_at(Process& p);
     ForMemory choose(Thread& t, Nanoseconds now);

@@ -409,7 +409,7 @@ public:
     // /proc/PID/oom_score_adj, in thousandths of all memory, and the least that it may be set to without CAP_SYS_RESOURCE.
     // Inherited by fork, kept by execve.
     std::atomic<i32> oom_adjustment{0}, least_oom_adjustment{0};
-    std::atomic<bool> in_vfork{false};             // its memory is that of its parent, which waits
+    std::atomic<bool> in_vfork{false};             // made by vfork: it has its parent's memory if that still waits
     const u64 serial;                              // no two processes since boot have the same
     std::atomic<IntervalTimers*> timers{nullptr};  // linux/task/itimer.cpp; made on first use, then kept
 

@@ -2,6 +2,7 @@
 // Which processes end when memory has run out, and which do not.
 #define _GNU_SOURCE
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 
 #include "scarce.h"
@@ -68,6 +69,29 @@ TEST(one_memory) {
     pid_t hog = start(has_kin, part_of(before, 100));
     CHILD("needs some") takes(kSome);
     reap("the hog", hog);
+    goes_on(before);
+}
+static int orphan[2];
+static void loses_its_parent(int ready, size_t size) {
+    const pid_t parent = getpid();
+    pid_t pid = vfork();
+    if (pid == 0) {
+        const pid_t own = (pid_t)syscall(SYS_getpid);
+        kill(parent, SIGKILL);
+        while (getppid() == parent) sched_yield();
+        if (write(orphan[1], &own, sizeof own) == sizeof own) has_private(ready, size);
+        _exit(1);
+    }
+}
+// A child of vfork counts for its parent, but not if that has gone.
+TEST(orphan_of_vfork) {
+    const long before = free_kib();
+    NEED(pipe(orphan) == 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+    pid_t parent = start(loses_its_parent, part_of(before, 100)), hog;
+    NEED(read(orphan[0], &hog, sizeof hog) == sizeof hog);
+    reap("its parent", parent);
+    CHILD("needs some") takes(kSome);
+    end_sleeper("the hog", hog);
     goes_on(before);
 }
 // Those that have the same pages end one after the other, until these are free.

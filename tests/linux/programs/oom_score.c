@@ -25,10 +25,33 @@ static int value_in(const char* path) {
 }
 
 TEST(values) {
-    static const char* const texts[] = {
-        "0",    "1000", "-1000", "1001",       "-1001",      "17\n",        "  42  \n",   "+5",  "0x10",
-        "0x",   "010",  "08",    "",           "\n",         "x",           "1 2",        "--1", "3x",
-        "-0x8", "- 1",  "9999",  "2147483647", "2147483648", "99999999999", "-2147483649"};
+    static const char* const texts[] = {"0",
+                                        "1000",
+                                        "-1000",
+                                        "1001",
+                                        "-1001",
+                                        "17\n",
+                                        "  42  \n",
+                                        "+5",
+                                        "0x10",
+                                        "0x",
+                                        "010",
+                                        "08",
+                                        "",
+                                        "\n",
+                                        "x",
+                                        "1 2",
+                                        "--1",
+                                        "3x",
+                                        "-0x8",
+                                        "- 1",
+                                        "9999",
+                                        "2147483647",
+                                        "2147483648",
+                                        "99999999999",
+                                        "-2147483649",
+                                        "\xa0"
+                                        "9\xa0"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         const char* got = write_to(kOwn, texts[i]);
         say("%zu: %s, %d\n", i, got, value_in(kOwn));
@@ -111,6 +134,33 @@ TEST(score) {
     FACT("less", value_in(path) < with);
     NEED(write_to(kOwn, "-1000")[0] == 'o');
     SHOW(value_in(path));
+}
+// A child of vfork has its parent's memory: it counts for the parent alone.
+TEST(score_in_vfork) {
+    NEED(write_to(kOwn, "0")[0] == 'o');
+    int told[2], status;
+    NEED(pipe(told) == 0);
+    static char path[64];
+    pid_t watcher = fork();
+    if (watcher == 0) {
+        pid_t pid;
+        NEED(read(told[0], &pid, sizeof pid) == sizeof pid);
+        snprintf(path, sizeof path, "/proc/%d/oom_score", pid);
+        SHOW(value_in(path));
+        snprintf(path, sizeof path, "/proc/%d/oom_score", getppid());
+        FACT("the parent has some", value_in(path) > 0);
+        kill(pid, SIGKILL);
+        _exit(0);
+    }
+    pid_t pid = vfork();
+    if (pid == 0) {
+        pid_t own = (pid_t)syscall(SYS_getpid);
+        if (write(told[1], &own, sizeof own) != sizeof own) _exit(1);
+        for (;;) pause();
+    }
+    NEED(pid > 0 && waitpid(pid, &status, 0) == pid);
+    SHOW(WIFSIGNALED(status));
+    reap("watcher", watcher);
 }
 
 // ---- Who ends ----
