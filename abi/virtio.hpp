@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Wire structures of virtio 1.1 (OASIS): split virtqueues (2.6), PCI capabilities (4.1.4), MMIO registers (4.2.2), and the
-// console device (5.3). All little-endian, like every supported machine.
+// Wire structures of virtio 1.1 (OASIS): split virtqueues (2.6), PCI capabilities (4.1.4), MMIO registers (4.2.2), the block
+// device (5.2) and the console device (5.3). All little-endian, like every supported machine.
 #pragma once
 #include <cstdint>
 
@@ -8,7 +8,9 @@ namespace abi::virtio {
 
 inline constexpr uint32_t kStatusAcknowledge = 1, kStatusDriver = 2, kStatusDriverOk = 4, kStatusFeaturesOk = 8,
                           kStatusFailed = 128;
-inline constexpr uint64_t kFeatureVersion1 = uint64_t{1} << 32;
+// 6
+inline constexpr uint64_t kFeatureIndirect = uint64_t{1} << 28, kFeatureEventIndex = uint64_t{1} << 29,
+                          kFeatureVersion1 = uint64_t{1} << 32;
 
 // 2.6.5
 struct Descriptor {
@@ -17,7 +19,7 @@ struct Descriptor {
     uint16_t flags;
     uint16_t next;
 };
-inline constexpr uint16_t kDescriptorNext = 1, kDescriptorWrite = 2;
+inline constexpr uint16_t kDescriptorNext = 1, kDescriptorWrite = 2, kDescriptorIndirect = 4;
 // 2.6.6, 2.6.8: the rings' heads, followed by their entries.
 struct Available {
     uint16_t flags, index;
@@ -52,9 +54,42 @@ inline constexpr uint32_t kMagic = 0x0, kVersion = 0x4, kDeviceId = 0x8, kDevice
                           kDeviceFeaturesSelect = 0x14, kDriverFeatures = 0x20, kDriverFeaturesSelect = 0x24,
                           kQueueSelect = 0x30, kQueueSizeMax = 0x34, kQueueSize = 0x38, kQueueReady = 0x44,
                           kQueueNotify = 0x50, kInterruptStatus = 0x60, kInterruptAcknowledge = 0x64, kStatus = 0x70,
-                          kQueueDescriptorsLow = 0x80, kQueueDriverLow = 0x90, kQueueDeviceLow = 0xa0, kConfig = 0x100;
+                          kQueueDescriptorsLow = 0x80, kQueueDriverLow = 0x90, kQueueDeviceLow = 0xa0,
+                          kConfigGeneration = 0xfc, kConfig = 0x100;
 inline constexpr uint32_t kMagicValue = 0x74726976;
 }  // namespace mmio
+
+// 5.2
+inline constexpr uint32_t kDeviceBlock = 2;
+inline constexpr uint64_t kBlockSizeMax = 1 << 1, kBlockSegMax = 1 << 2, kBlockReadOnly = 1 << 5,
+                          kBlockBlockSize = 1 << 6, kBlockFlush = 1 << 9, kBlockMultiQueue = 1 << 12,
+                          kBlockDiscard = 1 << 13;
+// 5.2.4
+struct BlockConfig {
+    uint32_t capacity_low, capacity_high;  // in sectors of 512 bytes
+    uint32_t size_max, seg_max;
+    uint16_t cylinders;
+    uint8_t heads, sectors;
+    uint32_t block_size;
+    uint8_t physical_block_exponent, alignment_offset;
+    uint16_t least_io;
+    uint32_t best_io;
+    uint8_t write_back, unused;
+    uint16_t queue_count;
+    uint32_t most_discard_sectors, most_discard_segments, discard_alignment;
+};
+static_assert(sizeof(BlockConfig) == 48);
+// 5.2.6
+struct BlockHeader {
+    uint32_t type, reserved;
+    uint64_t sector;
+};
+enum BlockType : uint32_t { kBlockIn = 0, kBlockOut = 1, kBlockTypeFlush = 4, kBlockTypeDiscard = 11 };
+struct BlockDiscardRange {
+    uint64_t sector;
+    uint32_t sectors, flags;
+};
+inline constexpr uint8_t kBlockStatusOk = 0, kBlockStatusIoError = 1, kBlockStatusUnsupported = 2;
 
 // 5.3
 inline constexpr uint32_t kDeviceConsole = 3;

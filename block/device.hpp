@@ -28,10 +28,13 @@ struct Request {
     std::span<const Piece> pieces;  // none for kFlush and kDiscard
     // Called once, on the CPU that saw the end, interrupts off; may wake, post and submit. `result` is set before.
     void (*ended)(Request& r) = nullptr;
-    // kOk; kIo: the device failed, or has no such sectors; kOpNotSupp; kRoFs: a write to a device that takes none.
+    // kOk; kIo: the device failed, or has no such sectors; kOpNotSupp; kRoFs: a write to a device that takes none; kInval:
+    // not what Limits allow.
     Errno result = Errno::kOk;
-    lib::ListHook hook;  // the device's, from submit() to the end
+    lib::ListHook hook;     // the device's, from submit() to the end
+    Nanoseconds submitted;  // the same: when
 };
+using RequestList = lib::List<Request, &Request::hook>;
 
 // What a device can do; constant after it was found.
 struct Limits {
@@ -42,6 +45,7 @@ struct Limits {
     bool read_only = false;
     bool has_flush = false;  // without it every write is durable when it is done
     bool has_discard = false;
+    u64 most_discard = 0;  // sectors of one discard
 };
 
 class Device {
@@ -52,6 +56,27 @@ public:
     // Never blocks, never fails: errors are the request's result. From any CPU, no lock held of Rank::device or above. At
     // most some are with the device, the others wait in the order of arrival.
     virtual void submit(Request& r) = 0;
+    // The same of all of `list`, which is empty afterwards: adjacent ones are merged, and the device is notified once.
+    virtual void submit_all(RequestList& list) {
+        while (Request* r = list.pop_front()) submit(*r);
+    }
+};
+
+// Collects requests, so that those which are adjacent are merged and the device is notified once: submitted by flush()
+// and by the destructor. Not to be kept across co_await.
+class Plug {
+public:
+    explicit Plug(Device& device) : device_(device) {}
+    Plug(const Plug&) = delete;
+    ~Plug() { flush(); }
+    void add(Request& r) { list_.push_back(r); }
+    void flush() {
+        if (!list_.empty()) device_.submit_all(list_);
+    }
+
+private:
+    Device& device_;
+    RequestList list_;
 };
 
 // Submits `r` and waits for its end, which nothing interrupts: the device uses the memory until then. `ended` is used by

@@ -15,6 +15,7 @@ struct RunOptions {
     std::string memory = "256M";
     std::string route = "inline";
     std::string root;
+    std::vector<std::string> disks;  // FILE[,ro]
     std::string fastpath;
     std::string native;  // a program of the native interface, the first and only one of the machine
     double timeout = 0;

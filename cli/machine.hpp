@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/disk.hpp"
 #include "cli/util.hpp"
 
 namespace cli {
@@ -30,6 +31,7 @@ struct MachineSpec {
     std::string cpu = "max";
     std::string accel;                    // empty: tcg,thread=multi
     std::string plugin;                   // value of -plugin
+    std::vector<DiskSpec> disks;          // checked and locked by the caller (DiskFiles)
     std::vector<std::string> extra_args;  // last on the command line
     bool gdb = false;
     bool verbose = false;

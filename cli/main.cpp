@@ -22,6 +22,10 @@ void add_run_options(CLI::App& app, RunOptions& options, bool farcall) {
     app.add_option("--cpus", options.cpus, "virtual CPUs, 1 to 16")->check(CLI::Range(1, 16))->capture_default_str();
     app.add_option("--memory", options.memory, "memory, say 256M or 2G")->capture_default_str();
     app.add_option("--root", options.root, "root file system: a directory, or a cpio archive (newc)");
+    app.add_option(
+           "--disk", options.disks,
+           "a file as a disk: FILE, or FILE,ro for one that is only read; may be repeated: /dev/vda, /dev/vdb ...")
+        ->allow_extra_args(false);
     app.add_option("--timeout", options.timeout, "seconds; then a dump and status 124")->check(CLI::PositiveNumber);
     app.add_flag("-v,--verbose", options.verbose, "kernel messages on standard error");
     app.add_option("--qemu-arg", options.qemu_args, "one more word for QEMU's command line")

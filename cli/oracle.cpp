@@ -40,6 +40,7 @@ MachineSpec oracle_machine(const RunOptions& options) {
     spec.cpus = options.cpus;
     spec.memory = parse_size(options.memory);
     spec.machine = options.machine;
+    for (const std::string& disk : options.disks) spec.disks.push_back(parse_disk(disk));
     spec.cpu = options.cpu;
     spec.accel = options.accel;
     spec.extra_args = options.qemu_args;
@@ -61,6 +62,7 @@ void add_oracle_files(CpioWriter& extra) {
 
 int oracle_command(const RunOptions& options) {
     MachineSpec spec = oracle_machine(options);
+    const DiskFiles disks(spec.disks);
     TempDir scratch;
     RootImage root = open_root(options.root, scratch);
     Streams streams = user_streams();

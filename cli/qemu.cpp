@@ -51,7 +51,9 @@ void Session::start_qemu() {
     std::vector<std::string> args = {*qemu};
     auto add = [&](std::initializer_list<std::string> words) { args.insert(args.end(), words); };
     const bool microvm = spec_.machine.starts_with("microvm");
-    add({"-M", microvm ? spec_.machine + ",isa-serial=on" : spec_.machine});
+    // With ACPI, microvm describes its devices in bytecode, which nothing here runs; without, on the command line.
+    const bool acpi_chosen = spec_.machine.find("acpi=") != spec_.machine.npos;
+    add({"-M", microvm ? spec_.machine + ",isa-serial=on" + (acpi_chosen ? "" : ",acpi=off") : spec_.machine});
     if (microvm) add({"-global", "virtio-mmio.force-legacy=false"});
     add({"-accel", spec_.accel.empty() ? "tcg,thread=multi" : spec_.accel, "-cpu", spec_.cpu});
     add({"-smp", std::to_string(spec_.cpus), "-m", std::to_string(spec_.memory >> 10) + "K"});
@@ -59,6 +61,8 @@ void Session::start_qemu() {
     add({"-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"});
     add({"-device", "isa-debug-exit,iobase=0xf4,iosize=4"});
     add({"-device", microvm ? "virtio-serial-device,max_ports=8" : "virtio-serial-pci,max_ports=8,disable-legacy=on"});
+
+    for (const std::string& word : disk_arguments(spec_.disks, spec_.cpus, microvm)) args.push_back(word);
 
     std::vector<int> inherited;
     for (int i = 0; i < kPortCount; ++i) {

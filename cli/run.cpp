@@ -58,6 +58,8 @@ MachineSpec farcall_machine(const RunOptions& options) {
         if (!options.stats.empty()) fail("--misses and --stats count in runs of their own");
         check_model(options.caches);
     }
+    if (!options.disks.empty() && options.route == "server") fail("--disk is not possible over the server route yet");
+    if (!options.disks.empty() && !options.native.empty()) fail("--disk: native programs have no disks");
     if (options.trace.empty() && options.trace_records != 0) fail("--trace-records: there is no --trace");
     MachineSpec spec;
     const bool debug = debug_kernel || options.debug;
@@ -69,6 +71,7 @@ MachineSpec farcall_machine(const RunOptions& options) {
     spec.cpus = options.cpus;
     spec.memory = parse_size(options.memory);
     spec.machine = options.machine;
+    for (const std::string& disk : options.disks) spec.disks.push_back(parse_disk(disk));
     spec.cpu = options.cpu;
     spec.accel = options.accel;
     spec.extra_args = options.qemu_args;
@@ -326,6 +329,7 @@ void show_misses(const RunOptions& options, const fs::path& counted) {
 int run_command(const RunOptions& options) {
     if (options.debug) use_debug_kernel();
     MachineSpec spec = farcall_machine(options);
+    const DiskFiles disks(spec.disks);
     TempDir scratch;
     const fs::path counted = scratch.path() / "misses";
     if (!options.misses.empty()) count_misses(spec, counted, options.caches, false, options.route == "server");

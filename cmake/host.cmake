@@ -27,7 +27,7 @@ endif()
 
 # Unit tests, over hal/hosted and port/hosted. unit_tests tests single parts and may restart the allocators;
 # linux_unit_tests (tests/unit/linux_*.cpp) has one running system: root file system, first program, scripts. The tsan
-# world builds only the files that use threads: rt_, mem_, hosted_, waist_, cache_ and linux_*.cpp. ./farcall installs
+# world builds only the files that use threads: rt_, mem_, hosted_, waist_, cache_, block_ and linux_*.cpp. ./farcall installs
 # GoogleTest only for `test`; the tool can be built without it.
 find_package(GTest)
 if(NOT GTest_FOUND AND NOT FARCALL_WORLD STREQUAL "host")
@@ -49,7 +49,7 @@ if(GTest_FOUND)
     target_link_options(hosted_options INTERFACE -fsanitize=thread)
   endif()
 
-  farcall_sources(RUNTIME_SOURCES lib hal/hosted rt rt/mem rt/remote port/hosted)
+  farcall_sources(RUNTIME_SOURCES lib hal/hosted rt rt/mem rt/remote block port/hosted)
   # The host's operators are used instead, because sanitizers check those.
   list(FILTER RUNTIME_SOURCES EXCLUDE REGEX "/rt/mem/operators.cpp$")
   add_library(hosted_runtime STATIC ${RUNTIME_SOURCES})
@@ -62,7 +62,7 @@ if(GTest_FOUND)
 
   if(FARCALL_WORLD STREQUAL "tsan")
     file(GLOB UNIT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*.cpp)
-    list(FILTER UNIT_SOURCES INCLUDE REGEX "/tests/unit/(rt|mem|hosted|waist|cache)_")
+    list(FILTER UNIT_SOURCES INCLUDE REGEX "/tests/unit/(rt|mem|hosted|waist|cache|block)_")
     file(GLOB PERSONALITY_TESTS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/linux_*.cpp)
   else()
     file(GLOB UNIT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*.cpp)
@@ -72,7 +72,8 @@ if(GTest_FOUND)
       ${CMAKE_SOURCE_DIR}/cli/diff.cpp ${CMAKE_SOURCE_DIR}/cli/elf_file.cpp ${CMAKE_SOURCE_DIR}/cli/elf_layout.cpp ${CMAKE_SOURCE_DIR}/cli/misses.cpp
       ${CMAKE_SOURCE_DIR}/cli/report.cpp ${CMAKE_SOURCE_DIR}/cli/report_sections.cpp ${CMAKE_SOURCE_DIR}/cli/stats.cpp ${CMAKE_SOURCE_DIR}/cli/trace.cpp
       ${CMAKE_SOURCE_DIR}/cli/trace_summary.cpp ${CMAKE_SOURCE_DIR}/cli/util.cpp
-      ${CMAKE_SOURCE_DIR}/drivers/virtio.cpp ${CMAKE_SOURCE_DIR}/drivers/virtio_pci.cpp)
+      ${CMAKE_SOURCE_DIR}/drivers/virtio.cpp ${CMAKE_SOURCE_DIR}/drivers/virtio_pci.cpp
+      ${CMAKE_SOURCE_DIR}/drivers/virtio_chain.cpp ${CMAKE_SOURCE_DIR}/drivers/virtio_blk.cpp)
     set_source_files_properties(${CMAKE_SOURCE_DIR}/cli/util.cpp PROPERTIES COMPILE_DEFINITIONS FARCALL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     include(cmake/vdso.cmake)
     set_source_files_properties(${CMAKE_SOURCE_DIR}/tests/unit/vdso_test.cpp PROPERTIES

@@ -5,7 +5,7 @@
 #   farcall-test.elf   with Linux, tests and hooks for tests (tests/kernel); the only one in debug builds
 # They share all objects except those of the core, whose checks the test kernel can switch off: the include path selects
 # core/switched_off.hpp.
-farcall_sources(BASE_SOURCES lib lib/bare/x86_64 hal/x86_64 rt rt/mem rt/remote port/kernel elf drivers)
+farcall_sources(BASE_SOURCES lib lib/bare/x86_64 hal/x86_64 rt rt/mem rt/remote port/kernel elf block drivers)
 list(APPEND BASE_SOURCES ${CMAKE_SOURCE_DIR}/fs/cpio_find.cpp)
 farcall_sources(LINUX_SOURCES
   fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task boot/with_linux)

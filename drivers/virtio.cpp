@@ -13,10 +13,16 @@ namespace drivers {
 
 using namespace abi::virtio;
 
-Result<u64> VirtioDevice::negotiate(u64 wanted) {
+// 2.4.2, 4.1.4.3.1: it is done when the status reads as 0.
+bool VirtioDevice::reset() {
     set_status(0);
     for (u32 i = 0; status() != 0; ++i)
-        if (i == 1'000'000) return Errno::kNoDev;
+        if (i == 1'000'000) return false;
+    return true;
+}
+
+Result<u64> VirtioDevice::negotiate(u64 wanted) {
+    if (!reset()) return Errno::kNoDev;
     set_status(kStatusAcknowledge);
     set_status(kStatusAcknowledge | kStatusDriver);
     u64 features = device_features() & (wanted | kFeatureVersion1);
@@ -47,7 +53,7 @@ Result<void> VirtQueue::init(VirtioDevice& device, u16 index) {
     auto* bytes = static_cast<std::byte*>(rt::frame_info(frame).bytes());
     // A power of two (2.6), of which the ring indices are taken when they wrap.
     const u16 size = u16(std::bit_floor(max < kMaxSize ? max : u32{kMaxSize}));
-    auto r = device.set_queue(index, size, frame, frame + 1024, frame + 2048);
+    auto r = device.set_queue({index, size, 0, frame, frame + 1024, frame + 2048});
     if (!r.ok()) {
         rt::free_frame(frame);
         return r;

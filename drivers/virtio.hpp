@@ -18,15 +18,30 @@ public:
     Result<u64> negotiate(u64 wanted);
     void driver_ok();
     void fail();
-    // One interrupt for all queues; the handler runs with interrupts off.
-    virtual Result<void> set_interrupt(port::InterruptHandler handler, void* argument) = 0;
+    // Everything is forgotten: when this has returned true, the device accesses no memory any more. False: it does not
+    // say that it has. Any CPU, also while others use its queues.
+    bool reset();
+    // The same by any means, for a device that cannot be trusted to be reset.
+    virtual bool cut_off() { return reset(); }
+    // Interrupt 0, on CPU 0; the handler runs with interrupts off.
+    Result<void> set_interrupt(port::InterruptHandler handler, void* argument) {
+        return set_interrupt(0, handler, argument, CpuId{0});
+    }
+    // Interrupt `number`, below interrupts(). kNoDev: it has none; kNoSpc: the machine has no more.
+    virtual Result<void> set_interrupt(u16 number, port::InterruptHandler handler, void* argument, CpuId cpu) = 0;
+    virtual u32 interrupts() { return 1; }  // how many it has
     // To be called first in the handler (level-triggered lines).
     virtual void acknowledge() {}
     virtual u32 queue_size_max(u16 queue) = 0;  // 0: no such queue
-    // kNoDev: the device's registers have no place for it.
-    virtual Result<void> set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) = 0;
+    struct QueuePlace {
+        u16 queue, size, interrupt;
+        PhysAddr descriptors, driver, device;
+    };
+    // After set_interrupt() of its interrupt. kNoDev: the device's registers have no place for it.
+    virtual Result<void> set_queue(const QueuePlace& place) = 0;
     virtual void notify(u16 queue) = 0;
     virtual u32 config_read32(u32 offset) = 0;  // beyond what the device has: 0
+    virtual u32 config_generation() = 0;        // changes when several words of it do
 
 protected:
     virtual u64 device_features() = 0;

@@ -11,6 +11,7 @@ using namespace abi::virtio;
 
 // PCI local bus specification: offsets in configuration space.
 constexpr u32 kPciCommand = 0x04, kPciHeaderType = 0x0e, kPciBar0 = 0x10;
+constexpr u32 kMsixEntry = 16;
 constexpr u32 kCommandMemory = 2, kCommandBusMaster = 4, kCommandNoIntx = 1u << 10;
 
 class PciDevice final : public VirtioDevice, private PciFunction {
@@ -28,38 +29,49 @@ public:
         }
         return d;
     }
-    Result<void> set_interrupt(port::InterruptHandler handler, void* argument) override {
-        if (!msix_table_) return Errno::kNoDev;
-        port::Interrupt interrupt = TRY(port::allocate_interrupt(handler, argument, CpuId{0}));
-        msix_table_[0] = u32(interrupt.msi_address);
-        msix_table_[1] = u32(interrupt.msi_address >> 32);
-        msix_table_[2] = interrupt.msi_data;
-        msix_table_[3] = 0;  // not masked
+    Result<void> set_interrupt(u16 number, port::InterruptHandler handler, void* argument, CpuId cpu) override {
+        if (!msix_table_ || number >= interrupts_) return Errno::kNoDev;
+        port::Interrupt interrupt = TRY(port::allocate_interrupt(handler, argument, cpu));
+        volatile u32* entry = msix_table_ + number * 4;  // PCI 3.0, 6.8.2.6
+        entry[0] = u32(interrupt.msi_address);
+        entry[1] = u32(interrupt.msi_address >> 32);
+        entry[2] = interrupt.msi_data;
+        entry[3] = 0;  // not masked
         u32 control = port::pci_read(at_, msix_capability_ + 2, 2);
         port::pci_write(at_, msix_capability_ + 2, 2, (control | 0x8000) & ~0x4000u);  // enabled, no function mask
         use_vector_ = true;
         return lib::kOk;
+    }
+    u32 interrupts() override { return interrupts_; }
+    bool cut_off() override {
+        if (reset()) return true;
+        const u32 command = port::pci_read(at_, kPciCommand, 2);
+        port::pci_write(at_, kPciCommand, 2, command & ~kCommandBusMaster);
+        return true;
     }
     u32 queue_size_max(u16 queue) override {
         if (queue >= common_->queue_count || queue >= kMaxQueues) return 0;
         common_->queue_select = queue;
         return common_->queue_size;
     }
-    Result<void> set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) override {
+    Result<void> set_queue(const QueuePlace& place) override {
+        const u16 queue = place.queue;
         if (queue >= kMaxQueues) return Errno::kNoDev;
         common_->queue_select = queue;
         // 4.1.4.4: where its notifications go.
         const u64 offset = u64{common_->queue_notify_offset} * notify_multiplier_;
         if (offset + sizeof(u16) > notify_length_ || offset % sizeof(u16) != 0) return Errno::kNoDev;
         notify_offset_[queue] = u32(offset);
-        common_->queue_size = size;
-        common_->queue_vector = use_vector_ ? 0 : kNoVector;
-        common_->queue_descriptors_low = u32(descriptors.value);
-        common_->queue_descriptors_high = u32(descriptors.value >> 32);
-        common_->queue_driver_low = u32(driver.value);
-        common_->queue_driver_high = u32(driver.value >> 32);
-        common_->queue_device_low = u32(device.value);
-        common_->queue_device_high = u32(device.value >> 32);
+        common_->queue_size = place.size;
+        common_->queue_vector = use_vector_ ? place.interrupt : kNoVector;
+        // 4.1.5.1.2.1: it reads otherwise where the device has no room for it.
+        if (use_vector_ && common_->queue_vector != place.interrupt) return Errno::kNoDev;
+        common_->queue_descriptors_low = u32(place.descriptors.value);
+        common_->queue_descriptors_high = u32(place.descriptors.value >> 32);
+        common_->queue_driver_low = u32(place.driver.value);
+        common_->queue_driver_high = u32(place.driver.value >> 32);
+        common_->queue_device_low = u32(place.device.value);
+        common_->queue_device_high = u32(place.device.value >> 32);
         common_->queue_enable = 1;
         return lib::kOk;
     }
@@ -68,6 +80,7 @@ public:
         if (offset > config_length_ || config_length_ - offset < sizeof(u32)) return 0;
         return *reinterpret_cast<volatile u32*>(config_ + offset);
     }
+    u32 config_generation() override { return common_->config_generation; }
 
 protected:
     u64 device_features() override {
@@ -132,6 +145,7 @@ private:
         if (regions.msix_capability != 0) {
             msix_capability_ = regions.msix_capability;
             msix_table_ = reinterpret_cast<volatile u32*>(registers_at(regions.msix_table));
+            interrupts_ = msix_table_ ? regions.msix_table.length / kMsixEntry : 0;
         }
         return lib::kOk;
     }
@@ -140,7 +154,7 @@ private:
     volatile u8* notify_ = nullptr;
     volatile u8* config_ = nullptr;
     volatile u32* msix_table_ = nullptr;
-    u32 msix_capability_ = 0, notify_multiplier_ = 0, notify_length_ = 0, config_length_ = 0;
+    u32 interrupts_ = 0, msix_capability_ = 0, notify_multiplier_ = 0, notify_length_ = 0, config_length_ = 0;
     u32 notify_offset_[kMaxQueues] = {};  // bytes
     bool use_vector_ = false;
 };
@@ -163,9 +177,10 @@ public:
         }
         return d;
     }
-    Result<void> set_interrupt(port::InterruptHandler handler, void* argument) override {
-        port::Interrupt interrupt = TRY(port::allocate_interrupt(handler, argument, CpuId{0}));
-        if (!port::route_line(line_, interrupt, CpuId{0}, false, false)) return Errno::kNoDev;
+    Result<void> set_interrupt(u16 number, port::InterruptHandler handler, void* argument, CpuId cpu) override {
+        if (number != 0) return Errno::kNoDev;
+        port::Interrupt interrupt = TRY(port::allocate_interrupt(handler, argument, cpu));
+        if (!port::route_line(line_, interrupt, cpu, false, false)) return Errno::kNoDev;
         return lib::kOk;
     }
     void acknowledge() override { set(mmio::kInterruptAcknowledge, get(mmio::kInterruptStatus)); }
@@ -173,12 +188,12 @@ public:
         set(mmio::kQueueSelect, queue);
         return get(mmio::kQueueSizeMax);
     }
-    Result<void> set_queue(u16 queue, u16 size, PhysAddr descriptors, PhysAddr driver, PhysAddr device) override {
-        set(mmio::kQueueSelect, queue);
-        set(mmio::kQueueSize, size);
-        set64(mmio::kQueueDescriptorsLow, descriptors.value);
-        set64(mmio::kQueueDriverLow, driver.value);
-        set64(mmio::kQueueDeviceLow, device.value);
+    Result<void> set_queue(const QueuePlace& place) override {
+        set(mmio::kQueueSelect, place.queue);
+        set(mmio::kQueueSize, place.size);
+        set64(mmio::kQueueDescriptorsLow, place.descriptors.value);
+        set64(mmio::kQueueDriverLow, place.driver.value);
+        set64(mmio::kQueueDeviceLow, place.device.value);
         set(mmio::kQueueReady, 1);
         return lib::kOk;
     }
@@ -187,6 +202,7 @@ public:
         if (offset > size_ - mmio::kConfig - sizeof(u32)) return 0;
         return get(mmio::kConfig + offset);
     }
+    u32 config_generation() override { return get(mmio::kConfigGeneration); }
 
 protected:
     u64 device_features() override {

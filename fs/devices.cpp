@@ -3,6 +3,7 @@
 #include "fs/devices.hpp"
 
 #include "abi/linux/system.hpp"
+#include "block/disk.hpp"
 #include "fs/tty.hpp"
 #include "rt/mem/slab.hpp"
 
@@ -189,6 +190,11 @@ Leaf<Ref<File>> open_device(OpenContext& how, u64 device) {
 Leaf<void> populate_devices(const Path& dev, const Creds& creds) {
     for (const Device& d : kDevices)
         (void)TRY(make_node({.parent = dev, .last = d.name}, kTypeChar | d.mode, d.number, {}, creds));
+    for (u32 i = 0; i < block::disk_count(); ++i) {
+        const block::Disk& disk = block::disk_at(i);
+        const u64 number = make_dev(block::kDiskMajor, disk.minor());
+        (void)TRY(make_node({.parent = dev, .last = disk.name()}, kTypeBlock | 0600, number, {}, creds));
+    }
     for (const DeviceLink& l : kLinks)
         (void)TRY(make_node({.parent = dev, .last = l.name}, kTypeLink | 0777, 0, l.target, creds));
     (void)TRY(make_node({.parent = dev, .last = "shm"}, kTypeDirectory | kSticky | 0777, 0, {}, creds));

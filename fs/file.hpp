@@ -88,7 +88,7 @@ struct FileOwner {
 extern rt::SpinLock<rt::Rank::poll> epoll_lock;  // of all epoll sets (epoll.hpp)
 
 // Lets a call on a particular type of file check before it casts.
-enum class FileKind : u8 { kOther, kPipe, kStream, kTerminal, kEpoll, kTimer, kEvent, kSignal };
+enum class FileKind : u8 { kOther, kPipe, kStream, kTerminal, kEpoll, kTimer, kEvent, kSignal, kBlock };
 
 class File : public RefCounted<File> {
 public:

@@ -2,6 +2,8 @@
 // Open files of ordinary inodes. See regular.hpp for the locks.
 #include "fs/regular.hpp"
 
+#include "fs/block_file.hpp"
+
 #include "fs/dentry.hpp"
 #include "fs/devices.hpp"
 #include "fs/pipe.hpp"
@@ -89,6 +91,7 @@ Leaf<Ref<File>> open_inode(OpenContext& how, Inode& inode) {
             return Ref<File>::adopt(f);
         }
         case kTypeDirectory: return Ref<File>{TRY(rt::make_ref<DirectoryFile>(how))};
+        case kTypeBlock: return open_block_device(how, inode.peek_attributes().device);
         case kTypeChar: return open_device(how, inode.peek_attributes().device);
         case kTypeFifo: return open_fifo(how, inode);
         case kTypeLink: return Errno::kLoop;

@@ -197,10 +197,15 @@ public:
     using SwitchFn = void (*)(Job&, bool runs);
     void set_on_switch(SwitchFn fn) { on_switch_ = fn; }
     bool is_waiting() const { return (phase_.load(std::memory_order_relaxed) & kWaiting) != 0; }
+    // It waits for what no signal ends.
+    bool waits_uninterruptibly() const {
+        return (phase_.load(std::memory_order_relaxed) & (kWaiting | kInterruptible)) == kWaiting;
+    }
 
 private:
     friend class Wait;
     friend class Block;
+    friend class OneShot;
     friend struct MoveTo;
     friend struct Yield;
     friend void root_ended(Job& job);

@@ -9,6 +9,7 @@
 #include "boot/kernel/native.hpp"
 #include "boot/kernel/personality.hpp"
 #include "boot/kernel/trace_port.hpp"
+#include "drivers/virtio_blk.hpp"
 #include "drivers/virtio_console.hpp"
 #include "fs/cpio.hpp"
 #include "rt/mem/pages.hpp"
@@ -22,17 +23,35 @@ constinit const hal::BootInfo* info = nullptr;
 
 CommandLine command_line() { return CommandLine{info->command_line}; }
 
+constinit bool has_console = false;
+
+// Disks belong to the Linux that is part of this kernel. A user-level server cannot reach them yet.
+void find_devices() {
+    drivers::probe_virtio(info->command_line, [](drivers::VirtioDevice& d) {
+        switch (d.type()) {
+            case abi::virtio::kDeviceConsole:
+                if (auto r = drivers::start_virtio_console(d); !r.ok())
+                    port::logf("virtio console: error {}", i32(r.error()));
+                else
+                    has_console = true;
+                break;
+            case abi::virtio::kDeviceBlock:
+                if (command_line().value("route") == "server")
+                    port::log("a disk is not used: it is not possible over the server route yet");
+                else if (command_line().has("native"))
+                    port::log("a disk is not used: native programs have none");
+                else if (auto r = drivers::start_virtio_blk(d); !r.ok())
+                    port::logf("virtio block device: error {}", i32(r.error()));
+                break;
+            default: break;
+        }
+    });
+}
+
 // The host announces the ports one by one: within milliseconds, unless it is busy. A machine that has a console device but
 // no port for its exit status could only stop without telling it, so it waits long.
 Task<void> find_streams() {
-    static constinit bool has_console = false;
-    drivers::probe_virtio(info->command_line, [](drivers::VirtioDevice& d) {
-        if (d.type() != abi::virtio::kDeviceConsole) return;
-        if (auto r = drivers::start_virtio_console(d); !r.ok())
-            port::logf("virtio console: error {}", i32(r.error()));
-        else
-            has_console = true;
-    });
+    find_devices();
     constexpr std::string_view kNames[] = {"farcall.stdin", "farcall.stdout", "farcall.stderr", "farcall.control",
                                            "farcall.trace"};
     const int wanted = trace_port::started() ? 5 : 4;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "boot/kernel/personality.hpp"
 
+#include "block/disk.hpp"
 #include "boot/kernel/control.hpp"
 #include "boot/kernel/give_up.hpp"
 #include "boot/kernel/hooks.hpp"
@@ -14,8 +15,16 @@ namespace boot::personality {
 
 namespace {
 
+// What the programs wrote is durable before the host hears of the end.
+Task<void> flush_and_report(i32 wait_status) {
+    if (auto r = co_await block::flush_all(); !r.ok()) port::logf("flush of the disks: error {}", i32(r.error()));
+    control::report_exit(wait_status);
+}
+
 void report(i32 wait_status) {
     control::not_started(linux::first_program_error());
+    if (block::disk_count() != 0 && rt::spawn("last flush", flush_and_report(wait_status), rt::Executor::current()))
+        return;
     control::report_exit(wait_status);
 }
 

@@ -46,6 +46,11 @@ Leaf<void> show_mount_info(lib::StringBuilder& out, const fs::ProcContext& c, u6
 // procfs_system.cpp: what the files of the root show
 // Memory as reported to programs: frames that no program can access any more count as free, wherever they still wait.
 rt::MemStats memory_as_seen();
+// procfs_disks.cpp
+Leaf<void> show_devices(lib::StringBuilder& out, const fs::ProcContext&);
+Leaf<void> show_partitions(lib::StringBuilder& out, const fs::ProcContext&);
+Leaf<void> show_disk_stats(lib::StringBuilder& out, const fs::ProcContext&);
+
 Leaf<void> show_meminfo(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 Leaf<void> show_stat(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 Leaf<void> show_uptime(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);

@@ -104,8 +104,9 @@ Leaf<i64> set_status_flags(Caller& c, File& file, u32 to) {
         if (c.creds().fsuid != file.inode()->attributes().uid && !c.creds().capable(fs::kCapFowner))
             return Errno::kPerm;
     }
-    // Packets for pipes; nothing else here has direct I/O.
-    if ((to & fs::kOpenDirect) && (file.inode()->mode() & fs::kTypeMask) != fs::kTypeFifo) return Errno::kInval;
+    // Packets for pipes; of the others only disks have direct I/O.
+    const u32 type = file.inode()->mode() & fs::kTypeMask;
+    if ((to & fs::kOpenDirect) && type != fs::kTypeFifo && type != fs::kTypeBlock) return Errno::kInval;
     file.set_flags((now & ~kMay) | (to & kMay));
     return i64{0};
 }
@@ -263,8 +264,10 @@ TaskResult change_terminal(Caller& c, Ref<File> file, u32 request, u64 argument)
 
 Leaf<i64> sys_ioctl(Caller& c, Fd fd, u32 request, u64 argument) {
     Ref<File> file = TRY(open_file(c, fd));
-    auto done = c.or_later(ioctl_leaf(c, fd, file, request, argument),
-                           [&] { return change_terminal(c, file, request, argument); });
+    auto done = c.or_later(ioctl_leaf(c, fd, file, request, argument), [&] {
+        return file->kind() == fs::FileKind::kBlock ? change_disk(c, file, argument)
+                                                    : change_terminal(c, file, request, argument);
+    });
     return c.keep_if_unfinished(*file, std::move(done));
 }
 

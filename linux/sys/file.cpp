@@ -177,7 +177,7 @@ TaskResult transfer_elements(Caller& c, Ref<File> file, IoVector v, u64 offset, 
     co_return i64(done);
 }
 
-// RWF_HIPRI, RWF_DSYNC and RWF_SYNC change nothing for files in memory, RWF_APPEND nothing for reads; RWF_NOWAIT is not
+// RWF_DSYNC and RWF_SYNC are for disks; RWF_HIPRI changes nothing, RWF_APPEND nothing for reads; RWF_NOWAIT is not
 // supported.
 constexpr u32 kRwfKnown = kRwfHighPriority | kRwfDsync | kRwfSync | kRwfAppend;
 
@@ -192,6 +192,8 @@ Leaf<size_t> transfer_vector_of(Caller& c, File& file, UserAddr vectors, u32 cou
     if (file.by_element(kWrite)) {
         return c.later(transfer_elements(c, Ref<File>{&file}, std::move(v), offset, kWrite));
     }
+    if (kWrite && file.kind() == fs::FileKind::kBlock && (flags & (kRwfDsync | kRwfSync)))
+        return c.later(sync_after(transfer(c, Ref<File>{&file}, std::move(v), offset, true), Ref<File>{&file}));
     if (v.size() > kLeafIo || (file.flags() & (fs::kOpenTaskOnly | fs::kOpenByElement)))
         return c.later(transfer(c, Ref<File>{&file}, std::move(v), offset, kWrite));
     UserSpans spans = v.spans(c.user(), kLeafIo);
@@ -214,6 +216,8 @@ void broken_pipe(Caller& c) {
 }
 
 TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, bool write) {
+    if (file->kind() == fs::FileKind::kBlock)
+        co_return co_await block_transfer(c, std::move(file), std::move(buffers), offset, write);
     u64 done = 0;
     if (write && c.process().limit(kRlimFsize) != ~u64{0} && buffers.size() != 0) {
         buffers.limit(room_below_limit(c, *file, offset, buffers.size()));
@@ -383,7 +387,7 @@ Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {
 Leaf<void> sys_fsync(Caller& c, Fd fd) {
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
-    return file->sync();
+    return c.or_later(file->sync(), [&] { return sync_disk(Ref<File>{&*file}); });
 }
 
 Leaf<void> sys_sync_file_range(Caller& c, Fd fd, i64 offset, i64 size, u32 flags) {

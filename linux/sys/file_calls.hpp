@@ -35,6 +35,16 @@ Leaf<i64> sys_ioctl(Caller&, Fd, u32 request, u64 argument);
 Leaf<void> sys_pipe(Caller&, UserOut<i32>);
 Leaf<void> sys_pipe2(Caller&, UserOut<i32>, u32 flags);
 
+// file_block.cpp: files that wait for a disk (fs/block_file.hpp)
+TaskResult block_transfer(Caller& c, Ref<fs::File> file, IoVector buffers, u64 offset, bool write);
+// A piece between the file and memory of the kernel's: how many bytes.
+Task<Leaf<size_t>> block_piece(fs::File& file, std::span<std::byte> memory, u64 offset, bool write);
+Task<Result<void>> sync_disk(Ref<fs::File> file);
+// The same after a transfer that succeeds.
+TaskResult sync_after(TaskResult transfer, Ref<fs::File> file);
+// BLKDISCARD of the range at `argument`.
+TaskResult change_disk(Caller& c, Ref<fs::File> file, u64 argument);
+
 // file_locks.cpp: the F_*LK commands
 bool is_lock_command(u32 command);  // sets or clears a record lock
 Leaf<i64> lock_command(Caller& c, Fd fd, fs::File& file, u32 command, u64 argument);

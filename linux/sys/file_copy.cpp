@@ -33,7 +33,9 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
     const u32 pieces_per_turn = piece == kChunk ? kChunksPerTurn : 1;
     for (u32 turn = 0; done < count; ++turn) {
         size_t want = count - done < piece ? size_t(count - done) : piece;
-        auto got = in.try_read(fs::UserSpans{std::span{buffer.bytes, want}, &c}, *from);
+        const bool from_disk = in.kind() == fs::FileKind::kBlock;
+        auto got = from_disk ? co_await block_piece(in, {buffer.bytes, want}, *from, false)
+                             : in.try_read(fs::UserSpans{std::span{buffer.bytes, want}, &c}, *from);
         if (got.error() == kNeedsTask) {  // a file of /proc that skips what lies before
             co_await rt::Yield{};
             if (!c.interrupted()) continue;
@@ -53,7 +55,9 @@ TaskResult copy(Caller& c, File& in, u64* from, File& out, u64* to, u64 count) {
                 if (done > 0) co_return i64(done);
                 co_return Errno::kFBig;
             }
-            auto put = out.try_write_some(fs::UserSpans{std::span{buffer.bytes + sent, room_left}, &c}, *to);
+            const std::span rest{buffer.bytes + sent, room_left};
+            auto put = out.kind() == fs::FileKind::kBlock ? co_await block_piece(out, rest, *to, true)
+                                                          : out.try_write_some(fs::UserSpans{rest, &c}, *to);
             if (put.ok() && put.value() > 0) {
                 sent += put.value();
                 done += put.value();
@@ -119,7 +123,7 @@ TaskResult sys_sendfile(Caller& c, Fd out_fd, Fd in_fd, UserAddr offset, u64 cou
     if (out->flags() & fs::kOpenAppend) co_return Errno::kInval;
     u64 to = fs::kAtOffset;
     i64 done = CO_TRY(co_await copy(c, *in, &from, *out, &to, count));
-    if (!in->inode()->is_regular()) co_return done;  // a device without a position
+    if (!in->inode()->is_regular() && in->kind() != fs::FileKind::kBlock) co_return done;  // it has no position
     if (offset.value != 0) {
         explicit_offset = i64(from);
         CO_TRY(co_await user_copy<true>(c, offset, &explicit_offset, sizeof explicit_offset));

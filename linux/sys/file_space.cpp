@@ -29,7 +29,8 @@ Leaf<Ref<fs::File>> check_fallocate(Caller& c, Fd fd, u32 mode, i64 offset, i64 
     u32 type = inode.mode() & fs::kTypeMask;
     if (type == fs::kTypeFifo) return Errno::kSPipe;
     if (type == fs::kTypeDirectory) return Errno::kIsDir;
-    if (type != fs::kTypeRegular && type != fs::kTypeBlock) return Errno::kNoDev;
+    if (type == fs::kTypeBlock) return Errno::kOpNotSupp;
+    if (type != fs::kTypeRegular) return Errno::kNoDev;
     if (offset + length < 0) return Errno::kFBig;
     if (!(mode & kFallocPunchHole) && u64(offset + length) > c.process().limit(kRlimFsize) &&
         u64(offset + length) > inode.peek_attributes().size) {

@@ -21,6 +21,16 @@ public:
     static Leaf<IoVector> import(fs::UserMemory& user, UserAddr vectors, u64 count);
 
     u64 size() const { return total_; }
+    // Does each element begin and end at a multiple of `of`, a power of two?
+    bool aligned(u64 of) const {
+        u64 left = total_;
+        for (u32 i = first_; i < count_ && left != 0; ++i) {
+            const u64 n = spans_[i].size < left ? spans_[i].size : left;
+            if ((spans_[i].at.value | n) & (of - 1)) return false;
+            left -= n;
+        }
+        return true;
+    }
     fs::UserSpan front() const { return spans_[first_]; }
     void drop_front();  // and empty ones after it
     void limit(u64 n) { total_ = n < total_ ? n : total_; }

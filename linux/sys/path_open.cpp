@@ -232,8 +232,9 @@ bool truncates(const Request& r, bool created, Inode& inode) {
 }
 
 Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
-    if (r.flags & kOpenDirect) return Errno::kInval;  // no file here is read or written past a cache
     Inode& inode = *file->inode();
+    // Only disks are read and written past a cache.
+    if ((r.flags & kOpenDirect) && (inode.mode() & kTypeMask) != kTypeBlock) return Errno::kInval;
     if (truncates(r, created, inode)) {
         if (is_long_truncation(inode, 0)) return kNeedsTask;
         bool read_only_file = (r.flags & kOpenAccess) == kOpenReadOnly;

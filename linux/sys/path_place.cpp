@@ -2,6 +2,7 @@
 // Working directory and root of a process, and mounts.
 #include <bit>
 
+#include "block/disk.hpp"
 #include "linux/sys/file_calls.hpp"
 #include "linux/sys/path_calls.hpp"
 
@@ -151,8 +152,17 @@ Leaf<void> sys_umount2(Caller& c, UserString target, u32 flags) {
     return is_root ? make_read_only(where) : unmount(where, false);
 }
 
-// The page cache has no backing storage: there is nothing to write back.
-Leaf<void> sys_sync(Caller&) { return lib::kOk; }
+// The page cache has no backing storage: only the disks' own caches have something to write.
+namespace {
+Task<Result<void>> sync_disks() {
+    (void)co_await block::flush_all();  // no error is reported (sync(2))
+    co_return lib::kOk;
+}
+}  // namespace
+Leaf<void> sys_sync(Caller& c) {
+    if (block::disk_count() == 0) return lib::kOk;
+    return c.later(sync_disks());
+}
 Leaf<void> sys_syncfs(Caller& c, Fd fd) {
     TRY(open_file(c, fd));
     return lib::kOk;

@@ -250,7 +250,8 @@ char Process::state_letter(Thread& t) {
     if (p.signals.stopped) return 'T';
     if (p.live_threads == 0) return 'S';  // the kernel's init; or just between the last thread's end and the process's
     if (!t.job().is_waiting()) return 'R';
-    return t.vforking ? 'D' : 'S';  // Linux waits there with TASK_KILLABLE (kernel/fork.c, wait_for_vfork_done)
+    // A vfork waits with TASK_KILLABLE (kernel/fork.c, wait_for_vfork_done).
+    return t.vforking || t.job().waits_uninterruptibly() ? 'D' : 'S';
 }
 
 }  // namespace linux

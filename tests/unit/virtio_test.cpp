@@ -198,15 +198,17 @@ public:
     u32 notified = 0;
     PhysAddr used_at{};
     Result<void> accepts = lib::kOk;
-    Result<void> set_interrupt(port::InterruptHandler, void*) override { return lib::kOk; }
+    using VirtioDevice::set_interrupt;
+    Result<void> set_interrupt(u16, port::InterruptHandler, void*, CpuId) override { return lib::kOk; }
     u32 queue_size_max(u16) override { return offered; }
-    Result<void> set_queue(u16, u16 size, PhysAddr, PhysAddr, PhysAddr used) override {
-        given = size;
-        used_at = used;
+    Result<void> set_queue(const QueuePlace& place) override {
+        given = place.size;
+        used_at = place.device;
         return accepts;
     }
     void notify(u16) override { ++notified; }
     u32 config_read32(u32) override { return 0; }
+    u32 config_generation() override { return 0; }
 
     Used& used() {
         const PhysAddr frame{used_at.value & ~(kPageSize - 1)};
