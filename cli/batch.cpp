@@ -21,9 +21,33 @@ fs::path cases_dir() { return source_dir() / "tests" / "linux" / "cases"; }
 
 bool name_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-'; }
 
+// %disk SIZE [ro]
+CaseDisk parse_case_disk(const std::string& line, const std::function<void(const std::string&)>& bad) {
+    char size[32] = "", mode[8] = "";
+    const int words = std::sscanf(line.c_str(), "%%disk %31s %7s", size, mode);
+    if (words < 1 || (words == 2 && std::string(mode) != "ro")) bad("'%disk SIZE [ro]' is wanted");
+    return {.bytes = parse_size(size), .read_only = words == 2};
+}
+
+std::vector<DiskSpec> make_disks(const std::vector<CaseDisk>& disks, const fs::path& folder) {
+    constexpr uint64_t kSector = 512;
+    std::vector<DiskSpec> specs;
+    for (const CaseDisk& disk : disks) {
+        std::string bytes(disk.bytes, '\0');
+        for (uint64_t at = 0; at + kSector <= disk.bytes; at += kSector) {
+            const std::string text = "sector " + std::to_string(at / kSector) + "\n";
+            bytes.replace(at, text.size(), text);
+        }
+        specs.push_back({.file = folder / ("disk" + std::to_string(specs.size())), .read_only = disk.read_only});
+        write_file(specs.back().file, bytes);
+    }
+    return specs;
+}
+
 std::vector<Case> parse_cases(const std::string& area, const fs::path& path) {
     std::vector<Case> cases;
     std::set<std::string> names;
+    std::vector<CaseDisk> disks;
     std::string indent, blank;
     bool first_continuation = true;
     int number = 0;
@@ -32,6 +56,11 @@ std::vector<Case> parse_cases(const std::string& area, const fs::path& path) {
         ++number;
         if (line.ends_with('\n')) line.pop_back();
         if (line.starts_with('#')) continue;
+        if (line.starts_with('%')) {
+            if (!cases.empty()) bad("a disk after the first case");
+            disks.push_back(parse_case_disk(line, bad));
+            continue;
+        }
         if (line.find_first_not_of(" \t") == std::string::npos) {
             blank += '\n';  // kept only if the command continues
             continue;
@@ -51,7 +80,7 @@ std::vector<Case> parse_cases(const std::string& area, const fs::path& path) {
         blank.clear();
         size_t end = 0;
         while (end < line.size() && name_char(line[end])) ++end;
-        Case item{.area = area, .name = line.substr(0, end), .command = {}};
+        Case item{.area = area, .name = line.substr(0, end), .command = {}, .disks = disks};
         size_t at = line.find_first_not_of(' ', end);
         if (at != std::string::npos && line.compare(at, 9, "(timeout=") == 0) {
             item.timeout = std::atoi(line.c_str() + at + 9);
@@ -172,6 +201,10 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
     while (next < cases.size()) {
         MachineSpec spec = target.machine();
         TempDir scratch;
+        spec.disks = make_disks(cases[next].disks, scratch.path());
+        // The cases of this guest: those in a row that have its disks.
+        size_t last = next;
+        while (last < cases.size() && cases[last].disks == cases[next].disks) ++last;
         RootImage root = open_root(target.root, scratch);
         CpioWriter extra;
         extra.assume(root.names);
@@ -179,7 +212,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
         add_test_programs(extra);
         extra.file(".farcall/batch_runner", read_file(build_dir() / "guest" / "support" / "batch_runner"), 0755);
         std::string list;
-        for (size_t i = next; i < cases.size(); ++i) {
+        for (size_t i = next; i < last; ++i) {
             list += cases[i].full_name() + '\0' + std::to_string(paced_seconds(cases[i].timeout)) + '\0' +
                     cases[i].command + '\0';
         }
@@ -217,7 +250,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
         current = &session;
         session.set_patience(kBootTimeout * target.slowness);
         Outcome outcome = session.run();
-        if (next >= cases.size()) break;
+        if (next >= last) continue;
         std::string why = why_lost(outcome, spec);
         if (!stray_errors.empty()) why += "\nits standard error: " + stray_errors;
         if (running || next > start) {
@@ -227,7 +260,7 @@ void run_cases(const std::vector<Case>& cases, const BatchTarget& target, const 
             ++next;
         } else if (++fruitless >= 2 || outcome.kind != Outcome::Kind::Timeout) {
             // The guest does not even begin: no case can run.
-            for (bool first = true; next < cases.size(); ++next, first = false) {
+            for (bool first = true; next < last; ++next, first = false) {
                 sink(cases[next], {.status = first ? "lost: " + why : std::string("lost: the guest did not begin"),
                                    .output = {},
                                    .error = {}});
@@ -255,7 +288,8 @@ BatchTarget farcall_target(int cpus, const std::string& route, std::optional<uin
                     add_server(extra, route);
                     if (moving) extra.file(".farcall/moving", std::to_string(*moving), 0600);
                 },
-            .slowness = 1};
+            .slowness = 1,
+            .disks = route != "server"};
 }
 
 }  // namespace cli

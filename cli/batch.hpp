@@ -12,9 +12,17 @@
 
 namespace cli {
 
+// A disk that is made for an area's guests: each sector begins with the line `sector N`, the rest is zeros.
+struct CaseDisk {
+    uint64_t bytes = 0;
+    bool read_only = false;
+    bool operator==(const CaseDisk&) const = default;
+};
+
 struct Case {
     std::string area, name, command;
     int timeout = 20;
+    std::vector<CaseDisk> disks = {};
     std::string full_name() const { return area + "/" + name; }
 };
 
@@ -28,12 +36,13 @@ struct CaseResult {
 std::vector<Case> load_cases(const BatchOptions& options);
 
 // Runs the cases in as few guests as it takes: after a panic or a hang the next guest continues after the case that did
-// it. `machine` makes a fresh machine; `prepare` adds its own files to the root.
+// it. A guest has the disks that the areas of its cases ask for. `machine` makes a fresh machine; `prepare` adds its own files to the root.
 struct BatchTarget {
     std::function<MachineSpec()> machine;
     std::function<void(CpioWriter&)> prepare;
     std::string root = {};  // as of `run --root`
     double slowness = 1;    // how many times longer than usual the guest may take
+    bool disks = true;      // false: it cannot have any, and cases that need one are left out
 };
 // False: enough is known, stop.
 using CaseSink = std::function<bool(const Case&, const CaseResult&)>;

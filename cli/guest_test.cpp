@@ -36,10 +36,12 @@ bool same_as_recorded(const Case& item, const CaseResult& result, const Recordin
     return false;
 }
 
-Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& cases,
+Tally test_guest(const BatchOptions& options, const std::string& label, const std::vector<Case>& all,
                  const BatchTarget& target) {
     Tally tally;
-    if (cases.empty()) fail("no case matches");
+    if (all.empty()) fail("no case matches");
+    std::vector<Case> cases = all;
+    if (!target.disks) std::erase_if(cases, [](const Case& item) { return !item.disks.empty(); });
     std::map<std::string, Recording> recordings;
     for (const Case& item : cases) {
         if (!recordings.count(item.area)) recordings[item.area] = load_recording(item.area);

@@ -86,6 +86,7 @@ public:
     }
     VirtioDevice& device() { return *device_; }
     const block::Limits& own_limits() const { return limits_; }
+    bool has_interrupts() const { return lanes_ != nullptr; }
     void give_up(const char* why);
 
 private:
@@ -262,7 +263,10 @@ Result<void> start_virtio_blk(VirtioDevice& device) {
     auto* disk = rt::make<VirtioBlk>();
     if (!disk) return Errno::kNoMem;
     auto r = disk->start(device);
-    if (!r.ok()) return r;  // an interrupt may still refer to it
+    if (!r.ok()) {
+        if (!disk->has_interrupts()) delete disk;  // they would refer to it
+        return r;
+    }
     const block::Limits& l = disk->limits();
     port::logf("disk {}: {} sectors, blocks of {} bytes{}", disk->name(), l.sectors, l.block_bytes,
                std::string_view{l.read_only ? ", read-only" : ""});

@@ -8,16 +8,14 @@
 
 namespace fs {
 
-namespace {
-
 constexpr u32 kBufferPages = 32;
 
 // Frames that the device reads or writes, as pieces of a page each; the last may be shorter.
-class Buffer {
+class BlockBuffer {
 public:
-    Buffer() = default;
-    Buffer(const Buffer&) = delete;
-    ~Buffer() {
+    BlockBuffer() = default;
+    BlockBuffer(const BlockBuffer&) = delete;
+    ~BlockBuffer() {
         for (u32 i = 0; i < count_; ++i) rt::free_frame(frames_[i]);
     }
     // Once. kNoMem.
@@ -51,6 +49,8 @@ private:
     u32 count_ = 0;
 };
 
+namespace {
+
 // A transfer of whole blocks that holds [at, at + size).
 struct Window {
     u64 start, bytes;  // on the device
@@ -61,7 +61,7 @@ struct Window {
     bool whole() const { return skip == 0 && bytes == size; }
 };
 
-Task<Result<void>> run(block::Disk& disk, block::Op op, const Window& w, const Buffer& buffer) {
+Task<Result<void>> run(block::Disk& disk, block::Op op, const Window& w, const BlockBuffer& buffer) {
     block::Request r{.op = op,
                      .sector = w.start / block::kSectorBytes,
                      .sectors = w.bytes / block::kSectorBytes,
@@ -71,10 +71,10 @@ Task<Result<void>> run(block::Disk& disk, block::Op op, const Window& w, const B
 
 // Of the window's block at `start`, the bytes [from, from + n) of the window are not written: they become what the device
 // has there.
-Task<Result<void>> complete_block(block::Disk& disk, const Window& w, const Buffer& buffer, u64 start, u64 from,
+Task<Result<void>> complete_block(block::Disk& disk, const Window& w, const BlockBuffer& buffer, u64 start, u64 from,
                                   u64 n) {
     const u64 block = disk.limits().block_bytes;
-    Buffer old;
+    BlockBuffer old;
     CO_TRY(old.allocate(block));
     CO_TRY(co_await run(disk, block::Op::kRead, Window{w.start + start, block, block}, old));
     (void)buffer.each(from, n, [&](block::Piece to, u64 at) -> Leaf<void> {
@@ -84,7 +84,7 @@ Task<Result<void>> complete_block(block::Disk& disk, const Window& w, const Buff
     co_return lib::kOk;
 }
 
-Task<Result<void>> complete_blocks(block::Disk& disk, const Window& w, const Buffer& buffer) {
+Task<Result<void>> complete_blocks(block::Disk& disk, const Window& w, const BlockBuffer& buffer) {
     const u64 last = w.bytes - disk.limits().block_bytes, end = w.skip + w.size;
     if (w.skip != 0) CO_TRY(co_await complete_block(disk, w, buffer, 0, 0, w.skip));
     if (end != w.bytes) CO_TRY(co_await complete_block(disk, w, buffer, last, end, w.bytes - end));
@@ -111,34 +111,45 @@ Result<u64> BlockFile::transferable(u64 at, u64 size, bool write) const {
     return n;
 }
 
-Task<Leaf<size_t>> BlockFile::move(UserSpans memory, u64 at, bool write) {
+BlockFile::Held::~Held() { delete buffer_; }
+
+Task<Leaf<size_t>> BlockFile::put(UserSpans memory, u64 at, u64 size, BlockBuffer& buffer) {
+    const Window w{at, size, disk_.limits().block_bytes};
+    auto copied = buffer.each(w.skip, w.size, [&](block::Piece to, u64 place) {
+        return memory.copy_in(place - w.skip, to.data(), to.size());
+    });
+    if (copied.error() == kNeedsFault) memory.expect(w.size);
+    if (!copied.ok()) co_return copied.error();
+    rt::AsyncMutex::Guard guard;
+    if (!direct() || !w.whole()) {
+        auto locked = co_await disk_.writing.lock();
+        if (!locked.ok()) co_return locked.error();
+        guard = locked.take();
+        if (!w.whole())
+            if (auto r = co_await complete_blocks(disk_, w, buffer); !r.ok()) co_return r.error();
+    }
+    if (auto r = co_await run(disk_, block::Op::kWrite, w, buffer); !r.ok()) co_return r.error();
+    co_return size_t(w.size);
+}
+
+Task<Leaf<size_t>> BlockFile::move(UserSpans memory, u64 at, bool write, Held& held) {
     const u64 block = disk_.limits().block_bytes;
     // The first piece ends where the others do.
     const u64 room = piece_bytes() - at % block;
     const Window w{at, memory.size() < room ? memory.size() : room, block};
-    auto* buffer = rt::make<Buffer>();
-    if (!buffer) co_return Errno::kNoMem;
-    const rt::Owned<Buffer> owner{buffer};
-    if (auto r = buffer->allocate(w.bytes); !r.ok()) co_return r.error();
-    if (write) {
-        auto copied = buffer->each(w.skip, w.size, [&](block::Piece to, u64 place) {
-            return memory.copy_in(place - w.skip, to.data(), to.size());
-        });
-        if (copied.error() == kNeedsFault) memory.expect(w.size);
-        if (!copied.ok()) co_return copied.error();
-        rt::AsyncMutex::Guard guard;
-        if (!direct() || !w.whole()) {
-            auto locked = co_await disk_.writing.lock();
-            if (!locked.ok()) co_return locked.error();
-            guard = locked.take();
-            if (!w.whole())
-                if (auto r = co_await complete_blocks(disk_, w, *buffer); !r.ok()) co_return r.error();
+    if (!held.buffer_ || held.at_ != at || held.size_ < w.size) {
+        delete std::exchange(held.buffer_, rt::make<BlockBuffer>());
+        if (!held.buffer_) co_return Errno::kNoMem;
+        held.at_ = at;
+        held.size_ = 0;  // it holds nothing yet
+        if (auto r = held.buffer_->allocate(w.bytes); !r.ok()) co_return r.error();
+        if (!write) {
+            if (auto r = co_await run(disk_, block::Op::kRead, w, *held.buffer_); !r.ok()) co_return r.error();
+            held.size_ = w.size;
         }
-        if (auto r = co_await run(disk_, block::Op::kWrite, w, *buffer); !r.ok()) co_return r.error();
-        co_return size_t(w.size);
     }
-    if (auto r = co_await run(disk_, block::Op::kRead, w, *buffer); !r.ok()) co_return r.error();
-    auto copied = buffer->each(w.skip, w.size, [&](block::Piece from, u64 place) {
+    if (write) co_return co_await put(memory, at, w.size, *held.buffer_);
+    auto copied = held.buffer_->each(w.skip, w.size, [&](block::Piece from, u64 place) {
         return memory.copy_out(place - w.skip, from.data(), from.size());
     });
     if (copied.error() == kNeedsFault) memory.expect(w.size);
@@ -193,6 +204,7 @@ Leaf<u64> BlockFile::ioctl(UserMemory& user, u32 request, u64 argument) {
         case kBlkIoBest:
         case kBlkAlignmentOffset:
         case kBlkDiscardZeroes: return put(u32{0});
+        case kBlkReadAheadGet: return put(u64{0});  // there is none
         case kBlkRotational: return put(u16{1});
         case kBlkSectorsGet: return put(u16(l.most_bytes / block::kSectorBytes));
         case kBlkDiscard: return kNeedsTask;
@@ -203,11 +215,7 @@ Leaf<u64> BlockFile::ioctl(UserMemory& user, u32 request, u64 argument) {
 Leaf<Ref<File>> open_block_device(OpenContext& how, u64 device) {
     block::Disk* disk = block::find_disk(dev_major(device), dev_minor(device));
     if (!disk) return Errno::kNxIo;
-    const bool claims = (how.flags & kOpenExclusive) != 0;
-    if (claims && !disk->claim()) return Errno::kBusy;
-    auto file = make_file<BlockFile>(how.path, how.flags & ~kOpenOnce, *disk, claims);
-    if (!file.ok() && claims) disk->release();
-    return file;
+    return make_file<BlockFile>(how.path, how.flags & ~kOpenOnce, *disk);
 }
 
 }  // namespace fs

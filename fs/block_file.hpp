@@ -13,8 +13,7 @@ namespace fs {
 class BlockFile final : public File {
 public:
     static constexpr u64 kMemoryAlignment = 512;  // of O_DIRECT (Linux: queue_dma_alignment, a default)
-    BlockFile(Path path, u32 flags, block::Disk& disk, bool claimed)
-        : File(std::move(path), flags | kOpenTaskOnly), disk_(disk), claimed_(claimed) {
+    BlockFile(Path path, u32 flags, block::Disk& disk) : File(std::move(path), flags | kOpenTaskOnly), disk_(disk) {
         kind_ = FileKind::kBlock;
     }
     ~BlockFile() override {
@@ -23,12 +22,27 @@ public:
     block::Disk& disk() const { return disk_; }
     u64 bytes() const { return disk_.limits().sectors * block::kSectorBytes; }
 
+    // O_EXCL, once: until the file is closed. False: another one has it.
+    bool claim() { return claimed_ = disk_.claim(); }
+
     // How much of a transfer of `size` bytes at `at` is there. EPERM, ENOSPC: writes; EINVAL: it is not aligned as O_DIRECT
     // needs it. 0: the end of the device.
     Result<u64> transferable(u64 at, u64 size, bool write) const;
+    // What was read and is not copied yet, because the memory must be faulted in first.
+    class Held {
+    public:
+        Held() = default;
+        Held(Held&&) = delete;
+        ~Held();
+
+    private:
+        friend class BlockFile;
+        class BlockBuffer* buffer_ = nullptr;
+        u64 at_ = 0, size_ = 0;
+    };
     // Moves the first piece of `memory`, of which at most transferable() is left, to or from the device, and waits for it:
-    // how many bytes. kNeedsFault: nothing of `memory` was changed. EIO, ENOMEM.
-    Task<Leaf<size_t>> move(UserSpans memory, u64 at, bool write);
+    // how many bytes. kNeedsFault: call again; `held` belongs to the transfer. EIO, ENOMEM.
+    Task<Leaf<size_t>> move(UserSpans memory, u64 at, bool write, Held& held);
     // The device's own cache, too. EIO.
     Task<Result<void>> flush() { return block::flush(disk_); }
     // BLKDISCARD. EINVAL, EBADF, EOPNOTSUPP, EIO.
@@ -47,11 +61,12 @@ public:
 private:
     bool direct() const { return (flags() & kOpenDirect) != 0; }
     u64 piece_bytes() const;
+    Task<Leaf<size_t>> put(UserSpans memory, u64 at, u64 size, class BlockBuffer& buffer);
     block::Disk& disk_;
-    const bool claimed_;
+    bool claimed_ = false;
 };
 
-// Opens the block device with this number: ENXIO if there is none, EBUSY (O_EXCL). Never waits.
+// Opens the block device with this number: ENXIO if there is none. Never waits.
 Leaf<Ref<File>> open_block_device(OpenContext& how, u64 device);
 
 }  // namespace fs

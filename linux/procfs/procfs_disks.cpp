@@ -31,16 +31,18 @@ Leaf<void> show_disk_stats(StringBuilder& out, const ProcContext&) {
     for (u32 i = 0; i < block::disk_count(); ++i) {
         block::Disk& disk = block::disk_at(i);
         const block::Stats s = disk.stats();
+        const block::OpStats& flush = s.of[u32(block::Op::kFlush)];
+        // Linux counts a flush as a write of no sectors, too.
         auto transfers = [&](block::Op op) {
             const block::OpStats& of = s.of[u32(op)];
-            out.add(" {} {} {} {}", of.done, of.merged, of.sectors, milliseconds(of.nanoseconds));
+            out.add(" {} {} {} {}", of.done + (op == block::Op::kWrite ? flush.done : 0), of.merged, of.sectors,
+                    milliseconds(of.nanoseconds));
         };
         out.add("{:>4} {:>7} {}", block::kDiskMajor, disk.minor(), disk.name());
         transfers(block::Op::kRead);
         transfers(block::Op::kWrite);
         out.add(" {} {} {}", s.in_flight, milliseconds(s.busy_nanoseconds), milliseconds(s.weighted_nanoseconds));
         transfers(block::Op::kDiscard);
-        const block::OpStats& flush = s.of[u32(block::Op::kFlush)];
         out.add(" {} {}\n", flush.done, milliseconds(flush.nanoseconds));
     }
     return lib::kOk;

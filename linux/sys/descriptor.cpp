@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Calls that make, copy, close and control descriptors: dup, fcntl, ioctl, flock, close_range, pipe.
+#include "abi/linux/block.hpp"
 #include "abi/linux/fcntl.hpp"
 #include "fs/file_locks.hpp"
 #include "fs/pipe.hpp"
@@ -230,6 +231,10 @@ Leaf<i64> ioctl_leaf(Caller& c, Fd fd, const Ref<File>& file, u32 request, u64 a
                 return i64{0};
             }
             break;
+        case abi::kBlkFlushBuffers:
+            if (file->kind() != fs::FileKind::kBlock) break;
+            if (!c.creds().capable(fs::kCapSysAdmin)) return Errno::kAcces;
+            return i64{0};  // nothing of a disk is kept in memory
         default: break;
     }
     if (fs::Tty* tty = file->terminal()) {

@@ -31,11 +31,12 @@ TaskResult block_transfer(Caller& c, Ref<File> held, IoVector buffers, u64 offse
     buffers.limit(n);
     if ((file.flags() & fs::kOpenDirect) && !buffers.aligned(BlockFile::kMemoryAlignment)) co_return Errno::kInval;
     co_await port::at(port::Module::kFs);
+    BlockFile::Held kept;
     u64 done = 0;
     LeafError error = Errno::kOk;
     while (buffers.size() != 0) {
         fs::UserSpans spans = buffers.spans(c.user(), buffers.size());
-        auto moved = co_await file.move(spans, at + done, write);
+        auto moved = co_await file.move(spans, at + done, write, kept);
         if (moved.ok()) {
             done += moved.value();
             buffers.advance(moved.value());
@@ -70,7 +71,8 @@ Task<Leaf<size_t>> block_piece(File& held, std::span<std::byte> memory, u64 offs
     auto n = file.transferable(at, memory.size(), write);
     if (!n.ok()) co_return n.error();
     if (n.value() == 0) co_return size_t{0};
-    auto moved = co_await file.move(fs::UserSpans{memory.subspan(0, n.value())}, at, write);
+    BlockFile::Held kept;
+    auto moved = co_await file.move(fs::UserSpans{memory.subspan(0, n.value())}, at, write, kept);
     if (moved.ok() && offset == fs::kAtOffset) file.set_position(at + moved.value());
     co_return moved;
 }
