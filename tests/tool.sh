@@ -62,6 +62,7 @@ part misses
 part report
 part server_stats
 part ltp
+part disk
 
 check true 0 '' run -- busybox true
 check false 1 '' run -- busybox false

@@ -46,11 +46,13 @@ public:
     u32 length_given = 0;  // not 0: the used length
     u32 served = 0, flushes = 0;
     std::map<u16, QueuePlace> queues;
+    std::map<u16, CpuId> interrupted_cpu;
 
     FakeBlk() { type_ = kDeviceBlock; }
     using VirtioDevice::set_interrupt;
-    Result<void> set_interrupt(u16 number, port::InterruptHandler handler, void* argument, CpuId) override {
+    Result<void> set_interrupt(u16 number, port::InterruptHandler handler, void* argument, CpuId cpu) override {
         handlers_[number] = {handler, argument};
+        interrupted_cpu[number] = cpu;
         return lib::kOk;
     }
     u32 interrupts() override { return vectors; }
@@ -273,6 +275,38 @@ TEST_F(VirtioBlkTest, with_event_index_a_device_that_is_busy_is_not_notified_aga
     EXPECT_EQ(device.notified, 2u);
     device.serve_and_interrupt();
     for (Own& o : list) EXPECT_EQ(o.ends, 1u);
+}
+
+TEST_F(VirtioBlkTest, each_cpu_has_a_queue_whose_interrupt_it_gets_as_far_as_the_device_has_any) {
+    for (u32 i = 1; i < 4; ++i) {
+        hal::Machine::bind_cpu(CpuId{i});
+        rt::Executor::start(CpuId{i});
+    }
+    for (auto [offered, vectors] : {std::pair{16u, 16u}, {2u, 16u}, {16u, 3u}, {4u, 1u}}) {
+        FakeBlk device;
+        device.config.queue_count = u16(offered);
+        device.vectors = vectors;
+        block::Disk* disk = start(device);
+        ASSERT_NE(disk, nullptr);
+        const u32 lanes = std::min({offered, vectors, rt::executor_count()});
+        EXPECT_EQ(device.queues.size(), lanes);
+        for (u32 cpu = 0; cpu < 4; ++cpu) {
+            hal::Machine::bind_cpu(CpuId{cpu});
+            const u16 lane = u16(cpu % lanes), before = device.available(lane).index;
+            Own r{block::Op::kRead, 0, 1};
+            disk->submit(r);
+            EXPECT_EQ(device.available(lane).index, before + 1);
+            EXPECT_EQ(device.queues[lane].interrupt, lane);
+            EXPECT_EQ(device.interrupted_cpu[lane], CpuId{lane});
+            device.serve(lane);
+            EXPECT_EQ(r.ends, 0u);
+            device.interrupt(lane);
+            EXPECT_EQ(r.ends, 1u);
+        }
+        EXPECT_EQ(disk->stats().of[u32(block::Op::kRead)].done, 4u);
+        hal::Machine::bind_cpu(CpuId{0});
+        forget();
+    }
 }
 
 TEST_F(VirtioBlkTest, absurd_configurations_are_refused) {
