@@ -410,8 +410,8 @@ Leaf<void> sys_fadvise64(Caller& c, Fd fd, i64 offset, i64 size, u32 advice) {
 Leaf<void> sys_readahead(Caller& c, Fd fd, i64 offset, u64 count) {
     Ref<File> file = TRY(open_file(c, fd));
     if (!file->readable()) return Errno::kBadF;
-    if (!file->inode()->is_regular()) return Errno::kInval;
-    return lib::kOk;
+    const u32 type = file->inode()->mode() & fs::kTypeMask;
+    return type == fs::kTypeRegular || type == fs::kTypeBlock ? Leaf<void>(lib::kOk) : Leaf<void>(Errno::kInval);
 }
 
 Result<Fd> install_file(Caller& c, Ref<File> file, u32 open_flags) {

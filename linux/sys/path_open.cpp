@@ -240,7 +240,8 @@ bool truncates(const Request& r, bool created, Inode& inode) {
 }
 
 Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
-    if (r.flags & (kOpenDirect | kOpenExclusive)) TRY(may_have(r.flags, *file));
+    if ((r.flags & kOpenDirect) || (!created && (r.flags & kOpenExclusive))) [[unlikely]]
+        TRY(may_have(r.flags, *file));
     Inode& inode = *file->inode();
     if (truncates(r, created, inode)) {
         if (is_long_truncation(inode, 0)) return kNeedsTask;

@@ -54,7 +54,25 @@ one_line disk_in_use_by_readers 2 '' run --disk "$image" -- busybox true
 kill $user
 wait $user 2>/dev/null
 
-# QEMU injects errors: at sector 8 for reads, at 16 for writes, once for a flush. The program gets EIO, the rest works.
+# Whatever the device offers: blocks of 4 KiB, no indirect descriptors and a small ring, one queue for all CPUs.
+device() { # OPTIONS RUN...
+    options=$1
+    shift
+    run --cpus 2 --qemu-arg=-drive --qemu-arg="if=none,id=other,format=raw,file=$image" --qemu-arg=-device \
+        --qemu-arg="virtio-blk-pci,disable-legacy=on,drive=other,$options" "$@"
+}
+for options in logical_block_size=4096,physical_block_size=4096 indirect_desc=off,event_idx=off,queue-size=8 num-queues=1,event_idx=off; do
+    cp "$work/random" "$image"
+    check "disk_device_${options%%=*}" 0 '' device $options -- busybox sh -c 'for i in 1 2 3 4 5 6; do
+        dd if=/dev/zero of=/dev/vda bs=1000 seek=$((i * 100)) count=50 2>/dev/null & done; wait
+        dd if=/dev/vda of=/dev/vda bs=100k count=10 skip=10 seek=20 2>/dev/null'
+    cp "$work/random" "$work/expected"
+    for i in 1 2 3 4 5 6; do dd if=/dev/zero of="$work/expected" bs=1000 seek=$((i * 100)) count=50 conv=notrunc 2>/dev/null; done
+    dd if="$work/random" of="$work/expected" bs=100k count=10 skip=10 seek=20 conv=notrunc 2>/dev/null
+    check "disk_device_${options%%=*}_result" 0 '' cmp "$image" "$work/expected"
+done
+
+# QEMU injects errors: at sector 8 for reads, at 16 for writes. The program gets EIO, the rest works.
 printf '[inject-error]\nevent = "read_aio"\nsector = "8"\nerrno = "5"\n[inject-error]\nevent = "write_aio"\nsector = "16"\nerrno = "5"\n' >"$work/errors"
 broken() {
     run --qemu-arg=-drive --qemu-arg="if=none,id=broken,format=raw,file=blkdebug:$work/errors:$image" \

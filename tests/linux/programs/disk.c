@@ -183,6 +183,11 @@ TEST(writing_at_the_end) {
     CALL(lseek(fd, -10, SEEK_END));
     CALL(write(fd, bytes, 20));
     CALL(write(fd, bytes, 20));
+    int append = disk(O_RDWR | O_APPEND);
+    CALL(pwrite(append, bytes, 10, KIB(700)));
+    CALL(lseek(append, KIB(700), SEEK_SET) == KIB(700));
+    CALL(write(append, bytes, 10));
+    CALL(lseek(append, 0, SEEK_CUR) - KIB(700));
     CALL(ftruncate(fd, 0));
     CALL(truncate(DISK, 0));
     CALL(close(open(DISK, O_RDWR | O_TRUNC)));
@@ -255,6 +260,7 @@ TEST(durable) {
     CALL(syncfs(fd));
     CALL(sync_file_range(fd, 0, 4096, SYNC_FILE_RANGE_WRITE));
     CALL(posix_fadvise(fd, 0, 4096, POSIX_FADV_DONTNEED));
+    CALL(readahead(fd, 0, 4096));
     sync();
     char text[8] = "";
     CALL(pread(reading, text, 5, KIB(1100)));
