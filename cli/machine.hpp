@@ -5,7 +5,7 @@
 // the program's bytes and nothing else (a fifth, farcall.trace, the trace's); what a byte stream cannot express goes
 // over the control port as lines of text:
 //   guest: ready | exit N | signal N | error notfound | error noexec | stdout-bytes N | stderr-bytes N |
-//          panic | log TEXT | mark NAME | stats JSON | trace-bytes N
+//          panic | log TEXT | mark NAME | stats JSON | trace-bytes N | flush-failed
 //   host:  stdin-eof N | winsize R C | tty 0|1 | dump | term
 // The byte counts come before the exit line, so the end of the output is known without an end-of-file.
 #pragma once

@@ -320,6 +320,12 @@ void say_of_native(std::string_view line) {
         std::fputs("farcall: the native program has ended: no thread of it is left that can run\n", stderr);
 }
 
+// A line of the guest about its disks.
+void say_of_disks(std::string_view line) {
+    if (line == "flush-failed")
+        std::fputs("farcall: a disk could not be flushed: not all that was written to it may be in its file\n", stderr);
+}
+
 // --misses: after everything that the program wrote.
 void show_misses(const RunOptions& options, const fs::path& counted) {
     if (options.misses.empty()) return;
@@ -376,6 +382,7 @@ int run_command(const RunOptions& options) {
         if (line.starts_with("stats ")) stats = line.substr(6);
         if (line == "server-died") server_died = true;
         say_of_native(line);
+        say_of_disks(line);
     };
     const bool stretches = !options.stats.empty();
     if (stretches) count_longest_stretch(spec, scratch.path() / "stretch");

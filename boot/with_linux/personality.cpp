@@ -17,7 +17,10 @@ namespace {
 
 // What the programs wrote is durable before the host hears of the end.
 Task<void> flush_and_report(i32 wait_status) {
-    if (auto r = co_await block::flush_all(); !r.ok()) port::logf("flush of the disks: error {}", i32(r.error()));
+    if (auto r = co_await block::flush_all(); !r.ok()) {
+        port::logf("flush of the disks: error {}", i32(r.error()));
+        control::send("flush-failed");
+    }
     control::report_exit(wait_status);
 }
 

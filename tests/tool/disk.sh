@@ -74,8 +74,10 @@ done
 
 # QEMU injects errors: at sector 8 for reads, at 16 for writes. The program gets EIO, the rest works.
 printf '[inject-error]\nevent = "read_aio"\nsector = "8"\nerrno = "5"\n[inject-error]\nevent = "write_aio"\nsector = "16"\nerrno = "5"\n' >"$work/errors"
+printf '[inject-error]\nevent = "none"\niotype = "flush"\nerrno = "5"\n' >"$work/flush_errors"
+errors=$work/errors
 broken() {
-    run --qemu-arg=-drive --qemu-arg="if=none,id=broken,format=raw,file=blkdebug:$work/errors:$image" \
+    run --qemu-arg=-drive --qemu-arg="if=none,id=broken,format=raw,file=blkdebug:$errors:$image" \
         --qemu-arg=-device --qemu-arg=virtio-blk-pci,disable-legacy=on,drive=broken,rerror=report,werror=report "$@"
 }
 check disk_read_error 0 '1 0 1 0' broken -- busybox sh -c '
@@ -85,3 +87,7 @@ check disk_read_error 0 '1 0 1 0' broken -- busybox sh -c '
     dd if=/dev/zero of=/dev/vda bs=512 seek=17 count=1 2>/dev/null; echo $a $b $c $?'
 check disk_error_is_named 1 '' broken -- busybox dd if=/dev/vda of=/dev/null bs=512 skip=8 count=1
 if grep -q 'Input/output error\|I/O error' "$work/err"; then echo 'tool disk_error_text ok'; else echo "tool disk_error_text FAIL $(tail -n 1 "$work/err")"; fi
+# A flush that fails: fsync says so; at the end of the program, the tool.
+errors=$work/flush_errors
+check disk_fsync_error 1 '' broken -- busybox dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync
+one_line disk_last_flush 0 '' broken -- busybox sh -c 'dd if=/dev/zero of=/dev/vda bs=512 count=1 2>/dev/null'
