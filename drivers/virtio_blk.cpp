@@ -87,6 +87,7 @@ public:
     VirtioDevice& device() { return *device_; }
     const block::Limits& own_limits() const { return limits_; }
     bool has_interrupts() const { return lanes_ != nullptr; }
+    VirtioBlk* next_refused = nullptr;
     void give_up(const char* why);
 
 private:
@@ -257,6 +258,9 @@ void VirtioBlk::give_up(const char* why) {
     }
 }
 
+// Devices that are not used, but whose interrupts still refer to them.
+constinit VirtioBlk* refused = nullptr;
+
 }  // namespace
 
 Result<void> start_virtio_blk(VirtioDevice& device) {
@@ -264,7 +268,10 @@ Result<void> start_virtio_blk(VirtioDevice& device) {
     if (!disk) return Errno::kNoMem;
     auto r = disk->start(device);
     if (!r.ok()) {
-        if (!disk->has_interrupts()) delete disk;  // they would refer to it
+        if (disk->has_interrupts())
+            disk->next_refused = std::exchange(refused, disk);
+        else
+            delete disk;
         return r;
     }
     const block::Limits& l = disk->limits();
