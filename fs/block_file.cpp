@@ -215,7 +215,9 @@ Leaf<u64> BlockFile::ioctl(UserMemory& user, u32 request, u64 argument) {
 Leaf<Ref<File>> open_block_device(OpenContext& how, u64 device) {
     block::Disk* disk = block::find_disk(dev_major(device), dev_minor(device));
     if (!disk) return Errno::kNxIo;
-    return make_file<BlockFile>(how.path, how.flags & ~kOpenOnce, *disk);
+    auto file = TRY(make_file<BlockFile>(how.path, how.flags & ~kOpenOnce, *disk));
+    if ((how.flags & kOpenExclusive) && !static_cast<BlockFile&>(*file).claim()) return Errno::kBusy;
+    return file;
 }
 
 }  // namespace fs

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // open(2) and its relatives; truncate(2).
-#include "fs/block_file.hpp"
 #include "fs/pipe.hpp"
 #include "fs/regular.hpp"
 #include "linux/sys/file_calls.hpp"
@@ -232,16 +231,9 @@ bool truncates(const Request& r, bool created, Inode& inode) {
     return (r.flags & kOpenTruncate) && !created && inode.is_regular() && inode.mapping();
 }
 
-// Only disks are read and written past a cache, and O_EXCL without O_CREAT is for them alone.
-[[gnu::noinline]] Leaf<void> may_have(u32 flags, File& file) {
-    if (file.kind() != FileKind::kBlock) return flags & kOpenDirect ? Leaf<void>(Errno::kInval) : Leaf<void>(lib::kOk);
-    if ((flags & kOpenExclusive) && !static_cast<BlockFile&>(file).claim()) return Errno::kBusy;
-    return lib::kOk;
-}
-
 Leaf<i64> finish(Caller& c, const Request& r, bool created, Ref<File> file) {
-    if ((r.flags & kOpenDirect) || (!created && (r.flags & kOpenExclusive))) [[unlikely]]
-        TRY(may_have(r.flags, *file));
+    if ((r.flags & kOpenDirect) && file->kind() != FileKind::kBlock)
+        return Errno::kInval;  // only disks are without a cache
     Inode& inode = *file->inode();
     if (truncates(r, created, inode)) {
         if (is_long_truncation(inode, 0)) return kNeedsTask;
