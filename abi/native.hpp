@@ -98,7 +98,8 @@ enum : uint64_t {
     kTimed = 1u << 9,        // kTimedOut after Utcb::timeout nanoseconds; a call whose reply is late is cancelled
     kSaveOwed = 1u << 10,    // kReceive, kReplyReceive: first the reply that is owed moves into the Reply of Utcb::save
     kAnswerSaved = 1u << 11,  // kReplyReceive: the reply goes to the caller saved in the Reply of Utcb::answer
-    kBehind = 1u << 12,  // kReply, kReplyTo: the caller goes behind those of its priority that are ready, not before them
+    kBehind =
+        1u << 12,  // kReply, kReplyTo: the caller goes behind those of its priority that are ready, not before them
     kCallMask = 0xff,
 };
 

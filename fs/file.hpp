@@ -31,6 +31,8 @@ inline constexpr u32 kOpenUncounted = 1u << 29;
 // Internal: vectors may be transferred element by element (File::by_element), which is for a task.
 inline constexpr u32 kOpenByElement = 1u << 28;
 inline constexpr u32 kOpenInternal = kOpenTaskOnly | kOpenUncounted | kOpenByElement;
+// What a program is not shown: those, and what only the opener of a disk looks at.
+inline constexpr u32 kOpenHidden = kOpenInternal | kOpenExclusive;
 
 // Not a bit of poll(2): the answer takes a task (File::poll() of an epoll set).
 inline constexpr u32 kPollLong = 1u << 31;

@@ -393,7 +393,7 @@ Leaf<void> show_fd_info(StringBuilder& out, const ProcContext& c, u64& position)
     u64 at = std::exchange(position, ~u64{0});
     Ref<fs::File> file = TRY(file_of(c));
     if (at == 0) {
-        u32 flags = file->flags() & ~fs::kOpenInternal;
+        u32 flags = file->flags() & ~fs::kOpenHidden;
         if (closes_on_exec(c)) flags |= fs::kOpenCloexec;
         out.add("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n", file->position(), flags, file->mount().id,
                 file->inode()->number);

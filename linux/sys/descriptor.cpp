@@ -144,7 +144,7 @@ Leaf<i64> sys_fcntl(Caller& c, Fd fd, u32 command, u64 argument) {
     switch (command) {
         case kFcntlDupFd: return duplicate(c, std::move(file), u32(argument), false);
         case kFcntlDupFdCloexec: return duplicate(c, std::move(file), u32(argument), true);
-        case kFcntlGetFl: return i64{file->flags() & ~fs::kOpenInternal};
+        case kFcntlGetFl: return i64{file->flags() & ~fs::kOpenHidden};
         default: break;
     }
     if (file->flags() & fs::kOpenPath) return Errno::kBadF;

@@ -154,7 +154,7 @@ Leaf<void> resolve(Caller& c, i32 directory, UserString path, const Request& r, 
         TRY(find_existing(r, a, out));
     if ((r.flags & kOpenDirectory) && !(r.flags & kTmpfileBit) && !out.how.path.dentry->is_directory())
         return Errno::kNotDir;
-    out.how.flags = r.flags & ~kOpenOnce;
+    out.how.flags = r.flags & ~(kOpenOnce & ~kOpenExclusive);  // a disk wants to know
     out.how.creds = &c.creds();
     out.how.caller = &c;
     if (!out.created && (out.how.path.inode()->mode() & kTypeMask) == kTypeChar) {

@@ -158,8 +158,11 @@ struct Moves : World {
         bool call(Executor& ex) override {
             Moves& w = static_cast<Moves&>(*world);
             if (!w.waits.exchange(false)) return true;
+            ex.slice.armed = true;  // as if one were under way: its end, which is far, does not count as a look
             w.caller.make_ready();
-            return !rt::gives_way(ex, *this);
+            const bool gives_way = rt::gives_way(ex, *this);
+            ex.slice.armed = false;
+            return !gives_way;
         }
     } answering{CpuId{0}};
     struct Moving : User {

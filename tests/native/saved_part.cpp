@@ -464,4 +464,55 @@ KTEST(bound_server_answers_fast, none) { expect_fast(serve_plainly, true, 0, 0);
 KTEST(saved_callers_are_answered_fast, none) { expect_fast(serve_twice, false, 0, 0); }
 KTEST(saved_callers_are_answered_fast_by_a_bound_server, none) { expect_fast(serve_twice, true, 0, 0); }
 
+// ---- In which order those run that are ready
+
+namespace {
+std::atomic<u64> order_count, order[2];
+std::atomic<bool> order_over;
+void came(u64 number) {
+    if (const u64 at = order_count.fetch_add(1); at < 2) order[at] = number;
+}
+}  // namespace
+
+// Whoever is answered goes before the threads of its priority that are ready, or behind them, saved or not. A time slice that
+// ends changes that: most of some tries count.
+KTEST(answered_callers_go_before_or_behind_others, none) {
+    static Slot e, go;
+    e = make(kTypeEndpoint);
+    go = make(kTypeNotification);
+    const Slot saved = make(kTypeReply);
+    constexpr u64 kBelow = kDefaultPriority - 1, kTries = 21;
+    order_count = 0;
+    order_over = false;
+    Helper& caller = start(
+        [](u64) {
+            for (Message m = message(0); !order_over && call(e, m).ok();) came(1);
+        },
+        0, {.priority = kBelow});
+    Helper& other = start(
+        [](u64) {
+            for (Message m; !order_over && receive(go, m).ok();) came(2);
+        },
+        0, {.priority = kBelow});
+    for (u64 how = 0; how < 4; ++how) {
+        const bool save = how & 1;
+        const u64 flags = how & 2 ? u64{abi::native::kBehind} : 0;
+        u64 first = 0;
+        for (u64 n = 0; n < kTries; ++n) {
+            Message m;
+            KDONE(code(receive_soon(e, m)));
+            KCHECK(until_state(other, kStateWaiting));
+            order_count = 0;
+            order_over = how == 3 && n == kTries - 1;
+            KDONE(code(signal(go, 1)));
+            if (save) KDONE(code(reply_save(saved)));
+            KDONE(code(save ? reply_to(saved, message(0), flags) : reply(message(0), flags)));
+            KCHECK(until([] { return order_count == 2; }));
+            first += order[0] == 1;
+        }
+        KCHECK(flags ? first <= kTries / 2 : first > kTries / 2);
+    }
+    KCHECK(until_done(caller) && until_done(other));
+}
+
 }  // namespace ktest

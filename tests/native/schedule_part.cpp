@@ -64,45 +64,6 @@ KTEST(yield_gives_the_next_its_turn, none) {
     for (int i = 0; i < 100 && log_count < 2; ++i) yield();
     KCHECK(log_count == 2 && log_entries[0] + log_entries[1] == 3);
 }
-// Whoever is answered goes before the threads of its priority that are ready, or behind them, saved or not. A time slice that
-// ends changes that: most of some tries count.
-KTEST(answered_callers_go_before_or_behind_others, none) {
-    static Slot e, go;
-    e = make(kTypeEndpoint);
-    go = make(kTypeNotification);
-    const Slot saved = make(kTypeReply);
-    constexpr u64 kBelow = kDefaultPriority - 1, kTries = 21;
-    reset();
-    Helper& caller = start(
-        [](u64) {
-            for (Message m = message(0); !stop && call(e, m).ok();) note(1);
-        },
-        0, {.priority = kBelow});
-    Helper& other = start(
-        [](u64) {
-            for (Message m; !stop && receive(go, m).ok();) note(2);
-        },
-        0, {.priority = kBelow});
-    for (u64 how = 0; how < 4; ++how) {
-        const bool save = how & 1;
-        const u64 flags = how & 2 ? u64{abi::native::kBehind} : 0;
-        u64 first = 0;
-        for (u64 n = 0; n < kTries; ++n) {
-            Message m;
-            KDONE(code(receive_soon(e, m)));
-            KCHECK(until_state(other, kStateWaiting));
-            log_count = 0;
-            stop = how == 3 && n == kTries - 1;
-            KDONE(code(signal(go, 1)));
-            if (save) KDONE(code(reply_save(saved)));
-            KDONE(code(save ? reply_to(saved, message(0), flags) : reply(message(0), flags)));
-            KCHECK(until([] { return log_count == 2; }));
-            first += log_entries[0] == 1;
-        }
-        KCHECK(flags ? first <= kTries / 2 : first > kTries / 2);
-    }
-    KCHECK(until_done(caller) && until_done(other));
-}
 // A call that fills much memory runs in steps, between which other threads run.
 KTEST(large_memory_lets_others_run, none) {
     reset();
