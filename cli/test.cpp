@@ -93,7 +93,7 @@ CommandResult run_shell(const std::string& command, double limit) {
 // The group of a part's name: its first word, without what varies within the group.
 std::string group_of(const std::string& name) {
     std::string word = name.substr(0, name.find(' '));
-    return word == "unit_tests" || word == "linux_unit_tests" ? "unit" : word;
+    return word == "unit_tests" || word == "linux_unit_tests" || word == "ext4_unit_tests" ? "unit" : word;
 }
 
 Tally run_parts(const std::vector<Part>& parts, int at_once) {
@@ -400,7 +400,8 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     if (all || kind == "style") parts.push_back({"style", test_style});
     if (all || kind == "unit") {
         for (const char* world : {"host", "asan", "tsan"}) {
-            for (const char* name : {"unit_tests", "linux_unit_tests"}) {
+            for (const char* name : {"unit_tests", "linux_unit_tests", "ext4_unit_tests"}) {
+                if (world == std::string("tsan") && name == std::string("ext4_unit_tests")) continue;  // one CPU
                 if (!fs::exists(build_dir() / world / name)) {
                     note(std::string("farcall: there is no ") + name + " in the " + world + " world");
                     continue;

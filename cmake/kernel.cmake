@@ -8,7 +8,7 @@
 farcall_sources(BASE_SOURCES lib lib/bare/x86_64 hal/x86_64 rt rt/mem rt/remote port/kernel elf block drivers)
 list(APPEND BASE_SOURCES ${CMAKE_SOURCE_DIR}/fs/cpio_find.cpp)
 farcall_sources(LINUX_SOURCES
-  fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task boot/with_linux)
+  ext4 fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task boot/with_linux)
 list(REMOVE_ITEM LINUX_SOURCES ${CMAKE_SOURCE_DIR}/fs/cpio_find.cpp)
 farcall_sources(WITHOUT_LINUX_SOURCES boot/without_linux)
 farcall_sources(CHECKED_SOURCES core core/cap core/ipc boot/kernel)

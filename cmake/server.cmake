@@ -2,7 +2,7 @@
 # The Linux personality as a user-level server: the rt/, fs/ and linux/ of the kernel, over hal/user and port/server. There are
 # two, as of the kernel: linux-server, and linux-server-test with hooks for tests (tests/server).
 farcall_sources(SERVER_SOURCES
-  lib lib/bare/x86_64 hal/user rt rt/mem rt/remote port/server elf block fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task servers/linux)
+  lib lib/bare/x86_64 hal/user rt rt/mem rt/remote port/server elf block ext4 fs linux linux/arch/x86_64 linux/exec linux/mm linux/procfs linux/signal linux/sys linux/task servers/linux)
 list(APPEND SERVER_SOURCES ${CMAKE_SOURCE_DIR}/hal/x86_64/registers.cpp)
 farcall_sources(SHIPPED_SOURCES servers/shipped)
 farcall_sources(TEST_SOURCES tests/server)

@@ -33,6 +33,8 @@ enum class Rank : u8 {
     native_mapping,  // where native memory is mapped
     native_window,   // the pages of one space that is the window of a memory
     space,           // page tables of one address space
+    disk_inodes,     // the table of inodes in memory of one ext4 volume
+    disk_blocks,     // the metadata blocks of one ext4 volume, and what its journal does with them
     device,          // one driver's queues
     async_lock,      // the waiters of a sleeping lock (no lock has this rank at present)
     wait_queue,      // one wait queue

@@ -79,6 +79,7 @@ enum class Errno : int32_t {
     kAlready = 114,
     kInProgress = 115,
     kStale = 116,
+    kUClean = 117,
     kCanceled = 125,
     // Restart kinds, never visible to a program: how a call that a signal interrupted may be restarted; delivery
     // decides (Linux: include/linux/errno.h). kRestartSys: restarted if SA_RESTART, otherwise EINTR. kRestartNoIntr:
