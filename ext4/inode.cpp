@@ -172,7 +172,7 @@ u32 stored_checksum(const Volume& v, const RawInode& r) {
     return r.checksum_lo | (has_high ? u32(r.checksum_hi) << 16 : 0);
 }
 
-Result<void> check_inode(const Inode& i) {
+Result<void> check_inode(const Inode& i, bool deleted) {
     const Geometry& geo = i.volume.geo;
     switch (i.type()) {
         case abi::kTypeRegular:
@@ -186,7 +186,7 @@ Result<void> check_inode(const Inode& i) {
     }
     if (i.size() >> 63) return Errno::kUClean;
     if (i.is_directory() && !i.has(kInodeInlineData) &&
-        (i.size() == 0 || i.size() % geo.block_bytes != 0 || i.size() >> geo.block_shift > 0x7fff'ffff))
+        ((i.size() == 0 && !deleted) || i.size() % geo.block_bytes != 0 || i.size() >> geo.block_shift > 0x7fff'ffff))
         return Errno::kUClean;
     if (i.is_symlink() && i.size() > geo.block_bytes) return Errno::kUClean;
     if (i.file_acl() && !geo.in_volume(i.file_acl(), 1)) return Errno::kUClean;
@@ -213,7 +213,7 @@ Task<Result<Ref<Inode>>> get_inode(Volume& v, InodeNo n, bool deleted) {
         if (v.geo.has_checksums() && inode_checksum(v, n, raw) != stored_checksum(v, made->raw))
             co_return Errno::kBadMsg;
     }
-    CO_TRY(check_inode(*made));
+    CO_TRY(check_inode(*made, deleted));
     co_return v.inodes.add(std::move(made));
 }
 

@@ -23,6 +23,8 @@ public:
     void remove(Inode& i);
     bool empty() const { return count_.load(std::memory_order_relaxed) == 0; }
 
+    rt::SpinLock<rt::Rank::disk_inodes> save_lock;  // the bytes of inodes in their table
+
 private:
     static constexpr u32 kBuckets = 256;
     rt::SpinLock<rt::Rank::disk_inodes> lock_;
@@ -41,9 +43,10 @@ public:
     RawInode raw{};  // as on the disk, or as it will be written
     // The transaction that changed it last, for fsync; 0: none since it was read. (Of a journal; without one it is not used.)
     u32 changed_in = 0;
-    bool on_orphan_list = false;
-    InodeNo next_orphan = 0;         // the list on the disk, if it is used
-    u32 orphan_slot = ~0u;           // in the orphan file; ~0: not there
+    // Its place in the list of orphans: Volume::orphan_lock.
+    bool is_orphan = false;
+    Inode* previous_orphan = nullptr;
+    Inode* next_orphan = nullptr;
     BlockNo last_allocated = 0;      // the goal for its next block
     Inode* next_in_table = nullptr;  // InodeTable
 
@@ -86,8 +89,14 @@ struct InodePlace {
 };
 Result<InodePlace> inode_place(const Volume& v, InodeNo n);
 u32 inode_checksum(const Volume& v, InodeNo n, const std::byte* raw);  // of its bytes in the table
-// Writes `raw` into the table, within a transaction.
+// Writes `raw` into the table, within a transaction: changes one block.
 Task<Result<void>> save_inode(Handle& h, Inode& i);
+// A new inode in a place that is in use: its fields and times; saved.
+struct NewInode {
+    u32 mode = 0, uid = 0, gid = 0;
+    u32 device = 0;  // of a device node
+};
+Task<Result<Ref<Inode>>> make_inode(Handle& h, Volume& v, InodeNo n, const NewInode& what);
 
 struct Time;
 enum class TimeOf : u8 { kAccessed, kChanged, kModified, kBorn };

@@ -9,6 +9,28 @@
 #include "ext4/format.hpp"
 #include "rt/wait.hpp"
 
+// Awaits a task; while there is no memory for its frame, lets others work and tries again. For what must not stop in its middle.
+#define EXT4_MUST(...)                   \
+    ({                                   \
+        auto must_task_ = (__VA_ARGS__); \
+        while (!must_task_.valid()) {    \
+            co_await rt::Yield{};        \
+            must_task_ = (__VA_ARGS__);  \
+        }                                \
+        co_await must_task_;             \
+    })
+
+// The same for a result that says kNoMem, of what can be repeated: it has changed nothing then.
+#define EXT4_INSIST(...)                                                          \
+    ({                                                                            \
+        auto insist_result_ = (__VA_ARGS__);                                      \
+        while (!insist_result_.ok() && insist_result_.error() == Errno::kNoMem) { \
+            co_await rt::Yield{};                                                 \
+            insist_result_ = (__VA_ARGS__);                                       \
+        }                                                                         \
+        std::move(insist_result_);                                                \
+    })
+
 namespace ext4 {
 
 class Batch;

@@ -48,6 +48,19 @@ bool is_power_of(u32 n, u32 base) {
     return n == 1;
 }
 
+bool super_matches(const RawSuper& s) {
+    constexpr u32 at = offsetof(RawSuper, feature_incompat), after = at + sizeof(Le32);
+    for (const u32 flip : {u32{0}, u32{incompat::kRecover}}) {
+        Le32 features;
+        features = s.feature_incompat ^ flip;
+        u32 c = crc32c(~0u, &s, at);
+        c = crc32c(c, &features, sizeof features);
+        const auto* rest = reinterpret_cast<const std::byte*>(&s) + after;
+        if (crc32c(c, rest, offsetof(RawSuper, checksum) - after) == s.checksum) return true;
+    }
+    return false;
+}
+
 Errno bad(MountReport& report, const char* problem, Errno e = Errno::kUClean) {
     report.problem = problem;
     return e;
@@ -123,7 +136,7 @@ const char* unsupported_feature(const Geometry& g, bool writing) {
     return nullptr;
 }
 
-Result<Geometry> read_geometry(const RawSuper& s, u64 device_sectors, MountReport& report) {
+Result<Geometry> read_geometry(const RawSuper& s, u64 device_sectors, bool replayed, MountReport& report) {
     Geometry g;
     if (s.magic != kSuperMagic) return bad(report, "no ext2, ext3 or ext4 superblock", Errno::kInval);
     if (s.revision > 1) return bad(report, "unknown revision", Errno::kOpNotSupp);
@@ -137,8 +150,9 @@ Result<Geometry> read_geometry(const RawSuper& s, u64 device_sectors, MountRepor
     report.feature = "";
     if (g.has_checksums()) {
         if (s.checksum_type != 1) return bad(report, "unknown type of checksums", Errno::kOpNotSupp);
-        if (crc32c(~0u, &s, offsetof(RawSuper, checksum)) != s.checksum)
-            return bad(report, "wrong checksum of the superblock", Errno::kBadMsg);
+        // A write of it may have been cut: then the journal has it, or only the mark of a journal in use was to change.
+        const bool torn = !replayed && (g.compat & compat::kHasJournal) && (g.incompat & incompat::kRecover);
+        if (!torn && !super_matches(s)) return bad(report, "wrong checksum of the superblock", Errno::kBadMsg);
     }
     if (s.log_block_size > 6) return bad(report, "bad block size");
     g.block_shift = 10 + s.log_block_size;
@@ -228,7 +242,7 @@ void set_super_checksum(Volume& v) {
 namespace {
 
 // Where a group's bitmaps and its table may be: in the group itself, or anywhere with flex_bg; never over the descriptors.
-Result<void> check_group(const Volume& v, GroupNo g, MountReport& report) {
+Result<void> check_group(const Volume& v, GroupNo g, bool replayed, MountReport& report) {
     const Geometry& geo = v.geo;
     const GroupRef d = v.group(g);
     const bool anywhere = geo.incompat & incompat::kFlexBg;
@@ -238,6 +252,7 @@ Result<void> check_group(const Volume& v, GroupNo g, MountReport& report) {
     const auto fits = [&](BlockNo b, u64 n) { return b >= from && b < to && n <= to - b && b >= head_end; };
     if (!fits(d.block_bitmap(), 1) || !fits(d.inode_bitmap(), 1)) return bad(report, "bad place of a bitmap");
     if (!fits(d.inode_table(), geo.inode_table_blocks)) return bad(report, "bad place of an inode table");
+    if (!replayed) return lib::kOk;
     if (d.free_blocks() > geo.blocks_per_group || d.free_inodes() > geo.inodes_per_group ||
         d.unused_inodes() > geo.inodes_per_group || d.used_dirs() > geo.inodes_per_group)
         return bad(report, "bad count of a group");
@@ -248,7 +263,7 @@ Result<void> check_group(const Volume& v, GroupNo g, MountReport& report) {
 
 }  // namespace
 
-Task<Result<void>> read_descriptors(Volume& v, MountReport& report) {
+Task<Result<void>> read_descriptors(Volume& v, bool replayed, MountReport& report) {
     const Geometry& geo = v.geo;
     if (!v.descriptors) {
         // Bounded by what the device has room for (read_geometry): 8 bytes for a block.
@@ -267,7 +282,7 @@ Task<Result<void>> read_descriptors(Volume& v, MountReport& report) {
     }
     for (GroupNo g = 0; g < geo.groups; ++g) {
         if (g % 64 == 63) co_await rt::Yield{};
-        CO_TRY(check_group(v, g, report));
+        CO_TRY(check_group(v, g, replayed, report));
     }
     co_return lib::kOk;
 }

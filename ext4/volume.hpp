@@ -48,6 +48,9 @@ struct Geometry {
     u32 base_blocks(GroupNo g) const;  // at the beginning of a group: superblock, descriptors, those reserved
 };
 
+class Journal;
+class Allocator;
+
 struct Time {
     i64 seconds = 0;
     u32 nanoseconds = 0;
@@ -105,6 +108,13 @@ public:
     RawSuper* super = nullptr;         // within it
     BufferRef* descriptors = nullptr;  // geo.descriptor_blocks of them
     InodeTable inodes;
+    rt::Owned<Allocator> allocator;  // null: mounted read-only
+    rt::Owned<Journal> journal;      // null: none, or mounted read-only
+    rt::AsyncMutex orphan_lock;      // orphans.cpp; taken after the handle was started
+    rt::AsyncMutex xattr_lock;       // of blocks of attributes that several inodes share; the same
+    rt::AsyncMutex rename_lock;      // of a rename between directories, before the inodes' locks
+    Inode* last_orphan = nullptr;    // the head of the list on the disk: orphan_lock
+    std::atomic<u32> generation{0};
     MountOptions options;
     bool read_only = true;
     // The superblock or the journal's failed: nothing is written any more.
@@ -139,10 +149,12 @@ Task<Result<void>> sync(Volume& v);
 VolumeStats stats(const Volume& v);
 
 // ---- super.cpp, for mount.cpp ----
-Result<Geometry> read_geometry(const RawSuper& s, u64 device_sectors, MountReport& report);
+
+// `replayed`: the journal holds nothing, so what is on the disk must be right.
+Result<Geometry> read_geometry(const RawSuper& s, u64 device_sectors, bool replayed, MountReport& report);
 // Null, or the name of the first feature that forbids mounting (`writing`: writing).
 const char* unsupported_feature(const Geometry& g, bool writing);
 void set_super_checksum(Volume& v);
-Task<Result<void>> read_descriptors(Volume& v, MountReport& report);
+Task<Result<void>> read_descriptors(Volume& v, bool replayed, MountReport& report);
 
 }  // namespace ext4
