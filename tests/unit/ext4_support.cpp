@@ -66,8 +66,11 @@ void write_text(const std::string& path, const std::string& text) { write_file(p
 
 std::vector<std::byte> make_image(const std::string& options, const std::string& size, const std::string& from) {
     const std::string path = temporary("made.img");
-    std::filesystem::remove(path);
-    shell("mke2fs -q -F " + options + (from.empty() ? "" : " -d " + from) + " " + path + " " + size);
+    // What no file has written must never be seen in one.
+    u64 bytes = std::stoull(size) << 20;
+    write_file(path, std::vector<std::byte>(bytes, std::byte{kStale}));
+    shell("mke2fs -q -F -E nodiscard,lazy_itable_init=0 " + options + (from.empty() ? "" : " -d " + from) + " " + path +
+          " " + size);
     return read_file(path);
 }
 

@@ -106,7 +106,11 @@ public:
     // Lets everything run that is ready, and the disk, until `done`.
     void wait(const std::function<bool()>& done) {
         u32 idle = 0;
-        while (!done()) {
+        for (u64 steps = 0; !done(); ++steps) {
+            if (steps > kMostSteps) {
+                ADD_FAILURE() << "it does not end";
+                std::abort();
+            }
             if (cpus_[0].run_one() || disk_.pump()) {
                 idle = 0;
                 continue;
@@ -121,6 +125,7 @@ public:
     rt::Executor& executor() { return cpus_[0]; }
 
 private:
+    static constexpr u64 kMostSteps = 20'000'000;
     template <class T>
     static Task<void> hold(Task<Result<T>> task, std::optional<Result<T>>* result) {
         result->emplace(co_await std::move(task));
@@ -137,6 +142,8 @@ std::string temporary(const std::string& name);  // a path in a folder that goes
 std::vector<std::byte> read_file(const std::string& path);
 void write_file(const std::string& path, std::span<const std::byte> bytes);
 void write_text(const std::string& path, const std::string& text);
+// Blocks that mke2fs has not written are full of this.
+inline constexpr u8 kStale = 0xee;
 // An image of `size` ("8M") by mke2fs with these options, filled from a folder ("": empty).
 std::vector<std::byte> make_image(const std::string& options, const std::string& size, const std::string& from = "");
 // What e2fsck -f -n finds; "" if nothing. `journal`: the journal is replayed first.

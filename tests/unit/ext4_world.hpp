@@ -112,6 +112,18 @@ public:
     std::vector<Listed> list(const std::string& path);
     // All that is in the volume but lost+found; "" if it is as the model says, or the first difference.
     std::string compare(const Model& model);
+    void each_file(const std::string& path, const std::function<void(const std::string&, const std::string&)>& call) {
+        for (const Listed& l : list(path)) {
+            if (l.name == "." || l.name == "..") continue;
+            const std::string below = path.empty() ? l.name : path + "/" + l.name;
+            auto i = find(below);
+            if (!i.ok()) continue;
+            if (i.value()->is_directory())
+                each_file(below, call);
+            else if (i.value()->is_regular())
+                call(below, read(below));
+        }
+    }
     static ext4::Time now() { return {1'700'000'000 + i64(ticks_ / 1000), u32(ticks_++ % 1000)}; }
 
     MemoryDisk disk;
