@@ -401,7 +401,6 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     if (all || kind == "unit") {
         for (const char* world : {"host", "asan", "tsan"}) {
             for (const char* name : {"unit_tests", "linux_unit_tests", "ext4_unit_tests"}) {
-                if (world == std::string("tsan") && name == std::string("ext4_unit_tests")) continue;  // one CPU
                 if (!fs::exists(build_dir() / world / name)) {
                     note(std::string("farcall: there is no ") + name + " in the " + world + " world");
                     continue;

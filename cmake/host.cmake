@@ -27,7 +27,8 @@ endif()
 
 # Unit tests, over hal/hosted and port/hosted. unit_tests tests single parts and may restart the allocators;
 # linux_unit_tests (tests/unit/linux_*.cpp) has one running system: root file system, first program, scripts. The tsan
-# world builds only the files that use threads: rt_, mem_, hosted_, waist_, cache_, block_, file_disk and linux_*.cpp. ./farcall installs
+# world builds only the files that use threads: rt_, mem_, hosted_, waist_, cache_, block_, file_disk and linux_*.cpp, and
+# ext4_many_test.cpp. ./farcall installs
 # GoogleTest only for `test`; the tool can be built without it.
 find_package(GTest)
 if(NOT GTest_FOUND AND NOT FARCALL_WORLD STREQUAL "host")
@@ -64,6 +65,8 @@ if(GTest_FOUND)
     file(GLOB UNIT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*.cpp)
     list(FILTER UNIT_SOURCES INCLUDE REGEX "/tests/unit/(rt|mem|hosted|waist|cache|block|file_disk)[_.]")
     file(GLOB PERSONALITY_TESTS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/linux_*.cpp)
+    set(EXT4_TESTS ${CMAKE_SOURCE_DIR}/tests/unit/ext4_many_test.cpp ${CMAKE_SOURCE_DIR}/tests/unit/ext4_support.cpp
+      ${CMAKE_SOURCE_DIR}/tests/unit/ext4_world.cpp)
   else()
     file(GLOB UNIT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*.cpp)
     list(FILTER UNIT_SOURCES EXCLUDE REGEX "/tests/unit/(linux|ext4)_")

@@ -91,6 +91,8 @@ Result<InodePlace> inode_place(const Volume& v, InodeNo n);
 u32 inode_checksum(const Volume& v, InodeNo n, const std::byte* raw);  // of its bytes in the table
 // Writes `raw` into the table, within a transaction: changes one block.
 Task<Result<void>> save_inode(Handle& h, Inode& i);
+// The same, and what lies behind its fields.
+Task<Result<void>> save_inode_and(Handle& h, Inode& i, std::span<const std::byte> behind);
 // A new inode in a place that is in use: its fields and times; saved.
 struct NewInode {
     u32 mode = 0, uid = 0, gid = 0;

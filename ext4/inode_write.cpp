@@ -42,11 +42,14 @@ Task<Result<TablePlace>> change_place(Handle& h, InodeNo n) {
 
 }  // namespace
 
-Task<Result<void>> save_inode(Handle& h, Inode& i) {
+Task<Result<void>> save_inode(Handle& h, Inode& i) { co_return co_await save_inode_and(h, i, {}); }
+
+Task<Result<void>> save_inode_and(Handle& h, Inode& i, std::span<const std::byte> behind) {
     TablePlace place = CO_TRY(EXT4_INSIST(co_await change_place(h, i.number)));
     i.changed_in = h.transaction_number();
     rt::LockGuard guard{h.volume.inodes.save_lock};
     std::memcpy(place.raw, &i.raw, field_bytes(i));
+    if (!behind.empty()) std::memcpy(place.raw + kGoodOldInodeBytes + i.raw.extra_size, behind.data(), behind.size());
     set_inode_checksum(h.volume, i.number, place.raw);
     co_return lib::kOk;
 }

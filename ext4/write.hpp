@@ -27,6 +27,11 @@ struct InodeChange {
     Time to_accessed, to_modified, changed;  // the last one always
 };
 Task<Result<void>> change_inode(Inode& i, const InodeChange& c);
+// Extended attributes, by their whole names. The name and the value stay as they are until the end. kExist, kNoData (by `how`);
+// kNoSpc: they would not fit; kRange: the name is too long; kOpNotSupp: no known prefix; kRoFs, kIo, kNoMem, kUClean.
+enum class XattrHow : u8 { kAny, kCreate, kReplace };
+Task<Result<void>> set_xattr(Inode& i, std::string_view name, std::span<const std::byte> value, XattrHow how);
+Task<Result<void>> remove_xattr(Inode& i, std::string_view name);
 // What was changed so far is durable: contents, and the transaction that the inode was changed in.
 Task<Result<void>> fsync(Inode& i);
 // The last byte that a file of this kind can have, plus one.

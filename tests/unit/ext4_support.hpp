@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -38,16 +39,21 @@ public:
     std::string_view name() const override { return "vda"; }
     const block::Limits& limits() const override { return limits_; }
     block::Limits& set_limits() { return limits_; }
-    void submit(block::Request& r) override { waiting_.push_back(&r); }
+    void submit(block::Request& r) override {
+        std::lock_guard guard{lock_};
+        waiting_.push_back(&r);
+    }
 
     // Ends one of the requests that wait. False: there is none.
     bool pump() {
+        std::unique_lock guard{lock_};
         if (waiting_.empty()) return false;
         size_t n = random_() % waiting_.size();
         for (size_t k = 0; k <= n; ++k)
             if (waiting_[k]->op == block::Op::kFlush) n = 0;  // nothing overtakes a flush, nor it what was there
         block::Request* r = waiting_[n];
         waiting_.erase(waiting_.begin() + i64(n));
+        guard.unlock();
         r->result = perform(*r);
         r->ended(*r);
         return true;
@@ -87,6 +93,7 @@ private:
         return Errno::kOk;
     }
     block::Limits limits_;
+    std::mutex lock_;  // of those that wait: any CPU submits, one pumps
     std::deque<block::Request*> waiting_;
     Random random_;
 };
@@ -94,7 +101,7 @@ private:
 // Runs coroutines on one CPU, over one disk.
 class Runner {
 public:
-    explicit Runner(MemoryDisk& disk) : cpus_(1), disk_(disk) {}
+    explicit Runner(MemoryDisk& disk, u32 cpus = 1) : cpus_(cpus), disk_(disk) {}
 
     template <class T>
     Result<T> run(Task<Result<T>> task) {
@@ -116,13 +123,18 @@ public:
                 continue;
             }
             cpus_[0].run_due_timers();
+            if (cpus_.count() > 1) {
+                if (++idle > 200) std::this_thread::sleep_for(std::chrono::microseconds(20));
+                if (idle < 1'000'000) continue;
+            }
             if (++idle > 2'000'000) {
                 ADD_FAILURE() << "nothing runs any more";
                 std::abort();
             }
         }
     }
-    rt::Executor& executor() { return cpus_[0]; }
+    rt::Executor& executor(u32 cpu = 0) { return cpus_[cpu]; }
+    u32 cpus() const { return cpus_.count(); }
 
 private:
     static constexpr u64 kMostSteps = 20'000'000;

@@ -20,7 +20,7 @@ using Model = std::map<std::string, ModelNode>;
 // One mounted volume on one disk.
 class World {
 public:
-    World(std::vector<std::byte> image, u64 seed) : disk(std::move(image), seed), runner(disk) {}
+    World(std::vector<std::byte> image, u64 seed, u32 cpus = 1) : disk(std::move(image), seed), runner(disk, cpus) {}
     ~World() { volume.reset(); }
     // The error of the mount.
     Errno mount(ext4::MountOptions options = {}) {
@@ -124,7 +124,10 @@ public:
                 call(below, read(below));
         }
     }
-    static ext4::Time now() { return {1'700'000'000 + i64(ticks_ / 1000), u32(ticks_++ % 1000)}; }
+    static ext4::Time now() {
+        const u64 n = ticks_.fetch_add(1);
+        return {1'700'000'000 + i64(n / 1000), u32(n % 1000)};
+    }
 
     MemoryDisk disk;
     Runner runner;
@@ -133,7 +136,7 @@ public:
 
 private:
     void walk(const std::string& path, Model& found, std::map<ext4::InodeNo, u32>& numbers);
-    static inline u64 ticks_ = 0;
+    static inline std::atomic<u64> ticks_{0};
 };
 
 // Random operations on a world and its model. Each is performed on both; the results must agree.

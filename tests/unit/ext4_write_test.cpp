@@ -136,6 +136,56 @@ TEST_P(Ext4Write, AFileOfManyPiecesGrowsAndShrinks) {
     finish(*w);
 }
 
+TEST_P(Ext4Write, AttributesByNameComeGrowAndGo) {
+    auto w = mounted();
+    ASSERT_EQ(w->make_file("f"), Errno::kOk);
+    auto i = w->find("f").take();
+    std::map<std::string, std::string> model;
+    Random random(9);
+    const auto check = [&] {
+        for (const auto& [name, value] : model) {
+            std::string got(4096, '?');
+            auto n = w->run(ext4::get_xattr(*i, name, std::as_writable_bytes(std::span(got))));
+            ASSERT_TRUE(n.ok()) << name;
+            EXPECT_EQ(got.substr(0, n.value()), value) << name;
+        }
+    };
+    u32 full = 0;
+    for (u32 n = 0; n < 150; ++n) {
+        const char* prefixes[] = {"user.", "trusted.", "security."};
+        const std::string name =
+            std::string(prefixes[random() % 3]) + std::string(1 + random() % 3, char('a' + random() % 5));
+        const std::string value(random() % 120, char('A' + random() % 26));
+        if (random() % 3 == 0) {
+            EXPECT_EQ(w->run(ext4::remove_xattr(*i, name)).error(), model.erase(name) ? Errno::kOk : Errno::kNoData);
+        } else {
+            const Errno e =
+                w->run(ext4::set_xattr(*i, name, std::as_bytes(std::span(value)), ext4::XattrHow::kAny)).error();
+            if (e == Errno::kNoSpc) {
+                ++full;
+                continue;
+            }
+            EXPECT_EQ(e, Errno::kOk);
+            model[name] = value;
+        }
+        if (n % 30 == 29) check();
+    }
+    if (w->volume->geo.block_bytes == 1024) EXPECT_GT(full, 0u);
+    const auto any = std::as_bytes(std::span("x", 1));
+    EXPECT_EQ(w->run(ext4::set_xattr(*i, "user.none", any, ext4::XattrHow::kReplace)).error(), Errno::kNoData);
+    EXPECT_EQ(w->run(ext4::set_xattr(*i, model.begin()->first, any, ext4::XattrHow::kCreate)).error(), Errno::kExist);
+    EXPECT_EQ(w->run(ext4::set_xattr(*i, "strange", any, ext4::XattrHow::kAny)).error(), Errno::kOpNotSupp);
+    i = {};
+    EXPECT_EQ(w->unmount(), Errno::kOk);
+    EXPECT_EQ(check_image(w->disk.bytes), "");
+    ASSERT_EQ(w->mount(), Errno::kOk);
+    i = w->find("f").take();
+    check();
+    i = {};
+    EXPECT_EQ(w->unlink("f"), Errno::kOk);
+    finish(*w);
+}
+
 TEST_P(Ext4Write, AFullVolumeSaysSoAndLosesNothing) {
     auto w = mounted("6M");
     Operations ops(*w, 5, 900'000);
