@@ -225,7 +225,7 @@ Task<Result<void>> Allocator::take(Handle& h, BusyExtent* e) {
 Task<Result<BlockNo>> Allocator::allocate_block(Handle& h, BlockNo goal) {
     BusyExtent* e = CO_TRY(co_await reserve(goal, 1, For::kMetadata));
     const BlockNo block = e->start;
-    CO_TRY(co_await take(h, e));
+    CO_TRY(EXT4_MUST(take(h, e)));
     co_return block;
 }
 

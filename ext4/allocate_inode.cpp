@@ -107,14 +107,14 @@ Task<Result<InodeNo>> Allocator::allocate_inode(Handle& h, const Inode& parent, 
 
 Task<Result<void>> Allocator::free_inode(Handle& h, InodeNo number, bool directory) {
     const Geometry& geo = volume_.geo;
-    auto guard = CO_TRY(co_await lock_.lock());
+    auto guard = CO_TRY(EXT4_INSIST(co_await lock_.lock()));
     const GroupNo g = geo.group_of_inode(number);
     const u32 index = (number - 1) % geo.inodes_per_group;
-    BufferRef bits = CO_TRY(co_await inode_bitmap(g));
+    BufferRef bits = CO_TRY(EXT4_INSIST(co_await inode_bitmap(g)));
     if (number < geo.first_inode || !bit_of(bits->data, index)) co_return volume_.damaged("an inode is freed twice");
     GroupRef d = volume_.group(g);
-    CO_TRY(h.change(*bits));
-    CO_TRY(h.change(*d.buffer));
+    CO_TRY(EXT4_INSIST(h.change(*bits)));
+    CO_TRY(EXT4_INSIST(h.change(*d.buffer)));
     clear_bit(bits->data, index);
     d.set_free_inodes(d.free_inodes() + 1);
     if (directory && d.used_dirs() != 0) d.set_used_dirs(d.used_dirs() - 1);

@@ -114,7 +114,7 @@ Task<Result<void>> make_index(Handle& h, Inode& dir) {
         co_return v.damaged("a directory begins without . and ..");
     const u32 begin = 12u + parent->record_length;
     if (begin >= end) co_return v.damaged("a full directory without entries");
-    NewBlock leaf = CO_TRY(co_await append_block(h, dir));
+    NewBlock leaf = CO_TRY(EXT4_MUST(append_block(h, dir)));
     CO_TRY(EXT4_INSIST(h.change(*root)));
     std::memcpy(leaf.buffer->data, root->data + begin, end - begin);
     // The last entry gets what the others left.
@@ -146,7 +146,7 @@ Task<Result<void>> make_index_room(Handle& h, Inode& dir, HashPath& path) {
     const bool deeper = full(l);
     if (deeper && path.levels + 1 >= most) co_return Errno::kNoSpc;
     HashPath::Level& above = path.level[l];
-    NewBlock made = CO_TRY(co_await append_block(h, dir));
+    NewBlock made = CO_TRY(EXT4_MUST(append_block(h, dir)));
     start_index_node(v, made.buffer->data);
     auto* entries = made.buffer->as<RawHashEntry>(sizeof(RawDirEntry));
     auto& counts = *reinterpret_cast<RawHashLimit*>(entries);
@@ -272,7 +272,7 @@ Task<Result<void>> add_indexed(Handle& h, Inode& dir, std::string_view name, Ino
 
 Task<Result<void>> add_entry(Handle& h, Inode& dir, std::string_view name, InodeNo inode, u8 type) {
     Volume& v = dir.volume;
-    if (is_indexed(dir)) co_return co_await add_indexed(h, dir, name, inode, type);
+    if (is_indexed(dir)) co_return EXT4_MUST(add_indexed(h, dir, name, inode, type));
     const FileBlock blocks = dir.blocks_of_size();
     for (FileBlock n = 0; n < blocks; ++n) {
         BufferRef b = CO_TRY(EXT4_INSIST(co_await read_dir_block(dir, n, DirBlockKind::kEntries)));
@@ -282,7 +282,7 @@ Task<Result<void>> add_entry(Handle& h, Inode& dir, std::string_view name, Inode
     dir.raw.flags = dir.raw.flags & ~u32{kInodeIndex};  // left by a system that knows indexes
     if (blocks == 1 && (v.geo.compat & compat::kDirIndex) && v.geo.default_hash <= kTea) {
         CO_TRY(EXT4_MUST(make_index(h, dir)));
-        co_return co_await add_indexed(h, dir, name, inode, type);
+        co_return EXT4_MUST(add_indexed(h, dir, name, inode, type));
     }
     NewBlock made = CO_TRY(EXT4_MUST(append_block(h, dir)));
     pack(dir, made.buffer->data, nullptr, {});

@@ -64,7 +64,7 @@ Task<Result<BufferRef>> new_node(Handle& h, Inode& i, u32 depth) {
 Task<Result<void>> grow(Handle& h, Inode& i, ExtentPath& path) {
     ExtentPath::Level& root = path.level[0];
     if (path.depth == kMaxExtentDepth) co_return Errno::kFBig;
-    BufferRef b = CO_TRY(co_await new_node(h, i, path.depth));
+    BufferRef b = CO_TRY(EXT4_MUST(new_node(h, i, path.depth)));
     ExtentPath::Level child{.buffer = b, .header = b->as<RawExtentHeader>()};
     std::memcpy(child.extents(), root.extents(), root.entries() * sizeof(RawExtent));
     child.header->entries = u16(root.entries());
@@ -85,7 +85,7 @@ Task<Result<void>> split(Handle& h, Inode& i, ExtentPath& path, u32 level) {
     // A file that grows at its end keeps full nodes.
     const bool at_end = u32(at.index + 1) >= entries;
     const u32 moved = at_end ? 1 : entries / 2;
-    BufferRef b = CO_TRY(co_await new_node(h, i, path.depth - level));
+    BufferRef b = CO_TRY(EXT4_MUST(new_node(h, i, path.depth - level)));
     ExtentPath::Level node{.buffer = b, .header = b->as<RawExtentHeader>()};
     CO_TRY(EXT4_INSIST(change_level(h, at)));
     CO_TRY(EXT4_INSIST(change_level(h, above)));
@@ -108,8 +108,8 @@ Task<Result<void>> split(Handle& h, Inode& i, ExtentPath& path, u32 level) {
 Task<Result<void>> make_room(Handle& h, Inode& i, ExtentPath& path) {
     u32 level = path.depth;
     while (level != 0 && path.level[level].full()) --level;
-    if (path.level[level].full()) co_return co_await grow(h, i, path);
-    co_return co_await split(h, i, path, level + 1);
+    if (path.level[level].full()) co_return EXT4_MUST(grow(h, i, path));
+    co_return EXT4_MUST(split(h, i, path, level + 1));
 }
 
 bool continues(const RawExtent& e, const Run& run) {
@@ -148,7 +148,7 @@ Task<Result<void>> insert_extent(Handle& h, Inode& i, Run run) {
         RawExtent* after = place < leaf.entries() ? &leaf.extents()[place] : nullptr;
         const bool left = before && continues(*before, run), right = !left && after && precedes(run, *after);
         if (!left && !right && leaf.full()) {
-            CO_TRY(co_await make_room(h, i, path));
+            CO_TRY(EXT4_MUST(make_room(h, i, path)));
             continue;
         }
         CO_TRY(EXT4_INSIST(change_level(h, leaf)));
@@ -163,7 +163,7 @@ Task<Result<void>> insert_extent(Handle& h, Inode& i, Run run) {
             leaf.header->entries = u16(leaf.entries() + 1);
         }
         level_changed(i, leaf);
-        if (!left && place == 0) CO_TRY(co_await set_first(h, i, path, path.depth, run.logical));
+        if (!left && place == 0) CO_TRY(EXT4_MUST(set_first(h, i, path, path.depth, run.logical)));
         co_return lib::kOk;
     }
     co_return i.volume.damaged("no room in a tree of extents");
@@ -187,9 +187,9 @@ Task<Result<void>> mark_written(Handle& h, Inode& i, FileBlock logical, u32 coun
     else
         set_extent(e, first, start, into, true);
     level_changed(i, leaf);
-    if (into != 0) CO_TRY(co_await insert_extent(h, i, {logical, count, start + into, false}));
+    if (into != 0) CO_TRY(EXT4_MUST(insert_extent(h, i, {logical, count, start + into, false})));
     if (const u32 rest = length - into - count)
-        CO_TRY(co_await insert_extent(h, i, {logical + count, rest, start + into + count, true}));
+        CO_TRY(EXT4_MUST(insert_extent(h, i, {logical + count, rest, start + into + count, true})));
     co_return lib::kOk;
 }
 
@@ -259,7 +259,7 @@ Task<Result<bool>> remove_some_extents(Handle& h, Inode& i, FileBlock from) {
             break;
         }
     }
-    if (leaf.entries() == 0) CO_TRY(co_await remove_empty_nodes(h, i, path));
+    if (leaf.entries() == 0) CO_TRY(EXT4_MUST(remove_empty_nodes(h, i, path)));
     co_return more;
 }
 
@@ -287,13 +287,13 @@ BlockNo allocation_goal(const Inode& i) {
 
 Task<Result<void>> insert_run(Handle& h, Inode& i, Run run) {
     i.last_allocated = run.block + run.count - 1;
-    if (i.has(kInodeExtents)) co_return co_await insert_extent(h, i, run);
-    co_return co_await insert_indirect(h, i, run);
+    if (i.has(kInodeExtents)) co_return EXT4_MUST(insert_extent(h, i, run));
+    co_return EXT4_MUST(insert_indirect(h, i, run));
 }
 
 Task<Result<bool>> remove_some(Handle& h, Inode& i, FileBlock from) {
-    if (i.has(kInodeExtents)) co_return co_await remove_some_extents(h, i, from);
-    co_return co_await remove_some_indirect(h, i, from);
+    if (i.has(kInodeExtents)) co_return EXT4_MUST(remove_some_extents(h, i, from));
+    co_return EXT4_MUST(remove_some_indirect(h, i, from));
 }
 
 }  // namespace ext4

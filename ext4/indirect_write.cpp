@@ -28,7 +28,7 @@ Task<Result<Words>> open_words(Inode& i, BlockNo block) {
 // The array that `words[offset]` names, new if there is none.
 Task<Result<Words>> open_or_make(Handle& h, Inode& i, Words& words, u32 offset) {
     Volume& v = i.volume;
-    if (const BlockNo block = words.at[offset]) co_return co_await open_words(i, block);
+    if (const BlockNo block = words.at[offset]) co_return EXT4_MUST(open_words(i, block));
     const BlockNo block = CO_TRY(EXT4_INSIST(co_await v.allocator->allocate_block(h, allocation_goal(i))));
     Words made;
     made.buffer = CO_TRY(EXT4_INSIST(co_await v.cache.fresh(block)));
@@ -49,7 +49,7 @@ Task<Result<void>> insert_indirect(Handle& h, Inode& i, Run run) {
         if (!indirect_path(g, run.logical + done, path)) co_return Errno::kFBig;
         Words words;
         words.at = i.raw.block;
-        for (u32 l = 0; l < path.depth; ++l) words = CO_TRY(co_await open_or_make(h, i, words, path.offset[l]));
+        for (u32 l = 0; l < path.depth; ++l) words = CO_TRY(EXT4_MUST(open_or_make(h, i, words, path.offset[l])));
         CO_TRY(EXT4_INSIST(change_words(h, words)));
         const u32 n = std::min(run.count - done, path.last);
         for (u32 k = 0; k < n; ++k) {
@@ -93,7 +93,7 @@ Task<Result<bool>> remove_below(Handle& h, Inode& i, u32 depth, u64 base, FileBl
     Words above;
     above.at = i.raw.block;
     u32 offset = kDirectBlocks + depth - 1;
-    Words words = CO_TRY(co_await open_words(i, above.at[offset]));
+    Words words = CO_TRY(EXT4_MUST(open_words(i, above.at[offset])));
     for (u32 d = depth; d != 1; --d) {
         u32 last = count;
         while (last != 0 && words.at[last - 1] == 0) --last;
@@ -101,7 +101,7 @@ Task<Result<bool>> remove_below(Handle& h, Inode& i, u32 depth, u64 base, FileBl
         base += u64{last - 1} << (shift * (d - 1));
         above = std::move(words);
         offset = last - 1;
-        words = CO_TRY(co_await open_words(i, above.at[offset]));
+        words = CO_TRY(EXT4_MUST(open_words(i, above.at[offset])));
         if (d == 2) {
             depth = 1;
             break;
@@ -114,7 +114,7 @@ Task<Result<bool>> remove_below(Handle& h, Inode& i, u32 depth, u64 base, FileBl
         if (depth != 1) co_return v.damaged("an indirect block cannot be freed");
         if (base + last <= from) co_return false;
         const u32 least = from > base ? u32(from - base) : 0;
-        const bool more = CO_TRY(co_await free_words(h, i, words, least, last));
+        const bool more = CO_TRY(EXT4_MUST(free_words(h, i, words, least, last)));
         if (more || least != 0) co_return more;
     }
     // Nothing is left in it.
@@ -136,12 +136,12 @@ Task<Result<bool>> remove_some_indirect(Handle& h, Inode& i, FileBlock from) {
     for (u32 d = 1; d < 3; ++d) bases[d + 1] = bases[d] + (u64{1} << (shift * d));
     for (u32 depth = 3; depth != 0; --depth) {
         if (i.raw.block[kDirectBlocks + depth - 1] == 0) continue;
-        if (CO_TRY(co_await remove_below(h, i, depth, bases[depth], from))) co_return true;
+        if (CO_TRY(EXT4_MUST(remove_below(h, i, depth, bases[depth], from)))) co_return true;
         co_return false;  // what is left lies before `from`
     }
     Words direct;
     direct.at = i.raw.block;
-    co_return co_await free_words(h, i, direct, std::min(from, kDirectBlocks), kDirectBlocks);
+    co_return EXT4_MUST(free_words(h, i, direct, std::min(from, kDirectBlocks), kDirectBlocks));
 }
 
 }  // namespace ext4

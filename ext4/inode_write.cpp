@@ -42,7 +42,7 @@ Task<Result<TablePlace>> change_place(Handle& h, InodeNo n) {
 
 }  // namespace
 
-Task<Result<void>> save_inode(Handle& h, Inode& i) { co_return co_await save_inode_and(h, i, {}); }
+Task<Result<void>> save_inode(Handle& h, Inode& i) { co_return EXT4_MUST(save_inode_and(h, i, {})); }
 
 Task<Result<void>> save_inode_and(Handle& h, Inode& i, std::span<const std::byte> behind) {
     TablePlace place = CO_TRY(EXT4_INSIST(co_await change_place(h, i.number)));
@@ -118,8 +118,8 @@ Task<Result<void>> add_orphan(Handle& h, Inode& i) {
     Volume& v = h.volume;
     auto guard = CO_TRY(EXT4_INSIST(co_await v.orphan_lock.lock()));
     if (i.is_orphan) co_return lib::kOk;
-    CO_TRY(co_await save_orphan_link(h, i, v.super->last_orphan));
-    CO_TRY(co_await save_first_orphan(h, i.number));
+    CO_TRY(EXT4_MUST(save_orphan_link(h, i, v.super->last_orphan)));
+    CO_TRY(EXT4_MUST(save_first_orphan(h, i.number)));
     i.is_orphan = true;
     i.previous_orphan = nullptr;
     i.next_orphan = v.last_orphan;
@@ -135,10 +135,10 @@ Task<Result<void>> remove_orphan(Handle& h, Inode& i) {
     if (!i.is_orphan) co_return lib::kOk;
     const InodeNo next = i.raw.deleted;
     if (i.previous_orphan)
-        CO_TRY(co_await save_orphan_link(h, *i.previous_orphan, next));
+        CO_TRY(EXT4_MUST(save_orphan_link(h, *i.previous_orphan, next)));
     else
-        CO_TRY(co_await save_first_orphan(h, next));
-    CO_TRY(co_await save_orphan_link(h, i, 0));
+        CO_TRY(EXT4_MUST(save_first_orphan(h, next)));
+    CO_TRY(EXT4_MUST(save_orphan_link(h, i, 0)));
     if (i.next_orphan) i.next_orphan->previous_orphan = i.previous_orphan;
     (i.previous_orphan ? i.previous_orphan->next_orphan : v.last_orphan) = i.next_orphan;
     i.is_orphan = false;

@@ -335,7 +335,7 @@ Result<void> Handle::forget(BlockNo block) {
 Task<Result<Handle>> start(Volume& v, u32 credits) {
     CO_TRY(v.check_writable());
     if (v.journal) co_return co_await v.journal->start(std::min(credits, v.journal->most_credits()));
-    co_return Handle{v, nullptr, nullptr, 0};
+    co_return Handle{v, CO_TRY(co_await v.change_lock.lock())};
 }
 
 Task<Result<void>> Journal::commit(u32 number) {

@@ -54,11 +54,15 @@ class Handle {
 public:
     Handle(Volume& v, Journal* j, Transaction* t, u32 credits)
         : volume(v), journal_(j), transaction_(t), credits_(credits) {}
+    // Without a journal.
+    Handle(Volume& v, rt::AsyncMutex::Guard alone)
+        : volume(v), journal_(nullptr), transaction_(nullptr), credits_(0), alone_(std::move(alone)) {}
     Handle(Handle&& o) noexcept
         : volume(o.volume),
           journal_(o.journal_),
           transaction_(std::exchange(o.transaction_, nullptr)),
-          credits_(o.credits_) {}
+          credits_(o.credits_),
+          alone_(std::move(o.alone_)) {}
     Handle(const Handle&) = delete;
     ~Handle() { end(); }
     void end();
@@ -76,6 +80,7 @@ private:
     Journal* journal_;
     Transaction* transaction_;
     u32 credits_;
+    rt::AsyncMutex::Guard alone_;
 };
 
 class Journal {

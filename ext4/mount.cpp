@@ -192,8 +192,10 @@ Task<Result<void>> sync(Volume& v) {
     if (v.read_only) co_return lib::kOk;
     if (v.journal)
         CO_TRY(co_await v.journal->commit_all());
-    else
+    else {
+        auto guard = CO_TRY(co_await v.change_lock.lock());
         CO_TRY(co_await v.cache.write_dirty());
+    }
     co_return co_await flush(v.disk);
 }
 

@@ -53,7 +53,7 @@ Task<Result<void>> check_new_name(Inode& dir, std::string_view name) {
     co_return lib::kOk;
 }
 
-Task<Result<void>> save(Handle& h, Inode& i) { co_return co_await save_inode(h, i); }
+Task<Result<void>> save(Handle& h, Inode& i) { co_return EXT4_MUST(save_inode(h, i)); }
 
 // The contents of a long symbolic link are written before the transaction begins.
 Task<Result<BusyExtent*>> write_target(Inode& dir, std::string_view target) {
@@ -89,7 +89,7 @@ struct Creation {
 Task<Result<void>> fill_new(Handle& h, Creation& c, Inode& i) {
     if (c.directory()) {
         i.raw.links = 2;
-        co_return co_await make_first_block(h, i, c.dir.number);
+        co_return EXT4_MUST(make_first_block(h, i, c.dir.number));
     }
     i.raw.links = 1;
     if (c.target.empty()) co_return lib::kOk;
@@ -102,7 +102,7 @@ Task<Result<void>> fill_new(Handle& h, Creation& c, Inode& i) {
     const Run run{0, 1, c.block->start, false};
     CO_TRY(EXT4_MUST(i.volume.allocator->take(h, std::exchange(c.block, nullptr))));
     i.add_blocks(1);
-    co_return co_await insert_run(h, i, run);
+    co_return EXT4_MUST(insert_run(h, i, run));
 }
 
 Task<Result<Ref<Inode>>> create_in(Handle& h, Creation& c) {

@@ -113,6 +113,7 @@ public:
     rt::AsyncMutex orphan_lock;      // orphans.cpp; taken after the handle was started
     rt::AsyncMutex xattr_lock;       // of blocks of attributes that several inodes share; the same
     rt::AsyncMutex rename_lock;      // of a rename between directories, before the inodes' locks
+    rt::AsyncMutex change_lock;      // without a journal: handles, one at a time, and writing what they have changed
     Inode* last_orphan = nullptr;    // the head of the list on the disk: orphan_lock
     std::atomic<u32> generation{0};
     MountOptions options;

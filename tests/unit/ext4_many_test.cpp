@@ -127,30 +127,4 @@ TEST_P(Ext4Many, JobsInDirectoriesOfTheirOwnDoNotDisturbOneAnother) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Ext4Many, testing::ValuesIn(kOptions));
 
-// A device that fails at some time: errors, and what was committed is there at the next mount.
-TEST(Ext4Faults, AfterAnErrorOfTheDeviceNothingMoreIsWrittenAndTheNextMountIsWhole) {
-    for (u64 fault = 5; fault < 400; fault += 23) {
-        World w(make_image(kOptions[0], "8M"), fault);
-        ASSERT_EQ(w.mount(), Errno::kOk);
-        u64 left = fault;
-        w.disk.fault = [&](const block::Request& r) {
-            if (r.op == block::Op::kRead) return Errno::kOk;
-            if (left != 0) --left;
-            return left == 0 ? Errno::kIo : Errno::kOk;
-        };
-        for (u32 n = 0; n < 60; ++n) {
-            const std::string name = "f" + std::to_string(n);
-            if (w.make_file(name) != Errno::kOk) break;
-            if (w.write(name, n * 100, std::string(3000, 'f')) != Errno::kOk && !w.volume->failed) continue;
-            if (!w.run(ext4::sync(*w.volume)).ok()) break;
-        }
-        EXPECT_NE(w.unmount(), Errno::kOk) << fault;
-        w.disk.fault = {};
-        ASSERT_EQ(w.mount(), Errno::kOk) << fault << w.report.problem;
-        EXPECT_EQ(w.unmount(), Errno::kOk);
-        EXPECT_EQ(check_image(w.disk.bytes), "") << fault;
-        if (HasFailure()) return;
-    }
-}
-
 }  // namespace
