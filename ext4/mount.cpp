@@ -12,12 +12,12 @@ namespace ext4 {
 Volume::Volume(block::Device& device) : disk(device), cache(disk) {}
 
 Volume::~Volume() {
+    drop_orphans(*this);
     RT_ASSERT(inodes.empty(), "ext4: an inode is in use at the end");
     if (descriptors) {
         for (u32 i = 0; i < geo.descriptor_blocks; ++i) descriptors[i].~BufferRef();
         rt::deallocate(descriptors, sizeof(BufferRef) * geo.descriptor_blocks);
     }
-    drop_orphans(*this);
     super_buffer = {};
 }
 

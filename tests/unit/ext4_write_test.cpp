@@ -28,6 +28,10 @@ constexpr Kind kKinds[] = {
      "extra_isize,filetype,sparse_super,orphan_file,dir_nlink"},
     {"ext4_uninit",
      "-t ext4 -b 1024 -O has_journal,extent,dir_index,uninit_bg,flex_bg,filetype,^metadata_csum,^64bit,sparse_super"},
+    {"ext4_fast_commit",
+     "-t ext4 -b 1024 -O has_journal,fast_commit,extent,dir_index,64bit,metadata_csum,flex_bg,filetype,large_dir"},
+    {"ext4_sparse2",
+     "-t ext4 -b 1024 -g 2048 -O has_journal,extent,dir_index,metadata_csum,filetype,sparse_super2,^resize_inode"},
     {"ext4_meta_bg",
      "-t ext4 -b 1024 -g 1024 -O has_journal,extent,dir_index,meta_bg,^resize_inode,metadata_csum,filetype"},
 };
@@ -193,6 +197,85 @@ TEST_P(Ext4Write, AFullVolumeSaysSoAndLosesNothing) {
     EXPECT_GT(ops.no_space, 0u);
     EXPECT_EQ(w->compare(ops.model), "");
     finish(*w);
+}
+
+// ---- Orphans ----
+
+constexpr const char* kWithOrphanFile =
+    "-t ext4 -b 1024 -O has_journal,extent,dir_index,64bit,metadata_csum,flex_bg,filetype,sparse_super,orphan_file";
+
+// A volume that was cut off while two files without a name were in use; the free blocks and inodes of before.
+std::vector<std::byte> cut_off_with_orphans(std::pair<u64, u32>& free_before, std::vector<ext4::InodeNo>& orphans) {
+    World w(make_image(kWithOrphanFile, "12M"), 1);
+    EXPECT_EQ(w.mount(), Errno::kOk);
+    const auto before = ext4::stats(*w.volume);
+    free_before = {before.free_blocks, before.free_inodes};
+    std::vector<Ref<ext4::Inode>> held;
+    for (const char* name : {"a", "b"}) {
+        EXPECT_EQ(w.make_file(name), Errno::kOk);
+        EXPECT_EQ(w.write(name, 0, std::string(100'000, 'o')), Errno::kOk);
+        held.push_back(w.find(name).take());
+        EXPECT_TRUE(w.run(ext4::unlink(*w.parent_of(name), name, *held.back())).ok());
+        orphans.push_back(held.back()->number);
+        EXPECT_EQ(w.read(name), "<2>");
+    }
+    std::string some(10, ' ');
+    EXPECT_EQ(w.run(ext4::read(*held[0], 0, std::as_writable_bytes(std::span(some)))).value(), 10u);
+    EXPECT_EQ(some, std::string(10, 'o'));
+    EXPECT_TRUE(w.run(ext4::sync(*w.volume)).ok());
+    held.clear();
+    w.volume.reset();
+    return w.disk.bytes;
+}
+
+void expect_cleaned_up(std::vector<std::byte> image, std::pair<u64, u32> free_before) {
+    World w(std::move(image), 2);
+    ASSERT_EQ(w.mount(), Errno::kOk);
+    EXPECT_STREQ(w.report.problem, "");
+    const auto after = ext4::stats(*w.volume);
+    EXPECT_EQ(after.free_blocks, free_before.first);
+    EXPECT_EQ(after.free_inodes, free_before.second);
+    EXPECT_EQ(w.unmount(), Errno::kOk);
+    EXPECT_EQ(check_image(w.disk.bytes), "");
+}
+
+TEST(Ext4Orphans, FilesWithoutANameThatWereInUseAreRemovedByTheNextMount) {
+    std::pair<u64, u32> before;
+    std::vector<ext4::InodeNo> orphans;
+    expect_cleaned_up(cut_off_with_orphans(before, orphans), before);
+}
+
+TEST(Ext4Orphans, ThoseOfTheOrphanFileToo) {
+    std::pair<u64, u32> before;
+    std::vector<ext4::InodeNo> orphans;
+    const std::string path = temporary("orphans.img");
+    {  // a read-only mount replays, and leaves orphans alone
+        World w(cut_off_with_orphans(before, orphans), 2);
+        ASSERT_EQ(w.mount({.read_only = true}), Errno::kOk);
+        w.volume.reset();
+        write_file(path, w.disk.bytes);
+    }
+    // From the list to the file, as another system would have them.
+    shell("debugfs -w -R 'set_super_value last_orphan 0' " + path);
+    shell("debugfs -w -R 'feature orphan_present' " + path);
+    auto image = read_file(path);
+    const auto& super = *reinterpret_cast<const ext4::RawSuper*>(image.data() + ext4::kSuperOffset);
+    const ext4::InodeNo number = super.orphan_file_inode;
+    ASSERT_TRUE(super.feature_ro_compat & ext4::ro_compat::kOrphanPresent);
+    const std::string out = shell("debugfs -R 'bmap <" + std::to_string(number) + "> 0' " + path);
+    const u64 block = std::strtoull(out.substr(out.find("\n") + 1).c_str(), nullptr, 10);
+    ASSERT_GT(block, 0u) << out;
+    std::byte* data = image.data() + block * 1024;
+    auto* tail = reinterpret_cast<ext4::RawOrphanTail*>(data + 1024 - sizeof(ext4::RawOrphanTail));
+    ASSERT_EQ(u32(tail->magic), ext4::kOrphanBlockMagic);
+    for (u32 n = 0; n < orphans.size(); ++n) reinterpret_cast<ext4::Le32*>(data)[n * 7] = orphans[n];
+    const u32 seed = ext4::crc32c(~0u, super.uuid, sizeof super.uuid);
+    ext4::Le64 at;
+    at = block;
+    u32 sum = ext4::crc32c_le32(ext4::crc32c_le32(seed, number), 0);  // its generation
+    sum = ext4::crc32c(sum, &at, sizeof at);
+    tail->checksum = ext4::crc32c(sum, data, 1024 - sizeof *tail);
+    expect_cleaned_up(std::move(image), before);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Ext4Write, testing::ValuesIn(kKinds),
