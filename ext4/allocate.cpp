@@ -35,17 +35,20 @@ u32 next_bit(const std::byte* bits, u32 from, u32 end) {
 u32 next_clear(const std::byte* bits, u32 from, u32 end) { return next_bit<false>(bits, from, end); }
 u32 next_set(const std::byte* bits, u32 from, u32 end) { return next_bit<true>(bits, from, end); }
 
-Allocator::~Allocator() RT_UNCHECKED_LOCKING { RT_ASSERT(busy_.empty(), "ext4: blocks are reserved at the end"); }
-
-void Allocator::start() {
-    u64 blocks = 0, inodes = 0;
-    for (GroupNo g = 0; g < volume_.geo.groups; ++g) {
-        blocks += volume_.group(g).free_blocks();
-        inodes += volume_.group(g).free_inodes();
-    }
-    free_blocks_.store(blocks, std::memory_order_relaxed);
-    free_inodes_.store(inodes, std::memory_order_relaxed);
+namespace {
+template <bool kSet>
+void fill_bits(std::byte* bits, u32 from, u32 end) {
+    for (; from < end && from % 8 != 0; ++from) kSet ? set_bit(bits, from) : clear_bit(bits, from);
+    const u32 whole = from < end ? (end - from) / 8 : 0;
+    std::memset(bits + from / 8, kSet ? 0xff : 0, whole);
+    for (from += whole * 8; from < end; ++from) kSet ? set_bit(bits, from) : clear_bit(bits, from);
 }
+}  // namespace
+
+void set_bits(std::byte* bits, u32 from, u32 end) { fill_bits<true>(bits, from, end); }
+void clear_bits(std::byte* bits, u32 from, u32 end) { fill_bits<false>(bits, from, end); }
+
+Allocator::~Allocator() RT_UNCHECKED_LOCKING { RT_ASSERT(busy_.empty(), "ext4: blocks are reserved at the end"); }
 
 // ---- Bitmaps ----
 
@@ -65,13 +68,14 @@ void Allocator::fill_block_bitmap(GroupNo g, std::byte* bits) const {
     const u32 blocks = geo.blocks_in(g);
     std::memset(bits, 0, geo.block_bytes);
     const auto mark_used = [&](BlockNo from, u64 n) {
-        for (BlockNo b = std::max(from, start); b < from + n && b < start + blocks; ++b) set_bit(bits, u32(b - start));
+        const BlockNo first = std::max(from, start), end = std::min(from + n, start + blocks);
+        if (first < end) set_bits(bits, u32(first - start), u32(end - start));
     };
     mark_used(start, geo.base_blocks(g));
     mark_used(d.block_bitmap(), 1);
     mark_used(d.inode_bitmap(), 1);
     mark_used(d.inode_table(), geo.inode_table_blocks);
-    for (u32 n = blocks; n < geo.block_bytes * 8; ++n) set_bit(bits, n);
+    set_bits(bits, blocks, geo.block_bytes * 8);
 }
 
 Result<void> Allocator::check_block_bitmap(GroupNo g, const std::byte* bits) const {
@@ -143,9 +147,11 @@ Allocator::Candidate Allocator::without_busy(BlockNo start, u32 count) {
 Allocator::Candidate Allocator::search_group(GroupNo g, const std::byte* bits, u32 from, u32 wanted, u32 least) {
     const BlockNo start = volume_.geo.group_start(g);
     const u32 end = volume_.geo.blocks_in(g);
+    constexpr u32 kMostRanges = 512;  // in one stretch with the lock
     Candidate best;
+    u32 looked = 0;
     rt::LockGuard guard{volume_.cache.lock};
-    for (u32 at = next_clear(bits, from, end); at < end;) {
+    for (u32 at = next_clear(bits, from, end); at < end && looked < kMostRanges; ++looked) {
         const u32 run_end = next_set(bits, at, std::min(end, at + wanted));
         const Candidate c = without_busy(start + at, run_end - at);
         if (c.count > best.count) best = c;
@@ -249,12 +255,13 @@ Task<Result<void>> Allocator::mark(Handle& h, BlockNo start, u32 count, bool use
     const u32 first = u32(start - volume_.geo.group_start(g));
     if (is_own_metadata(g, start, count)) co_return volume_.damaged("a file has blocks of the file system");
     BufferRef bits = CO_TRY(EXT4_INSIST(co_await block_bitmap(g)));
-    for (u32 n = first; n < first + count; ++n)
-        if (bit_of(bits->data, n) == used) co_return volume_.damaged("a block is used twice, or freed twice");
+    const u32 end = first + count;
+    if ((used ? next_set(bits->data, first, end) : next_clear(bits->data, first, end)) != end)
+        co_return volume_.damaged("a block is used twice, or freed twice");
     GroupRef d = volume_.group(g);
     CO_TRY(EXT4_INSIST(h.change(*bits)));
     CO_TRY(EXT4_INSIST(h.change(*d.buffer)));
-    for (u32 n = first; n < first + count; ++n) used ? set_bit(bits->data, n) : clear_bit(bits->data, n);
+    used ? set_bits(bits->data, first, end) : clear_bits(bits->data, first, end);
     d.set_free_blocks(used ? d.free_blocks() - std::min(count, d.free_blocks()) : d.free_blocks() + count);
     d.raw->flags = u16(d.raw->flags & ~u32{kBlockUninit});
     set_block_bitmap_checksum(g, bits->data);
@@ -294,18 +301,19 @@ Task<Result<void>> Allocator::free(Handle& h, BlockNo start, u32 count) {
     co_return lib::kOk;
 }
 
-void Allocator::release_freed(Transaction& t) {
-    for (;;) {
+bool Allocator::release_freed(Transaction& t, u32 most) {
+    for (; most != 0; --most) {
         BusyExtent* e = nullptr;
         {
             rt::LockGuard lock{volume_.cache.lock};
             e = t.freed.pop_front();
-            if (!e) return;
+            if (!e) return false;
             busy_.remove(*e);
         }
         pending_.fetch_sub(e->count, std::memory_order_relaxed);
         delete e;
     }
+    return true;
 }
 
 }  // namespace ext4

@@ -12,10 +12,9 @@ namespace ext4 {
 
 class Allocator {
 public:
-    explicit Allocator(Volume& v) : volume_(v) {}
+    explicit Allocator(Volume& v) : volume_(v), free_blocks_(v.free_blocks), free_inodes_(v.free_inodes) {}
     ~Allocator();
     Allocator(const Allocator&) = delete;
-    void start();  // counts what is free
     u64 free_blocks() const { return free_blocks_.load(std::memory_order_relaxed); }
     u64 free_inodes() const { return free_inodes_.load(std::memory_order_relaxed); }
 
@@ -30,8 +29,8 @@ public:
     Task<Result<BlockNo>> allocate_block(Handle& h, BlockNo goal);
     // Changes 2 blocks for each group that the range is in.
     Task<Result<void>> free(Handle& h, BlockNo start, u32 count);
-    // Their transaction is committed: they can be handed out.
-    void release_freed(Transaction& t);
+    // Their transaction is committed: they can be handed out. At most `most`; true: there are more.
+    bool release_freed(Transaction& t, u32 most = ~0u);
     // Blocks that metadata will be able to get as long as this lives, so that an operation does not fail in its middle.
     class Claim {
     public:
@@ -80,7 +79,7 @@ private:
 
     Volume& volume_;
     rt::AsyncMutex lock_;
-    rt::Atomic<u64> free_blocks_{0}, free_inodes_{0};
+    rt::Atomic<u64> free_blocks_, free_inodes_;
     rt::Atomic<u64> claimed_{0};
     rt::Atomic<u64> pending_{0};  // of the free ones, those of transactions that are not committed
     lib::Tree<BusyExtent, &BusyExtent::tree, lib::KeyMember<&BusyExtent::start>> busy_
@@ -91,6 +90,9 @@ private:
 u32 next_clear(const std::byte* bits, u32 from, u32 end);
 u32 next_set(const std::byte* bits, u32 from, u32 end);
 inline bool bit_of(const std::byte* bits, u32 n) { return (u8(bits[n / 8]) >> (n % 8)) & 1; }
+// Whole ranges, by bytes where they can be.
+void set_bits(std::byte* bits, u32 from, u32 end);
+void clear_bits(std::byte* bits, u32 from, u32 end);
 inline void set_bit(std::byte* bits, u32 n) { bits[n / 8] |= std::byte(1u << (n % 8)); }
 inline void clear_bit(std::byte* bits, u32 n) { bits[n / 8] &= ~std::byte(1u << (n % 8)); }
 

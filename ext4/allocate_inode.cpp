@@ -29,7 +29,7 @@ Task<Result<BufferRef>> Allocator::inode_bitmap(GroupNo g) {
         BufferRef b = volume_.cache.find(d.inode_bitmap());
         if (!b || b->verified.load(std::memory_order_relaxed) != as) {
             b = CO_TRY(co_await volume_.cache.fresh(d.inode_bitmap()));
-            for (u32 n = geo.inodes_per_group; n < geo.block_bytes * 8; ++n) set_bit(b->data, n);
+            set_bits(b->data, geo.inodes_per_group, geo.block_bytes * 8);
             b->verified.store(as, std::memory_order_relaxed);
         }
         co_return std::move(b);
@@ -55,7 +55,10 @@ GroupNo Allocator::choose_group(const Inode& parent, bool directory) const {
     const u64 inodes = free_inodes() / geo.groups, blocks = free_blocks() / geo.groups;
     GroupNo best = near;
     u32 fewest = ~0u;
-    for (GroupNo g = 0; g < geo.groups; ++g) {
+    constexpr u32 kMostGroups = 512;  // looked at
+    for (u32 n = 0; n < std::min(geo.groups, kMostGroups); ++n) {
+        const GroupNo g =
+            geo.groups <= kMostGroups ? n : GroupNo((u64{near} + u64{n} * (geo.groups / kMostGroups)) % geo.groups);
         const GroupRef d = volume_.group(g);
         if (d.free_inodes() == 0 || d.free_inodes() < inodes || d.free_blocks() < blocks || d.used_dirs() >= fewest)
             continue;

@@ -111,6 +111,7 @@ Task<Result<void>> Journal::write_revokes(Transaction& t) {
         }
         h->bytes = at;
         if (has_csum()) *reinterpret_cast<Be32*>(memory + bytes) = crc32c(seed_, memory, volume_.geo.block_bytes);
+        co_await rt::Yield{};
         if (writer_.full()) CO_TRY(EXT4_MUST(finish_batch()));
     }
     co_return EXT4_MUST(finish_batch());
@@ -139,6 +140,7 @@ void write_tag(std::byte* at, u32 features, BlockNo block, u32 flags, u32 checks
 Task<Result<void>> Journal::write_blocks(Transaction& t) {
     BufferCache& cache = volume_.cache;
     const u32 bytes = volume_.geo.block_bytes;
+    u32 written = 0;
     Buffer* b = nullptr;
     {
         rt::LockGuard guard{cache.lock};
@@ -186,6 +188,7 @@ Task<Result<void>> Journal::write_blocks(Transaction& t) {
                 tag += sizeof super_->uuid;
             }
             b = next;
+            if (++written % 4 == 0) co_await rt::Yield{};  // a copy and two checksums each
         }
         if (has_csum()) *reinterpret_cast<Be32*>(descriptor + bytes - sizeof(Be32)) = crc32c(seed_, descriptor, bytes);
         CO_TRY(EXT4_MUST(finish_batch()));
@@ -237,7 +240,7 @@ Task<Result<void>> Journal::finish_commit(Transaction& t, bool ok) {
         more = n == kPiece;
         if (more) co_await rt::Yield{};
     }
-    if (volume_.allocator) volume_.allocator->release_freed(t);
+    while (volume_.allocator && volume_.allocator->release_freed(t, kPiece)) co_await rt::Yield{};
     {
         rt::LockGuard guard{cache.lock};
         committing_ = nullptr;

@@ -214,17 +214,18 @@ void pack(const Inode& dir, std::byte* to, const std::byte* from, std::span<cons
 }
 
 // The entries of a leaf, sorted by hash. Returns how many.
-Result<u32> sort_leaf(const Inode& dir, u8 version, Buffer& b, SplitMemory& memory) {
+Task<Result<u32>> sort_leaf(const Inode& dir, u8 version, Buffer& b, SplitMemory& memory) {
     DirCursor cursor{dir, b.data, entries_end(dir.volume)};
     u32 count = 0;
-    while (const RawDirEntry* e = TRY(cursor.next())) {
+    while (const RawDirEntry* e = CO_TRY(cursor.next())) {
+        if (count % 128 == 127) co_await rt::Yield{};
         if (e->inode == 0) continue;
-        if (count == memory.most) return Errno::kUClean;
+        if (count == memory.most) co_return Errno::kUClean;
         memory.entries[count++] = {hash_name(dir.volume.geo, version, entry_name(*e)).major, u16(cursor.offset()),
                                    u16(dir_entry_bytes(e->name_length))};
     }
     std::sort(memory.entries, memory.entries + count, [](const Placed& x, const Placed& y) { return x.hash < y.hash; });
-    return count;
+    co_return count;
 }
 
 // The upper half of a leaf, by hash, moves into a new one; the index has room for it.
@@ -232,7 +233,7 @@ Task<Result<void>> split_leaf(Handle& h, Inode& dir, HashPath& path, BufferRef l
     Volume& v = dir.volume;
     SplitMemory memory{v.geo.block_bytes};
     if (!memory.ok()) co_return Errno::kNoMem;
-    const u32 count = CO_TRY(sort_leaf(dir, path.version, *leaf, memory));
+    const u32 count = CO_TRY(EXT4_MUST(sort_leaf(dir, path.version, *leaf, memory)));
     if (count < 2) co_return v.damaged("a full directory block without entries");
     u32 total = 0, lower = 0, keep = 0;
     for (u32 n = 0; n < count; ++n) total += memory.entries[n].bytes;

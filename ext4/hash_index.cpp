@@ -157,15 +157,18 @@ struct Leaves {
     u32 count = 0;
 };
 
-Result<void> collect(Inode& dir, const HashPath& path, Leaves& leaves, NameHash from, Selection& selection) {
+// A block may have 340 names, of which each is hashed: in pieces.
+Task<Result<void>> collect(Inode& dir, const HashPath& path, Leaves& leaves, NameHash from, Selection& selection) {
     Buffer& b = *leaves.of[leaves.count - 1];
+    u32 looked = 0;
     DirCursor cursor{dir, b.data, entries_end(dir.volume)};
-    while (const RawDirEntry* e = TRY(cursor.next())) {
+    while (const RawDirEntry* e = CO_TRY(cursor.next())) {
+        if (++looked % 128 == 0) co_await rt::Yield{};
         if (e->inode == 0 || is_dot(entry_name(*e))) continue;
         const NameHash h = hash_name(dir.volume.geo, path.version, entry_name(*e));
         if (!(h < from)) selection.add({h, u16(cursor.offset()), u16(leaves.count - 1)});
     }
-    return lib::kOk;
+    co_return lib::kOk;
 }
 
 // Hands the selection out; `position` becomes where to continue. False: the sink is full.
@@ -199,7 +202,7 @@ Task<Result<bool>> hand_out_leaves(Inode& dir, HashPath& path, bool indexed, Sel
         if (leaves.count == Leaves::kMost) co_return Errno::kUClean;
         const FileBlock block = indexed ? path.leaf() : 0;
         leaves.of[leaves.count++] = CO_TRY(co_await read_dir_block(dir, block, DirBlockKind::kEntries));
-        CO_TRY(collect(dir, path, leaves, from, selection));
+        CO_TRY(co_await collect(dir, path, leaves, from, selection));
         if (!indexed) break;
         more = CO_TRY(co_await next_leaf(dir, path, next));
         if (!more || !(next & 1)) break;

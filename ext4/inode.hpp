@@ -26,7 +26,7 @@ public:
     rt::SpinLock<rt::Rank::disk_inodes> save_lock;  // the bytes of inodes in their table
 
 private:
-    static constexpr u32 kBuckets = 256;
+    static constexpr u32 kBuckets = 1024;
     rt::SpinLock<rt::Rank::disk_inodes> lock_;
     Inode* buckets_[kBuckets] RT_GUARDED_BY(lock_) = {};
     rt::Atomic<u32> count_{0};

@@ -56,7 +56,7 @@ void Journal::drop_transaction(Transaction* t) {
     while (Buffer* b = t->logging_forgotten.pop_front()) release(b, b->committing);
     while (Buffer* b = t->checkpoint.pop_front()) release(b, b->checkpoint);
     while (RevokeRecord* r = t->revokes.pop_front()) delete r;
-    if (volume_.allocator) volume_.allocator->release_freed(*t);
+    if (volume_.allocator) (void)volume_.allocator->release_freed(*t);
     delete t;
 }
 

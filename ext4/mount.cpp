@@ -101,7 +101,6 @@ Task<Result<void>> replay_journal(Volume& v, MountReport& report) {
 Task<Result<void>> begin_writing(Volume& v, MountReport& report) {
     v.read_only = false;
     v.allocator = CO_TRY(rt::make_owned<Allocator>(v));
-    v.allocator->start();
     v.generation.store(crc32c(v.geo.seed, v.super, sizeof *v.super) ^ u32(v.now().nanoseconds));
     if (v.journal) {
         set_recover(v, true);
@@ -202,16 +201,11 @@ Task<Result<void>> sync(Volume& v) {
 VolumeStats stats(const Volume& v) {
     VolumeStats s{};
     const Geometry& g = v.geo;
-    u64 overhead = g.first_data_block;
-    for (GroupNo n = 0; n < g.groups; ++n) {
-        const GroupRef d = v.group(n);
-        s.free_blocks += u64{d.free_blocks()} * g.cluster_blocks;
-        s.free_inodes += d.free_inodes();
-        overhead += g.base_blocks(n) + 2 + g.inode_table_blocks;
-    }
+    s.free_blocks = v.allocator ? v.allocator->free_blocks() : v.free_blocks;
+    s.free_inodes = u32(v.allocator ? v.allocator->free_inodes() : v.free_inodes);
     const u64 reserved =
         join(v.super->reserved_blocks_lo, g.incompat & incompat::k64Bit ? u32(v.super->reserved_blocks_hi) : 0);
-    s.blocks = g.blocks - std::min(overhead, g.blocks);
+    s.blocks = g.blocks - std::min(v.overhead_blocks, g.blocks);
     s.available_blocks = s.free_blocks > reserved ? s.free_blocks - reserved : 0;
     s.inodes = g.inodes;
     s.block_bytes = g.block_bytes;

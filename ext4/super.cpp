@@ -280,9 +280,14 @@ Task<Result<void>> read_descriptors(Volume& v, bool replayed, MountReport& repor
         }
         v.descriptors[i] = r.take();
     }
+    v.free_blocks = v.free_inodes = 0;
+    v.overhead_blocks = geo.first_data_block;
     for (GroupNo g = 0; g < geo.groups; ++g) {
         if (g % 64 == 63) co_await rt::Yield{};
         CO_TRY(check_group(v, g, replayed, report));
+        v.free_blocks += u64{v.group(g).free_blocks()} * geo.cluster_blocks;
+        v.free_inodes += v.group(g).free_inodes();
+        v.overhead_blocks += geo.base_blocks(g) + 2 + geo.inode_table_blocks;
     }
     co_return lib::kOk;
 }

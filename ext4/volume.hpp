@@ -116,6 +116,8 @@ public:
     rt::AsyncMutex change_lock;      // without a journal: handles, one at a time, and writing what they have changed
     Inode* last_orphan = nullptr;    // the head of the list on the disk: orphan_lock
     std::atomic<u32> generation{0};
+    u64 free_blocks = 0, free_inodes = 0;  // when it was mounted
+    u64 overhead_blocks = 0;               // of the volume itself
     MountOptions options;
     bool read_only = true;
     // The superblock or the journal's failed: nothing is written any more.
