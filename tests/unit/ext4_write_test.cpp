@@ -199,6 +199,73 @@ TEST_P(Ext4Write, AFullVolumeSaysSoAndLosesNothing) {
     finish(*w);
 }
 
+TEST_P(Ext4Write, PreallocatedBlocksReadAsZerosUntilTheyAreWritten) {
+    auto w = mounted();
+    ASSERT_EQ(w->make_file("f"), Errno::kOk);
+    auto i = w->find("f").take();
+    const u32 bytes = w->volume->geo.block_bytes;
+    if (!i->has(ext4::kInodeExtents)) {
+        EXPECT_EQ(w->run(ext4::preallocate(*i, 0, 10)).error(), Errno::kOpNotSupp);
+        i = {};
+        finish(*w);
+        return;
+    }
+    ASSERT_TRUE(w->run(ext4::preallocate(*i, 5, 300)).ok());
+    EXPECT_EQ(i->size(), 0u);
+    const u64 sectors = i->sectors();
+    EXPECT_GE(sectors, u64{300} * bytes / 512);
+    ASSERT_EQ(w->truncate("f", u64{305} * bytes), Errno::kOk);
+    std::string model(u64{305} * bytes, '\0');
+    Random random(4);
+    for (u32 n = 0; n < 60; ++n) {
+        const u64 at = random() % (model.size() - 3000);
+        const std::string text(1 + random() % 3000, char('a' + n % 26));
+        ASSERT_EQ(w->write("f", at, text), Errno::kOk);
+        model.replace(at, text.size(), text);
+    }
+    EXPECT_TRUE(w->read("f") == model);
+    EXPECT_EQ(model.find(char(kStale)), std::string::npos);
+    i = {};
+    EXPECT_EQ(w->unmount(), Errno::kOk);
+    EXPECT_EQ(check_image(w->disk.bytes), "");
+    ASSERT_EQ(w->mount(), Errno::kOk);
+    EXPECT_TRUE(w->read("f") == model);
+    finish(*w);
+}
+
+TEST_P(Ext4Write, NamesChangePlacesAndAFileWithoutANameGetsOne) {
+    auto w = mounted();
+    ASSERT_EQ(w->make_dir("a"), Errno::kOk);
+    ASSERT_EQ(w->make_dir("a/sub"), Errno::kOk);
+    ASSERT_EQ(w->make_dir("b"), Errno::kOk);
+    ASSERT_EQ(w->make_file("b/file"), Errno::kOk);
+    ASSERT_EQ(w->write("b/file", 0, "text"), Errno::kOk);
+    {
+        auto sub = w->find("a/sub").take(), file = w->find("b/file").take();
+        auto a = w->find("a").take(), b = w->find("b").take();
+        ASSERT_TRUE(w->run(ext4::exchange(*a, "sub", *sub, *b, "file", *file)).ok());
+        EXPECT_EQ(u32(a->raw.links), 2u);
+        EXPECT_EQ(u32(b->raw.links), 3u);
+        EXPECT_EQ(w->run(ext4::lookup(*sub, "..")).value().inode, b->number);
+    }
+    EXPECT_EQ(w->read("a/sub"), "text");
+    {
+        auto root = w->find("").take();
+        auto unnamed = w->run(ext4::create_unnamed(*root, {.mode = abi::kTypeRegular | 0600})).take();
+        const std::string text = "unnamed";
+        ASSERT_TRUE(w->run(ext4::write(*unnamed, 0, std::as_bytes(std::span(text)))).ok());
+        ASSERT_TRUE(w->run(ext4::link(*root, "named", *unnamed)).ok());
+        auto gone = w->run(ext4::create_unnamed(*root, {.mode = abi::kTypeRegular | 0600})).take();
+        ASSERT_TRUE(w->run(ext4::write(*gone, 0, std::as_bytes(std::span(text)))).ok());
+        ASSERT_TRUE(w->run(ext4::release(std::move(gone))).ok());
+    }
+    EXPECT_EQ(w->unmount(), Errno::kOk);
+    EXPECT_EQ(check_image(w->disk.bytes), "");
+    ASSERT_EQ(w->mount(), Errno::kOk);
+    EXPECT_EQ(w->read("named"), "unnamed");
+    finish(*w);
+}
+
 // ---- Orphans ----
 
 constexpr const char* kWithOrphanFile =
