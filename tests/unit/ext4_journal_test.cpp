@@ -115,25 +115,6 @@ TEST(Ext4Replay, WithoutReplayAReadOnlyMountWritesNothing) {
 
 // ---- Cuts ----
 
-// The disk as it may be when the power goes: all writes before the last flush, any of those after it, torn by sectors.
-std::vector<std::byte> cut(const std::vector<std::byte>& before, const std::vector<MemoryDisk::LogEntry>& log,
-                           size_t at, Random& random) {
-    std::vector<std::byte> image = before;
-    size_t durable = 0;
-    for (size_t n = 0; n < at; ++n)
-        if (log[n].flush) durable = n;
-    for (size_t n = 0; n < at; ++n) {
-        const MemoryDisk::LogEntry& e = log[n];
-        if (e.flush) continue;
-        const u64 fate = n < durable ? 0 : random() % 4;
-        if (fate == 1) continue;
-        for (u64 s = 0; s < e.bytes.size(); s += block::kSectorBytes)
-            if (fate != 2 || random() % 2)
-                std::memcpy(image.data() + e.sector * block::kSectorBytes + s, e.bytes.data() + s, block::kSectorBytes);
-    }
-    return image;
-}
-
 class Ext4Cut : public testing::TestWithParam<const char*> {};
 
 TEST_P(Ext4Cut, AfterACutAnywhereTheVolumeIsWholeAndHasWhatWasSynced) {

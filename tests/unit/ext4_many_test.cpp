@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Several jobs change one volume at the same time, on one CPU or on three: transactions that overlap, blocks that are changed while
 // they are committed.
+#include <cstdlib>
+
 #include "ext4/journal.hpp"
 #include "tests/unit/ext4_world.hpp"
 
@@ -122,6 +124,33 @@ TEST_P(Ext4Many, JobsInDirectoriesOfTheirOwnDoNotDisturbOneAnother) {
         EXPECT_EQ(w.unmount(), Errno::kOk);
         EXPECT_EQ(check_image(w.disk.bytes), "");
         if (HasFailure()) return;
+    }
+}
+
+TEST_P(Ext4Many, AfterACutWhileSeveralJobsWorkedTheVolumeIsWhole) {
+    if (std::string(GetParam()).find("^has_journal") != std::string::npos)
+        GTEST_SKIP() << "without a journal e2fsck repairs";
+    World w(make_image(GetParam(), "12M"), 5);
+    ASSERT_EQ(w.mount(), Errno::kOk);
+    const auto before = w.disk.bytes;
+    w.disk.logging = true;
+    std::vector<std::unique_ptr<Worker>> workers;
+    run_workers(w, workers, 6, 80, 5);
+    w.disk.logging = false;
+    w.volume.reset();
+    const auto log = std::move(w.disk.log);
+    Random random(6);
+    const char* more = std::getenv("FARCALL_EXT4_CUTS");
+    for (u32 c = 0; c < (more ? u32(std::atoi(more)) : 15); ++c) {
+        const size_t at = 1 + random() % log.size();
+        World after(cut(before, log, at, random), c);
+        ASSERT_EQ(after.mount(), Errno::kOk) << "cut " << c << " at " << at << ": " << after.report.problem;
+        EXPECT_STREQ(after.report.problem, "");
+        after.each_file("", [&](const std::string& path, const std::string& contents) {
+            EXPECT_EQ(contents.find(char(kStale)), std::string::npos) << path << " after cut " << c << " at " << at;
+        });
+        ASSERT_EQ(after.unmount(), Errno::kOk);
+        ASSERT_EQ(check_image(after.disk.bytes), "") << "cut " << c << " at " << at;
     }
 }
 

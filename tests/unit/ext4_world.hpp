@@ -162,4 +162,9 @@ private:
     u32 next_file_ = 1;
 };
 
+// The disk as it may be when the power goes after `at` entries of the log: all writes before the last flush, any of those after
+// it, torn by sectors.
+std::vector<std::byte> cut(const std::vector<std::byte>& before, const std::vector<MemoryDisk::LogEntry>& log,
+                           size_t at, Random& random);
+
 }  // namespace ext4_test
