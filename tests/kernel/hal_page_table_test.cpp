@@ -138,6 +138,34 @@ KTEST(hal_tables_are_freed_only_where_nothing_else_is_mapped) {
     co_return lib::kOk;
 }
 
+// The end of a table looks only where something was entered; what lies in each eighth of a table is found, wherever.
+KTEST(hal_entries_in_each_eighth_of_a_table_are_found) {
+    constexpr u64 kDirectory = u64{1} << 30, kTop = u64{1} << 39;
+    for (u64 step : {kDirectory / 512, kDirectory, kTop}) {
+        CountedTables source;
+        PageTable table = PageTable::create(source);
+        const u64 slots = step == kTop ? 256 : 512;  // the user half of the root
+        u64 mapped = 0;
+        for (u64 i = 5; i < slots; i += 29, mapped++) KCHECK(table.map(UserAddr{i * step}, kFrame, {}, source));
+        const u64 own = step == kTop ? 3 : step == kDirectory ? 2 : 1;  // tables that each of them has alone
+        const u64 shared = 4 - own;
+        KCHECK(source.taken == shared + own * mapped);
+        const UserAddr end{slots * step};
+        UserAddr some = table.end_of_tables(UserAddr{0}, end, 3);
+        KCHECK(some > UserAddr{(5 + 2 * 29) * step} && some <= UserAddr{(5 + 3 * 29) * step});
+        // Without the tables of the first three, which are empty; the rest keeps those above.
+        table.unmap(UserAddr{0}, some, [](UserAddr, Entry) {});
+        table.free_empty_tables(UserAddr{0}, some, UserAddr{0}, some, source);
+        KCHECK(source.returned == 3 * own);
+        u64 left = 0;
+        table.for_each_mapped(UserAddr{0}, end, [&](UserAddr, EntrySlot) { left++; });
+        KCHECK(left == mapped - 3);
+        table.destroy(source);
+        KCHECK(source.returned == source.taken && !table.valid());
+    }
+    co_return lib::kOk;
+}
+
 KTEST(hal_map_without_memory_fails_and_loses_nothing) {
     for (u64 pages = 0; pages < 4; ++pages) {
         CountedTables source;

@@ -135,8 +135,9 @@ public:
     Slot slot(UserAddr va, S& source) {
         u64* table = entries(root_);
         for (unsigned level = 4; level > 1; level--) {
-            table = descend(table[index(va.value, level)], source);
-            if (!table) return Slot{nullptr};
+            u64 e = __atomic_load_n(&table[index(va.value, level)], __ATOMIC_ACQUIRE);
+            if (!(e & Entry::kPresent)) return make_slot(va, source);
+            table = entries(PhysAddr{e & Entry::kAddress});
         }
         return Slot{&table[index(va.value, 1)]};
     }
@@ -227,7 +228,7 @@ public:
     template <TableSource S>
     void free_tables(UserAddr from, UserAddr to, UserAddr floor, UserAddr ceiling, S& source) {
         if (from.value < to.value)
-            free_level<4>(entries(root_), from.value, to.value, floor.value, ceiling.value, source);
+            free_level<4>(entries(root_), root_groups_, from.value, to.value, floor.value, ceiling.value, source);
     }
     template <TableSource S>
     void free_tables(UserAddr from, UserAddr to, S& source) {
@@ -238,7 +239,7 @@ public:
     template <TableSource S>
     void free_empty_tables(UserAddr from, UserAddr to, UserAddr floor, UserAddr ceiling, S& source) {
         if (from.value < to.value)
-            free_level<4, true>(entries(root_), from.value, to.value, floor.value, ceiling.value, source);
+            free_level<4, true>(entries(root_), root_groups_, from.value, to.value, floor.value, ceiling.value, source);
     }
     // Where the first `most` tables of the last level that lie over [from, to) end, or as much as is visited at once:
     // `to` if there are no more than that.
@@ -249,14 +250,16 @@ public:
             if (looks++ == kLooks) return UserAddr{va};
             unsigned level = 4;
             const u64* table = entries(root_);
+            u64 owner = root_groups_;
             for (; level > 1; level--) {
                 u64 e = __atomic_load_n(&table[index(va, level)], __ATOMIC_ACQUIRE);
                 if (!(e & Entry::kPresent)) break;
                 table = entries(PhysAddr{e & Entry::kAddress});
+                owner = e;
             }
             if (level == 1 && most-- == 0) return UserAddr{va};
             va = (va | (span(level == 1 ? 2 : level) - 1)) + 1;
-            if (level != 1 && va < to.value) va = after_hole(table, va, to.value, level);
+            if (level != 1 && va < to.value) va = after_hole(table, owner, va, to.value, level);
         }
         return to;
     }
@@ -265,9 +268,10 @@ public:
     template <TableSource S>
     bool destroy_some(S& source, u32 most) {
         if (!valid()) return false;
-        if (!destroy_level<4>(entries(root_), 256, source, most)) return true;
+        if (!destroy_level<4>(entries(root_), root_groups_, source, most)) return true;
         source.free_table(root_);
         root_ = PhysAddr{0};
+        root_groups_ = 0;
         return false;
     }
     template <TableSource S>
@@ -281,6 +285,12 @@ public:
     static u64* entries(PhysAddr table) { return static_cast<u64*>(Direct::map(table)); }
 
 private:
+    // Which eighths of a table above the last level may hold entries: a bit each in the entry that names the table, where
+    // the MMU ignores them (SDM 4.5.4: bits 52 to 62 of an entry that names a table). Set when a table is entered; never
+    // cleared before the table goes. A new process has entries in few eighths, and its end need not read the others.
+    static constexpr unsigned kGroup = 64, kGroupShift = 52;
+    static constexpr u64 group(unsigned i) { return u64{1} << (kGroupShift + i / kGroup); }
+
     // First non-zero entry at or after i, or end. `repe scasq` counts one instruction an entry.
     static unsigned find_used(const u64* table, unsigned i, unsigned end) {
         u64 left = end - i;
@@ -290,14 +300,31 @@ private:
         asm volatile("repe scasq" : "+D"(at), "+c"(left), "=@ccne"(found) : "a"(0ul) : "memory");
         return found ? static_cast<unsigned>(at - table) - 1 : end;
     }
+    // The same in a table that `owner` names.
+    static unsigned find_used(const u64* table, u64 owner, unsigned i, unsigned end) {
+        if (end - i <= kGroup / 4) return find_used(table, i, end);
+        while (i < end) {
+            const u64 groups = (owner >> kGroupShift & 255) >> (i / kGroup);
+            if (groups == 0) return end;
+            if (!(groups & 1)) {
+                i = (i / kGroup + static_cast<unsigned>(__builtin_ctzll(groups))) * kGroup;
+                continue;
+            }
+            const unsigned behind = (i | (kGroup - 1)) + 1;
+            const unsigned stop = behind < end ? behind : end;
+            i = find_used(table, i, stop);
+            if (i < stop) return i;
+        }
+        return end;
+    }
     // The entry before va's in a table of this level is unused: where the next used one begins, or what lies behind the
     // table, or beyond `to`, which va is not.
-    [[gnu::noinline]] static u64 after_hole(const u64* table, u64 va, u64 to, unsigned level) {
+    [[gnu::noinline]] static u64 after_hole(const u64* table, u64 owner, u64 va, u64 to, unsigned level) {
         const unsigned i = index(va, level);
         if (i == 0) return va;
         const u64 behind = (va | (span(level + 1) - 1)) + 1;
         const unsigned end = to < behind ? index(to - 1, level) + 1 : 512;
-        return va + (find_used(table, i, end) - i) * span(level);
+        return va + (find_used(table, owner, i, end) - i) * span(level);
     }
     u64* leaf_table(u64 va) const {
         u64* table = entries(root_);
@@ -308,35 +335,44 @@ private:
         }
         return table;
     }
+    // slot() where a table is missing.
     template <TableSource S>
-    static u64* descend(u64& entry, S& source) {
-        u64 e = __atomic_load_n(&entry, __ATOMIC_ACQUIRE);
-        if (!(e & Entry::kPresent)) {
-            PhysAddr page = source.allocate_table();
-            if (page.value == 0) return nullptr;
-            // The zeroed page is seen before the entry that names it: pairs with the acquire of every walk.
-            e = page.value | Entry::kPresent | Entry::kWrite | Entry::kUser | Entry::kAccessed;
-            __atomic_store_n(&entry, e, __ATOMIC_RELEASE);
+    [[gnu::noinline]] Slot make_slot(UserAddr va, S& source) {
+        u64* table = entries(root_);
+        u64* owner = &root_groups_;  // names `table`
+        for (unsigned level = 4; level > 1; level--) {
+            const unsigned i = index(va.value, level);
+            u64 e = __atomic_load_n(&table[i], __ATOMIC_ACQUIRE);
+            if (!(e & Entry::kPresent)) {
+                PhysAddr page = source.allocate_table();
+                if (page.value == 0) return Slot{nullptr};
+                __atomic_store_n(owner, *owner | group(i), __ATOMIC_RELAXED);
+                // The zeroed page is seen before the entry that names it: pairs with the acquire of every walk.
+                e = page.value | Entry::kPresent | Entry::kWrite | Entry::kUser | Entry::kAccessed;
+                __atomic_store_n(&table[i], e, __ATOMIC_RELEASE);
+            }
+            owner = &table[i];
+            table = entries(PhysAddr{e & Entry::kAddress});
         }
-        return entries(PhysAddr{e & Entry::kAddress});
+        return Slot{&table[index(va.value, 1)]};
     }
     // Looking: a table above the last level may hold others outside [from, to), and then stays.
     template <unsigned Level, bool kLooking = false, TableSource S>
-    static void free_level(u64* table, u64 from, u64 to, u64 floor, u64 ceiling, S& source) {
+    static void free_level(u64* table, u64 owner, u64 from, u64 to, u64 floor, u64 ceiling, S& source) {
         constexpr u64 kSpan = span(Level);
         // [from, to) lies in what one table of this level covers.
         const u64 base = from & ~(kSpan * 512 - 1);
         const unsigned end = index(to - 1, Level) + 1;
-        for (unsigned i = index(from, Level); (i = find_used(table, i, end)) < end; i++) {
+        for (unsigned i = index(from, Level); (i = find_used(table, owner, i, end)) < end; i++) {
             u64& entry = table[i];
             const u64 start = base + i * kSpan;
             PhysAddr child{entry & Entry::kAddress};
             if constexpr (Level > 2)
-                free_level<Level - 1, kLooking>(entries(child), start > from ? start : from,
+                free_level<Level - 1, kLooking>(entries(child), entry, start > from ? start : from,
                                                 start + kSpan < to ? start + kSpan : to, floor, ceiling, source);
             if (start >= floor && start + kSpan <= ceiling) {
                 if constexpr (kLooking && Level > 2)
-                    if (find_used(entries(child), 0, 512) < 512) continue;
+                    if (find_used(entries(child), entry, 0, 512) < 512) continue;
                 __atomic_store_n(&entry, u64{0}, __ATOMIC_RELEASE);
                 source.free_table(child);
             }
@@ -344,13 +380,13 @@ private:
     }
     // False: `left` tables are freed, and there are more.
     template <unsigned Level, TableSource S>
-    static bool destroy_level(u64* table, unsigned end, S& source, u32& left) {
+    static bool destroy_level(u64* table, u64 owner, S& source, u32& left) {
         u32 freed = 0;  // counted in a whole table at a time
-        for (unsigned i = 0; (i = find_used(table, i, end)) < end; i++) {
+        for (unsigned i = 0; (i = find_used(table, owner, i, 512)) < 512; i++) {
             PhysAddr child{table[i] & Entry::kAddress};
             if constexpr (Level > 2) {
                 if (left == 0) return false;
-                if (!destroy_level<Level - 1>(entries(child), 512, source, left)) return false;
+                if (!destroy_level<Level - 1>(entries(child), table[i], source, left)) return false;
             }
             table[i] = 0;
             source.free_table(child);
@@ -360,6 +396,7 @@ private:
         return true;
     }
     PhysAddr root_{};
+    u64 root_groups_ = 0;  // of the user half
 };
 
 struct KernelTables {
