@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <thread>
 
 #include "cli/commands.hpp"
 #include "cli/symbolize.hpp"
@@ -41,6 +42,8 @@ std::string output_of(const Batch& batch) {
     }
     TempDir scratch;
     MachineSpec spec = native_machine(options, scratch);
+    if (batch.cpus > static_cast<int>(std::thread::hardware_concurrency()))
+        spec.plugin = (build_dir() / "host" / "turn_plugin.so").string();
     std::string output;
     Streams streams;
     streams.on_output = [&](std::string_view text) { output.append(text); };

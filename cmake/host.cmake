@@ -13,7 +13,7 @@ if(FARCALL_WORLD STREQUAL "host")
   farcall_precompile(farcall-tool)
   target_compile_definitions(farcall-tool PRIVATE FARCALL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 
-  foreach(PLUGIN count_plugin stretch_plugin miss_plugin)
+  foreach(PLUGIN count_plugin stretch_plugin miss_plugin turn_plugin)
     file(GLOB PLUGIN_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/${PLUGIN}/*.c ${CMAKE_SOURCE_DIR}/tools/${PLUGIN}/*.cpp)
     add_library(${PLUGIN} MODULE ${PLUGIN_SOURCES})
     target_include_directories(${PLUGIN} PRIVATE ${CMAKE_SOURCE_DIR})
