@@ -182,10 +182,21 @@ restore_user:                               // rsp at r15 of a context
     addq $8, %rsp
     swapgs
     iretq
-bad_pc:                                     // as the CPU would: a protection fault of the thread
+    // As the CPU would: a protection fault of the thread, or, for a canonical address of the kernel's half, a page fault
+    // of its fetch from there.
+bad_pc:
     movq %gs:CPU_STACK_TOP, %rsp
     movl $13, %esi
-    xorl %ebp, %ebp
+    movq $0, CTX_ERROR_CODE(%rdi)
+    movq CTX_RIP(%rdi), %rax
+    movq %rax, %rcx
+    sarq $47, %rcx
+    incq %rcx
+    jnz 1f
+    movq %rax, %cr2
+    movl $14, %esi
+    movq $0x15, CTX_ERROR_CODE(%rdi)        // present, user, fetch
+1:  xorl %ebp, %ebp
     call hal_user_trap
     movq %gs:CPU_RSP0, %rdi
     subq $CTX_TOP, %rdi

@@ -187,6 +187,12 @@ Task<void> run_call(Thread& t, const SyscallRow& row, LeafError outcome) {
 // A page fault that the leaf tier could not resolve, for `kind`.
 Task<void> resolve_fault(Thread& t, port::Trap trap, FaultKind kind) {
     RanOut ran_out;
+    const port::Trap fault = trap;
+    if (kind == FaultKind::kSegvAccess && trap.access == port::Access::kExec && !trap.present) {
+        // As Linux (access_error): a page that is not there is fetched from as it is read, and refused when it is there.
+        trap.access = port::Access::kRead;
+        kind = t.mm().fault(trap.address, trap.access, t.process().stack_limits());
+    }
     for (bool patient = false;
          kind == FaultKind::kMustWait || (kind == FaultKind::kNoMemory && !patient && RanOut::lately());) {
         patient = kind == FaultKind::kNoMemory;
@@ -205,8 +211,8 @@ Task<void> resolve_fault(Thread& t, port::Trap trap, FaultKind kind) {
         if (again.valid()) kind = co_await again;
     }
     if (kind == FaultKind::kResolved) co_return;
-    t.last_fault = trap;
-    fail_fault(t, trap, kind);
+    t.last_fault = fault;
+    fail_fault(t, fault, kind);
 }
 
 void raise_exception(Thread& t, const port::Trap& trap) {

@@ -75,7 +75,10 @@ bool ServerCpu::begin_answer(UserThread& t, native::Message& m) {
         if (t.context_.pc() >= hal::Machine::user_top() || !hal::user_bases(t.context_)) {
             there->clients_.fetch_sub(1, std::memory_order_relaxed);
             t.in_user_.store(false, std::memory_order_relaxed);
-            t.take_trap({.kind = Trap::Kind::kProtection});
+            const UserAddr pc = t.context_.pc();
+            t.trap_ = pc >= hal::Machine::user_top() ? hal::trap_of_pc(pc) : Trap{.kind = Trap::Kind::kProtection};
+            if (t.trap_.kind == Trap::Kind::kPageFault) (void)personality.fault(t, t.trap_);  // not in user memory
+            t.take_trap(t.trap_);
             return false;
         }
         hal::get_registers(t.context_, native::utcb().registers);

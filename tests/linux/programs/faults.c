@@ -96,6 +96,28 @@ TEST(execute_faults) {
     FAULT("jump to a non-canonical address", code());
 }
 
+// Fetched from before anything was there: as a page that is, and may not be executed.
+TEST(fetches_of_untouched_pages) {
+    void (*volatile code)(void) = (void (*)(void))pages(1, PROT_READ | PROT_WRITE);
+    FAULT("anonymous", code());
+    SHOW(got_error);
+    code = (void (*)(void))pages(1, PROT_NONE);
+    FAULT("no access", code());
+    SHOW(got_error);
+    int fd = open("file", O_RDWR | O_CREAT, 0600);
+    NEED(fd >= 0 && ftruncate(fd, 4096) == 0);
+    for (volatile int shared = 0; shared < 2; shared++) {
+        void* at = mmap(NULL, 8192, PROT_READ, shared ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+        NEED(at != MAP_FAILED);
+        code = (void (*)(void))at;
+        FAULT("of a file", code());
+        SHOW(got_error);
+        code = (void (*)(void))((char*)at + 4096);
+        FAULT("behind the end of a file", code());
+        SHOW(got_error);
+    }
+}
+
 TEST(arithmetic) {
     volatile int zero = 0, value = INT_MIN, minus = -1;
     FAULT("divide by zero", value = value / zero);

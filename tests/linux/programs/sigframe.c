@@ -259,6 +259,44 @@ TEST(refused_frame) {
     }
 }
 
+// A handler's return to where no program can be: the fault of a jump there.
+static uint64_t goal;
+static void away(int number, siginfo_t* info, void* context) {
+    (void)number, (void)info;
+    ((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP] = (long long)goal;
+}
+static void arrived(int number, siginfo_t* info, void* context) {
+    const long long* registers = ((ucontext_t*)context)->uc_mcontext.gregs;
+    say("%s, code %d, address %#lx, rip %#llx, trap %lld, error %lld\n", signal_name(number), info->si_code,
+        (unsigned long)info->si_addr, registers[REG_RIP], registers[REG_TRAPNO], registers[REG_ERR]);
+    _exit(3);
+}
+TEST(returns_to_nowhere) {
+    static const uint64_t goals[] = {16,
+                                     0x7fffffffe000,
+                                     0x7ffffffff000,
+                                     0x7fffffffffff,
+                                     0x800000000000,
+                                     0x1234567812345678,
+                                     0xffff7fffffffffff,
+                                     0xffff800000000000,
+                                     0xffffffff81000000,
+                                     0xffffffffffffffff};
+    for (size_t i = 0; i < sizeof goals / sizeof *goals; i++) {
+        goal = goals[i];
+        CHILD("goal") {
+            use_stack(0);
+            struct sigaction action = {.sa_sigaction = away, .sa_flags = SA_SIGINFO};
+            NEED(sigaction(SIGUSR1, &action, NULL) == 0);
+            action.sa_sigaction = arrived;
+            action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+            NEED(sigaction(SIGSEGV, &action, NULL) == 0);
+            self(SIGUSR1);
+            say("returned\n");
+        }
+    }
+}
+
 // Frames on pages that are not there yet, or never.
 static volatile int handled;
 static void count_it(int number) { handled += number; }

@@ -39,4 +39,18 @@ inline lib::Trap::Kind kind_of_vector(u64 vector) {
     }
 }
 
+// Of a thread that would go on where no program can be: a page fault of its fetch, or a protection fault where the address is
+// not canonical (SDM vol. 1, 3.3.7.1). The fault says that the page is present, as Linux does of any beyond user memory.
+inline lib::Trap trap_of_pc(UserAddr pc) {
+    constexpr u64 kPresentUserFetch = 0x15;
+    const i64 half = i64(pc.value) >> 47;
+    if (half != 0 && half != -1) return {.kind = lib::Trap::Kind::kProtection, .vector = 13};
+    return {.kind = lib::Trap::Kind::kPageFault,
+            .access = lib::Access::kExec,
+            .present = true,
+            .address = pc,
+            .vector = kPageFaultVector,
+            .error_code = kPresentUserFetch};
+}
+
 }  // namespace hal
