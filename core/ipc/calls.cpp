@@ -483,11 +483,11 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
     }
 }
 
-// The call is not through: it is made again after the others' turn. Not if it has ended its own thread.
+// The call is not through: it is made again after the others' turn. If it has been stopped: when it is resumed.
 [[noreturn, gnu::noinline]] void make_again(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
-    if (t.state.load(std::memory_order_relaxed) != native::kStateReady) ipc::leave(t);
     t.context.restart_syscall();
+    if (t.state.load(std::memory_order_relaxed) != native::kStateReady) t.leave_stopped();
     ex.leave_user_state();
     t.account_user(Machine::now());
     ex.enqueue(t);
@@ -497,7 +497,7 @@ Result<i64> dispatch_ipc(NativeThread& t, u64 word) {
 // The CPU has something better to do than to go back to t, or t has ended itself.
 [[gnu::noinline]] void leave_slow(NativeThread& t) {
     rt::Executor& ex = rt::Executor::current();
-    if (t.state.load(std::memory_order_relaxed) != native::kStateReady) ipc::leave(t);
+    if (t.state.load(std::memory_order_relaxed) != native::kStateReady) t.leave_stopped();
     if (rt::gives_way(ex, t)) ex.run_forever();
 }
 

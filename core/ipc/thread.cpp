@@ -419,6 +419,11 @@ NativeThread::Taken NativeThread::take(Job& job) {
 
 void NativeThread::after_claim() { ask_again(); }
 
+void NativeThread::leave_stopped() {
+    if (state.load(std::memory_order_acquire) == kStateClaimed) const ThreadClaim over = ThreadClaim::of_claimed(*this);
+    ipc::leave(*this);
+}
+
 // Stopped::kOurs: it is in no queue, ready, and this CPU's to change. kNo: in other hands for a moment.
 NativeThread::Stopped NativeThread::stop_here(bool mine) {
     rt::Executor& ex = rt::Executor::current();
@@ -470,7 +475,10 @@ void NativeThread::stop_paying(Thread* in_call_of) {
 bool NativeThread::end_here(ThreadClaim claim, bool mine, Thread* in_call_of) {
     rt::cancel_timer(alarm_);
     if (!without_jobs()) {
-        claim.release_at_home();  // the job comes here
+        if (mine)
+            claim.keep();
+        else
+            claim.release_at_home();  // the job comes here
         return false;
     }
     if (!mine) stop_paying(in_call_of);
@@ -522,10 +530,11 @@ bool NativeThread::control_here(Thread* in_call_of) {
                 done |= kControlStop;
                 stands_still();
                 // From here on as if it had been claimed; the release makes it inactive.
+                // One in a call of its own stays so until that is over (leave_stopped()): another CPU would make it ready.
                 state.store(kStateClaimed, std::memory_order_relaxed);
                 if (asked & kControlEnd)
                     ended = end_here(ThreadClaim::of_claimed(*this), mine, in_call_of);
-                else
+                else if (!mine)
                     ThreadClaim::of_claimed(*this).release_at_home();
                 break;
             case Stopped::kWasInactive:

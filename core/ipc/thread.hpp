@@ -68,6 +68,9 @@ public:
         state.store(native::kStateInactive, std::memory_order_release);
     }
 
+    // The end of a call of its own in which a request stopped it, or ended it. The CPU is the executor's.
+    [[noreturn]] void leave_stopped();
+
     static bool is_one(const rt::Schedulable& s) { return s.run == &NativeThread::run_native; }
     // On whose clock it runs: the thread at the bottom of the chain of calls that it works for, as far as it is on this
     // CPU.

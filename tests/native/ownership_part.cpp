@@ -251,4 +251,33 @@ KTEST(a_thread_that_revokes_itself_leaves_nothing, none) {
     }
 }
 
+// A request of another CPU that stops a thread may be carried out in a call of the thread itself, which is not over yet when
+// it is resumed.
+namespace {
+
+std::atomic<u64> own_slot, own_calls;
+
+void changes_itself(u64) {
+    while (own_slot == 0) yield();
+    for (u64 n = 0; !over; ++n, own_calls = n)
+        errors.fetch_add(raw_call(kThreadFastpaths, own_slot, n % 2 == 0 ? 0 : kFastAll) != 0);
+}
+
+}  // namespace
+
+KTEST(a_thread_that_is_stopped_in_its_own_call_runs_once, none) {
+    begin();
+    own_slot = own_calls = 0;
+    Helper& h = start(changes_itself, 0, {.cpu = far_cpu()});
+    own_slot = h.thread;
+    for (u64 round = 0; round < 10'000; ++round) {
+        KDONE(code(suspend(h.thread)));
+        KDONE(code(resume(h.thread)));
+    }
+    const u64 before = own_calls;
+    KCHECK(until([&] { return own_calls > before + 10; }));
+    over = true;
+    KCHECK(until_done(h) && errors == 0);
+}
+
 }  // namespace ktest
