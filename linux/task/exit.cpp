@@ -260,7 +260,7 @@ bool exit_thread(Thread& t) {
         unlink_thread(t);
     }
     p.thread_gone.wake_all();
-    t.registers_changed();  // the CPU drops its state: it will not be saved
+    t.drop_state();
     if (report) report_stop(p);
     return last;
 }

@@ -113,6 +113,8 @@ concept ThreadState = requires(T t, std::span<const std::byte> given) {
     { t.call_regs() } -> std::same_as<typename T::Registers&>;
     // State in regs() that lives in the CPU, as the TLS base, was changed. In a leaf: the outcome is kDoneChanged.
     { t.registers_changed() } -> std::same_as<void>;
+    // It will not run again: what a CPU holds of it is not saved. At home.
+    { t.drop_state() } -> std::same_as<void>;
     { t.save_fpu() } -> std::same_as<void>;  // fpu_state() is current from then on
     { t.fpu_state() } -> std::same_as<std::span<std::byte>>;
     // Bytes that a program wrote: made safe to load. kInval: not this machine's size.

@@ -27,7 +27,6 @@ UserThread::~UserThread() { release(); }
 void UserThread::release() {
     if (thread_ == 0) return;
     ServerCpu::current().forget(*this);
-    times(hal::Machine::now());  // the last figure stays
     (void)native::remove(reply_);
     (void)native::remove(thread_);
     free_slot(reply_);

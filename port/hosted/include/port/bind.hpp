@@ -117,6 +117,7 @@ public:
     bool store_fpu(UserAddr) { return false; }
     bool load_fpu(UserAddr, u64, bool) { return false; }
     void registers_changed() {}
+    void drop_state() {}
 
     struct UserMode {
         UserThread& thread;

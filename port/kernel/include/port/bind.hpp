@@ -50,6 +50,7 @@ public:
     // The TLS base or other state in regs() that lives in the CPU was changed.
     // In a leaf: the outcome is LeafOutcome::kDoneChanged.
     void registers_changed() { state_changed(); }
+    void drop_state() { state_changed(); }
     // Everything that a kick up to now was for is about to be looked at (by a leaf).
     void forget_kick() { kicked.store(false, std::memory_order_relaxed); }
 

@@ -112,6 +112,7 @@ public:
     bool store_fpu(UserAddr) { return false; }
     bool load_fpu(UserAddr, u64, bool) { return false; }
     void registers_changed() { (void)regs(); }
+    void drop_state() {}  // its kernel thread goes
 
     struct UserMode {
         UserThread& thread;
