@@ -51,7 +51,7 @@ struct Frames {
         highest = at > highest ? at : highest;
         // The rights, in the low bits, are of no consequence: blocks are whole pages.
         if (word - block.start >= block.bytes) [[unlikely]] {
-            block = to.memory->block_at(word);
+            block = to.memory->block_at(word, t.last_block);
             beyond |= block.bytes == 0;
         }
         to.list[i] = {at, word + (block.frame.value - block.start)};

@@ -380,10 +380,10 @@ PhysAddr Memory::frame(u64 offset) const {
     return e.at + (offset - e.offset);
 }
 
-Memory::Block Memory::block_at(u64 offset) const {
+Memory::Block Memory::block_at(u64 offset, u32& last) const {
     if (offset >= allocated_) return {};
-    const u32 i = extent_at(offset);
-    return {extents_[i].offset, end_of(i) - extents_[i].offset, extents_[i].at};
+    if (last >= count_ || offset < extents_[last].offset || offset >= end_of(last)) last = extent_at(offset);
+    return {extents_[last].offset, end_of(last) - extents_[last].offset, extents_[last].at};
 }
 
 bool Memory::run(u64 index, Run& run) const {

@@ -136,7 +136,8 @@ public:
         u64 start = 0, bytes = 0;
         PhysAddr frame{};
     };
-    Block block_at(u64 offset) const;
+    // last: which one the caller found last, where it is looked first; 0 at first.
+    Block block_at(u64 offset, u32& last) const;
     // The index-th run of frames that follow each other. False: there are not so many.
     struct Run {
         PhysAddr start;

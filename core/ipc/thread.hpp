@@ -228,6 +228,7 @@ public:
     // it has asked; its errand; bytes of the range that it maps, unmaps or protects; not 0: all is done but for ending objects.
     u64 restart_step = 0;
     Endings endings;                   // of what it deletes or revokes
+    u32 last_block = 0;                // of the memory that it mapped last (Memory::block_at)
     ObjectRef<Memory> restart_memory;  // that it makes, not yet all of it
 
 private:
