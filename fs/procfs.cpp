@@ -90,10 +90,11 @@ public:
         char text[256];
         // Linux's files about processes have no write operation; those of the rest of /proc share one that fails.
         if (!node_.write) return context_.id != 0 ? Errno::kInval : Errno::kIo;
-        if (from.size() >= sizeof text) return Errno::kInval;
-        TRY(from.copy_in(0, text, from.size()));
-        TRY(node_.write({text, size_t(from.size())}, asked_by(context_, from.caller())));
-        return size_t(from.size());
+        const size_t n = node_.most_text && node_.most_text < from.size() ? node_.most_text : from.size();
+        if (n >= sizeof text) return Errno::kInval;
+        TRY(from.copy_in(0, text, n));
+        TRY(node_.write({text, n}, asked_by(context_, from.caller())));
+        return node_.takes_all ? size_t(from.size()) : n;
     }
     Leaf<u64> seek(i64 to, u32 whence) override {
         rt::LockGuard guard{offset_lock};

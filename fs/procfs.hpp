@@ -43,6 +43,9 @@ struct ProcNode {
     // (0: the start), which moves on; ~0: that was all. A read gives no more than one piece, as Linux's seq_file.
     Leaf<void> (*show_some)(lib::StringBuilder& out, const ProcContext& c, u64& position) = nullptr;
     Leaf<void> (*write)(std::string_view text, const ProcContext& c) = nullptr;
+    // Of a longer write so many bytes are taken; the call says so, or (`takes_all`) that all were. 0: EINVAL beyond 255.
+    u32 most_text = 0;
+    bool takes_all = false;
     // Not one of Linux's seq_files, of which pwrite(2) says ESPIPE, however they are opened.
     bool plain = false;
     // Not null: poll(2) and epoll work, and tell what has changed since they last did.

@@ -19,10 +19,16 @@ namespace {
 
 constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+// An eighth of all memory for stacks of 16 KiB (set_max_threads in kernel/fork.c).
+u64 default_most_threads() {
+    const u64 threads = rt::mem_stats().total_bytes / (8 * 16384);
+    return threads < kLeastThreads ? kLeastThreads : threads < kMostThreads ? threads : kMostThreads;
+}
+
 // The limits of Linux's first process (include/asm-generic/resource.h).
 void set_default_limits(Process& p) {
     auto& l = p.rlimits.unguarded();
-    u64 most_threads = rt::mem_stats().total_bytes / (8 * 16384);
+    const u64 most_threads = default_most_threads();
     for (RlimitValue& each : l) each = {};
     l[kRlimStack].soft = 8u << 20;
     l[kRlimCore].soft = 0;
@@ -202,6 +208,8 @@ Result<void> start_init(const InitialProgram& program, void (*on_exit)(i32 wait_
     {
         rt::LockGuard guard{process_tree};
         creds->user->threads.fetch_add(2, std::memory_order_relaxed);
+        thread_totals.now.fetch_add(2, std::memory_order_relaxed);
+        thread_totals.most.store(default_most_threads(), std::memory_order_relaxed);
         TRY(enter_tree(*init));
         set_init_process(*init);
         link_thread(*idle, *pid_entry(init->pid.value));

@@ -28,7 +28,7 @@ void print_job(const Job& job, Out out) {
 
 void print_cpu(CpuId cpu, Out out) {
     Executor& ex = Executor::of(cpu);
-    const char* states[] = {"kernel", "user", "user, its own turn", "asleep"};
+    const char* states[] = {"kernel", "asleep", "user", "user, its own turn"};
     print(out, "cpu {}: {}, attention {:x}, epoch pending {}, ready", cpu.value, states[u32(ex.user_state.get()) % 4],
           ex.queue.attention.load(std::memory_order_relaxed), ex.epoch.pending);
     for (u32 level = 0; level < kPriorities; ++level)

@@ -27,7 +27,7 @@ Executor& Executor::start(CpuId cpu) {
 void Executor::post(Schedulable& node) {
     if (this == &current()) {
         enqueue(node);
-        if (user_state.get() != UserState::kBusy && !slice.armed) [[unlikely]]
+        if (user_state.in_user_mode() && !slice.armed) [[unlikely]]
             start_slice();
         return;
     }

@@ -74,7 +74,8 @@ public:
         return *std::launder(reinterpret_cast<T*>(above_));
     }
 
-    // From any CPU: makes `node` run on this executor. Never blocks, never allocates. A user thread of this CPU that posts in a
+    // From any CPU: makes `node` run on this executor. Never blocks, never allocates; no lock of rank `timer` or above is held
+    // in a trap of a user thread. A user thread of this CPU that posts in a
     // trap of its own goes on until it waits, or for a slice.
     void post(Schedulable& node);
     // On this CPU: adds the node at the end (or the front) of its priority's queue.

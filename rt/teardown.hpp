@@ -40,7 +40,8 @@ public:
     constexpr Teardown() : Schedulable(&Teardown::turn) {}
     // Do executors run jobs? If not, long work must be done at once.
     static bool later() { return Reclaimer::later.load(std::memory_order_relaxed); }
-    // The object has no other references. Allocates nothing and does not block; any locks may be held.
+    // The object has no other references. Allocates nothing and does not block; locks of a rank below `timer` may be held
+    // (Executor::post).
     void take_apart(Piece piece) {
         piece_ = piece;
         Executor::current().post(*this);
@@ -63,7 +64,8 @@ public:
     using Piece = bool (*)(T&);
     constexpr explicit TeardownList(Piece piece) : Schedulable(&TeardownList::turn), piece_(piece) {}
     TeardownList(const TeardownList&) = delete;
-    // From any CPU. The object has no references. Allocates nothing and does not block; any locks may be held.
+    // From any CPU. The object has no references. Allocates nothing and does not block; locks of a rank below `timer` may
+    // be held (Executor::post).
     void add(T& object) {
         T* first = first_.load(std::memory_order_relaxed);
         do {

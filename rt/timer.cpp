@@ -26,6 +26,8 @@ void TimerQueue::arm(Timer& t, Nanoseconds deadline) {
 }
 
 Nanoseconds TimerQueue::run_due(Nanoseconds now) {
+    // In a trap of a user thread, what a timer posts would arm the slice, under the lock that is taken here.
+    RT_ASSERT(Executor::current().user_state.get() == UserState::kBusy, "timers run in user state");
     LockGuard guard{lock_};
     Timer* t;
     while ((t = tree_.first()) && t->deadline <= now) {

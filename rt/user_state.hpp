@@ -10,17 +10,15 @@ namespace rt {
 // Written by the owner, read by any CPU. The stores of enter() are seq_cst: see "Sleep and wake-up" in rt/executor.hpp.
 class UserState {
 public:
-    // kOwnTurn: in user mode; the CPU checks its lanes by itself when the turn is over.
-    enum State : u32 { kBusy, kUser, kOwnTurn, kSleeping };
+    // kUser and kOwnTurn: in user mode, or in a trap or an interrupt that came from there. kOwnTurn: the CPU checks its lanes by
+    // itself when the turn is over. The order makes each question below one comparison.
+    enum State : u32 { kBusy, kSleeping, kUser, kOwnTurn };
 
     // Before the owner enters user mode or sleeps: visible before the owner's next read.
     void enter(State to) { state_.store(to, std::memory_order_seq_cst); }
     void leave() { state_.store(kBusy, std::memory_order_relaxed); }
     State get() const { return State(state_.load(std::memory_order_seq_cst)); }
-    bool in_user_mode() const {
-        State s = get();
-        return s == kUser || s == kOwnTurn;
-    }
+    bool in_user_mode() const { return get() >= kUser; }
     // For a CPU that has a call for this one: this CPU does not check its lanes until it gets an interrupt.
     bool must_be_told() const {
         State s = get();

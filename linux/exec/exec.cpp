@@ -264,6 +264,7 @@ TaskResult exec_image(Thread& t, ExecImage& image, fs::Path path) {
     const bool dumpable = creds.dumpable && !loaded.unreadable;
     loaded.mm->dumpable.store(dumpable && t.mm().dumpable.load(std::memory_order_relaxed), std::memory_order_relaxed);
     {
+        leave_oom_adjustment(p);
         // Nobody finds the old memory any more: many areas of it go in pieces.
         Ref<AddressSpace> old = t.exchange_mm(std::move(loaded.mm));
         while (old->empty_some()) co_await rt::Yield{};

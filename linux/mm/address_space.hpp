@@ -13,9 +13,12 @@
 #include "lib/tree.hpp"
 #include "linux/abi.hpp"
 #include "linux/mm/anon_map.hpp"
+#include "linux/task/oom_adjustment.hpp"
 #include "port/bind.hpp"
 
 namespace linux {
+
+inline constexpr u64 kMaxAreas = 65530;  // sysctl vm.max_map_count
 
 struct Area;
 struct AreaSpec;
@@ -168,6 +171,7 @@ public:
     // The serial number of the space that ends because memory has run out, set by who chose it; 0 once it has gone. What it
     // held may still wait for an epoch or in a reclaimer then.
     static inline std::atomic<u64> awaited_end{0};
+    SharedOom shared_oom;
     std::atomic<bool> chosen_to_end{false};  // it is, or was waited for in vain
     // For /proc/PID/maps: the first area ending above `from`; false if none.
     struct AreaView {

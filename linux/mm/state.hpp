@@ -15,7 +15,6 @@ namespace linux {
 inline constexpr u64 kLongWork = 512;     // private pages
 inline constexpr u64 kLongTables = 2048;  // pages in page tables
 inline constexpr u32 kLongAreas = 128;
-inline constexpr u64 kMaxAreas = 65530;                   // sysctl vm.max_map_count
 inline constexpr u64 kMinAddress = 0x10000;               // sysctl vm.mmap_min_addr
 inline constexpr u64 kStackGuard = 256 * lib::kPageSize;  // below an area that grows down (stack_guard_gap)
 

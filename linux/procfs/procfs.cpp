@@ -163,6 +163,30 @@ constexpr ProcNode directory(std::string_view name, std::span<const ProcNode> ch
     return {.name = name, .mode = kDirectory, .children = children};
 }
 
+// A number alone on the line. kInval.
+Result<u64> parse_number(std::string_view text) {
+    text = first_line(text);
+    while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+    while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+    u64 n = 0;
+    if (text.empty()) return Errno::kInval;
+    for (char digit : text) {
+        if (digit < '0' || digit > '9' || n > ~u64{0} / 16) return Errno::kInval;
+        n = n * 10 + u64(digit - '0');
+    }
+    return n;
+}
+Leaf<void> show_most_threads(StringBuilder& out, const ProcContext&) {
+    out.add("{}\n", thread_totals.most.load(std::memory_order_relaxed));
+    return lib::kOk;
+}
+Leaf<void> set_most_threads(std::string_view text, const ProcContext&) {
+    const u64 most = TRY(parse_number(text));
+    if (most == 0 || most > kMostThreads) return Errno::kInval;
+    thread_totals.most.store(most, std::memory_order_relaxed);
+    return lib::kOk;
+}
+
 constexpr ProcNode kRandom[] = {
     setting("boot_id", &show_boot_id),
     setting("entropy_avail", &show_number<256>),
@@ -190,24 +214,12 @@ constexpr ProcNode kKernel[] = {
     directory("random", kRandom),
     setting("randomize_va_space", &show_number<0>),
     setting("tainted", &show_number<0>),
+    {.name = "threads-max", .mode = kSetting, .show = &show_most_threads, .write = &set_most_threads, .plain = true},
     setting("version", &show_kernel_version),
 };
 
 // ---- Limits of pipes (pipe(7)) ----
 
-// A number alone on the line. kInval.
-Result<u64> parse_number(std::string_view text) {
-    text = first_line(text);
-    while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-    while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-    u64 n = 0;
-    if (text.empty()) return Errno::kInval;
-    for (char digit : text) {
-        if (digit < '0' || digit > '9' || n > ~u64{0} / 16) return Errno::kInval;
-        n = n * 10 + u64(digit - '0');
-    }
-    return n;
-}
 template <auto Member>
 Leaf<void> show_pipe_limit(StringBuilder& out, const ProcContext&) {
     out.add("{}\n", (fs::pipe_limits.*Member).load(std::memory_order_relaxed));
@@ -258,6 +270,7 @@ constexpr ProcNode kSysFs[] = {
     setting("protected_symlinks", &show_number<1>),
 };
 constexpr ProcNode kVm[] = {
+    setting("max_map_count", &show_number<kMaxAreas>),
     setting("mmap_min_addr", &show_number<65536>),
     setting("overcommit_memory", &show_number<0>),
 };

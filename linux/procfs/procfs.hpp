@@ -36,7 +36,11 @@ Leaf<void> show_command_line(lib::StringBuilder& out, const fs::ProcContext& c, 
 Leaf<void> show_auxiliary(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_oom_score(lib::StringBuilder& out, const fs::ProcContext& c);
 Leaf<void> show_oom_adjustment(lib::StringBuilder& out, const fs::ProcContext& c);
-Leaf<void> set_oom_adjustment(std::string_view text, const fs::ProcContext& c);  // EINVAL, ERANGE, ESRCH, EACCES
+Leaf<void> show_old_oom_adjustment(lib::StringBuilder& out, const fs::ProcContext& c);
+// The longest text that the two below take (PROC_NUMBUF of Linux, without the end). EINVAL, ERANGE, ESRCH, EACCES.
+inline constexpr u32 kMostNumber = 12;
+Leaf<void> write_oom_adjustment(std::string_view text, const fs::ProcContext& c);
+Leaf<void> write_old_oom_adjustment(std::string_view text, const fs::ProcContext& c);
 Leaf<void> show_environment(lib::StringBuilder& out, const fs::ProcContext& c, u64& position);
 
 // procfs_mounts.cpp

@@ -122,7 +122,7 @@ Leaf<void> show_oom_score(StringBuilder& out, const ProcContext& c) {
 Leaf<void> show_oom_adjustment(StringBuilder& out, const ProcContext& c) {
     Ref<Process> p = proc_process(c);
     if (!p) return Errno::kSrch;
-    out.add("{}\n", p->oom_adjustment.load(std::memory_order_relaxed));
+    out.add("{}\n", oom_adjustment(*p).value);
     return lib::kOk;
 }
 
@@ -158,18 +158,38 @@ Result<i64> parse_int(std::string_view text) {
 
 }  // namespace
 
-// Linux also sets it for all that share the process's memory, other than by vfork(2).
-Leaf<void> set_oom_adjustment(std::string_view text, const ProcContext& c) {
-    constexpr size_t kMostText = 12;  // PROC_NUMBUF - 1
-    text = text.substr(0, kMostText);
+Leaf<void> write_oom_adjustment(std::string_view text, const ProcContext& c) {
     const i64 to = TRY(parse_int(text.substr(0, text.find('\0'))));
     if (to < kLeastOomAdjustment || to > kMostOomAdjustment) return Errno::kInval;
     Ref<Process> p = proc_process(c);
     if (!p) return Errno::kSrch;
-    const bool may_lower = proc_caller(c.caller)->creds().capable(fs::kCapSysResource);
-    if (to < p->least_oom_adjustment.load(std::memory_order_relaxed) && !may_lower) return Errno::kAcces;
-    p->oom_adjustment.store(i32(to), std::memory_order_relaxed);
-    if (may_lower) p->least_oom_adjustment.store(i32(to), std::memory_order_relaxed);
+    const bool privileged = proc_caller(c.caller)->creds().capable(fs::kCapSysResource);
+    if (!set_oom_adjustment(*p, i32(to), privileged)) return Errno::kAcces;
+    return lib::kOk;
+}
+
+// oom_adj, by which older programs set the same: from -16 to 15, and -17 for never (include/uapi/linux/oom.h).
+namespace {
+constexpr i32 kOldNever = -17, kOldLeast = -16, kOldMost = 15;
+}
+
+Leaf<void> show_old_oom_adjustment(StringBuilder& out, const ProcContext& c) {
+    Ref<Process> p = proc_process(c);
+    if (!p) return Errno::kSrch;
+    const i32 now = oom_adjustment(*p).value;
+    const i32 old = now * -kOldNever / kMostOomAdjustment;
+    out.add("{}\n", old > kOldMost || now == kMostOomAdjustment ? kOldMost : old);
+    return lib::kOk;
+}
+
+Leaf<void> write_old_oom_adjustment(std::string_view text, const ProcContext& c) {
+    const i64 old = TRY(parse_int(text.substr(0, text.find('\0'))));
+    if ((old < kOldLeast || old > kOldMost) && old != kOldNever) return Errno::kInval;
+    Ref<Process> p = proc_process(c);
+    if (!p) return Errno::kSrch;
+    const i32 to = old == kOldMost ? kMostOomAdjustment : i32(old) * kMostOomAdjustment / -kOldNever;
+    const bool privileged = proc_caller(c.caller)->creds().capable(fs::kCapSysResource);
+    if (!set_old_oom_adjustment(*p, to, privileged)) return Errno::kAcces;
     return lib::kOk;
 }
 

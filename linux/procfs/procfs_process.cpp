@@ -464,8 +464,13 @@ Leaf<void> show_login_uid(StringBuilder& out, const ProcContext&) {
     return lib::kOk;
 }
 
-constexpr ProcNode kComm{
-    .name = "comm", .mode = fs::kTypeRegular | 0644, .show = &show_comm, .write = &set_comm_text, .owner = &owner_of};
+constexpr ProcNode kComm{.name = "comm",
+                         .mode = fs::kTypeRegular | 0644,
+                         .show = &show_comm,
+                         .write = &set_comm_text,
+                         .most_text = sizeof Thread::comm - 1,
+                         .takes_all = true,
+                         .owner = &owner_of};
 
 constexpr ProcNode kEnvironment{.name = "environ",
                                 .mode = kPrivate,
@@ -481,9 +486,17 @@ constexpr ProcNode kMaps{
 constexpr ProcNode kOomAdjustment{.name = "oom_score_adj",
                                   .mode = fs::kTypeRegular | 0644,
                                   .show = &show_oom_adjustment,
-                                  .write = &set_oom_adjustment,
+                                  .write = &write_oom_adjustment,
+                                  .most_text = kMostNumber,
                                   .plain = true,
                                   .owner = &owner_of};
+constexpr ProcNode kOldOomAdjustment{.name = "oom_adj",
+                                     .mode = fs::kTypeRegular | 0644,
+                                     .show = &show_old_oom_adjustment,
+                                     .write = &write_old_oom_adjustment,
+                                     .most_text = kMostNumber,
+                                     .plain = true,
+                                     .owner = &owner_of};
 
 constexpr ProcNode kThreadFiles[] = {
     {.name = "cmdline", .mode = kFile, .show_some = &show_command_line, .plain = true, .owner = &owner_of},
@@ -496,6 +509,7 @@ constexpr ProcNode kThreadFiles[] = {
     kMaps,
     file("oom_score", &show_oom_score),
     kOomAdjustment,
+    kOldOomAdjustment,
     {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
     file("stat", &show_process_stat),
     file("statm", &show_statm),
@@ -530,6 +544,7 @@ constexpr ProcNode kProcessFiles[] = {
     {.name = "net", .mode = kDirectory, .owner = &owner_of},
     file("oom_score", &show_oom_score),
     kOomAdjustment,
+    kOldOomAdjustment,
     {.name = "root", .mode = kLink, .link = &link_text<kRootDir>, .target = kRootDir, .owner = &owner_of},
     file("stat", &show_process_stat),
     file("statm", &show_statm),

@@ -226,6 +226,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
     const Nanoseconds read_deadline = write ? Nanoseconds::never() : file->read_deadline();
     bool interrupted = false;
     u32 in_vain = 0;
+    u64 accessible = ~u64{0};  // no more than that of the next piece
     const u64 own_piece = file->piece_size(write);
     const u64 piece = own_piece ? own_piece : file->kind() == fs::FileKind::kSignal ? kSignalIo : kLeafIo;
     for (;;) {
@@ -242,7 +243,7 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
         Nanoseconds now = port::Port::now();
         // After a short piece the next one ends where its neighbours do: signals are looked for at the ends of pages.
         const u64 most = own_piece ? own_piece - done % own_piece : piece;
-        UserSpans spans = buffers.spans(c.user(), most);
+        UserSpans spans = buffers.spans(c.user(), most < accessible ? most : accessible);
         u64 at = fs::offset_after(offset, done);
         const RanOut ran_out;
         auto r = write ? file->write_for(&c, spans, at) : file->read_for(&c, spans, at);
@@ -251,6 +252,10 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
             done += n;
             if (n == buffers.size()) co_return i64(done);
             buffers.advance(n);
+            if (accessible != ~u64{0}) [[unlikely]] {
+                accessible = ~u64{0};
+                if (n != 0 && !is_ending(c)) continue;
+            }
             if (n == asked || (own_piece && n != 0)) {
                 co_await rt::Yield{};  // a long transfer: lets other threads run
                 if (is_ending(c) || (own_piece && done % kPageSize == 0 && c.interrupted())) co_return i64(done);
@@ -282,7 +287,11 @@ TaskResult transfer(Caller& c, Ref<File> file, IoVector buffers, u64 offset, boo
                 file->buffer_failed(&c, write, buffers.size());
                 co_return Errno::kFault;
             }
-            buffers.limit(usable);
+            // A write to a file may make more of its source accessible, which lies in a mapping of the file.
+            if (write && file->inode() && file->inode()->is_regular())
+                accessible = usable;
+            else
+                buffers.limit(usable);
             continue;
         }
         if (e == Errno::kNoMem && done > 0 && ran_out.since() && in_vain++ < kMostEnds) {

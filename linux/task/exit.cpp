@@ -209,6 +209,7 @@ Ref<AddressSpace> leave_address_space(Thread& t) {
     }
     // The peak is the process's: its last thread records it.
     if (last) {
+        leave_oom_adjustment(p);
         u64 peak = t.mm_ref()->totals().peak_resident * (kPageSize / 1024);
         if (peak > t.usage.max_rss_kib) t.usage.max_rss_kib = peak;
     }

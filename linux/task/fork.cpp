@@ -29,23 +29,27 @@ Result<void> check_flags(u64 flags) {
     return lib::kOk;
 }
 
-// RLIMIT_NPROC counts the threads of the real user id. The place of a new one is reserved before it is compared, and
-// returned if no thread is made in the end: several may be created concurrently.
+// RLIMIT_NPROC counts the threads of the real user id, threads-max those of all. The place of a new one is reserved before it
+// is compared, and returned if no thread is made in the end: several may be created concurrently.
 class UserPlace {
 public:
     explicit UserPlace(Thread& maker) : creds_(maker.creds()) {}
     UserPlace(const UserPlace&) = delete;
     ~UserPlace() {
-        if (taken_) creds_.user->threads.fetch_sub(1, std::memory_order_relaxed);
+        if (!taken_) return;
+        creds_.user->threads.fetch_sub(1, std::memory_order_relaxed);
+        thread_totals.now.fetch_sub(1, std::memory_order_relaxed);
     }
     // kAgain: there is none.
     Result<void> take(u64 limit) {
         taken_ = true;
         const u64 others = creds_.user->threads.fetch_add(1, std::memory_order_relaxed);
-        if (others < limit || creds_.uid == 0 || creds_.capable(fs::kCapSysResource) ||
-            creds_.capable(fs::kCapSysAdmin))
-            return lib::kOk;
-        return Errno::kAgain;
+        const u64 all = thread_totals.now.fetch_add(1, std::memory_order_relaxed);
+        if (others >= limit && creds_.uid != 0 && !creds_.capable(fs::kCapSysResource) &&
+            !creds_.capable(fs::kCapSysAdmin))
+            return Errno::kAgain;
+        if (all >= thread_totals.most.load(std::memory_order_relaxed)) return Errno::kAgain;
+        return lib::kOk;
     }
     void keep() { taken_ = false; }  // it is the thread's now: Thread::count_out()
 
@@ -83,9 +87,6 @@ Result<Ref<Process>> copy_process(Thread& t, const CloneRequest& r) {
     std::memcpy(p->exe_path, parent.exe_path, sizeof p->exe_path);
     p->personality = parent.personality;
     p->no_huge_pages = parent.no_huge_pages;
-    p->oom_adjustment.store(parent.oom_adjustment.load(std::memory_order_relaxed), std::memory_order_relaxed);
-    p->least_oom_adjustment.store(parent.least_oom_adjustment.load(std::memory_order_relaxed),
-                                  std::memory_order_relaxed);
     p->creds = t.own_creds();
     p->signals.account = p->creds->user.get();
     {
@@ -170,7 +171,10 @@ TaskResult do_clone(Caller& caller, CloneRequest r) {
     Ref<FsContext> context = t.fs_context_ref();
     if (!(r.flags & kCloneFs)) context = CO_TRY(copy_fs_context(*context));
     Ref<Process> p{&t.process()};
-    if (!(r.flags & kCloneThread)) p = CO_TRY(copy_process(t, r));
+    if (!(r.flags & kCloneThread)) {
+        p = CO_TRY(copy_process(t, r));
+        inherit_oom_adjustment(*p, t.process(), *mm, r.flags);
+    }
     Ref<VforkDone> vfork;
     if (r.flags & kCloneVfork) vfork = CO_TRY(rt::make_ref<VforkDone>());
 

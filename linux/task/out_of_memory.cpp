@@ -44,7 +44,7 @@ bool has_its_parents_memory(Process& p, const AddressSpace& mm) {
 
 std::optional<i64> badness_of(Process& p, const AddressSpace& mm, u64 pages) {
     if (has_its_parents_memory(p, mm)) return {};
-    const i64 adjustment = p.oom_adjustment.load(std::memory_order_relaxed);
+    const i64 adjustment = oom_adjustment(p).value;
     if (adjustment == kLeastOomAdjustment) return {};
     return i64(pages) + adjustment * i64(rt::frame_total() / 1000);
 }

@@ -12,8 +12,6 @@ namespace linux {
 
 // One call or fault looks for memory so often: others may take what has come back.
 inline constexpr u32 kMostEnds = 16;
-// oom_score_adj: whoever has the least one never ends for memory (OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX of Linux).
-inline constexpr i32 kLeastOomAdjustment = -1000, kMostOomAdjustment = 1000;
 
 enum class ForMemory : u8 {
     kTryAgain,  // memory has come back

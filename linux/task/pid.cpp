@@ -9,6 +9,7 @@
 namespace linux {
 
 constinit rt::SpinLock<rt::Rank::process_tree> process_tree;
+constinit ThreadTotals thread_totals;
 
 namespace {
 

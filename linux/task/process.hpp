@@ -21,6 +21,7 @@
 #include "linux/mm/address_space.hpp"
 #include "linux/signal/signal.hpp"
 #include "linux/task/futex_waiter.hpp"
+#include "linux/task/oom_adjustment.hpp"
 #include "port/bind.hpp"
 #include "rt/wait.hpp"
 
@@ -76,6 +77,13 @@ constexpr i64 in_register(const T& v) {
 
 // Of the tree of processes, the table of numbers and its counters.
 extern rt::SpinLock<rt::Rank::process_tree> process_tree;
+
+// All threads, from before their start until they are reaped, and how many there may be (/proc/sys/kernel/threads-max).
+struct ThreadTotals {
+    rt::Atomic<u64> now{0}, most{0};
+};
+extern ThreadTotals thread_totals;
+inline constexpr u64 kLeastThreads = 20, kMostThreads = 0x3fffffff;  // MIN_THREADS, MAX_THREADS of kernel/fork.c
 
 // What a system call handler gets: who asks. (DESIGN: `Caller`, never trap registers.) It is the thread, seen narrowly.
 class Caller {
@@ -300,6 +308,7 @@ public:
     bool count_out() RT_REQUIRES(process_tree) {
         if (!std::exchange(counted_, false)) return false;
         creds_->user->threads.fetch_sub(1, std::memory_order_relaxed);
+        thread_totals.now.fetch_sub(1, std::memory_order_relaxed);
         return true;
     }
     Ref<const fs::Creds> credentials();  // by another thread
@@ -406,9 +415,7 @@ public:
     u32 personality = 0;
     // Prctl(PR_SET_THP_DISABLE): kept and reported; there are no huge pages.
     bool no_huge_pages = false;
-    // /proc/PID/oom_score_adj, in thousandths of all memory, and the least that it may be set to without CAP_SYS_RESOURCE.
-    // Inherited by fork, kept by execve.
-    std::atomic<i32> oom_adjustment{0}, least_oom_adjustment{0};
+    OomState oom;
     std::atomic<bool> in_vfork{false};             // made by vfork: it has its parent's memory if that still waits
     const u64 serial;                              // no two processes since boot have the same
     std::atomic<IntervalTimers*> timers{nullptr};  // linux/task/itimer.cpp; made on first use, then kept

@@ -78,7 +78,7 @@ TEST(LinuxScarce, OneAtATimeAndNotTheFirstProgram) {
     EXPECT_EQ(run([](User& u) -> Script {
                   const i64 other = co_await start(u, small), hog = co_await start(u, large);
                   Ref<linux::Process> first = linux::find_process(linux::Pid{i32(co_await u.sys(abi::kNrGetppid))});
-                  first->oom_adjustment.store(linux::kMostOomAdjustment);
+                  (void)set_oom_adjustment(*first, linux::kMostOomAdjustment, true);
                   Ref<linux::Thread> mine = thread_of(co_await u.sys(abi::kNrGettid));
                   {
                       Shortage shortage;
@@ -100,7 +100,7 @@ TEST(LinuxScarce, OneAtATimeAndNotTheFirstProgram) {
                       EXPECT_FALSE(is_ending(other));
                       EXPECT_FALSE(is_ending(first->pid.value));
                   }
-                  first->oom_adjustment.store(0);
+                  (void)set_oom_adjustment(*first, 0, true);
                   EXPECT_EQ(co_await wait_for(u, hog), killed_by(kKill));
                   EXPECT_EQ(AddressSpace::awaited_end.load(), 0u);
                   EXPECT_EQ(co_await u.sys(abi::kNrKill, other, kKill), 0);

@@ -57,6 +57,22 @@ TEST(RtExecutor, WhatAUserThreadMakesReadyRunsInASliceAtTheLatest) {
     cpus[0].run_until_idle();
 }
 
+// An interrupt that ends a CPU's sleep keeps no user thread from running.
+TEST(RtExecutor, WhatAnInterruptMakesReadyWhileTheCpuSleepsArmsNoSlice) {
+    Cpus cpus(1);
+    Node node;
+    cpus[0].user_state.enter(rt::UserState::kSleeping);
+    cpus[0].post(node);
+    EXPECT_FALSE(cpus[0].slice.armed);
+    cpus[0].user_state.enter(rt::UserState::kOwnTurn);
+    Node other;
+    cpus[0].post(other);
+    EXPECT_TRUE(cpus[0].slice.armed);
+    cpus[0].user_state.leave();
+    rt::cancel_timer(cpus[0].slice);
+    cpus[0].run_until_idle();
+}
+
 TEST(RtExecutor, EnqueueFrontOvertakesAndStealTakesTheLast) {
     Cpus cpus(1);
     Node a, b, c;

@@ -442,3 +442,38 @@ TEST(forks_at_the_same_time) {
         }
     }
 }
+
+// threads-max counts all threads, for every user.
+static void set_most_threads(const char* text) {
+    int fd = open("/proc/sys/kernel/threads-max", O_WRONLY);
+    NEED(fd >= 0);
+    ssize_t n = write(fd, text, strlen(text));
+    FACT("set", n == (ssize_t)strlen(text));
+    close(fd);
+}
+TEST(most_threads) {
+    char before[32] = {0};
+    int fd = open("/proc/sys/kernel/threads-max", O_RDONLY);
+    NEED(fd >= 0 && read(fd, before, sizeof before - 1) > 0);
+    close(fd);
+    before[strcspn(before, "\n")] = 0;
+    struct rlimit most;
+    NEED(getrlimit(RLIMIT_NPROC, &most) == 0);
+    FACT("RLIMIT_NPROC is half of it", (long)most.rlim_cur == atol(before) / 2);
+    set_most_threads("0");
+    set_most_threads("1073741824");
+    set_most_threads("x");
+    set_most_threads("250");
+    pid_t made[250];
+    int n = 0;
+    while (n < 250 && (made[n] = fork()) > 0) n++;
+    if (n < 250 && made[n] == 0) {
+        for (;;) pause();
+    }
+    say("%s\n", errno_name(errno));
+    FACT("some, and not all", n > 20 && n < 250);
+    for (int i = 0; i < n; i++) kill(made[i], SIGKILL);
+    for (int i = 0; i < n; i++) NEED(waitpid(made[i], NULL, 0) == made[i]);
+    CHILD("fork again") { (void)0; }
+    set_most_threads(before);
+}

@@ -188,3 +188,144 @@ static void chosen(const char* larger, const char* smaller) {
 }
 TEST(spared) { chosen("-1000", "0"); }
 TEST(preferred) { chosen("0", "900"); }
+
+// ---- Longer texts, oom_adj, processes that share their memory ----
+
+TEST(long_text) {
+    int fd = open(kOwn, O_RDWR);
+    NEED(fd >= 0);
+    CALL(write(fd, "00000000000000000007", 20));
+    SHOW(value_in(kOwn));
+    CALL(write(fd, "8            9", 14));
+    CALL(write(fd, "           10", 13));
+    CALL(write(fd, "            9", 13));
+    SHOW(value_in(kOwn));
+    static char much[300];
+    memset(much, ' ', sizeof much);
+    CALL(write(fd, much, sizeof much));
+    much[0] = '5';
+    CALL(write(fd, much, sizeof much));
+    SHOW(value_in(kOwn));
+    memset(much, 'c', sizeof much);
+    int name = open("/proc/self/comm", O_RDWR);
+    NEED(name >= 0);
+    CALL(write(name, much, sizeof much));
+    char back[32] = {0};
+    CALL(pread(name, back, sizeof back - 1, 0));
+    say("%s", back);
+}
+TEST(old_name) {
+    static const char kOld[] = "/proc/self/oom_adj";
+    static const char* const texts[] = {"0", "15", "14", "-16", "-17", "-18", "16", "8", "x", "7 \n", "-1"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        const char* got = write_to(kOld, texts[i]);
+        say("%s: %s, %d, %d\n", texts[i], got, value_in(kOld), value_in(kOwn));
+    }
+    static const char* const news[] = {"-1000", "-999", "-942", "-5", "58", "59", "117", "941", "942", "999", "1000"};
+    for (size_t i = 0; i < sizeof news / sizeof news[0]; i++) {
+        NEED(write_to(kOwn, news[i])[0] == 'o');
+        say("%s: %d\n", news[i], value_in(kOld));
+    }
+    NEED(write_to(kOwn, "-100")[0] == 'o' && write_to(kOld, "5")[0] == 'o');
+    struct stat s;
+    NEED(stat(kOld, &s) == 0);
+    say("%o\n", s.st_mode);
+    CHILD("without privilege") {
+        int own = open(kOwn, O_WRONLY), old = open(kOld, O_WRONLY);
+        NEED(own >= 0 && old >= 0 && setresuid(7, 7, 7) == 0);
+        CALL(write(old, "4", 1));
+        CALL(write(old, "6", 1));
+        CALL(write(own, "-100", 4));
+        CALL(write(own, "-101", 4));
+        SHOW(value_in(kOld));
+    }
+}
+
+static char stacks[4][65536];
+static int go[2], said[2];
+static const char* path_of(pid_t pid) {
+    static char path[64];
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+    return path;
+}
+static int waits(UNUSED void* nothing) {
+    char byte;
+    close(go[1]);
+    return read(go[0], &byte, 1) == 0 ? 0 : 1;
+}
+static int starts_another(UNUSED void* nothing) {
+    pid_t pid = clone(waits, stacks[1] + sizeof stacks[1], CLONE_VM | SIGCHLD, NULL);
+    if (pid < 0 || write(said[1], &pid, sizeof pid) != sizeof pid) return 1;
+    waits(NULL);
+    return waitpid(pid, NULL, 0) == pid ? 0 : 1;
+}
+// What is set for one is set for all with its memory, as long as they have it.
+TEST(with_its_memory) {
+    NEED(pipe(go) == 0 && pipe(said) == 0);
+    NEED(write_to(kOwn, "100")[0] == 'o');
+    pid_t other = fork(), grandchild;
+    NEED(other >= 0);
+    if (other == 0) _exit(waits(NULL));
+    pid_t child = clone(starts_another, stacks[0] + sizeof stacks[0], CLONE_VM | SIGCHLD, NULL);
+    NEED(child > 0 && read(said[0], &grandchild, sizeof grandchild) == sizeof grandchild);
+    SHOW(value_in(path_of(child)));
+    NEED(write_to(kOwn, "200")[0] == 'o');
+    SHOW(value_in(path_of(child)));
+    SHOW(value_in(path_of(grandchild)));
+    NEED(write_to(path_of(grandchild), "300")[0] == 'o');
+    SHOW(value_in(path_of(child)));
+    SHOW(value_in(kOwn));
+    SHOW(value_in(path_of(other)));
+    // With the least that they may be set to.
+    NEED(write_to(path_of(child), "-20")[0] == 'o');
+    CHILD("without privilege") {
+        int own = open(kOwn, O_WRONLY);
+        NEED(own >= 0 && setresuid(7, 7, 7) == 0);
+        CALL(write(own, "-20", 3));
+        CALL(write(own, "-21", 3));
+    }
+    close(go[1]);
+    siginfo_t info;
+    NEED(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT) == 0);
+    NEED(write_to(kOwn, "400")[0] == 'o');
+    SHOW(value_in(path_of(child)));
+    NEED(write_to(path_of(child), "500")[0] == 'o');
+    SHOW(value_in(kOwn));
+    reap("child", child);
+    reap("other", other);
+}
+static int executes(UNUSED void* nothing) {
+    char byte;
+    close(said[0]);
+    dup2(go[0], 0);
+    fcntl(said[1], F_SETFD, FD_CLOEXEC);
+    execl("/bin/busybox", "cat", NULL);
+    return read(go[0], &byte, 1) == 0;
+}
+TEST(after_execve) {
+    NEED(pipe(go) == 0 && pipe(said) == 0 && fcntl(go[1], F_SETFD, FD_CLOEXEC) == 0);
+    NEED(write_to(kOwn, "100")[0] == 'o');
+    pid_t child = clone(executes, stacks[0] + sizeof stacks[0], CLONE_VM | SIGCHLD, NULL);
+    char byte;
+    close(said[1]);
+    NEED(child > 0 && read(said[0], &byte, 1) == 0);  // the program has begun
+    SHOW(value_in(path_of(child)));
+    NEED(write_to(kOwn, "200")[0] == 'o');
+    SHOW(value_in(path_of(child)));
+    NEED(write_to(path_of(child), "300")[0] == 'o');
+    SHOW(value_in(kOwn));
+    close(go[1]);
+    reap("child", child);
+}
+// A child of vfork has one of its own.
+TEST(in_vfork) {
+    NEED(write_to(kOwn, "100")[0] == 'o');
+    int status;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        int fd = open(kOwn, O_WRONLY);
+        _exit(fd >= 0 && write(fd, "200", 3) == 3 ? 0 : 1);
+    }
+    NEED(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+    SHOW(value_in(kOwn));
+}

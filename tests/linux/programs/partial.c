@@ -248,3 +248,58 @@ TEST(conversion_of_flock) {
     CALL(flock(b, LOCK_SH | LOCK_NB));
     CALL(flock(third, LOCK_SH | LOCK_NB));
 }
+
+// ---- A write from a mapping of the file that it makes longer: page by page, it finds what it has written before ----
+
+enum { kPage = 4096 };
+static long size_of(int fd) {
+    struct stat s;
+    NEED(fstat(fd, &s) == 0);
+    return s.st_size;
+}
+#define SHORTEN(n) NEED(ftruncate(fd, n) == 0)
+TEST(write_from_beyond_the_end) {
+    int fd = open("file", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    NEED(fd >= 0 && ftruncate(fd, kPage + 100) == 0);
+    char* at = mmap(NULL, 64 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    NEED(at != MAP_FAILED);
+    for (int i = 0; i < kPage + 100; i++) at[i] = (char)(i % 251);
+    CALL(pwrite(fd, at, 4 * kPage, 0));
+    CALL(pwrite(fd, at, 4 * kPage, kPage));
+    SHOW(size_of(fd));
+    int same = 1;
+    for (int i = 0; i < 4 * kPage; i++) same &= at[kPage + i] == (char)(i % kPage % 251);
+    FACT("one page, five times", same);
+    SHORTEN(kPage);
+    CALL(pwrite(fd, at + kPage, 100, kPage));
+    CALL(pwrite(fd, at + 2 * kPage, kPage, 2 * kPage));
+    CALL(pwrite(fd, at + kPage - 10, 100, kPage));
+    SHOW(size_of(fd));
+    SHORTEN(kPage);
+    CALL(pwrite(fd, at + 10, 8 * kPage - 10, kPage));
+    SHORTEN(kPage);
+    CALL(pwrite(fd, at, 8 * kPage, kPage + 10));
+    SHOW(size_of(fd));
+    SHORTEN(kPage);
+    CALL(pwrite(fd, at, 64 * kPage, kPage));
+    SHOW(size_of(fd));
+    SHORTEN(kPage);
+    CALL(lseek(fd, 0, SEEK_END));
+    CALL(write(fd, at, 2 * kPage));
+    CALL(lseek(fd, 0, SEEK_CUR));
+    struct iovec grows[] = {{at, 10}, {at + kPage, 20}, {at + 1, 50}};
+    struct iovec stays[] = {{at, 10}, {at + 3 * kPage, 20}, {at + 1, 50}};
+    SHORTEN(kPage);
+    CALL(pwritev(fd, grows, 3, kPage));
+    SHORTEN(kPage);
+    CALL(pwritev(fd, grows, 3, 0));
+    CALL(pwritev(fd, stays, 3, kPage));
+    SHOW(size_of(fd));
+    // Nothing of a pipe or of another file makes the source longer.
+    int ends[2], other = open("other", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    NEED(pipe2(ends, O_NONBLOCK) == 0 && other >= 0);
+    SHORTEN(kPage);
+    CALL(write(ends[1], at, 2 * kPage));
+    CALL(pwrite(other, at, 2 * kPage, 0));
+    CALL(pwrite(other, at + kPage - 10, 100, 0));
+}
