@@ -48,11 +48,13 @@ public:
     ~Lane() {
         if (slots_) rt::free_frames(slots_at_, kSlotsOrder);
     }
-    Result<void> init(VirtioBlk& disk, u16 index, u16 interrupt, u64 features);
+    Result<void> init(u16 index, u16 interrupt, u64 features);
     bool start(u32 slot, block::Command& command) override;
     void notify() override { ring_.kick(); }
     static void interrupt(void* self) { static_cast<Lane*>(self)->handle(); }
     void handle();
+    void belongs_to(VirtioBlk& disk) { disk_ = &disk; }
+    void open() { open_.store(true, std::memory_order_release); }
     u16 ring_size() const { return ring_.size(); }
     bool indirect() const { return ring_.indirect(); }
     block::Queue requests;
@@ -66,7 +68,8 @@ private:
     ChainQueue ring_;
     Slot* slots_ = nullptr;
     PhysAddr slots_at_{};
-    u32 to_read_[kDepth] = {};  // by slot: bytes that the device is to write besides the status
+    u32 to_read_[kDepth] = {};      // by slot: bytes that the device is to write besides the status
+    rt::Atomic<bool> open_{false};  // what is above can be used; the device may interrupt before
 };
 
 class VirtioBlk final : public block::Disk {
@@ -85,7 +88,6 @@ public:
         return sum;
     }
     VirtioDevice& device() { return *device_; }
-    const block::Limits& own_limits() const { return limits_; }
     bool has_interrupts() const { return lanes_ != nullptr; }
     VirtioBlk* next_refused = nullptr;
     void give_up(const char* why);
@@ -104,12 +106,10 @@ private:
     rt::Atomic<bool> given_up_{false};
 };
 
-Result<void> Lane::init(VirtioBlk& disk, u16 index, u16 interrupt, u64 features) {
+Result<void> Lane::init(u16 index, u16 interrupt, u64 features) {
     slots_at_ = TRY(rt::alloc_frames(kSlotsOrder));
     slots_ = static_cast<Slot*>(rt::frame_info(slots_at_).bytes());
-    disk_ = &disk;
-    TRY(ring_.init(disk.device(), index, interrupt, features));
-    return requests.init(*this, disk.own_limits(), kDepth);
+    return ring_.init(disk_->device(), index, interrupt, features);
 }
 
 bool Lane::start(u32 index, block::Command& c) {
@@ -147,6 +147,10 @@ Errno Lane::result_of(u32 slot, u32 written) {
 }
 
 void Lane::handle() {
+    if (!open_.load(std::memory_order_acquire)) {
+        disk_->device().acknowledge();
+        return;
+    }
     block::Ended ended;
     bool broken;
     {
@@ -233,16 +237,25 @@ u32 VirtioBlk::lanes_wanted(u64 features) {
 Result<void> VirtioBlk::start_lanes(u64 features, u32 count) {
     lanes_ = new (std::nothrow) Lane[count];
     if (!lanes_) return Errno::kNoMem;
+    for (u16 i = 0; i < count; ++i) lanes_[i].belongs_to(*this);
     for (u16 i = 0; i < count; ++i) {
-        TRY(device_->set_interrupt(i, &Lane::interrupt, &lanes_[i], CpuId{i}));
-        TRY(lanes_[i].init(*this, i, i, features));
+        auto r = device_->set_interrupt(i, &Lane::interrupt, &lanes_[i], CpuId{i});
+        if (r.ok()) r = lanes_[i].init(i, i, features);
+        if (!r.ok()) {
+            if (i == 0) return r;
+            break;  // no more interrupts, or memory: CPUs share the lanes that there are
+        }
         lane_count_ = i + 1u;
     }
     // A request must fit an empty ring.
-    if (!lanes_[0].indirect()) {
-        const u32 room = lanes_[0].ring_size();
+    for (u32 i = 0; i < lane_count_ && !lanes_[i].indirect(); ++i) {
+        const u32 room = lanes_[i].ring_size();
         if (room < 3) return refuse("descriptors in a queue:", room), Errno::kNoDev;
         if (room - 2 < limits_.most_pieces) limits_.most_pieces = room - 2;
+    }
+    for (u32 i = 0; i < lane_count_; ++i) {
+        TRY(lanes_[i].requests.init(lanes_[i], limits_, kDepth));
+        lanes_[i].open();
     }
     return lib::kOk;
 }

@@ -40,6 +40,9 @@ public:
                        .most_discard_segments = 1};
     u32 ring_max = 128, vectors = 4, notified = 0, generation = 0, resets = 0;
     bool generation_moves = false;
+    std::map<u16, u32> ring_max_of;  // of queues that differ from ring_max
+    u16 interrupts_left = 0xffff;    // that can be set
+    bool interrupts_early = false;   // while it is set up
     std::vector<std::byte> storage = std::vector<std::byte>(256 * kSectorBytes);
     // What the device does with a request instead of saying that it is done.
     u8 status_given = kBlockStatusOk;
@@ -51,14 +54,25 @@ public:
     FakeBlk() { type_ = kDeviceBlock; }
     using VirtioDevice::set_interrupt;
     Result<void> set_interrupt(u16 number, port::InterruptHandler handler, void* argument, CpuId cpu) override {
+        if (interrupts_left == 0) return Errno::kNoMem;
+        --interrupts_left;
         handlers_[number] = {handler, argument};
         interrupted_cpu[number] = cpu;
+        if (interrupts_early) handler(argument);
         return lib::kOk;
     }
     u32 interrupts() override { return vectors; }
-    u32 queue_size_max(u16) override { return ring_max; }
+    u32 queue_size_max(u16 queue) override {
+        for (auto [number, handler] : handlers_)
+            if (interrupts_early) handler.first(handler.second);
+        return ring_max_of.contains(queue) ? ring_max_of[queue] : ring_max;
+    }
     Result<void> set_queue(const QueuePlace& place) override {
         queues[place.queue] = place;
+        if (interrupts_early) used(place.queue).index = 3;  // of nothing
+        for (auto [number, handler] : handlers_)
+            if (interrupts_early) handler.first(handler.second);
+        if (interrupts_early) used(place.queue).index = 0;
         return lib::kOk;
     }
     void notify(u16) override { ++notified; }
@@ -307,6 +321,75 @@ TEST_F(VirtioBlkTest, each_cpu_has_a_queue_whose_interrupt_it_gets_as_far_as_the
         hal::Machine::bind_cpu(CpuId{0});
         forget();
     }
+}
+
+TEST_F(VirtioBlkTest, a_device_that_interrupts_while_it_is_set_up_is_not_listened_to) {
+    for (u32 i = 1; i < 4; ++i) {
+        hal::Machine::bind_cpu(CpuId{i});
+        rt::Executor::start(CpuId{i});
+    }
+    hal::Machine::bind_cpu(CpuId{0});
+    FakeBlk device;
+    device.config.queue_count = 4;
+    device.interrupts_early = true;
+    block::Disk* disk = start(device);
+    ASSERT_NE(disk, nullptr);
+    Own r{block::Op::kRead, 0, 1};
+    disk->submit(r);
+    device.serve();
+    device.interrupt();
+    EXPECT_EQ(r.ends, 1u);
+    EXPECT_EQ(disk->stats().errors, 0u);
+}
+
+TEST_F(VirtioBlkTest, a_request_fits_the_smallest_of_its_queues) {
+    for (u32 i = 1; i < 4; ++i) {
+        hal::Machine::bind_cpu(CpuId{i});
+        rt::Executor::start(CpuId{i});
+    }
+    FakeBlk device;
+    device.offered &= ~kFeatureIndirect;
+    device.config.queue_count = 4;
+    device.ring_max_of[3] = 4;
+    hal::Machine::bind_cpu(CpuId{0});
+    block::Disk* disk = start(device);
+    ASSERT_NE(disk, nullptr);
+    EXPECT_EQ(disk->limits().most_pieces, 2u);
+    hal::Machine::bind_cpu(CpuId{3});
+    Own r{block::Op::kRead, 0, 2, 2};
+    disk->submit(r);
+    device.serve(3);
+    device.interrupt(3);
+    EXPECT_EQ(r.ends, 1u);
+    EXPECT_EQ(disk->stats().errors, 0u);
+    hal::Machine::bind_cpu(CpuId{0});
+}
+
+TEST_F(VirtioBlkTest, without_more_interrupts_cpus_share_the_queues_that_have_some) {
+    for (u32 i = 1; i < 4; ++i) {
+        hal::Machine::bind_cpu(CpuId{i});
+        rt::Executor::start(CpuId{i});
+    }
+    FakeBlk device;
+    device.config.queue_count = 4;
+    device.interrupts_left = 2;
+    hal::Machine::bind_cpu(CpuId{0});
+    block::Disk* disk = start(device);
+    ASSERT_NE(disk, nullptr);
+    for (u32 cpu = 0; cpu < 4; ++cpu) {
+        hal::Machine::bind_cpu(CpuId{cpu});
+        Own r{block::Op::kRead, 0, 1};
+        disk->submit(r);
+        device.serve(u16(cpu % 2));
+        device.interrupt(u16(cpu % 2));
+        EXPECT_EQ(r.ends, 1u);
+    }
+    hal::Machine::bind_cpu(CpuId{0});
+    forget();
+    FakeBlk none;
+    none.interrupts_left = 0;
+    EXPECT_EQ(start(none), nullptr);
+    EXPECT_FALSE(none.running());
 }
 
 TEST_F(VirtioBlkTest, absurd_configurations_are_refused) {
