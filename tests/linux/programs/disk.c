@@ -482,3 +482,36 @@ TEST(statistics) {
     SHOW(column("vda", 16) > flushes);
     SHOW(column("vda", 9));
 }
+
+// What must be durable when the call returns has the device flush.
+#define FLUSHES(X)                                        \
+    do {                                                  \
+        const long before = column("vda", 16);            \
+        CALL(X);                                          \
+        say("flushed: %d\n", column("vda", 16) > before); \
+    } while (0)
+TEST(flushing) {
+    int fd = disk(O_RDWR), reading = disk(O_RDONLY), synced = disk(O_WRONLY | O_SYNC), data = disk(O_WRONLY | O_DSYNC);
+    int file = open("f", O_RDWR | O_CREAT, 0600);
+    NEED(file >= 0 && write(file, "sent by sendfile", 16) == 16);
+    FLUSHES(pread(synced, pages(4096), 1, KIB(1150)));
+    FLUSHES(pread(reading, pages(4096), 1, KIB(1150)));
+    FLUSHES(pwrite(synced, "y", 1, KIB(1150) + 1));
+    FLUSHES(pwrite(data, "z", 1, KIB(1150) + 2));
+    struct iovec part = {"!", 1};
+    FLUSHES(pwritev(synced, &part, 1, KIB(1150) + 3));
+    FLUSHES(syscall(SYS_pwritev2, fd, &part, 1, KIB(1150) + 3, 0, RWF_DSYNC));
+    FLUSHES(syscall(SYS_pwritev2, fd, &part, 1, KIB(1150) + 4, 0, RWF_SYNC));
+    off_t at = 0;
+    NEED(lseek(synced, KIB(1151), SEEK_SET) == KIB(1151));
+    FLUSHES(sendfile(synced, file, &at, 16));
+    NEED(lseek(data, KIB(1152), SEEK_SET) == KIB(1152));
+    at = 0;
+    FLUSHES(sendfile(data, file, &at, 16));
+    FLUSHES(fsync(fd));
+    NEED(pwrite(fd, "a", 1, KIB(1150)) == 1);
+    FLUSHES(fdatasync(reading));
+    char text[17] = "";
+    CALL(pread(reading, text, 16, KIB(1152)));
+    say("%s\n", text);
+}
