@@ -71,6 +71,8 @@ public:
     static constexpr u32 kMostDepth = 64;
     // How many waiting requests are looked at for one that is adjacent to a command.
     static constexpr u32 kMergeWindow = 32;
+    // Flushes that become one.
+    static constexpr u32 kFlushesTogether = 64;
 
     Queue() = default;
     Queue(const Queue&) = delete;
@@ -98,6 +100,9 @@ public:
 
 private:
     void gather(Command& c) RT_REQUIRES(lock);
+    void next_command(Command& c) RT_REQUIRES(lock);
+    void take_back(Command& c) RT_REQUIRES(lock);
+    bool any_waits() const RT_REQUIRES(lock) { return !waiting_.empty() || (!flushing_ && !flushes_.empty()); }
     bool fits(const Command& c, const Request& r) const;
     void account_busy(Nanoseconds now) RT_REQUIRES(lock);
     void end_request(Request& r, Errno result, Nanoseconds now, Ended& out) RT_REQUIRES(lock);
@@ -108,6 +113,10 @@ private:
     u32 depth_ = 0;
     u64 busy_ RT_GUARDED_BY(lock) = 0;  // a bit for each command that is with the device
     RequestList waiting_ RT_GUARDED_BY(lock);
+    // One flush is with the device at a time. Those that come meanwhile are the next one, together: it starts after each of
+    // them was submitted, and so after the writes that they are for have ended.
+    RequestList flushes_ RT_GUARDED_BY(lock);
+    bool flushing_ RT_GUARDED_BY(lock) = false;
     bool failed_ RT_GUARDED_BY(lock) = false;
     Stats stats_ RT_GUARDED_BY(lock);
     Nanoseconds accounted_ RT_GUARDED_BY(lock){};  // up to when the times in stats_ are

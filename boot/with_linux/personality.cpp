@@ -26,8 +26,10 @@ Task<void> flush_and_report(i32 wait_status) {
 
 void report(i32 wait_status) {
     control::not_started(linux::first_program_error());
-    if (block::disk_count() != 0 && rt::spawn("last flush", flush_and_report(wait_status), rt::Executor::current()))
-        return;
+    if (block::disk_count() != 0) {
+        if (rt::spawn("last flush", flush_and_report(wait_status), rt::Executor::current())) return;
+        control::send("flush-failed");
+    }
     control::report_exit(wait_status);
 }
 

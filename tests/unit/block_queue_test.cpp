@@ -106,6 +106,27 @@ TEST_F(BlockQueue, adjacent_requests_that_wait_become_one_command_in_the_order_o
     for (const Own& r : list) EXPECT_EQ(r.ends, 1u);
 }
 
+TEST_F(BlockQueue, flushes_that_come_while_one_is_under_way_are_the_next_one_together) {
+    Own first{Op::kFlush, 0, 0}, write{Op::kWrite, 5, 1};
+    disk_.submit(first);
+    std::deque<Own> list;
+    for (u32 i = 0; i < 100; ++i) disk_.submit(list.emplace_back(Op::kFlush, 0, 0));
+    disk_.submit(write);  // does not wait for them
+    ASSERT_EQ(disk_.with_device().size(), 2u);
+    EXPECT_EQ(disk_.with_device()[1].op, Op::kWrite);
+    EXPECT_TRUE(disk_.finish(0));
+    EXPECT_EQ(first.ends, 1u);
+    for (const Own& r : list) EXPECT_EQ(r.ends, 0u);  // they began after it
+    disk_.finish_all();
+    for (const Own& r : list) EXPECT_EQ(r.ends, 1u);
+    EXPECT_EQ(write.ends, 1u);
+    u32 flushes = 0;
+    for (const auto& t : disk_.all_taken()) flushes += t.op == Op::kFlush;
+    EXPECT_EQ(flushes, 3u);  // 1, 64 and 36
+    EXPECT_EQ(disk_.stats().of[u32(Op::kFlush)].done, 101u);
+    EXPECT_EQ(disk_.stats().in_flight, 0u);
+}
+
 TEST_F(BlockQueue, other_kinds_and_gaps_are_not_merged) {
     Own a{Op::kRead, 0, 1}, b{Op::kRead, 100, 1};
     disk_.submit(a);

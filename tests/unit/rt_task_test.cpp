@@ -108,6 +108,37 @@ TEST(RtAsyncMutex, HoldsOneAtATimeAndForgetsNobody) {
     }
 }
 
+Task<void> hold_again_and_again(rt::AsyncMutex* m, const bool* over, u32* rounds) {
+    while (!*over && *rounds < 1000) {
+        auto guard = co_await m->lock();
+        EXPECT_TRUE(guard.ok());
+        ++*rounds;
+        for (int i = 0; i < 3; ++i) co_await rt::Yield{};
+    }
+}
+Task<void> hold_once(rt::AsyncMutex* m, u32* left) {
+    co_await rt::Yield{};
+    auto guard = co_await m->lock();
+    EXPECT_TRUE(guard.ok());
+    co_await rt::Yield{};
+    --*left;
+}
+
+// The holder that comes back at once is on its CPU when the lock is free; who was woken is only ready.
+TEST(RtAsyncMutex, NobodyIsPassedOverTwice) {
+    Cpus cpus(1);
+    rt::AsyncMutex m;
+    bool over = false;
+    u32 rounds = 0, left = 5;
+    ASSERT_TRUE(rt::spawn("greedy", hold_again_and_again(&m, &over, &rounds), cpus[0]));
+    for (u32 i = 0; i < 5; ++i) ASSERT_TRUE(rt::spawn("modest", hold_once(&m, &left), cpus[0]));
+    ASSERT_TRUE(cpus.run_until([&] { return left == 0; }, 30));
+    EXPECT_LT(rounds, 20u);
+    over = true;
+    cpus[0].run_until_idle();
+    EXPECT_TRUE(bool(m.try_lock()));
+}
+
 TEST(RtSpinLock, ExcludesOtherCpus) {
     static constinit rt::SpinLock<rt::Rank::pipe> lock;
     static u64 value;
