@@ -238,7 +238,7 @@ void budget(u64 share, u64 cpu) {
     // When the host stops a CPU, that time looks used. So the budget must hold in one of many windows; without a budget
     // it would hold in none.
     u64 used = 0;
-    for (u64 i = 0; i < 40; ++i) {
+    for (u64 i = 0; i < 200; ++i) {
         u64 start = now(), before = sched_used(s);
         sleep(60 * kMillisecond);
         used = sched_used(s) - before;
