@@ -7,6 +7,8 @@
 #include "lib/list.hpp"
 #include "lib/result.hpp"
 #include "lib/types.hpp"
+#include "rt/one_shot.hpp"
+#include "rt/spinlock.hpp"
 #include "rt/task.hpp"
 #include "rt/wait.hpp"
 
@@ -48,6 +50,21 @@ struct Limits {
     u64 most_discard = 0;  // sectors of one discard
 };
 
+// Flushes of one device that several jobs want: one is with the device, and those who come meanwhile share the next.
+class FlushTurns {
+    friend Task<Result<void>> flush(class Device& device);
+    struct Waiter {
+        lib::ListHook hook;
+        rt::OneShot turn{"disk"};  // it begins the next flush (leads), or `result` is there
+        bool leads = false;
+        Errno result = Errno::kOk;
+    };
+    using Waiters = lib::List<Waiter, &Waiter::hook>;
+    rt::SpinLock<rt::Rank::async_lock> lock_;
+    bool busy_ RT_GUARDED_BY(lock_) = false;  // one job has a flush under way, or is about to begin it
+    Waiters waiting_ RT_GUARDED_BY(lock_);    // they came after it began
+};
+
 class Device {
 public:
     virtual ~Device() = default;
@@ -60,6 +77,10 @@ public:
     virtual void submit_all(RequestList& list) {
         while (Request* r = list.pop_front()) submit(*r);
     }
+
+private:
+    friend Task<Result<void>> flush(Device& device);
+    FlushTurns flushes_;
 };
 
 // Collects requests, so that those which are adjacent are merged and the device is notified once: submitted by flush()
@@ -82,7 +103,8 @@ private:
 // Submits `r` and waits for its end, which nothing interrupts: the device uses the memory until then. `ended` is used by
 // this. Returns `result`. kNoMem: no frame for the coroutine; nothing was submitted.
 Task<Result<void>> transfer(Device& device, Request& r);
-// The same of one piece of memory, and of a flush (at once if the device has none).
+// The same of one piece of memory, and of a flush (at once if the device has none). Flushes that wait for one another
+// are one request, which is submitted after the last of them was asked for.
 Task<Result<void>> read(Device& device, u64 sector, Piece to);
 Task<Result<void>> write(Device& device, u64 sector, Piece from);
 Task<Result<void>> flush(Device& device);

@@ -2,7 +2,7 @@
 // The disks of the machine: drivers add them at boot, and they live for ever. Found by name or by device number.
 #pragma once
 #include "block/queue.hpp"
-#include "rt/async_mutex.hpp"
+#include "rt/fair_semaphore.hpp"
 
 namespace block {
 
@@ -19,7 +19,11 @@ public:
     bool claim() { return !claimed_.exchange(true, std::memory_order_acquire); }
     void release() { claimed_.store(false, std::memory_order_release); }
     // Held by who writes a part of a block, which takes a read and a write, and by every other write through a buffer.
-    rt::AsyncMutex writing;
+    rt::FairSemaphore writing{1};
+    // One for each transfer between the disk and a program, which has a buffer of the kernel's: what all programs
+    // together can make it hold is bounded.
+    static constexpr u32 kMostBuffers = 32;
+    rt::FairSemaphore buffers{kMostBuffers};
 
 protected:
     Limits limits_;

@@ -83,7 +83,7 @@ void Queue::submit(RequestList& list) {
             }
             r->submitted = now;
             ++stats_.in_flight;
-            (r->op == Op::kFlush ? flushes_ : waiting_).push_back(*r);
+            waiting_.push_back(*r);
         }
         start_more();
     }
@@ -118,45 +118,26 @@ void Queue::gather(Command& c) {
     }
 }
 
-// Of what waits: any_waits().
-void Queue::next_command(Command& c) {
-    c.merged = 0;
-    if (!flushing_ && !flushes_.empty()) {
-        c.op = Op::kFlush;
-        c.sector = c.sectors = 0;
-        c.pieces = 0;
-        for (u32 n = 0; n < kFlushesTogether && !flushes_.empty(); ++n) c.requests.push_back(*flushes_.pop_front());
-        flushing_ = true;
-        return;
-    }
-    Request* first = waiting_.pop_front();
-    c.op = first->op;
-    c.sector = first->sector;
-    c.sectors = first->sectors;
-    c.pieces = u32(first->pieces.size());
-    c.requests.push_back(*first);
-    if (moves_data(c.op)) gather(c);
-}
-
-// To where they were: before everything that waits.
-void Queue::take_back(Command& c) {
-    const bool flush = c.op == Op::kFlush;
-    while (Request* r = c.requests.back()) {
-        RequestList::remove(*r);
-        (flush ? flushes_ : waiting_).push_front(*r);
-    }
-    if (flush) flushing_ = false;
-}
-
 void Queue::start_more() {
     bool any = false;
     const u64 all = depth_ == 64 ? ~u64{0} : (u64{1} << depth_) - 1;
-    while (!failed_ && (busy_ & all) != all && any_waits()) {
+    while (!failed_ && (busy_ & all) != all && !waiting_.empty()) {
         const u32 slot = u32(std::countr_one(busy_));
         Command& c = commands_[slot];
-        next_command(c);
+        Request* first = waiting_.pop_front();
+        c.op = first->op;
+        c.sector = first->sector;
+        c.sectors = first->sectors;
+        c.pieces = u32(first->pieces.size());
+        c.merged = 0;
+        c.requests.push_back(*first);
+        if (moves_data(c.op)) gather(c);
         if (!channel_->start(slot, c)) {
-            take_back(c);
+            // Back to where they were: before everything that waits.
+            while (Request* r = c.requests.back()) {
+                RequestList::remove(*r);
+                waiting_.push_front(*r);
+            }
             break;
         }
         busy_ |= u64{1} << slot;
@@ -170,18 +151,23 @@ void Queue::end(u32 slot, Errno result, Ended& out) {
     const Nanoseconds now = hal::Machine::now();
     account_busy(now);
     busy_ &= ~(u64{1} << slot);
-    if (commands_[slot].op == Op::kFlush) flushing_ = false;
     while (Request* r = commands_[slot].requests.pop_front()) end_request(*r, result, now, out);
 }
 
-void Queue::fail(Ended& out) {
+bool Queue::fail() {
+    Ended out;
     rt::LockGuard guard{lock};
     failed_ = true;
-    while (busy_ != 0) end(u32(std::countr_zero(busy_)), Errno::kIo, out);
+    const u64 before = stats_.in_flight;
+    auto more = [&]() RT_REQUIRES(lock) { return before - stats_.in_flight < kFailedAtOnce; };
+    while (busy_ != 0 && more()) end(u32(std::countr_zero(busy_)), Errno::kIo, out);
     const Nanoseconds now = hal::Machine::now();
     account_busy(now);
-    while (Request* r = waiting_.pop_front()) end_request(*r, Errno::kIo, now, out);
-    while (Request* r = flushes_.pop_front()) end_request(*r, Errno::kIo, now, out);
+    while (more() && !waiting_.empty()) end_request(*waiting_.pop_front(), Errno::kIo, now, out);
+    const bool all = busy_ == 0 && waiting_.empty();
+    guard.unlock();
+    out.report();
+    return all;
 }
 
 void Queue::add_stats(Stats& out) {

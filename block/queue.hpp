@@ -71,8 +71,6 @@ public:
     static constexpr u32 kMostDepth = 64;
     // How many waiting requests are looked at for one that is adjacent to a command.
     static constexpr u32 kMergeWindow = 32;
-    // Flushes that become one.
-    static constexpr u32 kFlushesTogether = 64;
 
     Queue() = default;
     Queue(const Queue&) = delete;
@@ -90,8 +88,9 @@ public:
     void start_more() RT_REQUIRES(lock);
     bool is_with_device(u32 slot) const RT_REQUIRES(lock) { return slot < depth_ && (busy_ >> slot & 1) != 0; }
     // The device can no longer access memory and will do nothing any more: everything ends with kIo, also what is submitted
-    // from now on.
-    void fail(Ended& out) RT_EXCLUDES(lock);
+    // from now on. At most kFailedAtOnce requests end in one call, and are reported in it. False: call it again.
+    bool fail() RT_EXCLUDES(lock);
+    static constexpr u32 kFailedAtOnce = 64;  // beyond the last command's
 
     // Adds this queue's counters.
     void add_stats(Stats& out) RT_EXCLUDES(lock);
@@ -100,9 +99,6 @@ public:
 
 private:
     void gather(Command& c) RT_REQUIRES(lock);
-    void next_command(Command& c) RT_REQUIRES(lock);
-    void take_back(Command& c) RT_REQUIRES(lock);
-    bool any_waits() const RT_REQUIRES(lock) { return !waiting_.empty() || (!flushing_ && !flushes_.empty()); }
     bool fits(const Command& c, const Request& r) const;
     void account_busy(Nanoseconds now) RT_REQUIRES(lock);
     void end_request(Request& r, Errno result, Nanoseconds now, Ended& out) RT_REQUIRES(lock);
@@ -113,10 +109,6 @@ private:
     u32 depth_ = 0;
     u64 busy_ RT_GUARDED_BY(lock) = 0;  // a bit for each command that is with the device
     RequestList waiting_ RT_GUARDED_BY(lock);
-    // One flush is with the device at a time. Those that come meanwhile are the next one, together: it starts after each of
-    // them was submitted, and so after the writes that they are for have ended.
-    RequestList flushes_ RT_GUARDED_BY(lock);
-    bool flushing_ RT_GUARDED_BY(lock) = false;
     bool failed_ RT_GUARDED_BY(lock) = false;
     Stats stats_ RT_GUARDED_BY(lock);
     Nanoseconds accounted_ RT_GUARDED_BY(lock){};  // up to when the times in stats_ are

@@ -7,6 +7,8 @@ namespace block {
 
 namespace {
 
+constexpr u32 kWakesPerTurn = 64;
+
 struct Awaited : Request {
     rt::OneShot over{"disk"};
     static void signal(Request& r) { static_cast<Awaited&>(r).over.signal(); }
@@ -40,8 +42,44 @@ Task<Result<void>> write(Device& device, u64 sector, Piece from) {
 
 Task<Result<void>> flush(Device& device) {
     if (!device.limits().has_flush) co_return lib::kOk;
+    FlushTurns& turns = device.flushes_;
+    FlushTurns::Waiter me;
+    bool leads;
+    {
+        rt::LockGuard guard{turns.lock_};
+        leads = !std::exchange(turns.busy_, true);
+        turns.waiting_.push_back(me);
+    }
+    if (!leads) co_await me.turn;
+    if (!leads && !me.leads) {
+        if (me.result != Errno::kOk) co_return me.result;
+        co_return lib::kOk;
+    }
+    // All who wait now have seen the ends of their writes: this flush is for them, too.
+    FlushTurns::Waiters group;
+    {
+        rt::LockGuard guard{turns.lock_};
+        group.splice_back(turns.waiting_);
+    }
+    FlushTurns::Waiters::remove(me);
     Request r{.op = Op::kFlush};
-    co_return co_await transfer(device, r);
+    const auto result = co_await transfer(device, r);
+    FlushTurns::Waiter* next;
+    {
+        rt::LockGuard guard{turns.lock_};
+        next = turns.waiting_.front();  // it stays in the list until its flush begins
+        turns.busy_ = next != nullptr;
+    }
+    if (next) {
+        next->leads = true;
+        next->turn.signal();
+    }
+    for (u32 n = 1; FlushTurns::Waiter* other = group.pop_front(); ++n) {
+        other->result = result.error();
+        other->turn.signal();
+        if (n % kWakesPerTurn == 0) co_await rt::Yield{};
+    }
+    co_return result;
 }
 
 }  // namespace block

@@ -186,7 +186,9 @@ std::vector<Case> load_cases(const BatchOptions& options) {
     for (const std::string& area : areas) {
         fs::path path = cases_dir() / (area + ".txt");
         if (!fs::exists(path)) fail("there is no area '" + area + "' (no " + path.string() + ")");
-        for (Case& item : parse_cases(area, path)) {
+        std::vector<Case> parsed = parse_cases(area, path);
+        if (parsed.empty()) fail("area '" + area + "' has no cases (" + path.string() + ")");
+        for (Case& item : parsed) {
             bool wanted = options.cases.empty() ||
                           std::find(options.cases.begin(), options.cases.end(), item.name) != options.cases.end();
             if (wanted) all.push_back(std::move(item));

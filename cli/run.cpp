@@ -320,6 +320,9 @@ void say_of_native(std::string_view line) {
         std::fputs("farcall: the native program has ended: no thread of it is left that can run\n", stderr);
 }
 
+// The program ended with 0, and not all that it wrote may be in the files.
+constexpr int kFlushFailed = 73;
+
 // A line of the guest about its disks.
 void say_of_disks(std::string_view line) {
     if (line == "flush-failed")
@@ -377,11 +380,12 @@ int run_command(const RunOptions& options) {
     trace.collect(streams);
     // Shown after everything that the program wrote.
     std::string stats;
-    bool server_died = false;
+    bool server_died = false, flush_failed = false;
     streams.on_control = [&](std::string_view line) {
         if (line.starts_with("stats ")) stats = line.substr(6);
         if (line == "server-died") server_died = true;
         say_of_native(line);
+        if (line == "flush-failed") flush_failed = true;
         say_of_disks(line);
     };
     const bool stretches = !options.stats.empty();
@@ -397,7 +401,8 @@ int run_command(const RunOptions& options) {
         std::fputs(stats_table(stats).c_str(), stderr);
     show_misses(options, counted);
     trace.finish(outcome);
-    return report(outcome, spec, argv[0]);
+    const int status = report(outcome, spec, argv[0]);
+    return status == 0 && flush_failed ? kFlushFailed : status;
 }
 
 }  // namespace cli

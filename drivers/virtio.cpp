@@ -13,16 +13,21 @@ namespace drivers {
 
 using namespace abi::virtio;
 
+namespace {
+constexpr Nanoseconds kResetAtBoot = lib::milliseconds(1000);  // nothing else runs yet
+}
+
 // 2.4.2, 4.1.4.3.1: it is done when the status reads as 0.
-bool VirtioDevice::reset() {
+bool VirtioDevice::reset(Nanoseconds most) {
     set_status(0);
-    for (u32 i = 0; status() != 0; ++i)
-        if (i == 1'000'000) return false;
+    const Nanoseconds end = hal::Machine::now() + most;
+    while (status() != 0)
+        if (hal::Machine::now() > end) return status() == 0;
     return true;
 }
 
 Result<u64> VirtioDevice::negotiate(u64 wanted) {
-    if (!reset()) return Errno::kNoDev;
+    if (!reset(kResetAtBoot)) return Errno::kNoDev;
     set_status(kStatusAcknowledge);
     set_status(kStatusAcknowledge | kStatusDriver);
     u64 features = device_features() & (wanted | kFeatureVersion1);

@@ -19,8 +19,9 @@ public:
     void driver_ok();
     void fail();
     // Everything is forgotten: when this has returned true, the device accesses no memory any more. False: it does not
-    // say that it has. Any CPU, also while others use its queues.
-    bool reset();
+    // say that it has within `most`, during which the CPU does nothing else. Any CPU, also while others use its queues.
+    bool reset(Nanoseconds most = kResetWhileRunning);
+    static constexpr Nanoseconds kResetWhileRunning = lib::milliseconds(10);
     // The same by any means, for a device that cannot be trusted to be reset.
     virtual bool cut_off() { return reset(); }
     // Interrupt 0, on CPU 0; the handler runs with interrupts off.

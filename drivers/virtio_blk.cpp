@@ -21,7 +21,8 @@ namespace {
 
 using namespace abi::virtio;
 
-constexpr u32 kDepth = 32;  // commands of a queue that are with the device
+constexpr u32 kDepth = 32;               // commands of a queue that are with the device
+constexpr u32 kInterruptsOfDisks = 160;  // the machine has 192 (hal/x86_64)
 constexpr u32 kMostBytes = 1 << 20;
 constexpr u32 kLargestBlock = kPageSize;
 constexpr u64 kMostSectors = (u64{1} << 63) / block::kSectorBytes - 1;  // places in bytes fit an off_t
@@ -48,13 +49,14 @@ public:
     ~Lane() {
         if (slots_) rt::free_frames(slots_at_, kSlotsOrder);
     }
-    Result<void> init(u16 index, u16 interrupt, u64 features);
+    // Before init(): what its interrupt handler needs, which a device may call at any time.
+    void belongs_to(VirtioBlk& disk) { disk_ = &disk; }
+    // kNoDev, kInval: the device's queue cannot be used; kNoSpc: the machine has no more interrupts; kNoMem.
+    Result<void> init(u16 index, u64 features);
     bool start(u32 slot, block::Command& command) override;
     void notify() override { ring_.kick(); }
     static void interrupt(void* self) { static_cast<Lane*>(self)->handle(); }
     void handle();
-    void belongs_to(VirtioBlk& disk) { disk_ = &disk; }
-    void open() { open_.store(true, std::memory_order_release); }
     u16 ring_size() const { return ring_.size(); }
     bool indirect() const { return ring_.indirect(); }
     block::Queue requests;
@@ -68,8 +70,7 @@ private:
     ChainQueue ring_;
     Slot* slots_ = nullptr;
     PhysAddr slots_at_{};
-    u32 to_read_[kDepth] = {};      // by slot: bytes that the device is to write besides the status
-    rt::Atomic<bool> open_{false};  // what is above can be used; the device may interrupt before
+    u32 to_read_[kDepth] = {};  // by slot: bytes that the device is to write besides the status
 };
 
 class VirtioBlk final : public block::Disk {
@@ -82,34 +83,43 @@ public:
         submit_all(one);
     }
     void submit_all(block::RequestList& list) override { mine().requests.submit(list); }
+    // Interrupts mean something: all queues are there, and the device may use them.
+    bool started() const { return started_.load(std::memory_order_acquire); }
     block::Stats stats() override {
         block::Stats sum;
         for (u32 i = 0; i < lane_count_; ++i) lanes_[i].requests.add_stats(sum);
         return sum;
     }
     VirtioDevice& device() { return *device_; }
+    const block::Limits& own_limits() const { return limits_; }
     bool has_interrupts() const { return lanes_ != nullptr; }
     VirtioBlk* next_refused = nullptr;
     void give_up(const char* why);
 
 private:
+    Task<void> fail_the_rest();
     Result<void> read_config(u64 features);
     bool refuse(const char* what, u64 value);
     Result<void> start_lanes(u64 features, u32 count);
-    u32 lanes_wanted(u64 features);
+    bool fit_requests(const Lane& lane, bool first);
+    u32 lanes_wanted();
     Lane& mine() { return lanes_[hal::Machine::this_cpu().value % lane_count_]; }
 
     VirtioDevice* device_ = nullptr;
     Lane* lanes_ = nullptr;
     u32 lane_count_ = 0;
     u32 offered_queues_ = 1;
+    rt::Atomic<bool> started_{false};  // released once the lanes are there, acquired by interrupt handlers
     rt::Atomic<bool> given_up_{false};
 };
 
-Result<void> Lane::init(u16 index, u16 interrupt, u64 features) {
+// What can fail for lack of memory comes first: a lane that the device knows is complete.
+Result<void> Lane::init(u16 index, u64 features) {
     slots_at_ = TRY(rt::alloc_frames(kSlotsOrder));
     slots_ = static_cast<Slot*>(rt::frame_info(slots_at_).bytes());
-    return ring_.init(disk_->device(), index, interrupt, features);
+    TRY(requests.init(*this, disk_->own_limits(), kDepth));
+    TRY(disk_->device().set_interrupt(index, &Lane::interrupt, this, CpuId{index}));
+    return ring_.init(disk_->device(), index, index, features);
 }
 
 bool Lane::start(u32 index, block::Command& c) {
@@ -147,22 +157,21 @@ Errno Lane::result_of(u32 slot, u32 written) {
 }
 
 void Lane::handle() {
-    if (!open_.load(std::memory_order_acquire)) {
-        disk_->device().acknowledge();
-        return;
-    }
     block::Ended ended;
     bool broken;
     {
         rt::LockGuard guard{requests.lock};
         disk_->device().acknowledge();
+        if (!disk_->started()) return;  // it has no request yet
         u16 slot;
         u32 written;
+        // Each round but the first ends one that the device has, or its index lies.
+        u32 rounds = 0;
         do {
             while (ring_.take(slot, written))
                 if (requests.is_with_device(slot)) requests.end(slot, result_of(slot, written), ended);
-        } while (!ring_.rest());
-        broken = ring_.broken();
+        } while (!ring_.rest() && ++rounds <= kDepth);
+        broken = ring_.broken() || rounds > kDepth;
         if (!broken) requests.start_more();
     }
     if (broken) disk_->give_up("its rings make no sense");
@@ -173,9 +182,10 @@ Result<void> VirtioBlk::start(VirtioDevice& d) {
     const u64 features = TRY(d.negotiate(kBlockSizeMax | kBlockSegMax | kBlockReadOnly | kBlockBlockSize | kBlockFlush |
                                          kBlockMultiQueue | kBlockDiscard | kFeatureIndirect | kFeatureEventIndex));
     auto r = read_config(features);
-    if (r.ok()) r = start_lanes(features, lanes_wanted(features));
+    if (r.ok()) r = start_lanes(features, lanes_wanted());
     if (r.ok()) {
         d.driver_ok();
+        started_.store(true, std::memory_order_release);
         r = block::add_disk(*this);
     }
     // Nothing of it is used, and its memory may be.
@@ -227,37 +237,42 @@ Result<void> VirtioBlk::read_config(u64 features) {
     return lib::kOk;
 }
 
-u32 VirtioBlk::lanes_wanted(u64 features) {
+u32 VirtioBlk::lanes_wanted() {
     u32 count = rt::executor_count();
     if (count > offered_queues_) count = offered_queues_;
     if (count > device_->interrupts()) count = device_->interrupts();
+    // Every disk that may follow has one interrupt at least.
+    const u32 before = block::disk_count(), reserved = before * count + (block::kMostDisks - 1 - before);
+    const u32 left = reserved < kInterruptsOfDisks ? kInterruptsOfDisks - reserved : 1;
+    if (count > left) count = left;
     return count == 0 ? 1 : count;
 }
 
+// One lane must be there. Where there is no interrupt, queue or memory for a later one, its CPU shares another's.
 Result<void> VirtioBlk::start_lanes(u64 features, u32 count) {
     lanes_ = new (std::nothrow) Lane[count];
     if (!lanes_) return Errno::kNoMem;
-    for (u16 i = 0; i < count; ++i) lanes_[i].belongs_to(*this);
+    for (u32 i = 0; i < count; ++i) lanes_[i].belongs_to(*this);
     for (u16 i = 0; i < count; ++i) {
-        auto r = device_->set_interrupt(i, &Lane::interrupt, &lanes_[i], CpuId{i});
-        if (r.ok()) r = lanes_[i].init(i, i, features);
-        if (!r.ok()) {
-            if (i == 0) return r;
-            break;  // no more interrupts, or memory: CPUs share the lanes that there are
+        auto r = lanes_[i].init(i, features);
+        if (!r.ok() && i == 0) {
+            if (r.error() == Errno::kNoSpc) port::log("a disk is left out: the machine has no more interrupts");
+            return r;
         }
+        if (!r.ok() || !fit_requests(lanes_[i], i == 0)) break;
         lane_count_ = i + 1u;
     }
-    // A request must fit an empty ring.
-    for (u32 i = 0; i < lane_count_ && !lanes_[i].indirect(); ++i) {
-        const u32 room = lanes_[i].ring_size();
-        if (room < 3) return refuse("descriptors in a queue:", room), Errno::kNoDev;
-        if (room - 2 < limits_.most_pieces) limits_.most_pieces = room - 2;
-    }
-    for (u32 i = 0; i < lane_count_; ++i) {
-        TRY(lanes_[i].requests.init(lanes_[i], limits_, kDepth));
-        lanes_[i].open();
-    }
-    return lib::kOk;
+    return lane_count_ != 0 ? Result<void>(lib::kOk) : Result<void>(Errno::kNoDev);
+}
+
+// A request must fit each ring when it is empty, whichever CPU submits it. False: this ring is too small for any.
+bool VirtioBlk::fit_requests(const Lane& lane, bool first) {
+    if (lane.indirect()) return true;
+    constexpr u32 kOthers = 2;  // header and status
+    const u32 room = lane.ring_size();
+    if (room <= kOthers) return first ? refuse("descriptors in a queue:", room) : false;
+    if (room - kOthers < limits_.most_pieces) limits_.most_pieces = room - kOthers;
+    return true;
 }
 
 void VirtioBlk::give_up(const char* why) {
@@ -265,10 +280,18 @@ void VirtioBlk::give_up(const char* why) {
     port::logf("disk {} fails: {}", name(), why);
     // Without this its memory could be written after its owner has it back.
     if (!device_->cut_off()) hal::Machine::panic("a virtio block device does not stop");
-    for (u32 i = 0; i < lane_count_; ++i) {
-        block::Ended ended;
-        lanes_[i].requests.fail(ended);
-    }
+    // The handler of an interrupt ends some of each queue, a job the rest, so that others have their turns.
+    bool all = true;
+    for (u32 i = 0; i < lane_count_; ++i) all = lanes_[i].requests.fail() && all;
+    if (all || rt::spawn("failed disk", fail_the_rest(), rt::Executor::current())) return;
+    for (u32 i = 0; i < lane_count_; ++i)
+        while (!lanes_[i].requests.fail()) {
+        }
+}
+
+Task<void> VirtioBlk::fail_the_rest() {
+    for (u32 i = 0; i < lane_count_; ++i)
+        while (!lanes_[i].requests.fail()) co_await rt::Yield{};
 }
 
 // Devices that are not used, but whose interrupts still refer to them.

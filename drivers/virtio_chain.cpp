@@ -45,7 +45,6 @@ Result<void> ChainQueue::init(VirtioDevice& device, u16 index, u16 interrupt, u6
     memory_ = memory;
     device_ = &device;
     index_ = index;
-    size_ = size;
     indirect_ = (features & kFeatureIndirect) != 0;
     events_ = (features & kFeatureEventIndex) != 0;
     descriptors_ = reinterpret_cast<Descriptor*>(bytes);
@@ -53,6 +52,7 @@ Result<void> ChainQueue::init(VirtioDevice& device, u16 index, u16 interrupt, u6
     used_ = reinterpret_cast<Used*>(bytes + kPageSize + kUsedAt);
     for (u16 i = 0; i < size; ++i) next_[i] = u16(i + 1);
     free_count_ = size;
+    size_ = size;  // last: take() looks at it first
     return lib::kOk;
 }
 
@@ -135,7 +135,7 @@ bool ChainQueue::take(u16& id, u32& bytes) {
 }
 
 bool ChainQueue::rest() {
-    if (broken_ || !events_) return true;
+    if (size_ == 0 || broken_ || !events_) return true;
     // seq_cst: either the device sees the event when it publishes its next element, or that element is seen here (2.6.7.2).
     std::atomic_ref{used_event()}.store(seen_, std::memory_order_seq_cst);
     return std::atomic_ref{used_->index}.load(std::memory_order_seq_cst) == seen_;

@@ -120,9 +120,9 @@ Task<Leaf<size_t>> BlockFile::put(UserSpans memory, u64 at, u64 size, BlockBuffe
     });
     if (copied.error() == kNeedsFault) memory.expect(w.size);
     if (!copied.ok()) co_return copied.error();
-    rt::AsyncMutex::Guard guard;
+    rt::FairSemaphore::Guard guard;
     if (!direct() || !w.whole()) {
-        auto locked = co_await disk_.writing.lock();
+        auto locked = co_await disk_.writing.take();
         if (!locked.ok()) co_return locked.error();
         guard = locked.take();
         if (!w.whole())
@@ -138,6 +138,11 @@ Task<Leaf<size_t>> BlockFile::move(UserSpans memory, u64 at, bool write, Held& h
     const u64 room = piece_bytes() - at % block;
     const Window w{at, memory.size() < room ? memory.size() : room, block};
     if (!held.buffer_ || held.at_ != at || held.size_ < w.size) {
+        if (!held.permit_) {
+            auto permit = co_await disk_.buffers.take();
+            if (!permit.ok()) co_return permit.error();
+            held.permit_ = permit.take();
+        }
         delete std::exchange(held.buffer_, rt::make<BlockBuffer>());
         if (!held.buffer_) co_return Errno::kNoMem;
         held.at_ = at;
@@ -157,19 +162,17 @@ Task<Leaf<size_t>> BlockFile::move(UserSpans memory, u64 at, bool write, Held& h
     co_return size_t(w.size);
 }
 
-Task<Result<void>> BlockFile::discard(u64 at, u64 size) {
+Task<Result<u64>> BlockFile::discard(u64 at, u64 size) {
     const block::Limits& l = disk_.limits();
     if (!writable()) co_return Errno::kBadF;
     if (!l.has_discard) co_return Errno::kOpNotSupp;
     if ((at | size) % l.block_bytes != 0 || size == 0 || at + size < at || at + size > bytes()) co_return Errno::kInval;
-    const u64 end = (at + size) / block::kSectorBytes;
-    for (u64 sector = at / block::kSectorBytes; sector < end;) {
-        const u64 n = end - sector < l.most_discard ? end - sector : l.most_discard;
-        block::Request r{.op = block::Op::kDiscard, .sector = sector, .sectors = n};
-        CO_TRY(co_await block::transfer(disk_, r));
-        sector += n;
-    }
-    co_return lib::kOk;
+    u64 sectors = size / block::kSectorBytes;
+    if (sectors > l.most_discard) sectors = l.most_discard;
+    if (sectors > kMostDiscard / block::kSectorBytes) sectors = kMostDiscard / block::kSectorBytes;
+    block::Request r{.op = block::Op::kDiscard, .sector = at / block::kSectorBytes, .sectors = sectors};
+    CO_TRY(co_await block::transfer(disk_, r));
+    co_return sectors* block::kSectorBytes;
 }
 
 // Linux: fixed_size_llseek.

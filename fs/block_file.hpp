@@ -37,6 +37,7 @@ public:
 
     private:
         friend class BlockFile;
+        rt::FairSemaphore::Guard permit_;  // of Disk::buffers
         class BlockBuffer* buffer_ = nullptr;
         u64 at_ = 0, size_ = 0;
     };
@@ -45,8 +46,10 @@ public:
     Task<Leaf<size_t>> move(UserSpans memory, u64 at, bool write, Held& held);
     // The device's own cache, too. EIO.
     Task<Result<void>> flush() { return block::flush(disk_); }
-    // BLKDISCARD. EINVAL, EBADF, EOPNOTSUPP, EIO.
-    Task<Result<void>> discard(u64 at, u64 size);
+    // BLKDISCARD: the first piece of [at, at + size), so that its caller can end in between. How many bytes, at most
+    // kMostDiscard. EINVAL, EBADF, EOPNOTSUPP, EIO.
+    Task<Result<u64>> discard(u64 at, u64 size);
+    static constexpr u64 kMostDiscard = u64{256} << 20;
 
     // They wait for the device: for tasks.
     Leaf<size_t> try_read(const UserSpans&, u64) override { return kNeedsTask; }

@@ -36,7 +36,7 @@ enum class Rank : u8 {
     disk_inodes,     // the table of inodes in memory of one ext4 volume
     disk_blocks,     // the metadata blocks of one ext4 volume, and what its journal does with them
     device,          // one driver's queues
-    async_lock,      // the waiters of a sleeping lock (no lock has this rank at present)
+    async_lock,      // the waiters of a sleeping lock, or for a flush
     wait_queue,      // one wait queue
     timer,           // timers of one CPU
     reclaim,         // the deferred frees of one module

@@ -15,12 +15,14 @@ namespace boot::personality {
 
 namespace {
 
+void flush_failed(Errno error) {
+    port::logf("flush of the disks: error {}", i32(error));
+    control::send("flush-failed");
+}
+
 // What the programs wrote is durable before the host hears of the end.
 Task<void> flush_and_report(i32 wait_status) {
-    if (auto r = co_await block::flush_all(); !r.ok()) {
-        port::logf("flush of the disks: error {}", i32(r.error()));
-        control::send("flush-failed");
-    }
+    if (auto r = co_await block::flush_all(); !r.ok()) flush_failed(r.error());
     control::report_exit(wait_status);
 }
 
@@ -28,7 +30,7 @@ void report(i32 wait_status) {
     control::not_started(linux::first_program_error());
     if (block::disk_count() != 0) {
         if (rt::spawn("last flush", flush_and_report(wait_status), rt::Executor::current())) return;
-        control::send("flush-failed");
+        flush_failed(Errno::kNoMem);
     }
     control::report_exit(wait_status);
 }

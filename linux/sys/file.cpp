@@ -365,9 +365,10 @@ Leaf<size_t> sys_pwritev(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 offs
     return transfer_vector<true>(c, file, vectors, count, u64(offset));
 }
 
-// Where pwritev2 writes. -1 is the file's position.
-u64 write_place(i64 offset, u32 flags) {
-    if (!(flags & kRwfAppend)) return u64(offset);
+// Where pwritev2 writes. -1 is the file's position. Disks do not grow: RWF_APPEND changes nothing (Linux:
+// blkdev_write_iter).
+u64 write_place(const File& file, i64 offset, u32 flags) {
+    if (!(flags & kRwfAppend) || file.kind() == fs::FileKind::kBlock) return u64(offset);
     return offset == -1 ? fs::kAtEndMoves : fs::kAtEnd;
 }
 
@@ -383,7 +384,7 @@ Leaf<size_t> sys_pwritev2(Caller& c, Fd fd, UserAddr vectors, u32 count, i64 off
     auto file = c.borrow(fd);
     if (!file || (file->flags() & fs::kOpenPath)) return Errno::kBadF;
     if (offset != -1 && !file->writes_at_offset()) return Errno::kSPipe;
-    return transfer_vector<true>(c, file, vectors, count, write_place(offset, flags), flags);
+    return transfer_vector<true>(c, file, vectors, count, write_place(*file, offset, flags), flags);
 }
 
 Leaf<u64> sys_lseek(Caller& c, Fd fd, i64 offset, u32 whence) {

@@ -16,10 +16,7 @@ namespace {
 BlockFile& disk_file(File& file) { return static_cast<BlockFile&>(file); }
 
 // Where it begins. Transfers of a shared position are not atomic (Linux: only those of regular files are).
-u64 place_of(BlockFile& file, u64 offset) {
-    if (offset == fs::kAtOffset) return file.position();
-    return offset >= fs::kAtEndMoves ? file.bytes() : offset;
-}
+u64 place_of(BlockFile& file, u64 offset) { return offset == fs::kAtOffset ? file.position() : offset; }
 
 }  // namespace
 
@@ -61,8 +58,13 @@ TaskResult block_transfer(Caller& c, Ref<File> held, IoVector buffers, u64 offse
     }
     if (offset == fs::kAtOffset && done != 0) file.set_position(at + done);
     if (done == 0 && error != Errno::kOk) co_return error;
-    if (write && (file.flags() & (fs::kOpenSync | fs::kOpenDsync))) CO_TRY(co_await file.flush());
+    if (write) CO_TRY(co_await flush_if_synced(*held));
     co_return i64(done);
+}
+
+Task<Result<void>> flush_if_synced(File& file) {
+    if (!(file.flags() & (fs::kOpenSync | fs::kOpenDsync))) co_return lib::kOk;
+    co_return co_await disk_file(file).flush();
 }
 
 Task<Leaf<size_t>> block_piece(File& held, std::span<std::byte> memory, u64 offset, bool write) {
@@ -98,8 +100,15 @@ TaskResult change_disk(Caller& c, Ref<File> file, u64 argument) {
         CO_TRY(co_await fault_in_range(c.thread(), c.user().fault()));
     }
     co_await port::at(port::Module::kFs);
-    CO_TRY(co_await disk_file(*file).discard(range[0], range[1]));
-    co_return i64{0};
+    u64 at = range[0], left = range[1];
+    for (;;) {
+        const u64 n = CO_TRY(co_await disk_file(*file).discard(at, left));
+        at += n;
+        left -= n;
+        if (left == 0) co_return i64{0};
+        co_await rt::Yield{};
+        if (is_ending(c)) co_return Errno::kIntr;
+    }
 }
 
 }  // namespace linux

@@ -40,6 +40,8 @@ TaskResult block_transfer(Caller& c, Ref<fs::File> file, IoVector buffers, u64 o
 // A piece between the file and memory of the kernel's: how many bytes.
 Task<Leaf<size_t>> block_piece(fs::File& file, std::span<std::byte> memory, u64 offset, bool write);
 Task<Result<void>> sync_disk(Ref<fs::File> file);
+// After a write to a disk: what O_SYNC and O_DSYNC promise.
+Task<Result<void>> flush_if_synced(fs::File& file);
 // The same after a transfer that succeeds.
 TaskResult sync_after(TaskResult transfer, Ref<fs::File> file);
 // BLKDISCARD of the range at `argument`.

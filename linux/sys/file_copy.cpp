@@ -123,8 +123,7 @@ TaskResult sys_sendfile(Caller& c, Fd out_fd, Fd in_fd, UserAddr offset, u64 cou
     if (out->flags() & fs::kOpenAppend) co_return Errno::kInval;
     u64 to = fs::kAtOffset;
     i64 done = CO_TRY(co_await copy(c, *in, &from, *out, &to, count));
-    if (done != 0 && out->kind() == fs::FileKind::kBlock && (out->flags() & (fs::kOpenSync | fs::kOpenDsync)))
-        CO_TRY(co_await sync_disk(out));
+    if (out->kind() == fs::FileKind::kBlock && done != 0) CO_TRY(co_await flush_if_synced(*out));
     if (!in->inode()->is_regular() && in->kind() != fs::FileKind::kBlock) co_return done;  // it has no position
     if (offset.value != 0) {
         explicit_offset = i64(from);

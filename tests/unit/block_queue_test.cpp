@@ -106,27 +106,6 @@ TEST_F(BlockQueue, adjacent_requests_that_wait_become_one_command_in_the_order_o
     for (const Own& r : list) EXPECT_EQ(r.ends, 1u);
 }
 
-TEST_F(BlockQueue, flushes_that_come_while_one_is_under_way_are_the_next_one_together) {
-    Own first{Op::kFlush, 0, 0}, write{Op::kWrite, 5, 1};
-    disk_.submit(first);
-    std::deque<Own> list;
-    for (u32 i = 0; i < 100; ++i) disk_.submit(list.emplace_back(Op::kFlush, 0, 0));
-    disk_.submit(write);  // does not wait for them
-    ASSERT_EQ(disk_.with_device().size(), 2u);
-    EXPECT_EQ(disk_.with_device()[1].op, Op::kWrite);
-    EXPECT_TRUE(disk_.finish(0));
-    EXPECT_EQ(first.ends, 1u);
-    for (const Own& r : list) EXPECT_EQ(r.ends, 0u);  // they began after it
-    disk_.finish_all();
-    for (const Own& r : list) EXPECT_EQ(r.ends, 1u);
-    EXPECT_EQ(write.ends, 1u);
-    u32 flushes = 0;
-    for (const auto& t : disk_.all_taken()) flushes += t.op == Op::kFlush;
-    EXPECT_EQ(flushes, 3u);  // 1, 64 and 36
-    EXPECT_EQ(disk_.stats().of[u32(Op::kFlush)].done, 101u);
-    EXPECT_EQ(disk_.stats().in_flight, 0u);
-}
-
 TEST_F(BlockQueue, other_kinds_and_gaps_are_not_merged) {
     Own a{Op::kRead, 0, 1}, b{Op::kRead, 100, 1};
     disk_.submit(a);
@@ -305,6 +284,108 @@ TEST_F(BlockQueue, a_device_without_a_cache_is_not_flushed) {
     EXPECT_TRUE(job.ended.load());
     EXPECT_EQ(result, Errno::kOk);
     EXPECT_TRUE(disk_.all_taken().empty());
+}
+
+// --- Flushes that several want
+
+struct Flusher : hosted_test::TestJob {
+    Errno result = Errno::kAgain;
+    u64 written = 0,
+        flushed = 0;  // of the device, when this job asked, and what a flush had made durable when it ended
+};
+Task<void> flush_once(Flusher& me, FileDisk& disk) {
+    me.result = (co_await block::flush(disk)).error();
+    me.flushed = disk.flushed_writes;
+}
+class BlockFlushes : public BlockQueue {
+protected:
+    Flusher& ask() {
+        Flusher& f = flushers_.emplace_back();
+        f.written = disk_.stats().of[u32(Op::kWrite)].done;
+        EXPECT_TRUE(f.start(flush_once(f, disk_), cpus_[0]));
+        cpus_[0].run_until_idle();
+        return f;
+    }
+    void write_one() {
+        Own w{Op::kWrite, 5, 1};
+        disk_.submit(w);
+        while (w.ends == 0 && disk_.finish(disk_.with_device().size() - 1)) {
+        }
+        EXPECT_EQ(w.ends, 1u);
+    }
+    u32 flushes() {
+        u32 n = 0;
+        for (const auto& t : disk_.all_taken()) n += t.op == Op::kFlush;
+        return n;
+    }
+    void finish() {
+        EXPECT_TRUE(disk_.finish());
+        cpus_[0].run_until_idle();
+    }
+    std::deque<Flusher> flushers_;
+};
+
+TEST_F(BlockFlushes, those_who_come_while_one_is_under_way_share_the_next) {
+    for (u32 i = 0; i < 200; ++i) ask();
+    EXPECT_EQ(disk_.stats().in_flight, 1u);
+    finish();
+    EXPECT_TRUE(flushers_[0].ended.load());
+    EXPECT_FALSE(flushers_[1].ended.load());  // the first flush may have begun before its writes ended
+    EXPECT_EQ(flushes(), 2u);
+    finish();
+    EXPECT_EQ(flushes(), 2u);
+    EXPECT_FALSE(disk_.finish());
+    for (Flusher& f : flushers_) {
+        EXPECT_TRUE(f.ended.load());
+        EXPECT_EQ(f.result, Errno::kOk);
+    }
+}
+
+TEST_F(BlockFlushes, a_flush_begins_after_the_writes_whose_ends_its_caller_saw) {
+    for (u32 round = 0; round < 30; ++round) {
+        write_one();
+        ask();
+        write_one();
+        ask();
+        if (round % 3 != 0) finish();
+    }
+    while (disk_.finish()) cpus_[0].run_until_idle();
+    for (Flusher& f : flushers_) {
+        EXPECT_TRUE(f.ended.load());
+        EXPECT_GE(f.flushed, f.written);
+    }
+    EXPECT_LT(flushes(), 60u);
+}
+
+TEST_F(BlockFlushes, an_error_is_of_those_who_shared_the_flush) {
+    Flusher &first = ask(), &second = ask(), &third = ask();
+    disk_.error = [](const FileDisk::Taken&) { return Errno::kIo; };
+    finish();
+    disk_.error = [](const FileDisk::Taken&) { return Errno::kOk; };
+    Flusher& fourth = ask();
+    finish();
+    finish();
+    EXPECT_EQ(first.result, Errno::kIo);
+    for (Flusher* f : {&second, &third, &fourth}) EXPECT_EQ(f->result, Errno::kOk);
+    Flusher &fifth = ask(), &sixth = ask(), &seventh = ask();
+    finish();
+    disk_.error = [](const FileDisk::Taken&) { return Errno::kIo; };
+    finish();
+    EXPECT_EQ(fifth.result, Errno::kOk);
+    EXPECT_EQ(sixth.result, Errno::kIo);
+    EXPECT_EQ(seventh.result, Errno::kIo);
+}
+
+TEST_F(BlockQueue, a_queue_of_many_requests_fails_in_pieces) {
+    std::deque<Own> list;
+    for (u64 i = 0; i < 500; ++i) disk_.submit(list.emplace_back(Op::kWrite, i * 2, 1));
+    disk_.break_down();
+    EXPECT_GE(disk_.failed_in_pieces, 500u / Queue::kFailedAtOnce);
+    for (Own& r : list) {
+        EXPECT_EQ(r.ends, 1u);
+        EXPECT_EQ(r.result, Errno::kIo);
+    }
+    EXPECT_EQ(disk_.stats().in_flight, 0u);
 }
 
 // Jobs on several CPUs transfer while a thread is the device: each sector has one writer, which finds what it wrote.

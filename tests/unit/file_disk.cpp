@@ -87,12 +87,11 @@ bool FileDisk::finish(size_t nth) {
 }
 
 void FileDisk::break_down() {
-    block::Ended ended;
     {
         rt::LockGuard guard{queue_.lock};
         taken_.clear();
     }
-    queue_.fail(ended);
+    while (!queue_.fail()) ++failed_in_pieces;
 }
 
 std::vector<std::byte> FileDisk::contents(u64 sector, u64 sectors) {

@@ -39,6 +39,7 @@ public:
     }
     // All else that it does fails with kIo.
     void break_down();
+    u32 failed_in_pieces = 0;
     // With what commands end instead of what they do; nothing: they are done.
     std::function<Errno(const Taken&)> error = [](const Taken&) { return Errno::kOk; };
     bool full = false;       // start() refuses

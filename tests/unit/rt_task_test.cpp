@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// rt/task without memory, rt/async_mutex, and the checker of the lock order.
+// rt/task without memory, rt/async_mutex, rt/fair_semaphore, and the checker of the lock order.
 #include "rt/task.hpp"
 
 #include "rt/async_mutex.hpp"
+#include "rt/fair_semaphore.hpp"
 #include "tests/unit/hosted_cpus.hpp"
 #include "tests/unit/mem_support.hpp"
 
@@ -137,6 +138,61 @@ TEST(RtAsyncMutex, NobodyIsPassedOverTwice) {
     over = true;
     cpus[0].run_until_idle();
     EXPECT_TRUE(bool(m.try_lock()));
+}
+
+struct Queued {
+    rt::FairSemaphore permits;
+    std::vector<u32> order;
+    u32 inside = 0, most_inside = 0, left = 0;
+    explicit Queued(u32 count) : permits(count) {}
+};
+Task<void> take_often(Queued* q, u32 number, u32 times) {
+    for (u32 i = 0; i < times; ++i) {
+        auto held = co_await q->permits.take();
+        if (!held.ok()) co_return;
+        q->order.push_back(number);
+        if (++q->inside > q->most_inside) q->most_inside = q->inside;
+        co_await rt::Yield{};
+        --q->inside;
+    }
+    --q->left;
+}
+
+TEST(RtFairSemaphore, GoesToTheFirstThatWaits) {
+    Cpus cpus(1);
+    for (u32 permits : {1u, 3u}) {
+        Queued q{permits};
+        q.left = 5;
+        for (u32 i = 0; i < 5; ++i) ASSERT_TRUE(rt::spawn("taker", take_often(&q, i, 20), cpus[0]));
+        ASSERT_TRUE(cpus.run_until([&] { return q.left == 0; }, 30));
+        EXPECT_EQ(q.most_inside, permits);
+        ASSERT_EQ(q.order.size(), 100u);
+        // Who gives it back and wants it again comes after all that waited: they take turns.
+        for (u32 i = 0; i < 100; ++i) EXPECT_EQ(q.order[i], i % 5) << i;
+    }
+}
+
+Task<void> add_some_in_turn(Guarded* g, rt::FairSemaphore* lock, u32 times) {
+    for (u32 i = 0; i < times; ++i) {
+        auto held = co_await lock->take();
+        if (!held.ok()) break;
+        const u64 before = g->value;
+        if (i % 3 == 0) co_await rt::Yield{};
+        g->value = before + 1;
+    }
+    g->left.fetch_sub(1);
+}
+
+TEST(RtFairSemaphore, OfOnePermitExcludesOtherCpusAndForgetsNobody) {
+    Cpus cpus(4);
+    for (u32 round = 0; round < 50; ++round) {
+        Guarded g;
+        rt::FairSemaphore lock{1};
+        g.left.store(8);
+        for (u32 i = 0; i < 8; ++i) ASSERT_TRUE(rt::spawn("adder", add_some_in_turn(&g, &lock, 50), cpus[i % 4]));
+        ASSERT_TRUE(cpus.run_until([&] { return g.left.load() == 0; }, 30)) << "round " << round;
+        EXPECT_EQ(g.value, 8u * 50);
+    }
 }
 
 TEST(RtSpinLock, ExcludesOtherCpus) {

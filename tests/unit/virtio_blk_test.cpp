@@ -40,9 +40,6 @@ public:
                        .most_discard_segments = 1};
     u32 ring_max = 128, vectors = 4, notified = 0, generation = 0, resets = 0;
     bool generation_moves = false;
-    std::map<u16, u32> ring_max_of;  // of queues that differ from ring_max
-    u16 interrupts_left = 0xffff;    // that can be set
-    bool interrupts_early = false;   // while it is set up
     std::vector<std::byte> storage = std::vector<std::byte>(256 * kSectorBytes);
     // What the device does with a request instead of saying that it is done.
     u8 status_given = kBlockStatusOk;
@@ -50,29 +47,30 @@ public:
     u32 served = 0, flushes = 0;
     std::map<u16, QueuePlace> queues;
     std::map<u16, CpuId> interrupted_cpu;
+    std::map<u16, u32> ring_max_of;  // of queues whose size differs from ring_max
+    u32 vectors_left = 1000;         // of the machine
+    // Interrupts as soon as it can, with rings that say that something is done.
+    bool too_early = false;
 
     FakeBlk() { type_ = kDeviceBlock; }
     using VirtioDevice::set_interrupt;
     Result<void> set_interrupt(u16 number, port::InterruptHandler handler, void* argument, CpuId cpu) override {
-        if (interrupts_left == 0) return Errno::kNoMem;
-        --interrupts_left;
+        if (vectors_left == 0) return Errno::kNoSpc;
+        --vectors_left;
         handlers_[number] = {handler, argument};
         interrupted_cpu[number] = cpu;
-        if (interrupts_early) handler(argument);
+        if (too_early) handler(argument);
         return lib::kOk;
     }
     u32 interrupts() override { return vectors; }
-    u32 queue_size_max(u16 queue) override {
-        for (auto [number, handler] : handlers_)
-            if (interrupts_early) handler.first(handler.second);
-        return ring_max_of.contains(queue) ? ring_max_of[queue] : ring_max;
-    }
+    u32 queue_size_max(u16 q) override { return ring_max_of.contains(q) ? ring_max_of[q] : ring_max; }
     Result<void> set_queue(const QueuePlace& place) override {
         queues[place.queue] = place;
-        if (interrupts_early) used(place.queue).index = 3;  // of nothing
-        for (auto [number, handler] : handlers_)
-            if (interrupts_early) handler.first(handler.second);
-        if (interrupts_early) used(place.queue).index = 0;
+        if (too_early) {
+            push_used(place.queue, 0, 1);
+            interrupt_all();
+            used(place.queue).index = 0;
+        }
         return lib::kOk;
     }
     void notify(u16) override { ++notified; }
@@ -89,6 +87,9 @@ public:
     void interrupt(u16 number = 0) {
         auto [handler, argument] = handlers_.at(number);
         handler(argument);
+    }
+    void interrupt_all() {
+        for (auto& [number, called] : handlers_) called.first(called.second);
     }
     void push_used(u16 q, u32 id, u32 length) {
         Used& u = used(q);
@@ -122,6 +123,7 @@ protected:
     void set_driver_features(u64 f) override { accepted = f; }
     u8 status() override { return status_; }
     void set_status(u8 s) override {
+        if (too_early) interrupt_all();
         if (s == 0) {
             ++resets;
             seen_.clear();
@@ -323,73 +325,99 @@ TEST_F(VirtioBlkTest, each_cpu_has_a_queue_whose_interrupt_it_gets_as_far_as_the
     }
 }
 
-TEST_F(VirtioBlkTest, a_device_that_interrupts_while_it_is_set_up_is_not_listened_to) {
-    for (u32 i = 1; i < 4; ++i) {
-        hal::Machine::bind_cpu(CpuId{i});
-        rt::Executor::start(CpuId{i});
+class VirtioBlkLanes : public VirtioBlkTest {
+protected:
+    void SetUp() override {
+        VirtioBlkTest::SetUp();
+        for (u32 i = 1; i < 4; ++i) {
+            hal::Machine::bind_cpu(CpuId{i});
+            rt::Executor::start(CpuId{i});
+        }
+        hal::Machine::bind_cpu(CpuId{0});
+        device_.config.queue_count = 4;
     }
-    hal::Machine::bind_cpu(CpuId{0});
-    FakeBlk device;
-    device.config.queue_count = 4;
-    device.interrupts_early = true;
-    block::Disk* disk = start(device);
-    ASSERT_NE(disk, nullptr);
-    Own r{block::Op::kRead, 0, 1};
-    disk->submit(r);
-    device.serve();
-    device.interrupt();
-    EXPECT_EQ(r.ends, 1u);
-    EXPECT_EQ(disk->stats().errors, 0u);
-}
-
-TEST_F(VirtioBlkTest, a_request_fits_the_smallest_of_its_queues) {
-    for (u32 i = 1; i < 4; ++i) {
-        hal::Machine::bind_cpu(CpuId{i});
-        rt::Executor::start(CpuId{i});
-    }
-    FakeBlk device;
-    device.offered &= ~kFeatureIndirect;
-    device.config.queue_count = 4;
-    device.ring_max_of[3] = 4;
-    hal::Machine::bind_cpu(CpuId{0});
-    block::Disk* disk = start(device);
-    ASSERT_NE(disk, nullptr);
-    EXPECT_EQ(disk->limits().most_pieces, 2u);
-    hal::Machine::bind_cpu(CpuId{3});
-    Own r{block::Op::kRead, 0, 2, 2};
-    disk->submit(r);
-    device.serve(3);
-    device.interrupt(3);
-    EXPECT_EQ(r.ends, 1u);
-    EXPECT_EQ(disk->stats().errors, 0u);
-    hal::Machine::bind_cpu(CpuId{0});
-}
-
-TEST_F(VirtioBlkTest, without_more_interrupts_cpus_share_the_queues_that_have_some) {
-    for (u32 i = 1; i < 4; ++i) {
-        hal::Machine::bind_cpu(CpuId{i});
-        rt::Executor::start(CpuId{i});
-    }
-    FakeBlk device;
-    device.config.queue_count = 4;
-    device.interrupts_left = 2;
-    hal::Machine::bind_cpu(CpuId{0});
-    block::Disk* disk = start(device);
-    ASSERT_NE(disk, nullptr);
-    for (u32 cpu = 0; cpu < 4; ++cpu) {
+    // A request of this CPU, served by whichever queue has it.
+    Errno result_on(block::Disk& disk, u32 cpu, u64 sectors = 1, u32 pieces = 1) {
         hal::Machine::bind_cpu(CpuId{cpu});
-        Own r{block::Op::kRead, 0, 1};
-        disk->submit(r);
-        device.serve(u16(cpu % 2));
-        device.interrupt(u16(cpu % 2));
-        EXPECT_EQ(r.ends, 1u);
+        Own r{block::Op::kRead, 0, sectors, pieces};
+        disk.submit(r);
+        for (auto& [q, place] : device_.queues) {
+            device_.serve(q);
+            device_.interrupt(place.interrupt);
+        }
+        hal::Machine::bind_cpu(CpuId{0});
+        EXPECT_EQ(r.ends, 1u) << "cpu " << cpu;
+        if (r.ends == 0) device_.used(0).index = 5000, device_.interrupt(0);  // the test's memory must come back
+        return r.result;
+    }
+    FakeBlk device_;
+};
+
+TEST_F(VirtioBlkLanes, interrupts_before_the_device_is_started_do_nothing) {
+    device_.too_early = true;
+    block::Disk* disk = start(device_);
+    ASSERT_NE(disk, nullptr);
+    device_.too_early = false;
+    EXPECT_EQ(device_.queues.size(), 4u);
+    EXPECT_TRUE(device_.running());
+    for (u32 cpu = 0; cpu < 4; ++cpu) EXPECT_EQ(result_on(*disk, cpu), Errno::kOk);
+}
+
+TEST_F(VirtioBlkLanes, interrupts_of_a_device_that_is_refused_do_nothing) {
+    device_.too_early = true;
+    device_.ring_max = 2;
+    device_.offered &= ~kFeatureIndirect;
+    EXPECT_EQ(start(device_), nullptr);
+    device_.interrupt_all();
+    device_.ring_max = 128;
+    device_.vectors_left = 0;
+    EXPECT_EQ(start(device_), nullptr);
+    EXPECT_EQ(block::disk_count(), 0u);
+}
+
+TEST_F(VirtioBlkLanes, a_request_of_the_most_pieces_fits_the_smallest_queue) {
+    device_.offered &= ~kFeatureIndirect;
+    device_.ring_max_of = {{2, 8}};
+    block::Disk* disk = start(device_);
+    ASSERT_NE(disk, nullptr);
+    const u32 most = disk->limits().most_pieces;
+    EXPECT_EQ(most, 6u);
+    for (u32 cpu = 0; cpu < 4; ++cpu) EXPECT_EQ(result_on(*disk, cpu, most, most), Errno::kOk);
+}
+
+TEST_F(VirtioBlkLanes, without_a_queue_or_an_interrupt_for_each_cpu_they_share) {
+    for (auto [vectors, small] : {std::pair{1u, false}, {2u, false}, {1000u, true}}) {
+        device_.queues.clear();
+        device_.offered = ~u64{0} & ~(small ? kFeatureIndirect : u64{0});
+        device_.vectors_left = vectors;
+        device_.ring_max_of = small ? std::map<u16, u32>{{1, 2}} : std::map<u16, u32>{{2, 0}};
+        block::Disk* disk = start(device_);
+        ASSERT_NE(disk, nullptr) << vectors;
+        for (u32 cpu = 0; cpu < 4; ++cpu) EXPECT_EQ(result_on(*disk, cpu), Errno::kOk);
+        forget();
+    }
+}
+
+// 192: as many as the machine has (hal/x86_64).
+TEST_F(VirtioBlkTest, with_many_cpus_each_disk_has_an_interrupt) {
+    for (u32 i = 1; i < 16; ++i) {
+        hal::Machine::bind_cpu(CpuId{i});
+        rt::Executor::start(CpuId{i});
     }
     hal::Machine::bind_cpu(CpuId{0});
-    forget();
-    FakeBlk none;
-    none.interrupts_left = 0;
-    EXPECT_EQ(start(none), nullptr);
-    EXPECT_FALSE(none.running());
+    std::deque<FakeBlk> devices(block::kMostDisks);
+    u32 left = 192;
+    for (FakeBlk& d : devices) {
+        d.config.queue_count = 16;
+        d.vectors = 16;
+        d.vectors_left = left;
+        ASSERT_TRUE(start_virtio_blk(d).ok()) << block::disk_count();
+        left = d.vectors_left;
+        EXPECT_GE(d.queues.size(), 1u);
+    }
+    EXPECT_EQ(devices[0].queues.size(), 16u);
+    for (u32 i = 0; i < block::kMostDisks; ++i) delete &block::disk_at(i);
+    block::forget_disks();
 }
 
 TEST_F(VirtioBlkTest, absurd_configurations_are_refused) {

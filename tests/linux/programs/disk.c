@@ -246,17 +246,47 @@ TEST(direct) {
     CALL(pread(fd, bytes, 100, 1));
 }
 
+// A number of /proc/diskstats; 0: how many there are.
+static long column(const char* disk_name, int which) {
+    static char text[4096];
+    int fd = open("/proc/diskstats", O_RDONLY);
+    NEED(fd >= 0);
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    NEED(n > 0);
+    text[n] = 0;
+    char* line = strstr(text, disk_name);
+    NEED(line);
+    line += strlen(disk_name);
+    *strchrnul(line, '\n') = 0;
+    int columns = 0;
+    long value = -1;
+    for (char* word = strtok(line, " "); word; word = strtok(NULL, " "))
+        if (++columns == which) value = atol(word);
+    return which ? value : columns;
+}
+// Whether a call makes the disk write its cache to the medium.
+enum { kFlushes = 16 };
+#define FLUSHES(call)                                                                                           \
+    do {                                                                                                        \
+        const long before = column("vda", kFlushes);                                                            \
+        const long result = (call);                                                                             \
+        say("%s -> %ld, %s\n", #call, result, column("vda", kFlushes) > before ? "flushes" : "does not flush"); \
+    } while (0)
+
 TEST(durable) {
     int fd = disk(O_RDWR), reading = disk(O_RDONLY), synced = disk(O_WRONLY | O_SYNC), data = disk(O_WRONLY | O_DSYNC);
-    CALL(pwrite(fd, "x", 1, KIB(1100)));
-    CALL(fsync(fd));
-    CALL(fdatasync(fd));
-    CALL(fsync(reading));
-    CALL(pwrite(synced, "y", 1, KIB(1100) + 1));
-    CALL(pwrite(data, "z", 1, KIB(1100) + 2));
+    FLUSHES(pwrite(fd, "x", 1, KIB(1100)));
+    FLUSHES(fsync(fd));
+    FLUSHES(fdatasync(fd));
+    FLUSHES(fsync(reading));
+    FLUSHES(pwrite(synced, "y", 1, KIB(1100) + 1));
+    FLUSHES(pwrite(data, "z", 1, KIB(1100) + 2));
+    FLUSHES(pread(reading, (char[1]){0}, 1, KIB(1100)));
     struct iovec part = {"!", 1};
-    CALL(syscall(SYS_pwritev2, fd, &part, 1, KIB(1100) + 3, 0, RWF_DSYNC));
-    CALL(syscall(SYS_pwritev2, fd, &part, 1, KIB(1100) + 4, 0, RWF_SYNC));
+    FLUSHES(syscall(SYS_pwritev2, fd, &part, 1, KIB(1100) + 3, 0, RWF_DSYNC));
+    FLUSHES(syscall(SYS_pwritev2, fd, &part, 1, KIB(1100) + 4, 0, RWF_SYNC));
+    FLUSHES(syscall(SYS_pwritev2, fd, &part, 1, KIB(1100) + 5, 0, 0));
     CALL(syncfs(fd));
     CALL(sync_file_range(fd, 0, 4096, SYNC_FILE_RANGE_WRITE));
     CALL(posix_fadvise(fd, 0, 4096, POSIX_FADV_DONTNEED));
@@ -312,6 +342,45 @@ TEST(exclusive) {
         CALL(pread(shared, bytes, 4, 0));
         CALL(ioctl(shared, BLKFLSBUF, 0));
     }
+}
+
+// sendfile keeps the promise of the file that it writes to.
+TEST(sending_durably) {
+    int file = open("f", O_RDWR | O_CREAT, 0600);
+    char bytes[3000] = "durable\n";
+    NEED(write(file, bytes, sizeof bytes) == sizeof bytes);
+    const int flags[] = {0, O_SYNC, O_DSYNC};
+    for (int i = 0; i < 3; ++i) {
+        int fd = disk(O_WRONLY | flags[i]);
+        off_t at = 0;
+        NEED(lseek(fd, KIB(1310), SEEK_SET) == KIB(1310));
+        FLUSHES(sendfile(fd, file, &at, sizeof bytes));
+        FLUSHES(sendfile(fd, file, &at, sizeof bytes));
+        SHOW(at);
+    }
+    char line[16] = "";
+    CALL(pread(disk(O_RDONLY), line, 8, KIB(1310)));
+    show_line(line);
+}
+
+// A disk does not grow: RWF_APPEND and O_APPEND.
+TEST(appending) {
+    int fd = disk(O_RDWR);
+    struct iovec part = {"append\n", 7}, none = {"", 0};
+    CALL(syscall(SYS_pwritev2, fd, &part, 1, KIB(710), 0, RWF_APPEND));
+    char line[16] = "";
+    CALL(pread(fd, line, 7, KIB(710)));
+    show_line(line);
+    CALL(lseek(fd, KIB(712), SEEK_SET) == KIB(712));
+    CALL(syscall(SYS_pwritev2, fd, &part, 1, (off_t)-1, 0, RWF_APPEND));
+    CALL(lseek(fd, 0, SEEK_CUR) - KIB(712));
+    CALL(syscall(SYS_pwritev2, fd, &part, 1, kSize, 0, RWF_APPEND));
+    CALL(syscall(SYS_pwritev2, fd, &none, 1, KIB(710), 0, RWF_APPEND));
+    CALL(syscall(SYS_pwritev2, fd, &part, 1, KIB(714), 0, RWF_APPEND | RWF_DSYNC));
+    int append = disk(O_RDWR | O_APPEND);
+    CALL(syscall(SYS_pwritev2, append, &part, 1, KIB(716), 0, RWF_APPEND));
+    CALL(pread(fd, line, 7, KIB(716)));
+    show_line(line);
 }
 
 TEST(sending) {
@@ -447,25 +516,6 @@ TEST(shared_position) {
     CALL(lseek(fd, 0, SEEK_CUR));
 }
 
-// /proc/diskstats has its columns, and they count.
-static long column(const char* disk_name, int which) {
-    static char text[4096];
-    int fd = open("/proc/diskstats", O_RDONLY);
-    NEED(fd >= 0);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    NEED(n > 0);
-    text[n] = 0;
-    char* line = strstr(text, disk_name);
-    NEED(line);
-    line += strlen(disk_name);
-    *strchrnul(line, '\n') = 0;
-    int columns = 0;
-    long value = -1;
-    for (char* word = strtok(line, " "); word; word = strtok(NULL, " "))
-        if (++columns == which) value = atol(word);
-    return which ? value : columns;
-}
 TEST(statistics) {
     SHOW(column("vda", 0));
     long reads = column("vda", 1), read_sectors = column("vda", 3), writes = column("vda", 5),
@@ -481,37 +531,4 @@ TEST(statistics) {
     SHOW(column("vda", 7) - written);
     SHOW(column("vda", 16) > flushes);
     SHOW(column("vda", 9));
-}
-
-// What must be durable when the call returns has the device flush.
-#define FLUSHES(X)                                        \
-    do {                                                  \
-        const long before = column("vda", 16);            \
-        CALL(X);                                          \
-        say("flushed: %d\n", column("vda", 16) > before); \
-    } while (0)
-TEST(flushing) {
-    int fd = disk(O_RDWR), reading = disk(O_RDONLY), synced = disk(O_WRONLY | O_SYNC), data = disk(O_WRONLY | O_DSYNC);
-    int file = open("f", O_RDWR | O_CREAT, 0600);
-    NEED(file >= 0 && write(file, "sent by sendfile", 16) == 16);
-    FLUSHES(pread(synced, pages(4096), 1, KIB(1150)));
-    FLUSHES(pread(reading, pages(4096), 1, KIB(1150)));
-    FLUSHES(pwrite(synced, "y", 1, KIB(1150) + 1));
-    FLUSHES(pwrite(data, "z", 1, KIB(1150) + 2));
-    struct iovec part = {"!", 1};
-    FLUSHES(pwritev(synced, &part, 1, KIB(1150) + 3));
-    FLUSHES(syscall(SYS_pwritev2, fd, &part, 1, KIB(1150) + 3, 0, RWF_DSYNC));
-    FLUSHES(syscall(SYS_pwritev2, fd, &part, 1, KIB(1150) + 4, 0, RWF_SYNC));
-    off_t at = 0;
-    NEED(lseek(synced, KIB(1151), SEEK_SET) == KIB(1151));
-    FLUSHES(sendfile(synced, file, &at, 16));
-    NEED(lseek(data, KIB(1152), SEEK_SET) == KIB(1152));
-    at = 0;
-    FLUSHES(sendfile(data, file, &at, 16));
-    FLUSHES(fsync(fd));
-    NEED(pwrite(fd, "a", 1, KIB(1150)) == 1);
-    FLUSHES(fdatasync(reading));
-    char text[17] = "";
-    CALL(pread(reading, text, 16, KIB(1152)));
-    say("%s\n", text);
 }
