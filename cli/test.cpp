@@ -385,6 +385,17 @@ void random_parts(std::vector<Part>& parts, const BatchOptions& options) {
     }
 }
 
+// An area that is asked for runs over one of the routes at least: there are no disks over the server route.
+void check_areas(const BatchOptions& options, const std::vector<Case>& cases) {
+    if (options.on_linux || std::any_of(options.routes.begin(), options.routes.end(),
+                                        [](const std::string& route) { return route != "server"; }))
+        return;
+    for (const std::string& area : options.areas)
+        if (std::none_of(cases.begin(), cases.end(),
+                         [&](const Case& item) { return item.area == area && item.disks.empty(); }))
+            fail("area '" + area + "': no case of it can run over route server");
+}
+
 int test_command(const std::string& kind, const BatchOptions& options) {
     auto start = Clock::now();
     // Default: all kinds, the routes other than inline with two CPUs only, and no modules that move. "all" leaves
@@ -447,6 +458,7 @@ int test_command(const std::string& kind, const BatchOptions& options) {
     }
     if (all || kind == "guest") {
         auto cases = load_cases(options);
+        check_areas(options, cases);
         if (options.on_linux) {
             parts.push_back({"guest on Linux", [=] { return test_guest(options, "linux", cases, linux_target(1)); }});
         } else if (!options.moving) {
