@@ -90,4 +90,5 @@ if grep -q 'Input/output error\|I/O error' "$work/err"; then echo 'tool disk_err
 # A flush that fails: fsync says so; at the end of the program, the tool.
 errors=$work/flush_errors
 check disk_fsync_error 1 '' broken -- busybox dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync
-one_line disk_last_flush 0 '' broken -- busybox sh -c 'dd if=/dev/zero of=/dev/vda bs=512 count=1 2>/dev/null'
+one_line disk_last_flush 73 '' broken -- busybox sh -c 'dd if=/dev/zero of=/dev/vda bs=512 count=1 2>/dev/null'
+one_line disk_last_flush_keeps_an_error 3 '' broken -- busybox sh -c 'dd if=/dev/zero of=/dev/vda bs=512 count=1 2>/dev/null; exit 3'
